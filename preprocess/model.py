@@ -1,0 +1,277 @@
+"""Values of preprocessing, and the ports that it needs."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+Pixels = NDArray[np.generic]
+"""One picture: height x width, or height x width x channels."""
+
+Fit = Literal["stretch", "contain", "cover", "none"]
+Colour = Literal["keep", "L", "RGB"]
+DType = Literal["keep", "uint8", "uint16", "float16", "float32"]
+Resample = Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"]
+Codec = Literal["npy", "png"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """How images are preprocessed. Everything here decides the results, so the pipeline's name hashes it."""
+
+    width: int = 224
+    height: int = 224
+    fit: Fit = "cover"
+    crop: tuple[int, int, int, int] | None = None
+    """Left, upper, right, lower in source pixels, after EXIF orientation and before resizing."""
+    colour: Colour = "RGB"
+    dtype: DType = "uint8"
+    scale: float = 1.0
+    """Values are multiplied by this, then `mean` subtracted and divided by `std`, per channel or once for all."""
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+    resample: Resample = "lanczos"
+    codec: Codec = "npy"
+    hook: str | None = None
+    """`package.module:function`, called with each array and its MemberFacts; gives an array or None to leave it out."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What preprocessing accepts. Every error that one of these causes names its setting, `LIMIT_<NAME>`."""
+
+    archive_members: int = 100_000
+    batch_bytes: int = 4 * 2**30
+    """Inflated bytes of one batch's members, together."""
+    member_bytes: int = 512 * 2**20
+    ratio: int = 200
+    """Inflated bytes per compressed byte, judged from 1 MiB inflated on."""
+    pixels: int = 100_000_000
+    """Width x height of one frame, judged before it is decoded."""
+    frames: int = 1_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchSizes:
+    """How an archive's members are divided, and what runs inline."""
+
+    members: int = 64
+    bytes: int = 64 * 2**20
+    """Compressed bytes of a batch."""
+    inline_bytes: int = 32 * 2**20
+    """A single batch of at most this many compressed bytes may run in the Event Grid call."""
+
+
+class Origin(StrEnum):
+    """How an archive came into the raw container."""
+
+    COPIED = "copied"
+    HAND = "hand"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RawArchive:
+    """An archive that lies in the raw container."""
+
+    source: str
+    stamp: datetime
+    version: str
+    blob: str
+    size: int
+    path: str
+    """Its true name on the server, or the blob's where it was put there by hand."""
+    origin: Origin = Origin.COPIED
+    sound: bool = True
+    sha256: str | None = None
+    etag: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """Members `first` to `end` (exclusive) of an archive's directory, which one call preprocesses."""
+
+    archive: RawArchive
+    pipeline: str
+    number: int
+    first: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemberFacts:
+    """What is known of an image besides its pixels; also what a hook is given."""
+
+    source: str
+    archive: str
+    """Path of the archive on its server."""
+    stamp: datetime
+    member: int
+    """Index in the zip's directory."""
+    frame: int
+    name: str
+    """The member's name: a label, never a path."""
+    format: str
+    """Pillow's name of the format, such as JPEG."""
+    captured_at: datetime | None
+    """From EXIF; UTC, or as the camera's clock had it where EXIF tells no offset."""
+
+
+type Hook = Callable[[Pixels, MemberFacts], Pixels | None]
+"""A user's own last step; None leaves the image out."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Image:
+    """One decoded, preprocessed picture."""
+
+    facts: MemberFacts
+    pixels: Pixels
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """A member that could not be preprocessed."""
+
+    member: int
+    name: str
+    reason: str
+    error: str
+    """Name of the exception's type."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Skip:
+    """A member that is not meant to be preprocessed: a directory, a hidden file, no image, left out by the hook."""
+
+    member: int
+    kind: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counts:
+    """What became of a run of members."""
+
+    members: int = 0
+    images: int = 0
+    refused: int = 0
+    """Members, not frames."""
+    skipped: Mapping[str, int] = field(default_factory=dict)
+    """Members by kind."""
+    bytes_in: int = 0
+    """Compressed."""
+    bytes_out: int = 0
+    """Of the shard."""
+
+    def __add__(self, other: "Counts") -> "Counts":
+        kinds = {*self.skipped, *other.skipped}
+        return Counts(
+            members=self.members + other.members,
+            images=self.images + other.images,
+            refused=self.refused + other.refused,
+            skipped={kind: self.skipped.get(kind, 0) + other.skipped.get(kind, 0) for kind in sorted(kinds)},
+            bytes_in=self.bytes_in + other.bytes_in,
+            bytes_out=self.bytes_out + other.bytes_out,
+        )
+
+
+class RangeReader(Protocol):
+    """A raw blob's bytes by ranges, of the one version that was opened."""
+
+    size: int
+
+    def read_range(self, offset: int, length: int) -> bytes:
+        """Give exactly these bytes.
+
+        Raises StoreUnavailableError, StoreRefusedError; ArchiveRefusedError if the blob was replaced.
+        """
+
+
+class RawArchives(Protocol):
+    """The raw container, as preprocessing sees it."""
+
+    def find(self, blob: str) -> RawArchive | None:
+        """Describe a blob from its metadata, or what was put there by hand from its properties; None if it is gone."""
+
+    def open(self, archive: RawArchive) -> RangeReader:
+        """Read an archive by ranges."""
+
+
+class ResultWriter(Protocol):
+    """Results of one batch in the making; nothing is visible before `publish`."""
+
+    def add(self, images: Iterable[Image]) -> int:
+        """Add one member's images in the order of their frames: all, or none if `images` raises. Gives their number."""
+
+    def refuse(self, refusal: Refusal) -> None:
+        """Add a refusal row."""
+
+    def publish(self) -> int:
+        """Write the shard, then the rows, then remove rows of the batch's members that an older run left.
+
+        Gives the shard's bytes. A second run writes the same bytes under the same names.
+        """
+
+
+class Results(Protocol):
+    """The processed container and the images table."""
+
+    def write(self, batch: Batch) -> AbstractContextManager[ResultWriter]:
+        """Begin a batch's results; leaving without `publish` leaves nothing behind."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchState:
+    """One row of the batches table."""
+
+    batch: Batch
+    done_at: datetime | None
+    attempts: int
+    next_drive: datetime
+    counts: Counts | None
+    etag: str
+
+
+class BatchLedger(Protocol):
+    """The preprocessing side of the ledger. All of it may run twice, or late, without harm."""
+
+    def arrived(self, archive: RawArchive, at: datetime) -> None:
+        """Make sure that the archive has its row, with the time it became raw."""
+
+    def plan(self, archive: RawArchive, pipeline: str) -> Sequence[BatchState] | None:
+        """The batches of an archive's plan; None if no complete plan exists, nor a refusal."""
+
+    def insert_plan(self, batches: Sequence[Batch], at: datetime, next_drive: datetime) -> bool:
+        """Insert all batches, then their number in the ledger; False if a plan was there already."""
+
+    def claim(self, batch: Batch, holder: str, at: datetime, until: datetime) -> bool:
+        """Note who works on a batch; False if it is done, or another's unexpired claim stands. Only saves work."""
+
+    def finish(self, batch: Batch, counts: Counts, at: datetime) -> None:
+        """Write a batch's counts; if all batches are done, merge the archive's end and sums into the ledger."""
+
+    def refuse(self, archive: RawArchive, pipeline: str, reason: str, at: datetime) -> None:
+        """Settle a whole archive as refused."""
+
+    def fail(self, archive: RawArchive, pipeline: str, reason: str, at: datetime) -> None:
+        """Settle an archive whose tries are spent as failed."""
+
+    def postpone(self, state: BatchState, next_drive: datetime) -> bool:
+        """Count an attempt and set `next_drive`, if nobody else did since `state` was read; False if so."""
+
+    def unsettled(self, source: str, pipeline: str, since: datetime) -> Sequence[RawArchive]:
+        """Raw archives with a stamp from `since` on that are not processed, refused or failed under `pipeline`."""
+
+
+class BatchQueue(Protocol):
+    """Work for other calls."""
+
+    def put(self, blob: str, batch: Batch | None) -> None:
+        """Ask for a batch to be preprocessed, or with None for the archive to be planned.
+
+        Raises StoreUnavailableError.
+        """

@@ -1,0 +1,341 @@
+"""The only reader of the environment: app settings in, values out, and one error that names all that is wrong."""
+
+import difflib
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import MISSING, Field, dataclass, field, fields
+from datetime import timedelta
+from functools import cache
+from types import UnionType
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+from urllib.parse import unquote, urlsplit
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from pydantic import TypeAdapter, ValidationError
+
+from errors import SettingsError
+from ingest.model import Endpoint, SourceSpec
+from preprocess.model import BatchSizes, Limits, Recipe
+
+_PORTS = {"sftp": 22, "ftp": 21, "ftpes": 21, "ftps": 990}
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)(s|m|h|d)")
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+_SOURCE_NAME = re.compile(r"[a-z0-9-]{1,32}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Storage:
+    """Where results go: a connection string, or the three services' addresses and an identity."""
+
+    connection: str | None = field(default=None, repr=False)
+    blob: str | None = None
+    queue: str | None = None
+    table: str | None = None
+    client_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pipeline:
+    """How results are kept and re-driven."""
+
+    name: str | None = None
+    """None: a hash of the preprocessing settings and the hook's source."""
+    redrive_after: timedelta = timedelta(minutes=15)
+    """A batch that is not done by then is driven again, then after twice that time, and so on."""
+    redrive_tries: int = 6
+    window: timedelta = timedelta(hours=72)
+    """How far back `reconcile` looks."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Table:
+    """How much of an image goes into rows."""
+
+    max_rows_per_image: int = 8
+    """A row takes 704 KiB; past so many rows it holds the link to the shard alone."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Schedules:
+    """NCRONTAB expressions of the two timers: seconds, minutes, hours, day, month, weekday; UTC."""
+
+    poll: str = "*/30 * * * * *"
+    reconcile: str = "0 */5 * * * *"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """One source: how to reach it, and what to copy."""
+
+    endpoint: Endpoint
+    spec: SourceSpec
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Everything that an operator can set."""
+
+    storage: Storage
+    sources: Mapping[str, Source]
+    recipe: Recipe
+    limits: Limits
+    batches: BatchSizes
+    table: Table
+    pipeline: Pipeline
+    schedules: Schedules
+
+
+@dataclass(frozen=True, slots=True)
+class _Setting:
+    """One app setting: the field that it fills."""
+
+    group: type
+    field: Field[Any]
+    hint: Any
+
+
+def _group(prefix: str, group: type, suffix: str = "") -> dict[str, _Setting]:
+    hints = get_type_hints(group)
+    return {f"{prefix}{f.name.upper()}{suffix}": _Setting(group, f, hints[f.name]) for f in fields(group)}
+
+
+_STORAGE_NAMES = {
+    "connection": "STORAGE",
+    "blob": "STORAGE__blobServiceUri",
+    "queue": "STORAGE__queueServiceUri",
+    "table": "STORAGE__tableServiceUri",
+    "client_id": "STORAGE__clientId",
+}
+"""The names that the queue triggers read as well; Azure Functions fixes their spelling."""
+
+FLAT: Mapping[str, _Setting] = {
+    **{_STORAGE_NAMES[s.field.name]: s for s in _group("", Storage).values()},
+    **_group("", Schedules, "_SCHEDULE"),
+    **_group("PREPROCESS_", Recipe),
+    **_group("LIMIT_", Limits),
+    **_group("BATCH_", BatchSizes),
+    **_group("TABLE_", Table),
+    **_group("PIPELINE_", Pipeline),
+}
+"""Every setting outside sources, by its name."""
+
+_FROM_URL = {"scheme", "host", "port", "user", "folder", "name"}
+PER_SOURCE: Mapping[str, _Setting] = {
+    name: setting
+    for name, setting in {**_group("", Endpoint), **_group("", SourceSpec)}.items()
+    if setting.field.name not in _FROM_URL
+}
+"""Every setting of a source, `SOURCES__<NAME>__<this>`; `URL` comes on top."""
+
+_OWN = re.compile(r"(STORAGE(__|$)|SOURCES__|PREPROCESS_|LIMIT_|BATCH_|TABLE_|PIPELINE_|(POLL|RECONCILE)_SCHEDULE$)")
+_OF_THE_PLATFORM = {"STORAGE__CREDENTIAL"}
+
+
+@cache
+def settings() -> Settings:
+    """Read the environment, once."""
+    return read_settings(os.environ)
+
+
+def read_settings(environ: Mapping[str, str]) -> Settings:
+    """Make Settings of app settings. Raises SettingsError that names all that is missing or wrong."""
+    return _Reading(environ).settings()
+
+
+class _Reading:
+    """One pass over the environment that collects every problem instead of stopping at the first."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self.values = {k.upper(): v.strip() for k, v in environ.items() if _OWN.match(k.upper()) and v.strip()}
+        self.problems: list[str] = []
+
+    def settings(self) -> Settings:
+        flat = {name.upper(): (name, setting) for name, setting in FLAT.items()}
+        groups: dict[type, dict[str, Any]] = {}
+        for key in self.values:
+            if key in flat:
+                name, setting = flat[key]
+                self._take(name, setting, groups.setdefault(setting.group, {}))
+            elif not key.startswith("SOURCES__") and key not in _OF_THE_PLATFORM:
+                self._unknown(key, [*flat])
+        storage = Storage(**groups.get(Storage, {}))
+        self._check_storage(storage)
+        sources = self._sources()
+        if self.problems:
+            raise SettingsError("settings: " + "; ".join(self.problems))
+        return Settings(
+            storage=storage,
+            sources=sources,
+            recipe=Recipe(**groups.get(Recipe, {})),
+            limits=Limits(**groups.get(Limits, {})),
+            batches=BatchSizes(**groups.get(BatchSizes, {})),
+            table=Table(**groups.get(Table, {})),
+            pipeline=Pipeline(**groups.get(Pipeline, {})),
+            schedules=Schedules(**groups.get(Schedules, {})),
+        )
+
+    def _check_storage(self, storage: Storage) -> None:
+        if storage.connection is None and None in (storage.blob, storage.queue, storage.table):
+            self.problems.append(
+                "STORAGE is missing: set it to a connection string, or set STORAGE__blobServiceUri, "
+                "STORAGE__queueServiceUri and STORAGE__tableServiceUri to use an identity"
+            )
+
+    def _sources(self) -> dict[str, Source]:
+        grouped: dict[str, dict[str, str]] = {}
+        for key in self.values:
+            if key.startswith("SOURCES__"):
+                _, name, *rest = key.split("__", 2)
+                grouped.setdefault(name, {})["".join(rest)] = key
+        if not grouped:
+            self.problems.append("no source: set SOURCES__<NAME>__URL, such as sftp://user@host:22/folder")
+        sources = {_source_name(name): self._source(name, keys) for name, keys in sorted(grouped.items())}
+        return {name: source for name, source in sources.items() if source is not None}
+
+    def _source(self, name: str, keys: Mapping[str, str]) -> Source | None:
+        before = len(self.problems)
+        if not _SOURCE_NAME.fullmatch(_source_name(name)):
+            self.problems.append(f"SOURCES__{name}: the name must be 1 to 32 of A-Z, 0-9 and _")
+        groups: dict[type, dict[str, Any]] = {Endpoint: {}, SourceSpec: {"name": _source_name(name)}}
+        for field_name, key in keys.items():
+            if field_name in PER_SOURCE:
+                setting = PER_SOURCE[field_name]
+                self._take(key, setting, groups[setting.group])
+            elif field_name != "URL":
+                self._unknown(key, [f"SOURCES__{name}__{known}" for known in ("URL", *PER_SOURCE)])
+        self._url(f"SOURCES__{name}__URL", groups[Endpoint])
+        if len(self.problems) > before:
+            return None
+        return Source(endpoint=Endpoint(**groups[Endpoint]), spec=SourceSpec(**groups[SourceSpec]))
+
+    def _url(self, key: str, endpoint: dict[str, Any]) -> None:
+        try:
+            url = urlsplit(self.values.get(key, ""))
+            scheme, host, port = url.scheme, url.hostname, url.port
+        except ValueError:
+            self.problems.append(f"{key} is no URL: it must be like sftp://user@host:22/folder")
+            return
+        if scheme not in _PORTS or not host:
+            what = "is missing" if key not in self.values else "is wrong"
+            self.problems.append(f"{key} {what}: it must be like sftp://user@host:22/folder ({', '.join(_PORTS)})")
+            return
+        if url.password is not None:
+            self.problems.append(f"{key} holds a password: set {key[:-3]}PASSWORD instead")
+        endpoint |= {
+            "scheme": scheme,
+            "host": host,
+            "port": port or _PORTS[scheme],
+            "folder": unquote(url.path) or ".",
+        }
+        if url.username:
+            endpoint["user"] = unquote(url.username)
+        if scheme == "sftp":
+            self._check_sftp(key[:-3], url.username, endpoint)
+
+    def _check_sftp(self, prefix: str, user: str | None, endpoint: Mapping[str, Any]) -> None:
+        if not user:
+            self.problems.append(f"{prefix}URL names no user: sftp://user@host/folder")
+        if "host_key" not in endpoint:
+            self.problems.append(f"{prefix}HOST_KEY is missing: take it from `ssh-keyscan` and compare its fingerprint")
+        if "password" not in endpoint and "private_key" not in endpoint:
+            self.problems.append(f"{prefix}PASSWORD or {prefix}PRIVATE_KEY is missing")
+
+    def _take(self, name: str, setting: _Setting, into: dict[str, Any]) -> None:
+        text = self.values[name.upper()]
+        if text.startswith("@Microsoft.KeyVault("):
+            self.problems.append(
+                f"{name}: its Key Vault reference was not resolved; check that the secret exists and that the app's "
+                "identity may read it (Key Vault Secrets User)"
+            )
+            return
+        try:
+            into[setting.field.name] = _value(text, setting.hint)
+            _check(name, into[setting.field.name])
+        except (ValueError, ValidationError, ZoneInfoNotFoundError):
+            self.problems.append(f"{name} is wrong: it must be {_wanted(setting)}")
+
+    def _unknown(self, key: str, known: list[str]) -> None:
+        near = difflib.get_close_matches(key, known, n=1)
+        self.problems.append(f"{key} is unknown" + (f": did you mean {near[0]}?" if near else ""))
+
+
+def _source_name(name: str) -> str:
+    """App settings know no hyphen on Linux: `SOUTH_RADAR` is the source `south-radar`."""
+    return name.lower().replace("_", "-")
+
+
+def _value(text: str, hint: Any) -> Any:
+    """Read a setting's text as its field's type. Raises ValueError, ValidationError."""
+    if hint is timedelta:
+        return parse_duration(text)
+    if _is_tuple(hint):
+        return TypeAdapter(hint).validate_python(text.split(","))
+    if hint is str or str in get_args(hint):
+        return text.replace("\\n", "\n")
+    return TypeAdapter(hint).validate_python(text)
+
+
+def _check(name: str, value: Any) -> None:
+    """Hold a value against what its type cannot say. Raises ValueError, ZoneInfoNotFoundError."""
+    if isinstance(value, int | float) and not isinstance(value, bool) and value <= 0:
+        raise ValueError(name)
+    if name == "PIPELINE_NAME" and not _SOURCE_NAME.fullmatch(value):
+        raise ValueError(name)
+    if name.endswith("_SCHEDULE") and len(value.split()) != 6:
+        raise ValueError(name)
+    if name.endswith("__TIMEZONE"):
+        ZoneInfo(value)
+
+
+def parse_duration(text: str) -> timedelta:
+    """Read `90s`, `10m`, `48h` or `7d`. Raises ValueError."""
+    match = _DURATION.fullmatch(text)
+    if match is None:
+        raise ValueError(f"{text!r} is no duration: it must be like 90s, 10m, 48h or 7d")
+    return timedelta(**{_UNITS[match[2]]: float(match[1])})
+
+
+def format_duration(span: timedelta) -> str:
+    """Write a duration as `parse_duration` reads it."""
+    seconds = span.total_seconds()
+    for unit, size in (("h", 3600), ("m", 60)):
+        if seconds and seconds % size == 0:
+            return f"{seconds / size:g}{unit}"
+    return f"{seconds:g}s"
+
+
+def default_text(setting: _Setting) -> str:
+    """Write a setting's default as an app setting would; empty where there is none."""
+    value = None if setting.field.default is MISSING else setting.field.default
+    if isinstance(value, timedelta):
+        return format_duration(value)
+    if isinstance(value, tuple):
+        return ",".join(f"{part:g}" for part in value)
+    if isinstance(value, bool):
+        return str(value).lower()
+    return "" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _wanted(setting: _Setting) -> str:
+    """Say in words what a setting's type accepts."""
+    hint = setting.hint
+    if hint is timedelta:
+        return "a duration like 90s, 10m, 48h or 7d"
+    if get_origin(hint) is Literal:
+        return "one of " + ", ".join(get_args(hint))
+    if _is_tuple(hint):
+        return "numbers with commas between them"
+    words = {int: "a whole number above 0", float: "a number above 0", bool: "true or false"}
+    special = {
+        "timezone": "an IANA time zone such as Europe/Berlin",
+        "name": "1 to 32 of a-z, 0-9 and -",
+        "poll": "six NCRONTAB fields",
+        "reconcile": "six NCRONTAB fields",
+    }
+    return special.get(setting.field.name) or words.get(hint, "a text")
+
+
+def _is_tuple(hint: Any) -> bool:
+    options = get_args(hint) if get_origin(hint) is UnionType else (hint,)
+    return any(get_origin(option) is tuple for option in options)

@@ -1,0 +1,97 @@
+"""Names of everything that lies in storage. They are deterministic and carry their own keys.
+
+Limits: blob names 1,024 characters; table keys without `/ \\ # ?` and control characters, at most 512 characters
+(https://learn.microsoft.com/rest/api/storageservices/understanding-the-table-service-data-model).
+"""
+
+import re
+from datetime import UTC, datetime
+from pathlib import PurePosixPath
+
+RAW_CONTAINER = "raw"
+PROCESSED_CONTAINER = "processed"
+STATE_CONTAINER = "state"
+ARCHIVES_TABLE = "archives"
+BATCHES_TABLE = "batches"
+IMAGES_TABLE = "images"
+POLL_QUEUE = "poll"
+BATCH_QUEUE = "batches"
+
+NAME = re.compile(r"[a-z0-9-]{1,32}")
+"""Names of sources and pipelines; `~` separates them in keys."""
+
+_STAMP = "%Y%m%dT%H%M%SZ"
+_INVERT_FROM = 99_999_999_999_999
+_UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
+
+
+def format_stamp(stamp: datetime) -> str:
+    """Write a stamp as `yyyymmddTHHMMSSZ`."""
+    return f"{stamp.astimezone(UTC):{_STAMP}}"
+
+
+def parse_stamp(text: str) -> datetime:
+    """Read what `format_stamp` wrote. Raises ValueError."""
+    return datetime.strptime(text, _STAMP).replace(tzinfo=UTC)
+
+
+def safe_stem(path: str) -> str:
+    """Reduce a remote path to its file's stem in `[A-Za-z0-9._-]`, at most 80 characters."""
+    stem = re.sub(r"\.zip$", "", PurePosixPath(path).name, flags=re.IGNORECASE)
+    return _UNSAFE.sub("_", stem)[:80].strip(".") or "archive"
+
+
+def raw_blob(source: str, stamp: datetime, version: str, path: str) -> str:
+    """Name an archive's blob in the raw container."""
+    return f"{source}/{_hour(stamp)}/{format_stamp(stamp)}.{version}.{safe_stem(path)}.zip"
+
+
+def shard_blob(pipeline: str, source: str, stamp: datetime, version: str, path: str, batch: int) -> str:
+    """Name a batch's shard in the processed container."""
+    name = f"{format_stamp(stamp)}.{version}.{safe_stem(path)}"
+    return f"{pipeline}/{source}/{_hour(stamp)}/{name}/{batch:04}.tar"
+
+
+def image_stem(member: int, frame: int) -> str:
+    """Name an image within its shard, without the suffix."""
+    return f"{member:06}-{frame:04}"
+
+
+def images_partition(pipeline: str, source: str, stamp: datetime, version: str) -> str:
+    """PartitionKey of an archive's rows in the images table, and of its plan in the batches table."""
+    return f"{pipeline}~{source}~{format_stamp(stamp)}~{version}"
+
+
+def image_row(member: int, frame: int, part: int) -> str:
+    """RowKey of one part of an image."""
+    return f"{member:06}~{frame:04}~{part:02}"
+
+
+def refusal_row(member: int) -> str:
+    """RowKey of a refused member; it sorts behind the member's images."""
+    return f"{member:06}~refused"
+
+
+def batch_row(number: int) -> str:
+    """RowKey of a batch."""
+    return f"{number:04}"
+
+
+def invert_stamp(stamp: datetime) -> str:
+    """Write a stamp so that the newest sorts first."""
+    return f"{_INVERT_FROM - int(f'{stamp.astimezone(UTC):%Y%m%d%H%M%S}'):014}"
+
+
+def archive_row(stamp: datetime, version: str, pipeline: str | None = None) -> str:
+    """RowKey of an archive in the ledger, or of what happened to it under a pipeline."""
+    row = f"{invert_stamp(stamp)}~{version}"
+    return row if pipeline is None else f"{row}~{pipeline}"
+
+
+def roster_blob(source: str) -> str:
+    """Name a source's roster in the state container."""
+    return f"rosters/{source}.json"
+
+
+def _hour(stamp: datetime) -> str:
+    return f"{stamp.astimezone(UTC):%Y/%m/%d/%H}"
