@@ -1,0 +1,20 @@
+"""Event Grid's BlobCreated events: which of them announce an archive."""
+
+import re
+
+COMPLETE = frozenset({"PutBlob", "PutBlockList", "CopyBlob", "FlushWithClose", "SftpCommit"})
+"""Operations after which a blob is whole. `CreateFile` announces an empty one
+(https://learn.microsoft.com/azure/event-grid/event-schema-blob-storage)."""
+
+_SUBJECT = re.compile(r"/blobServices/default/containers/(?P<container>[^/]+)/blobs/(?P<name>.+)")
+
+
+def archive_blob(event_type: str, subject: str, api: str, container: str) -> str | None:
+    """Name the archive that an event announces; None if it announces none.
+
+    The subject is used because `data.url` has another shape for events of the dfs endpoint.
+    """
+    match = _SUBJECT.fullmatch(subject)
+    if match is None or match["container"] != container or not match["name"].lower().endswith(".zip"):
+        return None
+    return match["name"] if event_type == "Microsoft.Storage.BlobCreated" and api in COMPLETE else None

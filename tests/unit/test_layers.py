@@ -1,0 +1,66 @@
+"""Imports point inwards: the cores of copying and preprocessing know neither Azure nor each other."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+OURS = {"errors", "settings", "ingest", "preprocess", "storage", "local", "function_app", "tests"}
+MAY_IMPORT = {
+    "errors.py": set[str](),
+    "settings.py": {"errors", "ingest.model", "preprocess.model"},
+    "ingest": {"errors", "ingest"},
+    "preprocess": {"errors", "preprocess"},
+    "storage": {"errors", "storage", "ingest.model", "preprocess.model"},
+}
+ENTRY_POINTS = {"storage/__main__.py": {"settings"}}
+"""Commands are wired where they start, as the triggers are in function_app."""
+KNOWS_AZURE = {"storage", "function_app.py"}
+
+
+def modules(place: str) -> Iterator[Path]:
+    path = ROOT / place
+    yield from [path] if path.suffix else sorted(path.rglob("*.py"))
+
+
+def imports(path: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            yield node.module or ""
+
+
+def within(name: str, allowed: set[str]) -> bool:
+    return any(name == place or name.startswith(f"{place}.") for place in allowed)
+
+
+@pytest.mark.parametrize("place", MAY_IMPORT)
+def test_a_layer_imports_only_what_lies_further_in(place: str) -> None:
+    for path in modules(place):
+        allowed = MAY_IMPORT[place] | ENTRY_POINTS.get(path.relative_to(ROOT).as_posix(), set())
+        ours = {name for name in imports(path) if name.split(".")[0] in OURS}
+        assert not {name for name in ours if not within(name, allowed)}, path
+
+
+@pytest.mark.parametrize("place", [*MAY_IMPORT, "function_app.py"])
+def test_only_storage_and_the_triggers_know_azure(place: str) -> None:
+    if place not in KNOWS_AZURE:
+        for path in modules(place):
+            assert not {name for name in imports(path) if name.split(".")[0] == "azure"}, path
+
+
+def test_only_settings_reads_the_environment() -> None:
+    for place in [*MAY_IMPORT, "function_app.py"]:
+        for path in modules(place):
+            reads = "environ" in path.read_text() or "getenv" in path.read_text()
+            assert not reads or path.name == "settings.py", path
+
+
+def test_nothing_that_is_deployed_imports_what_is_not() -> None:
+    for place in [*MAY_IMPORT, "function_app.py"]:
+        for path in modules(place):
+            assert not {name for name in imports(path) if name.split(".")[0] in {"local", "tests"}}, path

@@ -1,0 +1,145 @@
+"""App settings become values, and one error names all that is missing or wrong."""
+
+import json
+import re
+from collections.abc import Mapping
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from errors import SettingsError
+from settings import FLAT, PER_SOURCE, default_text, format_duration, parse_duration, read_settings
+
+ROOT = Path(__file__).parents[2]
+LEAST = {
+    "STORAGE": "UseDevelopmentStorage=true",
+    "SOURCES__RADAR__URL": "sftp://us%40er@host.example/out%20going",
+    "SOURCES__RADAR__HOST_KEY": "ssh-ed25519 AAAA",
+    "SOURCES__RADAR__PASSWORD": "open-sesame-7",
+}
+
+
+def problems(changes: Mapping[str, str], *, without: str = "") -> str:
+    environ = {name: value for name, value in {**LEAST, **changes}.items() if name != without}
+    with pytest.raises(SettingsError) as caught:
+        read_settings(environ)
+    return str(caught.value)
+
+
+def test_the_least_that_must_be_set_is_enough() -> None:
+    source = read_settings(LEAST).sources["radar"]
+    assert (source.endpoint.scheme, source.endpoint.host, source.endpoint.port) == ("sftp", "host.example", 22)
+    assert (source.endpoint.user, source.endpoint.folder) == ("us@er", "/out going")
+    assert (source.spec.name, source.spec.interval) == ("radar", timedelta(minutes=10))
+
+
+def test_one_error_names_everything_that_is_missing_or_wrong() -> None:
+    with pytest.raises(SettingsError) as caught:
+        read_settings({"SOURCES__RADAR__URL": "sftp://host", "PREPROCESS_FIT": "squeeze", "LIMIT_PIXELS": "-1"})
+    message = str(caught.value)
+    for name in ("STORAGE", "SOURCES__RADAR__HOST_KEY", "SOURCES__RADAR__PASSWORD", "PREPROCESS_FIT", "LIMIT_PIXELS"):
+        assert name in message
+    assert "stretch, contain, cover, none" in message
+
+
+def test_no_source_at_all_is_said() -> None:
+    with pytest.raises(SettingsError, match="no source"):
+        read_settings({"STORAGE": "x"})
+
+
+@pytest.mark.parametrize("typo", ["PREPROCESS_WITDH", "SOURCES__RADAR__PASWORD", "LIMIT_PIXLES"])
+def test_a_misspelt_setting_is_an_error_and_not_a_default(typo: str) -> None:
+    assert f"{typo} is unknown: did you mean" in problems({typo: "1"})
+
+
+def test_settings_of_others_are_none_of_our_business() -> None:
+    read_settings({**LEAST, "AzureWebJobsStorage": "x", "STORAGE__credential": "managedidentity", "PATH": "/bin"})
+
+
+def test_an_empty_setting_counts_as_unset() -> None:
+    assert read_settings({**LEAST, "PREPROCESS_WIDTH": "", "SOURCES__RADAR__STAMP": " "}).recipe.width == 224
+
+
+def test_a_key_vault_reference_that_failed_is_recognised() -> None:
+    reference = "@Microsoft.KeyVault(SecretUri=https://vault.example/secrets/radar)"
+    assert "Key Vault reference was not resolved" in problems({"SOURCES__RADAR__PASSWORD": reference})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("SOURCES__RADAR__INTERVAL", "10 minutes"),
+        ("SOURCES__RADAR__TIMEZONE", "Mars/Olympus"),
+        ("SOURCES__RADAR__MAX_CONNECTIONS", "0"),
+        ("SOURCES__RADAR__RECURSIVE", "perhaps"),
+        ("SOURCES__RADAR__URL", "gopher://host/"),
+        ("SOURCES__RADAR__URL", "sftp://user@host:99999/"),
+        ("PREPROCESS_MEAN", "0.1;0.2"),
+        ("PREPROCESS_CROP", "1,2,3"),
+        ("PIPELINE_NAME", "Über"),
+        ("POLL_SCHEDULE", "* * * * *"),
+    ],
+)
+def test_a_wrong_value_is_named_and_never_repeated(name: str, value: str) -> None:
+    message = problems({name: value})
+    assert name in message
+    assert value not in message
+
+
+def test_no_secret_shows_in_an_error_or_a_repr() -> None:
+    secrets = {
+        "STORAGE": "AccountKey=hush-1",
+        "SOURCES__RADAR__PASSWORD": "hush-2",
+        "SOURCES__RADAR__PRIVATE_KEY": "hush-3",
+        "SOURCES__RADAR__PASSPHRASE": "hush-4",
+    }
+    assert "hush" not in repr(read_settings({**LEAST, **secrets}))
+    assert "hush" not in problems({**secrets, "SOURCES__RADAR__URL": "sftp://user:hush-5@host/"})
+
+
+def test_sftp_without_a_host_key_is_an_error() -> None:
+    assert "SOURCES__RADAR__HOST_KEY is missing" in problems({}, without="SOURCES__RADAR__HOST_KEY")
+
+
+def test_underscores_in_a_source_name_become_hyphens() -> None:
+    moved = {name.replace("__RADAR__", "__SOUTH_RADAR__"): value for name, value in LEAST.items()}
+    assert list(read_settings(moved).sources) == ["south-radar"]
+
+
+def test_a_key_on_one_line_gets_its_line_breaks_back() -> None:
+    key = read_settings({**LEAST, "SOURCES__RADAR__PRIVATE_KEY": r"-----BEGIN\nAAAA\n-----END"})
+    assert key.sources["radar"].endpoint.private_key == "-----BEGIN\nAAAA\n-----END"
+
+
+@given(st.integers(min_value=0, max_value=10**6))
+def test_durations_survive_being_written_and_read(seconds: int) -> None:
+    assert parse_duration(format_duration(timedelta(seconds=seconds))) == timedelta(seconds=seconds)
+
+
+def example_values() -> dict[str, str]:
+    values: dict[str, str] = json.loads((ROOT / "local.settings.json.example").read_text())["Values"]
+    return values
+
+
+def documented() -> dict[str, str]:
+    rows = re.findall(r"^\| `([A-Za-z_<>]+)` \| (?:`([^`]*)`)? *\|", (ROOT / "README.md").read_text(), re.MULTILINE)
+    return {name.replace("SOURCES__<NAME>__", ""): default for name, default in rows}
+
+
+def test_the_example_file_holds_every_setting_with_its_default() -> None:
+    ours = {name: value for name, value in example_values().items() if name not in OF_FUNCTIONS}
+    wanted = {name: default_text(setting) for name, setting in FLAT.items()}
+    wanted |= {f"SOURCES__RADAR__{name}": default_text(setting) for name, setting in PER_SOURCE.items()}
+    wanted |= {"STORAGE": "UseDevelopmentStorage=true", "SOURCES__RADAR__URL": "sftp://user@host:22/outgoing"}
+    assert ours == wanted
+
+
+OF_FUNCTIONS = {"FUNCTIONS_WORKER_RUNTIME", "AzureWebJobsStorage"}
+
+
+def test_the_readme_documents_every_setting_with_its_default() -> None:
+    wanted = {name: default_text(setting) for name, setting in {**FLAT, **PER_SOURCE}.items()}
+    assert documented() == {**wanted, "URL": ""}
