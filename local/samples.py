@@ -1,0 +1,255 @@
+"""Zips of real photographs, made from a seed, each with a list of what must be found in it again."""
+
+import hashlib
+import io
+import json
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import PIL
+from numpy.random import Generator, default_rng
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+
+from local import formats, scenes
+
+SIDE = 224
+"""Width and height to which the demo preprocesses; what is expected of a picture is drawn at this size."""
+_CELLS = 32
+
+type Look = NDArray[np.uint8]
+"""A picture as a grid of mean colours: enough to tell any two apart, and what is turned or has channels swapped."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Picture:
+    """One image that preprocessing must find: where it is, and how it looks."""
+
+    member: int
+    frame: int
+    name: str
+    look: Look
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Sample:
+    """A zip, and all that must come of it."""
+
+    path: Path
+    size: int
+    sha256: str
+    pictures: tuple[Picture, ...]
+    refused: tuple[int, ...]
+    """Members that are broken."""
+    skipped: int
+    """Number of members that are no images."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shot:
+    """One image file of a sample, before it is made."""
+
+    photograph: str
+    size: tuple[int, int]
+    format: str = "jpeg"
+    frames: int = 1
+    damage: str = ""
+    """`cut`: the file ends half way. `flip`: one byte in the zip is wrong, so its checksum does not fit."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """What goes into one sample."""
+
+    seed: int
+    shots: tuple[Shot, ...]
+    others: Mapping[str, bytes] = field(default_factory=dict)
+    """Members that are no images; a name that ends in a slash is a folder."""
+    folder: str = ""
+
+
+def look(pixels: NDArray[np.generic]) -> Look:
+    """Reduce SIDE x SIDE pixels of three channels to a grid of mean colours."""
+    step = SIDE // _CELLS
+    cells = pixels.astype(np.float32).reshape(_CELLS, step, _CELLS, step, 3)
+    return np.rint(cells.mean(axis=(1, 3))).astype(np.uint8)
+
+
+def small(seed: int, images: int = 10) -> Order:
+    """A few megabytes of camera JPEGs, every fifth one a PNG."""
+    rng = default_rng(seed)
+    names = rng.permutation(scenes.COLOUR)
+    shots = [
+        Shot(
+            photograph=str(names[i % len(names)]),
+            size=(1280, 960) if rng.random() < 0.7 else (900, 1200),
+            format="png" if i % 5 == 4 else "jpeg",
+        )
+        for i in range(images)
+    ]
+    return Order(seed=seed, shots=tuple(shots))
+
+
+def large(seed: int = 50) -> Order:
+    """Twenty pictures of 12 megapixels, well over 50 MB."""
+    special = {3: "tiff", 11: "png", 17: "jpeg-turned"}
+    shots = [
+        Shot(
+            photograph=scenes.COLOUR[i % len(scenes.COLOUR)],
+            size=(2000, 1500) if special.get(i) == "png" else (4000, 3000),
+            format=special.get(i, "jpeg"),
+        )
+        for i in range(20)
+    ]
+    return Order(seed=seed, shots=tuple(shots), folder="DCIM/100/")
+
+
+def all_formats(seed: int = 70) -> Order:
+    """Every way to write an image that the pipeline accepts; two of the files hold several frames."""
+    shots = [
+        Shot(
+            photograph=(scenes.GREY if name in formats.GREY_FORMATS else scenes.COLOUR)[i % 7],
+            size=(640, 480),
+            format=name,
+            frames=3 if name in {"gif", "tiff-lzw"} else 1,
+        )
+        for i, name in enumerate(formats.FORMATS)
+    ]
+    return Order(seed=seed, shots=tuple(shots))
+
+
+def broken(seed: int = 90) -> Order:
+    """Good pictures among members that are damaged and members that are no pictures."""
+    damage = {1: "cut", 4: "flip"}
+    shots = [
+        Shot(photograph=scenes.COLOUR[i], size=(1200, 900), damage=damage.get(i, ""), format="jpeg") for i in range(8)
+    ]
+    others = {
+        "notes.txt": b"Lens cleaned at noon.\n",
+        "thumbnails/": b"",
+        "__MACOSX/._IMG_0000.jpg": b"\x00\x05\x16\x07",
+        ".hidden.jpg": b"not for us",
+    }
+    return Order(seed=seed, shots=tuple(shots), others=others)
+
+
+def make(order: Order, cache_folder: Path) -> Sample:
+    """Give the sample for an order: from the cache, else made now. The same order gives the same bytes."""
+    stem = cache_folder / _recipe_version() / hashlib.sha256(repr(order).encode()).hexdigest()[:16]
+    archive, manifest = stem.with_suffix(".zip"), stem.with_suffix(".json")
+    if not manifest.exists():
+        stem.parent.mkdir(parents=True, exist_ok=True)
+        _write(archive, manifest, order)
+    return _read(archive, manifest)
+
+
+@cache
+def _recipe_version() -> str:
+    """What the bytes depend on besides the order: this code, the photographs, and the libraries that encode."""
+    code = [Path(module.__file__ or "").read_bytes() for module in (formats, scenes)] + [Path(__file__).read_bytes()]
+    photographs = [(scenes.photographs_folder() / name).read_bytes() for name in (*scenes.COLOUR, *scenes.GREY)]
+    digest = hashlib.sha256(f"{PIL.__version__} {np.__version__}".encode())
+    for part in (*code, *photographs):
+        digest.update(part)
+    return digest.hexdigest()[:12]
+
+
+def _write(archive: Path, manifest: Path, order: Order) -> None:
+    """Write the zip, then its manifest, which so vouches for a whole zip."""
+    partial = archive.with_suffix(".partial")
+    pictures: list[dict[str, object]] = []
+    with zipfile.ZipFile(partial, "w") as bundle:
+        for member, (name, content, looks) in enumerate(_members(order)):
+            bundle.writestr(_entry(name), content)
+            pictures += [
+                {"member": member, "frame": frame, "name": name, "look": grid.tobytes().hex()}
+                for frame, grid in enumerate(looks)
+            ]
+    damaged = [i for i, shot in enumerate(order.shots) if shot.damage]
+    for member in (i for i, shot in enumerate(order.shots) if shot.damage == "flip"):
+        _flip(partial, member)
+    facts = {
+        "size": partial.stat().st_size,
+        "sha256": _sha256(partial),
+        "pictures": pictures,
+        "refused": damaged,
+        "skipped": len(order.others),
+    }
+    partial.replace(archive)
+    unfinished = manifest.with_suffix(".unfinished")
+    unfinished.write_text(json.dumps(facts), encoding="utf-8")
+    unfinished.replace(manifest)
+
+
+def _members(order: Order) -> Iterator[tuple[str, bytes, Sequence[Look]]]:
+    rng = default_rng(order.seed)
+    for number, shot in enumerate(order.shots):
+        suffix, encode = formats.FORMATS[shot.format]
+        frames = [_frame(rng, shot) for _ in range(shot.frames)]
+        content = encode(frames)
+        name = f"{order.folder}IMG_{number:04}{suffix}"
+        if shot.damage == "cut":
+            content = content[: len(content) // 2]
+        yield name, content, [] if shot.damage else [_expected(frame) for frame in frames]
+    for name, content in order.others.items():
+        yield name, content, []
+
+
+def _frame(rng: Generator, shot: Shot) -> Image.Image:
+    picture = scenes.scene(rng, shot.photograph, shot.size)
+    return picture.convert("L").convert("RGB") if shot.format in formats.GREY_FORMATS else picture
+
+
+def _expected(frame: Image.Image) -> Look:
+    """What preprocessing must give for a picture, computed from the picture itself with plain Pillow."""
+    return look(np.asarray(ImageOps.fit(frame, (SIDE, SIDE), Image.Resampling.LANCZOS)))
+
+
+def _entry(name: str) -> zipfile.ZipInfo:
+    """Describe a member with a fixed time: the same order must give the same bytes."""
+    entry = zipfile.ZipInfo(name, date_time=(2026, 1, 1, 12, 0, 0))
+    deflates = name.lower().endswith((".txt", ".bmp", ".pgm", ".ppm", ".tiff"))
+    entry.compress_type = zipfile.ZIP_DEFLATED if deflates else zipfile.ZIP_STORED
+    entry.external_attr = 0o100644 << 16
+    return entry
+
+
+def _flip(archive: Path, member: int) -> None:
+    """Damage a stored member where its content is, and leave the checksum in the directory as it was."""
+    with zipfile.ZipFile(archive) as bundle:
+        entry = bundle.infolist()[member]
+    with archive.open("r+b") as file:
+        file.seek(entry.header_offset + 30 + len(entry.filename) + entry.compress_size // 2)
+        byte = file.read(1)
+        file.seek(-1, io.SEEK_CUR)
+        file.write(bytes([byte[0] ^ 0xFF]))
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _read(archive: Path, manifest: Path) -> Sample:
+    facts = json.loads(manifest.read_text(encoding="utf-8"))
+    pictures = [
+        Picture(
+            member=picture["member"],
+            frame=picture["frame"],
+            name=picture["name"],
+            look=np.frombuffer(bytes.fromhex(picture["look"]), np.uint8).reshape(_CELLS, _CELLS, 3),
+        )
+        for picture in facts["pictures"]
+    ]
+    return Sample(
+        path=archive,
+        size=facts["size"],
+        sha256=facts["sha256"],
+        pictures=tuple(pictures),
+        refused=tuple(facts["refused"]),
+        skipped=facts["skipped"],
+    )

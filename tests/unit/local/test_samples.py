@@ -1,0 +1,120 @@
+"""The demo's zips: the same order gives the same bytes, and the list of what is in them is true."""
+
+import io
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageOps, ImageSequence
+
+from local import formats, samples
+from local.samples import Order, Sample, Shot
+
+
+def _shots(*names: str, size: tuple[int, int] = (320, 240), frames: int = 1, damage: str = "") -> Order:
+    shots = [Shot(photograph="coffee.png", size=size, format=name, frames=frames, damage=damage) for name in names]
+    return Order(seed=1, shots=tuple(shots))
+
+
+def _decoded(sample: Sample) -> dict[tuple[int, int], Image.Image]:
+    """Every image of a zip in colour, upright, by member and frame."""
+    images = {}
+    with zipfile.ZipFile(sample.path) as bundle:
+        for member, name in enumerate(bundle.namelist()):
+            opened = Image.open(io.BytesIO(bundle.read(name)))
+            for frame, picture in enumerate(ImageSequence.Iterator(opened)):
+                if picture.mode.startswith("I"):
+                    picture = Image.fromarray((np.asarray(picture) // 257).astype(np.uint8))
+                images[member, frame] = ImageOps.exif_transpose(picture).convert("RGB")
+    return images
+
+
+def test_the_same_order_gives_the_same_bytes(tmp_path: Path) -> None:
+    order = samples.small(7, images=2)
+
+    once, again = samples.make(order, tmp_path / "a"), samples.make(order, tmp_path / "b")
+
+    assert once.path.read_bytes() == again.path.read_bytes()
+    assert once.sha256 == again.sha256
+
+
+def test_another_seed_gives_other_bytes(tmp_path: Path) -> None:
+    assert (
+        samples.make(samples.small(7, images=1), tmp_path).sha256
+        != samples.make(samples.small(8, images=1), tmp_path).sha256
+    )
+
+
+def test_a_sample_is_made_once_and_then_taken_from_the_cache(tmp_path: Path) -> None:
+    order = _shots("jpeg")
+    made = samples.make(order, tmp_path).path
+    written = made.stat().st_mtime_ns
+
+    assert samples.make(order, tmp_path).path == made
+    assert made.stat().st_mtime_ns == written
+
+
+@pytest.mark.parametrize("name", formats.FORMATS)
+def test_what_is_expected_of_a_picture_is_what_its_file_shows(name: str, tmp_path: Path) -> None:
+    sample = samples.make(_shots(name), tmp_path)
+
+    (image,) = _decoded(sample).values()
+
+    fitted = ImageOps.fit(image, (samples.SIDE, samples.SIDE), Image.Resampling.LANCZOS)
+    difference = samples.look(np.asarray(fitted)).astype(int) - sample.pictures[0].look
+    assert np.abs(difference).mean() < 3
+
+
+def test_frames_of_one_file_are_pictures_of_their_own(tmp_path: Path) -> None:
+    sample = samples.make(_shots("gif", "tiff-lzw", frames=3), tmp_path)
+
+    found = [(picture.member, picture.frame) for picture in sample.pictures]
+
+    assert found == [(0, 0), (0, 1), (0, 2), (1, 0), (1, 1), (1, 2)]
+    assert found == list(_decoded(sample))
+    assert not np.array_equal(sample.pictures[0].look, sample.pictures[1].look)
+
+
+def test_sixteen_bits_are_used_to_the_full(tmp_path: Path) -> None:
+    sample = samples.make(_shots("png-16", "tiff-16"), tmp_path)
+
+    with zipfile.ZipFile(sample.path) as bundle:
+        for name in bundle.namelist():
+            pixels = np.asarray(Image.open(io.BytesIO(bundle.read(name))))
+            assert pixels.dtype == np.uint16
+            assert pixels.max() > 200 * 257
+
+
+def test_damaged_members_are_refused_and_expected_nowhere_else(tmp_path: Path) -> None:
+    sample = samples.make(samples.broken(), tmp_path)
+
+    assert sample.refused == (1, 4)
+    assert not {picture.member for picture in sample.pictures} & {1, 4}
+    assert sample.skipped == 4
+    with zipfile.ZipFile(sample.path) as bundle:
+        names = bundle.namelist()
+        with pytest.raises(OSError, match="truncated"):
+            Image.open(io.BytesIO(bundle.read(names[1]))).load()
+        with pytest.raises(zipfile.BadZipFile, match="CRC"):
+            bundle.read(names[4])
+
+
+def test_the_large_archive_is_well_over_fifty_megabytes_by_its_order() -> None:
+    order = samples.large()
+
+    uncompressed = [shot for shot in order.shots if shot.format == "tiff"]
+
+    assert len(order.shots) == 20
+    assert sum(3 * shot.size[0] * shot.size[1] for shot in uncompressed) > 30e6
+    assert all(shot.size == (4000, 3000) for shot in order.shots if shot.format != "png")
+
+
+def test_a_run_that_broke_off_leaves_nothing_that_counts_as_made(tmp_path: Path) -> None:
+    order = _shots("jpeg")
+    made = samples.make(order, tmp_path)
+    good = made.path.read_bytes()
+    made.path.write_bytes(b"half")
+    made.path.with_suffix(".json").unlink()
+
+    assert samples.make(order, tmp_path).path.read_bytes() == good
