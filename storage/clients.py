@@ -1,0 +1,167 @@
+"""Connections to Azure Storage: made once from plain values, used everywhere."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from azure.core.exceptions import ResourceExistsError
+from azure.data.tables import TableClient, TableServiceClient
+from azure.storage.blob import BlobServiceClient, ContainerClient
+from azure.storage.blob import ExponentialRetry as BlobRetry
+from azure.storage.queue import ExponentialRetry as QueueRetry
+from azure.storage.queue import QueueClient, QueueServiceClient, TextBase64EncodePolicy
+
+from errors import SettingsError
+from storage.azure_errors import azure_errors, error_code
+from storage.keys import (
+    ARCHIVES_TABLE,
+    BATCH_QUEUE,
+    BATCHES_TABLE,
+    IMAGES_TABLE,
+    POLL_QUEUE,
+    PROCESSED_CONTAINER,
+    RAW_CONTAINER,
+    STATE_CONTAINER,
+)
+
+if TYPE_CHECKING:
+    from azure.core.credentials import TokenCredential
+
+DEVELOPMENT_ACCOUNT = "devstoreaccount1"
+# Published by Microsoft, the same in every emulator; it opens nothing else.
+DEVELOPMENT_KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
+_TIMEOUTS = {"connection_timeout": 10, "read_timeout": 60}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Clients:
+    """Every container, table and queue of ours. Safe to share between threads."""
+
+    blobs: BlobServiceClient
+    tables: TableServiceClient
+    queues: QueueServiceClient
+    raw: ContainerClient
+    processed: ContainerClient
+    state: ContainerClient
+    archives: TableClient
+    batches: TableClient
+    images: TableClient
+    poll_queue: QueueClient
+    batch_queue: QueueClient
+
+    def close(self) -> None:
+        """Close the connections; a function app keeps them for as long as it lives."""
+        for service in (self.blobs, self.tables, self.queues):
+            service.close()
+
+
+def connect(
+    connection: str | None = None,
+    *,
+    blob: str | None = None,
+    queue: str | None = None,
+    table: str | None = None,
+    client_id: str | None = None,
+    retries: int = 4,
+) -> Clients:
+    """Reach Azure Storage by a connection string, or by the three services' addresses and an identity.
+
+    Nothing is sent yet. Raises SettingsError.
+    """
+    # Waits of about 1, 3, 5 and 9 seconds: enough for a failover, short beside a function's time-out.
+    backoff: dict[str, Any] = {"initial_backoff": 1, "increment_base": 2, "random_jitter_range": 1}
+    of_blobs: dict[str, Any] = {"retry_policy": BlobRetry(retry_total=retries, **backoff), **_TIMEOUTS}
+    of_queues: dict[str, Any] = {"retry_policy": QueueRetry(retry_total=retries, **backoff), **_TIMEOUTS}
+    of_tables: dict[str, Any] = {"retry_total": retries, "retry_backoff_factor": 0.5, "retry_backoff_max": 8}
+    if connection is not None:
+        text = _spelt_out(connection)
+        try:
+            return _clients(
+                BlobServiceClient.from_connection_string(text, **of_blobs),
+                TableServiceClient.from_connection_string(text, **of_tables, **_TIMEOUTS),
+                QueueServiceClient.from_connection_string(text, **of_queues),
+            )
+        except ValueError as exc:
+            # The SDK's message may repeat the text, which holds the key.
+            raise SettingsError("STORAGE is no connection string: copy it from the account's access keys") from exc
+    if blob is None or queue is None or table is None:
+        raise SettingsError("STORAGE is missing: give a connection string, or all three services' addresses")
+    identity = _identity(client_id)
+    return _clients(
+        BlobServiceClient(blob, credential=identity, **of_blobs),
+        TableServiceClient(table, credential=identity, **of_tables, **_TIMEOUTS),
+        QueueServiceClient(queue, credential=identity, **of_queues),
+    )
+
+
+@contextmanager
+def connected(connection: str, *, retries: int = 4) -> Iterator[Clients]:
+    """Connect for the length of a block."""
+    clients = connect(connection, retries=retries)
+    try:
+        yield clients
+    finally:
+        clients.close()
+
+
+def prepare(clients: Clients) -> None:
+    """Make the containers, tables and queues that are missing, the poison queues too."""
+    for container in (clients.raw, clients.processed, clients.state):
+        with azure_errors(f"make the container {container.container_name}"), _there_already():
+            container.create_container()
+    for table in (clients.archives, clients.batches, clients.images):
+        with azure_errors(f"make the table {table.table_name}"), _there_already():
+            table.create_table()
+    for name in (POLL_QUEUE, BATCH_QUEUE):
+        for queue in (name, f"{name}-poison"):
+            with azure_errors(f"make the queue {queue}"), _there_already():
+                clients.queues.create_queue(queue)
+
+
+@contextmanager
+def _there_already() -> Iterator[None]:
+    try:
+        yield
+    except ResourceExistsError as exc:
+        if error_code(exc).endswith("BeingDeleted"):
+            raise
+
+
+def _clients(blobs: BlobServiceClient, tables: TableServiceClient, queues: QueueServiceClient) -> Clients:
+    # The functions host expects base64 unless host.json says otherwise.
+    encode = TextBase64EncodePolicy()
+    return Clients(
+        blobs=blobs,
+        tables=tables,
+        queues=queues,
+        raw=blobs.get_container_client(RAW_CONTAINER),
+        processed=blobs.get_container_client(PROCESSED_CONTAINER),
+        state=blobs.get_container_client(STATE_CONTAINER),
+        archives=tables.get_table_client(ARCHIVES_TABLE),
+        batches=tables.get_table_client(BATCHES_TABLE),
+        images=tables.get_table_client(IMAGES_TABLE),
+        poll_queue=queues.get_queue_client(POLL_QUEUE, message_encode_policy=encode),
+        batch_queue=queues.get_queue_client(BATCH_QUEUE, message_encode_policy=encode),
+    )
+
+
+def _spelt_out(connection: str) -> str:
+    """Spell out the emulator's short form, which the Python SDKs do not know."""
+    if connection.strip().rstrip(";").lower() != "usedevelopmentstorage=true":
+        return connection
+    return development_connection({"Blob": 10_000, "Queue": 10_001, "Table": 10_002})
+
+
+def development_connection(ports: dict[str, int]) -> str:
+    """Write the connection string of an emulator that listens on these ports of 127.0.0.1."""
+    addresses = (f"{name}Endpoint=http://127.0.0.1:{port}/{DEVELOPMENT_ACCOUNT}" for name, port in ports.items())
+    account = ("DefaultEndpointsProtocol=http", f"AccountName={DEVELOPMENT_ACCOUNT}", f"AccountKey={DEVELOPMENT_KEY}")
+    return ";".join((*account, *addresses))
+
+
+def _identity(client_id: str | None) -> "TokenCredential":
+    # Imported here: it takes half a second, and a connection string needs none of it.
+    from azure.identity import DefaultAzureCredential, ManagedIdentityCredential
+
+    return ManagedIdentityCredential(client_id=client_id) if client_id else DefaultAzureCredential()
