@@ -1,6 +1,6 @@
 """Values of preprocessing, and the ports that it needs."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -54,6 +54,8 @@ class Limits:
     pixels: int = 100_000_000
     """Width x height of one frame, judged before it is decoded."""
     frames: int = 1_000
+    member_pixels: int = 2_000_000_000
+    """Width x height of all frames of one member, together."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +91,8 @@ class RawArchive:
     sound: bool = True
     sha256: str | None = None
     etag: str
+    raw_at: datetime | None = None
+    """When it became raw: the blob's creation time, or the ledger's; None if neither is known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -200,6 +204,9 @@ class RawArchives(Protocol):
     def open(self, archive: RawArchive) -> RangeReader:
         """Read an archive by ranges."""
 
+    def recent(self, source: str, since: datetime) -> Sequence[RawArchive]:
+        """A source's archives with a stamp from `since` on, found by their day folders alone: bounded work."""
+
 
 class ResultWriter(Protocol):
     """Results of one batch in the making; nothing is visible before `publish`."""
@@ -234,6 +241,8 @@ class BatchState:
     next_drive: datetime
     counts: Counts | None
     etag: str
+    error: str | None = None
+    """Why it failed the last time."""
 
 
 class BatchLedger(Protocol):
@@ -243,13 +252,23 @@ class BatchLedger(Protocol):
         """Make sure that the archive has its row, with the time it became raw."""
 
     def plan(self, archive: RawArchive, pipeline: str) -> Sequence[BatchState] | None:
-        """The batches of an archive's plan; None if no complete plan exists, nor a refusal."""
+        """The batches of an archive's plan; none of them where it was settled without a plan (refused, failed).
+
+        None if there is neither: it is to be planned.
+        """
 
     def insert_plan(self, batches: Sequence[Batch], at: datetime, next_drive: datetime) -> bool:
-        """Insert all batches, then their number in the ledger; False if a plan was there already."""
+        """Insert all batches, then their number in the ledger; False if a complete plan was there already.
+
+        There is always one: an archive without members has one batch of no members. Rows that an earlier call left
+        without the number (it died half way) are replaced.
+        """
 
     def claim(self, batch: Batch, holder: str, at: datetime, until: datetime) -> bool:
-        """Note who works on a batch; False if it is done, or another's unexpired claim stands. Only saves work."""
+        """Note who works on a batch; False if it is done, or another holder's unexpired claim stands.
+
+        The holder itself may claim again, to move `until`: on to renew, to `at` to let go. Only saves work.
+        """
 
     def finish(self, batch: Batch, counts: Counts, at: datetime) -> None:
         """Write a batch's counts; if all batches are done, merge the archive's end and sums into the ledger."""
@@ -260,11 +279,17 @@ class BatchLedger(Protocol):
     def fail(self, archive: RawArchive, pipeline: str, reason: str, at: datetime) -> None:
         """Settle an archive whose tries are spent as failed."""
 
+    def trouble(self, batch: Batch, error: str, at: datetime) -> None:
+        """Note why a batch failed this time."""
+
     def postpone(self, state: BatchState, next_drive: datetime) -> bool:
         """Count an attempt and set `next_drive`, if nobody else did since `state` was read; False if so."""
 
     def unsettled(self, source: str, pipeline: str, since: datetime) -> Sequence[RawArchive]:
         """Raw archives with a stamp from `since` on that are not processed, refused or failed under `pipeline`."""
+
+    def known(self, source: str, since: datetime) -> Collection[tuple[datetime, str]]:
+        """Stamp and version of every archive with a stamp from `since` on whose row has the time it became raw."""
 
 
 class BatchQueue(Protocol):
