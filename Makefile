@@ -1,0 +1,32 @@
+# Every target but help and clean first sets up what it needs, and does so only once.
+.DEFAULT_GOAL := help
+.PHONY: help setup demo run check test clean
+PYTHON := .venv/bin/python
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## Python 3.13 in .venv, packages, Azurite; nothing if all is there
+	@sh local/setup.sh
+
+demo: setup ## Run the whole system on real photographs and prove that nothing was lost (ARGS=--chaos kills it in between)
+	@$(PYTHON) -m local.demo $(ARGS)
+
+run: setup ## Run the whole system until Ctrl-C; a new archive every minute (ARGS="--every 20", ARGS=--quiet)
+	@$(PYTHON) -m local.run $(ARGS)
+
+check: setup ## The fast part of the tests: lint, types, unit tests
+	$(PYTHON) -m ruff check .
+	$(PYTHON) -m ruff format --check .
+	$(PYTHON) -m mypy .
+	$(PYTHON) -m pytest -q tests/unit
+
+test: setup ## All tests: lint, types, unit, contract (real servers), end to end
+	$(PYTHON) -m ruff check .
+	$(PYTHON) -m ruff format --check .
+	$(PYTHON) -m mypy .
+	$(PYTHON) -m pytest
+
+clean: ## Remove all that set-up, demo and tests have made here
+	rm -rf .local .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,100 @@
+#!/bin/sh
+# Make ready what every command needs: Python 3.13 in .venv, its packages, Azurite. Says nothing when all is there.
+set -eu
+cd "$(dirname "$0")/.."
+
+NEEDED_KB=1500000 # measured: .venv 1.0 GB, Azurite 0.2 GB, pip's and npm's own caches
+STAMP=.venv/.requirements
+LOG=.local/setup.log
+
+say() { printf 'setup: %s\n' "$*"; }
+fail() {
+    printf 'setup: error: %s\n' "$1" >&2
+    shift
+    for line in "$@"; do printf '  %s\n' "$line" >&2; done
+    exit 1
+}
+
+# A file that can be run may still not work: pyenv's shims are there for versions that are not.
+recent() { "$@" -c 'import sys; sys.exit(sys.version_info < (3, 13))' >/dev/null 2>&1; }
+
+find_python() {
+    if recent python3.13; then
+        echo python3.13
+        return
+    fi
+    root=${PYENV_ROOT:-$(pyenv root 2>/dev/null || echo "${HOME:-/nonexistent}/.pyenv")}
+    for candidate in "$root"/versions/3.13*/bin/python3.13 python3; do
+        if recent "$candidate"; then
+            echo "$candidate"
+            return
+        fi
+    done
+    return 1
+}
+
+check_disk() {
+    free=$(df -Pk . | tail -n 1 | tr -s ' ' | cut -d ' ' -f 4)
+    [ "$free" -ge "$NEEDED_KB" ] || fail "the disk has $((free / 1024)) MB free, and set-up needs $((NEEDED_KB / 1024)) MB" \
+        "Free some space, or clone the project to another disk."
+}
+
+make_environment() {
+    rm -rf .venv
+    if command -v uv >/dev/null 2>&1; then
+        say "making .venv with uv"
+        # Without a network uv may have no 3.13 to give; an installed one is then found below.
+        if uv venv --quiet --python 3.13 .venv >>"$LOG" 2>&1 && recent .venv/bin/python; then return; fi
+        rm -rf .venv
+    fi
+    python=$(find_python) || fail "Python 3.13 is needed, and neither it nor uv was found." \
+        "Get uv, which brings Python along:  curl -LsSf https://astral.sh/uv/install.sh | sh" \
+        "or Python with pyenv:               pyenv install 3.13" \
+        "or from your system:                apt install python3.13-venv, dnf install python3.13, brew install python@3.13" \
+        "Then run the same command again."
+    say "making .venv with $("$python" --version 2>&1) ($python)"
+    "$python" -m venv .venv >>"$LOG" 2>&1 || fail_with_log "$python cannot make a virtual environment" \
+        "On Debian and Ubuntu: apt install python3.13-venv"
+}
+
+fail_with_log() {
+    rm -f "$STAMP"
+    what=$1
+    shift
+    tail -n 15 "$LOG" >&2
+    fail "$what; the end of $LOG is above." "$@"
+}
+
+install_packages() {
+    say "installing Python packages (a minute or two)"
+    if .venv/bin/python -m pip --version >/dev/null 2>&1; then
+        set -- .venv/bin/python -m pip install --quiet --disable-pip-version-check
+    else
+        set -- uv pip install --quiet --python .venv/bin/python
+    fi
+    "$@" -r requirements-dev.txt >>"$LOG" 2>&1 || fail_with_log "the Python packages could not be installed" \
+        "If it says that it cannot connect: check the network and the proxy," \
+        "or point PIP_INDEX_URL (UV_INDEX_URL for uv) at your own index." \
+        "Then run the same command again; it goes on where it stopped."
+}
+
+install_azurite() {
+    say "installing Azurite, the emulator of Azure Storage (half a minute)"
+    .venv/bin/python -c 'from local.azurite import install; install()' >>"$LOG" 2>&1 ||
+        fail_with_log "Azurite could not be installed" "Check that npm reaches its registry, then run the same command again."
+}
+
+wanted=$(cat requirements.txt requirements-dev.txt | cksum)
+if [ "$(cat "$STAMP" 2>/dev/null || :)" != "$wanted" ] || ! recent .venv/bin/python; then
+    check_disk
+    mkdir -p .local
+    : >"$LOG"
+    recent .venv/bin/python || make_environment
+    install_packages
+    echo "$wanted" >"$STAMP"
+fi
+if ! cmp -s local/package-lock.json .local/azurite/package-lock.json; then
+    check_disk
+    mkdir -p .local
+    install_azurite
+fi
