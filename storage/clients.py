@@ -31,7 +31,15 @@ if TYPE_CHECKING:
 DEVELOPMENT_ACCOUNT = "devstoreaccount1"
 # Published by Microsoft, the same in every emulator; it opens nothing else.
 DEVELOPMENT_KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
-_TIMEOUTS = {"connection_timeout": 10, "read_timeout": 60}
+_TIMEOUTS: dict[str, Any] = {"connection_timeout": 10, "read_timeout": 60}
+_PIECE = 8 * 2**20
+# The SDK's defaults hold 64 MiB in memory before they begin to send.
+_PIECES: dict[str, Any] = {
+    "max_single_put_size": _PIECE,
+    "max_block_size": _PIECE,
+    "max_single_get_size": _PIECE,
+    "max_chunk_get_size": _PIECE,
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +79,7 @@ def connect(
     """
     # Waits of about 1, 3, 5 and 9 seconds: enough for a failover, short beside a function's time-out.
     backoff: dict[str, Any] = {"initial_backoff": 1, "increment_base": 2, "random_jitter_range": 1}
-    of_blobs: dict[str, Any] = {"retry_policy": BlobRetry(retry_total=retries, **backoff), **_TIMEOUTS}
+    of_blobs: dict[str, Any] = {"retry_policy": BlobRetry(retry_total=retries, **backoff), **_TIMEOUTS, **_PIECES}
     of_queues: dict[str, Any] = {"retry_policy": QueueRetry(retry_total=retries, **backoff), **_TIMEOUTS}
     of_tables: dict[str, Any] = {"retry_total": retries, "retry_backoff_factor": 0.5, "retry_backoff_max": 8}
     if connection is not None:

@@ -7,6 +7,7 @@ Limits: blob names 1,024 characters; table keys without `/ \\ # ?` and control c
 import re
 from datetime import UTC, datetime
 from pathlib import PurePosixPath
+from urllib.parse import quote, unquote_to_bytes
 
 RAW_CONTAINER = "raw"
 PROCESSED_CONTAINER = "processed"
@@ -39,6 +40,16 @@ def safe_stem(path: str) -> str:
     """Reduce a remote path to its file's stem in `[A-Za-z0-9._-]`, at most 80 characters."""
     stem = re.sub(r"\.zip$", "", PurePosixPath(path).name, flags=re.IGNORECASE)
     return _UNSAFE.sub("_", stem)[:80].strip(".") or "archive"
+
+
+def encode_path(path: str) -> str:
+    """Write a true name in ASCII, as metadata needs it; bytes that were no UTF-8 survive."""
+    return quote(path.encode("utf-8", "surrogateescape"))
+
+
+def decode_path(text: str) -> str:
+    """Read what `encode_path` wrote."""
+    return unquote_to_bytes(text).decode("utf-8", "surrogateescape")
 
 
 def raw_blob(source: str, stamp: datetime, version: str, path: str) -> str:
@@ -91,6 +102,11 @@ def archive_row(stamp: datetime, version: str, pipeline: str | None = None) -> s
 def roster_blob(source: str) -> str:
     """Name a source's roster in the state container."""
     return f"rosters/{source}.json"
+
+
+def pipeline_blob(pipeline: str) -> str:
+    """Name what is known of a pipeline in the state container."""
+    return f"pipelines/{pipeline}.json"
 
 
 def _hour(stamp: datetime) -> str:

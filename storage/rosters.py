@@ -1,0 +1,146 @@
+"""Rosters: JSON blobs of the state container, each under a blob lease that is renewed while held."""
+
+import logging
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from azure.core.exceptions import AzureError, HttpResponseError, ResourceExistsError, ResourceNotFoundError
+from azure.storage.blob import BlobClient, BlobLeaseClient, ContentSettings
+from pydantic import TypeAdapter, ValidationError
+
+from errors import LeaseLostError
+from ingest.model import Roster
+from storage.azure_errors import azure_errors, error_code
+from storage.clients import Clients
+from storage.keys import roster_blob
+
+log = logging.getLogger(__name__)
+
+_ROSTER = TypeAdapter(Roster)
+_LEASE_LOST = {
+    "LeaseLost",
+    "LeaseIdMissing",
+    "LeaseIdMismatchWithBlobOperation",
+    "LeaseIdMismatchWithLeaseOperation",
+    "LeaseNotPresentWithBlobOperation",
+    "LeaseNotPresentWithLeaseOperation",
+    "LeaseAlreadyBroken",
+    "LeaseIsBrokenAndCannotBeRenewed",
+}
+
+
+class BlobRosters:
+    """Rosters in the state container; a RosterStore."""
+
+    def __init__(self, clients: Clients, lease_seconds: int = 30) -> None:
+        """Leases last 15 to 60 seconds beyond the death of their holder; the service's clock counts them."""
+        self._state = clients.state
+        self._seconds = lease_seconds
+
+    @contextmanager
+    def hold(self, source: str) -> Iterator["HeldRoster"]:
+        """Take the source's lease. Raises LeaseLostError if another process holds it."""
+        blob = self._state.get_blob_client(roster_blob(source))
+        lease = self._acquire(blob, source)
+        lost = threading.Event()
+        done = threading.Event()
+        # A third of the lease: two renewals may fail before it runs out.
+        renewer = threading.Thread(
+            target=_renew, args=(lease, source, self._seconds / 3, lost, done), name=f"lease-{source}", daemon=True
+        )
+        renewer.start()
+        try:
+            yield HeldRoster(blob, lease, source, lost)
+        finally:
+            done.set()
+            renewer.join()
+            _release(lease, source)
+
+    def _acquire(self, blob: BlobClient, source: str) -> BlobLeaseClient:
+        with azure_errors(f"take the lease of source {source}"):
+            try:
+                return blob.acquire_lease(self._seconds)
+            except ResourceNotFoundError as exc:
+                if error_code(exc) == "ContainerNotFound":
+                    raise
+                _create_empty(blob, source)
+                return self._acquire(blob, source)
+            except HttpResponseError as exc:
+                if error_code(exc) != "LeaseAlreadyPresent":
+                    raise
+                raise LeaseLostError(f"poll source {source}: another process is at it") from exc
+
+
+class HeldRoster:
+    """A roster under our lease; a RosterHold."""
+
+    def __init__(self, blob: BlobClient, lease: BlobLeaseClient, source: str, lost: threading.Event) -> None:
+        self._blob = blob
+        self._lease = lease
+        self._source = source
+        self._lost = lost
+
+    def load(self) -> Roster:
+        """Read it; an empty one if there is none yet, or none that can be read."""
+        with azure_errors(f"read the roster of source {self._source}"):
+            text = self._blob.download_blob().readall()
+        try:
+            return _ROSTER.validate_json(text)
+        except ValidationError as exc:
+            # Nothing is lost or doubled: names are deterministic, so what was copied is found to be there.
+            log.warning("roster.unreadable source=%s problems=%d; begins anew", self._source, exc.error_count())
+            return Roster(source=self._source)
+
+    def save(self, roster: Roster) -> None:
+        """Write it. Raises LeaseLostError if another process took over: then stop at once."""
+        self.check()
+        with azure_errors(f"write the roster of source {self._source}"):
+            try:
+                # The lease's id is the fence: without the lease the service refuses the write.
+                self._blob.upload_blob(_ROSTER.dump_json(roster), overwrite=True, lease=self._lease, **_JSON)
+            except HttpResponseError as exc:
+                if error_code(exc) not in _LEASE_LOST:
+                    raise
+                self._lost.set()
+                raise self._error() from exc
+
+    def check(self) -> None:
+        """Raise LeaseLostError if the lease is known to be lost. Costs no request."""
+        if self._lost.is_set():
+            raise self._error()
+
+    def _error(self) -> LeaseLostError:
+        return LeaseLostError(f"poll source {self._source}: the lease was lost, another process may be at it")
+
+
+_JSON = {"content_settings": ContentSettings(content_type="application/json")}
+
+
+def _create_empty(blob: BlobClient, source: str) -> None:
+    try:
+        blob.upload_blob(_ROSTER.dump_json(Roster(source=source)), overwrite=False, **_JSON)
+    except ResourceExistsError:
+        log.debug("roster.made_by_another source=%s", source)
+
+
+def _renew(lease: BlobLeaseClient, source: str, every: float, lost: threading.Event, done: threading.Event) -> None:
+    """Renew until done. An outage is no loss yet: the next renewal, or the fence, decides."""
+    while not done.wait(every):
+        try:
+            lease.renew()
+        except HttpResponseError as exc:
+            if error_code(exc) in _LEASE_LOST:
+                lost.set()
+                return
+            log.warning("roster.lease_not_renewed source=%s error=%s", source, error_code(exc))
+        except AzureError as exc:
+            log.warning("roster.lease_not_renewed source=%s error=%s", source, type(exc).__name__)
+
+
+def _release(lease: BlobLeaseClient, source: str) -> None:
+    """Let the next poll begin at once. Should this fail, the lease runs out by itself."""
+    try:
+        lease.release()
+    except AzureError as exc:
+        log.info("roster.lease_not_released source=%s error=%s", source, type(exc).__name__)
