@@ -1,0 +1,244 @@
+"""The whole system on one machine: Azurite, servers, functions host and event relay, started and stopped as one."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Literal
+from urllib.error import URLError
+from urllib.request import urlopen
+
+from errors import PermanentError
+from local.azurite import azurite
+from local.programs.child import free_port, kill_tree
+from local.servers import Server, ftp_server, sftp_server
+from storage.clients import connected, prepare
+
+PROJECT = Path(__file__).parent.parent
+SOURCES: Mapping[str, "Scheme"] = {"north": "sftp", "south": "ftp"}
+QUICK: Mapping[str, str] = {
+    "POLL_SCHEDULE": "*/2 * * * * *",
+    "RECONCILE_SCHEDULE": "*/10 * * * * *",
+    "PIPELINE_REDRIVE_AFTER": "15s",
+}
+"""Settings that make a short show of what takes minutes in earnest."""
+
+type Scheme = Literal["sftp", "ftp", "ftpes", "ftps"]
+type Host = Literal["auto", "func", "local"]
+
+# Settings of the caller's own environment must not reach the system: they would be sources and limits of its own.
+_OURS = re.compile(
+    r"(STORAGE(__|$)|SOURCES__|PREPROCESS_|LIMIT_|BATCH_|TABLE_|PIPELINE_|AzureWebJobs|\w+_SCHEDULE$)", re.IGNORECASE
+)
+_START_WITHIN = 60.0
+
+
+class Child:
+    """A program that runs in the background with a log of its own, over restarts."""
+
+    def __init__(self, command: list[str], folder: Path, log: Path, environment: Mapping[str, str]) -> None:
+        self.log = log
+        self._command = command
+        self._folder = folder
+        self._environment = environment
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def alive(self) -> bool:
+        """Whether it runs."""
+        return self._process is not None and self._process.poll() is None
+
+    def start(self) -> None:
+        """Start it. In a session of its own: Ctrl-C is for the one who started the system, who stops it in order."""
+        with self.log.open("ab") as out:
+            self._process = subprocess.Popen(
+                self._command,
+                cwd=self._folder,
+                env=self._environment,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    def kill(self) -> None:
+        """End it at once with all that it started, as a crash would."""
+        if self._process is not None:
+            kill_tree(self._process.pid)
+            self._process.wait()
+            self._process = None
+
+    def stop(self, within: float = 8) -> None:
+        """Ask it to end; insist after a while."""
+        if self._process is None:
+            return
+        self._process.terminate()
+        try:
+            self._process.wait(within)
+        except subprocess.TimeoutExpired:
+            self.kill()
+        self._process = None
+
+
+class System:
+    """A running system."""
+
+    def __init__(
+        self, folder: Path, *, connection: str, settings: Mapping[str, str], sources: Mapping[str, Server], host: Host
+    ) -> None:
+        self.folder = folder
+        self.logs = folder / "logs"
+        self.connection = connection
+        self.settings = settings
+        """App settings of the functions app, as in local.settings.json."""
+        self.sources = sources
+        self.host_kind = _choose(host)
+        # The port stays over restarts, so the relay needs to know only one address.
+        port = free_port()
+        self.host_url = f"http://127.0.0.1:{port}"
+        app = _app_folder(folder / "app", settings)
+        environment = _environment()
+        self._host = Child(_host_command(self.host_kind, app, port), app, self.logs / "host.log", environment)
+        self._relay = Child(
+            [sys.executable, "-m", "local.relay", "--host", self.host_url, "--state", str(folder / "relay.json")],
+            PROJECT,
+            self.logs / "relay.log",
+            environment | {"STORAGE": connection},
+        )
+
+    def start_host(self) -> None:
+        """Start the functions host and wait until it answers. Raises PermanentError."""
+        self._host.start()
+        deadline = time.monotonic() + _START_WITHIN
+        while not _answers(f"{self.host_url}/admin/host/status"):
+            if not self._host.alive or time.monotonic() > deadline:
+                tail = "\n".join(self._host.log.read_text(errors="replace").splitlines()[-20:])
+                raise PermanentError(
+                    f"start the functions host: it does not answer; {self._host.log} ends with:\n{tail}"
+                )
+            time.sleep(0.05)
+
+    def kill_host(self) -> None:
+        """End the functions host at once, whatever it is doing."""
+        self._host.kill()
+
+    def restart_host(self) -> None:
+        """Kill the functions host if it runs, and start it."""
+        self._host.kill()
+        self.start_host()
+
+    def start_relay(self) -> None:
+        """Start the relay, which tells the host of every new raw blob."""
+        self._relay.start()
+
+    def check(self) -> None:
+        """Raise PermanentError if a part that should run does not."""
+        for child in (self._host, self._relay):
+            if not child.alive:
+                raise PermanentError(f"a part of the system has ended by itself: see {child.log}")
+
+    def stop(self) -> None:
+        """Stop relay and host, in this order."""
+        self._relay.stop()
+        self._host.stop()
+
+
+@contextmanager
+def system(
+    folder: Path,
+    *,
+    sources: Mapping[str, Scheme] = SOURCES,
+    settings: Mapping[str, str] = QUICK,
+    host: Host = "auto",
+) -> Iterator[System]:
+    """Run the whole system in `folder`, which keeps its data and logs; a later run in it goes on from there.
+
+    `sources` gives each source's kind of server; `settings` come on top of what the servers and Azurite require.
+    Raises PermanentError.
+    """
+    folder = folder.absolute()
+    (folder / "logs").mkdir(parents=True, exist_ok=True)
+    with ExitStack() as stack:
+        emulator = stack.enter_context(azurite(folder / "azurite"))
+        servers = {name: stack.enter_context(_server(scheme, folder, name)) for name, scheme in sources.items()}
+        with connected(emulator.connection) as clients:
+            prepare(clients)
+        running = System(
+            folder,
+            connection=emulator.connection,
+            settings={**_settings(emulator.connection, servers), **settings},
+            sources=servers,
+            host=host,
+        )
+        stack.callback(running.stop)
+        running.start_host()
+        running.start_relay()
+        yield running
+
+
+@contextmanager
+def _server(scheme: Scheme, folder: Path, name: str) -> Iterator[Server]:
+    home, root = folder / "servers" / name, folder / "outgoing" / name
+    root.mkdir(parents=True, exist_ok=True)
+    if scheme == "sftp":
+        with sftp_server(home, root) as server:
+            yield server
+    else:
+        tls: Mapping[Scheme, Literal["explicit", "implicit"]] = {"ftpes": "explicit", "ftps": "implicit"}
+        with ftp_server(home, root, tls=tls.get(scheme)) as server:
+            yield server
+
+
+def _settings(connection: str, servers: Mapping[str, Server]) -> dict[str, str]:
+    settings = {"FUNCTIONS_WORKER_RUNTIME": "python", "AzureWebJobsStorage": connection, "STORAGE": connection}
+    for name, server in servers.items():
+        settings |= server.app_settings(name)
+    return settings
+
+
+def _app_folder(folder: Path, settings: Mapping[str, str]) -> Path:
+    """Lay out the app with settings of its own: the project's local.settings.json is the developer's."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    for part in PROJECT.iterdir():
+        if not part.name.startswith(".") and part.name != "local.settings.json":
+            (folder / part.name).symlink_to(part)
+    file = folder / "local.settings.json"
+    file.touch(mode=0o600)
+    file.write_text(json.dumps({"IsEncrypted": False, "Values": dict(settings)}, indent=2), encoding="utf-8")
+    return folder
+
+
+def _environment() -> dict[str, str]:
+    """Give the caller's environment without settings of ours, and with this Python first."""
+    kept = {name: value for name, value in os.environ.items() if not _OURS.match(name)}
+    return kept | {
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{kept.get('PATH', '')}",
+        "PYTHONUNBUFFERED": "1",
+    }
+
+
+def _choose(host: Host) -> Literal["func", "local"]:
+    if host == "auto":
+        return "func" if shutil.which("func") else "local"
+    return host
+
+
+def _host_command(kind: Literal["func", "local"], app: Path, port: int) -> list[str]:
+    if kind == "func":
+        return ["func", "start", "--port", str(port)]
+    return [sys.executable, "-m", "local.host", "--app", str(app), "--port", str(port)]
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urlopen(url, timeout=1) as answer:  # noqa: S310 - our own address
+            return bool(answer.status == 200)
+    except (URLError, OSError):
+        return False
