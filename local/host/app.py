@@ -1,0 +1,141 @@
+"""An app's own files: host.json, local.settings.json, and the names between percent signs."""
+
+import json
+import os
+import re
+from collections.abc import Mapping, MutableMapping
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+_TIME_SPAN = re.compile(r"(?:(\d+)\.)?(\d{1,2}):(\d{2})(?::(\d{2}(?:\.\d+)?))?")
+_NAME = re.compile(r"%([^%\s]+)%")
+_DEVELOPMENT_STORAGE = (
+    "DefaultEndpointsProtocol=http;AccountName=devstoreaccount1;AccountKey="
+    "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==;"
+    "BlobEndpoint=http://127.0.0.1:10000/devstoreaccount1;QueueEndpoint=http://127.0.0.1:10001/devstoreaccount1;"
+    "TableEndpoint=http://127.0.0.1:10002/devstoreaccount1"
+)
+"""What `UseDevelopmentStorage=true` stands for: the Python SDKs do not know it. The key is every emulator's."""
+
+
+# This package imports nothing of the project around it: an app may have an `errors` or `settings` module of its own.
+class HostError(Exception):
+    """The app cannot be run as it is; the message says what to change."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueOptions:
+    """`extensions.queues` of host.json, with the defaults of Azure Functions."""
+
+    batch_size: int = 16
+    new_batch_threshold: int
+    max_polling_interval: timedelta = timedelta(minutes=1)
+    visibility_timeout: timedelta = timedelta(0)
+    """The delay before a retry, not the time that a message is hidden while it runs."""
+    max_dequeue_count: int = 5
+    base64: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class App:
+    """A function app's folder and what its host.json asks for."""
+
+    folder: Path
+    function_timeout: timedelta | None
+    route_prefix: str
+    queues: QueueOptions
+
+
+def load_app(folder: Path) -> App:
+    """Read an app's host.json. Raises HostError."""
+    if not (folder / "function_app.py").is_file():
+        raise HostError(f"{folder} has no function_app.py: give the folder of a Python app (model v2) with --app")
+    host = _read_json(folder / "host.json")
+    extensions = host.get("extensions", {})
+    timeout = host.get("functionTimeout", "00:30:00")
+    try:
+        return App(
+            folder=folder,
+            function_timeout=None if timeout in ("-1", "-00:00:01") else parse_time_span(timeout),
+            route_prefix=extensions.get("http", {}).get("routePrefix", "api").strip("/"),
+            queues=_queue_options(extensions.get("queues", {})),
+        )
+    except (ValueError, TypeError, AttributeError) as exc:
+        raise HostError(f"{folder / 'host.json'} is wrong: {exc}") from exc
+
+
+def _queue_options(queues: Mapping[str, Any]) -> QueueOptions:
+    batch_size = int(queues.get("batchSize", 16))
+    if not 1 <= batch_size <= 32:
+        raise ValueError(f"extensions.queues.batchSize must be 1 to 32, not {batch_size}")
+    encoding = str(queues.get("messageEncoding", "base64")).lower()
+    if encoding not in ("base64", "none"):
+        raise ValueError(f"extensions.queues.messageEncoding must be base64 or none, not {encoding}")
+    return QueueOptions(
+        batch_size=batch_size,
+        new_batch_threshold=int(queues.get("newBatchThreshold", batch_size // 2 * (os.process_cpu_count() or 1))),
+        max_polling_interval=parse_time_span(queues.get("maxPollingInterval", "00:01:00")),
+        visibility_timeout=parse_time_span(queues.get("visibilityTimeout", "00:00:00")),
+        max_dequeue_count=int(queues.get("maxDequeueCount", 5)),
+        base64=encoding == "base64",
+    )
+
+
+def add_local_settings(folder: Path, environ: MutableMapping[str, str]) -> None:
+    """Add `Values` of local.settings.json, where there is one; what the environment says stands. Raises HostError."""
+    file = folder / "local.settings.json"
+    if not file.is_file():
+        return
+    content = _read_json(file)
+    if content.get("IsEncrypted"):
+        raise HostError(f"{file} is encrypted: decrypt it with `func settings decrypt`")
+    for name, value in content.get("Values", {}).items():
+        if not isinstance(value, str):
+            raise HostError(f"{file}: the value of {name} must be a text in quotes")
+        if not environ.get(name):
+            environ[name] = value
+
+
+def resolve(text: str, environ: Mapping[str, str]) -> str:
+    """Put settings in the place of `%NAME%`. Raises HostError."""
+
+    def value(match: re.Match[str]) -> str:
+        if not environ.get(match[1]):
+            raise HostError(
+                f"'%{match[1]}%' does not resolve: set {match[1]} in local.settings.json or the environment"
+            )
+        return environ[match[1]]
+
+    return _NAME.sub(value, text)
+
+
+def connection_string(name: str, environ: Mapping[str, str]) -> str:
+    """Give the connection string that a binding names. Raises HostError."""
+    name = name or "AzureWebJobsStorage"
+    text = environ.get(name) or environ.get(f"AzureWebJobs{name}")
+    if not text:
+        raise HostError(f"the connection {name} is not set: set {name} to a connection string, such as Azurite's")
+    return _DEVELOPMENT_STORAGE if text.lower().strip("; ") == "usedevelopmentstorage=true" else text
+
+
+def parse_time_span(text: str) -> timedelta:
+    """Read `hh:mm:ss`, or with days `d.hh:mm:ss`. Raises ValueError."""
+    match = _TIME_SPAN.fullmatch(text)
+    if match is None:
+        raise ValueError(f"{text!r} is no time span: it must be like 00:00:30")
+    days, hours, minutes, seconds = (float(part or 0) for part in match.groups())
+    return timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds)
+
+
+def _read_json(file: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(file.read_text("utf-8-sig"))
+    except OSError as exc:
+        raise HostError(f"cannot read {file}: {exc.strerror}") from exc
+    except ValueError as exc:
+        raise HostError(f"{file} is no JSON: {exc}") from exc
+    if not isinstance(content, dict):
+        raise HostError(f"{file} must hold a JSON object")
+    return content

@@ -1,0 +1,68 @@
+"""Clients of the storage accounts that bindings name."""
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from azure.core.exceptions import ResourceExistsError, ResourceNotFoundError
+from azure.storage.blob.aio import BlobServiceClient
+from azure.storage.queue.aio import QueueClient
+
+from local.host.app import HostError, connection_string
+
+_RETRIES: dict[str, Any] = {"initial_backoff": 1, "increment_base": 2, "retry_total": 3}
+"""The SDK's own first retry comes after 15 seconds: an eternity for an emulator next door."""
+
+log = logging.getLogger(__name__)
+
+
+class Clients:
+    """Opens each client once, and closes them all."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self._environ = environ
+        self._queues: dict[tuple[str, str], QueueClient] = {}
+        self._blobs: BlobServiceClient | None = None
+
+    def queue(self, connection: str, name: str) -> QueueClient:
+        """Give a queue of the account that the setting `connection` leads to. Raises HostError."""
+        if (connection, name) not in self._queues:
+            text = connection_string(connection, self._environ)
+            try:
+                self._queues[connection, name] = QueueClient.from_connection_string(text, name, **_RETRIES)
+            except ValueError as exc:
+                raise HostError(f"{connection or 'AzureWebJobsStorage'} is no connection string: {exc}") from exc
+        return self._queues[connection, name]
+
+    def blobs(self) -> BlobServiceClient | None:
+        """Give the host's own account, where there is one. Raises HostError."""
+        if self._blobs is None and self._environ.get("AzureWebJobsStorage"):
+            try:
+                self._blobs = BlobServiceClient.from_connection_string(connection_string("", self._environ))
+            except ValueError as exc:
+                raise HostError(f"AzureWebJobsStorage is no connection string: {exc}") from exc
+        return self._blobs
+
+    async def close(self) -> None:
+        """Close every connection."""
+        for queue in self._queues.values():
+            await queue.close()
+        if self._blobs is not None:
+            await self._blobs.close()
+
+
+async def create_queue(queue: QueueClient) -> None:
+    """Create a queue unless it is there. Raises AzureError."""
+    try:
+        await queue.create_queue()
+    except ResourceExistsError:
+        log.debug("queue %s was made by somebody else meanwhile", queue.queue_name)
+
+
+async def send(queue: QueueClient, content: str) -> None:
+    """Send a message as it is, to a queue that is created if need be. Raises AzureError."""
+    try:
+        await queue.send_message(content)
+    except ResourceNotFoundError:
+        await create_queue(queue)
+        await queue.send_message(content)

@@ -1,0 +1,59 @@
+"""Queue outputs: what a function puts out becomes messages."""
+
+import base64
+import json
+from collections.abc import Callable, Sequence
+
+from azure.core.exceptions import AzureError
+from azure.storage.queue.aio import QueueClient
+
+from local.host.clients import send
+from local.host.protos import RpcException, TypedData
+from local.host.worker import Binding, Function, Outcome
+
+
+class QueueOutputs:
+    """Sends to the queues that outputs name, creating those that are missing."""
+
+    def __init__(
+        self, open_queue: Callable[[Binding], QueueClient], functions: Sequence[Function], *, encoded: bool
+    ) -> None:
+        """Open every queue now, so that a missing connection shows at start. Raises HostError."""
+        self._encoded = encoded
+        self._queues = {
+            (function.name, output.name): open_queue(output)
+            for function in functions
+            for output in function.outputs
+            if output.type == "queue"
+        }
+
+    async def send(self, function: Function, outcome: Outcome) -> RpcException | None:
+        """Send all that a function put out; an error makes the invocation fail."""
+        for name, data in outcome.outputs.items():
+            queue = self._queues.get((function.name, name))
+            if queue is not None:
+                try:
+                    await self._put(queue, message_texts(data))
+                except AzureError as exc:
+                    return RpcException(message=f"sending the output {name} to {queue.queue_name} failed: {exc}")
+        return None
+
+    async def _put(self, queue: QueueClient, texts: Sequence[str]) -> None:
+        for text in texts:
+            await send(queue, base64.b64encode(text.encode()).decode() if self._encoded else text)
+
+
+def message_texts(data: TypedData) -> list[str]:
+    """Read an output: one text, one message object, or a list of either."""
+    if data.json is None:
+        return [data.string if data.string is not None else (data.bytes or b"").decode()]
+    content = json.loads(data.json)
+    return [_text(item) for item in content] if isinstance(content, list) else [_text(content)]
+
+
+def _text(item: object) -> str:
+    if isinstance(item, str):
+        return item
+    if isinstance(item, dict) and set(item) == {"id", "body"}:
+        return str(item["body"])  # a func.QueueMessage
+    return json.dumps(item)
