@@ -1,0 +1,80 @@
+"""Zips that appear on the servers over time, the way that uploads make them appear."""
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal
+
+from ingest.model import RemoteFile, version_of
+from local.samples import Sample
+
+_SLICES = 12
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Drop:
+    """One zip that is to appear: where, under which name, when and how."""
+
+    source: str
+    name: str
+    sample: Sample
+    after: float
+    """Seconds from the beginning."""
+    how: Literal["renamed", "growing"] = "renamed"
+    """Uploaders that care write under another name first; the others' files grow in place."""
+    lasts: float = 0.5
+    """Seconds from the first byte to the last."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Arrival:
+    """A zip that lies on a server, whole."""
+
+    drop: Drop
+    arrived: datetime
+    """When its last byte was there, under its own name."""
+    version: str
+    """By which storage must know it."""
+
+
+def upload(drop: Drop, root: Path, stop: threading.Event) -> Arrival | None:
+    """Put a zip into a server's folder, slice by slice; None if stopped on the way."""
+    final = root / drop.name
+    written = final if drop.how == "growing" else final.with_name(f"{final.name}.part")
+    with drop.sample.path.open("rb") as content, written.open("wb") as file:
+        size = -(-drop.sample.size // _SLICES)
+        while part := content.read(size):
+            file.write(part)
+            file.flush()
+            if stop.wait(drop.lasts / _SLICES):
+                return None
+    written.replace(final)
+    facts = final.stat()
+    modified = datetime.fromtimestamp(int(facts.st_mtime), UTC)
+    known = RemoteFile(path=drop.name, size=facts.st_size, modified=modified)
+    return Arrival(drop=drop, arrived=datetime.now(UTC), version=version_of(known))
+
+
+@contextmanager
+def uploads(
+    drops: Sequence[Drop], roots: Callable[[str], Path], on_arrival: Callable[[Arrival], None]
+) -> Iterator[None]:
+    """Upload in the background, each drop at its time; leaving the block stops what is not done."""
+    stop = threading.Event()
+
+    def work(drop: Drop) -> None:
+        if not stop.wait(drop.after) and (arrival := upload(drop, roots(drop.source), stop)):
+            on_arrival(arrival)
+
+    workers = [threading.Thread(target=work, args=(drop,), name=f"upload {drop.name}") for drop in drops]
+    for worker in workers:
+        worker.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        for worker in workers:
+            worker.join()

@@ -1,0 +1,111 @@
+"""Whether all that was put on the servers is in storage: every byte, every image, each exactly once."""
+
+from collections import Counter
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from local.demo.traffic import Arrival
+from local.samples import Look, Picture, Sample
+
+TOLERANCE = 4.0
+"""Mean difference of colour, of 255, that lossy formats may make; two crops of one dark photograph differ by 6."""
+
+type Key = tuple[str, str]
+"""Source and version of an archive."""
+type Place = tuple[int, int]
+"""Member and frame of an image."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class KeptImage:
+    """An image as its rows gave it back."""
+
+    member: int
+    frame: int
+    shape: tuple[int, ...]
+    look: Look | None
+    """None where the shape is not the one expected."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Kept:
+    """All that storage holds of one archive, read back."""
+
+    blobs: Sequence[tuple[int, str]]
+    """Size and SHA-256 of each raw blob's bytes; one is right."""
+    images: Sequence[KeptImage]
+    refused: Sequence[int]
+    skipped: int
+    rows: Sequence[str]
+    """Every row's key without what names the run: two alike are a row that was written twice under two names."""
+    sharded: Sequence[Place]
+    """Images in the shards."""
+
+
+NOTHING = Kept(blobs=(), images=(), refused=(), skipped=0, rows=(), sharded=())
+
+
+def verify(arrivals: Sequence[Arrival], kept: Mapping[Key, Kept], shape: tuple[int, ...]) -> list[str]:
+    """Give everything that is wrong, in words; nothing if all is well."""
+    problems = []
+    for arrival in arrivals:
+        key = (arrival.drop.source, arrival.version)
+        name = f"{arrival.drop.source} {arrival.drop.name}"
+        problems += [f"{name}: {problem}" for problem in _archive(arrival.drop.sample, kept.get(key, NOTHING), shape)]
+    strangers = kept.keys() - {(arrival.drop.source, arrival.version) for arrival in arrivals}
+    problems += [f"{source} {version}: in storage, but nobody put it on the server" for source, version in strangers]
+    return problems
+
+
+def _archive(sample: Sample, kept: Kept, shape: tuple[int, ...]) -> Iterator[str]:
+    yield from _blob(sample, kept)
+    wanted = {(picture.member, picture.frame): picture for picture in sample.pictures}
+    found = {(image.member, image.frame): image for image in kept.images}
+    for where, places in (("rows", [*_places(kept.images)]), ("shards", kept.sharded)):
+        yield from _once(places, wanted, where)
+    for row, times in _repeated(kept.rows):
+        yield f"row {row} is there {times} times"
+    for place in sorted(wanted.keys() & found.keys()):
+        yield from _image(wanted[place], found[place], shape)
+    if sorted(kept.refused) != sorted(sample.refused):
+        yield f"members refused: {sorted(kept.refused)}, not {sorted(sample.refused)}"
+    if kept.skipped != sample.skipped:
+        yield f"members skipped: {kept.skipped}, not {sample.skipped}"
+
+
+def _blob(sample: Sample, kept: Kept) -> Iterator[str]:
+    if len(kept.blobs) != 1:
+        yield f"{len(kept.blobs) or 'no'} raw blobs, not 1"
+    for size, sha256 in kept.blobs:
+        if size != sample.size:
+            yield f"the raw blob has {size} bytes, not {sample.size}"
+        elif sha256 != sample.sha256:
+            yield f"the raw blob's SHA-256 is {sha256}, not {sample.sha256}"
+
+
+def _once(places: Sequence[Place], wanted: Mapping[Place, Picture], where: str) -> Iterator[str]:
+    for member, frame in sorted(wanted.keys() - set(places)):
+        yield f"{wanted[member, frame].name}, frame {frame}, is missing from the {where}"
+    for member, frame in sorted(set(places) - wanted.keys()):
+        yield f"member {member}, frame {frame}, is in the {where} and should not be"
+    for (member, frame), times in _repeated(places):
+        yield f"member {member}, frame {frame}, is in the {where} {times} times"
+
+
+def _image(picture: Picture, image: KeptImage, shape: tuple[int, ...]) -> Iterator[str]:
+    if image.shape != shape or image.look is None:
+        yield f"{picture.name}, frame {picture.frame}, has the shape {image.shape}, not {shape}"
+        return
+    difference = float(np.abs(image.look.astype(int) - picture.look).mean())
+    if difference > TOLERANCE:
+        yield f"{picture.name}, frame {picture.frame}, looks different: by {difference:.0f} of 255"
+
+
+def _places(images: Iterable[KeptImage]) -> Iterator[Place]:
+    return ((image.member, image.frame) for image in images)
+
+
+def _repeated[T: Hashable](things: Iterable[T]) -> Iterator[tuple[T, int]]:
+    return ((thing, times) for thing, times in Counter(things).items() if times > 1)
