@@ -9,18 +9,13 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from local.emulator import written_out
+
 _TIME_SPAN = re.compile(r"(?:(\d+)\.)?(\d{1,2}):(\d{2})(?::(\d{2}(?:\.\d+)?))?")
 _NAME = re.compile(r"%([^%\s]+)%")
-_DEVELOPMENT_STORAGE = (
-    "DefaultEndpointsProtocol=http;AccountName=devstoreaccount1;AccountKey="
-    "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==;"
-    "BlobEndpoint=http://127.0.0.1:10000/devstoreaccount1;QueueEndpoint=http://127.0.0.1:10001/devstoreaccount1;"
-    "TableEndpoint=http://127.0.0.1:10002/devstoreaccount1"
-)
-"""What `UseDevelopmentStorage=true` stands for: the Python SDKs do not know it. The key is every emulator's."""
 
 
-# This package imports nothing of the project around it: an app may have an `errors` or `settings` module of its own.
+# The app may have an `errors` or `settings` module of its own: this package imports nothing outside `local`.
 class HostError(Exception):
     """The app cannot be run as it is; the message says what to change."""
 
@@ -117,7 +112,7 @@ def connection_string(name: str, environ: Mapping[str, str]) -> str:
     text = environ.get(name) or environ.get(f"AzureWebJobs{name}")
     if not text:
         raise HostError(f"the connection {name} is not set: set {name} to a connection string, such as Azurite's")
-    return _DEVELOPMENT_STORAGE if text.lower().strip("; ") == "usedevelopmentstorage=true" else text
+    return written_out(text)
 
 
 def parse_time_span(text: str) -> timedelta:

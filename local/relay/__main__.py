@@ -1,0 +1,89 @@
+"""Post BlobCreated events for what appears in a container of Azurite, which emits none."""
+
+import argparse
+import logging
+import os
+import signal
+import sys
+from pathlib import Path
+
+from azure.core.exceptions import AzureError
+
+from local.emulator import DEVELOPMENT_STORAGE, written_out
+from local.relay.delivery import Patience
+from local.relay.relay import Relay
+from local.relay.subscription import Pace, Subscription
+
+log = logging.getLogger("local.relay")
+
+
+def main() -> int:
+    """Relay until interrupted; 0 if all ended well."""
+    chosen = _arguments()
+    logging.basicConfig(stream=sys.stdout, level=logging.INFO, format="%(asctime)s %(levelname)-7s %(message)s")
+    for chatty in ("azure", "urllib3"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
+    try:
+        relay = _relay(chosen)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda *_: relay.stop())
+        if chosen.skip_existing:
+            relay.skip_existing()
+        relay.run()
+    except (ValueError, OSError) as exc:
+        return _failed(str(exc))
+    except AzureError as exc:
+        return _failed(f"cannot list the container {chosen.container}: {exc}; is Azurite running?")
+    return 0
+
+
+def _relay(chosen: argparse.Namespace) -> Relay:
+    subscription = Subscription(
+        container=chosen.container,
+        to=chosen.to,
+        prefix=chosen.prefix,
+        suffix=chosen.suffix,
+        dead_letter_container=chosen.dead_letter,
+    )
+    patience = Patience(max_attempts=chosen.max_attempts, scale=chosen.scale, timeout=chosen.timeout)
+    pace = Pace(interval=chosen.interval, parallel=chosen.parallel, patience=patience)
+    # In the environment it stays out of the list of processes.
+    connection = chosen.connection or os.environ.get("STORAGE") or DEVELOPMENT_STORAGE
+    return Relay(written_out(connection), subscription, pace=pace, state=chosen.state)
+
+
+def _failed(message: str) -> int:
+    log.error("relay.failed %s", message)
+    return 1
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m local.relay",
+        description="Event Grid for Azurite: watches a container and posts a BlobCreated event, in Event Grid's own "
+        "schema, for every new blob and every overwrite (not for new metadata) to a webhook. At least once: it waits "
+        "for an answer, retries on Event Grid's schedule, dead-letters, and goes on after a restart where it stopped.",
+        epilog="example: python -m local.relay --container raw --suffix .zip --state .relay.json --to "
+        "'http://127.0.0.1:7071/runtime/webhooks/EventGrid?functionName=on_raw_archive'",
+    )
+    add = parser.add_argument
+    add("--to", required=True, metavar="URL", help="webhook that gets the events")
+    add("--container", required=True, help="container to watch; it may be made later")
+    add("--connection", help=f"connection string (default: the variable STORAGE, else {DEVELOPMENT_STORAGE})")
+    add("--prefix", default="", help="only blobs whose name starts so, whatever the case")
+    add("--suffix", default="", help="only blobs whose name ends so, whatever the case")
+    add("--state", type=Path, metavar="FILE", help="remember here what was seen and accepted (default: nowhere)")
+    add("--skip-existing", action="store_true", help="no events for what lies there at the very first start")
+    add("--dead-letter", metavar="CONTAINER", help="keep given-up events here (default: drop them)")
+    add("--interval", type=float, default=0.5, metavar="SECONDS", help="time between looks (default: %(default)s)")
+    add("--parallel", type=int, default=16, metavar="N", help="deliveries in flight (default: %(default)s)")
+    add("--timeout", type=float, default=30, metavar="SECONDS", help="wait for an answer (default: %(default)s)")
+    add("--max-attempts", type=int, default=30, metavar="N", help="then give up (default: %(default)s)")
+    add("--scale", type=float, default=1, metavar="X",
+        help="times of the retry schedule (10 s, 30 s, 1 min, ... within 24 h) are multiplied by it; "
+        "0.1 suits a desk (default: %(default)s)")  # fmt: skip
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

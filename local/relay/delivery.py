@@ -1,0 +1,116 @@
+"""Deliver events to a webhook with Event Grid's patience: its timeout, its answers, its schedule of retries."""
+
+import json
+import time
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from http.client import HTTPException
+from urllib.error import HTTPError
+from urllib.request import ProxyHandler, Request, build_opener
+
+from local.relay.events import Event
+
+_ACCEPTED = range(200, 205)
+_NEVER_RETRIED = {400: "BadRequest", 413: "PayloadTooLarge"}
+_AT_LEAST = {401: 300.0, 403: 300.0, 404: 300.0, 408: 120.0, 503: 30.0}
+_SCHEDULE = (10.0, 30.0, 60.0, 300.0, 600.0, 1800.0, 3600.0, 10800.0, 21600.0, 43200.0)
+_TIME_TO_LIVE = 24 * 3600.0
+_OUTCOMES = {401: "Unauthorized", 403: "Forbidden", 404: "NotFound", 408: "TimedOut", 503: "Busy"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What came of one attempt."""
+
+    status: int | None
+    """None: nobody answered."""
+    detail: str
+    seconds: float
+
+    @property
+    def accepted(self) -> bool:
+        """Whether the event is settled."""
+        return self.status in _ACCEPTED
+
+    @property
+    def outcome(self) -> str:
+        """Name the result as a dead-lettered event does."""
+        if self.status is None:
+            return "TimedOut" if self.detail == "timed out" else "GenericError"
+        return (_NEVER_RETRIED | _OUTCOMES).get(self.status, "GenericError")
+
+
+@dataclass(slots=True)
+class Delivery:
+    """One event on its way."""
+
+    event: Event
+    published: float = field(default_factory=time.monotonic)
+    attempts: int = 0
+    due: float = 0.0
+    """On the monotonic clock."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Patience:
+    """How often and how long an event is tried. Event Grid's own values, times `scale`."""
+
+    max_attempts: int = 30
+    scale: float = 1.0
+    timeout: float = 30.0
+
+    def retry_after(self, delivery: Delivery, answer: Answer) -> float | None:
+        """Give the seconds until the next attempt; None if there is to be none."""
+        if answer.status in _NEVER_RETRIED or delivery.attempts >= self.max_attempts:
+            return None
+        planned = _SCHEDULE[min(delivery.attempts, len(_SCHEDULE)) - 1]
+        wait = max(planned, _AT_LEAST.get(answer.status or 0, 0.0)) * self.scale
+        age = time.monotonic() - delivery.published
+        return wait if age + wait <= _TIME_TO_LIVE * self.scale else None
+
+    def reason(self, delivery: Delivery, answer: Answer) -> str:
+        """Say why an event is given up, as Event Grid does."""
+        if answer.status in _NEVER_RETRIED:
+            return _NEVER_RETRIED[answer.status]
+        return "MaxDeliveryAttemptsExceeded" if delivery.attempts >= self.max_attempts else "TimeToLiveExceeded"
+
+
+def post(to: str, event: Event, attempt: int, timeout: float) -> Answer:
+    """Offer one event to the webhook."""
+    headers = {
+        "Content-Type": "application/json; charset=utf-8",
+        "aeg-event-type": "Notification",
+        "aeg-subscription-name": "LOCAL",
+        "aeg-delivery-count": str(attempt - 1),
+        "aeg-data-version": event["dataVersion"],
+        "aeg-metadata-version": event["metadataVersion"],
+    }
+    started = time.monotonic()
+    status, detail = _answer(Request(to, json.dumps([event]).encode(), headers, method="POST"), timeout)  # noqa: S310 - an address that its user chose
+    return Answer(status=status, detail=detail, seconds=time.monotonic() - started)
+
+
+def _answer(request: Request, timeout: float) -> tuple[int | None, str]:
+    # A proxy that is set for the internet does not know this machine's own addresses.
+    opener = build_opener(ProxyHandler({}))
+    try:
+        with opener.open(request, timeout=timeout) as response:
+            return response.status, ""
+    except HTTPError as exc:
+        with exc:
+            return exc.code, exc.read(200).decode(errors="replace")
+    except (OSError, HTTPException) as exc:
+        return None, str(getattr(exc, "reason", exc))
+
+
+def dead_letter(delivery: Delivery, answer: Answer, reason: str) -> tuple[str, bytes]:
+    """Write a given-up event as Event Grid does: a blob's name and content."""
+    now = datetime.now(UTC)
+    letter = delivery.event | {
+        "deadLetterReason": reason,
+        "deliveryAttempts": delivery.attempts,
+        "lastDeliveryOutcome": answer.outcome,
+        "publishTime": delivery.event["eventTime"],
+        "lastDeliveryAttemptTime": now.isoformat().replace("+00:00", "Z"),
+    }
+    return f"LOCAL/{now:%Y/%m/%d/%H}/{delivery.event['id']}.json", json.dumps([letter]).encode()
