@@ -59,3 +59,7 @@ class MemberRefusedError(PermanentError):
 
 class PipelineMismatchError(PermanentError):
     """Preprocessing settings differ from those first used under this pipeline's name."""
+
+
+class ImageDamagedError(PermanentError):
+    """A stored image's parts, length or checksum do not fit together."""

@@ -5,7 +5,7 @@ Limits: blob names 1,024 characters; table keys without `/ \\ # ?` and control c
 """
 
 import re
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import PurePosixPath
 from urllib.parse import quote, unquote_to_bytes
 
@@ -57,6 +57,11 @@ def raw_blob(source: str, stamp: datetime, version: str, path: str) -> str:
     return f"{source}/{_hour(stamp)}/{format_stamp(stamp)}.{version}.{safe_stem(path)}.zip"
 
 
+def day_prefix(source: str, day: date) -> str:
+    """Begin the names of a source's raw blobs of one day."""
+    return f"{source}/{day:%Y/%m/%d}/"
+
+
 def shard_blob(pipeline: str, source: str, stamp: datetime, version: str, path: str, batch: int) -> str:
     """Name a batch's shard in the processed container."""
     name = f"{format_stamp(stamp)}.{version}.{safe_stem(path)}"
@@ -91,6 +96,11 @@ def batch_row(number: int) -> str:
 def invert_stamp(stamp: datetime) -> str:
     """Write a stamp so that the newest sorts first."""
     return f"{_INVERT_FROM - int(f'{stamp.astimezone(UTC):%Y%m%d%H%M%S}'):014}"
+
+
+def behind_stamp(stamp: datetime) -> str:
+    """Bound the ledger's rows to those of `stamp` and newer: it sorts behind the last of them."""
+    return f"{invert_stamp(stamp)}~~"
 
 
 def archive_row(stamp: datetime, version: str, pipeline: str | None = None) -> str:

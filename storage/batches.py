@@ -1,0 +1,222 @@
+"""The preprocessing side of the ledger: an archive under a pipeline, and its batches."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+from uuid import uuid4
+
+from azure.core import MatchConditions
+from azure.core.exceptions import HttpResponseError
+from azure.data.tables import TableEntity, UpdateMode
+
+from errors import StoreRefusedError
+from preprocess.model import Batch, BatchState, Counts, RawArchive
+from storage.azure_errors import azure_errors
+from storage.clients import Clients
+from storage.entities import Decide, Properties, change, find, moment, number, scan, set_once, text, whole
+from storage.keys import archive_row, batch_row, behind_stamp, images_partition
+from storage.ledger import ARCHIVE_COLUMNS, SETTLED, State, raw_archive, raw_properties, state_of, time_of
+from storage.plans import plan_properties, read_plan, rows_of
+
+
+class TableBatchLedger:
+    """The archives and the batches table; a BatchLedger."""
+
+    def __init__(self, clients: Clients) -> None:
+        self._archives = clients.archives
+        self._batches = clients.batches
+
+    def arrived(self, archive: RawArchive, at: datetime) -> None:
+        """Make sure that the archive has its row, with the time it became raw."""
+        row = archive_row(archive.stamp, archive.version)
+        set_once(self._archives, archive.source, row, {**raw_properties(archive), time_of(State.RAW): at})
+
+    def plan(self, archive: RawArchive, pipeline: str) -> Sequence[BatchState] | None:
+        """The batches of an archive's plan; none of them where it was settled without a plan; None if neither."""
+        row = self._find(archive, pipeline)
+        if row is None:
+            return None
+        plan = read_plan(row)
+        if plan is None:
+            return () if state_of(row) in SETTLED else None
+        rows = rows_of(self._batches, _partition(archive, pipeline), plan)
+        return [_batch_state(archive, pipeline, found) for found in rows]
+
+    def insert_plan(self, batches: Sequence[Batch], at: datetime, next_drive: datetime) -> bool:
+        """Decide on a plan, with the number of its batches, then insert its rows; False if there was one already.
+
+        A planner that dies in between leaves no harm: `plan` inserts the rows that are missing.
+        """
+        archive, pipeline = batches[0].archive, batches[0].pipeline
+        proposed = plan_properties(uuid4().hex, batches, next_drive)
+
+        def decide(there: TableEntity | None) -> Properties | None:
+            if there is not None and (there.get("plan") is not None or state_of(there) in SETTLED):
+                return None
+            return {**raw_properties(archive), "pipeline": pipeline, **proposed, time_of(State.PROCESSING): at}
+
+        decided = change(self._archives, archive.source, _row(archive, pipeline), decide)
+        self.plan(archive, pipeline)
+        return decided
+
+    def claim(self, batch: Batch, holder: str, at: datetime, until: datetime) -> bool:
+        """Note who works on a batch; False if it is done, or another holder's unexpired claim stands."""
+
+        def decide(there: TableEntity | None) -> Properties | None:
+            row = _present(there, batch)
+            claimed_until = moment(row.get("claimed_until"))
+            taken = claimed_until is not None and claimed_until > at and row.get("holder") != holder
+            return None if taken or row.get("done_at") is not None else {"holder": holder, "claimed_until": until}
+
+        return self._change(batch, decide)
+
+    def trouble(self, batch: Batch, error: str, at: datetime) -> None:
+        """Note why a batch failed this time."""
+
+        def decide(there: TableEntity | None) -> Properties | None:
+            _present(there, batch)
+            return {"error": text(error), "error_at": at}
+
+        self._change(batch, decide)
+
+    def finish(self, batch: Batch, counts: Counts, at: datetime) -> None:
+        """Write a batch's counts; if all batches are done, merge the archive's end and sums into the ledger."""
+
+        def decide(there: TableEntity | None) -> Properties | None:
+            done = _present(there, batch).get("done_at") is not None
+            return None if done else {"done_at": at, **count_properties(counts)}
+
+        self._change(batch, decide)
+        # Asked also if it was done before: whoever did that may have died right here.
+        states = self.plan(batch.archive, batch.pipeline) or ()
+        done = [state.counts for state in states if state.counts is not None]
+        if states and len(done) == len(states):
+            self._settle(batch.archive, batch.pipeline, sum(done, start=Counts()), at)
+
+    def refuse(self, archive: RawArchive, pipeline: str, reason: str, at: datetime) -> None:
+        """Settle a whole archive as refused."""
+        self._end(archive, pipeline, {time_of(State.REFUSED): at, "refused_reason": text(reason)})
+
+    def fail(self, archive: RawArchive, pipeline: str, reason: str, at: datetime) -> None:
+        """Settle an archive whose tries are spent as failed."""
+        self._end(archive, pipeline, {time_of(State.FAILED): at, "failed_reason": text(reason)})
+
+    def postpone(self, state: BatchState, next_drive: datetime) -> bool:
+        """Count an attempt and set `next_drive`, if nobody else did since `state` was read; False if so."""
+        entity = {**_key(state.batch), "attempts": state.attempts + 1, "next_drive": next_drive}
+        with azure_errors(f"postpone batch {state.batch.number} of {state.batch.archive.blob}"):
+            try:
+                self._batches.update_entity(
+                    entity, UpdateMode.MERGE, etag=state.etag, match_condition=MatchConditions.IfNotModified
+                )
+            except HttpResponseError as exc:
+                if exc.status_code != 412:
+                    raise
+                return False
+        return True
+
+    def unsettled(self, source: str, pipeline: str, since: datetime) -> Sequence[RawArchive]:
+        """Raw archives with a stamp from `since` on that are not processed, refused or failed under `pipeline`."""
+        raw: dict[str, RawArchive] = {}
+        settled: set[str] = set()
+        for row in self._since(source, since):
+            archive = row["RowKey"].removesuffix(f"~{pipeline}")
+            if row.get("pipeline") == pipeline and state_of(row) in SETTLED:
+                settled.add(archive)
+            elif row.get("pipeline") is None and row.get(time_of(State.RAW)) is not None:
+                raw[archive] = raw_archive(source, row)
+        return [archive for row, archive in raw.items() if row not in settled]
+
+    def known(self, source: str, since: datetime) -> set[tuple[datetime, str]]:
+        """Stamp and version of every archive with a stamp from `since` on whose row has the time it became raw."""
+        rows = (row for row in self._since(source, since) if row.get("pipeline") is None)
+        raw = (raw_archive(source, row) for row in rows if row.get(time_of(State.RAW)) is not None)
+        return {(archive.stamp, archive.version) for archive in raw}
+
+    def _since(self, source: str, since: datetime) -> Iterator[TableEntity]:
+        # Stamps are inverted, so `since` is where the rows end.
+        return scan(self._archives, source, end=behind_stamp(since), select=ARCHIVE_COLUMNS)
+
+    def _find(self, archive: RawArchive, pipeline: str) -> TableEntity | None:
+        return find(self._archives, archive.source, _row(archive, pipeline))
+
+    def _change(self, batch: Batch, decide: Decide) -> bool:
+        key = _key(batch)
+        return change(self._batches, key["PartitionKey"], key["RowKey"], decide)
+
+    def _settle(self, archive: RawArchive, pipeline: str, sums: Counts, at: datetime) -> None:
+        if sums.images == 0 and sums.refused > 0:
+            reason = f"every one of its {sums.refused} image members was refused: see their rows"
+            end = {time_of(State.REFUSED): at, "refused_reason": reason}
+        else:
+            end = {time_of(State.PROCESSED): at}
+        self._end(archive, pipeline, {**end, **count_properties(sums)})
+
+    def _end(self, archive: RawArchive, pipeline: str, end: Properties) -> None:
+        known = {**raw_properties(archive), "pipeline": pipeline}
+        set_once(self._archives, archive.source, _row(archive, pipeline), {**known, **end})
+
+
+def count_properties(counts: Counts) -> Properties:
+    """Write counts."""
+    return {
+        "members": counts.members,
+        "images": counts.images,
+        "refused": counts.refused,
+        "skipped": json.dumps(dict(sorted(counts.skipped.items()))),
+        "bytes_in": whole(counts.bytes_in),
+        "bytes_out": whole(counts.bytes_out),
+    }
+
+
+def read_counts(row: Mapping[str, Any]) -> Counts | None:
+    """Read counts; None where none were written."""
+    if row.get("members") is None:
+        return None
+    return Counts(
+        members=row["members"],
+        images=row["images"],
+        refused=row["refused"],
+        skipped=json.loads(row["skipped"]),
+        bytes_in=number(row["bytes_in"]),
+        bytes_out=number(row["bytes_out"]),
+    )
+
+
+def _batch_state(archive: RawArchive, pipeline: str, row: TableEntity) -> BatchState:
+    next_drive = moment(row["next_drive"])
+    if next_drive is None:
+        raise ValueError(f"the row of batch {row['RowKey']} of {archive.blob} has no next_drive")
+    return BatchState(
+        batch=Batch(
+            archive=archive, pipeline=pipeline, number=int(row["number"]), first=int(row["first"]), end=int(row["end"])
+        ),
+        done_at=moment(row.get("done_at")),
+        attempts=int(row["attempts"]),
+        next_drive=next_drive,
+        counts=read_counts(row),
+        etag=str(row.metadata["etag"]),
+        error=row.get("error"),
+    )
+
+
+def _present(there: TableEntity | None, batch: Batch) -> TableEntity:
+    """Insist that a batch is the one that was planned. Raises StoreRefusedError."""
+    if there is None:
+        raise StoreRefusedError(f"batch {batch.number} of {batch.archive.blob} was never planned: plan the archive")
+    if (there["first"], there["end"]) != (batch.first, batch.end):
+        raise StoreRefusedError(f"batch {batch.number} of {batch.archive.blob} belongs to a plan that was replaced")
+    return there
+
+
+def _row(archive: RawArchive, pipeline: str) -> str:
+    return archive_row(archive.stamp, archive.version, pipeline)
+
+
+def _partition(archive: RawArchive, pipeline: str) -> str:
+    return images_partition(pipeline, archive.source, archive.stamp, archive.version)
+
+
+def _key(batch: Batch) -> dict[str, str]:
+    return {"PartitionKey": _partition(batch.archive, batch.pipeline), "RowKey": batch_row(batch.number)}

@@ -1,0 +1,107 @@
+"""Entities of tables: our values in and out of properties, and changes that hold against concurrent writers."""
+
+from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from azure.core import MatchConditions
+from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
+from azure.data.tables import EdmType, EntityProperty, TableClient, TableEntity, UpdateMode
+
+from errors import StoreUnavailableError
+from storage.azure_errors import azure_errors, error_code
+
+type Properties = dict[str, Any]
+type Decide = Callable[[TableEntity | None], Properties | None]
+
+_BEHIND_ALL = "~~~"
+_MOST_TRIES = 100
+_LOST_RACE = {404, 409, 412}
+
+
+def change(table: TableClient, partition: str, row: str, decide: Decide) -> bool:
+    """Merge what `decide` makes of a row as it is now (None: absent); False where it decides on None.
+
+    If somebody else writes in between, `decide` is asked again. Of N writers at once one wins each round.
+    """
+    with azure_errors(f"change {partition}/{row} in the table {table.table_name}"):
+        for _ in range(_MOST_TRIES):
+            there = find(table, partition, row)
+            properties = decide(there)
+            if properties is None:
+                return False
+            if _merged(table, {"PartitionKey": partition, "RowKey": row, **properties}, there):
+                return True
+    raise StoreUnavailableError(f"change {partition}/{row} in the table {table.table_name}: too many writers at once")
+
+
+def set_once(table: TableClient, partition: str, row: str, properties: Mapping[str, Any]) -> bool:
+    """Set the properties that are not set yet; the others stay as they are. False if all were set."""
+
+    def missing(there: TableEntity | None) -> Properties | None:
+        return {name: value for name, value in properties.items() if there is None or there.get(name) is None} or None
+
+    return change(table, partition, row, missing)
+
+
+def find(table: TableClient, partition: str, row: str) -> TableEntity | None:
+    """Read one row; None if it is absent."""
+    with azure_errors(f"read {partition}/{row} from the table {table.table_name}"):
+        try:
+            return table.get_entity(partition, row)
+        except ResourceNotFoundError as exc:
+            if error_code(exc) == "TableNotFound":
+                raise
+            return None
+
+
+def scan(
+    table: TableClient, partition: str, *, first: str = "", end: str = _BEHIND_ALL, select: list[str] | None = None
+) -> Iterator[TableEntity]:
+    """Read a partition's rows from `first` on, up to but not including `end`, in the order of their keys."""
+    doing = f"read {partition} from the table {table.table_name}"
+    rows = table.query_entities(
+        "PartitionKey eq @partition and RowKey ge @first and RowKey lt @end",
+        parameters={"partition": partition, "first": first, "end": end},
+        select=select,
+    )
+    while True:
+        with azure_errors(doing):
+            entity = next(rows, None)
+        if entity is None:
+            return
+        yield entity
+
+
+def whole(number: int) -> EntityProperty:
+    """Write an integer that may need more than 32 bits."""
+    return EntityProperty(int(number), EdmType.INT64)
+
+
+def number(value: Any, default: int = 0) -> int:
+    """Read what `whole` wrote, or a plain integer."""
+    return default if value is None else int(value.value if isinstance(value, EntityProperty) else value)
+
+
+def moment(value: Any) -> datetime | None:
+    """Read a time; the SDK's own subclass stays behind."""
+    return None if value is None else datetime.fromisoformat(value.isoformat()).astimezone(UTC)
+
+
+def text(value: str, limit: int = 1_000) -> str:
+    """Make a text fit for a property: lone surrogates, which mark bytes that were no UTF-8, are replaced."""
+    return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")[:limit]
+
+
+def _merged(table: TableClient, entity: Properties, there: TableEntity | None) -> bool:
+    try:
+        if there is None:
+            table.create_entity(entity)
+        else:
+            etag = there.metadata["etag"]
+            table.update_entity(entity, UpdateMode.MERGE, etag=etag, match_condition=MatchConditions.IfNotModified)
+    except HttpResponseError as exc:
+        if exc.status_code not in _LOST_RACE or error_code(exc) == "TableNotFound":
+            raise
+        return False
+    return True

@@ -1,0 +1,37 @@
+"""Pipelines that have a name of the user's: the settings first used under it, against which later ones are held."""
+
+import json
+from collections.abc import Mapping
+
+from azure.core.exceptions import ResourceExistsError
+from azure.storage.blob import BlobClient, ContentSettings
+
+from errors import PipelineMismatchError
+from storage.azure_errors import azure_errors
+from storage.clients import Clients
+from storage.keys import pipeline_blob
+
+
+def hold_pipeline(clients: Clients, name: str, fingerprint: str, about: Mapping[str, str] | None = None) -> None:
+    """Make sure that `name` stands for the settings of `fingerprint`: the first to come decides.
+
+    `about` describes the settings for people who look. Raises PipelineMismatchError, StoreUnavailableError,
+    StoreRefusedError.
+    """
+    blob = clients.state.get_blob_client(pipeline_blob(name))
+    first = _first_fingerprint(blob, {"fingerprint": fingerprint, "about": dict(about or {})})
+    if first != fingerprint:
+        raise PipelineMismatchError(
+            f"pipeline {name}: its results were made with other preprocessing settings (fingerprint {first}, "
+            f"now {fingerprint}); set PIPELINE_NAME to a new name, or set the PREPROCESS_ settings back"
+        )
+
+
+def _first_fingerprint(blob: BlobClient, told: Mapping[str, object]) -> str:
+    with azure_errors(f"hold the settings against {blob.blob_name}"):
+        try:
+            content = ContentSettings(content_type="application/json")
+            blob.upload_blob(json.dumps(told, indent=1).encode(), overwrite=False, content_settings=content)
+        except ResourceExistsError:
+            told = json.loads(blob.download_blob().readall())
+    return str(told["fingerprint"])

@@ -1,0 +1,94 @@
+"""Work for other calls: small messages that name blobs and numbers, never content."""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from azure.storage.queue import QueueClient
+
+from errors import PermanentError
+from preprocess.model import Batch
+from storage.azure_errors import azure_errors
+from storage.clients import Clients
+from storage.keys import NAME
+
+# A member that is named like a message's metadata (id, dequeueCount, ...) would shadow it in the functions host.
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchMessage:
+    """Preprocess batch number `batch` of an archive; with None, plan the archive."""
+
+    blob: str
+    pipeline: str | None = None
+    batch: int | None = None
+
+
+class BatchMessages:
+    """The queue of batches; a BatchQueue."""
+
+    def __init__(self, clients: Clients) -> None:
+        self._queue = clients.batch_queue
+
+    def put(self, blob: str, batch: Batch | None) -> None:
+        """Ask for a batch to be preprocessed, or with None for the archive to be planned."""
+        told: dict[str, str | int] = {"blob": blob}
+        if batch is not None:
+            told |= {"pipeline": batch.pipeline, "batch": batch.number}
+        _send(self._queue, told)
+
+
+class PollMessages:
+    """The queue of sources to poll."""
+
+    def __init__(self, clients: Clients) -> None:
+        self._queue = clients.poll_queue
+
+    def put(self, source: str) -> None:
+        """Ask for a source to be polled."""
+        _send(self._queue, {"source": source})
+
+
+def parse_batch_message(body: bytes | str) -> BatchMessage:
+    """Read a message of the queue of batches. Raises PermanentError for anything else."""
+    told = _members(body)
+    blob, pipeline, batch = told.get("blob"), told.get("pipeline"), told.get("batch")
+    if not isinstance(blob, str) or not blob:
+        raise PermanentError(f"read a message of the batch queue: it names no blob: {_shown(body)}")
+    if pipeline is None and batch is None:
+        return BatchMessage(blob=blob)
+    if not _is_name(pipeline) or type(batch) is not int or batch < 0:
+        raise PermanentError(f"read a message of the batch queue: its pipeline or batch is wrong: {_shown(body)}")
+    return BatchMessage(blob=blob, pipeline=pipeline, batch=batch)
+
+
+def parse_poll_message(body: bytes | str) -> str:
+    """Read the source's name from a message of the queue of polls. Raises PermanentError for anything else."""
+    source = _members(body).get("source")
+    if not _is_name(source):
+        raise PermanentError(f"read a message of the poll queue: it names no source: {_shown(body)}")
+    return str(source)
+
+
+def _send(queue: QueueClient, told: dict[str, str | int]) -> None:
+    with azure_errors(f"put a message on the queue {queue.queue_name}"):
+        # A message lives for 7 days by default; whatever still waits then, `reconcile` has long driven again.
+        queue.send_message(json.dumps(told))
+
+
+def _members(body: bytes | str) -> dict[str, Any]:
+    try:
+        told = json.loads(body)
+    except ValueError as exc:
+        raise PermanentError(f"read a queue message: it is no JSON: {_shown(body)}") from exc
+    if not isinstance(told, dict):
+        raise PermanentError(f"read a queue message: it is no JSON object: {_shown(body)}")
+    return told
+
+
+def _is_name(value: object) -> bool:
+    return isinstance(value, str) and NAME.fullmatch(value) is not None
+
+
+def _shown(body: bytes | str) -> str:
+    return repr(body[:200])

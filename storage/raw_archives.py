@@ -1,0 +1,171 @@
+"""The raw container as preprocessing sees it: what lies there, and its bytes by ranges."""
+
+import hashlib
+import re
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, date, datetime, timedelta
+from pathlib import PurePosixPath
+
+from azure.core import MatchConditions
+from azure.core.exceptions import HttpResponseError
+from azure.storage.blob import BlobProperties, ContainerClient
+
+from errors import ArchiveRefusedError, StoreUnavailableError
+from preprocess.model import Origin, RawArchive
+from storage.azure_errors import azure_errors, error_code
+from storage.blobs import look
+from storage.clients import Clients
+from storage.keys import NAME, day_prefix, decode_path, parse_stamp
+
+HAND = "hand"
+"""The source of archives that lie in no source's folder."""
+
+_VERSION = re.compile(r"[0-9a-f]{8}")
+type StampOf = Callable[[str, str], datetime | None]
+
+
+class RawBlobs:
+    """Archives of the raw container; a RawArchives."""
+
+    def __init__(self, clients: Clients, stamp_of: StampOf) -> None:
+        """`stamp_of(source, name)` reads the stamp from the name of a zip that was put there by hand."""
+        self._raw = clients.raw
+        self._stamp_of = stamp_of
+
+    def find(self, blob: str) -> RawArchive | None:
+        """Describe a blob from its metadata, or what was put there by hand from its properties; None if it is gone."""
+        found = look(self._raw, blob)
+        return None if found is None or _is_folder(found) else self._describe(found)
+
+    def open(self, archive: RawArchive) -> "PinnedBlob":
+        """Read an archive by ranges."""
+        return PinnedBlob(self._raw, archive, self.find)
+
+    def recent(self, source: str, since: datetime) -> Sequence[RawArchive]:
+        """A source's archives with a stamp from `since` on, found by their day folders alone: bounded work."""
+        # A stamp lies at most a day ahead of the clock.
+        days = _days(since.astimezone(UTC).date(), (datetime.now(UTC) + timedelta(days=1)).date())
+        listed = (found for day in days for found in self._list(day_prefix(source, day)))
+        archives = (self._describe(found) for found in listed if _is_zip(found))
+        return [archive for archive in archives if archive.stamp >= since]
+
+    def _list(self, prefix: str) -> Iterator[BlobProperties]:
+        found = self._raw.list_blobs(name_starts_with=prefix, include=["metadata"])
+        while True:
+            with azure_errors(f"list {self._raw.container_name}/{prefix}"):
+                blob = next(found, None)
+            if blob is None:
+                return
+            yield blob
+
+    def _describe(self, found: BlobProperties) -> RawArchive:
+        return _copied(found) or self._by_hand(found)
+
+    def _by_hand(self, found: BlobProperties) -> RawArchive:
+        name, etag = str(found.name), found.etag.strip('"')
+        facts = f"{name}\n{found.size}\n{etag}"
+        first, *rest = name.split("/")
+        source = first if rest and NAME.fullmatch(first) else HAND
+        return RawArchive(
+            source=source,
+            stamp=self._stamp_of(source, PurePosixPath(name).name) or found.creation_time.replace(microsecond=0),
+            version=hashlib.sha256(facts.encode()).hexdigest()[:8],
+            blob=name,
+            size=found.size,
+            path=name,
+            origin=Origin.HAND,
+            etag=etag,
+            raw_at=found.creation_time,
+        )
+
+
+class PinnedBlob:
+    """A raw blob's bytes by ranges, of the one version that was opened; a RangeReader."""
+
+    def __init__(self, raw: ContainerClient, archive: RawArchive, find: Callable[[str], RawArchive | None]) -> None:
+        self.size = archive.size
+        self._blob = raw.get_blob_client(archive.blob)
+        self._archive = archive
+        self._find = find
+        self._etag = archive.etag
+
+    def read_range(self, offset: int, length: int) -> bytes:
+        """Give exactly these bytes."""
+        if offset < 0 or offset + length > self.size:
+            raise ArchiveRefusedError(
+                f"read {length} bytes at {offset} of {self._archive.blob}: it has only {self.size}; the zip is damaged"
+            )
+        if length == 0:
+            return b""
+        etag = self._etag or self._pin()
+        content = self._download(offset, length, etag)
+        if content is None:
+            content = self._download(offset, length, self._pin())
+        if content is None:
+            raise StoreUnavailableError(f"read {self._archive.blob}: it is being changed right now")
+        if len(content) != length:
+            raise StoreUnavailableError(
+                f"read {self._archive.blob}: {len(content)} bytes came instead of {length} at {offset}"
+            )
+        return content
+
+    def _download(self, offset: int, length: int, etag: str) -> bytes | None:
+        """Read a range of one version; None if the blob is no longer that version."""
+        with azure_errors(f"read {length} bytes at {offset} of {self._archive.blob}"):
+            try:
+                stream = self._blob.download_blob(
+                    offset, length, etag=f'"{etag}"', match_condition=MatchConditions.IfNotModified
+                )
+                return stream.readall()
+            except HttpResponseError as exc:
+                if exc.status_code == 412 or error_code(exc) == "BlobNotFound":
+                    return None
+                raise
+
+    def _pin(self) -> str:
+        """Take the ETag that the archive has now: setting its metadata changes it, but not the archive."""
+        now = self._find(self._archive.blob)
+        if now is None or (now.version, now.size) != (self._archive.version, self._archive.size):
+            what = "gone" if now is None else "replaced by another"
+            raise ArchiveRefusedError(f"read {self._archive.blob}: the blob is {what} since its preprocessing began")
+        self._etag = now.etag
+        return self._etag
+
+
+def _copied(found: BlobProperties) -> RawArchive | None:
+    """Read what copying wrote into the metadata; None if it did not."""
+    told = found.metadata or {}
+    if not (NAME.fullmatch(told.get("source", "")) and _VERSION.fullmatch(told.get("version", ""))):
+        return None
+    try:
+        stamp = parse_stamp(told.get("stamp", ""))
+    except ValueError:
+        return None
+    return RawArchive(
+        source=told["source"],
+        stamp=stamp,
+        version=told["version"],
+        blob=str(found.name),
+        size=found.size,
+        path=decode_path(told.get("path", str(found.name))),
+        origin=Origin.COPIED,
+        sound=told.get("sound") != "false",
+        sha256=told.get("sha256"),
+        etag=found.etag.strip('"'),
+        raw_at=found.creation_time,
+    )
+
+
+def _is_folder(found: BlobProperties) -> bool:
+    """With a hierarchical namespace, folders are listed like empty blobs."""
+    return (found.metadata or {}).get("hdi_isfolder") == "true"
+
+
+def _is_zip(found: BlobProperties) -> bool:
+    return str(found.name).lower().endswith(".zip") and not _is_folder(found)
+
+
+def _days(first: date, last: date) -> Iterator[date]:
+    while first <= last:
+        yield first
+        first += timedelta(days=1)

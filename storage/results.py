@@ -1,0 +1,188 @@
+"""Results of a batch: its shard, then its rows, then the removal of rows that an older run left."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from importlib.metadata import version
+
+from azure.core.exceptions import ResourceNotFoundError
+from azure.data.tables import TableEntity, TableTransactionError, UpdateMode
+from azure.storage.blob import ContentSettings
+
+from errors import StoreUnavailableError
+from preprocess.model import Batch, Codec, Image, Refusal
+from storage.azure_errors import azure_errors, error_code
+from storage.clients import Clients
+from storage.encode import encode
+from storage.entities import Properties, scan, text
+from storage.keys import format_stamp, image_stem, images_partition, shard_blob
+from storage.rows import TRANSACTION_ROWS, ImageRow, checksum, in_transactions, pack, pack_refusal, parts_of
+from storage.shards import Place, ShardWriter
+
+_MOST_TRIES = 10
+_VERSIONS = {f"{library}_version": version(library) for library in ("numpy", "pillow")}
+"""Another version may decode an image a little differently: recorded with the results, not part of their name."""
+
+
+class ShardsAndRows:
+    """The processed container and the images table; a Results."""
+
+    def __init__(self, clients: Clients, codec: Codec, max_rows_per_image: int) -> None:
+        self._clients = clients
+        self._codec = codec
+        self._most = max_rows_per_image
+
+    @contextmanager
+    def write(self, batch: Batch) -> Iterator["BatchWriter"]:
+        """Begin a batch's results; leaving without `publish` leaves nothing behind."""
+        with ShardWriter() as shard:
+            yield BatchWriter(self._clients, batch, shard, codec=self._codec, most=self._most)
+
+
+class BatchWriter:
+    """Results of one batch in the making; a ResultWriter."""
+
+    def __init__(self, clients: Clients, batch: Batch, shard: ShardWriter, *, codec: Codec, most: int) -> None:
+        archive = batch.archive
+        place = (batch.pipeline, archive.source, archive.stamp, archive.version)
+        self._clients = clients
+        self._batch = batch
+        self._shard = shard
+        self._codec = codec
+        self._most = most
+        self._partition = images_partition(*place)
+        self._name = shard_blob(*place, archive.path, batch.number)
+        self._rows: list[ImageRow] = []
+        self._refusals: list[Refusal] = []
+
+    def add(self, images: Iterable[Image]) -> int:
+        """Add one member's images in the order of their frames: all, or none if `images` raises."""
+        size, count = self._shard.size, len(self._rows)
+        try:
+            for image in images:
+                self._rows.append(self._append(image))
+        except BaseException:
+            self._shard.rewind(size)
+            del self._rows[count:]
+            raise
+        return len(self._rows) - count
+
+    def refuse(self, refusal: Refusal) -> None:
+        """Add a refusal row."""
+        self._refusals.append(refusal)
+
+    def publish(self) -> int:
+        """Write the shard, then the rows, then remove rows of the batch's members that an older run left."""
+        # Payloads are read back from the shard, a transaction's worth at a time, and never all held.
+        size = self._write_shard()
+        written = self._write_rows()
+        self._remove_others(written)
+        return size
+
+    def _append(self, image: Image) -> ImageRow:
+        facts = image.facts
+        payload = encode(image.pixels, self._codec)
+        told = {
+            "source": facts.source,
+            "archive": facts.archive,
+            "stamp": format_stamp(facts.stamp),
+            "version": self._batch.archive.version,
+            "member": facts.member,
+            "frame": facts.frame,
+            "name": facts.name,
+            "format": facts.format,
+            "captured_at": facts.captured_at.isoformat() if facts.captured_at else None,
+            "shape": image.pixels.shape,
+            "dtype": image.pixels.dtype.name,
+            "checksum": checksum(payload),
+        }
+        place = self._shard.add(image_stem(facts.member, facts.frame), self._codec, payload, told)
+        return ImageRow(
+            member=facts.member,
+            frame=facts.frame,
+            name=text(facts.name),
+            format=text(facts.format),
+            captured_at=facts.captured_at,
+            shape=image.pixels.shape,
+            dtype=image.pixels.dtype.name,
+            codec=self._codec,
+            checksum=checksum(payload),
+            parts=parts_of(len(payload), self._most),
+            shard=self._name,
+            offset=place.offset,
+            length=place.length,
+        )
+
+    def _write_shard(self) -> int:
+        blob = self._clients.processed.get_blob_client(self._name)
+        with azure_errors(f"write the shard {self._name}"):
+            if not self._rows:
+                try:
+                    blob.delete_blob()
+                except ResourceNotFoundError as exc:
+                    if error_code(exc) == "ContainerNotFound":
+                        raise
+                return 0
+            content = self._shard.finish()
+            # One at a time: several threads on one file object would each move its position.
+            blob.upload_blob(
+                content,
+                length=self._shard.size,
+                overwrite=True,
+                max_concurrency=1,
+                content_settings=ContentSettings(content_type="application/x-tar"),
+                metadata=self._metadata(),
+            )
+        return self._shard.size
+
+    def _metadata(self) -> dict[str, str]:
+        archive = self._batch.archive
+        return {
+            "pipeline": self._batch.pipeline,
+            "source": archive.source,
+            "stamp": format_stamp(archive.stamp),
+            "version": archive.version,
+            "batch": str(self._batch.number),
+            "images": str(len(self._rows)),
+            **_VERSIONS,
+        }
+
+    def _write_rows(self) -> set[str]:
+        written: set[str] = set()
+        for group in in_transactions(self._entities()):
+            with azure_errors(f"write rows of {self._partition}"):
+                self._clients.images.submit_transaction(
+                    [("upsert", entity, {"mode": UpdateMode.REPLACE}) for entity in group]
+                )
+            written.update(entity["RowKey"] for entity in group)
+        return written
+
+    def _entities(self) -> Iterator[Properties]:
+        for row in self._rows:
+            payload = self._shard.payload(Place(row.offset, row.length)) if row.parts else b""
+            yield from pack(self._partition, row, payload)
+        for refusal in self._refusals:
+            yield pack_refusal(self._partition, refusal)
+
+    def _remove_others(self, written: set[str]) -> None:
+        first, end = (f"{member:06}" for member in (self._batch.first, self._batch.end))
+        for _ in range(_MOST_TRIES):
+            there = scan(self._clients.images, self._partition, first=first, end=end, select=["PartitionKey", "RowKey"])
+            others = [row for row in there if row["RowKey"] not in written]
+            if all(self._removed(others[start : start + TRANSACTION_ROWS]) for start in _starts(others)):
+                return
+        raise StoreUnavailableError(f"remove older rows of {self._partition}: another worker does the same")
+
+    def _removed(self, rows: Sequence[TableEntity]) -> bool:
+        """Delete rows; False if one of them was gone already, and with it the transaction."""
+        with azure_errors(f"remove older rows of {self._partition}"):
+            try:
+                self._clients.images.submit_transaction([("delete", row) for row in rows])
+            except TableTransactionError as exc:
+                if exc.status_code != 404:
+                    raise
+                return False
+        return True
+
+
+def _starts(rows: Sequence[TableEntity]) -> range:
+    return range(0, len(rows), TRANSACTION_ROWS)

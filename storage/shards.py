@@ -1,0 +1,127 @@
+"""Shards: uncompressed tars of payload and facts in pairs, as WebDataset reads them; deterministic."""
+
+import json
+import tarfile
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from tempfile import SpooledTemporaryFile
+from types import TracebackType
+from typing import IO, Any, Self, cast
+
+_BLOCK = tarfile.BLOCKSIZE
+_END = b"\0" * (2 * _BLOCK)
+IN_MEMORY = 64 * 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a payload lies in its shard."""
+
+    offset: int
+    length: int
+
+
+class ShardWriter:
+    """A shard in the making: in memory at first, on the temporary disk once it is large."""
+
+    def __init__(self, in_memory: int = IN_MEMORY) -> None:
+        self._file = cast("IO[bytes]", SpooledTemporaryFile(max_size=in_memory))  # noqa: SIM115 - closed by __exit__
+        self.size = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None) -> None:
+        self._file.close()
+
+    def add(self, stem: str, suffix: str, payload: bytes, facts: Mapping[str, Any]) -> Place:
+        """Append a payload and its facts, `{stem}.{suffix}` and `{stem}.json`."""
+        place = self._append(f"{stem}.{suffix}", payload)
+        self._append(f"{stem}.json", json.dumps(facts, sort_keys=True).encode("ascii"))
+        return place
+
+    def rewind(self, size: int) -> None:
+        """Take back all that was added since the shard had this size."""
+        self._file.seek(size)
+        self._file.truncate()
+        self.size = size
+
+    def payload(self, place: Place) -> bytes:
+        """Read a payload again."""
+        self._file.seek(place.offset)
+        return self._file.read(place.length)
+
+    def finish(self) -> IO[bytes]:
+        """End the tar; give the whole of it as a file that stands at its start."""
+        self._write(_END)
+        self._file.seek(0)
+        return self._file
+
+    def _append(self, name: str, content: bytes) -> Place:
+        header = tarfile.TarInfo(name)
+        header.size = len(content)
+        # Everything else keeps its default, so that a second run writes the same bytes: no owner, time 0.
+        self._write(header.tobuf(tarfile.USTAR_FORMAT, "ascii", "strict"))
+        place = Place(self.size, len(content))
+        self._write(content)
+        self._write(b"\0" * (-len(content) % _BLOCK))
+        return place
+
+    def _write(self, content: bytes) -> None:
+        self._file.seek(self.size)
+        self._file.write(content)
+        self.size += len(content)
+
+
+def read_pairs(chunks: Iterable[bytes]) -> Iterator[tuple[bytes, dict[str, Any]]]:
+    """Read payload and facts of each image from a shard as it streams by, one image in memory at a time.
+
+    Raises ValueError if it ends early or is no shard of ours.
+    """
+    payload: tuple[str, bytes] | None = None
+    for name, content in read_members(chunks):
+        stem, _, suffix = name.partition(".")
+        if suffix != "json":
+            payload = stem, content
+        elif payload is None or payload[0] != stem:
+            raise ValueError(f"facts without their image: {name}")
+        else:
+            yield payload[1], json.loads(content)
+            payload = None
+
+
+def read_members(chunks: Iterable[bytes]) -> Iterator[tuple[str, bytes]]:
+    """Read name and content of each member of a tar as it streams by. Raises ValueError if it ends early."""
+    stream = _Stream(chunks)
+    while (header := stream.take(_BLOCK)) != _END[:_BLOCK]:
+        try:
+            info = tarfile.TarInfo.frombuf(header, "ascii", "strict")
+        except tarfile.HeaderError as exc:
+            raise ValueError(f"no tar: {exc}") from exc
+        content = stream.take(info.size)
+        stream.take(-info.size % _BLOCK)
+        yield info.name, content
+
+
+class _Stream:
+    """Bytes by exact lengths from chunks of any length."""
+
+    def __init__(self, chunks: Iterable[bytes]) -> None:
+        self._chunks = iter(chunks)
+        self._rest = memoryview(b"")
+
+    def take(self, length: int) -> bytes:
+        taken = bytearray()
+        while len(taken) < length:
+            if not self._rest:
+                self._rest = memoryview(self._next(length - len(taken)))
+            piece = self._rest[: length - len(taken)]
+            taken += piece
+            self._rest = self._rest[len(piece) :]
+        return bytes(taken)
+
+    def _next(self, wanted: int) -> bytes:
+        for chunk in self._chunks:
+            if chunk:
+                return chunk
+        raise ValueError(f"the shard ends early: {wanted} bytes are missing")
