@@ -19,6 +19,7 @@ from local.azurite import azurite
 from local.programs.child import free_port, kill_tree
 from local.servers import Server, ftp_server, sftp_server
 from storage.clients import connected, prepare
+from storage.keys import RAW_CONTAINER
 
 PROJECT = Path(__file__).parent.parent
 SOURCES: Mapping[str, "Scheme"] = {"north": "sftp", "south": "ftp"}
@@ -50,9 +51,10 @@ class Child:
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
-    def alive(self) -> bool:
-        """Whether it runs."""
-        return self._process is not None and self._process.poll() is None
+    def ended(self) -> bool:
+        """Whether it was started and has ended by itself."""
+        process = self._process
+        return process is not None and process.poll() is not None
 
     def start(self) -> None:
         """Start it. In a session of its own: Ctrl-C is for the one who started the system, who stops it in order."""
@@ -69,21 +71,22 @@ class Child:
 
     def kill(self) -> None:
         """End it at once with all that it started, as a crash would."""
-        if self._process is not None:
-            kill_tree(self._process.pid)
-            self._process.wait()
-            self._process = None
+        process, self._process = self._process, None
+        if process is not None:
+            kill_tree(process.pid)
+            process.wait()
 
     def stop(self, within: float = 8) -> None:
         """Ask it to end; insist after a while."""
-        if self._process is None:
+        process, self._process = self._process, None
+        if process is None:
             return
-        self._process.terminate()
+        process.terminate()
         try:
-            self._process.wait(within)
+            process.wait(within)
         except subprocess.TimeoutExpired:
-            self.kill()
-        self._process = None
+            kill_tree(process.pid)
+            process.wait()
 
 
 class System:
@@ -106,7 +109,7 @@ class System:
         environment = _environment()
         self._host = Child(_host_command(self.host_kind, app, port), app, self.logs / "host.log", environment)
         self._relay = Child(
-            [sys.executable, "-m", "local.relay", "--host", self.host_url, "--state", str(folder / "relay.json")],
+            _relay_command(self.host_url, folder / "relay.json"),
             PROJECT,
             self.logs / "relay.log",
             environment | {"STORAGE": connection},
@@ -117,7 +120,7 @@ class System:
         self._host.start()
         deadline = time.monotonic() + _START_WITHIN
         while not _answers(f"{self.host_url}/admin/host/status"):
-            if not self._host.alive or time.monotonic() > deadline:
+            if self._host.ended or time.monotonic() > deadline:
                 tail = "\n".join(self._host.log.read_text(errors="replace").splitlines()[-20:])
                 raise PermanentError(
                     f"start the functions host: it does not answer; {self._host.log} ends with:\n{tail}"
@@ -140,7 +143,7 @@ class System:
     def check(self) -> None:
         """Raise PermanentError if a part that should run does not."""
         for child in (self._host, self._relay):
-            if not child.alive:
+            if child.ended:
                 raise PermanentError(f"a part of the system has ended by itself: see {child.log}")
 
     def stop(self) -> None:
@@ -233,7 +236,24 @@ def _choose(host: Host) -> Literal["func", "local"]:
 def _host_command(kind: Literal["func", "local"], app: Path, port: int) -> list[str]:
     if kind == "func":
         return ["func", "start", "--port", str(port)]
-    return [sys.executable, "-m", "local.host", "--app", str(app), "--port", str(port)]
+    return [sys.executable, "-m", "local.host", "--app", str(app), "--port", str(port), "--grace", "5"]
+
+
+def _relay_command(host: str, state: Path) -> list[str]:
+    to = f"{host}/runtime/webhooks/EventGrid?functionName=on_raw_archive"
+    watched = ["--container", RAW_CONTAINER, "--suffix", ".zip", "--to", to]
+    return [
+        sys.executable,
+        "-m",
+        "local.relay",
+        *watched,
+        "--state",
+        str(state),
+        "--interval",
+        "0.25",
+        "--scale",
+        "0.1",
+    ]
 
 
 def _answers(url: str) -> bool:
