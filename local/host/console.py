@@ -4,7 +4,7 @@ import logging
 import sys
 from datetime import UTC, datetime
 
-_QUIET = ("azure.functions", "azure.core", "azure.identity", "azure.storage", "aiohttp.access", "asyncio", "urllib3")
+_QUIET = ("azure.core", "azure.identity", "azure.storage", "aiohttp.access", "asyncio", "urllib3")
 """Chatter of libraries about every call, which would bury the app's own lines."""
 
 
@@ -24,3 +24,5 @@ def configure(level: int = logging.INFO) -> None:
     logging.basicConfig(level=level, handlers=[handler], force=True)
     for name in _QUIET:
         logging.getLogger(name).setLevel(logging.WARNING)
+    # The worker library: what it says, it also answers, and this host repeats what matters.
+    logging.getLogger("azure.functions").setLevel(logging.CRITICAL)

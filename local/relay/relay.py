@@ -27,7 +27,8 @@ class Relay:
         self, connection: str, subscription: Subscription, *, pace: Pace | None = None, state: Path | None = None
     ) -> None:
         """Raises ValueError for what is no connection string, OSError and ValueError for an unreadable state."""
-        service = BlobServiceClient.from_connection_string(connection, retry_total=0)  # the next look is the retry
+        # No retries of the SDK's: the next look is the retry.
+        self._service = service = BlobServiceClient.from_connection_string(connection, retry_total=0)
         self._watched = WatchedContainer(service.get_container_client(subscription.container))
         self._dead_letters: ContainerClient | None = None
         if subscription.dead_letter_container:
@@ -71,8 +72,12 @@ class Relay:
 
     def run(self) -> None:
         """Watch and deliver until `stop`. Raises OSError if the state cannot be written."""
-        url = urlsplit(self._subscription.to)
+        url = urlsplit(self._subscription.to)  # its query may hold a key
         log.info("relay.watching container=%s to=%s://%s%s", self._watched.name, url.scheme, url.netloc, url.path)
+        with self._service:
+            self._watch()
+
+    def _watch(self) -> None:
         while not self._stopping.is_set():
             began = time.monotonic()
             self._discover()

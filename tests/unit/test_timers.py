@@ -1,0 +1,170 @@
+"""Timer triggers: which ticks there are, and which runs come of them."""
+
+import asyncio
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from local.host.app import HostError
+from local.host.protos import TypedData
+from local.host.timers import HostClock, Schedule, Status, Timer
+
+NOON = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)  # a Sunday
+SECOND = timedelta(seconds=1)
+
+
+class FakeClock:
+    """Time that passes only where somebody waits or works."""
+
+    def __init__(self, start: datetime, until: datetime, early: timedelta = timedelta(0)) -> None:
+        self.time = start
+        self._until = until
+        self._early = early
+
+    def now(self) -> datetime:
+        return self.time
+
+    async def sleep_until(self, moment: datetime) -> bool:
+        if moment > self._until:
+            return True
+        self.time = max(self.time, moment - self._early)
+        return False
+
+
+class FakeMonitor:
+    """A timer's status over restarts, in memory."""
+
+    def __init__(self, status: Status | None = None) -> None:
+        self.status = status
+
+    async def load(self) -> Status | None:
+        return self.status
+
+    async def save(self, status: Status) -> None:
+        self.status = status
+
+
+class Runs:
+    """A function that takes some time, and notes when it ran."""
+
+    def __init__(self, clock: FakeClock, *seconds: float) -> None:
+        self._clock = clock
+        self._seconds = list(seconds)
+        self.started: list[datetime] = []
+        self.told: list[dict[str, Any]] = []
+
+    async def __call__(self, trigger: TypedData, _reason: str) -> None:
+        assert trigger.json is not None
+        self.started.append(self._clock.now())
+        self.told.append(json.loads(trigger.json))
+        self._clock.time += SECOND * (self._seconds.pop(0) if self._seconds else 0)
+
+    def offsets(self) -> list[float]:
+        return [(start - NOON).total_seconds() for start in self.started]
+
+
+def keep(timer: Timer, clock: FakeClock) -> None:
+    asyncio.run(timer.keep(clock))
+
+
+@pytest.mark.parametrize(
+    ("text", "ticks"),
+    [
+        ("*/30 * * * * *", ["12:00:30", "12:01:00"]),
+        ("0 */5 * * * *", ["12:05:00", "12:10:00"]),
+        ("15 10,20 * * * *", ["12:10:15", "12:20:15"]),
+        ("*/5 * * * *", ["12:05:00", "12:10:00"]),
+    ],
+)
+def test_the_first_of_six_fields_is_seconds_and_five_fields_have_none(text: str, ticks: list[str]) -> None:
+    schedule = Schedule(text)
+    first = schedule.after(NOON)
+    assert [f"{tick:%H:%M:%S}" for tick in (first, schedule.after(first))] == ticks
+
+
+def test_day_of_month_and_weekday_must_both_fit() -> None:
+    # The next 13th that is a Friday (5); cron itself would take the next Friday.
+    assert Schedule("0 0 0 13 * 5").after(NOON) == datetime(2026, 3, 13, tzinfo=UTC)
+    assert Schedule("0 0 0 13 * 5").after(datetime(2026, 3, 13, tzinfo=UTC)) == datetime(2026, 11, 13, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("text", ["", "* * *", "61 * * * * *", "00:05:00", "@hourly", "* * * * * * *", "a b c d e f"])
+def test_what_is_no_schedule_is_refused_with_its_text(text: str) -> None:
+    with pytest.raises(HostError, match="schedule"):
+        Schedule(text)
+
+
+def test_a_timer_runs_at_every_tick() -> None:
+    clock = FakeClock(NOON, NOON + 30 * SECOND)
+    runs = Runs(clock)
+    keep(Timer(schedule=Schedule("*/10 * * * * *"), run=runs), clock)
+    assert runs.offsets() == [10, 20, 30]
+    assert not any(told["IsPastDue"] for told in runs.told)
+
+
+def test_a_run_that_overruns_ticks_is_followed_at_once_by_one_run() -> None:
+    clock = FakeClock(NOON, NOON + 60 * SECOND)
+    runs = Runs(clock, 35)
+    keep(Timer(schedule=Schedule("*/10 * * * * *"), run=runs), clock)
+    assert runs.offsets() == [10, 45, 50, 60]
+    assert not any(told["IsPastDue"] for told in runs.told)
+
+
+def test_a_clock_that_wakes_early_does_not_double_a_tick() -> None:
+    clock = FakeClock(NOON, NOON + 30 * SECOND, early=timedelta(milliseconds=3))
+    runs = Runs(clock)
+    keep(Timer(schedule=Schedule("*/10 * * * * *"), run=runs), clock)
+    assert len(runs.started) == 3
+
+
+def test_run_on_startup_runs_before_the_first_tick() -> None:
+    clock = FakeClock(NOON, NOON + 10 * SECOND)
+    runs = Runs(clock)
+    keep(Timer(schedule=Schedule("*/10 * * * * *"), run_on_startup=True, run=runs), clock)
+    assert runs.offsets() == [0, 10]
+
+
+def test_ticks_missed_while_no_host_ran_make_one_past_due_run_at_start() -> None:
+    clock = FakeClock(NOON, NOON + 600 * SECOND)
+    runs = Runs(clock)
+    hour = timedelta(hours=1)
+    monitor = FakeMonitor(Status(last=NOON - hour, next=NOON - hour, updated=NOON - hour))
+    keep(Timer(schedule=Schedule("0 */5 * * * *"), monitor=monitor, run=runs), clock)
+    assert runs.offsets() == [0, 300, 600]
+    assert [told["IsPastDue"] for told in runs.told] == [True, False, False]
+    assert runs.told[0]["ScheduleStatus"]["Last"] == (NOON - hour).isoformat()
+
+
+def test_a_timer_that_missed_nothing_waits_for_its_tick() -> None:
+    clock = FakeClock(NOON + SECOND, NOON + 300 * SECOND)
+    runs = Runs(clock)
+    monitor = FakeMonitor(Status(last=NOON, next=NOON + 300 * SECOND, updated=NOON))
+    keep(Timer(schedule=Schedule("0 */5 * * * *"), monitor=monitor, run=runs), clock)
+    assert runs.offsets() == [300]
+
+
+def test_the_first_start_ever_is_not_past_due_but_a_tick_missed_after_it_is() -> None:
+    monitor = FakeMonitor()
+    first, later = FakeClock(NOON, NOON + SECOND), FakeClock(NOON + 301 * SECOND, NOON + 302 * SECOND)
+    for clock, expected in ((first, []), (later, [301])):
+        runs = Runs(clock)
+        keep(Timer(schedule=Schedule("0 */5 * * * *"), monitor=monitor, run=runs), clock)
+        assert runs.offsets() == expected
+
+
+@pytest.mark.parametrize(("text", "often"), [("*/30 * * * * *", True), ("0 * * * * *", False), ("5,40 * * * * *", True)])
+def test_only_schedules_more_frequent_than_a_minute_are_not_remembered(text: str, often: bool) -> None:
+    assert Schedule(text).more_often_than_a_minute() is often
+
+
+def test_stopping_ends_a_wait_at_once() -> None:
+    async def stop_meanwhile() -> bool:
+        stopping = asyncio.Event()
+        asyncio.get_running_loop().call_soon(stopping.set)
+        clock = HostClock(stopping)
+        async with asyncio.timeout(5):
+            return await clock.sleep_until(clock.now() + timedelta(hours=1))
+
+    assert asyncio.run(stop_meanwhile()) is True
