@@ -22,7 +22,10 @@ Codec = Literal["npy", "png"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
-    """How images are preprocessed. Everything here decides the results, so the pipeline's name hashes it."""
+    """How images are preprocessed. Everything here decides the results, so the pipeline's name hashes it.
+
+    Order: EXIF orientation, `crop`, alpha, `fit`, `colour`, `scale`, `mean` and `std`, `dtype`, `hook`.
+    """
 
     width: int = 224
     height: int = 224
@@ -30,7 +33,12 @@ class Recipe:
     crop: tuple[int, int, int, int] | None = None
     """Left, upper, right, lower in source pixels, after EXIF orientation and before resizing."""
     colour: Colour = "RGB"
+    """`L` and `RGB` lay what is transparent over black, which is also what `contain` pads with, and repeat or weigh
+    channels (ITU-R 601). `keep` leaves grey grey, and alpha as the last channel; palettes and CMYK become RGB."""
     dtype: DType = "uint8"
+    """Values stay what they are on disk (16-bit colour of PNG and TIFF too; JPEG 2000, AVIF, PPM and animated PNG give
+    colour at 8 bits), but 16 bits become 8 by division by 257. A type that cannot hold a value refuses the member,
+    unless it was scaled or normalised: then integers are rounded and clipped, and `keep` gives float32."""
     scale: float = 1.0
     """Values are multiplied by this, then `mean` subtracted and divided by `std`, per channel or once for all."""
     mean: tuple[float, ...] = ()
@@ -290,6 +298,20 @@ class BatchLedger(Protocol):
 
     def known(self, source: str, since: datetime) -> Collection[tuple[datetime, str]]:
         """Stamp and version of every archive with a stamp from `since` on whose row has the time it became raw."""
+
+
+class BatchRequest(Protocol):
+    """What a BatchQueue was asked for, as a message brings it back."""
+
+    @property
+    def blob(self) -> str: ...
+
+    @property
+    def pipeline(self) -> str | None: ...
+
+    @property
+    def batch(self) -> int | None:
+        """The batch's number; None: the archive is to be planned."""
 
 
 class BatchQueue(Protocol):

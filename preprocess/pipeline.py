@@ -1,0 +1,134 @@
+"""The use cases of preprocessing: take an archive that became raw, and what a queue message asks for."""
+
+import logging
+from dataclasses import dataclass
+from enum import StrEnum
+
+from errors import ArchiveRefusedError, PermanentError, TransientError
+from preprocess.archive import Archive
+from preprocess.batches import divide
+from preprocess.model import Batch, BatchRequest, RawArchive
+from preprocess.preprocessing import Preprocessing
+from preprocess.work import run_batch, run_in_slot
+
+__all__ = ["Preprocessing", "Taken", "run_batch", "take_archive", "take_message"]
+
+log = logging.getLogger(__name__)
+
+
+class Taken(StrEnum):
+    """What became of an archive or a message."""
+
+    GONE = "gone"
+    """The blob is not there (any more), or is no archive of ours."""
+    KNOWN = "known"
+    """Planned or settled before."""
+    SETTLED = "settled"
+    """As refused or failed, with the reason."""
+    QUEUED = "queued"
+    DONE = "done"
+    """A batch ran in this call, or is another's already."""
+    DEFERRED = "deferred"
+    """Something failed that may work later: it is on the queue."""
+    DROPPED = "dropped"
+    """A message of another pipeline: nobody wants its results any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    archive: Archive
+    batches: tuple[Batch, ...]
+
+
+def take_archive(blob: str, p: Preprocessing) -> Taken:
+    """Plan an archive that became raw; its one small batch runs here if the slot is free, else batches are queued.
+
+    Raises TransientError only if not even the queue can be reached.
+    """
+    try:
+        archive = p.raw.find(blob)
+        if archive is None:
+            return Taken.GONE
+        plan = _plan(archive, p)
+        if not isinstance(plan, _Plan):
+            return plan
+        if not _is_small(plan, p) or not p.slot.acquire(blocking=False):
+            return _queue(plan, p)
+    except TransientError as exc:
+        log.warning("archive.deferred blob=%s error=%s", blob, exc)
+        p.queue.put(blob, None)
+        return Taken.DEFERRED
+    try:
+        return _run_here(plan, p)
+    finally:
+        p.slot.release()
+
+
+def take_message(message: BatchRequest, p: Preprocessing) -> Taken:
+    """Run the batch that a message names, or plan the archive if it names none. Raises TransientError."""
+    if message.pipeline not in (None, p.pipeline):
+        log.info("batch.dropped blob=%s pipeline=%s wanted=%s", message.blob, message.pipeline, p.pipeline)
+        return Taken.DROPPED
+    archive = p.raw.find(message.blob)
+    if archive is None:
+        log.warning("archive.gone blob=%s", message.blob)
+        return Taken.GONE
+    if message.batch is not None:
+        for state in p.ledger.plan(archive, p.pipeline) or ():
+            if state.batch.number == message.batch:
+                if state.done_at is None:
+                    run_batch(state.batch, p)
+                return Taken.DONE
+    plan = _plan(archive, p)
+    return _queue(plan, p) if isinstance(plan, _Plan) else plan
+
+
+def _plan(archive: RawArchive, p: Preprocessing) -> _Plan | Taken:
+    """Plan an archive unless that was done before; what makes it impossible for good settles the archive."""
+    p.ledger.arrived(archive, archive.raw_at or p.clock())
+    if p.ledger.plan(archive, p.pipeline) is not None:
+        return Taken.KNOWN
+    try:
+        return _new_plan(archive, p)
+    except ArchiveRefusedError as exc:
+        log.warning("archive.refused blob=%s reason=%s", archive.blob, exc)
+        p.ledger.refuse(archive, p.pipeline, str(exc), p.clock())
+    except PermanentError as exc:
+        log.exception("archive.failed blob=%s", archive.blob)
+        p.ledger.fail(archive, p.pipeline, str(exc), p.clock())
+    return Taken.SETTLED
+
+
+def _new_plan(archive: RawArchive, p: Preprocessing) -> _Plan | Taken:
+    if not archive.sound:
+        raise ArchiveRefusedError("its end is no zip directory that fits: the server never completed it")
+    opened = Archive(p.raw.open(archive), p.limits)
+    batches = divide(archive, p.pipeline, [member.compressed for member in opened.members], p.sizes)
+    now = p.clock()
+    if not p.ledger.insert_plan(batches, now, now + p.redrive_after):
+        return Taken.KNOWN
+    log.info("archive.planned blob=%s members=%d batches=%d", archive.blob, len(opened.members), len(batches))
+    return _Plan(opened, batches)
+
+
+def _is_small(plan: _Plan, p: Preprocessing) -> bool:
+    compressed = sum(member.compressed for member in plan.archive.members)
+    return len(plan.batches) == 1 and compressed <= p.sizes.inline_bytes
+
+
+def _queue(plan: _Plan, p: Preprocessing) -> Taken:
+    """Queue all batches. Should this call die half way, `reconcile` finds those that nobody drives."""
+    for batch in plan.batches:
+        p.queue.put(batch.archive.blob, batch)
+    return Taken.QUEUED
+
+
+def _run_here(plan: _Plan, p: Preprocessing) -> Taken:
+    (batch,) = plan.batches
+    try:
+        run_in_slot(batch, p, plan.archive)
+    except TransientError as exc:
+        log.warning("batch.deferred blob=%s batch=%d error=%s", batch.archive.blob, batch.number, exc)
+        p.queue.put(batch.archive.blob, batch)
+        return Taken.DEFERRED
+    return Taken.DONE

@@ -1,0 +1,150 @@
+"""A decoded picture as images that Pillow can resize without losing values.
+
+Pillow clips or cuts off what does not fit 8 bits almost wherever it converts, so nothing here converts what has more:
+such a picture becomes one 32-bit image for each channel.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image as Pillow
+from PIL.ExifTags import Base
+from PIL.ImageFile import ImageFile
+
+from errors import MemberRefusedError
+
+_EIGHT_BITS = {
+    "1": "L",
+    "L": "L",
+    "LA": "LA",
+    "La": "LA",
+    "P": "RGB",
+    "PA": "RGBA",
+    "RGB": "RGB",
+    "RGBA": "RGBA",
+    "RGBa": "RGBA",
+    "RGBX": "RGB",
+    "CMYK": "RGB",
+    "YCbCr": "RGB",
+}
+"""What each of Pillow's modes becomes: grey or colour, and alpha where there is some."""
+_WITH_ALPHA = {"L": "LA", "RGB": "RGBA"}
+_DEEP = {"RGB": 3, "RGBX": 3, "RGBA": 4}
+"""Layouts of 16-bit colour that can be read without loss, and their channels."""
+_LOW = {"B": "L", "L": "B", "N": "B" if np.little_endian else "L"}
+"""Pillow reads 16-bit colour as the high byte of each value; in the wrong byte order that is the low byte."""
+
+
+@dataclass(frozen=True, slots=True)
+class Planes:
+    """One 8-bit image with all channels, or a 32-bit image (mode I or F) for each channel."""
+
+    images: tuple[Pillow.Image, ...]
+    dtype: np.dtype[np.generic]
+    """Of the values as they were stored."""
+
+    @property
+    def channels(self) -> int:
+        return sum(len(image.getbands()) for image in self.images)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        return self.images[0].size
+
+    def map(self, change: Callable[[Pillow.Image], Pillow.Image]) -> "Planes":
+        """Change each image in the same way."""
+        return replace(self, images=tuple(change(image) for image in self.images))
+
+    def pixels(self) -> NDArray[np.generic]:
+        """Values as one array: height x width, and channels where there are several."""
+        if len(self.images) == 1:
+            return np.asarray(self.images[0])
+        return np.stack([np.asarray(image) for image in self.images], axis=-1)
+
+
+def load(image: ImageFile, again: Callable[[], ImageFile]) -> Planes:
+    """Decode an opened image's frame; `again` opens the same frame once more. Raises MemberRefusedError."""
+    raw = _raw_mode(image)
+    if raw == "LA;16B":
+        # The same bytes, read as four channels of 8 bits each: high and low of grey, then of alpha.
+        bytewise = _read_as(image, "RGBA")
+        return _of_values(_joined(bytewise[..., 0::2], bytewise[..., 1::2]))
+    layout, deep, order = raw.partition(";16")
+    if deep and len(image.getbands()) > 1 and not _is_animated_png(image):
+        return _deep_colour(image, again, layout, order)
+    image.load()
+    if image.mode in _EIGHT_BITS and not _is_signed(image):
+        return Planes((_eight_bits(image),), np.dtype(np.uint8))
+    return _of_values(_values(image))
+
+
+def _raw_mode(image: ImageFile) -> str:
+    args = image.tile[0].args if image.tile else ""
+    return args if isinstance(args, str) else str(args[0]) if args else ""
+
+
+def _is_animated_png(image: ImageFile) -> bool:
+    """Tell whether Pillow lays frames over each other, which it does at 8 bits."""
+    return image.format == "PNG" and getattr(image, "n_frames", 1) > 1
+
+
+def _deep_colour(image: ImageFile, again: Callable[[], ImageFile], layout: str, order: str) -> Planes:
+    if layout not in _DEEP or _tag(image, Base.PlanarConfiguration) == 2:
+        raise MemberRefusedError(f"its layout of 16 bits per channel ({image.mode}) cannot be read without loss")
+    high = np.asarray(image)[..., : _DEEP[layout]]
+    with again() as second:
+        low = _read_as(second, f"{layout};16{_LOW[order]}")[..., : _DEEP[layout]]
+    return _of_values(_joined(high, low))
+
+
+def _read_as(image: ImageFile, raw: str) -> NDArray[np.uint8]:
+    """Decode an image as if its bytes were laid out otherwise."""
+    image.tile = [
+        tile._replace(args=raw if isinstance(tile.args, str) else (raw, *(tile.args or ())[1:])) for tile in image.tile
+    ]
+    return np.asarray(image)
+
+
+def _joined(high: NDArray[np.uint8], low: NDArray[np.uint8]) -> NDArray[np.uint16]:
+    return high.astype(np.uint16) * np.uint16(256) + low
+
+
+def _tag(image: ImageFile, tag: Base) -> object:
+    """Give a TIFF's tag, its first value where it has several; None for other formats."""
+    value = getattr(image, "tag_v2", {}).get(tag)
+    return value[0] if isinstance(value, tuple) else value
+
+
+def _is_signed(image: ImageFile) -> bool:
+    return _tag(image, Base.SampleFormat) == 2 and image.mode == "L"
+
+
+def _eight_bits(image: Pillow.Image) -> Pillow.Image:
+    mode = _EIGHT_BITS[image.mode]
+    if image.has_transparency_data:
+        mode = _WITH_ALPHA.get(mode, mode)
+    return image if image.mode == mode else image.convert(mode)
+
+
+def _values(image: ImageFile) -> NDArray[np.generic]:
+    """Give a grey image's values in the type that it has on disk."""
+    values = np.asarray(image)
+    if image.mode.startswith("I;16"):
+        return values.astype(np.uint16)
+    if image.mode == "L":
+        return values.view(np.int8).astype(np.int32)
+    if image.mode == "I" and image.format == "PPM":
+        return values.astype(np.uint16)
+    if image.mode == "I" and image.format == "TIFF" and _tag(image, Base.SampleFormat) != 2 and values.min() < 0:
+        raise MemberRefusedError("its unsigned 32-bit values go beyond 2,147,483,647")
+    if image.mode not in ("I", "F"):
+        raise MemberRefusedError(f"its colour mode {image.mode} is not supported")
+    return values
+
+
+def _of_values(values: NDArray[np.generic]) -> Planes:
+    wide = values if values.dtype in (np.int32, np.float32) else values.astype(np.int32)
+    channels = [wide] if wide.ndim == 2 else [wide[..., i] for i in range(wide.shape[-1])]
+    return Planes(tuple(Pillow.fromarray(np.ascontiguousarray(channel)) for channel in channels), values.dtype)

@@ -1,0 +1,36 @@
+"""What the use cases of preprocessing work with: ports, settings, and this process's one slot for batches."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from threading import Lock
+
+from preprocess.model import BatchLedger, BatchQueue, BatchSizes, Hook, Limits, RawArchives, Recipe, Results
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preprocessing:
+    """Ports and values, bundled once at start."""
+
+    raw: RawArchives
+    results: Results
+    ledger: BatchLedger
+    queue: BatchQueue
+    recipe: Recipe
+    hook: Hook | None
+    pipeline: str
+    limits: Limits
+    sizes: BatchSizes
+    holder: str
+    """Names this process in claims."""
+    redrive_after: timedelta = timedelta(minutes=15)
+    redrive_tries: int = 6
+    claim_for: timedelta = timedelta(minutes=1)
+    """A claim is renewed while its holder lives; so soon after a holder's death another may go on."""
+    clock: Callable[[], datetime] = _now
+    slot: Lock = field(default_factory=Lock)
+    """One batch at a time in this process: each may take as much memory as the limits allow."""

@@ -1,0 +1,81 @@
+"""The recipe as a whole: whether it can work, the name of its results, and the user's hook."""
+
+import hashlib
+import importlib
+import inspect
+import json
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import cast
+
+from errors import SettingsError
+from preprocess.model import Hook, Recipe
+
+_METHOD = 1
+"""Counts up when the same recipe gives other results than before."""
+_CHANNELS = {"L": 1, "RGB": 3}
+
+
+def check_recipe(recipe: Recipe) -> None:
+    """Hold settings against each other. Raises SettingsError that names all that is wrong."""
+    problems = list(_problems(recipe))
+    if problems:
+        raise SettingsError("preprocessing settings: " + "; ".join(problems))
+
+
+def _problems(recipe: Recipe) -> Iterator[str]:
+    if recipe.crop is not None:
+        left, upper, right, lower = recipe.crop
+        if not (0 <= left < right and 0 <= upper < lower):
+            yield "PREPROCESS_CROP must be left,upper,right,lower with left < right and upper < lower"
+    for name, numbers in (("MEAN", recipe.mean), ("STD", recipe.std)):
+        channels = _CHANNELS.get(recipe.colour)
+        if numbers and channels and len(numbers) not in (1, channels):
+            yield f"PREPROCESS_{name} must have 1 or {channels} numbers for PREPROCESS_COLOUR={recipe.colour}"
+    if 0 in recipe.std:
+        yield "PREPROCESS_STD must not be 0"
+    if recipe.codec == "png" and (recipe.dtype.startswith("float") or (recipe.dtype == "keep" and _is_scaled(recipe))):
+        yield "PREPROCESS_CODEC=png holds uint8 and uint16 only: set PREPROCESS_DTYPE to one, or the codec to npy"
+    if recipe.codec == "png" and recipe.dtype == "uint16" and recipe.colour == "RGB":
+        yield "PREPROCESS_CODEC=png holds uint16 for one channel only: set PREPROCESS_COLOUR=L, or the codec to npy"
+
+
+def _is_scaled(recipe: Recipe) -> bool:
+    return recipe.scale != 1 or bool(recipe.mean or recipe.std)
+
+
+def fingerprint(recipe: Recipe, hook: Hook | None) -> str:
+    """Hash all that decides the results: settings, and the source of the module that the hook lives in."""
+    facts = {"method": _METHOD, "recipe": asdict(recipe), "hook": None if hook is None else _source(hook)}
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+def pipeline_name(recipe: Recipe, hook: Hook | None) -> str:
+    """Name the results of a recipe, where the user gives no name."""
+    return f"p-{fingerprint(recipe, hook)[:8]}"
+
+
+def load_hook(spec: str) -> Hook:
+    """Find `package.module:function`. Raises SettingsError."""
+    module_name, colon, name = spec.partition(":")
+    if not (colon and module_name and name):
+        raise SettingsError(f"PREPROCESS_HOOK={spec} is wrong: it must be like package.module:function")
+    try:
+        module = importlib.import_module(module_name)
+    except (ImportError, SyntaxError) as exc:
+        raise SettingsError(f"PREPROCESS_HOOK={spec}: cannot import {module_name}: {exc}") from exc
+    hook = getattr(module, name, None)
+    if not callable(hook):
+        raise SettingsError(f"PREPROCESS_HOOK={spec}: {module_name} has no function {name}")
+    return cast(Hook, hook)
+
+
+def _source(hook: Hook) -> str:
+    module = inspect.getmodule(hook)
+    try:
+        return f"{getattr(hook, '__qualname__', '')}\n{inspect.getsource(module or hook)}"
+    except (OSError, TypeError) as exc:
+        raise SettingsError(
+            f"PREPROCESS_HOOK: the source of {hook!r} cannot be read, and results are named after it; "
+            "set PREPROCESS_HOOK to a function of a Python file"
+        ) from exc

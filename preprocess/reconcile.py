@@ -1,0 +1,125 @@
+"""Finds what stopped half way, and drives it again: bounded work, from what lies in storage alone."""
+
+import logging
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from errors import TransientError
+from preprocess.model import BatchState, RawArchive
+from preprocess.preprocessing import Preprocessing
+
+log = logging.getLogger(__name__)
+
+_MOST_ASKED = 100
+"""Archives of a source that one call asks to be planned; a new pipeline finds some hundreds."""
+_SILENT = "it stopped without an error each time: too little memory or time, or no call to run it"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reconciled:
+    """What was driven again, or settled."""
+
+    asked: int = 0
+    """Archives without a plan, to be planned."""
+    driven: int = 0
+    """Batches."""
+    finished: int = 0
+    """Archives whose batches were all done, but that nobody had settled."""
+    failed: int = 0
+    """Archives whose tries are spent."""
+
+    def __add__(self, other: "Reconciled") -> "Reconciled":
+        return Reconciled(
+            asked=self.asked + other.asked,
+            driven=self.driven + other.driven,
+            finished=self.finished + other.finished,
+            failed=self.failed + other.failed,
+        )
+
+
+def reconcile(sources: Iterable[str], p: Preprocessing, now: datetime, window: timedelta) -> Reconciled:
+    """Look at each source's archives of the last `window`. One that fails for now is looked at by the next call."""
+    total = Reconciled()
+    for source in sources:
+        try:
+            total += _reconcile_source(source, p, now, now - window)
+        except TransientError as exc:
+            log.warning("reconcile.deferred source=%s error=%s", source, exc)
+    log.info(
+        "reconcile.done asked=%d driven=%d finished=%d failed=%d",
+        total.asked,
+        total.driven,
+        total.finished,
+        total.failed,
+    )
+    return total
+
+
+def _reconcile_source(source: str, p: Preprocessing, now: datetime, since: datetime) -> Reconciled:
+    total = Reconciled()
+    unplanned: list[RawArchive] = []
+    for archive in p.ledger.unsettled(source, p.pipeline, since):
+        states = p.ledger.plan(archive, p.pipeline)
+        if states is None:
+            unplanned.append(archive)
+        else:
+            total += _drive(archive, states, p, now)
+    unplanned += _unknown(source, p, since)
+    return total + _ask([archive for archive in unplanned if _is_old(archive, p, now)], p)
+
+
+def _unknown(source: str, p: Preprocessing, since: datetime) -> list[RawArchive]:
+    """Raw archives without a row: a process died between the two, or an event was lost."""
+    known = p.ledger.known(source, since)
+    return [archive for archive in p.raw.recent(source, since) if (archive.stamp, archive.version) not in known]
+
+
+def _is_old(archive: RawArchive, p: Preprocessing, now: datetime) -> bool:
+    """Tell whether an archive's own event should have come by now."""
+    return archive.raw_at is None or archive.raw_at + p.redrive_after <= now
+
+
+def _ask(archives: Sequence[RawArchive], p: Preprocessing) -> Reconciled:
+    newest = sorted(archives, key=lambda archive: archive.stamp, reverse=True)[:_MOST_ASKED]
+    for archive in newest:
+        log.warning("archive.unplanned blob=%s", archive.blob)
+        p.queue.put(archive.blob, None)
+    return Reconciled(asked=len(newest))
+
+
+def _drive(archive: RawArchive, states: Sequence[BatchState], p: Preprocessing, now: datetime) -> Reconciled:
+    undone = [state for state in states if state.done_at is None]
+    if states and not undone:
+        return _finish(states[-1], p, now)
+    due = [state for state in undone if state.next_drive <= now]
+    spent = [state for state in due if state.attempts >= p.redrive_tries]
+    if spent:
+        return _fail(archive, spent[0], p, now)
+    return Reconciled(driven=sum(_drive_batch(state, p, now) for state in due))
+
+
+def _finish(state: BatchState, p: Preprocessing, now: datetime) -> Reconciled:
+    """Repeat the end of the last batch, whose call died between its own row and the archive's."""
+    if state.counts is None:
+        return Reconciled()
+    p.ledger.finish(state.batch, state.counts, now)
+    return Reconciled(finished=1)
+
+
+def _fail(archive: RawArchive, state: BatchState, p: Preprocessing, now: datetime) -> Reconciled:
+    reason = f"batch {state.batch.number} was driven {state.attempts} times more in vain: {state.error or _SILENT}"
+    log.error("archive.failed blob=%s reason=%s", archive.blob, reason)
+    p.ledger.fail(archive, p.pipeline, reason, now)
+    return Reconciled(failed=1)
+
+
+def _drive_batch(state: BatchState, p: Preprocessing, now: datetime) -> bool:
+    # Postponed first: of two calls at the same time only one goes on to the queue.
+    if not p.ledger.postpone(state, now + p.redrive_after * 2 ** (state.attempts + 1)):
+        return False
+    log.warning(
+        "batch.driven blob=%s batch=%d attempt=%d", state.batch.archive.blob, state.batch.number, state.attempts + 1
+    )
+    p.queue.put(state.batch.archive.blob, state.batch)
+    return True

@@ -1,0 +1,136 @@
+"""One batch, from its members' bytes to its results."""
+
+import logging
+from contextlib import suppress
+from dataclasses import replace
+from types import TracebackType
+
+from errors import ArchiveRefusedError, MemberRefusedError, PermanentError, PipelineError, TransientError
+from preprocess.archive import Archive, MemberReader
+from preprocess.directory import Member
+from preprocess.images import ImageMaker
+from preprocess.kinds import printable, skip_kind
+from preprocess.model import Batch, Counts, Refusal, ResultWriter
+from preprocess.preprocessing import Preprocessing
+
+log = logging.getLogger(__name__)
+
+
+def run_batch(batch: Batch, p: Preprocessing) -> Counts | None:
+    """Preprocess a batch, once this process's slot is free.
+
+    None: another is at it, it is done, or its archive was settled for a PermanentError. Raises TransientError.
+    """
+    with p.slot:
+        return run_in_slot(batch, p, None)
+
+
+def run_in_slot(batch: Batch, p: Preprocessing, opened: Archive | None) -> Counts | None:
+    """Preprocess a batch in the slot that the caller holds; `opened` saves reading the directory again."""
+    claim = _Claim(batch, p)
+    try:
+        if not claim.take():
+            log.info("batch.claimed blob=%s batch=%d", batch.archive.blob, batch.number)
+            return None
+        with claim:
+            return _finished(batch, p, opened, claim)
+    except ArchiveRefusedError as exc:
+        log.warning("archive.refused blob=%s batch=%d reason=%s", batch.archive.blob, batch.number, exc)
+        p.ledger.refuse(batch.archive, batch.pipeline, str(exc), p.clock())
+    except PermanentError as exc:
+        log.exception("archive.failed blob=%s batch=%d", batch.archive.blob, batch.number)
+        p.ledger.fail(batch.archive, batch.pipeline, str(exc), p.clock())
+    return None
+
+
+class _Claim:
+    """Tells others that this process is at a batch. It only saves work, so that to lose it is no error."""
+
+    def __init__(self, batch: Batch, p: Preprocessing) -> None:
+        self._batch = batch
+        self._p = p
+        self._renew_at = p.clock()
+
+    def take(self) -> bool:
+        now = self._p.clock()
+        self._renew_at = now + self._p.claim_for / 2
+        return self._p.ledger.claim(self._batch, self._p.holder, now, now + self._p.claim_for)
+
+    def renew(self) -> None:
+        """Take it again when half of its time is over."""
+        if self._p.clock() >= self._renew_at:
+            with suppress(TransientError):
+                self.take()
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        """After an error note it and let go, so that the next try need not wait."""
+        if error is not None and kind is not None:
+            now = self._p.clock()
+            # The error itself goes on to whoever decides about it.
+            with suppress(PipelineError):
+                self._p.ledger.trouble(self._batch, f"{kind.__name__}: {error}", now)
+                self._p.ledger.claim(self._batch, self._p.holder, now, now)
+
+
+def _finished(batch: Batch, p: Preprocessing, opened: Archive | None, claim: _Claim) -> Counts:
+    began = p.clock()
+    counts = _run(batch, p, opened or Archive(p.raw.open(batch.archive), p.limits), claim)
+    p.ledger.finish(batch, counts, p.clock())
+    log.info(
+        "batch.done blob=%s batch=%d images=%d refused=%d seconds=%.2f",
+        batch.archive.blob,
+        batch.number,
+        counts.images,
+        counts.refused,
+        (p.clock() - began).total_seconds(),
+    )
+    return counts
+
+
+def _run(batch: Batch, p: Preprocessing, archive: Archive, claim: _Claim) -> Counts:
+    if batch.end > len(archive.members):
+        raise ArchiveRefusedError(f"it has {len(archive.members)} members, its plan was made for {batch.end} and more")
+    maker = ImageMaker(batch.archive, p.recipe, p.hook, p.limits)
+    counts = Counts()
+    with p.results.write(batch) as writer, archive.batch(batch.first, batch.end) as reader:
+        for member in archive.stored_order(batch.first, batch.end):
+            claim.renew()
+            # What the directory claims may be absurd; no member has more bytes than its archive.
+            taken = Counts(members=1, bytes_in=min(member.compressed, batch.archive.size))
+            counts += taken + _guarded(member, maker, reader, writer)
+        return replace(counts, bytes_out=writer.publish())
+
+
+def _guarded(member: Member, maker: ImageMaker, reader: MemberReader, writer: ResultWriter) -> Counts:
+    """Preprocess one member; whatever is wrong with it costs no other member anything."""
+    try:
+        return _preprocessed(member, maker, reader, writer)
+    except MemberRefusedError as exc:
+        log.warning("member.refused member=%d name=%s reason=%s", member.index, printable(member.name), exc)
+        return _refused(member, str(exc), exc.__cause__ or exc, writer)
+    except PipelineError:
+        raise
+    except Exception as exc:
+        # Not foreseen: a hook that fails, an image that makes a library stumble, too little memory.
+        log.exception("member.refused member=%d name=%s", member.index, printable(member.name))
+        return _refused(member, str(exc) or type(exc).__name__, exc, writer)
+
+
+def _preprocessed(member: Member, maker: ImageMaker, reader: MemberReader, writer: ResultWriter) -> Counts:
+    kind = skip_kind(member.name)
+    if kind is None:
+        content = maker.content(reader, member)
+        if content is None:
+            kind = "not an image"
+        elif images := writer.add(maker.images(content, member)):
+            return Counts(images=images)
+        else:
+            kind = "left out by the hook"
+    return Counts(skipped={kind: 1})
+
+
+def _refused(member: Member, reason: str, error: BaseException, writer: ResultWriter) -> Counts:
+    writer.refuse(Refusal(member=member.index, name=member.name, reason=reason, error=type(error).__name__))
+    return Counts(refused=1)
