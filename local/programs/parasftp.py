@@ -68,6 +68,8 @@ class _Folder(paramiko.SFTPServerInterface):
                 return [
                     paramiko.SFTPAttributes.from_stat(entry.stat(follow_symlinks=False), entry.name)
                     for entry in entries
+                    # paramiko cannot send other names; OpenSSH can.
+                    if not any("\udc80" <= sign <= "\udcff" for sign in entry.name)
                 ]
         except OSError as exc:
             return _status(exc)

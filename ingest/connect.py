@@ -1,0 +1,14 @@
+"""Which adapter reaches a source."""
+
+from ingest.model import Connector, Endpoint
+
+
+def connector(endpoint: Endpoint) -> Connector:
+    """Give the way to a source. Protocol libraries are loaded here, so that only who polls waits for them."""
+    if endpoint.scheme == "sftp":
+        from ingest.sftp import SftpConnector
+
+        return SftpConnector(endpoint)
+    from ingest.ftp import FtpConnector
+
+    return FtpConnector(endpoint)

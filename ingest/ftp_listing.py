@@ -1,0 +1,134 @@
+"""What FTP servers say in MLSD facts and LIST lines (Unix and Windows styles)."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from enum import Enum
+from zoneinfo import ZoneInfo
+
+
+class Kind(Enum):
+    """What an entry is."""
+
+    FILE = "file"
+    FOLDER = "folder"
+    LINK = "link"
+    OTHER = "other"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """One entry of a folder; None where the server does not tell."""
+
+    name: str
+    kind: Kind
+    size: int | None
+    modified: datetime | None
+
+
+_MLSD_KINDS = {"file": Kind.FILE, "dir": Kind.FOLDER}
+_LIST_KINDS = {"-": Kind.FILE, "d": Kind.FOLDER, "l": Kind.LINK}
+
+_UNIX = re.compile(
+    r"""(?P<type>[-dlbcpsD])[-rwxsStTlL]{9}[+.@]?\s.*?
+        (?P<size>\d+)\s+
+        (?: (?P<month>[A-Za-z]{3})\s+(?P<day>\d{1,2})\s+(?: (?P<clock>\d{1,2}:\d{2}) | (?P<year>\d{4}) )
+          | (?P<iso>\d{4}-\d{2}-\d{2}\ \d{2}:\d{2}) )
+        \ (?P<name>.+)""",
+    re.VERBOSE,
+)
+_WINDOWS = re.compile(
+    r"""(?P<month>\d{2})-(?P<day>\d{2})-(?P<year>\d{2}|\d{4})\s+
+        (?P<hour>\d{1,2}):(?P<minute>\d{2})(?P<half>[AaPp][Mm])?\s+
+        (?: <(?P<mark>[A-Z]+)>\s+ | (?P<size>\d+)\  )(?P<name>.+)""",
+    re.VERBOSE,
+)
+_MONTHS = ("", "jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
+_DAY = timedelta(days=1)
+
+
+def parse_mlsd(line: str) -> Entry | None:
+    """Read one line of MLSD or MLST; None if it is no entry of the folder."""
+    facts, space, name = line.lstrip(" ").partition(" ")
+    told = {key.lower(): value for key, _, value in (fact.partition("=") for fact in facts.split(";"))}
+    kind = told.get("type", "").lower()
+    if not space or not name or kind in ("cdir", "pdir"):
+        return None
+    link = kind.startswith(("os.unix=slink", "os.unix=symlink"))
+    return Entry(
+        name=name,
+        kind=Kind.LINK if link else _MLSD_KINDS.get(kind, Kind.OTHER),
+        size=int(told["size"]) if told.get("size", "").isdecimal() else None,
+        modified=parse_mdtm(told.get("modify", "")),
+    )
+
+
+def parse_mdtm(text: str) -> datetime | None:
+    """Read `YYYYMMDDHHMMSS[.sss]`, UTC, in whole seconds; None if it is none."""
+    try:
+        return datetime.strptime(text.partition(".")[0], "%Y%m%d%H%M%S").replace(tzinfo=UTC)
+    except ValueError:
+        return None
+
+
+def parse_list(line: str, zone: ZoneInfo, now: datetime) -> Entry | None:
+    """Read one line of LIST, whose times are in `zone`; None if it is no entry of the folder."""
+    entry = _parse_unix(line, zone, now) or _parse_windows(line, zone)
+    return None if entry is None or entry.name in (".", "..") else entry
+
+
+def _parse_unix(line: str, zone: ZoneInfo, now: datetime) -> Entry | None:
+    match = _UNIX.fullmatch(line)
+    if match is None:
+        return None
+    kind = _LIST_KINDS.get(match["type"], Kind.OTHER)
+    name = match["name"].partition(" -> ")[0] if kind is Kind.LINK else match["name"]
+    return Entry(name=name, kind=kind, size=int(match["size"]), modified=_unix_time(match, zone, now))
+
+
+def _unix_time(match: re.Match[str], zone: ZoneInfo, now: datetime) -> datetime | None:
+    if match["iso"]:
+        return _in_zone(zone, *map(int, re.split(r"\D", match["iso"])))
+    name, day = match["month"].lower(), int(match["day"])
+    month = _MONTHS.index(name) if name in _MONTHS else 0
+    if match["year"]:
+        return _in_zone(zone, int(match["year"]), month, day)
+    hour, minute = map(int, match["clock"].split(":"))
+    times = (_in_zone(zone, year, month, day, hour, minute) for year in _years(now))
+    return next((time for time in times if time and time <= now + _DAY), None)
+
+
+def _years(now: datetime) -> Iterator[int]:
+    """Years to try for a date without one, latest first; as many as lie between two 29ths of February."""
+    return iter(range(now.year + 1, now.year - 9, -1))
+
+
+def _parse_windows(line: str, zone: ZoneInfo) -> Entry | None:
+    match = _WINDOWS.fullmatch(line)
+    if match is None:
+        return None
+    marked = Kind.FOLDER if match["mark"] == "DIR" else Kind.OTHER
+    return Entry(
+        name=match["name"],
+        kind=marked if match["mark"] else Kind.FILE,
+        size=int(match["size"]) if match["size"] else None,
+        modified=_windows_time(match, zone),
+    )
+
+
+def _windows_time(match: re.Match[str], zone: ZoneInfo) -> datetime | None:
+    year, hour = int(match["year"]), int(match["hour"])
+    if year < 100:
+        year += 2000 if year < 70 else 1900
+    if match["half"]:
+        hour = hour % 12 + (12 if match["half"].lower() == "pm" else 0)
+    return _in_zone(zone, year, int(match["month"]), int(match["day"]), hour, int(match["minute"]))
+
+
+def _in_zone(zone: ZoneInfo, *parts: int) -> datetime | None:
+    """Give a zone's wall time in UTC: the first of the two when clocks are put back; None if there is no such date."""
+    try:
+        return datetime(*parts, tzinfo=zone).astimezone(UTC)  # type: ignore[arg-type,misc]  # year to minute, no zone
+    except (ValueError, OverflowError):
+        return None

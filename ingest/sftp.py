@@ -1,0 +1,304 @@
+"""Sources that are reached by SFTP."""
+
+import logging
+import socket
+import stat
+import struct
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+
+import paramiko
+from paramiko.ssh_exception import IncompatiblePeer
+
+from errors import SourceRefusedError, SourceUnavailableError
+from ingest.model import Connection, Endpoint, Reader, RemoteFile
+from ingest.sftp_keys import HostKeys, read_private_key
+from ingest.sftp_protocol import NO_SUCH_FILE, PERMISSION_DENIED, Attributes, ProtocolError, SftpSession, StatusError
+
+# AES-GCM first: several times faster than the others, since it needs no separate MAC.
+_CIPHERS = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com", "aes128-ctr", "aes192-ctr", "aes256-ctr")
+_MACS = ("hmac-sha2-256-etm@openssh.com", "hmac-sha2-512-etm@openssh.com", "hmac-sha2-256", "hmac-sha2-512")
+
+# Each failure is raised, and logged where it is handled; paramiko would log it a second time, with a traceback.
+logging.getLogger("paramiko").setLevel(logging.CRITICAL)
+
+_REQUEST = 32 * 1024
+"""Bytes per read request: what every server must grant."""
+_WINDOW = 8 * 2**20
+"""Bytes asked for and not yet handed on: 64 MiB/s over a line of 125 ms, and all the memory that reading takes."""
+
+
+class SftpConnector:
+    """The way to a source by SFTP."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self._endpoint = endpoint
+
+    @contextmanager
+    def connect(self) -> Iterator[Connection]:
+        """Log in."""
+        connection = SftpConnection(self._endpoint)
+        try:
+            connection.log_in()
+            yield connection
+        finally:
+            connection.close()
+
+
+class SftpConnection:
+    """One SSH connection, and at most one SFTP session on it. One that broke is made anew by the next call."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self._endpoint = endpoint
+        self._transport: paramiko.Transport | None = None
+        self._session: SftpSession | None = None
+
+    def log_in(self) -> None:
+        """Connect and log in, unless that is done."""
+        endpoint = self._endpoint
+        if self._transport is not None and not self._transport.is_active():
+            self.close()
+        if self._transport is None:
+            with _errors(f"connect to sftp://{endpoint.host}:{endpoint.port}"):
+                self._transport = _connect(endpoint)
+
+    def close(self) -> None:
+        """Hang up."""
+        self._session = None
+        if self._transport is not None:
+            self._transport.close()
+            self._transport = None
+
+    def list_files(self) -> Sequence[RemoteFile]:
+        """List all files; links to files count, broken links and links to folders do not."""
+        with self._use(f"list {self._endpoint.folder!r}") as session:
+            return list(self._list(session, ""))
+
+    def look(self, listed: RemoteFile) -> RemoteFile | None:
+        """Ask for a file's facts; SFTP's listings and answers agree."""
+        with self._use(f"look at {listed.path!r}") as session:
+            found = _stat(session, self._wire(listed.path))
+        return None if found is None else _remote_file(listed.path, found)
+
+    @contextmanager
+    def open(self, file: RemoteFile, offset: int) -> Iterator[Reader]:
+        """Read a file from `offset` on."""
+        with self._use(f"open {file.path!r}") as session:
+            handle = session.open_file(self._wire(file.path))
+        reader = _PipelinedReader(session, handle, file, offset)
+        try:
+            yield reader
+        finally:
+            self._leave(session, reader)
+
+    def _leave(self, session: SftpSession, reader: "_PipelinedReader") -> None:
+        """Close a file; if it was broken off, the session goes with it, and with that all that is still to come."""
+        try:
+            if reader.at_rest:
+                session.close_file(reader.handle)
+            else:
+                self._session = None
+                session.close()
+        except (paramiko.SSHException, OSError, EOFError, ProtocolError):
+            # Every byte may have arrived, and whether it did is the caller's to check: the next call connects anew.
+            self.close()
+
+    def _list(self, session: SftpSession, folder: str) -> Iterator[RemoteFile]:
+        for raw, told in self._entries(session, folder):
+            if raw in (b".", b".."):
+                continue
+            path = folder + raw.decode(self._endpoint.encoding, "surrogateescape")
+            folder_itself = told.mode is not None and stat.S_ISDIR(told.mode)
+            facts: Attributes | None = told
+            if not folder_itself and (told.mode is None or stat.S_ISLNK(told.mode)):
+                facts = _stat(session, self._wire(path))
+            if folder_itself and self._endpoint.recursive:
+                yield from self._list(session, f"{path}/")
+            elif facts is not None and (file := _remote_file(path, facts)):
+                yield file
+
+    def _entries(self, session: SftpSession, folder: str) -> list[tuple[bytes, Attributes]]:
+        """Read one folder whole, before any other request, so that its handle is never left open."""
+        try:
+            return list(session.read_folder(self._wire(folder)))
+        except StatusError as exc:
+            if exc.code != NO_SUCH_FILE:
+                raise
+            if folder:
+                return []
+            raise SourceRefusedError(
+                f"list {self._endpoint.folder!r} on sftp://{self._endpoint.host}:{self._endpoint.port}: "
+                "there is no such folder; check the path in the source's URL"
+            ) from exc
+
+    def _wire(self, path: str) -> bytes:
+        """Give a path as the server knows it; a relative folder is relative to where the login leads."""
+        whole = f"{self._endpoint.folder.rstrip('/')}/{path}".rstrip("/") or "/"
+        return whole.encode(self._endpoint.encoding, "surrogateescape")
+
+    @contextmanager
+    def _use(self, doing: str) -> Iterator[SftpSession]:
+        """Give the session, made anew if it broke, and translate what goes wrong in it."""
+        self.log_in()
+        where = f"{doing} on sftp://{self._endpoint.host}:{self._endpoint.port}"
+        try:
+            with _errors(where):
+                if self._session is None:
+                    self._session = self._begin()
+                yield self._session
+        except SourceUnavailableError as exc:
+            # A server that says no still answers; all else leaves the session in an unknown state.
+            if not isinstance(exc.__cause__, StatusError):
+                self.close()
+            raise
+
+    def _begin(self) -> SftpSession:
+        if self._transport is None:
+            raise EOFError("the connection is closed")
+        channel = self._transport.open_session(window_size=2 * _WINDOW, timeout=self._endpoint.timeout)
+        channel.settimeout(self._endpoint.timeout)
+        channel.invoke_subsystem("sftp")
+        return SftpSession(channel)
+
+
+class _PipelinedReader:
+    """A file's bytes in order, with a bounded number of requests under way."""
+
+    def __init__(self, session: SftpSession, handle: bytes, file: RemoteFile, offset: int) -> None:
+        self.handle = handle
+        self._session = session
+        self._file = file
+        self._next = offset
+        self._asked: deque[tuple[int, int, int]] = deque()
+        """Number, offset and length of each request, in the order of the file."""
+        self._left = memoryview(b"")
+        self._broken = False
+
+    @property
+    def at_rest(self) -> bool:
+        """Whether all that was asked for has arrived."""
+        return not self._asked and not self._broken
+
+    def readinto(self, buffer: memoryview, /) -> int:
+        """Fill `buffer` as far as the file goes."""
+        self._broken = True
+        with _errors(f"read {self._file.path!r}"):
+            filled = 0
+            while filled < len(buffer) and (self._left or self._refill()):
+                part = self._left[: len(buffer) - filled]
+                buffer[filled : filled + len(part)] = part
+                self._left = self._left[len(part) :]
+                filled += len(part)
+        self._broken = False
+        return filled
+
+    def _refill(self) -> bool:
+        """Take the next answer; False at the end of the file."""
+        self._ask()
+        number, offset, length = self._asked.popleft()
+        part = self._session.read_answer(number)
+        if 0 < len(part) < length:
+            # Servers may answer short; the rest is asked for at once, before what follows it.
+            offset, length = offset + len(part), length - len(part)
+            (number,) = self._session.ask_to_read(self.handle, [(offset, length)])
+            self._asked.appendleft((number, offset, length))
+        self._left = memoryview(part)
+        return bool(part)
+
+    def _ask(self) -> None:
+        """Keep the window full; past the listed size, ask for one piece at a time: it should be the end."""
+        if len(self._asked) > _WINDOW // _REQUEST // 2:
+            return
+        spans: list[tuple[int, int]] = []
+        while self._next < self._file.size and len(self._asked) + len(spans) < _WINDOW // _REQUEST:
+            length = min(_REQUEST, self._file.size - self._next)
+            spans.append((self._next, length))
+            self._next += length
+        if not spans and not self._asked:
+            spans.append((self._next, _REQUEST))
+            self._next += _REQUEST
+        if spans:
+            numbers = self._session.ask_to_read(self.handle, spans)
+            self._asked += [(number, *span) for number, span in zip(numbers, spans, strict=True)]
+
+
+def _connect(endpoint: Endpoint) -> paramiko.Transport:
+    pinned = HostKeys(endpoint.host_key or "")
+    key = read_private_key(endpoint.private_key, endpoint.passphrase) if endpoint.private_key else None
+    transport = paramiko.Transport(socket.create_connection((endpoint.host, endpoint.port), endpoint.timeout))
+    try:
+        _shake_hands(transport, endpoint, pinned)
+        _log_in(transport, endpoint, key)
+    except BaseException:
+        transport.close()
+        raise
+    return transport
+
+
+def _shake_hands(transport: paramiko.Transport, endpoint: Endpoint, pinned: HostKeys) -> None:
+    transport.banner_timeout = transport.handshake_timeout = endpoint.timeout
+    transport.auth_timeout = transport.channel_timeout = endpoint.timeout
+    options = transport.get_security_options()
+    options.ciphers, options.digests, options.key_types = _CIPHERS, _MACS, pinned.algorithms
+    transport.start_client(timeout=endpoint.timeout)
+    shown = transport.get_remote_server_key()
+    if shown not in pinned:
+        raise SourceRefusedError(
+            f"connect to sftp://{endpoint.host}:{endpoint.port}: the server shows another host key than HOST_KEY, "
+            f"{shown.get_name()} {shown.fingerprint}; if its owner confirms that one, set HOST_KEY to it"
+        )
+
+
+def _log_in(transport: paramiko.Transport, endpoint: Endpoint, key: paramiko.PKey | None) -> None:
+    """Log in by key, by password, or by both where the server wants both."""
+    still_wanted = transport.auth_publickey(endpoint.user, key) if key else ["password"]
+    if still_wanted:
+        transport.auth_password(endpoint.user, endpoint.password or "")
+
+
+def _stat(session: SftpSession, path: bytes) -> Attributes | None:
+    try:
+        return session.stat(path)
+    except StatusError as exc:
+        if exc.code == NO_SUCH_FILE:
+            return None
+        raise
+
+
+def _remote_file(path: str, facts: Attributes) -> RemoteFile | None:
+    """Make a RemoteFile of what is told; None if it is no regular file."""
+    if facts.size is None or facts.modified is None or (facts.mode is not None and not stat.S_ISREG(facts.mode)):
+        return None
+    return RemoteFile(path=path, size=facts.size, modified=datetime.fromtimestamp(facts.modified, UTC))
+
+
+@contextmanager
+def _errors(doing: str) -> Iterator[None]:
+    """Turn what paramiko, sockets and servers raise into errors of ours."""
+    try:
+        yield
+    except paramiko.BadHostKeyException as exc:
+        raise SourceRefusedError(f"{doing}: {exc}") from exc
+    except IncompatiblePeer as exc:
+        raise SourceRefusedError(
+            f"{doing}: {exc}; the server shares no algorithm with us, or has no host key of HOST_KEY's kind"
+        ) from exc
+    except paramiko.AuthenticationException as exc:
+        raise _login_error(doing, exc) from exc
+    except StatusError as exc:
+        if exc.code == PERMISSION_DENIED:
+            raise SourceRefusedError(f"{doing}: permission denied ({exc}); ask the server's owner for access") from exc
+        raise SourceUnavailableError(f"{doing}: {exc}") from exc
+    except (paramiko.SSHException, ProtocolError, EOFError, OSError, struct.error) as exc:
+        raise SourceUnavailableError(f"{doing}: {str(exc) or type(exc).__name__}; tried again later") from exc
+
+
+def _login_error(doing: str, exc: paramiko.AuthenticationException) -> SourceRefusedError | SourceUnavailableError:
+    """A login that failed was refused, unless the connection died under it."""
+    if "timeout" in str(exc).lower() or "EOF" in str(exc):
+        return SourceUnavailableError(f"{doing}: log in: {exc}; tried again later")
+    return SourceRefusedError(
+        f"{doing}: log in: {exc}; check the user in the URL and PASSWORD, PRIVATE_KEY and PASSPHRASE"
+    )

@@ -1,0 +1,85 @@
+"""SSH keys as people paste them into settings: host keys to pin, private keys to log in with."""
+
+import base64
+import binascii
+import io
+from collections.abc import Iterator
+
+import paramiko
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+
+from errors import SourceRefusedError
+
+_ALGORITHMS = {"ssh-rsa": ("rsa-sha2-512", "rsa-sha2-256")}
+"""What an RSA key signs with; its own name stands for SHA-1, which is off."""
+_NO_HOST_KEY = "read HOST_KEY: it holds no host key; give it like `ssh-ed25519 AAAA...`, or as lines of known_hosts"
+_NO_PRIVATE_KEY = (
+    "read PRIVATE_KEY: it is no RSA, ECDSA or Ed25519 key in OpenSSH or PEM format, or PASSPHRASE is wrong"
+)
+
+
+class HostKeys:
+    """The host keys that a server may show."""
+
+    def __init__(self, text: str) -> None:
+        """Read bare keys or known_hosts lines. Raises SourceRefusedError if there is none."""
+        self._keys = dict(_read_host_keys(text))
+        if not self._keys:
+            raise SourceRefusedError(_NO_HOST_KEY)
+
+    @property
+    def algorithms(self) -> tuple[str, ...]:
+        """Signature algorithms of these keys: asking for others would fetch a key that we cannot compare."""
+        names = [name for key_type in self._keys.values() for name in _ALGORITHMS.get(key_type, (key_type,))]
+        return tuple(dict.fromkeys(names))
+
+    def __contains__(self, key: paramiko.PKey) -> bool:
+        return key.asbytes() in self._keys
+
+
+def _read_host_keys(text: str) -> Iterator[tuple[bytes, str]]:
+    for line in text.splitlines():
+        words = line.split()
+        # @revoked and @cert-authority lines name keys that must not be taken for the server's own.
+        if not words or words[0].startswith(("#", "@")):
+            continue
+        for word in words[:3]:
+            # A key begins with its own type, so this finds it wherever it stands in the line.
+            blob = _decode(word)
+            length = int.from_bytes(blob[:4])
+            if 0 < length < len(blob) and (name := blob[4 : 4 + length].decode("ascii", "replace")) in words:
+                yield blob, name
+
+
+def _decode(word: str) -> bytes:
+    try:
+        return base64.b64decode(word, validate=True)
+    except (binascii.Error, ValueError):
+        return b""
+
+
+def read_private_key(text: str, passphrase: str | None) -> paramiko.PKey:
+    """Read a private key in OpenSSH or PEM (also PKCS#8) format. Raises SourceRefusedError."""
+    secret = passphrase.encode() if passphrase else None
+    load = serialization.load_ssh_private_key if "OPENSSH" in text else serialization.load_pem_private_key
+    try:
+        key = load((text.strip() + "\n").encode(), secret)
+    except (ValueError, TypeError, UnsupportedAlgorithm) as exc:
+        raise SourceRefusedError(_NO_PRIVATE_KEY) from exc
+    # paramiko reads fewer formats than cryptography does, so it is handed the one that it knows best.
+    plain = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.OpenSSH, serialization.NoEncryption()
+    )
+    return _key_class(key).from_private_key(io.StringIO(plain.decode()))
+
+
+def _key_class(key: object) -> type[paramiko.PKey]:
+    if isinstance(key, rsa.RSAPrivateKey):
+        return paramiko.RSAKey
+    if isinstance(key, ec.EllipticCurvePrivateKey):
+        return paramiko.ECDSAKey
+    if isinstance(key, ed25519.Ed25519PrivateKey):
+        return paramiko.Ed25519Key
+    raise SourceRefusedError(_NO_PRIVATE_KEY)

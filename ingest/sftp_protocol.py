@@ -1,0 +1,193 @@
+"""As much of SFTP (version 3) as reading needs, over an SSH channel.
+
+paramiko's own client fails a whole listing for one name that is not UTF-8, and its reading ahead is unbounded, polls,
+and can hang after an error; its channels have none of these faults.
+https://datatracker.ietf.org/doc/html/draft-ietf-secsh-filexfer-02
+"""
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import paramiko
+
+_INIT, _VERSION, _OPEN, _CLOSE, _OPENDIR, _READDIR, _READ, _STAT = 1, 2, 3, 4, 11, 12, 5, 17
+_STATUS, _HANDLE, _DATA, _NAME, _ATTRS = 101, 102, 103, 104, 105
+_HAS_SIZE, _HAS_OWNER, _HAS_MODE, _HAS_TIMES, _HAS_MORE = 1, 2, 4, 8, 0x8000_0000
+_FOR_READING = 1
+_HEADER = struct.Struct(">LBL")
+_LONGEST_ANSWER = 2**20
+"""OpenSSH's answers have at most 256 KiB; what is longer is no SFTP but a greeting of some shell."""
+_FOLDER_READS = 8
+"""Requests under way while a folder is read: each answers about a hundred names."""
+
+EOF, NO_SUCH_FILE, PERMISSION_DENIED = 1, 2, 3
+
+
+class StatusError(Exception):
+    """The server answered a request with a status that is no success."""
+
+    def __init__(self, code: int, message: str) -> None:
+        super().__init__(message or f"status {code}")
+        self.code = code
+
+
+class ProtocolError(Exception):
+    """The server answered what makes no sense."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attributes:
+    """What is told of a file; None where it is not."""
+
+    size: int | None
+    mode: int | None
+    modified: int | None
+
+
+class _Fields:
+    """The fields of a message, one after the other."""
+
+    def __init__(self, message: bytes) -> None:
+        self._message = message
+        self._at = 0
+
+    def number(self, kind: str = ">L") -> int:
+        try:
+            (value,) = struct.unpack_from(kind, self._message, self._at)
+        except struct.error as exc:
+            raise ProtocolError("an answer ended early") from exc
+        self._at += struct.calcsize(kind)
+        return int(value)
+
+    def text(self) -> bytes:
+        length = self.number()
+        self._at += length
+        if self._at > len(self._message):
+            raise ProtocolError("an answer ended early")
+        return self._message[self._at - length : self._at]
+
+    def attributes(self) -> Attributes:
+        flags = self.number()
+        size = self.number(">Q") if flags & _HAS_SIZE else None
+        if flags & _HAS_OWNER:
+            self.number(">Q")
+        mode = self.number() if flags & _HAS_MODE else None
+        modified = (self.number(), self.number())[1] if flags & _HAS_TIMES else None
+        for _ in range(2 * self.number() if flags & _HAS_MORE else 0):
+            self.text()
+        return Attributes(size=size, mode=mode, modified=modified)
+
+
+class SftpSession:
+    """One SFTP session on a channel of its own. Not for several threads."""
+
+    def __init__(self, channel: paramiko.Channel) -> None:
+        self._channel = channel
+        self._number = 0
+        self._answers: dict[int, tuple[int, bytes]] = {}
+        channel.sendall(struct.pack(">LBL", 5, _INIT, 3))
+        kind, _ = self._receive()
+        if kind != _VERSION:
+            raise ProtocolError(f"the server began with message {kind} instead of its version")
+
+    def close(self) -> None:
+        """End the session; what was asked for and has not arrived is dropped."""
+        self._channel.close()
+
+    def read_folder(self, path: bytes) -> Iterator[tuple[bytes, Attributes]]:
+        """Give all names in a folder with what is told of them; links are not followed."""
+        handle = self._expect(self._ask(_OPENDIR, _text(path)), _HANDLE).text()
+        asked = self.ask_all(_READDIR, [_text(handle)] * _FOLDER_READS)
+        complete = False
+        while asked:
+            try:
+                fields = self._expect(asked.pop(0), _NAME)
+            except StatusError as exc:
+                if exc.code != EOF:
+                    raise
+                complete = True
+                continue
+            if not complete:
+                asked += self.ask_all(_READDIR, [_text(handle)])
+            for _ in range(fields.number()):
+                name = fields.text()
+                fields.text()
+                yield name, fields.attributes()
+        self.close_file(handle)
+
+    def stat(self, path: bytes) -> Attributes:
+        """Ask for a file's attributes; links are followed."""
+        return self._expect(self._ask(_STAT, _text(path)), _ATTRS).attributes()
+
+    def open_file(self, path: bytes) -> bytes:
+        """Open a file for reading; gives its handle."""
+        return self._expect(self._ask(_OPEN, _text(path) + struct.pack(">LL", _FOR_READING, 0)), _HANDLE).text()
+
+    def close_file(self, handle: bytes) -> None:
+        """Close a handle."""
+        self._answer(self._ask(_CLOSE, _text(handle)))
+
+    def ask_to_read(self, handle: bytes, spans: list[tuple[int, int]]) -> list[int]:
+        """Ask for spans (offset and length) of a file, all in one message; `read_answer` collects each."""
+        return self.ask_all(_READ, [_text(handle) + struct.pack(">QL", *span) for span in spans])
+
+    def read_answer(self, number: int) -> bytes:
+        """Wait for a span: its bytes, perhaps fewer than asked for, or none at the end of the file."""
+        try:
+            return self._expect(number, _DATA).text()
+        except StatusError as exc:
+            if exc.code == EOF:
+                return b""
+            raise
+
+    def ask_all(self, kind: int, bodies: list[bytes]) -> list[int]:
+        """Send requests of one kind, all in one message."""
+        first = self._number + 1
+        self._number += len(bodies)
+        numbers = list(range(first, self._number + 1))
+        requests = (_HEADER.pack(len(body) + 5, kind, n) + body for n, body in zip(numbers, bodies, strict=True))
+        self._channel.sendall(b"".join(requests))
+        return numbers
+
+    def _ask(self, kind: int, body: bytes) -> int:
+        return self.ask_all(kind, [body])[0]
+
+    def _expect(self, number: int, kind: int) -> _Fields:
+        """Wait for a request's answer, which must be of a kind. Raises StatusError, ProtocolError."""
+        answered, body = self._answer(number)
+        fields = _Fields(body)
+        if answered == _STATUS:
+            code = fields.number()
+            raise StatusError(code, fields.text().decode("utf-8", "replace") if len(body) > 4 else "")
+        if answered != kind:
+            raise ProtocolError(f"expected message {kind}, got {answered}")
+        return fields
+
+    def _answer(self, number: int) -> tuple[int, bytes]:
+        while number not in self._answers:
+            kind, message = self._receive()
+            self._answers[int.from_bytes(message[:4])] = (kind, message[4:])
+        return self._answers.pop(number)
+
+    def _receive(self) -> tuple[int, bytes]:
+        length = int.from_bytes(self._take(4))
+        if not 5 <= length <= _LONGEST_ANSWER:
+            raise ProtocolError(f"an answer of {length} bytes: is a program of the login shell talking?")
+        message = self._take(length)
+        return message[0], message[1:]
+
+    def _take(self, length: int) -> bytes:
+        """Receive exactly so many bytes."""
+        parts = []
+        while length:
+            part = self._channel.recv(length)
+            if not part:
+                raise EOFError("the server closed the session")
+            parts.append(part)
+            length -= len(part)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def _text(value: bytes) -> bytes:
+    return struct.pack(">L", len(value)) + value

@@ -1,0 +1,456 @@
+"""What every way to a source promises: run on the fake and on real servers, arranged behind the client's back."""
+
+import base64
+import os
+import random
+import secrets
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack, suppress
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from errors import SourceRefusedError, SourceUnavailableError
+from ingest.connect import connector
+from ingest.model import Connection, Connector, RemoteFile
+from local.programs.certificate import make_certificate, make_ssh_key
+from local.servers import Server, ftp_server, sftp_server
+from tests.fakes.remote import FakeServer
+
+type Start = Callable[[Path, Path], AbstractContextManager[Server]]
+
+WHEN = datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC)
+LARGE = 3 * 2**20 + 12345
+ODD_NAMES = [
+    "two words.zip",
+    " leading space.zip",
+    "grüße-Ærø.zip",
+    "😀.zip",
+    "-rf.zip",
+    "--help.zip",
+    'it\'s "quoted".zip',
+    "100%done%20.zip",
+    "star*[a]?.zip",
+    "back\\slash.zip",
+    "semi;colon=1; x.zip",
+    "a -> b.zip",
+    ".hidden.zip",
+    "UPPER.ZIP",
+]
+
+
+CONTENT = random.Random(1).randbytes(LARGE)
+
+
+def content_of(size: int) -> bytes:
+    """Give bytes that differ from each other wherever they are mixed up."""
+    return CONTENT[:size]
+
+
+def read_all(connection: Connection, file: RemoteFile, offset: int = 0, chunk: int = 2**20) -> bytes:
+    buffer, parts = memoryview(bytearray(chunk)), []
+    with connection.open(file, offset) as reader:
+        while got := reader.readinto(buffer):
+            parts.append(bytes(buffer[:got]))
+    return b"".join(parts)
+
+
+class ConnectionContract(ABC):
+    """The promises of Connector and Connection."""
+
+    @abstractmethod
+    def connector(self) -> Connector:
+        """Give the way to the server."""
+
+    @abstractmethod
+    def put(self, path: str, content: bytes, modified: datetime = WHEN) -> None:
+        """Place a file behind the client's back."""
+
+    @abstractmethod
+    def remove(self, path: str) -> None:
+        """Remove a file behind the client's back."""
+
+    def file(self, connection: Connection, path: str) -> RemoteFile:
+        listed = {file.path: file for file in connection.list_files()}
+        certain = connection.look(listed[path])
+        assert certain is not None
+        return certain
+
+    def test_an_empty_folder_lists_as_nothing(self) -> None:
+        with self.connector().connect() as connection:
+            assert list(connection.list_files()) == []
+
+    def test_files_have_their_exact_size_and_time(self) -> None:
+        self.put("a.zip", b"x" * 1234)
+        with self.connector().connect() as connection:
+            assert self.file(connection, "a.zip") == RemoteFile(path="a.zip", size=1234, modified=WHEN)
+
+    def test_odd_names_are_listed_looked_at_and_read(self) -> None:
+        names = [name for name in ODD_NAMES if not self.hides(name)]
+        for name in names:
+            self.put(name, name.encode())
+        with self.connector().connect() as connection:
+            assert sorted(file.path for file in connection.list_files()) == sorted(names)
+            for name in names:
+                file = self.file(connection, name)
+                assert (file.size, file.modified) == (len(name.encode()), WHEN)
+                assert read_all(connection, file) == name.encode()
+
+    def hides(self, name: str) -> bool:
+        """Tell whether the server leaves a name out of its listings."""
+        return False
+
+    @pytest.mark.parametrize("size", [0, 1, 32 * 1024 - 1, 32 * 1024, 32 * 1024 + 1, LARGE])
+    def test_a_file_is_read_byte_for_byte(self, size: int) -> None:
+        self.put("a.zip", content_of(size))
+        with self.connector().connect() as connection:
+            assert read_all(connection, self.file(connection, "a.zip")) == content_of(size)
+
+    @pytest.mark.parametrize("offset", [1, 32 * 1024, LARGE - 1, LARGE])
+    def test_reading_begins_at_any_offset(self, offset: int) -> None:
+        self.put("a.zip", content_of(LARGE))
+        with self.connector().connect() as connection:
+            assert read_all(connection, self.file(connection, "a.zip"), offset) == content_of(LARGE)[offset:]
+
+    def test_a_file_that_grew_is_read_to_its_new_end(self) -> None:
+        self.put("a.zip", b"x" * 100)
+        with self.connector().connect() as connection:
+            file = self.file(connection, "a.zip")
+            self.put("a.zip", b"x" * 100_000)
+            assert len(read_all(connection, file)) == 100_000
+
+    def test_a_file_that_shrank_is_read_to_its_new_end(self) -> None:
+        self.put("a.zip", b"x" * 100_000)
+        with self.connector().connect() as connection:
+            file = self.file(connection, "a.zip")
+            self.put("a.zip", b"x" * 40_000)
+            assert len(read_all(connection, file)) == 40_000
+
+    def test_after_breaking_off_the_next_call_is_right(self) -> None:
+        self.put("a.zip", content_of(LARGE))
+        self.put("b.zip", b"other")
+        with self.connector().connect() as connection:
+            a, b = self.file(connection, "a.zip"), self.file(connection, "b.zip")
+            for _ in range(2):
+                with connection.open(a, 0) as reader:
+                    buffer = memoryview(bytearray(1000))
+                    got = reader.readinto(buffer)
+                    assert bytes(buffer[:got]) == content_of(LARGE)[:got]
+                assert read_all(connection, b) == b"other"
+            assert read_all(connection, a) == content_of(LARGE)
+            assert len(connection.list_files()) == 2
+
+    def test_an_error_of_the_consumer_passes_through(self) -> None:
+        self.put("a.zip", content_of(LARGE))
+        with self.connector().connect() as connection:
+            file = self.file(connection, "a.zip")
+            with pytest.raises(ZeroDivisionError), connection.open(file, 0):
+                raise ZeroDivisionError
+            assert read_all(connection, file) == content_of(LARGE)
+
+    def test_looking_at_a_file_that_is_gone_gives_none(self) -> None:
+        self.put("a.zip", b"x")
+        with self.connector().connect() as connection:
+            file = self.file(connection, "a.zip")
+            self.remove("a.zip")
+            assert connection.look(file) is None
+            assert list(connection.list_files()) == []
+
+    def test_opening_a_file_that_is_gone_is_an_error_of_the_source(self) -> None:
+        self.put("a.zip", b"x")
+        with self.connector().connect() as connection:
+            file = self.file(connection, "a.zip")
+            self.remove("a.zip")
+            with pytest.raises(SourceUnavailableError, match=r"a\.zip"):
+                read_all(connection, file)
+            assert list(connection.list_files()) == []
+
+    def test_looking_sees_changes(self) -> None:
+        self.put("a.zip", b"x")
+        with self.connector().connect() as connection:
+            file = self.file(connection, "a.zip")
+            later = WHEN + timedelta(seconds=1)
+            self.put("a.zip", b"xy", later)
+            assert connection.look(file) == RemoteFile(path="a.zip", size=2, modified=later)
+
+    def test_two_connections_read_at_the_same_time(self) -> None:
+        self.put("a.zip", content_of(LARGE))
+        with self.connector().connect() as one, self.connector().connect() as two:
+            file = self.file(one, "a.zip")
+            with one.open(file, 0) as reader:
+                buffer = memoryview(bytearray(10))
+                got = reader.readinto(buffer)
+                assert read_all(two, file) == content_of(LARGE)
+                assert bytes(buffer[:got]) == content_of(LARGE)[:got]
+
+
+class TestFake(ConnectionContract):
+    """The fake that unit tests rely on."""
+
+    @pytest.fixture(autouse=True)
+    def _server(self) -> None:
+        self.server = FakeServer()
+
+    def connector(self) -> Connector:
+        return self.server
+
+    def put(self, path: str, content: bytes, modified: datetime = WHEN) -> None:
+        self.server.put(path, content, modified)
+
+    def remove(self, path: str) -> None:
+        del self.server.files[path]
+
+
+class ServerContract(ConnectionContract):
+    """What only a real server shows: folders, links, refusals, crashes."""
+
+    fixture: str
+    """The fixture that gives the server."""
+    start: Start
+    """Starts a server of the same kind for one test alone."""
+    names_are_bytes = True
+    """Whether the server lists names that are not UTF-8."""
+
+    @pytest.fixture(autouse=True)
+    def _place(self, request: pytest.FixtureRequest) -> None:
+        self.server: Server = request.getfixturevalue(self.fixture)
+        self.folder = self.server.root / secrets.token_hex(8)
+        self.folder.mkdir()
+        known = self.server.endpoint()
+        folder = f"{known.folder}/{self.folder.name}".removeprefix("./")
+        self.endpoint = replace(known, folder=folder, timeout=5)
+
+    def connector(self) -> Connector:
+        return connector(self.endpoint)
+
+    def put(self, path: str, content: bytes, modified: datetime = WHEN) -> None:
+        put(self.folder / path, content, modified)
+
+    def remove(self, path: str) -> None:
+        (self.folder / path).unlink()
+
+    def test_subfolders_are_listed_only_when_asked_for(self) -> None:
+        (self.folder / "sub [1] *" / "-deep").mkdir(parents=True)
+        self.put("a.zip", b"a")
+        self.put("sub [1] */b.zip", b"bb")
+        self.put("sub [1] */-deep/c.zip", b"ccc")
+        with self.connector().connect() as connection:
+            assert [file.path for file in connection.list_files()] == ["a.zip"]
+        with connector(replace(self.endpoint, recursive=True)).connect() as connection:
+            deep = "sub [1] */-deep/c.zip"
+            assert {file.path for file in connection.list_files()} == {"a.zip", "sub [1] */b.zip", deep}
+            assert read_all(connection, self.file(connection, deep)) == b"ccc"
+
+    def test_a_link_to_a_file_is_a_file_and_broken_links_are_ignored(self) -> None:
+        self.put("a.zip", b"four")
+        (self.folder / "link.zip").symlink_to("a.zip")
+        (self.folder / "broken.zip").symlink_to("nowhere")
+        (self.folder / "folder.zip").symlink_to(".")
+        with self.connector().connect() as connection:
+            assert {file.path: file.size for file in connection.list_files()} == {"a.zip": 4, "link.zip": 4}
+            assert read_all(connection, self.file(connection, "link.zip")) == b"four"
+
+    def test_names_that_are_not_utf8_survive_the_way_there_and_back(self) -> None:
+        raw = b"caf\xe9.zip"
+        put(Path(os.fsdecode(os.fsencode(self.folder) + b"/" + raw)), b"latin", WHEN)
+        self.put("a.zip", b"a")
+        with self.connector().connect() as connection:
+            names = {file.path for file in connection.list_files()}
+            if not self.names_are_bytes:
+                assert "a.zip" in names
+                return
+            assert names == {"caf\udce9.zip", "a.zip"}
+            assert read_all(connection, self.file(connection, "caf\udce9.zip")) == b"latin"
+        with connector(replace(self.endpoint, encoding="latin-1")).connect() as connection:
+            assert read_all(connection, self.file(connection, "café.zip")) == b"latin"
+
+    def test_ten_thousand_files_are_listed_completely(self) -> None:
+        for number in range(10_000):
+            (self.folder / f"{number:05}.zip").touch()
+        with self.connector().connect() as connection:
+            assert {file.path for file in connection.list_files()} == {f"{n:05}.zip" for n in range(10_000)}
+
+    def test_a_wrong_password_or_key_is_refused(self) -> None:
+        wrong = replace(self.endpoint, password="wr0ng-s3cret", private_key=None)
+        with pytest.raises(SourceRefusedError, match="log in") as caught, connector(wrong).connect():
+            pass
+        assert "wr0ng-s3cret" not in str(caught.value)
+
+    def test_a_folder_that_is_not_there_is_refused(self) -> None:
+        wrong = connector(replace(self.endpoint, folder=f"{self.server.folder}/nowhere".removeprefix("./")))
+        with pytest.raises(SourceRefusedError, match="nowhere"), wrong.connect() as connection:
+            connection.list_files()
+
+    def test_a_server_that_is_not_there_is_unavailable(self) -> None:
+        nowhere = connector(replace(self.endpoint, port=1))
+        with pytest.raises(SourceUnavailableError), nowhere.connect():
+            pass
+
+    def test_a_server_killed_in_the_middle_is_unavailable(self, tmp_path: Path) -> None:
+        root = tmp_path / "served"
+        root.mkdir()
+        put(root / "a.zip", bytes(64 * 2**20), WHEN)
+        with ExitStack() as stack:
+            server = stack.enter_context(self.start(tmp_path / "server", root))
+            way = connector(replace(server.endpoint(), timeout=5))
+            connection = stack.enter_context(way.connect())
+            file = self.file(connection, "a.zip")
+            # FTP ends a file by closing the connection, so a crash may look like an end; but no later call can.
+            with suppress(SourceUnavailableError), connection.open(file, 0) as reader:
+                buffer = memoryview(bytearray(2**20))
+                got = total = reader.readinto(buffer)
+                server.kill()
+                while got:
+                    got = reader.readinto(buffer)
+                    total += got
+                assert total < file.size
+            with pytest.raises(SourceUnavailableError):
+                connection.list_files()
+
+
+def put(path: Path, content: bytes, modified: datetime) -> None:
+    path.write_bytes(content)
+    os.utime(path, (modified.timestamp(), modified.timestamp()))
+
+
+class SftpContract(ServerContract):
+    """What only SFTP knows: host keys."""
+
+    def test_a_wrong_host_key_is_refused_and_the_error_shows_the_one_that_came(self) -> None:
+        wrong = connector(replace(self.endpoint, host_key=make_ssh_key().public))
+        with pytest.raises(SourceRefusedError, match=r"another host key than HOST_KEY.*SHA256:"), wrong.connect():
+            pass
+
+    def test_a_host_key_of_another_kind_is_refused(self) -> None:
+        other = "ecdsa-sha2-nistp256"
+        blob = len(other).to_bytes(4) + other.encode() + bytes(80)
+        wrong = replace(self.endpoint, host_key=f"{other} {base64.b64encode(blob).decode()}")
+        with pytest.raises(SourceRefusedError, match="HOST_KEY"), connector(wrong).connect():
+            pass
+
+    def test_one_right_host_key_among_several_lines_is_enough(self) -> None:
+        right, wrong = str(self.endpoint.host_key), make_ssh_key().public
+        lines = f"# keys\n\n[other]:2222,1.2.3.4 {wrong} comment\n|1|c2FsdA==|aGFzaA== {right} root@host\n"
+        with connector(replace(self.endpoint, host_key=lines)).connect() as connection:
+            assert list(connection.list_files()) == []
+
+    def test_a_wrong_private_key_is_refused(self) -> None:
+        wrong = replace(self.endpoint, private_key=make_ssh_key().private, password=None)
+        with pytest.raises(SourceRefusedError, match="log in"), connector(wrong).connect():
+            pass
+
+
+class TestSshd(SftpContract):
+    fixture = "sshd"
+    start = staticmethod(partial(sftp_server, program="OpenSSH sshd"))
+
+    def test_a_file_that_may_not_be_read_is_refused_and_the_others_are_not(self) -> None:
+        if os.geteuid() == 0:
+            # root may read everything, but a folder is no file for it either.
+            (self.folder / "folder").mkdir()
+            with self.connector().connect() as connection, pytest.raises(SourceUnavailableError):
+                read_all(connection, RemoteFile(path="folder", size=1, modified=WHEN))
+
+
+class TestParamiko(SftpContract):
+    fixture = "parasftp"
+    start = staticmethod(partial(sftp_server, program="paramiko"))
+    names_are_bytes = False
+
+    def test_password_alone_is_enough(self) -> None:
+        with connector(replace(self.endpoint, private_key=None)).connect() as connection:
+            assert list(connection.list_files()) == []
+
+    def test_key_alone_is_enough(self) -> None:
+        with connector(replace(self.endpoint, password=None)).connect() as connection:
+            assert list(connection.list_files()) == []
+
+
+class FtpContract(ServerContract):
+    """What only FTP knows: two ways of listing."""
+
+    def hides(self, name: str) -> bool:
+        return False
+
+    def test_times_without_a_year_are_told_for_certain(self) -> None:
+        recent = datetime.now(UTC).replace(microsecond=0) - timedelta(hours=3, seconds=17)
+        self.put("recent.zip", b"x", recent)
+        with self.connector().connect() as connection:
+            assert self.file(connection, "recent.zip").modified == recent
+
+    def test_mlsd_and_list_lead_to_the_same_certain_facts(self) -> None:
+        for name in ("a.zip", "two words.zip"):
+            self.put(name, name.encode())
+        found = []
+        for mlsd in (True, False):
+            with connector(replace(self.endpoint, mlsd=mlsd)).connect() as connection:
+                found.append({self.file(connection, file.path).path: file.size for file in connection.list_files()})
+        assert found[0] == found[1]
+
+
+class TlsContract(FtpContract):
+    """What only FTP under TLS knows: certificates."""
+
+    def test_a_certificate_of_an_unknown_authority_is_refused(self) -> None:
+        for ca in (None, make_certificate().authority):
+            untrusted = connector(replace(self.endpoint, ca=ca))
+            with pytest.raises(SourceRefusedError, match=r"certificate is not trusted.*set CA"), untrusted.connect():
+                pass
+
+    def test_a_certificate_for_another_host_is_refused(self) -> None:
+        other = connector(replace(self.endpoint, host="127.0.0.2"))
+        with pytest.raises((SourceRefusedError, SourceUnavailableError)), other.connect():
+            pass
+
+    def test_a_password_never_goes_out_in_the_clear(self) -> None:
+        plain = connector(replace(self.endpoint, scheme="ftp", timeout=1))
+        with pytest.raises((SourceRefusedError, SourceUnavailableError)), plain.connect():
+            pass
+
+
+class TestVsftpd(FtpContract):
+    fixture = "vsftpd"
+    start = staticmethod(partial(ftp_server, program="vsftpd"))
+
+    def hides(self, name: str) -> bool:
+        return name.startswith(".")
+
+
+class TestVsftpdExplicitTls(TlsContract):
+    fixture = "vsftpd_explicit_tls"
+    start = staticmethod(partial(ftp_server, program="vsftpd", tls="explicit"))
+
+    def hides(self, name: str) -> bool:
+        return name.startswith(".")
+
+
+class TestVsftpdImplicitTls(TlsContract):
+    fixture = "vsftpd_implicit_tls"
+    start = staticmethod(partial(ftp_server, program="vsftpd", tls="implicit"))
+
+    def hides(self, name: str) -> bool:
+        return name.startswith(".")
+
+
+class TestPyftpdlib(FtpContract):
+    fixture = "pyftpd"
+    names_are_bytes = False
+    start = staticmethod(partial(ftp_server, program="pyftpdlib"))
+
+
+class TestPyftpdlibTls(TlsContract):
+    fixture = "pyftpd_tls"
+    names_are_bytes = False
+    start = staticmethod(partial(ftp_server, program="pyftpdlib", tls="explicit"))
+
+
+def test_a_server_that_is_full_is_unavailable(tmp_path: Path) -> None:
+    (tmp_path / "served").mkdir()
+    with ftp_server(tmp_path / "server", tmp_path / "served", program="vsftpd", max_clients=1) as server:
+        way = connector(server.endpoint())
+        with way.connect(), pytest.raises(SourceUnavailableError, match="421"), way.connect():
+            pass

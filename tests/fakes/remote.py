@@ -1,0 +1,112 @@
+"""A remote server in memory; it passes the same contract as the real ones, and can be made to fail."""
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+
+from errors import SourceUnavailableError
+from ingest.model import Connection, Reader, RemoteFile
+
+type Hook = Callable[[], None]
+
+
+class FakeServer:
+    """Files in memory, and what was asked of them in `calls`."""
+
+    def __init__(self, *, piece: int = 2**20) -> None:
+        self.files: dict[str, tuple[bytes, datetime]] = {}
+        self.calls: list[str] = []
+        self.piece = piece
+        """Bytes that one read gives at most."""
+        self.max_connections = 100
+        self.connections = 0
+        self.down: str | None = None
+        """Why every call fails."""
+        self.breaks_at: dict[str, int] = {}
+        """Offset of a file at which reading breaks off, once."""
+        self.before_read: dict[str, Callable[[int], None]] = {}
+        """Called with the offset before each read of a file."""
+        self.before_look: Hook = lambda: None
+        self.before_list: Hook = lambda: None
+        self._lock = threading.Lock()
+
+    def put(self, path: str, content: bytes, modified: datetime) -> RemoteFile:
+        """Place a file."""
+        self.files[path] = (content, modified)
+        return RemoteFile(path=path, size=len(content), modified=modified)
+
+    @contextmanager
+    def connect(self) -> Iterator[Connection]:
+        """Log in, if there is room."""
+        with self._lock:
+            self.note("connect")
+            if self.connections >= self.max_connections:
+                raise SourceUnavailableError("connect: 421 too many connections; tried again later")
+            self.connections += 1
+        try:
+            yield FakeConnection(self)
+        finally:
+            with self._lock:
+                self.connections -= 1
+
+    def note(self, call: str) -> None:
+        """Take a call down, and fail it if the server is down."""
+        self.calls.append(call)
+        if self.down:
+            raise SourceUnavailableError(self.down)
+
+
+class FakeConnection:
+    """One connection to a FakeServer."""
+
+    def __init__(self, server: FakeServer) -> None:
+        self._server = server
+
+    def list_files(self) -> Sequence[RemoteFile]:
+        """List all files."""
+        self._server.before_list()
+        self._server.note("list")
+        return [
+            RemoteFile(path=path, size=len(content), modified=modified)
+            for path, (content, modified) in list(self._server.files.items())
+        ]
+
+    def look(self, listed: RemoteFile) -> RemoteFile | None:
+        """Ask for one file."""
+        self._server.before_look()
+        self._server.note(f"look {listed.path}")
+        if listed.path not in self._server.files:
+            return None
+        content, modified = self._server.files[listed.path]
+        return RemoteFile(path=listed.path, size=len(content), modified=modified)
+
+    @contextmanager
+    def open(self, file: RemoteFile, offset: int) -> Iterator[Reader]:
+        """Read a file."""
+        self._server.note(f"open {file.path} {offset}")
+        if file.path not in self._server.files:
+            raise SourceUnavailableError(f"open {file.path!r}: there is no such file; tried again later")
+        yield FakeReader(self._server, file.path, offset)
+
+
+class FakeReader:
+    """Bytes of one file, in pieces."""
+
+    def __init__(self, server: FakeServer, path: str, offset: int) -> None:
+        self._server = server
+        self._path = path
+        self._offset = offset
+
+    def readinto(self, buffer: memoryview, /) -> int:
+        """Give the next piece of what the file holds now."""
+        if self._path in self._server.before_read:
+            self._server.before_read[self._path](self._offset)
+        if self._server.down or self._offset >= self._server.breaks_at.get(self._path, 2**63):
+            self._server.breaks_at.pop(self._path, None)
+            raise SourceUnavailableError(f"read {self._path!r}: the connection broke; tried again later")
+        content, _ = self._server.files.get(self._path, (b"", None))
+        part = content[self._offset : self._offset + min(len(buffer), self._server.piece)]
+        buffer[: len(part)] = part
+        self._offset += len(part)
+        return len(part)
