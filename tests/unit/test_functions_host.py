@@ -1,0 +1,170 @@
+"""The functions host's parts that need no storage and no network."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from azure.storage.queue import QueueMessage
+
+from local.host.app import HostError, add_local_settings, connection_string, load_app, parse_time_span, resolve
+from local.host.bindings import checked
+from local.host.http_trigger import aiohttp_paths
+from local.host.outputs import message_texts
+from local.host.protos import TypedData
+from local.host.queues import message_metadata
+from local.host.worker import Binding, Function
+
+
+def app_folder(folder: Path, host: Any) -> Path:
+    (folder / "function_app.py").touch()
+    (folder / "host.json").write_text(json.dumps(host))
+    return folder
+
+
+def binding(kind: str, **options: str) -> Binding:
+    return Binding(type=kind, name="it", options=options)
+
+
+def test_host_json_sets_queues_timeout_and_prefix(tmp_path: Path) -> None:
+    queues = {"batchSize": 1, "newBatchThreshold": 0, "maxPollingInterval": "00:00:02", "visibilityTimeout": "00:00:30"}
+    host = {"functionTimeout": "01:02:03", "extensions": {"queues": queues, "http": {"routePrefix": ""}}}
+    app = load_app(app_folder(tmp_path, host))
+    assert app.function_timeout == timedelta(hours=1, minutes=2, seconds=3)
+    assert app.route_prefix == ""
+    assert (app.queues.batch_size, app.queues.new_batch_threshold) == (1, 0)
+    assert app.queues.max_polling_interval == timedelta(seconds=2)
+    assert app.queues.visibility_timeout == timedelta(seconds=30)
+
+
+def test_an_empty_host_json_means_the_defaults_of_azure_functions(tmp_path: Path) -> None:
+    app = load_app(app_folder(tmp_path, {}))
+    assert app.route_prefix == "api"
+    assert (app.queues.batch_size, app.queues.max_dequeue_count, app.queues.base64) == (16, 5, True)
+    assert app.queues.visibility_timeout == timedelta(0)
+    assert app.queues.max_polling_interval == timedelta(minutes=1)
+
+
+@pytest.mark.parametrize(
+    ("host", "named"),
+    [
+        ([], "JSON object"),
+        ({"functionTimeout": "soon"}, "'soon'"),
+        ({"extensions": {"queues": {"batchSize": 33}}}, "batchSize"),
+        ({"extensions": {"queues": {"messageEncoding": "rot13"}}}, "rot13"),
+    ],
+)
+def test_a_wrong_host_json_is_named_with_what_is_wrong(tmp_path: Path, host: Any, named: str) -> None:
+    with pytest.raises(HostError, match=named) as error:
+        load_app(app_folder(tmp_path, host))
+    assert "host.json" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "span"),
+    [
+        ("00:00:02", timedelta(seconds=2)),
+        ("1.02:03:04", timedelta(days=1, hours=2, minutes=3, seconds=4)),
+        ("00:00:00.25", timedelta(milliseconds=250)),
+        ("00:05", timedelta(minutes=5)),
+    ],
+)
+def test_time_spans_are_read_as_dotnet_writes_them(text: str, span: timedelta) -> None:
+    assert parse_time_span(text) == span
+
+
+def test_local_settings_never_override_what_the_environment_says(tmp_path: Path) -> None:
+    values = {"SET": "file", "EMPTY": "file", "ABSENT": "file"}
+    (tmp_path / "local.settings.json").write_text(json.dumps({"IsEncrypted": False, "Values": values}))
+    environ = {"SET": "environment", "EMPTY": ""}
+    add_local_settings(tmp_path, environ)
+    assert environ == {"SET": "environment", "EMPTY": "file", "ABSENT": "file"}
+
+
+@pytest.mark.parametrize("content", ['{"IsEncrypted": true}', '{"Values": {"A": 1}}', "[]", "{"])
+def test_unusable_local_settings_are_an_error_that_names_the_file(tmp_path: Path, content: str) -> None:
+    (tmp_path / "local.settings.json").write_text(content)
+    with pytest.raises(HostError, match=r"local\.settings\.json"):
+        add_local_settings(tmp_path, {})
+
+
+def test_names_between_percent_signs_resolve_or_are_named() -> None:
+    assert resolve("x-%A%-%B%", {"A": "1", "B": "2"}) == "x-1-2"
+    with pytest.raises(HostError, match="POLL_SCHEDULE"):
+        resolve("%POLL_SCHEDULE%", {"POLL_SCHEDULE": ""})
+
+
+def test_a_connection_is_the_setting_of_its_name_or_the_prefixed_one() -> None:
+    assert connection_string("STORAGE", {"STORAGE": "a", "AzureWebJobsSTORAGE": "b"}) == "a"
+    assert connection_string("STORAGE", {"AzureWebJobsSTORAGE": "b"}) == "b"
+    assert connection_string("", {"AzureWebJobsStorage": "c"}) == "c"
+    assert "127.0.0.1:10001" in connection_string("", {"AzureWebJobsStorage": "UseDevelopmentStorage=true"})
+    with pytest.raises(HostError, match="STORAGE"):
+        connection_string("STORAGE", {})
+
+
+def test_bindings_are_resolved_and_unknown_ones_refused_by_function_and_type() -> None:
+    trigger = binding("queueTrigger", queueName="%QUEUE%")
+    known = checked(Function(id="1", name="takes", trigger=trigger), {"QUEUE": "work"})
+    assert known.trigger.options["queueName"] == "work"
+    unknown = Function(id="1", name="takes", trigger=trigger, outputs=(binding("cosmosDB"),))
+    with pytest.raises(HostError, match=r"takes.*cosmosDB.*func start"):
+        checked(unknown, {"QUEUE": "work"})
+    with pytest.raises(HostError, match=r"takes.*QUEUE"):
+        checked(Function(id="1", name="takes", trigger=trigger), {})
+
+
+@pytest.mark.parametrize(
+    ("prefix", "route", "paths"),
+    [
+        ("api", "status", ["/api/status"]),
+        ("", "a/{b}", [r"/a/{b:[^/]+}"]),
+        ("api", "a/{b:int}/c", [r"/api/a/{b:-?\d+}/c"]),
+        ("api", "a/{b?}", [r"/api/a/{b:[^/]+}", "/api/a"]),
+        ("api", "{*rest}", ["/api/{rest:.*}"]),
+    ],
+)
+def test_routes_of_asp_net_are_understood(prefix: str, route: str, paths: list[str]) -> None:
+    assert aiohttp_paths(prefix, route) == paths
+
+
+def test_an_unknown_route_constraint_is_refused() -> None:
+    with pytest.raises(HostError, match="weekday"):
+        aiohttp_paths("api", "a/{b:weekday}")
+
+
+def message() -> QueueMessage:
+    made = QueueMessage()
+    made.id, made.pop_receipt, made.dequeue_count = "real-id", "receipt", 2
+    made.inserted_on = made.expires_on = made.next_visible_on = datetime(2026, 3, 1, tzinfo=UTC)
+    return made
+
+
+def test_members_of_a_json_body_lie_over_message_metadata_whatever_their_case() -> None:
+    facts = message_metadata(message(), '{"ID": "mine", "dequeueCount": 7, "other": [1]}')
+    assert facts["Id"] == TypedData(string="mine")
+    assert facts["DequeueCount"] == TypedData(json="7")
+    assert facts["other"] == TypedData(json="[1]")
+    assert "ID" not in facts
+
+
+@pytest.mark.parametrize("body", ["plain", '["id"]', '"id"', ""])
+def test_a_body_that_is_no_json_object_leaves_the_metadata_alone(body: str) -> None:
+    facts = message_metadata(message(), body)
+    assert facts["Id"] == TypedData(string="real-id")
+    assert facts["QueueTrigger"] == TypedData(string=body)
+
+
+@pytest.mark.parametrize(
+    ("data", "texts"),
+    [
+        (TypedData(string="one"), ["one"]),
+        (TypedData(bytes=b"one"), ["one"]),
+        (TypedData(json='["one", "two"]'), ["one", "two"]),
+        (TypedData(json='{"id": null, "body": "one"}'), ["one"]),
+        (TypedData(json='[{"id": null, "body": "one"}, "two"]'), ["one", "two"]),
+    ],
+)
+def test_an_output_is_one_message_or_a_list_of_them(data: TypedData, texts: list[str]) -> None:
+    assert message_texts(data) == texts
