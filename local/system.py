@@ -21,7 +21,9 @@ from local.servers import Server, ftp_server, sftp_server
 from storage.clients import connected, prepare
 from storage.keys import RAW_CONTAINER
 
-PROJECT = Path(__file__).parent.parent
+PROJECT = Path(__file__).absolute().parent.parent
+LOCAL = PROJECT / ".local"
+CACHE = LOCAL / "samples"
 SOURCES: Mapping[str, "Scheme"] = {"north": "sftp", "south": "ftp"}
 QUICK: Mapping[str, str] = {
     "POLL_SCHEDULE": "*/2 * * * * *",

@@ -18,6 +18,7 @@ class Progress:
     processed: datetime | None = None
     images: int = 0
     refused: int = 0
+    skipped: int = 0
     ended: str | None = None
     """How it ended where it was not processed: refused, failed, superseded, …, with the reason."""
 

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from local.demo.traffic import Arrival
-from local.samples import Look, Picture, Sample
+from local.samples import SIDE, Look, Picture, Sample
 
+SHAPE = (SIDE, SIDE, 3)
 TOLERANCE = 4.0
 """Mean difference of colour, of 255, that lossy formats may make; two crops of one dark photograph differ by 6."""
 
@@ -47,19 +48,19 @@ class Kept:
 NOTHING = Kept(blobs=(), images=(), refused=(), skipped=0, rows=(), sharded=())
 
 
-def verify(arrivals: Sequence[Arrival], kept: Mapping[Key, Kept], shape: tuple[int, ...]) -> list[str]:
+def verify(arrivals: Sequence[Arrival], kept: Mapping[Key, Kept]) -> list[str]:
     """Give everything that is wrong, in words; nothing if all is well."""
     problems = []
     for arrival in arrivals:
         key = (arrival.drop.source, arrival.version)
         name = f"{arrival.drop.source} {arrival.drop.name}"
-        problems += [f"{name}: {problem}" for problem in _archive(arrival.drop.sample, kept.get(key, NOTHING), shape)]
+        problems += [f"{name}: {problem}" for problem in _archive(arrival.drop.sample, kept.get(key, NOTHING))]
     strangers = kept.keys() - {(arrival.drop.source, arrival.version) for arrival in arrivals}
     problems += [f"{source} {version}: in storage, but nobody put it on the server" for source, version in strangers]
     return problems
 
 
-def _archive(sample: Sample, kept: Kept, shape: tuple[int, ...]) -> Iterator[str]:
+def _archive(sample: Sample, kept: Kept) -> Iterator[str]:
     yield from _blob(sample, kept)
     wanted = {(picture.member, picture.frame): picture for picture in sample.pictures}
     found = {(image.member, image.frame): image for image in kept.images}
@@ -68,7 +69,7 @@ def _archive(sample: Sample, kept: Kept, shape: tuple[int, ...]) -> Iterator[str
     for row, times in _repeated(kept.rows):
         yield f"row {row} is there {times} times"
     for place in sorted(wanted.keys() & found.keys()):
-        yield from _image(wanted[place], found[place], shape)
+        yield from _image(wanted[place], found[place])
     if sorted(kept.refused) != sorted(sample.refused):
         yield f"members refused: {sorted(kept.refused)}, not {sorted(sample.refused)}"
     if kept.skipped != sample.skipped:
@@ -94,9 +95,9 @@ def _once(places: Sequence[Place], wanted: Mapping[Place, Picture], where: str) 
         yield f"member {member}, frame {frame}, is in the {where} {times} times"
 
 
-def _image(picture: Picture, image: KeptImage, shape: tuple[int, ...]) -> Iterator[str]:
-    if image.shape != shape or image.look is None:
-        yield f"{picture.name}, frame {picture.frame}, has the shape {image.shape}, not {shape}"
+def _image(picture: Picture, image: KeptImage) -> Iterator[str]:
+    if image.shape != SHAPE or image.look is None:
+        yield f"{picture.name}, frame {picture.frame}, has the shape {image.shape}, not {SHAPE}"
         return
     difference = float(np.abs(image.look.astype(int) - picture.look).mean())
     if difference > TOLERANCE:

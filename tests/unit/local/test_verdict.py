@@ -8,10 +8,8 @@ import numpy as np
 import pytest
 
 from local.demo.traffic import Arrival, Drop
-from local.demo.verdict import Kept, KeptImage, verify
+from local.demo.verdict import SHAPE, Kept, KeptImage, verify
 from local.samples import Look, Picture, Sample
-
-SHAPE = (224, 224, 3)
 
 
 def grid(value: int) -> Look:
@@ -42,15 +40,15 @@ GOOD = Kept(
 
 
 def problems(kept: Kept) -> str:
-    return "\n".join(verify([ARRIVAL], {KEY: kept}, SHAPE))
+    return "\n".join(verify([ARRIVAL], {KEY: kept}))
 
 
 def test_all_that_arrived_and_nothing_else_is_well() -> None:
-    assert verify([ARRIVAL], {KEY: GOOD}, SHAPE) == []
+    assert verify([ARRIVAL], {KEY: GOOD}) == []
 
 
 def test_an_archive_that_storage_does_not_know_is_named() -> None:
-    (first, *_) = verify([ARRIVAL], {}, SHAPE)
+    (first, *_) = verify([ARRIVAL], {})
 
     assert first == "north a.zip: no raw blobs, not 1"
 
@@ -90,6 +88,6 @@ def test_an_image_of_another_shape_is_named() -> None:
 
 
 def test_what_nobody_put_on_a_server_is_named() -> None:
-    told = verify([ARRIVAL], {KEY: GOOD, ("north", "v2"): GOOD}, SHAPE)
+    told = verify([ARRIVAL], {KEY: GOOD, ("north", "v2"): GOOD})
 
     assert told == ["north v2: in storage, but nobody put it on the server"]

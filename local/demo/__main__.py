@@ -1,0 +1,88 @@
+"""Run the whole system on real photographs, watch it, and prove that nothing was lost and nothing doubled."""
+
+import argparse
+import shutil
+import signal
+import sys
+import time
+from contextlib import ExitStack
+
+from rich.console import Console
+from rich.text import Text
+
+from errors import PipelineError
+from local.demo import script
+from local.demo.play import Ending, play
+from local.demo.sheet import draw
+from local.demo.summary import tell, where_to_look
+from local.demo.view import view
+from local.programs.child import ServerFailedError
+from local.system import CACHE, LOCAL, System, system
+from storage.clients import connected
+
+FOLDER = LOCAL / "demo"
+
+
+def main() -> int:
+    """Run the demo; 0 only if all that was put on the servers was found again."""
+    chosen = _arguments()
+    console = Console()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        return _close(console, _run(console, chosen))
+    except KeyboardInterrupt:
+        console.print("interrupted; everything is stopped")
+        return 130
+    except (PipelineError, ServerFailedError) as exc:
+        console.print(Text(f"error: {exc}", "red"), soft_wrap=True)
+        where_to_look(console, FOLDER / "logs")
+        return 1
+
+
+def _run(console: Console, chosen: argparse.Namespace) -> Ending:
+    # An earlier run's data would be found again as well.
+    shutil.rmtree(FOLDER, ignore_errors=True)
+    with console.status("making sample archives of real photographs (once, some 15 seconds)"):
+        script.make_samples(CACHE)
+    with ExitStack() as stack:
+        with console.status("starting Azurite, the servers, the functions host and the event relay"):
+            settings = script.CHAOS if chosen.chaos else script.SETTINGS
+            running = stack.enter_context(system(FOLDER, settings=settings, host=chosen.host))
+            clients = stack.enter_context(connected(running.connection))
+        _explain(console, running)
+        begun = time.monotonic()
+        with view(console, lambda: time.monotonic() - begun) as shown:
+            return play(running, clients, shown, CACHE, chaos=chosen.chaos)
+
+
+def _close(console: Console, ending: Ending) -> int:
+    sheet = FOLDER / "contact-sheet.png"
+    images = sum(line.progress.images for line in ending.lines)
+    subtitle = f"{len(ending.tiles)} of {images} images from {len(ending.lines)} archives that came over SFTP and FTP"
+    draw(ending.tiles, "Read back from table rows", subtitle).save(sheet)
+    tell(console, ending.lines, ending.problems, ending.deaths)
+    if ending.problems:
+        where_to_look(console, FOLDER / "logs")
+    console.print(Text(f"Contact sheet: {sheet}"), soft_wrap=True)
+    return 1 if ending.problems else 0
+
+
+def _explain(console: Console, running: System) -> None:
+    for name, server in running.sources.items():
+        console.print(Text(f" {name}: {server.scheme} on port {server.port} ({server.kind})", "dim"))
+    console.print(Text(f" functions host: {running.host_kind}, {running.host_url}", "dim"))
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m local.demo",
+        description="Copy and preprocess real photographs from two servers, and hold every byte and image that "
+        "storage gives back against what was put on them.",
+    )
+    parser.add_argument("--chaos", action="store_true", help="kill the functions host twice, when it hurts most")
+    parser.add_argument("--host", choices=("auto", "func", "local"), default="auto", help="functions host to use")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

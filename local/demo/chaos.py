@@ -1,0 +1,90 @@
+"""Kills the functions host when it hurts most, and starts it again."""
+
+import threading
+import time
+from collections.abc import Callable
+
+from azure.core.exceptions import ResourceNotFoundError
+
+from local.demo.evidence import observe
+from local.demo.progress import UNSEEN
+from local.demo.traffic import Arrival
+from local.system import System
+from storage.clients import Clients
+
+DEATHS = 2
+_LOOK_EVERY = 0.02
+_BLOCKS_BEFORE = 8
+_WORK_BEFORE = 0.4
+"""Seconds that a batch is left to work on before the host dies."""
+
+
+class Chaos:
+    """Two deaths of the host: in the middle of a large copy, and in the middle of one of its batches."""
+
+    def __init__(self, system: System, clients: Clients, say: Callable[[str], None]) -> None:
+        self._system = system
+        self._clients = clients
+        self._say = say
+        self._stop = threading.Event()
+        self._worker: threading.Thread | None = None
+        self.deaths: list[str] = []
+        """What the host was doing each time."""
+
+    def strike(self, arrival: Arrival) -> None:
+        """Wait for the archive's moments in the background."""
+        self._worker = threading.Thread(target=self._work, args=(arrival,), name="chaos")
+        self._worker.start()
+
+    def end(self) -> None:
+        """Stop waiting for moments that did not come."""
+        self._stop.set()
+        if self._worker is not None:
+            self._worker.join()
+
+    def _work(self, arrival: Arrival) -> None:
+        if self._wait_for(lambda: self._copying(arrival)):
+            self._kill("in the middle of the large copy")
+        if self._wait_for(lambda: self._preprocessing(arrival)):
+            time.sleep(_WORK_BEFORE)
+            self._kill("in the middle of a batch of the large archive")
+
+    def _copying(self, arrival: Arrival) -> bool:
+        """Whether some blocks of the archive are staged; they are invisible but to who asks for them."""
+        for blob in self._clients.raw.list_blobs(
+            name_starts_with=f"{arrival.drop.source}/", include=["uncommittedcontent"]
+        ):
+            if arrival.version in blob.name.rsplit("/", 1)[-1]:
+                return self._staged(blob.name) >= _BLOCKS_BEFORE
+        return False
+
+    def _staged(self, blob: str) -> int:
+        try:
+            _, uncommitted = self._clients.raw.get_blob_client(blob).get_block_list("all")
+        except ResourceNotFoundError:
+            return 0
+        return len(uncommitted)
+
+    def _preprocessing(self, arrival: Arrival) -> bool:
+        """Whether somebody works on one of the archive's batches."""
+        progress = observe(self._clients, [arrival.drop.source]).get((arrival.drop.source, arrival.version), UNSEEN)
+        if progress.processing is None or progress.settled:
+            return False
+        rows = self._clients.batches.list_entities()
+        return any(
+            row["PartitionKey"].endswith(f"~{arrival.version}") and row.get("holder") and not row.get("done_at")
+            for row in rows
+        )
+
+    def _wait_for(self, moment: Callable[[], bool]) -> bool:
+        while not moment():
+            if self._stop.wait(_LOOK_EVERY):
+                return False
+        return True
+
+    def _kill(self, doing: str) -> None:
+        self._system.kill_host()
+        self.deaths.append(doing)
+        self._say(f"the host was killed {doing}")
+        self._system.start_host()
+        self._say(f"the host was killed {doing}, and is back")

@@ -1,0 +1,66 @@
+"""What happens in the demo: which archives appear where, when, and under which names."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from local import samples
+from local.demo.traffic import Drop
+from local.samples import SIDE, Order, Sample
+from local.system import QUICK
+
+SETTINGS: Mapping[str, str] = {
+    **QUICK,
+    "PREPROCESS_WIDTH": str(SIDE),
+    "PREPROCESS_HEIGHT": str(SIDE),
+    "BATCH_MEMBERS": "8",
+    "SOURCES__NORTH__STAMP": "north_%Y%m%d_%H%M%S",
+    "SOURCES__NORTH__SETTLE": "1s",
+    "SOURCES__SOUTH__SETTLE": "1s",
+}
+"""North's archives tell their time in their names, south's by when they were modified."""
+
+CHAOS: Mapping[str, str] = {**SETTINGS, "SOURCES__NORTH__BLOCK_SIZE": str(2**20)}
+"""Small blocks make the large copy long enough to be killed in the middle of it."""
+
+REPLACED = "harbour.zip"
+
+
+_ORDERS: Mapping[str, Order] = {
+    "first": samples.small(1),
+    "formats": samples.all_formats(),
+    "large": samples.large(),
+    "second": samples.small(2),
+    "broken": samples.broken(),
+    "third": samples.small(3),
+    "fourth": samples.small(4, images=6),
+    "fifth": samples.small(5, images=4),
+    "replacement": samples.small(6, images=5),
+}
+
+
+def make_samples(cache: Path) -> dict[str, Sample]:
+    """Give all archives that the demo needs; they are made only once."""
+    return {name: samples.make(order, cache) for name, order in _ORDERS.items()}
+
+
+def drops(cache: Path, now: datetime) -> list[Drop]:
+    """Give the demo's archives, in the order in which they appear."""
+    made = make_samples(cache)
+    times = (now.astimezone(UTC) - timedelta(minutes=10 * back) for back in (3, 2, 1, 0))
+    first, large, broken, fourth = (f"north_{time:%Y%m%d_%H%M%S}.zip" for time in times)
+    return [
+        Drop(source="north", name=first, sample=made["first"], after=0),
+        Drop(source="south", name="Südkai (Probe) Nr. 3, 100 %.zip", sample=made["formats"], after=1),
+        Drop(source="north", name=large, sample=made["large"], after=4, lasts=2),
+        Drop(source="south", name=REPLACED, sample=made["second"], after=8, how="growing", lasts=5),
+        Drop(source="north", name=broken, sample=made["broken"], after=13),
+        Drop(source="south", name="UPPER-CASE.ZIP", sample=made["third"], after=18),
+        Drop(source="north", name=fourth, sample=made["fourth"], after=24),
+        Drop(source="south", name="harbour 2.zip", sample=made["fifth"], after=29, how="growing", lasts=3),
+    ]
+
+
+def replacement(cache: Path) -> Drop:
+    """Give new content under a name that is known: it is an archive of its own."""
+    return Drop(source="south", name=REPLACED, sample=make_samples(cache)["replacement"], after=0)

@@ -1,0 +1,57 @@
+"""How the demo ended, for people."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import median
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from local.demo.progress import Line
+from local.demo.view import megabytes
+
+_MOST_PROBLEMS = 20
+
+
+def tell(console: Console, lines: Sequence[Line], problems: Sequence[str], deaths: Sequence[str]) -> None:
+    """Print the sums, and whether all is well."""
+    grid = Table(box=None, show_header=False, padding=(0, 3, 0, 1))
+    for title, value in _sums(lines):
+        grid.add_row(Text(title, "dim"), Text(value))
+    if deaths:
+        grid.add_row(Text("host killed", "dim"), Text(", and ".join(deaths)))
+    console.print()
+    console.print(grid)
+    console.print()
+    if not problems:
+        console.print(
+            Text("Everything that was put on the servers was found again, once, image by image.", "bold green")
+        )
+        return
+    console.print(Text(f"{len(problems)} things are not as they should be:", "bold red"))
+    for problem in problems[:_MOST_PROBLEMS]:
+        console.print(Text(f"  {problem}"), soft_wrap=True)
+    if len(problems) > _MOST_PROBLEMS:
+        console.print(f"  … and {len(problems) - _MOST_PROBLEMS} more")
+
+
+def where_to_look(console: Console, logs: Path) -> None:
+    """Print where the logs are."""
+    console.print(Text(f"Logs of the functions host and the relay: {logs}"), soft_wrap=True)
+
+
+def _sums(lines: Sequence[Line]) -> list[tuple[str, str]]:
+    lags = sorted(line.lag for line in lines if line.lag is not None)
+    sums = [
+        ("archives", f"{len(lines)}, {megabytes(sum(line.arrival.drop.sample.size for line in lines))}"),
+        ("images", f"{sum(line.progress.images for line in lines)} read back from rows"),
+        ("members refused", f"{sum(line.progress.refused for line in lines)}"),
+        ("members skipped", f"{sum(line.progress.skipped for line in lines)}"),
+    ]
+    if lags:
+        sums.append(("readable after", f"{median(lags):.1f} s (median), {lags[-1]:.1f} s (longest)"))
+    if lines:
+        largest = max(lines, key=lambda line: line.arrival.drop.sample.size).arrival.drop
+        sums.append(("largest", f"{largest.name}, {megabytes(largest.sample.size)}, SHA-256 {largest.sample.sha256}"))
+    return sums

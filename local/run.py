@@ -1,0 +1,113 @@
+"""Keep the whole system running on this machine, with a new archive every minute, until Ctrl-C."""
+
+import argparse
+import itertools
+import shlex
+import signal
+import sys
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from rich.console import Console
+from rich.text import Text
+
+from errors import PipelineError
+from local import samples
+from local.demo.traffic import Drop, upload
+from local.programs.child import ServerFailedError
+from local.system import CACHE, LOCAL, PROJECT, QUICK, System, system
+
+_LOOK_EVERY = 1.0
+_SEEDS = 8
+"""So many different archives are made; then they come again, under new names."""
+
+
+def main() -> int:
+    """Run until interrupted."""
+    chosen = _arguments()
+    console = Console()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        with system(chosen.folder, settings=QUICK, host=chosen.host) as running:
+            _explain(console, running)
+            _keep_going(console, running, None if chosen.quiet else chosen.every)
+    except KeyboardInterrupt:
+        console.print(Text(f"stopped; the data stays in {_short(chosen.folder)}, and the next run goes on with it"))
+    except (PipelineError, ServerFailedError) as exc:
+        console.print(Text(f"error: {exc}", "red"), soft_wrap=True)
+        return 1
+    return 0
+
+
+def write_environment(file: Path, settings: Mapping[str, str]) -> None:
+    """Write settings as a file that a shell can source."""
+    file.touch(mode=0o600)
+    lines = (f"export {name}={shlex.quote(value)}\n" for name, value in settings.items())
+    file.write_text("".join(lines), encoding="utf-8")
+
+
+def _explain(console: Console, running: System) -> None:
+    environment = running.folder / "env"
+    write_environment(environment, running.settings)
+    shown = _short(environment)
+    told = [
+        *((f"source {name}", f"{s.kind}, drop zips into {_short(s.root)}") for name, s in running.sources.items()),
+        ("functions host", f"{running.host_kind}, {running.host_url}"),
+        ("settings", f"{_short(running.folder / 'app' / 'local.settings.json')}, and {shown} for a shell"),
+        ("logs", _short(running.logs)),
+        ("look inside", f". {shown} && .venv/bin/python -m storage ls"),
+        ("stop", "Ctrl-C"),
+    ]
+    for title, value in told:
+        console.print(Text.assemble((f"{title:<16} ", "dim"), value), soft_wrap=True)
+
+
+def _keep_going(console: Console, running: System, every: float | None) -> None:
+    """Put a zip on one of the servers, wait, and so on."""
+    for number in itertools.count():
+        if every is not None:
+            drop = _next_drop(list(running.sources), number)
+            upload(drop, running.sources[drop.source].root, threading.Event())
+            told = f"{datetime.now(UTC):%H:%M:%S}  {drop.source} has a new archive, {drop.name}"
+            console.print(told, highlight=False, markup=False)
+        _wait(running, every or _LOOK_EVERY)
+
+
+def _next_drop(sources: Sequence[str], number: int) -> Drop:
+    source = sources[number % len(sources)]
+    sample = samples.make(samples.small(number % _SEEDS + 1, images=4), CACHE)
+    return Drop(source=source, name=f"{source}_{datetime.now(UTC):%Y%m%d_%H%M%S}.zip", sample=sample, after=0)
+
+
+def _wait(running: System, seconds: float) -> None:
+    until = time.monotonic() + seconds
+    while (left := until - time.monotonic()) > 0:
+        running.check()
+        time.sleep(min(left, _LOOK_EVERY))
+
+
+def _short(path: Path) -> str:
+    """Write a path as seen from the project's folder, where it lies below."""
+    return str(path.relative_to(PROJECT)) if path.is_relative_to(PROJECT) else str(path)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m local.run", description="Keep the whole system running.")
+    parser.add_argument(
+        "--every",
+        type=float,
+        default=60,
+        metavar="SECONDS",
+        help="time between two new archives (default: %(default)s)",
+    )
+    parser.add_argument("--quiet", action="store_true", help="no new archives but those that you drop")
+    parser.add_argument("--host", choices=("auto", "func", "local"), default="auto", help="functions host to use")
+    parser.add_argument("--folder", type=Path, default=LOCAL / "run", help="keep data and logs here")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
