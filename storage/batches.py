@@ -96,11 +96,11 @@ class TableBatchLedger:
 
     def refuse(self, archive: RawArchive, pipeline: str, reason: str, at: datetime) -> None:
         """Settle a whole archive as refused."""
-        self._end(archive, pipeline, {time_of(State.REFUSED): at, "refused_reason": text(reason)})
+        self._end(archive, pipeline, State.REFUSED, at, {"reason": text(reason)})
 
     def fail(self, archive: RawArchive, pipeline: str, reason: str, at: datetime) -> None:
         """Settle an archive whose tries are spent as failed."""
-        self._end(archive, pipeline, {time_of(State.FAILED): at, "failed_reason": text(reason)})
+        self._end(archive, pipeline, State.FAILED, at, {"reason": text(reason)})
 
     def postpone(self, state: BatchState, next_drive: datetime) -> bool:
         """Count an attempt and set `next_drive`, if nobody else did since `state` was read; False if so."""
@@ -146,16 +146,23 @@ class TableBatchLedger:
         return change(self._batches, key["PartitionKey"], key["RowKey"], decide)
 
     def _settle(self, archive: RawArchive, pipeline: str, sums: Counts, at: datetime) -> None:
+        counts = count_properties(sums)
         if sums.images == 0 and sums.refused > 0:
             reason = f"every one of its {sums.refused} image members was refused: see their rows"
-            end = {time_of(State.REFUSED): at, "refused_reason": reason}
+            self._end(archive, pipeline, State.REFUSED, at, {**counts, "reason": reason})
         else:
-            end = {time_of(State.PROCESSED): at}
-        self._end(archive, pipeline, {**end, **count_properties(sums)})
+            self._end(archive, pipeline, State.PROCESSED, at, counts)
 
-    def _end(self, archive: RawArchive, pipeline: str, end: Properties) -> None:
+    def _end(self, archive: RawArchive, pipeline: str, state: State, at: datetime, told: Properties) -> None:
+        """Set the time of an end once; what is told with it belongs to the one who set it."""
         known = {**raw_properties(archive), "pipeline": pipeline}
-        set_once(self._archives, archive.source, _row(archive, pipeline), {**known, **end})
+
+        def decide(there: TableEntity | None) -> Properties | None:
+            if there is not None and there.get(time_of(state)) is not None:
+                return None
+            return {**(known if there is None else {}), **told, time_of(state): at}
+
+        change(self._archives, archive.source, _row(archive, pipeline), decide)
 
 
 def count_properties(counts: Counts) -> Properties:

@@ -24,7 +24,7 @@ class BatchMessage:
     batch: int | None = None
 
 
-class BatchMessages:
+class StorageBatchQueue:
     """The queue of batches; a BatchQueue."""
 
     def __init__(self, clients: Clients) -> None:
@@ -38,7 +38,7 @@ class BatchMessages:
         _send(self._queue, told)
 
 
-class PollMessages:
+class PollQueue:
     """The queue of sources to poll."""
 
     def __init__(self, clients: Clients) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from importlib.metadata import version
 
 from azure.core.exceptions import ResourceNotFoundError
@@ -15,7 +16,7 @@ from storage.clients import Clients
 from storage.encode import encode
 from storage.entities import Properties, scan, text
 from storage.keys import format_stamp, image_stem, images_partition, shard_blob
-from storage.rows import TRANSACTION_ROWS, ImageRow, checksum, in_transactions, pack, pack_refusal, parts_of
+from storage.rows import TRANSACTION_ROWS, ImageRow, encoding_of, in_transactions, pack, pack_refusal, parts_of
 from storage.shards import Place, ShardWriter
 
 _MOST_TRIES = 10
@@ -81,19 +82,13 @@ class BatchWriter:
     def _append(self, image: Image) -> ImageRow:
         facts = image.facts
         payload = encode(image.pixels, self._codec)
+        encoding = encoding_of(image.pixels, self._codec, payload)
         told = {
-            "source": facts.source,
-            "archive": facts.archive,
+            **asdict(facts),
+            **asdict(encoding),
             "stamp": format_stamp(facts.stamp),
-            "version": self._batch.archive.version,
-            "member": facts.member,
-            "frame": facts.frame,
-            "name": facts.name,
-            "format": facts.format,
             "captured_at": facts.captured_at.isoformat() if facts.captured_at else None,
-            "shape": image.pixels.shape,
-            "dtype": image.pixels.dtype.name,
-            "checksum": checksum(payload),
+            "version": self._batch.archive.version,
         }
         place = self._shard.add(image_stem(facts.member, facts.frame), self._codec, payload, told)
         return ImageRow(
@@ -102,10 +97,7 @@ class BatchWriter:
             name=text(facts.name),
             format=text(facts.format),
             captured_at=facts.captured_at,
-            shape=image.pixels.shape,
-            dtype=image.pixels.dtype.name,
-            codec=self._codec,
-            checksum=checksum(payload),
+            encoding=encoding,
             parts=parts_of(len(payload), self._most),
             shard=self._name,
             offset=place.offset,

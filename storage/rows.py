@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, cast, get_args
+from typing import Any, get_args
 
 from azure.data.tables import EntityProperty
 
@@ -29,6 +29,35 @@ TRANSACTION_BYTES = 4 * 2**20
 # Around each row of a transaction: headers, the operation, the address with the keys (percent-encoded).
 _ENVELOPE = 2_048
 _CODECS = get_args(Codec)
+ROW_COLUMNS = [
+    "RowKey",
+    "member",
+    "frame",
+    "name",
+    "format",
+    "captured_at",
+    "shape",
+    "dtype",
+    "codec",
+    "checksum",
+    "part",
+    "parts",
+    "shard",
+    "offset",
+    "length",
+]
+"""All but the payload."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Encoding:
+    """How an image's pixels became a payload, and what to hold them against."""
+
+    shape: tuple[int, ...]
+    dtype: str
+    codec: Codec
+    checksum: str
+    """SHA-256 over the payload."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,11 +69,7 @@ class ImageRow:
     name: str
     format: str
     captured_at: datetime | None
-    shape: tuple[int, ...]
-    dtype: str
-    codec: Codec
-    checksum: str
-    """SHA-256 over the payload."""
+    encoding: Encoding
     parts: int
     """Rows that hold the payload; 0: it lies in the shard alone."""
     shard: str
@@ -94,10 +119,7 @@ def read_row(entity: Mapping[str, Any]) -> ImageRow:
             name=entity["name"],
             format=entity["format"],
             captured_at=datetime.fromisoformat(entity["captured_at"]) if entity.get("captured_at") else None,
-            shape=tuple(json.loads(entity["shape"])),
-            dtype=entity["dtype"],
-            codec=_codec(entity["codec"]),
-            checksum=entity["checksum"],
+            encoding=read_encoding({**entity, "shape": json.loads(entity["shape"])}),
             parts=entity["parts"],
             shard=entity["shard"],
             offset=number(entity["offset"]),
@@ -121,17 +143,29 @@ def unpack(entities: Sequence[Mapping[str, Any]]) -> tuple[ImageRow, bytes | Non
     return row, b"".join(entity[name] for entity in entities for name in _NAMES if entity.get(name) is not None)
 
 
-def pixels_of(row: ImageRow, payload: bytes) -> Pixels:
-    """Decode a payload after holding it against its row. Raises ImageDamagedError."""
-    where = f"{row.shard} member {row.member} frame {row.frame}"
-    if len(payload) != row.length or checksum(payload) != row.checksum:
-        raise ImageDamagedError(f"read the image {where}: {len(payload)} bytes do not fit its length and checksum")
+def encoding_of(pixels: Pixels, codec: Codec, payload: bytes) -> Encoding:
+    """Describe a payload that was just made of `pixels`."""
+    return Encoding(shape=pixels.shape, dtype=pixels.dtype.name, codec=codec, checksum=checksum(payload))
+
+
+def read_encoding(told: Mapping[str, Any]) -> Encoding:
+    """Read an encoding from its members. Raises KeyError, TypeError, ValueError."""
+    codec = told["codec"]
+    if codec not in _CODECS:
+        raise ValueError(f"codec {codec!r} is unknown")
+    return Encoding(shape=tuple(told["shape"]), dtype=told["dtype"], codec=codec, checksum=told["checksum"])
+
+
+def checked_pixels(payload: bytes, encoding: Encoding, where: str) -> Pixels:
+    """Decode a payload after holding it against what is known of it. Raises ImageDamagedError."""
+    if checksum(payload) != encoding.checksum:
+        raise ImageDamagedError(f"read the image {where}: its {len(payload)} bytes do not fit the checksum")
     try:
-        pixels = decode(payload, row.codec).reshape(row.shape)
+        pixels = decode(payload, encoding.codec).reshape(encoding.shape)
     except ValueError as exc:
         raise ImageDamagedError(f"read the image {where}: {exc}") from exc
-    if pixels.dtype.name != row.dtype:
-        raise ImageDamagedError(f"read the image {where}: its pixels are {pixels.dtype.name}, not {row.dtype}")
+    if pixels.dtype.name != encoding.dtype:
+        raise ImageDamagedError(f"read the image {where}: its pixels are {pixels.dtype.name}, not {encoding.dtype}")
     return pixels
 
 
@@ -173,10 +207,10 @@ def _facts(row: ImageRow) -> Properties:
         "format": row.format,
         # As a text: a camera's clock without a zone must not come back as UTC.
         "captured_at": row.captured_at.isoformat() if row.captured_at else "",
-        "shape": json.dumps(row.shape),
-        "dtype": row.dtype,
-        "codec": row.codec,
-        "checksum": row.checksum,
+        "shape": json.dumps(row.encoding.shape),
+        "dtype": row.encoding.dtype,
+        "codec": row.encoding.codec,
+        "checksum": row.encoding.checksum,
         "parts": row.parts,
         "shard": row.shard,
         "offset": whole(row.offset),
@@ -213,12 +247,6 @@ def _sent(value: object) -> int:
             return 2 * len(str(value.value))
         case _:
             return len(str(value))
-
-
-def _codec(value: str) -> Codec:
-    if value not in _CODECS:
-        raise ValueError(f"codec {value} is unknown")
-    return cast("Codec", value)
 
 
 def _key(entity: Mapping[str, Any]) -> str:

@@ -1,0 +1,109 @@
+"""The ledger as readers and people see it: one entry for each archive, newest first."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import groupby
+from typing import Any
+
+from azure.data.tables import TableEntity
+
+from preprocess.model import Counts, RawArchive
+from storage.azure_errors import azure_errors
+from storage.batches import read_counts
+from storage.clients import Clients
+from storage.entities import moment, scan
+from storage.keys import behind_stamp
+from storage.ledger import ARCHIVE_COLUMNS, State, raw_archive, state_of, time_of
+
+_EVER = datetime(1, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """An archive: how far it is, and what one pipeline made of it."""
+
+    archive: RawArchive
+    state: State
+    times: Mapping[State, datetime]
+    """When it came to each state that it has seen."""
+    pipeline: str | None
+    """None: no pipeline has begun with it."""
+    counts: Counts | None
+    """Set with its end under the pipeline."""
+    reason: str | None
+    """Why it was refused or failed, or, where it is not copied, why copying failed the last time."""
+
+
+def entries(
+    clients: Clients,
+    source: str,
+    *,
+    pipeline: str | None = None,
+    start: datetime | None = None,
+    end: datetime | None = None,
+) -> Iterator[Entry]:
+    """Give a source's archives with a stamp from `start` on and before `end`, newest first.
+
+    Each as `pipeline` left it; with None, as the pipeline that came last to it did.
+    """
+    first = "" if end is None else behind_stamp(end)
+    rows = scan(clients.archives, source, first=first, end=behind_stamp(start or _EVER), select=ARCHIVE_COLUMNS)
+    # `{stamp}~{version}`, then `{stamp}~{version}~{pipeline}` for each pipeline.
+    for _, group in groupby(rows, key=lambda row: row["RowKey"].split("~")[:2]):
+        yield _entry(source, list(group), pipeline)
+
+
+def sources(clients: Clients) -> Iterator[str]:
+    """Give the names of all sources that have an archive."""
+    last = ""
+    while True:
+        with azure_errors("list the sources in the ledger"):
+            behind = clients.archives.query_entities(
+                "PartitionKey gt @last", parameters={"last": last}, results_per_page=1, select=["PartitionKey"]
+            )
+            found = next(behind, None)
+        if found is None:
+            return
+        last = found["PartitionKey"]
+        yield last
+
+
+def _entry(source: str, rows: list[TableEntity], pipeline: str | None) -> Entry:
+    own = {name: value for row in rows if row.get("pipeline") is None for name, value in _set(row)}
+    results = [dict(_set(row)) for row in rows if row.get("pipeline") is not None]
+    chosen = [result for result in results if pipeline in (None, result["pipeline"])]
+    result = max(chosen, key=_last_time, default={})
+    # A pipeline's row repeats the archive's facts, so it can stand alone.
+    row = (own or {name: value for name, value in results[0].items() if name in _FACTS}) | result
+    state = state_of(row)
+    return Entry(
+        archive=raw_archive(source, row),
+        state=state,
+        times=_times(row),
+        pipeline=result.get("pipeline"),
+        counts=read_counts(result),
+        reason=_reason(state, row),
+    )
+
+
+def _reason(state: State, row: Mapping[str, Any]) -> str | None:
+    if state in (State.REFUSED, State.FAILED):
+        return row.get("reason")
+    return row.get("error") if state in (State.SEEN, State.COPYING, State.EXPIRED) else None
+
+
+_FACTS = {"RowKey", "stamp", "version", "path", "size", "origin", "blob", "sound", "sha256", "etag"}
+
+
+def _set(row: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    return ((name, value) for name, value in row.items() if value is not None)
+
+
+def _times(row: Mapping[str, Any]) -> dict[State, datetime]:
+    times = ((state, moment(row.get(time_of(state)))) for state in State)
+    return {state: time for state, time in times if time is not None}
+
+
+def _last_time(row: Mapping[str, Any]) -> datetime:
+    return max(_times(row).values(), default=_EVER)

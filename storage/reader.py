@@ -1,0 +1,222 @@
+"""Preprocessed images as arrays: by rows for inference and random access, by whole shards for training."""
+
+import zlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import groupby, islice
+from typing import Any
+
+from errors import ImageDamagedError
+from preprocess.model import Batch, MemberFacts, Pixels, RawArchive
+from storage.azure_errors import azure_errors
+from storage.batches import TableBatchLedger
+from storage.clients import Clients
+from storage.entities import scan
+from storage.entries import entries
+from storage.keys import image_row, images_partition, parse_stamp, shard_blob
+from storage.ledger import State
+from storage.read_ahead import read_ahead
+from storage.rows import ROW_COLUMNS, ImageRow, checked_pixels, read_encoding, read_row, unpack
+from storage.shards import read_pairs
+
+_CHUNKS_AHEAD = 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """An archive that a pipeline has processed."""
+
+    pipeline: str
+    archive: RawArchive
+
+    @property
+    def partition(self) -> str:
+        """Its rows' PartitionKey."""
+        return images_partition(self.pipeline, self.archive.source, self.archive.stamp, self.archive.version)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredRow:
+    """An image in the table, its pixels not read yet."""
+
+    result: Result
+    row: ImageRow
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class StoredImage:
+    """An image, with all that is known of it."""
+
+    pipeline: str
+    version: str
+    """Of its archive."""
+    facts: MemberFacts
+    pixels: Pixels
+
+
+class Reader:
+    """What preprocessing made, of archives that the ledger calls processed and no others.
+
+    Every image is held against its length, checksum, shape and type: ImageDamagedError tells one that does not fit.
+    All of it raises StoreUnavailableError and StoreRefusedError too.
+    """
+
+    def __init__(self, clients: Clients, pipeline: str | None = None) -> None:
+        """Read what `pipeline` made. With None it is, at each call, the one that made the source's newest results."""
+        self._clients = clients
+        self._pipeline = pipeline
+
+    def latest(self, source: str, archives: int = 1) -> Iterator[StoredImage]:
+        """Give the images of a source's newest processed archives, the newest archive first."""
+        for result in islice(self._processed(source), archives):
+            yield from self._images(result)
+
+    def between(self, source: str, start: datetime, end: datetime) -> Iterator[StoredImage]:
+        """Give the images of archives with a stamp from `start` on and before `end`, in the order of time."""
+        for result in self._in_order(source, start, end):
+            yield from self._images(result)
+
+    def rows(self, source: str, start: datetime, end: datetime) -> Iterator[StoredRow]:
+        """Give the same as `between`, without reading any pixels: choose, then ask for each `image`."""
+        for result in self._in_order(source, start, end):
+            for entity in scan(self._clients.images, result.partition, select=ROW_COLUMNS):
+                if entity.get("part") == 0:
+                    yield StoredRow(result=result, row=read_row(entity))
+
+    def image(self, row: StoredRow) -> StoredImage:
+        """Read one image."""
+        first = image_row(row.row.member, row.row.frame, 0)
+        entities = list(scan(self._clients.images, row.result.partition, first=first, end=f"{first[:-2]}~"))
+        if not entities:
+            raise ImageDamagedError(f"read the image {row.result.partition}/{first}: it is gone")
+        return self._stored(row.result, *unpack(entities))
+
+    def shards(
+        self, source: str, start: datetime, end: datetime, *, worker: int = 0, workers: int = 1
+    ) -> Iterator[StoredImage]:
+        """Give the same images as `between` by whole shards, read ahead, newest archives first: for training.
+
+        Each of `workers` (processes, machines) takes its share of the shards. Which, is decided by a shard's name
+        alone: no image is read twice or left out, though workers begin at different times.
+        """
+        if not 0 <= worker < workers:
+            raise ValueError(f"worker {worker} of {workers}: workers count from 0")
+        chunks = read_ahead(self._chunks(self._share(source, start, end, worker, workers)), _CHUNKS_AHEAD)
+        try:
+            for shard, group in groupby(chunks, key=lambda chunk: chunk[0]):
+                yield from _of_shard(shard, (content for _, content in group))
+        finally:
+            chunks.close()
+
+    def _processed(self, source: str, start: datetime | None = None, end: datetime | None = None) -> Iterator[Result]:
+        pipeline = self._pipeline or self._newest_pipeline(source)
+        if pipeline is not None:
+            for entry in entries(self._clients, source, pipeline=pipeline, start=start, end=end):
+                if entry.state is State.PROCESSED:
+                    yield Result(pipeline=pipeline, archive=entry.archive)
+
+    def _in_order(self, source: str, start: datetime, end: datetime) -> list[Result]:
+        return [*self._processed(source, start, end)][::-1]
+
+    def _newest_pipeline(self, source: str) -> str | None:
+        found = entries(self._clients, source)
+        return next((entry.pipeline for entry in found if entry.state is State.PROCESSED), None)
+
+    def _images(self, result: Result) -> Iterator[StoredImage]:
+        rows = (row for row in scan(self._clients.images, result.partition) if row.get("part") is not None)
+        for _, parts in groupby(rows, key=lambda row: (row["member"], row["frame"])):
+            yield self._stored(result, *unpack(list(parts)))
+
+    def _stored(self, result: Result, row: ImageRow, payload: bytes | None) -> StoredImage:
+        where = f"{row.shard}, member {row.member}, frame {row.frame}"
+        if payload is None:
+            payload = self._from_shard(row)
+        return StoredImage(
+            pipeline=result.pipeline,
+            version=result.archive.version,
+            facts=MemberFacts(
+                source=result.archive.source,
+                archive=result.archive.path,
+                stamp=result.archive.stamp,
+                member=row.member,
+                frame=row.frame,
+                name=row.name,
+                format=row.format,
+                captured_at=row.captured_at,
+            ),
+            pixels=checked_pixels(payload, row.encoding, where),
+        )
+
+    def _from_shard(self, row: ImageRow) -> bytes:
+        with azure_errors(f"read {row.length} bytes at {row.offset} of the shard {row.shard}"):
+            return self._clients.processed.get_blob_client(row.shard).download_blob(row.offset, row.length).readall()
+
+    def _share(self, source: str, start: datetime, end: datetime, worker: int, workers: int) -> Iterator["_Shard"]:
+        ledger = TableBatchLedger(self._clients)
+        for result in self._processed(source, start, end):
+            for state in ledger.plan(result.archive, result.pipeline) or ():
+                shard = _Shard(state.batch, state.counts.images if state.counts else 0)
+                if shard.images and zlib.crc32(shard.name.encode()) % workers == worker:
+                    yield shard
+
+    def _chunks(self, shards: Iterator["_Shard"]) -> Iterator[tuple["_Shard", bytes]]:
+        for shard in shards:
+            doing = f"read the shard {shard.name}"
+            with azure_errors(doing):
+                chunks = iter(self._clients.processed.get_blob_client(shard.name).download_blob().chunks())
+            while True:
+                with azure_errors(doing):
+                    chunk = next(chunks, None)
+                if chunk is None:
+                    break
+                yield shard, chunk
+
+
+@dataclass(frozen=True, slots=True)
+class _Shard:
+    batch: Batch
+    images: int
+
+    @property
+    def name(self) -> str:
+        archive = self.batch.archive
+        where = (self.batch.pipeline, archive.source, archive.stamp, archive.version)
+        return shard_blob(*where, archive.path, self.batch.number)
+
+
+def _of_shard(shard: _Shard, chunks: Iterator[bytes]) -> Iterator[StoredImage]:
+    count = 0
+    try:
+        for payload, told in read_pairs(chunks):
+            count += 1
+            yield _image_of(shard, payload, told)
+    except ValueError as exc:
+        raise ImageDamagedError(f"read the shard {shard.name}: {exc}") from exc
+    if count != shard.images:
+        raise ImageDamagedError(f"read the shard {shard.name}: {count} images, but the ledger knows {shard.images}")
+
+
+def _image_of(shard: _Shard, payload: bytes, told: Mapping[str, Any]) -> StoredImage:
+    """Make an image of a shard's member. Raises ImageDamagedError."""
+    where = f"{shard.name}, member {told.get('member')}, frame {told.get('frame')}"
+    try:
+        encoding = read_encoding(told)
+        facts = MemberFacts(
+            source=told["source"],
+            archive=told["archive"],
+            stamp=parse_stamp(told["stamp"]),
+            member=told["member"],
+            frame=told["frame"],
+            name=told["name"],
+            format=told["format"],
+            captured_at=datetime.fromisoformat(told["captured_at"]) if told["captured_at"] else None,
+        )
+    except (KeyError, TypeError, ValueError) as exc:
+        raise ImageDamagedError(f"read the image {where}: its facts are wrong: {exc}") from exc
+    return StoredImage(
+        pipeline=shard.batch.pipeline,
+        version=shard.batch.archive.version,
+        facts=facts,
+        pixels=checked_pixels(payload, encoding, where),
+    )
