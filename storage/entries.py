@@ -47,11 +47,17 @@ def entries(
 
     Each as `pipeline` left it; with None, as the pipeline that came last to it did.
     """
-    first = "" if end is None else behind_stamp(end)
-    rows = scan(clients.archives, source, first=first, end=behind_stamp(start or _EVER), select=ARCHIVE_COLUMNS)
-    # `{stamp}~{version}`, then `{stamp}~{version}~{pipeline}` for each pipeline.
-    for _, group in groupby(rows, key=lambda row: row["RowKey"].split("~")[:2]):
-        yield _entry(source, list(group), pipeline)
+    for rows in _by_archive(clients, source, start, end):
+        yield _entry(source, rows, pipeline)
+
+
+def newest_pipeline(clients: Clients, source: str) -> str | None:
+    """Name the pipeline that was the last to process the newest archive that any has processed; None if none has."""
+    for rows in _by_archive(clients, source, None, None):
+        processed = [row for row in rows if row.get(time_of(State.PROCESSED)) is not None]
+        if processed:
+            return str(max(processed, key=lambda row: row[time_of(State.PROCESSED)])["pipeline"])
+    return None
 
 
 def sources(clients: Clients) -> Iterator[str]:
@@ -67,6 +73,16 @@ def sources(clients: Clients) -> Iterator[str]:
             return
         last = found["PartitionKey"]
         yield last
+
+
+def _by_archive(
+    clients: Clients, source: str, start: datetime | None, end: datetime | None
+) -> Iterator[list[TableEntity]]:
+    first = "" if end is None else behind_stamp(end)
+    rows = scan(clients.archives, source, first=first, end=behind_stamp(start or _EVER), select=ARCHIVE_COLUMNS)
+    # `{stamp}~{version}`, then `{stamp}~{version}~{pipeline}` for each pipeline.
+    for _, group in groupby(rows, key=lambda row: row["RowKey"].split("~")[:2]):
+        yield list(group)
 
 
 def _entry(source: str, rows: list[TableEntity], pipeline: str | None) -> Entry:

@@ -13,7 +13,7 @@ from storage.azure_errors import azure_errors
 from storage.batches import TableBatchLedger
 from storage.clients import Clients
 from storage.entities import scan
-from storage.entries import entries
+from storage.entries import entries, newest_pipeline
 from storage.keys import image_row, images_partition, parse_stamp, shard_blob
 from storage.ledger import State
 from storage.read_ahead import read_ahead
@@ -110,7 +110,7 @@ class Reader:
             chunks.close()
 
     def _processed(self, source: str, start: datetime | None = None, end: datetime | None = None) -> Iterator[Result]:
-        pipeline = self._pipeline or self._newest_pipeline(source)
+        pipeline = self._pipeline or newest_pipeline(self._clients, source)
         if pipeline is not None:
             for entry in entries(self._clients, source, pipeline=pipeline, start=start, end=end):
                 if entry.state is State.PROCESSED:
@@ -118,10 +118,6 @@ class Reader:
 
     def _in_order(self, source: str, start: datetime, end: datetime) -> list[Result]:
         return [*self._processed(source, start, end)][::-1]
-
-    def _newest_pipeline(self, source: str) -> str | None:
-        found = entries(self._clients, source)
-        return next((entry.pipeline for entry in found if entry.state is State.PROCESSED), None)
 
     def _images(self, result: Result) -> Iterator[StoredImage]:
         rows = (row for row in scan(self._clients.images, result.partition) if row.get("part") is not None)
