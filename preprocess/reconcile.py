@@ -116,10 +116,9 @@ def _fail(archive: RawArchive, state: BatchState, p: Preprocessing, now: datetim
 
 def _drive_batch(state: BatchState, p: Preprocessing, now: datetime) -> bool:
     # Postponed first: of two calls at the same time only one goes on to the queue.
-    if not p.ledger.postpone(state, now + p.redrive_after * 2 ** (state.attempts + 1)):
+    attempt, batch = state.attempts + 1, state.batch
+    if not p.ledger.postpone(state, now + p.redrive_after * 2**attempt):
         return False
-    log.warning(
-        "batch.driven blob=%s batch=%d attempt=%d", state.batch.archive.blob, state.batch.number, state.attempts + 1
-    )
-    p.queue.put(state.batch.archive.blob, state.batch)
+    log.warning("batch.driven blob=%s batch=%d attempt=%d", batch.archive.blob, batch.number, attempt)
+    p.queue.put(batch.archive.blob, batch)
     return True

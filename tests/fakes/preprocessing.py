@@ -1,0 +1,350 @@
+"""Preprocessing's ports in memory. Unit tests may use them because they pass the contracts of the real ones."""
+
+import threading
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from itertools import count
+
+from errors import ArchiveRefusedError, StoreRefusedError
+from preprocess.model import (
+    Batch,
+    BatchState,
+    Counts,
+    Image,
+    RangeReader,
+    RawArchive,
+    Refusal,
+)
+
+STAMP = datetime(2026, 5, 1, 12, 0, tzinfo=UTC)
+
+
+class MemoryReader:
+    """A raw blob in memory; a RangeReader. Notes each request."""
+
+    def __init__(self, content: bytes) -> None:
+        self.size = len(content)
+        self.content = content
+        self.requests: list[tuple[int, int]] = []
+
+    def read_range(self, offset: int, length: int) -> bytes:
+        assert 0 <= offset <= offset + length <= self.size, "a range outside the blob was asked for"
+        self.requests.append((offset, length))
+        return self.content[offset : offset + length]
+
+
+class _CheckedReader(MemoryReader):
+    def __init__(self, archives: "MemoryRawArchives", archive: RawArchive) -> None:
+        super().__init__(archives.blobs[archive.blob][1])
+        self._archives = archives
+        self._archive = archive
+
+    def read_range(self, offset: int, length: int) -> bytes:
+        now = self._archives.find(self._archive.blob)
+        if now is None or now.etag != self._archive.etag:
+            raise ArchiveRefusedError(f"read {self._archive.blob}: the blob was replaced or deleted meanwhile")
+        return super().read_range(offset, length)
+
+
+class MemoryRawArchives:
+    """The raw container in memory; a RawArchives."""
+
+    def __init__(self) -> None:
+        self.blobs: dict[str, tuple[RawArchive, bytes]] = {}
+        self._etags = count(1)
+
+    def add(
+        self, content: bytes, stamp: datetime = STAMP, version: str = "0a1b2c3d", source: str = "radar"
+    ) -> RawArchive:
+        """Put an archive there, as copying does; the same again replaces it."""
+        archive = RawArchive(
+            source=source,
+            stamp=stamp,
+            version=version,
+            blob=f"{source}/{stamp:%Y/%m/%d/%H}/{stamp:%Y%m%dT%H%M%SZ}.{version}.zip",
+            size=len(content),
+            path=f"{stamp:%H%M%S}.zip",
+            etag=f"etag-{next(self._etags)}",
+            raw_at=stamp,
+        )
+        self.blobs[archive.blob] = (archive, content)
+        return archive
+
+    def find(self, blob: str) -> RawArchive | None:
+        return self.blobs[blob][0] if blob in self.blobs else None
+
+    def open(self, archive: RawArchive) -> RangeReader:
+        if self.find(archive.blob) is None:
+            raise ArchiveRefusedError(f"open {archive.blob}: the blob is gone")
+        return _CheckedReader(self, archive)
+
+    def recent(self, source: str, since: datetime) -> Sequence[RawArchive]:
+        archives = (archive for archive, _ in self.blobs.values())
+        return [archive for archive in archives if archive.source == source and archive.stamp >= since]
+
+
+@dataclass(frozen=True)
+class Published:
+    """What one batch left behind."""
+
+    images: tuple[Image, ...]
+    refusals: tuple[Refusal, ...]
+
+    def comparable(self) -> object:
+        """The same for the same results; arrays have no equality of their own."""
+        pixels = [
+            (image.facts, image.pixels.shape, image.pixels.dtype, image.pixels.tobytes()) for image in self.images
+        ]
+        return pixels, self.refusals
+
+
+class MemoryResults:
+    """The processed container and the images table in memory; a Results."""
+
+    def __init__(self) -> None:
+        self.published: dict[tuple[str, str, int], Published] = {}
+        self.writes = 0
+        self.fail_next: Exception | None = None
+        """Raised by the next `publish`, once."""
+
+    @contextmanager
+    def write(self, batch: Batch) -> Iterator["MemoryWriter"]:
+        yield MemoryWriter(self, batch)
+
+    def of(self, archive: RawArchive, pipeline: str = "p-test") -> list[Image]:
+        """All images of an archive, in the order of members."""
+        batches = sorted(key for key in self.published if key[:2] == (pipeline, archive.blob))
+        return [image for key in batches for image in self.published[key].images]
+
+    def refusals(self, archive: RawArchive, pipeline: str = "p-test") -> dict[int, Refusal]:
+        """All refusals of an archive, by member."""
+        batches = [published for key, published in self.published.items() if key[:2] == (pipeline, archive.blob)]
+        return {refusal.member: refusal for published in batches for refusal in published.refusals}
+
+
+class MemoryWriter:
+    """One batch's results in the making; a ResultWriter."""
+
+    def __init__(self, results: MemoryResults, batch: Batch) -> None:
+        self._results = results
+        self._batch = batch
+        self._images: list[Image] = []
+        self._refusals: list[Refusal] = []
+
+    def add(self, images: Iterable[Image]) -> int:
+        # Copies, as bytes would be: nothing that a caller does later may show.
+        added = [replace(image, pixels=image.pixels.copy()) for image in images]
+        self._images += added
+        return len(added)
+
+    def refuse(self, refusal: Refusal) -> None:
+        self._refusals.append(refusal)
+
+    def publish(self) -> int:
+        error, self._results.fail_next = self._results.fail_next, None
+        if error is not None:
+            raise error
+        key = self._batch.pipeline, self._batch.archive.blob, self._batch.number
+        self._results.published[key] = Published(tuple(self._images), tuple(self._refusals))
+        self._results.writes += 1
+        return sum(image.pixels.nbytes for image in self._images)
+
+
+@dataclass
+class ArchiveRow:
+    """What the ledger knows of one archive."""
+
+    archive: RawArchive
+    raw_at: datetime
+
+
+@dataclass
+class PipelineRow:
+    """What the ledger knows of one archive under one pipeline."""
+
+    archive: RawArchive
+    batches: int | None = None
+    ends: dict[str, datetime] = field(default_factory=dict)
+    """Times by `processed`, `refused`, `failed`; once set they stay."""
+    reason: str | None = None
+    sums: Counts | None = None
+
+    @property
+    def end(self) -> str | None:
+        """The state that the set times amount to."""
+        return next((end for end in ("processed", "refused", "failed") if end in self.ends), None)
+
+
+@dataclass
+class _BatchRow:
+    state: BatchState
+    holder: str | None = None
+    claimed_until: datetime | None = None
+
+
+class MemoryBatchLedger:
+    """The preprocessing side of the ledger in memory; a BatchLedger. Safe from several threads."""
+
+    def __init__(self) -> None:
+        self.archives: dict[tuple[str, datetime, str], ArchiveRow] = {}
+        self.pipelines: dict[tuple[str, datetime, str, str], PipelineRow] = {}
+        self._batches: dict[tuple[str, datetime, str, str, int], _BatchRow] = {}
+        self._etags = count(1)
+        self._lock = threading.RLock()
+
+    def arrived(self, archive: RawArchive, at: datetime) -> None:
+        with self._lock:
+            self.archives.setdefault(_key(archive), ArchiveRow(archive, at))
+
+    def plan(self, archive: RawArchive, pipeline: str) -> Sequence[BatchState] | None:
+        with self._lock:
+            row = self.pipelines.get((*_key(archive), pipeline))
+            if row is None or (row.batches is None and row.end is None):
+                return None
+            states = (self._batches[*_key(archive), pipeline, number].state for number in range(row.batches or 0))
+            return [replace(state, batch=replace(state.batch, archive=archive)) for state in states]
+
+    def insert_plan(self, batches: Sequence[Batch], at: datetime, next_drive: datetime) -> bool:
+        with self._lock:
+            archive, pipeline = batches[0].archive, batches[0].pipeline
+            row = self._row(archive, pipeline)
+            if row.batches is not None or row.end is not None:
+                return False
+            for batch in batches:
+                state = BatchState(
+                    batch=batch, done_at=None, attempts=0, next_drive=next_drive, counts=None, etag=self._etag()
+                )
+                self._batches[_batch_key(batch)] = _BatchRow(state)
+            row.batches = len(batches)
+            return True
+
+    def claim(self, batch: Batch, holder: str, at: datetime, until: datetime) -> bool:
+        with self._lock:
+            row = self._planned(batch)
+            taken = row.claimed_until is not None and row.claimed_until > at and row.holder != holder
+            if taken or row.state.done_at is not None:
+                return False
+            row.holder, row.claimed_until = holder, until
+            self._change(row)
+            return True
+
+    def finish(self, batch: Batch, counts: Counts, at: datetime) -> None:
+        with self._lock:
+            row = self._planned(batch)
+            if row.state.done_at is None:
+                self._change(row, done_at=at, counts=counts)
+            states = self.plan(batch.archive, batch.pipeline) or ()
+            done = [state.counts for state in states if state.counts is not None]
+            if len(done) == len(states):
+                self._settle(self._row(batch.archive, batch.pipeline), sum(done, start=Counts()), at)
+
+    def refuse(self, archive: RawArchive, pipeline: str, reason: str, at: datetime) -> None:
+        self._end(archive, pipeline, "refused", reason, at)
+
+    def fail(self, archive: RawArchive, pipeline: str, reason: str, at: datetime) -> None:
+        self._end(archive, pipeline, "failed", reason, at)
+
+    def trouble(self, batch: Batch, error: str, at: datetime) -> None:
+        with self._lock:
+            self._change(self._planned(batch), error=error)
+
+    def postpone(self, state: BatchState, next_drive: datetime) -> bool:
+        with self._lock:
+            row = self._planned(state.batch)
+            if row.state.etag != state.etag:
+                return False
+            self._change(row, attempts=state.attempts + 1, next_drive=next_drive)
+            return True
+
+    def unsettled(self, source: str, pipeline: str, since: datetime) -> Sequence[RawArchive]:
+        with self._lock:
+            rows = [row for key, row in self.archives.items() if key[0] == source and key[1] >= since]
+            return [replace(row.archive, raw_at=row.raw_at) for row in rows if self.end(row.archive, pipeline) is None]
+
+    def known(self, source: str, since: datetime) -> Collection[tuple[datetime, str]]:
+        with self._lock:
+            return {(stamp, version) for name, stamp, version in self.archives if name == source and stamp >= since}
+
+    def end(self, archive: RawArchive, pipeline: str = "p-test") -> str | None:
+        """How an archive ended under a pipeline, if it did."""
+        row = self.pipelines.get((*_key(archive), pipeline))
+        return None if row is None else row.end
+
+    def _settle(self, row: PipelineRow, sums: Counts, at: datetime) -> None:
+        row.sums = row.sums or sums
+        refused = sums.images == 0 and sums.refused > 0
+        row.reason = row.reason or ("every image member was refused" if refused else None)
+        row.ends.setdefault("refused" if refused else "processed", at)
+
+    def _end(self, archive: RawArchive, pipeline: str, end: str, reason: str, at: datetime) -> None:
+        with self._lock:
+            row = self._row(archive, pipeline)
+            row.ends.setdefault(end, at)
+            row.reason = row.reason or reason
+
+    def _row(self, archive: RawArchive, pipeline: str) -> PipelineRow:
+        return self.pipelines.setdefault((*_key(archive), pipeline), PipelineRow(archive))
+
+    def _planned(self, batch: Batch) -> _BatchRow:
+        row = self._batches.get(_batch_key(batch))
+        if row is None:
+            raise StoreRefusedError(f"batch {batch.number} of {batch.archive.blob} was never planned")
+        return row
+
+    def _change(
+        self,
+        row: _BatchRow,
+        *,
+        done_at: datetime | None = None,
+        counts: Counts | None = None,
+        error: str | None = None,
+        attempts: int | None = None,
+        next_drive: datetime | None = None,
+    ) -> None:
+        row.state = replace(
+            row.state,
+            done_at=done_at or row.state.done_at,
+            counts=counts or row.state.counts,
+            error=error or row.state.error,
+            attempts=row.state.attempts if attempts is None else attempts,
+            next_drive=next_drive or row.state.next_drive,
+            etag=self._etag(),
+        )
+
+    def _etag(self) -> str:
+        return f"etag-{next(self._etags)}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What was asked for; a BatchRequest."""
+
+    blob: str
+    pipeline: str | None = None
+    batch: int | None = None
+
+
+class MemoryBatchQueue:
+    """The queue of batches in memory; a BatchQueue."""
+
+    def __init__(self) -> None:
+        self.messages: list[Request] = []
+        self.fail_next: Exception | None = None
+        """Raised by the next `put`, once."""
+
+    def put(self, blob: str, batch: Batch | None) -> None:
+        error, self.fail_next = self.fail_next, None
+        if error is not None:
+            raise error
+        told = Request(blob=blob) if batch is None else Request(blob=blob, pipeline=batch.pipeline, batch=batch.number)
+        self.messages.append(told)
+
+
+def _key(archive: RawArchive) -> tuple[str, datetime, str]:
+    return archive.source, archive.stamp, archive.version
+
+
+def _batch_key(batch: Batch) -> tuple[str, datetime, str, str, int]:
+    return *_key(batch.archive), batch.pipeline, batch.number
