@@ -24,7 +24,7 @@ class BatchMessage:
     batch: int | None = None
 
 
-class StorageBatchQueue:
+class BatchMessages:
     """The queue of batches; a BatchQueue."""
 
     def __init__(self, clients: Clients) -> None:
@@ -38,7 +38,7 @@ class StorageBatchQueue:
         _send(self._queue, told)
 
 
-class PollQueue:
+class PollMessages:
     """The queue of sources to poll."""
 
     def __init__(self, clients: Clients) -> None:
