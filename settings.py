@@ -143,6 +143,11 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
     return _Reading(environ).settings()
 
 
+def read_storage(environ: Mapping[str, str] = os.environ) -> Storage:
+    """Read only where storage is, which is all that a program needs that reads results. Raises SettingsError."""
+    return _Reading({name: text for name, text in environ.items() if name.upper().startswith("STORAGE")}).storage()
+
+
 class _Reading:
     """One pass over the environment that collects every problem instead of stopping at the first."""
 
@@ -151,19 +156,10 @@ class _Reading:
         self.problems: list[str] = []
 
     def settings(self) -> Settings:
-        flat = {name.upper(): (name, setting) for name, setting in FLAT.items()}
-        groups: dict[type, dict[str, Any]] = {}
-        for key in self.values:
-            if key in flat:
-                name, setting = flat[key]
-                self._take(name, setting, groups.setdefault(setting.group, {}))
-            elif not key.startswith("SOURCES__") and key not in _OF_THE_PLATFORM:
-                self._unknown(key, [*flat])
-        storage = Storage(**groups.get(Storage, {}))
-        self._check_storage(storage)
+        groups = self._flat()
+        storage = self._storage(groups)
         sources = self._sources()
-        if self.problems:
-            raise SettingsError("settings: " + "; ".join(self.problems))
+        self._raise_problems()
         return Settings(
             storage=storage,
             sources=sources,
@@ -175,12 +171,34 @@ class _Reading:
             schedules=Schedules(**groups.get(Schedules, {})),
         )
 
-    def _check_storage(self, storage: Storage) -> None:
+    def storage(self) -> Storage:
+        storage = self._storage(self._flat())
+        self._raise_problems()
+        return storage
+
+    def _flat(self) -> dict[type, dict[str, Any]]:
+        flat = {name.upper(): (name, setting) for name, setting in FLAT.items()}
+        groups: dict[type, dict[str, Any]] = {}
+        for key in self.values:
+            if key in flat:
+                name, setting = flat[key]
+                self._take(name, setting, groups.setdefault(setting.group, {}))
+            elif not key.startswith("SOURCES__") and key not in _OF_THE_PLATFORM:
+                self._unknown(key, [*flat])
+        return groups
+
+    def _raise_problems(self) -> None:
+        if self.problems:
+            raise SettingsError("settings: " + "; ".join(self.problems))
+
+    def _storage(self, groups: Mapping[type, Mapping[str, Any]]) -> Storage:
+        storage = Storage(**groups.get(Storage, {}))
         if storage.connection is None and None in (storage.blob, storage.queue, storage.table):
             self.problems.append(
                 "STORAGE is missing: set it to a connection string, or set STORAGE__blobServiceUri, "
                 "STORAGE__queueServiceUri and STORAGE__tableServiceUri to use an identity"
             )
+        return storage
 
     def _sources(self) -> dict[str, Source]:
         grouped: dict[str, dict[str, str]] = {}

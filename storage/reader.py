@@ -109,8 +109,12 @@ class Reader:
         finally:
             chunks.close()
 
+    def pipeline(self, source: str) -> str | None:
+        """Name the pipeline whose results are read; None if there are none yet."""
+        return self._pipeline or newest_pipeline(self._clients, source)
+
     def _processed(self, source: str, start: datetime | None = None, end: datetime | None = None) -> Iterator[Result]:
-        pipeline = self._pipeline or newest_pipeline(self._clients, source)
+        pipeline = self.pipeline(source)
         if pipeline is not None:
             for entry in entries(self._clients, source, pipeline=pipeline, start=start, end=end):
                 if entry.state is State.PROCESSED:

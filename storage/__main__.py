@@ -1,0 +1,98 @@
+"""The command `python -m storage`: see what is stored, and take images out."""
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from errors import PipelineError
+from settings import parse_duration, read_storage
+from storage.clients import Clients, connect
+from storage.reader import Reader
+
+
+def open_clients() -> Clients:
+    """Connect as the app settings of the environment say. Raises SettingsError."""
+    where = read_storage()
+    return connect(where.connection, blob=where.blob, queue=where.queue, table=where.table, client_id=where.client_id)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; its exit status."""
+    chosen = _parser().parse_args(arguments)
+    # The SDK warns of every retry; what matters ends in an error of ours.
+    logging.getLogger("azure").setLevel(logging.ERROR)
+    try:
+        clients = open_clients()
+        try:
+            _run(chosen, clients)
+        finally:
+            clients.close()
+    except PipelineError as exc:
+        print(f"error: {exc}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+def _run(chosen: argparse.Namespace, clients: Clients) -> None:
+    try:
+        from storage import commands
+    except ModuleNotFoundError as exc:
+        raise PipelineError(f"{exc.name} is missing: install requirements-dev.txt") from exc
+
+    reader = Reader(clients, chosen.pipeline)
+    match chosen.command:
+        case "init":
+            commands.initialise(clients)
+        case "ls":
+            commands.list_archives(clients, chosen.source, chosen.pipeline, chosen.limit)
+        case "latest":
+            commands.show_latest(reader, chosen.source, chosen.archives)
+        case "export":
+            since = datetime.now(UTC) - chosen.since
+            commands.export(clients, reader, chosen.source, since, chosen.to, chosen.form)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m storage",
+        description="See what is stored, and take images out.",
+        epilog="Where storage is, the app settings tell: STORAGE, a connection string, or STORAGE__blobServiceUri, "
+        "STORAGE__queueServiceUri and STORAGE__tableServiceUri, with your own identity.",
+    )
+    parser.add_argument("--pipeline", help="read what this pipeline made (default: the one that processed last)")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    commands.add_parser("init", help="make containers, tables and queues that are missing")
+
+    listing = commands.add_parser("ls", help="list archives with state, times and counts, the newest first")
+    listing.add_argument("source", nargs="?", help="of this source only")
+    listing.add_argument("--limit", type=int, default=20, help="so many of each source (default: %(default)s)")
+
+    latest = commands.add_parser("latest", help="show the images of a source's newest processed archive")
+    latest.add_argument("source")
+    latest.add_argument("--archives", type=int, default=1, help="of so many archives (default: %(default)s)")
+
+    export = commands.add_parser("export", help="write a source's images as files, with their facts as JSON")
+    export.add_argument("source")
+    export.add_argument("--since", type=_duration, required=True, help="how far back: 90s, 10m, 6h or 7d")
+    export.add_argument("--to", type=Path, required=True, metavar="DIR", help="folder to write to")
+    export.add_argument(
+        "--as", dest="form", choices=("png", "npy"), default="png", help="what PNG cannot hold is npy anyway"
+    )
+    return parser
+
+
+def _duration(text: str) -> object:
+    try:
+        return parse_duration(text)
+    except ValueError as exc:
+        raise argparse.ArgumentTypeError(str(exc)) from exc
+
+
+if __name__ == "__main__":
+    sys.exit(main())

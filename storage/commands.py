@@ -1,0 +1,134 @@
+"""What `python -m storage` does: people's view of the ledger and of the images."""
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
+from itertools import islice
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from errors import MemberRefusedError, PermanentError
+from preprocess.model import Counts
+from storage.clients import Clients, prepare
+from storage.encode import encode
+from storage.entries import Entry, entries, sources
+from storage.keys import format_stamp, image_stem
+from storage.ledger import State
+from storage.reader import Reader, StoredImage
+
+type As = Literal["png", "npy"]
+
+_UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
+_STYLES = {State.PROCESSED: "green", State.REFUSED: "yellow", State.FAILED: "red", State.EXPIRED: "red"}
+
+
+def console() -> Console:
+    """Write as wide as the terminal is; into a pipe, lines that nothing cuts."""
+    out = Console()
+    return out if out.is_terminal else Console(width=250)
+
+
+def initialise(clients: Clients) -> None:
+    """Make containers, tables and queues that are missing."""
+    prepare(clients)
+    console().print("containers, tables and queues are there")
+
+
+def list_archives(clients: Clients, source: str | None, pipeline: str | None, limit: int) -> None:
+    """Show each archive's state, times and counts, the newest first."""
+    names = [source] if source else list(sources(clients))
+    table = Table("source", "stamp", "path", "state", box=None, header_style="bold")
+    for title in ("MB", "images", "refused", "raw after", "processed after"):
+        table.add_column(title, justify="right")
+    table.add_column("pipeline")
+    table.add_column("reason", overflow="fold")
+    for name in names:
+        for entry in islice(entries(clients, name, pipeline=pipeline), limit):
+            table.add_row(*_cells(entry), style=_STYLES.get(entry.state))
+    if not table.row_count:
+        raise PermanentError(f"list archives: the ledger knows none{f' of source {source}' if source else ''} yet")
+    console().print(table)
+
+
+def show_latest(reader: Reader, source: str, archives: int) -> None:
+    """Show the images of the newest processed archives."""
+    table = Table("stamp", "member", "frame", "name", "format", "captured", "type", "mean", box=None)
+    for image in reader.latest(source, archives):
+        facts, pixels = image.facts, image.pixels
+        numbers = (format_stamp(facts.stamp), str(facts.member), str(facts.frame))
+        shape = "x".join(map(str, pixels.shape))
+        captured = facts.captured_at.isoformat(" ") if facts.captured_at else ""
+        mean = f"{np.mean(pixels, dtype=np.float64):.4g}" if pixels.size else ""
+        table.add_row(*numbers, facts.name, facts.format, captured, f"{pixels.dtype.name} {shape}", mean)
+    if not table.row_count:
+        raise PermanentError(f"read the latest images of source {source}: none of its archives has any yet")
+    console().print(table)
+
+
+def export(clients: Clients, reader: Reader, source: str, since: datetime, to: Path, form: As) -> None:
+    """Write images as files, each with its facts beside it as JSON."""
+    end = datetime.now(UTC) + timedelta(days=2)
+    total = sum(counts.images for counts in _processed(clients, reader, source, since, end))
+    if not total:
+        raise PermanentError(f"export source {source}: no archive since {since:%Y-%m-%d %H:%M} UTC has images")
+    out = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=out) as progress:
+        task = progress.add_task(f"export {source}", total=total)
+        for image in reader.shards(source, since, end):
+            _write(image, to, form)
+            progress.advance(task)
+    console().print(f"{total} images of source {source} are in {to}")
+
+
+def _processed(clients: Clients, reader: Reader, source: str, start: datetime, end: datetime) -> Iterator[Counts]:
+    for entry in entries(clients, source, pipeline=reader.pipeline(source), start=start, end=end):
+        if entry.state is State.PROCESSED and entry.counts is not None:
+            yield entry.counts
+
+
+def _cells(entry: Entry) -> Iterator[str]:
+    counts = entry.counts
+    archive = entry.archive
+    yield from (archive.source, f"{archive.stamp:%Y-%m-%d %H:%M:%S}", archive.path, entry.state)
+    yield f"{archive.size / 1e6:.1f}"
+    yield str(counts.images) if counts else ""
+    yield str(counts.refused) if counts else ""
+    yield _after(entry, State.RAW, State.SEEN)
+    yield _after(entry, State.PROCESSED, State.RAW)
+    yield entry.pipeline or ""
+    yield entry.reason or ""
+
+
+def _after(entry: Entry, later: State, earlier: State) -> str:
+    if later not in entry.times or earlier not in entry.times:
+        return ""
+    return f"{(entry.times[later] - entry.times[earlier]).total_seconds():.1f} s"
+
+
+def _write(image: StoredImage, to: Path, form: As) -> None:
+    facts = image.facts
+    folder = to / f"{format_stamp(facts.stamp)}.{image.version}"
+    folder.mkdir(parents=True, exist_ok=True)
+    # The member's name is a stranger's: it must not choose where we write.
+    label = _UNSAFE.sub("_", Path(facts.name).name)[:80].strip("._")
+    stem = "-".join(filter(None, (image_stem(facts.member, facts.frame), label)))
+    suffix, payload = _encoded(image, form)
+    (folder / f"{stem}.{suffix}").write_bytes(payload)
+    told = {**asdict(facts), "pipeline": image.pipeline, "version": image.version}
+    (folder / f"{stem}.json").write_text(json.dumps(told, default=str, indent=1) + "\n")
+
+
+def _encoded(image: StoredImage, form: As) -> tuple[As, bytes]:
+    """Write what PNG cannot hold as npy, whatever was asked for."""
+    try:
+        return form, encode(image.pixels, form)
+    except MemberRefusedError:
+        return "npy", encode(image.pixels, "npy")
