@@ -99,7 +99,7 @@ def _find_end(reader: RangeReader) -> _End:
     at = _end_record(tail)
     _, disk, first_disk, _, members, size, offset, _ = _END.unpack_from(tail, at)
     record = reader.size - span + at
-    wide = _end64(reader, record) if _is_wide(disk, members, size, offset) else None
+    wide = _end64(reader, record)
     if wide is not None:
         record, (_, _, _, _, disk, first_disk, _, members, size, offset) = wide
     if disk or first_disk:
@@ -122,12 +122,8 @@ def _end_record(tail: bytes) -> int:
     return last
 
 
-def _is_wide(disk: int, members: int, size: int, offset: int) -> bool:
-    return 0xFFFF in (disk, members) or _ALL_ONES in (size, offset)
-
-
 def _end64(reader: RangeReader, end: int) -> tuple[int, tuple[int, ...]] | None:
-    """The zip64 end record's place and fields; None if there is none (65,535 members need none)."""
+    """The zip64 end record's place and fields; None if there is none."""
     if end < _LOCATOR.size + _END64.size:
         return None
     signature, _, offset, _ = _LOCATOR.unpack(reader.read_range(end - _LOCATOR.size, _LOCATOR.size))
