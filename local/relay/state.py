@@ -46,11 +46,11 @@ class StateFile:
         """Read what the last run left. Raises OSError, ValueError."""
         if self._path is None or not self.exists():
             return State()
-        content = json.loads(self._path.read_text("utf-8"))
         try:
+            content = json.loads(self._path.read_text("utf-8"))
             seen = {name: Seen(etag, fingerprint) for name, (etag, fingerprint) in content["seen"].items()}
             return State(seen, {event["id"]: event for event in content["pending"]})
-        except (AttributeError, KeyError, TypeError) as exc:
+        except (ValueError, AttributeError, KeyError, TypeError) as exc:
             raise ValueError(f"{self._path} is no state of this relay: remove it, or name another file") from exc
 
     def save(self, state: State) -> None:
