@@ -43,17 +43,18 @@ class Play:
     view: View
     chaos: Chaos | None
     deadline: float = field(default_factory=lambda: time.monotonic() + _PATIENCE)
+    planned: list[Drop] = field(default_factory=list)
     arrivals: list[Arrival] = field(default_factory=list)
 
     def perform(self, drops: Sequence[Drop]) -> None:
         """Upload archives, and follow them until all are settled or patience is at its end."""
-        wanted = len(self.arrivals) + len(drops)
+        self.planned += drops
         with uploads(drops, lambda source: self.system.sources[source].root, self._arrived):
             while time.monotonic() < self.deadline:
                 self.system.check()
                 stand = self.stand()
                 self.view.show(stand)
-                if len(stand) == wanted and all(line.progress.settled for line in stand):
+                if len(stand) == len(self.planned) and all(line.progress.settled for line in stand):
                     return
                 time.sleep(_LOOK_EVERY)
 
@@ -81,17 +82,16 @@ def play(system: System, clients: Clients, view: View, cache: Path, *, chaos: bo
     view.say("reading everything back")
     stand = running.stand()
     view.show(stand)
-    return _judge(clients, stand, killer)
+    return _judge(running, stand)
 
 
-def _judge(clients: Clients, stand: Sequence[Line], killer: Chaos | None) -> Ending:
+def _judge(running: Play, stand: Sequence[Line]) -> Ending:
     """Read all that storage holds, hold it against what arrived, and choose pictures to show."""
-    arrivals = [line.arrival for line in stand]
-    sources = sorted({arrival.drop.source for arrival in arrivals})
+    clients, killer, sources = running.clients, running.chaos, running.system.sources
     images = evidence.images(clients, sources)
     kept = evidence.collect(clients, images, evidence.observe(clients, sources))
     deaths = killer.deaths if killer is not None else []
-    problems = verify(arrivals, kept)
+    problems = verify(running.planned, running.arrivals, kept)
     if killer is not None and len(deaths) < DEATHS:
         problems.append(f"the host was to be killed {DEATHS} times, and was {len(deaths)} times: the work was too fast")
     return Ending(lines=stand, problems=problems, tiles=_tiles(stand, images), deaths=deaths)
@@ -101,7 +101,8 @@ def _tiles(stand: Sequence[Line], images: Sequence[StoredImage]) -> list[Tile]:
     """Take one image of each archive, then a second, and so on, until the sheet is full."""
     by_archive = {(line.arrival.drop.source, line.arrival.version): (line, list[StoredImage]()) for line in stand}
     for image in images:
-        by_archive[image.facts.source, image.version][1].append(image)
+        if (key := (image.facts.source, image.version)) in by_archive:
+            by_archive[key][1].append(image)
     columns = [[_tile(line, image) for image in found] for line, found in by_archive.values()]
     in_turn = (tile for tiles in zip_longest(*columns) for tile in tiles if tile is not None)
     return list(islice(in_turn, TILES))

@@ -5,7 +5,6 @@ from pathlib import Path
 from statistics import median
 
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from local.demo.progress import Line
@@ -16,13 +15,12 @@ _MOST_PROBLEMS = 20
 
 def tell(console: Console, lines: Sequence[Line], problems: Sequence[str], deaths: Sequence[str]) -> None:
     """Print the sums, and whether all is well."""
-    grid = Table(box=None, show_header=False, padding=(0, 3, 0, 1))
-    for title, value in _sums(lines):
-        grid.add_row(Text(title, "dim"), Text(value))
+    facts = _facts(lines)
     if deaths:
-        grid.add_row(Text("host killed", "dim"), Text(", and ".join(deaths)))
+        facts.append(("host killed", ", and ".join(deaths)))
     console.print()
-    console.print(grid)
+    for title, value in facts:
+        console.print(Text.assemble((f" {title:<16} ", "dim"), value), soft_wrap=True)
     console.print()
     if not problems:
         console.print(
@@ -41,17 +39,17 @@ def where_to_look(console: Console, logs: Path) -> None:
     console.print(Text(f"Logs of the functions host and the relay: {logs}"), soft_wrap=True)
 
 
-def _sums(lines: Sequence[Line]) -> list[tuple[str, str]]:
+def _facts(lines: Sequence[Line]) -> list[tuple[str, str]]:
     lags = sorted(line.lag for line in lines if line.lag is not None)
-    sums = [
+    facts = [
         ("archives", f"{len(lines)}, {megabytes(sum(line.arrival.drop.sample.size for line in lines))}"),
         ("images", f"{sum(line.progress.images for line in lines)} read back from rows"),
         ("members refused", f"{sum(line.progress.refused for line in lines)}"),
         ("members skipped", f"{sum(line.progress.skipped for line in lines)}"),
     ]
     if lags:
-        sums.append(("readable after", f"{median(lags):.1f} s (median), {lags[-1]:.1f} s (longest)"))
+        facts.append(("readable after", f"{median(lags):.1f} s (median), {lags[-1]:.1f} s (longest)"))
     if lines:
         largest = max(lines, key=lambda line: line.arrival.drop.sample.size).arrival.drop
-        sums.append(("largest", f"{largest.name}, {megabytes(largest.sample.size)}, SHA-256 {largest.sample.sha256}"))
-    return sums
+        facts.append(("largest", f"{largest.name}, {megabytes(largest.sample.size)}, SHA-256 {largest.sample.sha256}"))
+    return facts

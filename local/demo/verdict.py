@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from local.demo.traffic import Arrival
+from local.demo.traffic import Arrival, Drop
 from local.samples import SIDE, Look, Picture, Sample
 
 SHAPE = (SIDE, SIDE, 3)
@@ -48,9 +48,10 @@ class Kept:
 NOTHING = Kept(blobs=(), images=(), refused=(), skipped=0, rows=(), sharded=())
 
 
-def verify(arrivals: Sequence[Arrival], kept: Mapping[Key, Kept]) -> list[str]:
+def verify(planned: Sequence[Drop], arrivals: Sequence[Arrival], kept: Mapping[Key, Kept]) -> list[str]:
     """Give everything that is wrong, in words; nothing if all is well."""
-    problems = []
+    arrived = {arrival.drop for arrival in arrivals}
+    problems = [f"{drop.source} {drop.name}: never put on the server" for drop in planned if drop not in arrived]
     for arrival in arrivals:
         key = (arrival.drop.source, arrival.version)
         name = f"{arrival.drop.source} {arrival.drop.name}"
@@ -87,6 +88,9 @@ def _blob(sample: Sample, kept: Kept) -> Iterator[str]:
 
 
 def _once(places: Sequence[Place], wanted: Mapping[Place, Picture], where: str) -> Iterator[str]:
+    if not places and len(wanted) > 1:
+        yield f"none of the {len(wanted)} images is in the {where}"
+        return
     for member, frame in sorted(wanted.keys() - set(places)):
         yield f"{wanted[member, frame].name}, frame {frame}, is missing from the {where}"
     for member, frame in sorted(set(places) - wanted.keys()):

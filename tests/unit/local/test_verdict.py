@@ -40,15 +40,15 @@ GOOD = Kept(
 
 
 def problems(kept: Kept) -> str:
-    return "\n".join(verify([ARRIVAL], {KEY: kept}))
+    return "\n".join(verify([ARRIVAL.drop], [ARRIVAL], {KEY: kept}))
 
 
 def test_all_that_arrived_and_nothing_else_is_well() -> None:
-    assert verify([ARRIVAL], {KEY: GOOD}) == []
+    assert verify([ARRIVAL.drop], [ARRIVAL], {KEY: GOOD}) == []
 
 
 def test_an_archive_that_storage_does_not_know_is_named() -> None:
-    (first, *_) = verify([ARRIVAL], {})
+    (first, *_) = verify([ARRIVAL.drop], [ARRIVAL], {})
 
     assert first == "north a.zip: no raw blobs, not 1"
 
@@ -60,6 +60,7 @@ def test_an_archive_that_storage_does_not_know_is_named() -> None:
         (replace(GOOD, blobs=[(1000, "ab"), (1000, "ab")]), "2 raw blobs, not 1"),
         (replace(GOOD, blobs=[(999, "ab")]), "has 999 bytes, not 1000"),
         (replace(GOOD, blobs=[(1000, "cd")]), "SHA-256 is cd, not ab"),
+        (replace(GOOD, images=[]), "none of the 3 images is in the rows"),
         (replace(GOOD, images=GOOD.images[1:]), "IMG_0.jpg, frame 0, is missing from the rows"),
         (replace(GOOD, images=[*GOOD.images, GOOD.images[1]]), "member 1, frame 0, is in the rows 2 times"),
         (replace(GOOD, rows=[*GOOD.rows, GOOD.rows[0]]), "row 000000~0000~00 is there 2 times"),
@@ -88,6 +89,12 @@ def test_an_image_of_another_shape_is_named() -> None:
 
 
 def test_what_nobody_put_on_a_server_is_named() -> None:
-    told = verify([ARRIVAL], {KEY: GOOD, ("north", "v2"): GOOD})
+    told = verify([ARRIVAL.drop], [ARRIVAL], {KEY: GOOD, ("north", "v2"): GOOD})
 
     assert told == ["north v2: in storage, but nobody put it on the server"]
+
+
+def test_what_was_planned_and_never_came_is_named() -> None:
+    later = replace(ARRIVAL.drop, name="later.zip")
+
+    assert verify([ARRIVAL.drop, later], [ARRIVAL], {KEY: GOOD}) == ["north later.zip: never put on the server"]
