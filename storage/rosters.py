@@ -34,10 +34,14 @@ _LEASE_LOST = {
 class BlobRosters:
     """Rosters in the state container; a RosterStore."""
 
-    def __init__(self, clients: Clients, lease_seconds: int = 30) -> None:
-        """Leases last 15 to 60 seconds beyond the death of their holder; the service's clock counts them."""
+    def __init__(self, clients: Clients, lease_seconds: int = 30, renew_seconds: float = 10) -> None:
+        """A lease lasts 15 to 60 seconds, by the service's clock, beyond the death of its holder.
+
+        With renewals at a third of it, two of them may fail before it runs out.
+        """
         self._state = clients.state
         self._seconds = lease_seconds
+        self._every = renew_seconds
 
     @contextmanager
     def hold(self, source: str) -> Iterator["HeldRoster"]:
@@ -46,9 +50,8 @@ class BlobRosters:
         lease = self._acquire(blob, source)
         lost = threading.Event()
         done = threading.Event()
-        # A third of the lease: two renewals may fail before it runs out.
         renewer = threading.Thread(
-            target=_renew, args=(lease, source, self._seconds / 3, lost, done), name=f"lease-{source}", daemon=True
+            target=_renew, args=(lease, source, self._every, lost, done), name=f"lease-{source}", daemon=True
         )
         renewer.start()
         try:
