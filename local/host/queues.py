@@ -47,6 +47,7 @@ class QueueListener:
         self._options = options
         self._lease = lease
         self._running: set[asyncio.Task[None]] = set()
+        self._reachable = True
 
     async def keep(self, stopping: asyncio.Event) -> None:
         """Take and run messages until the host is stopped; then wait for those that run."""
@@ -63,18 +64,31 @@ class QueueListener:
         await asyncio.gather(*self._running)
 
     async def _take(self) -> list[QueueMessage]:
+        taken: list[QueueMessage] = []
         try:
             try:
-                return await self._receive()
+                taken = await self._receive()
             except ResourceNotFoundError:
                 await create_queue(self._queue)
         except AzureError as exc:
-            log.warning("queue.unavailable queue=%s: %s", self._queue.queue_name, exc)
-        return []
+            self._note(reachable=False, why=str(exc).partition("\n")[0])
+        else:
+            self._note(reachable=True)
+        return taken
+
+    def _note(self, *, reachable: bool, why: str = "") -> None:
+        """Log that the queue is out of reach, or in reach again; once, not at every look."""
+        if reachable != self._reachable:
+            self._reachable = reachable
+            state = "in reach again" if reachable else f"out of reach, looking again: {why}"
+            log.warning("queue.listener name=%s %s", self._queue.queue_name, state)
 
     async def _receive(self) -> list[QueueMessage]:
-        size = self._options.batch_size
-        found = self._queue.receive_messages(messages_per_page=size, visibility_timeout=round(self._lease))
+        found = self._queue.receive_messages(
+            messages_per_page=self._options.batch_size,
+            visibility_timeout=round(self._lease),
+            retry_total=0,  # the next look is the retry
+        )
         async for page in found.by_page():
             return [message async for message in page]
         return []

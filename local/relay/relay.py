@@ -40,6 +40,7 @@ class Relay:
         self._unsaved = False
         self._waiting = [Delivery(event) for event in self._state.pending.values()]
         self._in_flight = 0
+        self._reachable = True
         self._answers: queue.SimpleQueue[tuple[Delivery, Answer] | None] = queue.SimpleQueue()
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
@@ -92,11 +93,19 @@ class Relay:
             for blob in sorted(listed.values(), key=lambda blob: blob.modified):
                 self._look_at(blob)
         except AzureError as exc:
-            log.warning("relay.unavailable container=%s: %s", self._watched.name, str(exc).partition("\n")[0])
+            self._note(reachable=False, why=str(exc).partition("\n")[0])
         else:
+            self._note(reachable=True)
             self._unsaved |= self._state.forget_all_but(listed.keys())
         # Before anything is sent: what a restart finds in flight has the same event ids.
         self._save()
+
+    def _note(self, *, reachable: bool, why: str = "") -> None:
+        """Log that the container is out of reach, or in reach again; once, not at every look."""
+        if reachable != self._reachable:
+            self._reachable = reachable
+            state = "in reach again" if reachable else f"out of reach, looking again: {why}"
+            log.warning("relay.container name=%s %s", self._watched.name, state)
 
     def _look_at(self, blob: Blob) -> None:
         seen = self._state.seen.get(blob.name)

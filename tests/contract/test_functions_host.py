@@ -16,6 +16,7 @@ from azure.storage.blob import BlobServiceClient
 from azure.storage.queue import QueueClient
 
 from local.azurite import Azurite
+from local.azurite import azurite as run_azurite
 from tests.fixtures.sample_app import HOST_JSON, HostProcess, Journal, wait_for, write_app
 
 NEVER = "0 0 0 1 1 *"
@@ -305,6 +306,32 @@ def test_what_a_killed_host_was_running_comes_again_when_its_lease_is_over(world
         [note] = wait_for(lambda: world.journal.notes("take", name="survivor", phase="end"))
         assert note["tries"] == 2
         wait_for(lambda: world.left() == 0)
+
+
+def test_a_message_that_kills_its_hosts_ends_in_the_poison_queue_unrun(world: World) -> None:
+    with world.queue() as queue:
+        queue.create_queue()
+        world.put({"name": "killer"})
+        for _ in range(HOST_JSON["extensions"]["queues"]["maxDequeueCount"]):
+            wait_for(lambda: list(queue.receive_messages(max_messages=1, visibility_timeout=1)))
+    with world.host():
+        wait_for(lambda: world.messages("-poison"))
+    assert not world.journal.notes("take")
+    assert world.left() == 0
+
+
+def test_a_host_waits_for_storage_that_is_away_for_a_while(tmp_path: Path) -> None:
+    with run_azurite(tmp_path / "azurite") as storage:
+        world = World(tmp_path, storage.connection)
+        with world.host() as host:
+            world.put({"name": "before"})
+            wait_for(lambda: world.journal.notes("take", name="before", phase="end"))
+            storage.stop()
+            wait_for(lambda: f"name={world.name} out of reach" in host.said())
+            storage.start()
+            world.put({"name": "after"})
+            wait_for(lambda: world.journal.notes("take", name="after", phase="end"))
+            assert host.said().count(f"name={world.name} out of reach") == 1
 
 
 def test_a_stopped_host_takes_nothing_new_and_lets_what_runs_end(world: World) -> None:
