@@ -10,6 +10,7 @@ import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import accumulate, chain, pairwise
 from typing import Any
 
 from azure.core import MatchConditions
@@ -38,8 +39,8 @@ class Plan:
 
 
 def plan_properties(name: str, batches: Sequence[Batch], next_drive: datetime) -> Properties:
-    """Write a plan. Raises ArchiveRefusedError for one that no row can hold: many 100,000 batches."""
-    packed = zlib.compress(json.dumps([(batch.first, batch.end) for batch in batches]).encode())
+    """Write a plan. Raises ArchiveRefusedError for one that no row can hold: millions of batches."""
+    packed = _pack([(batch.first, batch.end) for batch in batches])
     pieces = [packed[start : start + _PIECE] for start in range(0, len(packed), _PIECE)]
     if len(pieces) > _MOST_PIECES:
         raise ArchiveRefusedError(f"plan of {len(batches)} batches: too many for one row; raise BATCH_MEMBERS")
@@ -52,11 +53,22 @@ def read_plan(row: Mapping[str, Any] | None) -> Plan | None:
     if row is None or row.get("plan") is None:
         return None
     packed = b"".join(row[f"plan{number}"] for number in range(_MOST_PIECES) if f"plan{number}" in row)
-    ranges = [(first, end) for first, end in json.loads(zlib.decompress(packed))]
+    ranges = _unpack(packed)
     next_drive = moment(row["next_drive"])
     if next_drive is None or len(ranges) != row["batches"]:
         raise ValueError(f"the plan in the ledger's row {row.get('RowKey')} is damaged")
     return Plan(name=row["plan"], ranges=ranges, next_drive=next_drive)
+
+
+def _pack(ranges: Sequence[tuple[int, int]]) -> bytes:
+    # As differences, which repeat: a hundred thousand batches of one size take some hundred bytes.
+    bounds = chain.from_iterable(ranges)
+    return zlib.compress(json.dumps([end - start for start, end in pairwise(chain([0], bounds))]).encode())
+
+
+def _unpack(packed: bytes) -> list[tuple[int, int]]:
+    bounds = accumulate(json.loads(zlib.decompress(packed)))
+    return list(zip(bounds, bounds, strict=True))
 
 
 def rows_of(table: TableClient, partition: str, plan: Plan) -> list[TableEntity]:

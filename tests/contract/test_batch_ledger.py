@@ -1,0 +1,304 @@
+"""What preprocessing relies on: one plan for each archive, and an end that comes once whoever finishes last."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from errors import PermanentError
+from ingest.model import Archive, RemoteFile, Step
+from preprocess.model import Batch, BatchLedger, BatchState, Counts, Origin, RawArchive
+from storage.batches import TableBatchLedger
+from storage.clients import Clients
+from storage.entries import Entry, entries
+from storage.keys import archive_row, images_partition, raw_blob
+from storage.ledger import State, TableCopyLedger
+
+NOW = datetime(2026, 3, 1, 10, 20, 30, tzinfo=UTC)
+SOON = NOW + timedelta(minutes=15)
+COUNTS = Counts(members=3, images=2, refused=1, skipped={"folder": 1}, bytes_in=7, bytes_out=5 * 2**33)
+
+
+def archive_of(source: str, version: str = "0123abcd", stamp: datetime = NOW) -> RawArchive:
+    return RawArchive(
+        source=source,
+        stamp=stamp,
+        version=version,
+        blob=raw_blob(source, stamp, version, "out/a.zip"),
+        size=5 * 2**33,
+        path="out/a.zip",
+        origin=Origin.COPIED,
+        sha256="ab" * 32,
+        etag="0x1",
+        raw_at=NOW,
+    )
+
+
+def batches_of(archive: RawArchive, count: int, pipeline: str = "p1", members: int = 10) -> list[Batch]:
+    return [
+        Batch(archive=archive, pipeline=pipeline, number=number, first=number * members, end=(number + 1) * members)
+        for number in range(count)
+    ]
+
+
+def ranges(states: Sequence[BatchState] | None) -> list[tuple[int, int, int]] | None:
+    return None if states is None else [(s.batch.number, s.batch.first, s.batch.end) for s in states]
+
+
+class BatchLedgerContract(ABC):
+    ledger: BatchLedger
+    source: str
+
+    @abstractmethod
+    def end(self, archive: RawArchive, pipeline: str) -> tuple[State, Counts | None, str | None]:
+        """Read state, sums and reason behind the ledger's back."""
+
+    def planned(self, count: int = 2, archive: RawArchive | None = None) -> list[Batch]:
+        batches = batches_of(archive or archive_of(self.source), count)
+        self.ledger.arrived(batches[0].archive, NOW)
+        assert self.ledger.insert_plan(batches, NOW, SOON)
+        return batches
+
+    def test_an_archive_has_no_plan_at_first(self) -> None:
+        archive = archive_of(self.source)
+        self.ledger.arrived(archive, NOW)
+        assert self.ledger.plan(archive, "p1") is None
+
+    @pytest.mark.parametrize("count", [1, 99, 100, 101, 250])
+    def test_a_plan_comes_back_whole_and_in_order(self, count: int) -> None:
+        batches = self.planned(count)
+        states = self.ledger.plan(batches[0].archive, "p1")
+        assert states is not None
+        assert [state.batch for state in states] == batches
+        assert {(s.done_at, s.attempts, s.next_drive, s.counts, s.error) for s in states} == {
+            (None, 0, SOON, None, None)
+        }
+
+    def test_a_plan_is_never_made_anew(self) -> None:
+        batches = self.planned(3)
+        other = batches_of(batches[0].archive, 2, members=64)
+        assert not self.ledger.insert_plan(other, NOW, SOON)
+        assert ranges(self.ledger.plan(batches[0].archive, "p1")) == [(0, 0, 10), (1, 10, 20), (2, 20, 30)]
+
+    def test_pipelines_have_plans_of_their_own(self) -> None:
+        archive = self.planned(2)[0].archive
+        assert self.ledger.plan(archive, "p2") is None
+        assert self.ledger.insert_plan(batches_of(archive, 1, "p2"), NOW, SOON)
+        assert ranges(self.ledger.plan(archive, "p1")) == [(0, 0, 10), (1, 10, 20)]
+        assert ranges(self.ledger.plan(archive, "p2")) == [(0, 0, 10)]
+
+    def test_of_ten_planners_that_disagree_one_decides(self) -> None:
+        archive = archive_of(self.source)
+        plans = [batches_of(archive, count, members=100 - count) for count in range(1, 11)]
+        with ThreadPoolExecutor(10) as pool:
+            decided = list(pool.map(lambda plan: self.ledger.insert_plan(plan, NOW, SOON), plans))
+        assert decided.count(True) == 1
+        winner = plans[decided.index(True)]
+        assert ranges(self.ledger.plan(archive, "p1")) == [(b.number, b.first, b.end) for b in winner]
+
+    def test_one_claim_stands_until_it_expires_or_is_let_go(self) -> None:
+        (batch,) = self.planned(1)
+        until = NOW + timedelta(minutes=5)
+        assert self.ledger.claim(batch, "one", NOW, until)
+        assert not self.ledger.claim(batch, "two", NOW, until)
+        assert self.ledger.claim(batch, "one", NOW, until + timedelta(minutes=5))
+        assert not self.ledger.claim(batch, "two", until, until + timedelta(minutes=5))
+        assert self.ledger.claim(batch, "one", until, until)
+        assert self.ledger.claim(batch, "two", until, until + timedelta(minutes=5))
+
+    def test_of_ten_claims_at_once_one_stands(self) -> None:
+        (batch,) = self.planned(1)
+        with ThreadPoolExecutor(10) as pool:
+            claims = list(pool.map(lambda name: self.ledger.claim(batch, name, NOW, SOON), "abcdefghij"))
+        assert claims.count(True) == 1
+
+    def test_nothing_that_is_done_can_be_claimed(self) -> None:
+        first, _ = self.planned(2)
+        self.ledger.finish(first, COUNTS, NOW)
+        assert not self.ledger.claim(first, "one", NOW, SOON)
+
+    def test_the_last_batch_ends_the_archive_with_the_sums(self) -> None:
+        first, second = self.planned(2)
+        self.ledger.finish(second, COUNTS, NOW)
+        assert self.end(first.archive, "p1")[:2] == (State.PROCESSING, None)
+        self.ledger.finish(first, COUNTS, SOON)
+        assert self.end(first.archive, "p1") == (State.PROCESSED, COUNTS + COUNTS, None)
+        states = self.ledger.plan(first.archive, "p1")
+        assert states is not None
+        assert [(state.done_at, state.counts) for state in states] == [(SOON, COUNTS), (NOW, COUNTS)]
+
+    def test_ten_finishers_at_once_agree_on_one_end(self) -> None:
+        batches = self.planned(5)
+        with ThreadPoolExecutor(10) as pool:
+            list(pool.map(lambda batch: self.ledger.finish(batch, COUNTS, NOW), batches * 2))
+        sums = sum([COUNTS] * 5, start=Counts())
+        assert self.end(batches[0].archive, "p1") == (State.PROCESSED, sums, None)
+
+    def test_finishing_twice_counts_once(self) -> None:
+        (batch,) = self.planned(1)
+        self.ledger.finish(batch, COUNTS, NOW)
+        self.ledger.finish(batch, COUNTS + COUNTS, SOON)
+        assert self.end(batch.archive, "p1") == (State.PROCESSED, COUNTS, None)
+
+    def test_an_archive_without_images_is_processed(self) -> None:
+        (batch,) = self.planned(1)
+        self.ledger.finish(batch, Counts(), NOW)
+        assert self.end(batch.archive, "p1") == (State.PROCESSED, Counts(), None)
+
+    def test_an_archive_whose_every_image_was_refused_is_refused(self) -> None:
+        first, second = self.planned(2)
+        self.ledger.finish(first, Counts(members=2, refused=1, skipped={"folder": 1}), NOW)
+        self.ledger.finish(second, Counts(members=4, refused=4), NOW)
+        state, counts, reason = self.end(first.archive, "p1")
+        assert (state, counts) == (State.REFUSED, Counts(members=6, refused=5, skipped={"folder": 1}))
+        assert reason is not None
+        assert "5" in reason
+
+    def test_a_refused_archive_has_no_batches_and_is_not_planned(self) -> None:
+        archive = archive_of(self.source)
+        self.ledger.arrived(archive, NOW)
+        self.ledger.refuse(archive, "p1", "its directory is unreadable", NOW)
+        assert self.ledger.plan(archive, "p1") == ()
+        assert self.ledger.plan(archive, "p2") is None
+        assert self.end(archive, "p1") == (State.REFUSED, None, "its directory is unreadable")
+
+    def test_the_first_reason_stays(self) -> None:
+        archive = archive_of(self.source)
+        self.ledger.refuse(archive, "p1", "first", NOW)
+        self.ledger.refuse(archive, "p1", "second", SOON)
+        assert self.end(archive, "p1") == (State.REFUSED, None, "first")
+
+    def test_what_finishes_after_it_was_given_up_is_processed_all_the_same(self) -> None:
+        (batch,) = self.planned(1)
+        self.ledger.fail(batch.archive, "p1", "tries are spent", NOW)
+        assert self.end(batch.archive, "p1") == (State.FAILED, None, "tries are spent")
+        self.ledger.finish(batch, COUNTS, SOON)
+        assert self.end(batch.archive, "p1")[:2] == (State.PROCESSED, COUNTS)
+
+    def test_postponing_counts_an_attempt_for_the_first_to_do_so(self) -> None:
+        self.planned(1)
+        archive = archive_of(self.source)
+        (state,) = self.ledger.plan(archive, "p1") or ()
+        later = SOON + timedelta(minutes=30)
+        assert self.ledger.postpone(state, later)
+        assert not self.ledger.postpone(state, later)
+        (state,) = self.ledger.plan(archive, "p1") or ()
+        assert (state.attempts, state.next_drive) == (1, later)
+
+    def test_of_ten_that_postpone_at_once_one_does(self) -> None:
+        self.planned(1)
+        (state,) = self.ledger.plan(archive_of(self.source), "p1") or ()
+        with ThreadPoolExecutor(10) as pool:
+            assert list(pool.map(lambda _: self.ledger.postpone(state, SOON), range(10))).count(True) == 1
+
+    def test_the_last_trouble_of_a_batch_is_kept(self) -> None:
+        (batch,) = self.planned(1)
+        self.ledger.trouble(batch, "first", NOW)
+        self.ledger.trouble(batch, "second", SOON)
+        (state,) = self.ledger.plan(batch.archive, "p1") or ()
+        assert (state.error, state.done_at) == ("second", None)
+
+    def test_unsettled_are_the_raw_archives_without_an_end_under_the_pipeline(self) -> None:
+        archives = [archive_of(self.source, f"{number:08}") for number in range(5)]
+        raw, processed, refused, failed, planned = archives
+        for archive in archives:
+            self.ledger.arrived(archive, NOW)
+        self.ledger.insert_plan(batches_of(processed, 1), NOW, SOON)
+        self.ledger.finish(batches_of(processed, 1)[0], COUNTS, NOW)
+        self.ledger.refuse(refused, "p1", "x", NOW)
+        self.ledger.fail(failed, "p1", "x", NOW)
+        self.ledger.insert_plan(batches_of(planned, 2), NOW, SOON)
+        assert {each.version for each in self.ledger.unsettled(self.source, "p1", NOW)} == {
+            raw.version,
+            planned.version,
+        }
+        assert len(self.ledger.unsettled(self.source, "p2", NOW)) == 5
+
+    def test_unsettled_archives_come_back_as_they_arrived(self) -> None:
+        archive = archive_of(self.source)
+        self.ledger.arrived(archive, NOW)
+        assert list(self.ledger.unsettled(self.source, "p1", NOW)) == [archive]
+
+    def test_only_stamps_from_the_given_time_on_are_looked_at(self) -> None:
+        old = archive_of(self.source, "aaaaaaaa", NOW - timedelta(seconds=1))
+        new = archive_of(self.source, "bbbbbbbb", NOW)
+        for archive in (old, new):
+            self.ledger.arrived(archive, NOW)
+        assert [each.version for each in self.ledger.unsettled(self.source, "p1", NOW)] == [new.version]
+        assert set(self.ledger.known(self.source, NOW)) == {(new.stamp, new.version)}
+        assert set(self.ledger.known(self.source, old.stamp)) == {(old.stamp, old.version), (new.stamp, new.version)}
+
+    def test_arriving_twice_keeps_the_first_time(self) -> None:
+        archive = archive_of(self.source)
+        self.ledger.arrived(archive, NOW)
+        self.ledger.arrived(replace(archive, raw_at=SOON), SOON)
+        (found,) = self.ledger.unsettled(self.source, "p1", NOW)
+        assert found.raw_at == NOW
+
+
+class TestTableBatchLedger(BatchLedgerContract):
+    @pytest.fixture(autouse=True)
+    def _arrange(self, clients: Clients, source: str) -> None:
+        self.ledger = TableBatchLedger(clients)
+        self.source = source
+        self.clients = clients
+
+    def end(self, archive: RawArchive, pipeline: str) -> tuple[State, Counts | None, str | None]:
+        entry = self.entry(archive, pipeline)
+        return entry.state, entry.counts, entry.reason
+
+    def entry(self, archive: RawArchive, pipeline: str | None) -> Entry:
+        found = entries(self.clients, archive.source, pipeline=pipeline)
+        return next(entry for entry in found if entry.archive.version == archive.version)
+
+    def forget(self, archive: RawArchive, rows: Sequence[str]) -> None:
+        partition = images_partition("p1", archive.source, archive.stamp, archive.version)
+        for row in rows:
+            self.clients.batches.delete_entity(partition, row)
+
+    def test_a_planner_that_died_before_its_last_rows_left_a_plan_that_is_completed(self) -> None:
+        batches = self.planned(250)
+        self.forget(batches[0].archive, [f"{number:04}" for number in range(100, 250)])
+        self.ledger.finish(batches[3], COUNTS, NOW)
+        states = self.ledger.plan(batches[0].archive, "p1")
+        assert states is not None
+        assert [state.batch for state in states] == batches
+        assert [state.batch.number for state in states if state.done_at] == [3]
+
+    def test_an_archive_is_not_processed_while_rows_of_its_plan_are_missing(self) -> None:
+        batches = self.planned(2)
+        self.forget(batches[0].archive, ["0001"])
+        self.ledger.finish(batches[0], COUNTS, NOW)
+        assert self.end(batches[0].archive, "p1")[0] is State.PROCESSING
+
+    def test_rows_of_a_plan_that_the_ledger_forgot_do_not_count(self) -> None:
+        batches = self.planned(3)
+        archive = batches[0].archive
+        for batch in batches:
+            self.ledger.finish(batch, COUNTS, NOW)
+        row = archive_row(archive.stamp, archive.version, "p1")
+        self.clients.archives.delete_entity(archive.source, row)
+        assert self.ledger.plan(archive, "p1") is None
+        assert self.ledger.insert_plan(batches_of(archive, 2, members=64), NOW, SOON)
+        states = self.ledger.plan(archive, "p1")
+        assert ranges(states) == [(0, 0, 64), (1, 64, 128)]
+        assert [state.done_at for state in states or ()] == [None, None]
+
+    def test_a_batch_of_a_plan_that_was_replaced_finishes_nothing(self) -> None:
+        (batch,) = self.planned(1)
+        with pytest.raises(PermanentError, match="replaced"):
+            self.ledger.finish(replace(batch, end=batch.end + 1), COUNTS, NOW)
+        with pytest.raises(PermanentError, match="never planned"):
+            self.ledger.finish(replace(batch, number=7), COUNTS, NOW)
+        assert self.end(batch.archive, "p1")[0] is State.PROCESSING
+
+    def test_what_copying_wrote_suffices_to_drive_an_archive_whose_event_was_lost(self) -> None:
+        file = RemoteFile(path="out/a.zip", size=9, modified=NOW)
+        copied = Archive(source=self.source, file=file, version="0123abcd", stamp=NOW)
+        TableCopyLedger(self.clients).record(copied, Step.RAW, NOW)
+        (found,) = self.ledger.unsettled(self.source, "p1", NOW)
+        assert found.blob == raw_blob(self.source, NOW, "0123abcd", "out/a.zip")
+        assert (found.size, found.etag, found.raw_at) == (9, "", NOW)
