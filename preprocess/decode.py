@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
+from itertools import count
 
 from PIL import Image as Pillow
 from PIL import UnidentifiedImageError
@@ -19,7 +20,7 @@ from PIL.ImageFile import ImageFile
 from errors import MemberRefusedError
 from preprocess.kinds import printable
 from preprocess.model import Limits
-from preprocess.planes import Planes, load
+from preprocess.planes import Planes, load, tiff_tag
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +49,7 @@ type Shrink = Callable[[Size], float]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Frame:
-    """One decoded picture, upright."""
+    """One decoded picture, upright; its planes last until the next one is decoded."""
 
     number: int
     format: str
@@ -62,21 +63,18 @@ def frames(content: io.BytesIO, name: str, limits: Limits, shrink: Shrink) -> It
     """Decode every picture of a file. Raises MemberRefusedError."""
     with _pillow(name):
         image = Pillow.open(content, formats=FORMATS)
+    pixels = 0
     with image:
         with _pillow(name):
-            # Pillow's n_frames reads on through the file, so the first frame is judged before.
-            _check_pixels(image, 0, limits)
             _check_end(content, image)
-            numbers = _numbers(image, limits)
-        pixels = 0
-        for number in numbers:
+        for number in count():
             with _pillow(name):
-                if number:
-                    image.seek(number)
+                if not _turn_to(image, number):
+                    return
                 if number and _is_no_page(image):
                     continue
                 pixels += image.width * image.height
-                _check_pixels(image, pixels, limits)
+                _check_limits(image, number, pixels, limits)
                 frame = _frame(image, number, shrink, partial(_opened, content, number))
             yield frame
 
@@ -106,22 +104,33 @@ def _check_end(content: io.BytesIO, image: ImageFile) -> None:
         raise MemberRefusedError(f"it is cut off: its end is not that of a {image.format} file")
 
 
-def _numbers(image: ImageFile, limits: Limits) -> range:
+def _turn_to(image: ImageFile, number: int) -> bool:
+    """Go to a frame; False if there is none."""
     # Cameras put previews and depth maps behind the picture; Pillow calls such a JPEG an MPO.
-    count = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
-    if count > limits.frames:
-        raise MemberRefusedError(f"it has {count} frames, LIMIT_FRAMES allows {limits.frames}")
-    return range(count)
+    if number and image.format == "MPO":
+        return False
+    try:
+        image.seek(number)
+    except EOFError:
+        return False
+    except SyntaxError:
+        # Pillow cannot read masks, nor does anybody want to.
+        if not _is_no_page(image):
+            raise
+    return True
 
 
 def _is_no_page(image: ImageFile) -> bool:
-    return image.format == "TIFF" and bool(image.tag_v2.get(Base.NewSubfileType, 0) & _NOT_A_PAGE)  # type: ignore[attr-defined] # only a TIFF has it
+    kind = tiff_tag(image, Base.NewSubfileType)
+    return isinstance(kind, int) and bool(kind & _NOT_A_PAGE)
 
 
-def _check_pixels(image: ImageFile, together: int, limits: Limits) -> None:
+def _check_limits(image: ImageFile, number: int, pixels: int, limits: Limits) -> None:
+    if number >= limits.frames:
+        raise MemberRefusedError(f"it has more frames than LIMIT_FRAMES={limits.frames}")
     if image.width * image.height > limits.pixels:
         raise MemberRefusedError(f"a frame is {image.width} x {image.height}, LIMIT_PIXELS allows {limits.pixels}")
-    if together > limits.member_pixels:
+    if pixels > limits.member_pixels:
         raise MemberRefusedError(f"its frames have more pixels than LIMIT_MEMBER_PIXELS={limits.member_pixels}")
 
 
@@ -132,16 +141,18 @@ def _opened(content: io.BytesIO, number: int) -> ImageFile:
 
 
 def _frame(image: ImageFile, number: int, shrink: Shrink, again: Callable[[], ImageFile]) -> Frame:
-    exif = _exif(image)
-    # Pillow turns a TIFF itself when it loads it.
-    turn = None if image.format == "TIFF" else _TURNED.get(exif.get(Base.Orientation, 1))
-    size = image.size
-    if exif.get(Base.Orientation, 1) >= 5 and turn is not None:
-        size = image.height, image.width
     if image.format in ("JPEG", "MPO"):
+        exif = _exif(image)
+        size = _upright(image.size, exif)
         scale = shrink(size)
         image.draft(None, (math.ceil(image.width * scale), math.ceil(image.height * scale)))
-    planes = load(image, again)
+        planes = load(image, again)
+    else:
+        # EXIF comes later: to look for it may decode the picture, and Pillow turns a TIFF itself when it decodes it.
+        planes = load(image, again)
+        exif = _exif(image)
+        size = _upright(image.size, exif)
+    turn = _TURNED.get(exif.get(Base.Orientation, 1))
     return Frame(
         number=number,
         format="JPEG" if image.format == "MPO" else image.format or "",
@@ -149,6 +160,10 @@ def _frame(image: ImageFile, number: int, shrink: Shrink, again: Callable[[], Im
         size=size,
         captured_at=_captured_at(exif),
     )
+
+
+def _upright(size: Size, exif: Pillow.Exif) -> Size:
+    return size[::-1] if exif.get(Base.Orientation, 1) in (5, 6, 7, 8) else size
 
 
 def _exif(image: ImageFile) -> Pillow.Exif:

@@ -71,9 +71,8 @@ def load(image: ImageFile, again: Callable[[], ImageFile]) -> Planes:
         # The same bytes, read as four channels of 8 bits each: high and low of grey, then of alpha.
         bytewise = _read_as(image, "RGBA")
         return _of_values(_joined(bytewise[..., 0::2], bytewise[..., 1::2]))
-    layout, deep, order = raw.partition(";16")
-    if deep and len(image.getbands()) > 1 and not _is_animated_png(image):
-        return _deep_colour(image, again, layout, order)
+    if len(image.getbands()) > 1 and _is_deep(image, raw):
+        return _deep_colour(image, again, raw)
     image.load()
     if image.mode in _EIGHT_BITS and not _is_signed(image):
         return Planes((_eight_bits(image),), np.dtype(np.uint8))
@@ -85,13 +84,17 @@ def _raw_mode(image: ImageFile) -> str:
     return args if isinstance(args, str) else str(args[0]) if args else ""
 
 
-def _is_animated_png(image: ImageFile) -> bool:
-    """Tell whether Pillow lays frames over each other, which it does at 8 bits."""
-    return image.format == "PNG" and getattr(image, "n_frames", 1) > 1
+def _is_deep(image: ImageFile, raw: str) -> bool:
+    """Tell whether 16 bits per channel are there to be read; Pillow lays frames of a PNG over each other at 8 bits."""
+    if image.format == "PNG":
+        return ";16" in raw and getattr(image, "n_frames", 1) == 1
+    bits = tiff_tag(image, Base.BitsPerSample)
+    return isinstance(bits, int) and bits > 8
 
 
-def _deep_colour(image: ImageFile, again: Callable[[], ImageFile], layout: str, order: str) -> Planes:
-    if layout not in _DEEP or _tag(image, Base.PlanarConfiguration) == 2:
+def _deep_colour(image: ImageFile, again: Callable[[], ImageFile], raw: str) -> Planes:
+    layout, _, order = raw.partition(";16")
+    if layout not in _DEEP or order not in _LOW or tiff_tag(image, Base.PlanarConfiguration) == 2:
         raise MemberRefusedError(f"its layout of 16 bits per channel ({image.mode}) cannot be read without loss")
     high = np.asarray(image)[..., : _DEEP[layout]]
     with again() as second:
@@ -111,14 +114,14 @@ def _joined(high: NDArray[np.uint8], low: NDArray[np.uint8]) -> NDArray[np.uint1
     return high.astype(np.uint16) * np.uint16(256) + low
 
 
-def _tag(image: ImageFile, tag: Base) -> object:
+def tiff_tag(image: ImageFile, tag: Base) -> object:
     """Give a TIFF's tag, its first value where it has several; None for other formats."""
     value = getattr(image, "tag_v2", {}).get(tag)
     return value[0] if isinstance(value, tuple) else value
 
 
 def _is_signed(image: ImageFile) -> bool:
-    return _tag(image, Base.SampleFormat) == 2 and image.mode == "L"
+    return tiff_tag(image, Base.SampleFormat) == 2 and image.mode == "L"
 
 
 def _eight_bits(image: Pillow.Image) -> Pillow.Image:
@@ -137,7 +140,7 @@ def _values(image: ImageFile) -> NDArray[np.generic]:
         return values.view(np.int8).astype(np.int32)
     if image.mode == "I" and image.format == "PPM":
         return values.astype(np.uint16)
-    if image.mode == "I" and image.format == "TIFF" and _tag(image, Base.SampleFormat) != 2 and values.min() < 0:
+    if image.mode == "I" and image.format == "TIFF" and tiff_tag(image, Base.SampleFormat) != 2 and values.min() < 0:
         raise MemberRefusedError("its unsigned 32-bit values go beyond 2,147,483,647")
     if image.mode not in ("I", "F"):
         raise MemberRefusedError(f"its colour mode {image.mode} is not supported")
