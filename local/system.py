@@ -142,6 +142,10 @@ class System:
         """Start the relay, which tells the host of every new raw blob."""
         self._relay.start()
 
+    def stop_relay(self) -> None:
+        """Stop the relay: from now on no event tells of anything."""
+        self._relay.stop()
+
     def check(self) -> None:
         """Raise PermanentError if a part that should run does not."""
         for child in (self._host, self._relay):
