@@ -113,8 +113,10 @@ class Sighting:
     previous_sha256: str | None = None
     """Hash of the path's version before this one; equal bytes make this one `same`."""
     missing: int = 0
-    """Complete listings in a row that lacked it."""
+    """Ticks in a row whose complete listing lacked it."""
     unsound_since: datetime | None = None
+    published: bool = False
+    """Committed after a resumed copy, so that its hashes have yet to be set."""
     failures: int = 0
     not_before: datetime | None = None
     """Copying failed; not tried again before this."""

@@ -8,7 +8,7 @@ from datetime import datetime
 from errors import SourceUnavailableError
 from ingest.model import Connection, Reader, RemoteFile
 
-type Hook = Callable[[], None]
+type Hook = Callable[[], object]
 
 
 class FakeServer:
@@ -25,7 +25,7 @@ class FakeServer:
         """Why every call fails."""
         self.breaks_at: dict[str, int] = {}
         """Offset of a file at which reading breaks off, once."""
-        self.before_read: dict[str, Callable[[int], None]] = {}
+        self.before_read: dict[str, Callable[[int], object]] = {}
         """Called with the offset before each read of a file."""
         self.before_look: Hook = lambda: None
         self.before_list: Hook = lambda: None

@@ -1,0 +1,117 @@
+"""One tick of a source: see what is there, copy what is not here."""
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from errors import LeaseLostError, OutOfTimeError, SettingsError, SourceRefusedError, SourceUnavailableError
+from ingest.board import Board, Copied
+from ingest.lanes import Lanes
+from ingest.model import ArchiveStore, Connector, CopyLedger, RosterHold, RosterStore, SourceSpec
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PollReport:
+    """What one tick did."""
+
+    source: str
+    listed: int = 0
+    """Files of the last complete listing that are meant to be copied."""
+    new: int = 0
+    copied: tuple[Copied, ...] = ()
+    failed: int = 0
+    waiting: int = 0
+    """Archives that are known and not copied yet."""
+    error: str | None = None
+    """Why the source could not be polled, now or the last time."""
+    not_before: datetime | None = None
+    """The source is left alone until then."""
+    busy: bool = False
+    """Another process polls the source."""
+
+
+def utc_now() -> datetime:
+    """Tell the time."""
+    return datetime.now(UTC)
+
+
+def poll(
+    spec: SourceSpec,
+    connector: Connector,
+    rosters: RosterStore,
+    store: ArchiveStore,
+    ledger: CopyLedger,
+    *,
+    now: Callable[[], datetime] = utc_now,
+    wait: Callable[[float], None] = time.sleep,
+) -> PollReport:
+    """List a source and copy what is new, for as long as `spec.budget` allows.
+
+    A source that is down or refuses us is reported, not raised. Raises StoreUnavailableError, StoreRefusedError.
+    """
+    try:
+        with rosters.hold(spec.name) as hold:
+            report = _poll_held(spec, connector, hold, store, ledger, now, wait)
+    except LeaseLostError:
+        report = PollReport(source=spec.name, busy=True)
+    _tell(report)
+    return report
+
+
+def _poll_held(
+    spec: SourceSpec,
+    connector: Connector,
+    hold: RosterHold,
+    store: ArchiveStore,
+    ledger: CopyLedger,
+    now: Callable[[], datetime],
+    wait: Callable[[float], None],
+) -> PollReport:
+    roster = hold.load()
+    board = Board(spec, hold, ledger, roster, now)
+    if roster.not_before is not None and now() < roster.not_before:
+        return _report(spec, board, roster.error, roster.not_before)
+    lanes = Lanes(spec=spec, connector=connector, store=store, board=board, now=now, wait=wait)
+    try:
+        with connector.connect() as connection:
+            lanes.run(connection)
+    except OutOfTimeError:
+        return _report(spec, board)
+    except (SourceUnavailableError, SourceRefusedError, SettingsError) as exc:
+        not_before = board.source_failed(exc)
+        log.warning("poll.failed source=%s until=%s error=%r", spec.name, not_before.isoformat(), str(exc))
+        return _report(spec, board, str(exc), not_before)
+    return _report(spec, board)
+
+
+def _report(spec: SourceSpec, board: Board, error: str | None = None, not_before: datetime | None = None) -> PollReport:
+    return PollReport(
+        source=spec.name,
+        listed=board.listed,
+        new=board.new,
+        copied=tuple(board.copied),
+        failed=board.failed,
+        waiting=board.waiting,
+        error=error,
+        not_before=not_before,
+    )
+
+
+def _tell(report: PollReport) -> None:
+    """Log one line; a tick that did nothing is worth none."""
+    quiet = report.busy or not (report.new or report.copied or report.failed)
+    log.log(
+        logging.DEBUG if quiet else logging.INFO,
+        "poll.done source=%s listed=%d new=%d copied=%d failed=%d waiting=%d busy=%s",
+        report.source,
+        report.listed,
+        report.new,
+        len(report.copied),
+        report.failed,
+        report.waiting,
+        report.busy,
+    )

@@ -1,0 +1,205 @@
+"""Copy one archive: blocks are staged while the next are read, and published whole once everything is checked."""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+from errors import TransferTruncatedError
+from ingest.blocks import Stager, plan_blocks, runs
+from ingest.model import (
+    Archive,
+    ArchiveStore,
+    Connection,
+    CopyFacts,
+    Outcome,
+    Reader,
+    RemoteFile,
+    Span,
+    Upload,
+)
+from ingest.zip_tail import ends_in_directory, tail_length
+
+
+class Ending(Enum):
+    """How a copy ended."""
+
+    COPIED = "copied"
+    SAME = "same"
+    """The path's previous version has these bytes: nothing was published."""
+    UNSOUND = "unsound"
+    """The tail is no zip directory that fits: nothing was published yet."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CopyJob:
+    """What to copy, and on what terms."""
+
+    archive: Archive
+    block_size: int
+    previous_sha256: str | None = None
+    accept_unsound: bool = False
+    published: bool = False
+    """Committed earlier, its hashes unknown."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CopyHooks:
+    """Whom to tell, and whom to ask, while a copy goes on."""
+
+    check: Callable[[], None]
+    """Called before each block; raises to stop."""
+    started: Callable[[], None]
+    """Called when the first block is staged."""
+    published: Callable[[], None]
+    """Called when the archive is committed while its hashes are unknown."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CopyResult:
+    """What became of a copy; `received` bytes came from the source this time."""
+
+    ending: Ending
+    facts: CopyFacts | None
+    received: int
+
+
+class _Witness:
+    """Sees a file's bytes in order: hashes them, counts them, remembers the last ones."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._sha256 = hashlib.sha256()
+        self._md5 = hashlib.md5(usedforsecurity=False)
+        self._tail = b""
+        self.seen = 0
+
+    def see(self, part: memoryview | bytes) -> None:
+        self._sha256.update(part)
+        self._md5.update(part)
+        self.see_tail(part)
+
+    def see_tail(self, part: memoryview | bytes) -> None:
+        """See bytes of a file of which others are not seen, so that hashes mean nothing."""
+        keep = tail_length(self._size)
+        self._tail = (self._tail + bytes(part[-keep:]))[-keep:]
+        self.seen += len(part)
+
+    @property
+    def sound(self) -> bool:
+        return ends_in_directory(self._tail, self._size)
+
+    def facts(self) -> CopyFacts:
+        return CopyFacts(sha256=self._sha256.hexdigest(), md5=self._md5.digest(), sound=self.sound)
+
+
+def copy_archive(connection: Connection, store: ArchiveStore, job: CopyJob, hooks: CopyHooks) -> CopyResult:
+    """Bring an archive into the store, going on where an earlier try stopped; what is there already is left alone.
+
+    Raises TransferTruncatedError if the file is not what the archive says, and whatever the ports raise; blocks that
+    were staged are kept for the next try.
+    """
+    archive = job.archive
+    found = store.find(archive)
+    if found is not None:
+        return CopyResult(ending=Ending.COPIED, facts=found, received=0)
+    upload = store.upload(archive)
+    if job.published:
+        return CopyResult(ending=Ending.COPIED, facts=_hash_again(upload, archive, hooks), received=0)
+    blocks = plan_blocks(archive.file.size, job.block_size)
+    missing = _missing(blocks, upload.staged(), archive.file.size)
+    witness = _Witness(archive.file.size)
+    resumed = len(missing) < len(blocks)
+    _read_and_stage(connection, upload, archive.file, missing, witness.see_tail if resumed else witness.see, hooks)
+    last_chance = _check_unchanged(connection, archive.file)
+    if not (witness.sound or job.accept_unsound or last_chance):
+        return CopyResult(ending=Ending.UNSOUND, facts=None, received=witness.seen)
+    facts = None if resumed else witness.facts()
+    if facts and facts.sha256 == job.previous_sha256:
+        return CopyResult(ending=Ending.SAME, facts=facts, received=witness.seen)
+    facts = _publish(store, upload, archive, blocks, facts, hooks)
+    return CopyResult(ending=Ending.COPIED, facts=facts, received=witness.seen)
+
+
+def _missing(blocks: Sequence[Span], staged: Sequence[Span], size: int) -> Sequence[Span]:
+    """Blocks that must be read: those that are not staged, and those that hold the tail, which is always checked."""
+    there, tail = set(staged), size - tail_length(size)
+    return [block for block in blocks if block not in there or block.offset + block.length > tail]
+
+
+def _read_and_stage(
+    connection: Connection,
+    upload: Upload,
+    file: RemoteFile,
+    blocks: Sequence[Span],
+    see: Callable[[memoryview], None],
+    hooks: CopyHooks,
+) -> None:
+    with Stager(upload, max((block.length for block in blocks), default=0), hooks.started) as stager:
+        for run in runs(blocks):
+            with connection.open(file, run[0].offset) as reader:
+                for block in run:
+                    hooks.check()
+                    buffer = stager.buffer()
+                    _fill(reader, buffer[: block.length], file)
+                    see(buffer[: block.length])
+                    stager.stage(block.offset, buffer, block.length)
+                if run[-1] is blocks[-1]:
+                    _expect_end(reader, file)
+        stager.finish()
+
+
+def _fill(reader: Reader, buffer: memoryview, file: RemoteFile) -> None:
+    filled = 0
+    while filled < len(buffer):
+        got = reader.readinto(buffer[filled:])
+        if not got:
+            raise TransferTruncatedError(
+                f"copy {file.path!r}: it ended before its {file.size} bytes; tried again later"
+            )
+        filled += got
+
+
+def _expect_end(reader: Reader, file: RemoteFile) -> None:
+    if reader.readinto(memoryview(bytearray(1))):
+        raise TransferTruncatedError(f"copy {file.path!r}: it goes on after its {file.size} bytes; tried again later")
+
+
+def _check_unchanged(connection: Connection, file: RemoteFile) -> bool:
+    """Compare a file with what it was when copying began. True: it was deleted since, all its bytes are here."""
+    now = connection.look(file)
+    if now not in (None, file):
+        raise TransferTruncatedError(f"copy {file.path!r}: it changed while it was copied; tried again later")
+    return now is None
+
+
+def _publish(
+    store: ArchiveStore,
+    upload: Upload,
+    archive: Archive,
+    blocks: Sequence[Span],
+    facts: CopyFacts | None,
+    hooks: CopyHooks,
+) -> CopyFacts:
+    if upload.commit(blocks, facts) is Outcome.ALREADY_THERE:
+        # Another copier won; what counts is what it published.
+        facts = store.find(archive)
+    if facts is None:
+        hooks.published()
+        return _hash_again(upload, archive, hooks)
+    return facts
+
+
+def _hash_again(upload: Upload, archive: Archive, hooks: CopyHooks) -> CopyFacts:
+    """Read a committed archive back once, since blocks that an earlier try staged could not be hashed."""
+    witness = _Witness(archive.file.size)
+    for chunk in upload.read_back():
+        hooks.check()
+        witness.see(chunk)
+    if witness.seen != archive.file.size:
+        raise TransferTruncatedError(
+            f"read back {archive.file.path!r}: {witness.seen} of {archive.file.size} bytes; tried again later"
+        )
+    facts = witness.facts()
+    upload.amend(facts)
+    return facts

@@ -1,0 +1,184 @@
+"""The storing side of copying in memory; it passes the same contract as the real one, and can be made to fail."""
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from errors import LeaseLostError, StoreUnavailableError
+from ingest.model import Archive, CopyFacts, Outcome, Roster, RosterHold, Span, Step, Upload
+
+type Key = tuple[str, str, str]
+
+
+def key_of(archive: Archive) -> Key:
+    """Tell archives apart as blob names do."""
+    return archive.source, archive.file.path, archive.version
+
+
+@dataclass
+class FakeBlob:
+    """What is stored of one archive."""
+
+    blocks: dict[Span, bytes] = field(default_factory=dict)
+    content: bytes | None = None
+    facts: CopyFacts | None = None
+
+
+class FakeArchives:
+    """An ArchiveStore."""
+
+    def __init__(self) -> None:
+        self.blobs: dict[Key, FakeBlob] = {}
+        self.staged: list[Span] = []
+        """Every block that was staged, in the order in which that ended."""
+        self.read_backs = 0
+        self.before_stage: Callable[[int], object] = lambda _: None
+        self.before_amend: Callable[[], object] = lambda: None
+        self.lock = threading.Lock()
+
+    def find(self, archive: Archive) -> CopyFacts | None:
+        """Facts of an archive that is there with its hashes known."""
+        blob = self.blobs.get(key_of(archive))
+        return blob.facts if blob else None
+
+    def upload(self, archive: Archive) -> Upload:
+        """Begin or resume an archive."""
+        return FakeUpload(self, key_of(archive))
+
+    def content(self, path: str) -> list[bytes]:
+        """What is published of a path, version by version."""
+        return [blob.content for key, blob in self.blobs.items() if key[1] == path and blob.content is not None]
+
+
+class FakeUpload:
+    """An Upload."""
+
+    def __init__(self, store: FakeArchives, key: Key) -> None:
+        self._store = store
+        self._key = key
+
+    @property
+    def _blob(self) -> FakeBlob:
+        return self._store.blobs.setdefault(self._key, FakeBlob())
+
+    def staged(self) -> Sequence[Span]:
+        """Blocks that are staged and uncommitted."""
+        return sorted(self._blob.blocks, key=lambda span: (span.offset, span.length))
+
+    def stage(self, offset: int, block: memoryview) -> None:
+        """Stage one block."""
+        self._store.before_stage(offset)
+        span = Span(offset, len(block))
+        with self._store.lock:
+            self._blob.blocks[span] = bytes(block)
+            self._store.staged.append(span)
+
+    def commit(self, spans: Sequence[Span], facts: CopyFacts | None) -> Outcome:
+        """Publish unless it exists."""
+        ends = [0, *(span.offset + span.length for span in spans)]
+        if [span.offset for span in spans] != ends[:-1]:
+            raise ValueError(f"commit {self._key}: the blocks are not gapless")
+        with self._store.lock:
+            blob = self._blob
+            if blob.content is not None:
+                return Outcome.ALREADY_THERE
+            if missing := [span for span in spans if span not in blob.blocks]:
+                raise StoreUnavailableError(f"commit {self._key}: {missing} are not staged; copying begins anew")
+            blob.content = b"".join(blob.blocks[span] for span in spans)
+            blob.blocks, blob.facts = {}, facts
+        return Outcome.STORED
+
+    def read_back(self) -> Iterator[bytes]:
+        """The committed bytes."""
+        content = self._blob.content
+        if content is None:
+            raise StoreUnavailableError(f"read back {self._key}: it is not there")
+        self._store.read_backs += 1
+        for offset in range(0, len(content), 1000):
+            yield content[offset : offset + 1000]
+
+    def amend(self, facts: CopyFacts) -> None:
+        """Set the hashes."""
+        self._store.before_amend()
+        self._blob.facts = facts
+
+
+class FakeRosters:
+    """A RosterStore."""
+
+    def __init__(self) -> None:
+        self.rosters: dict[str, Roster] = {}
+        self.saves = 0
+        self.loads = 0
+        self.lost = False
+        """Somebody else took the lease over."""
+        self._held = set[str]()
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def hold(self, source: str) -> Iterator[RosterHold]:
+        """Take the lease."""
+        with self._lock:
+            if source in self._held:
+                raise LeaseLostError(f"poll source {source}: another process is at it")
+            self._held.add(source)
+        try:
+            yield FakeHold(self, source)
+        finally:
+            self._held.discard(source)
+
+
+class FakeHold:
+    """A RosterHold."""
+
+    def __init__(self, store: FakeRosters, source: str) -> None:
+        self._store = store
+        self._source = source
+
+    def load(self) -> Roster:
+        """Read it."""
+        self._store.loads += 1
+        return self._store.rosters.get(self._source, Roster(source=self._source))
+
+    def save(self, roster: Roster) -> None:
+        """Write it."""
+        self.check()
+        self._store.saves += 1
+        self._store.rosters[self._source] = roster
+
+    def check(self) -> None:
+        """Raise if the lease is lost."""
+        if self._store.lost:
+            raise LeaseLostError(f"poll source {self._source}: the lease was lost")
+
+
+class FakeLedger:
+    """A CopyLedger."""
+
+    def __init__(self) -> None:
+        self.times: dict[Key, dict[Step, datetime]] = {}
+        self.facts: dict[Key, CopyFacts] = {}
+        self.errors: dict[Key, str] = {}
+        self.archives: dict[Key, Archive] = {}
+        self.writes = 0
+        self.before_record: Callable[[Archive, Step], object] = lambda _archive, _step: None
+
+    def record(self, archive: Archive, step: Step, at: datetime, facts: CopyFacts | None = None) -> None:
+        """Set the time of a step, once."""
+        self.before_record(archive, step)
+        self.writes += 1
+        self.archives.setdefault(key_of(archive), archive)
+        self.times.setdefault(key_of(archive), {}).setdefault(step, at)
+        if facts is not None:
+            self.facts.setdefault(key_of(archive), facts)
+
+    def trouble(self, archive: Archive, error: str, at: datetime) -> None:
+        """Note an error."""
+        self.writes += 1
+        self.errors[key_of(archive)] = error
+
+    def steps(self, path: str) -> list[set[Step]]:
+        """Steps of each version of a path, in the order in which they were first seen."""
+        return [set(times) for key, times in self.times.items() if key[1] == path]
