@@ -1,0 +1,194 @@
+"""Triggers only: translate, call one use case. All wiring is in `build_services` and `build_preprocessing`.
+
+What a function needs is imported when it first runs, so that the app is indexed quickly.
+"""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cache
+from threading import Lock
+from typing import TYPE_CHECKING
+
+import azure.functions as func
+
+from errors import PermanentError, SettingsError
+from storage.keys import BATCH_QUEUE, POLL_QUEUE, RAW_CONTAINER
+
+if TYPE_CHECKING:
+    from preprocess.pipeline import Preprocessing
+    from settings import Settings
+    from storage.clients import Clients
+
+log = logging.getLogger(__name__)
+app = func.FunctionApp()
+
+_SLOT = Lock()
+"""One batch at a time in this process, whichever function runs it."""
+
+
+@app.function_name("poll_sources")
+@app.timer_trigger(arg_name="timer", schedule="%POLL_SCHEDULE%", use_monitor=False)
+def poll_sources(timer: func.TimerRequest) -> None:  # noqa: ARG001 -- the trigger passes it
+    """Poll the one source in this call; ask for several to be polled, each in a call of its own."""
+    from storage.queues import PollMessages
+
+    services = build_services()
+    sources = list(services.settings.sources)
+    if len(sources) == 1:
+        _poll(sources[0], services)
+    else:
+        polls = PollMessages(services.clients)
+        for source in sources:
+            polls.put(source)
+
+
+@app.function_name("poll_source")
+@app.queue_trigger(arg_name="message", queue_name=POLL_QUEUE, connection="STORAGE")
+def poll_source(message: func.QueueMessage) -> None:
+    """Poll the source that a message names."""
+    from storage.queues import parse_poll_message
+
+    services = build_services()
+    with _settled("poll_source"):
+        _poll(parse_poll_message(message.get_body()), services)
+
+
+@app.function_name("on_raw_archive")
+@app.event_grid_trigger(arg_name="event")
+def on_raw_archive(event: func.EventGridEvent) -> None:
+    """Plan the archive that an event announces, and preprocess it here if it is small; else queue its batches."""
+    from preprocess.event import archive_blob
+    from preprocess.pipeline import take_archive
+
+    api = str(event.get_json().get("api", ""))
+    blob = archive_blob(event.event_type, event.subject, api, RAW_CONTAINER)
+    if blob is None:
+        log.info("event.passed_over type=%r api=%r subject=%r", event.event_type, api, event.subject)
+        return
+    with _settled("on_raw_archive"):
+        take_archive(blob, build_preprocessing())
+
+
+@app.function_name("process_batch")
+@app.queue_trigger(arg_name="message", queue_name=BATCH_QUEUE, connection="STORAGE")
+def process_batch(message: func.QueueMessage) -> None:
+    """Preprocess the batch that a message names, or plan the archive where it names none."""
+    from preprocess.pipeline import take_message
+    from storage.queues import parse_batch_message
+
+    with _settled("process_batch"):
+        take_message(parse_batch_message(message.get_body()), build_preprocessing())
+
+
+@app.function_name("reconcile")
+@app.timer_trigger(arg_name="timer", schedule="%RECONCILE_SCHEDULE%", use_monitor=False)
+def reconcile(timer: func.TimerRequest) -> None:  # noqa: ARG001 -- the trigger passes it
+    """Drive again what stopped half way."""
+    from preprocess.reconcile import reconcile as redrive
+
+    services = build_services()
+    with _settled("reconcile"):
+        now = datetime.now(UTC)
+        redrive(list(services.settings.sources), build_preprocessing(), now, services.settings.pipeline.window)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Services:
+    """What every call needs."""
+
+    settings: "Settings"
+    clients: "Clients"
+
+
+@cache
+def build_services() -> Services:
+    """Connect to storage, once a process. Raises SettingsError: then every call fails, and the platform tells."""
+    from settings import settings
+    from storage.clients import connect
+
+    chosen = settings()
+    where = chosen.storage
+    clients = connect(
+        where.connection, blob=where.blob, queue=where.queue, table=where.table, client_id=where.client_id
+    )
+    return Services(settings=chosen, clients=clients)
+
+
+@cache
+def build_preprocessing() -> "Preprocessing":
+    """Wire preprocessing, once a process. Raises SettingsError, PipelineMismatchError, StoreUnavailableError."""
+    from uuid import uuid4
+
+    from ingest.stamp import read_stamp
+    from preprocess.pipeline import Preprocessing
+    from preprocess.recipe import check_recipe, fingerprint, load_hook, pipeline_name
+    from storage.batches import TableBatchLedger
+    from storage.pipelines import hold_pipeline
+    from storage.queues import BatchMessages
+    from storage.raw_archives import RawBlobs
+    from storage.results import ShardsAndRows
+
+    chosen, clients = build_services().settings, build_services().clients
+    check_recipe(chosen.recipe)
+    hook = load_hook(chosen.recipe.hook) if chosen.recipe.hook else None
+    name = chosen.pipeline.name or pipeline_name(chosen.recipe, hook)
+    hold_pipeline(clients, name, fingerprint(chosen.recipe, hook))
+    stamps = {source: setting.spec.stamp for source, setting in chosen.sources.items()}
+
+    def stamp_of(source: str, path: str) -> datetime | None:
+        pattern = stamps.get(source)
+        return read_stamp(pattern, path) if pattern else None
+
+    return Preprocessing(
+        raw=RawBlobs(clients, stamp_of),
+        results=ShardsAndRows(clients, chosen.recipe.codec, chosen.table.max_rows_per_image),
+        ledger=TableBatchLedger(clients),
+        queue=BatchMessages(clients),
+        recipe=chosen.recipe,
+        hook=hook,
+        pipeline=name,
+        limits=chosen.limits,
+        sizes=chosen.batches,
+        holder=uuid4().hex,
+        redrive_after=chosen.pipeline.redrive_after,
+        redrive_tries=chosen.pipeline.redrive_tries,
+        slot=_SLOT,
+    )
+
+
+def _poll(name: str, services: Services) -> None:
+    from ingest.connect import connector
+    from ingest.poll import poll
+    from storage.blobs import BlobArchives
+    from storage.ledger import TableCopyLedger
+    from storage.rosters import BlobRosters
+
+    source = services.settings.sources.get(name)
+    if source is None:
+        log.warning("poll.unknown source=%r: no such source in the settings (any more)", name)
+        return
+    clients = services.clients
+    poll(
+        source.spec,
+        connector(source.endpoint),
+        BlobRosters(clients),
+        BlobArchives(clients),
+        TableCopyLedger(clients),
+    )
+
+
+@contextmanager
+def _settled(doing: str) -> Iterator[None]:
+    """End a call well after a permanent error: another try could not cure it, so it must not be asked for.
+
+    Wrong settings are the exception. They fail the call, so that whatever it was about comes back once they are right.
+    """
+    try:
+        yield
+    except SettingsError:
+        raise
+    except PermanentError:
+        log.exception("%s.settled", doing)

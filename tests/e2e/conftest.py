@@ -1,0 +1,31 @@
+"""The whole system, as a user runs it: emulator, real servers, functions host, event relay."""
+
+import shutil
+from collections.abc import Iterator
+from typing import Literal
+
+import pytest
+
+from local.system import QUICK, System, system
+from storage.clients import Clients, connected
+
+SETTINGS = {**QUICK, "BATCH_MEMBERS": "4", "RECONCILE_SCHEDULE": "*/3 * * * * *", "PIPELINE_REDRIVE_AFTER": "5s"}
+"""So small that an archive of five members already has two batches, which go over the queue."""
+
+
+@pytest.fixture(scope="session", params=["local", "func"])
+def running(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
+    """The system with a source `north` over SFTP and a source `south` over FTPS."""
+    host: Literal["local", "func"] = request.param
+    if host == "func" and shutil.which("func") is None:
+        pytest.skip("Azure Functions Core Tools are not installed: `func` is not on the PATH; see the README")
+    folder = tmp_path_factory.mktemp(f"system-{host}")
+    with system(folder, sources={"north": "sftp", "south": "ftpes"}, settings=SETTINGS, host=host) as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
+def stored(running: System) -> Iterator[Clients]:
+    """A look into its storage, behind its back."""
+    with connected(running.connection) as clients:
+        yield clients

@@ -1,0 +1,257 @@
+"""What users do, from a zip on a server to images that are read."""
+
+import hashlib
+import io
+import json
+import os
+import subprocess
+import sys
+import time
+import urllib.request
+import zipfile
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any
+from uuid import uuid4
+
+import numpy as np
+from PIL import Image
+
+from local.system import PROJECT, System
+from preprocess.model import Pixels
+from storage.clients import Clients
+from storage.keys import decode_path
+from storage.ledger import state_of
+from storage.reader import Reader
+
+type Row = Mapping[str, Any]
+
+PATIENCE = 60.0
+
+
+def picture(seed: int, *, size: tuple[int, int] = (224, 224)) -> bytes:
+    """A PNG that is stored as it is: preprocessing to the same size leaves its pixels alone."""
+    pixels = np.random.default_rng(seed).integers(0, 256, (*size, 3), dtype=np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def archive(*members: bytes) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as file:
+        for number, member in enumerate(members):
+            file.writestr(f"{number:02}.png", member)
+    return buffer.getvalue()
+
+
+def pixels_of(png: bytes) -> Pixels:
+    with Image.open(io.BytesIO(png)) as opened:
+        return np.asarray(opened)
+
+
+def drop(system: System, source: str, content: bytes) -> str:
+    """Put a file on the server as an upload does: under another name first. Gives its name."""
+    name = f"{uuid4().hex}.zip"
+    root = system.sources[source].root
+    (root / f"{name}.part").write_bytes(content)
+    (root / f"{name}.part").rename(root / name)
+    return name
+
+
+def eventually[T](look: Callable[[], T | None], what: str, system: System) -> T:
+    """Look until there is something to see."""
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        seen = look()
+        if seen is not None:
+            return seen
+        system.check()
+        time.sleep(0.2)
+    tail = (system.logs / "host.log").read_text(errors="replace")[-5000:]
+    raise AssertionError(f"{what}: not within {PATIENCE:.0f} s; the functions host said at last:\n{tail}")
+
+
+def row_of(stored: Clients, source: str, name: str, *, pipeline: bool = False) -> Row | None:
+    """The archive's own row of the ledger, or that of what became of it under the pipeline."""
+    rows = list(stored.archives.query_entities(f"PartitionKey eq '{source}'"))
+    own = [row for row in rows if row["RowKey"].count("~") == 1 and decode_path(row["path"]) == name]
+    if not own or not pipeline:
+        return own[0] if own else None
+    return next((row for row in rows if row["RowKey"].startswith(f"{own[0]['RowKey']}~")), None)
+
+
+def time_of(stored: Clients, name: str, step: str) -> datetime | None:
+    """When an archive of `north` took a step; None if it has not."""
+    return (row_of(stored, "north", name) or {}).get(f"{step}_at")
+
+
+def settled(stored: Clients, source: str, name: str) -> str | None:
+    """The state in which an archive came to rest under the pipeline; None as long as it has not."""
+    row = row_of(stored, source, name, pipeline=True)
+    state = str(state_of(row)) if row else ""
+    return state if state in {"processed", "refused", "failed"} else None
+
+
+def images_of(stored: Clients, source: str, name: str) -> dict[int, Pixels]:
+    reader = Reader(stored)
+    found = reader.between(source, datetime(2000, 1, 1, tzinfo=UTC), datetime(3000, 1, 1, tzinfo=UTC))
+    return {image.facts.member: image.pixels for image in found if image.facts.archive == name}
+
+
+def raw_bytes(stored: Clients, source: str, name: str) -> bytes:
+    row = row_of(stored, source, name)
+    assert row is not None
+    return stored.raw.download_blob(row["blob"]).readall()
+
+
+def results_of(stored: Clients, source: str, name: str) -> dict[str, object]:
+    """Every shard and every row of an archive, byte for byte, by its name or key."""
+    row = row_of(stored, source, name)
+    assert row is not None
+    version = row["version"]
+    shards = [blob.name for blob in stored.processed.list_blobs() if f".{version}." in blob.name]
+    rows = stored.images.query_entities("PartitionKey ge ''")
+    return {
+        **{shard: hashlib.sha256(stored.processed.download_blob(shard).readall()).hexdigest() for shard in shards},
+        **{f"{row['PartitionKey']}/{row['RowKey']}": dict(row) for row in rows if version in row["PartitionKey"]},
+    }
+
+
+def post_event(system: System, blob: str, *, api: str = "PutBlockList") -> int:
+    """Deliver an event as Event Grid does; the status of the answer."""
+    event = {
+        "topic": "/subscriptions/s/resourceGroups/g/providers/Microsoft.Storage/storageAccounts/a",
+        "subject": f"/blobServices/default/containers/raw/blobs/{blob}",
+        "eventType": "Microsoft.Storage.BlobCreated",
+        "id": str(uuid4()),
+        "eventTime": datetime.now(UTC).isoformat(),
+        "dataVersion": "",
+        "metadataVersion": "1",
+        "data": {"api": api, "contentType": "application/zip", "blobType": "BlockBlob", "sequencer": "0"},
+    }
+    request = urllib.request.Request(
+        f"{system.host_url}/runtime/webhooks/EventGrid?functionName=on_raw_archive",
+        data=json.dumps([event]).encode(),
+        headers={"aeg-event-type": "Notification", "Content-Type": "application/json"},
+    )
+    with urllib.request.urlopen(request, timeout=60) as answer:
+        return int(answer.status)
+
+
+def test_a_small_archive_on_each_server_becomes_images(running: System, stored: Clients) -> None:
+    for source in ("north", "south"):
+        members = [picture(seed) for seed in range(3)]
+        name = drop(running, source, archive(*members))
+        assert eventually(partial(settled, stored, source, name), f"{source}/{name}", running) == "processed"
+        images = images_of(stored, source, name)
+        assert sorted(images) == [0, 1, 2]
+        for member, image in images.items():
+            np.testing.assert_array_equal(image, pixels_of(members[member]))
+
+
+def test_a_large_archive_arrives_bit_for_bit_and_goes_over_the_queue(running: System, stored: Clients) -> None:
+    content = archive(*(picture(seed, size=(1600, 1200)) for seed in range(10)))
+    assert len(content) > 50 * 2**20
+    name = drop(running, "north", content)
+    assert eventually(lambda: settled(stored, "north", name), name, running) == "processed"
+    assert raw_bytes(stored, "north", name) == content
+    row = row_of(stored, "north", name)
+    assert row is not None
+    assert row["sha256"] == hashlib.sha256(content).hexdigest()
+    assert sorted(images_of(stored, "north", name)) == list(range(10))
+    assert sum(key.endswith(".tar") for key in results_of(stored, "north", name)) == 3
+
+
+def test_a_broken_member_is_a_row_with_its_reason_and_costs_no_other(running: System, stored: Clients) -> None:
+    name = drop(running, "south", archive(picture(1), picture(2)[:900], picture(3)))
+    assert eventually(lambda: settled(stored, "south", name), name, running) == "processed"
+    assert sorted(images_of(stored, "south", name)) == [0, 2]
+    refused = [row for key, row in results_of(stored, "south", name).items() if key.endswith("~refused")]
+    assert len(refused) == 1
+
+
+def test_a_file_that_grows_in_place_is_copied_once_and_whole(running: System, stored: Clients) -> None:
+    content = archive(*(picture(seed) for seed in range(4)))
+    name = f"{uuid4().hex}.zip"
+    with (running.sources["north"].root / name).open("wb") as file:
+        for start in range(0, len(content), 50_000):
+            file.write(content[start : start + 50_000])
+            file.flush()
+            time.sleep(0.4)  # an upload takes its time: this is what is tested
+    assert eventually(lambda: settled(stored, "north", name), name, running) == "processed"
+    rows = stored.archives.query_entities("PartitionKey eq 'north'")
+    sizes = [row["size"].value for row in rows if row["RowKey"].count("~") == 1 and decode_path(row["path"]) == name]
+    assert sizes == [len(content)]
+
+
+def test_ten_deliveries_of_an_event_at_once_change_nothing(running: System, stored: Clients) -> None:
+    name = drop(running, "north", archive(*(picture(seed) for seed in range(6))))
+    eventually(lambda: settled(stored, "north", name), name, running)
+    before = results_of(stored, "north", name)
+    row = row_of(stored, "north", name)
+    assert row is not None
+    blob = str(row["blob"])
+    with ThreadPoolExecutor(10) as pool:
+        assert set(pool.map(lambda _: post_event(running, blob), range(10))) == {202}
+    assert results_of(stored, "north", name) == before
+
+
+def test_events_of_others_and_of_what_is_gone_are_passed_over(running: System) -> None:
+    assert post_event(running, "north/2026/01/01/00/20260101T000000Z.00000000.gone.zip") == 202
+    assert post_event(running, "notes.txt") == 202
+    assert post_event(running, "north/half.zip", api="CreateFile") == 202
+
+
+def test_a_zip_that_someone_puts_into_the_container_is_preprocessed_too(running: System, stored: Clients) -> None:
+    blob = f"north/by-hand/{uuid4().hex}.zip"
+    stored.raw.upload_blob(blob, archive(picture(1)))
+    assert eventually(lambda: settled(stored, "north", blob), blob, running) == "processed"
+    assert sorted(images_of(stored, "north", blob)) == [0]
+
+
+def test_what_no_event_told_of_is_found_by_reconcile(running: System, stored: Clients) -> None:
+    running.stop_relay()
+    try:
+        name = drop(running, "north", archive(picture(1), picture(2)))
+        assert eventually(lambda: settled(stored, "north", name), name, running) == "processed"
+    finally:
+        running.start_relay()
+
+
+def test_killing_the_host_loses_nothing_and_doubles_nothing(running: System, stored: Clients) -> None:
+    content = archive(*(picture(seed, size=(1600, 1200)) for seed in range(12)))
+    name = drop(running, "north", content)
+    for stage in ("copying", "raw"):
+        eventually(partial(time_of, stored, name, stage), f"{name} {stage}", running)
+        running.restart_host()
+    assert eventually(lambda: settled(stored, "north", name), name, running) == "processed"
+    assert raw_bytes(stored, "north", name) == content
+    assert sorted(images_of(stored, "north", name)) == list(range(12))
+    versions = {blob.name for blob in stored.raw.list_blobs("north/") if name.removesuffix(".zip") in blob.name}
+    assert len(versions) == 1
+
+
+def test_the_commands_show_and_export_what_is_stored(running: System, stored: Clients, tmp_path: Any) -> None:
+    member = picture(7)
+    name = drop(running, "south", archive(member))
+    eventually(lambda: settled(stored, "south", name), name, running)
+    environment = {**os.environ, "STORAGE": running.connection, "COLUMNS": "200"}
+
+    def command(*arguments: str) -> str:
+        done = subprocess.run(
+            [sys.executable, "-m", "storage", *arguments],
+            cwd=PROJECT, env=environment, capture_output=True, text=True, timeout=60, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    listed = command("ls", "south")
+    assert name in listed
+    assert "processed" in listed
+    assert "00.png" in command("latest", "south")
+    command("export", "south", "--since", "1h", "--to", str(tmp_path / "out"))
+    exported = [pixels_of(path.read_bytes()) for path in (tmp_path / "out").rglob("*.png")]
+    assert any(np.array_equal(image, pixels_of(member)) for image in exported)
