@@ -60,7 +60,7 @@ def made(content: bytes, recipe: Recipe = AS_IT_IS, limits: Limits | None = None
     return [transform(frame, recipe) for frame in found]
 
 
-def one(content: bytes, recipe: Recipe = AS_IT_IS) -> Pixels:
+def one(content: bytes, recipe: Recipe = AS_IT_IS) -> NDArray[Any]:
     """The only image of a file."""
     (pixels,) = made(content, recipe)
     return pixels
