@@ -12,6 +12,7 @@ from ingest.model import Archive, CopyFacts, CopyLedger, RemoteFile, Step, versi
 from storage.clients import Clients
 from storage.keys import archive_row
 from storage.ledger import State, TableCopyLedger, state_of, time_of
+from tests.fakes.copying import FakeLedger, key_of
 
 MOMENT = datetime(2026, 3, 1, 10, 20, 30, tzinfo=UTC)
 LATER = MOMENT + timedelta(seconds=1.25)
@@ -77,6 +78,21 @@ class CopyLedgerContract(ABC):
         with ThreadPoolExecutor(10) as pool:
             list(pool.map(lambda step: self.ledger.record(archive, step, MOMENT), steps))
         assert self.times(archive) == dict.fromkeys(Step, MOMENT)
+
+
+class TestFakeLedger(CopyLedgerContract):
+    @pytest.fixture(autouse=True)
+    def _arrange(self) -> None:
+        self.fake = FakeLedger()
+        self.ledger = self.fake
+        self.source = "radar"
+
+    def times(self, archive: Archive) -> Mapping[Step, datetime]:
+        return self.fake.times.get(key_of(archive), {})
+
+    def told(self, archive: Archive) -> tuple[str | None, str | None]:
+        facts = self.fake.facts.get(key_of(archive))
+        return facts.sha256 if facts else None, self.fake.errors.get(key_of(archive))
 
 
 class TestTableCopyLedger(CopyLedgerContract):

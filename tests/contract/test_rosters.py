@@ -13,6 +13,7 @@ from ingest.model import Archive, RemoteFile, Roster, RosterStore, Sighting, ver
 from storage.clients import Clients
 from storage.keys import roster_blob
 from storage.rosters import BlobRosters
+from tests.fakes.copying import FakeRosters
 
 MOMENT = datetime(2026, 3, 1, 10, 20, 30, tzinfo=UTC)
 
@@ -78,6 +79,17 @@ class RosterStoreContract(ABC):
             with pytest.raises(LeaseLostError):
                 held.check()
             assert held.load() == roster_of(self.source, "mine.zip")
+
+
+class TestFakeRosters(RosterStoreContract):
+    @pytest.fixture(autouse=True)
+    def _arrange(self) -> None:
+        self.fake = FakeRosters()
+        self.rosters = self.fake
+        self.source = "radar"
+
+    def take_over(self) -> None:
+        self.fake.lost = True
 
 
 class TestBlobRosters(RosterStoreContract):

@@ -1,0 +1,97 @@
+"""What triggers rely on: messages arrive as the functions host reads them, and nonsense is told from work."""
+
+import base64
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+import pytest
+
+from errors import PermanentError
+from preprocess.model import Batch, BatchQueue, RawArchive
+from storage.clients import Clients
+from storage.queues import BatchMessage, BatchMessages, PollMessages, parse_batch_message, parse_poll_message
+
+ARCHIVE = RawArchive(
+    source="radar", stamp=datetime(2026, 3, 1, tzinfo=UTC), version="0123abcd", blob="x.zip", size=1, path="x", etag="1"
+)
+BATCH = Batch(archive=ARCHIVE, pipeline="p1", number=3, first=0, end=10)
+SHADOWING = {
+    "id",
+    "dequeuecount",
+    "popreceipt",
+    "insertiontime",
+    "expirationtime",
+    "nextvisibletime",
+    "queuetrigger",
+    "body",
+}
+
+
+@pytest.fixture
+def _emptied(clients: Clients) -> Iterator[None]:
+    """Queues have fixed names: no other test's messages may be in them, nor ours afterwards."""
+    queues = [clients.queues.get_queue_client(name) for name in ("batches", "poll")]
+    for queue in queues:
+        queue.clear_messages()
+    yield
+    for queue in queues:
+        queue.clear_messages()
+
+
+def receive(clients: Clients, queue: str) -> bytes:
+    message = clients.queues.get_queue_client(queue).receive_message()
+    assert message is not None
+    return base64.b64decode(message.content, validate=True)
+
+
+@pytest.mark.usefixtures("_emptied")
+class TestMessages:
+    @pytest.mark.parametrize(
+        ("batch", "message"),
+        [
+            (BATCH, BatchMessage(blob="radar/ü.zip", pipeline="p1", batch=3)),
+            (None, BatchMessage(blob="radar/ü.zip")),
+        ],
+    )
+    def test_a_batch_arrives_as_it_was_sent(self, clients: Clients, batch: Batch | None, message: BatchMessage) -> None:
+        queue: BatchQueue = BatchMessages(clients)
+        queue.put("radar/ü.zip", batch)
+        body = receive(clients, "batches")
+        assert parse_batch_message(body) == message
+        assert not {name.lower() for name in json.loads(body)} & SHADOWING
+
+    def test_a_source_arrives_as_it_was_sent(self, clients: Clients) -> None:
+        PollMessages(clients).put("radar-2")
+        body = receive(clients, "poll")
+        assert parse_poll_message(body) == "radar-2"
+        assert not {name.lower() for name in json.loads(body)} & SHADOWING
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"\xff",
+        b"null",
+        b"[]",
+        b"{}",
+        b'{"blob": ""}',
+        b'{"blob": 5}',
+        b'{"blob": "x", "pipeline": "p1"}',
+        b'{"blob": "x", "batch": 1}',
+        b'{"blob": "x", "pipeline": "../p", "batch": 1}',
+        b'{"blob": "x", "pipeline": "p1", "batch": -1}',
+        b'{"blob": "x", "pipeline": "p1", "batch": true}',
+        b'{"blob": "x", "pipeline": "p1", "batch": "1"}',
+    ],
+)
+def test_a_batch_message_that_makes_no_sense_is_a_permanent_error(body: bytes) -> None:
+    with pytest.raises(PermanentError, match="message"):
+        parse_batch_message(body)
+
+
+@pytest.mark.parametrize("body", [b"", b"radar", b"{}", b'{"source": null}', b'{"source": "No Name"}'])
+def test_a_poll_message_that_makes_no_sense_is_a_permanent_error(body: bytes) -> None:
+    with pytest.raises(PermanentError, match="message"):
+        parse_poll_message(body)

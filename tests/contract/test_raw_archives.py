@@ -1,0 +1,192 @@
+"""What preprocessing relies on when it reads archives: the version that it opened, and exactly the bytes asked for."""
+
+import hashlib
+from abc import ABC, abstractmethod
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from errors import ArchiveRefusedError
+from ingest.model import Archive, CopyFacts, RemoteFile, Span, version_of
+from preprocess.model import Origin, RawArchive, RawArchives
+from storage.blobs import BlobArchives
+from storage.clients import Clients
+from storage.keys import raw_blob
+from storage.raw_archives import RawBlobs
+from tests.fakes.preprocessing import MemoryRawArchives
+
+NOW = datetime.now(UTC).replace(microsecond=0)
+CONTENT = bytes(range(256)) * 64
+
+
+class RawArchivesContract(ABC):
+    raw: RawArchives
+    source: str
+
+    @abstractmethod
+    def put(self, content: bytes = CONTENT, stamp: datetime = NOW, version: str = "0123abcd") -> str:
+        """Put an archive there as copying does; the same again replaces it. Gives the blob's name."""
+
+    @abstractmethod
+    def remove(self, blob: str) -> None:
+        """Delete a blob."""
+
+    def found(self, blob: str) -> RawArchive:
+        archive = self.raw.find(blob)
+        assert archive is not None
+        return archive
+
+    def test_what_was_copied_is_described(self) -> None:
+        blob = self.put()
+        archive = self.found(blob)
+        assert (archive.blob, archive.source, archive.stamp, archive.version) == (blob, self.source, NOW, "0123abcd")
+        assert (archive.size, archive.origin, archive.sound) == (len(CONTENT), Origin.COPIED, True)
+
+    def test_what_is_not_there_is_not_found(self) -> None:
+        assert self.raw.find(f"{self.source}/nothing.zip") is None
+
+    @pytest.mark.parametrize(
+        ("offset", "length"), [(0, 0), (0, 1), (1, 255), (len(CONTENT) - 1, 1), (len(CONTENT), 0), (0, len(CONTENT))]
+    )
+    def test_exactly_the_bytes_asked_for_come(self, offset: int, length: int) -> None:
+        reader = self.raw.open(self.found(self.put()))
+        assert reader.size == len(CONTENT)
+        assert reader.read_range(offset, length) == CONTENT[offset : offset + length]
+
+    def test_a_blob_that_was_replaced_is_refused(self) -> None:
+        archive = self.found(self.put())
+        reader = self.raw.open(archive)
+        reader.read_range(0, 10)
+        self.put(CONTENT[:-1])
+        with pytest.raises(ArchiveRefusedError, match="replaced"):
+            reader.read_range(0, 10)
+
+    def test_a_blob_that_was_deleted_is_refused(self) -> None:
+        blob = self.put()
+        reader = self.raw.open(self.found(blob))
+        self.remove(blob)
+        with pytest.raises(ArchiveRefusedError):
+            reader.read_range(0, 10)
+
+    def test_recent_archives_are_those_of_the_source_from_that_stamp_on(self) -> None:
+        days = [timedelta(), timedelta(days=1), timedelta(days=2, seconds=-1), timedelta(days=2), timedelta(days=3)]
+        blobs = {self.put(stamp=NOW - age, version=f"{number:08}") for number, age in enumerate(days)}
+        recent = self.raw.recent(self.source, NOW - timedelta(days=2))
+        assert {archive.version for archive in recent} == {f"{number:08}" for number in range(4)}
+        assert {archive.blob for archive in recent} < blobs
+        assert list(self.raw.recent(f"{self.source}-2", NOW - timedelta(days=9))) == []
+
+
+class TestMemoryRawArchives(RawArchivesContract):
+    @pytest.fixture(autouse=True)
+    def _arrange(self) -> None:
+        self.memory = MemoryRawArchives()
+        self.raw = self.memory
+        self.source = "radar"
+
+    def put(self, content: bytes = CONTENT, stamp: datetime = NOW, version: str = "0123abcd") -> str:
+        return self.memory.add(content, stamp, version, self.source).blob
+
+    def remove(self, blob: str) -> None:
+        del self.memory.blobs[blob]
+
+
+class TestRawBlobs(RawArchivesContract):
+    @pytest.fixture(autouse=True)
+    def _arrange(self, clients: Clients, source: str) -> None:
+        self.raw = RawBlobs(clients, lambda _source, _name: None)
+        self.source = source
+        self.clients = clients
+
+    def put(self, content: bytes = CONTENT, stamp: datetime = NOW, version: str = "0123abcd") -> str:
+        blob = raw_blob(self.source, stamp, version, "out/ä b.zip")
+        metadata = {
+            "source": self.source,
+            "stamp": f"{stamp:%Y%m%dT%H%M%SZ}",
+            "version": version,
+            "path": "out/%C3%A4%20b.zip",
+            "sha256": "ab",
+            "sound": "true",
+        }
+        self.clients.raw.upload_blob(blob, content, overwrite=True, metadata=metadata)
+        return blob
+
+    def remove(self, blob: str) -> None:
+        self.clients.raw.delete_blob(blob)
+
+    def test_an_archive_that_copying_stored_is_described_as_it_was_on_its_server(self) -> None:
+        file = RemoteFile(path="out/no utf-8 \udcff.zip", size=4, modified=NOW)
+        archive = Archive(source=self.source, file=file, version=version_of(file), stamp=NOW)
+        upload = BlobArchives(self.clients).upload(archive)
+        upload.stage(0, memoryview(b"zip!"))
+        facts = CopyFacts(sha256=hashlib.sha256(b"zip!").hexdigest(), md5=b"0" * 16, sound=False)
+        upload.commit([Span(0, 4)], facts)
+        (found,) = self.raw.recent(self.source, NOW)
+        assert (found.path, found.version, found.stamp) == (file.path, archive.version, NOW)
+        assert (found.sha256, found.sound, found.origin) == (facts.sha256, False, Origin.COPIED)
+        assert found == self.raw.find(found.blob)
+
+    def test_hashes_that_copying_adds_later_do_not_disturb_a_reader(self) -> None:
+        blob = self.put()
+        reader = self.raw.open(self.found(blob))
+        reader.read_range(0, 10)
+        client = self.clients.raw.get_blob_client(blob)
+        client.set_blob_metadata({**client.get_blob_properties().metadata, "sha256": "cd"})
+        assert reader.read_range(5, 5) == CONTENT[5:10]
+
+    def test_an_archive_of_which_the_ledger_knows_no_etag_is_read_all_the_same(self) -> None:
+        reader = self.raw.open(replace(self.found(self.put()), etag=""))
+        assert reader.read_range(5, 5) == CONTENT[5:10]
+
+    def test_a_directory_that_points_beyond_the_end_is_the_archives_fault(self) -> None:
+        reader = self.raw.open(self.found(self.put()))
+        with pytest.raises(ArchiveRefusedError, match="damaged"):
+            reader.read_range(len(CONTENT) - 1, 2)
+
+    def test_a_zip_put_there_by_hand_has_its_facts_from_name_size_and_etag(self) -> None:
+        blob = f"{self.source}/my ü.zip"
+        self.clients.raw.upload_blob(blob, CONTENT)
+        archive = self.found(blob)
+        assert (archive.source, archive.path, archive.origin) == (self.source, blob, Origin.HAND)
+        assert abs(archive.stamp - datetime.now(UTC)) < timedelta(minutes=1)
+        assert archive.stamp.microsecond == 0
+        assert archive == self.found(blob)
+        self.clients.raw.upload_blob(blob, CONTENT, overwrite=True)
+        again = self.found(blob)
+        assert again.version != archive.version
+        with pytest.raises(ArchiveRefusedError, match="replaced"):
+            self.raw.open(archive).read_range(0, 1)
+
+    def test_the_stamp_of_a_zip_put_there_by_hand_may_be_in_its_name(self) -> None:
+        asked: list[tuple[str, str]] = []
+
+        def stamp_of(source: str, name: str) -> datetime:
+            asked.append((source, name))
+            return datetime(2020, 1, 2, tzinfo=UTC)
+
+        self.clients.raw.upload_blob(f"{self.source}/sub/radar_20200102.zip", b"x")
+        found = RawBlobs(self.clients, stamp_of).find(f"{self.source}/sub/radar_20200102.zip")
+        assert found is not None
+        assert found.stamp == datetime(2020, 1, 2, tzinfo=UTC)
+        assert asked == [(self.source, "radar_20200102.zip")]
+
+    @pytest.mark.parametrize("prefix", ["", "No Name/", "x" * 33 + "/"])
+    def test_what_lies_in_no_sources_folder_has_the_source_hand(self, prefix: str) -> None:
+        blob = f"{prefix}{self.source}.zip"
+        self.clients.raw.upload_blob(blob, b"x")
+        assert self.found(blob).source == "hand"
+
+    @pytest.mark.parametrize("name", ["source", "stamp", "version"])
+    def test_metadata_that_is_not_ours_is_not_believed(self, name: str) -> None:
+        blob = self.put()
+        client = self.clients.raw.get_blob_client(blob)
+        client.set_blob_metadata({**client.get_blob_properties().metadata, name: "No/Such"})
+        assert self.found(blob).origin is Origin.HAND
+
+    def test_folders_and_other_files_are_no_archives(self) -> None:
+        day = f"{self.source}/{NOW:%Y/%m/%d}"
+        self.clients.raw.upload_blob(f"{day}/10.zip", b"", metadata={"hdi_isfolder": "true"})
+        self.clients.raw.upload_blob(f"{day}/read.me", b"x")
+        assert list(self.raw.recent(self.source, NOW - timedelta(hours=1))) == []
+        assert self.raw.find(f"{day}/10.zip") is None
