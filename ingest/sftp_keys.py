@@ -68,11 +68,12 @@ def read_private_key(text: str, passphrase: str | None) -> paramiko.PKey:
         key = load((text.strip() + "\n").encode(), secret)
     except (ValueError, TypeError, UnsupportedAlgorithm) as exc:
         raise SourceRefusedError(_NO_PRIVATE_KEY) from exc
+    key_class = _key_class(key)
     # paramiko reads fewer formats than cryptography does, so it is handed the one that it knows best.
     plain = key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.OpenSSH, serialization.NoEncryption()
     )
-    return _key_class(key).from_private_key(io.StringIO(plain.decode()))
+    return key_class.from_private_key(io.StringIO(plain.decode()))
 
 
 def _key_class(key: object) -> type[paramiko.PKey]:
