@@ -1,7 +1,7 @@
 """Preprocessed images as arrays: by rows for inference and random access, by whole shards for training."""
 
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import groupby, islice
@@ -94,11 +94,12 @@ class Reader:
 
     def shards(
         self, source: str, start: datetime, end: datetime, *, worker: int = 0, workers: int = 1
-    ) -> Iterator[StoredImage]:
+    ) -> Generator[StoredImage]:
         """Give the same images as `between` by whole shards, read ahead, newest archives first: for training.
 
         Each of `workers` (processes, machines) takes its share of the shards. Which, is decided by a shard's name
-        alone: no image is read twice or left out, though workers begin at different times.
+        alone: no image is read twice or left out, though workers begin at different times. Who stops early should
+        close the iterator, which ends the thread that reads ahead.
         """
         if not 0 <= worker < workers:
             raise ValueError(f"worker {worker} of {workers}: workers count from 0")
@@ -162,6 +163,8 @@ class Reader:
 
     def _chunks(self, shards: Iterator["_Shard"]) -> Iterator[tuple["_Shard", bytes]]:
         for shard in shards:
+            # Named even if not a single byte follows: an empty shard must be noticed.
+            yield shard, b""
             doing = f"read the shard {shard.name}"
             with azure_errors(doing):
                 chunks = iter(self._clients.processed.get_blob_client(shard.name).download_blob().chunks())

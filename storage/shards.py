@@ -82,12 +82,19 @@ def read_pairs(chunks: Iterable[bytes]) -> Iterator[tuple[bytes, dict[str, Any]]
     for name, content in read_members(chunks):
         stem, _, suffix = name.partition(".")
         if suffix != "json":
+            _check_complete(payload)
             payload = stem, content
         elif payload is None or payload[0] != stem:
             raise ValueError(f"facts without their image: {name}")
         else:
             yield payload[1], json.loads(content)
             payload = None
+    _check_complete(payload)
+
+
+def _check_complete(payload: tuple[str, bytes] | None) -> None:
+    if payload is not None:
+        raise ValueError(f"an image without its facts: {payload[0]}")
 
 
 def read_members(chunks: Iterable[bytes]) -> Iterator[tuple[str, bytes]]:

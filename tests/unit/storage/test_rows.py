@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from errors import ImageDamagedError
@@ -76,6 +76,7 @@ def test_an_image_takes_as_few_rows_as_it_can(size: int, rows: int) -> None:
     assert len(list(pack(PARTITION, row_of(payload), payload))) == rows
 
 
+@settings(max_examples=20)  # each is megabytes
 @given(st.lists(sizes, max_size=6), st.integers(0, 300))
 def test_transactions_hold_every_row_once_in_order_and_fit(big: list[int], small: int) -> None:
     payloads = [bytes(size) for size in [*big, *[100] * small]]
