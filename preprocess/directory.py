@@ -8,7 +8,8 @@ against each other.
 import struct
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import NamedTuple
 
 from errors import ArchiveRefusedError, MemberRefusedError
 from preprocess.model import Limits, RangeReader
@@ -29,9 +30,8 @@ _ENTRY = struct.Struct("<4s6H3L5H2L")
 _EXTRA = struct.Struct("<HH")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Member:
-    """One entry of the directory, as it claims to be."""
+class Member(NamedTuple):
+    """One entry of the directory, as it claims to be. A tuple, for there may be a hundred thousand."""
 
     index: int
     name: str
@@ -214,7 +214,7 @@ def _bounded(members: list[Member], directory: int) -> tuple[Member, ...]:
     stored = sorted((m for m in members if m.broken is None and m.offset < directory), key=_place)
     ends = [member.offset for member in stored[1:]] + [directory]
     bounds = {member.index: end for member, end in zip(stored, ends, strict=True)} if stored else {}
-    return tuple(replace(member, bound=bounds.get(member.index, 0)) for member in members)
+    return tuple(member._replace(bound=bounds.get(member.index, 0)) for member in members)
 
 
 def _place(member: Member) -> tuple[int, int]:
