@@ -154,7 +154,9 @@ def test_the_first_start_ever_is_not_past_due_but_a_tick_missed_after_it_is() ->
         assert runs.offsets() == expected
 
 
-@pytest.mark.parametrize(("text", "often"), [("*/30 * * * * *", True), ("0 * * * * *", False), ("5,40 * * * * *", True)])
+@pytest.mark.parametrize(
+    ("text", "often"), [("*/30 * * * * *", True), ("0 * * * * *", False), ("5,40 * * * * *", True)]
+)
 def test_only_schedules_more_frequent_than_a_minute_are_not_remembered(text: str, often: bool) -> None:
     assert Schedule(text).more_often_than_a_minute() is often
 
