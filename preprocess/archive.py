@@ -39,7 +39,7 @@ class Archive:
 
     def stored_order(self, first: int, end: int) -> Sequence[Member]:
         """Members `first` to `end` in the order of their bytes, which is nearly always that of the directory."""
-        return sorted(self.members[first:end], key=lambda member: (member.offset, member.index))
+        return sorted(self.members[first:end], key=lambda member: (member.offset, member.number))
 
 
 class MemberReader:

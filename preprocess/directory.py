@@ -33,7 +33,8 @@ _EXTRA = struct.Struct("<HH")
 class Member(NamedTuple):
     """One entry of the directory, as it claims to be. A tuple, for there may be a hundred thousand."""
 
-    index: int
+    number: int
+    """Position in the directory."""
     name: str
     """A label, never a path."""
     method: int
@@ -165,7 +166,7 @@ def _member(index: int, fields: tuple[int, ...], name: bytes, extra: bytes, shif
     except MemberRefusedError as exc:
         broken = str(exc)
     return Member(
-        index=index,
+        number=index,
         name=_label(name, utf8=bool(flags & 0x800), unicode_path=extras.get(0x7075, b"")),
         method=method,
         # Bit 13 encrypts the directory's own values, too.
@@ -213,9 +214,9 @@ def _bounded(members: list[Member], directory: int) -> tuple[Member, ...]:
     # Entries that cannot be right have no say in where others end.
     stored = sorted((m for m in members if m.broken is None and m.offset < directory), key=_place)
     ends = [member.offset for member in stored[1:]] + [directory]
-    bounds = {member.index: end for member, end in zip(stored, ends, strict=True)} if stored else {}
-    return tuple(member._replace(bound=bounds.get(member.index, 0)) for member in members)
+    bounds = {member.number: end for member, end in zip(stored, ends, strict=True)} if stored else {}
+    return tuple(member._replace(bound=bounds.get(member.number, 0)) for member in members)
 
 
 def _place(member: Member) -> tuple[int, int]:
-    return member.offset, member.index
+    return member.offset, member.number

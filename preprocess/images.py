@@ -42,7 +42,7 @@ class ImageMaker:
             source=self._archive.source,
             archive=self._archive.path,
             stamp=self._archive.stamp,
-            member=member.index,
+            member=member.number,
             frame=frame.number,
             name=member.name,
             format=frame.format,

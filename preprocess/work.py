@@ -108,13 +108,13 @@ def _guarded(member: Member, maker: ImageMaker, reader: MemberReader, writer: Re
     try:
         return _preprocessed(member, maker, reader, writer)
     except MemberRefusedError as exc:
-        log.warning("member.refused member=%d name=%s reason=%s", member.index, printable(member.name), exc)
+        log.warning("member.refused member=%d name=%s reason=%s", member.number, printable(member.name), exc)
         return _refused(member, str(exc), exc.__cause__ or exc, writer)
     except PipelineError:
         raise
     except Exception as exc:
         # Not foreseen: a hook that fails, an image that makes a library stumble, too little memory.
-        log.exception("member.refused member=%d name=%s", member.index, printable(member.name))
+        log.exception("member.refused member=%d name=%s", member.number, printable(member.name))
         return _refused(member, str(exc) or type(exc).__name__, exc, writer)
 
 
@@ -132,5 +132,5 @@ def _preprocessed(member: Member, maker: ImageMaker, reader: MemberReader, write
 
 
 def _refused(member: Member, reason: str, error: BaseException, writer: ResultWriter) -> Counts:
-    writer.refuse(Refusal(member=member.index, name=member.name, reason=reason, error=type(error).__name__))
+    writer.refuse(Refusal(member=member.number, name=member.name, reason=reason, error=type(error).__name__))
     return Counts(refused=1)

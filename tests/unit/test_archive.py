@@ -372,7 +372,7 @@ def test_a_large_archive_is_read_in_blocks_and_only_where_its_batch_lies() -> No
         for member in archive.members[1:8]:
             read = members.read(member, wanted=lambda _: True)
             assert read is not None
-            assert read.getvalue() == contents[member.index]
+            assert read.getvalue() == contents[member.number]
     assert [length for _, length in reader.requests[:-1]] == [BLOCK] * (len(reader.requests) - 1)
     assert sum(length for _, length in reader.requests) == archive.members[8].offset - archive.members[1].offset
 

@@ -53,7 +53,7 @@ def read_all(content: bytes, limits: Limits | None = None) -> list[bytes | str]:
             try:
                 read = reader.read(member, wanted=lambda _: True)
                 assert read is not None
-                found[member.index] = read.getvalue()
+                found[member.number] = read.getvalue()
             except MemberRefusedError as exc:
-                found[member.index] = str(exc)
+                found[member.number] = str(exc)
     return [found[index] for index in sorted(found)]
