@@ -7,7 +7,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from threading import Lock
 from typing import TYPE_CHECKING
@@ -154,6 +154,8 @@ def build_preprocessing() -> "Preprocessing":
         sizes=chosen.batches,
         holder=uuid4().hex,
         redrive_after=chosen.pipeline.redrive_after,
+        # A dead holder's claim must have run out when its batch is driven again: else that try is wasted.
+        claim_for=min(timedelta(minutes=1), chosen.pipeline.redrive_after / 2),
         redrive_tries=chosen.pipeline.redrive_tries,
         slot=_SLOT,
     )
