@@ -13,10 +13,10 @@ _ADVICE = {
     401: "check the account key, or that the identity belongs to this account's tenant",
     403: "give the identity the roles Storage Blob, Queue and Table Data Contributor, and check the account's firewall",
     404: "make what is missing with `python -m storage init`",
-    409: "something else holds or changes it",
-    412: "something else changed it in between",
     413: "the request is too large",
 }
+_PASSING = (408, 409, 412, 429)
+"""Time-outs and throttling; and conflicts that nobody expected, in which another writer was faster."""
 _QUERY = re.compile(r"\?\S+")
 
 
@@ -30,7 +30,7 @@ def azure_errors(doing: str) -> Iterator[None]:
 
 
 def translated(exc: AzureError, doing: str) -> PipelineError:
-    """Decide whether trying again may help: after time-outs, throttling, 5xx and lost connections it may."""
+    """Decide whether trying again may help: after time-outs, throttling, 5xx, lost connections and races it may."""
     status = exc.status_code if isinstance(exc, HttpResponseError) else None
     # The first line says it; the rest repeats it as XML. A shared access signature would be in a URL's query.
     said = _QUERY.sub("", next(iter(exc.message.splitlines()), type(exc).__name__))
@@ -38,14 +38,10 @@ def translated(exc: AzureError, doing: str) -> PipelineError:
         if isinstance(exc, ClientAuthenticationError):
             return StoreUnavailableError(f"{doing}: no token for the identity: {said}; check STORAGE__clientId")
         return StoreUnavailableError(f"{doing}: no answer from Azure Storage: {said}")
-    if status in (408, 429) or status >= 500 or error_code(exc) in _PASSING:
+    if status in _PASSING or status >= 500:
         return StoreUnavailableError(f"{doing}: Azure Storage answered {status}: {said}")
     advice = _ADVICE.get(status, "no retry can cure this")
     return StoreRefusedError(f"{doing}: Azure Storage answered {status}: {said}; {advice}")
-
-
-# Answered with 4xx, yet gone by itself within seconds.
-_PASSING = {"ContainerBeingDeleted", "TableBeingDeleted", "QueueBeingDeleted", "OperationTimedOut", "ServerBusy"}
 
 
 def error_code(exc: AzureError) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from itertools import islice
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Literal
 
 import numpy as np
@@ -124,7 +124,7 @@ def _write(image: StoredImage, to: Path, form: As) -> None:
     folder = to / f"{format_stamp(facts.stamp)}.{image.version}"
     folder.mkdir(parents=True, exist_ok=True)
     # The member's name is a stranger's: it must not choose where we write.
-    label = _UNSAFE.sub("_", Path(facts.name).name)[:80].strip("._")
+    label = _UNSAFE.sub("_", PurePosixPath(facts.name).stem)[:80].strip("._")
     stem = "-".join(filter(None, (image_stem(facts.member, facts.frame), label)))
     suffix, payload = _encoded(image, form)
     (folder / f"{stem}.{suffix}").write_bytes(payload)

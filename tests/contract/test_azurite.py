@@ -1,0 +1,47 @@
+"""The emulator: started on free ports, known by them after a restart, and never left half installed."""
+
+from pathlib import Path
+
+import pytest
+
+from errors import PermanentError
+from local import azurite as module
+from local.azurite import Azurite, azurite, install
+from storage.clients import connected
+
+
+def test_data_in_a_folder_survives_a_restart_on_the_same_ports(tmp_path: Path) -> None:
+    with azurite(tmp_path / "data") as server, connected(server.connection) as clients:
+        before = server.connection, server.pid
+        clients.state.create_container()
+        server.stop()
+        server.start()
+        assert (server.connection, server.pid) != before
+        assert server.connection == before[0]
+        assert clients.state.exists()
+
+
+def test_a_port_in_use_is_said_so(azurite: Azurite, tmp_path: Path) -> None:
+    with pytest.raises(PermanentError, match="another program has the port"):  # noqa: SIM117 - one claim
+        with module.azurite(tmp_path, ports=azurite.ports):
+            pytest.fail("two servers on one port")
+
+
+def test_an_installation_that_is_there_is_used_as_it_is(tmp_path: Path) -> None:
+    tools = tmp_path / "azurite"
+    tools.mkdir()
+    lock = Path(module.__file__).with_name("package-lock.json")
+    (tools / lock.name).write_bytes(lock.read_bytes())
+    assert install(tools) == tools / "node_modules/azurite/dist/src/azurite.js"
+    assert [path.name for path in tools.iterdir()] == [lock.name]
+
+
+def test_an_installation_that_fails_says_why_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("npm_config_registry", "http://127.0.0.1:9/")
+    monkeypatch.setenv("npm_config_cache", str(tmp_path / "cache"))
+    monkeypatch.setenv("npm_config_fetch_retries", "0")
+    with pytest.raises(PermanentError, match="npm ci"):
+        install(tmp_path / "tools" / "azurite")
+    assert list((tmp_path / "tools").iterdir()) == []
