@@ -204,7 +204,7 @@ class _PipelinedReader:
             offset, length = offset + len(part), length - len(part)
             (number,) = self._session.ask_to_read(self.handle, [(offset, length)])
             self._asked.appendleft((number, offset, length))
-        self._left = memoryview(part)
+        self._left = part
         return bool(part)
 
     def _ask(self) -> None:

@@ -18,6 +18,7 @@ _FOR_READING = 1
 _HEADER = struct.Struct(">LBL")
 _LONGEST_ANSWER = 2**20
 """OpenSSH's answers have at most 256 KiB; what is longer is no SFTP but a greeting of some shell."""
+_RECEIVE = 4 * 2**20
 _FOLDER_READS = 8
 """Requests under way while a folder is read: each answers about a hundred names."""
 
@@ -48,7 +49,7 @@ class Attributes:
 class _Fields:
     """The fields of a message, one after the other."""
 
-    def __init__(self, message: bytes) -> None:
+    def __init__(self, message: memoryview) -> None:
         self._message = message
         self._at = 0
 
@@ -61,6 +62,9 @@ class _Fields:
         return int(value)
 
     def text(self) -> bytes:
+        return bytes(self.view())
+
+    def view(self) -> memoryview:
         length = self.number()
         self._at += length
         if self._at > len(self._message):
@@ -85,7 +89,8 @@ class SftpSession:
     def __init__(self, channel: paramiko.Channel) -> None:
         self._channel = channel
         self._number = 0
-        self._answers: dict[int, tuple[int, bytes]] = {}
+        self._answers: dict[int, tuple[int, memoryview]] = {}
+        self._received = memoryview(b"")
         channel.sendall(struct.pack(">LBL", 5, _INIT, 3))
         kind, _ = self._receive()
         if kind != _VERSION:
@@ -132,13 +137,13 @@ class SftpSession:
         """Ask for spans (offset and length) of a file, all in one message; `read_answer` collects each."""
         return self.ask_all(_READ, [_text(handle) + struct.pack(">QL", *span) for span in spans])
 
-    def read_answer(self, number: int) -> bytes:
+    def read_answer(self, number: int) -> memoryview:
         """Wait for a span: its bytes, perhaps fewer than asked for, or none at the end of the file."""
         try:
-            return self._expect(number, _DATA).text()
+            return self._expect(number, _DATA).view()
         except StatusError as exc:
             if exc.code == EOF:
-                return b""
+                return memoryview(b"")
             raise
 
     def ask_all(self, kind: int, bodies: list[bytes]) -> list[int]:
@@ -164,29 +169,31 @@ class SftpSession:
             raise ProtocolError(f"expected message {kind}, got {answered}")
         return fields
 
-    def _answer(self, number: int) -> tuple[int, bytes]:
+    def _answer(self, number: int) -> tuple[int, memoryview]:
         while number not in self._answers:
             kind, message = self._receive()
             self._answers[int.from_bytes(message[:4])] = (kind, message[4:])
         return self._answers.pop(number)
 
-    def _receive(self) -> tuple[int, bytes]:
+    def _receive(self) -> tuple[int, memoryview]:
         length = int.from_bytes(self._take(4))
         if not 5 <= length <= _LONGEST_ANSWER:
             raise ProtocolError(f"an answer of {length} bytes: is a program of the login shell talking?")
         message = self._take(length)
         return message[0], message[1:]
 
-    def _take(self, length: int) -> bytes:
+    def _take(self, length: int) -> memoryview:
         """Receive exactly so many bytes."""
-        parts = []
-        while length:
-            part = self._channel.recv(length)
-            if not part:
-                raise EOFError("the server closed the session")
-            parts.append(part)
-            length -= len(part)
-        return parts[0] if len(parts) == 1 else b"".join(parts)
+        if len(self._received) < length:
+            parts = [self._received]
+            while (missing := length - sum(map(len, parts))) > 0:
+                # All there is at once: with every call a channel moves all that it holds, which is slow in small bites.
+                parts.append(memoryview(self._channel.recv(max(missing, _RECEIVE))))
+                if not parts[-1]:
+                    raise EOFError("the server closed the session")
+            self._received = memoryview(b"".join(parts))
+        taken, self._received = self._received[:length], self._received[length:]
+        return taken
 
 
 def _text(value: bytes) -> bytes:

@@ -36,6 +36,9 @@ class _ImplicitTls(TLS_FTPHandler):  # type: ignore[misc]  # pyftpdlib ships no 
     def handle(self) -> None:
         """Begin TLS before the greeting instead of at AUTH TLS."""
         self.secure_connection(self.ssl_context)
+
+    def handle_ssl_established(self) -> None:
+        """Greet."""
         super().handle()
 
 

@@ -373,9 +373,6 @@ class TestParamiko(SftpContract):
 class FtpContract(ServerContract):
     """What only FTP knows: two ways of listing."""
 
-    def hides(self, name: str) -> bool:
-        return False
-
     def test_times_without_a_year_are_told_for_certain(self) -> None:
         recent = datetime.now(UTC).replace(microsecond=0) - timedelta(hours=3, seconds=17)
         self.put("recent.zip", b"x", recent)
@@ -446,6 +443,12 @@ class TestPyftpdlibTls(TlsContract):
     fixture = "pyftpd_tls"
     names_are_bytes = False
     start = staticmethod(partial(ftp_server, program="pyftpdlib", tls="explicit"))
+
+
+class TestPyftpdlibImplicitTls(TlsContract):
+    fixture = "pyftpd_implicit_tls"
+    names_are_bytes = False
+    start = staticmethod(partial(ftp_server, program="pyftpdlib", tls="implicit", mlsd=False))
 
 
 def test_a_server_that_is_full_is_unavailable(tmp_path: Path) -> None:
