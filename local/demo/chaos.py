@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 
 from azure.core.exceptions import ResourceNotFoundError
 
@@ -11,6 +12,7 @@ from local.demo.progress import UNSEEN
 from local.demo.traffic import Arrival
 from local.system import System
 from storage.clients import Clients
+from storage.entries import entries
 
 DEATHS = 2
 _LOOK_EVERY = 0.02
@@ -27,22 +29,23 @@ class Chaos:
         self._clients = clients
         self._say = say
         self._stop = threading.Event()
-        self._worker: threading.Thread | None = None
+        self._executor = ThreadPoolExecutor(1, "chaos")
+        self._work: Future[None] | None = None
         self.deaths: list[str] = []
         """What the host was doing each time."""
 
     def strike(self, arrival: Arrival) -> None:
         """Wait for the archive's moments in the background."""
-        self._worker = threading.Thread(target=self._work, args=(arrival,), name="chaos")
-        self._worker.start()
+        self._work = self._executor.submit(self._kill_twice, arrival)
 
     def end(self) -> None:
-        """Stop waiting for moments that did not come."""
+        """Stop waiting for moments that did not come, and raise what went wrong meanwhile."""
         self._stop.set()
-        if self._worker is not None:
-            self._worker.join()
+        self._executor.shutdown()
+        if self._work is not None:
+            self._work.result()
 
-    def _work(self, arrival: Arrival) -> None:
+    def _kill_twice(self, arrival: Arrival) -> None:
         if self._wait_for(lambda: self._copying(arrival)):
             self._kill("in the middle of the large copy")
         if self._wait_for(lambda: self._preprocessing(arrival)):
@@ -50,13 +53,11 @@ class Chaos:
             self._kill("in the middle of a batch of the large archive")
 
     def _copying(self, arrival: Arrival) -> bool:
-        """Whether some blocks of the archive are staged; they are invisible but to who asks for them."""
-        for blob in self._clients.raw.list_blobs(
-            name_starts_with=f"{arrival.drop.source}/", include=["uncommittedcontent"]
-        ):
-            if arrival.version in blob.name.rsplit("/", 1)[-1]:
-                return self._staged(blob.name) >= _BLOCKS_BEFORE
-        return False
+        """Whether some of the archive's blocks are staged; they are invisible but to who asks for them."""
+        found = (entry.archive for entry in entries(self._clients, arrival.drop.source))
+        return any(
+            self._staged(archive.blob) >= _BLOCKS_BEFORE for archive in found if archive.version == arrival.version
+        )
 
     def _staged(self, blob: str) -> int:
         try:

@@ -98,12 +98,16 @@ def _judge(running: Play, stand: Sequence[Line]) -> Ending:
 
 
 def _tiles(stand: Sequence[Line], images: Sequence[StoredImage]) -> list[Tile]:
-    """Take one image of each archive, then a second, and so on, until the sheet is full."""
+    """Take one image of each archive, then a second, and so on; from another place in each, for variety."""
     by_archive = {(line.arrival.drop.source, line.arrival.version): (line, list[StoredImage]()) for line in stand}
     for image in images:
         if (key := (image.facts.source, image.version)) in by_archive:
             by_archive[key][1].append(image)
-    columns = [[_tile(line, image) for image in found] for line, found in by_archive.values()]
+    columns = [
+        [_tile(line, image) for image in found[start % len(found) :] + found[: start % len(found)]]
+        for start, (line, found) in enumerate(by_archive.values())
+        if found
+    ]
     in_turn = (tile for tiles in zip_longest(*columns) for tile in tiles if tile is not None)
     return list(islice(in_turn, TILES))
 

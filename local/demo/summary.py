@@ -27,7 +27,7 @@ def tell(console: Console, lines: Sequence[Line], problems: Sequence[str], death
             Text("Everything that was put on the servers was found again, once, image by image.", "bold green")
         )
         return
-    console.print(Text(f"{len(problems)} things are not as they should be:", "bold red"))
+    console.print(Text(f"Not as it should be ({len(problems)}):", "bold red"))
     for problem in problems[:_MOST_PROBLEMS]:
         console.print(Text(f"  {problem}"), soft_wrap=True)
     if len(problems) > _MOST_PROBLEMS:
