@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 
-from local.demo.progress import Progress
+from local.demo.progress import UNSEEN, Progress
 from local.demo.verdict import SHAPE, Kept, KeptImage, Key, Place
 from local.samples import look
 from storage.clients import Clients
@@ -40,7 +40,7 @@ def collect(clients: Clients, found: Iterable[StoredImage], progress: Mapping[Ke
             blobs=blobs[key],
             images=kept_images[key],
             refused=[int(row.split("~")[0]) for row in rows[key] if row.endswith("~refused")],
-            skipped=progress[key].skipped if key in progress else 0,
+            counted=_counts(progress.get(key, UNSEEN)),
             rows=rows[key],
             sharded=shards[key],
         )
@@ -62,6 +62,10 @@ def _progress(entry: Entry) -> Progress:
         skipped=sum(counts.skipped.values()) if counts else 0,
         ended=ended,
     )
+
+
+def _counts(progress: Progress) -> tuple[int, int, int]:
+    return progress.images, progress.refused, progress.skipped
 
 
 def _kept(image: StoredImage) -> KeptImage:

@@ -81,8 +81,10 @@ def play(system: System, clients: Clients, view: View, cache: Path, *, chaos: bo
             killer.end()
     view.say("reading everything back")
     stand = running.stand()
+    ending = _judge(running, stand)
+    view.say("everything is read back")
     view.show(stand)
-    return _judge(running, stand)
+    return ending
 
 
 def _judge(running: Play, stand: Sequence[Line]) -> Ending:

@@ -38,14 +38,15 @@ class Kept:
     """Size and SHA-256 of each raw blob's bytes; one is right."""
     images: Sequence[KeptImage]
     refused: Sequence[int]
-    skipped: int
+    counted: tuple[int, int, int]
+    """Images, refused and skipped members, as the ledger counts them."""
     rows: Sequence[str]
     """Every row's key without what names the run: two alike are a row that was written twice under two names."""
     sharded: Sequence[Place]
     """Images in the shards."""
 
 
-NOTHING = Kept(blobs=(), images=(), refused=(), skipped=0, rows=(), sharded=())
+NOTHING = Kept(blobs=(), images=(), refused=(), counted=(0, 0, 0), rows=(), sharded=())
 
 
 def verify(planned: Sequence[Drop], arrivals: Sequence[Arrival], kept: Mapping[Key, Kept]) -> list[str]:
@@ -73,8 +74,11 @@ def _archive(sample: Sample, kept: Kept) -> Iterator[str]:
         yield from _image(wanted[place], found[place])
     if sorted(kept.refused) != sorted(sample.refused):
         yield f"members refused: {sorted(kept.refused)}, not {sorted(sample.refused)}"
-    if kept.skipped != sample.skipped:
-        yield f"members skipped: {kept.skipped}, not {sample.skipped}"
+    counts = (len(sample.pictures), len(sample.refused), sample.skipped)
+    if kept.counted != counts:
+        yield "the ledger counts {} images, {} refused and {} skipped members, not {}, {} and {}".format(
+            *kept.counted, *counts
+        )
 
 
 def _blob(sample: Sample, kept: Kept) -> Iterator[str]:

@@ -33,7 +33,7 @@ GOOD = Kept(
     blobs=[(1000, "ab")],
     images=[KeptImage(member=p.member, frame=p.frame, shape=SHAPE, look=p.look + 2) for p in SAMPLE.pictures],
     refused=[2],
-    skipped=1,
+    counted=(3, 1, 1),
     rows=["000000~0000~00", "000001~0000~00", "000002~refused", "000003~0000~00"],
     sharded=[(0, 0), (1, 0), (3, 0)],
 )
@@ -69,7 +69,14 @@ def test_an_archive_that_storage_does_not_know_is_named() -> None:
         (replace(GOOD, sharded=[*GOOD.sharded, (2, 0)]), "member 2, frame 0, is in the shards and should not be"),
         (replace(GOOD, refused=[]), "members refused: [], not [2]"),
         (replace(GOOD, refused=[2, 2]), "members refused: [2, 2], not [2]"),
-        (replace(GOOD, skipped=0), "members skipped: 0, not 1"),
+        (
+            replace(GOOD, counted=(2, 1, 1)),
+            "the ledger counts 2 images, 1 refused and 1 skipped members, not 3, 1 and 1",
+        ),
+        (
+            replace(GOOD, counted=(3, 1, 0)),
+            "the ledger counts 3 images, 1 refused and 0 skipped members, not 3, 1 and 1",
+        ),
     ],
 )
 def test_each_thing_that_is_not_right_is_named(kept: Kept, told: str) -> None:
