@@ -51,7 +51,8 @@ class Stager:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._pool.shutdown(wait=True, cancel_futures=True)
+        # Whatever went wrong, blocks that were read are staged: they need not be read again.
+        self._pool.shutdown(wait=True)
 
     def buffer(self) -> memoryview:
         """Give a free buffer, as soon as there is one. Raises what went wrong with a block."""
