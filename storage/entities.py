@@ -56,14 +56,24 @@ def find(table: TableClient, partition: str, row: str) -> TableEntity | None:
 
 
 def scan(
-    table: TableClient, partition: str, *, first: str = "", end: str = _BEHIND_ALL, select: list[str] | None = None
+    table: TableClient,
+    partition: str,
+    *,
+    first: str = "",
+    end: str = _BEHIND_ALL,
+    select: list[str] | None = None,
+    page: int | None = None,
 ) -> Iterator[TableEntity]:
-    """Read a partition's rows from `first` on, up to but not including `end`, in the order of their keys."""
+    """Read a partition's rows from `first` on, up to but not including `end`, in the order of their keys.
+
+    A page of rows is held in memory: 1,000 of them unless `page` says fewer.
+    """
     doing = f"read {partition} from the table {table.table_name}"
     rows = table.query_entities(
         "PartitionKey eq @partition and RowKey ge @first and RowKey lt @end",
         parameters={"partition": partition, "first": first, "end": end},
         select=select,
+        results_per_page=page,
     )
     while True:
         with azure_errors(doing):

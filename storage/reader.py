@@ -21,6 +21,8 @@ from storage.rows import ROW_COLUMNS, ImageRow, checked_pixels, read_encoding, r
 from storage.shards import read_pairs
 
 _CHUNKS_AHEAD = 8
+_ROWS_AT_ONCE = 64
+"""Rows of up to 1 MiB each."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,7 +127,8 @@ class Reader:
         return [*self._processed(source, start, end)][::-1]
 
     def _images(self, result: Result) -> Iterator[StoredImage]:
-        rows = (row for row in scan(self._clients.images, result.partition) if row.get("part") is not None)
+        found = scan(self._clients.images, result.partition, page=_ROWS_AT_ONCE)
+        rows = (row for row in found if row.get("part") is not None)
         for _, parts in groupby(rows, key=lambda row: (row["member"], row["frame"])):
             yield self._stored(result, *unpack(list(parts)))
 

@@ -2,12 +2,16 @@
 
 import hashlib
 from abc import ABC, abstractmethod
+from base64 import b64encode
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
+from azure.storage.blob import BlobServiceClient
 
 from ingest.model import Archive, ArchiveStore, CopyFacts, Outcome, RemoteFile, Span, version_of
+from local.azurite import Azurite
 from storage.blobs import BlobArchives
 from storage.clients import Clients
 from tests.fakes.copying import FakeArchives, key_of
@@ -184,6 +188,17 @@ class TestBlobArchives(ArchiveStoreContract):
         }
         assert found.content_settings.content_type == "application/zip"
         assert bytes(found.content_settings.content_md5 or b"") == FACTS.md5
+
+    def test_the_service_is_given_the_means_to_refuse_a_damaged_block(self, azurite: Azurite) -> None:
+        sent: list[str | None] = []
+        service = BlobServiceClient.from_connection_string(
+            azurite.connection,
+            raw_request_hook=lambda request: sent.append(request.http_request.headers.get("Content-MD5")),
+        )
+        with service:
+            watched = BlobArchives(replace(self.clients, raw=service.get_container_client("raw")))
+            watched.upload(archive_of(self.source)).stage(0, memoryview(CONTENT))
+        assert sent == [b64encode(FACTS.md5).decode()]
 
     def test_a_commit_whose_blocks_another_commit_took_along_sees_that_it_is_there(self) -> None:
         archive = archive_of(self.source)

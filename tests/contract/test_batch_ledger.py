@@ -143,6 +143,8 @@ class BatchLedgerContract(ABC):
         self.ledger.finish(batch, COUNTS, NOW)
         self.ledger.finish(batch, COUNTS + COUNTS, SOON)
         assert self.end(batch.archive, "p1") == (State.PROCESSED, COUNTS, None)
+        (state,) = self.ledger.plan(batch.archive, "p1") or ()
+        assert (state.done_at, state.counts) == (NOW, COUNTS)
 
     def test_an_archive_without_images_is_processed(self) -> None:
         (batch,) = self.planned(1)

@@ -35,13 +35,14 @@ def test_ls_shows_archives_with_state_and_counts(producer: Producer, capsys: pyt
     producer.process(NOW, 4)
     refused = producer.archive(NOW - timedelta(hours=1), "0000dead")
     TableBatchLedger(producer.clients).arrived(refused, NOW)
-    TableBatchLedger(producer.clients).refuse(refused, "p1", "no [zip] at all", NOW)
+    TableBatchLedger(producer.clients).refuse(refused, "p1", "no [zip] at all\x1b[2J \udcff", NOW)
     assert main(["ls", producer.source]) == 0
     _, first, second = capsys.readouterr().out.splitlines()
     assert first.split()[:3] == [producer.source, f"{NOW:%Y-%m-%d}", f"{NOW:%H:%M:%S}"]
     assert {"processed", "4", "p1", "out/ä.zip"} <= set(first.split())
     assert "refused" in second
     assert "no [zip] at all" in second
+    assert "\x1b" not in second
 
 
 def test_ls_knows_all_sources_and_keeps_to_its_limit(producer: Producer, capsys: pytest.CaptureFixture[str]) -> None:

@@ -224,6 +224,20 @@ class TestShardsAndRows(ResultsContract):
         assert self.shard() == shard
         assert self.rows() == rows
 
+    def test_a_member_that_fails_half_way_leaves_no_trace_in_the_shard(self) -> None:
+        def half() -> Iterator[Image]:
+            yield image(1, size=100)
+            raise ZeroDivisionError
+
+        with self.results.write(self.batch) as writer:
+            with pytest.raises(ZeroDivisionError):
+                writer.add(half())
+            writer.add([image(2)])
+            writer.publish()
+        shard = self.shard()
+        self.publish([image(2)])
+        assert self.shard() == shard
+
     def test_two_workers_on_one_batch_leave_the_same_as_one(self) -> None:
         self.publish([image(5), image(6)], [replace(REFUSAL, member=7)])
         images = [image(member) for member in range(4)]
