@@ -319,8 +319,8 @@ def format_duration(span: timedelta) -> str:
     seconds = span.total_seconds()
     for unit, size in (("h", 3600), ("m", 60)):
         if seconds and seconds % size == 0:
-            return f"{seconds / size:g}{unit}"
-    return f"{seconds:g}s"
+            return f"{seconds / size:.15g}{unit}"
+    return f"{seconds:.15g}s"
 
 
 def default_text(setting: _Setting) -> str:

@@ -73,7 +73,7 @@ def test_a_key_vault_reference_that_failed_is_recognised() -> None:
     [
         ("SOURCES__RADAR__INTERVAL", "10 minutes"),
         ("SOURCES__RADAR__TIMEZONE", "Mars/Olympus"),
-        ("SOURCES__RADAR__MAX_CONNECTIONS", "0"),
+        ("SOURCES__RADAR__MAX_CONNECTIONS", "-13"),
         ("SOURCES__RADAR__RECURSIVE", "perhaps"),
         ("SOURCES__RADAR__URL", "gopher://host/"),
         ("SOURCES__RADAR__URL", "sftp://user@host:99999/"),

@@ -1,0 +1,61 @@
+"""What the README tells is so: its links lead somewhere, its commands exist, its hook works."""
+
+import re
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from preprocess.model import MemberFacts
+from preprocess.recipe import load_hook
+from storage.ledger import State
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
+
+
+def code(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+
+
+def test_every_link_to_a_file_leads_to_one() -> None:
+    links = [link for link in re.findall(r"\]\(([^)#]+)\)", README) if not link.startswith("http")]
+    assert links
+    assert not [link for link in links if not (ROOT / link).exists()]
+
+
+def test_every_folder_and_make_target_that_is_named_exists() -> None:
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    assert set(re.findall(r"\bmake ([a-z]+)`", README)) | {"demo", "test", "run"} <= targets
+    assert not [name for name in re.findall(r"`([a-z]+(?:/[a-z]+)*)/`", README) if not (ROOT / name).is_dir()]
+
+
+def test_every_state_is_explained() -> None:
+    explained = re.findall(r"^\| ((?:`[a-z]+`(?:, )?)+) \|", README, re.MULTILINE)
+    assert {name for cell in explained for name in re.findall(r"`([a-z]+)`", cell)} >= set(State)
+
+
+def test_the_hook_of_the_readme_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (source,) = [block for block in code("python") if block.startswith("# hooks.py")]
+    (tmp_path / "hooks.py").write_text(source)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "hooks", raising=False)
+    (spec,) = re.findall(r"PREPROCESS_HOOK=(\S+?)`", README)
+    hook = load_hook(spec)
+    facts = MemberFacts(
+        source="radar",
+        archive="a.zip",
+        stamp=datetime(2026, 1, 1, tzinfo=UTC),
+        member=0,
+        frame=0,
+        name="a.jpg",
+        format="JPEG",
+        captured_at=None,
+    )
+    bright = hook(np.arange(48, dtype=np.uint8).reshape(4, 4, 3), facts)
+    assert bright is not None
+    assert bright.dtype == np.float32
+    np.testing.assert_array_equal([bright.min(), bright.max()], [0, 1])
+    assert hook(np.full((4, 4, 3), 7, dtype=np.uint8), facts) is None
