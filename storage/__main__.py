@@ -14,7 +14,7 @@ from storage.reader import Reader
 
 
 def open_clients() -> Clients:
-    """Connect as the app settings of the environment say. Raises SettingsError."""
+    """Connect to where the app settings say. Raises SettingsError."""
     where = read_storage()
     return connect(where.connection, blob=where.blob, queue=where.queue, table=where.table, client_id=where.client_id)
 
