@@ -29,7 +29,9 @@ def main() -> int:
     """Run until interrupted."""
     chosen = _arguments()
     console = Console()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # Also SIGINT: shells make what they run in the background ignore it.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     try:
         with system(chosen.folder, settings=QUICK, host=chosen.host) as running:
             _explain(console, running)

@@ -27,7 +27,9 @@ def main() -> int:
     """Run the demo; 0 only if all that was put on the servers was found again."""
     chosen = _arguments()
     console = Console()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # Also SIGINT: shells make what they run in the background ignore it.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     try:
         return _close(console, _run(console, chosen))
     except KeyboardInterrupt:
