@@ -11,7 +11,7 @@ from typing import Any
 
 from errors import OutOfTimeError, PipelineError
 from ingest.backoff import backoff
-from ingest.model import CopyLedger, RemoteFile, Roster, RosterHold, Sighting, SourceSpec, Step
+from ingest.model import Archive, CopyLedger, RemoteFile, Roster, RosterHold, Sighting, SourceSpec, Step
 from ingest.sightings import Changed, Settled, Sightings, after_listing, after_settling
 from ingest.transfer import CopyResult, Ending
 
@@ -103,6 +103,7 @@ class Board:
             # Only now: the stamp that the ledger gets to see is in the roster, and stays what it is.
             for sighting in change.new:
                 self._tell_seen(sighting)
+                _log_seen(sighting.archive)
             self._change.notify_all()
 
     @contextmanager
@@ -211,16 +212,8 @@ class Board:
             self._saved = roster
 
     def _tell_seen(self, sighting: Sighting) -> None:
-        archive = sighting.archive
-        self._ledger.record(archive, Step.SEEN, sighting.first_seen)
-        self._told.add(archive.version)
-        log.info(
-            "archive.seen source=%s path=%r bytes=%d stamp=%s",
-            archive.source,
-            archive.file.path,
-            archive.file.size,
-            archive.stamp.isoformat(),
-        )
+        self._ledger.record(sighting.archive, Step.SEEN, sighting.first_seen)
+        self._told.add(sighting.archive.version)
 
     def _tell_ends(self, change: Changed, at: datetime) -> None:
         for archive in change.superseded:
@@ -253,3 +246,13 @@ class Board:
             seconds,
             result.received / 1e6 / max(seconds, 1e-6),
         )
+
+
+def _log_seen(archive: Archive) -> None:
+    log.info(
+        "archive.seen source=%s path=%r bytes=%d stamp=%s",
+        archive.source,
+        archive.file.path,
+        archive.file.size,
+        archive.stamp.isoformat(),
+    )

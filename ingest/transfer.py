@@ -77,10 +77,6 @@ class _Witness:
     def see(self, part: memoryview | bytes) -> None:
         self._sha256.update(part)
         self._md5.update(part)
-        self.see_tail(part)
-
-    def see_tail(self, part: memoryview | bytes) -> None:
-        """See bytes of a file of which others are not seen, so that hashes mean nothing."""
         keep = tail_length(self._size)
         self._tail = (self._tail + bytes(part[-keep:]))[-keep:]
         self.seen += len(part)
@@ -110,10 +106,11 @@ def copy_archive(connection: Connection, store: ArchiveStore, job: CopyJob, hook
     missing = _missing(blocks, upload.staged(), archive.file.size)
     witness = _Witness(archive.file.size)
     resumed = len(missing) < len(blocks)
-    _read_and_stage(connection, upload, archive.file, missing, witness.see_tail if resumed else witness.see, hooks)
+    _read_and_stage(connection, upload, archive.file, missing, witness.see, hooks)
     last_chance = _check_unchanged(connection, archive.file)
     if not (witness.sound or job.accept_unsound or last_chance):
         return CopyResult(ending=Ending.UNSOUND, facts=None, received=witness.seen)
+    # Who has not seen all bytes knows no hash of them.
     facts = None if resumed else witness.facts()
     if facts and facts.sha256 == job.previous_sha256:
         return CopyResult(ending=Ending.SAME, facts=facts, received=witness.seen)

@@ -106,6 +106,12 @@ def test_a_zip64_record_that_lies_is_not_sound() -> None:
     assert not is_sound(content.replace(b"PK\x06\x06", b"PK\x06\x05"))
 
 
+def test_a_file_too_large_for_its_end_record_is_not_sound_without_zip64() -> None:
+    end = struct.pack("<4s4H2LH", b"PK\x05\x06", 0, 0, 1, 1, 46, 0xFFFFFFFF, 0)
+    directory = b"PK\x01\x02" + bytes(42)
+    assert not ends_in_directory(directory + end, 5 * 2**30)
+
+
 @pytest.mark.parametrize("at", [4, 6])
 def test_a_part_of_a_split_zip_is_not_sound(at: int) -> None:
     content = bytearray(make_zip([b"x"]))
