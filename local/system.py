@@ -1,5 +1,6 @@
 """The whole system on one machine: Azurite, servers, functions host and event relay, started and stopped as one."""
 
+import fcntl
 import json
 import os
 import re
@@ -165,15 +166,20 @@ def system(
     sources: Mapping[str, Scheme] = SOURCES,
     settings: Mapping[str, str] = QUICK,
     host: Host = "auto",
+    fresh: bool = False,
 ) -> Iterator[System]:
-    """Run the whole system in `folder`, which keeps its data and logs; a later run in it goes on from there.
+    """Run the whole system in `folder`, which keeps its data and logs; a later run goes on from there unless `fresh`.
 
     `sources` gives each source's kind of server; `settings` come on top of what the servers and Azurite require.
     Raises PermanentError.
     """
     folder = folder.absolute()
-    (folder / "logs").mkdir(parents=True, exist_ok=True)
+    folder.parent.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
+        stack.enter_context(_alone(folder))
+        if fresh:
+            shutil.rmtree(folder, ignore_errors=True)
+        (folder / "logs").mkdir(parents=True, exist_ok=True)
         emulator = stack.enter_context(azurite(folder / "azurite"))
         servers = {name: stack.enter_context(_server(scheme, folder, name)) for name, scheme in sources.items()}
         with connected(emulator.connection) as clients:
@@ -189,6 +195,17 @@ def system(
         running.start_host()
         running.start_relay()
         yield running
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Hold a folder for this process; the operating system lets go of it however the process ends."""
+    with folder.with_name(f"{folder.name}.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as exc:
+            raise PermanentError(f"start the system in {folder}: another one runs there; stop it first") from exc
+        yield
 
 
 @contextmanager

@@ -1,7 +1,6 @@
 """Run the whole system on real photographs, watch it, and prove that nothing was lost and nothing doubled."""
 
 import argparse
-import shutil
 import signal
 import sys
 import time
@@ -42,14 +41,13 @@ def main() -> int:
 
 
 def _run(console: Console, chosen: argparse.Namespace) -> Ending:
-    # An earlier run's data would be found again as well.
-    shutil.rmtree(FOLDER, ignore_errors=True)
     with console.status("making sample archives of real photographs (once, some 15 seconds)"):
         script.make_samples(CACHE)
     with ExitStack() as stack:
         with console.status("starting Azurite, the servers, the functions host and the event relay"):
             settings = script.CHAOS if chosen.chaos else script.SETTINGS
-            running = stack.enter_context(system(FOLDER, settings=settings, host=chosen.host))
+            # An earlier run's archives would be found again as well.
+            running = stack.enter_context(system(FOLDER, settings=settings, host=chosen.host, fresh=True))
             clients = stack.enter_context(connected(running.connection))
         _explain(console, running)
         begun = time.monotonic()
