@@ -229,6 +229,7 @@ def test_a_new_version_waits_until_the_old_one_is_no_longer_being_copied(world: 
         if offset == MIB:
             world.put("long.zip", new, age=timedelta(minutes=4))
             assert others_copied.wait(10)
+            assert [Step.SUPERSEDED in steps for steps in world.ledger.steps("long.zip")] == [False]
 
     world.server.before_read["long.zip"] = replace_it
     assert world.tick().failed == 1
