@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.text import Text
 
 from errors import PipelineError
-from local import samples
+from local import orders, samples
 from local.demo.traffic import Drop, upload
 from local.programs.child import ServerFailedError
 from local.system import CACHE, LOCAL, PROJECT, QUICK, System, system
@@ -80,7 +80,7 @@ def _keep_going(console: Console, running: System, every: float | None) -> None:
 
 def _next_drop(sources: Sequence[str], number: int) -> Drop:
     source = sources[number % len(sources)]
-    sample = samples.make(samples.small(number % _SEEDS + 1, images=4), CACHE)
+    sample = samples.make(orders.small(number % _SEEDS + 1, images=4), CACHE)
     return Drop(source=source, name=f"{source}_{datetime.now(UTC):%Y%m%d_%H%M%S}.zip", sample=sample, after=0)
 
 

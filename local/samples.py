@@ -4,8 +4,8 @@ import hashlib
 import io
 import json
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from local import formats, scenes
+from local.orders import Order, Shot
 
 SIDE = 224
 """Width and height to which the demo preprocesses; what is expected of a picture is drawn at this size."""
@@ -49,92 +50,11 @@ class Sample:
     """Number of members that are no images."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Shot:
-    """One image file of a sample, before it is made."""
-
-    photograph: str
-    size: tuple[int, int]
-    format: str = "jpeg"
-    frames: int = 1
-    damage: str = ""
-    """`cut`: the file ends half way. `flip`: one byte in the zip is wrong, so its checksum does not fit."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Order:
-    """What goes into one sample."""
-
-    seed: int
-    shots: tuple[Shot, ...]
-    others: Mapping[str, bytes] = field(default_factory=dict)
-    """Members that are no images; a name that ends in a slash is a folder."""
-    folder: str = ""
-
-
 def look(pixels: NDArray[np.generic]) -> Look:
     """Reduce SIDE x SIDE pixels of three channels to a grid of mean colours."""
     step = SIDE // _CELLS
     cells = pixels.astype(np.float32).reshape(_CELLS, step, _CELLS, step, 3)
     return np.rint(cells.mean(axis=(1, 3))).astype(np.uint8)
-
-
-def small(seed: int, images: int = 10) -> Order:
-    """A few megabytes of camera JPEGs, every fifth one a PNG."""
-    rng = default_rng(seed)
-    names = rng.permutation(scenes.COLOUR)
-    shots = [
-        Shot(
-            photograph=str(names[i % len(names)]),
-            size=(1280, 960) if rng.random() < 0.7 else (900, 1200),
-            format="png" if i % 5 == 4 else "jpeg",
-        )
-        for i in range(images)
-    ]
-    return Order(seed=seed, shots=tuple(shots))
-
-
-def large(seed: int = 50) -> Order:
-    """Twenty pictures of 12 megapixels, well over 50 MB."""
-    special = {3: "tiff", 11: "png", 17: "jpeg-turned"}
-    shots = [
-        Shot(
-            photograph=scenes.COLOUR[i % len(scenes.COLOUR)],
-            size=(2000, 1500) if special.get(i) == "png" else (4000, 3000),
-            format=special.get(i, "jpeg"),
-        )
-        for i in range(20)
-    ]
-    return Order(seed=seed, shots=tuple(shots), folder="DCIM/100/")
-
-
-def all_formats(seed: int = 70) -> Order:
-    """Every way to write an image that the pipeline accepts; two of the files hold several frames."""
-    shots = [
-        Shot(
-            photograph=(scenes.GREY if name in formats.GREY_FORMATS else scenes.COLOUR)[i % 7],
-            size=(640, 480),
-            format=name,
-            frames=3 if name in {"gif", "tiff-lzw"} else 1,
-        )
-        for i, name in enumerate(formats.FORMATS)
-    ]
-    return Order(seed=seed, shots=tuple(shots))
-
-
-def broken(seed: int = 90) -> Order:
-    """Good pictures among members that are damaged and members that are no pictures."""
-    damage = {1: "cut", 4: "flip"}
-    shots = [
-        Shot(photograph=scenes.COLOUR[i], size=(1200, 900), damage=damage.get(i, ""), format="jpeg") for i in range(8)
-    ]
-    others = {
-        "notes.txt": b"Lens cleaned at noon.\n",
-        "thumbnails/": b"",
-        "__MACOSX/._IMG_0000.jpg": b"\x00\x05\x16\x07",
-        ".hidden.jpg": b"not for us",
-    }
-    return Order(seed=seed, shots=tuple(shots), others=others)
 
 
 def make(order: Order, cache_folder: Path) -> Sample:

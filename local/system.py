@@ -5,7 +5,6 @@ import json
 import os
 import re
 import shutil
-import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -17,7 +16,8 @@ from urllib.request import urlopen
 
 from errors import PermanentError
 from local.azurite import azurite
-from local.programs.child import free_port, kill_tree
+from local.child import Child
+from local.programs.child import free_port
 from local.servers import Server, ftp_server, sftp_server
 from storage.clients import connected, prepare
 from storage.keys import RAW_CONTAINER
@@ -41,55 +41,6 @@ _OURS = re.compile(
     r"(STORAGE(__|$)|SOURCES__|PREPROCESS_|LIMIT_|BATCH_|TABLE_|PIPELINE_|AzureWebJobs|\w+_SCHEDULE$)", re.IGNORECASE
 )
 _START_WITHIN = 60.0
-
-
-class Child:
-    """A program that runs in the background with a log of its own, over restarts."""
-
-    def __init__(self, command: list[str], folder: Path, log: Path, environment: Mapping[str, str]) -> None:
-        self.log = log
-        self._command = command
-        self._folder = folder
-        self._environment = environment
-        self._process: subprocess.Popen[bytes] | None = None
-
-    @property
-    def ended(self) -> bool:
-        """Whether it was started and has ended by itself."""
-        process = self._process
-        return process is not None and process.poll() is not None
-
-    def start(self) -> None:
-        """Start it. In a session of its own: Ctrl-C is for the one who started the system, who stops it in order."""
-        with self.log.open("ab") as out:
-            self._process = subprocess.Popen(
-                self._command,
-                cwd=self._folder,
-                env=self._environment,
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-
-    def kill(self) -> None:
-        """End it at once with all that it started, as a crash would."""
-        process, self._process = self._process, None
-        if process is not None:
-            kill_tree(process.pid)
-            process.wait()
-
-    def stop(self, within: float = 8) -> None:
-        """Ask it to end; insist after a while."""
-        process, self._process = self._process, None
-        if process is None:
-            return
-        process.terminate()
-        try:
-            process.wait(within)
-        except subprocess.TimeoutExpired:
-            kill_tree(process.pid)
-            process.wait()
 
 
 class System:

@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from local import samples
+from local import orders, samples
 from local.demo.traffic import Drop
-from local.samples import SIDE, Order, Sample
+from local.orders import Order
+from local.samples import SIDE, Sample
 from local.system import QUICK
 
 SETTINGS: Mapping[str, str] = {
@@ -27,15 +28,15 @@ REPLACED = "harbour.zip"
 
 
 _ORDERS: Mapping[str, Order] = {
-    "first": samples.small(1),
-    "formats": samples.all_formats(),
-    "large": samples.large(),
-    "second": samples.small(2),
-    "broken": samples.broken(),
-    "third": samples.small(3),
-    "fourth": samples.small(4, images=6),
-    "fifth": samples.small(5, images=4),
-    "replacement": samples.small(6, images=5),
+    "first": orders.small(1),
+    "formats": orders.all_formats(),
+    "large": orders.large(),
+    "second": orders.small(2),
+    "broken": orders.broken(),
+    "third": orders.small(3),
+    "fourth": orders.small(4, images=6),
+    "fifth": orders.small(5, images=4),
+    "replacement": orders.small(6, images=5),
 }
 
 

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps, ImageSequence
 
-from local import formats, samples
-from local.samples import Order, Sample, Shot
+from local import formats, orders, samples
+from local.orders import Order, Shot
+from local.samples import Sample
 
 
 def _shots(*names: str, size: tuple[int, int] = (320, 240), frames: int = 1, damage: str = "") -> Order:
@@ -31,7 +32,7 @@ def _decoded(sample: Sample) -> dict[tuple[int, int], Image.Image]:
 
 
 def test_the_same_order_gives_the_same_bytes(tmp_path: Path) -> None:
-    order = samples.small(7, images=2)
+    order = orders.small(7, images=2)
 
     once, again = samples.make(order, tmp_path / "a"), samples.make(order, tmp_path / "b")
 
@@ -41,8 +42,8 @@ def test_the_same_order_gives_the_same_bytes(tmp_path: Path) -> None:
 
 def test_another_seed_gives_other_bytes(tmp_path: Path) -> None:
     assert (
-        samples.make(samples.small(7, images=1), tmp_path).sha256
-        != samples.make(samples.small(8, images=1), tmp_path).sha256
+        samples.make(orders.small(7, images=1), tmp_path).sha256
+        != samples.make(orders.small(8, images=1), tmp_path).sha256
     )
 
 
@@ -87,7 +88,7 @@ def test_sixteen_bits_are_used_to_the_full(tmp_path: Path) -> None:
 
 
 def test_damaged_members_are_refused_and_expected_nowhere_else(tmp_path: Path) -> None:
-    sample = samples.make(samples.broken(), tmp_path)
+    sample = samples.make(orders.broken(), tmp_path)
 
     assert sample.refused == (1, 4)
     assert not {picture.member for picture in sample.pictures} & {1, 4}
@@ -101,7 +102,7 @@ def test_damaged_members_are_refused_and_expected_nowhere_else(tmp_path: Path) -
 
 
 def test_the_large_archive_is_well_over_fifty_megabytes_by_its_order() -> None:
-    order = samples.large()
+    order = orders.large()
 
     uncompressed = [shot for shot in order.shots if shot.format == "tiff"]
 
