@@ -12,6 +12,9 @@ from storage.azure_errors import azure_errors
 from storage.clients import Clients
 from storage.keys import NAME
 
+_POLL_LIVES = 60
+"""Seconds. Every tick asks anew: while one poll is at a long copy, others must not pile up behind it."""
+
 # A member that is named like a message's metadata (id, dequeueCount, ...) would shadow it in the functions host.
 
 
@@ -46,7 +49,7 @@ class PollMessages:
 
     def put(self, source: str) -> None:
         """Ask for a source to be polled."""
-        _send(self._queue, {"source": source})
+        _send(self._queue, {"source": source}, lives=_POLL_LIVES)
 
 
 def parse_batch_message(body: bytes | str) -> BatchMessage:
@@ -70,10 +73,10 @@ def parse_poll_message(body: bytes | str) -> str:
     return str(source)
 
 
-def _send(queue: QueueClient, told: dict[str, str | int]) -> None:
+def _send(queue: QueueClient, told: dict[str, str | int], lives: int | None = None) -> None:
     with azure_errors(f"put a message on the queue {queue.queue_name}"):
         # A message lives for 7 days by default; whatever still waits then, `reconcile` has long driven again.
-        queue.send_message(json.dumps(told))
+        queue.send_message(json.dumps(told), time_to_live=lives)
 
 
 def _members(body: bytes | str) -> dict[str, Any]:

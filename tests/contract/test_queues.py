@@ -3,7 +3,7 @@
 import base64
 import json
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -60,6 +60,13 @@ class TestMessages:
         body = receive(clients, "batches")
         assert parse_batch_message(body) == message
         assert not {name.lower() for name in json.loads(body)} & SHADOWING
+
+    def test_requests_to_poll_do_not_pile_up_behind_a_long_poll(self, clients: Clients) -> None:
+        PollMessages(clients).put("radar")
+        (waiting,) = clients.poll_queue.peek_messages()
+        assert waiting.expires_on is not None
+        assert waiting.inserted_on is not None
+        assert waiting.expires_on - waiting.inserted_on == timedelta(minutes=1)
 
     def test_a_source_arrives_as_it_was_sent(self, clients: Clients) -> None:
         PollMessages(clients).put("radar-2")

@@ -13,12 +13,13 @@ SETTINGS = {**QUICK, "BATCH_MEMBERS": "4", "RECONCILE_SCHEDULE": "*/3 * * * * *"
 """So small that an archive of five members already has two batches, which go over the queue."""
 
 
-@pytest.fixture(scope="session", params=["local", "func"])
+HOSTS = ["local", "func"] if shutil.which("func") else ["local"]
+
+
+@pytest.fixture(scope="session", params=HOSTS)
 def running(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
     """The system with a source `north` over SFTP and a source `south` over FTPS."""
     host: Literal["local", "func"] = request.param
-    if host == "func" and shutil.which("func") is None:
-        pytest.skip("Azure Functions Core Tools are not installed: `func` is not on the PATH; see the README")
     folder = tmp_path_factory.mktemp(f"system-{host}")
     with system(folder, sources={"north": "sftp", "south": "ftpes"}, settings=SETTINGS, host=host) as started:
         yield started
