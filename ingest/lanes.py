@@ -69,6 +69,8 @@ class Lanes:
             return
         try:
             with self.connector.connect() as connection:
+                # Whoever waited in vain has not waited to wait once more, but to see what has come meanwhile.
+                self._list_again(connection)
                 self._lane(connection, itertools.repeat(End.OLDEST))
         except (SourceUnavailableError, SourceRefusedError) as exc:
             log.info("lane.ended source=%s error=%r", self.spec.name, str(exc))
