@@ -84,6 +84,8 @@ class MemberReader:
         end = offset + length
         while offset < end:
             chunk = self._blocks.at(offset, min(_CHUNK, end - offset))
+            if not chunk:
+                raise MemberRefusedError("its bytes are not all there")
             offset += len(chunk)
             yield chunk
 

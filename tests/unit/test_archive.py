@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from errors import ArchiveRefusedError, StoreUnavailableError
+from errors import ArchiveRefusedError, MemberRefusedError, StoreUnavailableError
 from preprocess.archive import Archive
 from preprocess.directory import BLOCK, read_directory
 from preprocess.inflate import PIECE
@@ -416,3 +416,15 @@ def test_no_thread_is_left_behind() -> None:
     with archive.batch(0, 4) as members:
         members.read(archive.members[0], wanted=lambda _: True)
     assert threading.active_count() == before
+
+
+def test_a_blob_that_gives_too_few_bytes_hangs_nobody() -> None:
+    content, _ = large(4)
+
+    class Short(MemoryReader):
+        def read_range(self, offset: int, length: int) -> bytes:
+            return super().read_range(offset, length)[: 1 if offset == BLOCK else None]
+
+    archive = Archive(Short(content), Limits())
+    with archive.batch(0, 4) as members, pytest.raises(MemberRefusedError, match="not all there"):
+        members.read(archive.members[2], wanted=lambda _: True)
