@@ -1,7 +1,9 @@
-"""Keep the whole system running on this machine, with a new archive every minute, until Ctrl-C."""
+"""Keep the whole system running until Ctrl-C: on your own servers, or on sample ones that get new archives."""
 
 import argparse
 import itertools
+import json
+import re
 import shlex
 import signal
 import sys
@@ -14,12 +16,15 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-from errors import PipelineError
+from errors import PipelineError, SettingsError
 from local import orders, samples
 from local.demo.traffic import Drop, upload
+from local.emulator import DEVELOPMENT_STORAGE
 from local.programs.child import ServerFailedError
-from local.system import CACHE, LOCAL, PROJECT, QUICK, System, system
+from local.system import CACHE, LOCAL, PROJECT, QUICK, SOURCES, System, system
+from settings import read_settings
 
+_STORAGE = re.compile(r"(STORAGE(__.*)?|AzureWebJobsStorage(__.*)?)$", re.IGNORECASE)
 _LOOK_EVERY = 1.0
 _SEEDS = 8
 """So many different archives are made; then they come again, under new names."""
@@ -33,15 +38,35 @@ def main() -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
     try:
-        with system(chosen.folder, settings=QUICK, host=chosen.host) as running:
-            _explain(console, running)
-            _keep_going(console, running, None if chosen.quiet else chosen.every)
+        own = own_settings(PROJECT / "local.settings.json")
+        sources, settings = (SOURCES, QUICK) if own is None else ({}, own)
+        folder = chosen.folder or LOCAL / ("run" if own is None else "own")
+        with system(folder, sources=sources, settings=settings, host=chosen.host) as running:
+            _explain(console, running, settings)
+            _keep_going(console, running, None if chosen.quiet or not sources else chosen.every)
     except KeyboardInterrupt:
-        console.print(Text(f"stopped; the data stays in {_short(chosen.folder)}, and the next run goes on with it"))
+        console.print(Text("stopped; the data stays, and the next run goes on with it"))
     except (PipelineError, ServerFailedError) as exc:
         console.print(Text(f"error: {exc}", "red"), soft_wrap=True)
         return 1
     return 0
+
+
+def own_settings(file: Path) -> dict[str, str] | None:
+    """Read the settings of a developer who copies from servers of their own; None if there is no such file.
+
+    Storage is left out: it is the emulator that is started here. Raises SettingsError.
+    """
+    if not file.exists():
+        return None
+    try:
+        values = {name: str(value) for name, value in json.loads(file.read_text(encoding="utf-8"))["Values"].items()}
+    except (ValueError, KeyError, AttributeError) as exc:
+        raise SettingsError(f"read {file.name}: it must be JSON with an object `Values`: {exc}") from exc
+    own = {name: value for name, value in values.items() if not _STORAGE.match(name)}
+    # Wrong ones would only show in the host's log, at each call.
+    read_settings({**own, "STORAGE": DEVELOPMENT_STORAGE})
+    return own
 
 
 def write_environment(file: Path, settings: Mapping[str, str]) -> None:
@@ -51,12 +76,14 @@ def write_environment(file: Path, settings: Mapping[str, str]) -> None:
     file.write_text("".join(lines), encoding="utf-8")
 
 
-def _explain(console: Console, running: System) -> None:
+def _explain(console: Console, running: System, settings: Mapping[str, str]) -> None:
     environment = running.folder / "env"
     write_environment(environment, running.settings)
     shown = _short(environment)
+    own = [value for name, value in settings.items() if name.upper().endswith("__URL")]
     told = [
         *((f"source {name}", f"{s.kind}, drop zips into {_short(s.root)}") for name, s in running.sources.items()),
+        *(("your source", url) for url in own),
         ("functions host", f"{running.host_kind}, {running.host_url}"),
         ("settings", f"{_short(running.folder / 'app' / 'local.settings.json')}, and {shown} for a shell"),
         ("logs", _short(running.logs)),
@@ -107,7 +134,7 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("--quiet", action="store_true", help="no new archives but those that you drop")
     parser.add_argument("--host", choices=("auto", "func", "local"), default="auto", help="functions host to use")
-    parser.add_argument("--folder", type=Path, default=LOCAL / "run", help="keep data and logs here")
+    parser.add_argument("--folder", type=Path, help="keep data and logs here (default: .local/run, or .local/own)")
     return parser.parse_args()
 
 

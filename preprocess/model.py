@@ -100,7 +100,7 @@ class RawArchive:
     sha256: str | None = None
     etag: str
     raw_at: datetime | None = None
-    """When it became raw: the blob's creation time, or the ledger's; None if neither is known."""
+    """When it became raw: the blob's last change, or the ledger's time; None if neither is known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

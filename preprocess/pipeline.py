@@ -4,7 +4,7 @@ import logging
 from dataclasses import dataclass
 from enum import StrEnum
 
-from errors import ArchiveRefusedError, PermanentError, TransientError
+from errors import ArchiveRefusedError, TransientError
 from preprocess.archive import Archive
 from preprocess.batches import divide
 from preprocess.model import Batch, BatchRequest, RawArchive
@@ -24,7 +24,7 @@ class Taken(StrEnum):
     KNOWN = "known"
     """Planned or settled before."""
     SETTLED = "settled"
-    """As refused or failed, with the reason."""
+    """As refused, with the reason."""
     QUEUED = "queued"
     DONE = "done"
     """A batch ran in this call, or is another's already."""
@@ -43,7 +43,7 @@ class _Plan:
 def take_archive(blob: str, p: Preprocessing) -> Taken:
     """Plan an archive that became raw; its one small batch runs here if the slot is free, else batches are queued.
 
-    Raises TransientError only if not even the queue can be reached.
+    Raises TransientError only if not even the queue can be reached, and PermanentError if a person has to help.
     """
     try:
         archive = p.raw.find(blob)
@@ -65,7 +65,7 @@ def take_archive(blob: str, p: Preprocessing) -> Taken:
 
 
 def take_message(message: BatchRequest, p: Preprocessing) -> Taken:
-    """Run the batch that a message names, or plan the archive if it names none. Raises TransientError."""
+    """Run the batch that a message names, or plan the archive if it names none. Raises PipelineError."""
     if message.pipeline not in (None, p.pipeline):
         log.info("batch.dropped blob=%s pipeline=%s wanted=%s", message.blob, message.pipeline, p.pipeline)
         return Taken.DROPPED
@@ -84,7 +84,11 @@ def take_message(message: BatchRequest, p: Preprocessing) -> Taken:
 
 
 def _plan(archive: RawArchive, p: Preprocessing) -> _Plan | Taken:
-    """Plan an archive unless that was done before; what makes it impossible for good settles the archive."""
+    """Plan an archive unless that was done before; one that cannot be read is settled as refused.
+
+    Other permanent errors (a missing role) are the system's, not the archive's: they pass through, the archive stays
+    as it is, and `reconcile` asks for it again once they are mended.
+    """
     p.ledger.arrived(archive, archive.raw_at or p.clock())
     if p.ledger.plan(archive, p.pipeline) is not None:
         return Taken.KNOWN
@@ -93,9 +97,6 @@ def _plan(archive: RawArchive, p: Preprocessing) -> _Plan | Taken:
     except ArchiveRefusedError as exc:
         log.warning("archive.refused blob=%s reason=%s", archive.blob, exc)
         p.ledger.refuse(archive, p.pipeline, str(exc), p.clock())
-    except PermanentError as exc:
-        log.exception("archive.failed blob=%s", archive.blob)
-        p.ledger.fail(archive, p.pipeline, str(exc), p.clock())
     return Taken.SETTLED
 
 

@@ -5,7 +5,7 @@ from contextlib import suppress
 from dataclasses import replace
 from types import TracebackType
 
-from errors import ArchiveRefusedError, MemberRefusedError, PermanentError, PipelineError, TransientError
+from errors import ArchiveRefusedError, MemberRefusedError, PipelineError, TransientError
 from preprocess.archive import Archive, MemberReader
 from preprocess.directory import Member
 from preprocess.images import ImageMaker
@@ -19,7 +19,8 @@ log = logging.getLogger(__name__)
 def run_batch(batch: Batch, p: Preprocessing) -> Counts | None:
     """Preprocess a batch, once this process's slot is free.
 
-    None: another is at it, it is done, or its archive was settled for a PermanentError. Raises TransientError.
+    None: another is at it, it is done, or its archive was settled as refused. Raises PipelineError: the batch stays
+    undone, with the error noted, and `reconcile` drives it again until its tries are spent.
     """
     with p.slot:
         return run_in_slot(batch, p, None)
@@ -37,9 +38,6 @@ def run_in_slot(batch: Batch, p: Preprocessing, opened: Archive | None) -> Count
     except ArchiveRefusedError as exc:
         log.warning("archive.refused blob=%s batch=%d reason=%s", batch.archive.blob, batch.number, exc)
         p.ledger.refuse(batch.archive, batch.pipeline, str(exc), p.clock())
-    except PermanentError as exc:
-        log.exception("archive.failed blob=%s batch=%d", batch.archive.blob, batch.number)
-        p.ledger.fail(batch.archive, batch.pipeline, str(exc), p.clock())
     return None
 
 

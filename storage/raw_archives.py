@@ -75,7 +75,7 @@ class RawBlobs:
             path=name,
             origin=Origin.HAND,
             etag=etag,
-            raw_at=found.creation_time,
+            raw_at=found.last_modified,
         )
 
 
@@ -152,7 +152,7 @@ def _copied(found: BlobProperties) -> RawArchive | None:
         sound=told.get("sound") != "false",
         sha256=told.get("sha256"),
         etag=found.etag.strip('"'),
-        raw_at=found.creation_time,
+        raw_at=found.last_modified,
     )
 
 

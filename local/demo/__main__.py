@@ -5,6 +5,7 @@ import signal
 import sys
 import time
 from contextlib import ExitStack
+from pathlib import Path
 
 from rich.console import Console
 from rich.text import Text
@@ -19,8 +20,6 @@ from local.programs.child import ServerFailedError
 from local.system import CACHE, LOCAL, System, system
 from storage.clients import connected
 
-FOLDER = LOCAL / "demo"
-
 
 def main() -> int:
     """Run the demo; 0 only if all that was put on the servers was found again."""
@@ -30,13 +29,13 @@ def main() -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
     try:
-        return _close(console, _run(console, chosen))
+        return _close(console, _run(console, chosen), chosen.folder)
     except KeyboardInterrupt:
         console.print("interrupted; everything is stopped")
         return 130
     except (PipelineError, ServerFailedError) as exc:
         console.print(Text(f"error: {exc}", "red"), soft_wrap=True)
-        where_to_look(console, FOLDER / "logs")
+        where_to_look(console, chosen.folder / "logs")
         return 1
 
 
@@ -47,7 +46,7 @@ def _run(console: Console, chosen: argparse.Namespace) -> Ending:
         with console.status("starting Azurite, the servers, the functions host and the event relay"):
             settings = script.CHAOS if chosen.chaos else script.SETTINGS
             # An earlier run's archives would be found again as well.
-            running = stack.enter_context(system(FOLDER, settings=settings, host=chosen.host, fresh=True))
+            running = stack.enter_context(system(chosen.folder, settings=settings, host=chosen.host, fresh=True))
             clients = stack.enter_context(connected(running.connection))
         _explain(console, running)
         begun = time.monotonic()
@@ -55,14 +54,14 @@ def _run(console: Console, chosen: argparse.Namespace) -> Ending:
             return play(running, clients, shown, CACHE, chaos=chosen.chaos)
 
 
-def _close(console: Console, ending: Ending) -> int:
-    sheet = FOLDER / "contact-sheet.png"
+def _close(console: Console, ending: Ending, folder: Path) -> int:
+    sheet = folder / "contact-sheet.png"
     images = sum(line.progress.images for line in ending.lines)
     subtitle = f"{len(ending.tiles)} of {images} images from {len(ending.lines)} archives that came over SFTP and FTP"
     draw(ending.tiles, "Read back from table rows", subtitle).save(sheet)
     tell(console, ending.lines, ending.problems, ending.deaths)
     if ending.problems:
-        where_to_look(console, FOLDER / "logs")
+        where_to_look(console, folder / "logs")
     console.print(Text(f"Contact sheet: {sheet}"), soft_wrap=True)
     return 1 if ending.problems else 0
 
@@ -81,6 +80,9 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("--chaos", action="store_true", help="kill the functions host twice, when it hurts most")
     parser.add_argument("--host", choices=("auto", "func", "local"), default="auto", help="functions host to use")
+    parser.add_argument(
+        "--folder", type=Path, default=LOCAL / "demo", help="keep data and logs here; what lay there before is removed"
+    )
     return parser.parse_args()
 
 

@@ -359,12 +359,17 @@ def test_an_archive_limit_is_named_in_the_reason(world: World) -> None:
     assert "LIMIT_ARCHIVE_MEMBERS" in world.reason(archive)
 
 
-def test_what_no_retry_can_cure_settles_the_archive_as_failed(world: World) -> None:
+def test_a_missing_permission_settles_nothing_and_heals_once_it_is_given(world: World) -> None:
     archive = world.raw.add(pictures(1))
+    p = world.process()
     world.results.fail_next = StoreRefusedError("write: no permission")
-    take_archive(archive.blob, world.process())
-    assert (world.ledger.end(archive), world.reason(archive)) == ("failed", "write: no permission")
-    assert world.queue.messages == []
+    with pytest.raises(StoreRefusedError):
+        take_archive(archive.blob, p)
+    assert world.ledger.end(archive) is None
+    world.now += p.redrive_after
+    reconcile(["radar"], p, world.now, WINDOW)
+    world.work(p)
+    assert world.ledger.end(archive) == "processed"
 
 
 def test_an_archive_that_is_replaced_between_plan_and_batch_is_refused(world: World) -> None:

@@ -1,10 +1,14 @@
-"""The running system's settings, as a shell reads them."""
+"""The running system's settings, as a shell reads them; and a developer's own."""
 
+import json
 import stat
 import subprocess
 from pathlib import Path
 
-from local.run import write_environment
+import pytest
+
+from errors import SettingsError
+from local.run import own_settings, write_environment
 
 SETTINGS = {
     "STORAGE": "AccountName=a;AccountKey=k==;BlobEndpoint=http://127.0.0.1:1/a",
@@ -24,3 +28,32 @@ def test_nobody_else_can_read_the_secrets(tmp_path: Path) -> None:
     write_environment(tmp_path / "env", SETTINGS)
 
     assert stat.S_IMODE((tmp_path / "env").stat().st_mode) == 0o600
+
+
+def written(folder: Path, values: dict[str, str]) -> Path:
+    file = folder / "local.settings.json"
+    file.write_text(json.dumps({"IsEncrypted": False, "Values": values}))
+    return file
+
+
+OWN = {"SOURCES__RADAR__URL": "ftp://host.example/out", "PREPROCESS_WIDTH": "64"}
+
+
+def test_a_developers_own_settings_are_taken_but_for_their_storage(tmp_path: Path) -> None:
+    elsewhere = {"STORAGE": "AccountKey=x", "STORAGE__clientId": "y", "AzureWebJobsStorage": "z"}
+    assert own_settings(written(tmp_path, OWN | elsewhere)) == OWN
+
+
+def test_without_a_file_there_are_no_own_settings(tmp_path: Path) -> None:
+    assert own_settings(tmp_path / "local.settings.json") is None
+
+
+def test_wrong_own_settings_are_told_before_anything_starts(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="PREPROCESS_WITDH is unknown: did you mean PREPROCESS_WIDTH"):
+        own_settings(written(tmp_path, OWN | {"PREPROCESS_WITDH": "1"}))
+
+
+def test_a_file_that_is_no_json_is_told_by_its_name(tmp_path: Path) -> None:
+    (tmp_path / "local.settings.json").write_text("[")
+    with pytest.raises(SettingsError, match=r"local\.settings\.json"):
+        own_settings(tmp_path / "local.settings.json")

@@ -1,0 +1,25 @@
+"""The demo is a proof: it fails unless every byte and every image is found again, though the host is killed twice."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from local.system import PROJECT
+
+
+@pytest.mark.timeout(300)
+def test_the_demo_finds_everything_again_although_the_host_is_killed(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "local.demo", "--chaos", "--folder", str(tmp_path / "demo")],
+        cwd=PROJECT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "found again, once, image by image" in done.stdout
+    with Image.open(tmp_path / "demo" / "contact-sheet.png") as sheet:
+        assert sheet.width > 1000
