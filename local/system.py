@@ -129,7 +129,7 @@ def system(
     with ExitStack() as stack:
         stack.enter_context(_alone(folder))
         if fresh:
-            shutil.rmtree(folder, ignore_errors=True)
+            _remove(folder)
         (folder / "logs").mkdir(parents=True, exist_ok=True)
         emulator = stack.enter_context(azurite(folder / "azurite"))
         servers = {name: stack.enter_context(_server(scheme, folder, name)) for name, scheme in sources.items()}
@@ -146,6 +146,13 @@ def system(
         running.start_host()
         running.start_relay()
         yield running
+
+
+def _remove(folder: Path) -> None:
+    """Remove an earlier run. Raises PermanentError for a folder that is none: somebody may have named it by mistake."""
+    if folder.exists() and any(folder.iterdir()) and not (folder / "logs").is_dir():
+        raise PermanentError(f"start the system in {folder}: it holds something else; name a new or empty folder")
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager
