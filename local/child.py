@@ -23,6 +23,11 @@ class Child:
         process = self._process
         return process is not None and process.poll() is not None
 
+    @property
+    def pid(self) -> int | None:
+        """The process, if it runs."""
+        return None if self._process is None else self._process.pid
+
     def start(self) -> None:
         """Start it. In a session of its own: Ctrl-C is for the one who started the system, who stops it in order."""
         with self.log.open("ab") as out:

@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from ingest.model import Endpoint
 from local.programs.certificate import make_certificate, make_ssh_key
-from local.programs.child import HOST, free_port, kill_tree, running
+from local.programs.child import HOST, Program, free_port, running
 from local.programs.parasftp import ParasftpConfig
 from local.programs.pyftpd import PyftpdConfig
 from local.programs.sshd import find_sshd, sshd_command, sshd_user
@@ -44,7 +44,7 @@ class Server:
     """The served folder, as a client must name it."""
     root: Path
     """The served folder, as this machine names it."""
-    pid: int
+    process: Program = field(repr=False)
 
     def endpoint(self) -> Endpoint:
         """Give what `ingest.connect` needs."""
@@ -70,7 +70,11 @@ class Server:
 
     def kill(self) -> None:
         """End it and all its sessions at once, as a crash would."""
-        kill_tree(self.pid)
+        self.process.kill()
+
+    def start(self) -> None:
+        """Start it again after `kill`, with its port and keys. Raises ServerFailedError."""
+        self.process.start()
 
 
 @contextmanager
@@ -83,7 +87,7 @@ def sftp_server(folder: Path, root: Path, *, program: SftpProgram | None = None)
     folder.mkdir(parents=True, exist_ok=True)
     host_key, client_key, port = make_ssh_key(), make_ssh_key(), free_port()
     sshd = find_sshd() if program != "paramiko" else None
-    password = None if sshd else secrets.token_hex(8)
+    password = None if sshd else _password()
     if sshd:
         command = sshd_command(sshd, folder, port, host_key, client_key)
     else:
@@ -96,7 +100,7 @@ def sftp_server(folder: Path, root: Path, *, program: SftpProgram | None = None)
             client_key=client_key.public,
         )
         command = _python("local.programs.parasftp", config, folder)
-    with running(command, port, folder / "log") as pid:
+    with running(command, port, folder / "log") as process:
         yield Server(
             kind="OpenSSH sshd" if sshd else "paramiko",
             scheme="sftp",
@@ -107,7 +111,7 @@ def sftp_server(folder: Path, root: Path, *, program: SftpProgram | None = None)
             host_key=host_key.public,
             folder=str(root) if sshd else ".",
             root=root,
-            pid=pid,
+            process=process,
         )
 
 
@@ -127,7 +131,7 @@ def ftp_server(
     """
     folder, root = folder.absolute(), root.absolute()
     folder.mkdir(parents=True, exist_ok=True)
-    certificate, password, port = make_certificate(), secrets.token_hex(8), free_port()
+    certificate, password, port = make_certificate(), _password(), free_port()
     vsftpd = find_vsftpd() if program != "pyftpdlib" else None
     if vsftpd:
         command = vsftpd_command(
@@ -146,7 +150,7 @@ def ftp_server(
             max_clients=max_clients,
         )
         command = _python("local.programs.pyftpd", config, folder)
-    with running(command, port, folder / "log") as pid:
+    with running(command, port, folder / "log") as process:
         yield Server(
             kind="vsftpd" if vsftpd else "pyftpdlib",
             scheme=_FTP_SCHEMES[tls],
@@ -155,8 +159,13 @@ def ftp_server(
             password=password,
             ca=certificate.authority if tls else None,
             root=root,
-            pid=pid,
+            process=process,
         )
+
+
+def _password() -> str:
+    """Make a password that a search for secrets in logs and output finds."""
+    return f"s3cret-{secrets.token_hex(8)}"
 
 
 def _python(module: str, config: ParasftpConfig | PyftpdConfig, folder: Path) -> list[str | Path]:

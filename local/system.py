@@ -15,7 +15,7 @@ from urllib.error import URLError
 from urllib.request import urlopen
 
 from errors import PermanentError
-from local.azurite import azurite
+from local.azurite import Azurite, azurite
 from local.child import Child
 from local.programs.child import free_port
 from local.servers import Server, ftp_server, sftp_server
@@ -47,11 +47,20 @@ class System:
     """A running system."""
 
     def __init__(
-        self, folder: Path, *, connection: str, settings: Mapping[str, str], sources: Mapping[str, Server], host: Host
+        self,
+        folder: Path,
+        *,
+        storage: Azurite,
+        settings: Mapping[str, str],
+        sources: Mapping[str, Server],
+        host: Host,
+        lease: float | None = None,
     ) -> None:
         self.folder = folder
         self.logs = folder / "logs"
-        self.connection = connection
+        self.storage = storage
+        """The emulator: `stop` and `start` again, on the same ports, and storage was away for a while."""
+        self.connection = connection = storage.connection
         self.settings = settings
         """App settings of the functions app, as in local.settings.json."""
         self.sources = sources
@@ -61,13 +70,18 @@ class System:
         self.host_url = f"http://127.0.0.1:{port}"
         app = _app_folder(folder / "app", settings)
         environment = _environment()
-        self._host = Child(_host_command(self.host_kind, app, port), app, self.logs / "host.log", environment)
+        self._host = Child(_host_command(self.host_kind, app, port, lease), app, self.logs / "host.log", environment)
         self._relay = Child(
             _relay_command(self.host_url, folder / "relay.json"),
             PROJECT,
             self.logs / "relay.log",
             environment | {"STORAGE": connection},
         )
+
+    @property
+    def host_pid(self) -> int | None:
+        """The functions host's process, if it runs."""
+        return self._host.pid
 
     def start_host(self) -> None:
         """Start the functions host and wait until it answers. Raises PermanentError."""
@@ -117,11 +131,13 @@ def system(
     sources: Mapping[str, Scheme] = SOURCES,
     settings: Mapping[str, str] = QUICK,
     host: Host = "auto",
+    lease: float | None = None,
     fresh: bool = False,
 ) -> Iterator[System]:
     """Run the whole system in `folder`, which keeps its data and logs; a later run goes on from there unless `fresh`.
 
     `sources` gives each source's kind of server; `settings` come on top of what the servers and Azurite require.
+    `lease` is for how many seconds a queue message stays hidden when the host died over it; only `local` can change it.
     Raises PermanentError.
     """
     folder = folder.absolute()
@@ -137,10 +153,11 @@ def system(
             prepare(clients)
         running = System(
             folder,
-            connection=emulator.connection,
+            storage=emulator,
             settings={**_settings(emulator.connection, servers), **settings},
             sources=servers,
             host=host,
+            lease=lease,
         )
         stack.callback(running.stop)
         running.start_host()
@@ -214,10 +231,11 @@ def _choose(host: Host) -> Literal["func", "local"]:
     return host
 
 
-def _host_command(kind: Literal["func", "local"], app: Path, port: int) -> list[str]:
+def _host_command(kind: Literal["func", "local"], app: Path, port: int, lease: float | None) -> list[str]:
     if kind == "func":
         return ["func", "start", "--port", str(port)]
-    return [sys.executable, "-m", "local.host", "--app", str(app), "--port", str(port), "--grace", "5"]
+    options = [] if lease is None else ["--lease", str(lease)]
+    return [sys.executable, "-m", "local.host", "--app", str(app), "--port", str(port), "--grace", "5", *options]
 
 
 def _relay_command(host: str, state: Path) -> list[str]:

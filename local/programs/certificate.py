@@ -1,7 +1,7 @@
 """Throw-away keys and certificates for servers on this machine."""
 
 import ipaddress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from cryptography import x509
@@ -15,7 +15,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 class SshKey:
     """A key pair as OpenSSH writes it."""
 
-    private: str
+    private: str = field(repr=False)
     public: str
 
 
@@ -23,7 +23,7 @@ class SshKey:
 class Certificate:
     """A server's key and certificate for 127.0.0.1 and localhost, and the authority that signed it; PEM."""
 
-    key: str
+    key: str = field(repr=False)
     certificate: str
     authority: str
 

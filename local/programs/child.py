@@ -5,7 +5,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -28,30 +28,73 @@ def free_port() -> int:
         return port
 
 
-@contextmanager
-def running(command: Sequence[str | Path], port: int, log: Path) -> Iterator[int]:
-    """Run a program until the context ends; gives its process id once `port` answers."""
-    with log.open("ab") as out:
-        child = subprocess.Popen(
-            command, cwd=_PROJECT, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True
-        )
-    try:
-        _wait_for(child, port, log)
-        yield child.pid
-    finally:
-        kill_tree(child.pid, signal.SIGTERM)
+class Program:
+    """A server that runs in the background. It can be killed and started again: port and keys are in its files."""
+
+    def __init__(self, command: Sequence[str | Path], port: int, log: Path) -> None:
+        self._command = command
+        self._port = port
+        self._log = log
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int:
+        """The process, which must have been started."""
+        if self._process is None:
+            raise ServerFailedError(f"{self._command!r} is not running: start it first")
+        return self._process.pid
+
+    def start(self) -> None:
+        """Start it and wait until its port answers. Raises ServerFailedError."""
+        with self._log.open("ab") as out:
+            self._process = subprocess.Popen(
+                self._command, cwd=_PROJECT, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True
+            )
+        _wait_for(self._process, self._port, self._log)
+
+    def kill(self) -> None:
+        """End it and all its sessions at once, as a crash would."""
+        if self._process is not None:
+            kill_tree(self._process.pid)
+            self._process.wait()
+
+    def cut(self) -> int:
+        """End the sessions alone, of a server that gives each a process of its own; gives how many there were."""
+        sessions = _below(self.pid)
+        _signal(sessions, signal.SIGKILL)
+        return len(sessions)
+
+    def stop(self) -> None:
+        """Ask it to end; insist after a while."""
+        if self._process is None or self._process.poll() is not None:
+            return
+        kill_tree(self._process.pid, signal.SIGTERM)
         try:
-            child.wait(_STOP_WITHIN)
+            self._process.wait(_STOP_WITHIN)
         except subprocess.TimeoutExpired:
-            kill_tree(child.pid)
-            child.wait()
+            self.kill()
+
+
+@contextmanager
+def running(command: Sequence[str | Path], port: int, log: Path) -> Iterator[Program]:
+    """Run a program until the context ends; it answers on `port`."""
+    program = Program(command, port, log)
+    try:
+        program.start()
+        yield program
+    finally:
+        program.stop()
 
 
 def kill_tree(pid: int, sign: signal.Signals = signal.SIGKILL) -> None:
     """Signal a process and all below it: sshd and vsftpd give each session a process (and session) of its own."""
-    for one in (pid, *_below(pid)):
+    _signal((pid, *_below(pid)), sign)
+
+
+def _signal(pids: Iterable[int], sign: signal.Signals) -> None:
+    for pid in pids:
         with suppress(ProcessLookupError):
-            os.kill(one, sign)
+            os.kill(pid, sign)
 
 
 def _below(pid: int) -> list[int]:

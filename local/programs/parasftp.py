@@ -11,7 +11,7 @@ import posixpath
 import socket
 import sys
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +29,9 @@ class ParasftpConfig:
     port: int
     root: str
     user: str
-    password: str
-    host_key: str
+    password: str = field(repr=False)
+    host_key: str = field(repr=False)
+    """Private."""
     client_key: str
     """`ssh-ed25519 AAAA...`: this key may log in as well."""
 

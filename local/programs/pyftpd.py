@@ -6,7 +6,7 @@ Run as `python -m local.programs.pyftpd CONFIG`, where CONFIG is a JSON file as 
 import json
 import logging
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ class PyftpdConfig:
     port: int
     root: str
     user: str
-    password: str
+    password: str = field(repr=False)
     tls: str | None = None
     certificate: str | None = None
     """Path of a PEM file with key and certificate."""
