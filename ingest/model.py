@@ -52,6 +52,8 @@ class SourceSpec:
     name: str
     interval: timedelta = timedelta(minutes=10)
     """Time between two archives, as promised by whoever runs the server."""
+    gap: float = 1.5
+    """Archives that lie further apart than so many intervals have a gap between them."""
     retention: timedelta = timedelta(hours=48)
     """Age at which the server deletes a file."""
     pattern: str = "*.zip"
@@ -252,6 +254,31 @@ class RosterStore(Protocol):
 
     def hold(self, source: str) -> AbstractContextManager[RosterHold]:
         """Take the source's lease. Raises LeaseLostError if another process holds it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Arrival:
+    """An archive that the ledger knows, as far as watching needs to know it."""
+
+    stamp: datetime
+    seen: datetime | None = None
+    """First seen on the server; None where that is not known, or it never was there."""
+    by_hand: str | None = None
+    """The raw blob's name, where somebody put it there by hand."""
+
+
+class RosterView(Protocol):
+    """Rosters as whoever only looks sees them: no lease is taken, no poll disturbed."""
+
+    def look(self, source: str) -> Roster | None:
+        """The roster as it was saved last; None if the source was never polled. Raises StoreUnavailableError."""
+
+
+class Arrivals(Protocol):
+    """The ledger as watching sees it."""
+
+    def since(self, source: str, start: datetime) -> Sequence[Arrival]:
+        """Archives with a stamp from `start` on, and the last one before it. Raises StoreUnavailableError."""
 
 
 class CopyLedger(Protocol):

@@ -12,7 +12,7 @@ def divide(archive: RawArchive, pipeline: str, compressed: Sequence[int], sizes:
     """
     ends = [*_ends(compressed, sizes), len(compressed)]
     return tuple(
-        Batch(archive=archive, pipeline=pipeline, number=number, first=first, end=end)
+        Batch(archive=archive, pipeline=pipeline, number=number, first=first, end=end, batches=len(ends))
         for number, (first, end) in enumerate(zip([0, *ends[:-1]], ends, strict=True))
     )
 

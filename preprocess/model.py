@@ -112,6 +112,8 @@ class Batch:
     number: int
     first: int
     end: int
+    batches: int = field(default=0, compare=False)
+    """How many the archive's plan has; 0 where that is not known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -225,10 +227,11 @@ class ResultWriter(Protocol):
     def refuse(self, refusal: Refusal) -> None:
         """Add a refusal row."""
 
-    def publish(self) -> int:
+    def publish(self, counts: Counts | None = None) -> int:
         """Write the shard, then the rows, then remove rows of the batch's members that an older run left.
 
-        Gives the shard's bytes. A second run writes the same bytes under the same names.
+        `counts` are recorded with the shard, so that a lost ledger can be made again. Gives the shard's bytes.
+        A second run writes the same bytes under the same names.
         """
 
 

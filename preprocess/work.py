@@ -98,7 +98,7 @@ def _run(batch: Batch, p: Preprocessing, archive: Archive, claim: _Claim) -> Cou
             # What the directory claims may be absurd; no member has more bytes than its archive.
             taken = Counts(members=1, bytes_in=min(member.compressed, batch.archive.size))
             counts += taken + _guarded(member, maker, reader, writer)
-        return replace(counts, bytes_out=writer.publish())
+        return replace(counts, bytes_out=writer.publish(counts))
 
 
 def _guarded(member: Member, maker: ImageMaker, reader: MemberReader, writer: ResultWriter) -> Counts:

@@ -41,7 +41,7 @@ class TableBatchLedger:
         if plan is None:
             return () if state_of(row) in SETTLED else None
         rows = rows_of(self._batches, _partition(archive, pipeline), plan)
-        return [_batch_state(archive, pipeline, found) for found in rows]
+        return [_batch_state(archive, pipeline, found, len(rows)) for found in rows]
 
     def insert_plan(self, batches: Sequence[Batch], at: datetime, next_drive: datetime) -> bool:
         """Decide on a plan, with the number of its batches, then insert its rows; False if there was one already.
@@ -191,13 +191,18 @@ def read_counts(row: Mapping[str, Any]) -> Counts | None:
     )
 
 
-def _batch_state(archive: RawArchive, pipeline: str, row: TableEntity) -> BatchState:
+def _batch_state(archive: RawArchive, pipeline: str, row: TableEntity, batches: int) -> BatchState:
     next_drive = moment(row["next_drive"])
     if next_drive is None:
         raise ValueError(f"the row of batch {row['RowKey']} of {archive.blob} has no next_drive")
     return BatchState(
         batch=Batch(
-            archive=archive, pipeline=pipeline, number=int(row["number"]), first=int(row["first"]), end=int(row["end"])
+            archive=archive,
+            pipeline=pipeline,
+            number=int(row["number"]),
+            first=int(row["first"]),
+            end=int(row["end"]),
+            batches=batches,
         ),
         done_at=moment(row.get("done_at")),
         attempts=int(row["attempts"]),

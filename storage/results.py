@@ -1,5 +1,6 @@
 """Results of a batch: its shard, then its rows, then the removal of rows that an older run left."""
 
+import json
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -10,7 +11,7 @@ from azure.data.tables import TableEntity, TableTransactionError, UpdateMode
 from azure.storage.blob import ContentSettings
 
 from errors import StoreUnavailableError
-from preprocess.model import Batch, Codec, Image, Refusal
+from preprocess.model import Batch, Codec, Counts, Image, Refusal
 from storage.azure_errors import azure_errors, error_code
 from storage.clients import Clients
 from storage.encode import encode
@@ -71,10 +72,10 @@ class BatchWriter:
         """Add a refusal row."""
         self._refusals.append(refusal)
 
-    def publish(self) -> int:
+    def publish(self, counts: Counts | None = None) -> int:
         """Write the shard, then the rows, then remove rows of the batch's members that an older run left."""
         # Payloads are read back from the shard, a transaction's worth at a time, and never all held.
-        size = self._write_shard()
+        size = self._write_shard(counts)
         written = self._write_rows()
         self._remove_others(written)
         return size
@@ -104,7 +105,7 @@ class BatchWriter:
             length=place.length,
         )
 
-    def _write_shard(self) -> int:
+    def _write_shard(self, counts: Counts | None) -> int:
         blob = self._clients.processed.get_blob_client(self._name)
         with azure_errors(f"write the shard {self._name}"):
             if not self._rows:
@@ -122,19 +123,25 @@ class BatchWriter:
                 overwrite=True,
                 max_concurrency=1,
                 content_settings=ContentSettings(content_type="application/x-tar"),
-                metadata=self._metadata(),
+                metadata=self._metadata(counts),
             )
         return self._shard.size
 
-    def _metadata(self) -> dict[str, str]:
+    def _metadata(self, counts: Counts | None) -> dict[str, str]:
+        """Tell whose shard it is, and all that the ledger knows of its batch, which can be made again from that."""
         archive = self._batch.archive
+        told = {} if counts is None else {"counts": json.dumps({**asdict(counts), "bytes_out": self._shard.size})}
         return {
             "pipeline": self._batch.pipeline,
             "source": archive.source,
             "stamp": format_stamp(archive.stamp),
             "version": archive.version,
             "batch": str(self._batch.number),
+            "batches": str(self._batch.batches),
+            "first": str(self._batch.first),
+            "end": str(self._batch.end),
             "images": str(len(self._rows)),
+            **told,
             **_VERSIONS,
         }
 

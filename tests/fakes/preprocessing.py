@@ -142,7 +142,7 @@ class MemoryWriter:
     def refuse(self, refusal: Refusal) -> None:
         self._refusals.append(refusal)
 
-    def publish(self) -> int:
+    def publish(self, counts: Counts | None = None) -> int:
         error, self._results.fail_next = self._results.fail_next, None
         if error is not None:
             raise error
