@@ -143,10 +143,6 @@ class Board:
         """Note that the first block is staged."""
         self._ledger.record(sighting.archive, Step.COPYING, self._now())
 
-    def published(self, sighting: Sighting) -> None:
-        """Note that an archive is committed although its hashes are unknown: the next try need not copy it again."""
-        self._update(sighting, published=True)
-
     def finished(self, sighting: Sighting, result: CopyResult, seconds: float) -> None:
         """Settle a copy."""
         at, archive = self._now(), sighting.archive

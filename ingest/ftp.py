@@ -2,6 +2,7 @@
 
 import ftplib
 import socket
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -11,6 +12,7 @@ from errors import SourceRefusedError, SourceUnavailableError
 from ingest.ftp_listing import Entry, Kind, parse_list, parse_mdtm, parse_mlsd
 from ingest.ftp_session import FTP_ERRORS, Ftp, ftp_errors
 from ingest.model import Connection, Endpoint, Reader, RemoteFile
+from ingest.pace import Pace
 
 _LEAVE_WITHIN = 5.0
 """Seconds that a server has to confirm the end of a transfer that we broke off."""
@@ -79,7 +81,7 @@ class FtpConnection:
         with self._use(f"open {file.path!r}") as ftp:
             ftp.voidcmd("TYPE I")
             incoming = ftp.transfercmd(f"RETR {ftp.wire(file.path)}", offset or None)
-        reader = _FtpReader(incoming, file.path)
+        reader = _FtpReader(incoming, file.path, Pace(self._endpoint.timeout))
         try:
             yield reader
         finally:
@@ -189,15 +191,18 @@ class FtpConnection:
 class _FtpReader:
     """A data connection's bytes."""
 
-    def __init__(self, incoming: socket.socket, path: str) -> None:
+    def __init__(self, incoming: socket.socket, path: str, pace: Pace) -> None:
         self._incoming = incoming
         self._path = path
+        self._pace = pace
         self.ended = False
 
     def readinto(self, buffer: memoryview, /) -> int:
         """Receive what is there."""
         with ftp_errors(f"read {self._path!r}"):
+            began = time.monotonic()
             received = self._incoming.recv_into(buffer)
+            self._pace.note(began, received)
         self.ended = received == 0
         return received
 

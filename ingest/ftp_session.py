@@ -4,15 +4,19 @@ import ftplib
 import re
 import socket
 import ssl
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from errors import SourceRefusedError, SourceUnavailableError
 from ingest.model import Endpoint
+from ingest.pace import Pace
 
 _BUSY = re.compile(r"too many|maximum|limit|busy|try again", re.IGNORECASE)
 FTP_ERRORS = (ftplib.Error, OSError, EOFError, ValueError)
 """What ftplib raises; ValueError for answers that make no sense and for names with a line break."""
+_LONGEST_LINE = 8192
+_RECEIVE = 2**16
 _WIRE = "latin-1"
 """ftplib wants text; this encoding carries any bytes through it unchanged."""
 
@@ -24,6 +28,8 @@ class Ftp(ftplib.FTP_TLS):
         super().__init__(context=_context(endpoint.ca), timeout=endpoint.timeout, encoding=_WIRE)
         self._endpoint = endpoint
         self._protected = False
+        self._heard = b""
+        self._answer_by = 0.0
 
     def begin(self) -> None:
         """Connect, log in, go to the source's folder."""
@@ -64,14 +70,48 @@ class Ftp(ftplib.FTP_TLS):
         with _closed_on_error(plain):
             return self.context.wrap_socket(plain, server_hostname=self.host, session=session), size
 
+    def auth(self) -> str:
+        """Ask for TLS. What came before it in the clear, and unasked, is nobody's answer."""
+        answer = super().auth()
+        self._heard = b""
+        return answer
+
+    def getresp(self) -> str:
+        """Hear an answer, however many lines it has, within the time of one call."""
+        self._answer_by = time.monotonic() + self._endpoint.timeout
+        return super().getresp()
+
+    def getline(self) -> str:
+        """Hear a line of an answer. ftplib's own waits for ever if a byte comes now and then."""
+        while b"\n" not in self._heard:
+            if time.monotonic() > self._answer_by or len(self._heard) > _LONGEST_LINE:
+                raise TimeoutError("its answer did not end in time")
+            came = self._control.recv(_LONGEST_LINE)
+            if not came:
+                raise EOFError("it hung up")
+            self._heard += came
+        line, _, self._heard = self._heard.partition(b"\n")
+        return line.rstrip(b"\r").decode(_WIRE)
+
     def lines(self, command: str) -> list[str]:
         """Run a command that answers with a listing; all of it, or an error. Names are as `name` gives them."""
         self.voidcmd("TYPE A")
         # Not retrlines: it waits for the server's end of TLS, which some never send, and limits a line's length.
-        with self.transfercmd(command) as connection, connection.makefile("rb") as listing:
-            text = listing.read()
+        with self.transfercmd(command) as connection:
+            text = self._receive_all(connection)
         self.voidresp()
+        if text and not text.endswith(b"\n"):
+            raise EOFError(f"the listing breaks off after {len(text)} bytes, in the middle of a line")
         return [self.name(line) for line in text.replace(b"\r\n", b"\n").split(b"\n") if line]
+
+    def _receive_all(self, connection: socket.socket) -> bytes:
+        pace, parts = Pace(self._endpoint.timeout), [b""]
+        while True:
+            began = time.monotonic()
+            parts.append(connection.recv(_RECEIVE))
+            pace.note(began, len(parts[-1]))
+            if not parts[-1]:
+                return b"".join(parts)
 
     def wire(self, path: str) -> str:
         """Give a path as ftplib must be told it."""

@@ -104,11 +104,8 @@ class Lanes:
             block_size=self.spec.block_size,
             previous_sha256=sighting.previous_sha256,
             accept_unsound=self._is_unsound_for_long(sighting),
-            published=sighting.published,
         )
-        hooks = CopyHooks(
-            check=board.check, started=lambda: board.started(sighting), published=lambda: board.published(sighting)
-        )
+        hooks = CopyHooks(check=board.check, started=lambda: board.started(sighting))
         try:
             board.check()
             board.begin(sighting)
@@ -148,8 +145,13 @@ class Lanes:
 
     def _settle(self, connection: Connection, files: Sequence[RemoteFile]) -> list[Settled]:
         """Look at files twice, `settle` apart, and keep those that have not changed in between."""
-        first = [Settled(listed=file, certain=found) for file in files if (found := connection.look(file))]
+        first = [Settled(listed=file, certain=found) for file in files if (found := self._look(connection, file))]
         if not first:
             return []
         self.wait(self.spec.settle / timedelta(seconds=1))
-        return [one for one in first if connection.look(one.listed) == one.certain]
+        return [one for one in first if self._look(connection, one.listed) == one.certain]
+
+    def _look(self, connection: Connection, file: RemoteFile) -> RemoteFile | None:
+        # A hundred looks at a slow server take longer than a tick may.
+        self.board.check()
+        return connection.look(file)

@@ -101,6 +101,14 @@ class CopyFacts:
     """False: the tail is no zip directory that fits, and stayed so for `settle_max`."""
 
 
+@dataclass(frozen=True, slots=True)
+class Published:
+    """An archive that is in the store."""
+
+    facts: CopyFacts | None
+    """None: committed after a resumed copy, so that its hashes have yet to be set."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sighting:
     """What polling remembers of one file of the last complete listing."""
@@ -117,8 +125,6 @@ class Sighting:
     missing: int = 0
     """Ticks in a row whose complete listing lacked it."""
     unsound_since: datetime | None = None
-    published: bool = False
-    """Committed after a resumed copy, so that its hashes have yet to be set."""
     failures: int = 0
     not_before: datetime | None = None
     """Copying failed; not tried again before this."""
@@ -229,8 +235,8 @@ class Upload(Protocol):
 class ArchiveStore(Protocol):
     """Where whole archives end up. All of it raises StoreUnavailableError, StoreRefusedError."""
 
-    def find(self, archive: Archive) -> CopyFacts | None:
-        """Facts of an archive that is there already, with its hashes known; None if it is not."""
+    def find(self, archive: Archive) -> Published | None:
+        """What is known of an archive that is there already; None if it is not."""
 
     def upload(self, archive: Archive) -> Upload:
         """Begin or resume an archive."""

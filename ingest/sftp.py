@@ -4,6 +4,7 @@ import logging
 import socket
 import stat
 import struct
+import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -159,8 +160,9 @@ class SftpConnection:
             raise EOFError("the connection is closed")
         channel = self._transport.open_session(window_size=2 * _WINDOW, timeout=self._endpoint.timeout)
         channel.settimeout(self._endpoint.timeout)
-        channel.invoke_subsystem("sftp")
-        return SftpSession(channel)
+        with _hung_up_after(self._endpoint.timeout, self._transport):
+            channel.invoke_subsystem("sftp")
+        return SftpSession(channel, self._endpoint.timeout)
 
 
 class _PipelinedReader:
@@ -222,6 +224,17 @@ class _PipelinedReader:
         if spans:
             numbers = self._session.ask_to_read(self.handle, spans)
             self._asked += [(number, *span) for number, span in zip(numbers, spans, strict=True)]
+
+
+@contextmanager
+def _hung_up_after(seconds: float, transport: paramiko.Transport) -> Iterator[None]:
+    """Hang up if the block takes longer: for calls of paramiko that wait for their answer without a time-out."""
+    timer = threading.Timer(seconds, transport.close)
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def _connect(endpoint: Endpoint) -> paramiko.Transport:

@@ -6,10 +6,13 @@ https://datatracker.ietf.org/doc/html/draft-ietf-secsh-filexfer-02
 """
 
 import struct
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import paramiko
+
+from ingest.pace import Pace
 
 _INIT, _VERSION, _OPEN, _CLOSE, _OPENDIR, _READDIR, _READ, _STAT = 1, 2, 3, 4, 11, 12, 5, 17
 _STATUS, _HANDLE, _DATA, _NAME, _ATTRS = 101, 102, 103, 104, 105
@@ -86,8 +89,11 @@ class _Fields:
 class SftpSession:
     """One SFTP session on a channel of its own. Not for several threads."""
 
-    def __init__(self, channel: paramiko.Channel) -> None:
+    def __init__(self, channel: paramiko.Channel, timeout: float) -> None:
+        """`timeout` of the channel: the seconds that it may stand still."""
         self._channel = channel
+        self._timeout = timeout
+        self._pace = Pace(timeout)
         self._number = 0
         self._answers: dict[int, tuple[int, memoryview]] = {}
         self._received = memoryview(b"")
@@ -156,6 +162,8 @@ class SftpSession:
         return numbers
 
     def _ask(self, kind: int, body: bytes) -> int:
+        # Single requests wait for the way there and back each; what follows them in numbers has a rate.
+        self._pace = Pace(self._timeout)
         return self.ask_all(kind, [body])[0]
 
     def _expect(self, number: int, kind: int) -> _Fields:
@@ -188,7 +196,9 @@ class SftpSession:
             parts = [self._received]
             while (missing := length - sum(map(len, parts))) > 0:
                 # All there is at once: with every call a channel moves all that it holds, which is slow in small bites.
+                began = time.monotonic()
                 parts.append(memoryview(self._channel.recv(max(missing, _RECEIVE))))
+                self._pace.note(began, len(parts[-1]))
                 if not parts[-1]:
                     raise EOFError("the server closed the session")
             self._received = memoryview(b"".join(parts))

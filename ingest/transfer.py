@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-from errors import TransferTruncatedError
+from errors import StoreUnavailableError, TransferTruncatedError
 from ingest.blocks import Stager, plan_blocks, runs
 from ingest.model import (
     Archive,
@@ -13,12 +13,15 @@ from ingest.model import (
     Connection,
     CopyFacts,
     Outcome,
+    Published,
     Reader,
     RemoteFile,
     Span,
     Upload,
 )
 from ingest.zip_tail import ends_in_directory, tail_length
+
+_PIECE = 128 * 2**10
 
 
 class Ending(Enum):
@@ -39,8 +42,6 @@ class CopyJob:
     block_size: int
     previous_sha256: str | None = None
     accept_unsound: bool = False
-    published: bool = False
-    """Committed earlier, its hashes unknown."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,11 +49,9 @@ class CopyHooks:
     """Whom to tell, and whom to ask, while a copy goes on."""
 
     check: Callable[[], None]
-    """Called before each block; raises to stop."""
+    """Called before each piece that is read; raises to stop."""
     started: Callable[[], None]
     """Called when the first block is staged."""
-    published: Callable[[], None]
-    """Called when the archive is committed while its hashes are unknown."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,12 +95,9 @@ def copy_archive(connection: Connection, store: ArchiveStore, job: CopyJob, hook
     were staged are kept for the next try.
     """
     archive = job.archive
-    found = store.find(archive)
+    upload, found = store.upload(archive), store.find(archive)
     if found is not None:
-        return CopyResult(ending=Ending.COPIED, facts=found, received=0)
-    upload = store.upload(archive)
-    if job.published:
-        return CopyResult(ending=Ending.COPIED, facts=_hash_again(upload, archive, hooks), received=0)
+        return CopyResult(ending=Ending.COPIED, facts=_facts_of(found, upload, archive, hooks), received=0)
     blocks = plan_blocks(archive.file.size, job.block_size)
     missing = _missing(blocks, upload.staged(), archive.file.size)
     witness = _Witness(archive.file.size)
@@ -136,9 +132,8 @@ def _read_and_stage(
         for run in runs(blocks):
             with connection.open(file, run[0].offset) as reader:
                 for block in run:
-                    hooks.check()
                     buffer = stager.buffer()
-                    _fill(reader, buffer[: block.length], file)
+                    _fill(reader, buffer[: block.length], file, hooks.check)
                     see(buffer[: block.length])
                     stager.stage(block.offset, buffer, block.length)
                 if run[-1] is blocks[-1]:
@@ -146,10 +141,12 @@ def _read_and_stage(
         stager.finish()
 
 
-def _fill(reader: Reader, buffer: memoryview, file: RemoteFile) -> None:
+def _fill(reader: Reader, buffer: memoryview, file: RemoteFile, check: Callable[[], None]) -> None:
     filled = 0
     while filled < len(buffer):
-        got = reader.readinto(buffer[filled:])
+        # In pieces: a block of a slow server may take longer than a tick, or the lease, lasts.
+        check()
+        got = reader.readinto(buffer[filled : filled + _PIECE])
         if not got:
             raise TransferTruncatedError(
                 f"copy {file.path!r}: it ended before its {file.size} bytes; tried again later"
@@ -178,17 +175,20 @@ def _publish(
     facts: CopyFacts | None,
     hooks: CopyHooks,
 ) -> CopyFacts:
-    if upload.commit(blocks, facts) is Outcome.ALREADY_THERE:
-        # Another copier won; what counts is what it published.
-        facts = store.find(archive)
-    if facts is None:
-        hooks.published()
-        return _hash_again(upload, archive, hooks)
-    return facts
+    stored = upload.commit(blocks, facts) is Outcome.STORED
+    # If another copier won, what counts is what it published.
+    found = Published(facts) if stored else store.find(archive)
+    if found is None:
+        raise StoreUnavailableError(
+            f"publish {archive.file.path!r}: the store said that it is there, and now it is not; tried again later"
+        )
+    return _facts_of(found, upload, archive, hooks)
 
 
-def _hash_again(upload: Upload, archive: Archive, hooks: CopyHooks) -> CopyFacts:
-    """Read a committed archive back once, since blocks that an earlier try staged could not be hashed."""
+def _facts_of(found: Published, upload: Upload, archive: Archive, hooks: CopyHooks) -> CopyFacts:
+    """Give an archive's facts. Blocks that an earlier try staged could not be hashed: then it is read back once."""
+    if found.facts is not None:
+        return found.facts
     witness = _Witness(archive.file.size)
     for chunk in upload.read_back():
         hooks.check()

@@ -4,21 +4,18 @@ import re
 from collections.abc import Iterator, Sequence
 
 from azure.core import MatchConditions
-from azure.core.exceptions import (
-    HttpResponseError,
-    ResourceExistsError,
-    ResourceModifiedError,
-    ResourceNotFoundError,
-)
+from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
 from azure.storage.blob import BlobBlock, BlobClient, BlobProperties, ContainerClient, ContentSettings
 
 from errors import StoreUnavailableError
-from ingest.model import Archive, CopyFacts, Outcome, Span
+from ingest.model import Archive, CopyFacts, Outcome, Published, Span
 from preprocess.model import Origin
 from storage.azure_errors import azure_errors, error_code
 from storage.clients import Clients
 from storage.keys import encode_path, format_stamp, raw_blob
 
+_THERE = ("BlobAlreadyExists", "ConditionNotMet")
+"""How a commit is told that the blob exists; other conflicts pass, and must not be taken for that."""
 _BLOCK_ID = re.compile(r"([0-9a-f]{14})-([0-9a-f]{8})")
 
 
@@ -28,15 +25,19 @@ class BlobArchives:
     def __init__(self, clients: Clients) -> None:
         self._raw = clients.raw
 
-    def find(self, archive: Archive) -> CopyFacts | None:
-        """Facts of an archive that is there already, with its hashes known; None if it is not."""
+    def find(self, archive: Archive) -> Published | None:
+        """What is known of an archive that is there already; None if it is not."""
         found = look(self._raw, _name(archive))
-        if found is None or "sha256" not in found.metadata:
+        if found is None:
             return None
-        return CopyFacts(
-            sha256=found.metadata["sha256"],
-            md5=bytes(found.content_settings.content_md5 or b""),
-            sound=found.metadata.get("sound") != "false",
+        if "sha256" not in found.metadata:
+            return Published(None)
+        return Published(
+            CopyFacts(
+                sha256=found.metadata["sha256"],
+                md5=bytes(found.content_settings.content_md5 or b""),
+                sound=found.metadata.get("sound") != "false",
+            )
         )
 
     def upload(self, archive: Archive) -> "BlobUpload":
@@ -82,9 +83,9 @@ class BlobUpload:
                     metadata=_metadata(self._archive, facts),
                     match_condition=MatchConditions.IfMissing,
                 )
-            except (ResourceExistsError, ResourceModifiedError):
-                return Outcome.ALREADY_THERE
             except HttpResponseError as exc:
+                if error_code(exc) in _THERE:
+                    return Outcome.ALREADY_THERE
                 if error_code(exc) != "InvalidBlockList":
                     raise
                 return self._without_blocks(exc)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from errors import LeaseLostError, StoreUnavailableError
-from ingest.model import Archive, CopyFacts, Outcome, Roster, RosterHold, Span, Step, Upload
+from ingest.model import Archive, CopyFacts, Outcome, Published, Roster, RosterHold, Span, Step, Upload
 
 type Key = tuple[str, str, str]
 
@@ -38,10 +38,10 @@ class FakeArchives:
         self.before_amend: Callable[[], object] = lambda: None
         self.lock = threading.Lock()
 
-    def find(self, archive: Archive) -> CopyFacts | None:
-        """Facts of an archive that is there with its hashes known."""
+    def find(self, archive: Archive) -> Published | None:
+        """What is known of an archive that is there."""
         blob = self.blobs.get(key_of(archive))
-        return blob.facts if blob else None
+        return Published(blob.facts) if blob and blob.content is not None else None
 
     def upload(self, archive: Archive) -> Upload:
         """Begin or resume an archive."""

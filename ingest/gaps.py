@@ -1,0 +1,48 @@
+"""Times at which a source should have had an archive and had none. Pure arithmetic."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from itertools import pairwise
+
+from ingest.model import Arrival, SourceSpec
+
+_NONE = timedelta(0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gap:
+    """No archive between two times; `open`: none has come since."""
+
+    start: datetime
+    end: datetime
+    open: bool = False
+
+
+def find_gaps(spec: SourceSpec, arrivals: Iterable[Arrival], now: datetime) -> Sequence[Gap]:
+    """Find neighbours that lie too far apart, and the wait for the next archive if it is too long.
+
+    Before a source's first archive there is no gap: nobody knows since when it should have had any.
+    """
+    known = list(arrivals)
+    limit = spec.interval * spec.gap
+    times = sorted({_time(arrival) for arrival in known})
+    found = [Gap(start=earlier, end=later) for earlier, later in pairwise(times) if later - earlier > limit]
+    if times and now - times[-1] > limit + _delay(known):
+        found.append(Gap(start=times[-1], end=now, open=True))
+    return found
+
+
+def _time(arrival: Arrival) -> datetime:
+    """Tell when an archive is from. A clock that runs ahead must not fill the times that are still to come."""
+    return arrival.stamp if arrival.seen is None else min(arrival.stamp, arrival.seen)
+
+
+def _delay(arrivals: Iterable[Arrival]) -> timedelta:
+    """Tell how long a source takes at least to bring an archive after its stamp.
+
+    Where stamps are, say, the beginning of a measurement, the newest is older than an interval most of the time. Of a
+    server that was copied from for the first time, or was down, some archives were late, but not all.
+    """
+    delays = [arrival.seen - _time(arrival) for arrival in arrivals if arrival.seen and not arrival.by_hand]
+    return min(delays, default=_NONE)
