@@ -101,6 +101,8 @@ class RawArchive:
     etag: str
     raw_at: datetime | None = None
     """When it became raw: the blob's last change, or the ledger's time; None if neither is known."""
+    offline: bool = False
+    """In the archive tier, or on its way back from there: nobody can read its bytes now. The ledger does not know."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,6 +114,9 @@ class Batch:
     number: int
     first: int
     end: int
+    plan: str = field(default="", compare=False)
+    """Names the plan that it is of, where the ledger gave it: who works by a plan that was taken back settles nothing.
+    """
     batches: int = field(default=0, compare=False)
     """How many the archive's plan has; 0 where that is not known."""
 
@@ -284,11 +289,23 @@ class BatchLedger(Protocol):
     def finish(self, batch: Batch, counts: Counts, at: datetime) -> None:
         """Write a batch's counts; if all batches are done, merge the archive's end and sums into the ledger."""
 
-    def refuse(self, archive: RawArchive, pipeline: str, reason: str, at: datetime) -> None:
-        """Settle a whole archive as refused."""
+    def refuse(self, archive: RawArchive, pipeline: str, reason: str, at: datetime, batch: Batch | None = None) -> None:
+        """Settle a whole archive as refused; because of a batch: only while that batch's plan stands."""
 
-    def fail(self, archive: RawArchive, pipeline: str, reason: str, at: datetime) -> None:
-        """Settle an archive whose tries are spent as failed."""
+    def fail(self, archive: RawArchive, pipeline: str, reason: str, at: datetime, batch: Batch | None = None) -> None:
+        """Settle an archive whose tries are spent as failed; because of a batch: while that batch's plan stands."""
+
+    def take_back(
+        self, archive: RawArchive, pipeline: str, at: datetime, next_drive: datetime
+    ) -> Sequence[BatchState] | None:
+        """Undo what became of an archive under a pipeline, and give its batches back as if they were new.
+
+        None where it has no plan: it is to be planned. What it was before is kept in its row. It is one write, after
+        which nobody who began earlier can finish, refuse or fail it.
+        """
+
+    def unplanned(self, archive: RawArchive, pipeline: str, error: str, at: datetime) -> int:
+        """Note why an archive could not be planned; how often that was so."""
 
     def trouble(self, batch: Batch, error: str, at: datetime) -> None:
         """Note why a batch failed this time."""

@@ -32,6 +32,8 @@ class Taken(StrEnum):
     """Something failed that may work later: it is on the queue."""
     DROPPED = "dropped"
     """A message of another pipeline: nobody wants its results any more."""
+    OFFLINE = "offline"
+    """Its bytes are in the archive tier: nothing is settled, and nothing asked for until a person brings it back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +51,8 @@ def take_archive(blob: str, p: Preprocessing) -> Taken:
         archive = p.raw.find(blob)
         if archive is None:
             return Taken.GONE
+        if archive.offline:
+            return _offline(archive)
         plan = _plan(archive, p)
         if not isinstance(plan, _Plan):
             return plan
@@ -73,6 +77,8 @@ def take_message(message: BatchRequest, p: Preprocessing) -> Taken:
     if archive is None:
         log.warning("archive.gone blob=%s", message.blob)
         return Taken.GONE
+    if archive.offline:
+        return _offline(archive)
     if message.batch is not None:
         for state in p.ledger.plan(archive, p.pipeline) or ():
             if state.batch.number == message.batch:
@@ -81,6 +87,11 @@ def take_message(message: BatchRequest, p: Preprocessing) -> Taken:
                 return Taken.DONE
     plan = _plan(archive, p)
     return _queue(plan, p) if isinstance(plan, _Plan) else plan
+
+
+def _offline(archive: RawArchive) -> Taken:
+    log.warning("archive.offline blob=%s: set its access tier to hot or cool, then replay it", archive.blob)
+    return Taken.OFFLINE
 
 
 def _plan(archive: RawArchive, p: Preprocessing) -> _Plan | Taken:

@@ -95,8 +95,8 @@ def _drive(archive: RawArchive, states: Sequence[BatchState], p: Preprocessing, 
     due = [state for state in undone if state.next_drive <= now]
     spent = [state for state in due if state.attempts >= p.redrive_tries]
     if spent:
-        return _fail(archive, spent[0], p, now)
-    return Reconciled(driven=sum(_drive_batch(state, p, now) for state in due))
+        return fail(archive, spent[0], p, now)
+    return Reconciled(driven=sum(drive_batch(state, p, now) for state in due))
 
 
 def _finish(state: BatchState, p: Preprocessing, now: datetime) -> Reconciled:
@@ -107,14 +107,20 @@ def _finish(state: BatchState, p: Preprocessing, now: datetime) -> Reconciled:
     return Reconciled(finished=1)
 
 
-def _fail(archive: RawArchive, state: BatchState, p: Preprocessing, now: datetime) -> Reconciled:
+def fail(archive: RawArchive, state: BatchState, p: Preprocessing, now: datetime) -> Reconciled:
+    """Settle an archive as failed because of a batch whose tries are spent; not while nobody could have read it."""
+    found = p.raw.find(archive.blob)
+    if found is not None and found.offline:
+        log.warning("archive.offline blob=%s: set its access tier to hot or cool, then replay it", archive.blob)
+        return Reconciled()
     reason = f"batch {state.batch.number} was driven {state.attempts} times more in vain: {state.error or _SILENT}"
     log.error("archive.failed blob=%s reason=%s", archive.blob, reason)
-    p.ledger.fail(archive, p.pipeline, reason, now)
+    p.ledger.fail(archive, p.pipeline, reason, now, state.batch)
     return Reconciled(failed=1)
 
 
-def _drive_batch(state: BatchState, p: Preprocessing, now: datetime) -> bool:
+def drive_batch(state: BatchState, p: Preprocessing, now: datetime) -> bool:
+    """Count a try and ask for a batch once more; False if somebody else just did."""
     # Postponed first: of two calls at the same time only one goes on to the queue.
     attempt, batch = state.attempts + 1, state.batch
     if not p.ledger.postpone(state, now + p.redrive_after * 2**attempt):

@@ -37,7 +37,7 @@ def run_in_slot(batch: Batch, p: Preprocessing, opened: Archive | None) -> Count
             return _finished(batch, p, opened, claim)
     except ArchiveRefusedError as exc:
         log.warning("archive.refused blob=%s batch=%d reason=%s", batch.archive.blob, batch.number, exc)
-        p.ledger.refuse(batch.archive, batch.pipeline, str(exc), p.clock())
+        p.ledger.refuse(batch.archive, batch.pipeline, str(exc), p.clock(), batch)
     return None
 
 

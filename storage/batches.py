@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Any
 from uuid import uuid4
 
@@ -18,6 +19,7 @@ from storage.entities import Decide, Properties, change, find, moment, number, s
 from storage.keys import archive_row, batch_row, behind_stamp, images_partition
 from storage.ledger import ARCHIVE_COLUMNS, SETTLED, State, raw_archive, raw_properties, state_of, time_of
 from storage.plans import plan_properties, read_plan, rows_of
+from storage.renewal import renewed
 
 
 class TableBatchLedger:
@@ -40,7 +42,14 @@ class TableBatchLedger:
         plan = read_plan(row)
         if plan is None:
             return () if state_of(row) in SETTLED else None
-        rows = rows_of(self._batches, _partition(archive, pipeline), plan)
+
+        def stands() -> bool:
+            now = self._find(archive, pipeline)
+            return now is not None and now.get("plan") == plan.name
+
+        rows = rows_of(self._batches, _partition(archive, pipeline), plan, stands)
+        if rows is None:
+            return self.plan(archive, pipeline)
         return [_batch_state(archive, pipeline, found, len(rows)) for found in rows]
 
     def insert_plan(self, batches: Sequence[Batch], at: datetime, next_drive: datetime) -> bool:
@@ -92,15 +101,38 @@ class TableBatchLedger:
         states = self.plan(batch.archive, batch.pipeline) or ()
         done = [state.counts for state in states if state.counts is not None]
         if states and len(done) == len(states):
-            self._settle(batch.archive, batch.pipeline, sum(done, start=Counts()), at)
+            self._settle(states[0].batch, sum(done, start=Counts()), at)
 
-    def refuse(self, archive: RawArchive, pipeline: str, reason: str, at: datetime) -> None:
-        """Settle a whole archive as refused."""
-        self._end(archive, pipeline, State.REFUSED, at, {"reason": text(reason)})
+    def refuse(self, archive: RawArchive, pipeline: str, reason: str, at: datetime, batch: Batch | None = None) -> None:
+        """Settle a whole archive as refused; because of a batch: only while that batch's plan stands."""
+        self._end(archive, pipeline, State.REFUSED, at, {"reason": text(reason)}, batch)
 
-    def fail(self, archive: RawArchive, pipeline: str, reason: str, at: datetime) -> None:
-        """Settle an archive whose tries are spent as failed."""
-        self._end(archive, pipeline, State.FAILED, at, {"reason": text(reason)})
+    def fail(self, archive: RawArchive, pipeline: str, reason: str, at: datetime, batch: Batch | None = None) -> None:
+        """Settle an archive whose tries are spent as failed; because of a batch: while that batch's plan stands."""
+        self._end(archive, pipeline, State.FAILED, at, {"reason": text(reason)}, batch)
+
+    def take_back(
+        self, archive: RawArchive, pipeline: str, at: datetime, next_drive: datetime
+    ) -> Sequence[BatchState] | None:
+        """Undo what became of an archive under a pipeline, and give its batches back as if they were new."""
+        again = partial(renewed, at=at, next_drive=next_drive)
+        if not change(self._archives, archive.source, _row(archive, pipeline), again, UpdateMode.REPLACE):
+            return None
+        # This replaces the rows of the old plan, and with them claims, tries and ends.
+        return self.plan(archive, pipeline)
+
+    def unplanned(self, archive: RawArchive, pipeline: str, error: str, at: datetime) -> int:
+        """Note why an archive could not be planned; how often that was so."""
+        times = 0
+
+        def decide(there: TableEntity | None) -> Properties:
+            nonlocal times
+            times = 1 if there is None else there.get("unplanned", 0) + 1
+            known = {**raw_properties(archive), "pipeline": pipeline} if there is None else {}
+            return {**known, "unplanned": times, "error": text(error), "error_at": at}
+
+        change(self._archives, archive.source, _row(archive, pipeline), decide)
+        return times
 
     def postpone(self, state: BatchState, next_drive: datetime) -> bool:
         """Count an attempt and set `next_drive`, if nobody else did since `state` was read; False if so."""
@@ -145,20 +177,30 @@ class TableBatchLedger:
         key = _key(batch)
         return change(self._batches, key["PartitionKey"], key["RowKey"], decide)
 
-    def _settle(self, archive: RawArchive, pipeline: str, sums: Counts, at: datetime) -> None:
-        counts = count_properties(sums)
+    def _settle(self, batch: Batch, sums: Counts, at: datetime) -> None:
+        archive, pipeline, counts = batch.archive, batch.pipeline, count_properties(sums)
         if sums.images == 0 and sums.refused > 0:
             reason = f"every one of its {sums.refused} image members was refused: see their rows"
-            self._end(archive, pipeline, State.REFUSED, at, {**counts, "reason": reason})
+            self._end(archive, pipeline, State.REFUSED, at, {**counts, "reason": reason}, batch)
         else:
-            self._end(archive, pipeline, State.PROCESSED, at, counts)
+            self._end(archive, pipeline, State.PROCESSED, at, counts, batch)
 
-    def _end(self, archive: RawArchive, pipeline: str, state: State, at: datetime, told: Properties) -> None:
+    def _end(
+        self,
+        archive: RawArchive,
+        pipeline: str,
+        state: State,
+        at: datetime,
+        told: Properties,
+        batch: Batch | None,
+    ) -> None:
         """Set the time of an end once; what is told with it belongs to the one who set it."""
         known = {**raw_properties(archive), "pipeline": pipeline}
 
         def decide(there: TableEntity | None) -> Properties | None:
             if there is not None and there.get(time_of(state)) is not None:
+                return None
+            if batch is not None and batch.plan and (there is None or there.get("plan") != batch.plan):
                 return None
             return {**(known if there is None else {}), **told, time_of(state): at}
 
@@ -202,6 +244,7 @@ def _batch_state(archive: RawArchive, pipeline: str, row: TableEntity, batches: 
             number=int(row["number"]),
             first=int(row["first"]),
             end=int(row["end"]),
+            plan=row["plan"],
             batches=batches,
         ),
         done_at=moment(row.get("done_at")),
@@ -217,7 +260,8 @@ def _present(there: TableEntity | None, batch: Batch) -> TableEntity:
     """Insist that a batch is the one that was planned. Raises StoreRefusedError."""
     if there is None:
         raise StoreRefusedError(f"batch {batch.number} of {batch.archive.blob} was never planned: plan the archive")
-    if (there["first"], there["end"]) != (batch.first, batch.end):
+    other_plan = batch.plan and there.get("plan") != batch.plan
+    if other_plan or (there["first"], there["end"]) != (batch.first, batch.end):
         raise StoreRefusedError(f"batch {batch.number} of {batch.archive.blob} belongs to a plan that was replaced")
     return there
 

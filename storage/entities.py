@@ -19,8 +19,10 @@ _MOST_TRIES = 100
 _LOST_RACE = {404, 409, 412}
 
 
-def change(table: TableClient, partition: str, row: str, decide: Decide) -> bool:
+def change(table: TableClient, partition: str, row: str, decide: Decide, mode: UpdateMode = UpdateMode.MERGE) -> bool:
     """Merge what `decide` makes of a row as it is now (None: absent); False where it decides on None.
+
+    With `UpdateMode.REPLACE` it is all that is left of the row.
 
     If somebody else writes in between, `decide` is asked again. Of N writers at once one wins each round.
     """
@@ -30,7 +32,7 @@ def change(table: TableClient, partition: str, row: str, decide: Decide) -> bool
             properties = decide(there)
             if properties is None:
                 return False
-            if _merged(table, {"PartitionKey": partition, "RowKey": row, **properties}, there):
+            if _written(table, {**properties, "PartitionKey": partition, "RowKey": row}, there, mode):
                 return True
     raise StoreUnavailableError(f"change {partition}/{row} in the table {table.table_name}: too many writers at once")
 
@@ -103,13 +105,13 @@ def text(value: str, limit: int = 1_000) -> str:
     return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")[:limit]
 
 
-def _merged(table: TableClient, entity: Properties, there: TableEntity | None) -> bool:
+def _written(table: TableClient, entity: Properties, there: TableEntity | None, mode: UpdateMode) -> bool:
     try:
         if there is None:
             table.create_entity(entity)
         else:
             etag = there.metadata["etag"]
-            table.update_entity(entity, UpdateMode.MERGE, etag=etag, match_condition=MatchConditions.IfNotModified)
+            table.update_entity(entity, mode, etag=etag, match_condition=MatchConditions.IfNotModified)
     except HttpResponseError as exc:
         if exc.status_code not in _LOST_RACE or error_code(exc) == "TableNotFound":
             raise

@@ -7,7 +7,7 @@ do not count, and are replaced.
 
 import json
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import accumulate, chain, pairwise
@@ -71,13 +71,18 @@ def _unpack(packed: bytes) -> list[tuple[int, int]]:
     return list(zip(bounds, bounds, strict=True))
 
 
-def rows_of(table: TableClient, partition: str, plan: Plan) -> list[TableEntity]:
-    """Read a plan's rows in the order of their numbers, after writing those that are missing."""
+def rows_of(table: TableClient, partition: str, plan: Plan, stands: Callable[[], bool]) -> list[TableEntity] | None:
+    """Read a plan's rows in the order of their numbers, after writing those that are missing.
+
+    None where another plan has come in between: `stands` looks. It must not replace the rows of the next one.
+    """
     for _ in range(_MOST_TRIES):
         there = {row["RowKey"]: row for row in scan(table, partition)}
         ours = [row for row in there.values() if row.get("plan") == plan.name]
         if len(ours) >= len(plan.ranges):
             return sorted(ours, key=lambda row: int(row["number"]))
+        if len(ours) < len(there) and not stands():
+            return None
         _write(table, partition, _missing(partition, plan, there))
     raise StoreUnavailableError(f"write the plan of {partition}: too many writers at once")
 

@@ -76,6 +76,7 @@ class RawBlobs:
             origin=Origin.HAND,
             etag=etag,
             raw_at=found.last_modified,
+            offline=_is_offline(found),
         )
 
 
@@ -153,7 +154,13 @@ def _copied(found: BlobProperties) -> RawArchive | None:
         sha256=told.get("sha256"),
         etag=found.etag.strip('"'),
         raw_at=found.last_modified,
+        offline=_is_offline(found),
     )
+
+
+def _is_offline(found: BlobProperties) -> bool:
+    # The tier remains `Archive` for the hours that it takes a blob to come back from there.
+    return str(found.blob_tier) == "Archive"
 
 
 def _is_folder(found: BlobProperties) -> bool:

@@ -16,6 +16,7 @@ from storage.clients import Clients
 from storage.entries import Entry, entries
 from storage.keys import archive_row, images_partition, raw_blob
 from storage.ledger import State, TableCopyLedger
+from storage.plans import read_plan, rows_of
 from tests.fakes.preprocessing import MemoryBatchLedger
 
 NOW = datetime(2026, 3, 1, 10, 20, 30, tzinfo=UTC)
@@ -243,6 +244,89 @@ class BatchLedgerContract(ABC):
         (found,) = self.ledger.unsettled(self.source, "p1", NOW)
         assert found.raw_at == NOW
 
+    def state(self, batch: Batch) -> BatchState:
+        """Read a batch as the ledger gives it now."""
+        return (self.ledger.plan(batch.archive, batch.pipeline) or ())[batch.number]
+
+    @pytest.mark.parametrize("end", ["processed", "refused", "failed", "processing"])
+    def test_what_is_taken_back_is_as_if_nobody_had_begun(self, end: str) -> None:
+        first, second = self.planned(2)
+        self.ledger.claim(second, "one", NOW, SOON)
+        self.ledger.postpone(self.state(second), SOON)
+        self.ledger.trouble(second, "it broke", NOW)
+        self.ledger.finish(first, COUNTS, NOW)
+        if end == "processed":
+            self.ledger.finish(second, COUNTS, NOW)
+        elif end != "processing":
+            getattr(self.ledger, end.removesuffix("ed").replace("refus", "refuse"))(first.archive, "p1", "why", NOW)
+        later = SOON + timedelta(hours=1)
+        states = self.ledger.take_back(first.archive, "p1", SOON, later)
+        assert ranges(states) == [(0, 0, 10), (1, 10, 20)]
+        assert {(s.done_at, s.attempts, s.next_drive, s.counts, s.error) for s in states or ()} == {
+            (None, 0, later, None, None)
+        }
+        assert self.end(first.archive, "p1") == (State.PROCESSING, None, None)
+        assert [each.version for each in self.ledger.unsettled(self.source, "p1", NOW)] == [first.archive.version]
+        assert self.ledger.claim(second, "two", NOW, SOON)
+        for batch in (first, second):
+            self.ledger.finish(batch, COUNTS, SOON)
+        assert self.end(first.archive, "p1") == (State.PROCESSED, COUNTS + COUNTS, None)
+
+    def test_what_was_refused_without_a_plan_is_to_be_planned_after_it_was_taken_back(self) -> None:
+        archive = archive_of(self.source)
+        self.ledger.arrived(archive, NOW)
+        self.ledger.refuse(archive, "p1", "its directory is unreadable", NOW)
+        assert self.ledger.take_back(archive, "p1", SOON, SOON) is None
+        assert self.ledger.plan(archive, "p1") is None
+        assert len(self.ledger.unsettled(self.source, "p1", NOW)) == 1
+        assert self.ledger.insert_plan(batches_of(archive, 1), NOW, SOON)
+        self.ledger.finish(batches_of(archive, 1)[0], COUNTS, SOON)
+        assert self.end(archive, "p1") == (State.PROCESSED, COUNTS, None)
+
+    def test_what_a_pipeline_never_saw_cannot_be_taken_back_and_others_are_left_alone(self) -> None:
+        archive = archive_of(self.source)
+        self.ledger.arrived(archive, NOW)
+        self.ledger.refuse(archive, "p1", "why", NOW)
+        assert self.ledger.take_back(archive, "p2", SOON, SOON) is None
+        assert self.end(archive, "p1")[0] is State.REFUSED
+        assert self.ledger.plan(archive, "p2") is None
+
+    def test_who_works_by_a_plan_that_was_taken_back_settles_nothing(self) -> None:
+        batch = self.planned(1)[0]
+        late = self.state(batch).batch
+        assert self.ledger.take_back(batch.archive, "p1", NOW, SOON)
+        self.ledger.fail(batch.archive, "p1", "late", SOON, late)
+        self.ledger.refuse(batch.archive, "p1", "late", SOON, late)
+        with pytest.raises(PermanentError, match="replaced"):
+            self.ledger.claim(late, "late", NOW, SOON)
+        with pytest.raises(PermanentError, match="replaced"):
+            self.ledger.trouble(late, "late", NOW)
+        with pytest.raises(PermanentError, match="replaced"):
+            self.ledger.finish(late, COUNTS, SOON)
+        assert self.end(batch.archive, "p1")[::2] == (State.PROCESSING, None)
+        assert self.state(batch).done_at is None
+        self.ledger.refuse(batch.archive, "p1", "of now", SOON, self.state(batch).batch)
+        assert self.end(batch.archive, "p1")[::2] == (State.REFUSED, "of now")
+
+    def test_ten_that_take_back_at_once_leave_one_plan_that_can_be_finished(self) -> None:
+        batches = self.planned(3)
+        archive = batches[0].archive
+        self.ledger.fail(archive, "p1", "why", NOW)
+        with ThreadPoolExecutor(10) as pool:
+            list(pool.map(lambda _: self.ledger.take_back(archive, "p1", NOW, SOON), range(10)))
+        for state in self.ledger.plan(archive, "p1") or ():
+            self.ledger.finish(state.batch, COUNTS, SOON)
+        assert self.end(archive, "p1") == (State.PROCESSED, sum([COUNTS] * 3, start=Counts()), None)
+
+    def test_what_could_not_be_planned_is_counted_and_stays_to_be_planned(self) -> None:
+        archive = archive_of(self.source)
+        self.ledger.arrived(archive, NOW)
+        assert [self.ledger.unplanned(archive, "p1", "it died", NOW) for _ in range(3)] == [1, 2, 3]
+        assert self.ledger.plan(archive, "p1") is None
+        assert len(self.ledger.unsettled(self.source, "p1", NOW)) == 1
+        self.ledger.take_back(archive, "p1", NOW, SOON)
+        assert self.ledger.unplanned(archive, "p1", "it died", NOW) == 1
+
 
 class TestMemoryBatchLedger(BatchLedgerContract):
     @pytest.fixture(autouse=True)
@@ -311,6 +395,32 @@ class TestTableBatchLedger(BatchLedgerContract):
         with pytest.raises(PermanentError, match="never planned"):
             self.ledger.finish(replace(batch, number=7), COUNTS, NOW)
         assert self.end(batch.archive, "p1")[0] is State.PROCESSING
+
+    def test_what_an_archive_was_before_it_was_taken_back_is_kept(self) -> None:
+        (batch,) = self.planned(1)
+        for number in range(2):
+            self.ledger.fail(batch.archive, "p1", f"reason {number}", NOW)
+            self.ledger.take_back(batch.archive, "p1", SOON, SOON)
+        row = self.clients.archives.get_entity(self.source, archive_row(batch.archive.stamp, "0123abcd", "p1"))
+        told = {name: row[name] for name in ("replays", "replayed_at", "replayed_state", "replayed_reason")}
+        assert told == {
+            "replays": 2,
+            "replayed_at": SOON,
+            "replayed_state": "failed",
+            "replayed_reason": "reason 1",
+        }
+
+    def test_a_reader_of_a_plan_that_was_taken_back_meanwhile_leaves_the_next_one_alone(self) -> None:
+        (batch,) = self.planned(1)
+        archive = batch.archive
+        partition = images_partition("p1", archive.source, archive.stamp, archive.version)
+        row = self.clients.archives.get_entity(archive.source, archive_row(archive.stamp, archive.version, "p1"))
+        read_before = read_plan(row)
+        assert read_before is not None
+        self.ledger.take_back(archive, "p1", NOW, SOON)
+        self.ledger.finish(self.state(batch).batch, COUNTS, SOON)
+        assert rows_of(self.clients.batches, partition, read_before, lambda: False) is None
+        assert self.state(batch).done_at == SOON
 
     def test_what_copying_wrote_suffices_to_drive_an_archive_whose_event_was_lost(self) -> None:
         file = RemoteFile(path="out/a.zip", size=9, modified=NOW)

@@ -166,6 +166,9 @@ class PipelineRow:
 
     archive: RawArchive
     batches: int | None = None
+    plan: str = ""
+    unplanned: int = 0
+    replays: int = 0
     ends: dict[str, datetime] = field(default_factory=dict)
     """Times by `processed`, `refused`, `failed`; once set they stay."""
     reason: str | None = None
@@ -204,7 +207,7 @@ class MemoryBatchLedger:
             if row is None or (row.batches is None and row.end is None):
                 return None
             states = (self._batches[*_key(archive), pipeline, number].state for number in range(row.batches or 0))
-            return [replace(state, batch=replace(state.batch, archive=archive)) for state in states]
+            return [replace(state, batch=replace(state.batch, archive=archive, plan=row.plan)) for state in states]
 
     def insert_plan(self, batches: Sequence[Batch], at: datetime, next_drive: datetime) -> bool:
         with self._lock:
@@ -212,13 +215,28 @@ class MemoryBatchLedger:
             row = self._row(archive, pipeline)
             if row.batches is not None or row.end is not None:
                 return False
-            for batch in batches:
-                state = BatchState(
-                    batch=batch, done_at=None, attempts=0, next_drive=next_drive, counts=None, etag=self._etag()
-                )
-                self._batches[_batch_key(batch)] = _BatchRow(state)
+            self._renew(row, batches, next_drive)
             row.batches = len(batches)
             return True
+
+    def take_back(
+        self, archive: RawArchive, pipeline: str, at: datetime, next_drive: datetime
+    ) -> Sequence[BatchState] | None:
+        with self._lock:
+            row = self.pipelines.get((*_key(archive), pipeline))
+            if row is None:
+                return None
+            batches = [state.batch for state in self.plan(archive, pipeline) or ()]
+            row.ends, row.reason, row.sums, row.unplanned = {}, None, None, 0
+            row.replays += 1
+            self._renew(row, batches, next_drive)
+            return self.plan(archive, pipeline)
+
+    def unplanned(self, archive: RawArchive, pipeline: str, error: str, at: datetime) -> int:
+        with self._lock:
+            row = self._row(archive, pipeline)
+            row.unplanned += 1
+            return row.unplanned
 
     def claim(self, batch: Batch, holder: str, at: datetime, until: datetime) -> bool:
         with self._lock:
@@ -240,11 +258,11 @@ class MemoryBatchLedger:
             if len(done) == len(states):
                 self._settle(self._row(batch.archive, batch.pipeline), sum(done, start=Counts()), at)
 
-    def refuse(self, archive: RawArchive, pipeline: str, reason: str, at: datetime) -> None:
-        self._end(archive, pipeline, "refused", reason, at)
+    def refuse(self, archive: RawArchive, pipeline: str, reason: str, at: datetime, batch: Batch | None = None) -> None:
+        self._end(archive, pipeline, "refused", reason, at, batch)
 
-    def fail(self, archive: RawArchive, pipeline: str, reason: str, at: datetime) -> None:
-        self._end(archive, pipeline, "failed", reason, at)
+    def fail(self, archive: RawArchive, pipeline: str, reason: str, at: datetime, batch: Batch | None = None) -> None:
+        self._end(archive, pipeline, "failed", reason, at, batch)
 
     def trouble(self, batch: Batch, error: str, at: datetime) -> None:
         with self._lock:
@@ -278,9 +296,13 @@ class MemoryBatchLedger:
         row.reason = row.reason or ("every image member was refused" if refused else None)
         row.ends.setdefault("refused" if refused else "processed", at)
 
-    def _end(self, archive: RawArchive, pipeline: str, end: str, reason: str, at: datetime) -> None:
+    def _end(
+        self, archive: RawArchive, pipeline: str, end: str, reason: str, at: datetime, batch: Batch | None
+    ) -> None:
         with self._lock:
             row = self._row(archive, pipeline)
+            if batch is not None and batch.plan not in ("", row.plan):
+                return
             row.ends.setdefault(end, at)
             row.reason = row.reason or reason
 
@@ -291,7 +313,23 @@ class MemoryBatchLedger:
         row = self._batches.get(_batch_key(batch))
         if row is None:
             raise StoreRefusedError(f"batch {batch.number} of {batch.archive.blob} was never planned")
+        if batch.plan not in ("", row.state.batch.plan):
+            raise StoreRefusedError(f"batch {batch.number} of {batch.archive.blob} belongs to a plan that was replaced")
         return row
+
+    def _renew(self, row: PipelineRow, batches: Sequence[Batch], next_drive: datetime) -> None:
+        row.plan = self._etag()
+        for batch in batches:
+            self._batches[_batch_key(batch)] = _BatchRow(
+                BatchState(
+                    batch=replace(batch, plan=row.plan),
+                    done_at=None,
+                    attempts=0,
+                    next_drive=next_drive,
+                    counts=None,
+                    etag=self._etag(),
+                )
+            )
 
     def _change(
         self,
