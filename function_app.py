@@ -86,12 +86,14 @@ def process_batch(message: func.QueueMessage) -> None:
 @app.function_name("reconcile")
 @app.timer_trigger(arg_name="timer", schedule="%RECONCILE_SCHEDULE%", use_monitor=False)
 def reconcile(timer: func.TimerRequest) -> None:  # noqa: ARG001 -- the trigger passes it
-    """Drive again what stopped half way."""
+    """Tell what is missing, and drive again what stopped half way."""
     from preprocess.reconcile import reconcile as redrive
 
-    services = build_services()
+    services, now = build_services(), datetime.now(UTC)
+    with _settled("watch"):
+        # First, and by itself: settings that stop preprocessing must not make anybody blind.
+        _watch(services, now)
     with _settled("reconcile"):
-        now = datetime.now(UTC)
         redrive(list(services.settings.sources), build_preprocessing(), now, services.settings.pipeline.window)
 
 
@@ -180,6 +182,16 @@ def _poll(name: str, services: Services) -> None:
         BlobArchives(clients),
         TableCopyLedger(clients),
     )
+
+
+def _watch(services: Services, now: datetime) -> None:
+    from ingest.watch import watch
+    from storage.arrivals import TableArrivals
+    from storage.rosters import BlobRosters
+
+    specs = [source.spec for source in services.settings.sources.values()]
+    window = services.settings.pipeline.window
+    watch(specs, BlobRosters(services.clients), TableArrivals(services.clients), now, window)
 
 
 @contextmanager

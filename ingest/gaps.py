@@ -41,8 +41,8 @@ def _time(arrival: Arrival) -> datetime:
 def _delay(arrivals: Iterable[Arrival]) -> timedelta:
     """Tell how long a source takes at least to bring an archive after its stamp.
 
-    Where stamps are, say, the beginning of a measurement, the newest is older than an interval most of the time. Of a
-    server that was copied from for the first time, or was down, some archives were late, but not all.
+    Where a stamp is, say, the beginning of a measurement, the newest archive is never young. The least delay counts:
+    after the first look at a server, or one that was down, all older archives seem to be late.
     """
     delays = [arrival.seen - _time(arrival) for arrival in arrivals if arrival.seen and not arrival.by_hand]
     return min(delays, default=_NONE)

@@ -1,4 +1,4 @@
-"""What is missing or about to be, source by source, from the last listing and the ledger: it costs no server anything."""
+"""What is missing or about to be, source by source: from the last listing and the ledger, at no cost to any server."""
 
 import logging
 from collections.abc import Iterable, Iterator, Sequence
@@ -65,7 +65,8 @@ def watch(
 def look(spec: SourceSpec, rosters: RosterView, ledger: Arrivals, now: datetime, since: datetime) -> Watched:
     """Look at one source. Raises StoreUnavailableError, StoreRefusedError."""
     roster = rosters.look(spec.name) or Roster(source=spec.name)
-    arrivals = [*ledger.since(spec.name, since), *map(_arrival, roster.sightings)]
+    listed = [_arrival(sighting) for sighting in roster.sightings if not _is_same(sighting)]
+    arrivals = [*ledger.since(spec.name, since), *listed]
     return Watched(
         source=spec.name,
         silence=find_silence(spec, roster, now),
@@ -94,6 +95,11 @@ def find_deadlines(spec: SourceSpec, roster: Roster, now: datetime) -> Sequence[
 
 def _arrival(sighting: Sighting) -> Arrival:
     return Arrival(stamp=sighting.archive.stamp, seen=sighting.first_seen)
+
+
+def _is_same(sighting: Sighting) -> bool:
+    """Tell whether a file was only touched: it brought nothing new."""
+    return sighting.done and sighting.sha256 is not None and sighting.sha256 == sighting.previous_sha256
 
 
 def _tell(found: Watched) -> None:

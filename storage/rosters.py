@@ -32,7 +32,7 @@ _LEASE_LOST = {
 
 
 class BlobRosters:
-    """Rosters in the state container; a RosterStore."""
+    """Rosters in the state container; a RosterStore and a RosterView."""
 
     def __init__(self, clients: Clients, lease_seconds: int = 30, renew_seconds: float = 10) -> None:
         """A lease lasts 15 to 60 seconds, by the service's clock, beyond the death of its holder.
@@ -61,6 +61,20 @@ class BlobRosters:
             renewer.join()
             _release(lease, source)
 
+    def look(self, source: str) -> Roster | None:
+        """The roster as it was saved last, without the lease; None if the source was never polled."""
+        blob = self._state.get_blob_client(roster_blob(source))
+        with azure_errors(f"look for the roster of source {source}"):
+            if not blob.exists():
+                return None
+        return _load(blob, source)
+
+    def sources(self) -> Iterator[str]:
+        """Name the sources that were polled at any time."""
+        with azure_errors("list the rosters"):
+            names = list(self._state.list_blob_names(name_starts_with=roster_blob("").removesuffix(".json")))
+        yield from (name.rpartition("/")[2].removesuffix(".json") for name in names)
+
     def _acquire(self, blob: BlobClient, source: str) -> BlobLeaseClient:
         with azure_errors(f"take the lease of source {source}"):
             try:
@@ -87,14 +101,7 @@ class HeldRoster:
 
     def load(self) -> Roster:
         """Read it; an empty one if there is none yet, or none that can be read."""
-        with azure_errors(f"read the roster of source {self._source}"):
-            text = self._blob.download_blob().readall()
-        try:
-            return _ROSTER.validate_python(json.loads(text))
-        except ValueError as exc:
-            # Nothing is lost or doubled: names are deterministic, so what was copied is found to be there.
-            log.warning("roster.unreadable source=%s error=%s; begins anew", self._source, type(exc).__name__)
-            return Roster(source=self._source)
+        return _load(self._blob, self._source)
 
     def save(self, roster: Roster) -> None:
         """Write it. Raises LeaseLostError if another process took over: then stop at once."""
@@ -116,6 +123,17 @@ class HeldRoster:
 
     def _error(self) -> LeaseLostError:
         return LeaseLostError(f"poll source {self._source}: the lease was lost, another process may be at it")
+
+
+def _load(blob: BlobClient, source: str) -> Roster:
+    with azure_errors(f"read the roster of source {source}"):
+        text = blob.download_blob().readall()
+    try:
+        return _ROSTER.validate_python(json.loads(text))
+    except ValueError as exc:
+        # Nothing is lost or doubled: names are deterministic, so what was copied is found to be there.
+        log.warning("roster.unreadable source=%s error=%s; begins anew", source, type(exc).__name__)
+        return Roster(source=source)
 
 
 _CONTENT = ContentSettings(content_type="application/json")

@@ -119,6 +119,16 @@ class TestBlobRosters(RosterStoreContract):
                 assert held.load() == Roster(source=self.source)
         assert "begins anew" in caplog.text
 
+    def test_who_only_looks_needs_no_lease_and_disturbs_no_holder(self) -> None:
+        roster = roster_of(self.source, "a.zip", "no utf-8 \udcff.zip")
+        looker = BlobRosters(self.clients)
+        assert looker.look(self.source) is None
+        with self.rosters.hold(self.source) as held:
+            held.save(roster)
+            assert looker.look(self.source) == roster
+            held.save(roster)
+        assert self.source in looker.sources()
+
     def test_a_holder_that_died_blocks_nobody_for_longer_than_its_lease(self) -> None:
         with self.rosters.hold(self.source):
             pass

@@ -217,6 +217,9 @@ def test_a_zip_that_someone_puts_into_the_container_is_preprocessed_too(running:
     stored.raw.upload_blob(blob, archive(picture(1)))
     assert eventually(lambda: settled(stored, "north", blob), blob, running) == "processed"
     assert sorted(images_of(stored, "north", blob)) == [0]
+    log = running.logs / "host.log"
+    told = f"archive.by_hand source=north blob='{blob}'"
+    eventually(lambda: True if told in log.read_text(errors="replace") else None, told, running)
 
 
 def test_what_no_event_told_of_is_found_by_reconcile(running: System, stored: Clients) -> None:
