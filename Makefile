@@ -1,6 +1,6 @@
 # Every target but help and clean first sets up what it needs, and does so only once.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo run check test clean
+.PHONY: help setup demo run soak check test clean
 PYTHON := .venv/bin/python
 
 help: ## List the targets
@@ -14,6 +14,9 @@ demo: setup ## Run the whole system on real photographs and prove that nothing w
 
 run: setup ## Run the whole system until Ctrl-C; a new archive every minute (ARGS="--every 20", ARGS=--quiet)
 	@$(PYTHON) -m local.run $(ARGS)
+
+soak: setup ## Run the whole system for 5 minutes while everything goes wrong, and prove that nothing was lost (ARGS="--minutes 60")
+	@$(PYTHON) -m local.soak $(ARGS)
 
 check: setup ## The fast part of the tests: lint, types, unit tests
 	$(PYTHON) -m ruff check .

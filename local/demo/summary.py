@@ -22,6 +22,11 @@ def tell(console: Console, lines: Sequence[Line], problems: Sequence[str], death
     for title, value in facts:
         console.print(Text.assemble((f" {title:<16} ", "dim"), value), soft_wrap=True)
     console.print()
+    problems_told(console, problems)
+
+
+def problems_told(console: Console, problems: Sequence[str]) -> None:
+    """Print whether all is well, and what is not."""
     if not problems:
         console.print(
             Text("Everything that was put on the servers was found again, once, image by image.", "bold green")

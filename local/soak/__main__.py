@@ -1,0 +1,107 @@
+"""Run the whole system for minutes while everything goes wrong, and prove that nothing was lost, doubled or stuck."""
+
+import argparse
+import random
+import signal
+import sys
+import time
+from contextlib import ExitStack
+from pathlib import Path
+
+from rich.console import Console
+from rich.text import Text
+
+from errors import PipelineError
+from local.demo.summary import problems_told, where_to_look
+from local.demo.view import megabytes
+from local.programs.child import ServerFailedError
+from local.soak.audit import Audit, audit
+from local.soak.cargo import make_cargo
+from local.soak.soak import LEASE, SETTINGS, SOURCES, Soak
+from local.system import CACHE, LOCAL, system
+from storage.clients import connected
+
+
+def main() -> int:
+    """Run the soak; 0 only if all that was put on the servers was found again, once."""
+    chosen = _arguments()
+    console = Console(markup=False, emoji=False, highlight=False, soft_wrap=True)
+    # Also SIGINT: shells make what they run in the background ignore it.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
+    try:
+        return _run(console, chosen)
+    except KeyboardInterrupt:
+        console.print("interrupted; everything is stopped")
+        return 130
+    except (PipelineError, ServerFailedError) as exc:
+        console.print(Text(f"error: {exc}", "red"))
+        where_to_look(console, chosen.folder / "logs")
+        return 1
+
+
+def _run(console: Console, chosen: argparse.Namespace) -> int:
+    console.print(f"soak of {chosen.minutes:g} minutes, --seed {chosen.seed}")
+    cargo = make_cargo(CACHE)
+    with ExitStack() as stack:
+        # Our own host, whichever is installed: its messages come back soon after it died over them.
+        running = stack.enter_context(
+            system(chosen.folder, sources=SOURCES, settings=SETTINGS, host="local", lease=LEASE, fresh=True)
+        )
+        clients = stack.enter_context(connected(running.connection, retries=8))
+        began = time.monotonic()
+
+        def say(text: str) -> None:
+            console.print(f"{time.monotonic() - began:6.1f} s  {text}")
+
+        soak = Soak(system=running, clients=clients, say=say, cargo=cargo, seed=chosen.seed)
+        soak.run(chosen.minutes * 60)
+        say("reading everything back")
+        found = audit(clients, running.sources, soak.arrivals)
+        seconds = time.monotonic() - began
+    problems = [*found.problems, *soak.faults.never(), *soak.memory.problems()]
+    _tell(console, soak, found, seconds)
+    problems_told(console, problems)
+    if problems:
+        where_to_look(console, chosen.folder / "logs")
+    return 1 if problems else 0
+
+
+def _tell(console: Console, soak: Soak, found: Audit, seconds: float) -> None:
+    sizes = [arrival.drop.sample.size for arrival in soak.arrivals]
+    injected = {**soak.faults.injected, "events doubled": soak.echoes.delivered}
+    facts = {
+        "time": f"{seconds:.0f} s, seed {soak.seed}",
+        "archives": f"{len(sizes)}, {megabytes(sum(sizes))}, on {len(soak.system.sources)} servers",
+        "images": f"{found.images} read back from rows",
+        "refused": f"{found.archives_refused} archives and {found.members_refused} members, each with its reason",
+        "faults": ", ".join(f"{kind} {times}" for kind, times in sorted(injected.items())),
+        "restarts": str(soak.faults.restarts),
+        "lost": str(found.lost),
+        "doubled": str(found.doubled),
+        "memory": f"peak {megabytes(soak.memory.peak)}, at the end {megabytes(soak.memory.growth)} more than when warm",
+    }
+    console.print()
+    for title, value in facts.items():
+        console.print(Text.assemble((f" {title:<10} ", "dim"), value))
+    console.print()
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m local.soak",
+        description="Copy and preprocess archives that arrive all the time on three servers, while the functions host, "
+        "the servers and storage die and connections are cut; then hold every byte and image against what arrived.",
+    )
+    parser.add_argument("--minutes", type=float, default=5, help="how long archives arrive (default: %(default)g)")
+    parser.add_argument(
+        "--seed", type=int, default=random.randrange(10_000), help="decides what arrives and fails (default: any)"  # noqa: S311 - no secret
+    )  # fmt: skip
+    parser.add_argument(
+        "--folder", type=Path, default=LOCAL / "soak", help="keep data and logs here; what lay there before is removed"
+    )
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,112 @@
+"""The end of the soak: whether all that was put on the servers is there, once, and nothing is stuck."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from azure.storage.queue import QueueClient
+
+from local.demo import evidence
+from local.demo.progress import Progress
+from local.demo.traffic import Arrival
+from local.demo.verdict import NOTHING, Kept, Key, verify
+from local.samples import Sample
+from storage.clients import Clients
+from storage.keys import BATCH_QUEUE, POLL_QUEUE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Audit:
+    """What was found."""
+
+    images: int
+    members_refused: int
+    archives_refused: int
+    lost: int
+    """Raw blobs and images that are missing or wrong."""
+    doubled: int
+    """Raw blobs, images and rows that are there more than once."""
+    problems: Sequence[str]
+
+
+def audit(clients: Clients, sources: Iterable[str], arrivals: Sequence[Arrival]) -> Audit:
+    """Read back all that storage holds, and hold it against what was put on the servers."""
+    names = list(sources)
+    progress = evidence.observe(clients, names)
+    kept = _without_early_sightings(evidence.collect(clients, evidence.images(clients, names), progress), progress)
+    pairs = [(arrival.drop.sample, kept.get(key_of(arrival), NOTHING)) for arrival in arrivals]
+    problems = verify([arrival.drop for arrival in arrivals], arrivals, kept)
+    problems += [*_wrong_ends(arrivals, progress), *_refusals_without_reason(clients), *stuck(clients)]
+    return Audit(
+        images=sum(len(one.images) for one in kept.values()),
+        members_refused=sum(len(one.refused) for one in kept.values()),
+        archives_refused=sum((one.ended or "").startswith("refused: ") for one in progress.values()),
+        lost=sum(_lost(sample, one) for sample, one in pairs),
+        doubled=sum(_doubled(one) for one in kept.values()),
+        problems=problems,
+    )
+
+
+def key_of(arrival: Arrival) -> Key:
+    """Give what storage knows an archive by."""
+    return arrival.drop.source, arrival.version
+
+
+def stuck(clients: Clients) -> list[str]:
+    """Say what still waits: messages, batches that are not done, messages that were given up."""
+    told = [
+        f"the queue {queue.queue_name} holds {waiting} messages"
+        for queue in _queues(clients)
+        if (waiting := queue.get_queue_properties().approximate_message_count)
+    ]
+    undone = [row for row in clients.batches.list_entities() if row.get("done_at") is None]
+    return told + [f"batch {row['RowKey']} of {row['PartitionKey']} is not done" for row in undone]
+
+
+def _queues(clients: Clients) -> Iterator[QueueClient]:
+    """Give those that must be empty; the queue of polls gets a message at each tick."""
+    yield clients.batch_queue
+    for name in (BATCH_QUEUE, POLL_QUEUE):
+        yield clients.queues.get_queue_client(f"{name}-poison")
+
+
+def _without_early_sightings(kept: Mapping[Key, Kept], progress: Mapping[Key, Progress]) -> dict[Key, Kept]:
+    """Leave out what was seen of a file that stood still while it grew, and was never copied."""
+    early = {key for key, one in progress.items() if one.raw is None and (one.ended or "").startswith("superseded")}
+    empty = {key for key, one in kept.items() if not (one.blobs or one.images or one.rows or one.sharded)}
+    return {key: one for key, one in kept.items() if key not in early & empty}
+
+
+def _wrong_ends(arrivals: Sequence[Arrival], progress: Mapping[Key, Progress]) -> Iterator[str]:
+    for arrival in arrivals:
+        found = progress.get(key_of(arrival), Progress())
+        ended = found.ended or ("processed" if found.processed else "nothing yet")
+        # What cannot be read at all is refused, with the reason; all else is processed.
+        right = ended.startswith("refused: ") if unreadable(arrival.drop.sample) else ended == "processed"
+        if not right or ended.endswith("see the ledger"):
+            yield f"{arrival.drop.source} {arrival.drop.name}: it ended as {ended}"
+
+
+def unreadable(sample: Sample) -> bool:
+    """Whether nothing can come of it but a refusal."""
+    return not sample.pictures and not sample.refused
+
+
+def _refusals_without_reason(clients: Clients) -> Iterator[str]:
+    for row in clients.images.list_entities(select=["PartitionKey", "RowKey", "reason", "error"]):
+        if row["RowKey"].endswith("~refused") and not (row.get("reason") and row.get("error")):
+            yield f"the refusal {row['RowKey']} of {row['PartitionKey']} has no reason"
+
+
+def _lost(sample: Sample, kept: Kept) -> int:
+    wanted = {(picture.member, picture.frame) for picture in sample.pictures}
+    whole = (sample.size, sample.sha256) in kept.blobs
+    rows = wanted - {(image.member, image.frame) for image in kept.images}
+    return (not whole) + len(rows | (wanted - set(kept.sharded)))
+
+
+def _doubled(kept: Kept) -> int:
+    images = [(image.member, image.frame) for image in kept.images]
+    return max(len(kept.blobs) - 1, 0) + sum(
+        times - 1 for things in (images, kept.sharded, kept.rows) for times in Counter(things).values()
+    )

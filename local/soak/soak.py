@@ -1,0 +1,154 @@
+"""The soak from the first upload until all is settled."""
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from random import Random
+
+from local.demo import evidence
+from local.demo.traffic import Arrival, Drop, upload
+from local.demo.verdict import Key
+from local.demo.view import megabytes
+from local.samples import SIDE, Sample
+from local.soak.audit import key_of, stuck
+from local.soak.cargo import drops
+from local.soak.echoes import Echoes
+from local.soak.faults import Faults
+from local.soak.memory import Memory
+from local.system import QUICK, Scheme, System
+from preprocess.kinds import printable
+from storage.clients import Clients
+
+SOURCES: Mapping[str, Scheme] = {"north": "sftp", "south": "ftp", "east": "ftpes"}
+SETTINGS: Mapping[str, str] = {
+    **QUICK,
+    "PREPROCESS_WIDTH": str(SIDE),
+    "PREPROCESS_HEIGHT": str(SIDE),
+    "BATCH_MEMBERS": "8",
+    "RECONCILE_SCHEDULE": "*/5 * * * * *",
+    "PIPELINE_REDRIVE_AFTER": "5s",
+    **{f"SOURCES__{name.upper()}__SETTLE": "1s" for name in SOURCES},
+    **{f"SOURCES__{name.upper()}__SETTLE_MAX": "5s" for name in SOURCES},
+    **{f"SOURCES__{name.upper()}__TIMEOUT": "10" for name in SOURCES},
+    # Small blocks make copies long enough to be broken in the middle.
+    **{f"SOURCES__{name.upper()}__BLOCK_SIZE": str(2**20) for name in SOURCES},
+}
+LEASE = 10.0
+"""Seconds that a message stays hidden when the host died over it."""
+PATIENCE = 240.0
+"""Seconds after the last upload, after which what is not settled is stuck."""
+_EVERY = 2.5
+_REPLACED = 0.15
+"""Share of the archives that come under a name which is known."""
+_LOOK_EVERY = 1.0
+
+
+@dataclass(slots=True, kw_only=True)
+class Soak:
+    """A running soak: what was put on the servers, what was done to the system, and how it bore it."""
+
+    system: System
+    clients: Clients
+    say: Callable[[str], None]
+    cargo: Mapping[str, Sample]
+    seed: int
+    memory: Memory = field(default_factory=Memory)
+    arrivals: list[Arrival] = field(default_factory=list)
+    settled: set[Key] = field(default_factory=set)
+    spare_host: threading.Event = field(default_factory=threading.Event)
+    faults: Faults = field(init=False)
+    echoes: Echoes = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.faults = Faults(self.system, self._rng("faults"), self.say, self.spare_host)
+        self.echoes = Echoes(self.system, self.clients, self._rng("echoes"))
+
+    def run(self, seconds: float) -> None:
+        """Let archives arrive and things go wrong for so long, then wait until nothing more is to come."""
+        began = time.monotonic()
+        with background(self.echoes.run) as echoing:
+            with background(self._arrive, self.faults.run) as work:
+                while (passed := time.monotonic() - began) < seconds or (self.faults.never() and passed < 2 * seconds):
+                    self._look([*work, *echoing])
+                    if passed > seconds / 2 and self.faults.injected["host killed"]:
+                        self.spare_host.set()
+            self.say("no more archives, no more faults")
+            deadline = time.monotonic() + PATIENCE
+            while time.monotonic() < deadline and not self._at_rest():
+                self._look(echoing)
+
+    def _look(self, work: Sequence[Future[None]]) -> None:
+        """See what has settled, and raise what has gone wrong in the background."""
+        self.system.check()
+        for done in (future for future in work if future.done()):
+            done.result()
+        self.memory.sample(self.system.host_pid)
+        progress = evidence.observe(self.clients, self.system.sources)
+        for arrival in list(self.arrivals):
+            found = progress.get(key := key_of(arrival))
+            if found is not None and found.settled and key not in self.settled:
+                self.settled.add(key)
+                told = found.ended or f"{found.images} images, {found.refused} members refused"
+                self._tell(arrival.drop, told)
+        time.sleep(_LOOK_EVERY)
+
+    def _at_rest(self) -> bool:
+        return len(self.settled) == len(self.arrivals) and not stuck(self.clients)
+
+    def _arrive(self, stop: threading.Event) -> None:
+        """Upload archives, several at a time; what has begun is finished."""
+        rng = self._rng("arrivals")
+        with ThreadPoolExecutor(8, "upload") as pool:
+            uploads = []
+            for drop in drops(self.cargo, tuple(self.system.sources), rng):
+                if stop.wait(rng.uniform(0.5, 1.5) * _EVERY):
+                    break
+                uploads.append(pool.submit(self._upload, self._perhaps_replaced(drop, rng)))
+        for uploaded in uploads:
+            uploaded.result()
+
+    def _upload(self, drop: Drop) -> None:
+        arrival = upload(drop, self.system.sources[drop.source].root, threading.Event())
+        if arrival is not None:
+            self.arrivals.append(arrival)
+            self._tell(drop, f"arrived, {megabytes(drop.sample.size)}")
+
+    def _perhaps_replaced(self, drop: Drop, rng: Random) -> Drop:
+        """Now and then give new content under a name whose archive is settled; before, it might be superseded."""
+        if rng.random() >= _REPLACED:
+            return drop
+        uses = Counter((arrival.drop.source, arrival.drop.name) for arrival in self.arrivals)
+        names = [
+            arrival.drop.name
+            for arrival in self.arrivals
+            if arrival.drop.source == drop.source
+            and arrival.drop.sample is not drop.sample
+            and key_of(arrival) in self.settled
+            and uses[arrival.drop.source, arrival.drop.name] == 1
+        ]
+        return replace(drop, name=rng.choice(names), how="renamed") if names else drop
+
+    def _tell(self, drop: Drop, text: str) -> None:
+        self.say(f"{drop.source:<6} {printable(drop.name):<34} {text}")
+
+    def _rng(self, purpose: str) -> Random:
+        """Give each part a generator of its own: shared between threads, one would make a seed mean nothing."""
+        return Random(f"{purpose} {self.seed}")  # noqa: S311 - no secret
+
+
+@contextmanager
+def background(*parts: Callable[[threading.Event], None]) -> Iterator[Sequence[Future[None]]]:
+    """Run parts in threads for the length of a block; they are told to stop by an event. Raises what they raised."""
+    stop = threading.Event()
+    with ThreadPoolExecutor(len(parts)) as pool:
+        work = [pool.submit(part, stop) for part in parts]
+        try:
+            yield work
+        finally:
+            stop.set()
+    for done in work:
+        done.result()

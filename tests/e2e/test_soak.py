@@ -1,0 +1,23 @@
+"""A minute of archives on three servers while everything around them dies: nothing is lost, doubled or stuck."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from local.system import PROJECT
+
+
+@pytest.mark.timeout(480)
+def test_a_minute_of_kills_cuts_and_outages_loses_and_doubles_nothing(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "local.soak", "--minutes", "1", "--seed", "1", "--folder", str(tmp_path / "soak")],
+        cwd=PROJECT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    print(done.stdout, done.stderr)  # noqa: T201 - shown when it fails, and searched for secrets
+    assert done.returncode == 0
+    assert "found again, once, image by image" in done.stdout

@@ -1,0 +1,119 @@
+"""The soak's own judgement: what it counts as lost, doubled, stuck or leaking, and what it lets happen."""
+
+import threading
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from local.demo.progress import Progress
+from local.demo.verdict import NOTHING, Kept
+from local.samples import Sample
+from local.soak import audit, cargo
+from local.soak.memory import ALLOWED_GROWTH, ALLOWED_PEAK, Memory, growth, resident
+from local.soak.soak import background
+from tests.unit.local.test_verdict import ARRIVAL, GOOD, KEY, SAMPLE
+
+MIB = 2**20
+UNREADABLE = Sample(path=Path("cut.zip"), size=9, sha256="cd", pictures=(), refused=(), skipped=0)
+
+
+def sample_of(kind: str) -> Sample:
+    return replace(SAMPLE, sha256=kind)
+
+
+def test_a_seed_decides_what_arrives_and_each_kind_comes_before_any_comes_too_often() -> None:
+    kinds = {kind: sample_of(kind) for kind in cargo._DECK}
+
+    def dealt(seed: int) -> list[tuple[str, str, str]]:
+        found = islice(cargo.drops(kinds, ("north", "south"), Random(seed)), 2 * len(cargo._DECK))
+        return [(drop.source, drop.sample.sha256, drop.how) for drop in found]
+
+    assert dealt(1) == dealt(1) != dealt(2)
+    assert {kind for _, kind, _ in dealt(1)[: len(cargo._DECK)]} == set(cargo._DECK)
+
+
+def test_names_are_new_each_time_and_some_are_odd() -> None:
+    kinds = {kind: sample_of(kind) for kind in cargo._DECK}
+    names = [drop.name for drop in islice(cargo.drops(kinds, ("north",), Random(3)), 200)]
+    assert len(set(names)) == len(names)
+    assert any("[red]" in name for name in names)
+
+
+@pytest.mark.parametrize(
+    ("kept", "lost", "doubled"),
+    [
+        (GOOD, 0, 0),
+        (NOTHING, 4, 0),
+        (replace(GOOD, blobs=[(1000, "wrong")]), 1, 0),
+        (replace(GOOD, sharded=[]), 3, 0),
+        (replace(GOOD, images=GOOD.images[1:], sharded=GOOD.sharded[1:]), 1, 0),
+        (replace(GOOD, blobs=[*GOOD.blobs, *GOOD.blobs]), 0, 1),
+        (replace(GOOD, rows=[*GOOD.rows, *GOOD.rows[:2]]), 0, 2),
+    ],
+)
+def test_what_is_lost_and_doubled_is_counted(kept: Kept, lost: int, doubled: int) -> None:
+    assert (audit._lost(SAMPLE, kept), audit._doubled(kept)) == (lost, doubled)
+
+
+@pytest.mark.parametrize(
+    ("sample", "ended", "right"),
+    [
+        (SAMPLE, None, True),
+        (SAMPLE, "refused: no zip", False),
+        (SAMPLE, "expired: see the ledger", False),
+        (UNREADABLE, "refused: no zip", True),
+        (UNREADABLE, "refused: see the ledger", False),
+        (UNREADABLE, None, False),
+    ],
+)
+def test_an_end_that_is_not_the_right_one_is_named(sample: Sample, ended: str | None, right: bool) -> None:
+    arrival = replace(ARRIVAL, drop=replace(ARRIVAL.drop, sample=sample))
+    progress = Progress(ended=ended, processed=None if ended else ARRIVAL.arrived)
+    assert (not list(audit._wrong_ends([arrival], {KEY: progress}))) == right
+    assert list(audit._wrong_ends([arrival], {})) == ["north a.zip: it ended as nothing yet"]
+
+
+def test_a_sighting_of_a_growing_file_is_no_stranger_unless_something_of_it_was_kept() -> None:
+    early = {KEY: Progress(ended="superseded: see the ledger")}
+    assert audit._without_early_sightings({KEY: NOTHING}, early) == {}
+    assert audit._without_early_sightings({KEY: GOOD}, early) == {KEY: GOOD}
+    assert audit._without_early_sightings({KEY: NOTHING}, {KEY: Progress()}) == {KEY: NOTHING}
+
+
+def told(*lives: list[int]) -> str:
+    return "\n".join(Memory(dict(enumerate(lives))).problems())
+
+
+def test_memory_that_grows_or_peaks_is_named_and_warming_up_is_not() -> None:
+    warmed_up = [50 * MIB] * 10 + [200 * MIB] * 30
+    leaking = [100 * MIB + second * ALLOWED_GROWTH // 10 for second in range(40)]
+    assert told(warmed_up) == ""
+    assert "grew" in told(leaking)
+    assert told(leaking, warmed_up) == ""
+    assert "more than" in told([ALLOWED_PEAK + MIB], warmed_up)
+    assert growth([1, 2, 3]) == 0
+
+
+def test_a_process_that_is_gone_has_no_memory() -> None:
+    memory = Memory()
+    memory.sample(None)
+    memory.sample(2**22 + 1)
+    assert (memory.lives, memory.peak, resident(2**22 + 1)) == ({}, 0, None)
+
+
+def test_what_goes_wrong_in_the_background_is_raised_and_the_others_are_stopped() -> None:
+    stopped = threading.Event()
+
+    def fails(_: threading.Event) -> None:
+        raise OSError("no space left")
+
+    def waits(stop: threading.Event) -> None:
+        if stop.wait(30):
+            stopped.set()
+
+    with pytest.raises(OSError, match="no space left"), background(fails, waits):
+        pass
+    assert stopped.is_set()
