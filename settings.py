@@ -148,6 +148,14 @@ def read_storage(environ: Mapping[str, str] = os.environ) -> Storage:
     return _Reading({name: text for name, text in environ.items() if name.upper().startswith("STORAGE")}).storage()
 
 
+def read_specs(environ: Mapping[str, str] = os.environ) -> Mapping[str, SourceSpec]:
+    """Read what each source promises, without how to reach it: a program that only looks needs no password.
+
+    Empty where no source is set. Raises SettingsError.
+    """
+    return _Reading({name: text for name, text in environ.items() if name.upper().startswith("SOURCES__")}).specs()
+
+
 class _Reading:
     """One pass over the environment that collects every problem instead of stopping at the first."""
 
@@ -176,6 +184,18 @@ class _Reading:
         self._raise_problems()
         return storage
 
+    def specs(self) -> dict[str, SourceSpec]:
+        specs: dict[str, SourceSpec] = {}
+        for name, keys in self._by_source().items():
+            told: dict[str, Any] = {"name": _source_name(name)}
+            for field_name, key in keys.items():
+                setting = PER_SOURCE.get(field_name)
+                if setting is not None and setting.group is SourceSpec:
+                    self._take(key, setting, told)
+            specs[told["name"]] = SourceSpec(**told)
+        self._raise_problems()
+        return specs
+
     def _flat(self) -> dict[type, dict[str, Any]]:
         flat = {name.upper(): (name, setting) for name, setting in FLAT.items()}
         groups: dict[type, dict[str, Any]] = {}
@@ -201,15 +221,20 @@ class _Reading:
         return storage
 
     def _sources(self) -> dict[str, Source]:
+        grouped = self._by_source()
+        if not grouped:
+            self.problems.append("no source: set SOURCES__<NAME>__URL, such as sftp://user@host:22/folder")
+        sources = {_source_name(name): self._source(name, keys) for name, keys in grouped.items()}
+        return {name: source for name, source in sources.items() if source is not None}
+
+    def _by_source(self) -> dict[str, dict[str, str]]:
+        """Give each source's keys, by what comes behind its name."""
         grouped: dict[str, dict[str, str]] = {}
-        for key in self.values:
+        for key in sorted(self.values):
             if key.startswith("SOURCES__"):
                 _, name, *rest = key.split("__", 2)
                 grouped.setdefault(name, {})["".join(rest)] = key
-        if not grouped:
-            self.problems.append("no source: set SOURCES__<NAME>__URL, such as sftp://user@host:22/folder")
-        sources = {_source_name(name): self._source(name, keys) for name, keys in sorted(grouped.items())}
-        return {name: source for name, source in sources.items() if source is not None}
+        return grouped
 
     def _source(self, name: str, keys: Mapping[str, str]) -> Source | None:
         before = len(self.problems)

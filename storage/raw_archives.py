@@ -35,7 +35,7 @@ class RawBlobs:
     def find(self, blob: str) -> RawArchive | None:
         """Describe a blob from its metadata, or what was put there by hand from its properties; None if it is gone."""
         found = look(self._raw, blob)
-        return None if found is None or _is_folder(found) else self._describe(found)
+        return None if found is None or _is_folder(found) else self.describe(found)
 
     def open(self, archive: RawArchive) -> "PinnedBlob":
         """Read an archive by ranges."""
@@ -45,20 +45,16 @@ class RawBlobs:
         """A source's archives with a stamp from `since` on, found by their day folders alone: bounded work."""
         # A stamp lies at most a day ahead of the clock.
         days = _days(since.astimezone(UTC).date(), (datetime.now(UTC) + timedelta(days=1)).date())
-        listed = (found for day in days for found in self._list(day_prefix(source, day)))
-        archives = (self._describe(found) for found in listed if _is_zip(found))
+        listed = (found for day in days for found in self.list_zips(day_prefix(source, day)))
+        archives = (self.describe(found) for found in listed)
         return [archive for archive in archives if archive.stamp >= since]
 
-    def _list(self, prefix: str) -> Iterator[BlobProperties]:
-        found = self._raw.list_blobs(name_starts_with=prefix, include=["metadata"])
-        while True:
-            with azure_errors(f"list {self._raw.container_name}/{prefix}"):
-                blob = next(found, None)
-            if blob is None:
-                return
-            yield blob
+    def list_zips(self, prefix: str) -> Iterator[BlobProperties]:
+        """List the archives whose blobs' names begin so, with their metadata."""
+        return (found for found in list_blobs(self._raw, prefix) if _is_zip(found))
 
-    def _describe(self, found: BlobProperties) -> RawArchive:
+    def describe(self, found: BlobProperties) -> RawArchive:
+        """Describe a blob that was listed."""
         return _copied(found) or self._by_hand(found)
 
     def _by_hand(self, found: BlobProperties) -> RawArchive:
@@ -131,6 +127,17 @@ class PinnedBlob:
             raise ArchiveRefusedError(f"read {self._archive.blob}: the blob is {what} since its preprocessing began")
         self._etag = now.etag
         return self._etag
+
+
+def list_blobs(container: ContainerClient, prefix: str) -> Iterator[BlobProperties]:
+    """List the blobs whose names begin so, with their metadata."""
+    found = container.list_blobs(name_starts_with=prefix, include=["metadata"])
+    while True:
+        with azure_errors(f"list {container.container_name}/{prefix}"):
+            blob = next(found, None)
+        if blob is None:
+            return
+        yield blob
 
 
 def _copied(found: BlobProperties) -> RawArchive | None:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from errors import SettingsError
-from settings import FLAT, PER_SOURCE, default_text, format_duration, parse_duration, read_settings
+from settings import FLAT, PER_SOURCE, default_text, format_duration, parse_duration, read_settings, read_specs
 
 ROOT = Path(__file__).parents[2]
 LEAST = {
@@ -143,3 +143,11 @@ OF_FUNCTIONS = {"FUNCTIONS_WORKER_RUNTIME", "AzureWebJobsStorage"}
 def test_the_readme_documents_every_setting_with_its_default() -> None:
     wanted = {name: default_text(setting) for name, setting in {**FLAT, **PER_SOURCE}.items()}
     assert documented() == {**wanted, "URL": ""}
+
+
+def test_what_a_source_promises_is_read_without_any_password() -> None:
+    specs = read_specs({"SOURCES__SOUTH_RADAR__INTERVAL": "5m", "SOURCES__SOUTH_RADAR__URL": "?", "STORAGE": "x"})
+    assert {name: spec.interval for name, spec in specs.items()} == {"south-radar": timedelta(minutes=5)}
+    assert read_specs({"PATH": "/bin"}) == {}
+    with pytest.raises(SettingsError, match="SOURCES__RADAR__RETENTION is wrong"):
+        read_specs({"SOURCES__RADAR__RETENTION": "soon"})

@@ -1,0 +1,241 @@
+"""A ledger that was lost or damaged, made again from the raw container and the results.
+
+It may run at any time, beside the app and twice: times that are set stay, and plans that exist are not made anew.
+
+An archive is `processed` again only where that can be proven: its shards tell how many batches the plan had and which
+members each took; every batch has its shard, of the recorded size, and exactly the rows that it counted. Anything else
+is left `raw`, and is preprocessed again: by `reconcile` within its window, else by `replay`. Since names are
+deterministic, that costs time and harms nothing; to call an archive processed of which something is missing would.
+A batch that made no image has no shard, so of its archive nothing is proven either.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from operator import attrgetter
+
+from azure.data.tables import TableEntity
+from azure.storage.blob import BlobPrefix, BlobProperties
+
+from ingest.model import Roster, Sighting, Step
+from preprocess.model import Batch, BatchState, Counts, Origin, RawArchive
+from storage.azure_errors import azure_errors
+from storage.batches import TableBatchLedger, read_counts
+from storage.clients import Clients
+from storage.entities import Properties, find, scan, set_once
+from storage.keys import NAME, archive_row, images_partition, parse_stamp, shard_blob
+from storage.ledger import ARCHIVE_COLUMNS, State, TableCopyLedger, raw_archive, raw_properties, state_of, time_of
+from storage.plans import read_plan
+from storage.raw_archives import HAND, RawBlobs, StampOf, list_blobs
+from storage.rosters import BlobRosters
+from storage.shard_facts import ShardFacts, read_shard
+from storage.tally import TALLY_COLUMNS, tally
+
+
+@dataclass(slots=True)
+class Rebuilt:
+    """What was found, and what was made again."""
+
+    archives: int = 0
+    """Raw blobs that were looked at."""
+    restored: int = 0
+    """Archives of which the ledger had lost something."""
+    results: int = 0
+    """Archives that are called processed again, or whose batches are known again."""
+    unprocessed: int = 0
+    """Archives that no pipeline has begun with, as far as can be proven."""
+    oldest: datetime | None = None
+    """Stamp of the oldest of these."""
+    unread: int = 0
+    """Blobs put there by hand, whose stamps depend on settings that are not at hand."""
+
+
+def rebuild(clients: Clients, source: str | None, stamp_of: StampOf | None) -> Rebuilt:
+    """Make the ledger of a source, or of all, again. `stamp_of` None: how names tell stamps is not known here."""
+    return _Rebuild(clients, stamp_of).run(source)
+
+
+class _Rebuild:
+    def __init__(self, clients: Clients, stamp_of: StampOf | None) -> None:
+        self._clients = clients
+        self._stamp_of = stamp_of
+        self._raw = RawBlobs(clients, stamp_of or (lambda _source, _name: None))
+        self._ledger = TableBatchLedger(clients)
+        self._done = Rebuilt()
+        self._by_hand: dict[str, dict[str, RawArchive]] = {}
+
+    def run(self, source: str | None) -> Rebuilt:
+        pipelines = list(_folders(self._clients))
+        rosters = BlobRosters(self._clients)
+        for name in rosters.sources() if source is None else [source]:
+            self._restore_listed(rosters.look(name) or Roster(source=name))
+        # What lies in nobody's folder belongs to a source of its own, and is found only by looking everywhere.
+        for found in self._raw.list_zips("" if source in (None, HAND) else f"{source}/"):
+            archive = self._raw.describe(found)
+            if source in (None, archive.source):
+                self._done.archives += 1
+                self._restore(archive, found, pipelines)
+        return self._done
+
+    def _restore_listed(self, roster: Roster) -> None:
+        """Make sure that the ledger knows what the last listing knows; it also tells when each file was first seen."""
+        copied = TableCopyLedger(self._clients)
+        for sighting in roster.sightings:
+            copied.record(sighting.archive, Step.SEEN, sighting.first_seen)
+            if _is_same(sighting):
+                copied.record(sighting.archive, Step.SAME, sighting.first_seen)
+
+    def _restore(self, archive: RawArchive, found: BlobProperties, pipelines: Sequence[str]) -> None:
+        if archive.origin is Origin.HAND:
+            known = self._known_by_hand(archive.source).get(archive.blob)
+            if known is None and self._stamp_of is None:
+                self._done.unread += 1
+                return
+            archive = known or archive
+        row = archive_row(archive.stamp, archive.version)
+        self._done.restored += set_once(self._clients.archives, archive.source, row, _properties(archive, found))
+        begun = [self._restore_results(archive, pipeline) for pipeline in pipelines]
+        if not any(begun) and not self._is_begun(archive):
+            self._done.unprocessed += 1
+            self._done.oldest = min(self._done.oldest or archive.stamp, archive.stamp)
+
+    def _known_by_hand(self, source: str) -> dict[str, RawArchive]:
+        """Archives by their blobs' names: their stamps may have been told by settings of another day."""
+        if source not in self._by_hand:
+            rows = scan(self._clients.archives, source, select=ARCHIVE_COLUMNS)
+            hand = (row for row in rows if row.get("origin") == Origin.HAND and row.get("pipeline") is None)
+            self._by_hand[source] = {row["blob"]: raw_archive(source, row) for row in hand}
+        return self._by_hand[source]
+
+    def _is_begun(self, archive: RawArchive) -> bool:
+        row = archive_row(archive.stamp, archive.version)
+        found = scan(self._clients.archives, archive.source, first=f"{row}~", end=f"{row}~~", select=["RowKey"], page=1)
+        return next(found, None) is not None
+
+    def _restore_results(self, archive: RawArchive, pipeline: str) -> bool:
+        """Make what a pipeline did with an archive known again; False where it began nothing, as far as is proven."""
+        row = find(self._clients.archives, archive.source, archive_row(archive.stamp, archive.version, pipeline))
+        if row is None:
+            return self._settle_again(archive, pipeline)
+        if state_of(row) is State.PROCESSED and read_plan(row) is not None:
+            self._finish_again(archive, pipeline, row)
+        # Whatever else is under way or was settled: the ledger knows it, and `reconcile` goes on with it.
+        return True
+
+    def _settle_again(self, archive: RawArchive, pipeline: str) -> bool:
+        shards = self._shards(archive, pipeline)
+        batches = self._proven(archive, shards)
+        if not _are_all(batches):
+            return False
+        planned_at = min(shard.written_at for shard in shards)
+        self._ledger.insert_plan(batches, planned_at, planned_at)
+        states = self._ledger.plan(archive, pipeline) or ()
+        if [state.batch for state in states] == batches:
+            # Else somebody has planned it anew in this very moment, otherwise divided: then that goes on.
+            self._finish(states, shards)
+            self._done.results += 1
+        return True
+
+    def _finish_again(self, archive: RawArchive, pipeline: str, row: TableEntity) -> None:
+        """Fill in batches whose rows were lost; that all of them were done, the archive's row tells."""
+        there = scan(self._clients.batches, _partition(archive, pipeline), select=["done_at"])
+        if sum(batch.get("done_at") is not None for batch in there) >= row["batches"]:
+            return
+        shards = self._shards(archive, pipeline)
+        proven = {batch.number for batch in self._proven(archive, shards)}
+        states = self._ledger.plan(archive, pipeline) or ()
+        self._finish([state for state in states if state.batch.number in proven], shards)
+        self._finish_imageless(archive, pipeline, read_counts(row))
+        self._done.results += 1
+
+    def _finish(self, states: Sequence[BatchState], shards: Sequence[ShardFacts]) -> None:
+        """End batches with the counts that their shards tell."""
+        shard_of = {shard.number: shard for shard in shards}
+        ended_at = max((shard.written_at for shard in shards), default=datetime.now(UTC))
+        for state in states:
+            shard = shard_of[state.batch.number]
+            if state.done_at is None and shard.counts is not None:
+                self._ledger.finish(state.batch, shard.counts, ended_at)
+
+    def _finish_imageless(self, archive: RawArchive, pipeline: str, sums: Counts | None) -> None:
+        """End batches that have no shard, if the others account for every image: the first takes what is left over."""
+        states = self._ledger.plan(archive, pipeline) or ()
+        known = sum((state.counts for state in states if state.counts is not None), start=Counts())
+        if sums is None or known.images != sums.images:
+            return
+        rest = _left_over(sums, known)
+        for state in states:
+            if state.done_at is None:
+                self._ledger.finish(state.batch, rest, archive.raw_at or state.next_drive)
+                rest = Counts()
+
+    def _shards(self, archive: RawArchive, pipeline: str) -> list[ShardFacts]:
+        place = (pipeline, archive.source, archive.stamp, archive.version, archive.path)
+        folder = shard_blob(*place, 0).rpartition("/")[0]
+        shards = (read_shard(found) for found in list_blobs(self._clients.processed, f"{folder}/"))
+        return sorted((shard for shard in shards if shard is not None), key=attrgetter("number"))
+
+    def _proven(self, archive: RawArchive, shards: Sequence[ShardFacts]) -> list[Batch]:
+        """Keep the batches whose shard and rows are complete: a worker may have died between the two."""
+        proven = []
+        for shard in shards:
+            batch, counts = shard.batch(archive), shard.counts
+            if batch is None or counts is None or shard.size != counts.bytes_out or shard.images != counts.images:
+                continue
+            bounds = (f"{batch.first:06}", f"{batch.end:06}")
+            partition = _partition(archive, shard.pipeline)
+            rows = scan(self._clients.images, partition, first=bounds[0], end=bounds[1], select=TALLY_COLUMNS)
+            if tally(rows).fits(counts.images, counts.refused):
+                proven.append(batch)
+        return proven
+
+
+def _are_all(batches: Sequence[Batch]) -> bool:
+    """Tell whether batches are a whole plan: as many as it had, each of which begins where the one before ends."""
+    ends = [0, *(batch.end for batch in batches)]
+    return bool(batches) and all(
+        (batch.number, batch.first, batch.batches) == (number, ends[number], len(batches))
+        for number, batch in enumerate(batches)
+    )
+
+
+def _left_over(sums: Counts, known: Counts) -> Counts:
+    skipped = {kind: count - known.skipped.get(kind, 0) for kind, count in sums.skipped.items()}
+    return replace(
+        sums,
+        members=sums.members - known.members,
+        images=0,
+        refused=sums.refused - known.refused,
+        skipped={kind: count for kind, count in skipped.items() if count},
+        bytes_in=sums.bytes_in - known.bytes_in,
+        bytes_out=sums.bytes_out - known.bytes_out,
+    )
+
+
+def _properties(archive: RawArchive, found: BlobProperties) -> Properties:
+    # Not the ETag, which preprocessing notes: whoever has none asks the blob.
+    known = {name: value for name, value in raw_properties(archive).items() if name != "etag"}
+    return {**known, **_copied(found.metadata or {}), time_of(State.RAW): archive.raw_at}
+
+
+def _copied(told: Mapping[str, str]) -> Properties:
+    """Read what only copying tells."""
+    if "modified" not in told:
+        return {}
+    return {"modified": parse_stamp(told["modified"]), "stamp_replaced": told.get("stamp_replaced") == "true"}
+
+
+def _is_same(sighting: Sighting) -> bool:
+    return sighting.done and sighting.sha256 is not None and sighting.sha256 == sighting.previous_sha256
+
+
+def _folders(clients: Clients) -> Iterator[str]:
+    """Name the pipelines that have results."""
+    with azure_errors("list the pipelines in the processed container"):
+        found = list(clients.processed.walk_blobs(delimiter="/"))
+    names = (entry.name.rstrip("/") for entry in found if isinstance(entry, BlobPrefix))
+    yield from (name for name in names if NAME.fullmatch(name))
+
+
+def _partition(archive: RawArchive, pipeline: str) -> str:
+    return images_partition(pipeline, archive.source, archive.stamp, archive.version)

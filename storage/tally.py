@@ -1,0 +1,39 @@
+"""What the images table holds of an archive or a batch: counted, without reading any image."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+TALLY_COLUMNS = ["PartitionKey", "RowKey", "part", "parts"]
+
+
+@dataclass(slots=True)
+class Tally:
+    """Rows, counted one by one."""
+
+    images: int = 0
+    refused: int = 0
+    missing: int = 0
+    """Rows that images should have and have not."""
+
+    def add(self, row: Mapping[str, Any]) -> None:
+        """Count one row."""
+        if row["RowKey"].endswith("~refused"):
+            self.refused += 1
+            return
+        self.missing -= 1
+        if row.get("part") == 0:
+            self.images += 1
+            self.missing += max(1, int(row.get("parts") or 0))
+
+    def fits(self, images: int, refused: int) -> bool:
+        """Tell whether the rows are all that there should be, and no more."""
+        return (self.images, self.refused, self.missing) == (images, refused, 0)
+
+
+def tally(rows: Iterable[Mapping[str, Any]]) -> Tally:
+    """Count rows."""
+    counted = Tally()
+    for row in rows:
+        counted.add(row)
+    return counted
