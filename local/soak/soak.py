@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from random import Random
 
+from errors import StoreUnavailableError
 from local.demo import evidence
 from local.demo.traffic import Arrival, Drop, upload
 from local.demo.verdict import Key
@@ -87,6 +88,15 @@ class Soak:
         for done in (future for future in work if future.done()):
             done.result()
         self.memory.sample(self.system.host_pid)
+        try:
+            self._tell_settled()
+        except StoreUnavailableError:
+            # It is we who took storage away; the next look tells more.
+            return
+        finally:
+            time.sleep(_LOOK_EVERY)
+
+    def _tell_settled(self) -> None:
         progress = evidence.observe(self.clients, self.system.sources)
         for arrival in list(self.arrivals):
             found = progress.get(key := key_of(arrival))
@@ -94,7 +104,6 @@ class Soak:
                 self.settled.add(key)
                 told = found.ended or f"{found.images} images, {found.refused} members refused"
                 self._tell(arrival.drop, told)
-        time.sleep(_LOOK_EVERY)
 
     def _at_rest(self) -> bool:
         return len(self.settled) == len(self.arrivals) and not stuck(self.clients)
