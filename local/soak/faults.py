@@ -84,7 +84,7 @@ class Faults:
         self.restarts += 1
 
     def _start_storage(self) -> None:
-        """Azurite's sweep of its files, at its start, now and then ends it (seen with 3.36.0); the next start is well."""
+        """Azurite's sweep of its files, at its start now and then ends it (3.36.0); the next one is well."""
         for left in reversed(range(_STARTS)):
             try:
                 self._system.storage.start()
