@@ -1,0 +1,167 @@
+"""An archive of all sorts in a real Azurite, driven to its end by processes that may die; and what is left behind."""
+
+import base64
+import time
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from itertools import repeat
+from typing import Any
+
+import numpy as np
+from azure.core.exceptions import ResourceNotFoundError
+from azure.data.tables import TableClient
+from azure.storage.queue import QueueMessage
+from PIL import Image
+
+from storage.clients import Clients
+from storage.keys import archive_row, images_partition, raw_blob
+from storage.ledger import state_of
+from tests.faults.forks import Done, Forks, Job
+from tests.unit.pictures import encoded, smooth
+from tests.unit.zips import zipped
+
+PIPELINE = "faults"
+VERSION = "0123abcd"
+PATH = "out/all sorts.zip"
+STAMP = datetime.now(UTC).replace(microsecond=0) - timedelta(hours=1)
+PASSING = {"plan", "attempts", "holder", "claimed_until", "next_drive", "error", "suspects", "etag"}
+"""What a ledger may tell otherwise after faults: who was at it, when and how often; every `…_at` too."""
+
+type Death = Mapping[str, Any]
+"""How a job dies, as fields of it."""
+
+
+def all_sorts() -> bytes:
+    """Eleven members: pictures, one of 110 frames, which takes two transactions, and what is refused or passed over."""
+    frames = [Image.new("L", (8, 6), shade) for shade in range(0, 220, 2)]
+    return zipped(
+        ("0.jpg", encoded(smooth(40, 60), "JPEG")),
+        ("1.gif", encoded(frames[0], "GIF", save_all=True, append_images=frames[1:])),
+        ("2.jpg", encoded(smooth(40, 60), "JPEG")[:-100]),
+        ("3.txt", b"no picture"),
+        ("", encoded(smooth(20, 20), "PNG")),
+        ("../5\0\n.png", encoded(np.full((9, 9), 7, np.uint16), "PNG")),
+        ("6.png", b"no picture either"),
+        *((f"{n}.jpg", encoded(smooth(30 + n, 40), "JPEG")) for n in range(7, 11)),
+        method=zipfile.ZIP_DEFLATED,
+    )
+
+
+@dataclass
+class Batches:
+    """One archive, and all that is done to it."""
+
+    clients: Clients
+    source: str
+    forks: Forks
+    ahead: float = 0.0
+    """Seconds that the jobs' clocks are ahead."""
+    deaths: int = 0
+
+    @property
+    def blob(self) -> str:
+        return raw_blob(self.source, STAMP, VERSION, PATH)
+
+    def put(self, content: bytes) -> None:
+        """Make an archive raw, as copying does."""
+        stamp = f"{STAMP:%Y%m%dT%H%M%SZ}"
+        told = {"source": self.source, "stamp": stamp, "version": VERSION, "path": PATH.replace(" ", "%20")}
+        self.clients.raw.upload_blob(self.blob, content, overwrite=True, metadata=told)
+
+    def event(self, **facts: Any) -> Job:
+        return Job(do="event", what=self.blob, ahead=self.ahead, **facts)
+
+    def run(self, *jobs: Job) -> list[Done]:
+        """Run jobs at once; afterwards claims of those that died have expired."""
+        done = self.forks.run(*jobs)
+        self.deaths += sum(each.killed for each in done)
+        assert not any(each.settled for each in done), done
+        self.ahead += 120
+        return done
+
+    def drive(self, deaths: Iterator[Death] | None = None, *, members: int = 64, within: float = 60) -> None:
+        """Take messages and reconcile, each call dying as it is told to, until the archive has its end."""
+        dying = deaths or repeat({})
+        deadline = time.monotonic() + within
+        while self.messages(dying, members) or self.state() not in ("processed", "refused", "failed"):
+            assert time.monotonic() < deadline, f"it is still {self.state()} after {self.deaths} deaths"
+            self.ahead += 3600
+            self.run(Job(do="reconcile", ahead=self.ahead, members=members, **next(dying)))
+
+    def messages(self, deaths: Iterator[Death], members: int = 64) -> bool:
+        """Take what is on the queue now, as the functions host does; False if there was nothing."""
+        taken = False
+        queue = self.clients.batch_queue
+        while (message := queue.receive_message(visibility_timeout=600)) is not None:
+            taken = True
+            job = Job(do="message", what=_text(message), ahead=self.ahead, members=members, **next(deaths))
+            (done,) = self.run(job)
+            if done.killed or done.error:
+                queue.update_message(message, content=_text(message), visibility_timeout=0)
+            else:
+                queue.delete_message(message)
+        return taken
+
+    def waiting(self) -> list[str]:
+        """Take all messages off the queue, and give their texts."""
+        texts = [_text(message) for message in self.clients.batch_queue.receive_messages(messages_per_page=32)]
+        self.clients.batch_queue.clear_messages()
+        return texts
+
+    def state(self) -> str:
+        with suppress(ResourceNotFoundError):
+            key = archive_row(STAMP, VERSION, PIPELINE)
+            return str(state_of(self.clients.archives.get_entity(self.source, key)))
+        return "unknown"
+
+    def left_behind(self) -> Mapping[str, object]:
+        """Every blob with its metadata, every row of every table; without what may differ."""
+        found: dict[str, object] = {}
+        for blob in self.clients.processed.list_blobs(f"{PIPELINE}/{self.source}/", include=["metadata"]):
+            content = self.clients.processed.download_blob(blob.name).readall()
+            found[blob.name] = (content, dict(blob.metadata))
+        for name, table, partition in self._tables():
+            for row in _rows(table, partition):
+                known = {key: value for key, value in row.items() if key not in PASSING and not key.endswith("_at")}
+                found[f"{name}/{row['RowKey']}"] = known
+        return found
+
+    def leave_stale(self) -> None:
+        """Leave rows of an older run behind: a frame that is no more, and a refusal of what is no longer refused."""
+        partition = self._partition
+        for row in ("000000~0007~00", "000004~refused", "000010~0000~05"):
+            self.clients.images.upsert_entity({"PartitionKey": partition, "RowKey": row, "member": 0, "old": True})
+
+    def begin_anew(self) -> None:
+        """Remove everything but the raw archive."""
+        for blob in self.clients.processed.list_blob_names(name_starts_with=f"{PIPELINE}/{self.source}/"):
+            self.clients.processed.delete_blob(blob)
+        for _, table, partition in self._tables():
+            rows = [("delete", row) for row in _rows(table, partition)]
+            for start in range(0, len(rows), 100):
+                table.submit_transaction(rows[start : start + 100])
+        self.clients.batch_queue.clear_messages()
+        self.ahead = 0.0
+        self.leave_stale()
+
+    @property
+    def _partition(self) -> str:
+        return images_partition(PIPELINE, self.source, STAMP, VERSION)
+
+    def _tables(self) -> Sequence[tuple[str, TableClient, str]]:
+        return (
+            ("images", self.clients.images, self._partition),
+            ("batches", self.clients.batches, self._partition),
+            ("archives", self.clients.archives, self.source),
+        )
+
+
+def _rows(table: TableClient, partition: str) -> list[Any]:
+    return list(table.query_entities("PartitionKey eq @p", parameters={"p": partition}))
+
+
+def _text(message: QueueMessage) -> str:
+    return base64.b64decode(message.content).decode()

@@ -1,0 +1,215 @@
+"""Jobs of preprocessing in processes of their own, which die for good: forked from one that has all modules loaded."""
+
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime, timedelta
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Literal
+
+from azure.core.pipeline.transport import RequestsTransport
+from PIL import Image
+from requests.adapters import HTTPAdapter
+
+import function_app
+from errors import PermanentError, TransientError
+from preprocess.model import BatchSizes, MemberFacts, Pixels
+from preprocess.pipeline import Preprocessing, take_archive, take_message
+from preprocess.reconcile import reconcile
+from settings import settings
+from storage.queues import parse_batch_message
+
+PROJECT = Path(__file__).parents[2]
+ANY_URL = "ftp://nobody@127.0.0.1/"
+_MODULES = [f"preprocess.{name}" for name in ("pipeline", "recipe", "reconcile")]
+_MODULES += [f"storage.{name}" for name in ("batches", "pipelines", "queues", "raw_archives", "results")]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """What one process does, and when it is killed."""
+
+    do: Literal["event", "message", "reconcile"]
+    what: str = ""
+    """The blob of an event, the text of a message."""
+    ahead: float = 0
+    """Seconds that its clock is ahead: what has to wait need not be waited for."""
+    members: int = 64
+    """Of a batch."""
+    dies_after: int | None = None
+    """Changes to storage that are answered before it is killed."""
+    dies_in: float | None = None
+    """Seconds after which it is killed."""
+    dies_at: int | None = None
+    """Member that kills it, as one that makes a decoder crash."""
+    claims: bool = True
+    """Whether it heeds the claims of others."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Done:
+    """What became of a job."""
+
+    killed: bool = False
+    taken: str = ""
+    error: str = ""
+    """A transient error: whoever asked will ask again."""
+    settled: str = ""
+    """A permanent one, which the app writes into its log."""
+    changes: int = 0
+    """Requests that change something in storage: all but those that read."""
+
+
+class Forks:
+    """The process that forks, and speaks lines of JSON."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self._process = process
+
+    def run(self, *jobs: Job) -> list[Done]:
+        """Run jobs, all of them at the same time."""
+        assert self._process.stdin
+        assert self._process.stdout
+        self._process.stdin.write(json.dumps([asdict(job) for job in jobs]) + "\n")
+        self._process.stdin.flush()
+        told = self._process.stdout.readline()
+        assert told, "the process that forks has ended"
+        return [Done(**done) for done in json.loads(told)]
+
+
+@contextmanager
+def forks(connection: str, source: str, log: Path) -> Iterator[Forks]:
+    """Run the process that forks; its jobs are wired as the app is."""
+    own = {
+        "STORAGE": connection,
+        f"SOURCES__{source.upper()}__URL": ANY_URL,
+        "PREPROCESS_WIDTH": "8",
+        "PREPROCESS_HEIGHT": "6",
+        "PIPELINE_NAME": "faults",
+        "PIPELINE_REDRIVE_TRIES": "100",
+        "OPENBLAS_NUM_THREADS": "1",
+    }
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("STORAGE", "SOURCES__"))}
+    with log.open("wb") as errors:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tests.faults.forks"],
+            cwd=PROJECT, env=kept | own, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True,
+        )  # fmt: skip
+    try:
+        yield Forks(process)
+    finally:
+        assert process.stdin
+        process.stdin.close()
+        process.wait(20)
+        assert process.stdout
+        process.stdout.close()
+
+
+def main() -> None:
+    """Fork for each job; tell what became of all of a line."""
+    _load()
+    for line in sys.stdin:
+        started = [_fork(Job(**job)) for job in json.loads(line)]
+        sys.stdout.write(json.dumps([_told(*each) for each in started]) + "\n")
+        sys.stdout.flush()
+
+
+def _load() -> None:
+    """Load once what every job would load."""
+    for module in _MODULES:
+        import_module(module)
+    logging.basicConfig(level=logging.INFO, format="%(process)d %(name)s %(message)s")
+    logging.getLogger("azure").setLevel(logging.ERROR)
+    Image.init()
+    settings()
+
+
+def _fork(job: Job) -> tuple[int, int]:
+    readable, writable = os.pipe()
+    child = os.fork()
+    if child:
+        os.close(writable)
+        return child, readable
+    try:
+        os.write(writable, json.dumps(_work(job)).encode())
+    finally:
+        os._exit(0)
+
+
+def _told(child: int, readable: int) -> dict[str, Any]:
+    with os.fdopen(readable) as answer:
+        told = answer.read()
+    _, status = os.waitpid(child, 0)
+    return json.loads(told) if told else {"killed": os.WIFSIGNALED(status), "error": f"it ended with {status}"}
+
+
+def _work(job: Job) -> dict[str, Any]:
+    def deadly(pixels: Pixels, facts: MemberFacts) -> Pixels:
+        if facts.member == job.dies_at:
+            _die()
+        return pixels
+
+    p = replace(
+        function_app.build_preprocessing(),
+        clock=lambda: datetime.now(UTC) + timedelta(seconds=job.ahead),
+        sizes=BatchSizes(members=job.members),
+        hook=None if job.dies_at is None else deadly,
+    )
+    if not job.claims:
+        p = replace(p, claim_for=timedelta(0))
+    changes = _Changes(job.dies_after)
+    if job.dies_in is not None:
+        timer = threading.Timer(job.dies_in, _die)
+        timer.daemon = True
+        timer.start()
+    try:
+        return {"taken": _taken(job, p), "changes": changes.answered}
+    except TransientError as exc:
+        return {"error": str(exc)}
+    except PermanentError as exc:
+        return {"settled": str(exc)}
+
+
+def _taken(job: Job, p: Preprocessing) -> str:
+    if job.do == "event":
+        return take_archive(job.what, p)
+    if job.do == "message":
+        return take_message(parse_batch_message(job.what), p)
+    return str(reconcile(list(settings().sources), p, p.clock(), timedelta(hours=72)))
+
+
+class _Changes:
+    """Counts the changes that storage answers, and dies after so many."""
+
+    def __init__(self, dies_after: int | None) -> None:
+        self.answered = 0
+        send = HTTPAdapter.send
+
+        def counted(adapter: HTTPAdapter, request: Any, **options: Any) -> Any:
+            changes = request.method != "GET"
+            if changes and self.answered == dies_after:
+                _die()
+            answer = send(adapter, request, **options)
+            self.answered += changes
+            return answer
+
+        HTTPAdapter.send = counted  # type: ignore[assignment,method-assign] # every request of every SDK passes here
+        # The SDKs wait before they try again; nobody else is to wait for that.
+        RequestsTransport.sleep = lambda *_: None
+
+
+def _die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+    signal.pause()
+
+
+if __name__ == "__main__":
+    main()

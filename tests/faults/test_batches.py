@@ -1,0 +1,128 @@
+"""Batches that die at any moment, and events that come in every way, leave what an undisturbed run leaves."""
+
+import random
+from collections.abc import Iterator, Mapping
+from itertools import repeat
+
+import pytest
+
+from local.azurite import Azurite, azurite
+from storage.clients import Clients, connected, prepare
+from tests.faults.batches import Batches, Death, all_sorts
+from tests.faults.forks import Forks, Job, forks
+
+SOURCE = "faulty"
+SEVERAL = 4
+"""Members of a batch where the archive is to have three of them."""
+
+
+@pytest.fixture(scope="module")
+def own() -> Iterator[Azurite]:
+    """An Azurite of our own: other tests have messages on the same queues."""
+    with azurite() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def own_clients(own: Azurite) -> Iterator[Clients]:
+    with connected(own.connection) as found:
+        prepare(found)
+        yield found
+
+
+@pytest.fixture(scope="module")
+def forked(own: Azurite, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forks]:
+    with forks(own.connection, SOURCE, tmp_path_factory.mktemp("forks") / "log") as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def undisturbed(own_clients: Clients, forked: Forks) -> Mapping[int, Mapping[str, object]]:
+    """What is left by runs that nothing happens to: in one batch, and in several."""
+    found = {}
+    batches = Batches(own_clients, SOURCE, forked)
+    batches.put(all_sorts())
+    for members in (64, SEVERAL):
+        batches.begin_anew()
+        batches.run(batches.event(members=members))
+        batches.drive(members=members)
+        found[members] = batches.left_behind()
+    return found
+
+
+@pytest.fixture
+def batches(own_clients: Clients, forked: Forks, undisturbed: object) -> Batches:
+    """The archive, raw and not begun; with rows that an older run left."""
+    assert undisturbed
+    found = Batches(own_clients, SOURCE, forked)
+    found.begin_anew()
+    return found
+
+
+def test_an_undisturbed_run_leaves_every_image_and_refusal(undisturbed: Mapping[int, Mapping[str, object]]) -> None:
+    for found in undisturbed.values():
+        images = [name for name in found if name.startswith("images/")]
+        assert sum(name.endswith("~00") for name in images) == 1 + 110 + 2 + 4
+        assert sorted(name for name in images if name.endswith("~refused")) == [
+            "images/000002~refused",
+            "images/000006~refused",
+        ]
+    assert sum(name.endswith(".tar") for name in undisturbed[64]) == 1
+    assert sum(name.endswith(".tar") for name in undisturbed[SEVERAL]) == 3
+
+
+def test_killed_between_any_two_changes_to_storage_it_leaves_the_same(
+    batches: Batches, undisturbed: Mapping[int, Mapping[str, object]]
+) -> None:
+    (done,) = batches.run(batches.event())
+    assert done.changes > 9
+    for changes in range(done.changes):
+        batches.begin_anew()
+        (died,) = batches.run(batches.event(dies_after=changes))
+        assert died.killed
+        batches.drive()
+        assert batches.left_behind() == undisturbed[64], f"killed after {changes} changes"
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_killed_again_and_again_at_any_moment_it_leaves_the_same(
+    batches: Batches, undisturbed: Mapping[int, Mapping[str, object]], seed: int
+) -> None:
+    deaths = any_moment(random.Random(seed))
+    batches.run(batches.event(members=SEVERAL, **next(deaths)))
+    batches.drive(deaths, members=SEVERAL)
+    assert batches.deaths > 3
+    assert batches.left_behind() == undisturbed[SEVERAL]
+
+
+def any_moment(chance: random.Random) -> Iterator[Death]:
+    """By the clock, so also within a request or a decoder; and at changes, so that it happens on fast machines too."""
+    for _ in range(8):
+        yield {"dies_in": chance.uniform(0, 0.12)}
+        yield {"dies_after": chance.randrange(4)}
+    yield from repeat({})
+
+
+@pytest.mark.parametrize("members", [64, SEVERAL])
+def test_ten_deliveries_at_once_leave_what_one_leaves(
+    batches: Batches, undisturbed: Mapping[int, Mapping[str, object]], members: int
+) -> None:
+    batches.run(*[batches.event(members=members, claims=False)] * 10)
+    texts = batches.waiting()
+    batches.run(*(Job(do="message", what=text, members=members, claims=False) for text in texts * 3))
+    batches.drive(members=members)
+    assert batches.left_behind() == undisturbed[members]
+
+
+def test_events_and_messages_late_twice_and_out_of_order_leave_the_same(
+    batches: Batches, undisturbed: Mapping[int, Mapping[str, object]]
+) -> None:
+    batches.run(batches.event(members=SEVERAL))
+    texts = batches.waiting() * 2
+    random.Random(1).shuffle(texts)
+    for text in texts:
+        batches.run(Job(do="message", what=text, ahead=batches.ahead))
+    assert batches.state() == "processed"
+    batches.run(batches.event(), *(Job(do="message", what=text) for text in texts))
+    assert batches.left_behind() == undisturbed[SEVERAL]
+    assert batches.waiting() == []
