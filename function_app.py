@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import cache
+from functools import cache, partial
 from threading import Lock
 from typing import TYPE_CHECKING
 
@@ -95,6 +95,8 @@ def reconcile(timer: func.TimerRequest) -> None:  # noqa: ARG001 -- the trigger 
         _watch(services, now)
     with _settled("reconcile"):
         redrive(list(services.settings.sources), build_preprocessing(), now, services.settings.pipeline.window)
+    with _settled("leftovers"):
+        _settle_leftovers(services, now)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,7 +128,7 @@ def build_preprocessing() -> "Preprocessing":
 
     from ingest.stamp import read_stamp
     from preprocess.pipeline import Preprocessing
-    from preprocess.recipe import check_recipe, fingerprint, load_hook, pipeline_name
+    from preprocess.recipe import identify
     from storage.batches import TableBatchLedger
     from storage.pipelines import hold_pipeline
     from storage.queues import BatchMessages
@@ -134,10 +136,8 @@ def build_preprocessing() -> "Preprocessing":
     from storage.results import ShardsAndRows
 
     chosen, clients = build_services().settings, build_services().clients
-    check_recipe(chosen.recipe)
-    hook = load_hook(chosen.recipe.hook) if chosen.recipe.hook else None
-    name = chosen.pipeline.name or pipeline_name(chosen.recipe, hook)
-    hold_pipeline(clients, name, fingerprint(chosen.recipe, hook))
+    identity = identify(chosen.recipe, chosen.pipeline.name)
+    hold_pipeline(clients, identity.pipeline, identity.fingerprint)
     stamps = {source: setting.spec.stamp for source, setting in chosen.sources.items()}
 
     def stamp_of(source: str, path: str) -> datetime | None:
@@ -150,8 +150,8 @@ def build_preprocessing() -> "Preprocessing":
         ledger=TableBatchLedger(clients),
         queue=BatchMessages(clients),
         recipe=chosen.recipe,
-        hook=hook,
-        pipeline=name,
+        hook=identity.hook,
+        pipeline=identity.pipeline,
         limits=chosen.limits,
         sizes=chosen.batches,
         holder=uuid4().hex,
@@ -192,6 +192,17 @@ def _watch(services: Services, now: datetime) -> None:
     specs = [source.spec for source in services.settings.sources.values()]
     window = services.settings.pipeline.window
     watch(specs, BlobRosters(services.clients), TableArrivals(services.clients), now, window)
+
+
+def _settle_leftovers(services: Services, now: datetime) -> None:
+    from preprocess.event import archive_blob
+    from preprocess.leftovers import settle_leftovers
+    from storage.leftovers import dead_letters, poison_messages
+
+    p, chosen, clients = build_preprocessing(), services.settings, services.clients
+    announced = partial(archive_blob, container=RAW_CONTAINER)
+    for found in (poison_messages(clients), dead_letters(clients, announced)):
+        settle_leftovers(found, p, now, sources=chosen.sources.keys(), window=chosen.pipeline.window)
 
 
 @contextmanager

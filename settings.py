@@ -148,6 +148,11 @@ def read_storage(environ: Mapping[str, str] = os.environ) -> Storage:
     return _Reading({name: text for name, text in environ.items() if name.upper().startswith("STORAGE")}).storage()
 
 
+def read_pipeline(environ: Mapping[str, str] = os.environ) -> tuple[Recipe, Pipeline]:
+    """Read only what decides the pipeline; sources are not asked for. Raises SettingsError."""
+    return _Reading(environ).pipeline()
+
+
 def read_specs(environ: Mapping[str, str] = os.environ) -> Mapping[str, SourceSpec]:
     """Read what each source promises, without how to reach it: a program that only looks needs no password.
 
@@ -183,6 +188,11 @@ class _Reading:
         storage = self._storage(self._flat())
         self._raise_problems()
         return storage
+
+    def pipeline(self) -> tuple[Recipe, Pipeline]:
+        groups = self._flat()
+        self._raise_problems()
+        return Recipe(**groups.get(Recipe, {})), Pipeline(**groups.get(Pipeline, {}))
 
     def specs(self) -> dict[str, SourceSpec]:
         specs: dict[str, SourceSpec] = {}

@@ -20,7 +20,7 @@ from local.child import Child
 from local.programs.child import free_port
 from local.servers import Server, ftp_server, sftp_server
 from storage.clients import connected, prepare
-from storage.keys import RAW_CONTAINER
+from storage.keys import DEAD_LETTER_CONTAINER, RAW_CONTAINER
 
 PROJECT = Path(__file__).absolute().parent.parent
 LOCAL = PROJECT / ".local"
@@ -240,7 +240,7 @@ def _host_command(kind: Literal["func", "local"], app: Path, port: int, lease: f
 
 def _relay_command(host: str, state: Path) -> list[str]:
     to = f"{host}/runtime/webhooks/EventGrid?functionName=on_raw_archive"
-    watched = ["--container", RAW_CONTAINER, "--suffix", ".zip", "--to", to]
+    watched = ["--container", RAW_CONTAINER, "--suffix", ".zip", "--to", to, "--dead-letter", DEAD_LETTER_CONTAINER]
     return [
         sys.executable,
         "-m",

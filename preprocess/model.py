@@ -342,3 +342,32 @@ class BatchQueue(Protocol):
 
         Raises StoreUnavailableError.
         """
+
+
+class Leftover(Protocol):
+    """A message that a queue gave up, or events that Event Grid gave up: it waits for somebody to look at it."""
+
+    @property
+    def name(self) -> str:
+        """What it is, for a log."""
+
+    @property
+    def why(self) -> str:
+        """Why it was given up, as far as that is known."""
+
+    @property
+    def requests(self) -> Sequence[BatchRequest]:
+        """What it asks for; nothing where that is asked for anew anyway."""
+
+    @property
+    def nonsense(self) -> str | None:
+        """Why nobody can read it; None if it can be read."""
+
+    def send_back(self) -> None:
+        """Put what it asks for back on the queue. Raises StoreUnavailableError, StoreRefusedError."""
+
+    def keep(self, reason: str) -> None:
+        """Put a copy where a person can look at it. Raises StoreUnavailableError, StoreRefusedError."""
+
+    def remove(self) -> None:
+        """Remove it from where it waits. Raises StoreUnavailableError, StoreRefusedError."""

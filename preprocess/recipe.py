@@ -5,7 +5,7 @@ import importlib
 import inspect
 import json
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import cast
 
 from errors import SettingsError
@@ -14,6 +14,22 @@ from preprocess.model import Hook, Recipe
 _METHOD = 1
 """Counts up when the same recipe gives other results than before."""
 _CHANNELS = {"L": 1, "RGB": 3}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identity:
+    """Under which name a recipe's results are kept, and what exactly made them."""
+
+    pipeline: str
+    fingerprint: str
+    hook: Hook | None
+
+
+def identify(recipe: Recipe, name: str | None) -> Identity:
+    """Name the pipeline that a recipe makes, or give it the user's own name. Raises SettingsError."""
+    check_recipe(recipe)
+    hook = load_hook(recipe.hook) if recipe.hook else None
+    return Identity(pipeline=name or pipeline_name(recipe, hook), fingerprint=fingerprint(recipe, hook), hook=hook)
 
 
 def check_recipe(recipe: Recipe) -> None:

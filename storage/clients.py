@@ -18,7 +18,9 @@ from storage.keys import (
     ARCHIVES_TABLE,
     BATCH_QUEUE,
     BATCHES_TABLE,
+    DEAD_LETTER_CONTAINER,
     IMAGES_TABLE,
+    POISON,
     POLL_QUEUE,
     PROCESSED_CONTAINER,
     RAW_CONTAINER,
@@ -52,6 +54,7 @@ class Clients:
     raw: ContainerClient
     processed: ContainerClient
     state: ContainerClient
+    dead_letters: ContainerClient
     archives: TableClient
     batches: TableClient
     images: TableClient
@@ -115,14 +118,14 @@ def connected(connection: str, *, retries: int = 4) -> Iterator[Clients]:
 
 def prepare(clients: Clients) -> None:
     """Make the containers, tables and queues that are missing, the poison queues too."""
-    for container in (clients.raw, clients.processed, clients.state):
+    for container in (clients.raw, clients.processed, clients.state, clients.dead_letters):
         with azure_errors(f"make the container {container.container_name}"), _there_already():
             container.create_container()
     for table in (clients.archives, clients.batches, clients.images):
         with azure_errors(f"make the table {table.table_name}"), _there_already():
             table.create_table()
     for name in (POLL_QUEUE, BATCH_QUEUE):
-        for queue in (name, f"{name}-poison"):
+        for queue in (name, f"{name}{POISON}"):
             with azure_errors(f"make the queue {queue}"), _there_already():
                 clients.queues.create_queue(queue)
 
@@ -146,6 +149,7 @@ def _clients(blobs: BlobServiceClient, tables: TableServiceClient, queues: Queue
         raw=blobs.get_container_client(RAW_CONTAINER),
         processed=blobs.get_container_client(PROCESSED_CONTAINER),
         state=blobs.get_container_client(STATE_CONTAINER),
+        dead_letters=blobs.get_container_client(DEAD_LETTER_CONTAINER),
         archives=tables.get_table_client(ARCHIVES_TABLE),
         batches=tables.get_table_client(BATCHES_TABLE),
         images=tables.get_table_client(IMAGES_TABLE),

@@ -12,11 +12,15 @@ from urllib.parse import quote, unquote_to_bytes
 RAW_CONTAINER = "raw"
 PROCESSED_CONTAINER = "processed"
 STATE_CONTAINER = "state"
+DEAD_LETTER_CONTAINER = "dead-letter"
+"""Where the Event Grid subscription is to put events that it gives up."""
 ARCHIVES_TABLE = "archives"
 BATCHES_TABLE = "batches"
 IMAGES_TABLE = "images"
 POLL_QUEUE = "poll"
 BATCH_QUEUE = "batches"
+POISON = "-poison"
+"""A queue's name and this is where the functions host puts messages that it gives up."""
 
 NAME = re.compile(r"[a-z0-9-]{1,32}")
 """Names of sources and pipelines; `~` separates them in keys."""
@@ -117,6 +121,11 @@ def roster_blob(source: str) -> str:
 def pipeline_blob(pipeline: str) -> str:
     """Name what is known of a pipeline in the state container."""
     return f"pipelines/{pipeline}.json"
+
+
+def kept_blob(where: str, name: str) -> str:
+    """Name what is kept of a leftover of a queue or container in the state container."""
+    return f"poison/{where}/{name.removesuffix('.json')}.json"
 
 
 def _hour(stamp: datetime) -> str:

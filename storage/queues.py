@@ -40,6 +40,11 @@ class BatchMessages:
             told |= {"pipeline": batch.pipeline, "batch": batch.number}
         _send(self._queue, told)
 
+    def waiting(self) -> int:
+        """About how many messages wait or are being worked on."""
+        with azure_errors(f"count the messages of the queue {self._queue.queue_name}"):
+            return int(self._queue.get_queue_properties().approximate_message_count or 0)
+
 
 class PollMessages:
     """The queue of sources to poll."""

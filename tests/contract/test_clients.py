@@ -19,7 +19,7 @@ from storage.clients import Clients, connect, connected, prepare
 
 def test_preparing_makes_everything_and_may_run_again(clients: Clients) -> None:
     prepare(clients)
-    assert {found.name for found in clients.blobs.list_containers()} >= {"raw", "processed", "state"}
+    assert {found.name for found in clients.blobs.list_containers()} >= {"raw", "processed", "state", "dead-letter"}
     assert {found.name for found in clients.tables.list_tables()} >= {"archives", "batches", "images"}
     assert {found.name for found in clients.queues.list_queues()} >= {
         "poll",

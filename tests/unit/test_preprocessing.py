@@ -688,3 +688,33 @@ def test_a_source_that_fails_for_now_does_not_hold_up_the_others(
     later = world.now + timedelta(minutes=15)
     assert reconcile(["down", "radar"], p, later, WINDOW) == Reconciled(asked=1)
     assert "reconcile.deferred source=down" in caplog.text
+
+
+# What lies in the archive tier
+
+
+def test_what_is_in_the_archive_tier_is_left_as_it_is(world: World) -> None:
+    p = world.process(sizes=ONE_EACH)
+    archive = world.raw.add(pictures(2))
+    content = world.raw.blobs[archive.blob][1]
+    world.raw.blobs[archive.blob] = replace(archive, offline=True), content
+    assert take_archive(archive.blob, p) is Taken.OFFLINE
+    world.queue.put(archive.blob, None)
+    assert world.work(p) == [Taken.OFFLINE]
+    assert world.ledger.end(archive) is None
+    world.raw.blobs[archive.blob] = archive, content
+    take_archive(archive.blob, p)
+    assert world.work(p) == [Taken.DONE, Taken.DONE]
+
+
+def test_an_archive_does_not_fail_while_nobody_could_read_it(world: World) -> None:
+    p = world.process(sizes=ONE_EACH)
+    archive = planned_and_lost(world, p)
+    content = world.raw.blobs[archive.blob][1]
+    world.raw.blobs[archive.blob] = replace(archive, offline=True), content
+    for day in range(10):
+        reconcile(["radar"], p, world.now + timedelta(days=day), timedelta(days=30))
+    assert set(world.work(p)) == {Taken.OFFLINE}
+    assert world.ledger.end(archive) is None
+    world.raw.blobs[archive.blob] = archive, content
+    assert reconcile(["radar"], p, world.now + timedelta(days=11), timedelta(days=30)) == Reconciled(failed=1)
