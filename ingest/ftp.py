@@ -46,6 +46,7 @@ class FtpConnection:
         self._ftp: Ftp | None = None
         self._home = ""
         self._mlsd = False
+        self._rest = True
 
     def log_in(self) -> Ftp:
         """Connect, log in and go to the source's folder, unless that is done."""
@@ -80,13 +81,24 @@ class FtpConnection:
         """Read a file from `offset` on."""
         with self._use(f"open {file.path!r}") as ftp:
             ftp.voidcmd("TYPE I")
-            incoming = ftp.transfercmd(f"RETR {ftp.wire(file.path)}", offset or None)
-        reader = _FtpReader(incoming, file.path, Pace(self._endpoint.timeout))
+            incoming, before = self._retrieve(ftp, f"RETR {ftp.wire(file.path)}", offset)
+        reader = _FtpReader(incoming, file.path, before, Pace(self._endpoint.timeout))
         try:
             yield reader
         finally:
             incoming.close()
             self._leave(ftp, None if reader.ended else _LEAVE_WITHIN)
+
+    def _retrieve(self, ftp: Ftp, command: str, offset: int) -> tuple[socket.socket, int]:
+        """Begin a transfer; tells how many bytes will come before the offset, from a server that knows no REST."""
+        if offset and self._rest:
+            try:
+                return ftp.transfercmd(command, offset), 0
+            except ftplib.error_perm as exc:
+                if not str(exc).startswith(_UNKNOWN_COMMAND):
+                    raise
+                self._rest = False
+        return ftp.transfercmd(command), offset
 
     def _leave(self, ftp: Ftp, within: float | None) -> None:
         """Hear how the transfer ended. A refusal leaves the connection usable, silence does not.
@@ -191,14 +203,21 @@ class FtpConnection:
 class _FtpReader:
     """A data connection's bytes."""
 
-    def __init__(self, incoming: socket.socket, path: str, pace: Pace) -> None:
+    def __init__(self, incoming: socket.socket, path: str, before: int, pace: Pace) -> None:
+        """`before`: bytes that come before those that are wanted."""
         self._incoming = incoming
         self._path = path
+        self._before = before
         self._pace = pace
         self.ended = False
 
     def readinto(self, buffer: memoryview, /) -> int:
         """Receive what is there."""
+        while self._before and (received := self._receive(buffer[: self._before])):
+            self._before -= received
+        return 0 if self.ended else self._receive(buffer)
+
+    def _receive(self, buffer: memoryview) -> int:
         with ftp_errors(f"read {self._path!r}"):
             began = time.monotonic()
             received = self._incoming.recv_into(buffer)

@@ -1,0 +1,121 @@
+"""A proxy before Azurite, which answers requests in its stead, or breaks off in the middle of one."""
+
+import re
+import select
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from urllib.parse import parse_qs, urlsplit
+
+from tests.faults.tcp import TcpProxy, connect, reset
+
+_CHUNK = 2**16
+_END = b"\r\n\r\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What is asked of the storage service."""
+
+    method: str
+    path: str
+    operation: str
+    """`comp` of the query: `block`, `blocklist`, `lease`, …"""
+
+    def __str__(self) -> str:
+        return f"{self.method} {self.path} {self.operation}".rstrip()
+
+
+class Break(Enum):
+    """How a request ends, when it gets no answer."""
+
+    UPLOAD = "in the middle of what is sent"
+    DOWNLOAD = "in the middle of what is answered"
+    STALL = "no answer"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A status in the service's stead; `done` lets the service do what was asked all the same, unheard."""
+
+    status: int
+    code: str
+    done: bool = False
+
+
+type Chooser = Callable[[Request], Answer | Break | None]
+
+
+class HttpProxy(TcpProxy):
+    """Asks `choose` for each request what becomes of it; None passes it on. `requests` tells what was asked."""
+
+    def __init__(self, upstream: int) -> None:
+        super().__init__(upstream)
+        self.choose: Chooser = lambda _: None
+        self.requests: list[Request] = []
+
+    def serve(self, client: socket.socket) -> None:
+        """Serve one connection; it ends with its first answer, and the SDK makes another."""
+        head, body = _read_head(client)
+        request = _parse(head)
+        self.requests.append(request)
+        chosen = self.choose(request)
+        length = re.search(rb"(?i)\r\ncontent-length: *(\d+)", head)
+        missing = (int(length[1]) if length else 0) - len(body)
+        if chosen is Break.UPLOAD:
+            client.recv(max(missing // 2, 1))
+            return reset(client)
+        while missing > 0 and (part := client.recv(min(missing, _CHUNK))):
+            body, missing = body + part, missing - len(part)
+        if chosen is Break.STALL:
+            return self._stall(client)
+        answer = b""
+        if not isinstance(chosen, Answer) or chosen.done:
+            answer = self._ask(head, body)
+        if isinstance(chosen, Answer):
+            answer = _answer(chosen)
+        if chosen is Break.DOWNLOAD:
+            client.sendall(answer[: len(answer) // 2])
+            return reset(client)
+        return client.sendall(answer)
+
+    def _ask(self, head: bytes, body: bytes) -> bytes:
+        head = re.sub(rb"(?i)\r\nconnection: [^\r]*", b"", head).replace(_END, b"\r\nConnection: close" + _END)
+        with connect(self.upstream) as server:
+            server.sendall(head + body)
+            parts = []
+            while part := server.recv(_CHUNK):
+                parts.append(part)
+        return b"".join(parts)
+
+    def _stall(self, client: socket.socket) -> None:
+        while not self.closing.is_set():
+            if select.select([client], [], [], 0.1)[0] and not client.recv(_CHUNK):
+                return
+
+
+def _read_head(client: socket.socket) -> tuple[bytes, bytes]:
+    came = b""
+    while _END not in came:
+        part = client.recv(_CHUNK)
+        if not part:
+            raise ConnectionAbortedError("no request")
+        came += part
+    head, _, body = came.partition(_END)
+    return head + _END, body
+
+
+def _parse(head: bytes) -> Request:
+    method, target, _ = head.split(b"\r\n")[0].decode().split(" ")
+    url = urlsplit(target)
+    return Request(method, url.path, parse_qs(url.query).get("comp", [""])[0])
+
+
+def _answer(chosen: Answer) -> bytes:
+    body = f'<?xml version="1.0"?><Error><Code>{chosen.code}</Code><Message>made up</Message></Error>'.encode()
+    head = (
+        f"HTTP/1.1 {chosen.status} made up\r\nx-ms-error-code: {chosen.code}\r\nContent-Type: application/xml\r\n"
+        f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+    )
+    return head.encode() + body

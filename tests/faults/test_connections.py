@@ -1,0 +1,200 @@
+"""Connections that die in every way: always tried again, never a truncated blob, never for ever."""
+
+import itertools
+import time
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from datetime import timedelta
+
+import pytest
+
+from ingest.transfer import Ending
+from storage.ledger import State
+from tests.faults.conftest import Worlds
+from tests.faults.ftp import FtpProxy
+from tests.faults.tcp import Fault, How, TcpProxy
+from tests.faults.world import MIB, World, make_zip
+
+CONTENT = make_zip(3 * MIB)
+IN_TIME = 8.0
+"""Seconds that a poll may take where any one call may take one, on a busy machine."""
+type Case = tuple[How, int]
+
+
+@contextmanager
+def in_time(within: float = IN_TIME) -> Iterator[None]:
+    began = time.monotonic()
+    yield
+    assert time.monotonic() - began < within, "it took too long"
+
+
+def all_at_once[C](cases: Iterable[C], claim: Callable[[C], None]) -> None:
+    """Prove a claim for many cases, which mostly wait."""
+    cases = list(cases)
+    with ThreadPoolExecutor(16) as pool:
+        proofs = [pool.submit(claim, case) for case in cases]
+    failed = [(case, proof) for case, proof in zip(cases, proofs, strict=True) if proof.exception()]
+    for case, _ in failed:
+        print("failed:", case)  # noqa: T201 - pytest shows it
+    for _, proof in failed:
+        proof.result()
+
+
+def comes_through(world: World, name: str = "a.zip", content: bytes = CONTENT) -> None:
+    """Poll until it is copied: once, whole, and known as that."""
+    world.tick_until_copied()
+    assert world.raw() == [(name, content)]
+    assert world.states(name) == [State.RAW]
+
+
+def test_an_sftp_connection_may_die_at_any_time(sftp_worlds: Worlds[TcpProxy]) -> None:
+    def claim(case: Case) -> None:
+        world, proxy = sftp_worlds()
+        world.put("a.zip", CONTENT)
+        proxy.faults.append(Fault(*case))
+        with in_time():
+            report = world.tick()
+        assert report.error or report.failed
+        comes_through(world)
+
+    # sshd's version is 40 bytes, with its keys come 1,500, after 2,000 we are logged in, after 3,000 it has listed.
+    all_at_once(itertools.product(How, [0, 500, 1800, 2600, 3000, 2 * MIB]), claim)
+
+
+def test_an_ftp_control_connection_may_die_at_any_time(ftp_worlds: Worlds[FtpProxy]) -> None:
+    def claim(case: Case) -> None:
+        world, proxy = ftp_worlds()
+        world.put("a.zip", CONTENT)
+        proxy.faults.append(Fault(*case))
+        with in_time():
+            report = world.tick()
+        assert report.error or report.failed
+        comes_through(world)
+
+    # The welcome is 20 bytes, logging in ends after 90, the listing after 250, looking after 350.
+    all_at_once(itertools.product(How, [0, 10, 60, 150, 340]), claim)
+
+
+def test_an_ftp_data_connection_may_die_at_any_time(ftp_worlds: Worlds[FtpProxy]) -> None:
+    def claim(case: Case) -> None:
+        world, proxy = ftp_worlds()
+        world.put("a.zip", CONTENT)
+        proxy.data["RETR"].append(Fault(*case))
+        with in_time():
+            report = world.tick()
+        assert report.failed == 1
+        before = proxy.received["RETR"]
+        comes_through(world)
+        # What had arrived is not asked for again, but for the block that was under way, and the one with the tail.
+        # (A reset throws away what lies received and unread, too.)
+        assert case[0] is How.RESET or proxy.received["RETR"] - before <= len(CONTENT) - case[1] + 2 * MIB
+
+    all_at_once(itertools.product(How, [0, 2 * MIB + 100, len(CONTENT) - 100]), claim)
+
+
+def test_a_listing_that_breaks_off_changes_nothing(ftp_worlds: Worlds[FtpProxy]) -> None:
+    def claim(case: Case) -> None:
+        world, proxy = ftp_worlds()
+        for number in range(5):
+            world.put(f"{number}.zip", make_zip(100, number))
+        world.tick_until_copied()
+        copied = world.raw()
+        # Twice in a row: whatever is missing from two whole listings is taken for deleted.
+        for _ in range(2):
+            proxy.data["LIST"].append(Fault(*case))
+            # The server finds nothing wrong, as it may, its buffers being larger than the listing.
+            proxy.replies["426"].append("226 Directory send OK.")
+            with in_time():
+                assert world.tick().error
+        world.put("new.zip", CONTENT)
+        world.tick_until_copied()
+        assert sorted(world.raw()) == sorted([*copied, ("new.zip", CONTENT)])
+        assert {entry.state for entry in world.entries()} == {State.RAW}
+
+    all_at_once(itertools.product(How, [1, 250]), claim)
+
+
+@pytest.mark.parametrize(
+    ("command", "answer"),
+    [
+        ("USER", "421 Too many users."),
+        ("PASS", "421 Service not available."),
+        ("CWD", "450 Busy."),
+        ("LIST", "425 Can't open data connection."),
+        ("LIST", "451 Local error."),
+        ("LIST", "550 No such directory."),
+        ("SIZE", "421 Timeout."),
+        ("MDTM", "451 Local error."),
+        ("PASV", "425 No ports."),
+        ("RETR", "421 Shutting down."),
+        ("RETR", "425 Can't open data connection."),
+        ("RETR", "426 Connection closed."),
+        ("RETR", "450 File busy."),
+        ("RETR", "451 Local error."),
+        ("RETR", "550 Failed to open file."),
+        ("REST", "421 Shutting down."),
+    ],
+)
+def test_a_server_may_refuse_any_command_for_now(ftp: tuple[World, FtpProxy], command: str, answer: str) -> None:
+    world, proxy = ftp
+    world.put("a.zip", CONTENT)
+    if command == "REST":
+        # Only what goes on where it stopped asks for an offset.
+        proxy.data["RETR"].append(Fault(How.CUT, 2 * MIB))
+        assert world.tick().failed == 1
+    proxy.answers[command].append(answer)
+    with in_time():
+        report = world.tick()
+    told = report.error or world.entries()[0].reason or ""
+    assert answer.split()[0] in told
+    assert not report.copied
+    comes_through(world)
+
+
+def test_a_short_data_connection_is_noticed_whatever_the_server_says_of_it(ftp: tuple[World, FtpProxy]) -> None:
+    world, proxy = ftp
+    world.put("a.zip", CONTENT)
+    proxy.data["RETR"].append(Fault(How.CUT, 2 * MIB))
+    proxy.replies["426"].append("226 Transfer complete.")
+    report = world.tick()
+    assert (report.failed, world.raw()) == (1, [])
+    comes_through(world)
+
+
+@pytest.mark.parametrize("reply", ["", "426 Connection closed.", "451 Local error.", "550 Lost it."])
+def test_every_byte_counts_even_if_the_control_connection_dies_after_them(
+    ftp: tuple[World, FtpProxy], reply: str
+) -> None:
+    world, proxy = ftp
+    world.put("a.zip", CONTENT)
+    proxy.replies["226"] += ["226 Directory send OK.", reply]
+    report = world.tick()
+    assert [copied.ending for copied in report.copied] == [Ending.COPIED]
+    assert proxy.received["RETR"] == len(CONTENT)
+    assert world.raw() == [("a.zip", CONTENT)]
+
+
+def test_a_server_without_rest_is_read_from_the_start(ftp: tuple[World, FtpProxy]) -> None:
+    world, proxy = ftp
+    world.put("a.zip", CONTENT)
+    proxy.data["RETR"].append(Fault(How.CUT, 2 * MIB))
+    assert world.tick().failed == 1
+    proxy.answers["REST"] += ["502 REST is not implemented."] * 9
+    comes_through(world)
+
+
+def test_a_source_that_is_down_is_left_alone_for_a_random_while(ftp: tuple[World, FtpProxy]) -> None:
+    world, proxy = ftp
+    pauses = list[timedelta]()
+    for longest in (5, 10, 20, 40):
+        proxy.answers["USER"].append("421 Too many users.")
+        began = world.now()
+        until = world.tick(pause=timedelta()).not_before
+        assert until is not None
+        connections = proxy.connections
+        assert world.tick().not_before == until
+        assert proxy.connections == connections, "it was not left alone"
+        pauses.append((until - began) / longest)
+    assert all(timedelta(seconds=0.5) <= pause < timedelta(seconds=1.5) for pause in pauses)
+    assert len({round(pause / timedelta(milliseconds=1)) for pause in pauses}) > 1, "many would come back at once"

@@ -1,0 +1,90 @@
+"""A source on a real server behind a proxy, copied into a real Azurite by real polls."""
+
+import hashlib
+import io
+import os
+import random
+import zipfile
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from ingest.connect import connector
+from ingest.model import Endpoint, SourceSpec
+from ingest.poll import PollReport, poll
+from storage.blobs import BlobArchives
+from storage.clients import Clients
+from storage.entries import Entry, entries
+from storage.keys import decode_path
+from storage.ledger import State, TableCopyLedger
+from storage.rosters import BlobRosters
+
+MIB = 2**20
+AN_HOUR_AGO = datetime.now(UTC).replace(microsecond=0) - timedelta(hours=1)
+
+
+def make_zip(size: int = 0, seed: int = 0) -> bytes:
+    """Make a sound zip of somewhat more than `size` bytes that no compression shortens."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive:
+        archive.writestr(f"image{seed}.bin", random.Random(seed).randbytes(size))
+    return out.getvalue()
+
+
+@dataclass(kw_only=True)
+class World:
+    """What the tests arrange, do and look at."""
+
+    root: Path
+    """The served folder, as this machine names it."""
+    endpoint: Endpoint
+    clients: Clients
+    spec: SourceSpec
+    ahead: timedelta = field(default_factory=timedelta)
+    """How far the pollers' clock is ahead of this machine's: what was made to wait need not be waited for."""
+
+    def put(self, name: str, content: bytes, modified: datetime = AN_HOUR_AGO) -> bytes:
+        """Place a file behind the poller's back, whole."""
+        aside = self.root / f".{name}"
+        aside.write_bytes(content)
+        os.utime(aside, (modified.timestamp(), modified.timestamp()))
+        aside.rename(self.root / name)
+        return content
+
+    def tick(self, clients: Clients | None = None, pause: timedelta = timedelta(minutes=11)) -> PollReport:
+        """Poll once, and let time pass: enough that nothing is left alone at the next tick."""
+        clients = clients or self.clients
+        rosters, store, ledger = BlobRosters(clients), BlobArchives(clients), TableCopyLedger(clients)
+        try:
+            return poll(self.spec, connector(self.endpoint), rosters, store, ledger, now=self.now)
+        finally:
+            self.ahead += pause
+
+    def now(self) -> datetime:
+        """Tell the pollers' time."""
+        return datetime.now(UTC) + self.ahead
+
+    def tick_until_copied(self, most: int = 4) -> None:
+        """Poll until nothing waits and nothing went wrong."""
+        reports: list[PollReport] = []
+        while len(reports) < most:
+            reports.append(report := self.tick())
+            if report.error is None and report.failed == 0 and report.listed and not report.waiting:
+                return
+        raise AssertionError(f"not copied after {most} polls: {reports}")
+
+    def raw(self) -> list[tuple[str, bytes]]:
+        """Path and content of every raw blob of the source, by the names of the blobs."""
+        blobs = self.clients.raw.list_blobs(name_starts_with=f"{self.spec.name}/", include=["metadata"])
+        found = [(blob.metadata, self.clients.raw.download_blob(blob.name).readall()) for blob in blobs]
+        for metadata, content in found:
+            assert metadata["sha256"] == hashlib.sha256(content).hexdigest()
+        return [(decode_path(metadata["path"]), content) for metadata, content in found]
+
+    def entries(self) -> list[Entry]:
+        """What the ledger tells."""
+        return list(entries(self.clients, self.spec.name))
+
+    def states(self, name: str) -> list[State]:
+        """States of a path's versions."""
+        return sorted(entry.state for entry in self.entries() if entry.archive.path == name)
