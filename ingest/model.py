@@ -129,6 +129,11 @@ class Sighting:
     not_before: datetime | None = None
     """Copying failed; not tried again before this."""
 
+    @property
+    def is_same(self) -> bool:
+        """The file was only touched: its bytes are those of the path's version before, and were not stored again."""
+        return self.done and self.sha256 is not None and self.sha256 == self.previous_sha256
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Roster:

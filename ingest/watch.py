@@ -65,7 +65,7 @@ def watch(
 def look(spec: SourceSpec, rosters: RosterView, ledger: Arrivals, now: datetime, since: datetime) -> Watched:
     """Look at one source. Raises StoreUnavailableError, StoreRefusedError."""
     roster = rosters.look(spec.name) or Roster(source=spec.name)
-    listed = [_arrival(sighting) for sighting in roster.sightings if not _is_same(sighting)]
+    listed = [_arrival(sighting) for sighting in roster.sightings if not sighting.is_same]
     arrivals = [*ledger.since(spec.name, since), *listed]
     return Watched(
         source=spec.name,
@@ -95,11 +95,6 @@ def find_deadlines(spec: SourceSpec, roster: Roster, now: datetime) -> Sequence[
 
 def _arrival(sighting: Sighting) -> Arrival:
     return Arrival(stamp=sighting.archive.stamp, seen=sighting.first_seen)
-
-
-def _is_same(sighting: Sighting) -> bool:
-    """Tell whether a file was only touched: it brought nothing new."""
-    return sighting.done and sighting.sha256 is not None and sighting.sha256 == sighting.previous_sha256
 
 
 def _tell(found: Watched) -> None:

@@ -8,7 +8,7 @@ from pathlib import PurePosixPath
 
 from azure.core import MatchConditions
 from azure.core.exceptions import HttpResponseError
-from azure.storage.blob import BlobProperties, ContainerClient
+from azure.storage.blob import BlobPrefix, BlobProperties, ContainerClient
 
 from errors import ArchiveRefusedError, StoreUnavailableError
 from preprocess.model import Origin, RawArchive
@@ -20,6 +20,7 @@ from storage.keys import NAME, day_prefix, decode_path, parse_stamp
 HAND = "hand"
 """The source of archives that lie in no source's folder."""
 
+_YEAR = re.compile(r"\d{4}")
 _VERSION = re.compile(r"[0-9a-f]{8}")
 type StampOf = Callable[[str, str], datetime | None]
 
@@ -44,14 +45,27 @@ class RawBlobs:
     def recent(self, source: str, since: datetime) -> Sequence[RawArchive]:
         """A source's archives with a stamp from `since` on, found by their day folders alone: bounded work."""
         # A stamp lies at most a day ahead of the clock.
-        days = _days(since.astimezone(UTC).date(), (datetime.now(UTC) + timedelta(days=1)).date())
-        listed = (found for day in days for found in self.list_zips(day_prefix(source, day)))
+        folders = days(since.astimezone(UTC).date(), (datetime.now(UTC) + timedelta(days=1)).date())
+        listed = (found for day in folders for found in self.list_zips(day_prefix(source, day)))
         archives = (self.describe(found) for found in listed)
         return [archive for archive in archives if archive.stamp >= since]
 
     def list_zips(self, prefix: str) -> Iterator[BlobProperties]:
         """List the archives whose blobs' names begin so, with their metadata."""
         return (found for found in list_blobs(self._raw, prefix) if _is_zip(found))
+
+    def strays(self, source: str) -> Iterator[RawArchive]:
+        """A source's archives outside the day folders, where copying puts none; found without looking into these."""
+        for prefix in ("", f"{HAND}/") if source == HAND else (f"{source}/",):
+            skipped = NAME if prefix == "" else _YEAR
+            for entry in list_entries(self._raw, prefix):
+                if not isinstance(entry, BlobPrefix):
+                    archives = [self.describe(entry)] if _is_zip(entry) else []
+                elif skipped.fullmatch(entry.name.removeprefix(prefix).rstrip("/")):
+                    archives = []
+                else:
+                    archives = [self.describe(found) for found in self.list_zips(entry.name)]
+                yield from (archive for archive in archives if archive.source == source)
 
     def describe(self, found: BlobProperties) -> RawArchive:
         """Describe a blob that was listed."""
@@ -140,6 +154,20 @@ def list_blobs(container: ContainerClient, prefix: str) -> Iterator[BlobProperti
         yield blob
 
 
+def list_entries(container: ContainerClient, prefix: str = "") -> list[BlobProperties | BlobPrefix]:
+    """List what lies in one folder: blobs, and folders by their names' ends in `/`."""
+    with azure_errors(f"list the folder {container.container_name}/{prefix}"):
+        # With a hierarchical namespace a folder would be listed twice, as a blob of no bytes too.
+        found = list(container.walk_blobs(name_starts_with=prefix or None, include=["metadata"], delimiter="/"))
+    return [entry for entry in found if isinstance(entry, BlobPrefix) or not _is_folder(entry)]
+
+
+def list_folders(container: ContainerClient) -> list[str]:
+    """Name a container's folders that are named like sources and pipelines."""
+    folders = (entry.name.rstrip("/") for entry in list_entries(container) if isinstance(entry, BlobPrefix))
+    return [name for name in folders if NAME.fullmatch(name)]
+
+
 def _copied(found: BlobProperties) -> RawArchive | None:
     """Read what copying wrote into the metadata; None if it did not."""
     told = found.metadata or {}
@@ -179,7 +207,8 @@ def _is_zip(found: BlobProperties) -> bool:
     return str(found.name).lower().endswith(".zip") and not _is_folder(found)
 
 
-def _days(first: date, last: date) -> Iterator[date]:
+def days(first: date, last: date) -> Iterator[date]:
+    """Give the days from `first` to `last`."""
     while first <= last:
         yield first
         first += timedelta(days=1)

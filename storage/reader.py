@@ -72,12 +72,12 @@ class Reader:
     def latest(self, source: str, archives: int = 1) -> Iterator[StoredImage]:
         """Give the images of a source's newest processed archives, the newest archive first."""
         for result in islice(self._processed(source), archives):
-            yield from self._images(result)
+            yield from self.of_rows(result)
 
     def between(self, source: str, start: datetime, end: datetime) -> Iterator[StoredImage]:
         """Give the images of archives with a stamp from `start` on and before `end`, in the order of time."""
         for result in self._in_order(source, start, end):
-            yield from self._images(result)
+            yield from self.of_rows(result)
 
     def rows(self, source: str, start: datetime, end: datetime) -> Iterator[StoredRow]:
         """Give the same as `between`, without reading any pixels: choose, then ask for each `image`."""
@@ -112,6 +112,11 @@ class Reader:
         finally:
             chunks.close()
 
+    def of_shards(self, result: Result) -> Iterator[StoredImage]:
+        """Give one archive's images by its shards."""
+        for shard in self._shards(result):
+            yield from _of_shard(shard, (content for _, content in self._chunks(iter((shard,)))))
+
     def pipeline(self, source: str) -> str | None:
         """Name the pipeline whose results are read; None if there are none yet."""
         return self._pipeline or newest_pipeline(self._clients, source)
@@ -126,7 +131,8 @@ class Reader:
     def _in_order(self, source: str, start: datetime, end: datetime) -> list[Result]:
         return [*self._processed(source, start, end)][::-1]
 
-    def _images(self, result: Result) -> Iterator[StoredImage]:
+    def of_rows(self, result: Result) -> Iterator[StoredImage]:
+        """Give one archive's images by its rows."""
         found = scan(self._clients.images, result.partition, page=_ROWS_AT_ONCE)
         rows = (row for row in found if row.get("part") is not None)
         for _, parts in groupby(rows, key=lambda row: (row["member"], row["frame"])):
@@ -157,12 +163,21 @@ class Reader:
             return self._clients.processed.get_blob_client(row.shard).download_blob(row.offset, row.length).readall()
 
     def _share(self, source: str, start: datetime, end: datetime, worker: int, workers: int) -> Iterator["_Shard"]:
-        ledger = TableBatchLedger(self._clients)
         for result in self._processed(source, start, end):
-            for state in ledger.plan(result.archive, result.pipeline) or ():
-                shard = _Shard(state.batch, state.counts.images if state.counts else 0)
-                if shard.images and zlib.crc32(shard.name.encode()) % workers == worker:
+            for shard in self._shards(result):
+                if zlib.crc32(shard.name.encode()) % workers == worker:
                     yield shard
+
+    def _shards(self, result: Result) -> Iterator["_Shard"]:
+        for state in TableBatchLedger(self._clients).plan(result.archive, result.pipeline) or ():
+            if state.counts is None:
+                # Its archive is processed, so it is the row that was lost: images must not be passed over in silence.
+                raise ImageDamagedError(
+                    f"read batch {state.batch.number} of {result.archive.blob}: the ledger has lost what became of it; "
+                    "make it again with `python -m storage rebuild-ledger`"
+                )
+            if state.counts.images:
+                yield _Shard(state.batch, state.counts.images)
 
     def _chunks(self, shards: Iterator["_Shard"]) -> Iterator[tuple["_Shard", bytes]]:
         for shard in shards:

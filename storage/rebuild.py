@@ -9,24 +9,23 @@ deterministic, that costs time and harms nothing; to call an archive processed o
 A batch that made no image has no shard, so of its archive nothing is proven either.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from operator import attrgetter
 
 from azure.data.tables import TableEntity
-from azure.storage.blob import BlobPrefix, BlobProperties
+from azure.storage.blob import BlobProperties
 
-from ingest.model import Roster, Sighting, Step
+from ingest.model import Roster, Step
 from preprocess.model import Batch, BatchState, Counts, Origin, RawArchive
-from storage.azure_errors import azure_errors
 from storage.batches import TableBatchLedger, read_counts
 from storage.clients import Clients
 from storage.entities import Properties, find, scan, set_once
-from storage.keys import NAME, archive_row, images_partition, parse_stamp, shard_blob
+from storage.keys import archive_row, images_partition, parse_stamp, shard_blob
 from storage.ledger import ARCHIVE_COLUMNS, State, TableCopyLedger, raw_archive, raw_properties, state_of, time_of
 from storage.plans import read_plan
-from storage.raw_archives import HAND, RawBlobs, StampOf, list_blobs
+from storage.raw_archives import HAND, RawBlobs, StampOf, list_blobs, list_folders
 from storage.rosters import BlobRosters
 from storage.shard_facts import ShardFacts, read_shard
 from storage.tally import TALLY_COLUMNS, tally
@@ -65,7 +64,7 @@ class _Rebuild:
         self._by_hand: dict[str, dict[str, RawArchive]] = {}
 
     def run(self, source: str | None) -> Rebuilt:
-        pipelines = list(_folders(self._clients))
+        pipelines = list_folders(self._clients.processed)
         rosters = BlobRosters(self._clients)
         for name in rosters.sources() if source is None else [source]:
             self._restore_listed(rosters.look(name) or Roster(source=name))
@@ -82,7 +81,7 @@ class _Rebuild:
         copied = TableCopyLedger(self._clients)
         for sighting in roster.sightings:
             copied.record(sighting.archive, Step.SEEN, sighting.first_seen)
-            if _is_same(sighting):
+            if sighting.is_same:
                 copied.record(sighting.archive, Step.SAME, sighting.first_seen)
 
     def _restore(self, archive: RawArchive, found: BlobProperties, pipelines: Sequence[str]) -> None:
@@ -223,18 +222,6 @@ def _copied(told: Mapping[str, str]) -> Properties:
     if "modified" not in told:
         return {}
     return {"modified": parse_stamp(told["modified"]), "stamp_replaced": told.get("stamp_replaced") == "true"}
-
-
-def _is_same(sighting: Sighting) -> bool:
-    return sighting.done and sighting.sha256 is not None and sighting.sha256 == sighting.previous_sha256
-
-
-def _folders(clients: Clients) -> Iterator[str]:
-    """Name the pipelines that have results."""
-    with azure_errors("list the pipelines in the processed container"):
-        found = list(clients.processed.walk_blobs(delimiter="/"))
-    names = (entry.name.rstrip("/") for entry in found if isinstance(entry, BlobPrefix))
-    yield from (name for name in names if NAME.fullmatch(name))
 
 
 def _partition(archive: RawArchive, pipeline: str) -> str:
