@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 DEVELOPMENT_ACCOUNT = "devstoreaccount1"
 # Published by Microsoft, the same in every emulator; it opens nothing else.
 DEVELOPMENT_KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
-_TIMEOUTS: dict[str, Any] = {"connection_timeout": 10, "read_timeout": 60}
 _PIECE = 8 * 2**20
 # The SDK's defaults hold 64 MiB in memory before they begin to send.
 _PIECES: dict[str, Any] = {
@@ -75,6 +74,7 @@ def connect(
     table: str | None = None,
     client_id: str | None = None,
     retries: int = 4,
+    read_timeout: float = 60,
 ) -> Clients:
     """Reach Azure Storage by a connection string, or by the three services' addresses and an identity.
 
@@ -82,15 +82,16 @@ def connect(
     """
     # Waits of about 1, 3, 5 and 9 seconds: enough for a failover, short beside a function's time-out.
     backoff: dict[str, Any] = {"initial_backoff": 1, "increment_base": 2, "random_jitter_range": 1}
-    of_blobs: dict[str, Any] = {"retry_policy": BlobRetry(retry_total=retries, **backoff), **_TIMEOUTS, **_PIECES}
-    of_queues: dict[str, Any] = {"retry_policy": QueueRetry(retry_total=retries, **backoff), **_TIMEOUTS}
+    timeouts: dict[str, Any] = {"connection_timeout": 10, "read_timeout": read_timeout}
+    of_blobs: dict[str, Any] = {"retry_policy": BlobRetry(retry_total=retries, **backoff), **timeouts, **_PIECES}
+    of_queues: dict[str, Any] = {"retry_policy": QueueRetry(retry_total=retries, **backoff), **timeouts}
     of_tables: dict[str, Any] = {"retry_total": retries, "retry_backoff_factor": 0.5, "retry_backoff_max": 8}
     if connection is not None:
         text = _spelt_out(connection)
         try:
             return _clients(
                 BlobServiceClient.from_connection_string(text, **of_blobs),
-                TableServiceClient.from_connection_string(text, **of_tables, **_TIMEOUTS),
+                TableServiceClient.from_connection_string(text, **of_tables, **timeouts),
                 QueueServiceClient.from_connection_string(text, **of_queues),
             )
         except ValueError as exc:
@@ -101,15 +102,15 @@ def connect(
     identity = _identity(client_id)
     return _clients(
         BlobServiceClient(blob, credential=identity, **of_blobs),
-        TableServiceClient(table, credential=identity, **of_tables, **_TIMEOUTS),
+        TableServiceClient(table, credential=identity, **of_tables, **timeouts),
         QueueServiceClient(queue, credential=identity, **of_queues),
     )
 
 
 @contextmanager
-def connected(connection: str, *, retries: int = 4) -> Iterator[Clients]:
+def connected(connection: str, *, retries: int = 4, read_timeout: float = 60) -> Iterator[Clients]:
     """Connect for the length of a block."""
-    clients = connect(connection, retries=retries)
+    clients = connect(connection, retries=retries, read_timeout=read_timeout)
     try:
         yield clients
     finally:

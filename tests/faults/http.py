@@ -1,5 +1,6 @@
 """A proxy before Azurite, which answers requests in its stead, or breaks off in the middle of one."""
 
+import json
 import re
 import select
 import socket
@@ -23,8 +24,11 @@ class Request:
     operation: str
     """`comp` of the query: `block`, `blocklist`, `lease`, …"""
 
-    def __str__(self) -> str:
-        return f"{self.method} {self.path} {self.operation}".rstrip()
+    @property
+    def kind(self) -> str:
+        """What is done to which container or table."""
+        where = re.match(r"/\w+/(\w+)", self.path)
+        return f"{self.method} {where[1] if where else '/'} {self.operation}".rstrip()
 
 
 class Break(Enum):
@@ -50,8 +54,9 @@ type Chooser = Callable[[Request], Answer | Break | None]
 class HttpProxy(TcpProxy):
     """Asks `choose` for each request what becomes of it; None passes it on. `requests` tells what was asked."""
 
-    def __init__(self, upstream: int) -> None:
+    def __init__(self, upstream: int, *, of_tables: bool = False) -> None:
         super().__init__(upstream)
+        self._of_tables = of_tables
         self.choose: Chooser = lambda _: None
         self.requests: list[Request] = []
 
@@ -74,7 +79,7 @@ class HttpProxy(TcpProxy):
         if not isinstance(chosen, Answer) or chosen.done:
             answer = self._ask(head, body)
         if isinstance(chosen, Answer):
-            answer = _answer(chosen)
+            answer = _answer(chosen, of_tables=self._of_tables)
         if chosen is Break.DOWNLOAD:
             client.sendall(answer[: len(answer) // 2])
             return reset(client)
@@ -112,10 +117,13 @@ def _parse(head: bytes) -> Request:
     return Request(method, url.path, parse_qs(url.query).get("comp", [""])[0])
 
 
-def _answer(chosen: Answer) -> bytes:
-    body = f'<?xml version="1.0"?><Error><Code>{chosen.code}</Code><Message>made up</Message></Error>'.encode()
+def _answer(chosen: Answer, *, of_tables: bool) -> bytes:
+    kind, body = "application/xml", f"<Error><Code>{chosen.code}</Code><Message>made up</Message></Error>"
+    if of_tables:
+        kind = "application/json"
+        body = json.dumps({"odata.error": {"code": chosen.code, "message": {"lang": "en", "value": "made up"}}})
     head = (
-        f"HTTP/1.1 {chosen.status} made up\r\nx-ms-error-code: {chosen.code}\r\nContent-Type: application/xml\r\n"
+        f"HTTP/1.1 {chosen.status} made up\r\nx-ms-error-code: {chosen.code}\r\nContent-Type: {kind}\r\n"
         f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
     )
-    return head.encode() + body
+    return (head + body).encode()

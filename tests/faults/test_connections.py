@@ -2,8 +2,7 @@
 
 import itertools
 import time
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 
@@ -14,7 +13,7 @@ from storage.ledger import State
 from tests.faults.conftest import Worlds
 from tests.faults.ftp import FtpProxy
 from tests.faults.tcp import Fault, How, TcpProxy
-from tests.faults.world import MIB, World, make_zip
+from tests.faults.world import MIB, World, all_at_once, make_zip
 
 CONTENT = make_zip(3 * MIB)
 IN_TIME = 8.0
@@ -27,18 +26,6 @@ def in_time(within: float = IN_TIME) -> Iterator[None]:
     began = time.monotonic()
     yield
     assert time.monotonic() - began < within, "it took too long"
-
-
-def all_at_once[C](cases: Iterable[C], claim: Callable[[C], None]) -> None:
-    """Prove a claim for many cases, which mostly wait."""
-    cases = list(cases)
-    with ThreadPoolExecutor(16) as pool:
-        proofs = [pool.submit(claim, case) for case in cases]
-    failed = [(case, proof) for case, proof in zip(cases, proofs, strict=True) if proof.exception()]
-    for case, _ in failed:
-        print("failed:", case)  # noqa: T201 - pytest shows it
-    for _, proof in failed:
-        proof.result()
 
 
 def comes_through(world: World, name: str = "a.zip", content: bytes = CONTENT) -> None:

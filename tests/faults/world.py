@@ -5,9 +5,15 @@ import io
 import os
 import random
 import zipfile
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+
+from azure.core.exceptions import HttpResponseError
+from azure.storage.blob import BlobLeaseClient
 
 from ingest.connect import connector
 from ingest.model import Endpoint, SourceSpec
@@ -15,7 +21,7 @@ from ingest.poll import PollReport, poll
 from storage.blobs import BlobArchives
 from storage.clients import Clients
 from storage.entries import Entry, entries
-from storage.keys import decode_path
+from storage.keys import decode_path, roster_blob
 from storage.ledger import State, TableCopyLedger
 from storage.rosters import BlobRosters
 
@@ -29,6 +35,18 @@ def make_zip(size: int = 0, seed: int = 0) -> bytes:
     with zipfile.ZipFile(out, "w") as archive:
         archive.writestr(f"image{seed}.bin", random.Random(seed).randbytes(size))
     return out.getvalue()
+
+
+def all_at_once[C](cases: Iterable[C], claim: Callable[[C], None]) -> None:
+    """Prove a claim for many cases, which mostly wait."""
+    cases = list(cases)
+    with ThreadPoolExecutor(16) as pool:
+        proofs = [pool.submit(claim, case) for case in cases]
+    failed = [(case, proof) for case, proof in zip(cases, proofs, strict=True) if proof.exception()]
+    for case, _ in failed:
+        print("failed:", case)  # noqa: T201 - pytest shows it
+    for _, proof in failed:
+        proof.result()
 
 
 @dataclass(kw_only=True)
@@ -59,6 +77,13 @@ class World:
             return poll(self.spec, connector(self.endpoint), rosters, store, ledger, now=self.now)
         finally:
             self.ahead += pause
+
+    def lease_runs_out(self) -> None:
+        """Let the time pass after which a dead poller holds up nobody."""
+        roster = self.clients.state.get_blob_client(roster_blob(self.spec.name))
+        # There may be no roster yet, or nobody who holds it.
+        with suppress(HttpResponseError):
+            BlobLeaseClient(roster).break_lease(0)
 
     def now(self) -> datetime:
         """Tell the pollers' time."""
