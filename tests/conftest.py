@@ -1,3 +1,3 @@
 """Servers that the tests share; each is started once, on a free port, when a test first asks for it."""
 
-pytest_plugins = ["tests.fixtures.azurite", "tests.fixtures.remote"]
+pytest_plugins = ["tests.fixtures.azurite", "tests.fixtures.remote", "tests.fixtures.secrecy"]

@@ -5,13 +5,11 @@ from collections import Counter
 from collections.abc import Callable
 from random import Random
 
-from errors import PermanentError
 from local.servers import Server
 from local.system import System
 
 _GAP = (1.0, 5.0)
 _AWAY = (0.3, 3.0)
-_STARTS = 3
 _SESSION_WITHIN = 6.0
 """Seconds to wait for a session that can be cut: between two polls there is none."""
 
@@ -80,19 +78,8 @@ class Faults:
         try:
             stop.wait(self._rng.uniform(*_AWAY))
         finally:
-            self._start_storage()
+            self._system.storage.start()
         self.restarts += 1
-
-    def _start_storage(self) -> None:
-        """Azurite's sweep of its files, at its start now and then ends it (3.36.0); the next one is well."""
-        for left in reversed(range(_STARTS)):
-            try:
-                self._system.storage.start()
-            except PermanentError:
-                if not left:
-                    raise
-            else:
-                return
 
     def _source(self) -> tuple[str, Server]:
         return self._rng.choice(list(self._system.sources.items()))

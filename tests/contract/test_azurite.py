@@ -1,13 +1,15 @@
 """The emulator: started on free ports, known by them after a restart, and never left half installed."""
 
+import hashlib
 from pathlib import Path
 
 import pytest
+from azure.storage.blob import BlobBlock, ContentSettings
 
 from errors import PermanentError
 from local import azurite as module
 from local.azurite import Azurite, azurite, install
-from storage.clients import connected
+from storage.clients import connected, prepare
 
 
 def test_data_in_a_folder_survives_a_restart_on_the_same_ports(tmp_path: Path) -> None:
@@ -45,3 +47,16 @@ def test_an_installation_that_fails_says_why_and_leaves_nothing(
     with pytest.raises(PermanentError, match="npm ci"):
         install(tmp_path / "tools" / "azurite")
     assert list((tmp_path / "tools").iterdir()) == []
+
+
+def test_a_blob_with_a_hash_does_not_keep_it_from_starting_again(tmp_path: Path) -> None:
+    md5 = hashlib.md5(b"content").digest()
+    with azurite(tmp_path) as server, connected(server.connection) as clients:
+        prepare(clients)
+        blob = clients.raw.get_blob_client("a.zip")
+        blob.stage_block("one", b"content")
+        blob.commit_block_list([BlobBlock("one")], content_settings=ContentSettings(content_md5=bytearray(md5)))
+        server.stop()
+        server.start()
+        assert blob.download_blob().readall() == b"content"
+        assert bytes(blob.get_blob_properties().content_settings.content_md5 or b"") == md5
