@@ -27,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         clients = open_clients()
         try:
-            _run(chosen, clients)
+            return _run(chosen, clients)
         finally:
             clients.close()
     except PipelineError as exc:
@@ -35,12 +35,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     except KeyboardInterrupt:
         return 130
-    return 0
 
 
-def _run(chosen: argparse.Namespace, clients: Clients) -> None:
+def _run(chosen: argparse.Namespace, clients: Clients) -> int:
     try:
-        from storage import commands
+        from storage import commands, commands_audit
     except ModuleNotFoundError as exc:
         raise PipelineError(f"{exc.name} is missing: install requirements-dev.txt") from exc
 
@@ -55,6 +54,11 @@ def _run(chosen: argparse.Namespace, clients: Clients) -> None:
         case "export":
             since = datetime.now(UTC) - chosen.since
             commands.export(clients, reader, chosen.source, since, chosen.to, chosen.form)
+        case "audit":
+            return commands_audit.audit_sources(clients, chosen)
+        case "rebuild-ledger":
+            return commands_audit.rebuild_ledger(clients, chosen.source)
+    return 0
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -84,6 +88,15 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument(
         "--as", dest="form", choices=("png", "npy"), default="png", help="what PNG cannot hold is npy anyway"
     )
+
+    audit = commands.add_parser("audit", help="tell what is missing, and what to do; exit status 1 if anything is")
+    audit.add_argument("source", nargs="?", help="of this source only")
+    audit.add_argument("--since", type=_duration, default="48h", help="how far back (default: %(default)s)")
+    audit.add_argument("--deep", action="store_true", help="read every byte, and hold it against its checksum")
+    audit.add_argument("--json", action="store_true", help="write JSON for machines")
+
+    rebuild = commands.add_parser("rebuild-ledger", help="make a lost ledger again from raw blobs and results")
+    rebuild.add_argument("source", nargs="?", help="of this source only")
     return parser
 
 

@@ -67,7 +67,7 @@ def show_latest(reader: Reader, source: str, archives: int) -> None:
         shape = "x".join(map(str, pixels.shape))
         captured = facts.captured_at.isoformat(" ") if facts.captured_at else ""
         mean = f"{pixels.astype(np.float64).mean():.4g}" if pixels.size else ""
-        table.add_row(*numbers, _shown(facts.name), facts.format, captured, f"{pixels.dtype.name} {shape}", mean)
+        table.add_row(*numbers, shown(facts.name), facts.format, captured, f"{pixels.dtype.name} {shape}", mean)
     if not table.row_count:
         raise PermanentError(f"read the latest images of source {source}: none of its archives has any yet")
     console().print(table)
@@ -98,17 +98,17 @@ def _processed(clients: Clients, reader: Reader, source: str, start: datetime, e
 def _cells(entry: Entry) -> Iterator[str]:
     counts = entry.counts
     archive = entry.archive
-    yield from (archive.source, f"{archive.stamp:%Y-%m-%d %H:%M:%S}", _shown(archive.path), entry.state)
+    yield from (archive.source, f"{archive.stamp:%Y-%m-%d %H:%M:%S}", shown(archive.path), entry.state)
     yield f"{archive.size / 1e6:.1f}"
     yield str(counts.images) if counts else ""
     yield str(counts.refused) if counts else ""
     yield _after(entry, State.RAW, State.SEEN)
     yield _after(entry, State.PROCESSED, State.RAW)
     yield entry.pipeline or ""
-    yield _shown(entry.reason or "")
+    yield shown(entry.reason or "")
 
 
-def _shown(text: str) -> str:
+def shown(text: str) -> str:
     """Keep control codes and bytes that are no text away from the terminal."""
     return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
 

@@ -16,7 +16,10 @@ MAY_IMPORT = {
     "preprocess": {"errors", "preprocess"},
     "storage": {"errors", "storage", "ingest.model", "preprocess.model"},
 }
-ENTRY_POINTS = {"storage/__main__.py": {"settings"}}
+ENTRY_POINTS = {
+    "storage/__main__.py": {"settings"},
+    "storage/commands_audit.py": {"settings", "ingest.stamp", "ingest.watch"},
+}
 """Commands are wired where they start, as the triggers are in function_app."""
 KNOWS_AZURE = {"storage", "function_app.py"}
 
