@@ -280,10 +280,17 @@ class BatchLedger(Protocol):
         without the number (it died half way) are replaced.
         """
 
-    def claim(self, batch: Batch, holder: str, at: datetime, until: datetime) -> bool:
-        """Note who works on a batch; False if it is done, or another holder's unexpired claim stands.
+    def claim(self, batch: Batch, holder: str, at: datetime, until: datetime) -> int:
+        """Note who works on a batch; 0 if it is done, or another holder's unexpired claim stands.
 
-        The holder itself may claim again, to move `until`: on to renew, to `at` to let go. Only saves work.
+        Gives how many holders it has had with this one. The holder itself may claim again, to move `until`: on to
+        renew, to `at` to let go. Only saves work.
+        """
+
+    def begin(self, batch: Batch, member: int | None) -> int:
+        """Note the member that the holder is at; None: at none any more. Gives how many holders died at it before.
+
+        A holder died where it was noted at a member when another took the batch over; `trouble` shows that it lives.
         """
 
     def finish(self, batch: Batch, counts: Counts, at: datetime) -> None:

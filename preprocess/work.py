@@ -1,12 +1,11 @@
 """One batch, from its members' bytes to its results."""
 
 import logging
-from contextlib import suppress
-from dataclasses import replace
-from types import TracebackType
+from dataclasses import dataclass, replace
 
-from errors import ArchiveRefusedError, MemberRefusedError, PipelineError, TransientError
+from errors import ArchiveRefusedError, MemberRefusedError, PipelineError
 from preprocess.archive import Archive, MemberReader
+from preprocess.claim import Claim
 from preprocess.directory import Member
 from preprocess.images import ImageMaker
 from preprocess.kinds import printable, skip_kind
@@ -28,7 +27,7 @@ def run_batch(batch: Batch, p: Preprocessing) -> Counts | None:
 
 def run_in_slot(batch: Batch, p: Preprocessing, opened: Archive | None) -> Counts | None:
     """Preprocess a batch in the slot that the caller holds; `opened` saves reading the directory again."""
-    claim = _Claim(batch, p)
+    claim = Claim(batch, p)
     try:
         if not claim.take():
             log.info("batch.claimed blob=%s batch=%d", batch.archive.blob, batch.number)
@@ -41,38 +40,7 @@ def run_in_slot(batch: Batch, p: Preprocessing, opened: Archive | None) -> Count
     return None
 
 
-class _Claim:
-    """Tells others that this process is at a batch. It only saves work, so that to lose it is no error."""
-
-    def __init__(self, batch: Batch, p: Preprocessing) -> None:
-        self._batch = batch
-        self._p = p
-        self._renew_at = p.clock()
-
-    def take(self) -> bool:
-        now = self._p.clock()
-        self._renew_at = now + self._p.claim_for / 2
-        return self._p.ledger.claim(self._batch, self._p.holder, now, now + self._p.claim_for)
-
-    def renew(self) -> None:
-        """Take it again when half of its time is over."""
-        if self._p.clock() >= self._renew_at:
-            with suppress(TransientError):
-                self.take()
-
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
-        """After an error note it and let go, so that the next try need not wait."""
-        if error is not None and kind is not None:
-            now = self._p.clock()
-            # The error itself goes on to whoever decides about it.
-            with suppress(PipelineError):
-                self._p.ledger.trouble(self._batch, f"{kind.__name__}: {error}", now)
-                self._p.ledger.claim(self._batch, self._p.holder, now, now)
-
-
-def _finished(batch: Batch, p: Preprocessing, opened: Archive | None, claim: _Claim) -> Counts:
+def _finished(batch: Batch, p: Preprocessing, opened: Archive | None, claim: Claim) -> Counts:
     began = p.clock()
     counts = _run(batch, p, opened or Archive(p.raw.open(batch.archive), p.limits), claim)
     p.ledger.finish(batch, counts, p.clock())
@@ -87,7 +55,7 @@ def _finished(batch: Batch, p: Preprocessing, opened: Archive | None, claim: _Cl
     return counts
 
 
-def _run(batch: Batch, p: Preprocessing, archive: Archive, claim: _Claim) -> Counts:
+def _run(batch: Batch, p: Preprocessing, archive: Archive, claim: Claim) -> Counts:
     if batch.end > len(archive.members):
         raise ArchiveRefusedError(f"it has {len(archive.members)} members, its plan was made for {batch.end} and more")
     maker = ImageMaker(batch.archive, p.recipe, p.hook, p.limits)
@@ -97,32 +65,44 @@ def _run(batch: Batch, p: Preprocessing, archive: Archive, claim: _Claim) -> Cou
             claim.renew()
             # What the directory claims may be absurd; no member has more bytes than its archive.
             taken = Counts(members=1, bytes_in=min(member.compressed, batch.archive.size))
-            counts += taken + _guarded(member, maker, reader, writer)
+            counts += taken + _guarded(member, _Bench(maker, reader, writer, claim))
+        claim.over()
         return replace(counts, bytes_out=writer.publish(counts))
 
 
-def _guarded(member: Member, maker: ImageMaker, reader: MemberReader, writer: ResultWriter) -> Counts:
+@dataclass(frozen=True, slots=True)
+class _Bench:
+    """What is needed for each member of a batch."""
+
+    maker: ImageMaker
+    reader: MemberReader
+    writer: ResultWriter
+    claim: Claim
+
+
+def _guarded(member: Member, bench: _Bench) -> Counts:
     """Preprocess one member; whatever is wrong with it costs no other member anything."""
     try:
-        return _preprocessed(member, maker, reader, writer)
+        return _preprocessed(member, bench)
     except MemberRefusedError as exc:
         log.warning("member.refused member=%d name=%s reason=%s", member.number, printable(member.name), exc)
-        return _refused(member, str(exc), exc.__cause__ or exc, writer)
+        return _refused(member, str(exc), exc.__cause__ or exc, bench.writer)
     except PipelineError:
         raise
     except Exception as exc:
         # Not foreseen: a hook that fails, an image that makes a library stumble, too little memory.
         log.exception("member.refused member=%d name=%s", member.number, printable(member.name))
-        return _refused(member, str(exc) or type(exc).__name__, exc, writer)
+        return _refused(member, str(exc) or type(exc).__name__, exc, bench.writer)
 
 
-def _preprocessed(member: Member, maker: ImageMaker, reader: MemberReader, writer: ResultWriter) -> Counts:
+def _preprocessed(member: Member, bench: _Bench) -> Counts:
     kind = skip_kind(member.name)
     if kind is None:
-        content = maker.content(reader, member)
+        bench.claim.begin(member)
+        content = bench.maker.content(bench.reader, member)
         if content is None:
             kind = "not an image"
-        elif images := writer.add(maker.images(content, member)):
+        elif images := bench.writer.add(bench.maker.images(content, member)):
             return Counts(images=images)
         else:
             kind = "left out by the hook"

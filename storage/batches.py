@@ -21,6 +21,8 @@ from storage.ledger import ARCHIVE_COLUMNS, SETTLED, State, raw_archive, raw_pro
 from storage.plans import plan_properties, read_plan, rows_of
 from storage.renewal import renewed
 
+_NO_MEMBER = -1
+
 
 class TableBatchLedger:
     """The archives and the batches table; a BatchLedger."""
@@ -69,23 +71,41 @@ class TableBatchLedger:
         self.plan(archive, pipeline)
         return decided
 
-    def claim(self, batch: Batch, holder: str, at: datetime, until: datetime) -> bool:
-        """Note who works on a batch; False if it is done, or another holder's unexpired claim stands."""
+    def claim(self, batch: Batch, holder: str, at: datetime, until: datetime) -> int:
+        """Note who works on a batch; 0 if it is done, or another holder's unexpired claim stands."""
+        holders = 0
 
         def decide(there: TableEntity | None) -> Properties | None:
+            nonlocal holders
             row = _present(there, batch)
             claimed_until = moment(row.get("claimed_until"))
-            taken = claimed_until is not None and claimed_until > at and row.get("holder") != holder
-            return None if taken or row.get("done_at") is not None else {"holder": holder, "claimed_until": until}
+            new = row.get("holder") != holder
+            if row.get("done_at") is not None or (new and claimed_until is not None and claimed_until > at):
+                return None
+            holders = row.get("holders", 0) + new
+            claimed = {"holder": holder, "claimed_until": until, "holders": holders}
+            return {**claimed, **_death(row)} if new else claimed
 
-        return self._change(batch, decide)
+        return holders if self._change(batch, decide) else 0
+
+    def begin(self, batch: Batch, member: int | None) -> int:
+        """Note the member that the holder is at; None: at none any more. Gives how many holders died at it before."""
+        deaths = 0
+
+        def decide(there: TableEntity | None) -> Properties:
+            nonlocal deaths
+            deaths = _deaths(_present(there, batch)).get(str(member), 0)
+            return {"begun": _NO_MEMBER if member is None else member}
+
+        self._change(batch, decide)
+        return deaths
 
     def trouble(self, batch: Batch, error: str, at: datetime) -> None:
         """Note why a batch failed this time."""
 
         def decide(there: TableEntity | None) -> Properties | None:
             _present(there, batch)
-            return {"error": text(error), "error_at": at}
+            return {"error": text(error), "error_at": at, "begun": _NO_MEMBER}
 
         self._change(batch, decide)
 
@@ -264,6 +284,21 @@ def _present(there: TableEntity | None, batch: Batch) -> TableEntity:
     if other_plan or (there["first"], there["end"]) != (batch.first, batch.end):
         raise StoreRefusedError(f"batch {batch.number} of {batch.archive.blob} belongs to a plan that was replaced")
     return there
+
+
+def _deaths(row: TableEntity) -> dict[str, int]:
+    """Holders that died at each member."""
+    deaths: dict[str, int] = json.loads(row.get("deaths", "{}"))
+    return deaths
+
+
+def _death(row: TableEntity) -> Properties:
+    """Count the death of the holder that a batch had, if it was noted at a member."""
+    begun = row.get("begun", _NO_MEMBER)
+    if begun == _NO_MEMBER:
+        return {}
+    deaths = _deaths(row)
+    return {"begun": _NO_MEMBER, "deaths": json.dumps({**deaths, str(begun): deaths.get(str(begun), 0) + 1})}
 
 
 def _row(archive: RawArchive, pipeline: str) -> str:

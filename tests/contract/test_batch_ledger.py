@@ -117,6 +117,28 @@ class BatchLedgerContract(ABC):
             claims = list(pool.map(lambda name: self.ledger.claim(batch, name, NOW, SOON), "abcdefghij"))
         assert claims.count(True) == 1
 
+    def test_a_claim_tells_how_many_holders_there_were(self) -> None:
+        (batch,) = self.planned(1)
+        assert [self.ledger.claim(batch, holder, NOW, NOW) for holder in ("one", "one", "two", "two")] == [1, 1, 2, 2]
+
+    def test_holders_that_die_at_a_member_are_counted(self) -> None:
+        (batch,) = self.planned(1)
+        for holder, deaths in (("one", 0), ("two", 1), ("three", 2)):
+            assert self.ledger.claim(batch, holder, NOW, NOW)
+            assert [self.ledger.begin(batch, 3), self.ledger.begin(batch, 7)] == [0, deaths]
+
+    def test_a_holder_that_is_at_no_member_or_lives_to_tell_of_an_error_died_of_none(self) -> None:
+        (batch,) = self.planned(1)
+        self.ledger.claim(batch, "one", NOW, NOW)
+        self.ledger.begin(batch, 7)
+        self.ledger.claim(batch, "one", NOW, NOW)
+        self.ledger.begin(batch, None)
+        self.ledger.claim(batch, "two", NOW, NOW)
+        self.ledger.begin(batch, 7)
+        self.ledger.trouble(batch, "busy", NOW)
+        self.ledger.claim(batch, "three", NOW, NOW)
+        assert self.ledger.begin(batch, 7) == 0
+
     def test_nothing_that_is_done_can_be_claimed(self) -> None:
         first, _ = self.planned(2)
         self.ledger.finish(first, COUNTS, NOW)

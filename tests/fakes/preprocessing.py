@@ -185,6 +185,9 @@ class _BatchRow:
     state: BatchState
     holder: str | None = None
     claimed_until: datetime | None = None
+    holders: int = 0
+    begun: int | None = None
+    deaths: list[int] = field(default_factory=list)
 
 
 class MemoryBatchLedger:
@@ -238,15 +241,25 @@ class MemoryBatchLedger:
             row.unplanned += 1
             return row.unplanned
 
-    def claim(self, batch: Batch, holder: str, at: datetime, until: datetime) -> bool:
+    def claim(self, batch: Batch, holder: str, at: datetime, until: datetime) -> int:
         with self._lock:
             row = self._planned(batch)
             taken = row.claimed_until is not None and row.claimed_until > at and row.holder != holder
             if taken or row.state.done_at is not None:
-                return False
+                return 0
+            if row.holder != holder:
+                row.holders += 1
+                row.deaths += [] if row.begun is None else [row.begun]
+                row.begun = None
             row.holder, row.claimed_until = holder, until
             self._change(row)
-            return True
+            return row.holders
+
+    def begin(self, batch: Batch, member: int | None) -> int:
+        with self._lock:
+            row = self._planned(batch)
+            row.begun = member
+            return sum(died == member for died in row.deaths)
 
     def finish(self, batch: Batch, counts: Counts, at: datetime) -> None:
         with self._lock:
@@ -266,6 +279,7 @@ class MemoryBatchLedger:
 
     def trouble(self, batch: Batch, error: str, at: datetime) -> None:
         with self._lock:
+            self._planned(batch).begun = None
             self._change(self._planned(batch), error=error)
 
     def postpone(self, state: BatchState, next_drive: datetime) -> bool:

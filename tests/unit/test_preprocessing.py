@@ -517,7 +517,7 @@ def test_a_batch_that_another_holds_is_left_to_it(world: World) -> None:
 
 
 def test_a_claim_is_renewed_while_its_holder_works(world: World) -> None:
-    until: list[bool] = []
+    until: list[int] = []
 
     def slow(pixels: Pixels, _: MemberFacts) -> Pixels:
         world.now += timedelta(seconds=40)
@@ -527,7 +527,7 @@ def test_a_claim_is_renewed_while_its_holder_works(world: World) -> None:
 
     archive = world.raw.add(pictures(5))
     take_archive(archive.blob, world.process(hook=slow))
-    assert until == [False] * 5
+    assert until == [0] * 5
 
 
 def test_messages_of_another_pipeline_are_dropped(world: World) -> None:
