@@ -68,7 +68,7 @@ class System:
         # The port stays over restarts, so the relay needs to know only one address.
         port = free_port()
         self.host_url = f"http://127.0.0.1:{port}"
-        app = _app_folder(folder / "app", settings)
+        app = self._app = _app_folder(folder / "app", settings)
         environment = _environment()
         self._host = Child(_host_command(self.host_kind, app, port, lease), app, self.logs / "host.log", environment)
         self._relay = Child(
@@ -94,6 +94,11 @@ class System:
                     f"start the functions host: it does not answer; {self._host.log} ends with:\n{tail}"
                 )
             time.sleep(0.05)
+
+    def change_settings(self, changes: Mapping[str, str]) -> None:
+        """Change app settings; the host has them from its next start on."""
+        self.settings = {**self.settings, **changes}
+        _write_settings(self._app, self.settings)
 
     def kill_host(self) -> None:
         """End the functions host at once, whatever it is doing."""
@@ -210,10 +215,14 @@ def _app_folder(folder: Path, settings: Mapping[str, str]) -> Path:
     for part in PROJECT.iterdir():
         if not part.name.startswith(".") and part.name != "local.settings.json":
             (folder / part.name).symlink_to(part)
-    file = folder / "local.settings.json"
+    _write_settings(folder, settings)
+    return folder
+
+
+def _write_settings(app: Path, settings: Mapping[str, str]) -> None:
+    file = app / "local.settings.json"
     file.touch(mode=0o600)
     file.write_text(json.dumps({"IsEncrypted": False, "Values": dict(settings)}, indent=2), encoding="utf-8")
-    return folder
 
 
 def _environment() -> dict[str, str]:

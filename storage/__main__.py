@@ -9,6 +9,7 @@ from pathlib import Path
 
 from errors import PipelineError
 from settings import parse_duration, read_storage
+from storage import replay_arguments
 from storage.clients import Clients, connect
 from storage.reader import Reader
 
@@ -39,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(chosen: argparse.Namespace, clients: Clients) -> int:
     try:
-        from storage import commands, commands_audit
+        from storage import commands, commands_audit, commands_replay
     except ModuleNotFoundError as exc:
         raise PipelineError(f"{exc.name} is missing: install requirements-dev.txt") from exc
 
@@ -54,6 +55,8 @@ def _run(chosen: argparse.Namespace, clients: Clients) -> int:
         case "export":
             since = datetime.now(UTC) - chosen.since
             commands.export(clients, reader, chosen.source, since, chosen.to, chosen.form)
+        case "replay":
+            commands_replay.run(chosen, clients)
         case "audit":
             return commands_audit.audit_sources(clients, chosen)
         case "rebuild-ledger":
@@ -97,6 +100,8 @@ def _parser() -> argparse.ArgumentParser:
 
     rebuild = commands.add_parser("rebuild-ledger", help="make a lost ledger again from raw blobs and results")
     rebuild.add_argument("source", nargs="?", help="of this source only")
+
+    replay_arguments.add_parser(commands)
     return parser
 
 

@@ -29,11 +29,11 @@ _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 _STYLES = {State.PROCESSED: "green", State.REFUSED: "yellow", State.FAILED: "red", State.EXPIRED: "red"}
 
 
-def console() -> Console:
+def console(*, stderr: bool = False) -> Console:
     """Write as wide as the terminal is; into a pipe, lines that nothing cuts."""
     # Names are strangers' texts: they are no markup.
-    out = Console(markup=False, highlight=False)
-    return out if out.is_terminal else Console(markup=False, highlight=False, width=250)
+    out = Console(markup=False, highlight=False, stderr=stderr)
+    return out if out.is_terminal else Console(markup=False, highlight=False, stderr=stderr, width=250)
 
 
 def initialise(clients: Clients) -> None:
@@ -45,7 +45,7 @@ def initialise(clients: Clients) -> None:
 def list_archives(clients: Clients, source: str | None, pipeline: str | None, limit: int) -> None:
     """Show each archive's state, times and counts, the newest first."""
     names = [source] if source else list(sources(clients))
-    table = Table("source", "stamp", "path", "state", box=None, header_style="bold")
+    table = Table("source", "stamp", "version", "path", "state", box=None, header_style="bold")
     for title in ("MB", "images", "refused", "raw after", "processed after"):
         table.add_column(title, justify="right")
     table.add_column("pipeline")
@@ -98,7 +98,8 @@ def _processed(clients: Clients, reader: Reader, source: str, start: datetime, e
 def _cells(entry: Entry) -> Iterator[str]:
     counts = entry.counts
     archive = entry.archive
-    yield from (archive.source, f"{archive.stamp:%Y-%m-%d %H:%M:%S}", shown(archive.path), entry.state)
+    yield from (archive.source, f"{archive.stamp:%Y-%m-%d %H:%M:%S}", archive.version)
+    yield from (shown(archive.path), entry.state)
     yield f"{archive.size / 1e6:.1f}"
     yield str(counts.images) if counts else ""
     yield str(counts.refused) if counts else ""

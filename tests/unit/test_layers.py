@@ -18,6 +18,14 @@ MAY_IMPORT = {
 }
 ENTRY_POINTS = {
     "storage/__main__.py": {"settings"},
+    "storage/replay_arguments.py": {"settings"},
+    "storage/commands_replay.py": {
+        "settings",
+        "preprocess.event",
+        "preprocess.leftovers",
+        "preprocess.recipe",
+        "preprocess.replay",
+    },
     "storage/commands_audit.py": {"settings", "ingest.stamp", "ingest.watch"},
 }
 """Commands are wired where they start, as the triggers are in function_app."""

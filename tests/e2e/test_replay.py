@@ -1,0 +1,44 @@
+"""What a user does about an archive that was refused: remove the cause, and have it done again."""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+
+from local.system import PROJECT, System
+from storage.clients import Clients
+from tests.e2e.test_stories import archive, drop, eventually, images_of, picture, pixels_of, row_of, settled
+
+
+def test_a_refused_archive_is_processed_after_its_cause_is_removed_and_it_is_replayed(
+    running: System, stored: Clients
+) -> None:
+    members = [picture(seed) for seed in range(3)]
+    running.change_settings({"LIMIT_ARCHIVE_MEMBERS": "2"})
+    try:
+        running.restart_host()
+        name = drop(running, "south", archive(*members))
+        assert eventually(lambda: settled(stored, "south", name), name, running) == "refused"
+        row = row_of(stored, "south", name, pipeline=True)
+        assert row is not None
+        assert "LIMIT_ARCHIVE_MEMBERS" in row["reason"]
+    finally:
+        running.change_settings({"LIMIT_ARCHIVE_MEMBERS": "100000"})
+        running.restart_host()
+
+    replayed = subprocess.run(
+        [sys.executable, "-m", "storage", "replay", "--refused", "--since", "1h", "--source", "south"],
+        cwd=PROJECT, env={**os.environ, **running.settings}, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert replayed.returncode == 0, replayed.stderr
+    assert "1 archives: 1 queued" in replayed.stdout
+
+    def processed() -> bool | None:
+        return settled(stored, "south", name) == "processed" or None
+
+    eventually(processed, f"{name} after the replay", running)
+    images = images_of(stored, "south", name)
+    assert sorted(images) == [0, 1, 2]
+    for member, image in images.items():
+        np.testing.assert_array_equal(image, pixels_of(members[member]))
