@@ -116,11 +116,16 @@ class _Comparison:
             if blob not in self._raw and self._is_late(sighting.first_seen):
                 detail = f"{sighting.failures} tries failed" if sighting.failures else "it was not tried yet"
                 yield self._finding(Kind.NOT_COPIED, path, sighting.first_seen, detail)
-        elif sighting.archive.stamp < self._since or blob in self._book or sighting.is_same:
-            return
-        elif self._is_gone(blob):
-            # If the blob is there, it is the ledger's row that is missing: the blob itself tells that.
+        elif sighting.archive.stamp >= self._since and not self._is_accounted_for(sighting) and self._is_gone(blob):
             yield self._finding(Kind.RAW, blob, sighting.archive.stamp, "", blob)
+
+    def _is_accounted_for(self, sighting: Sighting) -> bool:
+        """Tell whether the ledger says what became of a file that polling is done with; a row without an end is lost.
+
+        If its blob is there all the same, that is found from the blob.
+        """
+        entry = self._book.get(_blob(sighting))
+        return sighting.is_same or (entry is not None and entry.state not in (State.SEEN, State.COPYING))
 
     def _of_entry(self, entry: Entry) -> Iterator[Finding]:
         archive = entry.archive

@@ -156,6 +156,12 @@ def test_a_ledger_that_was_made_again_lacks_nothing(plant: Plant, lose: Callable
     assert find(plant, deep=True) == []
 
 
+def test_a_ledger_that_was_made_again_does_not_cover_up_what_is_lost(plant: Plant) -> None:
+    name = raw_blob_and_row(plant, plant.process(NOW))
+    plant.rebuild()
+    assert (Kind.RAW, name) in [(finding.kind, finding.name) for finding in find(plant)]
+
+
 class TestReadingEverything:
     """Damage that only shows when bytes are read."""
 
