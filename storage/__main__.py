@@ -32,7 +32,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         finally:
             clients.close()
     except PipelineError as exc:
-        print(f"error: {exc}", file=sys.stderr)
+        # It may repeat a stranger's text, which must not tell the terminal what to do.
+        told = "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in str(exc))
+        print(f"error: {told}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130

@@ -16,6 +16,8 @@ from storage.keys import encode_path, format_stamp, raw_blob
 
 _THERE = ("BlobAlreadyExists", "ConditionNotMet")
 """How a commit is told that the blob exists; other conflicts pass, and must not be taken for that."""
+_LONGEST_PATH = 2_000
+"""Bytes of a path; each may take three characters of metadata."""
 _BLOCK_ID = re.compile(r"([0-9a-f]{14})-([0-9a-f]{8})")
 
 
@@ -151,11 +153,17 @@ def _content(facts: CopyFacts | None) -> ContentSettings:
     return ContentSettings(content_type="application/zip", content_md5=bytearray(facts.md5) if facts else None)
 
 
+def _told_path(path: str) -> str:
+    """Write a path as far as it fits: metadata may have 8 KiB in all. The end of a longer one has the file's name."""
+    raw = path.encode("utf-8", "surrogateescape")
+    return encode_path(path if len(raw) <= _LONGEST_PATH else raw[-_LONGEST_PATH:].decode("utf-8", "surrogateescape"))
+
+
 def _metadata(archive: Archive, facts: CopyFacts | None) -> dict[str, str]:
     told = {
         "origin": Origin.COPIED,
         "source": archive.source,
-        "path": encode_path(archive.file.path),
+        "path": _told_path(archive.file.path),
         "size": str(archive.file.size),
         "modified": format_stamp(archive.file.modified),
         "stamp": format_stamp(archive.stamp),

@@ -31,9 +31,9 @@ _STYLES = {State.PROCESSED: "green", State.REFUSED: "yellow", State.FAILED: "red
 
 def console(*, stderr: bool = False) -> Console:
     """Write as wide as the terminal is; into a pipe, lines that nothing cuts."""
-    # Names are strangers' texts: they are no markup.
-    out = Console(markup=False, highlight=False, stderr=stderr)
-    return out if out.is_terminal else Console(markup=False, highlight=False, stderr=stderr, width=250)
+    # Names are strangers' texts: they are no markup, nor is `:skull:` in them a picture.
+    out = Console(markup=False, emoji=False, highlight=False, stderr=stderr)
+    return out if out.is_terminal else Console(markup=False, emoji=False, highlight=False, stderr=stderr, width=250)
 
 
 def initialise(clients: Clients) -> None:

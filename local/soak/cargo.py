@@ -31,7 +31,7 @@ _ORDERS: Mapping[str, Order] = {
 _CUT = "cut"
 _DECK = ("one", "few", "several batches") * 2 + ("one", "all formats", "broken members", "heavy", _CUT)
 """So often each comes before any comes once more."""
-_ODD_NAMES = ("Südkai (Probe) {}, 100 %.ZIP", "[red]a&b{}[/red] #?.zip", "{} $(id); 'x' \"y\".zip")
+_ODD_NAMES = ("Südkai (Probe) {}, 100 %.ZIP", "[red]a&b{} #?.zip", "{} $(id); 'x' \"y\".zip")
 
 
 def make_cargo(cache: Path) -> dict[str, Sample]:
