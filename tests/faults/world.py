@@ -4,6 +4,7 @@ import hashlib
 import io
 import os
 import random
+import time
 import zipfile
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -29,11 +30,16 @@ MIB = 2**20
 AN_HOUR_AGO = datetime.now(UTC).replace(microsecond=0) - timedelta(hours=1)
 
 
+_MEMBER = 64 * MIB
+
+
 def make_zip(size: int = 0, seed: int = 0) -> bytes:
     """Make a sound zip of somewhat more than `size` bytes that no compression shortens."""
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w") as archive:
-        archive.writestr(f"image{seed}.bin", random.Random(seed).randbytes(size))
+        noise = random.Random(seed)
+        for start in range(0, max(size, 1), _MEMBER):
+            archive.writestr(f"image{seed}-{start}.bin", noise.randbytes(min(size - start, _MEMBER)))
     return out.getvalue()
 
 
@@ -60,6 +66,8 @@ class World:
     spec: SourceSpec
     ahead: timedelta = field(default_factory=timedelta)
     """How far the pollers' clock is ahead of this machine's: what was made to wait need not be waited for."""
+    clock: Callable[[], datetime] = field(default=lambda: datetime.now(UTC))
+    wait: Callable[[float], None] = time.sleep
 
     def put(self, name: str, content: bytes, modified: datetime = AN_HOUR_AGO) -> bytes:
         """Place a file behind the poller's back, whole."""
@@ -74,7 +82,7 @@ class World:
         clients = clients or self.clients
         rosters, store, ledger = BlobRosters(clients), BlobArchives(clients), TableCopyLedger(clients)
         try:
-            return poll(self.spec, connector(self.endpoint), rosters, store, ledger, now=self.now)
+            return poll(self.spec, connector(self.endpoint), rosters, store, ledger, now=self.now, wait=self.wait)
         finally:
             self.ahead += pause
 
@@ -87,7 +95,7 @@ class World:
 
     def now(self) -> datetime:
         """Tell the pollers' time."""
-        return datetime.now(UTC) + self.ahead
+        return self.clock() + self.ahead
 
     def tick_until_copied(self, most: int = 4) -> None:
         """Poll until nothing waits and nothing went wrong."""

@@ -1,0 +1,38 @@
+"""`python -m tests.faults.copier FILE`: polls one source until all is copied, or until somebody kills it."""
+
+import json
+import sys
+from dataclasses import asdict
+from datetime import timedelta
+from pathlib import Path
+
+from ingest.connect import connector
+from ingest.model import Endpoint, SourceSpec
+from ingest.poll import poll
+from storage.blobs import BlobArchives
+from storage.clients import connected
+from storage.ledger import TableCopyLedger
+from storage.rosters import BlobRosters
+
+
+def write_orders(file: Path, connection: str, endpoint: Endpoint, spec: SourceSpec) -> None:
+    """Write down what a copier is to do."""
+    told = {"name": spec.name, "block_size": spec.block_size, "budget": spec.budget.total_seconds()}
+    file.write_text(json.dumps({"connection": connection, "endpoint": asdict(endpoint), "spec": told}))
+
+
+def main() -> int:
+    """Do what the orders say."""
+    orders = json.loads(Path(sys.argv[1]).read_text())
+    told = orders["spec"] | {"budget": timedelta(seconds=orders["spec"]["budget"])}
+    spec = SourceSpec(**told, max_connections=1, settle=timedelta(milliseconds=20))
+    way = connector(Endpoint(**orders["endpoint"]))
+    with connected(orders["connection"]) as clients:
+        while True:
+            report = poll(spec, way, BlobRosters(clients), BlobArchives(clients), TableCopyLedger(clients))
+            if report.listed and not report.waiting:
+                return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
