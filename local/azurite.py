@@ -4,6 +4,7 @@ import argparse
 import json
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -71,7 +72,13 @@ class Azurite:
         # To a file: nobody reads a pipe as long as all is well, and a full one would stall the server.
         with self.log.open("wb") as log:
             self._process = subprocess.Popen(
-                self._command(), cwd=self._folder, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT
+                self._command(),
+                cwd=self._folder,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                # Ctrl-C is for the one who started it, who stops the others first.
+                start_new_session=True,
             )
         try:
             self.ports = self._wait_for_ports(self._process, time.monotonic() + within)
@@ -131,7 +138,7 @@ def azurite(folder: Path | None = None, *, ports: Ports | None = None, tools: Pa
     """
     script = install(tools)
     with tempfile.TemporaryDirectory(prefix="azurite-") as scratch:
-        where = folder or Path(scratch)
+        where = (folder or Path(scratch)).absolute()
         where.mkdir(parents=True, exist_ok=True)
         server = Azurite(script, where, in_memory=folder is None, ports=ports or Ports())
         server.start()
@@ -216,6 +223,9 @@ def main() -> int:
     parser.add_argument("--queue-port", type=int, default=10_001, help="0 takes a free one (default: %(default)s)")
     parser.add_argument("--table-port", type=int, default=10_002, help="0 takes a free one (default: %(default)s)")
     chosen = parser.parse_args()
+    # Also SIGINT: shells make what they run in the background ignore it.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     ports = Ports(blob=chosen.blob_port, queue=chosen.queue_port, table=chosen.table_port)
     try:
         with azurite(chosen.folder, ports=ports) as server:

@@ -25,6 +25,8 @@ from local.system import CACHE, LOCAL, PROJECT, QUICK, SOURCES, System, system
 from settings import read_settings
 
 _STORAGE = re.compile(r"(STORAGE(__.*)?|AzureWebJobsStorage(__.*)?)$", re.IGNORECASE)
+_SAMPLE = {"SOURCES__SAMPLE__URL": "ftp://127.0.0.1/"}
+"""Stands for the sample servers, which are not there yet."""
 _LOOK_EVERY = 1.0
 _SEEDS = 8
 """So many different archives are made; then they come again, under new names."""
@@ -39,8 +41,9 @@ def main() -> int:
         signal.signal(number, signal.default_int_handler)
     try:
         own = own_settings(PROJECT / "local.settings.json")
-        sources, settings = (SOURCES, QUICK) if own is None else ({}, own)
-        folder = chosen.folder or LOCAL / ("run" if own is None else "own")
+        with_samples = not any(name.upper().startswith("SOURCES__") for name in own)
+        sources, settings = (SOURCES, {**QUICK, **own}) if with_samples else ({}, own)
+        folder = chosen.folder or LOCAL / ("run" if with_samples else "own")
         with system(folder, sources=sources, settings=settings, host=chosen.host) as running:
             _explain(console, running, settings)
             _keep_going(console, running, None if chosen.quiet or not sources else chosen.every)
@@ -52,20 +55,20 @@ def main() -> int:
     return 0
 
 
-def own_settings(file: Path) -> dict[str, str] | None:
-    """Read the settings of a developer who copies from servers of their own; None if there is no such file.
+def own_settings(file: Path) -> dict[str, str]:
+    """Read a developer's settings; without sources among them, they are for the sample servers.
 
     Storage is left out: it is the emulator that is started here. Raises SettingsError.
     """
     if not file.exists():
-        return None
+        return {}
     try:
         values = {name: str(value) for name, value in json.loads(file.read_text(encoding="utf-8"))["Values"].items()}
     except (ValueError, KeyError, AttributeError) as exc:
         raise SettingsError(f"read {file.name}: it must be JSON with an object `Values`: {exc}") from exc
     own = {name: value for name, value in values.items() if not _STORAGE.match(name)}
     # Wrong ones would only show in the host's log, at each call.
-    read_settings({**own, "STORAGE": DEVELOPMENT_STORAGE})
+    read_settings({**_SAMPLE, **own, "STORAGE": DEVELOPMENT_STORAGE})
     return own
 
 
@@ -77,7 +80,7 @@ def write_environment(file: Path, settings: Mapping[str, str]) -> None:
 
 
 def _explain(console: Console, running: System, settings: Mapping[str, str]) -> None:
-    environment = running.folder / "env"
+    environment = LOCAL / "env"
     write_environment(environment, running.settings)
     shown = _short(environment)
     own = [value for name, value in settings.items() if name.upper().endswith("__URL")]

@@ -1,7 +1,13 @@
 """The emulator: started on free ports, known by them after a restart, and never left half installed."""
 
 import hashlib
+import os
+import re
+import socket
+import subprocess
+import sys
 from pathlib import Path
+from subprocess import PIPE
 
 import pytest
 from azure.storage.blob import BlobBlock, ContentSettings
@@ -60,3 +66,19 @@ def test_a_blob_with_a_hash_does_not_keep_it_from_starting_again(tmp_path: Path)
         server.start()
         assert blob.download_blob().readall() == b"content"
         assert bytes(blob.get_blob_properties().content_settings.content_md5 or b"") == md5
+
+
+def test_the_command_ends_with_its_server_when_it_is_asked_to(tmp_path: Path) -> None:
+    ports = ["--blob-port", "0", "--queue-port", "0", "--table-port", "0"]
+    command = [sys.executable, "-m", "local.azurite", "--folder", "data", *ports]
+    with subprocess.Popen(
+        command, cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(Path(module.__file__).parents[1])}, stdout=PIPE
+    ) as process:
+        assert process.stdout is not None
+        connection = process.stdout.readline().decode()
+        process.terminate()
+        assert process.wait(30) == 0
+    port = int(re.findall(r":(\d+)/", connection)[0])
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", port))
+    assert (tmp_path / "data" / "azurite.log").exists()

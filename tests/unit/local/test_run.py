@@ -45,7 +45,11 @@ def test_a_developers_own_settings_are_taken_but_for_their_storage(tmp_path: Pat
 
 
 def test_without_a_file_there_are_no_own_settings(tmp_path: Path) -> None:
-    assert own_settings(tmp_path / "local.settings.json") is None
+    assert own_settings(tmp_path / "local.settings.json") == {}
+
+
+def test_own_settings_without_a_source_are_for_the_sample_servers(tmp_path: Path) -> None:
+    assert own_settings(written(tmp_path, {"PREPROCESS_WIDTH": "64"})) == {"PREPROCESS_WIDTH": "64"}
 
 
 def test_wrong_own_settings_are_told_before_anything_starts(tmp_path: Path) -> None:
