@@ -1,5 +1,6 @@
 """What an audit can find, and what is to be done about it."""
 
+import re
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -32,8 +33,9 @@ class Kind(StrEnum):
 NOTICES = frozenset({Kind.REFUSED, Kind.SUPERSEDED, Kind.BY_HAND})
 """Worth knowing, but nothing that somebody promised is missing."""
 
+_VERSION = re.compile(r"/\d{8}T\d{6}Z\.([0-9a-f]{8})\.[^/]*$")
 _REBUILD = "python -m storage rebuild-ledger {source}"
-_REPLAY = "python -m storage replay --archive {blob}"
+_REPLAY = "python -m storage replay --archive {archive}"
 _ADVICE = {
     Kind.NOT_COPIED: "python -m storage ls {source} tells the reason; fetch it by hand while it is there",
     Kind.FORGOTTEN: "look for it on the server; if it is gone, ask its owner, and put it into raw/{source}/ by hand",
@@ -79,4 +81,6 @@ class Finding:
     @property
     def advice(self) -> str:
         """What to do."""
-        return _ADVICE[self.kind].format(source=self.source, blob=self.blob)
+        version = _VERSION.search(self.blob)
+        archive = f"{self.source}/{version[1]}" if version else self.blob
+        return _ADVICE[self.kind].format(source=self.source, archive=archive)
