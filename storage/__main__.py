@@ -8,16 +8,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from errors import PipelineError
-from settings import parse_duration, read_storage
+from settings import parse_duration
 from storage import replay_arguments
-from storage.clients import Clients, connect
+from storage.clients import Clients
+from storage.open import open_clients
 from storage.reader import Reader
-
-
-def open_clients() -> Clients:
-    """Connect to where the app settings say. Raises SettingsError."""
-    where = read_storage()
-    return connect(where.connection, blob=where.blob, queue=where.queue, table=where.table, client_id=where.client_id)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

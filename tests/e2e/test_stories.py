@@ -4,6 +4,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -27,6 +28,7 @@ from storage.keys import decode_path
 from storage.ledger import state_of
 from storage.reader import Reader
 from tests.e2e.conftest import HOSTS
+from tests.fixtures.secrecy import secrets_in
 
 type Row = Mapping[str, Any]
 
@@ -244,6 +246,20 @@ def test_killing_the_host_loses_nothing_and_doubles_nothing(running: System, sto
     assert len(versions) == 1
 
 
+def test_the_script_of_the_readme_reads_images(running: System, stored: Clients) -> None:
+    name = drop(running, "south", archive(picture(1)))
+    eventually(lambda: settled(stored, "south", name), name, running)
+    blocks = re.findall(r"^```python\n(.*?)^```$", (PROJECT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
+    (script,) = [block for block in blocks if "open_reader" in block]
+    done = subprocess.run(
+        [sys.executable, "-c", script.replace("radar", "south")],
+        cwd=PROJECT, env={**os.environ, "STORAGE": running.connection},
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "(224, 224, 3) uint8" in done.stdout
+
+
 def test_the_commands_show_and_export_what_is_stored(running: System, stored: Clients, tmp_path: Any) -> None:
     member = picture(7)
     name = drop(running, "south", archive(member))
@@ -265,3 +281,17 @@ def test_the_commands_show_and_export_what_is_stored(running: System, stored: Cl
     command("export", "south", "--since", "1h", "--to", str(tmp_path / "out"))
     exported = [pixels_of(path.read_bytes()) for path in (tmp_path / "out").rglob("*.png")]
     assert any(np.array_equal(image, pixels_of(member)) for image in exported)
+
+
+def test_no_secret_is_logged_or_stored(running: System, stored: Clients) -> None:
+    name = drop(running, "south", archive(picture(9)))
+    assert eventually(lambda: settled(stored, "south", name), name, running) == "processed"
+    assert secrets_in(str(running.settings)), "else it is not searched for what there is"
+    for log in running.logs.glob("*.log"):
+        assert not secrets_in(log.read_text(errors="replace")), log
+    for container in (stored.raw, stored.processed, stored.state):
+        assert not secrets_in(str([(blob.name, blob.metadata) for blob in container.list_blobs(include=["metadata"])]))
+    for roster in stored.state.list_blob_names():
+        assert not secrets_in(stored.state.download_blob(roster).readall().decode()), roster
+    for table in (stored.archives, stored.batches):
+        assert not secrets_in(str(list(table.list_entities())))

@@ -18,6 +18,7 @@ MAY_IMPORT = {
 }
 ENTRY_POINTS = {
     "storage/__main__.py": {"settings"},
+    "storage/open.py": {"settings"},
     "storage/replay_arguments.py": {"settings"},
     "storage/commands_replay.py": {
         "settings",
