@@ -94,9 +94,9 @@ def connect(
                 TableServiceClient.from_connection_string(text, **of_tables, **timeouts),
                 QueueServiceClient.from_connection_string(text, **of_queues),
             )
-        except ValueError as exc:
-            # The SDK's message may repeat the text, which holds the key.
-            raise SettingsError("STORAGE is no connection string: copy it from the account's access keys") from exc
+        except ValueError:
+            # Without the cause, for once: the SDK's message may repeat the text, which holds the key.
+            raise SettingsError("STORAGE is no connection string: copy it from the account's access keys") from None
     if blob is None or queue is None or table is None:
         raise SettingsError("STORAGE is missing: give a connection string, or all three services' addresses")
     identity = _identity(client_id)

@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from local.system import PROJECT
+from tests.fixtures.secrecy import secrets_in
 
 
 @pytest.mark.timeout(300)
@@ -20,6 +21,7 @@ def test_the_demo_finds_everything_again_although_the_host_is_killed(tmp_path: P
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
+    assert not secrets_in(done.stdout + (tmp_path / "demo/logs/host.log").read_text())
     assert "found again, once, image by image" in done.stdout
     with Image.open(tmp_path / "demo" / "contact-sheet.png") as sheet:
         assert sheet.width > 1000
