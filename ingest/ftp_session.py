@@ -124,7 +124,11 @@ class Ftp(ftplib.FTP_TLS):
                 return b"".join(parts)
 
     def wire(self, path: str) -> str:
-        """Give a path as ftplib must be told it."""
+        """Give a path as ftplib must be told it. Raises SourceRefusedError for a name that no command can hold."""
+        if set("\r\n\0") & set(path):
+            raise SourceRefusedError(
+                f"ask for {path!r}: a name with a line break cannot be told to an FTP server; rename it there"
+            )
         return path.encode(self._endpoint.encoding, "surrogateescape").decode(_WIRE)
 
     def name(self, raw: bytes) -> str:

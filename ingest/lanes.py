@@ -154,4 +154,8 @@ class Lanes:
     def _look(self, connection: Connection, file: RemoteFile) -> RemoteFile | None:
         # A hundred looks at a slow server take longer than a tick may.
         self.board.check()
-        return connection.look(file)
+        try:
+            return connection.look(file)
+        except SourceRefusedError:
+            # It costs no other file anything, nor is it passed over: taken in as listed, its copy fails for all to see.
+            return file

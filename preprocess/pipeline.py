@@ -2,6 +2,7 @@
 
 import logging
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 from errors import ArchiveRefusedError, TransientError
@@ -14,6 +15,8 @@ from preprocess.work import run_batch, run_in_slot
 __all__ = ["Preprocessing", "Taken", "run_batch", "take_archive", "take_message"]
 
 log = logging.getLogger(__name__)
+
+_AT_ONCE = timedelta(seconds=5)
 
 
 class Taken(StrEnum):
@@ -100,7 +103,7 @@ def _plan(archive: RawArchive, p: Preprocessing) -> _Plan | Taken:
     Other permanent errors (a missing role) are the system's, not the archive's: they pass through, the archive stays
     as it is, and `reconcile` asks for it again once they are mended.
     """
-    p.ledger.arrived(archive, archive.raw_at or p.clock())
+    p.ledger.arrived(archive, _became_raw(archive, p.clock()))
     if p.ledger.plan(archive, p.pipeline) is not None:
         return Taken.KNOWN
     try:
@@ -109,6 +112,13 @@ def _plan(archive: RawArchive, p: Preprocessing) -> _Plan | Taken:
         log.warning("archive.refused blob=%s reason=%s", archive.blob, exc)
         p.ledger.refuse(archive, p.pipeline, str(exc), p.clock())
     return Taken.SETTLED
+
+
+def _became_raw(archive: RawArchive, now: datetime) -> datetime:
+    """Tell when an archive became raw: just now, if its event came at once. The service tells whole seconds only."""
+    if archive.raw_at is None or now - archive.raw_at < _AT_ONCE:
+        return now
+    return archive.raw_at
 
 
 def _new_plan(archive: RawArchive, p: Preprocessing) -> _Plan | Taken:

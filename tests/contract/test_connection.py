@@ -100,6 +100,18 @@ class ConnectionContract(ABC):
                 assert (file.size, file.modified) == (len(name.encode()), WHEN)
                 assert read_all(connection, file) == name.encode()
 
+    def test_a_name_with_a_line_break_costs_no_other_file(self) -> None:
+        self.put("a.zip", b"x")
+        self.put("b\rc.zip", b"y")
+        with self.connector().connect() as connection:
+            for file in connection.list_files():
+                if file.path != "a.zip":
+                    with suppress(SourceRefusedError):
+                        read_all(connection, file)
+                    with suppress(SourceRefusedError):
+                        connection.look(file)
+            assert read_all(connection, self.file(connection, "a.zip")) == b"x"
+
     def hides(self, name: str) -> bool:
         """Tell whether the server leaves a name out of its listings."""
         return False

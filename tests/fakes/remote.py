@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 
-from errors import SourceUnavailableError
+from errors import SourceRefusedError, SourceUnavailableError
 from ingest.model import Connection, Reader, RemoteFile
 
 type Hook = Callable[[], object]
@@ -27,6 +27,8 @@ class FakeServer:
         """Offset of a file at which reading breaks off, once."""
         self.before_read: dict[str, Callable[[int], object]] = {}
         """Called with the offset before each read of a file."""
+        self.unaskable = set[str]()
+        """Paths that are listed and cannot be asked for."""
         self.before_look: Hook = lambda: None
         self.before_list: Hook = lambda: None
         self._lock = threading.Lock()
@@ -56,6 +58,11 @@ class FakeServer:
         if self.down:
             raise SourceUnavailableError(self.down)
 
+    def ask(self, path: str) -> None:
+        """Refuse what cannot be asked for."""
+        if path in self.unaskable:
+            raise SourceRefusedError(f"ask for {path!r}: no command can hold it")
+
 
 class FakeConnection:
     """One connection to a FakeServer."""
@@ -76,6 +83,7 @@ class FakeConnection:
         """Ask for one file."""
         self._server.before_look()
         self._server.note(f"look {listed.path}")
+        self._server.ask(listed.path)
         if listed.path not in self._server.files:
             return None
         content, modified = self._server.files[listed.path]
@@ -85,6 +93,7 @@ class FakeConnection:
     def open(self, file: RemoteFile, offset: int) -> Iterator[Reader]:
         """Read a file."""
         self._server.note(f"open {file.path} {offset}")
+        self._server.ask(file.path)
         if file.path not in self._server.files:
             raise SourceUnavailableError(f"open {file.path!r}: there is no such file; tried again later")
         yield FakeReader(self._server, file.path, offset)

@@ -337,6 +337,16 @@ def test_a_file_that_fails_costs_the_others_nothing_and_is_tried_again(world: Wo
     assert (len(report.copied), report.waiting) == (1, 0)
 
 
+def test_a_name_that_cannot_be_asked_for_costs_no_other_file_and_is_not_passed_over(world: World) -> None:
+    for path in ("a.zip", "b\rc.zip", "d.zip"):
+        world.put(path)
+    world.server.unaskable.add("b\rc.zip")
+    report = world.tick()
+    assert (len(report.copied), report.failed, report.waiting, report.error) == (2, 1, 1, None)
+    assert world.ledger.steps("b\rc.zip") == [{Step.SEEN}]
+    assert any("no command can hold it" in error for error in world.ledger.errors.values())
+
+
 def test_a_file_that_keeps_failing_is_left_alone_for_longer_and_longer(world: World) -> None:
     world.put("a.zip", make_zip(2 * MIB))
     tries = []

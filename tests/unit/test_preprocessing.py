@@ -116,6 +116,18 @@ def test_one_small_batch_runs_where_it_was_found(world: World) -> None:
     )
 
 
+@pytest.mark.parametrize(("delay", "told"), [(timedelta(seconds=2), "now"), (timedelta(minutes=2), "then")])
+def test_the_time_an_archive_became_raw_is_not_rounded_down_before_it_was_copied(
+    world: World, delay: timedelta, told: str
+) -> None:
+    archive = world.raw.add(pictures(1))
+    assert archive.raw_at is not None
+    world.now = archive.raw_at + delay
+    take_archive(archive.blob, world.process())
+    (row,) = world.ledger.archives.values()
+    assert row.raw_at == {"now": world.now, "then": archive.raw_at}[told]
+
+
 def test_several_batches_go_to_the_queue_one_message_each(world: World) -> None:
     archive = world.raw.add(pictures(5))
     p = world.process(sizes=BatchSizes(members=2))
