@@ -1,8 +1,11 @@
 """What a user does about an archive that was refused: remove the cause, and have it done again."""
 
+import base64
+import json
 import os
 import subprocess
 import sys
+from uuid import uuid4
 
 import numpy as np
 
@@ -42,3 +45,33 @@ def test_a_refused_archive_is_processed_after_its_cause_is_removed_and_it_is_rep
     assert sorted(images) == [0, 1, 2]
     for member, image in images.items():
         np.testing.assert_array_equal(image, pixels_of(members[member]))
+
+
+def test_what_queues_and_event_grid_gave_up_is_taken_up_again_by_reconcile(running: System, stored: Clients) -> None:
+    blob = f"north/by-hand/{uuid4().hex}.zip"
+    event = {
+        "eventType": "Microsoft.Storage.BlobCreated",
+        "subject": f"/blobServices/default/containers/raw/blobs/{blob}",
+        "data": {"api": "PutBlob"},
+        "deadLetterReason": "MaxDeliveryAttemptsExceeded",
+        "deliveryAttempts": 30,
+    }
+    running.stop_relay()
+    try:
+        stored.raw.upload_blob(blob, archive(picture(1)))
+        # No event tells of it, and reconcile looks into folders of days alone: all that there is, is this letter.
+        stored.dead_letters.upload_blob(f"{uuid4()}.json", json.dumps([event]))
+        poison = stored.queues.get_queue_client("batches-poison")
+        poison.send_message(base64.b64encode(b"what?").decode())
+        assert eventually(lambda: settled(stored, "north", blob), blob, running) == "processed"
+    finally:
+        running.start_relay()
+
+    def kept() -> str | None:
+        names = stored.state.list_blob_names(name_starts_with="poison/batches-poison/")
+        told = (stored.state.download_blob(name).readall().decode() for name in names)
+        return next((each for each in told if "it is no JSON" in each), None)
+
+    eventually(kept, "the message that makes no sense", running)
+    eventually(lambda: not list(stored.dead_letters.list_blob_names()) or None, "an empty container", running)
+    eventually(lambda: not poison.get_queue_properties().approximate_message_count or None, "an empty queue", running)
