@@ -31,13 +31,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         told = "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in str(exc))
         print(f"error: {told}", file=sys.stderr)
         return 2
+    except OSError as exc:
+        print(f"error: {exc}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         return 130
 
 
 def _run(chosen: argparse.Namespace, clients: Clients) -> int:
     try:
-        from storage import commands, commands_audit, commands_replay
+        from storage import commands, commands_audit, commands_ls, commands_replay
     except ModuleNotFoundError as exc:
         raise PipelineError(f"{exc.name} is missing: install requirements-dev.txt") from exc
 
@@ -46,7 +49,9 @@ def _run(chosen: argparse.Namespace, clients: Clients) -> int:
         case "init":
             commands.initialise(clients)
         case "ls":
-            commands.list_archives(clients, chosen.source, chosen.pipeline, chosen.limit)
+            commands_ls.list_archives(clients, chosen.source, chosen.pipeline, chosen.limit)
+        case "refused":
+            commands_ls.list_refused(clients, chosen.source, chosen.pipeline, datetime.now(UTC) - chosen.since)
         case "latest":
             commands.show_latest(reader, chosen.source, chosen.archives)
         case "export":
@@ -73,13 +78,17 @@ def _parser() -> argparse.ArgumentParser:
 
     commands.add_parser("init", help="make containers, tables and queues that are missing")
 
-    listing = commands.add_parser("ls", help="list archives with state, times and counts, the newest first")
+    listing = commands.add_parser("ls", help="how sources are; archives with state, times and counts, newest first")
     listing.add_argument("source", nargs="?", help="of this source only")
-    listing.add_argument("--limit", type=int, default=20, help="so many of each source (default: %(default)s)")
+    listing.add_argument("--limit", type=_count, default=20, help="so many of each source (default: %(default)s)")
+
+    refused = commands.add_parser("refused", help="show members that could not be preprocessed, with the reasons")
+    refused.add_argument("source")
+    refused.add_argument("--since", type=_duration, default="48h", help="how far back (default: %(default)s)")
 
     latest = commands.add_parser("latest", help="show the images of a source's newest processed archive")
     latest.add_argument("source")
-    latest.add_argument("--archives", type=int, default=1, help="of so many archives (default: %(default)s)")
+    latest.add_argument("--archives", type=_count, default=1, help="of so many archives (default: %(default)s)")
 
     export = commands.add_parser("export", help="write a source's images as files, with their facts as JSON")
     export.add_argument("source")
@@ -100,6 +109,13 @@ def _parser() -> argparse.ArgumentParser:
 
     replay_arguments.add_parser(commands)
     return parser
+
+
+def _count(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{number} is too few: it must be 1 or more")
+    return number
 
 
 def _duration(text: str) -> object:

@@ -1,11 +1,10 @@
-"""What `python -m storage` does: people's view of the ledger and of the images."""
+"""What `python -m storage` does with images: show them, and write them as files."""
 
 import json
 import re
 from collections.abc import Iterator
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
-from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
@@ -18,7 +17,7 @@ from errors import MemberRefusedError, PermanentError
 from preprocess.model import Counts
 from storage.clients import Clients, prepare
 from storage.encode import encode
-from storage.entries import Entry, entries, sources
+from storage.entries import entries
 from storage.keys import format_stamp, image_stem
 from storage.ledger import State
 from storage.reader import Reader, StoredImage
@@ -26,7 +25,6 @@ from storage.reader import Reader, StoredImage
 type As = Literal["png", "npy"]
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
-_STYLES = {State.PROCESSED: "green", State.REFUSED: "yellow", State.FAILED: "red", State.EXPIRED: "red"}
 
 
 def console(*, stderr: bool = False) -> Console:
@@ -40,22 +38,6 @@ def initialise(clients: Clients) -> None:
     """Make containers, tables and queues that are missing."""
     prepare(clients)
     console().print("containers, tables and queues are there")
-
-
-def list_archives(clients: Clients, source: str | None, pipeline: str | None, limit: int) -> None:
-    """Show each archive's state, times and counts, the newest first."""
-    names = [source] if source else list(sources(clients))
-    table = Table("source", "stamp", "version", "path", "state", box=None, header_style="bold")
-    for title in ("MB", "images", "refused", "raw after", "processed after"):
-        table.add_column(title, justify="right")
-    table.add_column("pipeline")
-    table.add_column("reason", overflow="fold")
-    for name in names:
-        for entry in islice(entries(clients, name, pipeline=pipeline), limit):
-            table.add_row(*_cells(entry), style=_STYLES.get(entry.state))
-    if not table.row_count:
-        raise PermanentError(f"list archives: the ledger knows none{f' of source {source}' if source else ''} yet")
-    console().print(table)
 
 
 def show_latest(reader: Reader, source: str, archives: int) -> None:
@@ -95,29 +77,9 @@ def _processed(clients: Clients, reader: Reader, source: str, start: datetime, e
             yield entry.counts
 
 
-def _cells(entry: Entry) -> Iterator[str]:
-    counts = entry.counts
-    archive = entry.archive
-    yield from (archive.source, f"{archive.stamp:%Y-%m-%d %H:%M:%S}", archive.version)
-    yield from (shown(archive.path), entry.state)
-    yield f"{archive.size / 1e6:.1f}"
-    yield str(counts.images) if counts else ""
-    yield str(counts.refused) if counts else ""
-    yield _after(entry, State.RAW, State.SEEN)
-    yield _after(entry, State.PROCESSED, State.RAW)
-    yield entry.pipeline or ""
-    yield shown(entry.reason or "")
-
-
 def shown(text: str) -> str:
     """Keep control codes and bytes that are no text away from the terminal."""
     return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
-
-
-def _after(entry: Entry, later: State, earlier: State) -> str:
-    if later not in entry.times or earlier not in entry.times:
-        return ""
-    return f"{(entry.times[later] - entry.times[earlier]).total_seconds():.1f} s"
 
 
 def _write(image: StoredImage, to: Path, form: As) -> None:

@@ -8,12 +8,12 @@ from typing import Any
 
 from azure.data.tables import TableEntity
 
-from preprocess.model import Counts, RawArchive
+from preprocess.model import Counts, RawArchive, Refusal
 from storage.azure_errors import azure_errors
 from storage.batches import read_counts
 from storage.clients import Clients
 from storage.entities import moment, scan
-from storage.keys import behind_stamp
+from storage.keys import behind_stamp, images_partition
 from storage.ledger import ARCHIVE_COLUMNS, State, raw_archive, state_of, time_of
 
 _EVER = datetime(1, 1, 1, tzinfo=UTC)
@@ -73,6 +73,17 @@ def sources(clients: Clients) -> Iterator[str]:
             return
         last = found["PartitionKey"]
         yield last
+
+
+def refusals(clients: Clients, entry: Entry) -> Iterator[Refusal]:
+    """Give the members of an archive that its pipeline refused, in their order."""
+    archive = entry.archive
+    if entry.pipeline is None or (entry.counts is not None and not entry.counts.refused):
+        return
+    partition = images_partition(entry.pipeline, archive.source, archive.stamp, archive.version)
+    for row in scan(clients.images, partition, select=["RowKey", "member", "name", "reason", "error"]):
+        if row.get("reason") is not None:
+            yield Refusal(member=row["member"], name=row["name"], reason=row["reason"], error=row["error"])
 
 
 def _by_archive(

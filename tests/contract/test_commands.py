@@ -7,11 +7,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from rich.console import Console
 
+from ingest.model import Roster
 from local.azurite import Azurite
+from preprocess.model import Batch, Counts, Refusal
+from storage import commands_ls
 from storage.__main__ import main
 from storage.batches import TableBatchLedger
 from storage.clients import Clients
+from storage.results import ShardsAndRows
+from storage.rosters import BlobRosters
 from tests.contract.test_reader import Producer, made
 
 NOW = datetime.now(UTC).replace(microsecond=0)
@@ -37,12 +43,66 @@ def test_ls_shows_archives_with_state_and_counts(producer: Producer, capsys: pyt
     TableBatchLedger(producer.clients).arrived(refused, NOW)
     TableBatchLedger(producer.clients).refuse(refused, "p1", "no [zip] at all\x1b[2J \udcff", NOW)
     assert main(["ls", producer.source]) == 0
-    _, first, second = capsys.readouterr().out.splitlines()
+    _, first, second, reason = capsys.readouterr().out.splitlines()
     assert first.split()[:3] == [producer.source, f"{NOW:%Y-%m-%d}", f"{NOW:%H:%M:%S}"]
     assert {"processed", "4", "p1", "out/ä.zip"} <= set(first.split())
     assert "refused" in second
-    assert "no [zip] at all" in second
-    assert "\x1b" not in second
+    assert reason.startswith("0000dead refused: no [zip] at all")
+    assert "\x1b" not in reason
+
+
+def test_ls_tells_how_a_source_is(producer: Producer, capsys: pytest.CaptureFixture[str]) -> None:
+    producer.process(NOW, 1, batches=1)
+    with BlobRosters(producer.clients).hold(producer.source) as hold:
+        hold.save(Roster(source=producer.source, listed_at=NOW, failures=1, error="log in: wrong\x1b password"))
+    assert main(["ls", producer.source]) == 0
+    health, error, *_ = capsys.readouterr().out.splitlines()
+    assert health.startswith(f"{producer.source}: listed ")
+    assert error == f"{producer.source}: error: log in: wrong\N{REPLACEMENT CHARACTER} password"
+
+
+def test_a_narrow_terminal_cuts_the_path_and_nothing_that_matters_more(
+    producer: Producer, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    producer.process(NOW, 1, batches=1)
+    narrow = Console(width=100, markup=False, highlight=False)
+    monkeypatch.setattr(commands_ls, "console", lambda: narrow)
+    assert main(["ls", producer.source]) == 0
+    line = capsys.readouterr().out.splitlines()[-1]
+    assert f"{NOW:%Y-%m-%d %H:%M:%S}" in line
+    assert "processed" in line
+
+
+def test_refused_members_are_shown_with_their_reasons(producer: Producer, capsys: pytest.CaptureFixture[str]) -> None:
+    archive = producer.archive(NOW, "0000beef")
+    batch = Batch(archive=archive, pipeline="p1", number=0, first=0, end=2)
+    TableBatchLedger(producer.clients).arrived(archive, NOW)
+    TableBatchLedger(producer.clients).insert_plan([batch], NOW, NOW)
+    with ShardsAndRows(producer.clients, "npy", 8).write(batch) as writer:
+        writer.refuse(Refusal(member=1, name="b.png", reason="it is [cut] off", error="MemberRefusedError"))
+        writer.publish()
+    TableBatchLedger(producer.clients).finish(batch, Counts(members=2, images=1, refused=1), NOW)
+    assert main(["refused", producer.source]) == 0
+    line = capsys.readouterr().out.splitlines()[-1]
+    assert {"0000beef", "b.png", "MemberRefusedError"} <= set(line.split())
+    assert "it is [cut] off" in line
+    assert main(["refused", producer.source, "--since", "0s"]) == 0
+    assert "no member" in capsys.readouterr().out
+
+
+def test_a_number_that_makes_no_sense_is_refused_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["ls", "--limit", "-1"])
+    assert "must be 1 or more" in capsys.readouterr().err
+
+
+def test_a_folder_that_cannot_be_written_is_told_in_one_line(
+    producer: Producer, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    producer.process(NOW, 1, batches=1)
+    (tmp_path / "file").write_text("")
+    assert main(["export", producer.source, "--since", "1h", "--to", str(tmp_path / "file" / "x")]) == 2
+    assert "error: " in capsys.readouterr().err
 
 
 def test_ls_knows_all_sources_and_keeps_to_its_limit(producer: Producer, capsys: pytest.CaptureFixture[str]) -> None:
