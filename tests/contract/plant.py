@@ -53,8 +53,8 @@ class Plant:
         with BlobRosters(self.clients).hold(self.source) as held:
             held.save(replace(roster, **changes))
 
-    def copy(self, stamp: datetime) -> RawArchive:
-        """Copy a file; its ledger row is written as copying and the event do."""
+    def copy(self, stamp: datetime, *, announced: bool = True) -> RawArchive:
+        """Copy a file; its ledger row is written as copying and, once that has come, the event do."""
         content = stamp.isoformat().encode().ljust(1000)
         facts = CopyFacts(
             sha256=hashlib.sha256(content).hexdigest(),
@@ -68,7 +68,8 @@ class Plant:
         upload.commit([Span(0, len(content))], facts)
         self.copied.record(archive, Step.RAW, stamp + 2 * MINUTE, facts)
         (found,) = [one for one in self.raw.recent(self.source, stamp) if one.version == archive.version]
-        self.ledger.arrived(found, stamp + 2 * MINUTE)
+        if announced:
+            self.ledger.arrived(found, stamp + 2 * MINUTE)
         return found
 
     def plan(self, archive: RawArchive, *, images: int = 4, batches: int = 2, pipeline: str = "p1") -> list[Batch]:

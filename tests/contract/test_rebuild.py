@@ -61,7 +61,7 @@ def test_times_are_those_of_the_listing_and_the_blobs(plant: Plant) -> None:
 
 def test_a_healthy_ledger_is_left_as_it_is(plant: Plant) -> None:
     plant.process(NOW)
-    plant.copy(NOW - HOUR)
+    plant.copy(NOW - HOUR, announced=False)
     for batch in plant.plan(plant.copy(NOW - 2 * HOUR)):
         plant.run(batch, finish=batch.number == 0)
     plant.ledger.refuse(plant.copy(NOW - 3 * HOUR), "p1", "no zip", NOW)
