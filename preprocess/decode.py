@@ -6,10 +6,10 @@ import math
 import struct
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import partial
+from functools import cache, partial
 from itertools import count
 
 from PIL import Image as Pillow
@@ -18,9 +18,10 @@ from PIL.ExifTags import IFD, Base
 from PIL.ImageFile import ImageFile
 
 from errors import MemberRefusedError
+from preprocess.jpeg import count_scans
 from preprocess.kinds import printable
 from preprocess.model import Limits
-from preprocess.planes import Planes, load, tiff_tag
+from preprocess.planes import Planes, load, tiff_tag, weight
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +40,7 @@ _TURNED = {
     7: Pillow.Transpose.TRANSVERSE,
     8: Pillow.Transpose.ROTATE_90,
 }
+_MOST_PIECES = 1_000_000
 _NOT_A_PAGE = 0b101
 """TIFF's NewSubfileType: a smaller copy of another page, or its mask."""
 
@@ -61,22 +63,51 @@ class Frame:
 
 def frames(content: io.BytesIO, name: str, limits: Limits, shrink: Shrink) -> Iterator[Frame]:
     """Decode every picture of a file. Raises MemberRefusedError."""
-    with _pillow(name):
-        image = Pillow.open(content, formats=FORMATS)
-    pixels = 0
-    with image:
+    with ExitStack() as opened:
         with _pillow(name):
+            image = opened.enter_context(_opened(content))
             _check_end(content, image)
+            _check_scans(content, image, limits)
+        # Opened once, when it is first needed, and turned from page to page: to begin anew would read all before it.
+        second = cache(lambda: opened.enter_context(_opened(content)))
+        pixels = 0
         for number in count():
             with _pillow(name):
                 if not _turn_to(image, number):
                     return
+                if number >= limits.frames:
+                    raise MemberRefusedError(f"it has more frames than LIMIT_FRAMES={limits.frames}")
                 if number and _is_no_page(image):
                     continue
                 pixels += image.width * image.height
-                _check_limits(image, number, pixels, limits)
-                frame = _frame(image, number, shrink, partial(_opened, content, number))
+                _check_pixels(image, pixels, limits)
+                frame = _frame(image, number, shrink, partial(_turned, second, number))
             yield frame
+
+
+class _Pieces(io.BytesIO):
+    """A file that may be read in so many pieces. Made of millions of tiny ones, it would take hours, and all memory."""
+
+    def __init__(self, content: bytes) -> None:
+        super().__init__(content)
+        self._left = _MOST_PIECES + len(content) // 64
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        self._left -= 1
+        if self._left < 0:
+            raise MemberRefusedError("it is made of too many pieces: no encoder writes so many")
+        return super().read(size)
+
+
+def _opened(content: io.BytesIO) -> ImageFile:
+    # This shares the bytes, and copies none.
+    return Pillow.open(_Pieces(content.getvalue()), formats=FORMATS)
+
+
+def _turned(opened: Callable[[], ImageFile], number: int) -> ImageFile:
+    image = opened()
+    image.seek(number)
+    return image
 
 
 @contextmanager
@@ -125,19 +156,29 @@ def _is_no_page(image: ImageFile) -> bool:
     return isinstance(kind, int) and bool(kind & _NOT_A_PAGE)
 
 
-def _check_limits(image: ImageFile, number: int, pixels: int, limits: Limits) -> None:
-    if number >= limits.frames:
-        raise MemberRefusedError(f"it has more frames than LIMIT_FRAMES={limits.frames}")
-    if image.width * image.height > limits.pixels:
-        raise MemberRefusedError(f"a frame is {image.width} x {image.height}, LIMIT_PIXELS allows {limits.pixels}")
+def _check_scans(content: io.BytesIO, image: ImageFile, limits: Limits) -> None:
+    """Refuse a JPEG without an end, whose rest would be grey, and one that draws its picture again and again."""
+    if image.format not in ("JPEG", "MPO"):
+        return
+    scans, ends = count_scans(content.getvalue())
+    if not ends:
+        raise MemberRefusedError("it is cut off: it has no end mark")
+    if scans * image.width * image.height > limits.member_pixels:
+        raise MemberRefusedError(
+            f"it draws {image.width} x {image.height} in {scans} scans, more than "
+            f"LIMIT_MEMBER_PIXELS={limits.member_pixels} allows together"
+        )
+
+
+def _check_pixels(image: ImageFile, pixels: int, limits: Limits) -> None:
+    counted = weight(image)
+    if image.width * image.height * counted > limits.pixels:
+        times = "" if counted == 1 else f", and counts {counted} times for the memory it takes"
+        raise MemberRefusedError(
+            f"a frame is {image.width} x {image.height}{times}, LIMIT_PIXELS allows {limits.pixels}"
+        )
     if pixels > limits.member_pixels:
         raise MemberRefusedError(f"its frames have more pixels than LIMIT_MEMBER_PIXELS={limits.member_pixels}")
-
-
-def _opened(content: io.BytesIO, number: int) -> ImageFile:
-    image = Pillow.open(io.BytesIO(content.getbuffer()), formats=FORMATS)
-    image.seek(number)
-    return image
 
 
 def _frame(image: ImageFile, number: int, shrink: Shrink, again: Callable[[], ImageFile]) -> Frame:

@@ -60,10 +60,11 @@ class Limits:
     ratio: int = 200
     """Inflated bytes per compressed byte, judged from 1 MiB inflated on."""
     pixels: int = 100_000_000
-    """Width x height of one frame, judged before it is decoded."""
+    """Width x height of one frame, judged before it is decoded. JPEG 2000 and WebP count twice, colour of 16 bits four
+    times: so decoding takes at most 12 bytes for each, beside the member's own bytes (measured)."""
     frames: int = 1_000
     member_pixels: int = 2_000_000_000
-    """Width x height of all frames of one member, together."""
+    """Width x height of all frames of one member, together; the scans of a JPEG count like frames."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

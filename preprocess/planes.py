@@ -33,6 +33,8 @@ _EIGHT_BITS = {
 _WITH_ALPHA = {"L": "LA", "RGB": "RGBA"}
 _DEEP = {"RGB": 3, "RGBX": 3, "RGBA": 4}
 """Layouts of 16-bit colour that can be read without loss, and their channels."""
+_WEIGHTS = {"JPEG2000": 2, "WEBP": 2}
+_DEEP_WEIGHT = 4
 _LOW = {"B": "L", "L": "B", "N": "B" if np.little_endian else "L"}
 """Pillow reads 16-bit colour as the high byte of each value; in the wrong byte order that is the low byte."""
 
@@ -69,14 +71,20 @@ def load(image: ImageFile, again: Callable[[], ImageFile]) -> Planes:
     raw = _raw_mode(image)
     if raw == "LA;16B":
         # The same bytes, read as four channels of 8 bits each: high and low of grey, then of alpha.
-        bytewise = _read_as(image, "RGBA")
-        return _of_values(_joined(bytewise[..., 0::2], bytewise[..., 1::2]))
+        _read_as(image, "RGBA")
+        return _joined((image, 0, image, 1), (image, 2, image, 3))
     if len(image.getbands()) > 1 and _is_deep(image, raw):
         return _deep_colour(image, again, raw)
     image.load()
     if image.mode in _EIGHT_BITS and not _is_signed(image):
         return Planes((_eight_bits(image),), np.dtype(np.uint8))
     return _of_values(_values(image))
+
+
+def weight(image: ImageFile) -> int:
+    """Tell how many pixels of 8 bits take as much memory as one of an image that is not decoded yet (measured)."""
+    deep = len(image.getbands()) > 1 and _is_deep(image, _raw_mode(image))
+    return _DEEP_WEIGHT if deep else _WEIGHTS.get(image.format or "", 1)
 
 
 def _raw_mode(image: ImageFile) -> str:
@@ -96,22 +104,30 @@ def _deep_colour(image: ImageFile, again: Callable[[], ImageFile], raw: str) -> 
     layout, _, order = raw.partition(";16")
     if layout not in _DEEP or order not in _LOW or tiff_tag(image, Base.PlanarConfiguration) == 2:
         raise MemberRefusedError(f"its layout of 16 bits per channel ({image.mode}) cannot be read without loss")
-    high = np.asarray(image)[..., : _DEEP[layout]]
-    with again() as second:
-        low = _read_as(second, f"{layout};16{_LOW[order]}")[..., : _DEEP[layout]]
-    return _of_values(_joined(high, low))
+    image.load()
+    low = again()
+    _read_as(low, f"{layout};16{_LOW[order]}")
+    return _joined(*((image, channel, low, channel) for channel in range(_DEEP[layout])))
 
 
-def _read_as(image: ImageFile, raw: str) -> NDArray[np.uint8]:
+def _read_as(image: ImageFile, raw: str) -> None:
     """Decode an image as if its bytes were laid out otherwise."""
     image.tile = [
         tile._replace(args=raw if isinstance(tile.args, str) else (raw, *(tile.args or ())[1:])) for tile in image.tile
     ]
-    return np.asarray(image)
+    image.load()
 
 
-def _joined(high: NDArray[np.uint8], low: NDArray[np.uint8]) -> NDArray[np.uint16]:
-    return high.astype(np.uint16) * np.uint16(256) + low
+def _joined(*channels: tuple[Pillow.Image, int, Pillow.Image, int]) -> Planes:
+    """Put 16-bit channels together of high and low bytes; one after another, for they take much memory."""
+    return Planes(tuple(_wide(*channel) for channel in channels), np.dtype(np.uint16))
+
+
+def _wide(high: Pillow.Image, high_channel: int, low: Pillow.Image, low_channel: int) -> Pillow.Image:
+    values = np.asarray(high.getchannel(high_channel)).astype(np.int32)
+    values *= 256
+    values += np.asarray(low.getchannel(low_channel))
+    return Pillow.fromarray(values)
 
 
 def tiff_tag(image: ImageFile, tag: Base) -> object:

@@ -94,10 +94,19 @@ def _without_alpha(planes: Planes) -> Planes:
     if len(planes.images) == 1:
         # Premultiplied by alpha is laid over black; the alpha itself goes when the values are taken.
         return planes.map(lambda image: image.convert({"LA": "La", "RGBA": "RGBa"}[image.mode]))
-    *colours, alpha = (np.asarray(image).astype(np.float64) for image in planes.images)
     # Deep alpha comes with 16-bit values alone.
-    laid = (np.rint(colour * alpha / 65_535).astype(np.int32) for colour in colours)
-    return replace(planes, images=tuple(Pillow.fromarray(plane) for plane in laid))
+    *colours, opaque = planes.images
+    alpha = np.asarray(opaque).astype(np.uint32)
+    return replace(planes, images=tuple(_over_black(colour, alpha) for colour in colours))
+
+
+def _over_black(colour: Pillow.Image, alpha: NDArray[np.uint32]) -> Pillow.Image:
+    values = np.asarray(colour).astype(np.uint32)
+    # Rounded: 65,535² and its half fit 32 bits, and no value lies half way.
+    values *= alpha
+    values += 65_535 // 2
+    values //= 65_535
+    return Pillow.fromarray(values.view(np.int32))
 
 
 def _stored(planes: Planes) -> Pixels:
