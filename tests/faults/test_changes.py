@@ -15,8 +15,8 @@ from tests.faults.ftp import FtpProxy
 from tests.faults.tcp import TcpProxy
 from tests.faults.world import AN_HOUR_AGO, MIB, World, make_zip
 
-CONTENT = make_zip(12 * MIB)
-OTHER = make_zip(12 * MIB, 1)
+CONTENT = make_zip(6 * MIB)
+OTHER = make_zip(6 * MIB, 1)
 JUST_NOW = AN_HOUR_AGO + timedelta(minutes=59)
 
 
@@ -30,7 +30,7 @@ def grow(world: World) -> None:
 
 
 def shrink(world: World) -> None:
-    os.truncate(world.root / "a.zip", 10 * MIB)
+    os.truncate(world.root / "a.zip", 4 * MIB)
 
 
 def rewrite(world: World) -> None:
