@@ -4,24 +4,21 @@ import difflib
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import MISSING, Field, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from datetime import timedelta
 from functools import cache
-from types import UnionType
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, get_type_hints
 from urllib.parse import unquote, urlsplit
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from zoneinfo import ZoneInfoNotFoundError
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
 from errors import SettingsError
 from ingest.model import Endpoint, SourceSpec
 from preprocess.model import BatchSizes, Limits, Recipe
+from setting_text import NAME, Setting, check_value, read_value, wanted
 
 _PORTS = {"sftp": 22, "ftp": 21, "ftpes": 21, "ftps": 990}
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)(s|m|h|d)")
-_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
-_SOURCE_NAME = re.compile(r"[a-z0-9-]{1,32}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,18 +83,9 @@ class Settings:
     schedules: Schedules
 
 
-@dataclass(frozen=True, slots=True)
-class _Setting:
-    """One app setting: the field that it fills."""
-
-    group: type
-    field: Field[Any]
-    hint: Any
-
-
-def _group(prefix: str, group: type, suffix: str = "") -> dict[str, _Setting]:
+def _group(prefix: str, group: type, suffix: str = "") -> dict[str, Setting]:
     hints = get_type_hints(group)
-    return {f"{prefix}{f.name.upper()}{suffix}": _Setting(group, f, hints[f.name]) for f in fields(group)}
+    return {f"{prefix}{f.name.upper()}{suffix}": Setting(group, f, hints[f.name]) for f in fields(group)}
 
 
 _STORAGE_NAMES = {
@@ -109,7 +97,7 @@ _STORAGE_NAMES = {
 }
 """The names that the queue triggers read as well; Azure Functions fixes their spelling."""
 
-FLAT: Mapping[str, _Setting] = {
+FLAT: Mapping[str, Setting] = {
     **{_STORAGE_NAMES[s.field.name]: s for s in _group("", Storage).values()},
     **_group("", Schedules, "_SCHEDULE"),
     **_group("PREPROCESS_", Recipe),
@@ -121,7 +109,7 @@ FLAT: Mapping[str, _Setting] = {
 """Every setting outside sources, by its name."""
 
 _FROM_URL = {"scheme", "host", "port", "user", "folder", "name"}
-PER_SOURCE: Mapping[str, _Setting] = {
+PER_SOURCE: Mapping[str, Setting] = {
     name: setting
     for name, setting in {**_group("", Endpoint), **_group("", SourceSpec)}.items()
     if setting.field.name not in _FROM_URL
@@ -248,7 +236,7 @@ class _Reading:
 
     def _source(self, name: str, keys: Mapping[str, str]) -> Source | None:
         before = len(self.problems)
-        if not _SOURCE_NAME.fullmatch(_source_name(name)):
+        if not NAME.fullmatch(_source_name(name)):
             self.problems.append(f"SOURCES__{name}: the name must be 1 to 32 of A-Z, 0-9 and _")
         groups: dict[type, dict[str, Any]] = {Endpoint: {}, SourceSpec: {"name": _source_name(name)}}
         for field_name, key in keys.items():
@@ -294,7 +282,7 @@ class _Reading:
         if "password" not in endpoint and "private_key" not in endpoint:
             self.problems.append(f"{prefix}PASSWORD or {prefix}PRIVATE_KEY is missing")
 
-    def _take(self, name: str, setting: _Setting, into: dict[str, Any]) -> None:
+    def _take(self, name: str, setting: Setting, into: dict[str, Any]) -> None:
         text = self.values[name.upper()]
         if text.startswith("@Microsoft.KeyVault("):
             self.problems.append(
@@ -303,10 +291,10 @@ class _Reading:
             )
             return
         try:
-            into[setting.field.name] = _value(text, setting.hint)
-            _check(name, into[setting.field.name])
+            into[setting.field.name] = read_value(text, setting.hint)
+            check_value(name, into[setting.field.name])
         except (ValueError, ValidationError, ZoneInfoNotFoundError):
-            self.problems.append(f"{name} is wrong: it must be {_wanted(setting)}")
+            self.problems.append(f"{name} is wrong: it must be {wanted(setting)}")
 
     def _unknown(self, key: str, known: list[str]) -> None:
         near = difflib.get_close_matches(key, known, n=1)
@@ -316,79 +304,3 @@ class _Reading:
 def _source_name(name: str) -> str:
     """App settings know no hyphen on Linux: `SOUTH_RADAR` is the source `south-radar`."""
     return name.lower().replace("_", "-")
-
-
-def _value(text: str, hint: Any) -> Any:
-    """Read a setting's text as its field's type. Raises ValueError, ValidationError."""
-    if hint is timedelta:
-        return parse_duration(text)
-    if _is_tuple(hint):
-        return TypeAdapter(hint).validate_python(text.split(","))
-    if hint is str or str in get_args(hint):
-        return text.replace("\\n", "\n")
-    return TypeAdapter(hint).validate_python(text)
-
-
-def _check(name: str, value: Any) -> None:
-    """Hold a value against what its type cannot say. Raises ValueError, ZoneInfoNotFoundError."""
-    if isinstance(value, int | float) and not isinstance(value, bool) and value <= 0:
-        raise ValueError(name)
-    if name == "PIPELINE_NAME" and not _SOURCE_NAME.fullmatch(value):
-        raise ValueError(name)
-    if name.endswith("_SCHEDULE") and len(value.split()) != 6:
-        raise ValueError(name)
-    if name.endswith("__TIMEZONE"):
-        ZoneInfo(value)
-
-
-def parse_duration(text: str) -> timedelta:
-    """Read `90s`, `10m`, `48h` or `7d`. Raises ValueError."""
-    match = _DURATION.fullmatch(text)
-    if match is None:
-        raise ValueError(f"{text!r} is no duration: it must be like 90s, 10m, 48h or 7d")
-    return timedelta(**{_UNITS[match[2]]: float(match[1])})
-
-
-def format_duration(span: timedelta) -> str:
-    """Write a duration as `parse_duration` reads it."""
-    seconds = span.total_seconds()
-    for unit, size in (("h", 3600), ("m", 60)):
-        if seconds and seconds % size == 0:
-            return f"{seconds / size:.15g}{unit}"
-    return f"{seconds:.15g}s"
-
-
-def default_text(setting: _Setting) -> str:
-    """Write a setting's default as an app setting would; empty where there is none."""
-    value = None if setting.field.default is MISSING else setting.field.default
-    if isinstance(value, timedelta):
-        return format_duration(value)
-    if isinstance(value, tuple):
-        return ",".join(f"{part:g}" for part in value)
-    if isinstance(value, bool):
-        return str(value).lower()
-    return "" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def _wanted(setting: _Setting) -> str:
-    """Say in words what a setting's type accepts."""
-    hint = setting.hint
-    if hint is timedelta:
-        return "a duration like 90s, 10m, 48h or 7d"
-    if get_origin(hint) is Literal:
-        return "one of " + ", ".join(get_args(hint))
-    if _is_tuple(hint):
-        return "numbers with commas between them"
-    words = {int: "a whole number above 0", float: "a number above 0", bool: "true or false"}
-    special = {
-        "timezone": "an IANA time zone such as Europe/Berlin",
-        "name": "1 to 32 of a-z, 0-9 and -",
-        "poll": "six NCRONTAB fields",
-        "reconcile": "six NCRONTAB fields",
-    }
-    return special.get(setting.field.name) or words.get(hint, "a text")
-
-
-def _is_tuple(hint: Any) -> bool:
-    options = get_args(hint) if get_origin(hint) is UnionType else (hint,)
-    return any(get_origin(option) is tuple for option in options)

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from errors import PipelineError
-from settings import parse_duration
+from setting_text import parse_duration
 from storage import replay_arguments
 from storage.clients import Clients
 from storage.open import open_clients

@@ -14,7 +14,8 @@ from errors import PermanentError
 from ingest.model import SourceSpec
 from ingest.stamp import read_stamp
 from ingest.watch import Watched, look
-from settings import format_duration, read_specs
+from setting_text import format_duration
+from settings import read_specs
 from storage.arrivals import TableArrivals
 from storage.audit import Audited, all_sources, audit
 from storage.audit_deep import read_everything

@@ -4,7 +4,7 @@ import argparse
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from settings import parse_duration
+from setting_text import parse_duration
 
 if TYPE_CHECKING:
     type Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]

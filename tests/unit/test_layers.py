@@ -8,18 +8,19 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-OURS = {"errors", "settings", "ingest", "preprocess", "storage", "local", "function_app", "tests"}
+OURS = {"errors", "setting_text", "settings", "ingest", "preprocess", "storage", "local", "function_app", "tests"}
 MAY_IMPORT = {
     "errors.py": set[str](),
-    "settings.py": {"errors", "ingest.model", "preprocess.model"},
+    "setting_text.py": set[str](),
+    "settings.py": {"errors", "setting_text", "ingest.model", "preprocess.model"},
     "ingest": {"errors", "ingest"},
     "preprocess": {"errors", "preprocess"},
     "storage": {"errors", "storage", "ingest.model", "preprocess.model"},
 }
 ENTRY_POINTS = {
-    "storage/__main__.py": {"settings"},
+    "storage/__main__.py": {"setting_text"},
     "storage/open.py": {"settings"},
-    "storage/replay_arguments.py": {"settings"},
+    "storage/replay_arguments.py": {"setting_text"},
     "storage/commands_replay.py": {
         "settings",
         "preprocess.event",
@@ -27,7 +28,7 @@ ENTRY_POINTS = {
         "preprocess.recipe",
         "preprocess.replay",
     },
-    "storage/commands_audit.py": {"settings", "ingest.stamp", "ingest.watch"},
+    "storage/commands_audit.py": {"setting_text", "settings", "ingest.stamp", "ingest.watch"},
 }
 """Commands are wired where they start, as the triggers are in function_app."""
 KNOWS_AZURE = {"storage", "function_app.py"}

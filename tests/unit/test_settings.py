@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from errors import SettingsError
-from settings import FLAT, PER_SOURCE, default_text, format_duration, parse_duration, read_settings, read_specs
+from setting_text import default_text, format_duration, parse_duration
+from settings import FLAT, PER_SOURCE, read_settings, read_specs
 
 ROOT = Path(__file__).parents[2]
 LEAST = {

@@ -1,0 +1,100 @@
+"""One app setting: what its text may be, what is made of it, and how its default is written."""
+
+import re
+from dataclasses import MISSING, Field, dataclass
+from datetime import timedelta
+from types import UnionType
+from typing import Any, Literal, get_args, get_origin
+from zoneinfo import ZoneInfo
+
+from pydantic import TypeAdapter
+
+NAME = re.compile(r"[a-z0-9-]{1,32}")
+"""Names of sources and pipelines."""
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)(s|m|h|d)")
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One app setting: the field that it fills."""
+
+    group: type
+    field: Field[Any]
+    hint: Any
+
+
+def read_value(text: str, hint: Any) -> Any:
+    """Read a setting's text as its field's type. Raises ValueError, ValidationError."""
+    if hint is timedelta:
+        return parse_duration(text)
+    if _is_tuple(hint):
+        return TypeAdapter(hint).validate_python(text.split(","))
+    if hint is str or str in get_args(hint):
+        return text.replace("\\n", "\n")
+    return TypeAdapter(hint).validate_python(text)
+
+
+def check_value(name: str, value: Any) -> None:
+    """Hold a value against what its type cannot say. Raises ValueError, ZoneInfoNotFoundError."""
+    if isinstance(value, int | float) and not isinstance(value, bool) and value <= 0:
+        raise ValueError(name)
+    if name == "PIPELINE_NAME" and not NAME.fullmatch(value):
+        raise ValueError(name)
+    if name.endswith("_SCHEDULE") and len(value.split()) != 6:
+        raise ValueError(name)
+    if name.endswith("__TIMEZONE"):
+        ZoneInfo(value)
+
+
+def parse_duration(text: str) -> timedelta:
+    """Read `90s`, `10m`, `48h` or `7d`. Raises ValueError."""
+    match = _DURATION.fullmatch(text)
+    if match is None:
+        raise ValueError(f"{text!r} is no duration: it must be like 90s, 10m, 48h or 7d")
+    return timedelta(**{_UNITS[match[2]]: float(match[1])})
+
+
+def format_duration(span: timedelta) -> str:
+    """Write a duration as `parse_duration` reads it."""
+    seconds = span.total_seconds()
+    for unit, size in (("h", 3600), ("m", 60)):
+        if seconds and seconds % size == 0:
+            return f"{seconds / size:.15g}{unit}"
+    return f"{seconds:.15g}s"
+
+
+def default_text(setting: Setting) -> str:
+    """Write a setting's default as an app setting would; empty where there is none."""
+    value = None if setting.field.default is MISSING else setting.field.default
+    if isinstance(value, timedelta):
+        return format_duration(value)
+    if isinstance(value, tuple):
+        return ",".join(f"{part:g}" for part in value)
+    if isinstance(value, bool):
+        return str(value).lower()
+    return "" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def wanted(setting: Setting) -> str:
+    """Say in words what a setting's type accepts."""
+    hint = setting.hint
+    if hint is timedelta:
+        return "a duration like 90s, 10m, 48h or 7d"
+    if get_origin(hint) is Literal:
+        return "one of " + ", ".join(get_args(hint))
+    if _is_tuple(hint):
+        return "numbers with commas between them"
+    words = {int: "a whole number above 0", float: "a number above 0", bool: "true or false"}
+    special = {
+        "timezone": "an IANA time zone such as Europe/Berlin",
+        "name": "1 to 32 of a-z, 0-9 and -",
+        "poll": "six NCRONTAB fields",
+        "reconcile": "six NCRONTAB fields",
+    }
+    return special.get(setting.field.name) or words.get(hint, "a text")
+
+
+def _is_tuple(hint: Any) -> bool:
+    options = get_args(hint) if get_origin(hint) is UnionType else (hint,)
+    return any(get_origin(option) is tuple for option in options)
