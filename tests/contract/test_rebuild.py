@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 
 import pytest
 
+from errors import ImageDamagedError
 from ingest.model import Step
 from preprocess.model import Origin, RawArchive
 from storage.clients import Clients
@@ -176,6 +177,17 @@ def test_batches_without_images_are_known_again_if_the_archive_is(plant: Plant) 
     assert sum(row["refused"] for row in rows) == 6
     assert all(row["done_at"] for row in rows)
     assert (shown(plant.entries()), plant.read()) == (before, images)
+
+
+def test_lost_batches_are_no_images_less_without_a_word(plant: Plant) -> None:
+    plant.process(NOW)
+    images = plant.read()
+    plant.lose(plant.clients.batches)
+    with pytest.raises(ImageDamagedError, match="rebuild-ledger"):
+        plant.read()
+    # What was asked has put rows there again, of batches that seem not to be done.
+    plant.rebuild()
+    assert plant.read() == images
 
 
 class TestByHand:
