@@ -79,7 +79,7 @@ def _tell(console: Console, soak: Soak, found: Audit, seconds: float) -> None:
         "restarts": str(soak.faults.restarts),
         "lost": str(found.lost),
         "doubled": str(found.doubled),
-        "memory": f"peak {megabytes(soak.memory.peak)}, at the end {megabytes(soak.memory.growth)} more than when warm",
+        "memory": f"peak {megabytes(soak.memory.peak)}, grown by {megabytes(soak.memory.growth)} once warm",
     }
     console.print()
     for title, value in facts.items():

@@ -31,7 +31,6 @@ SETTINGS: Mapping[str, str] = {
     "PREPROCESS_HEIGHT": str(SIDE),
     "BATCH_MEMBERS": "8",
     "RECONCILE_SCHEDULE": "*/5 * * * * *",
-    "PIPELINE_REDRIVE_AFTER": "5s",
     **{f"SOURCES__{name.upper()}__SETTLE": "1s" for name in SOURCES},
     **{f"SOURCES__{name.upper()}__SETTLE_MAX": "5s" for name in SOURCES},
     **{f"SOURCES__{name.upper()}__TIMEOUT": "10" for name in SOURCES},
@@ -42,7 +41,8 @@ LEASE = 10.0
 """Seconds that a message stays hidden when the host died over it."""
 PATIENCE = 240.0
 """Seconds after the last upload, after which what is not settled is stuck."""
-_EVERY = 2.5
+_EVERY = 3.0
+_MOST_UNSETTLED = 12
 _REPLACED = 0.15
 """Share of the archives that come under a name which is known."""
 _LOOK_EVERY = 1.0
@@ -114,11 +114,18 @@ class Soak:
         with ThreadPoolExecutor(8, "upload") as pool:
             uploads = []
             for drop in drops(self.cargo, tuple(self.system.sources), rng):
-                if stop.wait(rng.uniform(0.5, 1.5) * _EVERY):
+                if stop.wait(rng.uniform(0.5, 1.5) * _EVERY) or self._catch_up(stop):
                     break
                 uploads.append(pool.submit(self._upload, self._perhaps_replaced(drop, rng)))
         for uploaded in uploads:
             uploaded.result()
+
+    def _catch_up(self, stop: threading.Event) -> bool:
+        """Wait for a slow machine to catch up: a queue that only grows proves nothing. True if told to stop."""
+        while len(self.arrivals) - len(self.settled) >= _MOST_UNSETTLED:
+            if stop.wait(_LOOK_EVERY):
+                return True
+        return False
 
     def _upload(self, drop: Drop) -> None:
         arrival = upload(drop, self.system.sources[drop.source].root, threading.Event())

@@ -88,13 +88,13 @@ def told(*lives: list[int]) -> str:
 
 
 def test_memory_that_grows_or_peaks_is_named_and_warming_up_is_not() -> None:
-    warmed_up = [50 * MIB] * 10 + [200 * MIB] * 30
-    leaking = [100 * MIB + second * ALLOWED_GROWTH // 10 for second in range(40)]
+    warmed_up = [50 * MIB] * 20 + [200 * MIB] * 80
+    leaking = [100 * MIB + second * ALLOWED_GROWTH // 40 for second in range(100)]
     assert told(warmed_up) == ""
     assert "grew" in told(leaking)
     assert told(leaking, warmed_up) == ""
     assert "more than" in told([ALLOWED_PEAK + MIB], warmed_up)
-    assert growth([1, 2, 3]) == 0
+    assert growth(leaking[:80]) == 0
 
 
 def test_a_process_that_is_gone_has_no_memory() -> None:
