@@ -58,7 +58,8 @@ def audit_results(
             shard = next(iter(shards.values()))
             # A moment later than the listing of the ledger: younger ones may have come since.
             if (shard.stamp, shard.version) not in known and shard.written_at + _MOMENT <= now:
-                yield Finding(source=source, kind=Kind.LEDGER, name=shard.name, since=shard.stamp, detail="of a shard")
+                told = "its shard is there; if its raw blob is gone too, undelete that first"
+                yield Finding(source=source, kind=Kind.LEDGER, name=shard.name, since=shard.stamp, detail=told)
 
 
 def _look(clients: Clients, pipeline: str, source: str, since: datetime, now: datetime, *, rows: bool) -> _Kept:

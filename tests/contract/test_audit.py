@@ -192,6 +192,14 @@ class TestReadingEverything:
         assert kinds(find(plant, deep=True)) == {Kind.SHARD_DAMAGED}
 
 
+def test_an_archive_of_which_only_a_shard_is_left(plant: Plant) -> None:
+    archive = plant.process(NOW, batches=1)
+    raw_blob_and_row(plant, archive)
+    plant.sightings.clear()
+    plant.save()
+    assert [(finding.kind, finding.name) for finding in find(plant)] == [(Kind.LEDGER, shard_of(archive))]
+
+
 def test_a_file_that_was_never_copied(plant: Plant) -> None:
     path = plant.see(NOW, failures=3).archive.file.path
     (found,) = find(plant)
