@@ -78,7 +78,7 @@ class Batches:
         """Run jobs at once; afterwards claims of those that died have expired."""
         done = self.forks.run(*jobs)
         self.deaths += sum(each.killed for each in done)
-        assert not any(each.settled for each in done), done
+        assert not any(each.settled or each.broken for each in done), done
         self.ahead += 120
         return done
 

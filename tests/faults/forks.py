@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -15,7 +16,6 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal
 
-from azure.core.pipeline.transport import RequestsTransport
 from PIL import Image
 from requests.adapters import HTTPAdapter
 
@@ -64,6 +64,8 @@ class Done:
     """A transient error: whoever asked will ask again."""
     settled: str = ""
     """A permanent one, which the app writes into its log."""
+    broken: bool = False
+    """Another error than ours: what no fault may lead to; the log tells more."""
     changes: int = 0
     """Requests that change something in storage: all but those that read."""
 
@@ -140,6 +142,9 @@ def _fork(job: Job) -> tuple[int, int]:
         return child, readable
     try:
         os.write(writable, json.dumps(_work(job)).encode())
+    except BaseException:
+        logging.getLogger("forks").exception("a job failed as none should")
+        raise
     finally:
         os._exit(0)
 
@@ -148,7 +153,8 @@ def _told(child: int, readable: int) -> dict[str, Any]:
     with os.fdopen(readable) as answer:
         told = answer.read()
     _, status = os.waitpid(child, 0)
-    return json.loads(told) if told else {"killed": os.WIFSIGNALED(status), "error": f"it ended with {status}"}
+    # What none of our errors tells is what no fault may lead to.
+    return json.loads(told) if told else {"killed": os.WIFSIGNALED(status), "broken": not os.WIFSIGNALED(status)}
 
 
 def _work(job: Job) -> dict[str, Any]:
@@ -157,20 +163,19 @@ def _work(job: Job) -> dict[str, Any]:
             _die()
         return pixels
 
-    p = replace(
-        function_app.build_preprocessing(),
-        clock=lambda: datetime.now(UTC) + timedelta(seconds=job.ahead),
-        sizes=BatchSizes(members=job.members),
-        hook=None if job.dies_at is None else deadly,
-    )
-    if not job.claims:
-        p = replace(p, claim_for=timedelta(0))
     changes = _Changes(job.dies_after)
     if job.dies_in is not None:
         timer = threading.Timer(job.dies_in, _die)
         timer.daemon = True
         timer.start()
     try:
+        p = replace(
+            function_app.build_preprocessing(),
+            clock=lambda: datetime.now(UTC) + timedelta(seconds=job.ahead),
+            sizes=BatchSizes(members=job.members),
+            hook=None if job.dies_at is None else deadly,
+        )
+        p = p if job.claims else replace(p, claim_for=timedelta(0))
         return {"taken": _taken(job, p), "changes": changes.answered}
     except TransientError as exc:
         return {"error": str(exc)}
@@ -203,7 +208,7 @@ class _Changes:
 
         HTTPAdapter.send = counted  # type: ignore[assignment,method-assign] # every request of every SDK passes here
         # The SDKs wait before they try again; nobody else is to wait for that.
-        RequestsTransport.sleep = lambda *_: None
+        time.sleep = lambda _: None
 
 
 def _die() -> None:

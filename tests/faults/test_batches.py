@@ -1,5 +1,6 @@
 """Batches that die at any moment, and events that come in every way, leave what an undisturbed run leaves."""
 
+import json
 import random
 from collections.abc import Iterator, Mapping
 from itertools import repeat
@@ -140,3 +141,22 @@ def test_a_member_that_kills_the_process_is_refused_and_costs_no_other(batches: 
     rows = batches.left_behind()
     assert "3 times" in str(rows["images/000007~refused"])
     assert {"images/000008~0000~00", "images/000010~0000~00"} <= rows.keys()
+
+
+@pytest.mark.parametrize("blob", ["faulty/gone.zip", "no/such/source.zip", "faulty/2026/01/01/00/ä#?.zip"])
+def test_events_and_messages_for_what_is_gone_or_was_never_ours_change_nothing(batches: Batches, blob: str) -> None:
+    before = batches.left_behind()
+    message = json.dumps({"blob": blob, "pipeline": "faults", "batch": 7})
+    done = batches.run(Job(do="event", what=blob), Job(do="message", what=message))
+    assert [each.taken for each in done] == ["gone", "gone"]
+    assert batches.left_behind() == before
+
+
+def test_a_claim_whose_holder_died_holds_the_batch_up_for_a_minute_and_no_longer(batches: Batches) -> None:
+    (died,) = batches.forks.run(batches.event(dies_at=0))
+    assert died.killed
+    message = json.dumps({"blob": batches.blob, "pipeline": "faults", "batch": 0})
+    batches.forks.run(Job(do="message", what=message, ahead=50))
+    assert batches.state() == "processing"
+    batches.forks.run(Job(do="message", what=message, ahead=70))
+    assert batches.state() == "processed"
