@@ -157,12 +157,10 @@ def _is_no_page(image: ImageFile) -> bool:
 
 
 def _check_scans(content: io.BytesIO, image: ImageFile, limits: Limits) -> None:
-    """Refuse a JPEG without an end, whose rest would be grey, and one that draws its picture again and again."""
+    """Refuse a JPEG that draws its picture again and again."""
     if image.format not in ("JPEG", "MPO"):
         return
-    scans, ends = count_scans(content.getvalue())
-    if not ends:
-        raise MemberRefusedError("it is cut off: it has no end mark")
+    scans = count_scans(content.getvalue())
     if scans * image.width * image.height > limits.member_pixels:
         raise MemberRefusedError(
             f"it draws {image.width} x {image.height} in {scans} scans, more than "

@@ -9,15 +9,15 @@ _SCAN = 0xDA
 _END = 0xD9
 
 
-def count_scans(content: bytes | memoryview) -> tuple[int, bool]:
-    """Count scans, and tell whether the picture has an end; what stands behind that, such as a preview, is left out."""
+def count_scans(content: bytes) -> int:
+    """Count the scans of the picture itself; what stands behind its end, such as a preview, is left out."""
     at = 2
     scans = 0
     while (marker := _NEXT_MARKER.search(content, at)) is not None:
         kind, at = content[marker.end() - 1], marker.end()
         if kind == _END:
-            return scans, True
+            break
         scans += kind == _SCAN
         if kind != 0x01 and at + 2 <= len(content):
             at += struct.unpack_from(">H", content, at)[0]
-    return scans, False
+    return scans

@@ -129,6 +129,15 @@ class Batches:
                 found[f"{name}/{row['RowKey']}"] = known
         return found
 
+    def orderly(self) -> bool:
+        """Tell whether what is there was written in order: shards, rows, batch rows, the archive's end."""
+        blobs = set(self.clients.processed.list_blob_names(name_starts_with=f"{PIPELINE}/{self.source}/"))
+        images, batches = (_rows(table, partition) for _, table, partition in self._tables()[:2])
+        linked = {row["shard"] for row in images if "shard" in row}
+        done = [row for row in batches if "done_at" in row]
+        ended = self.state() in ("processed", "refused", "failed")
+        return linked <= blobs and (bool(linked) or not done) and (not ended or len(done) == len(batches))
+
     def leave_stale(self) -> None:
         """Leave rows of an older run behind: a frame that is no more, and a refusal of what is no longer refused."""
         partition = self._partition

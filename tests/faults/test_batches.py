@@ -81,6 +81,7 @@ def test_killed_between_any_two_changes_to_storage_it_leaves_the_same(
         batches.begin_anew()
         (died,) = batches.run(batches.event(dies_after=changes))
         assert died.killed
+        assert batches.orderly()
         batches.drive()
         assert batches.left_behind() == undisturbed[64], f"killed after {changes} changes"
 

@@ -128,7 +128,7 @@ def peak():
     return int(next(line for line in open("/proc/self/status") if line.startswith("VmHWM")).split()[1]) * 1024
 content = open(sys.argv[1], "rb").read()
 before = peak()
-made(content, Recipe(), Limits(pixels=int(sys.argv[2])))
+assert made(content, Recipe(), Limits(pixels=int(sys.argv[2])))
 print(peak() - before)
 """
 
@@ -136,7 +136,10 @@ print(peak() - before)
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="only Linux tells the peak of a process's memory")
 @pytest.mark.parametrize("heavy", ["deep alpha", "deep", "palette", "grey", "webp", "jpeg 2000"])
 def test_decoding_takes_at_most_twelve_bytes_for_each_pixel_that_is_allowed(heavy: str, tmp_path: Path) -> None:
-    side = {"deep alpha": 2000, "deep": 2000, "palette": 4000, "grey": 4000, "webp": 2828, "jpeg 2000": 2828}[heavy]
+    side, counts = {"deep": (2000, 4), "deep alpha": (2000, 4), "webp": (2828, 2), "jpeg 2000": (2828, 2)}.get(
+        heavy, (4000, 1)
+    )
+    allowed = side * side * counts
     kinds = {"deep alpha": (16, 6, 8), "deep": (16, 2, 6), "palette": (8, 3, 1), "grey": (16, 0, 2)}
     if heavy in kinds:
         bits, kind, pixel = kinds[heavy]
@@ -145,10 +148,12 @@ def test_decoding_takes_at_most_twelve_bytes_for_each_pixel_that_is_allowed(heav
         content = encoded(Image.new("RGB", (side, side)), FORMS[heavy][0])
     file = tmp_path / "picture"
     file.write_bytes(content)
-    command = [sys.executable, "-c", PEAK, str(file), str(16_000_000)]
+    command = [sys.executable, "-c", PEAK, str(file), str(allowed)]
     done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=True)
     # A quarter more for the interpreter's own ups and downs, and for libraries that are loaded late.
-    assert int(done.stdout) < 12 * 16_000_000 * 1.25 + 16 * MIB
+    assert int(done.stdout) < 12 * allowed * 1.25 + 16 * MIB
+    with pytest.raises(MemberRefusedError, match="LIMIT_PIXELS"):
+        made(content, limits=Limits(pixels=allowed - 1))
 
 
 def flat_png(side: int, bits: int, kind: int, row: int) -> bytes:
