@@ -2,6 +2,8 @@
 .DEFAULT_GOAL := help
 .PHONY: help setup demo run soak check test clean
 PYTHON := .venv/bin/python
+# Each process has servers of its own; three, since tests of outages and leases mostly wait.
+PARALLEL := -n 3 --dist loadfile
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -22,13 +24,13 @@ check: setup ## The fast part of the tests: lint, types, unit tests
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
 	$(PYTHON) -m mypy .
-	$(PYTHON) -m pytest -q tests/unit
+	$(PYTHON) -m pytest -q $(PARALLEL) tests/unit
 
 test: setup ## All tests: lint, types, unit, contract (real servers), end to end
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
 	$(PYTHON) -m mypy .
-	$(PYTHON) -m pytest
+	$(PYTHON) -m pytest $(PARALLEL)
 
 clean: ## Remove all that set-up, demo and tests have made here
 	rm -rf .local .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis

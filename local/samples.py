@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from uuid import uuid4
 
 import numpy as np
 import PIL
@@ -80,7 +81,9 @@ def _recipe_version() -> str:
 
 def _write(archive: Path, manifest: Path, order: Order) -> None:
     """Write the zip, then its manifest, which so vouches for a whole zip."""
-    partial = archive.with_suffix(".partial")
+    # Names of its own: several demos and tests may share the cache, and make the same sample at the same time.
+    own = uuid4().hex
+    partial = archive.with_suffix(f".{own}.partial")
     pictures: list[dict[str, object]] = []
     with zipfile.ZipFile(partial, "w") as bundle:
         for member, (name, content, looks) in enumerate(_members(order)):
@@ -100,7 +103,7 @@ def _write(archive: Path, manifest: Path, order: Order) -> None:
         "skipped": len(order.others),
     }
     partial.replace(archive)
-    unfinished = manifest.with_suffix(".unfinished")
+    unfinished = manifest.with_suffix(f".{own}.unfinished")
     unfinished.write_text(json.dumps(facts), encoding="utf-8")
     unfinished.replace(manifest)
 

@@ -1,7 +1,9 @@
 """The demo's zips: the same order gives the same bytes, and the list of what is in them is true."""
 
+import hashlib
 import io
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -119,3 +121,12 @@ def test_a_run_that_broke_off_leaves_nothing_that_counts_as_made(tmp_path: Path)
     made.path.with_suffix(".json").unlink()
 
     assert samples.make(order, tmp_path).path.read_bytes() == good
+
+
+def test_two_that_make_the_same_sample_at_once_do_not_get_in_each_others_way(tmp_path: Path) -> None:
+    order = _shots("jpeg", "png")
+    with ThreadPoolExecutor(4) as pool:
+        made = list(pool.map(lambda _: samples.make(order, tmp_path), range(4)))
+    assert len({sample.sha256 for sample in made}) == 1
+    assert hashlib.sha256(made[0].path.read_bytes()).hexdigest() == made[0].sha256
+    assert not [path for path in tmp_path.rglob("*") if "partial" in path.name or "unfinished" in path.name]
