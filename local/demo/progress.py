@@ -4,7 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
+from ingest.model import SourceSpec
 from local.demo.traffic import Arrival
+
+_BLOCK = SourceSpec(name="any").block_size
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,8 +52,12 @@ class Line:
 
     @property
     def copy_rate(self) -> float | None:
-        """Bytes a second, from the first staged block to the commit."""
-        return _rate(self.arrival.drop.sample.size, self.progress.copying, self.progress.raw)
+        """Bytes a second, from the first staged block to the commit; None for a file of few blocks.
+
+        What came before that block was staged is left out, as is the time that it took.
+        """
+        rest = self.arrival.drop.sample.size - _BLOCK
+        return _rate(rest, self.progress.copying, self.progress.raw) if rest >= 3 * _BLOCK else None
 
     @property
     def image_rate(self) -> float | None:

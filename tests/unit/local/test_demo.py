@@ -2,6 +2,7 @@
 
 import io
 import threading
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -114,7 +115,15 @@ def test_uploads_happen_in_the_background_and_stop_with_the_block(sample: Sample
 def test_rates_and_lags_come_from_the_ledgers_times(sample: Sample) -> None:
     done = line(sample, DONE)
 
-    assert (done.lag, done.copy_rate, done.image_rate) == (10.0, 5120.0, 2.0)
+    assert (done.lag, done.image_rate) == (10.0, 2.0)
+
+
+def test_a_copys_rate_is_told_where_it_means_something_and_leaves_out_what_came_before_the_first_block(
+    sample: Sample,
+) -> None:
+    assert line(sample, DONE).copy_rate is None
+    large = line(replace(sample, size=5 * 8 * 2**20), DONE)
+    assert large.copy_rate == 4 * 8 * 2**20 / 2.0
 
 
 def test_an_archive_that_storage_does_not_know_yet_has_a_line(sample: Sample) -> None:
