@@ -7,7 +7,7 @@ from statistics import median
 
 _MIB = 2**20
 ALLOWED_GROWTH = 320 * _MIB
-"""The allocator keeps what the largest archive needed, and that may come late: 160 MiB were seen without any leak, and the allocator differs."""
+"""The allocator keeps what the largest archive needed, and that may come late: 160 MiB were seen without any leak."""
 JUDGED_FROM = 90
 """Looks, one a second: a host that lived for less is not yet warm."""
 ALLOWED_PEAK = 1024 * _MIB
