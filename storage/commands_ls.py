@@ -66,7 +66,9 @@ def _health(rosters: BlobRosters, source: str, now: datetime) -> Iterator[str]:
 
 def _table(found: Sequence[Entry], *, wide: bool) -> Table:
     table = Table(box=None, header_style="bold", padding=(0, 1, 0, 0))
-    for title, width in (("source", 6), ("stamp (UTC)", 19), ("version", 8), ("state", 10)):
+    # Without these a single long path would take the room of all others.
+    longest = max(len(entry.archive.source) for entry in found)
+    for title, width in (("source", max(6, longest)), ("stamp (UTC)", 19), ("version", 8), ("state", 10)):
         table.add_column(title, no_wrap=True, min_width=width)
     table.add_column("path", no_wrap=True, overflow="ellipsis", min_width=8)
     for title in ("MB", "images", "refused", "raw in", "read in"):

@@ -1,6 +1,7 @@
 """The command: what people see of the ledger and take out of the store, and what they are told when they cannot."""
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -107,6 +108,8 @@ def test_a_folder_that_cannot_be_written_is_told_in_one_line(
 
 def test_ls_knows_all_sources_and_keeps_to_its_limit(producer: Producer, capsys: pytest.CaptureFixture[str]) -> None:
     other = Producer(producer.clients, f"{producer.source}-2")
+    long = replace(producer.archive(NOW, "0000cafe"), path="x" * 1_000)
+    TableBatchLedger(producer.clients).arrived(replace(long, source=f"{producer.source}-long"), NOW)
     for hour in range(3):
         producer.process(NOW - timedelta(hours=hour), 1, batches=1)
         other.process(NOW - timedelta(hours=hour), 1, batches=1)
