@@ -165,14 +165,6 @@ class Refusal:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Skip:
-    """A member that is not meant to be preprocessed: a directory, a hidden file, no image, left out by the hook."""
-
-    member: int
-    kind: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Counts:
     """What became of a run of members."""
 
