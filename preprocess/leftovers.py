@@ -113,11 +113,12 @@ def _unplanned(archive: RawArchive, why: str, p: Preprocessing, now: datetime) -
 
 
 def _undone(state: BatchState, why: str, p: Preprocessing, now: datetime, looked_after: bool) -> None:
-    noted = replace(state, error=state.error or why)
+    # A message is given up after several calls, whether or not they came so far as to begin with the batch.
+    noted = replace(state, error=state.error or why, tried=True)
     if state.attempts >= p.redrive_tries:
         fail(state.batch.archive, noted, p, now)
     elif not looked_after:
         # Before the note, which changes the row: of two calls at the same time only one drives it.
-        drive_batch(state, p, now)
-    if state.error is None:
-        p.ledger.trouble(state.batch, why, now)
+        drive_batch(noted, p, now)
+    if noted != state:
+        p.ledger.trouble(state.batch, noted.error or why, now)

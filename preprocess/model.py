@@ -247,11 +247,14 @@ class BatchState:
     batch: Batch
     done_at: datetime | None
     attempts: int
+    """How often it was driven again after somebody had begun with it; one that only waits has spent none."""
     next_drive: datetime
     counts: Counts | None
     etag: str
     error: str | None = None
     """Why it failed the last time."""
+    tried: bool = False
+    """Somebody has begun with it, or given it up, since it was planned or driven the last time."""
 
 
 class BatchLedger(Protocol):
@@ -311,7 +314,7 @@ class BatchLedger(Protocol):
         """Note why a batch failed this time."""
 
     def postpone(self, state: BatchState, next_drive: datetime) -> bool:
-        """Count an attempt and set `next_drive`, if nobody else did since `state` was read; False if so."""
+        """Set `next_drive`, and count an attempt if it was tried; False if somebody else did since `state` was read."""
 
     def unsettled(self, source: str, pipeline: str, since: datetime) -> Sequence[RawArchive]:
         """Raw archives with a stamp from `since` on that are not processed, refused or failed under `pipeline`."""

@@ -13,7 +13,7 @@ log = logging.getLogger(__name__)
 
 _MOST_ASKED = 100
 """Archives of a source that one call asks to be planned; a new pipeline finds some hundreds."""
-_SILENT = "it stopped without an error each time: too little memory or time, or no call to run it"
+_SILENT = "it stopped without an error each time: too little memory or time"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,7 +93,8 @@ def _drive(archive: RawArchive, states: Sequence[BatchState], p: Preprocessing, 
     if states and not undone:
         return _finish(states[-1], p, now)
     due = [state for state in undone if state.next_drive <= now]
-    spent = [state for state in due if state.attempts >= p.redrive_tries]
+    # What only waits is tried by nobody: the queue stands, or its message is lost.
+    spent = [state for state in due if state.tried and state.attempts >= p.redrive_tries]
     if spent:
         return fail(archive, spent[0], p, now)
     return Reconciled(driven=sum(drive_batch(state, p, now) for state in due))
@@ -120,11 +121,11 @@ def fail(archive: RawArchive, state: BatchState, p: Preprocessing, now: datetime
 
 
 def drive_batch(state: BatchState, p: Preprocessing, now: datetime) -> bool:
-    """Count a try and ask for a batch once more; False if somebody else just did."""
+    """Count the try, if it was one, and ask for a batch once more; False if somebody else just did."""
     # Postponed first: of two calls at the same time only one goes on to the queue.
-    attempt, batch = state.attempts + 1, state.batch
-    if not p.ledger.postpone(state, now + p.redrive_after * 2**attempt):
+    tries, batch = state.attempts + state.tried, state.batch
+    if not p.ledger.postpone(state, now + p.redrive_after * 2 ** max(tries, 1)):
         return False
-    log.warning("batch.driven blob=%s batch=%d attempt=%d", batch.archive.blob, batch.number, attempt)
+    log.warning("batch.driven blob=%s batch=%d attempt=%d", batch.archive.blob, batch.number, tries)
     p.queue.put(batch.archive.blob, batch)
     return True

@@ -83,7 +83,7 @@ class TableBatchLedger:
             if row.get("done_at") is not None or (new and claimed_until is not None and claimed_until > at):
                 return None
             holders = row.get("holders", 0) + new
-            claimed = {"holder": holder, "claimed_until": until, "holders": holders}
+            claimed = {"holder": holder, "claimed_until": until, "holders": holders, "tried": True}
             return {**claimed, **_death(row)} if new else claimed
 
         return holders if self._change(batch, decide) else 0
@@ -105,7 +105,7 @@ class TableBatchLedger:
 
         def decide(there: TableEntity | None) -> Properties | None:
             _present(there, batch)
-            return {"error": text(error), "error_at": at, "begun": _NO_MEMBER}
+            return {"error": text(error), "error_at": at, "begun": _NO_MEMBER, "tried": True}
 
         self._change(batch, decide)
 
@@ -155,8 +155,9 @@ class TableBatchLedger:
         return times
 
     def postpone(self, state: BatchState, next_drive: datetime) -> bool:
-        """Count an attempt and set `next_drive`, if nobody else did since `state` was read; False if so."""
-        entity = {**_key(state.batch), "attempts": state.attempts + 1, "next_drive": next_drive}
+        """Set `next_drive`, and count an attempt if it was tried; False if somebody else did since `state` was read."""
+        told = {"attempts": state.attempts + state.tried, "tried": False, "next_drive": next_drive}
+        entity = {**_key(state.batch), **told}
         with azure_errors(f"postpone batch {state.batch.number} of {state.batch.archive.blob}"):
             try:
                 self._batches.update_entity(
@@ -273,6 +274,7 @@ def _batch_state(archive: RawArchive, pipeline: str, row: TableEntity, batches: 
         counts=read_counts(row),
         etag=str(row.metadata["etag"]),
         error=row.get("error"),
+        tried=bool(row.get("tried")),
     )
 
 

@@ -206,15 +206,30 @@ class BatchLedgerContract(ABC):
         self.ledger.finish(batch, COUNTS, SOON)
         assert self.end(batch.archive, "p1")[:2] == (State.PROCESSED, COUNTS)
 
-    def test_postponing_counts_an_attempt_for_the_first_to_do_so(self) -> None:
-        self.planned(1)
-        archive = archive_of(self.source)
-        (state,) = self.ledger.plan(archive, "p1") or ()
+    @pytest.mark.parametrize("tried", ["claimed", "in trouble"])
+    def test_postponing_counts_an_attempt_for_the_first_to_do_so(self, tried: str) -> None:
+        (batch,) = self.planned(1)
+        if tried == "claimed":
+            self.ledger.claim(batch, "one", NOW, SOON)
+        else:
+            self.ledger.trouble(batch, "its message was given up", NOW)
+        state = self.state(batch)
         later = SOON + timedelta(minutes=30)
+        assert state.tried
         assert self.ledger.postpone(state, later)
         assert not self.ledger.postpone(state, later)
-        (state,) = self.ledger.plan(archive, "p1") or ()
-        assert (state.attempts, state.next_drive) == (1, later)
+        state = self.state(batch)
+        assert (state.attempts, state.next_drive, state.tried) == (1, later, False)
+
+    def test_a_batch_that_nobody_began_with_spends_no_attempt(self) -> None:
+        (batch,) = self.planned(1)
+        for minutes in (30, 60):
+            later = SOON + timedelta(minutes=minutes)
+            assert self.ledger.postpone(self.state(batch), later)
+            assert (self.state(batch).attempts, self.state(batch).next_drive) == (0, later)
+        self.ledger.claim(batch, "one", NOW, SOON)
+        self.ledger.postpone(self.state(batch), later)
+        assert self.state(batch).attempts == 1
 
     def test_of_ten_that_postpone_at_once_one_does(self) -> None:
         self.planned(1)

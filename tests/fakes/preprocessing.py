@@ -252,7 +252,7 @@ class MemoryBatchLedger:
                 row.deaths += [] if row.begun is None else [row.begun]
                 row.begun = None
             row.holder, row.claimed_until = holder, until
-            self._change(row)
+            self._change(row, tried=True)
             return row.holders
 
     def begin(self, batch: Batch, member: int | None) -> int:
@@ -280,14 +280,14 @@ class MemoryBatchLedger:
     def trouble(self, batch: Batch, error: str, at: datetime) -> None:
         with self._lock:
             self._planned(batch).begun = None
-            self._change(self._planned(batch), error=error)
+            self._change(self._planned(batch), error=error, tried=True)
 
     def postpone(self, state: BatchState, next_drive: datetime) -> bool:
         with self._lock:
             row = self._planned(state.batch)
             if row.state.etag != state.etag:
                 return False
-            self._change(row, attempts=state.attempts + 1, next_drive=next_drive)
+            self._change(row, attempts=state.attempts + state.tried, tried=False, next_drive=next_drive)
             return True
 
     def unsettled(self, source: str, pipeline: str, since: datetime) -> Sequence[RawArchive]:
@@ -354,6 +354,7 @@ class MemoryBatchLedger:
         error: str | None = None,
         attempts: int | None = None,
         next_drive: datetime | None = None,
+        tried: bool | None = None,
     ) -> None:
         row.state = replace(
             row.state,
@@ -362,6 +363,7 @@ class MemoryBatchLedger:
             error=error or row.state.error,
             attempts=row.state.attempts if attempts is None else attempts,
             next_drive=next_drive or row.state.next_drive,
+            tried=row.state.tried if tried is None else tried,
             etag=self._etag(),
         )
 

@@ -66,6 +66,11 @@ class World:
             taken.append(take_message(self.queue.messages.pop(0), p))
         return taken
 
+    def die_over(self, archive: RawArchive) -> None:
+        """Begin with each batch of an archive, and be gone."""
+        for state in self.ledger.plan(archive, "p-test") or ():
+            self.ledger.claim(state.batch, "a process that died", self.now, self.now)
+
     def sums(self, archive: RawArchive) -> Counts:
         sums = self.ledger.pipelines[archive.source, archive.stamp, archive.version, "p-test"].sums
         assert sums is not None
@@ -645,12 +650,34 @@ def test_tries_are_further_and_further_apart_and_end_as_failed(world: World) -> 
     driven: list[float] = []
     for minute in range(0, 300, 5):
         now = start + timedelta(minutes=minute)
+        world.die_over(archive)
         if reconcile(["radar"], p, now, WINDOW).driven:
             driven.append(minute)
         world.queue.messages.clear()
     assert driven == [15, 45, 105]
     assert world.ledger.end(archive) == "failed"
     assert "3 times more in vain: it stopped without an error" in world.reason(archive)
+
+
+def test_an_archive_that_waits_in_a_queue_for_days_is_not_failed_and_spends_no_try(world: World) -> None:
+    p = world.process(sizes=ONE_EACH, redrive_tries=1)
+    archive = planned_and_lost(world, p)
+    for hour in range(1, 60):
+        assert reconcile(["radar"], p, world.now + timedelta(hours=hour), WINDOW) == Reconciled(driven=2)
+    assert {state.attempts for state in world.ledger.plan(archive, p.pipeline) or ()} == {0}
+    world.now += timedelta(hours=60)
+    assert world.work(p)[:2] == [Taken.DONE] * 2
+    assert world.ledger.end(archive) == "processed"
+
+
+def test_the_last_try_counts_only_once_somebody_has_begun_with_it(world: World) -> None:
+    p = world.process(sizes=ONE_EACH, redrive_tries=1)
+    archive = planned_and_lost(world, p)
+    world.die_over(archive)
+    assert reconcile(["radar"], p, world.now + timedelta(hours=1), WINDOW) == Reconciled(driven=2)
+    assert reconcile(["radar"], p, world.now + timedelta(hours=2), WINDOW) == Reconciled(driven=2)
+    world.die_over(archive)
+    assert reconcile(["radar"], p, world.now + timedelta(hours=3), WINDOW) == Reconciled(failed=1)
 
 
 def test_the_last_error_is_the_reason_of_a_failure(world: World) -> None:
@@ -725,6 +752,7 @@ def test_an_archive_does_not_fail_while_nobody_could_read_it(world: World) -> No
     content = world.raw.blobs[archive.blob][1]
     world.raw.blobs[archive.blob] = replace(archive, offline=True), content
     for day in range(10):
+        world.die_over(archive)
         reconcile(["radar"], p, world.now + timedelta(days=day), timedelta(days=30))
     assert set(world.work(p)) == {Taken.OFFLINE}
     assert world.ledger.end(archive) is None

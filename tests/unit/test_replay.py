@@ -59,6 +59,7 @@ def test_a_failed_archive_has_all_its_tries_again(world: World) -> None:
     take_archive(archive.blob, p)
     for day in range(1, 9):
         world.queue.messages.clear()
+        world.die_over(archive)
         reconcile(["radar"], p, world.now + timedelta(days=day), timedelta(days=30))
     assert world.ledger.end(archive) == "failed"
     replay(archive, replaying(world, p))
