@@ -8,14 +8,26 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-OURS = {"errors", "setting_text", "settings", "ingest", "preprocess", "storage", "local", "function_app", "tests"}
+OURS = {
+    "errors",
+    "setting_text",
+    "settings",
+    "telemetry",
+    "ingest",
+    "preprocess",
+    "storage",
+    "local",
+    "function_app",
+    "tests",
+}
 MAY_IMPORT = {
     "errors.py": set[str](),
     "setting_text.py": set[str](),
+    "telemetry.py": set[str](),
     "settings.py": {"errors", "setting_text", "ingest.model", "preprocess.model"},
-    "ingest": {"errors", "ingest"},
-    "preprocess": {"errors", "preprocess"},
-    "storage": {"errors", "storage", "ingest.model", "preprocess.model"},
+    "ingest": {"errors", "telemetry", "ingest"},
+    "preprocess": {"errors", "telemetry", "preprocess"},
+    "storage": {"errors", "telemetry", "storage", "ingest.model", "preprocess.model"},
 }
 ENTRY_POINTS = {
     "storage/__main__.py": {"setting_text"},
