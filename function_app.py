@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from settings import Settings
     from storage.clients import Clients
 
-log = logging.getLogger(__name__)
+log = logging.getLogger(f"ingestion.{__name__}")
 app = func.FunctionApp()
 
 _SLOT = Lock()

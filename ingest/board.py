@@ -15,7 +15,7 @@ from ingest.model import Archive, CopyLedger, RemoteFile, Roster, RosterHold, Si
 from ingest.sightings import Changed, Settled, Sightings, after_listing, after_settling
 from ingest.transfer import CopyResult, Ending
 
-log = logging.getLogger(__name__)
+log = logging.getLogger(f"ingestion.{__name__}")
 
 _FIRST_PAUSE, _LONGEST_PAUSE = timedelta(seconds=10), timedelta(minutes=10)
 """Of an archive whose copy failed."""

@@ -15,7 +15,7 @@ from ingest.model import ArchiveStore, Connection, Connector, RemoteFile, Sighti
 from ingest.sightings import Settled, both_ends, unknown, wanted
 from ingest.transfer import CopyHooks, CopyJob, copy_archive
 
-log = logging.getLogger(__name__)
+log = logging.getLogger(f"ingestion.{__name__}")
 
 _AT_ONCE = 100
 """Unknown files that are looked at before copying goes on: of thousands, none waits for the looks at all."""

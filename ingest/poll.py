@@ -11,7 +11,7 @@ from ingest.board import Board, Copied
 from ingest.lanes import Lanes
 from ingest.model import ArchiveStore, Connector, CopyLedger, RosterHold, RosterStore, SourceSpec
 
-log = logging.getLogger(__name__)
+log = logging.getLogger(f"ingestion.{__name__}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

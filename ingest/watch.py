@@ -9,7 +9,7 @@ from errors import TransientError
 from ingest.gaps import Gap, find_gaps
 from ingest.model import Arrival, Arrivals, Roster, RosterView, Sighting, SourceSpec
 
-log = logging.getLogger(__name__)
+log = logging.getLogger(f"ingestion.{__name__}")
 
 _PATIENCE = timedelta(minutes=10)
 """A server may be down for so long before it counts as silent: it must not cost a word each time that one restarts."""

@@ -23,7 +23,7 @@ from preprocess.kinds import printable
 from preprocess.model import Limits
 from preprocess.planes import Planes, load, tiff_tag, weight
 
-log = logging.getLogger(__name__)
+log = logging.getLogger(f"ingestion.{__name__}")
 
 # Ours is judged per frame, by a setting; Pillow's would warn from half of its own limit on.
 Pillow.MAX_IMAGE_PIXELS = None

@@ -10,7 +10,7 @@ from preprocess.model import BatchRequest, BatchState, Leftover, RawArchive
 from preprocess.preprocessing import Preprocessing
 from preprocess.reconcile import drive_batch, fail
 
-log = logging.getLogger(__name__)
+log = logging.getLogger(f"ingestion.{__name__}")
 
 type _Take = Callable[[Leftover], str | None]
 """Does what a leftover asks for; the reason to keep it where that cannot be done."""

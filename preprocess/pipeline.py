@@ -14,7 +14,7 @@ from preprocess.work import run_batch, run_in_slot
 
 __all__ = ["Preprocessing", "Taken", "run_batch", "take_archive", "take_message"]
 
-log = logging.getLogger(__name__)
+log = logging.getLogger(f"ingestion.{__name__}")
 
 _AT_ONCE = timedelta(seconds=5)
 

@@ -9,7 +9,7 @@ from errors import TransientError
 from preprocess.model import BatchState, RawArchive
 from preprocess.preprocessing import Preprocessing
 
-log = logging.getLogger(__name__)
+log = logging.getLogger(f"ingestion.{__name__}")
 
 _MOST_ASKED = 100
 """Archives of a source that one call asks to be planned; a new pipeline finds some hundreds."""

@@ -12,7 +12,7 @@ from preprocess.kinds import printable, skip_kind
 from preprocess.model import Batch, Counts, Refusal, ResultWriter
 from preprocess.preprocessing import Preprocessing
 
-log = logging.getLogger(__name__)
+log = logging.getLogger(f"ingestion.{__name__}")
 
 
 def run_batch(batch: Batch, p: Preprocessing) -> Counts | None:

@@ -16,7 +16,7 @@ from storage.azure_errors import azure_errors, error_code
 from storage.clients import Clients
 from storage.keys import roster_blob
 
-log = logging.getLogger(__name__)
+log = logging.getLogger(f"ingestion.{__name__}")
 
 _ROSTER = TypeAdapter(Roster)
 _LEASE_LOST = {

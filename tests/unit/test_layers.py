@@ -2,6 +2,7 @@
 
 import ast
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -30,7 +31,7 @@ MAY_IMPORT = {
     "storage": {"errors", "telemetry", "storage", "ingest.model", "preprocess.model"},
 }
 ENTRY_POINTS = {
-    "storage/__main__.py": {"setting_text"},
+    "storage/__main__.py": {"setting_text", "doctor.command"},
     "storage/open.py": {"settings"},
     "storage/replay_arguments.py": {"setting_text"},
     "storage/commands_replay.py": {
@@ -90,3 +91,16 @@ def test_nothing_that_is_deployed_imports_what_is_not() -> None:
     for place in [*MAY_IMPORT, "function_app.py"]:
         for path in modules(place):
             assert not {name for name in imports(path) if name.split(".")[0] in {"local", "tests"}}, path
+
+
+def test_telemetry_knows_nothing_but_its_api() -> None:
+    for name in imports(ROOT / "telemetry.py"):
+        assert name.split(".")[0] in {"opentelemetry", *sys.stdlib_module_names}
+        assert not name.startswith("opentelemetry.sdk")
+
+
+def test_every_logger_of_ours_has_the_prefix_that_is_exported() -> None:
+    for place in [*MAY_IMPORT, "function_app.py"]:
+        for path in modules(place):
+            for named in re.findall(r"= logging\.getLogger\((.*)\)", path.read_text()):
+                assert named == 'f"ingestion.{__name__}"', path

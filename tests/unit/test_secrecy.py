@@ -14,15 +14,15 @@ from storage.clients import DEVELOPMENT_KEY, development_connection
 def test_prints_a_password(): print("logged in with s3cret-1234")
 def test_writes_a_key_to_stderr(): print("-----BEGIN OPENSSH PRIVATE KEY-----", file=sys.stderr)
 def test_logs_the_account_key(): logging.getLogger("azure.core").info("key %s", DEVELOPMENT_KEY)
-def test_logs_a_connection_string(): logging.getLogger("storage").debug(development_connection({}))
+def test_logs_a_connection_string(): logging.getLogger("ingestion.storage").debug(development_connection({}))
 def test_logs_a_signed_url(): logging.getLogger("azure").info("GET http://127.0.0.1/raw/a.zip?sv=1&sig=abc")
-def test_logs_a_forged_line(): logging.getLogger("ingest.poll").info("path=%s", "a\\nERROR all is lost")
-def test_logs_a_terminal_code(): logging.getLogger("preprocess.work").info("name=%s", "\\x1b[2J")
+def test_logs_a_forged_line(): logging.getLogger("ingestion.ingest.poll").info("path=%s", "a\\nERROR all is lost")
+def test_logs_a_terminal_code(): logging.getLogger("ingestion.preprocess.work").info("name=%s", "\\x1b[2J")
 
 def test_is_discreet():
     print("logged in")
-    logging.getLogger("ingest.poll").info("path=%r", "a\\nb")
-    logging.getLogger("storage").warning("no key for %s", "http://127.0.0.1/raw?comp=list")
+    logging.getLogger("ingestion.ingest.poll").info("path=%r", "a\\nb")
+    logging.getLogger("ingestion.storage").warning("no key for %s", "http://127.0.0.1/raw?comp=list")
 """
 
 
