@@ -1,0 +1,285 @@
+// Everything but the event subscription, which needs the published function and is the second step: events.bicep.
+//
+// The scope is a resource group, which the deploy script makes: whoever deploys needs rights in that group alone, and
+// removing the group removes everything.
+targetScope = 'resourceGroup'
+
+@description('Begins the names of all resources: 2 to 10 lower-case letters and digits, a letter first.')
+@minLength(2)
+@maxLength(10)
+param name string = 'images'
+
+@description('Region of all resources; it must offer Flex Consumption (az functionapp list-flexconsumption-locations).')
+param location string = resourceGroup().location
+
+@description('Tags of all resources.')
+param tags object = {}
+
+@description('Settings of the sources, SOURCES__<NAME>__<SETTING>, but for the secret ones.')
+param sourceSettings object
+
+@description('Secret settings of the sources, SOURCES__<NAME>__PASSWORD, __PRIVATE_KEY and __PASSPHRASE, each with the name of the secret in the key vault that holds its value.')
+param sourceSecrets object = {}
+
+@description('Any other app settings of the README; those that are not given have the defaults that the README tells.')
+param appSettings object = {}
+
+@description('When sources are polled: NCRONTAB with seconds, UTC.')
+param pollSchedule string = '*/30 * * * * *'
+
+@description('When what stopped half way is looked for and driven again: NCRONTAB with seconds, UTC.')
+param reconcileSchedule string = '0 */5 * * * *'
+
+@description('Memory of an instance in megabytes. Decoding an image at LIMIT_PIXELS takes up to 1.2 GB: 512 wants a lower limit.')
+@allowed([512, 2048, 4096])
+param instanceMemoryMB int = 2048
+
+@description('Instances of each function at most: every function scales by itself.')
+@minValue(40)
+@maxValue(1000)
+param maximumInstances int = 40
+
+@description('Instances of on_raw_archive that are always ready; 0 costs nothing at rest, but a cold app may be too late for the first delivery of an event, and the next comes 10 seconds later or more.')
+@minValue(0)
+@maxValue(20)
+param alwaysReadyInstances int = 1
+
+@description('Redundancy of the archives and images. The account of the functions host is zone-redundant where this one is, else local.')
+@allowed(['Standard_LRS', 'Standard_ZRS', 'Standard_GRS', 'Standard_GZRS', 'Standard_RAGRS', 'Standard_RAGZRS'])
+param storageRedundancy string = 'Standard_ZRS'
+
+@description('True makes the storage account a Data Lake (Gen2): folders are real and list fast. It cannot be changed later, and excludes versioning.')
+param hierarchicalNamespace bool = false
+
+@description('Days after which raw archives go to the cool tier; 0 for never.')
+@minValue(0)
+param rawCoolAfterDays int = 30
+
+@description('Days after which raw archives go to the cold tier; 0 for never.')
+@minValue(0)
+param rawColdAfterDays int = 90
+
+@description('Days after which raw archives go to the archive tier; 0 for never. From there they take hours to come back, and accounts with zone redundancy have no archive tier.')
+@minValue(0)
+param rawArchiveAfterDays int = 0
+
+@description('Days for which deleted blobs and containers can be undeleted.')
+@minValue(1)
+@maxValue(365)
+param deletedRetentionDays int = 14
+
+@description('Days for which previous versions of blobs are kept; those of rosters for one day.')
+@minValue(1)
+param versionRetentionDays int = 30
+
+@description('Object ids of the users, groups or service principals that operate the system: they run its commands and set passwords.')
+param operatorIds array = []
+
+@description('Object ids of the users, groups or service principals that read images.')
+param readerIds array = []
+
+@description('Address that alerts are sent to; empty for none.')
+param alertEmail string = ''
+
+@description('Days for which logs are kept; the first 31 cost nothing.')
+@minValue(30)
+@maxValue(730)
+param logRetentionDays int = 30
+
+@description('Gigabytes of logs a day after which ingestion stops until the next day, as a decimal; -1 for no limit. What is not ingested raises no alert but the one on missing data.')
+param logDailyCapGb string = '1'
+
+@description('True gives the app one fixed public address for all that it sends, for servers that allow-list addresses: a network with a NAT gateway.')
+param fixedOutboundAddress bool = false
+
+@description('True puts storage and key vault behind private endpoints and closes them, and the app, to everybody else but Event Grid and allowedAddresses. It includes a fixed outbound address.')
+param privateEndpoints bool = false
+
+@description('Address space of the network, if there is one: a /24 or larger.')
+param addressSpace string = '10.10.0.0/24'
+
+@description('Public IPv4 addresses that reach everything although it is closed by private endpoints. Whoever deploys must be among them.')
+param allowedAddresses array = []
+
+var suffix = take(uniqueString(resourceGroup().id, name), 8)
+var withNetwork = fixedOutboundAddress || privateEndpoints
+
+module identities 'modules/identities.bicep' = {
+  name: 'identities'
+  params: {
+    name: name
+    location: location
+    tags: tags
+  }
+}
+
+module storage 'modules/storage.bicep' = {
+  name: 'storage'
+  params: {
+    accountName: '${name}data${suffix}'
+    location: location
+    tags: tags
+    redundancy: storageRedundancy
+    hierarchicalNamespace: hierarchicalNamespace
+    rawCoolAfterDays: rawCoolAfterDays
+    rawColdAfterDays: rawColdAfterDays
+    rawArchiveAfterDays: rawArchiveAfterDays
+    deletedRetentionDays: deletedRetentionDays
+    versionRetentionDays: versionRetentionDays
+    closed: privateEndpoints
+    allowedAddresses: allowedAddresses
+  }
+}
+
+module hostStorage 'modules/host-storage.bicep' = {
+  name: 'host-storage'
+  params: {
+    accountName: '${name}host${suffix}'
+    location: location
+    tags: tags
+    redundancy: contains(storageRedundancy, 'ZRS') ? 'Standard_ZRS' : 'Standard_LRS'
+    deletedRetentionDays: deletedRetentionDays
+    closed: privateEndpoints
+    allowedAddresses: allowedAddresses
+  }
+}
+
+module keyVault 'modules/key-vault.bicep' = {
+  name: 'key-vault'
+  params: {
+    vaultName: '${name}-kv-${suffix}'
+    location: location
+    tags: tags
+    closed: privateEndpoints
+    allowedAddresses: allowedAddresses
+  }
+}
+
+module monitoring 'modules/monitoring.bicep' = {
+  name: 'monitoring'
+  params: {
+    name: name
+    location: location
+    tags: tags
+    retentionDays: logRetentionDays
+    dailyCapGb: logDailyCapGb
+    alertEmail: alertEmail
+  }
+}
+
+module roles 'modules/roles.bicep' = {
+  name: 'roles'
+  params: {
+    appPrincipalId: identities.outputs.appPrincipalId
+    topicPrincipalId: identities.outputs.topicPrincipalId
+    hostAccountName: hostStorage.outputs.name
+    dataAccountName: storage.outputs.name
+    containerNames: storage.outputs.containers
+    vaultName: keyVault.outputs.name
+    insightsName: monitoring.outputs.insightsName
+  }
+}
+
+module people 'modules/people.bicep' = {
+  name: 'people'
+  params: {
+    operatorIds: operatorIds
+    readerIds: readerIds
+    dataAccountName: storage.outputs.name
+    vaultName: keyVault.outputs.name
+  }
+}
+
+module network 'modules/network.bicep' = if (withNetwork) {
+  name: 'network'
+  params: {
+    name: name
+    location: location
+    tags: tags
+    addressSpace: addressSpace
+  }
+}
+
+module endpoints 'modules/private-endpoints.bicep' = if (privateEndpoints) {
+  name: 'private-endpoints'
+  params: {
+    name: name
+    location: location
+    tags: tags
+    networkId: network!.outputs.networkId
+    subnetId: network!.outputs.endpointsSubnetId
+    dataAccountId: storage.outputs.id
+    hostAccountId: hostStorage.outputs.id
+    vaultId: keyVault.outputs.id
+  }
+}
+
+module functionApp 'modules/function-app.bicep' = {
+  name: 'function-app'
+  params: {
+    appName: '${name}-${suffix}'
+    location: location
+    tags: tags
+    identityId: identities.outputs.appId
+    identityClientId: identities.outputs.appClientId
+    hostAccountName: hostStorage.outputs.name
+    deploymentUri: hostStorage.outputs.deploymentUri
+    dataAccountName: storage.outputs.name
+    vaultName: keyVault.outputs.name
+    insightsName: monitoring.outputs.insightsName
+    subnetId: withNetwork ? network!.outputs.functionsSubnetId : ''
+    closed: privateEndpoints
+    allowedAddresses: allowedAddresses
+    instanceMemoryMB: instanceMemoryMB
+    maximumInstances: maximumInstances
+    alwaysReadyInstances: alwaysReadyInstances
+    pollSchedule: pollSchedule
+    reconcileSchedule: reconcileSchedule
+    sourceSettings: sourceSettings
+    sourceSecrets: sourceSecrets
+    appSettings: appSettings
+  }
+  // The app reads its package and its secrets when it starts: roles and private names must be there before.
+  dependsOn: [roles, endpoints]
+}
+
+module topic 'modules/topic.bicep' = {
+  name: 'topic'
+  params: {
+    topicName: '${name}-events'
+    location: location
+    tags: tags
+    storageAccountId: storage.outputs.id
+    identityId: identities.outputs.topicId
+  }
+}
+
+@description('Name of the function app.')
+output functionAppName string = functionApp.outputs.name
+
+@description('Public host name of the function app.')
+output functionAppHostName string = functionApp.outputs.hostName
+
+@description('Name of the storage account of the archives.')
+output dataAccountName string = storage.outputs.name
+
+@description('Name of the storage account of the functions host.')
+output hostAccountName string = hostStorage.outputs.name
+
+@description('Name of the key vault.')
+output keyVaultName string = keyVault.outputs.name
+
+@description('Names of the secrets that the key vault must hold.')
+output secretNames array = map(items(sourceSecrets), setting => setting.value)
+
+@description('Name of the system topic.')
+output topicName string = topic.outputs.name
+
+@description('Resource id of the identity that dead letters are written as.')
+output topicIdentityId string = identities.outputs.topicId
+
+@description('Name of the Application Insights component.')
+output insightsName string = monitoring.outputs.insightsName
+
+@description('The fixed public address that the sources see; empty without a network.')
+output outboundAddress string = withNetwork ? network!.outputs.outboundAddress : ''

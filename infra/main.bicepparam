@@ -1,0 +1,31 @@
+// Fill this in. Passwords and keys do not belong here: name the secrets, and put their values into the key vault.
+using './main.bicep'
+
+param name = 'images'
+
+// Every setting of the README's table of sources can stand here; RADAR is a name of your own.
+param sourceSettings = {
+  SOURCES__RADAR__URL: 'sftp://user@host.example:22/outgoing'
+  SOURCES__RADAR__HOST_KEY: 'ssh-ed25519 AAAA...'
+}
+param sourceSecrets = {
+  SOURCES__RADAR__PASSWORD: 'radar-password'
+}
+
+// Every other setting of the README that is to differ from its default.
+param appSettings = {
+  PREPROCESS_WIDTH: '224'
+  PREPROCESS_HEIGHT: '224'
+}
+
+param alertEmail = ''
+// Your own object id: az ad signed-in-user show --query id --output tsv
+param operatorIds = []
+param readerIds = []
+
+param storageRedundancy = 'Standard_ZRS'
+param hierarchicalNamespace = false
+
+// For servers that allow-list addresses.
+param fixedOutboundAddress = false
+param privateEndpoints = false

@@ -1,0 +1,72 @@
+// The account of the functions host: its locks and timers, and the package that the app runs from.
+
+@description('Name of the storage account: 3 to 24 lower-case letters and digits.')
+param accountName string
+
+@description('Region of the storage account.')
+param location string
+
+@description('Tags of the storage account.')
+param tags object
+
+@description('Redundancy of the storage account.')
+param redundancy string
+
+@description('Days for which deleted blobs and containers can be undeleted.')
+param deletedRetentionDays int
+
+@description('True closes the account to all networks but private endpoints, trusted services and the allowed addresses.')
+param closed bool
+
+@description('Public IPv4 addresses that reach the account although it is closed.')
+param allowedAddresses array
+
+var deploymentContainer = 'deployment'
+
+resource account 'Microsoft.Storage/storageAccounts@2024-01-01' = {
+  name: accountName
+  location: location
+  tags: tags
+  kind: 'StorageV2'
+  sku: { name: redundancy }
+  properties: {
+    accessTier: 'Hot'
+    allowBlobPublicAccess: false
+    allowCrossTenantReplication: false
+    allowSharedKeyAccess: false
+    defaultToOAuthAuthentication: true
+    minimumTlsVersion: 'TLS1_2'
+    supportsHttpsTrafficOnly: true
+    publicNetworkAccess: 'Enabled'
+    networkAcls: {
+      bypass: 'AzureServices'
+      defaultAction: closed ? 'Deny' : 'Allow'
+      ipRules: [for address in allowedAddresses: { action: 'Allow', value: address }]
+    }
+  }
+}
+
+// Soft delete for the packages' sake; no versions, which would keep every renewal of a lock.
+resource blobs 'Microsoft.Storage/storageAccounts/blobServices@2024-01-01' = {
+  parent: account
+  name: 'default'
+  properties: {
+    deleteRetentionPolicy: { enabled: true, days: deletedRetentionDays }
+    containerDeleteRetentionPolicy: { enabled: true, days: deletedRetentionDays }
+  }
+}
+
+resource deployment 'Microsoft.Storage/storageAccounts/blobServices/containers@2024-01-01' = {
+  parent: blobs
+  name: deploymentContainer
+  properties: { publicAccess: 'None' }
+}
+
+@description('Name of the storage account.')
+output name string = account.name
+
+@description('Resource id of the storage account.')
+output id string = account.id
+
+@description('Address of the container that the app is deployed from.')
+output deploymentUri string = '${account.properties.primaryEndpoints.blob}${deployment.name}'
