@@ -4,6 +4,8 @@ Library errors are translated where the library is called; the cause is always k
 A message says what was being done, to what, what went wrong and what to do.
 """
 
+from collections.abc import Sequence
+
 
 class PipelineError(Exception):
     """Anything that this project expects to go wrong."""
@@ -18,7 +20,11 @@ class PermanentError(PipelineError):
 
 
 class SettingsError(PermanentError):
-    """Settings are missing or wrong; the message names every one of them."""
+    """Settings are missing or wrong; the message names every one of them, `problems` has them one by one."""
+
+    def __init__(self, message: str, problems: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.problems = tuple(problems) or (message,)
 
 
 class SourceUnavailableError(TransientError):

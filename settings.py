@@ -126,6 +126,11 @@ def settings() -> Settings:
     return read_settings(os.environ)
 
 
+def environment() -> Mapping[str, str]:
+    """Give what there is of settings in the environment, as text; a new shell has none."""
+    return {name: text for name, text in os.environ.items() if _OWN.match(name.upper()) and text.strip()}
+
+
 def read_settings(environ: Mapping[str, str]) -> Settings:
     """Make Settings of app settings. Raises SettingsError that names all that is missing or wrong."""
     return _Reading(environ).settings()
@@ -207,7 +212,7 @@ class _Reading:
 
     def _raise_problems(self) -> None:
         if self.problems:
-            raise SettingsError("settings: " + "; ".join(self.problems))
+            raise SettingsError("settings: " + "; ".join(self.problems), self.problems)
 
     def _storage(self, groups: Mapping[type, Mapping[str, Any]]) -> Storage:
         storage = Storage(**groups.get(Storage, {}))

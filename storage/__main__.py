@@ -5,8 +5,10 @@ import logging
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
+from doctor.command import run as examine
 from errors import PipelineError
 from setting_text import parse_duration
 from storage import replay_arguments
@@ -21,6 +23,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # The SDK warns of every retry; what matters ends in an error of ours.
     logging.getLogger("azure").setLevel(logging.ERROR)
     try:
+        if chosen.command == "doctor":
+            # Before anything is opened: that it cannot be opened is what the doctor is asked about.
+            return examine(chosen.app, partial(print, flush=True))
         clients = open_clients()
         try:
             return _run(chosen, clients)
@@ -103,6 +108,11 @@ def _parser() -> argparse.ArgumentParser:
     audit.add_argument("--since", type=_duration, default="48h", help="how far back (default: %(default)s)")
     audit.add_argument("--deep", action="store_true", help="read every byte, and hold it against its checksum")
     audit.add_argument("--json", action="store_true", help="write JSON for machines")
+
+    doctor = commands.add_parser(
+        "doctor", help="tell what is wrong with settings, sources, storage and app, and what to do"
+    )
+    doctor.add_argument("--app", metavar="NAME", help="look with the settings of this function app in Azure (needs az)")
 
     rebuild = commands.add_parser("rebuild-ledger", help="make a lost ledger again from raw blobs and results")
     rebuild.add_argument("source", nargs="?", help="of this source only")

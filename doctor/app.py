@@ -1,0 +1,83 @@
+"""Looks at what the app leaves in storage: is it alive, does it keep up, whose results are these."""
+
+from collections.abc import Iterator
+from datetime import datetime
+
+from doctor.findings import Finding, ok, unknown, wrong
+from errors import PipelineError
+from ingest.model import Roster
+from ingest.watch import find_deadlines, find_silence
+from preprocess.recipe import identify
+from settings import Settings, Source
+from storage.clients import Clients
+from storage.probe import known_fingerprint, probe, probe_leftovers
+from storage.rosters import BlobRosters
+
+
+def look_at_storage(clients: Clients) -> Iterator[Finding]:
+    """Try every container, table and queue, and count what was given up."""
+    for found in (*probe(clients), *probe_leftovers(clients)):
+        yield (
+            wrong("storage", f"{found.name}: {found.problem}")
+            if found.problem
+            else ok("storage", f"{found.name}: {found.told}")
+        )
+
+
+def look_at_pipeline(clients: Clients, chosen: Settings) -> Iterator[Finding]:
+    """Hold the preprocessing settings against those that made the results of that name."""
+    try:
+        identity = identify(chosen.recipe, chosen.pipeline.name)
+        first = known_fingerprint(clients, identity.pipeline)
+    except PipelineError as exc:
+        yield wrong("pipeline", str(exc))
+        return
+    if first is None:
+        yield unknown("pipeline", f"{identity.pipeline}: the app has not run with these settings yet")
+    elif first != identity.fingerprint:
+        yield wrong(
+            "pipeline",
+            f"{identity.pipeline}: its results were made with other settings, so nothing is preprocessed; set "
+            "PIPELINE_NAME to a new name, or set the PREPROCESS_ settings back",
+        )
+    else:
+        yield ok("pipeline", f"{identity.pipeline}: the settings are those that made its results")
+
+
+def look_at_polling(clients: Clients, chosen: Settings, now: datetime) -> Iterator[Finding]:
+    """Tell from the rosters whether the app polls, and what the last poll said."""
+    rosters = BlobRosters(clients)
+    for name, source in chosen.sources.items():
+        try:
+            roster = rosters.look(name)
+        except PipelineError as exc:
+            yield unknown("app", f"{name}: {exc}")
+        else:
+            yield from _polled(source, roster or Roster(source=name), now)
+    yield unknown(
+        "app",
+        "reconcile leaves no mark here while there is nothing to drive again: its log has a line reconcile.done for "
+        "each run; `python -m storage audit` tells whether anything is missing",
+    )
+
+
+def _polled(source: Source, roster: Roster, now: datetime) -> Iterator[Finding]:
+    name = source.spec.name
+    silence = find_silence(source.spec, roster, now)
+    if silence and silence.error:
+        yield wrong("app", f"{name}: its polls fail since {_when(silence.since)}: {silence.error}")
+    elif silence:
+        yield wrong("app", f"{name}: last listed {_when(silence.since)}: the app is not running, or does not poll")
+    elif roster.listed_at:
+        waiting = sum(not sighting.done for sighting in roster.sightings)
+        ago = f"{(now - roster.listed_at).total_seconds():.0f} s ago"
+        error = f"; the last poll failed: {roster.error}" if roster.error else ""
+        yield ok("app", f"{name}: listed {ago}, {waiting} of {len(roster.sightings)} files not copied yet{error}")
+    late = find_deadlines(source.spec, roster, now)
+    if late:
+        first = late[0].sighting.archive.file.path
+        yield wrong("app", f"{name}: {len(late)} files are not copied and near their deletion, {first!r} is the next")
+
+
+def _when(moment: datetime | None) -> str:
+    return f"{moment:%Y-%m-%d %H:%M} UTC" if moment else "never"

@@ -1,0 +1,207 @@
+"""The doctor on real servers and a real Azurite: what is wrong is named, with what to do, and no secret is shown."""
+
+import os
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from uuid import uuid4
+
+import pytest
+
+from ingest.model import Roster
+from local.azurite import Azurite
+from local.azurite import azurite as start_azurite
+from local.programs.certificate import make_ssh_key
+from local.programs.child import free_port
+from local.servers import Server
+from preprocess.recipe import identify
+from settings import read_pipeline
+from storage.__main__ import main
+from storage.clients import Clients, connected, development_connection, prepare
+from storage.keys import BATCH_QUEUE
+from storage.pipelines import hold_pipeline
+from storage.rosters import BlobRosters
+from tests.fixtures.secrecy import secrets_in
+
+OURS = ("SOURCES__", "STORAGE", "PREPROCESS_", "PIPELINE_")
+
+
+@pytest.fixture(autouse=True)
+def _nothing_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.upper().startswith(OURS)]:
+        monkeypatch.delenv(name)
+    # No az of the machine that the tests run on.
+    monkeypatch.setenv("PATH", "/nonexistent")
+
+
+class Doctor:
+    """Runs the command, and keeps what it said."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+        self._set = monkeypatch.setenv
+        self._capsys = capsys
+
+    def look(self, settings: Mapping[str, str]) -> tuple[int, str]:
+        for name, value in settings.items():
+            self._set(name, value)
+        status = main(["doctor"])
+        told = self._capsys.readouterr()
+        assert not secrets_in(told.out + told.err)
+        return status, told.out
+
+    def wrong(self, settings: Mapping[str, str]) -> list[str]:
+        status, told = self.look(settings)
+        assert status == 1
+        return [line.removeprefix(" WRONG").strip() for line in told.splitlines() if line.startswith(" WRONG")]
+
+
+@pytest.fixture
+def doctor(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Doctor:
+    return Doctor(monkeypatch, capsys)
+
+
+@pytest.fixture(params=["sshd", "parasftp", "vsftpd", "vsftpd_explicit_tls"])
+def server(request: pytest.FixtureRequest) -> Iterator[Server]:
+    found: Server = request.getfixturevalue(request.param)
+    archive = found.root / "doctor.zip"
+    archive.write_bytes(b"PK of the doctor")
+    yield found
+    archive.unlink()
+
+
+@pytest.fixture
+def name() -> str:
+    return f"d-{uuid4().hex[:8]}"
+
+
+def settings(azurite: Azurite, server: Server, name: str, **changed: str) -> dict[str, str]:
+    prefix = f"SOURCES__{name.upper().replace('-', '_')}__"
+    changes = {f"{prefix}{key}": value for key, value in changed.items()}
+    return {"STORAGE": azurite.connection, **server.app_settings(name), **changes}
+
+
+def test_all_is_well(azurite: Azurite, clients: Clients, server: Server, name: str, doctor: Doctor) -> None:
+    with BlobRosters(clients).hold(name) as hold:
+        hold.save(Roster(source=name, listed_at=datetime.now(UTC)))
+    chosen = settings(azurite, server, name, PATTERN="doctor.zip")
+    recipe, _ = read_pipeline(chosen)
+    identity = identify(recipe, None)
+    hold_pipeline(clients, identity.pipeline, identity.fingerprint)
+    for letter in clients.dead_letters.list_blob_names():
+        clients.dead_letters.delete_blob(letter)
+    clients.queues.get_queue_client(f"{BATCH_QUEUE}-poison").clear_messages()
+    before = list(clients.state.list_blob_names()), list(clients.raw.list_blob_names())
+    status, told = doctor.look(chosen)
+    assert "0 wrong" in told
+    assert status == 0
+    assert "'doctor.zip' can be read" in told
+    assert "an emulator has no Event Grid" in told
+    # It has left nothing behind.
+    assert before == (list(clients.state.list_blob_names()), list(clients.raw.list_blob_names()))
+
+
+@pytest.mark.parametrize("kind", ["parasftp", "vsftpd"])
+def test_a_wrong_password(
+    kind: str, azurite: Azurite, name: str, doctor: Doctor, request: pytest.FixtureRequest
+) -> None:
+    server: Server = request.getfixturevalue(kind)
+    chosen = settings(azurite, server, name, PASSWORD="s3cret-but-wrong")
+    chosen = {key: value for key, value in chosen.items() if not key.endswith("PRIVATE_KEY")}
+    assert any(line.startswith(name) and "PASSWORD" in line for line in doctor.wrong(chosen))
+
+
+def test_another_host_key(azurite: Azurite, sshd: Server, name: str, doctor: Doctor) -> None:
+    chosen = settings(azurite, sshd, name, HOST_KEY=make_ssh_key().public)
+    (line,) = [line for line in doctor.wrong(chosen) if line.startswith(name)]
+    assert "the server shows another host key than HOST_KEY" in line
+    assert "SHA256:" in line
+
+
+def test_a_certificate_that_nobody_signed(
+    azurite: Azurite, vsftpd_explicit_tls: Server, name: str, doctor: Doctor
+) -> None:
+    chosen = settings(azurite, vsftpd_explicit_tls, name)
+    chosen = {key: value for key, value in chosen.items() if not key.endswith("__CA")}
+    assert any("certificate is not trusted" in line for line in doctor.wrong(chosen))
+
+
+def test_a_server_that_is_down(azurite: Azurite, vsftpd: Server, name: str, doctor: Doctor) -> None:
+    chosen = settings(azurite, vsftpd, name, URL=f"ftp://user@127.0.0.1:{free_port()}/")
+    assert any("nothing listens there" in line for line in doctor.wrong(chosen))
+
+
+@pytest.mark.parametrize("kind", ["sshd", "vsftpd"])
+def test_a_folder_that_is_not_there(
+    kind: str, azurite: Azurite, name: str, doctor: Doctor, request: pytest.FixtureRequest
+) -> None:
+    server: Server = request.getfixturevalue(kind)
+    url = f"{server.scheme}://{server.user}@127.0.0.1:{server.port}/no/such/folder"
+    assert any(
+        "check the path in the source's URL" in line for line in doctor.wrong(settings(azurite, server, name, URL=url))
+    )
+
+
+def test_a_misspelt_setting(azurite: Azurite, vsftpd: Server, name: str, doctor: Doctor) -> None:
+    chosen = settings(azurite, vsftpd, name, PATERN="*.zip")
+    _, told = doctor.look({**chosen, "PREPROCESS_WITDH": "1", "LIMIT_RATIO": "many"})
+    lines = [line for line in told.splitlines() if line.startswith(" WRONG       settings")]
+    assert len(lines) == 3
+    assert any("did you mean PREPROCESS_WIDTH?" in line for line in lines)
+    assert "container raw: there, can be read and written" in told
+    assert "not looked  sources" in told
+
+
+def test_no_settings_at_all(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["doctor"]) == 2
+    assert ". .local/env" in capsys.readouterr().err
+
+
+def test_settings_of_an_app_in_azure_need_az(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["doctor", "--app", "images"]) == 2
+    assert "az login" in capsys.readouterr().err
+
+
+@pytest.fixture(scope="module")
+def own() -> Iterator[Azurite]:
+    """An Azurite out of which parts can be taken."""
+    with start_azurite() as server:
+        yield server
+
+
+class TestStorage:
+    """What is wrong with storage."""
+
+    def test_what_is_missing_is_named_and_what_was_given_up_is_counted(
+        self, own: Azurite, vsftpd: Server, name: str, doctor: Doctor
+    ) -> None:
+        with connected(own.connection) as clients:
+            prepare(clients)
+            clients.processed.delete_container()
+            clients.images.delete_table()
+            clients.batch_queue.delete_queue()
+            clients.queues.get_queue_client(f"{BATCH_QUEUE}-poison").send_message("x")
+            clients.dead_letters.upload_blob("a/b.json", b"[]")
+            hold_pipeline(clients, "mine", "made by others")
+        lines = doctor.wrong({**settings(own, vsftpd, name), "PIPELINE_NAME": "mine"})
+        for start, told in (
+            ("container processed", "python -m storage init"),
+            ("table images", "python -m storage init"),
+            ("queue batches:", "python -m storage init"),
+            ("queue batches-poison", "1 messages were given up"),
+            ("container dead-letter", "1 events were given up"),
+        ):
+            assert any(line.startswith(f"storage         {start}") and told in line for line in lines), start
+        assert any("mine: its results were made with other settings" in line for line in lines)
+        assert any(f"{name}: last listed never: the app is not running" in line for line in lines)
+
+    # The tables' SDK does so itself, when it reads an error in XML.
+    @pytest.mark.filterwarnings("ignore:Testing an element's truth value:DeprecationWarning")
+    def test_a_wrong_key(self, own: Azurite, vsftpd: Server, name: str, doctor: Doctor) -> None:
+        broken = own.connection.replace("AccountKey=E", "AccountKey=F")
+        lines = doctor.wrong({**settings(own, vsftpd, name), "STORAGE": broken})
+        assert any("the key, or this machine's clock, is wrong" in line for line in lines)
+
+    def test_storage_that_is_down(self, vsftpd: Server, name: str, doctor: Doctor) -> None:
+        down = development_connection({kind: free_port() for kind in ("Blob", "Queue", "Table")})
+        _, told = doctor.look({**vsftpd.app_settings(name), "STORAGE": down})
+        assert told.count("no answer from Azure Storage") == 3
+        assert "storage must answer first" in told
