@@ -1,12 +1,12 @@
 # Every target but help and clean first sets up what it needs, and does so only once.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo run soak check test clean
+.PHONY: help setup demo run soak bench bench-quick check test clean
 PYTHON := .venv/bin/python
 # Each process has servers of its own; three, since tests of outages and leases mostly wait.
 PARALLEL := -n 3 --dist loadfile
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## Python 3.13 in .venv, packages, Azurite; nothing if all is there
 	@sh local/setup.sh
@@ -19,6 +19,14 @@ run: setup ## Run the whole system until Ctrl-C; a new archive every minute (ARG
 
 soak: setup ## Run the whole system for 5 minutes while everything goes wrong, and prove that nothing was lost (ARGS="--minutes 60")
 	@$(PYTHON) -m local.soak $(ARGS)
+
+bench: setup ## Measure copying, preprocessing, writing and reading beside their peers (20 minutes; ARGS="--only jpeg-12mp")
+	@sh benchmarks/setup.sh
+	@$(PYTHON) -m benchmarks $(ARGS)
+
+bench-quick: setup ## The same once at a small size, to see that it works: no times are judged or kept (2 minutes)
+	@sh benchmarks/setup.sh
+	@$(PYTHON) -m benchmarks --quick $(ARGS)
 
 check: setup ## The fast part of the tests: lint, types, unit tests
 	$(PYTHON) -m ruff check .

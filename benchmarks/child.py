@@ -1,0 +1,104 @@
+"""One side of a race, in a process of its own: warm, told when to run, its time and memory taken there."""
+
+import multiprocessing
+import time
+import traceback
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any, Self
+
+from benchmarks.model import BenchmarkError
+
+_PROCESSES = multiprocessing.get_context("spawn")
+_PATIENCE = 900.0
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """How a side gets ready: called in its process, `make(*arguments)` gives what is then run in each round."""
+
+    make: Callable[..., AbstractContextManager[Callable[[], object]]]
+    arguments: tuple[Any, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One run."""
+
+    seconds: float
+    cpu: float
+    peak: int
+    outcome: object
+
+
+class Child:
+    """A process that is ready to run its side."""
+
+    def __init__(self, name: str, side: Side) -> None:
+        self._name = name
+        self._here, there = _PROCESSES.Pipe()
+        self._process = _PROCESSES.Process(target=_serve, args=(there, side), daemon=False)
+        self._process.start()
+        there.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._here.close()
+        self._process.join(20)
+        if self._process.is_alive():
+            self._process.kill()
+            self._process.join()
+
+    def run(self) -> Sample:
+        """Run once. Raises BenchmarkError."""
+        try:
+            self._here.send(None)
+            if not self._here.poll(_PATIENCE):
+                raise BenchmarkError(f"run {self._name}: it did not end within {_PATIENCE:.0f} s")
+            answer = self._here.recv()
+        except (EOFError, OSError) as exc:
+            raise BenchmarkError(f"run {self._name}: its process died") from exc
+        if not isinstance(answer, Sample):
+            raise BenchmarkError(f"run {self._name}: it failed:\n{answer}")
+        return answer
+
+
+def _serve(there: Connection, side: Side) -> None:
+    try:
+        with side.make(*side.arguments) as run:
+            while _told(there):
+                there.send(_timed(run))
+    except BaseException:
+        there.send(traceback.format_exc())
+        raise
+
+
+def _told(there: Connection) -> bool:
+    try:
+        there.recv()
+    except EOFError:
+        return False
+    return True
+
+
+def _timed(run: Callable[[], object]) -> Sample:
+    _forget_peak()
+    began, cpu = time.perf_counter(), time.process_time()
+    outcome = run()
+    seconds, spent = time.perf_counter() - began, time.process_time() - cpu
+    return Sample(seconds, spent, _peak(), outcome)
+
+
+def _forget_peak() -> None:
+    Path("/proc/self/clear_refs").write_text("5")
+
+
+def _peak() -> int:
+    # Not getrusage: what it tells includes the process that this one was forked from.
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))

@@ -1,0 +1,142 @@
+"""Rows of decoding: from a picture file's bytes to the array that a model takes; per core."""
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+
+from benchmarks import decoders, pictures
+from benchmarks.bench import Bench
+from benchmarks.child import Side
+from benchmarks.decoders import Array, Decode
+from benchmarks.model import BenchmarkError, Figure, Goal, Measured, Timing, ratio, row
+
+_PLAIN = "Pillow"
+_OURS = "ours"
+_JPEG_PEERS: Mapping[str, Decode] = {
+    "OpenCV": partial(decoders.opencv, 1),
+    "OpenCV, at 1/2": partial(decoders.opencv, 2),
+    "OpenCV, at 1/4": partial(decoders.opencv, 4),
+    "OpenCV, at 1/8": partial(decoders.opencv, 8),
+    "pyvips": decoders.pyvips,
+    "simplejpeg 1×": partial(decoders.simplejpeg, 1),
+    "simplejpeg 2×": partial(decoders.simplejpeg, 2),
+}
+_OTHER_PEERS: Mapping[str, Decode] = {"OpenCV": partial(decoders.opencv, 0), "pyvips": decoders.pyvips}
+_FLOOR = "what is left is libjpeg-turbo's entropy decoding, the same for all"
+
+
+@row(
+    "jpeg-12mp",
+    what="JPEG 12 MP → 224², per core",
+    against="Pillow: all of it, LANCZOS",
+    seen="5.4–5.8, difference ≤ 0.5",
+    goals={"speed": Goal(least=6), "difference": Goal(most=0.5)},
+    why=_FLOOR,
+)
+def jpeg_12mp(bench: Bench) -> Measured:
+    """Decode large JPEGs to small arrays."""
+    return _beside_plain(bench, _jpegs(bench, pictures.TWELVE), 224)
+
+
+@row(
+    "jpeg-hd",
+    what="JPEG full HD → 512², per core",
+    against="Pillow: all of it, LANCZOS",
+    seen="2.6, difference 0.9",
+    goals={"speed": Goal(least=2.5), "difference": Goal(most=1)},
+    why="at 512² LANCZOS itself takes as long as decoding",
+)
+def jpeg_hd(bench: Bench) -> Measured:
+    """Decode JPEGs to arrays that are not much smaller."""
+    return _beside_plain(bench, _jpegs(bench, pictures.FULL_HD), 512)
+
+
+@row(
+    "jpeg-12mp-peers",
+    what="JPEG 12 MP → 224², per core",
+    against="the fastest of OpenCV, pyvips, simplejpeg that differs as little",
+    seen="0.9–1.1",
+    goals={"speed": Goal(least=1)},
+    why=_FLOOR,
+)
+def jpeg_12mp_peers(bench: Bench) -> Measured:
+    """Decode large JPEGs beside other libraries."""
+    return _beside_peers(bench, _jpegs(bench, pictures.TWELVE), 224, _JPEG_PEERS, 0.5)
+
+
+@row(
+    "jpeg-hd-peers",
+    what="JPEG full HD → 512², per core",
+    against="the fastest of OpenCV, pyvips, simplejpeg that differs as little",
+    seen="0.9–1.1",
+    goals={"speed": Goal(least=1)},
+    why="OpenCV averages where we weigh by LANCZOS",
+)
+def jpeg_hd_peers(bench: Bench) -> Measured:
+    """Decode JPEGs beside other libraries."""
+    return _beside_peers(bench, _jpegs(bench, pictures.FULL_HD), 512, _JPEG_PEERS, 1)
+
+
+@row(
+    "png-tiff-peers",
+    what="PNG 8 and 16 bit, TIFF raw, LZW, deflate, full HD → 512², per core",
+    against="the faster of OpenCV, pyvips that differs as little, per format",
+    seen="1.2–2.7 over plain Pillow; pyvips 1.3–1.9",
+    goals={f"speed {form}": Goal(least=0.9) for form in ("png", "png-16", "tiff", "tiff-lzw", "tiff-deflate")},
+    why="OpenCV averages where we weigh by LANCZOS",
+)
+def png_tiff_peers(bench: Bench) -> Measured:
+    """Decode formats that have no smaller scale."""
+    figures: dict[str, Figure] = {}
+    timings: dict[str, Timing] = {}
+    for form in ("png", "png-16", "tiff", "tiff-lzw", "tiff-deflate"):
+        paths = pictures.files(bench.folder, form, bench.size(4, 1), pictures.FULL_HD)
+        measured = _beside_peers(bench, paths, 512, _OTHER_PEERS, 2.5)
+        figures[f"speed {form}"] = measured.figures["speed"]
+        timings |= {f"{form}, {side}": timing for side, timing in measured.timings.items()}
+    return Measured(figures, timings)
+
+
+ROWS = (jpeg_12mp, jpeg_hd, jpeg_12mp_peers, jpeg_hd_peers, png_tiff_peers)
+
+
+def _jpegs(bench: Bench, size: tuple[int, int]) -> Sequence[Path]:
+    return pictures.files(bench.folder, "jpeg", bench.size(12, 2), size)
+
+
+def _beside_plain(bench: Bench, paths: Sequence[Path], target: int) -> Measured:
+    timings = _raced(bench, {_OURS: decoders.ours, _PLAIN: decoders.plain}, paths, target)
+    figures = {
+        "speed": ratio(timings, _OURS, _PLAIN),
+        "difference": Figure.of([_difference(timings[_OURS], timings[_PLAIN])], ""),
+    }
+    return Measured(figures, timings)
+
+
+def _beside_peers(
+    bench: Bench, paths: Sequence[Path], target: int, peers: Mapping[str, Decode], most: float
+) -> Measured:
+    """Race the peers too, and hold ours against the fastest that differs from plain Pillow by `most`, or like ours."""
+    timings = _raced(bench, {_OURS: decoders.ours, _PLAIN: decoders.plain, **peers}, paths, target)
+    differences = {side: _difference(timing, timings[_PLAIN]) for side, timing in timings.items()}
+    equal = [side for side in peers if differences[side] <= max(most, differences[_OURS])]
+    if not equal:
+        raise BenchmarkError(f"choose a peer: all differ more than {most} from plain Pillow: {differences}")
+    best = max(equal, key=lambda side: -min(timings[side].seconds))
+    notes = [f"the fastest is {best}", "differences: " + ", ".join(f"{k} {v:.2f}" for k, v in differences.items())]
+    return Measured({"speed": ratio(timings, _OURS, best)}, timings, notes)
+
+
+def _raced(bench: Bench, sides: Mapping[str, Decode], paths: Sequence[Path], target: int) -> dict[str, Timing]:
+    return bench.race({name: Side(decoders.side, (decode, paths, target)) for name, decode in sides.items()}, rounds=7)
+
+
+def _difference(timing: Timing, plain: Timing) -> float:
+    """Mean absolute difference of all values, of 255."""
+    ours, theirs = (cast("Array", each.outcome).astype(np.int16) for each in (timing, plain))
+    if ours.shape != theirs.shape:
+        raise BenchmarkError(f"compare arrays: one side made {ours.shape}, plain Pillow {theirs.shape}")
+    return float(np.abs(ours - theirs).mean())

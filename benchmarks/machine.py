@@ -1,0 +1,75 @@
+"""On what was measured: the machine, and the versions of everything."""
+
+import os
+import platform
+import re
+import shutil
+import subprocess
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from benchmarks.model import PeerMissingError
+
+_PACKAGES = (
+    "numpy",
+    "pillow",
+    "paramiko",
+    "azure-storage-blob",
+    "azure-data-tables",
+    "opencv-python-headless",
+    "pyvips-binary",
+    "simplejpeg",
+    "webdataset",
+)
+_PROGRAMS = {"rclone": ("rclone", "rclone version"), "sftp": ("openssh-client", "ssh -V")}
+"""Programs that ours is measured against: Debian's package, and what tells the version."""
+
+
+def program(name: str) -> Path:
+    """Find a program. Raises PeerMissingError."""
+    found = shutil.which(name)
+    if found is None:
+        raise PeerMissingError(f"{name} is missing: apt install {_PROGRAMS[name][0]}")
+    return Path(found)
+
+
+def describe() -> dict[str, str]:
+    """Tell processor, cores, memory and system."""
+    return {
+        "processor": _first(r"model name\s*: (.+)", "/proc/cpuinfo") or platform.machine(),
+        "cores": str(os.cpu_count()),
+        "memory": f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.0f} GiB",
+        "system": _first(r'PRETTY_NAME="(.+)"', "/etc/os-release") or platform.platform(),
+    }
+
+
+def versions() -> dict[str, str]:
+    """Tell the versions of what takes part."""
+    found = {"python": platform.python_version(), **{name: _package(name) for name in _PACKAGES}}
+    azurite = Path(__file__).parents[1] / "local" / "package.json"
+    pinned = re.search(r'"azurite": "(.+?)"', azurite.read_text())
+    return {**found, "azurite": pinned[1] if pinned else "?", **_programs(_PROGRAMS)}
+
+
+def _programs(programs: Mapping[str, tuple[str, str]]) -> dict[str, str]:
+    return {name: _told(command) if shutil.which(name) else "missing" for name, (_, command) in programs.items()}
+
+
+def _told(command: str) -> str:
+    # OpenSSH tells its version as if it were an error.
+    done = subprocess.run(command.split(), capture_output=True, text=True, check=False)
+    lines = (done.stdout or done.stderr).strip().splitlines()
+    return lines[0].split(",")[0] if lines else "?"
+
+
+def _package(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "missing"
+
+
+def _first(pattern: str, file: str) -> str | None:
+    found = re.search(pattern, Path(file).read_text()) if Path(file).exists() else None
+    return found[1] if found else None

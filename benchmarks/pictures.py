@@ -1,0 +1,38 @@
+"""Inputs: real photographs, enlarged to what cameras make, as files of usual quality."""
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+from numpy.random import default_rng
+from PIL import Image
+
+from local import scenes
+from local.formats import FORMATS
+
+TWELVE = (4000, 3000)
+"""12 megapixels."""
+FULL_HD = (1920, 1080)
+
+
+def pictures(count: int, size: tuple[int, int]) -> list[Image.Image]:
+    """Make pictures of the photographs in turn; the same ones each time."""
+    rng = default_rng(count)
+    return [scenes.scene(rng, scenes.COLOUR[number % len(scenes.COLOUR)], size) for number in range(count)]
+
+
+def files(folder: Path, form: str, count: int, size: tuple[int, int]) -> Sequence[Path]:
+    """Write pictures as files of one form: of local/formats.py, or `tiff-deflate`."""
+    suffix, encode = (".tif", _deflated) if form == "tiff-deflate" else FORMATS[form]
+    made = []
+    for number, picture in enumerate(pictures(count, size)):
+        path = folder / f"{form}-{size[0]}-{number:03}{suffix}"
+        path.write_bytes(encode([picture]))
+        made.append(path)
+    return made
+
+
+def _deflated(shots: Sequence[Image.Image]) -> bytes:
+    buffer = io.BytesIO()
+    shots[0].save(buffer, "TIFF", compression="tiff_adobe_deflate")
+    return buffer.getvalue()
