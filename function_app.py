@@ -95,6 +95,8 @@ def reconcile(timer: func.TimerRequest) -> None:  # noqa: ARG001 -- the trigger 
         _watch(services, now)
     with _settled("reconcile"):
         redrive(list(services.settings.sources), build_preprocessing(), now, services.settings.pipeline.window)
+    with _settled("repair"):
+        _repair(services, now)
     with _settled("leftovers"):
         _settle_leftovers(services, now)
 
@@ -192,6 +194,16 @@ def _watch(services: Services, now: datetime) -> None:
     specs = [source.spec for source in services.settings.sources.values()]
     window = services.settings.pipeline.window
     watch(specs, BlobRosters(services.clients), TableArrivals(services.clients), now, window)
+
+
+def _repair(services: Services, now: datetime) -> None:
+    from preprocess.repair import repair
+    from storage.result_audit import SlicedResultAudit
+
+    chosen = services.settings
+    repair(
+        list(chosen.sources), SlicedResultAudit(services.clients), build_preprocessing(), now, chosen.pipeline.window
+    )
 
 
 def _settle_leftovers(services: Services, now: datetime) -> None:

@@ -313,6 +313,9 @@ class BatchLedger(Protocol):
     def trouble(self, batch: Batch, error: str, at: datetime) -> None:
         """Note why a batch failed this time."""
 
+    def repaired(self, archive: RawArchive, pipeline: str, at: datetime) -> int:
+        """Note that lost results of an archive are to be made again; how often that was so, with this one."""
+
     def postpone(self, state: BatchState, next_drive: datetime) -> bool:
         """Set `next_drive`, and count an attempt if it was tried; False if somebody else did since `state` was read."""
 
@@ -321,6 +324,26 @@ class BatchLedger(Protocol):
 
     def known(self, source: str, since: datetime) -> Collection[tuple[datetime, str]]:
         """Stamp and version of every archive with a stamp from `since` on whose row has the time it became raw."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loss:
+    """Results of a processed archive that are not there any more."""
+
+    archive: RawArchive
+    found: Sequence[str]
+    """What is missing, one by one, for a log."""
+
+
+class ResultAudit(Protocol):
+    """Results, held against what was counted when they were made."""
+
+    def lost(self, source: str, pipeline: str, since: datetime) -> Sequence[Loss]:
+        """Look at the next few of a source's processed archives with a stamp from `since` on, and name what they lost.
+
+        Each call is bounded work and goes on where the last one ended, newest first; behind the oldest it begins anew.
+        Raises StoreUnavailableError, StoreRefusedError.
+        """
 
 
 class BatchRequest(Protocol):

@@ -32,6 +32,8 @@ _BATCH_COLUMNS = [
     "bytes_out",
 ]
 _MOMENT = timedelta(minutes=5)
+_AHEAD = timedelta(days=1)
+"""A stamp lies at most so far ahead of the clock."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +53,7 @@ def audit_results(
     made = {entry.pipeline for entry in book if entry.pipeline} | set(list_folders(clients.processed))
     for name in sorted(made if pipeline is None else {pipeline}):
         processed = [entry for entry in book if entry.pipeline == name and entry.state is State.PROCESSED]
-        kept = _look(clients, name, source, since, now, rows=bool(processed))
+        kept = _look(clients, name, source, since, now + _AHEAD, rows=bool(processed))
         for entry in processed:
             yield from _of_archive(entry, kept)
         for shards in kept.shards.values():
@@ -62,14 +64,25 @@ def audit_results(
                 yield Finding(source=source, kind=Kind.LEDGER, name=shard.name, since=shard.stamp, detail=told)
 
 
-def _look(clients: Clients, pipeline: str, source: str, since: datetime, now: datetime, *, rows: bool) -> _Kept:
+def lost_results(
+    clients: Clients, source: str, pipeline: str, processed: Sequence[Entry]
+) -> Iterator[tuple[Entry, Sequence[Finding]]]:
+    """Find what is missing of these archives, which the pipeline has processed: they lie side by side in time."""
+    stamps = [entry.archive.stamp for entry in processed]
+    kept = _look(clients, pipeline, source, min(stamps), max(stamps), rows=True)
+    for entry in processed:
+        if findings := list(_of_archive(entry, kept)):
+            yield entry, findings
+
+
+def _look(clients: Clients, pipeline: str, source: str, since: datetime, until: datetime, *, rows: bool) -> _Kept:
     shards: dict[str, dict[int, ShardFacts]] = defaultdict(dict)
     tallies: dict[str, Tally] = defaultdict(Tally)
     batches: dict[str, dict[int, Counts]] = defaultdict(dict)
-    for shard in _shards(clients, pipeline, source, since, now):
+    for shard in _shards(clients, pipeline, source, since, until):
         shards[images_partition(pipeline, source, shard.stamp, shard.version)][shard.number] = shard
     if rows:
-        bounds = (f"{pipeline}~{source}~{format_stamp(since)}", f"{pipeline}~{source}~~")
+        bounds = (f"{pipeline}~{source}~{format_stamp(since)}", f"{pipeline}~{source}~{format_stamp(until)}~~")
         for row in _range(clients.images, *bounds, TALLY_COLUMNS):
             tallies[row["PartitionKey"]].add(row)
         for row in _range(clients.batches, *bounds, _BATCH_COLUMNS):
@@ -106,12 +119,11 @@ def _of_archive(entry: Entry, kept: _Kept) -> Iterator[Finding]:
         yield finding(Kind.SHARD, partition, f"{len(shards)} are there, with fewer than {counts.images} images")
 
 
-def _shards(clients: Clients, pipeline: str, source: str, since: datetime, now: datetime) -> Iterator[ShardFacts]:
-    # A stamp lies at most a day ahead of the clock.
-    for day in days(since.astimezone(UTC).date(), (now + timedelta(days=1)).date()):
+def _shards(clients: Clients, pipeline: str, source: str, since: datetime, until: datetime) -> Iterator[ShardFacts]:
+    for day in days(since.astimezone(UTC).date(), until.astimezone(UTC).date()):
         for found in list_blobs(clients.processed, f"{pipeline}/{day_prefix(source, day)}"):
             shard = read_shard(found)
-            if shard is not None and shard.stamp >= since:
+            if shard is not None and since <= shard.stamp <= until:
                 yield shard
 
 

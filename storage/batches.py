@@ -154,6 +154,19 @@ class TableBatchLedger:
         change(self._archives, archive.source, _row(archive, pipeline), decide)
         return times
 
+    def repaired(self, archive: RawArchive, pipeline: str, at: datetime) -> int:
+        """Note that lost results of an archive are to be made again; how often that was so, with this one."""
+        times = 0
+
+        def decide(there: TableEntity | None) -> Properties:
+            nonlocal times
+            times = 1 if there is None else there.get("repairs", 0) + 1
+            known = {**raw_properties(archive), "pipeline": pipeline} if there is None else {}
+            return {**known, "repairs": times, "repaired_at": at}
+
+        change(self._archives, archive.source, _row(archive, pipeline), decide)
+        return times
+
     def postpone(self, state: BatchState, next_drive: datetime) -> bool:
         """Set `next_drive`, and count an attempt if it was tried; False if somebody else did since `state` was read."""
         told = {"attempts": state.attempts + state.tried, "tried": False, "next_drive": next_drive}

@@ -123,6 +123,11 @@ def pipeline_blob(pipeline: str) -> str:
     return f"pipelines/{pipeline}.json"
 
 
+def check_blob(source: str) -> str:
+    """Name what tells in the state container how far a source's results were last looked through."""
+    return f"checks/{source}.json"
+
+
 def kept_blob(where: str, name: str) -> str:
     """Name what is kept of a leftover of a queue or container in the state container."""
     return f"poison/{where}/{name.removesuffix('.json')}.json"

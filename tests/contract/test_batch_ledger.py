@@ -237,6 +237,14 @@ class BatchLedgerContract(ABC):
         with ThreadPoolExecutor(10) as pool:
             assert list(pool.map(lambda _: self.ledger.postpone(state, SOON), range(10))).count(True) == 1
 
+    def test_repairs_are_counted_over_replays(self) -> None:
+        (batch,) = self.planned(1)
+        self.ledger.finish(batch, COUNTS, NOW)
+        assert self.ledger.repaired(batch.archive, "p1", NOW) == 1
+        assert self.end(batch.archive, "p1")[:2] == (State.PROCESSED, COUNTS)
+        self.ledger.take_back(batch.archive, "p1", NOW, SOON)
+        assert self.ledger.repaired(batch.archive, "p1", SOON) == 2
+
     def test_the_last_trouble_of_a_batch_is_kept(self) -> None:
         (batch,) = self.planned(1)
         self.ledger.trouble(batch, "first", NOW)

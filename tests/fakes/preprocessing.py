@@ -169,6 +169,7 @@ class PipelineRow:
     plan: str = ""
     unplanned: int = 0
     replays: int = 0
+    repairs: int = 0
     ends: dict[str, datetime] = field(default_factory=dict)
     """Times by `processed`, `refused`, `failed`; once set they stay."""
     reason: str | None = None
@@ -240,6 +241,12 @@ class MemoryBatchLedger:
             row = self._row(archive, pipeline)
             row.unplanned += 1
             return row.unplanned
+
+    def repaired(self, archive: RawArchive, pipeline: str, at: datetime) -> int:
+        with self._lock:
+            row = self._row(archive, pipeline)
+            row.repairs += 1
+            return row.repairs
 
     def claim(self, batch: Batch, holder: str, at: datetime, until: datetime) -> int:
         with self._lock:
