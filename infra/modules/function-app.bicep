@@ -80,6 +80,7 @@ resource insights 'Microsoft.Insights/components@2020-02-02' existing = {
 }
 
 resource plan 'Microsoft.Web/serverfarms@2024-04-01' = {
+  // checkov:skip=CKV_AZURE_225:a zone-redundant plan needs instances that are always ready in each zone; what stopped with a zone is driven again elsewhere
   name: '${appName}-plan'
   location: location
   tags: tags
@@ -115,6 +116,10 @@ var alwaysReady = [
 ]
 
 resource app 'Microsoft.Web/sites@2024-04-01' = {
+  // checkov:skip=CKV_AZURE_17:Event Grid calls without a client certificate; the function's key admits it
+  // checkov:skip=CKV_AZURE_212:Flex Consumption scales by itself; alwaysReadyInstances is a parameter
+  // checkov:skip=CKV_AZURE_213:Flex Consumption has no health check; alerts watch for missing data
+  // checkov:skip=CKV_AZURE_222:Event Grid knows no private way to a function; the parameter privateEndpoints restricts inbound to it
   name: appName
   location: location
   tags: tags
@@ -210,6 +215,13 @@ var secrets = toObject(
 )
 
 resource settings 'Microsoft.Web/sites/config@2024-04-01' = {
+  // checkov:skip=CKV_AZURE_13:these are app settings, not the site's configuration
+  // checkov:skip=CKV_AZURE_63:these are app settings, not the site's configuration
+  // checkov:skip=CKV_AZURE_65:these are app settings, not the site's configuration
+  // checkov:skip=CKV_AZURE_66:these are app settings, not the site's configuration
+  // checkov:skip=CKV_AZURE_80:these are app settings, not the site's configuration
+  // checkov:skip=CKV_AZURE_88:these are app settings, not the site's configuration
+  // checkov:skip=CKV_AZURE_222:these are app settings, not the site's configuration
   parent: app
   name: 'appsettings'
   properties: union(defaults, appSettings, sourceSettings, secrets, fixed)

@@ -16,6 +16,7 @@ param closed bool
 param allowedAddresses array
 
 resource vault 'Microsoft.KeyVault/vaults@2023-07-01' = {
+  // checkov:skip=CKV_AZURE_109:closed to all networks by the parameter privateEndpoints
   name: vaultName
   location: location
   tags: tags
