@@ -81,6 +81,26 @@ param readerIds array = []
 @description('Address that alerts are sent to; empty for none.')
 param alertEmail string = ''
 
+@description('How often the alert rules look: Azure asks more for shorter ones.')
+@allowed(['PT5M', 'PT15M', 'PT30M', 'PT1H'])
+param alertFrequency string = 'PT15M'
+
+@description('Intervals of a source without an archive that raise an alert. Alerts look back two days at most: where intervals are so long that fewer fit in, it fires after two days.')
+@minValue(1)
+param alertQuietIntervals int = 3
+
+@description('Minutes without a run of reconcile that raise an alert: a few times its schedule.')
+@minValue(1)
+param alertSilentMinutes int = 20
+
+@description('Minutes from the server to the last image, or to the raw blob, over which an archive raises an alert.')
+@minValue(1)
+param alertLagMinutes int = 30
+
+@description('Refused members in an hour, of one source and for one reason, over which there is an alert.')
+@minValue(0)
+param alertRefusedMembers int = 0
+
 @description('Days for which logs are kept; the first 31 cost nothing.')
 @minValue(30)
 @maxValue(730)
@@ -102,6 +122,9 @@ param addressSpace string = '10.10.0.0/24'
 param allowedAddresses array = []
 
 var suffix = take(uniqueString(resourceGroup().id, name), 8)
+// Each source and its INTERVAL, as the alert on missing archives expects them: 'radar', 10m, 'north', 1h
+var sourceUrls = filter(objectKeys(sourceSettings), setting => endsWith(setting, '__URL'))
+var expectedSources = join(map(sourceUrls, setting => '\'${toLower(replace(split(setting, '__')[1], '_', '-'))}\', ${contains(sourceSettings, replace(setting, '__URL', '__INTERVAL')) ? sourceSettings[replace(setting, '__URL', '__INTERVAL')] : '10m'}'), ', ')
 var withNetwork = fixedOutboundAddress || privateEndpoints
 
 module identities 'modules/identities.bicep' = {
@@ -164,6 +187,34 @@ module monitoring 'modules/monitoring.bicep' = {
     retentionDays: logRetentionDays
     dailyCapGb: logDailyCapGb
     alertEmail: alertEmail
+  }
+}
+
+module alerts 'modules/alerts.bicep' = {
+  name: 'alerts'
+  params: {
+    name: name
+    location: location
+    tags: tags
+    workspaceId: monitoring.outputs.workspaceId
+    actionGroupId: monitoring.outputs.actionGroupId
+    expectedSources: expectedSources
+    quietIntervals: alertQuietIntervals
+    silentMinutes: alertSilentMinutes
+    lagMinutes: alertLagMinutes
+    refusedMembers: alertRefusedMembers
+    frequency: alertFrequency
+  }
+}
+
+module workbook 'modules/workbook.bicep' = {
+  name: 'workbook'
+  params: {
+    name: name
+    location: location
+    tags: tags
+    workspaceId: monitoring.outputs.workspaceId
+    expectedSources: expectedSources
   }
 }
 

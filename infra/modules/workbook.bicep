@@ -1,0 +1,63 @@
+// The page that an operator looks at: workbook.json, with the queries of ../queries put in where it names their files.
+
+@description('Begins the name that the workbook is shown by.')
+param name string
+
+@description('Region of the workbook.')
+param location string
+
+@description('Tags of the workbook.')
+param tags object
+
+@description('Resource id of the Log Analytics workspace that the queries ask.')
+param workspaceId string
+
+@description('Each source that is expected, as KQL: its name and its INTERVAL, such as: \'radar\', 10m, \'north\', 1h')
+param expectedSources string
+
+var queries = {
+  'archive.kql': loadTextContent('../queries/archive.kql')
+  'archives.kql': loadTextContent('../queries/archives.kql')
+  'backlog.kql': loadTextContent('../queries/backlog.kql')
+  'copy-rate.kql': loadTextContent('../queries/copy-rate.kql')
+  'deletion-margin.kql': loadTextContent('../queries/deletion-margin.kql')
+  'errors.kql': loadTextContent('../queries/errors.kql')
+  'failures.kql': loadTextContent('../queries/failures.kql')
+  'gaps.kql': loadTextContent('../queries/gaps.kql')
+  'given-up.kql': loadTextContent('../queries/given-up.kql')
+  'heartbeat.kql': loadTextContent('../queries/heartbeat.kql')
+  'images.kql': loadTextContent('../queries/images.kql')
+  'lag.kql': loadTextContent('../queries/lag.kql')
+  'near-deletion.kql': loadTextContent('../queries/near-deletion.kql')
+  'no-archive.kql': loadTextContent('../queries/no-archive.kql')
+  'oldest-uncopied.kql': loadTextContent('../queries/oldest-uncopied.kql')
+  'refusals.kql': loadTextContent('../queries/refusals.kql')
+  'slowest.kql': loadTextContent('../queries/slowest.kql')
+  'source-names.kql': loadTextContent('../queries/source-names.kql')
+  'sources.kql': loadTextContent('../queries/sources.kql')
+}
+
+// A file stands for itself: what it takes for granted is put right here.
+var filled = toObject(items(queries), query => query.key, query => replace(replace(replace(replace(query.value, 'let source = \'*\';', 'let source = \'{Source}\';'), 'let step = 1h;', 'let step = {TimeRange:grain};'), 'let version = \'0123abcd\';', 'let version = \'{Version}\';'), '\'example\', 10m', expectedSources))
+
+var page = any(loadJsonContent('../workbook.json'))
+var shown = map(page.items, item => contains(item.content, 'query') ? union(item, { content: union(item.content, { query: filled[item.content.query] }) }) : item)
+// The list of sources is asked for within a parameter, out of reach of the line above.
+var text = replace(string(union(page, { items: shown })), 'source-names.kql', replace(filled['source-names.kql'], '\n', '\\n'))
+
+resource workbook 'Microsoft.Insights/workbooks@2023-06-01' = {
+  name: guid(resourceGroup().id, name, 'workbook')
+  location: location
+  tags: tags
+  kind: 'shared'
+  properties: {
+    category: 'workbook'
+    displayName: '${name}: images from somebody else\'s server'
+    sourceId: workspaceId
+    serializedData: replace(text, 'WORKSPACE', workspaceId)
+    version: 'Notebook/1.0'
+  }
+}
+
+@description('Resource id of the workbook.')
+output workbookId string = workbook.id
