@@ -55,6 +55,7 @@ class System:
         sources: Mapping[str, Server],
         host: Host,
         lease: float | None = None,
+        unheard: str | None = None,
     ) -> None:
         self.folder = folder
         self.logs = folder / "logs"
@@ -72,7 +73,7 @@ class System:
         environment = _environment()
         self._host = Child(_host_command(self.host_kind, app, port, lease), app, self.logs / "host.log", environment)
         self._relay = Child(
-            _relay_command(self.host_url, folder / "relay.json"),
+            _relay_command(self.host_url, folder / "relay.json", unheard),
             PROJECT,
             self.logs / "relay.log",
             environment | {"STORAGE": connection},
@@ -137,13 +138,14 @@ def system(
     settings: Mapping[str, str] = QUICK,
     host: Host = "auto",
     lease: float | None = None,
+    unheard: str | None = None,
     fresh: bool = False,
 ) -> Iterator[System]:
     """Run the whole system in `folder`, which keeps its data and logs; a later run goes on from there unless `fresh`.
 
     `sources` gives each source's kind of server; `settings` come on top of what the servers and Azurite require.
     `lease` is for how many seconds a queue message stays hidden when the host died over it; only `local` can change it.
-    Raises PermanentError.
+    No event tells of archives whose names contain `unheard`. Raises PermanentError.
     """
     folder = folder.absolute()
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -163,6 +165,7 @@ def system(
             sources=servers,
             host=host,
             lease=lease,
+            unheard=unheard,
         )
         stack.callback(running.stop)
         running.start_host()
@@ -247,7 +250,7 @@ def _host_command(kind: Literal["func", "local"], app: Path, port: int, lease: f
     return [sys.executable, "-m", "local.host", "--app", str(app), "--port", str(port), "--grace", "5", *options]
 
 
-def _relay_command(host: str, state: Path) -> list[str]:
+def _relay_command(host: str, state: Path, unheard: str | None) -> list[str]:
     to = f"{host}/runtime/webhooks/EventGrid?functionName=on_raw_archive"
     watched = ["--container", RAW_CONTAINER, "--suffix", ".zip", "--to", to, "--dead-letter", DEAD_LETTER_CONTAINER]
     return [
@@ -255,6 +258,7 @@ def _relay_command(host: str, state: Path) -> list[str]:
         "-m",
         "local.relay",
         *watched,
+        *(["--without", unheard] if unheard else []),
         "--state",
         str(state),
         "--interval",

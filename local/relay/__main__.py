@@ -43,6 +43,7 @@ def _relay(chosen: argparse.Namespace) -> Relay:
         to=chosen.to,
         prefix=chosen.prefix,
         suffix=chosen.suffix,
+        without=chosen.without,
         dead_letter_container=chosen.dead_letter,
     )
     patience = Patience(max_attempts=chosen.max_attempts, scale=chosen.scale, timeout=chosen.timeout)
@@ -72,6 +73,7 @@ def _arguments() -> argparse.Namespace:
     add("--connection", help=f"connection string (default: the variable STORAGE, else {DEVELOPMENT_STORAGE})")
     add("--prefix", default="", help="only blobs whose name starts so, whatever the case")
     add("--suffix", default="", help="only blobs whose name ends so, whatever the case")
+    add("--without", metavar="TEXT", help="only blobs whose name does not contain this, as with StringNotContains")
     add("--state", type=Path, metavar="FILE", help="remember here what was seen and accepted (default: nowhere)")
     add("--skip-existing", action="store_true", help="no events for what lies there at the very first start")
     add("--dead-letter", metavar="CONTAINER", help="keep given-up events here (default: drop them)")

@@ -13,11 +13,14 @@ class Subscription:
     to: str
     prefix: str = ""
     suffix: str = ""
+    without: str | None = None
     dead_letter_container: str | None = None
 
     def wants(self, blob: str) -> bool:
         """Filter as a subscription does by default: whatever the case."""
         name = blob.casefold()
+        if self.without is not None and self.without.casefold() in name:
+            return False
         return name.startswith(self.prefix.casefold()) and name.endswith(self.suffix.casefold())
 
 

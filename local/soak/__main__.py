@@ -16,7 +16,7 @@ from local.demo.summary import problems_told, where_to_look
 from local.demo.view import megabytes
 from local.programs.child import ServerFailedError
 from local.soak.audit import Audit, audit
-from local.soak.cargo import make_cargo
+from local.soak.cargo import UNHEARD, make_cargo
 from local.soak.soak import LEASE, SETTINGS, SOURCES, Soak
 from local.system import CACHE, LOCAL, system
 from storage.clients import connected
@@ -46,7 +46,15 @@ def _run(console: Console, chosen: argparse.Namespace) -> int:
     with ExitStack() as stack:
         # Our own host, whichever is installed: its messages come back soon after it died over them.
         running = stack.enter_context(
-            system(chosen.folder, sources=SOURCES, settings=SETTINGS, host="local", lease=LEASE, fresh=True)
+            system(
+                chosen.folder,
+                sources=SOURCES,
+                settings=SETTINGS,
+                host="local",
+                lease=LEASE,
+                unheard=UNHEARD,
+                fresh=True,
+            )
         )
         clients = stack.enter_context(connected(running.connection, retries=8))
         began = time.monotonic()
@@ -59,7 +67,7 @@ def _run(console: Console, chosen: argparse.Namespace) -> int:
         say("reading everything back")
         found = audit(clients, running.sources, soak.arrivals)
         seconds = time.monotonic() - began
-    problems = [*found.problems, *soak.faults.never(), *soak.memory.problems()]
+    problems = [*found.problems, *soak.never(), *soak.memory.problems()]
     _tell(console, soak, found, seconds)
     problems_told(console, problems)
     if problems:
@@ -69,7 +77,13 @@ def _run(console: Console, chosen: argparse.Namespace) -> int:
 
 def _tell(console: Console, soak: Soak, found: Audit, seconds: float) -> None:
     sizes = [arrival.drop.sample.size for arrival in soak.arrivals]
-    injected = {**soak.faults.injected, "events doubled": soak.echoes.delivered}
+    unheard = sum(UNHEARD in arrival.drop.name for arrival in soak.arrivals)
+    injected = {
+        **soak.faults.injected,
+        **soak.losses.injected,
+        "events doubled": soak.echoes.delivered,
+        "events withheld": unheard,
+    }
     facts = {
         "time": f"{seconds:.0f} s, seed {soak.seed}",
         "archives": f"{len(sizes)}, {megabytes(sum(sizes))}, on {len(soak.system.sources)} servers",

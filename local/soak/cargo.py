@@ -31,6 +31,9 @@ _ORDERS: Mapping[str, Order] = {
 _CUT = "cut"
 _DECK = ("one", "few", "several batches") * 2 + ("one", "all formats", "broken members", "heavy", _CUT)
 """So often each comes before any comes once more."""
+UNHEARD = "unheard"
+"""No event tells of archives that have this in their names: only `reconcile` can find them."""
+_UNHEARD_EVERY = 4
 _ODD_NAMES = ("Südkai (Probe) {}, 100 %.ZIP", "[red]a&b{} #?.zip", "{} $(id); 'x' \"y\".zip")
 
 
@@ -47,10 +50,11 @@ def drops(cargo: Mapping[str, Sample], sources: tuple[str, ...], rng: Random) ->
         for kind in rng.sample(_DECK, len(_DECK)):
             number += 1
             source = rng.choice(sources)
-            odd = rng.choice(_ODD_NAMES).format(number) if rng.random() < 0.2 else None
+            unheard = f"_{UNHEARD}" if number % _UNHEARD_EVERY == 2 else ""
+            odd = rng.choice(_ODD_NAMES).format(f"{number}{unheard}") if rng.random() < 0.2 else None
             yield Drop(
                 source=source,
-                name=odd or f"{source}_{datetime.now(UTC):%Y%m%d_%H%M%S}_{number:04}.zip",
+                name=odd or f"{source}_{datetime.now(UTC):%Y%m%d_%H%M%S}_{number:04}{unheard}.zip",
                 sample=cargo[kind],
                 after=0,
                 how=rng.choice(("renamed", "growing")),

@@ -8,6 +8,7 @@ from random import Random
 from local.relay.container import WatchedContainer
 from local.relay.delivery import post
 from local.relay.events import Event, blob_created
+from local.soak.cargo import UNHEARD
 from local.system import System
 from storage.clients import Clients
 
@@ -43,7 +44,7 @@ class Echoes:
 
     def _discover(self) -> None:
         for blob in self._raw.list():
-            if blob.name not in self._known:
+            if blob.name not in self._known and UNHEARD not in blob.name:
                 self._known.add(blob.name)
                 raw = self._raw
                 event = blob_created(

@@ -41,14 +41,6 @@ class Faults:
                 if inject != self._kill_host or not self._spare_host.is_set():
                     inject(stop)
 
-    def never(self) -> list[str]:
-        """Name what was to go wrong and did not: a soak without it proves less."""
-        return [
-            f"{kind}: never, so it was not tried; let the soak run for longer"
-            for kind in KINDS
-            if not self.injected[kind]
-        ]
-
     def _kill_host(self, _: threading.Event) -> None:
         self._note("host killed")
         self._system.restart_host()

@@ -18,7 +18,8 @@ from local.samples import SIDE, Sample
 from local.soak.audit import key_of, stuck
 from local.soak.cargo import drops
 from local.soak.echoes import Echoes
-from local.soak.faults import Faults
+from local.soak.faults import KINDS, Faults
+from local.soak.losses import RESULTS, Losses
 from local.soak.memory import Memory
 from local.system import QUICK, Scheme, System
 from preprocess.kinds import printable
@@ -63,17 +64,19 @@ class Soak:
     spare_host: threading.Event = field(default_factory=threading.Event)
     faults: Faults = field(init=False)
     echoes: Echoes = field(init=False)
+    losses: Losses = field(init=False)
 
     def __post_init__(self) -> None:
         self.faults = Faults(self.system, self._rng("faults"), self.say, self.spare_host)
         self.echoes = Echoes(self.system, self.clients, self._rng("echoes"))
+        self.losses = Losses(self.clients, self._rng("losses"), self.say)
 
     def run(self, seconds: float) -> None:
         """Let archives arrive and things go wrong for so long, then wait until nothing more is to come."""
         began = time.monotonic()
         with background(self.echoes.run) as echoing:
-            with background(self._arrive, self.faults.run) as work:
-                while (passed := time.monotonic() - began) < seconds or (self.faults.never() and passed < 2 * seconds):
+            with background(self._arrive, self.faults.run, self.losses.run) as work:
+                while (passed := time.monotonic() - began) < seconds or (self.never() and passed < 2 * seconds):
                     self._look([*work, *echoing])
                     if passed > seconds / 2 and self.faults.injected["host killed"]:
                         self.spare_host.set()
@@ -81,6 +84,12 @@ class Soak:
             deadline = time.monotonic() + PATIENCE
             while time.monotonic() < deadline and not self._at_rest():
                 self._look(echoing)
+
+    def never(self) -> list[str]:
+        """Name what was to go wrong and did not: a soak without it proves less."""
+        injected = self.faults.injected + self.losses.injected
+        missing = [kind for kind in (*KINDS, RESULTS) if not injected[kind]]
+        return [f"{kind}: never, so it was not tried; let the soak run for longer" for kind in missing]
 
     def _look(self, work: Sequence[Future[None]]) -> None:
         """See what has settled, and raise what has gone wrong in the background."""
@@ -106,7 +115,7 @@ class Soak:
                 self._tell(arrival.drop, told)
 
     def _at_rest(self) -> bool:
-        return len(self.settled) == len(self.arrivals) and not stuck(self.clients)
+        return len(self.settled) == len(self.arrivals) and self.losses.healed() and not stuck(self.clients)
 
     def _arrive(self, stop: threading.Event) -> None:
         """Upload archives, several at a time; what has begun is finished."""

@@ -102,6 +102,11 @@ def test_filters_are_a_prefix_and_a_suffix_whatever_the_case(name: str, wanted: 
     assert Subscription(container="raw", to="", prefix="radar/", suffix=".zip").wants(name) is wanted
 
 
+def test_a_subscription_can_leave_out_what_contains_a_text() -> None:
+    subscription = Subscription(container="raw", to="", without="Quiet")
+    assert [subscription.wants(name) for name in ("a/quiet.zip", "a/b.zip")] == [False, True]
+
+
 def waits(status: int | None, attempts: int, patience: Patience | None = None) -> float | None:
     delivery = Delivery({}, attempts=attempts)
     return (patience or Patience()).retry_after(delivery, answer(status))

@@ -14,6 +14,7 @@ from local.samples import Sample
 from local.soak import audit, cargo
 from local.soak.memory import ALLOWED_GROWTH, ALLOWED_PEAK, Memory, growth, resident
 from local.soak.soak import background
+from storage.keys import safe_stem
 from tests.unit.local.test_verdict import ARRIVAL, GOOD, KEY, SAMPLE
 
 MIB = 2**20
@@ -40,6 +41,14 @@ def test_names_are_new_each_time_and_some_are_odd() -> None:
     names = [drop.name for drop in islice(cargo.drops(kinds, ("north",), Random(3)), 200)]
     assert len(set(names)) == len(names)
     assert any("[red]" in name for name in names)
+
+
+def test_no_event_tells_of_every_fourth_archive_whatever_else_its_name_is() -> None:
+    kinds = {kind: sample_of(kind) for kind in cargo._DECK}
+    names = [drop.name for drop in islice(cargo.drops(kinds, ("north",), Random(3)), 200)]
+    unheard = [name for name in names if cargo.UNHEARD in safe_stem(name)]
+    assert len(unheard) == 50
+    assert any("[red]" in name for name in unheard)
 
 
 @pytest.mark.parametrize(
