@@ -5,7 +5,7 @@ What a function needs is imported when it first runs, so that the app is indexed
 
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache, partial
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import azure.functions as func
 
+import telemetry
 from errors import PermanentError, SettingsError
 from storage.keys import BATCH_QUEUE, POLL_QUEUE, RAW_CONTAINER
 
@@ -31,14 +32,15 @@ _SLOT = Lock()
 
 @app.function_name("poll_sources")
 @app.timer_trigger(arg_name="timer", schedule="%POLL_SCHEDULE%", use_monitor=False)
-def poll_sources(timer: func.TimerRequest) -> None:  # noqa: ARG001 -- the trigger passes it
+def poll_sources(timer: func.TimerRequest, context: func.Context) -> None:  # noqa: ARG001 -- the trigger passes it
     """Poll the one source in this call; ask for several to be polled, each in a call of its own."""
     from storage.queues import PollMessages
 
     services = build_services()
     sources = list(services.settings.sources)
     if len(sources) == 1:
-        _poll(sources[0], services)
+        with _traced(context):
+            _poll(sources[0], services)
     else:
         polls = PollMessages(services.clients)
         for source in sources:
@@ -47,18 +49,18 @@ def poll_sources(timer: func.TimerRequest) -> None:  # noqa: ARG001 -- the trigg
 
 @app.function_name("poll_source")
 @app.queue_trigger(arg_name="message", queue_name=POLL_QUEUE, connection="STORAGE")
-def poll_source(message: func.QueueMessage) -> None:
+def poll_source(message: func.QueueMessage, context: func.Context) -> None:
     """Poll the source that a message names."""
     from storage.queues import parse_poll_message
 
     services = build_services()
-    with _settled("poll_source"):
+    with _traced(context), _settled("poll_source"):
         _poll(parse_poll_message(message.get_body()), services)
 
 
 @app.function_name("on_raw_archive")
 @app.event_grid_trigger(arg_name="event")
-def on_raw_archive(event: func.EventGridEvent) -> None:
+def on_raw_archive(event: func.EventGridEvent, context: func.Context) -> None:
     """Plan the archive that an event announces, and preprocess it here if it is small; else queue its batches."""
     from preprocess.event import archive_blob
     from preprocess.pipeline import take_archive
@@ -68,37 +70,39 @@ def on_raw_archive(event: func.EventGridEvent) -> None:
     if blob is None:
         log.info("event.passed_over type=%r api=%r subject=%r", event.event_type, api, event.subject)
         return
-    with _settled("on_raw_archive"):
+    with _traced(context), _settled("on_raw_archive"):
         take_archive(blob, build_preprocessing())
 
 
 @app.function_name("process_batch")
 @app.queue_trigger(arg_name="message", queue_name=BATCH_QUEUE, connection="STORAGE")
-def process_batch(message: func.QueueMessage) -> None:
+def process_batch(message: func.QueueMessage, context: func.Context) -> None:
     """Preprocess the batch that a message names, or plan the archive where it names none."""
     from preprocess.pipeline import take_message
     from storage.queues import parse_batch_message
 
-    with _settled("process_batch"):
+    with _traced(context), _settled("process_batch"):
         take_message(parse_batch_message(message.get_body()), build_preprocessing())
 
 
 @app.function_name("reconcile")
 @app.timer_trigger(arg_name="timer", schedule="%RECONCILE_SCHEDULE%", use_monitor=False)
-def reconcile(timer: func.TimerRequest) -> None:  # noqa: ARG001 -- the trigger passes it
+def reconcile(timer: func.TimerRequest, context: func.Context) -> None:  # noqa: ARG001 -- the trigger passes it
     """Tell what is missing, and drive again what stopped half way."""
     from preprocess.reconcile import reconcile as redrive
 
-    services, now = build_services(), datetime.now(UTC)
-    with _settled("watch"):
-        # First, and by itself: settings that stop preprocessing must not make anybody blind.
-        _watch(services, now)
-    with _settled("reconcile"):
-        redrive(list(services.settings.sources), build_preprocessing(), now, services.settings.pipeline.window)
-    with _settled("repair"):
-        _repair(services, now)
-    with _settled("leftovers"):
-        _settle_leftovers(services, now)
+    with _traced(context), telemetry.span("reconcile"):
+        services, now = build_services(), datetime.now(UTC)
+        with _settled("watch"):
+            # First, and by itself: settings that stop preprocessing must not make anybody blind.
+            _watch(services, now)
+        telemetry.watch_ran()
+        with _settled("reconcile"):
+            redrive(list(services.settings.sources), build_preprocessing(), now, services.settings.pipeline.window)
+        with _settled("repair"):
+            _repair(services, now)
+        with _settled("leftovers"):
+            _settle_leftovers(services, now)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -209,12 +213,19 @@ def _repair(services: Services, now: datetime) -> None:
 def _settle_leftovers(services: Services, now: datetime) -> None:
     from preprocess.event import archive_blob
     from preprocess.leftovers import settle_leftovers
-    from storage.leftovers import dead_letters, poison_messages
+    from storage.leftovers import count_leftovers, dead_letters, poison_messages
 
+    telemetry.leftovers(*count_leftovers(services.clients))
     p, chosen, clients = build_preprocessing(), services.settings, services.clients
     announced = partial(archive_blob, container=RAW_CONTAINER)
     for found in (poison_messages(clients), dead_letters(clients, announced)):
         settle_leftovers(found, p, now, sources=chosen.sources.keys(), window=chosen.pipeline.window)
+
+
+def _traced(context: func.Context) -> AbstractContextManager[None]:
+    """Go on in the caller's trace: the worker does not carry it into the threads that run functions."""
+    caller = context.trace_context
+    return telemetry.call(caller.trace_parent, caller.trace_state)
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from enum import Enum
 from typing import Any
 
+import telemetry
 from errors import OutOfTimeError, PipelineError
 from ingest.backoff import backoff
 from ingest.model import Archive, CopyLedger, RemoteFile, Roster, RosterHold, Sighting, SourceSpec, Step
@@ -158,6 +159,9 @@ class Board:
         else:
             self._ledger.record(archive, Step.RAW, at, facts)
         self._update(sighting, done=True, sha256=facts.sha256 if facts else None, failures=0, not_before=None)
+        if result.ending is Ending.COPIED:
+            size, received, lag = archive.file.size, result.received, at - archive.file.modified
+            telemetry.copied(archive.source, size=size, received=received, seconds=seconds, lag=lag)
         self._tell_copied(sighting, result, seconds)
 
     def fail(self, sighting: Sighting, error: PipelineError) -> None:
@@ -169,6 +173,7 @@ class Board:
             archive.file.path,
             failures,
             str(error),
+            extra={"source": archive.source, "reason": type(error).__name__},
         )
         with self._change:
             self.failed += 1
@@ -218,7 +223,10 @@ class Board:
         for archive in change.expired:
             self._ledger.record(archive, Step.EXPIRED, at)
             log.error(
-                "archive.expired source=%s path=%r: deleted before it was copied", archive.source, archive.file.path
+                "archive.expired source=%s path=%r: deleted before it was copied",
+                archive.source,
+                archive.file.path,
+                extra={"source": archive.source, "state": "expired"},
             )
 
     def _tell_copied(self, sighting: Sighting, result: CopyResult, seconds: float) -> None:

@@ -26,14 +26,14 @@ def find_gaps(spec: SourceSpec, arrivals: Iterable[Arrival], now: datetime) -> S
     """
     known = list(arrivals)
     limit = spec.interval * spec.gap
-    times = sorted({_time(arrival) for arrival in known})
+    times = sorted({time_of(arrival) for arrival in known})
     found = [Gap(start=earlier, end=later) for earlier, later in pairwise(times) if later - earlier > limit]
     if times and now - times[-1] > limit + _delay(known):
         found.append(Gap(start=times[-1], end=now, open=True))
     return found
 
 
-def _time(arrival: Arrival) -> datetime:
+def time_of(arrival: Arrival) -> datetime:
     """Tell when an archive is from. A clock that runs ahead must not fill the times that are still to come."""
     return arrival.stamp if arrival.seen is None else min(arrival.stamp, arrival.seen)
 
@@ -44,5 +44,5 @@ def _delay(arrivals: Iterable[Arrival]) -> timedelta:
     Where a stamp is, say, the beginning of a measurement, the newest archive is never young. The least delay counts:
     after the first look at a server, or one that was down, all older archives seem to be late.
     """
-    delays = [arrival.seen - _time(arrival) for arrival in arrivals if arrival.seen and not arrival.by_hand]
+    delays = [arrival.seen - time_of(arrival) for arrival in arrivals if arrival.seen and not arrival.by_hand]
     return min(delays, default=_NONE)

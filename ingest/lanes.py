@@ -5,10 +5,12 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from threading import Event, Lock
 
+import telemetry
 from errors import LeaseLostError, OutOfTimeError, PipelineError, SourceRefusedError, SourceUnavailableError
 from ingest.board import Board, End
 from ingest.model import ArchiveStore, Connection, Connector, RemoteFile, Sighting, SourceSpec
@@ -46,7 +48,10 @@ class Lanes:
         others = self.spec.max_connections - 1
         ended: PipelineError | None = None
         with ThreadPoolExecutor(max(others, 1), thread_name_prefix=f"lane-{self.spec.name}") as pool:
-            lanes = [pool.submit(self._extra_lane) for _ in range(others if self.board.waiting else 0)]
+            # Each in a copy of this context, so that its copies belong to the trace of this poll.
+            lanes = [
+                pool.submit(copy_context().run, self._extra_lane) for _ in range(others if self.board.waiting else 0)
+            ]
             try:
                 self._lane(connection, itertools.repeat(End.NEWEST) if others else itertools.cycle(End))
             except (SourceUnavailableError, SourceRefusedError, OutOfTimeError) as exc:
@@ -98,9 +103,9 @@ class Lanes:
 
     def _copy(self, connection: Connection, sighting: Sighting) -> bool:
         """Copy one archive; False if that failed, which is noted and costs no other archive anything."""
-        board, began = self.board, time.monotonic()
+        board, archive, began = self.board, sighting.archive, time.monotonic()
         job = CopyJob(
-            archive=sighting.archive,
+            archive=archive,
             block_size=self.spec.block_size,
             previous_sha256=sighting.previous_sha256,
             accept_unsound=self._is_unsound_for_long(sighting),
@@ -108,9 +113,10 @@ class Lanes:
         hooks = CopyHooks(check=board.check, started=lambda: board.started(sighting))
         try:
             board.check()
-            board.begin(sighting)
-            result = copy_archive(connection, self.store, job, hooks)
-            board.finished(sighting, result, time.monotonic() - began)
+            with telemetry.span("copy", source=archive.source, archive=archive.version):
+                board.begin(sighting)
+                result = copy_archive(connection, self.store, job, hooks)
+                board.finished(sighting, result, time.monotonic() - began)
         except (LeaseLostError, OutOfTimeError):
             raise
         except PipelineError as exc:

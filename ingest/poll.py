@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+import telemetry
 from errors import LeaseLostError, OutOfTimeError, SettingsError, SourceRefusedError, SourceUnavailableError
 from ingest.board import Board, Copied
 from ingest.lanes import Lanes
@@ -53,12 +54,13 @@ def poll(
 
     A source that is down or refuses us is reported, not raised. Raises StoreUnavailableError, StoreRefusedError.
     """
-    try:
-        with rosters.hold(spec.name) as hold:
-            report = _poll_held(spec, connector, hold, store, ledger, now, wait)
-    except LeaseLostError:
-        report = PollReport(source=spec.name, busy=True)
-    _tell(report)
+    with telemetry.span("poll", source=spec.name):
+        try:
+            with rosters.hold(spec.name) as hold:
+                report = _poll_held(spec, connector, hold, store, ledger, now, wait)
+        except LeaseLostError:
+            report = PollReport(source=spec.name, busy=True)
+        _tell(report)
     return report
 
 
@@ -83,7 +85,8 @@ def _poll_held(
         return _report(spec, board)
     except (SourceUnavailableError, SourceRefusedError, SettingsError) as exc:
         not_before = board.source_failed(exc)
-        log.warning("poll.failed source=%s until=%s error=%r", spec.name, not_before.isoformat(), str(exc))
+        told = {"source": spec.name, "reason": type(exc).__name__}
+        log.warning("poll.failed source=%s until=%s error=%r", spec.name, not_before.isoformat(), str(exc), extra=told)
         return _report(spec, board, str(exc), not_before)
     return _report(spec, board)
 
@@ -102,8 +105,10 @@ def _report(spec: SourceSpec, board: Board, error: str | None = None, not_before
 
 
 def _tell(report: PollReport) -> None:
-    """Log one line; a tick that did nothing is worth none."""
+    """Log one line, and record what waits; a tick that did nothing is worth neither."""
     quiet = report.busy or not (report.new or report.copied or report.failed)
+    if not quiet:
+        telemetry.source(report.source, {"backlog": report.waiting})
     log.log(
         logging.DEBUG if quiet else logging.INFO,
         "poll.done source=%s listed=%d new=%d copied=%d failed=%d waiting=%d busy=%s",

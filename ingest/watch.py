@@ -1,11 +1,13 @@
 """What is missing or about to be, source by source: from the last listing and the ledger, at no cost to any server."""
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+import telemetry
 from errors import TransientError
+from ingest.figures import figures
 from ingest.gaps import Gap, find_gaps
 from ingest.model import Arrival, Arrivals, Roster, RosterView, Sighting, SourceSpec
 
@@ -45,6 +47,8 @@ class Watched:
     deadlines: Sequence[Deadline] = ()
     by_hand: Sequence[str] = ()
     """Raw blobs that somebody put there."""
+    figures: Mapping[str, float] = field(default_factory=dict)
+    """What its gauges show, by their names behind `source.`."""
 
 
 def watch(
@@ -59,6 +63,7 @@ def watch(
             log.warning("watch.deferred source=%s error=%s", spec.name, exc)
         else:
             _tell(found[-1])
+            telemetry.source(spec.name, found[-1].figures)
     return found
 
 
@@ -67,12 +72,16 @@ def look(spec: SourceSpec, rosters: RosterView, ledger: Arrivals, now: datetime,
     roster = rosters.look(spec.name) or Roster(source=spec.name)
     listed = [_arrival(sighting) for sighting in roster.sightings if not sighting.is_same]
     arrivals = [*ledger.since(spec.name, since), *listed]
+    gaps = [gap for gap in find_gaps(spec, arrivals, now) if gap.end > since]
+    deadlines = find_deadlines(spec, roster, now)
+    counts = {"gaps": len(gaps), "near_deletion": len(deadlines)}
     return Watched(
         source=spec.name,
         silence=find_silence(spec, roster, now),
-        gaps=[gap for gap in find_gaps(spec, arrivals, now) if gap.end > since],
-        deadlines=find_deadlines(spec, roster, now),
+        gaps=gaps,
+        deadlines=deadlines,
         by_hand=[arrival.by_hand for arrival in arrivals if arrival.by_hand and arrival.stamp >= since],
+        figures={**figures(spec, roster, arrivals, now), **counts},
     )
 
 
@@ -99,13 +108,15 @@ def _arrival(sighting: Sighting) -> Arrival:
 
 def _tell(found: Watched) -> None:
     """Log one line for each finding, of each kind the newest or most urgent few: alerts are built on them."""
-    source, silence = found.source, found.silence
+    source, silence, told = found.source, found.silence, {"source": found.source}
     if silence:
         since = silence.since.isoformat() if silence.since else "ever"
-        log.error("source.silent source=%s since=%s error=%r", source, since, silence.error or "it was not polled")
+        log.error(
+            "source.silent source=%s since=%s error=%r", source, since, silence.error or "it was not polled", extra=told
+        )
     for gap in _few(found.gaps[::-1], "gap.more", source):
         start, end = gap.start.isoformat(), "now" if gap.open else gap.end.isoformat()
-        log.warning("gap.found source=%s from=%s to=%s", source, start, end)
+        log.warning("gap.found source=%s from=%s to=%s", source, start, end, extra=told)
     for deadline in _few(found.deadlines, "file.more", source):
         sighting = deadline.sighting
         log.error(
@@ -114,6 +125,7 @@ def _tell(found: Watched) -> None:
             sighting.archive.file.path,
             deadline.at.isoformat(),
             sighting.failures,
+            extra=told,
         )
     for blob in _few(found.by_hand, "archive.more", source):
         log.warning("archive.by_hand source=%s blob=%r", source, blob)

@@ -65,6 +65,8 @@ class Limits:
     frames: int = 1_000
     member_pixels: int = 2_000_000_000
     """Width x height of all frames of one member, together; the scans of a JPEG count like frames."""
+    batch_pixels: int = 20_000_000_000
+    """Width x height of all frames of one batch: so it ends before the call's time does, whatever it is made of."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,10 +102,14 @@ class RawArchive:
     sound: bool = True
     sha256: str | None = None
     etag: str
+    modified: datetime | None = None
+    """By the server's clock; None where it never was there."""
     raw_at: datetime | None = None
     """When it became raw: the blob's last change, or the ledger's time; None if neither is known."""
     offline: bool = False
     """In the archive tier, or on its way back from there: nobody can read its bytes now. The ledger does not know."""
+    traceparent: str | None = field(default=None, compare=False)
+    """The span that its own spans belong to; None if nobody recorded it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -358,6 +364,10 @@ class BatchRequest(Protocol):
     @property
     def batch(self) -> int | None:
         """The batch's number; None: the archive is to be planned."""
+
+    @property
+    def traceparent(self) -> str | None:
+        """The span of whoever asked; None if nobody recorded it."""
 
 
 class BatchQueue(Protocol):

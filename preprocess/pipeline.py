@@ -1,7 +1,7 @@
 """The use cases of preprocessing: take an archive that became raw, and what a queue message asks for."""
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
@@ -10,7 +10,7 @@ from preprocess.archive import Archive
 from preprocess.batches import divide
 from preprocess.model import Batch, BatchRequest, RawArchive
 from preprocess.preprocessing import Preprocessing
-from preprocess.work import run_batch, run_in_slot
+from preprocess.work import run_batch, run_in_slot, span_of
 
 __all__ = ["Preprocessing", "Taken", "run_batch", "take_archive", "take_message"]
 
@@ -56,11 +56,12 @@ def take_archive(blob: str, p: Preprocessing) -> Taken:
             return Taken.GONE
         if archive.offline:
             return _offline(archive)
-        plan = _plan(archive, p)
-        if not isinstance(plan, _Plan):
-            return plan
-        if not _is_small(plan, p) or not p.slot.acquire(blocking=False):
-            return _queue(plan, p)
+        with span_of("plan", archive):
+            plan = _plan(archive, p)
+            if not isinstance(plan, _Plan):
+                return plan
+            if not _is_small(plan, p) or not p.slot.acquire(blocking=False):
+                return _queue(plan, p)
     except TransientError as exc:
         log.warning("archive.deferred blob=%s error=%s", blob, exc)
         p.queue.put(blob, None)
@@ -82,14 +83,17 @@ def take_message(message: BatchRequest, p: Preprocessing) -> Taken:
         return Taken.GONE
     if archive.offline:
         return _offline(archive)
+    if archive.traceparent is None:
+        archive = replace(archive, traceparent=message.traceparent)
     if message.batch is not None:
         for state in p.ledger.plan(archive, p.pipeline) or ():
             if state.batch.number == message.batch:
                 if state.done_at is None:
                     run_batch(state.batch, p)
                 return Taken.DONE
-    plan = _plan(archive, p)
-    return _queue(plan, p) if isinstance(plan, _Plan) else plan
+    with span_of("plan", archive):
+        plan = _plan(archive, p)
+        return _queue(plan, p) if isinstance(plan, _Plan) else plan
 
 
 def _offline(archive: RawArchive) -> Taken:
@@ -109,7 +113,8 @@ def _plan(archive: RawArchive, p: Preprocessing) -> _Plan | Taken:
     try:
         return _new_plan(archive, p)
     except ArchiveRefusedError as exc:
-        log.warning("archive.refused blob=%s reason=%s", archive.blob, exc)
+        told = {"source": archive.source, "state": "refused", "reason": str(exc)}
+        log.warning("archive.refused blob=%s reason=%s", archive.blob, exc, extra=told)
         p.ledger.refuse(archive, p.pipeline, str(exc), p.clock())
     return Taken.SETTLED
 

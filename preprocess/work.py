@@ -1,18 +1,24 @@
 """One batch, from its members' bytes to its results."""
 
 import logging
-from dataclasses import dataclass, replace
+from collections import Counter
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, fields, replace
 
+import telemetry
 from errors import ArchiveRefusedError, MemberRefusedError, PipelineError
 from preprocess.archive import Archive, MemberReader
 from preprocess.claim import Claim
 from preprocess.directory import Member
 from preprocess.images import ImageMaker
 from preprocess.kinds import printable, skip_kind
-from preprocess.model import Batch, Counts, Refusal, ResultWriter
+from preprocess.member_log import few_lines, member_log
+from preprocess.model import Batch, Counts, Limits, RawArchive, Refusal, ResultWriter
 from preprocess.preprocessing import Preprocessing
 
 log = logging.getLogger(f"ingestion.{__name__}")
+
+_LIMITS = [f"LIMIT_{limit.name.upper()}" for limit in fields(Limits)]
 
 
 def run_batch(batch: Batch, p: Preprocessing) -> Counts | None:
@@ -27,23 +33,33 @@ def run_batch(batch: Batch, p: Preprocessing) -> Counts | None:
 
 def run_in_slot(batch: Batch, p: Preprocessing, opened: Archive | None) -> Counts | None:
     """Preprocess a batch in the slot that the caller holds; `opened` saves reading the directory again."""
-    claim = Claim(batch, p)
+    claim, archive = Claim(batch, p), batch.archive
     try:
         if not claim.take():
-            log.info("batch.claimed blob=%s batch=%d", batch.archive.blob, batch.number)
+            log.info("batch.claimed blob=%s batch=%d", archive.blob, batch.number)
             return None
-        with claim:
+        with span_of("batch", archive), claim:
             return _finished(batch, p, opened, claim)
     except ArchiveRefusedError as exc:
-        log.warning("archive.refused blob=%s batch=%d reason=%s", batch.archive.blob, batch.number, exc)
-        p.ledger.refuse(batch.archive, batch.pipeline, str(exc), p.clock(), batch)
+        told = {"source": archive.source, "state": "refused", "reason": str(exc)}
+        log.warning("archive.refused blob=%s batch=%d reason=%s", archive.blob, batch.number, exc, extra=told)
+        p.ledger.refuse(archive, batch.pipeline, str(exc), p.clock(), batch)
     return None
 
 
+def span_of(name: telemetry.Span, archive: RawArchive) -> AbstractContextManager[None]:
+    """Time work on an archive, in the archive's own trace."""
+    return telemetry.span(
+        name, source=archive.source, archive=archive.version, blob=archive.blob, of=archive.traceparent
+    )
+
+
 def _finished(batch: Batch, p: Preprocessing, opened: Archive | None, claim: Claim) -> Counts:
-    began = p.clock()
-    counts = _run(batch, p, opened or Archive(p.raw.open(batch.archive), p.limits), claim)
+    began, reasons = p.clock(), Counter[str]()
+    counts = _run(batch, p, opened or Archive(p.raw.open(batch.archive), p.limits), claim, reasons)
     p.ledger.finish(batch, counts, p.clock())
+    # Only now: of a batch that is tried again, each image counts once.
+    telemetry.preprocessed(batch.archive.source, batch.pipeline, counts.images, reasons)
     log.info(
         "batch.done blob=%s batch=%d images=%d refused=%d seconds=%.2f",
         batch.archive.blob,
@@ -55,17 +71,18 @@ def _finished(batch: Batch, p: Preprocessing, opened: Archive | None, claim: Cla
     return counts
 
 
-def _run(batch: Batch, p: Preprocessing, archive: Archive, claim: Claim) -> Counts:
+def _run(batch: Batch, p: Preprocessing, archive: Archive, claim: Claim, reasons: Counter[str]) -> Counts:
     if batch.end > len(archive.members):
         raise ArchiveRefusedError(f"it has {len(archive.members)} members, its plan was made for {batch.end} and more")
     maker = ImageMaker(batch.archive, p.recipe, p.hook, p.limits)
     counts = Counts()
-    with p.results.write(batch) as writer, archive.batch(batch.first, batch.end) as reader:
+    members = archive.batch(batch.first, batch.end)
+    with few_lines(batch), p.results.write(batch) as writer, members as reader:
         for member in archive.stored_order(batch.first, batch.end):
             claim.renew()
             # What the directory claims may be absurd; no member has more bytes than its archive.
             taken = Counts(members=1, bytes_in=min(member.compressed, batch.archive.size))
-            counts += taken + _guarded(member, _Bench(maker, reader, writer, claim))
+            counts += taken + _guarded(member, _Bench(maker, reader, writer, claim, reasons))
         claim.over()
         return replace(counts, bytes_out=writer.publish(counts))
 
@@ -78,6 +95,8 @@ class _Bench:
     reader: MemberReader
     writer: ResultWriter
     claim: Claim
+    reasons: Counter[str]
+    """Why members were refused, in few words, and how many."""
 
 
 def _guarded(member: Member, bench: _Bench) -> Counts:
@@ -85,14 +104,14 @@ def _guarded(member: Member, bench: _Bench) -> Counts:
     try:
         return _preprocessed(member, bench)
     except MemberRefusedError as exc:
-        log.warning("member.refused member=%d name=%s reason=%s", member.number, printable(member.name), exc)
-        return _refused(member, str(exc), exc.__cause__ or exc, bench.writer)
+        member_log.warning("member.refused member=%d name=%s reason=%s", member.number, printable(member.name), exc)
+        return _refused(member, str(exc), exc.__cause__ or exc, bench)
     except PipelineError:
         raise
     except Exception as exc:
         # Not foreseen: a hook that fails, an image that makes a library stumble, too little memory.
-        log.exception("member.refused member=%d name=%s", member.number, printable(member.name))
-        return _refused(member, str(exc) or type(exc).__name__, exc, bench.writer)
+        member_log.exception("member.refused member=%d name=%s", member.number, printable(member.name))
+        return _refused(member, str(exc) or type(exc).__name__, exc, bench)
 
 
 def _preprocessed(member: Member, bench: _Bench) -> Counts:
@@ -109,6 +128,8 @@ def _preprocessed(member: Member, bench: _Bench) -> Counts:
     return Counts(skipped={kind: 1})
 
 
-def _refused(member: Member, reason: str, error: BaseException, writer: ResultWriter) -> Counts:
-    writer.refuse(Refusal(member=member.number, name=member.name, reason=reason, error=type(error).__name__))
+def _refused(member: Member, reason: str, error: BaseException, bench: _Bench) -> Counts:
+    kind = type(error).__name__
+    bench.writer.refuse(Refusal(member=member.number, name=member.name, reason=reason, error=kind))
+    bench.reasons[next((limit for limit in _LIMITS if f"{limit}=" in reason), kind)] += 1
     return Counts(refused=1)

@@ -11,6 +11,7 @@ from azure.core import MatchConditions
 from azure.core.exceptions import HttpResponseError
 from azure.data.tables import TableEntity, UpdateMode
 
+import telemetry
 from errors import StoreRefusedError
 from preprocess.model import Batch, BatchState, Counts, RawArchive
 from storage.azure_errors import azure_errors
@@ -238,7 +239,9 @@ class TableBatchLedger:
                 return None
             return {**(known if there is None else {}), **told, time_of(state): at}
 
-        change(self._archives, archive.source, _row(archive, pipeline), decide)
+        if change(self._archives, archive.source, _row(archive, pipeline), decide):
+            lag = at - archive.modified if archive.modified and state is State.PROCESSED else None
+            telemetry.settled(archive.source, state, lag)
 
 
 def count_properties(counts: Counts) -> Properties:

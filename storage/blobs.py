@@ -7,6 +7,7 @@ from azure.core import MatchConditions
 from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
 from azure.storage.blob import BlobBlock, BlobClient, BlobProperties, ContainerClient, ContentSettings
 
+import telemetry
 from errors import StoreUnavailableError
 from ingest.model import Archive, CopyFacts, Outcome, Published, Span
 from preprocess.model import Origin
@@ -170,6 +171,8 @@ def _metadata(archive: Archive, facts: CopyFacts | None) -> dict[str, str]:
         "stamp_replaced": str(archive.stamp_replaced).lower(),
         "version": archive.version,
     }
+    if trace := telemetry.traceparent():
+        told[telemetry.TRACEPARENT] = trace
     if facts is not None:
         told |= {"sha256": facts.sha256, "sound": str(facts.sound).lower()}
     return told

@@ -7,6 +7,7 @@ from typing import Any
 
 from azure.data.tables import TableEntity
 
+import telemetry
 from ingest.model import Archive, CopyFacts, Step
 from preprocess.model import Origin, RawArchive
 from storage.clients import Clients
@@ -31,6 +32,9 @@ class State(StrEnum):
 
 SETTLED = (State.PROCESSED, State.REFUSED, State.FAILED)
 """Ends of preprocessing. A batch that finishes after all turns a failed archive into a processed one."""
+
+_ENDS = (Step.SAME, Step.SUPERSEDED, Step.EXPIRED)
+"""Ends of copying."""
 
 ARCHIVE_COLUMNS = [
     "RowKey",
@@ -92,7 +96,9 @@ class TableCopyLedger:
         """Set the time of a step, and with `RAW` the facts."""
         known = {} if facts is None else {"sha256": facts.sha256, "sound": facts.sound}
         row = archive_row(archive.stamp, archive.version)
-        set_once(self._archives, archive.source, row, {**_copied(archive), **known, time_of(step): at})
+        is_new = set_once(self._archives, archive.source, row, {**_copied(archive), **known, time_of(step): at})
+        if is_new and step in _ENDS:
+            telemetry.settled(archive.source, step)
 
     def trouble(self, archive: Archive, error: str, at: datetime) -> None:
         """Note why copying failed this time."""
@@ -147,6 +153,7 @@ def raw_archive(source: str, row: Mapping[str, Any]) -> RawArchive:
         sound=row.get("sound") is not False,
         sha256=row.get("sha256"),
         etag=row.get("etag") or "",
+        modified=moment(row.get("modified")),
         raw_at=moment(row.get(time_of(State.RAW))),
     )
 

@@ -25,6 +25,17 @@ _HIDDEN = 300
 """Seconds for which others do not see a message while it is looked at; then it comes again unless it was removed."""
 
 
+def count_leftovers(clients: Clients) -> tuple[dict[str, int], int]:
+    """Tell about how many messages lie in each poison queue, and how many blobs in the dead-letter container."""
+    poison = {}
+    for name in (POLL_QUEUE, BATCH_QUEUE):
+        with azure_errors(f"count the messages of the queue {name}{POISON}"):
+            about = clients.queues.get_queue_client(f"{name}{POISON}").get_queue_properties()
+        poison[name] = int(about.approximate_message_count or 0)
+    with azure_errors(f"list the container {clients.dead_letters.container_name}"):
+        return poison, sum(1 for _ in clients.dead_letters.list_blob_names())
+
+
 def poison_messages(clients: Clients) -> Iterator["PoisonMessage"]:
     """Give what lies in the poison queues, each message once."""
     for name in (POLL_QUEUE, BATCH_QUEUE):

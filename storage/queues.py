@@ -1,11 +1,12 @@
 """Work for other calls: small messages that name blobs and numbers, never content."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from azure.storage.queue import QueueClient
 
+import telemetry
 from errors import PermanentError
 from preprocess.model import Batch
 from storage.azure_errors import azure_errors
@@ -25,6 +26,8 @@ class BatchMessage:
     blob: str
     pipeline: str | None = None
     batch: int | None = None
+    traceparent: str | None = field(default=None, compare=False)
+    """The trace of whoever asked; None in messages of older versions, and where nobody recorded it."""
 
 
 class BatchMessages:
@@ -38,6 +41,8 @@ class BatchMessages:
         told: dict[str, str | int] = {"blob": blob}
         if batch is not None:
             told |= {"pipeline": batch.pipeline, "batch": batch.number}
+        if trace := telemetry.traceparent():
+            told[telemetry.TRACEPARENT] = trace
         _send(self._queue, told)
 
     def waiting(self) -> int:
@@ -63,11 +68,13 @@ def parse_batch_message(body: bytes | str) -> BatchMessage:
     blob, pipeline, batch = told.get("blob"), told.get("pipeline"), told.get("batch")
     if not isinstance(blob, str) or not blob:
         raise PermanentError(f"read a message of the batch queue: it names no blob: {_shown(body)}")
+    trace = told.get(telemetry.TRACEPARENT)
+    traceparent = trace if isinstance(trace, str) else None
     if pipeline is None and batch is None:
-        return BatchMessage(blob=blob)
+        return BatchMessage(blob=blob, traceparent=traceparent)
     if not _is_name(pipeline) or type(batch) is not int or batch < 0:
         raise PermanentError(f"read a message of the batch queue: its pipeline or batch is wrong: {_shown(body)}")
-    return BatchMessage(blob=blob, pipeline=pipeline, batch=batch)
+    return BatchMessage(blob=blob, pipeline=pipeline, batch=batch, traceparent=traceparent)
 
 
 def parse_poll_message(body: bytes | str) -> str:

@@ -16,6 +16,7 @@ from storage.azure_errors import azure_errors, error_code
 from storage.blobs import look
 from storage.clients import Clients
 from storage.keys import NAME, day_prefix, decode_path, parse_stamp
+from telemetry import TRACEPARENT
 
 HAND = "hand"
 """The source of archives that lie in no source's folder."""
@@ -175,6 +176,7 @@ def _copied(found: BlobProperties) -> RawArchive | None:
         return None
     try:
         stamp = parse_stamp(told.get("stamp", ""))
+        modified = parse_stamp(told["modified"]) if "modified" in told else None
     except ValueError:
         return None
     return RawArchive(
@@ -188,8 +190,10 @@ def _copied(found: BlobProperties) -> RawArchive | None:
         sound=told.get("sound") != "false",
         sha256=told.get("sha256"),
         etag=found.etag.strip('"'),
+        modified=modified,
         raw_at=found.last_modified,
         offline=_is_offline(found),
+        traceparent=told.get(TRACEPARENT),
     )
 
 

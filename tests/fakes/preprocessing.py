@@ -385,6 +385,7 @@ class Request:
     blob: str
     pipeline: str | None = None
     batch: int | None = None
+    traceparent: str | None = None
 
 
 class MemoryBatchQueue:
