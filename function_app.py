@@ -4,7 +4,7 @@ What a function needs is imported when it first runs, so that the app is indexed
 """
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -21,6 +21,8 @@ from storage.keys import BATCH_QUEUE, POLL_QUEUE, RAW_CONTAINER
 if TYPE_CHECKING:
     from preprocess.pipeline import Preprocessing
     from settings import Settings
+    from status.answer import Answer, Asked
+    from status.desk import Desk
     from storage.clients import Clients
 
 log = logging.getLogger(f"ingestion.{__name__}")
@@ -105,6 +107,48 @@ def reconcile(timer: func.TimerRequest, context: func.Context) -> None:  # noqa:
             _settle_leftovers(services, now)
 
 
+@app.function_name("status")
+@app.route(route="status", methods=["GET", "HEAD"], auth_level=func.AuthLevel.FUNCTION)
+def status(request: func.HttpRequest) -> func.HttpResponse:
+    """Show the last hours of every source at a glance."""
+    return _answer(request, lambda asked: build_desk().page(asked))
+
+
+@app.function_name("status_json")
+@app.route(route="status.json", methods=["GET", "HEAD"], auth_level=func.AuthLevel.FUNCTION)
+def status_json(request: func.HttpRequest) -> func.HttpResponse:
+    """Give the same for machines."""
+    return _answer(request, lambda asked: build_desk().data(asked))
+
+
+@app.function_name("status_script")
+@app.route(route="status/refresh.js", methods=["GET", "HEAD"], auth_level=func.AuthLevel.FUNCTION)
+def status_script(request: func.HttpRequest) -> func.HttpResponse:
+    """Give the script that keeps the page fresh; it needs nothing, wrong settings included."""
+    from status.desk import refresh_script
+
+    return _answer(request, refresh_script)
+
+
+@app.function_name("status_archive")
+@app.route(route="archives/{source}/{id}", methods=["GET", "HEAD"], auth_level=func.AuthLevel.FUNCTION)
+def status_archive(request: func.HttpRequest) -> func.HttpResponse:
+    """Show one archive."""
+    source, name = request.route_params["source"], request.route_params["id"]
+    return _answer(request, lambda asked: build_desk().archive(asked, source, name))
+
+
+@app.function_name("status_image")
+@app.route(route="images/{source}/{id}/{pipeline}/{image}", methods=["GET", "HEAD"], auth_level=func.AuthLevel.FUNCTION)
+def status_image(request: func.HttpRequest) -> func.HttpResponse:
+    """Show one image, small, as it is read back from its rows."""
+    from status.desk import picture_key
+
+    where = request.route_params
+    key = picture_key(where["source"], where["id"], where["pipeline"], where["image"])
+    return _answer(request, lambda asked: build_desk().image(asked, key))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Services:
     """What every call needs."""
@@ -167,6 +211,31 @@ def build_preprocessing() -> "Preprocessing":
         redrive_tries=chosen.pipeline.redrive_tries,
         slot=_SLOT,
     )
+
+
+@cache
+def build_desk() -> "Desk":
+    """Wire the status page, once a process. Raises SettingsError."""
+    from status.desk import Desk
+
+    services = build_services()
+    return Desk(services.clients, {name: source.spec for name, source in services.settings.sources.items()})
+
+
+def _answer(request: func.HttpRequest, make: 'Callable[["Asked"], "Answer"]') -> func.HttpResponse:
+    """Translate a request, and what `make` answers to it. Neither address nor key is ever logged."""
+    from status.answer import Asked, guarded, way_up
+    from status.pages import message_page
+
+    asked = Asked(
+        method=request.method,
+        root=way_up(request.url, len(request.route_params)),
+        code=request.params.get("code"),
+        if_none_match=request.headers.get("if-none-match", ""),
+        gzip="gzip" in request.headers.get("accept-encoding", ""),
+    )
+    answer = guarded(partial(make, asked), partial(message_page, asked))
+    return func.HttpResponse(answer.body, status_code=answer.status, headers=dict(answer.headers))
 
 
 def _poll(name: str, services: Services) -> None:

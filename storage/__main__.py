@@ -53,6 +53,10 @@ def _run(chosen: argparse.Namespace, clients: Clients) -> int:
     match chosen.command:
         case "init":
             commands.initialise(clients)
+        case "status":
+            from storage import commands_status
+
+            commands_status.show_status(clients, chosen.source, watch=chosen.watch)
         case "ls":
             commands_ls.list_archives(clients, chosen.source, chosen.pipeline, chosen.limit)
         case "refused":
@@ -82,6 +86,10 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     commands.add_parser("init", help="make containers, tables and queues that are missing")
+
+    status = commands.add_parser("status", help="how every source is at a glance: what is here, late and missing")
+    status.add_argument("source", nargs="?", help="of this source only")
+    status.add_argument("--watch", action="store_true", help="keep looking, until Ctrl-C")
 
     listing = commands.add_parser("ls", help="how sources are; archives with state, times and counts, newest first")
     listing.add_argument("source", nargs="?", help="of this source only")

@@ -1,6 +1,6 @@
 """The ledger as readers and people see it: one entry for each archive, newest first."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import groupby
@@ -33,6 +33,8 @@ class Entry:
     """Set with its end under the pipeline."""
     reason: str | None
     """Why it was refused or failed, or, where it is not copied, why copying failed the last time."""
+    modified: datetime | None = None
+    """By the server's clock; None where the ledger does not know."""
 
 
 def entries(
@@ -48,7 +50,7 @@ def entries(
     Each as `pipeline` left it; with None, as the pipeline that came last to it did.
     """
     for rows in _by_archive(clients, source, start, end):
-        yield _entry(source, rows, pipeline)
+        yield entry_of(source, rows, pipeline)
 
 
 def newest_pipeline(clients: Clients, source: str) -> str | None:
@@ -91,12 +93,18 @@ def _by_archive(
 ) -> Iterator[list[TableEntity]]:
     first = "" if end is None else behind_stamp(end)
     rows = scan(clients.archives, source, first=first, end=behind_stamp(start or _EVER), select=ARCHIVE_COLUMNS)
+    return group_by_archive(rows)
+
+
+def group_by_archive(rows: Iterable[TableEntity]) -> Iterator[list[TableEntity]]:
+    """Put the ledger's rows together that are of one archive: its own, then one for each pipeline."""
     # `{stamp}~{version}`, then `{stamp}~{version}~{pipeline}` for each pipeline.
     for _, group in groupby(rows, key=lambda row: row["RowKey"].split("~")[:2]):
         yield list(group)
 
 
-def _entry(source: str, rows: list[TableEntity], pipeline: str | None) -> Entry:
+def entry_of(source: str, rows: list[TableEntity], pipeline: str | None) -> Entry:
+    """Make an entry of an archive's rows, as `pipeline` left it; with None, as the one that came last to it did."""
     own = {name: value for row in rows if row.get("pipeline") is None for name, value in _set(row)}
     results = [dict(_set(row)) for row in rows if row.get("pipeline") is not None]
     chosen = [result for result in results if pipeline in (None, result["pipeline"])]
@@ -111,6 +119,7 @@ def _entry(source: str, rows: list[TableEntity], pipeline: str | None) -> Entry:
         pipeline=result.get("pipeline"),
         counts=read_counts(result),
         reason=_reason(state, row),
+        modified=moment(row.get("modified")),
     )
 
 

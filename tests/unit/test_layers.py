@@ -17,6 +17,7 @@ OURS = {
     "ingest",
     "preprocess",
     "storage",
+    "status",
     "local",
     "function_app",
     "tests",
@@ -29,6 +30,7 @@ MAY_IMPORT = {
     "ingest": {"errors", "telemetry", "ingest"},
     "preprocess": {"errors", "telemetry", "preprocess"},
     "storage": {"errors", "telemetry", "storage", "ingest.model", "preprocess.model"},
+    "status": {"errors", "status", "storage", "ingest.gaps", "ingest.model", "ingest.watch", "preprocess.model"},
 }
 ENTRY_POINTS = {
     "storage/__main__.py": {"setting_text", "doctor.command"},
@@ -41,6 +43,7 @@ ENTRY_POINTS = {
         "preprocess.recipe",
         "preprocess.replay",
     },
+    "storage/commands_status.py": {"settings", "status"},
     "storage/commands_audit.py": {"setting_text", "settings", "ingest.stamp", "ingest.watch"},
 }
 """Commands are wired where they start, as the triggers are in function_app."""

@@ -1,0 +1,169 @@
+"""What the status page shows, as values: nothing in here knows storage or HTML."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import IntEnum, StrEnum
+
+
+class Shown(StrEnum):
+    """The states that the page tells apart, each by a colour and a shape of its own."""
+
+    PROCESSED = "processed"
+    PARTLY = "refused in part"
+    RAW = "raw"
+    COPYING = "copying"
+    WAITING = "waiting"
+    REFUSED = "refused"
+    FAILED = "failed"
+    EXPIRED = "expired"
+    REPLACED = "replaced"
+
+    @property
+    def here(self) -> bool:
+        """Its images can be read."""
+        return self in (Shown.PROCESSED, Shown.PARTLY)
+
+    @property
+    def under_way(self) -> bool:
+        """It will be something else soon."""
+        return self in (Shown.RAW, Shown.COPYING, Shown.WAITING)
+
+
+class Severity(IntEnum):
+    """How much a source needs a person."""
+
+    FINE = 0
+    NOTICE = 1
+    """Worth a look; nothing that was promised is missing."""
+    MISSING = 2
+    """Something is missing, or about to be."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mark:
+    """One archive."""
+
+    id: str
+    """Stamp and version, as in its page's address."""
+    stamp: datetime
+    state: Shown
+    path: str
+    size: int
+    images: int
+    refused: int
+    """Members that were refused."""
+    lag: float | None
+    """Seconds from its modified time on the server to its images being readable."""
+    late: bool
+    """Under way for longer than it should be."""
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hole:
+    """A time without an archive."""
+
+    start: datetime
+    end: datetime
+    open: bool
+    """None has come since."""
+    missing: int
+    """About so many archives, by the source's interval."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lag:
+    """How long archives took to be readable, in seconds."""
+
+    p50: float
+    p95: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deletion:
+    """What the server deletes next, as far as its owner's promise tells."""
+
+    at: datetime
+    copied: bool
+    near: bool
+    """Not copied, and half of its time on the server is over."""
+    path: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Picture:
+    """An image that can be shown."""
+
+    source: str
+    archive: str
+    """Its archive's id."""
+    stamp: datetime
+    pipeline: str
+    member: int
+    frame: int
+    name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceStatus:
+    """One source within its window."""
+
+    name: str
+    severity: Severity
+    headline: str
+    start: datetime
+    """Of the window; of the first archive where that is later."""
+    window: timedelta
+    marks: Sequence[Mark]
+    """Oldest first."""
+    holes: Sequence[Hole]
+    counts: Mapping[Shown, int]
+    lag: Lag | None
+    next_deletion: Deletion | None
+    polled_at: datetime | None
+    error: str
+    on_server: int
+    rows_read: int
+    cut: bool
+    """Older archives of the window were not read: there are too many."""
+    pictures: Sequence[Picture]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Todo:
+    """What needs a person, or at least a look."""
+
+    severity: Severity
+    source: str = ""
+    what: str
+    which: str
+    since: datetime | None = None
+    detail: str = ""
+    advice: str
+    archive: str | None = None
+    """Id of the archive that it is about."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Queues:
+    """What waits, and what was given up."""
+
+    batches: int
+    polls: int
+    poison: int
+    dead_letters: int
+    dead_letters_more: bool
+    """There may be more of them than were counted."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Status:
+    """Everything at a glance."""
+
+    at: datetime
+    severity: Severity
+    headline: str
+    sources: Sequence[SourceStatus]
+    queues: Queues
+    todos: Sequence[Todo]

@@ -1,0 +1,71 @@
+// Fetches the page again and puts in what has changed: place, focus, open tables and selections stay.
+"use strict";
+(() => {
+  const EVERY = 10000;
+  const main = () => document.getElementById("main");
+  const keyed = (root) => [...root.querySelectorAll("[data-key]")];
+  const clock = () => new Date().toISOString().slice(11, 19);
+  const say = (text) => { document.getElementById("live").textContent = text; };
+
+  function keep(old, next) {
+    const before = new Map(keyed(old).map((part) => [part.dataset.key, part]));
+    for (const part of keyed(next)) {
+      const was = before.get(part.dataset.key);
+      if (was && was.open) part.open = true;
+    }
+  }
+
+  function swap(next) {
+    const focused = document.activeElement && document.activeElement.getAttribute("href");
+    const places = keyed(main()).map((part) => [part.dataset.key, part.scrollLeft]);
+    keep(main(), next);
+    const [old, fresh] = [[...main().children], [...next.children]];
+    if (old.length === fresh.length) {
+      old.forEach((part, at) => { if (!part.isEqualNode(fresh[at])) part.replaceWith(fresh[at]); });
+    } else {
+      main().replaceChildren(...fresh);
+    }
+    for (const [key, left] of places) {
+      const part = document.querySelector(`[data-key="${CSS.escape(key)}"]`);
+      if (part && part.scrollLeft !== left) part.scrollLeft = left;
+    }
+    if (focused && document.activeElement === document.body) {
+      const again = main().querySelector(`[href="${CSS.escape(focused)}"]`);
+      if (again) again.focus({ preventScroll: true });
+    }
+  }
+
+  async function refresh() {
+    if (document.hidden || String(getSelection())) return;
+    try {
+      const answer = await fetch(location.href, { cache: "no-cache" });
+      const next = new DOMParser().parseFromString(await answer.text(), "text/html");
+      if (!answer.ok || !next.getElementById("live")) throw new Error(String(answer.status));
+      swap(next.getElementById("main"));
+      for (const [name, what] of [["title", "textContent"], ["link[rel=icon]", "href"]]) {
+        const [here, there] = [document.querySelector(name), next.querySelector(name)];
+        if (here[what] !== there[what]) here[what] = there[what];
+      }
+      say(`Looked at ${clock()} UTC.`);
+    } catch {
+      say(`Not refreshed at ${clock()} UTC: no answer. Trying again.`);
+    }
+  }
+
+  // One stop of the Tab key for each timeline; arrows, Home and End move in it.
+  document.addEventListener("keydown", (event) => {
+    const here = event.target.closest && event.target.closest(".timeline a");
+    const step = { ArrowLeft: -1, ArrowRight: 1, Home: -Infinity, End: Infinity }[event.key];
+    if (!here || step === undefined) return;
+    const all = [...here.closest(".timeline").querySelectorAll("a")];
+    const next = all[Math.min(Math.max(all.indexOf(here) + step, 0), all.length - 1)];
+    event.preventDefault();
+    all.forEach((one) => one.setAttribute("tabindex", one === next ? "0" : "-1"));
+    next.focus();
+    next.scrollIntoView({ block: "nearest", inline: "nearest" });
+  });
+
+  document.addEventListener("visibilitychange", refresh);
+  setInterval(refresh, EVERY);
+  say("Refreshes by itself.");
+})();
