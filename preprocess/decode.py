@@ -1,7 +1,6 @@
 """From a file's bytes to frames: an allow-list of formats, limits before decoding, and values as they were stored."""
 
 import io
-import logging
 import math
 import struct
 import warnings
@@ -20,10 +19,9 @@ from PIL.ImageFile import ImageFile
 from errors import MemberRefusedError
 from preprocess.jpeg import count_scans
 from preprocess.kinds import printable
+from preprocess.member_log import member_log
 from preprocess.model import Limits
 from preprocess.planes import Planes, load, tiff_tag, weight
-
-log = logging.getLogger(f"ingestion.{__name__}")
 
 # Ours is judged per frame, by a setting; Pillow's would warn from half of its own limit on.
 Pillow.MAX_IMAGE_PIXELS = None
@@ -122,7 +120,7 @@ def _pillow(name: str) -> Iterator[None]:
         except _BROKEN as exc:
             raise MemberRefusedError(f"it cannot be decoded: {exc}") from exc
     for warning in caught:
-        log.warning("image.warning member=%s warning=%s", printable(name), printable(str(warning.message)))
+        member_log.warning("image.warning member=%s warning=%s", printable(name), printable(str(warning.message)))
 
 
 def _check_end(content: io.BytesIO, image: ImageFile) -> None:

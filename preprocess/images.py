@@ -16,13 +16,14 @@ from preprocess.transform import shrink, transform
 
 
 class ImageMaker:
-    """Makes images of an archive's members."""
+    """Makes images of one batch's members."""
 
     def __init__(self, archive: RawArchive, recipe: Recipe, hook: Hook | None, limits: Limits) -> None:
         self._archive = archive
         self._recipe = recipe
         self._hook = hook
         self._limits = limits
+        self._pixels = 0
 
     def content(self, reader: MemberReader, member: Member) -> io.BytesIO | None:
         """Inflate a member; None if it is an image neither by name nor by content. Raises MemberRefusedError."""
@@ -32,10 +33,16 @@ class ImageMaker:
     def images(self, content: io.BytesIO, member: Member) -> Iterator[Image]:
         """Decode and transform each frame, but those that the hook leaves out. Raises MemberRefusedError."""
         for frame in frames(content, member.name, self._limits, partial(shrink, recipe=self._recipe)):
+            self._count(frame)
             facts = self._facts(member, frame)
             pixels = self._hooked(transform(frame, self._recipe), facts)
             if pixels is not None:
                 yield Image(facts=facts, pixels=pixels)
+
+    def _count(self, frame: Frame) -> None:
+        self._pixels += frame.size[0] * frame.size[1]
+        if self._pixels > self._limits.batch_pixels:
+            raise MemberRefusedError(f"its batch has more pixels than LIMIT_BATCH_PIXELS={self._limits.batch_pixels}")
 
     def _facts(self, member: Member, frame: Frame) -> MemberFacts:
         return MemberFacts(
