@@ -140,12 +140,21 @@ def call(traceparent: str | None, tracestate: str | None = None) -> Iterator[Non
 
 @contextmanager
 def span(
-    name: Span, *, source: str | None = None, archive: str | None = None, blob: str | None = None, of: str | None = None
+    name: Span,
+    *,
+    source: str | None = None,
+    archive: str | None = None,
+    blob: str | None = None,
+    of: str | None = None,
+    root: bool = False,
 ) -> Iterator[None]:
-    """Time a piece of work, of the trace that `of` tells: then the work that it is done in is linked."""
+    """Time a piece of work within what goes on here, in the trace that `of` tells, or as the `root` of a new one.
+
+    In another trace, what goes on here is linked.
+    """
     told = {"source": source, "archive": archive, "blob": blob}
     attributes = {key: value for key, value in told.items() if value is not None}
-    parent = _remote(of) if of else None
+    parent = _remote(of) if of or root else None
     here = trace.get_current_span().get_span_context()
     links = [trace.Link(here)] if parent is not None and here.is_valid else []
     # Exceptions are logged once, where they are handled; told in each span on their way they would count as several.

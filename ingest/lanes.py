@@ -48,7 +48,7 @@ class Lanes:
         others = self.spec.max_connections - 1
         ended: PipelineError | None = None
         with ThreadPoolExecutor(max(others, 1), thread_name_prefix=f"lane-{self.spec.name}") as pool:
-            # Each in a copy of this context, so that its copies belong to the trace of this poll.
+            # Each in a copy of this context, so that what it does is known to be of this poll.
             lanes = [
                 pool.submit(copy_context().run, self._extra_lane) for _ in range(others if self.board.waiting else 0)
             ]
@@ -113,7 +113,8 @@ class Lanes:
         hooks = CopyHooks(check=board.check, started=lambda: board.started(sighting))
         try:
             board.check()
-            with telemetry.span("copy", source=archive.source, archive=archive.version):
+            # A trace of its own: one poll may copy hundreds.
+            with telemetry.span("copy", source=archive.source, archive=archive.version, root=True):
                 board.begin(sighting)
                 result = copy_archive(connection, self.store, job, hooks)
                 board.finished(sighting, result, time.monotonic() - began)

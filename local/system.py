@@ -36,9 +36,12 @@ QUICK: Mapping[str, str] = {
 type Scheme = Literal["sftp", "ftp", "ftpes", "ftps"]
 type Host = Literal["auto", "func", "local"]
 
-# Settings of the caller's own environment must not reach the system: they would be sources and limits of its own.
+# Settings of the caller's own environment must not reach the system: they would be sources and limits of its own,
+# or send what a demo does to where the caller watches something in earnest.
 _OURS = re.compile(
-    r"(STORAGE(__|$)|SOURCES__|PREPROCESS_|LIMIT_|BATCH_|TABLE_|PIPELINE_|AzureWebJobs|\w+_SCHEDULE$)", re.IGNORECASE
+    r"(STORAGE(__|$)|SOURCES__|PREPROCESS_|LIMIT_|BATCH_|TABLE_|PIPELINE_|AzureWebJobs|\w+_SCHEDULE$"
+    r"|(PYTHON_)?APPLICATIONINSIGHTS_|OTEL_)",
+    re.IGNORECASE,
 )
 _START_WITHIN = 60.0
 

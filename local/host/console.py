@@ -4,7 +4,7 @@ import logging
 import sys
 from datetime import UTC, datetime
 
-_QUIET = ("azure.core", "azure.identity", "azure.storage", "aiohttp.access", "asyncio", "urllib3")
+_QUIET = ("azure.core", "azure.identity", "azure.monitor", "azure.storage", "aiohttp.access", "asyncio", "urllib3")
 """Chatter of libraries about every call, which would bury the app's own lines."""
 
 
