@@ -36,6 +36,7 @@ check: setup ## The fast part of the tests: lint, types, unit tests
 
 test: setup ## All tests: lint, types, unit, contract (real servers), end to end
 	@sh infra/setup-checkov.sh
+	@$(PYTHON) -m tests.tools.kusto
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
 	$(PYTHON) -m mypy .

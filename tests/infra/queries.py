@@ -1,0 +1,79 @@
+"""The query files, what the tables that they ask look like, and what is put into them where they run."""
+
+import re
+from functools import cache
+from pathlib import Path
+
+from tests.tools.kusto import Judged, judge
+
+INFRA = Path(__file__).parents[2] / "infra"
+QUERIES = {path.name: path.read_text() for path in sorted((INFRA / "queries").glob("*.kql"))}
+ALERTS = (INFRA / "modules" / "alerts.bicep").read_text()
+WORKBOOK = (INFRA / "modules" / "workbook.bicep").read_text()
+
+# Columns as in https://learn.microsoft.com/azure/azure-monitor/reference/tables/appmetrics and its neighbours.
+_ALL = """AppRoleInstance: string, AppRoleName: string, AppVersion: string, _BilledSize: real, ClientBrowser: string,
+    ClientCity: string, ClientCountryOrRegion: string, ClientIP: string, ClientModel: string, ClientOS: string,
+    ClientStateOrProvince: string, ClientType: string, IKey: string, _IsBillable: string, ItemCount: int,
+    OperationId: string, OperationName: string, ParentId: string, Properties: dynamic, ResourceGUID: string,
+    _ResourceId: string, SDKVersion: string, SessionId: string, SourceSystem: string, _SubscriptionId: string,
+    SyntheticSource: string, TenantId: string, TimeGenerated: datetime, Type: string, UserAccountId: string,
+    UserAuthenticatedId: string, UserId: string"""
+_CALL = """DurationMs: real, Id: string, Measurements: dynamic, Name: string, ReferencedItemId: string,
+    ReferencedType: string, ResultCode: string, Success: bool"""
+_OWN = {
+    "AppMetrics": "Max: real, Min: real, Name: string, Sum: real",
+    "AppTraces": """Measurements: dynamic, Message: string, ReferencedItemId: string, ReferencedType: string,
+        SeverityLevel: int""",
+    "AppExceptions": """Assembly: string, Details: dynamic, ExceptionType: string, HandledAt: string,
+        InnermostAssembly: string, InnermostMessage: string, InnermostMethod: string, InnermostType: string,
+        Measurements: dynamic, Message: string, Method: string, OuterAssembly: string, OuterMessage: string,
+        OuterMethod: string, OuterType: string, ProblemId: string, SeverityLevel: int""",
+    "AppDependencies": f"{_CALL}, Data: string, DependencyType: string, Target: string",
+    "AppRequests": f"{_CALL}, Source: string, Url: string",
+}
+TABLES = {name: f"({_ALL}, {own})" for name, own in _OWN.items()}
+
+EXPECTED = "'radar', 10m, 'north', 1h"
+"""What main.bicep makes of two sources, as the parameter `expectedSources`."""
+
+
+def put_in() -> dict[str, str]:
+    """What the workbook puts into the files, by what it takes the place of; parameters of the workbook in braces."""
+    (line,) = re.findall(r"^var filled = .*$", WORKBOOK, re.MULTILINE)
+    found = re.findall(r", '((?:\\.|[^'])+)', (?:'((?:\\.|[^'])+)'|expectedSources)\)", line)
+    return {old.replace("\\'", "'"): new.replace("\\'", "'") or EXPECTED for old, new in found}
+
+
+def in_workbook(text: str) -> str:
+    """A query as the workbook asks it once something was chosen there."""
+    chosen = {"{Source}": "radar", "{TimeRange:grain}": "30m", "{Version}": "0123abcd"}
+    for old, new in (put_in() | chosen).items():
+        text = text.replace(old, new)
+    return text
+
+
+def in_alert(text: str) -> str:
+    """A query as an alert asks it."""
+    return text.replace("'example', 10m", EXPECTED)
+
+
+_RIGHT = QUERIES["heartbeat.kql"]
+WRONG = {
+    "a column": _RIGHT.replace("TimeGenerated", "Timestamp"),
+    "a table": _RIGHT.replace("AppMetrics", "customMetrics"),
+    "a function": _RIGHT.replace("max(", "newest("),
+    "syntax": _RIGHT.replace("| where", "| were"),
+}
+"""Queries that must be found to be wrong."""
+
+
+@cache
+def judged() -> dict[str, Judged]:
+    """What the language service says of each file, also of `alert FILE`, `workbook FILE` and of the wrong ones.
+
+    At one go: to load the service takes seconds.
+    """
+    asked = {f"alert {name}": in_alert(text) for name, text in QUERIES.items()}
+    asked |= {f"workbook {name}": in_workbook(text) for name, text in QUERIES.items()}
+    return judge(QUERIES | asked | WRONG, TABLES)
