@@ -39,6 +39,7 @@ _TURNED = {
     8: Pillow.Transpose.ROTATE_90,
 }
 _MOST_PIECES = 1_000_000
+_ZEROS = 64
 _NOT_A_PAGE = 0b101
 """TIFF's NewSubfileType: a smaller copy of another page, or its mask."""
 
@@ -124,12 +125,15 @@ def _pillow(name: str) -> Iterator[None]:
 
 
 def _check_end(content: io.BytesIO, image: ImageFile) -> None:
-    """Refuse files that were cut where Pillow does not look: it needs neither PNG's last chunk nor GIF's last byte."""
+    """Refuse files that were cut where Pillow does not look: it needs neither PNG's last chunk nor GIF's last byte,
+    and makes grey of an AVIF's zeros."""
     with content.getbuffer() as whole:
         end = bytes(whole[-4096:])
     whole_png = image.format != "PNG" or b"IEND\xaeB`\x82" in end
     whole_gif = image.format != "GIF" or end.rstrip(b"\0\r\n").endswith(b";")
-    if not (whole_png and whole_gif):
+    # Its picture never ends in zeros; facts at its end may. Of WebP a sound one may, where it is of one colour.
+    whole_avif = image.format != "AVIF" or end[-_ZEROS:].strip(b"\0") or b"Exif" in content.getvalue()[:4096]
+    if not (whole_png and whole_gif and whole_avif):
         raise MemberRefusedError(f"it is cut off: its end is not that of a {image.format} file")
 
 

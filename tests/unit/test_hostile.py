@@ -53,14 +53,23 @@ def test_a_picture_that_was_cut_off_at_any_of_twenty_places_is_never_half_a_pict
             made(content[:cut])
 
 
-@pytest.mark.parametrize("form", ["jpeg", "progressive jpeg", "png", "jpeg 2000", "tiff lzw", "gif"])
+@pytest.mark.parametrize("form", ["jpeg", "progressive jpeg", "png", "jpeg 2000", "tiff lzw", "gif", "avif"])
 def test_a_picture_whose_rest_is_zeros_is_refused(form: str) -> None:
-    """As a disk leaves a file that got its length before its content. In WebP and AVIF zeros are a picture too."""
+    """As a disk leaves a file that got its length before its content. In WebP zeros may be a picture too."""
     name, options = FORMS[form]
     content = encoded(smooth(120, 160), name, **options)
     half = len(content) // 2
     with pytest.raises(MemberRefusedError):
         made(content[:half] + bytes(len(content) - half))
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_sound_avif_is_no_cut_one_whatever_it_ends_in(seed: int) -> None:
+    flat = np.full((200, 300, 3), seed * 80, dtype=np.uint8)
+    assert made(encoded(flat, "AVIF", quality=1 + seed * 30))
+    exif = Image.Exif()
+    exif[0x010E] = "x" + "\0" * 500
+    assert made(encoded(smooth(40, 60), "AVIF", exif=exif))
 
 
 def scans(count: int, side: int = 10_000) -> bytes:

@@ -297,6 +297,48 @@ def test_log_lines_have_one_line_and_each_refusal_one_of_them(world: World, capl
     assert "batch=0 images=1 refused=1 seconds=0.00" in lines[-1]
 
 
+def told(caplog: pytest.LogCaptureFixture, kind: str) -> list[str]:
+    lines = (record.getMessage() for record in caplog.records)
+    return [line for line in lines if line.startswith(kind)]
+
+
+def test_an_archive_of_broken_members_writes_few_lines_and_tells_how_many_more(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    archive = world.raw.add(zipped(*((f"{number}.jpg", b"x") for number in range(60))))
+    p = world.process(sizes=BatchSizes(members=4))
+    take_archive(archive.blob, p)
+    world.work(p)
+    assert len(world.results.refusals(archive)) == 60
+    assert len(told(caplog, "member.refused")) == 40, "those of the first ten batches"
+    assert [line.split(":")[0].split()[2:] for line in told(caplog, "member.more")] == [
+        [f"batch={number}", "lines=4"] for number in range(10, 15)
+    ]
+
+
+def test_a_batch_of_broken_members_writes_ten_lines(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    archive = world.raw.add(zipped(*((f"{number}.jpg", b"x") for number in range(60))))
+    take_archive(archive.blob, world.process())
+    assert len(told(caplog, "member.refused")) == 10
+    assert "lines=50" in told(caplog, "member.more")[0]
+    caplog.clear()
+    take_archive(world.raw.add(zipped(("a.jpg", b"x")), version="11111111").blob, world.process())
+    assert (len(told(caplog, "member.refused")), told(caplog, "member.more")) == (1, [])
+
+
+def test_a_batch_ends_where_its_pixels_do_and_the_next_has_its_own(world: World) -> None:
+    limits = Limits(batch_pixels=2 * 40 * 60)
+    archive = world.raw.add(pictures(4))
+    take_archive(archive.blob, world.process(limits=limits))
+    assert sorted(world.results.refusals(archive)) == [2, 3]
+    assert "LIMIT_BATCH_PIXELS=4800" in world.results.refusals(archive)[2].reason
+    other = world.raw.add(pictures(4), version="11111111")
+    p = world.process(limits=limits, sizes=BatchSizes(members=2))
+    take_archive(other.blob, p)
+    world.work(p)
+    assert world.results.refusals(other) == {}
+
+
 # The hook
 
 
