@@ -108,45 +108,57 @@ def reconcile(timer: func.TimerRequest, context: func.Context) -> None:  # noqa:
 
 
 @app.function_name("status")
-@app.route(route="status", methods=["GET", "HEAD"], auth_level=func.AuthLevel.FUNCTION)
-def status(request: func.HttpRequest) -> func.HttpResponse:
+@app.route(trigger_arg_name="request", route="status", methods=["GET", "HEAD"], auth_level=func.AuthLevel.FUNCTION)
+def status(req: func.HttpRequest) -> func.HttpResponse:
     """Show the last hours of every source at a glance."""
-    return _answer(request, lambda asked: build_desk().page(asked))
+    return _answer(req, lambda asked: build_desk().page(asked))
 
 
 @app.function_name("status_json")
-@app.route(route="status.json", methods=["GET", "HEAD"], auth_level=func.AuthLevel.FUNCTION)
-def status_json(request: func.HttpRequest) -> func.HttpResponse:
+@app.route(trigger_arg_name="request", route="status.json", methods=["GET", "HEAD"], auth_level=func.AuthLevel.FUNCTION)
+def status_json(req: func.HttpRequest) -> func.HttpResponse:
     """Give the same for machines."""
-    return _answer(request, lambda asked: build_desk().data(asked))
+    return _answer(req, lambda asked: build_desk().data(asked))
 
 
 @app.function_name("status_script")
-@app.route(route="status/refresh.js", methods=["GET", "HEAD"], auth_level=func.AuthLevel.FUNCTION)
-def status_script(request: func.HttpRequest) -> func.HttpResponse:
+@app.route(
+    trigger_arg_name="request", route="status/refresh.js", methods=["GET", "HEAD"], auth_level=func.AuthLevel.FUNCTION
+)
+def status_script(req: func.HttpRequest) -> func.HttpResponse:
     """Give the script that keeps the page fresh; it needs nothing, wrong settings included."""
     from status.desk import refresh_script
 
-    return _answer(request, refresh_script)
+    return _answer(req, refresh_script)
 
 
 @app.function_name("status_archive")
-@app.route(route="archives/{source}/{id}", methods=["GET", "HEAD"], auth_level=func.AuthLevel.FUNCTION)
-def status_archive(request: func.HttpRequest) -> func.HttpResponse:
+@app.route(
+    trigger_arg_name="request",
+    route="archives/{source}/{id}",
+    methods=["GET", "HEAD"],
+    auth_level=func.AuthLevel.FUNCTION,
+)
+def status_archive(req: func.HttpRequest) -> func.HttpResponse:
     """Show one archive."""
-    source, name = request.route_params["source"], request.route_params["id"]
-    return _answer(request, lambda asked: build_desk().archive(asked, source, name))
+    source, name = req.route_params["source"], req.route_params["id"]
+    return _answer(req, lambda asked: build_desk().archive(asked, source, name))
 
 
 @app.function_name("status_image")
-@app.route(route="images/{source}/{id}/{pipeline}/{image}", methods=["GET", "HEAD"], auth_level=func.AuthLevel.FUNCTION)
-def status_image(request: func.HttpRequest) -> func.HttpResponse:
+@app.route(
+    trigger_arg_name="request",
+    route="images/{source}/{id}/{pipeline}/{image}",
+    methods=["GET", "HEAD"],
+    auth_level=func.AuthLevel.FUNCTION,
+)
+def status_image(req: func.HttpRequest) -> func.HttpResponse:
     """Show one image, small, as it is read back from its rows."""
     from status.desk import picture_key
 
-    where = request.route_params
+    where = req.route_params
     key = picture_key(where["source"], where["id"], where["pipeline"], where["image"])
-    return _answer(request, lambda asked: build_desk().image(asked, key))
+    return _answer(req, lambda asked: build_desk().image(asked, key))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
