@@ -108,23 +108,21 @@ def reconcile(timer: func.TimerRequest, context: func.Context) -> None:  # noqa:
 
 
 @app.function_name("status")
-@app.route(trigger_arg_name="request", route="status", methods=["GET", "HEAD"], auth_level=func.AuthLevel.FUNCTION)
+@app.route(route="status", methods=["GET", "HEAD"], auth_level=func.AuthLevel.FUNCTION)
 def status(req: func.HttpRequest) -> func.HttpResponse:
     """Show the last hours of every source at a glance."""
     return _answer(req, lambda asked: build_desk().page(asked))
 
 
 @app.function_name("status_json")
-@app.route(trigger_arg_name="request", route="status.json", methods=["GET", "HEAD"], auth_level=func.AuthLevel.FUNCTION)
+@app.route(route="status.json", methods=["GET", "HEAD"], auth_level=func.AuthLevel.FUNCTION)
 def status_json(req: func.HttpRequest) -> func.HttpResponse:
     """Give the same for machines."""
     return _answer(req, lambda asked: build_desk().data(asked))
 
 
 @app.function_name("status_script")
-@app.route(
-    trigger_arg_name="request", route="status/refresh.js", methods=["GET", "HEAD"], auth_level=func.AuthLevel.FUNCTION
-)
+@app.route(route="status/refresh.js", methods=["GET", "HEAD"], auth_level=func.AuthLevel.FUNCTION)
 def status_script(req: func.HttpRequest) -> func.HttpResponse:
     """Give the script that keeps the page fresh; it needs nothing, wrong settings included."""
     from status.desk import refresh_script
@@ -133,12 +131,7 @@ def status_script(req: func.HttpRequest) -> func.HttpResponse:
 
 
 @app.function_name("status_archive")
-@app.route(
-    trigger_arg_name="request",
-    route="archives/{source}/{id}",
-    methods=["GET", "HEAD"],
-    auth_level=func.AuthLevel.FUNCTION,
-)
+@app.route(route="archives/{source}/{id}", methods=["GET", "HEAD"], auth_level=func.AuthLevel.FUNCTION)
 def status_archive(req: func.HttpRequest) -> func.HttpResponse:
     """Show one archive."""
     source, name = req.route_params["source"], req.route_params["id"]
@@ -146,12 +139,7 @@ def status_archive(req: func.HttpRequest) -> func.HttpResponse:
 
 
 @app.function_name("status_image")
-@app.route(
-    trigger_arg_name="request",
-    route="images/{source}/{id}/{pipeline}/{image}",
-    methods=["GET", "HEAD"],
-    auth_level=func.AuthLevel.FUNCTION,
-)
+@app.route(route="images/{source}/{id}/{pipeline}/{image}", methods=["GET", "HEAD"], auth_level=func.AuthLevel.FUNCTION)
 def status_image(req: func.HttpRequest) -> func.HttpResponse:
     """Show one image, small, as it is read back from its rows."""
     from status.desk import picture_key
