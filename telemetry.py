@@ -171,8 +171,8 @@ def traceparent() -> str | None:
     return carrier.get(TRACEPARENT)
 
 
-def flush() -> None:
-    """Send the metrics that were recorded, if any were. Never raises, and never takes long."""
+def flush(within: float = _FLUSH_WITHIN) -> None:
+    """Send the metrics that were recorded, if any were. Never raises, and takes no longer than `within` seconds."""
     send = getattr(metrics.get_meter_provider(), "force_flush", None)
     if send is None or not _RECORDED.is_set():
         return
@@ -180,7 +180,7 @@ def flush() -> None:
     # In a thread, since the exporter minds no time limit.
     sending = Thread(target=send, name="telemetry-flush", daemon=True)
     sending.start()
-    sending.join(_FLUSH_WITHIN)
+    sending.join(within)
 
 
 def _remote(traceparent: str | None, tracestate: str | None = None) -> context.Context:
