@@ -1,6 +1,5 @@
 """From what storage knows to what the page says: states, holes, lags, and what needs a person. Pure."""
 
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from math import ceil
@@ -17,7 +16,7 @@ from storage.keys import format_stamp
 from storage.ledger import State
 from storage.status import MOST_LETTERS, Facts, QueueFacts, SourceFacts, StoredPicture
 
-LEAST_INTERVALS = 12
+LEAST_INTERVALS = 8
 """A young source's timeline is as long as this, so that its first archives are not squeezed into a corner."""
 _LATE = timedelta(minutes=30)
 _SHOWN = {
@@ -67,7 +66,7 @@ def assess_source(facts: SourceFacts, spec: SourceSpec | None, now: datetime) ->
     start = _start(marks, spec, since, now)
     holes = _holes(facts, roster, spec, since, now) if spec else []
     silence = find_silence(spec, roster, now) if spec else None
-    severity, headline = words.headline(marks, holes, silence, now, words.of_window(window(spec), start, now))
+    severity, headline = words.headline(marks, holes, silence, now, words.of_window(window(spec), start, marks, now))
     return SourceStatus(
         name=facts.source,
         severity=severity,
@@ -76,7 +75,7 @@ def assess_source(facts: SourceFacts, spec: SourceSpec | None, now: datetime) ->
         window=window(spec),
         marks=marks,
         holes=holes,
-        counts=Counter(mark.state for mark in marks),
+        counts={state: sum(mark.state is state for mark in marks) for state in Shown},
         lag=_lag([mark.lag for mark in marks if mark.lag is not None]),
         next_deletion=_next_deletion(roster, spec, now),
         polled_at=roster.listed_at,

@@ -1,5 +1,6 @@
 """HTML: values in, pages out. Everything from outside is escaped by the template engine."""
 
+import re
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from functools import cache
@@ -7,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup, escape
 
 from ingest.model import SourceSpec
 from preprocess.model import Counts
@@ -20,9 +22,13 @@ from storage.status_archive import MOST_BYTES, MOST_ROWS, ArchiveFacts
 _FOLDER = Path(__file__).parent / "templates"
 _STYLE = (_FOLDER / "status.css").read_text(encoding="utf-8")
 SCRIPT = (_FOLDER / "refresh.js").read_text(encoding="utf-8")
+_CODE = Markup("<code>{}</code>")
 _POLICY = f"style-src {source_hash(_STYLE)}; script-src 'self'; img-src 'self' data:; connect-src 'self'; "
 MOST_PICTURES = 24
 """Thumbnails on an archive's page."""
+_COMMAND = re.compile(
+    r"python -m storage (?:replay (?:--archive \S+|--poison --dead-letters)|(?:ls|refused|rebuild-ledger) [a-z0-9-]+)"
+)
 _MOST_REFUSALS = 200
 
 
@@ -66,6 +72,13 @@ def _page(asked: Asked, template: str, told: Mapping[str, Any], status: int = 20
     return answer(asked, "text/html; charset=utf-8", html.encode(), status=status, policy=_POLICY)
 
 
+def _advice(text: str) -> Markup:
+    """Set commands apart, so that they can be copied."""
+    between, commands = _COMMAND.split(text), [*_COMMAND.findall(text), ""]
+    pairs = zip(between, commands, strict=True)
+    return Markup("").join(escape(words) + (_CODE.format(command) if command else "") for words, command in pairs)
+
+
 @cache
 def _templates() -> Environment:
     found = Environment(
@@ -77,6 +90,7 @@ def _templates() -> Environment:
         auto_reload=False,
     )
     found.filters |= {
+        "advice": _advice,
         "ago": words.ago,
         "clean": words.clean,
         "clock": words.clock,

@@ -108,8 +108,8 @@ class _Scale:
 def _bars(marks: Sequence[Mark], xs: Sequence[float], largest: int) -> Iterator[Bar]:
     # The usual distance, not the least: two that lie close together must not make all others thin.
     distances = sorted(later - earlier for earlier, later in pairwise(sorted(xs)))
-    usual = distances[len(distances) // 2] if distances else 12
-    width = round(min(max(usual * 0.7, 1.6), 9), 1)
+    usual = distances[len(distances) // 2] if distances else 20
+    width = round(min(max(usual * 0.7, 1.6), 12), 1)
     hit = round(min(max(usual, 4), 24), 1)
     for mark, x in zip(marks, xs, strict=True):
         height = _height(mark, largest)

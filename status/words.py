@@ -144,8 +144,8 @@ def _moving(sources: Sequence[SourceStatus]) -> bool:
     return any(mark.state.under_way for source in sources for mark in source.marks)
 
 
-def of_window(window: timedelta, start: datetime, now: datetime) -> str:
-    """Name the time that a source's archives are from."""
-    if now - start < window:
-        return f"since {clock(start, now)}"
+def of_window(window: timedelta, start: datetime, marks: Sequence[Mark], now: datetime) -> str:
+    """Name the time that a source's archives are from: its window, or since its first archive where that is later."""
+    if marks and now - start < window:
+        return f"since {clock(marks[0].stamp, now)}"
     return f"of the last {span(window.total_seconds())}"
