@@ -88,6 +88,7 @@ def _explain(console: Console, running: System, settings: Mapping[str, str]) -> 
         *((f"source {name}", f"{s.kind}, drop zips into {_short(s.root)}") for name, s in running.sources.items()),
         *(("your source", url) for url in own),
         ("functions host", f"{running.host_kind}, {running.host_url}"),
+        ("status page", running.status_url),
         ("settings", f"{_short(running.folder / 'app' / 'local.settings.json')}, and {shown} for a shell"),
         ("logs", _short(running.logs)),
         ("look inside", f". {shown} && .venv/bin/python -m storage ls"),

@@ -83,6 +83,11 @@ class System:
         )
 
     @property
+    def status_url(self) -> str:
+        """The page that shows everything at a glance."""
+        return f"{self.host_url}/api/status"
+
+    @property
     def host_pid(self) -> int | None:
         """The functions host's process, if it runs."""
         return self._host.pid
@@ -122,8 +127,9 @@ class System:
         self._relay.stop()
 
     def check(self) -> None:
-        """Raise PermanentError if a part that should run does not."""
+        """Raise PermanentError if a part that should run does not; keep logs from growing for ever."""
         for child in (self._host, self._relay):
+            child.trim()
             if child.ended:
                 raise PermanentError(f"a part of the system has ended by itself: see {child.log}")
 
@@ -153,7 +159,7 @@ def system(
     folder = folder.absolute()
     folder.parent.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
-        stack.enter_context(_alone(folder))
+        stack.enter_context(alone(folder))
         if fresh:
             _remove(folder)
         (folder / "logs").mkdir(parents=True, exist_ok=True)
@@ -184,13 +190,13 @@ def _remove(folder: Path) -> None:
 
 
 @contextmanager
-def _alone(folder: Path) -> Iterator[None]:
+def alone(folder: Path) -> Iterator[None]:
     """Hold a folder for this process; the operating system lets go of it however the process ends."""
     with folder.with_name(f"{folder.name}.lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as exc:
-            raise PermanentError(f"start the system in {folder}: another one runs there; stop it first") from exc
+            raise PermanentError(f"use {folder}: another one runs there; stop it first") from exc
         yield
 
 

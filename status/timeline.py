@@ -109,7 +109,9 @@ def _bars(marks: Sequence[Mark], xs: Sequence[float], largest: int) -> Iterator[
     # The usual distance, not the least: two that lie close together must not make all others thin.
     distances = sorted(later - earlier for earlier, later in pairwise(sorted(xs)))
     usual = distances[len(distances) // 2] if distances else 20
-    width = round(min(max(usual * 0.7, 1.6), 12), 1)
+    # Few of them may overlap, rather than be too thin to see.
+    least = min(max(300 / max(len(xs), 1), 1.6), 5)
+    width = round(min(max(usual * 0.7, least), 12), 1)
     hit = round(min(max(usual, 4), 24), 1)
     for mark, x in zip(marks, xs, strict=True):
         height = _height(mark, largest)

@@ -93,7 +93,8 @@ def overall(sources: Sequence[SourceStatus]) -> tuple[Severity, str]:
     if not any(source.marks for source in sources):
         return severity, "Nothing has arrived yet" if not bad else "Nothing arrives"
     if not bad:
-        return severity, "Everything is here" if not _moving(sources) else "Everything is here or on its way"
+        here = "Everything is here or on its way" if _moving(sources) else "Everything is here"
+        return severity, here if severity is Severity.FINE else f"{here}; some of it was refused"
     if len(sources) == 1:
         return severity, "Something is missing"
     return severity, f"Something is missing at {len(bad)} of {len(sources)} sources"

@@ -4,7 +4,7 @@ import argparse
 import signal
 import sys
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from rich.console import Console
@@ -29,7 +29,7 @@ def main() -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
     try:
-        return _close(console, _run(console, chosen), chosen.folder)
+        return _run(console, chosen)
     except KeyboardInterrupt:
         console.print("interrupted; everything is stopped")
         return 130
@@ -39,7 +39,7 @@ def main() -> int:
         return 1
 
 
-def _run(console: Console, chosen: argparse.Namespace) -> Ending:
+def _run(console: Console, chosen: argparse.Namespace) -> int:
     with console.status("making sample archives of real photographs (once, some 15 seconds)"):
         script.make_samples(CACHE)
     with ExitStack() as stack:
@@ -51,7 +51,22 @@ def _run(console: Console, chosen: argparse.Namespace) -> Ending:
         _explain(console, running)
         begun = time.monotonic()
         with view(console, lambda: time.monotonic() - begun) as shown:
-            return play(running, clients, shown, CACHE, chaos=chosen.chaos)
+            ending = play(running, clients, shown, CACHE, chaos=chosen.chaos)
+        if not chosen.stay:
+            stack.close()
+        failed = _close(console, ending, chosen.folder)
+        if chosen.stay:
+            _stay(console, running)
+        return failed
+
+
+def _stay(console: Console, running: System) -> None:
+    """Keep everything running until Ctrl-C."""
+    console.print(Text.assemble("Still running: ", (running.status_url, "bold"), "; Ctrl-C ends it"), soft_wrap=True)
+    with suppress(KeyboardInterrupt):
+        while True:
+            running.check()
+            time.sleep(1)
 
 
 def _close(console: Console, ending: Ending, folder: Path) -> int:
@@ -70,6 +85,7 @@ def _explain(console: Console, running: System) -> None:
     for name, server in running.sources.items():
         console.print(Text(f" {name}: {server.scheme} on port {server.port} ({server.kind})", "dim"))
     console.print(Text(f" functions host: {running.host_kind}, {running.host_url}", "dim"))
+    console.print(Text.assemble(" see it happen: ", (running.status_url, "bold")))
 
 
 def _arguments() -> argparse.Namespace:
@@ -79,6 +95,7 @@ def _arguments() -> argparse.Namespace:
         "storage gives back against what was put on them.",
     )
     parser.add_argument("--chaos", action="store_true", help="kill the functions host twice, when it hurts most")
+    parser.add_argument("--stay", action="store_true", help="keep the status page up afterwards, until Ctrl-C")
     parser.add_argument("--host", choices=("auto", "func", "local"), default="auto", help="functions host to use")
     parser.add_argument(
         "--folder", type=Path, default=LOCAL / "demo", help="keep data and logs here; what lay there before is removed"
