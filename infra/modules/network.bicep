@@ -32,28 +32,11 @@ resource gateway 'Microsoft.Network/natGateways@2024-05-01' = {
   }
 }
 
-// Nothing of ours listens in the network but private endpoints, and those only for the network itself.
+// Its own default rules suffice: nothing gets in but from the network itself.
 resource rules 'Microsoft.Network/networkSecurityGroups@2024-05-01' = {
   name: '${name}-rules'
   location: location
   tags: tags
-  properties: {
-    securityRules: [
-      {
-        name: 'nothing-from-the-internet'
-        properties: {
-          priority: 100
-          direction: 'Inbound'
-          access: 'Deny'
-          protocol: '*'
-          sourceAddressPrefix: 'Internet'
-          sourcePortRange: '*'
-          destinationAddressPrefix: '*'
-          destinationPortRange: '*'
-        }
-      }
-    ]
-  }
 }
 
 resource network 'Microsoft.Network/virtualNetworks@2024-05-01' = {

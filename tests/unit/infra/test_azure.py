@@ -1,5 +1,6 @@
 """What Bicep makes is what the code expects: names, app settings, the event filter, roles; and it is closed."""
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -138,6 +139,19 @@ def test_what_triggers_read_from_app_settings_is_set_to_the_default_of_the_app()
         assert {f"{connection}__queueServiceUri", f"{connection}__credential", f"{connection}__clientId"} <= set(
             decided
         )
+
+
+def test_telemetry_is_exported_once_and_holds_our_own_loggers_alone() -> None:
+    defaults = FUNCTION_APP.value("defaults")
+    logger = re.search(r'getLogger\(f"(\w+)\.\{__name__\}"\)', APP)
+    assert logger
+    assert defaults["PYTHON_APPLICATIONINSIGHTS_LOGGER_NAME"] == logger[1]
+    assert defaults["PYTHON_APPLICATIONINSIGHTS_ENABLE_TELEMETRY"] == "true"
+    assert json.loads((ROOT / "host.json").read_text())["telemetryMode"] == "OpenTelemetry"
+    assert (defaults["OTEL_TRACES_SAMPLER"], defaults["OTEL_TRACES_SAMPLER_ARG"]) == (
+        "microsoft.fixed_percentage",
+        "1.0",
+    )
 
 
 def test_no_secret_is_a_parameter() -> None:

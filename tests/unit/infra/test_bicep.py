@@ -75,12 +75,11 @@ def test_the_parameter_file_sets_what_there_is_to_be_set() -> None:
     assert wrong == set()
 
 
-def test_a_resource_type_has_one_api_version() -> None:
+def test_a_resource_and_its_children_have_one_api_version() -> None:
     versions: dict[str, set[str]] = {}
     for name in NAMES:
         for resource in bicep(name).of("resource").values():
             kind, _, version = resource.type.partition("@")
-            versions.setdefault(kind.split("/")[0] if kind.startswith("Microsoft.Storage") else kind, set()).add(
-                version
-            )
-    assert {kind: found for kind, found in versions.items() if len(found) > 1} == {}
+            family = "/".join(kind.split("/")[:2])
+            versions.setdefault(family, set()).add(version)
+    assert {family: found for family, found in versions.items() if len(found) > 1} == {}
