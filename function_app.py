@@ -64,16 +64,25 @@ def poll_source(message: func.QueueMessage, context: func.Context) -> None:
 @app.event_grid_trigger(arg_name="event")
 def on_raw_archive(event: func.EventGridEvent, context: func.Context) -> None:
     """Plan the archive that an event announces, and preprocess it here if it is small; else queue its batches."""
-    from preprocess.event import archive_blob
     from preprocess.pipeline import take_archive
 
-    api = str(event.get_json().get("api", ""))
-    blob = archive_blob(event.event_type, event.subject, api, RAW_CONTAINER)
+    blob = announced_archive(event)
     if blob is None:
-        log.info("event.passed_over type=%r api=%r subject=%r", event.event_type, api, event.subject)
         return
     with _traced(context), _settled("on_raw_archive"):
         take_archive(blob, build_preprocessing())
+
+
+def announced_archive(event: func.EventGridEvent | func.CloudEvent) -> str | None:
+    """Name the archive that an event announces, in whichever schema its subscription delivers; None if it is none."""
+    from preprocess.event import archive_blob
+
+    kind = event.type if isinstance(event, func.CloudEvent) else event.event_type
+    subject, api = event.subject or "", str(event.get_json().get("api", ""))
+    blob = archive_blob(kind, subject, api, RAW_CONTAINER)
+    if blob is None:
+        log.info("event.passed_over type=%r api=%r subject=%r", kind, api, subject)
+    return blob
 
 
 @app.function_name("process_batch")

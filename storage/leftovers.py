@@ -164,7 +164,8 @@ def _events(content: bytes) -> list[dict[str, Any]]:
 def _archive(event: dict[str, Any], archive_of: ArchiveOf) -> str:
     about = event.get("data")
     api = about.get("api") if isinstance(about, dict) else None
-    blob = archive_of(str(event.get("eventType")), str(event.get("subject")), str(api))
+    # `type` is its name in a CloudEvent.
+    blob = archive_of(str(event.get("eventType") or event.get("type")), str(event.get("subject")), str(api))
     if blob is None:
         raise PermanentError("read a dead letter: an event in it announces no archive of the raw container")
     return blob

@@ -17,6 +17,7 @@ from storage.clients import Clients
 from storage.keys import RAW_CONTAINER
 from storage.leftovers import DeadLetter, dead_letters, poison_messages
 from storage.queues import BatchMessage, parse_batch_message
+from tests.fixtures.storage_events import NAME, Schema, storage_event
 
 ANNOUNCED = partial(archive_blob, container=RAW_CONTAINER)
 
@@ -137,3 +138,10 @@ def test_what_somebody_else_removed_meanwhile_is_no_error(clients: Clients) -> N
     message.remove()
     gone = DeadLetter(clients, "gone.json", b"[]", ANNOUNCED)
     gone.remove()
+
+
+@pytest.mark.parametrize("schema", ["EventGrid", "CloudEvents"])
+def test_a_dead_letter_is_read_in_either_schema(clients: Clients, schema: Schema) -> None:
+    content = json.dumps([storage_event("PutBlockList", schema)]).encode()
+    letter = DeadLetter(clients, "a.json", content, ANNOUNCED)
+    assert [request.blob for request in letter.requests] == [NAME]
