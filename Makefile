@@ -1,6 +1,6 @@
 # Every target but help and clean first sets up what it needs, and does so only once.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo run soak bench bench-quick check test clean
+.PHONY: help setup demo run soak bench bench-quick check test reset clean
 PYTHON := .venv/bin/python
 # Each process has servers of its own; three, since tests of outages and leases mostly wait.
 PARALLEL := -n 3 --dist loadfile
@@ -41,6 +41,9 @@ test: setup ## All tests: lint, types, unit, contract (real servers), end to end
 	$(PYTHON) -m ruff format --check .
 	$(PYTHON) -m mypy .
 	$(PYTHON) -m pytest $(PARALLEL)
+
+reset: setup ## Forget what runs here have kept: archives, results, logs; set-up and samples stay
+	@$(PYTHON) -m local.reset
 
 clean: ## Remove all that set-up, demo and tests have made here
 	rm -rf .local .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -1,10 +1,14 @@
 """A program in the background with a log of its own, which can be killed and started again."""
 
+import os
+import shutil
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
 from local.programs.child import kill_tree
+
+_LONGEST_LOG = 32 * 2**20
 
 
 class Child:
@@ -40,6 +44,13 @@ class Child:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
+
+    def trim(self) -> None:
+        """Put a log that has grown too long aside, in place of the one before, and begin it anew."""
+        if self.log.exists() and self.log.stat().st_size > _LONGEST_LOG:
+            # It is open for appending, so the program goes on at its new end.
+            shutil.copyfile(self.log, self.log.with_name(f"{self.log.name}.1"))
+            os.truncate(self.log, 0)
 
     def kill(self) -> None:
         """End it at once with all that it started, as a crash would."""

@@ -14,7 +14,11 @@ from setting_text import parse_duration
 from storage import replay_arguments
 from storage.clients import Clients
 from storage.open import open_clients
+from storage.pipelines import require_pipeline
 from storage.reader import Reader
+
+_READING = ("ls", "refused", "latest", "export", "audit")
+"""Commands that read what a pipeline made."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -49,6 +53,8 @@ def _run(chosen: argparse.Namespace, clients: Clients) -> int:
     except ModuleNotFoundError as exc:
         raise PipelineError(f"{exc.name} is missing: install requirements-dev.txt") from exc
 
+    if chosen.pipeline is not None and chosen.command in _READING:
+        require_pipeline(clients, chosen.pipeline)
     reader = Reader(clients, chosen.pipeline)
     match chosen.command:
         case "init":

@@ -92,7 +92,7 @@ def _write(image: StoredImage, to: Path, form: As) -> None:
     suffix, payload = _encoded(image, form)
     (folder / f"{stem}.{suffix}").write_bytes(payload)
     told = {**asdict(facts), "pipeline": image.pipeline, "version": image.version}
-    (folder / f"{stem}.json").write_text(json.dumps(told, default=str, indent=1) + "\n")
+    (folder / f"{stem}.json").write_text(json.dumps(told, default=datetime.isoformat, indent=1) + "\n")
 
 
 def _encoded(image: StoredImage, form: As) -> tuple[As, bytes]:

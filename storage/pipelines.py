@@ -6,10 +6,11 @@ from collections.abc import Iterator, Mapping
 from azure.core.exceptions import ResourceExistsError
 from azure.storage.blob import BlobClient, ContentSettings
 
-from errors import PipelineMismatchError
+from errors import PermanentError, PipelineMismatchError
 from storage.azure_errors import azure_errors
 from storage.clients import Clients
 from storage.keys import pipeline_blob
+from storage.raw_archives import list_folders
 
 
 def hold_pipeline(clients: Clients, name: str, fingerprint: str, about: Mapping[str, str] | None = None) -> None:
@@ -39,6 +40,14 @@ def check_pipeline(clients: Clients, name: str, fingerprint: str) -> None:
             f"pipeline {name}, which the settings here make: the app has never run with them; {others}; give this "
             "command the app's own PREPROCESS_ and PIPELINE_ settings, or let the app start with these first"
         )
+
+
+def require_pipeline(clients: Clients, name: str) -> None:
+    """Raise PermanentError where no pipeline has that name: misspelt, it would look as if nothing had been done."""
+    known = {*dict(_known(clients)), *list_folders(clients.processed)}
+    if name not in known:
+        there = f"there are {', '.join(sorted(known))}" if known else "there is none yet"
+        raise PermanentError(f"--pipeline {name}: there is no such pipeline; {there}")
 
 
 def _known(clients: Clients) -> Iterator[tuple[str, str]]:

@@ -7,16 +7,17 @@ from datetime import datetime
 from itertools import groupby, islice
 from typing import Any
 
-from errors import ImageDamagedError
+from errors import ImageDamagedError, PermanentError
 from preprocess.model import Batch, MemberFacts, Pixels, RawArchive
 from storage.azure_errors import azure_errors
 from storage.batches import TableBatchLedger
 from storage.clients import Clients
 from storage.entities import scan
-from storage.entries import entries, newest_pipeline
+from storage.entries import entries, newest_pipeline, sources
 from storage.keys import image_row, images_partition, parse_stamp, shard_blob
 from storage.ledger import State
 from storage.read_ahead import read_ahead
+from storage.rosters import BlobRosters
 from storage.rows import ROW_COLUMNS, ImageRow, checked_pixels, read_encoding, read_row, unpack
 from storage.shards import read_pairs
 
@@ -61,7 +62,7 @@ class Reader:
     """What preprocessing made, of archives that the ledger calls processed and no others.
 
     Every image is held against its length, checksum, shape and type: ImageDamagedError tells one that does not fit.
-    All of it raises StoreUnavailableError and StoreRefusedError too.
+    All of it raises StoreUnavailableError and StoreRefusedError too, and PermanentError for a source that never was.
     """
 
     def __init__(self, clients: Clients, pipeline: str | None = None) -> None:
@@ -123,10 +124,13 @@ class Reader:
 
     def _processed(self, source: str, start: datetime | None = None, end: datetime | None = None) -> Iterator[Result]:
         pipeline = self.pipeline(source)
+        found = None
         if pipeline is not None:
-            for entry in entries(self._clients, source, pipeline=pipeline, start=start, end=end):
-                if entry.state is State.PROCESSED:
-                    yield Result(pipeline=pipeline, archive=entry.archive)
+            for found in entries(self._clients, source, pipeline=pipeline, start=start, end=end):
+                if found.state is State.PROCESSED:
+                    yield Result(pipeline=pipeline, archive=found.archive)
+        if found is None:
+            _insist_on(source, self._clients)
 
     def _in_order(self, source: str, start: datetime, end: datetime) -> list[Result]:
         return [*self._processed(source, start, end)][::-1]
@@ -192,6 +196,14 @@ class Reader:
                 if chunk is None:
                     break
                 yield shard, chunk
+
+
+def _insist_on(source: str, clients: Clients) -> None:
+    """Raise PermanentError for a source that never was: misspelt, it would look as if there were nothing to read."""
+    known = {*sources(clients), *BlobRosters(clients).sources()}
+    if source not in known:
+        there = f"there are {', '.join(sorted(known))}" if known else "there is none yet"
+        raise PermanentError(f"read images of source {source}: there is no such source; {there}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from azure.core.exceptions import AzureError
 
@@ -58,6 +59,19 @@ def _failed(message: str) -> int:
     return 1
 
 
+def _webhook(text: str) -> str:
+    try:
+        url = urlsplit(text)
+        usable = url.scheme in ("http", "https") and url.hostname and url.port != 0
+    except ValueError:
+        usable = False
+    if not usable:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no address of a webhook: give one such as http://127.0.0.1:7071/…"
+        )
+    return text
+
+
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m local.relay",
@@ -68,7 +82,7 @@ def _arguments() -> argparse.Namespace:
         "'http://127.0.0.1:7071/runtime/webhooks/EventGrid?functionName=on_raw_archive'",
     )
     add = parser.add_argument
-    add("--to", required=True, metavar="URL", help="webhook that gets the events")
+    add("--to", required=True, type=_webhook, metavar="URL", help="webhook that gets the events")
     add("--container", required=True, help="container to watch; it may be made later")
     add("--connection", help=f"connection string (default: the variable STORAGE, else {DEVELOPMENT_STORAGE})")
     add("--prefix", default="", help="only blobs whose name starts so, whatever the case")

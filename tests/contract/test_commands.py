@@ -91,6 +91,18 @@ def test_refused_members_are_shown_with_their_reasons(producer: Producer, capsys
     assert "no member" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("command", [["ls"], ["refused", "radar"], ["latest", "radar"], ["audit"]])
+def test_a_pipeline_that_never_was_is_told(
+    producer: Producer, capsys: pytest.CaptureFixture[str], command: list[str]
+) -> None:
+    producer.process(NOW, 1, batches=1)
+    assert main(["--pipeline", "zzz", *command]) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert "there is no such pipeline; there are " in said.err
+    assert "p1" in said.err
+
+
 def test_a_number_that_makes_no_sense_is_refused_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["ls", "--limit", "-1"])
@@ -141,13 +153,14 @@ def test_export_writes_every_image_since_then_with_its_facts(producer: Producer,
     assert np.array_equal(pixels, made(batch.archive, 1).pixels)
     told = json.loads(path.with_suffix(".json").read_text())
     assert (told["name"], told["member"], told["pipeline"]) == ("ü 1.jpg", 1, "p1")
+    assert told["stamp"] == NOW.isoformat()
 
 
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
         (["ls", "nothing"], "knows none of source nothing"),
-        (["latest", "nothing"], "none of its archives"),
+        (["latest", "nothing"], "source nothing: there is no such source"),
         (["export", "nothing", "--since", "6h", "--to", "unused"], "no archive since"),
     ],
 )

@@ -9,13 +9,15 @@ import numpy as np
 import pytest
 from azure.data.tables import UpdateMode
 
-from errors import ImageDamagedError, StoreRefusedError
+from errors import ImageDamagedError, PermanentError, StoreRefusedError
+from ingest.model import Roster
 from preprocess.model import Batch, Codec, Counts, Image, MemberFacts, RawArchive, Refusal
 from storage.batches import TableBatchLedger
 from storage.clients import Clients
 from storage.keys import images_partition, raw_blob, shard_blob
 from storage.reader import Reader, StoredImage
 from storage.results import ShardsAndRows
+from storage.rosters import BlobRosters
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -163,7 +165,13 @@ class TestReading:
         Producer(clients, f"{producer.source}-2").process(NOON, 2)
         assert len(read()) == 2
 
-    def test_a_source_without_archives_has_no_images(self, read: Callable[..., list[StoredImage]]) -> None:
+    def test_a_source_without_archives_has_no_images(
+        self, read: Callable[..., list[StoredImage]], clients: Clients, source: str
+    ) -> None:
+        with pytest.raises(PermanentError, match=f"source {source}: there is no such source"):
+            read()
+        with BlobRosters(clients).hold(source) as held:
+            held.save(Roster(source=source))
         assert read() == []
 
 

@@ -1,5 +1,6 @@
 """The event relay's decisions: what an event says, when it is tried again, what is remembered."""
 
+import argparse
 import json
 import re
 import time
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from local.relay.__main__ import _webhook
 from local.relay.delivery import Answer, Delivery, Patience, dead_letter
 from local.relay.events import Blob, blob_created, fingerprint
 from local.relay.state import Seen, State, StateFile
@@ -100,6 +102,13 @@ def test_a_fingerprint_survives_new_metadata_and_no_new_content() -> None:
 )
 def test_filters_are_a_prefix_and_a_suffix_whatever_the_case(name: str, wanted: bool) -> None:
     assert Subscription(container="raw", to="", prefix="radar/", suffix=".zip").wants(name) is wanted
+
+
+@pytest.mark.parametrize("to", ["nonsense", "http://", "ftp://a/b", "http://a:b/", "http://a:99999/"])
+def test_what_is_no_address_is_told_at_once(to: str) -> None:
+    with pytest.raises(argparse.ArgumentTypeError, match="no address of a webhook: give one such as http"):
+        _webhook(to)
+    assert _webhook("http://127.0.0.1:7071/x?y=z") == "http://127.0.0.1:7071/x?y=z"
 
 
 def test_a_subscription_can_leave_out_what_contains_a_text() -> None:

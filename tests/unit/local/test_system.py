@@ -5,7 +5,9 @@ from pathlib import Path
 import pytest
 
 from errors import PermanentError
-from local.system import system
+from local.child import Child
+from local.reset import forget
+from local.system import alone, system
 
 
 def test_a_folder_that_holds_something_else_is_not_removed(tmp_path: Path) -> None:
@@ -15,3 +17,31 @@ def test_a_folder_that_holds_something_else_is_not_removed(tmp_path: Path) -> No
     with pytest.raises(PermanentError, match="holds something else"), system(folder, fresh=True):
         pass
     assert (folder / "only-copy.jpg").exists()
+
+
+def test_what_ran_is_forgotten_but_not_while_it_runs(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    (folder / "azurite").mkdir(parents=True)
+    with alone(folder), pytest.raises(PermanentError, match="another one runs there"):
+        forget(folder)
+    assert folder.exists()
+    forget(folder)
+    forget(folder)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_log_that_grew_too_long_is_put_aside_and_goes_on_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("local.child._LONGEST_LOG", 10)
+    child = Child(["true"], tmp_path, tmp_path / "a.log", {})
+    child.trim()
+    with child.log.open("ab") as log:
+        log.write(b"0123456789\n")
+        log.flush()
+        child.trim()
+        log.write(b"after\n")
+    assert child.log.read_text() == "after\n"
+    assert (tmp_path / "a.log.1").read_text() == "0123456789\n"
+    child.trim()
+    assert child.log.read_text() == "after\n"
