@@ -187,7 +187,10 @@ var defaults = {
   // Every trace: the exporter's own default keeps one of a burst of a hundred.
   OTEL_TRACES_SAMPLER: 'microsoft.fixed_percentage'
   OTEL_TRACES_SAMPLER_ARG: '1.0'
-  OTEL_PYTHON_DISABLED_INSTRUMENTATIONS: 'requests,urllib,urllib3'
+  // A span for each call to storage would cost more than all else, and tell less.
+  OTEL_PYTHON_DISABLED_INSTRUMENTATIONS: 'azure_sdk,requests,urllib,urllib3'
+  // Counts of what the exporter sent, which it would send along.
+  APPLICATIONINSIGHTS_SDKSTATS_DISABLED: 'true'
 }
 
 // What the rest of this template decides; whoever overrode it would break the app. There must be no plain

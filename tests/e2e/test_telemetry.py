@@ -1,0 +1,135 @@
+"""What Application Insights gets to see of a run: by the real exporter, set as in Azure, at an endpoint of our own."""
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+
+import pytest
+
+import telemetry
+from local.system import PROJECT, system
+from storage.clients import connected
+from storage.ledger import State
+from tests.e2e.conftest import SETTINGS
+from tests.e2e.test_stories import archive, drop, eventually, picture, settled
+from tests.fixtures.ingestion import Envelope, Ingestion, ingestion
+from tests.fixtures.secrecy import secrets_in
+
+BROKEN = b"\x89PNG\r\n\x1a\n and no more"
+BICEP = (PROJECT / "infra" / "modules" / "function-app.bicep").read_text()
+AS_IN_AZURE = dict(re.findall(r"^  ((?:(?:PYTHON_)?APPLICATIONINSIGHTS|OTEL)_\w+): '([^'$]*)'$", BICEP, re.MULTILINE))
+ALONE = {
+    # Nothing of the exporter's own may go out into the world, nor may its timer bring what a call failed to flush.
+    "APPLICATIONINSIGHTS_STATSBEAT_DISABLED_ALL": "true",
+    "APPLICATIONINSIGHTS_CONTROLPLANE_DISABLED": "true",
+    "OTEL_METRIC_EXPORT_INTERVAL": "3600000",
+    # Whatever is slow here, nothing is driven again.
+    "PIPELINE_REDRIVE_AFTER": "10m",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """What was sent, and by how many bytes of archives it was caused."""
+
+    sent: Ingestion
+    bytes: int
+
+    def metrics(self) -> list[tuple[str, float, Mapping[str, str]]]:
+        """Name, value and dimensions of every metric, the exporter's counters of machine and process apart."""
+        points = [(point, told) for told in self.sent.of("MetricData") for point in told["metrics"]]
+        ours = [(p, told) for p, told in points if not p["name"].startswith(("\\", "_OTELRESOURCE_"))]
+        return [(p["name"], p["value"], told.get("properties") or {}) for p, told in ours]
+
+    def total(self, name: str, **dimensions: str) -> float:
+        return sum(v for n, v, found in self.metrics() if n == name and dimensions.items() <= found.items())
+
+    def spans(self) -> list[Envelope]:
+        return self.sent.of("RemoteDependencyData")
+
+    def lines(self) -> list[Envelope]:
+        return self.sent.of("MessageData")
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
+    """Two archives that become images, one that is refused, and one that never becomes whole and so waits."""
+    folder = tmp_path_factory.mktemp("telemetry") / "system"
+    whole = [archive(picture(1), picture(2)), archive(*(picture(seed) for seed in range(4)), BROKEN), archive(BROKEN)]
+    with ingestion() as sent:
+        settings = {**SETTINGS, **AS_IN_AZURE, **ALONE, "APPLICATIONINSIGHTS_CONNECTION_STRING": sent.connection}
+        with (
+            system(folder, sources={"north": "sftp"}, settings=settings, host="local") as running,
+            connected(running.connection) as stored,
+        ):
+            drop(running, "north", archive(picture(3))[:-30])
+            names = [drop(running, "north", content) for content in whole]
+            ends = [eventually(partial(settled, stored, "north", name), "an end", running) for name in names]
+            assert ends == ["processed", "processed", "refused"]
+            found = Run(sent=sent, bytes=sum(map(len, whole)))
+            eventually(lambda: "source.deletion_margin" in {n for n, *_ in found.metrics()} or None, "a run", running)
+        yield found
+
+
+def test_every_metric_arrives_under_its_name_with_its_dimensions(run: Run) -> None:
+    found = {name: set(dimensions) for name, _, dimensions in run.metrics()}
+    assert found == {name: set(about.dimensions) for name, about in telemetry.METRICS.items()}
+
+
+def test_everything_is_counted_exactly_once(run: Run) -> None:
+    assert run.total("archives.copied", source="north") == 3
+    assert run.total("archives.copied.bytes") == run.bytes
+    assert run.total("archives.settled", state=State.PROCESSED) == 2
+    assert run.total("archives.settled", state=State.REFUSED) == 1
+    assert run.total("archives.settled") == 3
+    assert run.total("images.processed", source="north") == 6
+    assert run.total("members.refused", reason="UnidentifiedImageError") == 2
+
+
+def test_what_waits_is_told(run: Run) -> None:
+    backlog = [value for name, value, _ in run.metrics() if name == "source.backlog"]
+    assert backlog[-1] == 1
+    (*_, margin) = [value for name, value, _ in run.metrics() if name == "source.deletion_margin"]
+    assert 47 < margin < 48
+
+
+def test_spans_have_our_names_and_come_once(run: Run) -> None:
+    assert {span["name"] for span in run.spans()} == set(telemetry.SPANS)
+    assert max(Counter(span["id"] for span in run.spans()).values()) == 1
+    assert {span["success"] for span in run.spans()} == {True}
+
+
+def test_one_trace_follows_each_archive_from_its_copy_to_its_batches(run: Run) -> None:
+    traces: dict[str, set[str]] = {}
+    steps: dict[str, set[str]] = {}
+    for span in run.spans():
+        version = span["properties"].get("archive")
+        if version:
+            traces.setdefault(version, set()).add(span["tags"]["ai.operation.id"])
+            steps.setdefault(version, set()).add(span["name"])
+    whole = [version for version, names in steps.items() if names == {"copy", "plan", "batch"}]
+    assert len(whole) == 3
+    assert all(len(traces[version]) == 1 for version in whole)
+    assert len({trace for version in whole for trace in traces[version]}) == 3
+
+
+def test_log_lines_are_ours_alone_come_once_and_belong_to_their_archives_traces(run: Run) -> None:
+    lines = run.lines()
+    assert all(line["properties"]["logger_name"].startswith("ingestion.") for line in lines)
+    done = Counter(line["message"].split(" seconds=")[0] for line in lines if line["message"].startswith("batch.done"))
+    assert len(done) == 4
+    assert max(done.values()) == 1
+    traces = {span["tags"]["ai.operation.id"] for span in run.spans()}
+    assert all(line["tags"]["ai.operation.id"] in traces for line in lines)
+
+
+def test_lines_that_alerts_look_at_have_fields(run: Run) -> None:
+    silent = [line for line in run.lines() if line["message"].startswith("source.silent")]
+    assert all(line["properties"]["source"] == "north" for line in silent)
+
+
+def test_nothing_else_is_sent_and_no_secret(run: Run) -> None:
+    assert run.sent.of("RequestData") == run.sent.of("ExceptionData") == []
+    assert secrets_in(run.sent.text()) == []
