@@ -1,13 +1,15 @@
-"""Blocks of a file: how it is divided, and how they are staged by a few threads out of a few buffers."""
+"""Blocks of a file: how it is divided, and how they are hashed and staged by a few threads out of a few buffers."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from types import TracebackType
 from typing import Self
 
 from ingest.model import Span, Upload
 
-_MIB = 2**20
+BUFFERS = 4
+"""What is on its way, in parts: one is being read, the others hashed and staged, or asked for meanwhile."""
+_GRID = 256 * 2**10
 _MOST_BLOCKS = 50_000
 """A blob has at most so many."""
 
@@ -15,7 +17,7 @@ _MOST_BLOCKS = 50_000
 def plan_blocks(size: int, wanted: int) -> Sequence[Span]:
     """Divide a file into blocks of `wanted` bytes, or more if they would be too many; always the same for a size."""
     length = max(wanted, -(-size // _MOST_BLOCKS))
-    length = -(-length // _MIB) * _MIB
+    length = -(-length // _GRID) * _GRID
     return [Span(offset, min(length, size - offset)) for offset in range(0, size, length)]
 
 
@@ -32,16 +34,20 @@ def runs(blocks: Sequence[Span]) -> Iterator[Sequence[Span]]:
 
 
 class Stager:
-    """Stages blocks in threads of its own. There are never more buffers than threads, and one that is being filled."""
+    """Hashes and stages blocks in threads of its own, out of a few buffers; each is free again once both are done."""
 
-    def __init__(self, upload: Upload, size: int, started: Callable[[], None], *, threads: int = 4) -> None:
-        """`size` of a buffer; `started` is called once the first block is staged."""
+    def __init__(
+        self, upload: Upload, length: int, see: Callable[[memoryview], None], started: Callable[[], None]
+    ) -> None:
+        """`length` of a buffer; `see` gets all blocks in order, `started` is called once the first is staged."""
         self._upload = upload
-        self._size = size
+        self._length = length
+        self._see = see
         self._started: Callable[[], None] | None = started
-        self._threads = threads
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="stage")
-        self._made = 0
+        self._pool = ThreadPoolExecutor(BUFFERS, thread_name_prefix="stage")
+        # One thread alone keeps the order of the file.
+        self._witness = ThreadPoolExecutor(1, thread_name_prefix="hash")
+        self._unmade = BUFFERS
         self._free: list[memoryview] = []
         self._under_way: dict[Future[None], memoryview] = {}
 
@@ -53,26 +59,38 @@ class Stager:
     ) -> None:
         # Whatever went wrong, blocks that were read are staged: they need not be read again.
         self._pool.shutdown(wait=True)
+        self._witness.shutdown(wait=True)
+
+    @property
+    def room(self) -> int:
+        """Bytes that there are free buffers for, now. Raises what went wrong with a block."""
+        self._collect([future for future in self._under_way if future.done()])
+        return self._length * (self._unmade + len(self._free))
 
     def buffer(self) -> memoryview:
         """Give a free buffer, as soon as there is one. Raises what went wrong with a block."""
-        self._collect([future for future in self._under_way if future.done()])
-        if not self._free and self._made <= self._threads:
-            self._made += 1
-            return memoryview(bytearray(self._size))
-        if not self._free:
+        if not self.room:
             self._collect(wait(self._under_way, return_when=FIRST_COMPLETED).done)
-        return self._free.pop()
+        if self._free:
+            return self._free.pop()
+        self._unmade -= 1
+        return memoryview(bytearray(self._length))
 
     def stage(self, offset: int, buffer: memoryview, length: int) -> None:
-        """Stage the first `length` bytes of a buffer that `buffer` gave; it is free again afterwards."""
-        self._under_way[self._pool.submit(self._upload.stage, offset, buffer[:length])] = buffer
+        """Hash and stage the first `length` bytes of a buffer that `buffer` gave; it is free again afterwards."""
+        block = buffer[:length]
+        seen = self._witness.submit(self._see, block)
+        self._under_way[self._pool.submit(self._stage, offset, block, seen)] = buffer
 
     def finish(self) -> None:
-        """Wait until all is staged. Raises what went wrong with a block."""
+        """Wait until all is hashed and staged. Raises what went wrong with a block."""
         self._collect(wait(self._under_way).done)
 
-    def _collect(self, done: "Sequence[Future[None]] | set[Future[None]]") -> None:
+    def _stage(self, offset: int, block: memoryview, seen: Future[None]) -> None:
+        self._upload.stage(offset, block)
+        seen.result()
+
+    def _collect(self, done: Iterable[Future[None]]) -> None:
         for future in done:
             self._free.append(self._under_way.pop(future))
             future.result()

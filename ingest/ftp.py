@@ -211,7 +211,7 @@ class _FtpReader:
         self._pace = pace
         self.ended = False
 
-    def readinto(self, buffer: memoryview, /) -> int:
+    def readinto(self, buffer: memoryview, _ahead: int = 0, /) -> int:
         """Receive what is there."""
         while self._before and (received := self._receive(buffer[: self._before])):
             self._before -= received

@@ -68,6 +68,7 @@ class SourceSpec:
     settle_max: timedelta = timedelta(minutes=5)
     """How long a file may stay unsound before it is archived all the same."""
     block_size: int = 8 * 2**20
+    """Bytes of a file that are on their way at most: asked for and not yet safe in the store."""
     budget: timedelta = timedelta(minutes=25)
     """Time after which a poll stops between two blocks; the next poll goes on there."""
 
@@ -178,9 +179,10 @@ class Span:
 class Reader(Protocol):
     """A remote file's bytes, from where it was opened on."""
 
-    def readinto(self, buffer: memoryview, /) -> int:
+    def readinto(self, buffer: memoryview, ahead: int = 0, /) -> int:
         """Fill the start of `buffer`, perhaps not all of it; 0 at the end of the file.
 
+        Up to `ahead` bytes beyond the buffer may be asked for already: what they are for is there.
         Raises SourceUnavailableError.
         """
 

@@ -14,8 +14,13 @@ import paramiko
 
 from ingest.pace import Pace
 
-_INIT, _VERSION, _OPEN, _CLOSE, _OPENDIR, _READDIR, _READ, _STAT = 1, 2, 3, 4, 11, 12, 5, 17
-_STATUS, _HANDLE, _DATA, _NAME, _ATTRS = 101, 102, 103, 104, 105
+_INIT, _VERSION, _OPEN, _CLOSE, _OPENDIR, _READDIR, _READ, _STAT, _EXTENDED = 1, 2, 3, 4, 11, 12, 5, 17, 200
+_STATUS, _HANDLE, _DATA, _NAME, _ATTRS, _EXTENDED_REPLY = 101, 102, 103, 104, 105, 201
+_LIMITS = b"limits@openssh.com"
+_LONGEST_READ = 32 * 1024
+"""Bytes that every server must grant one request."""
+_MOST_TO_READ = 255 * 1024
+"""What OpenSSH grants; more would only make the pieces larger that are lost with a connection."""
 _HAS_SIZE, _HAS_OWNER, _HAS_MODE, _HAS_TIMES, _HAS_MORE = 1, 2, 4, 8, 0x8000_0000
 _FOR_READING = 1
 _HEADER = struct.Struct(">LBL")
@@ -98,9 +103,11 @@ class SftpSession:
         self._answers: dict[int, tuple[int, memoryview]] = {}
         self._received = memoryview(b"")
         channel.sendall(struct.pack(">LBL", 5, _INIT, 3))
-        kind, _ = self._receive()
+        kind, hello = self._receive()
         if kind != _VERSION:
             raise ProtocolError(f"the server began with message {kind} instead of its version")
+        self._tells_limits = _LIMITS in bytes(hello)
+        self._longest_read = 0
 
     def close(self) -> None:
         """End the session; what was asked for and has not arrived is dropped."""
@@ -138,6 +145,21 @@ class SftpSession:
     def close_file(self, handle: bytes) -> None:
         """Close a handle."""
         self._answer(self._ask(_CLOSE, _text(handle)))
+
+    def longest_read(self) -> int:
+        """Tell how many bytes one request may ask for: servers with limits tell them, some hang up on more."""
+        if not self._longest_read:
+            granted = self._ask_limit() if self._tells_limits else 0
+            self._longest_read = min(granted or _LONGEST_READ, _MOST_TO_READ)
+        return self._longest_read
+
+    def _ask_limit(self) -> int:
+        """Ask for the longest read; 0 if the server sets none or does not tell."""
+        try:
+            fields = self._expect(self._ask(_EXTENDED, _text(_LIMITS)), _EXTENDED_REPLY)
+        except StatusError:
+            return 0
+        return (fields.number(">Q"), fields.number(">Q"))[1]
 
     def ask_to_read(self, handle: bytes, spans: list[tuple[int, int]]) -> list[int]:
         """Ask for spans (offset and length) of a file, all in one message; `read_answer` collects each."""
@@ -193,17 +215,21 @@ class SftpSession:
     def _take(self, length: int) -> memoryview:
         """Receive exactly so many bytes."""
         if len(self._received) < length:
-            parts = [self._received]
-            while (missing := length - sum(map(len, parts))) > 0:
-                # All there is at once: with every call a channel moves all that it holds, which is slow in small bites.
-                began = time.monotonic()
-                parts.append(memoryview(self._channel.recv(max(missing, _RECEIVE))))
-                self._pace.note(began, len(parts[-1]))
-                if not parts[-1]:
-                    raise EOFError("the server closed the session")
-            self._received = memoryview(b"".join(parts))
+            self._received = self._receive_on(length)
         taken, self._received = self._received[:length], self._received[length:]
         return taken
+
+    def _receive_on(self, length: int) -> memoryview:
+        """Receive until there are at least `length` bytes."""
+        parts = [self._received]
+        while (missing := length - sum(map(len, parts))) > 0:
+            # All there is at once: with every call a channel moves all that it holds, which is slow in small bites.
+            began = time.monotonic()
+            parts.append(memoryview(self._channel.recv(max(missing, _RECEIVE))))
+            self._pace.note(began, len(parts[-1]))
+            if not parts[-1]:
+                raise EOFError("the server closed the session")
+        return memoryview(b"".join(parts)) if len(parts) > 2 or parts[0] else parts[-1]
 
 
 def _text(value: bytes) -> bytes:

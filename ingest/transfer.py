@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from errors import StoreUnavailableError, TransferTruncatedError
-from ingest.blocks import Stager, plan_blocks, runs
+from ingest.blocks import BUFFERS, Stager, plan_blocks, runs
 from ingest.model import (
     Archive,
     ArchiveStore,
@@ -21,7 +21,7 @@ from ingest.model import (
 )
 from ingest.zip_tail import ends_in_directory, tail_length
 
-_PIECE = 128 * 2**10
+_PIECE = 256 * 2**10
 
 
 class Ending(Enum):
@@ -40,6 +40,7 @@ class CopyJob:
 
     archive: Archive
     block_size: int
+    """Bytes on their way at most; what is staged at once is a part of it, so that parts overlap."""
     previous_sha256: str | None = None
     accept_unsound: bool = False
 
@@ -74,6 +75,7 @@ class _Witness:
         self.seen = 0
 
     def see(self, part: memoryview | bytes) -> None:
+        """Take in the next bytes."""
         self._sha256.update(part)
         self._md5.update(part)
         keep = tail_length(self._size)
@@ -98,7 +100,7 @@ def copy_archive(connection: Connection, store: ArchiveStore, job: CopyJob, hook
     upload, found = store.upload(archive), store.find(archive)
     if found is not None:
         return CopyResult(ending=Ending.COPIED, facts=_facts_of(found, upload, archive, hooks), received=0)
-    blocks = plan_blocks(archive.file.size, job.block_size)
+    blocks = plan_blocks(archive.file.size, job.block_size // BUFFERS)
     missing = _missing(blocks, upload.staged(), archive.file.size)
     witness = _Witness(archive.file.size)
     resumed = len(missing) < len(blocks)
@@ -128,25 +130,32 @@ def _read_and_stage(
     see: Callable[[memoryview], None],
     hooks: CopyHooks,
 ) -> None:
-    with Stager(upload, max((block.length for block in blocks), default=0), hooks.started) as stager:
+    length = max((block.length for block in blocks), default=0)
+    with Stager(upload, length, see, hooks.started) as stager:
         for run in runs(blocks):
             with connection.open(file, run[0].offset) as reader:
+                left = sum(block.length for block in run)
                 for block in run:
                     buffer = stager.buffer()
-                    _fill(reader, buffer[: block.length], file, hooks.check)
-                    see(buffer[: block.length])
+                    _fill(reader, buffer[: block.length], left, stager, file, hooks.check)
+                    left -= block.length
                     stager.stage(block.offset, buffer, block.length)
                 if run[-1] is blocks[-1]:
                     _expect_end(reader, file)
         stager.finish()
 
 
-def _fill(reader: Reader, buffer: memoryview, file: RemoteFile, check: Callable[[], None]) -> None:
+def _fill(
+    reader: Reader, buffer: memoryview, left: int, stager: Stager, file: RemoteFile, check: Callable[[], None]
+) -> None:
+    """Fill a buffer; what is `left` to read behind it is on its way already, as far as there are buffers for it."""
     filled = 0
     while filled < len(buffer):
         # In pieces: a block of a slow server may take longer than a tick, or the lease, lasts.
         check()
-        got = reader.readinto(buffer[filled : filled + _PIECE])
+        piece = buffer[filled : filled + _PIECE]
+        ahead = min(len(buffer) + stager.room, left) - filled - len(piece)
+        got = reader.readinto(piece, ahead)
         if not got:
             raise TransferTruncatedError(
                 f"copy {file.path!r}: it ended before its {file.size} bytes; tried again later"

@@ -107,7 +107,7 @@ class FakeReader:
         self._path = path
         self._offset = offset
 
-    def readinto(self, buffer: memoryview, /) -> int:
+    def readinto(self, buffer: memoryview, _ahead: int = 0, /) -> int:
         """Give the next piece of what the file holds now."""
         if self._path in self._server.before_read:
             self._server.before_read[self._path](self._offset)

@@ -9,6 +9,7 @@ from pathlib import Path
 from azure.storage.blob import BlobLeaseClient
 
 from errors import StoreUnavailableError
+from ingest.blocks import BUFFERS, plan_blocks
 from ingest.model import Archive, RemoteFile, version_of
 from ingest.poll import PollReport
 from local.azurite import Azurite
@@ -65,7 +66,8 @@ def stage_first_block(world: World) -> None:
     """Leave behind what an earlier process staged."""
     file = RemoteFile(path="a.zip", size=len(CONTENT), modified=AN_HOUR_AGO)
     archive = Archive(source=world.spec.name, file=file, version=version_of(file), stamp=file.modified)
-    BlobArchives(world.clients).upload(archive).stage(0, memoryview(CONTENT)[:MIB])
+    first, *_ = plan_blocks(file.size, world.spec.block_size // BUFFERS)
+    BlobArchives(world.clients).upload(archive).stage(0, memoryview(CONTENT)[: first.length])
 
 
 def test_storage_may_fail_at_any_request(azurite: Azurite, sftp_worlds: Worlds[TcpProxy]) -> None:
