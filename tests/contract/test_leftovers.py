@@ -15,7 +15,7 @@ from preprocess.leftovers import Cleared, send_back
 from preprocess.model import Leftover
 from storage.clients import Clients
 from storage.keys import RAW_CONTAINER
-from storage.leftovers import DeadLetter, dead_letters, poison_messages
+from storage.leftovers import DeadLetter, count_leftovers, dead_letters, poison_messages
 from storage.queues import BatchMessage, parse_batch_message
 from tests.fixtures.storage_events import NAME, Schema, storage_event
 
@@ -145,3 +145,10 @@ def test_a_dead_letter_is_read_in_either_schema(clients: Clients, schema: Schema
     content = json.dumps([storage_event("PutBlockList", schema)]).encode()
     letter = DeadLetter(clients, "a.json", content, ANNOUNCED)
     assert [request.blob for request in letter.requests] == [NAME]
+
+
+def test_what_was_given_up_is_counted_place_by_place(clients: Clients) -> None:
+    assert count_leftovers(clients) == ({"poll": 0, "batches": 0}, 0)
+    poison(clients, "batches", b"{}", b"{}")
+    clients.dead_letters.upload_blob("a.json", b"[]")
+    assert count_leftovers(clients) == ({"poll": 0, "batches": 2}, 1)

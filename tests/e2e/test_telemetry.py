@@ -10,7 +10,7 @@ import pytest
 
 import telemetry
 from local.system import PROJECT, system
-from storage.clients import connected
+from storage.clients import Clients, connected
 from storage.ledger import State
 from tests.e2e.conftest import SETTINGS
 from tests.e2e.test_stories import archive, drop, eventually, picture, settled
@@ -32,10 +32,11 @@ ALONE = {
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """What was sent, and by how many bytes of archives it was caused."""
+    """What was sent, by how many bytes of archives it was caused, and what lay in storage at the end."""
 
     sent: Ingestion
     bytes: int
+    stored: str
 
     def metrics(self) -> list[tuple[str, float, Mapping[str, str]]]:
         """Name, value and dimensions of every metric, the exporter's counters of machine and process apart."""
@@ -53,6 +54,14 @@ class Run:
         return self.sent.of("MessageData")
 
 
+def everything(stored: Clients) -> str:
+    """All results and the whole ledger, as text."""
+    tables = (stored.archives, stored.batches, stored.images)
+    rows = [str(dict(row)) for table in tables for row in table.list_entities()]
+    blobs = [stored.processed.download_blob(name).readall() for name in stored.processed.list_blob_names()]
+    return "\n".join([*rows, *(blob.decode("latin-1") for blob in blobs)])
+
+
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
     """Two archives that become images, one that is refused, and one that never becomes whole and so waits."""
@@ -68,7 +77,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
             names = [drop(running, "north", content) for content in whole]
             ends = [eventually(partial(settled, stored, "north", name), "an end", running) for name in names]
             assert ends == ["processed", "processed", "refused"]
-            found = Run(sent=sent, bytes=sum(map(len, whole)))
+            found = Run(sent=sent, bytes=sum(map(len, whole)), stored=everything(stored))
             eventually(lambda: "source.deletion_margin" in {n for n, *_ in found.metrics()} or None, "a run", running)
         yield found
 
@@ -113,6 +122,12 @@ def test_one_trace_follows_each_archive_from_its_copy_to_its_batches(run: Run) -
     assert len(whole) == 3
     assert all(len(traces[version]) == 1 for version in whole)
     assert len({trace for version in whole for trace in traces[version]}) == 3
+
+
+def test_neither_results_nor_ledger_know_of_traces(run: Run) -> None:
+    assert "north" in run.stored
+    ids = {span["tags"]["ai.operation.id"] for span in run.spans()} | {span["id"] for span in run.spans()}
+    assert not [one for one in ids if one in run.stored]
 
 
 def test_log_lines_are_ours_alone_come_once_and_belong_to_their_archives_traces(run: Run) -> None:

@@ -10,6 +10,7 @@ import pytest
 from errors import StoreUnavailableError
 from ingest.model import Archive, Arrival, RemoteFile, Roster, Sighting, SourceSpec, version_of
 from ingest.watch import Watched, find_deadlines, find_silence, look, watch
+from tests.fixtures.recorded import Recorded
 
 NOW = datetime(2026, 3, 3, 12, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
@@ -140,3 +141,32 @@ class TestLog:
         assert [one.source for one in found] == ["radar"]
         assert caplog.messages[0].startswith("watch.deferred source=down")
         assert caplog.records[0].levelno == logging.WARNING
+
+
+class TestFigures:
+    def test_what_waits_is_counted_and_the_oldest_of_it_has_an_age_and_a_deadline(self) -> None:
+        waiting = [
+            sighting(30 * HOUR),
+            sighting(HOUR),
+            sighting(2 * HOUR, seen=50 * HOUR),
+            sighting(60 * HOUR, done=True),
+        ]
+        figures = look_at(Here([roster(*waiting)])).figures
+        assert figures["backlog"] == 3
+        assert figures["oldest_uncopied"] == 50 * 3600
+        assert figures["deletion_margin"] == -2
+        assert (figures["near_deletion"], figures["silent"]) == (2, 60)
+
+    def test_what_nobody_can_know_is_left_out(self) -> None:
+        assert look_at(Here()).figures == {"backlog": 0, "oldest_uncopied": 0, "gaps": 0, "near_deletion": 0}
+
+    def test_the_newest_archive_has_an_age_wherever_it_is_known_from(self) -> None:
+        arrivals = [Arrival(stamp=NOW - HOUR), Arrival(stamp=NOW + HOUR, seen=NOW - 5 * MINUTE)]
+        assert look_at(Here([roster(sighting(20 * MINUTE, done=True))], arrivals)).figures["last_archive_age"] == 300
+        assert look_at(Here([roster(sighting(20 * MINUTE, done=True))])).figures["last_archive_age"] == 1200
+
+    def test_a_source_that_fails_for_now_costs_no_other_its_figures(self, recorded: Recorded) -> None:
+        down = replace(SPEC, name="down")
+        watch([down, SPEC], Here([roster(sighting(HOUR))]), Here(), NOW, 72 * HOUR)
+        assert recorded.values()["source.backlog"] == [({"source": "radar"}, 1)]
+        assert {str(labels["source"]) for points in recorded.values().values() for labels, _ in points} == {"radar"}
