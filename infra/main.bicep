@@ -15,13 +15,13 @@ param location string = resourceGroup().location
 @description('Tags of all resources.')
 param tags object = {}
 
-@description('Settings of the sources, SOURCES__<NAME>__<SETTING>, but for the secret ones.')
+@description('Settings of the sources, SOURCES__<NAME>__<SETTING>, all as text, but for the secret ones.')
 param sourceSettings object
 
 @description('Secret settings of the sources, SOURCES__<NAME>__PASSWORD, __PRIVATE_KEY and __PASSPHRASE, each with the name of the secret in the key vault that holds its value.')
 param sourceSecrets object = {}
 
-@description('Any other app settings of the README; those that are not given have the defaults that the README tells.')
+@description('Any other app settings of the README, all as text; those that are not given have the defaults that the README tells.')
 param appSettings object = {}
 
 @description('When sources are polled: NCRONTAB with seconds, UTC.')

@@ -168,13 +168,17 @@ resource app 'Microsoft.Web/sites@2024-04-01' = {
 }
 
 // Deployment by password is off; `func azure functionapp publish` uses the Azure CLI's login.
-resource noPasswords 'Microsoft.Web/sites/basicPublishingCredentialsPolicies@2024-04-01' = [
-  for door in ['scm', 'ftp']: {
-    parent: app
-    name: door
-    properties: { allow: false }
-  }
-]
+resource noScmPassword 'Microsoft.Web/sites/basicPublishingCredentialsPolicies@2024-04-01' = {
+  parent: app
+  name: 'scm'
+  properties: { allow: false }
+}
+
+resource noFtpPassword 'Microsoft.Web/sites/basicPublishingCredentialsPolicies@2024-04-01' = {
+  parent: app
+  name: 'ftp'
+  properties: { allow: false }
+}
 
 // Can be overridden by appSettings.
 var defaults = {

@@ -1,6 +1,8 @@
 // The account of the functions host: its locks and timers, and the package that the app runs from.
 
 @description('Name of the storage account: 3 to 24 lower-case letters and digits.')
+@minLength(3)
+@maxLength(24)
 param accountName string
 
 @description('Region of the storage account.')

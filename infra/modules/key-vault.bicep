@@ -1,6 +1,8 @@
 // The vault of passwords and private keys of the sources. Their values never pass through Bicep: it knows their names only.
 
 @description('Name of the key vault: 3 to 24 letters, digits and hyphens.')
+@minLength(3)
+@maxLength(24)
 param vaultName string
 
 @description('Region of the key vault.')

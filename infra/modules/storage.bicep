@@ -5,6 +5,8 @@
 // one may have a hierarchical namespace; and the host's chatter takes nothing from this account's request limits.
 
 @description('Name of the storage account: 3 to 24 lower-case letters and digits.')
+@minLength(3)
+@maxLength(24)
 param accountName string
 
 @description('Region of the storage account.')

@@ -1,6 +1,8 @@
 // The system topic: the storage account's own events. The subscription to them is the second step, events.bicep.
 
 @description('Name of the system topic.')
+@minLength(3)
+@maxLength(50)
 param topicName string
 
 @description('Region of the system topic: that of its storage account.')

@@ -237,7 +237,8 @@ def test_nobody_gets_in_by_password_or_without_tls() -> None:
         "1.2",
     )
     assert site["siteConfig"]["ftpsState"] == "Disabled"
-    assert FUNCTION_APP.value("noPasswords")["properties"] == {"allow": False}
+    doors = [FUNCTION_APP.value(name) for name in ("noScmPassword", "noFtpPassword")]
+    assert [(door["name"], door["properties"]["allow"]) for door in doors] == [("scm", False), ("ftp", False)]
     vault = bicep("modules/key-vault.bicep").value("vault")["properties"]
     assert vault["enableRbacAuthorization"]
     assert vault["enablePurgeProtection"]

@@ -73,6 +73,8 @@ def test_the_parameter_file_sets_what_there_is_to_be_set() -> None:
     assert {n for n, p in taken.items() if not p.optional} - given.keys() == set()
     wrong = {n for n, value in given.items() if type(value) is not PYTHON_TYPES[taken[n].type]}
     assert wrong == set()
+    texts = {**given["sourceSettings"], **given["sourceSecrets"], **given["appSettings"]}
+    assert {name for name, value in texts.items() if not isinstance(value, str)} == set()
 
 
 def test_a_resource_and_its_children_have_one_api_version() -> None:
