@@ -42,15 +42,15 @@ def probe(clients: Clients) -> Iterator[Probed]:
 
 
 def probe_leftovers(clients: Clients) -> Iterator[Probed]:
-    """Count what was given up. Where a queue or container cannot be read, `probe` has said so."""
+    """Tell where something was given up. Where a queue or container cannot be read, `probe` has said so."""
     for name in (POLL_QUEUE, BATCH_QUEUE):
         count = _tried(partial(_length, clients.queues.get_queue_client(f"{name}{POISON}")))
-        if count is not None:
-            yield _left_over(f"queue {name}{POISON}", f"{count} messages were given up", count, "--poison")
+        if count:
+            yield _left_over(f"queue {name}{POISON}", f"{count} messages were given up", "--poison")
     letters = _tried(lambda: len(list(next(clients.dead_letters.list_blobs(results_per_page=1000).by_page(), ()))))
-    if letters is not None:
+    if letters:
         name = clients.dead_letters.container_name
-        yield _left_over(f"container {name}", f"{letters} events were given up", letters, "--dead-letters")
+        yield _left_over(f"container {name}", f"{letters} events were given up", "--dead-letters")
 
 
 def known_fingerprint(clients: Clients, pipeline: str) -> str | None:
@@ -160,7 +160,5 @@ def _tried(count: Callable[[], int]) -> int | None:
         return None
 
 
-def _left_over(name: str, told: str, count: int, option: str) -> Probed:
-    if not count:
-        return Probed(name, "nothing was given up")
+def _left_over(name: str, told: str, option: str) -> Probed:
     return Probed(name, "", f"{told}: reconcile takes them; at once with `python -m storage replay {option}`")
