@@ -11,10 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from preprocess.decode import frames
-from preprocess.model import Limits, Recipe
-from preprocess.transform import shrink, transform
-
 type Array = NDArray[np.uint8]
 type Decode = Callable[[bytes, int], Array]
 """From a file's bytes to a square of this many pixels, the whole picture stretched to it: so all do the same."""
@@ -33,6 +29,11 @@ def side(decode: Decode, paths: Sequence[Path], target: int) -> Iterator[Callabl
 
 def ours(content: bytes, target: int) -> Array:
     """As a batch does it, with every limit and check."""
+    # Here, so that plain Pillow does not run with what ours sets.
+    from preprocess.decode import frames
+    from preprocess.model import Limits, Recipe
+    from preprocess.transform import shrink, transform
+
     recipe = Recipe(width=target, height=target, fit="stretch")
     (frame,) = frames(io.BytesIO(content), "a", Limits(), partial(shrink, recipe=recipe))
     return transform(frame, recipe).astype(np.uint8, copy=False)

@@ -104,6 +104,12 @@ def ratio(timings: Mapping[str, Timing], ours: str, peer: str) -> Figure:
     return Figure.of([theirs / our for theirs, our in pairs])
 
 
+def cpu_ratio(timings: Mapping[str, Timing], ours: str, peer: str) -> Figure:
+    """Tell the same of sides that have one thread, by processor time: nobody else's load is in it."""
+    pairs = zip(timings[peer].cpu, timings[ours].cpu, strict=True)
+    return Figure.of([theirs / our for theirs, our in pairs])
+
+
 def memory_ratio(timings: Mapping[str, Timing], ours: str, peer: str) -> Figure:
     """Tell what share of the peer's memory ours held at most."""
     pairs = zip(timings[ours].peak, timings[peer].peak, strict=True)

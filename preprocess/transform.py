@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as Pillow
+from PIL import ImageFilter
 
 from errors import MemberRefusedError
 from preprocess.decode import Frame, Size
@@ -13,10 +14,14 @@ from preprocess.planes import Planes
 from preprocess.values import cast
 
 _FILTERS = {kind.name.lower(): kind for kind in Pillow.Resampling}
-_GAP = 3.0
-"""Pillow reduces a picture by whole numbers first, to this many times the target, which hardly shows."""
-_SPARE = 2.0
-"""A JPEG is decoded at a smaller scale only if it stays this many times larger than the target."""
+_GAP = 1.5
+"""Pillow averages whole numbers of pixels first, down to this many times the target. On photographs that changes
+values by less than 0.5 of 255 (mean), and takes half of the time or less."""
+_SPARE = 1.0
+"""A JPEG is decoded at a smaller scale if it stays this many times as large as the target: less than 0.8 of 255."""
+_AVERAGED = 8
+"""The scale at which a decoder of JPEG gives no more than averages, of blocks so wide; at others it leaves out what is
+finer than pixels, which is nearly what resizing would do."""
 _LUMA = np.array([0.299, 0.587, 0.114])
 """ITU-R 601, as Pillow has it for 8 bits."""
 
@@ -78,7 +83,21 @@ def _fitted(planes: Planes, full: Size, recipe: Recipe) -> Planes:
     )
     gap = None if recipe.resample == "nearest" else _GAP
     fitted = planes.map(lambda image: image.resize(inner, _FILTERS[recipe.resample], scaled, gap))
+    if round(1 / across) == round(1 / down) == _AVERAGED:
+        spare = (scaled[2] - scaled[0]) / inner[0], (scaled[3] - scaled[1]) / inner[1]
+        fitted = fitted.map(lambda image: _sharpened(image, spare))
     return fitted if inner == target else fitted.map(lambda image: _padded(image, target))
+
+
+def _sharpened(image: Pillow.Image, spare: tuple[float, float]) -> Pillow.Image:
+    """Undo what averaging has damped, given how many averaged pixels make one of the image's.
+
+    An average over one unit damps the frequency w to sinc(w/2), about 1 - w²/24; the kernel (-k, 1 + 2k, -k) raises it
+    by the same.
+    """
+    across, down = (1 / (24 * ratio**2) for ratio in spare)
+    kernel = np.outer((-down, 1 + 2 * down, -down), (-across, 1 + 2 * across, -across))
+    return image.filter(ImageFilter.Kernel((3, 3), kernel.ravel().tolist(), 1))
 
 
 def _padded(image: Pillow.Image, size: Size) -> Pillow.Image:
