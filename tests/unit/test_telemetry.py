@@ -1,8 +1,10 @@
 """Telemetry has the names that queries ask for, tells each thing once, and never holds a call up."""
 
+import re
 import threading
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from opentelemetry import trace
@@ -21,6 +23,7 @@ from tests.unit.test_poll import World as PollWorld
 from tests.unit.test_preprocessing import ONE_EACH, World, jpeg, pictures
 from tests.unit.zips import zipped
 
+ROOT = Path(__file__).parents[2]
 KINDS = {"counter": Sum, "histogram": Histogram, "gauge": Gauge}
 CALLER = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 """The example of https://www.w3.org/TR/trace-context/."""
@@ -44,6 +47,15 @@ def test_each_metric_has_its_name_kind_unit_and_dimensions(recorded: Recorded) -
         (point,) = sent[name].data.data_points
         assert isinstance(sent[name].data, KINDS[about.kind])
         assert (sent[name].unit, set(point.attributes or {})) == (about.unit, set(about.dimensions))
+
+
+def test_the_readme_lists_every_metric() -> None:
+    row = re.compile(r"^\| `([a-z_]+(?:\.[a-z_]+)+)` \| (\w+) \| (\S+) \| ([^|]+) \| ([^|]+) \|$", re.MULTILINE)
+    listed = {name: tuple(rest) for name, *rest in row.findall((ROOT / "README.md").read_text())}
+    assert listed == {
+        name: (about.kind, about.unit, ", ".join(about.dimensions) or "–", about.meaning)
+        for name, about in telemetry.METRICS.items()
+    }
 
 
 def test_the_values_are_those_that_were_told(recorded: Recorded) -> None:
