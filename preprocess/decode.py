@@ -17,6 +17,7 @@ from PIL.ExifTags import IFD, Base
 from PIL.ImageFile import ImageFile
 
 from errors import MemberRefusedError
+from preprocess.avif import ends_in_zeros
 from preprocess.jpeg import count_scans
 from preprocess.kinds import printable
 from preprocess.member_log import member_log
@@ -41,7 +42,6 @@ _TURNED = {
     8: Pillow.Transpose.ROTATE_90,
 }
 _MOST_PIECES = 1_000_000
-_ZEROS = 64
 _NOT_A_PAGE = 0b101
 """TIFF's NewSubfileType: a smaller copy of another page, or its mask."""
 
@@ -133,8 +133,8 @@ def _check_end(content: io.BytesIO, image: ImageFile) -> None:
     end = content.getvalue()[-4096:]
     whole_png = image.format != "PNG" or b"IEND\xaeB`\x82" in end
     whole_gif = image.format != "GIF" or end.rstrip(b"\0\r\n").endswith(b";")
-    # Its picture never ends in zeros; facts at its end may. Of WebP a sound one may, where it is of one colour.
-    whole_avif = image.format != "AVIF" or end[-_ZEROS:].strip(b"\0") or b"Exif" in content.getvalue()[:4096]
+    # A sound WebP may end in zeros, where it is of one colour.
+    whole_avif = image.format != "AVIF" or not ends_in_zeros(content.getvalue())
     if not (whole_png and whole_gif and whole_avif):
         raise MemberRefusedError(f"it is cut off: its end is not that of a {image.format} file")
 

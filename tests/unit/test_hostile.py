@@ -67,9 +67,24 @@ def test_a_picture_whose_rest_is_zeros_is_refused(form: str) -> None:
 def test_a_sound_avif_is_no_cut_one_whatever_it_ends_in(seed: int) -> None:
     flat = np.full((200, 300, 3), seed * 80, dtype=np.uint8)
     assert made(encoded(flat, "AVIF", quality=1 + seed * 30))
+
+
+@pytest.mark.parametrize("facts", [True, False])
+def test_zeros_behind_an_avifs_picture_are_no_loss_where_they_may_be_there(facts: bool) -> None:
     exif = Image.Exif()
-    exif[0x010E] = "x" + "\0" * 500
-    assert made(encoded(smooth(40, 60), "AVIF", exif=exif))
+    exif[0x010E] = "a camera"
+    content = encoded(smooth(40, 60), "AVIF", **({"exif": exif} if facts else {}))
+    assert made(content + struct.pack(">I4s", 208, b"free") + bytes(200))
+    at = content.index(b"mdat") - 4
+    longer = struct.pack(">I", struct.unpack_from(">I", content, at)[0] + 200)
+    padded = content[:at] + longer + content[at + 4 :] + bytes(200)
+    unknown = content[:at] + struct.pack(">I", 0) + content[at + 4 :] + bytes(200)
+    for each in (padded, unknown):
+        if facts:
+            assert made(each)
+        else:
+            with pytest.raises(MemberRefusedError, match="cut off"):
+                made(each)
 
 
 def scans(count: int, side: int = 10_000) -> bytes:
