@@ -158,10 +158,11 @@ def _ticks(start: datetime, end: datetime, scale: _Scale) -> Iterator[Tick]:
 def _path(marks: Sequence[Mark], xs: Sequence[float], holes: Sequence[Hole], top: float) -> str:
     """Join the lags of neighbours; across a hole there is no line."""
     points = [(mark.stamp, x, mark.lag) for mark, x in zip(marks, xs, strict=True) if mark.lag is not None]
-    ends = {hole.end for hole in holes}
-    path = []
-    for number, (stamp, x, lag) in enumerate(points):
-        path.append(f"{'M' if number == 0 or stamp in ends else 'L'}{x:g} {_lag_y(lag, top):g}")
+    path, before = [], datetime.max.replace(tzinfo=UTC)
+    for stamp, x, lag in points:
+        joined = before <= stamp and not any(before < hole.end <= stamp for hole in holes)
+        path.append(f"{'L' if joined else 'M'}{x:g} {_lag_y(lag, top):g}")
+        before = stamp
     return "".join(path) + ("h0.1" if len(path) == 1 else "")
 
 

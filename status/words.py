@@ -35,7 +35,9 @@ def span(seconds: float) -> str:
 def ago(then: datetime, now: datetime) -> str:
     """Write how long ago something was; the first minute counts as now, so that what is quiet stays the same."""
     seconds = (now - then).total_seconds()
-    return "just now" if seconds < _MINUTE else f"{span(seconds // _MINUTE * _MINUTE)} ago"
+    if seconds < _MINUTE:
+        return "just now"
+    return f"{seconds // _MINUTE:.0f} min ago" if seconds < 1.5 * _HOUR else f"{span(seconds)} ago"
 
 
 def size(number: int) -> str:

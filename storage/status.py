@@ -88,11 +88,11 @@ def read_facts(clients: Clients, since: Sequence[tuple[str, datetime]]) -> Facts
         return Facts(sources=sources, queues=queues.result())
 
 
-def read_source(clients: Clients, source: str, since: datetime) -> SourceFacts:
-    """Read a source's roster, at most MOST_ROWS + MOST_BEFORE rows of the ledger, and the newest images' rows."""
+def read_source(clients: Clients, source: str, since: datetime, most: int = MOST_ROWS) -> SourceFacts:
+    """Read a source's roster, at most `most` and MOST_BEFORE rows of the ledger, and the newest images' rows."""
     behind = behind_stamp(since)
-    rows = list(islice(scan(clients.archives, source, end=behind, select=_COLUMNS), MOST_ROWS))
-    cut = len(rows) == MOST_ROWS
+    rows = list(islice(scan(clients.archives, source, end=behind, select=_COLUMNS), most))
+    cut = len(rows) == most
     archives = [entry_of(source, group, None) for group in group_by_archive(rows)]
     if cut:
         # The last one's further rows were not read: its state would be a guess.

@@ -70,7 +70,7 @@ class PictureKey:
     frame: int
 
 
-def read_picture(clients: Clients, key: PictureKey) -> StoredImage | None:
+def read_picture(clients: Clients, key: PictureKey, most: int = MOST_BYTES) -> StoredImage | None:
     """Read an image back, held against its checksum; None if there is none.
 
     Raises PermanentError for one that is too large to be shown, and ImageDamagedError.
@@ -84,9 +84,9 @@ def read_picture(clients: Clients, key: PictureKey) -> StoredImage | None:
     if row is None:
         return None
     found = read_row(row)
-    if found.length > MOST_BYTES:
+    if found.length > most:
         raise PermanentError(
-            f"show the image {result.partition}/{first}: it takes {found.length} bytes, more than {MOST_BYTES}; "
+            f"show the image {result.partition}/{first}: it takes {found.length} bytes, more than {most}; "
             f"`python -m storage export {key.source}` writes it as a file"
         )
     return Reader(clients).image(StoredRow(result=result, row=found))
