@@ -1,9 +1,11 @@
 """What Application Insights gets to see of a run: by the real exporter, set as in Azure, at an endpoint of our own."""
 
+import json
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import partial
 
 import pytest
@@ -16,6 +18,8 @@ from tests.e2e.conftest import SETTINGS
 from tests.e2e.test_stories import archive, drop, eventually, picture, settled
 from tests.fixtures.ingestion import Envelope, Ingestion, ingestion
 from tests.fixtures.secrecy import secrets_in
+from tests.infra.queries import QUERIES, in_alert
+from tests.infra.workspace import workspace
 
 BROKEN = b"\x89PNG\r\n\x1a\n and no more"
 BICEP = (PROJECT / "infra" / "modules" / "function-app.bicep").read_text()
@@ -148,3 +152,26 @@ def test_lines_that_alerts_look_at_have_fields(run: Run) -> None:
 def test_nothing_else_is_sent_and_no_secret(run: Run) -> None:
     assert run.sent.of("RequestData") == run.sent.of("ExceptionData") == []
     assert secrets_in(run.sent.text()) == []
+
+
+def test_the_queries_of_workbook_and_alerts_answer_what_was_done(run: Run) -> None:
+    now = datetime.now(UTC)
+    (version, *_) = [span["properties"]["archive"] for span in run.spans() if span["name"] == "batch"]
+    with workspace() as told:
+        told.take(json.loads(run.sent.text()))
+        ask = {name: partial(told.ask, in_alert(text), now) for name, text in QUERIES.items()}
+        assert sum(row["Archives"] for row in ask["archives.kql"]()) == 3
+        assert sum(row["Images"] for row in ask["images.kql"]()) == 6
+        assert [row["Members"] for row in ask["refusals.kql"]()] == [2]
+        assert [(row["State"], row["Archives"]) for row in ask["failures.kql"]()] == [("refused", 1)]
+        assert {(row["Until"], row["Archives"]) for row in ask["slowest.kql"]()} == {("raw", 3), ("processed", 2)}
+        assert [row["Source"] for row in ask["near-deletion.kql"]()] == ["north"]
+        assert {row["Source"]: row["Intervals"] < 1000 for row in ask["no-archive.kql"]()} == {
+            "north": True,
+            "radar": False,
+        }
+        assert [row["Minutes"] < 1000 for row in ask["heartbeat.kql"]()] == [True]
+        assert {row["Waiting"] for row in ask["given-up.kql"]()} == {0}
+        trace = told.ask(QUERIES["archive.kql"].replace("0123abcd", version), now)
+    assert {"copy", "plan", "batch"} <= {row["What"] for row in trace if row["Kind"] == "span"}
+    assert [row for row in trace if row["What"].startswith("batch.done")]

@@ -1,54 +1,51 @@
-"""Answers of the longer queries, tried on data in DuckDB as the alerts are."""
+"""Answers of the longer queries, tried on data."""
 
 from collections.abc import Iterator
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
-import duckdb_kql
 import pytest
-from duckdb import DuckDBPyConnection
 
 from tests.infra.queries import QUERIES
+from tests.infra.workspace import Workspace, workspace
 
-NOW = datetime(2026, 1, 2, 12)  # noqa: DTZ001 - DuckDB's times have no zone
+NOW = datetime(2026, 1, 2, 12, tzinfo=UTC)
 VERSION = "0123abcd"
 
 
 @pytest.fixture
-def tables() -> Iterator[DuckDBPyConnection]:
-    """The tables of spans and log lines, empty."""
-    columns = "(TimeGenerated TIMESTAMP, OperationId VARCHAR, "
-    with duckdb_kql.connect() as connection:
-        for name in ("AppDependencies", "AppRequests"):
-            connection.execute(f"CREATE TABLE {name} {columns} Name VARCHAR, DurationMs DOUBLE, Properties JSON)")
-        connection.execute(f"CREATE TABLE AppTraces {columns} Message VARCHAR, SeverityLevel INTEGER)")
-        connection.execute(f"CREATE TABLE AppExceptions {columns} OuterMessage VARCHAR, SeverityLevel INTEGER)")
-        yield connection
+def told() -> Iterator[Workspace]:
+    with workspace() as empty:
+        yield empty
 
 
-def put(tables: DuckDBPyConnection, table: str, seconds_ago: int, *values: str | float) -> None:
-    places = ", ".join("?" * (len(values) + 1))
-    tables.execute(f"INSERT INTO {table} VALUES ({places})", [NOW - timedelta(seconds=seconds_ago), *values])
+def line(told: Workspace, seconds_ago: int, operation: str, message: str, level: int = 1) -> None:
+    at = NOW - timedelta(seconds=seconds_ago)
+    told.put("AppTraces", at, OperationId=operation, Message=message, SeverityLevel=level)
 
 
-def answer(tables: DuckDBPyConnection, name: str) -> list[dict[str, object]]:
-    rows = duckdb_kql.query(tables, QUERIES[name], query_now=NOW)
-    return [dict(zip(rows.columns, row, strict=True)) for row in rows.fetchall()]
+def error(told: Workspace, seconds_ago: int, operation: str, message: str) -> None:
+    at = NOW - timedelta(seconds=seconds_ago)
+    told.put("AppExceptions", at, OperationId=operation, OuterMessage=message, SeverityLevel=3)
 
 
-def test_the_trace_of_an_archive_is_whole_and_in_order_and_has_no_other(tables: DuckDBPyConnection) -> None:
-    put(tables, "AppDependencies", 9, "its", "copy", 1500.0, f'{{"source": "radar", "archive": "{VERSION}"}}')
-    put(tables, "AppRequests", 8, "its", "process_batch", 300.0, "{}")
+def span(told: Workspace, seconds_ago: int, operation: str, name: str, seconds: float, **attributes: str) -> None:
+    at, table = NOW - timedelta(seconds=seconds_ago), "AppDependencies" if attributes else "AppRequests"
+    told.put(table, at, OperationId=operation, Name=name, DurationMs=seconds * 1000, Properties=attributes)
+
+
+def test_the_trace_of_an_archive_is_whole_and_in_order_and_has_no_other(told: Workspace) -> None:
     blob = f"radar/2026/01/02/11/20260102T110000Z.{VERSION}.a.zip"
-    put(tables, "AppDependencies", 7, "its", "batch", 250.0, f'{{"blob": "{blob}"}}')
-    put(tables, "AppTraces", 6, "its", "batch.done images=3", 1)
-    put(tables, "AppExceptions", 5, "its", "member.refused member=2", 3)
-    put(tables, "AppTraces", 4, "another", f"batch.driven blob={blob}", 2)
-    put(tables, "AppDependencies", 3, "other", "copy", 1.0, '{"archive": "99999999"}')
-    put(tables, "AppTraces", 2, "other", "archive.raw", 1)
-    rows = answer(tables, "archive.kql")
-    assert [(row["Kind"], row["Seconds"]) for row in rows] == [
+    span(told, 9, "its", "copy", 1.5, source="radar", archive=VERSION)
+    span(told, 8, "its", "process_batch", 0.5)
+    span(told, 7, "its", "batch", 0.25, blob=blob)
+    line(told, 6, "its", "batch.done images=3")
+    error(told, 5, "its", "member.refused member=2")
+    line(told, 4, "another", f"batch.driven blob={blob}", 2)
+    span(told, 3, "other", "copy", 1, archive="99999999")
+    line(told, 2, "other", "archive.raw")
+    assert [(row["Kind"], row["Seconds"]) for row in told.ask(QUERIES["archive.kql"], NOW)] == [
         ("span", 1.5),
-        ("function", 0.3),
+        ("function", 0.5),
         ("span", 0.25),
         ("line", None),
         ("exception", None),
@@ -56,22 +53,24 @@ def test_the_trace_of_an_archive_is_whole_and_in_order_and_has_no_other(tables: 
     ]
 
 
-def test_errors_are_counted_by_kind_with_the_latest_of_each(tables: DuckDBPyConnection) -> None:
-    put(tables, "AppTraces", 9, "a", "archive.failed source=radar", 2)
-    put(tables, "AppTraces", 3, "b", "archive.failed source=north", 2)
-    put(tables, "AppTraces", 2, "c", "archive.raw source=north", 1)
-    put(tables, "AppExceptions", 1, "d", "batch.settled", 3)
-    assert [(row["Level"], row["Line"], row["Lines"], row["OperationId"]) for row in answer(tables, "errors.kql")] == [
+def test_errors_are_counted_by_kind_with_the_latest_of_each(told: Workspace) -> None:
+    line(told, 9, "a", "archive.failed source=radar", 2)
+    line(told, 3, "b", "archive.failed source=north", 2)
+    line(told, 2, "c", "archive.raw source=north")
+    error(told, 1, "d", "batch.settled")
+    rows = told.ask(QUERIES["errors.kql"], NOW)
+    assert [(row["Level"], row["Line"], row["Lines"], row["OperationId"]) for row in rows] == [
         ("error", "batch.settled", 1, "d"),
         ("warning", "archive.failed", 2, "b"),
     ]
 
 
-def test_a_gap_that_is_told_again_is_one_and_ends_as_it_was_told_last(tables: DuckDBPyConnection) -> None:
+def test_a_gap_that_is_told_again_is_one_and_ends_as_it_was_told_last(told: Workspace) -> None:
     start, end = "2026-01-02T10:00:00+00:00", "2026-01-02T11:00:00+00:00"
-    put(tables, "AppTraces", 600, "a", f"gap.found source=radar from={start} to=now", 2)
-    put(tables, "AppTraces", 300, "b", f"gap.found source=radar from={start} to={end}", 2)
-    put(tables, "AppTraces", 100, "b", "gap.more source=radar count=1", 2)
-    assert [(row["Source"], row["From"], row["To"]) for row in answer(tables, "gaps.kql")] == [
-        ("radar", NOW - timedelta(hours=2), end)
+    line(told, 600, "a", f"gap.found source=radar from={start} to=now", 2)
+    line(told, 300, "b", f"gap.found source=radar from={start} to={end}", 2)
+    line(told, 100, "b", "gap.more source=radar count=1", 2)
+    rows = told.ask(QUERIES["gaps.kql"], NOW)
+    assert [(row["Source"], row["From"].isoformat(), row["To"]) for row in rows] == [
+        ("radar", "2026-01-02T10:00:00", end)
     ]
