@@ -50,7 +50,7 @@ var alerts = [
   {
     id: 'heartbeat'
     title: 'Nobody watches'
-    todo: 'reconcile has not run, or cannot send telemetry. Timers are known to stop after a deployment: open the function app in the portal, which wakes it, or restart it; then see whether reconcile runs.'
+    todo: 'reconcile has not run, or its telemetry does not arrive (is the daily cap of the logs reached?). Timers are known to stop after a deployment: open the function app in the portal, which wakes it, or restart it; then see whether reconcile runs.'
     severity: 1
     query: loadTextContent('../queries/heartbeat.kql')
     measure: 'Minutes'
