@@ -46,7 +46,8 @@ class FtpConnection:
         self._ftp: Ftp | None = None
         self._home = ""
         self._mlsd = False
-        self._rest = True
+        self._rest: bool | None = None
+        """Whether the server begins where REST tells it to; None: not tried yet."""
 
     def log_in(self) -> Ftp:
         """Connect, log in and go to the source's folder, unless that is done."""
@@ -80,25 +81,40 @@ class FtpConnection:
     def open(self, file: RemoteFile, offset: int) -> Iterator[Reader]:
         """Read a file from `offset` on."""
         with self._use(f"open {file.path!r}") as ftp:
+            if offset and self._rest is None:
+                self._rest = self._obeys_rest(ftp, file)
+                ftp = self.log_in()
             ftp.voidcmd("TYPE I")
-            incoming, before = self._retrieve(ftp, f"RETR {ftp.wire(file.path)}", offset)
-        reader = _FtpReader(incoming, file.path, before, Pace(self._endpoint.timeout))
-        try:
+            start = offset if self._rest else 0
+            incoming = ftp.transfercmd(f"RETR {ftp.wire(file.path)}", start or None)
+        reader = _FtpReader(incoming, file.path, offset - start, Pace(self._endpoint.timeout))
+        with self._transfer(ftp, incoming, reader):
             yield reader
+
+    def _obeys_rest(self, ftp: Ftp, file: RemoteFile) -> bool:
+        """Ask for a file's last byte alone. Some servers accept REST and send all the same from the start on.
+
+        Nobody would notice: blocks that are staged cannot be read, so bytes of the wrong place would be published.
+        """
+        ftp.voidcmd("TYPE I")
+        try:
+            incoming = ftp.transfercmd(f"RETR {ftp.wire(file.path)}", file.size - 1)
+        except ftplib.error_perm as exc:
+            if not str(exc).startswith(_UNKNOWN_COMMAND):
+                raise
+            return False
+        reader, buffer = _FtpReader(incoming, file.path, 0, Pace(self._endpoint.timeout)), memoryview(bytearray(2))
+        with self._transfer(ftp, incoming, reader):
+            return reader.readinto(buffer) == 1 and reader.readinto(buffer) == 0
+
+    @contextmanager
+    def _transfer(self, ftp: Ftp, incoming: socket.socket, reader: "_FtpReader") -> Iterator[None]:
+        """End a transfer in order, also one that is broken off."""
+        try:
+            yield
         finally:
             incoming.close()
             self._leave(ftp, None if reader.ended else _LEAVE_WITHIN)
-
-    def _retrieve(self, ftp: Ftp, command: str, offset: int) -> tuple[socket.socket, int]:
-        """Begin a transfer; tells how many bytes will come before the offset, from a server that knows no REST."""
-        if offset and self._rest:
-            try:
-                return ftp.transfercmd(command, offset), 0
-            except ftplib.error_perm as exc:
-                if not str(exc).startswith(_UNKNOWN_COMMAND):
-                    raise
-                self._rest = False
-        return ftp.transfercmd(command), offset
 
     def _leave(self, ftp: Ftp, within: float | None) -> None:
         """Hear how the transfer ended. A refusal leaves the connection usable, silence does not.

@@ -3,8 +3,9 @@
 import itertools
 import logging
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from contextvars import copy_context
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -14,7 +15,7 @@ import telemetry
 from errors import LeaseLostError, OutOfTimeError, PipelineError, SourceRefusedError, SourceUnavailableError
 from ingest.board import Board, End
 from ingest.model import ArchiveStore, Connection, Connector, RemoteFile, Sighting, SourceSpec
-from ingest.sightings import Settled, both_ends, unknown, wanted
+from ingest.sightings import Settled, both_ends, nearly_gone, unknown, wanted
 from ingest.transfer import CopyHooks, CopyJob, copy_archive
 
 log = logging.getLogger(f"ingestion.{__name__}")
@@ -140,6 +141,7 @@ class Lanes:
         """List the source, let unknown files settle, and take them in."""
         listed_at = self.now()
         files = wanted(self.spec, connection.list_files())
+        files = [*files, *self._overlooked(connection, files)]
         strange = unknown(self.board.sightings, files)
         # While there is work, only what is newer than all of it is worth looking at before the work goes on.
         newest = self.board.newest_due()
@@ -149,6 +151,18 @@ class Lanes:
         self._left_over = len(looked_at) < len(strange)
         self.board.absorb(files, settled, listed_at)
         self._listed_at = self.now()
+
+    def _overlooked(self, connection: Connection, files: Sequence[RemoteFile]) -> Iterator[RemoteFile]:
+        """Files that would count as gone by this listing, and that the server has when it is asked for each.
+
+        A listing that is cut short at the end of a line, by a server that calls it complete, looks like any other.
+        """
+        for sighting in nearly_gone(self.board.sightings, files):
+            self.board.check()
+            with suppress(SourceRefusedError):
+                if connection.look(sighting.listed):
+                    log.warning("listing.incomplete source=%s path=%r", self.spec.name, sighting.listed.path)
+                    yield sighting.listed
 
     def _settle(self, connection: Connection, files: Sequence[RemoteFile]) -> list[Settled]:
         """Look at files twice, `settle` apart, and keep those that have not changed in between."""

@@ -72,6 +72,16 @@ def after_listing(
     )
 
 
+def nearly_gone(sightings: Sightings, files: Iterable[RemoteFile]) -> Sequence[Sighting]:
+    """Name what has not been copied and, lacking in one more listing, would count as gone."""
+    listed = {file.path for file in files}
+    return [
+        sighting
+        for path, sighting in sightings.items()
+        if path not in listed and not sighting.done and sighting.missing >= _GONE_AFTER - 1
+    ]
+
+
 def after_settling(
     spec: SourceSpec, sightings: Sightings, settled: Iterable[Settled], busy: AbstractSet[str], now: datetime
 ) -> Changed:

@@ -1,19 +1,26 @@
 """Connections that die in every way: always tried again, never a truncated blob, never for ever."""
 
 import itertools
+import os
+import signal
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
+from ingest.blocks import BUFFERS, plan_blocks
 from ingest.transfer import Ending
+from local.servers import Server
 from storage.ledger import State
 from tests.faults.conftest import Worlds
 from tests.faults.ftp import FtpProxy
 from tests.faults.tcp import Fault, How, TcpProxy
 from tests.faults.world import MIB, World, all_at_once, make_zip
+from tests.fixtures.sample_app import wait_for
 
 CONTENT = make_zip(3 * MIB)
 IN_TIME = 8.0
@@ -48,6 +55,26 @@ def test_an_sftp_connection_may_die_at_any_time(sftp_worlds: Worlds[TcpProxy]) -
     # sshd's version and keys are 1,660 bytes, at 1,750 we are logged in, at 2,070 a channel is open, at 2,140 it speaks
     # SFTP, at 3,500 it has listed.
     all_at_once(itertools.product(How, [500, 1700, 2080, 2120, 3000, 2 * MIB]), claim)
+
+
+def test_an_sftp_server_may_end_its_channel_alone(sftp: tuple[World, TcpProxy], sshd: Server) -> None:
+    world, proxy = sftp
+    content = world.put("a.zip", make_zip(64 * MIB))
+    with ThreadPoolExecutor(1) as pool:
+        tick = pool.submit(world.tick)
+        wait_for(lambda: tick.done() or proxy.sent > 2 * MIB)
+        # The process that speaks SFTP; the one above it, which speaks SSH, stays.
+        os.kill(youngest(sshd.process.pid), signal.SIGKILL)
+    report = tick.result()
+    # The file was to blame, not the server: it was listed again, over the connection that it has.
+    assert (report.failed, report.error, proxy.connections) == (1, None, 1)
+    comes_through(world, content=content)
+
+
+def youngest(pid: int) -> int:
+    """Follow a process to the end of its line."""
+    below = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return youngest(int(below[-1])) if below else pid
 
 
 def test_an_ftp_control_connection_may_die_at_any_time(ftp_worlds: Worlds[FtpProxy]) -> None:
@@ -170,6 +197,46 @@ def test_a_server_without_rest_is_read_from_the_start(ftp: tuple[World, FtpProxy
     assert world.tick().failed == 1
     proxy.answers["REST"] += ["502 REST is not implemented."] * 9
     comes_through(world)
+
+
+def test_a_server_that_accepts_rest_and_ignores_it_is_read_from_the_start(ftp: tuple[World, FtpProxy]) -> None:
+    world, proxy = ftp
+    world.put("a.zip", CONTENT)
+    proxy.data["RETR"].append(Fault(How.CUT, 2 * MIB))
+    assert world.tick().failed == 1
+    # As a server that balances load: what ignored it once may obey the next time.
+    proxy.answers["REST"] += ["350 Restart position accepted."] * 2
+    comes_through(world)
+
+
+def test_gaps_are_not_filled_with_bytes_of_another_place(ftp: tuple[World, FtpProxy]) -> None:
+    world, proxy = ftp
+    world.put("a.zip", CONTENT)
+    staged = world.upload("a.zip", len(CONTENT))
+    blocks = plan_blocks(len(CONTENT), world.spec.block_size // BUFFERS)
+    for block in (*blocks[:3], *blocks[5:7]):
+        staged.stage(block.offset, memoryview(CONTENT)[block.offset : block.offset + block.length])
+    # Ignored for the gap alone: whoever trusted it would find the end of the file in order.
+    proxy.answers["REST"] += ["350 Restart position accepted."] * 2
+    comes_through(world)
+
+
+def test_a_listing_that_is_cut_at_the_end_of_a_line_lets_nothing_expire(ftp: tuple[World, FtpProxy]) -> None:
+    world, proxy = ftp
+    for name in ("a.zip", "b.zip"):
+        world.put(name, CONTENT)
+    # Seen and not copied, and then missing from many listings that look complete.
+    proxy.answers["RETR"] += ["450 File busy."] * 12
+    world.tick()
+    proxy.rewrite["LIST"] = lambda text: b"".join(text.splitlines(keepends=True)[:1])
+    for _ in range(4):
+        world.tick()
+    assert {entry.state for entry in world.entries()} == {State.SEEN}
+    del proxy.rewrite["LIST"]
+    proxy.answers["RETR"].clear()
+    world.tick_until_copied()
+    assert sorted(world.raw()) == [("a.zip", CONTENT), ("b.zip", CONTENT)]
+    assert {entry.state for entry in world.entries()} == {State.RAW}
 
 
 def test_a_source_that_is_down_is_left_alone_for_a_random_while(ftp: tuple[World, FtpProxy]) -> None:

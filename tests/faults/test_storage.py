@@ -10,18 +10,16 @@ from azure.storage.blob import BlobLeaseClient
 
 from errors import StoreUnavailableError
 from ingest.blocks import BUFFERS, plan_blocks
-from ingest.model import Archive, RemoteFile, version_of
 from ingest.poll import PollReport
 from local.azurite import Azurite
 from local.azurite import azurite as azurite_in
-from storage.blobs import BlobArchives
 from storage.clients import Clients, connected, development_connection, prepare
 from storage.keys import roster_blob
 from storage.ledger import State
 from tests.faults.conftest import Worlds
 from tests.faults.http import Answer, Break, HttpProxy, Request
 from tests.faults.tcp import TcpProxy
-from tests.faults.world import AN_HOUR_AGO, MIB, World, all_at_once, make_zip
+from tests.faults.world import MIB, World, all_at_once, make_zip
 from tests.fixtures.sample_app import wait_for
 
 CONTENT = make_zip(2 * MIB)
@@ -64,10 +62,8 @@ def behind_proxies(server: Azurite) -> Iterator[tuple[Clients, tuple[HttpProxy, 
 
 def stage_first_block(world: World) -> None:
     """Leave behind what an earlier process staged."""
-    file = RemoteFile(path="a.zip", size=len(CONTENT), modified=AN_HOUR_AGO)
-    archive = Archive(source=world.spec.name, file=file, version=version_of(file), stamp=file.modified)
-    first, *_ = plan_blocks(file.size, world.spec.block_size // BUFFERS)
-    BlobArchives(world.clients).upload(archive).stage(0, memoryview(CONTENT)[: first.length])
+    first, *_ = plan_blocks(len(CONTENT), world.spec.block_size // BUFFERS)
+    world.upload("a.zip", len(CONTENT)).stage(0, memoryview(CONTENT)[: first.length])
 
 
 def test_storage_may_fail_at_any_request(azurite: Azurite, sftp_worlds: Worlds[TcpProxy]) -> None:

@@ -17,7 +17,7 @@ from azure.core.exceptions import HttpResponseError
 from azure.storage.blob import BlobLeaseClient
 
 from ingest.connect import connector
-from ingest.model import Endpoint, SourceSpec
+from ingest.model import Archive, Endpoint, RemoteFile, SourceSpec, Upload, version_of
 from ingest.poll import PollReport, poll
 from storage.blobs import BlobArchives
 from storage.clients import Clients
@@ -76,6 +76,12 @@ class World:
         os.utime(aside, (modified.timestamp(), modified.timestamp()))
         aside.rename(self.root / name)
         return content
+
+    def upload(self, name: str, size: int) -> Upload:
+        """Go on where an earlier poll would have stopped in a file that `put` placed."""
+        file = RemoteFile(path=name, size=size, modified=AN_HOUR_AGO)
+        archive = Archive(source=self.spec.name, file=file, version=version_of(file), stamp=file.modified)
+        return BlobArchives(self.clients).upload(archive)
 
     def tick(self, clients: Clients | None = None, pause: timedelta = timedelta(minutes=11)) -> PollReport:
         """Poll once, and let time pass: enough that nothing is left alone at the next tick."""
