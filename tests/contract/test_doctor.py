@@ -1,8 +1,10 @@
 """The doctor on real servers and a real Azurite: what is wrong is named, with what to do, and no secret is shown."""
 
+import json
 import os
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
+from pathlib import Path
 from uuid import uuid4
 
 import pytest
@@ -20,7 +22,9 @@ from storage.clients import Clients, connected, development_connection, prepare
 from storage.keys import BATCH_QUEUE
 from storage.pipelines import hold_pipeline
 from storage.rosters import BlobRosters
+from tests.faults.http import Answer, HttpProxy
 from tests.fixtures.secrecy import secrets_in
+from tests.unit.doctor.test_azure import az
 
 OURS = ("SOURCES__", "STORAGE", "PREPROCESS_", "PIPELINE_")
 
@@ -205,3 +209,54 @@ class TestStorage:
         _, told = doctor.look({**vsftpd.app_settings(name), "STORAGE": down})
         assert told.count("no answer from Azure Storage") == 3
         assert "storage must answer first" in told
+
+
+class TestAnswers:
+    """What the services of Azure answer, and Azurite never does."""
+
+    @pytest.mark.parametrize(
+        ("code", "told"),
+        [
+            ("AuthorizationPermissionMismatch", "a role is missing: give the identity Storage {} Data Contributor on"),
+            ("AuthorizationFailure", "the account's firewall refuses this machine"),
+            (
+                "KeyBasedAuthenticationNotPermitted",
+                "the account takes no keys: set STORAGE__blobServiceUri and its kin instead of STORAGE",
+            ),
+        ],
+    )
+    def test_each_refusal_is_told_with_its_cure(
+        self, code: str, told: str, azurite: Azurite, clients: Clients, vsftpd: Server, name: str, doctor: Doctor
+    ) -> None:
+        ports = azurite.ports
+        with (
+            HttpProxy(ports.blob) as blob,
+            HttpProxy(ports.queue) as queue,
+            HttpProxy(ports.table, of_tables=True) as table,
+        ):
+            for proxy in (blob, queue, table):
+                # Reading is allowed, writing is not.
+                proxy.choose = lambda request: None if request.method in ("GET", "HEAD") else Answer(403, code)
+            through = development_connection({"Blob": blob.port, "Queue": queue.port, "Table": table.port})
+            lines = doctor.wrong({**settings(azurite, vsftpd, name), "STORAGE": through})
+        for what, kind in (("container raw", "Blob"), ("table images", "Table"), ("queue poll", "Queue")):
+            expected = f"storage         {what}: {told.format(kind)}"
+            assert any(line.startswith(expected) for line in lines), expected
+
+
+def test_an_app_in_azure_is_looked_at_with_its_own_settings(
+    azurite: Azurite, vsftpd: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    """Its password lies in a key vault, and is nowhere to be seen."""
+    az(tmp_path)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    given = {**settings(azurite, vsftpd, "a"), "STORAGE__clientId": "an identity of Azure", "WEBSITE_X": "1"}
+    given["SOURCES__A__PASSWORD"] = "@Microsoft.KeyVault(SecretUri=https://v.vault.azure.net/secrets/radar)"
+    (tmp_path / "az.settings").write_text(json.dumps([{"name": key, "value": text} for key, text in given.items()]))
+    assert main(["doctor", "--app", "images"]) == 1
+    told = capsys.readouterr().out
+    # The made-up vault gives a password that the server does not take: so it was asked with it.
+    assert "check the user in the URL, PASSWORD" in told
+    assert "ok          settings        right" in told
+    assert not secrets_in(told)
