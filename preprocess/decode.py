@@ -22,7 +22,7 @@ from preprocess.jpeg import count_scans
 from preprocess.kinds import printable
 from preprocess.member_log import member_log
 from preprocess.model import Limits
-from preprocess.planes import Planes, load, tiff_tag, weight
+from preprocess.planes import Planes, is_text, load, tiff_tag, weight
 
 # Ours is judged per frame, by a setting; Pillow's would warn from half of its own limit on.
 Pillow.MAX_IMAGE_PIXELS = None
@@ -42,6 +42,7 @@ _TURNED = {
     8: Pillow.Transpose.ROTATE_90,
 }
 _MOST_PIECES = 1_000_000
+_MOST_COMMENTS = 1_000
 _NOT_A_PAGE = 0b101
 """TIFF's NewSubfileType: a smaller copy of another page, or its mask."""
 
@@ -69,6 +70,7 @@ def frames(content: io.BytesIO, name: str, limits: Limits, shrink: Shrink) -> It
             image = opened.enter_context(_opened(content))
             _check_end(content, image)
             _check_scans(content, image, limits)
+            _check_comments(content, image)
         # Opened once, when it is first needed, and turned from page to page: to begin anew would read all before it.
         second = cache(lambda: opened.enter_context(_opened(content)))
         pixels = 0
@@ -172,10 +174,16 @@ def _check_scans(content: io.BytesIO, image: ImageFile, limits: Limits) -> None:
         )
 
 
+def _check_comments(content: io.BytesIO, image: ImageFile) -> None:
+    """Refuse a text that is nothing but comments: Pillow takes them out one by one, seven seconds for a megabyte."""
+    if is_text(image) and content.getvalue().count(b"#") > _MOST_COMMENTS:
+        raise MemberRefusedError("it is made of too many comments: no encoder writes so many")
+
+
 def _check_pixels(image: ImageFile, pixels: int, limits: Limits) -> None:
     counted = weight(image)
     if image.width * image.height * counted > limits.pixels:
-        times = "" if counted == 1 else f", and counts {counted} times for the memory it takes"
+        times = "" if counted == 1 else f", and counts {counted} times for what it takes"
         raise MemberRefusedError(
             f"a frame is {image.width} x {image.height}{times}, LIMIT_PIXELS allows {limits.pixels}"
         )

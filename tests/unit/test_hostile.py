@@ -117,6 +117,18 @@ def test_scans_are_counted_within_the_picture_alone() -> None:
         made(scans(3, 64), limits=Limits(member_pixels=64 * 64 * 4 - 1))
 
 
+@pytest.mark.parametrize("kind", [b"P1", b"P2", b"P3"])
+def test_a_text_of_comments_is_refused_and_one_of_numbers_counts_for_its_time(kind: bytes) -> None:
+    """A megabyte of comments takes seconds, half a gigabyte an hour; the zip of that has three megabytes."""
+    head, row = kind + b"\n8 8\n" + (b"" if kind == b"P1" else b"9\n"), b"# by hand\n" + b"1 " * 24
+    assert made(head + row * 8)
+    with pytest.raises(MemberRefusedError, match="too many comments"):
+        made(head + b"#\n" * 1_001 + row * 8)
+    assert made(head + row * 8, limits=Limits(pixels=20 * 64))
+    with pytest.raises(MemberRefusedError, match="counts 20 times"):
+        made(head + row * 8, limits=Limits(pixels=20 * 64 - 1))
+
+
 def test_a_file_of_countless_pieces_is_refused() -> None:
     began = time.monotonic()
     with pytest.raises(MemberRefusedError, match="too many pieces"):
