@@ -67,7 +67,11 @@ def _polled(source: Source, roster: Roster, now: datetime) -> Iterator[Finding]:
     if silence and silence.error:
         yield wrong("app", f"{name}: its polls fail since {_when(silence.since)}: {silence.error}")
     elif silence:
-        yield wrong("app", f"{name}: last listed {_when(silence.since)}: the app is not running, or does not poll")
+        yield wrong(
+            "app",
+            f"{name}: last listed {_when(silence.since)}: the app is not running, or its timers stand still, as is known "
+            "to happen after a deployment: restart it, and look into its log",
+        )
     elif roster.listed_at:
         waiting = sum(not sighting.done for sighting in roster.sightings)
         ago = f"{(now - roster.listed_at).total_seconds():.0f} s ago"

@@ -230,11 +230,11 @@ put_secret() {
     check_tools az
     read_outputs "$1"
     if [ -t 0 ]; then
-        printf 'value of %s (it is not shown): ' "$2" >&2
         trap 'stty echo' EXIT
         trap 'exit 130' INT TERM
         stty -echo
-        IFS= read -r value
+        printf 'value of %s (it is not shown): ' "$2" >&2
+        IFS= read -r value || :
         stty echo
         trap - EXIT INT TERM
         echo >&2

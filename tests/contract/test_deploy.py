@@ -207,6 +207,12 @@ class TestSecrets:
         assert tools.calls[-1].startswith("az functionapp restart")
         assert not [text for text in (*tools.calls, done.stdout, done.stderr) if "s3cret" in text]
 
+    def test_what_is_typed_is_not_shown(self, tools: Tools) -> None:
+        shown = tools.type_in("s3cret typed\n", "--secret", "g", "radar-password")
+        assert tools.stdin == "s3cret typed"
+        assert "value of radar-password (it is not shown)" in shown
+        assert "s3cret" not in shown
+
     def test_a_private_key_keeps_its_lines(self, tools: Tools) -> None:
         tools.run("--secret", "g", "radar-key", typed="-----BEGIN\na\\nb\n-----END\n")
         assert tools.stdin == "-----BEGIN\na\\nb\n-----END"
