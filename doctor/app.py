@@ -69,8 +69,8 @@ def _polled(source: Source, roster: Roster, now: datetime) -> Iterator[Finding]:
     elif silence:
         yield wrong(
             "app",
-            f"{name}: last listed {_when(silence.since)}: the app is not running, or its timers stand still, as is known "
-            "to happen after a deployment: restart it, and look into its log",
+            f"{name}: last listed {_when(silence.since)}: the app is not running, or its timers stand still, which is "
+            "known to happen after a deployment: restart it, and look into its log",
         )
     elif roster.listed_at:
         waiting = sum(not sighting.done for sighting in roster.sightings)
