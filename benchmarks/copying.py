@@ -1,0 +1,167 @@
+"""Rows of copying: from a server's file to a committed blob, beside rclone."""
+
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Literal, cast
+
+from benchmarks import copiers, rclone
+from benchmarks.bench import Bench
+from benchmarks.child import Side
+from benchmarks.machine import program
+from benchmarks.model import Figure, Goal, Measured, Row, Timing, ratio, row
+from benchmarks.sink import sink
+from local.servers import Server, ftp_server, sftp_server
+from storage.clients import DEVELOPMENT_ACCOUNT, development_connection
+from storage.keys import RAW_CONTAINER
+
+type Protocol = Literal["SFTP", "FTP", "FTPS"]
+
+_MIB = 2**20
+_ROUNDS = 3
+_OURS, _TUNED, _DEFAULT = "ours", "rclone, tuned", "rclone"
+_END_OF_ZIP = b"PK\x05\x06".ljust(22, b"\0")
+"""The end of an empty zip: whatever comes before it, the file is sound."""
+_ONE, _MANY = (1, 256 * _MIB, 16 * _MIB), (20, 32 * _MIB, 2 * _MIB)
+"""Number of files, and their size; the last in a quick run."""
+_AZURITE = "Azurite takes about one of the two cores for the same bytes; ours adds the SHA-256 of the whole file"
+
+
+@contextmanager
+def _served(bench: Bench, protocol: Protocol, files: tuple[int, int, int]) -> Iterator[tuple[Server, int]]:
+    """Serve noise that ends like a zip; gives the server and the number of bytes."""
+    count, usual, quick = files
+    size = bench.size(usual, quick)
+    folder = Path(tempfile.mkdtemp(prefix=f"{protocol}-", dir=bench.folder))
+    root = folder / "served"
+    root.mkdir()
+    noise = os.urandom(_MIB)
+    for number in range(count):
+        with (root / f"{number}.zip").open("wb") as file:
+            for _ in range(size // _MIB - 1):
+                file.write(noise)
+            file.write(noise[: -len(_END_OF_ZIP)] + _END_OF_ZIP)
+    with _server(protocol, folder, root) as server:
+        yield server, count * size
+
+
+@contextmanager
+def _server(protocol: Protocol, folder: Path, root: Path) -> Iterator[Server]:
+    if protocol == "SFTP":
+        with sftp_server(folder, root) as server:
+            yield server
+    else:
+        with ftp_server(folder, root, tls="explicit" if protocol == "FTPS" else None) as server:
+            yield server
+
+
+def _peers(bench: Bench, server: Server, port: int, options: Mapping[str, tuple[str, ...]]) -> dict[str, Side]:
+    """Let rclone copy the same folder to the same service, which listens on `port`."""
+    program("rclone")
+    folder = bench.folder / f"rclone-{server.port}-{port}"
+    folder.mkdir()
+    told = rclone.environment(folder, server, f"http://127.0.0.1:{port}/{DEVELOPMENT_ACCOUNT}")
+    where = str(server.root) if server.scheme == "sftp" else ""
+    return {name: Side(copiers.rclones, (told, where, each, RAW_CONTAINER)) for name, each in options.items()}
+
+
+def _into_azurite(
+    bench: Bench, protocol: Protocol, files: tuple[int, int, int], peers: Mapping[str, tuple[str, ...]]
+) -> Measured:
+    with bench.azurite() as azurite, _served(bench, protocol, files) as (server, size):
+        sides = {_OURS: Side(copiers.polls, (azurite.connection, server.endpoint(), min(files[0], 4), size))}
+        sides |= _peers(bench, server, azurite.ports.blob, peers)
+        timings = bench.race(sides, rounds=_ROUNDS, servers=[azurite.pid])
+    figures = {name: ratio(timings, _OURS, name) for name in peers}
+    return Measured(figures, timings, [_told(timings, size)])
+
+
+def _into_a_sink(bench: Bench, protocol: Protocol) -> Measured:
+    with sink() as port, _served(bench, protocol, _ONE) as (server, size):
+        storage = development_connection({"Blob": port, "Queue": port, "Table": port})
+        sides = {_OURS: Side(copiers.copies, (storage, server.endpoint(), size))}
+        sides |= _peers(bench, server, port, {_TUNED: rclone.TUNED})
+        timings = bench.race(sides, rounds=_ROUNDS)
+    return Measured({_TUNED: ratio(timings, _OURS, _TUNED)}, timings, [_told(timings, size)])
+
+
+def _told(timings: Mapping[str, Timing], size: int) -> str:
+    """Tell rates, and what processors spent: under a load from elsewhere that says more than times do."""
+    rate = size / 1e6 / min(timings[_OURS].seconds)
+    runs = {name: timing.outcome for name, timing in timings.items() if isinstance(timing.outcome, rclone.Run)}
+    spent = ", ".join(f"{name} {run.cpu:.2f} s" for name, run in runs.items())
+    return f"ours at best {rate:.0f} MB/s; processor time: ours {min(timings[_OURS].cpu):.2f} s, {spent}"
+
+
+def _azurite_row(
+    protocol: Protocol, files: tuple[int, int, int], seen: str, goals: Mapping[str, float], name: str, what: str
+) -> Row:
+    options = {_TUNED: rclone.TUNED, _DEFAULT: rclone.DEFAULT}
+    peers = {peer: options[peer] for peer in goals}
+    made = row(
+        name,
+        what=what,
+        against="rclone",
+        seen=seen,
+        goals={peer: Goal(least=goal) for peer, goal in goals.items()},
+        why=_AZURITE,
+    )
+    return made(partial(_into_azurite, protocol=protocol, files=files, peers=peers))
+
+
+def _sink_row(protocol: Protocol, seen: str) -> Row:
+    made = row(
+        f"sink-{protocol.lower()}",
+        what=f"{protocol}, the client's own ceiling: the same into a sink",
+        against="rclone, tuned",
+        seen=seen,
+        goals={_TUNED: Goal(least=0.9)},
+        why="hashes: SHA-256 and MD5 of the file and MD5 of each block, where rclone has the last alone",
+    )
+    return made(partial(_into_a_sink, protocol=protocol))
+
+
+@row(
+    "copy-memory",
+    what="peak memory of a copy by SFTP",
+    against="rclone, tuned; and itself at 4 GiB",
+    seen="114–139 vs 194–405 MB",
+    goals={"share": Goal(most=0.6), "growth": Goal(most=10)},
+    why="half of it is Python with paramiko and the SDK, before a byte has come",
+)
+def _memory(bench: Bench) -> Measured:
+    """Copy a file, and one of 16 times its size, which is sparse: what lies in it does not matter to memory."""
+    with sink() as port, _served(bench, "SFTP", _ONE) as (server, size):
+        large = bench.folder / "large"
+        large.mkdir()
+        with (large / "a.zip").open("wb") as file:
+            file.seek(16 * size - len(_END_OF_ZIP))
+            file.write(_END_OF_ZIP)
+        storage = development_connection({"Blob": port, "Queue": port, "Table": port})
+        with sftp_server(bench.folder / "large-server", large) as other:
+            sides = {
+                _OURS: Side(copiers.copies, (storage, server.endpoint(), size)),
+                "ours, 16 times as large": Side(copiers.copies, (storage, other.endpoint(), 16 * size)),
+                **_peers(bench, server, port, {_TUNED: rclone.TUNED}),
+            }
+            timings = bench.race(sides, rounds=1)
+    ours, grown = (max(timings[name].peak) for name in (_OURS, "ours, 16 times as large"))
+    theirs = cast("rclone.Run", timings[_TUNED].outcome).peak
+    figures = {"share": Figure.of([ours / theirs]), "growth": Figure.of([(grown - ours) / 1e6], "MB")}
+    return Measured(figures, timings, [f"ours {ours / 1e6:.0f} MB, rclone {theirs / 1e6:.0f} MB"])
+
+
+ROWS: tuple[Row, ...] = (
+    _azurite_row("SFTP", _ONE, "0.97–1.15 / 1.4–2.3", {_TUNED: 1.1, _DEFAULT: 2.0}, "sftp", "SFTP, 256 MiB → Azurite"),
+    _azurite_row("FTP", _ONE, "0.97–1.15", {_TUNED: 1.15}, "ftp", "FTP, 256 MiB → Azurite"),
+    _azurite_row("FTPS", _ONE, "1.0", {_TUNED: 1.1}, "ftps", "FTPS, 256 MiB → Azurite"),
+    _azurite_row("SFTP", _MANY, "1.0–1.1", {_TUNED: 1.1}, "sftp-many", "SFTP, 20 × 32 MiB, 4 connections → Azurite"),
+    _azurite_row("FTP", _MANY, "1.0–1.1", {_TUNED: 1.1}, "ftp-many", "FTP, 20 × 32 MiB, 4 connections → Azurite"),
+    _sink_row("SFTP", "293 vs 339 MB/s"),
+    _sink_row("FTP", "725 vs 896 MB/s"),
+    _sink_row("FTPS", "384 vs 396 MB/s"),
+    _memory,
+)

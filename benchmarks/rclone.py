@@ -1,0 +1,109 @@
+"""rclone as a peer: a command that copies a folder of a server into a container, told of both by its environment."""
+
+import os
+import subprocess
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from azure.storage.blob import AccountSasPermissions, ResourceTypes, generate_account_sas
+
+from benchmarks.machine import program
+from benchmarks.model import BenchmarkError
+from local.servers import Server
+from storage.clients import DEVELOPMENT_ACCOUNT, DEVELOPMENT_KEY
+
+_COPYING = (
+    "--transfers 4 --azureblob-chunk-size 8Mi --azureblob-upload-concurrency 4 "
+    "--sftp-disable-hashcheck --sftp-chunk-size 255k --sftp-concurrency 64"
+)
+TUNED = (*_COPYING.split(), "--ftp-disable-tls13")
+DEFAULT = ("--ftp-disable-tls13",)
+"""Nothing but what vsftpd needs: a TLS session that data connections can resume."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """What one run took of processor and memory."""
+
+    cpu: float
+    peak: int
+
+
+def environment(folder: Path, server: Server, blobs: str) -> Mapping[str, str]:
+    """Tell rclone of a server (`src:`) and of a blob service (`dst:`), whose address is `blobs`."""
+    expiry = datetime.now(UTC) + timedelta(days=1)
+    signature = generate_account_sas(
+        DEVELOPMENT_ACCOUNT,
+        DEVELOPMENT_KEY,
+        ResourceTypes(service=True, container=True, object=True),
+        AccountSasPermissions(read=True, write=True, delete=True, list=True, add=True, create=True),
+        expiry,
+    )
+    told = {"DST_TYPE": "azureblob", "DST_SAS_URL": f"{blobs}?{signature}"}
+    told |= _sftp(folder, server) if server.scheme == "sftp" else _ftp(folder, server)
+    plain = {f"RCLONE_CONFIG_{name}": value for name, value in told.items()}
+    return (
+        plain
+        | {"RCLONE_CONFIG": str(folder / "rclone.conf"), "HOME": str(folder), "PATH": "/usr/bin:/bin"}
+        | ({"SSL_CERT_FILE": str(folder / "ca.pem")} if server.ca else {})
+    )
+
+
+def copy(told: Mapping[str, str], folder: str, target: str, options: tuple[str, ...]) -> Run:
+    """Copy a folder. Raises BenchmarkError."""
+    command = [str(program("rclone")), "copy", f"src:{folder}", f"dst:{target}", "--retries", "1", *options]
+    before = os.times()
+    with subprocess.Popen(command, env=dict(told), stderr=subprocess.PIPE, text=True) as process:
+        peak = 0
+        while process.poll() is None:
+            peak = max(peak, _peak(process.pid))
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(0.01)
+        said = process.stderr.read() if process.stderr else ""
+    if process.returncode:
+        raise BenchmarkError(f"copy with rclone: it ended with {process.returncode}; it said:\n{said[-2000:]}")
+    after = os.times()
+    cpu = after.children_user + after.children_system - before.children_user - before.children_system
+    return Run(cpu=cpu, peak=peak)
+
+
+def _peak(pid: int) -> int:
+    with suppress(OSError):
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+        return 1024 * next((int(line.split()[1]) for line in lines if line.startswith("VmHWM:")), 0)
+    return 0
+
+
+def _sftp(folder: Path, server: Server) -> Mapping[str, str]:
+    key, known = folder / "client_key", folder / "known_hosts"
+    key.touch(mode=0o600)
+    key.write_text(server.private_key or "")
+    known.write_text(f"[{server.host}]:{server.port} {server.host_key}\n")
+    return {
+        "SRC_TYPE": "sftp",
+        "SRC_HOST": server.host,
+        "SRC_PORT": str(server.port),
+        "SRC_USER": server.user,
+        "SRC_KEY_FILE": str(key),
+        "SRC_KNOWN_HOSTS_FILE": str(known),
+        "SRC_SHELL_TYPE": "none",
+    }
+
+
+def _ftp(folder: Path, server: Server) -> Mapping[str, str]:
+    (folder / "ca.pem").write_text(server.ca or "")
+    hidden = subprocess.run(
+        [str(program("rclone")), "obscure", "-"], input=server.password, capture_output=True, text=True, check=True
+    )
+    return {
+        "SRC_TYPE": "ftp",
+        "SRC_HOST": server.host,
+        "SRC_PORT": str(server.port),
+        "SRC_USER": server.user,
+        "SRC_PASS": hidden.stdout.strip(),
+        "SRC_EXPLICIT_TLS": str(server.scheme == "ftpes").lower(),
+        "SRC_TLS": str(server.scheme == "ftps").lower(),
+    }
