@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from threading import Event, Thread
+from threading import Event, Lock, Thread
 from typing import Literal
 
 from opentelemetry import context, metrics, trace
@@ -66,13 +66,16 @@ class _Gauge:
 
     def __init__(self, name: str, about: Metric) -> None:
         self._values: dict[frozenset[tuple[str, str]], float] = {}
+        self._lock = Lock()
         _METER.create_observable_gauge(name, [self._take], about.unit, about.meaning)
 
     def set(self, value: float, labels: _Labels) -> None:
-        self._values[frozenset(labels.items())] = value
+        with self._lock:
+            self._values[frozenset(labels.items())] = value
 
     def _take(self, _: metrics.CallbackOptions) -> Iterator[metrics.Observation]:
-        values, self._values = self._values, {}
+        with self._lock:
+            values, self._values = self._values, {}
         return (metrics.Observation(value, dict(labels)) for labels, value in values.items())
 
 
