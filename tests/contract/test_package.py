@@ -124,6 +124,7 @@ def test_secrets_and_leftovers_stay_here(tmp_path: Path) -> None:
     assert not [name for name in PLANTED if not as_git.match_file(name)]
 
 
+@pytest.mark.timeout(400)  # in CI some seventy packages are installed first
 def test_it_loads_with_what_it_asks_for_and_nothing_else(package: Path, installed: Path, library: Path) -> None:
     done = subprocess.run(
         # -I and -S: neither this environment's packages nor this folder can be seen.
