@@ -13,7 +13,7 @@ from errors import PermanentError, TransientError
 log = logging.getLogger(f"ingestion.{__name__}")
 
 _WORTH_PACKING = 1_000
-_GZIP_LEVEL = 5
+_GZIP_LEVEL = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,9 +28,10 @@ class Asked:
     if_none_match: str = ""
     gzip: bool = False
 
-    def link(self, path: str) -> str:
-        """Give a relative address of another page, which keeps working with the key that opened this one."""
-        return f"{self.root}{path}{f'?code={quote(self.code, safe="")}' if self.code else ''}"
+    def linker(self) -> Callable[[str], str]:
+        """Give what makes relative addresses of other pages, which keep working with the key that opened this one."""
+        root, key = self.root, f"?code={quote(self.code, safe='')}" if self.code else ""
+        return lambda path: f"{root}{path}{key}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

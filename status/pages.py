@@ -67,7 +67,7 @@ def message_page(asked: Asked, status: int, text: str) -> Answer:
 
 
 def _page(asked: Asked, template: str, told: Mapping[str, Any], status: int = 200) -> Answer:
-    html = _templates().get_template(template).render(**told, link=asked.link)
+    html = _templates().get_template(template).render(**told, link=asked.linker())
     # A lone surrogate, which stands for a byte that was no text, is cleaned before; nothing else cannot be written.
     return answer(asked, "text/html; charset=utf-8", html.encode(), status=status, policy=_POLICY)
 
@@ -98,5 +98,9 @@ def _templates() -> Environment:
         "size": words.size,
         "span": words.span,
     }
+    shape = found.get_template("parts.html").module.shape  # type: ignore[attr-defined] # a macro
+    # Drawn once, not once for each of thousands of marks.
+    keys = {state: shape(state) for state in [*Shown, "missing"]}
+    found.globals |= {"KEYS": keys}
     found.globals |= {"Shown": Shown, "Severity": Severity, "T": timeline, "STYLE": _STYLE, "count": words.count}
     return found

@@ -122,10 +122,11 @@ def _todos(status: Status) -> Iterator[RenderableType]:
     if not status.todos:
         return
     yield Text("\nWhat needs a person", "bold")
-    table = Table("", "source", "what", "which", "since (UTC)", "detail", "what to do", box=None, header_style="bold")
+    table = Table("what", "source", "which", "since (UTC)", "what to do", box=None, header_style="bold")
     for todo in status.todos:
         since = words.moment(todo.since) if todo.since else ""
-        table.add_row(_symbol(todo.severity), todo.source, todo.what, todo.which, since, todo.detail, todo.advice)
+        which = Text(todo.which).append(f"{': ' if todo.which and todo.detail else ''}{todo.detail}", "dim")
+        table.add_row(_symbol(todo.severity).append(todo.what), todo.source, which, since, todo.advice)
     yield table
 
 

@@ -29,11 +29,10 @@ from storage.ledger import State
 from storage.status import MOST_BEFORE, read_queues, read_source
 from storage.status_archive import read_picture
 from tests.fixtures.history import Past, write
-from tests.fixtures.sample_app import PROJECT, HostProcess
+from tests.fixtures.status_host import status_host
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 MINUTE = timedelta(minutes=1)
-NEVER = "0 0 0 1 1 *"
 HOSTILE = "a'\"><script>alert(1)</script>\u202e{{ 7 * 7 }}.zip"
 PIXELS = [np.full((9, 9, 3), value, np.uint8) for value in (10, 200)]
 REFUSED = Refusal(member=7, name=HOSTILE, reason="it is no <b>picture</b>", error="OSError")
@@ -162,18 +161,7 @@ class TestOnTheHost:
     @pytest.fixture(scope="class")
     @staticmethod
     def browser(radar: str, azurite: Azurite, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-        app = tmp_path_factory.mktemp("app")
-        for part in PROJECT.iterdir():
-            if not part.name.startswith(".") and part.name != "local.settings.json":
-                (app / part.name).symlink_to(part)
-        settings = {
-            "STORAGE": azurite.connection,
-            "AzureWebJobsStorage": azurite.connection,
-            "POLL_SCHEDULE": NEVER,
-            "RECONCILE_SCHEDULE": NEVER,
-            f"SOURCES__{radar.upper().replace('-', '_')}__URL": "ftp://127.0.0.1:9/",
-        }
-        with HostProcess(app, settings) as host:
+        with status_host(tmp_path_factory.mktemp("app"), azurite.connection, radar) as host:
             yield Browser(host.url)
 
     def test_the_page_shows_every_state_and_leads_to_every_archive(self, browser: Browser, radar: str) -> None:

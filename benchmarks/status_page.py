@@ -1,0 +1,76 @@
+"""The command `python -m benchmarks.status_page`: what a view of the status page costs, over a full ledger."""
+
+import argparse
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from ingest.model import Roster, SourceSpec
+from local.azurite import azurite
+from status.answer import Asked
+from status.assess import assess
+from status.pages import status_page
+from storage.clients import Clients, connected, prepare
+from storage.status import Facts, read_facts
+from tests.fixtures.history import bad_day, ordinary, write
+
+_THREADS = 6
+"""That fill the ledger."""
+
+
+def main() -> int:
+    """Fill a ledger through the real ledger code, and look at it a few times."""
+    chosen = _arguments()
+    specs = {f"source-{number}": SourceSpec(name=f"source-{number}") for number in range(chosen.sources)}
+    with azurite() as server, connected(server.connection) as clients:
+        prepare(clients)
+        now = datetime.now(UTC)
+        for number, spec in enumerate(specs.values()):
+            past = list(ordinary(spec, now, number, archives=chosen.archives))
+            past = list(bad_day(past, number)) if chosen.archives > 200 else past
+            write(clients, spec.name, past, Roster(source=spec.name, listed_at=now), threads=_THREADS)
+        print(f"{chosen.sources} sources of {chosen.archives} archives are in Azurite")
+        _measure(clients, specs, chosen.times)
+    return 0
+
+
+def _measure(clients: Clients, specs: dict[str, SourceSpec], times: int) -> None:
+    def read() -> Facts:
+        now = datetime.now(UTC)
+        return read_facts(clients, [(spec.name, now - spec.retention) for spec in specs.values()])
+
+    facts = read()
+    status = assess(facts, specs, datetime.now(UTC))
+    page = status_page(Asked(), status)
+    packed = status_page(Asked(gzip=True), status)
+    steps: dict[str, Callable[[], object]] = {
+        "read from Azurite": read,
+        "judge": lambda: assess(facts, specs, datetime.now(UTC)),
+        "draw": lambda: status_page(Asked(gzip=True), status),
+        "all of it": lambda: status_page(Asked(gzip=True), assess(read(), specs, datetime.now(UTC))),
+    }
+    print(f"rows read        {sum(source.rows for source in facts.sources)}")
+    print(f"page             {len(page.body) / 1e3:.0f} kB, {len(packed.body) / 1e3:.0f} kB packed")
+    for name, step in steps.items():
+        seconds = [_seconds(step) for _ in range(times)]
+        print(f"{name:<16} {statistics.median(seconds):.2f} s (median of {times}), {min(seconds):.2f} s (best)")
+
+
+def _seconds(step: Callable[[], object]) -> float:
+    begun = time.perf_counter()
+    step()
+    return time.perf_counter() - begun
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.status_page", description="Time the status page.")
+    parser.add_argument("--sources", type=int, default=6)
+    parser.add_argument("--archives", type=int, default=288, help="of each source (default: %(default)s, 48 hours)")
+    parser.add_argument("--times", type=int, default=9)
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
