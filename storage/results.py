@@ -7,7 +7,7 @@ from dataclasses import asdict
 from importlib.metadata import version
 
 from azure.core.exceptions import ResourceNotFoundError
-from azure.data.tables import TableEntity, TableTransactionError, UpdateMode
+from azure.data.tables import TableEntity, TableTransactionError
 from azure.storage.blob import ContentSettings
 
 from errors import StoreUnavailableError
@@ -17,8 +17,9 @@ from storage.clients import Clients
 from storage.encode import encode
 from storage.entities import Properties, scan, text
 from storage.keys import format_stamp, image_stem, images_partition, shard_blob
-from storage.rows import TRANSACTION_ROWS, ImageRow, encoding_of, in_transactions, pack, pack_refusal, parts_of
+from storage.rows import TRANSACTION_ROWS, ImageRow, encoding_of, pack, pack_refusal, parts_of
 from storage.shards import Place, ShardWriter
+from storage.transactions import upsert_all
 
 _MOST_TRIES = 10
 _VERSIONS = {f"{library}_version": version(library) for library in ("numpy", "pillow")}
@@ -146,14 +147,7 @@ class BatchWriter:
         }
 
     def _write_rows(self) -> set[str]:
-        written: set[str] = set()
-        for group in in_transactions(self._entities()):
-            with azure_errors(f"write rows of {self._partition}"):
-                self._clients.images.submit_transaction(
-                    [("upsert", entity, {"mode": UpdateMode.REPLACE}) for entity in group]
-                )
-            written.update(entity["RowKey"] for entity in group)
-        return written
+        return upsert_all(self._clients.images, self._entities(), f"write rows of {self._partition}")
 
     def _entities(self) -> Iterator[Properties]:
         for row in self._rows:

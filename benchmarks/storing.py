@@ -1,0 +1,249 @@
+"""Rows of writing and reading back: arrays as shards and as rows, beside one blob or one row each."""
+
+import io
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from itertools import count
+
+import numpy as np
+
+from benchmarks import pictures
+from benchmarks.bench import Bench
+from benchmarks.child import Side
+from benchmarks.model import BenchmarkError, Goal, Measured, ratio, row
+from preprocess.model import Batch, Counts, Image, MemberFacts, RawArchive
+from storage.batches import TableBatchLedger
+from storage.clients import Clients, connected
+from storage.encode import decode, encode
+from storage.reader import Reader
+from storage.results import ShardsAndRows
+from storage.rows import ImageRow, encoding_of, pack
+from storage.transactions import upsert_all
+
+_SIDE = 224
+_THREADS = 16
+_STAMP = datetime(2026, 1, 1, tzinfo=UTC)
+_PIPELINE = "bench"
+_SOURCE = "bench"
+
+
+@row(
+    "write-shard",
+    what="write 500 arrays of 224×224×3, as a shard",
+    against="one blob each, 16 threads",
+    seen="3.6",
+    goals={"speed": Goal(least=3.5)},
+)
+def write_shard(bench: Bench) -> Measured:
+    """Write arrays as one tar, with all facts and checksums and a row that links to each, or as a blob each."""
+    number = bench.size(500, 20)
+    with bench.azurite() as server:
+        sides = {
+            "shard": Side(_shard_side, (server.connection, number)),
+            "blobs": Side(_blobs_side, (server.connection, number)),
+        }
+        timings = bench.race(sides, servers=[server.pid])
+    return Measured({"speed": ratio(timings, "shard", "blobs")}, timings)
+
+
+@row(
+    "write-rows",
+    what="write rows of the same 500",
+    against="row by row",
+    seen="1.6",
+    goals={"speed": Goal(least=2.5)},
+    why="the SDK's serialiser of transactions takes most of our time",
+)
+def write_rows(bench: Bench) -> Measured:
+    """Write arrays as rows, in transactions or one by one."""
+    number = bench.size(500, 20)
+    with bench.azurite() as server:
+        sides = {
+            "transactions": Side(_transactions_side, (server.connection, number)),
+            "row by row": Side(_one_by_one_side, (server.connection, number)),
+        }
+        timings = bench.race(sides, servers=[server.pid], rounds=3)
+    return Measured({"speed": ratio(timings, "transactions", "row by row")}, timings)
+
+
+@row(
+    "read-back",
+    what="read the same 500 for training, each against its checksum",
+    against="one blob each, 16 threads",
+    seen="one tar 5, rows 1.1",
+    goals={"speed shards": Goal(least=4.5), "speed rows": Goal(least=2)},
+    why="Azurite, one thread, takes most of the time of rows",
+)
+def read_back(bench: Bench) -> Measured:
+    """Read arrays by shards, by rows and as a blob each."""
+    number = bench.size(500, 20)
+    with bench.azurite() as server:
+        with connected(server.connection) as clients:
+            _prepare_reading(clients, number)
+        sides = {
+            "shards": Side(_read_shards_side, (server.connection, number)),
+            "rows": Side(_read_rows_side, (server.connection, number)),
+            "blobs": Side(_read_blobs_side, (server.connection, number)),
+        }
+        timings = bench.race(sides, servers=[server.pid])
+    if len({timing.outcome for timing in timings.values()}) != 1:
+        raise BenchmarkError(f"read arrays back: the sides read different ones: {timings}")
+    figures = {
+        "speed shards": ratio(timings, "shards", "blobs"),
+        "speed rows": ratio(timings, "rows", "blobs"),
+    }
+    return Measured(figures, timings)
+
+
+ROWS = (write_shard, write_rows, read_back)
+
+
+def _images(number: int) -> list[Image]:
+    """Arrays of photographs; a few, again and again under other names."""
+    arrays = [np.asarray(picture) for picture in pictures.pictures(9, (_SIDE, _SIDE))]
+    return [Image(facts=_facts(index), pixels=arrays[index % len(arrays)]) for index in range(number)]
+
+
+def _facts(member: int) -> MemberFacts:
+    return MemberFacts(
+        source=_SOURCE,
+        archive="a.zip",
+        stamp=_STAMP,
+        member=member,
+        frame=0,
+        name=f"images/{member:06}.jpg",
+        format="JPEG",
+        captured_at=_STAMP,
+    )
+
+
+def _batch(version: int, number: int) -> Batch:
+    """A batch of an archive of its own: in each round all is written anew."""
+    archive = RawArchive(
+        source=_SOURCE, stamp=_STAMP, version=f"{version:08x}", blob=f"{version}.zip", size=1, path="a.zip", etag="e"
+    )
+    return Batch(archive=archive, pipeline=_PIPELINE, number=0, first=0, end=number, batches=1)
+
+
+def _write(clients: Clients, batch: Batch, images: list[Image], *, rows: int) -> Counts:
+    with ShardsAndRows(clients, "npy", rows).write(batch) as writer:
+        for image in images:
+            writer.add([image])
+        size = writer.publish()
+    return Counts(members=len(images), images=len(images), bytes_out=size)
+
+
+@contextmanager
+def _shard_side(connection: str, number: int) -> Iterator[Callable[[], object]]:
+    images, versions = _images(number), count()
+    with connected(connection) as clients:
+        # No part of an image goes into rows: they hold links alone.
+        yield lambda: _write(clients, _batch(next(versions), number), images, rows=0).images
+
+
+@contextmanager
+def _blobs_side(connection: str, number: int) -> Iterator[Callable[[], object]]:
+    images, rounds = _images(number), count()
+    with connected(connection) as clients:
+
+        def put(place: str, image: Image) -> None:
+            name = f"single/{place}/{image.facts.member}.npy"
+            clients.processed.upload_blob(name, encode(image.pixels, "npy"), overwrite=True)
+
+        def run() -> object:
+            place = str(next(rounds))
+            with ThreadPoolExecutor(_THREADS) as threads:
+                return len(list(threads.map(lambda image: put(place, image), images)))
+
+        yield run
+
+
+def _entities(partition: str, images: list[Image]) -> Iterator[dict[str, object]]:
+    for image in images:
+        payload = encode(image.pixels, "npy")
+        facts = image.facts
+        described = ImageRow(
+            member=facts.member,
+            frame=facts.frame,
+            name=facts.name,
+            format=facts.format,
+            captured_at=facts.captured_at,
+            encoding=encoding_of(image.pixels, "npy", payload),
+            parts=1,
+            shard="shard",
+            offset=0,
+            length=len(payload),
+        )
+        yield from pack(partition, described, payload)
+
+
+@contextmanager
+def _transactions_side(connection: str, number: int) -> Iterator[Callable[[], object]]:
+    images, rounds = _images(number), count()
+    with connected(connection) as clients:
+        yield lambda: len(upsert_all(clients.images, _entities(f"t{next(rounds)}", images), "write rows"))
+
+
+@contextmanager
+def _one_by_one_side(connection: str, number: int) -> Iterator[Callable[[], object]]:
+    images, rounds = _images(number), count()
+    with connected(connection) as clients:
+
+        def run() -> object:
+            entities = list(_entities(f"o{next(rounds)}", images))
+            for entity in entities:
+                clients.images.upsert_entity(entity)
+            return len(entities)
+
+        yield run
+
+
+def _prepare_reading(clients: Clients, number: int) -> None:
+    """Write an archive as the app does, until the ledger calls it processed; and each array as a blob too."""
+    images, batch, ledger = _images(number), _batch(0, number), TableBatchLedger(clients)
+    ledger.arrived(batch.archive, _STAMP)
+    ledger.insert_plan([batch], _STAMP, _STAMP)
+    ledger.finish(batch, _write(clients, batch, images, rows=8), _STAMP)
+    for image in images:
+        clients.processed.upload_blob(f"single/{image.facts.member}.npy", encode(image.pixels, "npy"), overwrite=True)
+
+
+@contextmanager
+def _read_shards_side(connection: str, number: int) -> Iterator[Callable[[], object]]:
+    with connected(connection) as clients:
+        reader = Reader(clients, _PIPELINE)
+        until = _STAMP + timedelta(hours=1)
+        yield lambda: _sum((image.pixels for image in reader.shards(_SOURCE, _STAMP, until)), number)
+
+
+@contextmanager
+def _read_rows_side(connection: str, number: int) -> Iterator[Callable[[], object]]:
+    with connected(connection) as clients:
+        reader = Reader(clients, _PIPELINE)
+        yield lambda: _sum((image.pixels for image in reader.latest(_SOURCE)), number)
+
+
+@contextmanager
+def _read_blobs_side(connection: str, number: int) -> Iterator[Callable[[], object]]:
+    with connected(connection) as clients:
+
+        def get(member: int) -> np.ndarray[tuple[int, ...], np.dtype[np.generic]]:
+            stream = io.BytesIO()
+            clients.processed.download_blob(f"single/{member}.npy").readinto(stream)
+            return decode(stream.getvalue(), "npy")
+
+        def run() -> object:
+            with ThreadPoolExecutor(_THREADS) as threads:
+                return _sum(threads.map(get, range(number)), number)
+
+        yield run
+
+
+def _sum(arrays: Iterator[np.ndarray[tuple[int, ...], np.dtype[np.generic]]], number: int) -> int:
+    """Touch every array, as training would."""
+    sums = [int(array[::16, ::16].sum()) for array in arrays]
+    if len(sums) != number:
+        raise BenchmarkError(f"read arrays back: {len(sums)} came, {number} were written")
+    return sum(sums)

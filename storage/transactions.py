@@ -1,0 +1,91 @@
+"""Many entities of one partition, written in transactions that are under way side by side.
+
+The SDK's own writer of transactions makes each request three times over as an e-mail, which takes ten times as long as
+all else that is done for a row. So it is given the keys alone, for what it does well (identity, retries, errors), and
+the body, which is plain text, is put together here and handed over by its hook for requests.
+"""
+
+import json
+from base64 import b64encode
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import copy_context
+from typing import Any
+from urllib.parse import quote
+
+from azure.core.pipeline import PipelineRequest
+from azure.data.tables import EntityProperty, TableClient, UpdateMode
+
+from storage.azure_errors import azure_errors
+from storage.entities import Properties
+from storage.rows import in_transactions
+
+_AT_ONCE = 4
+"""Transactions of up to 4 MiB each, which is what each holds in memory twice: as entities, and as it is sent."""
+_PART = (
+    "--changes\r\nContent-Type: application/http\r\nContent-Transfer-Encoding: binary\r\nContent-ID: {number}\r\n\r\n"
+    "PUT {url} HTTP/1.1\r\nContent-Type: application/json\r\nAccept: application/json\r\n"
+    "DataServiceVersion: 3.0\r\nContent-Length: {length}\r\n\r\n"
+)
+
+
+def upsert_all(table: TableClient, entities: Iterable[Properties], doing: str) -> set[str]:
+    """Insert or replace entities; gives their RowKeys. After an error some may be written, as after a kill."""
+    written: set[str] = set()
+    with ThreadPoolExecutor(_AT_ONCE, "rows") as threads:
+        under_way: deque[Future[None]] = deque()
+        for group in in_transactions(entities):
+            if len(under_way) == _AT_ONCE:
+                under_way.popleft().result()
+            # The context goes along, so that requests are traced as part of this call.
+            under_way.append(threads.submit(copy_context().run, _upsert, table, group, doing))
+            written.update(entity["RowKey"] for entity in group)
+        for future in under_way:
+            future.result()
+    return written
+
+
+def _upsert(table: TableClient, group: list[Properties], doing: str) -> None:
+    def with_body(request: PipelineRequest[Any]) -> None:
+        # The boundary stays the SDK's: it is in a header that is signed already.
+        boundary = request.http_request.headers["Content-Type"].partition("boundary=")[2]
+        request.http_request.set_bytes_body(_body(f"{table.url}/{table.table_name}", group, boundary))
+
+    keys = ({name: entity[name] for name in ("PartitionKey", "RowKey")} for entity in group)
+    with azure_errors(doing):
+        operations = [("upsert", key, {"mode": UpdateMode.REPLACE}) for key in keys]
+        table.submit_transaction(operations, raw_request_hook=with_body)
+
+
+def _body(table: str, group: list[Properties], boundary: str) -> bytes:
+    """Write an entity group transaction
+    (https://learn.microsoft.com/rest/api/storageservices/performing-entity-group-transactions).
+    """
+    pieces = [f"--{boundary}\r\nContent-Type: multipart/mixed; boundary=changes\r\n\r\n".encode()]
+    for number, entity in enumerate(group):
+        content = json.dumps(dict(_written(entity))).encode("ascii")
+        keys = ",".join(f"{name}='{_quoted(entity[name])}'" for name in ("PartitionKey", "RowKey"))
+        part = _PART.format(number=number, url=f"{table}({keys})", length=len(content))
+        pieces += [part.encode("ascii"), content, b"\r\n"]
+    return b"".join([*pieces, f"--changes--\r\n\r\n--{boundary}--\r\n".encode()])
+
+
+def _written(entity: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
+    """Write properties as JSON has them; what JSON does not know goes with the name of its type."""
+    for name, value in entity.items():
+        match value:
+            case bytes():
+                yield f"{name}@odata.type", "Edm.Binary"
+                yield name, b64encode(value).decode("ascii")
+            case EntityProperty():
+                yield f"{name}@odata.type", getattr(value.edm_type, "value", value.edm_type)
+                yield name, str(value.value)
+            case str() | int():
+                yield name, value
+            case _:
+                raise TypeError(f"write the property {name}: rows of images hold no {type(value).__name__}")
+
+
+def _quoted(key: str) -> str:
+    return quote(key.replace("'", "''"), safe="~")
