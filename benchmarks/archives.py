@@ -1,0 +1,237 @@
+"""Rows of whole archives: a zip read from a blob, and the way from the event to rows that can be read."""
+
+import base64
+import io
+import tempfile
+import zipfile
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import partial
+from itertools import count
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image
+
+from benchmarks import decoders, pictures
+from benchmarks.bench import Bench
+from benchmarks.child import Side
+from benchmarks.model import BenchmarkError, Goal, Measured, memory_ratio, ratio, row
+from storage.clients import Clients, connected
+
+if TYPE_CHECKING:
+    # Where it runs it is imported late: whoever runs beside ours must not run with what ours sets in Pillow.
+    from preprocess.preprocessing import Preprocessing
+
+_BLOB = "bench/2026/01/01/00/20260101T000000Z.0123abcd.bench.zip"
+_TOLD = {"source": "bench", "stamp": "20260101T000000Z", "version": "0123abcd", "path": "bench.zip"}
+_SIDE = 224
+
+
+@row(
+    "read-zip",
+    what="zip of 200 JPEGs, read from a blob",
+    against="download whole, then zipfile",
+    seen="1.65 at 0.55 of the memory",
+    goals={"speed": Goal(least=1.6), "memory": Goal(most=0.6)},
+    why="both wait for Azurite, one thread, most of the time",
+)
+def read_zip(bench: Bench) -> Measured:
+    """Read and check every member of an archive in a blob."""
+    with bench.azurite() as server:
+        _store(server.connection, bench.folder, bench.size(200, 6), pictures.FULL_HD)
+        sides = {
+            "ours": Side(_ranges_side, (server.connection,)),
+            "download, zipfile": Side(_download_side, (server.connection,)),
+        }
+        timings = bench.race(sides, servers=[server.pid])
+    if len({timing.outcome for timing in timings.values()}) != 1:
+        raise BenchmarkError(f"read an archive: the sides read different bytes: {timings}")
+    figures = {
+        "speed": ratio(timings, "ours", "download, zipfile"),
+        "memory": memory_ratio(timings, "ours", "download, zipfile"),
+    }
+    return Measured(figures, timings)
+
+
+@row(
+    "whole-archive",
+    what="archive of 100 JPEGs of 12 MP: event → rows readable",
+    against="the obvious function: download, Image.open, LANCZOS, a blob and a row per image, in turn",
+    goals={"speed": Goal(least=8)},
+    why="one picture is decoded at a time, and entropy decoding is the same for both",
+)
+def whole_archive(bench: Bench) -> Measured:
+    """Take an archive from its event to its end, as the app does, queue and all; or as one would at first."""
+    with bench.azurite() as server:
+        _store(server.connection, bench.folder, bench.size(100, 3), pictures.TWELVE)
+        sides = {
+            "ours": Side(_app_side, (server.connection,)),
+            "the obvious function": Side(_obvious_side, (server.connection,)),
+        }
+        timings = bench.race(sides, servers=[server.pid], rounds=2)
+    if len({timing.outcome for timing in timings.values()}) != 1:
+        raise BenchmarkError(f"preprocess an archive: the sides made different numbers of rows: {timings}")
+    return Measured({"speed": ratio(timings, "ours", "the obvious function")}, timings)
+
+
+@row(
+    "two-workers",
+    what="two workers (threads) in one process, JPEG 12 MP → 224²",
+    against="one",
+    seen="1.6–2.0",
+    goals={"speed": Goal(least=1.8)},
+    why="it needs both cores, and nobody else on them",
+)
+def two_workers(bench: Bench) -> Measured:
+    """Decode in one thread and in two."""
+    paths = pictures.files(bench.folder, "jpeg", bench.size(12, 2), pictures.TWELVE)
+    sides = {"one": Side(_threads_side, (paths, 1)), "two": Side(_threads_side, (paths, 2))}
+    timings = bench.race(sides, rounds=7)
+    return Measured({"speed": ratio(timings, "two", "one")}, timings)
+
+
+ROWS = (read_zip, whole_archive, two_workers)
+
+
+def _store(connection: str, folder: Path, number: int, size: tuple[int, int]) -> None:
+    """Make an archive raw: a few pictures, again and again under other names."""
+    paths = pictures.files(folder, "jpeg", min(number, 12), size)
+    with tempfile.TemporaryFile(dir=folder) as file, connected(connection) as clients:
+        with zipfile.ZipFile(file, "w") as bundle:
+            for index in range(number):
+                bundle.write(paths[index % len(paths)], f"images/{index:06}.jpg")
+        length = file.tell()
+        file.seek(0)
+        clients.raw.upload_blob(_BLOB, file, length=length, metadata=_TOLD)
+
+
+@contextmanager
+def _ranges_side(connection: str) -> Iterator[Callable[[], object]]:
+    from preprocess.archive import Archive
+    from preprocess.model import Limits
+    from storage.raw_archives import RawBlobs
+
+    with connected(connection) as clients:
+        raw = RawBlobs(clients, lambda _source, _name: None)
+
+        def run() -> object:
+            found = raw.find(_BLOB)
+            if found is None:
+                raise BenchmarkError(f"read {_BLOB}: it is gone")
+            archive, total = Archive(raw.open(found), Limits()), 0
+            with archive.batch(0, len(archive.members)) as reader:
+                for member in archive.stored_order(0, len(archive.members)):
+                    content = reader.read(member, wanted=lambda _head: True)
+                    total += 0 if content is None else len(content.getvalue())
+            return total
+
+        yield run
+
+
+@contextmanager
+def _download_side(connection: str) -> Iterator[Callable[[], object]]:
+    with connected(connection) as clients:
+
+        def run() -> object:
+            content = clients.raw.download_blob(_BLOB).readall()
+            with zipfile.ZipFile(io.BytesIO(content)) as bundle:
+                return sum(len(bundle.read(name)) for name in bundle.namelist())
+
+        yield run
+
+
+@contextmanager
+def _app_side(connection: str) -> Iterator[Callable[[], object]]:
+    """Each round under a pipeline of its own: to each the archive is new."""
+    from preprocess.pipeline import take_archive
+
+    rounds = count()
+    with connected(connection) as clients:
+
+        def run() -> object:
+            p = _preprocessing(clients, f"bench-{next(rounds)}")
+            take_archive(_BLOB, p)
+            return _work(clients, p)
+
+        yield run
+
+
+def _preprocessing(clients: Clients, pipeline: str) -> "Preprocessing":
+    from preprocess.model import BatchSizes, Limits, Recipe
+    from preprocess.preprocessing import Preprocessing
+    from storage.batches import TableBatchLedger
+    from storage.queues import BatchMessages
+    from storage.raw_archives import RawBlobs
+    from storage.results import ShardsAndRows
+
+    return Preprocessing(
+        raw=RawBlobs(clients, lambda _source, _name: None),
+        results=ShardsAndRows(clients, "npy", 8),
+        ledger=TableBatchLedger(clients),
+        queue=BatchMessages(clients),
+        recipe=Recipe(width=_SIDE, height=_SIDE),
+        hook=None,
+        pipeline=pipeline,
+        limits=Limits(),
+        sizes=BatchSizes(),
+        holder="bench",
+    )
+
+
+def _work(clients: Clients, p: "Preprocessing") -> int:
+    """Do what is on the queue, one message after the other; gives how many rows can be read then."""
+    from preprocess.pipeline import take_message
+    from storage.entities import scan
+    from storage.keys import images_partition
+    from storage.queues import parse_batch_message
+
+    while messages := list(clients.batch_queue.receive_messages(max_messages=1, visibility_timeout=600)):
+        for message in messages:
+            take_message(parse_batch_message(base64.b64decode(message.content)), p)
+            clients.batch_queue.delete_message(message)
+    archive = p.raw.find(_BLOB)
+    if archive is None:
+        raise BenchmarkError(f"look for {_BLOB}: it is gone")
+    partition = images_partition(p.pipeline, archive.source, archive.stamp, archive.version)
+    return sum(1 for _ in scan(clients.images, partition, select=["RowKey"]))
+
+
+@contextmanager
+def _obvious_side(connection: str) -> Iterator[Callable[[], object]]:
+    rounds = count()
+    with connected(connection) as clients:
+
+        def run() -> object:
+            place = f"obvious-{next(rounds)}"
+            content = clients.raw.download_blob(_BLOB).readall()
+            with zipfile.ZipFile(io.BytesIO(content)) as bundle:
+                for index, name in enumerate(bundle.namelist()):
+                    _one(clients, place, index, bundle.read(name))
+                return len(bundle.namelist())
+
+        yield run
+
+
+def _one(clients: Clients, place: str, index: int, content: bytes) -> None:
+    with Image.open(io.BytesIO(content)) as image:
+        pixels = np.asarray(image.convert("RGB").resize((_SIDE, _SIDE), Image.Resampling.LANCZOS))
+    stream = io.BytesIO()
+    np.save(stream, pixels)
+    payload = stream.getvalue()
+    clients.processed.upload_blob(f"{place}/{index}.npy", payload)
+    pieces = {f"data{n}": payload[start : start + 65_536] for n, start in enumerate(range(0, len(payload), 65_536))}
+    clients.images.create_entity({"PartitionKey": place, "RowKey": str(index), **pieces})
+
+
+@contextmanager
+def _threads_side(paths: Sequence[Path], threads: int) -> Iterator[Callable[[], object]]:
+    contents = [path.read_bytes() for path in paths]
+
+    def run() -> object:
+        with ThreadPoolExecutor(threads) as pool:
+            return len(list(pool.map(partial(decoders.ours, target=_SIDE), contents)))
+
+    yield run
