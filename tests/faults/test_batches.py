@@ -3,7 +3,7 @@
 import json
 import random
 from collections.abc import Iterator, Mapping
-from itertools import repeat
+from itertools import count, repeat
 
 import pytest
 
@@ -75,15 +75,16 @@ def test_an_undisturbed_run_leaves_every_image_and_refusal(undisturbed: Mapping[
 def test_killed_between_any_two_changes_to_storage_it_leaves_the_same(
     batches: Batches, undisturbed: Mapping[int, Mapping[str, object]]
 ) -> None:
-    (done,) = batches.run(batches.event())
-    assert done.changes > 9
-    for changes in range(done.changes):
+    # How many there are is not known beforehand: a slow machine renews its claim, and asks again what was not answered.
+    for changes in count():
         batches.begin_anew()
         (died,) = batches.run(batches.event(dies_after=changes))
-        assert died.killed
+        if not died.killed:
+            break
         assert batches.orderly()
         batches.drive()
         assert batches.left_behind() == undisturbed[64], f"killed after {changes} changes"
+    assert changes > 9
 
 
 @pytest.mark.parametrize("seed", range(2))
