@@ -19,7 +19,7 @@ from storage.clients import Clients
 from storage.entities import Decide, Properties, change, find, moment, number, scan, set_once, text, whole
 from storage.keys import archive_row, batch_row, behind_stamp, images_partition
 from storage.ledger import ARCHIVE_COLUMNS, SETTLED, State, raw_archive, raw_properties, state_of, time_of
-from storage.plans import plan_properties, read_plan, rows_of
+from storage.plans import insert_rows, plan_properties, read_plan, rows_of
 from storage.renewal import renewed
 
 _NO_MEMBER = -1
@@ -69,7 +69,10 @@ class TableBatchLedger:
             return {**raw_properties(archive), "pipeline": pipeline, **proposed, time_of(State.PROCESSING): at}
 
         decided = change(self._archives, archive.source, _row(archive, pipeline), decide)
-        self.plan(archive, pipeline)
+        plan = read_plan(proposed) if decided else None
+        if plan is None or not insert_rows(self._batches, _partition(archive, pipeline), plan):
+            # Another's plan, or rows in the way: look, and complete what stands.
+            self.plan(archive, pipeline)
         return decided
 
     def claim(self, batch: Batch, holder: str, at: datetime, until: datetime) -> int:

@@ -71,6 +71,11 @@ def _unpack(packed: bytes) -> list[tuple[int, int]]:
     return list(zip(bounds, bounds, strict=True))
 
 
+def insert_rows(table: TableClient, partition: str, plan: Plan) -> bool:
+    """Insert the rows of a plan that was just decided on; False where others are in the way."""
+    return _write(table, partition, _missing(partition, plan, {}))
+
+
 def rows_of(table: TableClient, partition: str, plan: Plan, stands: Callable[[], bool]) -> list[TableEntity] | None:
     """Read a plan's rows in the order of their numbers, after writing those that are missing.
 
@@ -110,8 +115,8 @@ def _missing(partition: str, plan: Plan, there: Mapping[str, TableEntity]) -> It
             yield "update", entity, how
 
 
-def _write(table: TableClient, partition: str, operations: Iterable[tuple[Any, ...]]) -> None:
-    """Send operations in transactions. Where another writer came first, the next look tells what is left to do."""
+def _write(table: TableClient, partition: str, operations: Iterable[tuple[Any, ...]]) -> bool:
+    """Send operations in transactions. False where another writer came first: a look tells what is left to do."""
     todo = list(operations)
     with azure_errors(f"write the plan of {partition}"):
         for start in range(0, len(todo), _TRANSACTION_ROWS):
@@ -120,4 +125,5 @@ def _write(table: TableClient, partition: str, operations: Iterable[tuple[Any, .
             except TableTransactionError as exc:
                 if exc.status_code not in _LOST_RACE:
                     raise
-                return
+                return False
+    return True

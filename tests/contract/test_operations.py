@@ -1,0 +1,106 @@
+"""What preprocessing costs: the requests to storage that an archive takes, which must not creep up unnoticed."""
+
+import base64
+import logging
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from urllib.parse import urlsplit
+from uuid import uuid4
+
+import pytest
+
+from preprocess.model import BatchSizes, Limits, Recipe
+from preprocess.pipeline import Preprocessing, take_archive, take_message
+from storage.batches import TableBatchLedger
+from storage.clients import Clients
+from storage.keys import raw_blob
+from storage.queues import BatchMessages, parse_batch_message
+from storage.raw_archives import RawBlobs
+from storage.results import ShardsAndRows
+from tests.unit.pictures import encoded, smooth
+from tests.unit.zips import zipped
+
+STAMP = datetime(2026, 3, 1, tzinfo=UTC)
+AT_WORK = Counter(
+    {"GET batches": 3, "PATCH batches": 2, "GET archives": 1, "PUT processed": 1, "POST $batch": 1, "GET images": 1}
+)
+"""Of each batch, with up to 23 images of the usual size: claim, shard, rows, a look for older rows, its end."""
+BY_MESSAGE = Counter({"HEAD raw": 1, "GET raw": 1, "GET archives": 1, "GET batches": 1})
+"""Of each batch that comes by the queue: what it is of, and the zip (the directory of a small one brings all of it)."""
+
+
+class Requests(logging.Handler):
+    """Counts the requests that urllib3 has sent, by what they ask for."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.DEBUG)
+        self.kinds: Counter[str] = Counter()
+
+    @property
+    def total(self) -> int:
+        return self.kinds.total()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        # Scheme, host, port, method, target, protocol, status, length; other lines tell of connections.
+        if isinstance(record.args, tuple) and len(record.args) == 8:
+            place = urlsplit(str(record.args[4])).path.split("/")[2].partition("(")[0]
+            self.kinds[f"{record.args[3]} {place}"] += 1
+
+
+@contextmanager
+def counted() -> Iterator[Requests]:
+    log, requests = logging.getLogger("urllib3.connectionpool"), Requests()
+    level = log.level
+    log.setLevel(logging.DEBUG)
+    log.addHandler(requests)
+    try:
+        yield requests
+    finally:
+        log.removeHandler(requests)
+        log.setLevel(level)
+
+
+@pytest.mark.parametrize(("images", "members"), [(3, 64), (6, 2)])
+def test_an_archive_takes_so_many_requests_and_no_more(
+    clients: Clients, source: str, images: int, members: int
+) -> None:
+    version = uuid4().hex[:8]
+    blob = raw_blob(source, STAMP, version, "a.zip")
+    content = zipped(*((f"{number}.jpg", encoded(smooth(30, 40), "JPEG")) for number in range(images)))
+    told = {"source": source, "stamp": f"{STAMP:%Y%m%dT%H%M%SZ}", "version": version, "path": "a.zip"}
+    clients.raw.upload_blob(blob, content, metadata=told)
+    p = Preprocessing(
+        raw=RawBlobs(clients, lambda _source, _name: None),
+        results=ShardsAndRows(clients, "npy", 8),
+        ledger=TableBatchLedger(clients),
+        queue=BatchMessages(clients),
+        recipe=Recipe(width=16, height=16),
+        hook=None,
+        pipeline=f"p-{source[:8]}",
+        limits=Limits(),
+        sizes=BatchSizes(members=members),
+        holder="h",
+    )
+    with counted() as at_event:
+        take_archive(blob, p)
+    messages = [m for m in clients.batch_queue.receive_messages() if blob in base64.b64decode(m.content).decode()]
+    with counted() as at_batches:
+        for message in messages:
+            take_message(parse_batch_message(base64.b64decode(message.content)), p)
+    for message in messages:
+        clients.batch_queue.delete_message(message)
+    batches = images // members or 1
+    planned = Counter(
+        {"HEAD raw": 1, "GET raw": 1, "GET archives": 3, "POST archives": 2, "POST $batch": 1}
+        # One batch runs in the event's own call; more are queued.
+        | ({"POST batches": batches} if batches > 1 else {})
+    )
+    in_event = AT_WORK + Counter({"PATCH archives": 1, "GET archives": 1})
+    assert at_event.kinds == (planned if batches > 1 else planned + in_event)
+    # As the README tells it.
+    assert at_event.total + at_batches.total == (19 if batches == 1 else 10 + 14 * batches)
+    if batches > 1:
+        of_queue = Counter({kind: number * batches for kind, number in (AT_WORK + BY_MESSAGE).items()})
+        assert at_batches.kinds == of_queue + Counter({"PATCH archives": 1, "GET archives": 1})
