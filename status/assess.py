@@ -162,8 +162,7 @@ def _arrivals(facts: SourceFacts, roster: Roster) -> Iterator[Arrival]:
     if facts.before is not None:
         yield Arrival(stamp=facts.before)
     for sighting in roster.sightings:
-        # Where old archives were not read, those of the listing alone would make holes.
-        if not sighting.is_same and not (facts.cut and sighting.archive.stamp < facts.entries[-1].archive.stamp):
+        if not sighting.is_same:
             yield Arrival(stamp=sighting.archive.stamp, seen=sighting.first_seen)
 
 
