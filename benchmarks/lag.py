@@ -1,0 +1,196 @@
+"""Rows of lag: the whole system runs, zips appear on a server, and the ledger tells when their rows were there."""
+
+import os
+import time
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from itertools import cycle, islice, pairwise
+from pathlib import Path
+from statistics import median, quantiles
+
+from benchmarks import pictures
+from benchmarks.bench import Bench
+from benchmarks.model import BenchmarkError, Figure, Goal, Measured, row
+from local.system import QUICK, System, system
+from storage.clients import Clients, connected
+from storage.entries import Entry, entries
+from storage.ledger import State
+from storage.reader import Reader
+
+_SOURCE = "radar"
+_INTERVAL = 2.0
+"""Seconds between polls; 30 in earnest."""
+_SETTLE = 2.0
+"""Seconds: what a file's two looks are apart, as in earnest."""
+_SETTINGS: Mapping[str, str] = {**QUICK, "SOURCES__RADAR__SETTLE": f"{_SETTLE:g}s", "PIPELINE_REDRIVE_AFTER": "15m"}
+_PATIENCE = 600.0
+_SHOT = (1920, 1440)
+"""Pixels of the pictures; a JPEG of it takes about 0.6 MB."""
+
+
+@row(
+    "lag",
+    what=f"lag of a 60 MB zip of 100 JPEGs, polled every {_INTERVAL:g} s: settled on the server → rows readable",
+    against="half the poll interval + 3 s",
+    goals={"p95": Goal(most=_INTERVAL / 2 + 3)},
+    why="the servers, the emulator, the host and whatever else runs share two cores",
+)
+def lag(bench: Bench) -> Measured:
+    """Drop one zip after the other, at any moment between two polls."""
+    zips, images = bench.size(15, 1), bench.size(100, 4)
+    content = _zip(bench, images)
+    with (
+        system(bench.folder / "lag", sources={_SOURCE: "sftp"}, settings=_SETTINGS, host="local") as running,
+        connected(running.connection) as clients,
+    ):
+        passed = [_drop(running, clients, content, number) for number in range(-1, zips)][1:]
+        _insist_on(clients, images)
+    size = content.stat().st_size
+    return Measured(_figures(passed), notes=_told(passed, size, images))
+
+
+@row(
+    "newcomer",
+    what="lag of a zip that comes while 288 of its size wait: settled on the server → rows readable",
+    against="the same without a backlog, and one archive of it",
+    goals={"lag": Goal(most=1)},
+    why="on one worker its batch stands in the queue behind those that were copied before it",
+)
+def newcomer(bench: Bench) -> Measured:
+    """Start with a full server, and drop newcomers once the system is at work on it."""
+    waiting, comers, images = bench.size(288, 4), bench.size(5, 1), bench.size(4, 2)
+    content = _zip(bench, images)
+    with (
+        system(bench.folder / "newcomer", sources={_SOURCE: "sftp"}, settings=_SETTINGS, host="local") as running,
+        connected(running.connection) as clients,
+    ):
+        alone = [_drop(running, clients, content, number) for number in range(-1, comers)][1:]
+        began = datetime.now(UTC)
+        old = [_put(running, content, 1_000 + number, timedelta(minutes=10 * number + 60)) for number in range(waiting)]
+        _until(clients, old[:1], State.RAW)
+        ahead = [_drop(running, clients, content, 2_000 + number) for number in range(comers)]
+        left = sum(entry.state is not State.PROCESSED for entry in _found(clients, set(old)).values())
+        if not bench.quick and not left:
+            raise BenchmarkError("measure newcomers: the backlog was done before they came; make it longer")
+        ends = _until(clients, old, State.PROCESSED)
+        seconds = (max(entry.times[State.PROCESSED] for entry in ends.values()) - began).total_seconds()
+    one = seconds / (waiting + comers)
+    usual = median(passed.total for passed in alone)
+    figures = {
+        "lag": Figure.of([passed.total / (usual + one) for passed in ahead]),
+        "seconds": Figure.of([passed.total for passed in ahead], "s"),
+        "without a backlog": Figure.of([passed.total for passed in alone], "s"),
+        "one archive": Figure.of([one], "s"),
+    }
+    notes = [f"{content.stat().st_size / 1e6:.0f} MB and {images} images each; {left} of {waiting} were still to do"]
+    return Measured(figures, notes=[*notes, *_steps("a newcomer", ahead)])
+
+
+ROWS = (lag, newcomer)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Passage:
+    """Seconds that an archive took, from where it was settled."""
+
+    begun: float
+    """Until its first block was here; without the time that it must lie unchanged."""
+    copied: float
+    planned: float
+    processed: float
+
+    @property
+    def total(self) -> float:
+        """All of it."""
+        return self.begun + self.copied + self.planned + self.processed
+
+
+def _figures(passed: Sequence[Passage]) -> dict[str, Figure]:
+    totals = [one.total for one in passed]
+    p95 = quantiles(totals, n=20, method="inclusive")[-1] if len(totals) > 1 else totals[0]
+    after = [one.total - one.begun for one in passed]
+    return {
+        "p50": Figure.of(totals, "s"),
+        "p95": Figure(p95, min(totals), max(totals), "s"),
+        "once begun": Figure.of(after, "s"),
+    }
+
+
+def _told(passed: Sequence[Passage], size: int, images: int) -> list[str]:
+    half = 30 / 2 - _INTERVAL / 2
+    return [
+        f"{len(passed)} zips of {size / 1e6:.0f} MB and {images} images, one at a time",
+        f"settled: unchanged for SETTLE, {_SETTLE:g} s, which comes on top of it from the last byte on",
+        f"polled every 30 s, the default, an archive waits {half:g} s longer on average, and up to {2 * half:g} s",
+        *_steps("an archive", passed),
+    ]
+
+
+def _steps(whose: str, passed: Sequence[Passage]) -> list[str]:
+    steps = ("begun", "copied", "planned", "processed")
+    medians = (f"{step} {median(getattr(one, step) for one in passed):.1f} s" for step in steps)
+    return [f"steps of {whose}, medians: {', '.join(medians)}"]
+
+
+def _zip(bench: Bench, images: int) -> Path:
+    """Write a zip of real photographs; each comes several times, under other names."""
+    made = bench.folder / f"{images}.zip"
+    shots = pictures.files(bench.folder, "jpeg", bench.size(20, 2), _SHOT)
+    with zipfile.ZipFile(made, "w") as archive:
+        for number, shot in enumerate(islice(cycle(shots), images)):
+            archive.write(shot, f"DCIM/IMG_{number:04}.jpg")
+    return made
+
+
+def _put(running: System, content: Path, number: int, age: timedelta = timedelta(0)) -> str:
+    """Let a zip appear on the server, under its name at once; gives the name."""
+    root = running.sources[_SOURCE].root
+    hidden, name = root / f"{number}.part", f"{_SOURCE}_{number:05}.zip"
+    hidden.write_bytes(content.read_bytes())
+    at = (datetime.now(UTC) - age).timestamp()
+    os.utime(hidden, (at, at))
+    hidden.replace(root / name)
+    return name
+
+
+def _drop(running: System, clients: Clients, content: Path, number: int) -> Passage:
+    """Let a zip appear, at another moment of the interval each time, and wait until its images are readable."""
+    time.sleep(number * _INTERVAL * 0.381966 % _INTERVAL)
+    name = _put(running, content, number + 1)
+    arrived = datetime.now(UTC)
+    times = _until(clients, [name], State.PROCESSED)[name].times
+    settled = arrived + timedelta(seconds=_SETTLE)
+    moments = [settled, *(times[state] for state in (State.COPYING, State.RAW, State.PROCESSING, State.PROCESSED))]
+    begun, copied, planned, processed = ((b - a).total_seconds() for a, b in pairwise(moments))
+    return Passage(begun=begun, copied=copied, planned=planned, processed=processed)
+
+
+def _until(clients: Clients, names: Sequence[str], state: State) -> Mapping[str, Entry]:
+    """Wait until the ledger tells of archives that they came to a state. Raises BenchmarkError."""
+    wanted, deadline = set(names), time.monotonic() + _PATIENCE
+    while time.monotonic() < deadline:
+        found = _found(clients, wanted)
+        ends = [entry for entry in found.values() if entry.state in (State.REFUSED, State.FAILED, State.EXPIRED)]
+        if ends:
+            raise BenchmarkError(f"wait for {ends[0].archive.path}: it is {ends[0].state}: {ends[0].reason}")
+        if len(found) == len(wanted) and all(state in entry.times for entry in found.values()):
+            return found
+        time.sleep(0.2)
+    raise BenchmarkError(f"wait for {len(names)} archives to be {state}: it took longer than {_PATIENCE:.0f} s")
+
+
+def _found(clients: Clients, names: set[str]) -> dict[str, Entry]:
+    return {entry.archive.path: entry for entry in _all(clients) if entry.archive.path in names}
+
+
+def _all(clients: Clients) -> Iterator[Entry]:
+    return entries(clients, _SOURCE)
+
+
+def _insist_on(clients: Clients, images: int) -> None:
+    """Read the newest archive's images, each against its checksum."""
+    count = sum(1 for _ in Reader(clients).latest(_SOURCE))
+    if count != images:
+        raise BenchmarkError(f"read the newest archive: {count} images came instead of {images}")
