@@ -283,6 +283,20 @@ def test_the_commands_show_and_export_what_is_stored(running: System, stored: Cl
     assert any(np.array_equal(image, pixels_of(member)) for image in exported)
 
 
+def test_the_status_page_shows_what_arrived(running: System) -> None:
+    name = drop(running, "south", archive(picture(1), b"no picture"))
+
+    def shown() -> Mapping[str, Any] | None:
+        with urllib.request.urlopen(f"{running.status_url}.json", timeout=60) as answer:
+            (south,) = [source for source in json.load(answer)["sources"] if source["name"] == "south"]
+        return next((mark for mark in south["marks"] if mark["path"] == name and mark["lag"] is not None), None)
+
+    mark = eventually(shown, name, running)
+    assert (mark["state"], mark["images"], mark["refused"]) == ("refused in part", 1, 1)
+    with urllib.request.urlopen(running.status_url, timeout=60) as answer:
+        assert f"archives/south/{mark['id']}" in answer.read().decode()
+
+
 def test_no_secret_is_logged_or_stored(running: System, stored: Clients) -> None:
     name = drop(running, "south", archive(picture(9)))
     assert eventually(lambda: settled(stored, "south", name), name, running) == "processed"
