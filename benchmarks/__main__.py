@@ -39,7 +39,7 @@ def _measure(rows: Sequence[Row], quick: bool) -> None:
             tables.show(run.rows[-1], quick=quick)
         # The quick run draws and writes too, so that this cannot rot, but keeps nothing: its times mean nothing.
         folder = bench.folder if quick else results.FOLDER
-        results.write(run, folder, keep_others=not quick)
+        results.write(run, folder, keep_others=not quick, order=[row.name for row in ROWS])
         if not quick:
             print(f"written to {folder}")
 

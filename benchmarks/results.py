@@ -134,23 +134,23 @@ def read(file: Path) -> Run:
     return Run(**told, rows=rows)
 
 
-def write(run: Run, folder: Path, *, keep_others: bool) -> None:
+def write(run: Run, folder: Path, *, keep_others: bool, order: Sequence[str]) -> None:
     """Write latest.json, latest.md and the plot; rows that were not measured this time may stay as they were."""
     latest = folder / "latest.json"
     if keep_others and latest.exists():
-        run = _merged(read(latest), run)
+        run = _merged(read(latest), run, order)
     folder.mkdir(parents=True, exist_ok=True)
     latest.write_text(json.dumps(asdict(run), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     (folder / "latest.md").write_text(markdown(run), encoding="utf-8")
     plots.draw(run, PLOT if keep_others else folder / PLOT.name)
 
 
-def _merged(old: Run, new: Run) -> Run:
+def _merged(old: Run, new: Run, order: Sequence[str]) -> Run:
     """Replace in `old` what `new` has, where both are of one machine; else its rows mean nothing beside these."""
     if old.machine != new.machine:
         return new
     known = {row.name: row for row in old.rows} | {row.name: row for row in new.rows}
-    return replace(new, rows=list(known.values()))
+    return replace(new, rows=[known[name] for name in order if name in known])
 
 
 def table(run: Run) -> str:

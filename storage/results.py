@@ -3,21 +3,22 @@
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from importlib.metadata import version
+from typing import Any
 
 from azure.core.exceptions import ResourceNotFoundError
 from azure.data.tables import TableEntity, TableTransactionError
 from azure.storage.blob import ContentSettings
 
 from errors import StoreUnavailableError
-from preprocess.model import Batch, Codec, Counts, Image, Refusal
+from preprocess.model import Batch, Codec, Counts, Image, MemberFacts, Refusal
 from storage.azure_errors import azure_errors, error_code
 from storage.clients import Clients
 from storage.encode import encode
 from storage.entities import Properties, scan, text
 from storage.keys import format_stamp, image_stem, images_partition, shard_blob
-from storage.rows import TRANSACTION_ROWS, ImageRow, encoding_of, pack, pack_refusal, parts_of
+from storage.rows import TRANSACTION_ROWS, Encoding, ImageRow, encoding_of, pack, pack_refusal, parts_of
 from storage.shards import Place, ShardWriter
 from storage.transactions import upsert_all
 
@@ -86,8 +87,8 @@ class BatchWriter:
         payload = encode(image.pixels, self._codec)
         encoding = encoding_of(image.pixels, self._codec, payload)
         told = {
-            **asdict(facts),
-            **asdict(encoding),
+            **_members(facts),
+            **_members(encoding),
             "stamp": format_stamp(facts.stamp),
             "captured_at": facts.captured_at.isoformat() if facts.captured_at else None,
             "version": self._batch.archive.version,
@@ -175,6 +176,11 @@ class BatchWriter:
                     raise
                 return False
         return True
+
+
+def _members(value: MemberFacts | Encoding) -> dict[str, Any]:
+    """Give a value's members by name; asdict would copy each of them too, for every image."""
+    return {each.name: getattr(value, each.name) for each in fields(value)}
 
 
 def _starts(rows: Sequence[TableEntity]) -> range:
