@@ -46,7 +46,7 @@ def assess(facts: Facts, specs: Mapping[str, SourceSpec], now: datetime) -> Stat
     todos = [todo for one, source in shown for todo in of_source(one, source, specs.get(source.name), now)]
     queues = _queues(facts.queues)
     todos = sorted([*of_queues(queues), *todos], key=lambda todo: -todo.severity)
-    severity, headline = words.overall(sources)
+    severity, headline = words.overall(sources, given_up=bool(queues.poison or queues.dead_letters))
     return Status(
         at=now,
         severity=max([severity, *(todo.severity for todo in todos)]),

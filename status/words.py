@@ -86,8 +86,13 @@ def headline(
     return severity, " ".join(parts)
 
 
-def overall(sources: Sequence[SourceStatus]) -> tuple[Severity, str]:
-    """Say in one sentence how everything is."""
+def overall(sources: Sequence[SourceStatus], *, given_up: bool) -> tuple[Severity, str]:
+    """Say in one sentence how everything is; `given_up`: messages or events were."""
+    severity, said = _of_sources(sources)
+    return severity, f"{said}, and messages were given up" if given_up else said
+
+
+def _of_sources(sources: Sequence[SourceStatus]) -> tuple[Severity, str]:
     bad = [source.name for source in sources if source.severity is Severity.MISSING]
     severity = max((source.severity for source in sources), default=Severity.FINE)
     if not sources:

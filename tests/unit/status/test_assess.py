@@ -160,7 +160,7 @@ def test_lag_is_from_the_server_to_readable_images() -> None:
 
 def test_what_was_given_up_needs_a_person() -> None:
     status = status_of(regular(), queues=replace(QUIET, poison=2, dead_letters=MOST_LETTERS))
-    assert status.severity is Severity.MISSING
+    assert (status.severity, status.headline) == (Severity.MISSING, "Everything is here, and messages were given up")
     assert [(todo.what, todo.which) for todo in status.todos] == [
         ("poison queue", "2 messages"),
         ("dead letters", "100 dead letters or more"),
