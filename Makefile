@@ -11,7 +11,7 @@ help: ## List the targets
 setup: ## Python 3.13 in .venv, packages, Azurite; nothing if all is there
 	@sh local/setup.sh
 
-demo: setup ## Run the whole system on real photographs and prove that nothing was lost (ARGS=--chaos kills it in between)
+demo: setup ## Run the whole system on real photographs and prove that nothing was lost (ARGS=--chaos kills it in between, ARGS=--stay keeps the status page up)
 	@$(PYTHON) -m local.demo $(ARGS)
 
 run: setup ## Run the whole system until Ctrl-C; a new archive every minute (ARGS="--every 20", ARGS=--quiet)
