@@ -32,14 +32,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _measure(rows: Sequence[Row], quick: bool) -> None:
     with workplace(quick=quick) as bench:
+        # The quick run draws and writes too, so that this cannot rot, but keeps nothing: its times mean nothing.
+        folder = bench.folder if quick else results.FOLDER
         run = results.begin(datetime.now(UTC))
         for number, row in enumerate(rows, 1):
             print(f"[{number}/{len(rows)}] {row.name}: {row.what}", flush=True)
             run = results.with_row(run, _result(row, bench))
             tables.show(run.rows[-1], quick=quick)
-        # The quick run draws and writes too, so that this cannot rot, but keeps nothing: its times mean nothing.
-        folder = bench.folder if quick else results.FOLDER
-        results.write(run, folder, keep_others=not quick, order=[row.name for row in ROWS])
+            results.write(run, folder, keep_others=not quick, order=[row.name for row in ROWS])
         if not quick:
             print(f"written to {folder}")
 

@@ -13,7 +13,7 @@ _BEHIND = "#d29922"
 
 def draw(run: "Run", file: Path) -> None:
     """Draw how many times as fast ours is; without anything to draw, no plot."""
-    bars = [(row.what, number) for row in run.rows for number in row.numbers if _is_speed(number) and not row.missing]
+    bars = [(row.name, number) for row in run.rows for number in row.numbers if _is_speed(number) and not row.missing]
     if not bars:
         return
     import matplotlib
@@ -37,13 +37,13 @@ def draw(run: "Run", file: Path) -> None:
             axes.plot([goal, goal], [place - 0.42, place + 0.42], color=_INK, linewidth=2)
         axes.text(max(number.value, goal or 0) * 1.06, place, f"{number.value:.1f}×", va="center", color=_INK)
     axes.set_xscale("log")
-    axes.set_xlim(0.5, max(*values, 10) * 1.6)
-    axes.set_xticks([0.5, 1, 2, 5, 10, 20], labels=["½", "1", "2", "5", "10", "20"])
+    axes.set_xlim(0.25, max(*values, 10) * 1.6)
+    axes.set_xticks([0.25, 0.5, 1, 2, 5, 10], labels=["¼", "½", "1", "2", "5", "10"])
     axes.minorticks_off()
-    axes.set_yticks(places, labels=[f"{what}, {number.figure}" for what, number in bars])
+    axes.set_yticks(places, labels=[f"{name}{number.figure.removeprefix('speed')}" for name, number in bars])
     axes.invert_yaxis()
     axes.axvline(1, color=_INK, linewidth=0.8)
-    axes.set_xlabel("times as fast as what it is measured against; the mark is the goal", color=_INK)
+    axes.set_xlabel("times as fast as its peer; the mark is the goal", color=_INK)
     axes.tick_params(colors=_INK, length=0)
     axes.spines[:].set_visible(False)
     figure.savefig(file, format="svg", transparent=True, metadata={"Date": None})

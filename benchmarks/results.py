@@ -155,10 +155,11 @@ def _merged(old: Run, new: Run, order: Sequence[str]) -> Run:
 
 def table(run: Run) -> str:
     """Write the table: what, against, goal, measured."""
-    lines = ["| what | against | goal | measured |", "|---|---|---|---|"]
+    lines = ["| | what | against | goal | measured |", "|---|---|---|---|---|"]
     for result in run.rows:
         goal = ", ".join(f"{number.figure} {number.goal}".strip() for number in result.numbers if number.goal)
-        lines.append(f"| {result.what} | {result.against} | {goal or '–'} | {result.missing or _told(result)} |")
+        measured = result.missing or _told(result)
+        lines.append(f"| `{result.name}` | {result.what} | {result.against} | {goal or '–'} | {measured} |")
     return "\n".join(lines)
 
 

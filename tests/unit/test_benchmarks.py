@@ -47,7 +47,10 @@ def test_what_is_written_is_read_again_and_other_rows_stay(tmp_path: Path) -> No
     found = results.read(tmp_path / "latest.json")
     assert [(each.name, each.what) for each in found.rows] == [("b-row", "newer"), ("a-row", "what")]
     assert found.rows[1] == first
-    assert "| what | peer | pace ≥ 2, memory ≤ 0.6 | **pace 2.50×**, memory 0.70×; it waits |" in results.table(found)
+    assert (
+        "| `a-row` | what | peer | pace ≥ 2, memory ≤ 0.6 | **pace 2.50×**, memory 0.70×; it waits |"
+        in results.table(found)
+    )
     assert results.table(found) in (tmp_path / "latest.md").read_text()
 
 
