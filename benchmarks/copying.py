@@ -29,7 +29,7 @@ _END_OF_ZIP = b"PK\x05\x06".ljust(22, b"\0")
 _ONE, _MANY = (1, 256 * _MIB, 16 * _MIB), (20, 32 * _MIB, 2 * _MIB)
 """Number of files, and their size; the last in a quick run."""
 _HASHES = "SHA-256 and MD5 of the file beside the MD5 of each block, which is all that rclone has"
-_AZURITE = f"both cores are busy: {_HASHES}; and blocks of 2 MiB, not 8, so that a kill costs 8 MiB at most"
+_AZURITE = f"both cores are busy: {_HASHES}; and blocks of 4 MiB, not 8, so that a kill costs 16 MiB at most"
 
 
 @contextmanager

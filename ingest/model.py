@@ -67,7 +67,7 @@ class SourceSpec:
     """Time between the two looks that an unknown file must survive unchanged."""
     settle_max: timedelta = timedelta(minutes=5)
     """How long a file may stay unsound before it is archived all the same."""
-    block_size: int = 8 * 2**20
+    block_size: int = 16 * 2**20
     """Bytes of a file that are on their way at most: asked for and not yet safe in the store."""
     budget: timedelta = timedelta(minutes=25)
     """Time after which a poll stops between two blocks; the next poll goes on there."""

@@ -4,10 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
+from ingest.blocks import BUFFERS
 from ingest.model import SourceSpec
 from local.demo.traffic import Arrival
 
-_BLOCK = SourceSpec(name="any").block_size
+_BLOCK = SourceSpec(name="any").block_size // BUFFERS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

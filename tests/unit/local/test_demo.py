@@ -122,8 +122,8 @@ def test_a_copys_rate_is_told_where_it_means_something_and_leaves_out_what_came_
     sample: Sample,
 ) -> None:
     assert line(sample, DONE).copy_rate is None
-    large = line(replace(sample, size=5 * 8 * 2**20), DONE)
-    assert large.copy_rate == 4 * 8 * 2**20 / 2.0
+    large = line(replace(sample, size=5 * 4 * 2**20), DONE)
+    assert large.copy_rate == 4 * 4 * 2**20 / 2.0
 
 
 def test_an_archive_that_storage_does_not_know_yet_has_a_line(sample: Sample) -> None:
