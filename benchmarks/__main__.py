@@ -3,6 +3,7 @@
 import argparse
 import logging
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -16,6 +17,8 @@ from benchmarks.rows import ROWS
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run what was chosen; its exit status."""
     chosen = _parser().parse_args(arguments)
+    # Ended like by Ctrl-C, so that the servers end too.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     logging.getLogger("azure").setLevel(logging.ERROR)
     try:
         if chosen.readme:
