@@ -36,7 +36,7 @@ from storage.results import ShardsAndRows
 from storage.rosters import BlobRosters
 
 _SPEC = SourceSpec(name="radar", max_connections=1, settle=timedelta(0))
-_SHOT = (1920, 1440)
+_SHOT = (2144, 1608)
 _WORKERS = (1, 2, 3, 4)
 _PLOT = ROOT / "docs" / "scale.svg"
 
