@@ -169,9 +169,8 @@ def _laps(clients: Clients, connection: str, archives: int, rounds: int) -> Mapp
 def _queue_all(clients: Clients) -> None:
     """Plan every archive under a pipeline of its own, so that all is to be done anew."""
     p = _preprocessing(clients, f"p-{uuid4().hex[:8]}")
-    with p.slot:
-        for blob in clients.raw.list_blob_names():
-            take_archive(blob, p)
+    for blob in clients.raw.list_blob_names():
+        take_archive(blob, p)
 
 
 def _requests(clients: Clients) -> float:
@@ -179,8 +178,7 @@ def _requests(clients: Clients) -> float:
     blob = next(iter(clients.raw.list_blob_names()))
     p = _preprocessing(clients, f"p-{uuid4().hex[:8]}")
     with counted() as requests:
-        with p.slot:
-            take_archive(blob, p)
+        take_archive(blob, p)
         _drain(clients, p)
     return float(requests.count)
 
@@ -215,7 +213,8 @@ def _preprocessing(clients: Clients, pipeline: str) -> Preprocessing:
         hook=None,
         pipeline=pipeline,
         limits=Limits(),
-        sizes=BatchSizes(),
+        # All go to the queue.
+        sizes=BatchSizes(inline_bytes=0),
         holder=uuid4().hex,
     )
 

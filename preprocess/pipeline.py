@@ -17,6 +17,9 @@ __all__ = ["Preprocessing", "Taken", "run_batch", "take_archive", "take_message"
 log = logging.getLogger(f"ingestion.{__name__}")
 
 _AT_ONCE = timedelta(seconds=5)
+_NEW = timedelta(minutes=10)
+_PATIENCE = 10.0
+"""Seconds that a newcomer waits for the slot; a third of what Event Grid allows for all of the call."""
 
 
 class Taken(StrEnum):
@@ -46,7 +49,7 @@ class _Plan:
 
 
 def take_archive(blob: str, p: Preprocessing) -> Taken:
-    """Plan an archive that became raw; its one small batch runs here if the slot is free, else batches are queued.
+    """Plan an archive that became raw; its one small batch runs here if the slot is to be had, else batches are queued.
 
     Raises TransientError only if not even the queue can be reached, and PermanentError if a person has to help.
     """
@@ -60,7 +63,7 @@ def take_archive(blob: str, p: Preprocessing) -> Taken:
             plan = _plan(archive, p)
             if not isinstance(plan, _Plan):
                 return plan
-            if not _is_small(plan, p) or not p.slot.acquire(blocking=False):
+            if not _is_small(plan, p) or not _has_slot(archive, p):
                 return _queue(plan, p)
     except TransientError as exc:
         log.warning("archive.deferred blob=%s error=%s", blob, exc)
@@ -141,6 +144,21 @@ def _new_plan(archive: RawArchive, p: Preprocessing) -> _Plan | Taken:
 def _is_small(plan: _Plan, p: Preprocessing) -> bool:
     compressed = sum(member.compressed for member in plan.archive.members)
     return len(plan.batches) == 1 and compressed <= p.sizes.inline_bytes
+
+
+def _has_slot(archive: RawArchive, p: Preprocessing) -> bool:
+    """Take the slot if it is free. A newcomer waits a while: on the queue it would stand behind a whole backlog.
+
+    Only one waits in a process, so that calls that wait cannot take all of its threads.
+    """
+    if p.slot.acquire(blocking=False):
+        return True
+    if p.clock() - archive.stamp > _NEW or not p.turn.acquire(blocking=False):
+        return False
+    try:
+        return p.slot.acquire(timeout=_PATIENCE)
+    finally:
+        p.turn.release()
 
 
 def _queue(plan: _Plan, p: Preprocessing) -> Taken:

@@ -34,3 +34,5 @@ class Preprocessing:
     clock: Callable[[], datetime] = _now
     slot: Lock = field(default_factory=Lock)
     """One batch at a time in this process: each may take as much memory as the limits allow."""
+    turn: Lock = field(default_factory=Lock)
+    """Held by the one call that waits for the slot."""

@@ -3,6 +3,7 @@
 import logging
 import random
 import threading
+import time
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from itertools import pairwise
@@ -152,11 +153,28 @@ def test_a_batch_that_is_not_small_goes_to_the_queue(world: World) -> None:
 
 def test_a_batch_goes_to_the_queue_while_the_slot_is_taken(world: World) -> None:
     archive = world.raw.add(pictures(2))
+    world.now = STAMP + timedelta(hours=1)
     p = world.process()
     with p.slot:
         assert take_archive(archive.blob, p) is Taken.QUEUED
     assert world.work(p) == [Taken.DONE]
     assert world.ledger.end(archive) == "processed"
+
+
+def test_a_newcomer_waits_for_the_slot_instead_of_standing_behind_the_queue(world: World) -> None:
+    first, second = world.raw.add(pictures(1)), world.raw.add(pictures(1), version="0000000b")
+    p, taken = world.process(), list[Taken]()
+    waiting = threading.Thread(target=lambda: taken.append(take_archive(first.blob, p)))
+    with p.slot:
+        waiting.start()
+        deadline = time.monotonic() + 10
+        while not p.turn.locked() and time.monotonic() < deadline:
+            waiting.join(0.01)
+        assert take_archive(second.blob, p) is Taken.QUEUED, "one waits; two would take threads that others need"
+    waiting.join()
+    assert taken == [Taken.DONE]
+    assert world.ledger.end(first) == "processed"
+    assert not p.turn.locked()
 
 
 def test_the_slot_is_free_again_after_success_and_failure(world: World) -> None:
