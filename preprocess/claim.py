@@ -2,6 +2,7 @@
 
 from contextlib import suppress
 from datetime import timedelta
+from threading import Event, Thread
 from types import TracebackType
 
 from errors import MemberRefusedError, PipelineError, TransientError
@@ -19,14 +20,14 @@ class Claim:
     def __init__(self, batch: Batch, p: Preprocessing) -> None:
         self._batch = batch
         self._p = p
-        self._renew_at = p.clock()
         self._wary = False
+        self._ended = Event()
+        # In a thread: a single member may take longer than a claim lasts.
+        self._renewal = Thread(target=self._renew, name="claim", daemon=True)
 
     def take(self) -> bool:
         """Claim the batch; False if it is not to be had."""
-        now = self._p.clock()
-        self._renew_at = now + self._p.claim_for / 2
-        holders = self._p.ledger.claim(self._batch, self._p.holder, now, now + self._p.claim_for)
+        holders = self._claimed()
         # The first time notes would only cost. Where claims hold nobody off, to take over tells of no death.
         self._wary = holders > 1 and self._p.claim_for > timedelta(0)
         return holders > 0
@@ -45,16 +46,31 @@ class Claim:
         if self._wary:
             self._p.ledger.begin(self._batch, None)
 
-    def renew(self) -> None:
-        """Take it again when half of its time is over."""
-        if self._p.clock() >= self._renew_at:
-            with suppress(TransientError):
-                self.take()
+    def _renew(self) -> None:
+        """Take it again whenever half of its time is over, until it ends or is another's."""
+        ours = True
+        while ours and not self._ended.wait(self._p.claim_for / timedelta(seconds=2)):
+            try:
+                ours = self._claimed() > 0
+            except TransientError:
+                continue
+            except PipelineError:
+                # Whatever it is, the batch's end meets it too, and tells.
+                return
 
-    def __enter__(self) -> None: ...
+    def _claimed(self) -> int:
+        now = self._p.clock()
+        return self._p.ledger.claim(self._batch, self._p.holder, now, now + self._p.claim_for)
+
+    def __enter__(self) -> None:
+        if self._p.claim_for > timedelta(0):
+            self._renewal.start()
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         """After an error note it and let go, so that the next try need not wait."""
+        self._ended.set()
+        if self._renewal.is_alive():
+            self._renewal.join()
         if error is not None and kind is not None:
             now = self._p.clock()
             # The error itself goes on to whoever decides about it.

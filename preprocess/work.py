@@ -79,7 +79,6 @@ def _run(batch: Batch, p: Preprocessing, archive: Archive, claim: Claim, reasons
     members = archive.batch(batch.first, batch.end)
     with few_lines(batch), p.results.write(batch) as writer, members as reader:
         for member in archive.stored_order(batch.first, batch.end):
-            claim.renew()
             # What the directory claims may be absurd; no member has more bytes than its archive.
             taken = Counts(members=1, bytes_in=min(member.compressed, batch.archive.size))
             counts += taken + _guarded(member, _Bench(maker, reader, writer, claim, reasons))

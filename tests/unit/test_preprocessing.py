@@ -14,7 +14,18 @@ import pytest
 from PIL import Image
 
 from errors import StoreRefusedError, StoreUnavailableError
-from preprocess.model import BatchSizes, Counts, Hook, Limits, MemberFacts, Pixels, RangeReader, RawArchive, Recipe
+from preprocess.model import (
+    Batch,
+    BatchSizes,
+    Counts,
+    Hook,
+    Limits,
+    MemberFacts,
+    Pixels,
+    RangeReader,
+    RawArchive,
+    Recipe,
+)
 from preprocess.pipeline import Preprocessing, Taken, run_batch, take_archive, take_message
 from preprocess.reconcile import Reconciled, reconcile
 from tests.fakes.preprocessing import (
@@ -593,18 +604,52 @@ def test_a_batch_that_another_holds_is_left_to_it(world: World) -> None:
     assert run_batch(first.batch, p) is not None, "a holder that died holds nobody up for long"
 
 
-def test_a_claim_is_renewed_while_its_holder_works(world: World) -> None:
-    until: list[int] = []
+def test_a_claim_is_renewed_while_a_single_member_is_worked_on(world: World) -> None:
+    claims: list[str] = []
+    renewed = threading.Event()
+    waited: list[bool] = []
+
+    class Noting(MemoryBatchLedger):
+        def claim(self, batch: Batch, holder: str, at: datetime, until: datetime) -> int:
+            claims.append(threading.current_thread().name)
+            if len(claims) == 4:
+                renewed.set()
+            return super().claim(batch, holder, at, until)
 
     def slow(pixels: Pixels, _: MemberFacts) -> Pixels:
-        world.now += timedelta(seconds=40)
-        (state,) = world.ledger.plan(archive, "p-test") or ()
-        until.append(world.ledger.claim(state.batch, "second", world.now, world.now))
+        waited.append(renewed.wait(30))
         return pixels
 
-    archive = world.raw.add(pictures(5))
-    take_archive(archive.blob, world.process(hook=slow))
-    assert until == [0] * 5
+    archive = world.raw.add(pictures(1))
+    p = world.process(hook=slow, ledger=Noting(), claim_for=timedelta(milliseconds=20))
+    assert take_archive(archive.blob, p) is Taken.DONE
+    assert waited == [True]
+    assert "claim" not in {thread.name for thread in threading.enumerate()}, "nothing is renewed behind the end"
+
+
+def test_a_claim_that_is_anothers_by_now_is_not_taken_back(world: World) -> None:
+    lost = threading.Event()
+    waited: list[bool] = []
+
+    class Lost(MemoryBatchLedger):
+        def claim(self, batch: Batch, holder: str, at: datetime, until: datetime) -> int:
+            if threading.current_thread().name != "claim":
+                return super().claim(batch, holder, at, until)
+            assert not lost.is_set(), "it is asked for once"
+            lost.set()
+            return 0
+
+    def slow(pixels: Pixels, _: MemberFacts) -> Pixels:
+        waited.append(lost.wait(30))
+        for thread in threading.enumerate():
+            if thread.name == "claim":
+                thread.join(30)
+        return pixels
+
+    archive = world.raw.add(pictures(1))
+    p = world.process(hook=slow, ledger=Lost(), claim_for=timedelta(milliseconds=20))
+    assert take_archive(archive.blob, p) is Taken.DONE
+    assert (waited, len(world.results.of(archive))) == ([True], 1)
 
 
 def test_messages_of_another_pipeline_are_dropped(world: World) -> None:
