@@ -379,6 +379,9 @@ class BatchQueue(Protocol):
         Raises StoreUnavailableError.
         """
 
+    def waiting(self) -> int:
+        """About how many requests wait or are being worked on. Raises StoreUnavailableError."""
+
 
 class Leftover(Protocol):
     """A message that a queue gave up, or events that Event Grid gave up: it waits for somebody to look at it."""

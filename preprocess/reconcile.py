@@ -13,6 +13,8 @@ log = logging.getLogger(f"ingestion.{__name__}")
 
 _MOST_ASKED = 100
 """Archives of a source that one call asks to be planned; a new pipeline finds some hundreds."""
+_MOST_WAITING = 1_000
+"""In the queue. Nobody notes that an archive was asked for: while a queue stands, each call would ask again."""
 _SILENT = "it stopped without an error each time: too little memory or time"
 
 
@@ -81,6 +83,10 @@ def _is_old(archive: RawArchive, p: Preprocessing, now: datetime) -> bool:
 
 
 def _ask(archives: Sequence[RawArchive], p: Preprocessing) -> Reconciled:
+    if archives and (waiting := p.queue.waiting()) >= _MOST_WAITING:
+        # Behind all those they would be taken no sooner than if they are asked for when the queue is shorter.
+        log.warning("reconcile.held source=%s unplanned=%d waiting=%d", archives[0].source, len(archives), waiting)
+        return Reconciled()
     newest = sorted(archives, key=lambda archive: archive.stamp, reverse=True)[:_MOST_ASKED]
     for archive in newest:
         log.warning("archive.unplanned blob=%s", archive.blob)

@@ -57,6 +57,7 @@ class TestMessages:
     def test_a_batch_arrives_as_it_was_sent(self, clients: Clients, batch: Batch | None, message: BatchMessage) -> None:
         queue: BatchQueue = BatchMessages(clients)
         queue.put("radar/ü.zip", batch)
+        assert queue.waiting() == 1
         body = receive(clients, "batches")
         assert parse_batch_message(body) == message
         assert not {name.lower() for name in json.loads(body)} & SHADOWING

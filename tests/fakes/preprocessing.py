@@ -403,6 +403,9 @@ class MemoryBatchQueue:
         told = Request(blob=blob) if batch is None else Request(blob=blob, pipeline=batch.pipeline, batch=batch.number)
         self.messages.append(told)
 
+    def waiting(self) -> int:
+        return len(self.messages)
+
 
 def _key(archive: RawArchive) -> tuple[str, datetime, str]:
     return archive.source, archive.stamp, archive.version

@@ -721,6 +721,20 @@ def test_a_new_pipeline_takes_the_archives_of_the_window_newest_first(world: Wor
     assert blobs == sorted(blobs, reverse=True)
 
 
+def test_while_the_queue_stands_requests_do_not_pile_up_and_none_is_forgotten(world: World) -> None:
+    archives = [world.raw.add(pictures(1), stamp=STAMP - timedelta(minutes=n)) for n in range(90)]
+    p = world.process()
+    for minutes in range(15, 24 * 60, 5):
+        reconcile(["radar"], p, world.now + timedelta(minutes=minutes), WINDOW)
+    assert len(archives) <= world.queue.waiting() <= 1_100
+    # It moves again, but not all of its messages are there any more.
+    world.queue.messages = world.queue.messages[:10]
+    world.work(p)
+    assert reconcile(["radar"], p, world.now + timedelta(days=1), WINDOW) == Reconciled(asked=80)
+    world.work(p)
+    assert {world.ledger.end(archive) for archive in archives} == {"processed"}
+
+
 def planned_and_lost(world: World, p: Preprocessing) -> RawArchive:
     archive = world.raw.add(pictures(2))
     take_archive(archive.blob, p)
