@@ -69,6 +69,7 @@ def workers(bench: Bench) -> Measured:
             poll_requests=copied.poll_requests,
             rows=images,
             bytes=size,
+            parts=-(-images // BatchSizes().members),
         )
     scale_plot.draw(service, bench.folder / _PLOT.name if bench.quick else _PLOT)
     figures = {

@@ -27,14 +27,15 @@ def draw(service: Service, file: Path) -> None:
     for workers, colour in _LINES.items():
         looks = [outlook(service, Load(sources=sources, workers=workers)) for sources in _SOURCES]
         end = most_sources(service, workers)
-        name = f"{workers} worker{'s' if workers > 1 else ''}" + (f", up to {end}" if end < _SOURCES[-1] else "")
+        narrowest = outlook(service, Load(sources=end + 1, workers=workers)).narrowest
+        name = f"{workers} worker{'s' if workers > 1 else ''}, up to {end:,}: {narrowest}"
         passing.plot(_SOURCES, [look.archives * 60 for look in looks], color=colour, label=name)
         lag.plot(_SOURCES, [nan if look.lag == inf else look.lag for look in looks], color=colour, label=name)
     passing.set_ylabel("archives a minute", color=_INK)
     passing.set_ylim(bottom=0)
     lag.set_ylabel("mean lag, seconds", color=_INK)
     lag.set_ylim(0, 90)
-    lag.legend(frameon=False, labelcolor=_INK, loc="upper right")
+    passing.legend(frameon=False, labelcolor=_INK, loc="upper left")
     for axes in (passing, lag):
         axes.set_xlim(0, _SOURCES[-1])
         axes.set_xlabel("sources, each with an archive every ten minutes", color=_INK)

@@ -22,6 +22,8 @@ class Service:
     poll_requests: float
     rows: float
     bytes: float
+    parts: int
+    """Batches of an archive, which as many workers may be at."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +32,8 @@ class Load:
 
     sources: int
     workers: int
-    """Instances; each polls one source and preprocesses one batch at a time, as host.json says."""
+    """Each polls one source and preprocesses one batch at a time, as host.json says: on Flex Consumption, which scales
+    each function by itself, an instance that polls and one that preprocesses."""
     interval: float = 600.0
     """Seconds between two archives of a source."""
     tick: float = 30.0
@@ -78,8 +81,8 @@ def outlook(service: Service, load: Load, limits: Limits = Limits()) -> Outlook:
         PREPROCESSING: comes * service.batches / load.workers,
         ACCOUNT: (comes * service.requests + load.sources / load.tick * service.poll_requests)
         / limits.account_requests,
-        # An archive is a partition of its own, and all workers may be at the same one.
-        PARTITION: service.rows / service.batches * load.workers / limits.partition_rows,
+        # An archive is a partition of its own.
+        PARTITION: service.rows / service.batches * min(load.workers, service.parts) / limits.partition_rows,
         SERVER: comes * service.bytes / limits.server_bytes,
     }
     archives = comes / max(1.0, *busy.values())

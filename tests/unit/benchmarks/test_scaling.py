@@ -21,7 +21,7 @@ from benchmarks.scaling import (
     queueing,
 )
 
-SERVICE = Service(poll=0.1, copy=1.0, batches=4.0, requests=60, poll_requests=3, rows=100, bytes=60e6)
+SERVICE = Service(poll=0.1, copy=1.0, batches=4.0, requests=60, poll_requests=3, rows=100, bytes=60e6, parts=2)
 
 
 def test_one_source_waits_half_a_tick_and_then_for_nobody() -> None:
