@@ -43,7 +43,7 @@ _SHOT = (2144, 1608)
 )
 def lag(bench: Bench) -> Measured:
     """Drop one zip after the other, at any moment between two polls."""
-    zips, images = bench.size(15, 1), bench.size(100, 4)
+    zips, images = bench.size(10, 1), bench.size(100, 4)
     content = _zip(bench, images)
     with (
         system(bench.folder / "lag", sources={_SOURCE: "sftp"}, settings=_SETTINGS, host="local") as running,

@@ -59,7 +59,7 @@ def workers(bench: Bench) -> Measured:
         connected(azurite.connection) as clients,
     ):
         copied = _copied(clients, server, archives)
-        laps = _laps(clients, azurite.connection, archives, bench.size(3, 1))
+        laps = _laps(bench, clients, azurite.connection, archives)
         batches = min(lap.seconds for lap in laps[1]) / archives
         service = Service(
             poll=copied.poll,
@@ -142,18 +142,19 @@ def _copied(clients: Clients, server: Server, archives: int) -> _Copies:
     )
 
 
-def _laps(clients: Clients, connection: str, archives: int, rounds: int) -> Mapping[int, Sequence[Sample]]:
+def _laps(bench: Bench, clients: Clients, connection: str, archives: int) -> Mapping[int, Sequence[Sample]]:
     """Give the time that each number of workers took, round by round."""
-    laps: dict[int, list[Sample]] = {number: [] for number in _WORKERS}
+    numbers = _WORKERS[: bench.size(len(_WORKERS), 2)]
+    laps: dict[int, list[Sample]] = {number: [] for number in numbers}
     with ExitStack() as stack:
-        children = [stack.enter_context(Child(f"worker {n}", Side(_worker_side, (connection,)))) for n in _WORKERS]
+        children = [stack.enter_context(Child(f"worker {n}", Side(_worker_side, (connection,)))) for n in numbers]
         threads = stack.enter_context(ThreadPoolExecutor(len(children)))
         # All are warm: each has preprocessed something.
         for child in children:
             _queue_all(clients, most=1)
             child.run()
-        for _ in range(rounds):
-            for number in _WORKERS:
+        for _ in range(bench.size(3, 1)):
+            for number in numbers:
                 _queue_all(clients)
                 began = perf_counter()
                 samples = list(threads.map(Child.run, children[:number]))
