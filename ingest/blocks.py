@@ -12,6 +12,8 @@ BUFFERS = 4
 _GRID = 256 * 2**10
 _MOST_BLOCKS = 50_000
 """A blob has at most so many."""
+LARGEST = _MOST_BLOCKS * 256 * 2**20
+"""Bytes of a file that can be copied: beyond, the buffers of blocks so large would take more than 1 GiB."""
 
 
 def plan_blocks(size: int, wanted: int) -> Sequence[Span]:

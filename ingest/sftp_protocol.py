@@ -19,6 +19,8 @@ _STATUS, _HANDLE, _DATA, _NAME, _ATTRS, _EXTENDED_REPLY = 101, 102, 103, 104, 10
 _LIMITS = b"limits@openssh.com"
 _LONGEST_READ = 32 * 1024
 """Bytes that every server must grant one request."""
+_LEAST_TO_READ = 4 * 1024
+"""Servers may answer short, and then are asked for the rest; who grants a byte must not be asked for each at once."""
 _MOST_TO_READ = 255 * 1024
 """What OpenSSH grants; more would only make the pieces larger that are lost with a connection."""
 _HAS_SIZE, _HAS_OWNER, _HAS_MODE, _HAS_TIMES, _HAS_MORE = 1, 2, 4, 8, 0x8000_0000
@@ -100,6 +102,8 @@ class SftpSession:
         self._timeout = timeout
         self._pace = Pace(timeout)
         self._number = 0
+        self._awaited = set[int]()
+        """Numbers of requests without an answer yet."""
         self._answers: dict[int, tuple[int, memoryview]] = {}
         self._received = memoryview(b"")
         channel.sendall(struct.pack(">LBL", 5, _INIT, 3))
@@ -150,7 +154,7 @@ class SftpSession:
         """Tell how many bytes one request may ask for: servers with limits tell them, some hang up on more."""
         if not self._longest_read:
             granted = self._ask_limit() if self._tells_limits else 0
-            self._longest_read = min(granted or _LONGEST_READ, _MOST_TO_READ)
+            self._longest_read = max(_LEAST_TO_READ, min(granted or _LONGEST_READ, _MOST_TO_READ))
         return self._longest_read
 
     def _ask_limit(self) -> int:
@@ -179,6 +183,7 @@ class SftpSession:
         first = self._number + 1
         self._number += len(bodies)
         numbers = list(range(first, self._number + 1))
+        self._awaited.update(numbers)
         requests = (_HEADER.pack(len(body) + 5, kind, n) + body for n, body in zip(numbers, bodies, strict=True))
         self._channel.sendall(b"".join(requests))
         return numbers
@@ -202,7 +207,12 @@ class SftpSession:
     def _answer(self, number: int) -> tuple[int, memoryview]:
         while number not in self._answers:
             kind, message = self._receive()
-            self._answers[int.from_bytes(message[:4])] = (kind, message[4:])
+            answered = int.from_bytes(message[:4])
+            if answered not in self._awaited:
+                # What nobody asked for would be kept for nobody, without end.
+                raise ProtocolError(f"an answer to request {answered}, which awaits none")
+            self._awaited.discard(answered)
+            self._answers[answered] = (kind, message[4:])
         return self._answers.pop(number)
 
     def _receive(self) -> tuple[int, memoryview]:

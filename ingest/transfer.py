@@ -5,8 +5,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-from errors import StoreUnavailableError, TransferTruncatedError
-from ingest.blocks import BUFFERS, Stager, plan_blocks, runs
+from errors import PermanentError, StoreUnavailableError, TransferTruncatedError
+from ingest.blocks import BUFFERS, LARGEST, Stager, plan_blocks, runs
 from ingest.model import (
     Archive,
     ArchiveStore,
@@ -93,10 +93,15 @@ class _Witness:
 def copy_archive(connection: Connection, store: ArchiveStore, job: CopyJob, hooks: CopyHooks) -> CopyResult:
     """Bring an archive into the store, going on where an earlier try stopped; what is there already is left alone.
 
-    Raises TransferTruncatedError if the file is not what the archive says, and whatever the ports raise; blocks that
-    were staged are kept for the next try.
+    Raises TransferTruncatedError if the file is not what the archive says, PermanentError if it is too large for a
+    blob, and whatever the ports raise; blocks that were staged are kept for the next try.
     """
     archive = job.archive
+    if archive.file.size > LARGEST:
+        raise PermanentError(
+            f"copy {archive.file.path!r}: by the server's word it has {archive.file.size} bytes, more than the "
+            f"{LARGEST} that can be copied; ask the server's owner"
+        )
     upload, found = store.upload(archive), store.find(archive)
     if found is not None:
         return CopyResult(ending=Ending.COPIED, facts=_facts_of(found, upload, archive, hooks), received=0)

@@ -86,8 +86,9 @@ def scan(
 
 
 def whole(number: int) -> EntityProperty:
-    """Write an integer that may need more than 32 bits."""
-    return EntityProperty(int(number), EdmType.INT64)
+    """Write an integer that may need more than 32 bits; of one that needs more than 64, as servers may claim any, the
+    nearest."""
+    return EntityProperty(max(-(2**63), min(int(number), 2**63 - 1)), EdmType.INT64)
 
 
 def number(value: Any, default: int = 0) -> int:

@@ -12,11 +12,11 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from errors import StoreUnavailableError
-from ingest.model import Archive, SourceSpec, Step
+from ingest.model import Archive, RemoteFile, SourceSpec, Step
 from ingest.poll import PollReport, poll
 from ingest.transfer import Ending
 from tests.fakes.copying import FakeArchives, FakeLedger, FakeRosters
-from tests.fakes.remote import FakeServer
+from tests.fakes.remote import FakeConnection, FakeServer
 
 MIB = 2**20
 START = datetime(2026, 3, 4, 12, 0, 0, tzinfo=UTC)
@@ -335,6 +335,22 @@ def test_a_file_that_fails_costs_the_others_nothing_and_is_tried_again(world: Wo
     assert any("the connection broke" in error for error in world.ledger.errors.values())
     report = world.tick()
     assert (len(report.copied), report.waiting) == (1, 0)
+
+
+def test_a_file_of_an_absurd_size_costs_the_others_nothing(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A buffer for a piece of it would take all memory, tick for tick."""
+    real = FakeConnection.look
+
+    def look(connection: FakeConnection, listed: RemoteFile) -> RemoteFile | None:
+        found = real(connection, listed)
+        return replace(found, size=2**80) if found and found.path == "huge.zip" else found
+
+    monkeypatch.setattr(FakeConnection, "look", look)
+    world.put("a.zip")
+    world.put("huge.zip", age=timedelta(minutes=1))
+    report = world.tick()
+    assert ([copied.path for copied in report.copied], report.failed) == (["a.zip"], 1)
+    assert "that can be copied" in str(world.ledger.errors)
 
 
 def test_a_name_that_cannot_be_asked_for_costs_no_other_file_and_is_not_passed_over(world: World) -> None:
