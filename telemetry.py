@@ -4,11 +4,12 @@ Spans of one archive share a trace: its context travels in the raw blob's metada
 traceparent (https://www.w3.org/TR/trace-context/).
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from threading import Event, Lock, Thread
+from time import monotonic
 from typing import Literal
 
 from opentelemetry import context, metrics, trace
@@ -87,6 +88,8 @@ _HISTOGRAMS = {n: _METER.create_histogram(n, m.unit, m.meaning) for n, m in METR
 _GAUGES = {n: _Gauge(n, m) for n, m in METRICS.items() if m.kind == "gauge"}
 _RECORDED = Event()
 """There is something to flush."""
+_SENDING = Lock()
+"""Held by the one thread that flushes: an exporter that hangs must not gather a thread for each call."""
 
 
 def copied(source: str, *, size: int, received: int, seconds: float, lag: timedelta) -> None:
@@ -177,13 +180,21 @@ def traceparent() -> str | None:
 def flush(within: float = _FLUSH_WITHIN) -> None:
     """Send the metrics that were recorded, if any were. Never raises, and takes no longer than `within` seconds."""
     send = getattr(metrics.get_meter_provider(), "force_flush", None)
-    if send is None or not _RECORDED.is_set():
+    until = monotonic() + within
+    if send is None or not _RECORDED.is_set() or not _SENDING.acquire(timeout=within):
         return
     _RECORDED.clear()
     # In a thread, since the exporter minds no time limit.
-    sending = Thread(target=send, name="telemetry-flush", daemon=True)
+    sending = Thread(target=_send, args=(send,), name="telemetry-flush", daemon=True)
     sending.start()
-    sending.join(within)
+    sending.join(max(until - monotonic(), 0))
+
+
+def _send(send: Callable[[], object]) -> None:
+    try:
+        send()
+    finally:
+        _SENDING.release()
 
 
 def _remote(traceparent: str | None, tracestate: str | None = None) -> context.Context:

@@ -122,6 +122,20 @@ def test_an_endpoint_that_hangs_holds_no_call_up(recorded: Recorded) -> None:
     assert recorded.exporter.exports == 1
 
 
+def test_an_endpoint_that_hangs_gathers_no_threads(recorded: Recorded) -> None:
+    recorded.exporter.free.clear()
+    for _ in range(5):
+        telemetry.watch_ran()
+        telemetry.flush(within=0.01)
+    sending = [thread for thread in threading.enumerate() if thread.name == "telemetry-flush"]
+    recorded.exporter.free.set()
+    for thread in sending:
+        thread.join()
+    assert len(sending) == 1
+    telemetry.flush()
+    assert recorded.exporter.exports == 2
+
+
 def test_a_call_goes_on_in_its_callers_trace_and_leaves_it(recorded: Recorded) -> None:
     with telemetry.call(CALLER), telemetry.span("poll", source="radar"):
         told = telemetry.traceparent()
