@@ -1,4 +1,6 @@
-"""Servers that the tests share; each is started once, on a free port, when a test first asks for it."""
+"""What all tests share: servers, each started once, on a free port, when a test first asks for it; no time limits."""
+
+from hypothesis import settings
 
 pytest_plugins = [
     "tests.fixtures.azurite",
@@ -6,3 +8,7 @@ pytest_plugins = [
     "tests.fixtures.secrecy",
     "tests.fixtures.recorded",
 ]
+
+# A slow machine is no mistake: Hypothesis would fail examples that take more than 200 ms.
+settings.register_profile("unhurried", deadline=None)
+settings.load_profile("unhurried")
