@@ -101,6 +101,8 @@ def process_batch(message: func.QueueMessage, context: func.Context) -> None:
 def reconcile(timer: func.TimerRequest, context: func.Context) -> None:  # noqa: ARG001 -- the trigger passes it
     """Tell what is missing, and drive again what stopped half way."""
     from preprocess.reconcile import reconcile as redrive
+    from setting_text import longest_pause
+    from storage.runs import note_run
 
     with _traced(context), telemetry.span("reconcile"):
         services, now = build_services(), datetime.now(UTC)
@@ -114,6 +116,8 @@ def reconcile(timer: func.TimerRequest, context: func.Context) -> None:  # noqa:
             _repair(services, now)
         with _settled("leftovers"):
             _settle_leftovers(services, now)
+        # Last, so that it tells of calls that fail, too.
+        note_run(services.clients, datetime.now(UTC), longest_pause(services.settings.schedules.reconcile))
 
 
 @app.function_name("status")

@@ -3,6 +3,7 @@
 import re
 from dataclasses import MISSING, Field, dataclass
 from datetime import timedelta
+from itertools import pairwise, product
 from types import UnionType
 from typing import Any, Literal, get_args, get_origin
 from zoneinfo import ZoneInfo
@@ -53,6 +54,31 @@ def parse_duration(text: str) -> timedelta:
     if match is None:
         raise ValueError(f"{text!r} is no duration: it must be like 90s, 10m, 48h or 7d")
     return timedelta(**{_UNITS[match[2]]: float(match[1])})
+
+
+def longest_pause(schedule: str) -> timedelta | None:
+    """Tell the longest time between two ticks of six NCRONTAB fields; None where it is not the same each day."""
+    second, minute, hour, *days = schedule.split()
+    if set(days) != {"*"}:
+        return None
+    try:
+        clock = product(_ticks(hour, 24), _ticks(minute, 60), _ticks(second, 60))
+    except ValueError:
+        return None
+    ticks = sorted(3_600 * h + 60 * m + s for h, m, s in clock)
+    return timedelta(seconds=max(later - tick for tick, later in pairwise([*ticks, ticks[0] + 86_400])))
+
+
+def _ticks(field: str, end: int) -> set[int]:
+    """Give the values of one field, such as `*`, `*/5`, `3,33` or `8-17`. Raises ValueError."""
+    ticks: set[int] = set()
+    for part in field.split(","):
+        values, _, step = part.partition("/")
+        first, _, last = ("0", "-", str(end - 1)) if values == "*" else values.partition("-")
+        ticks.update(range(int(first), int(last or (end - 1 if step else first)) + 1, int(step or 1)))
+    if not ticks:
+        raise ValueError(field)
+    return ticks
 
 
 def format_duration(span: timedelta) -> str:

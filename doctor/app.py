@@ -8,10 +8,12 @@ from errors import PipelineError
 from ingest.model import Roster
 from ingest.watch import find_deadlines, find_silence
 from preprocess.recipe import identify
+from setting_text import format_duration
 from settings import Settings, Source
 from storage.clients import Clients
 from storage.probe import known_fingerprint, probe, probe_leftovers
 from storage.rosters import BlobRosters
+from storage.runs import last_run
 
 
 def look_at_storage(clients: Clients) -> Iterator[Finding]:
@@ -54,11 +56,27 @@ def look_at_polling(clients: Clients, chosen: Settings, now: datetime) -> Iterat
             yield unknown("app", f"{name}: {exc}")
         else:
             yield from _polled(source, roster or Roster(source=name), now)
-    yield unknown(
-        "app",
-        "reconcile leaves no mark here while there is nothing to drive again: its log has a line reconcile.done for "
-        "each run; `python -m storage audit` tells whether anything is missing",
-    )
+
+
+def look_at_reconcile(clients: Clients, now: datetime) -> Iterator[Finding]:
+    """Tell when what stopped half way was last driven again."""
+    try:
+        run = last_run(clients)
+    except PipelineError as exc:
+        yield unknown("app", f"reconcile: {exc}")
+        return
+    if run is None:
+        yield unknown("app", "reconcile has not come to its end yet: is the app just starting? Else look into its log")
+        return
+    told = f"reconcile last came to its end {(now - run.at).total_seconds() / 60:.0f} min ago"
+    if run.is_overdue(now) and run.every:
+        yield wrong(
+            "app",
+            f"{told}, and is to run every {format_duration(run.every)}: its timer stands still, which is known to "
+            "happen after a deployment: restart the app; or its calls fail: look into its log",
+        )
+    else:
+        yield ok("app", told)
 
 
 def _polled(source: Source, roster: Roster, now: datetime) -> Iterator[Finding]:

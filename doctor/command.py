@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import chain
 
-from doctor.app import look_at_pipeline, look_at_polling, look_at_storage
+from doctor.app import look_at_pipeline, look_at_polling, look_at_reconcile, look_at_storage
 from doctor.azure_cli import app_settings, find_azure_cli
 from doctor.events import look_at_events
 from doctor.findings import Finding, Sign, line, ok, secrets_of, summary, unknown, wrong
@@ -94,5 +94,6 @@ def _look_into(where: Storage, chosen: Settings | None, now: datetime) -> Iterat
         else:
             yield from look_at_pipeline(clients, chosen)
             yield from look_at_polling(clients, chosen, now)
+            yield from look_at_reconcile(clients, now)
     finally:
         clients.close()

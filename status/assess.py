@@ -10,7 +10,7 @@ from ingest.watch import find_silence
 from preprocess.model import Origin
 from status import words
 from status.model import Deletion, Hole, Lag, Mark, Picture, Queues, Shown, SourceStatus, Status
-from status.todos import of_queues, of_source
+from status.todos import of_queues, of_run, of_source
 from storage.entries import Entry
 from storage.keys import format_stamp
 from storage.ledger import State
@@ -45,14 +45,18 @@ def assess(facts: Facts, specs: Mapping[str, SourceSpec], now: datetime) -> Stat
     sources = [source for _, source in shown]
     todos = [todo for one, source in shown for todo in of_source(one, source, specs.get(source.name), now)]
     queues = _queues(facts.queues)
-    todos = sorted([*of_queues(queues), *todos], key=lambda todo: -todo.severity)
-    severity, headline = words.overall(sources, given_up=bool(queues.poison or queues.dead_letters))
+    late = list(of_run(facts.run, now))
+    todos = sorted([*late, *of_queues(queues), *todos], key=lambda todo: -todo.severity)
+    severity, headline = words.overall(
+        sources, given_up=bool(queues.poison or queues.dead_letters), unwatched=bool(late)
+    )
     return Status(
         at=now,
         severity=max([severity, *(todo.severity for todo in todos)]),
         headline=headline,
         sources=sources,
         queues=queues,
+        reconciled_at=facts.run.at if facts.run else None,
         todos=todos,
     )
 

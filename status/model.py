@@ -166,4 +166,6 @@ class Status:
     headline: str
     sources: Sequence[SourceStatus]
     queues: Queues
+    reconciled_at: datetime | None
+    """When `reconcile` last came to its end; None before the first time."""
     todos: Sequence[Todo]

@@ -11,6 +11,7 @@ from preprocess.model import Origin
 from status import words
 from status.model import Hole, Mark, Queues, Severity, Shown, SourceStatus, Todo
 from storage.findings import Finding, Kind
+from storage.runs import LastRun
 from storage.status import SourceFacts
 
 MOST = 8
@@ -30,6 +31,19 @@ def of_queues(queues: Queues) -> Iterator[Todo]:
     if queues.dead_letters:
         which = f"{words.count(queues.dead_letters, 'dead letter')}{' or more' if queues.dead_letters_more else ''}"
         yield replace(given_up, what="dead letters", which=which, detail="Event Grid could not deliver")
+
+
+def of_run(run: LastRun | None, now: datetime) -> Iterator[Todo]:
+    """Tell if nobody watches any more."""
+    if run is not None and run.every is not None and run.is_overdue(now):
+        yield Todo(
+            severity=Severity.MISSING,
+            what="reconcile stands still",
+            which="",
+            since=run.at,
+            detail=f"it is to run every {words.span(run.every.total_seconds())}",
+            advice="restart the app: timers are known to stop after a deployment; or its calls fail: see its log",
+        )
 
 
 def of_source(facts: SourceFacts, source: SourceStatus, spec: SourceSpec | None, now: datetime) -> Iterator[Todo]:

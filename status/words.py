@@ -86,10 +86,11 @@ def headline(
     return severity, " ".join(parts)
 
 
-def overall(sources: Sequence[SourceStatus], *, given_up: bool) -> tuple[Severity, str]:
-    """Say in one sentence how everything is; `given_up`: messages or events were."""
+def overall(sources: Sequence[SourceStatus], *, given_up: bool, unwatched: bool = False) -> tuple[Severity, str]:
+    """Say in one sentence how everything is; `given_up`: messages or events were; `unwatched`: by `reconcile`."""
     severity, said = _of_sources(sources)
-    return severity, f"{said}, and messages were given up" if given_up else said
+    also = [", and messages were given up"] * given_up + [", and nobody watches: reconcile stands still"] * unwatched
+    return severity, "".join((said, *also))
 
 
 def _of_sources(sources: Sequence[SourceStatus]) -> tuple[Severity, str]:

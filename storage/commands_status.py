@@ -60,6 +60,7 @@ def _look(clients: Clients, source: str | None) -> Status:
 def _drawn(status: Status, width: int) -> RenderableType:
     queues = status.queues
     counts = f"{queues.batches} in the queue, {queues.poison} poison, {queues.dead_letters} dead letters"
+    counts += f", reconciled {words.ago(status.reconciled_at, status.at) if status.reconciled_at else 'never'}"
     legend = "bars: processed, by size; " + ", ".join(f"{letter} {state}" for state, (letter, _) in _LETTERS.items())
     parts: list[RenderableType] = [
         Text.assemble(

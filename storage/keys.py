@@ -128,6 +128,11 @@ def check_blob(source: str) -> str:
     return f"checks/{source}.json"
 
 
+def run_blob(function: str) -> str:
+    """Name what tells in the state container when a timer's function last came to its end."""
+    return f"runs/{function}.json"
+
+
 def kept_blob(where: str, name: str) -> str:
     """Name what is kept of a leftover of a queue or container in the state container."""
     return f"poison/{where}/{name.removesuffix('.json')}.json"

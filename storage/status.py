@@ -18,6 +18,7 @@ from storage.keys import BATCH_QUEUE, POISON, POLL_QUEUE, behind_stamp, images_p
 from storage.ledger import ARCHIVE_COLUMNS, State, state_of
 from storage.rosters import BlobRosters
 from storage.rows import ROW_COLUMNS, ImageRow, read_row
+from storage.runs import LastRun, last_run
 
 MOST_ROWS = 2_000
 """Of the ledger that one look reads for a source: two requests. An archive takes two rows, one more for each further
@@ -78,14 +79,16 @@ class Facts:
 
     sources: Sequence[SourceFacts]
     queues: QueueFacts
+    run: LastRun | None = None
+    """Of `reconcile`; None before the first."""
 
 
 def read_facts(clients: Clients, since: Sequence[tuple[str, datetime]]) -> Facts:
     """Read what there is of sources, each from a time on. Raises StoreUnavailableError, StoreRefusedError."""
     with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="status") as pool:
-        queues = pool.submit(read_queues, clients)
+        queues, run = pool.submit(read_queues, clients), pool.submit(last_run, clients)
         sources = list(pool.map(lambda asked: read_source(clients, *asked), since))
-        return Facts(sources=sources, queues=queues.result())
+        return Facts(sources=sources, queues=queues.result(), run=run.result())
 
 
 def read_source(clients: Clients, source: str, since: datetime, most: int = MOST_ROWS) -> SourceFacts:

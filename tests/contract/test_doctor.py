@@ -3,7 +3,7 @@
 import json
 import os
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import uuid4
 
@@ -22,6 +22,7 @@ from storage.clients import Clients, connected, development_connection, prepare
 from storage.keys import BATCH_QUEUE
 from storage.pipelines import hold_pipeline
 from storage.rosters import BlobRosters
+from storage.runs import note_run
 from tests.faults.http import Answer, HttpProxy
 from tests.fixtures.secrecy import secrets_in
 from tests.unit.doctor.test_azure import az
@@ -196,6 +197,23 @@ class TestStorage:
             assert any(line.startswith(f"storage         {start}") and told in line for line in lines), start
         assert any("mine: its results were made with other settings" in line for line in lines)
         assert any(f"{name}: last listed never: the app is not running" in line for line in lines)
+
+    @pytest.mark.parametrize(
+        ("minutes", "told"),
+        [
+            (None, "not looked  app             reconcile has not come to its end yet"),
+            (3, "ok          app             reconcile last came to its end 3 min ago"),
+            (25, "WRONG       app             reconcile last came to its end 25 min ago, and is to run every 5m:"),
+        ],
+    )
+    def test_timers_that_stand_still_are_seen(
+        self, minutes: int | None, told: str, own: Azurite, vsftpd: Server, name: str, doctor: Doctor
+    ) -> None:
+        with connected(own.connection) as clients:
+            prepare(clients)
+            if minutes is not None:
+                note_run(clients, datetime.now(UTC) - timedelta(minutes=minutes), timedelta(minutes=5))
+        assert f" {told}" in doctor.look(settings(own, vsftpd, name))[1]
 
     # The tables' SDK does so itself, when it reads an error in XML.
     @pytest.mark.filterwarnings("ignore:Testing an element's truth value:DeprecationWarning")

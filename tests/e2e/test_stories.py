@@ -23,10 +23,12 @@ from PIL import Image
 
 from local.system import PROJECT, System
 from preprocess.model import Pixels
+from setting_text import longest_pause
 from storage.clients import Clients
 from storage.keys import decode_path
 from storage.ledger import state_of
 from storage.reader import Reader
+from storage.runs import last_run
 from tests.e2e.conftest import HOSTS
 from tests.fixtures.secrecy import secrets_in
 
@@ -229,6 +231,8 @@ def test_what_no_event_told_of_is_found_by_reconcile(running: System, stored: Cl
     try:
         name = drop(running, "north", archive(picture(1), picture(2)))
         assert eventually(lambda: settled(stored, "north", name), name, running) == "processed"
+        run = eventually(lambda: last_run(stored), "the mark of reconcile", running)
+        assert run.every == longest_pause(running.settings["RECONCILE_SCHEDULE"])
     finally:
         running.start_relay()
 

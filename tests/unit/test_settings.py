@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from errors import SettingsError
-from setting_text import default_text, format_duration, parse_duration
+from setting_text import default_text, format_duration, longest_pause, parse_duration
 from settings import FLAT, PER_SOURCE, read_settings, read_specs
 
 ROOT = Path(__file__).parents[2]
@@ -118,6 +118,29 @@ def test_a_key_on_one_line_gets_its_line_breaks_back() -> None:
 @given(st.integers(min_value=0, max_value=10**6))
 def test_durations_survive_being_written_and_read(seconds: int) -> None:
     assert parse_duration(format_duration(timedelta(seconds=seconds))) == timedelta(seconds=seconds)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "seconds"),
+    [
+        ("*/30 * * * * *", 30),
+        ("0 */5 * * * *", 300),
+        ("0 */7 * * * *", 420),
+        ("10 3,33 * * * *", 1_800),
+        ("0 5/20 * * * *", 1_200),
+        ("0 0 8-17 * * *", 15 * 3_600),
+        ("0 0 4 * * *", 86_400),
+        ("0 0 4 * * MON", None),
+        ("0 0 4 1 * *", None),
+        ("0 soon * * * *", None),
+        ("0 */0 * * * *", None),
+        ("0 9-8 * * * *", None),
+    ],
+)
+def test_the_longest_time_between_two_ticks_is_known_where_every_day_is_the_same(
+    schedule: str, seconds: int | None
+) -> None:
+    assert longest_pause(schedule) == (None if seconds is None else timedelta(seconds=seconds))
 
 
 def example_values() -> dict[str, str]:

@@ -11,6 +11,7 @@ from status.model import Status
 from storage.entries import Entry
 from storage.ledger import State
 from storage.rows import Encoding, ImageRow
+from storage.runs import LastRun
 from storage.status import Facts, QueueFacts, SourceFacts, StoredPicture
 
 NOW = datetime(2026, 3, 1, 12, 0, 30, tzinfo=UTC)
@@ -87,7 +88,12 @@ def source_facts(entries: Sequence[Entry], roster: Roster | None = None, **known
 
 
 def status_of(
-    entries: Sequence[Entry], roster: Roster | None = None, queues: QueueFacts = QUIET, **known: Any
+    entries: Sequence[Entry],
+    roster: Roster | None = None,
+    queues: QueueFacts = QUIET,
+    run: LastRun | None = None,
+    **known: Any,
 ) -> Status:
     """Say how a single source is."""
-    return assess(Facts(sources=[source_facts(entries, roster, **known)], queues=queues), {"radar": SPEC}, NOW)
+    facts = Facts(sources=[source_facts(entries, roster, **known)], queues=queues, run=run)
+    return assess(facts, {"radar": SPEC}, NOW)

@@ -10,6 +10,7 @@ from preprocess.model import Counts, Origin
 from status.assess import assess
 from status.model import Severity, Shown, Status
 from storage.ledger import State
+from storage.runs import LastRun
 from storage.status import MOST_LETTERS, Facts
 from tests.unit.status.made import MINUTE, NOW, QUIET, entry, regular, sighting, source_facts, status_of
 
@@ -165,6 +166,28 @@ def test_what_was_given_up_needs_a_person() -> None:
         ("poison queue", "2 messages"),
         ("dead letters", "100 dead letters or more"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("every", "quiet", "fine"),
+    [
+        (timedelta(minutes=5), 19, True),
+        (timedelta(minutes=5), 21, False),
+        (timedelta(hours=1), 239, True),
+        (timedelta(hours=1), 241, False),
+        (timedelta(seconds=5), 9, True),
+        (None, 100_000, True),
+    ],
+)
+def test_a_reconcile_that_stands_still_needs_a_person(every: timedelta | None, quiet: int, fine: bool) -> None:
+    run = LastRun(at=NOW - quiet * MINUTE, every=every)
+    status = status_of(regular(), run=run)
+    assert status.reconciled_at == run.at
+    if fine:
+        assert (status.severity, status.headline, kinds(status)) == (Severity.FINE, "Everything is here", [])
+    else:
+        assert status.headline == "Everything is here, and nobody watches: reconcile stands still"
+        assert (status.severity, kinds(status)) == (Severity.MISSING, ["reconcile stands still"])
 
 
 def test_many_of_a_kind_are_counted_instead_of_listed() -> None:
