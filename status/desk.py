@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from threading import Lock
 
-from errors import ImageDamagedError
+from errors import ImageDamagedError, StoreUnavailableError
 from ingest.model import SourceSpec
 from status.answer import Answer, Asked, answer
 from status.assess import assess, window
@@ -42,15 +42,30 @@ class Desk:
         self._specs = specs
         self._now = now
         self._lock = Lock()
-        self._last: Status | None = None
+        self._last: Status | StoreUnavailableError | None = None
+        self._until = datetime.min.replace(tzinfo=UTC)
+        """Who asked before then shares the last look."""
 
     def status(self) -> Status:
-        """Look, unless somebody did just now."""
+        """Look, unless somebody did since it was asked for, or just before. Raises StoreUnavailableError.
+
+        A look at a storage that hardly answers may take a minute: whoever waited for it must not begin another.
+        """
+        asked = self._now()
         with self._lock:
-            now = self._now()
-            if self._last is None or now - self._last.at >= SHARED_FOR:
-                self._last = look(self._clients, self._specs, (*self._specs, HAND), now)
+            if self._last is None or asked >= self._until:
+                self._last = self._looked()
+                shared = timedelta(0) if isinstance(self._last, StoreUnavailableError) else SHARED_FOR
+                self._until = self._now() + shared
+            if isinstance(self._last, StoreUnavailableError):
+                raise StoreUnavailableError(str(self._last)) from self._last
             return self._last
+
+    def _looked(self) -> Status | StoreUnavailableError:
+        try:
+            return look(self._clients, self._specs, (*self._specs, HAND), self._now())
+        except StoreUnavailableError as exc:
+            return exc
 
     def page(self, asked: Asked) -> Answer:
         """Everything at a glance."""

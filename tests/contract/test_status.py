@@ -5,7 +5,7 @@ import json
 import re
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from io import BytesIO
@@ -16,15 +16,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from errors import PermanentError
+from errors import PermanentError, StoreUnavailableError
 from ingest.model import Roster, SourceSpec
 from local.azurite import Azurite
+from local.programs.child import free_port
 from preprocess.model import Refusal
 from status.assess import assess_source
 from status.desk import Desk, look, picture_key
 from status.model import Shown, SourceStatus
 from storage.__main__ import main
-from storage.clients import Clients
+from storage.clients import Clients, connected, development_connection
 from storage.ledger import State
 from storage.status import MOST_BEFORE, read_queues, read_source
 from storage.status_archive import read_picture
@@ -86,13 +87,36 @@ def test_a_look_reads_no_more_rows_than_it_says(clients: Clients, source: str) -
     assert (status.cut, len(status.marks), status.holes) == (True, 5, [])
 
 
+def clock_of(*seconds: int) -> Callable[[], datetime]:
+    times = iter(seconds)
+    return lambda: NOW + timedelta(seconds=next(times))
+
+
 def test_one_look_is_shared_by_all_who_ask_within_seconds(clients: Clients, source: str) -> None:
-    clock = iter([NOW, NOW + timedelta(seconds=4), NOW + timedelta(seconds=6)])
-    desk = Desk(clients, {source: SourceSpec(name=source)}, lambda: next(clock))
+    # Asked, begun and ended at 0; asked at 4; asked, begun and ended at 6.
+    desk = Desk(clients, {source: SourceSpec(name=source)}, clock_of(0, 0, 0, 4, 6, 6, 6))
     first = desk.status()
     write(clients, source, [Past(stamp=NOW - MINUTE)], Roster(source=source))
     assert desk.status() is first
     assert len(desk.status().sources[0].marks) == 1
+
+
+def test_a_long_look_is_shared_by_all_who_waited_for_it(clients: Clients, source: str) -> None:
+    # It ended at 60; somebody had asked at 20.
+    desk = Desk(clients, {source: SourceSpec(name=source)}, clock_of(0, 0, 60, 20))
+    assert desk.status() is desk.status()
+
+
+def test_a_look_that_failed_is_shared_by_all_who_waited_for_it_and_by_nobody_later(source: str) -> None:
+    ports = {kind: free_port() for kind in ("Blob", "Queue", "Table")}
+    with connected(development_connection(ports), retries=0) as nowhere:
+        desk = Desk(nowhere, {source: SourceSpec(name=source)}, clock_of(0, 0, 60, 20, 60))
+        for _ in range(2):
+            with pytest.raises(StoreUnavailableError):
+                desk.status()
+        # It begins anew, for which the clock has no time.
+        with pytest.raises(StopIteration):
+            desk.status()
 
 
 def test_what_lies_in_the_poison_queues_and_among_dead_letters_is_counted(clients: Clients, source: str) -> None:
