@@ -114,6 +114,17 @@ var alerts = [
     dimensions: [{ name: 'Place', operator: 'Include', values: ['*'] }]
   }
   {
+    id: 'lost-results'
+    title: 'Results were lost after they were made'
+    todo: 'Who deletes them: a person, a lifecycle rule? What was made again is whole. What is beyond repair was lost after three repairs, or its raw blob is gone or in the archive tier: `python -m storage audit SOURCE` says what to do about each.'
+    severity: 2
+    query: loadTextContent('../queries/lost-results.kql')
+    measure: 'Archives'
+    limit: 0
+    window: 'PT1H'
+    dimensions: [everySource, { name: 'Outcome', operator: 'Include', values: ['*'] }]
+  }
+  {
     id: 'slow'
     title: 'Archives take long'
     todo: 'At the first start this is expected: what lay on the server is old. Else see in the workbook whether the raw blobs are late (the server, MAX_CONNECTIONS) or the images (maximumInstances, BATCH_BYTES).'

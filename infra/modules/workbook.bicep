@@ -28,6 +28,7 @@ var queries = {
   'heartbeat.kql': loadTextContent('../queries/heartbeat.kql')
   'images.kql': loadTextContent('../queries/images.kql')
   'lag.kql': loadTextContent('../queries/lag.kql')
+  'lost-results.kql': loadTextContent('../queries/lost-results.kql')
   'near-deletion.kql': loadTextContent('../queries/near-deletion.kql')
   'no-archive.kql': loadTextContent('../queries/no-archive.kql')
   'oldest-uncopied.kql': loadTextContent('../queries/oldest-uncopied.kql')

@@ -164,6 +164,21 @@ def test_what_was_given_up_is_noticed_although_it_was_taken_at_once(told: Worksp
     assert fired(told, "given-up") == {("batches-poison",), ("dead-letter",)}
 
 
+def test_results_that_are_gone_are_told_by_source_and_by_what_became_of_them(told: Workspace) -> None:
+    for blob, line in (
+        ("radar/2026/a.zip", "results.lost blob={} what='shard missing: x'"),
+        ("radar/2026/a.zip", "results.lost blob={} what='image rows missing: 3'"),
+        ("radar/2026/b.zip", "results.lost blob={} what='shard missing: x'"),
+        ("north/2026/c.zip", "results.lost blob={} what='shard missing: x'"),
+        ("north/2026/c.zip", "results.beyond_repair blob={} reason='it was repaired 3 times'"),
+        ("south/2026/d.zip", "results.more blob={} count=7"),
+    ):
+        told.put("AppTraces", NOW - timedelta(minutes=5), Message=line.format(blob), SeverityLevel=2)
+    assert fired(told, "lost-results") == {("radar", "made again"), ("north", "beyond repair")}
+    rows = told.ask(in_alert(QUERIES["lost-results.kql"]), NOW)
+    assert {row["Source"]: row["Archives"] for row in rows} == {"radar": 2, "north": 1}
+
+
 def test_one_slow_archive_among_many_is_noticed(told: Workspace) -> None:
     tell(told, "archive.lag.raw", 10.0, 5, source="radar")
     tell(told, "archive.lag.processed", 20.0, 5, source="radar")

@@ -65,6 +65,9 @@ def test_every_metric_is_asked_for() -> None:
 def test_log_lines_are_read_as_they_are_written() -> None:
     (line,) = re.findall(r"parse Message with '(\S+ \S+=)' Source '( \S+=)' From '( \S+=)' To", QUERIES["gaps.kql"])
     assert "%s".join(line) + "%s" in (ROOT / "ingest" / "watch.py").read_text()
+    lines = re.findall(r"startswith '(\S+ \S+=)'", QUERIES["lost-results.kql"])
+    assert len(lines) == 2
+    assert [line for line in lines if f'"{line}%s ' not in (ROOT / "preprocess" / "repair.py").read_text()] == []
 
 
 def test_every_query_is_used_and_every_file_that_is_used_exists() -> None:
