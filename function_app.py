@@ -46,7 +46,8 @@ def poll_sources(timer: func.TimerRequest, context: func.Context) -> None:  # no
     else:
         polls = PollMessages(services.clients)
         for source in sources:
-            polls.put(source)
+            # There is no span of ours to go on from: it would cost as much telemetry as the call itself.
+            polls.put(source, context.trace_context.trace_parent)
 
 
 @app.function_name("poll_source")
@@ -57,7 +58,8 @@ def poll_source(message: func.QueueMessage, context: func.Context) -> None:
 
     services = build_services()
     with _traced(context), _settled("poll_source"):
-        _poll(parse_poll_message(message.get_body()), services)
+        asked = parse_poll_message(message.get_body())
+        _poll(asked.source, services, asked.traceparent)
 
 
 @app.function_name("on_raw_archive")
@@ -251,7 +253,7 @@ def _answer(request: func.HttpRequest, make: 'Callable[["Asked"], "Answer"]') ->
     return func.HttpResponse(answer.body, status_code=answer.status, headers=dict(answer.headers))
 
 
-def _poll(name: str, services: Services) -> None:
+def _poll(name: str, services: Services, traceparent: str | None = None) -> None:
     from ingest.connect import connector
     from ingest.poll import poll
     from storage.blobs import BlobArchives
@@ -269,6 +271,7 @@ def _poll(name: str, services: Services) -> None:
         BlobRosters(clients),
         BlobArchives(clients),
         TableCopyLedger(clients),
+        traceparent=traceparent,
     )
 
 

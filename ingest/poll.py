@@ -49,12 +49,13 @@ def poll(
     *,
     now: Callable[[], datetime] = utc_now,
     wait: Callable[[float], None] = time.sleep,
+    traceparent: str | None = None,
 ) -> PollReport:
-    """List a source and copy what is new, for as long as `spec.budget` allows.
+    """List a source and copy what is new, for as long as `spec.budget` allows; in the trace of whoever asked for it.
 
     A source that is down or refuses us is reported, not raised. Raises StoreUnavailableError, StoreRefusedError.
     """
-    with telemetry.span("poll", source=spec.name):
+    with telemetry.span("poll", source=spec.name, of=traceparent):
         try:
             with rosters.hold(spec.name) as hold:
                 report = _poll_held(spec, connector, hold, store, ledger, now, wait)

@@ -51,15 +51,27 @@ class BatchMessages:
             return int(self._queue.get_queue_properties().approximate_message_count or 0)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PollMessage:
+    """Poll a source."""
+
+    source: str
+    traceparent: str | None = field(default=None, compare=False)
+    """As in a BatchMessage."""
+
+
 class PollMessages:
     """The queue of sources to poll."""
 
     def __init__(self, clients: Clients) -> None:
         self._queue = clients.poll_queue
 
-    def put(self, source: str) -> None:
-        """Ask for a source to be polled."""
-        _send(self._queue, {"source": source}, lives=_POLL_LIVES)
+    def put(self, source: str, traceparent: str | None = None) -> None:
+        """Ask for a source to be polled, in the trace of whoever asks."""
+        told: dict[str, str | int] = {"source": source}
+        if traceparent:
+            told[telemetry.TRACEPARENT] = traceparent
+        _send(self._queue, told, lives=_POLL_LIVES)
 
 
 def parse_batch_message(body: bytes | str) -> BatchMessage:
@@ -68,8 +80,7 @@ def parse_batch_message(body: bytes | str) -> BatchMessage:
     blob, pipeline, batch = told.get("blob"), told.get("pipeline"), told.get("batch")
     if not isinstance(blob, str) or not blob:
         raise PermanentError(f"read a message of the batch queue: it names no blob: {_shown(body)}")
-    trace = told.get(telemetry.TRACEPARENT)
-    traceparent = trace if isinstance(trace, str) else None
+    traceparent = _traceparent(told)
     if pipeline is None and batch is None:
         return BatchMessage(blob=blob, traceparent=traceparent)
     if not _is_name(pipeline) or type(batch) is not int or batch < 0:
@@ -77,12 +88,13 @@ def parse_batch_message(body: bytes | str) -> BatchMessage:
     return BatchMessage(blob=blob, pipeline=pipeline, batch=batch, traceparent=traceparent)
 
 
-def parse_poll_message(body: bytes | str) -> str:
-    """Read the source's name from a message of the queue of polls. Raises PermanentError for anything else."""
-    source = _members(body).get("source")
+def parse_poll_message(body: bytes | str) -> PollMessage:
+    """Read a message of the queue of polls. Raises PermanentError for anything else."""
+    told = _members(body)
+    source = told.get("source")
     if not _is_name(source):
         raise PermanentError(f"read a message of the poll queue: it names no source: {_shown(body)}")
-    return str(source)
+    return PollMessage(source=str(source), traceparent=_traceparent(told))
 
 
 def _send(queue: QueueClient, told: dict[str, str | int], lives: int | None = None) -> None:
@@ -99,6 +111,11 @@ def _members(body: bytes | str) -> dict[str, Any]:
     if not isinstance(told, dict):
         raise PermanentError(f"read a queue message: it is no JSON object: {_shown(body)}")
     return told
+
+
+def _traceparent(told: dict[str, Any]) -> str | None:
+    trace = told.get(telemetry.TRACEPARENT)
+    return trace if isinstance(trace, str) else None
 
 
 def _is_name(value: object) -> bool:

@@ -10,12 +10,20 @@ import pytest
 from errors import PermanentError
 from preprocess.model import Batch, BatchQueue, RawArchive
 from storage.clients import Clients
-from storage.queues import BatchMessage, BatchMessages, PollMessages, parse_batch_message, parse_poll_message
+from storage.queues import (
+    BatchMessage,
+    BatchMessages,
+    PollMessage,
+    PollMessages,
+    parse_batch_message,
+    parse_poll_message,
+)
 
 ARCHIVE = RawArchive(
     source="radar", stamp=datetime(2026, 3, 1, tzinfo=UTC), version="0123abcd", blob="x.zip", size=1, path="x", etag="1"
 )
 BATCH = Batch(archive=ARCHIVE, pipeline="p1", number=3, first=0, end=10)
+TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 SHADOWING = {
     "id",
     "dequeuecount",
@@ -70,9 +78,10 @@ class TestMessages:
         assert waiting.expires_on - waiting.inserted_on == timedelta(minutes=1)
 
     def test_a_source_arrives_as_it_was_sent(self, clients: Clients) -> None:
-        PollMessages(clients).put("radar-2")
+        PollMessages(clients).put("radar-2", TRACE)
         body = receive(clients, "poll")
-        assert parse_poll_message(body) == "radar-2"
+        asked = parse_poll_message(body)
+        assert (asked.source, asked.traceparent) == ("radar-2", TRACE)
         assert not {name.lower() for name in json.loads(body)} & SHADOWING
 
 
@@ -97,6 +106,12 @@ class TestMessages:
 def test_a_batch_message_that_makes_no_sense_is_a_permanent_error(body: bytes) -> None:
     with pytest.raises(PermanentError, match="message"):
         parse_batch_message(body)
+
+
+@pytest.mark.parametrize("body", [b'{"source": "radar"}', b'{"source": "radar", "traceparent": 5}'])
+def test_a_poll_message_without_a_trace_is_a_poll_message(body: bytes) -> None:
+    assert parse_poll_message(body) == PollMessage(source="radar")
+    assert parse_poll_message(body).traceparent is None
 
 
 @pytest.mark.parametrize("body", [b"", b"radar", b"{}", b'{"source": null}', b'{"source": "No Name"}'])

@@ -218,6 +218,17 @@ class TestPolling:
         assert clock.now() == START
         assert recorded.exporter.exports == 0
 
+    def test_a_poll_that_was_asked_for_belongs_to_the_trace_of_who_asked(self, recorded: Recorded) -> None:
+        server, clock, asked = PollWorld().server, Clock(), f"00-{'1' * 32}-{'2' * 16}-01"
+        with telemetry.call(CALLER):
+            poll(
+                SourceSpec(name="radar"), server, FakeRosters(), FakeArchives(), FakeLedger(),
+                now=clock.now, wait=clock.wait, traceparent=asked,
+            )  # fmt: skip
+        (span,) = recorded.spans()
+        assert f"{span.context.trace_id:032x}" == "1" * 32
+        assert [f"{link.context.trace_id:032x}" for link in span.links] == [CALLER.split("-")[1]]
+
 
 class TestPreprocessing:
     def test_plan_and_batches_belong_to_the_archives_trace(self, recorded: Recorded) -> None:
