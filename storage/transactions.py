@@ -24,7 +24,7 @@ from storage.rows import in_transactions
 _AT_ONCE = 4
 """Transactions of up to 4 MiB each, which is what each holds in memory twice: as entities, and as it is sent."""
 _PART = (
-    "--changes\r\nContent-Type: application/http\r\nContent-Transfer-Encoding: binary\r\nContent-ID: {number}\r\n\r\n"
+    "--{changes}\r\nContent-Type: application/http\r\nContent-Transfer-Encoding: binary\r\nContent-ID: {number}\r\n\r\n"
     "PUT {url} HTTP/1.1\r\nContent-Type: application/json\r\nAccept: application/json\r\n"
     "DataServiceVersion: 3.0\r\nContent-Length: {length}\r\n\r\n"
 )
@@ -62,13 +62,15 @@ def _body(table: str, group: list[Properties], boundary: str) -> bytes:
     """Write an entity group transaction
     (https://learn.microsoft.com/rest/api/storageservices/performing-entity-group-transactions).
     """
-    pieces = [f"--{boundary}\r\nContent-Type: multipart/mixed; boundary=changes\r\n\r\n".encode()]
+    # As the SDK names them, in the service's own words: batch_… and changeset_…
+    changes = boundary.replace("batch", "changeset", 1)
+    pieces = [f"--{boundary}\r\nContent-Type: multipart/mixed; boundary={changes}\r\n\r\n".encode()]
     for number, entity in enumerate(group):
         content = json.dumps(dict(_written(entity))).encode("ascii")
         keys = ",".join(f"{name}='{_quoted(entity[name])}'" for name in ("PartitionKey", "RowKey"))
-        part = _PART.format(number=number, url=f"{table}({keys})", length=len(content))
+        part = _PART.format(changes=changes, number=number, url=f"{table}({keys})", length=len(content))
         pieces += [part.encode("ascii"), content, b"\r\n"]
-    return b"".join([*pieces, f"--changes--\r\n\r\n--{boundary}--\r\n".encode()])
+    return b"".join([*pieces, f"--{changes}--\r\n\r\n--{boundary}--\r\n".encode()])
 
 
 def _written(entity: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
