@@ -73,7 +73,7 @@ class System:
         port = free_port()
         self.host_url = f"http://127.0.0.1:{port}"
         app = self._app = _app_folder(folder / "app", settings)
-        environment = _environment()
+        environment = clean_environment()
         self._host = Child(_host_command(self.host_kind, app, port, lease), app, self.logs / "host.log", environment)
         self._relay = Child(
             _relay_command(self.host_url, folder / "relay.json", unheard),
@@ -237,7 +237,7 @@ def _write_settings(app: Path, settings: Mapping[str, str]) -> None:
     file.write_text(json.dumps({"IsEncrypted": False, "Values": dict(settings)}, indent=2), encoding="utf-8")
 
 
-def _environment() -> dict[str, str]:
+def clean_environment() -> dict[str, str]:
     """Give the caller's environment without settings of ours, and with this Python first."""
     kept = {name: value for name, value in os.environ.items() if not _OURS.match(name)}
     return kept | {

@@ -7,7 +7,7 @@ import pytest
 from errors import PermanentError
 from local.child import Child
 from local.reset import forget
-from local.system import alone, system
+from local.system import alone, clean_environment, system
 
 
 def test_a_folder_that_holds_something_else_is_not_removed(tmp_path: Path) -> None:
@@ -17,6 +17,25 @@ def test_a_folder_that_holds_something_else_is_not_removed(tmp_path: Path) -> No
     with pytest.raises(PermanentError, match="holds something else"), system(folder, fresh=True):
         pass
     assert (folder / "only-copy.jpg").exists()
+
+
+def test_the_callers_own_settings_and_telemetry_are_kept_from_a_local_system(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in (
+        "STORAGE",
+        "STORAGE__clientId",
+        "SOURCES__RADAR__PASSWORD",
+        "PREPROCESS_WIDTH",
+        "RECONCILE_SCHEDULE",
+        "AzureWebJobsStorage",
+        "APPLICATIONINSIGHTS_CONNECTION_STRING",
+        "OTEL_SERVICE_NAME",
+        "PYTHON_APPLICATIONINSIGHTS_ENABLE_TELEMETRY",
+    ):
+        monkeypatch.setenv(name, "of the caller")
+    monkeypatch.setenv("SSL_CERT_FILE", "/of/the/machine")
+    found = clean_environment()
+    assert "of the caller" not in found.values()
+    assert found["SSL_CERT_FILE"] == "/of/the/machine"
 
 
 def test_what_ran_is_forgotten_but_not_while_it_runs(tmp_path: Path) -> None:
