@@ -108,6 +108,21 @@ def test_a_jpeg_of_ten_thousand_scans_is_refused_before_it_is_decoded() -> None:
     assert time.monotonic() - began < 2
 
 
+def test_a_jpeg_of_countless_markers_is_refused() -> None:
+    """Half a gigabyte of them, which a zip makes of two megabytes, would take minutes."""
+    content = encoded(smooth(16, 16), "JPEG")
+    with pytest.raises(MemberRefusedError, match="too many pieces"):
+        made(content[:-2] + b"\xff\xe0\x00\x02" * 100_000 + content[-2:])
+    assert made(content[:-2] + b"\xff\x01" * 100_000 + content[-2:])
+
+
+def test_an_avif_of_countless_boxes_is_refused() -> None:
+    content = encoded(smooth(16, 16), "AVIF")
+    first = struct.unpack_from(">I", content)[0]
+    with pytest.raises(MemberRefusedError, match="too many pieces"):
+        made(content[:first] + struct.pack(">I4s", 8, b"free") * 100_000 + content[first:])
+
+
 def test_scans_are_counted_within_the_picture_alone() -> None:
     sound = encoded(smooth(40, 60), "JPEG", progressive=True)
     limits = Limits(member_pixels=40 * 60 * 12)
