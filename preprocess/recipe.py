@@ -11,7 +11,7 @@ from typing import cast
 from errors import SettingsError
 from preprocess.model import Hook, Recipe
 
-_METHOD = 1
+_METHOD = 2
 """Counts up when the same recipe gives other results than before."""
 _CHANNELS = {"L": 1, "RGB": 3}
 

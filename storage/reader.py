@@ -136,13 +136,16 @@ class Reader:
         return [*self._processed(source, start, end)][::-1]
 
     def of_rows(self, result: Result) -> Iterator[StoredImage]:
-        """Give one archive's images by its rows."""
-        found = scan(self._clients.images, result.partition, page=_ROWS_AT_ONCE)
-        rows = (row for row in found if row.get("part") is not None)
-        for _, parts in groupby(rows, key=lambda row: (row["member"], row["frame"])):
-            yield self._stored(result, *unpack(list(parts)))
+        """Give one archive's images by its rows, the next page of them read ahead."""
+        found = read_ahead(scan(self._clients.images, result.partition, page=_ROWS_AT_ONCE), _ROWS_AT_ONCE)
+        try:
+            rows = (row for row in found if row.get("part") is not None)
+            for _, parts in groupby(rows, key=lambda row: (row["member"], row["frame"])):
+                yield self._stored(result, *unpack(list(parts)))
+        finally:
+            found.close()
 
-    def _stored(self, result: Result, row: ImageRow, payload: bytes | None) -> StoredImage:
+    def _stored(self, result: Result, row: ImageRow, payload: bytearray | None) -> StoredImage:
         where = f"{row.shard}, member {row.member}, frame {row.frame}"
         if payload is None:
             payload = self._from_shard(row)
@@ -162,9 +165,10 @@ class Reader:
             pixels=checked_pixels(payload, row.encoding, where),
         )
 
-    def _from_shard(self, row: ImageRow) -> bytes:
+    def _from_shard(self, row: ImageRow) -> bytearray:
         with azure_errors(f"read {row.length} bytes at {row.offset} of the shard {row.shard}"):
-            return self._clients.processed.get_blob_client(row.shard).download_blob(row.offset, row.length).readall()
+            stream = self._clients.processed.get_blob_client(row.shard).download_blob(row.offset, row.length)
+            return bytearray().join(stream.chunks())
 
     def _share(self, source: str, start: datetime, end: datetime, worker: int, workers: int) -> Iterator["_Shard"]:
         for result in self._processed(source, start, end):
@@ -230,7 +234,7 @@ def _of_shard(shard: _Shard, chunks: Iterator[bytes]) -> Iterator[StoredImage]:
         raise ImageDamagedError(f"read the shard {shard.name}: {count} images, but the ledger knows {shard.images}")
 
 
-def _image_of(shard: _Shard, payload: bytes, told: Mapping[str, Any]) -> StoredImage:
+def _image_of(shard: _Shard, payload: bytearray, told: Mapping[str, Any]) -> StoredImage:
     """Make an image of a shard's member. Raises ImageDamagedError."""
     where = f"{shard.name}, member {told.get('member')}, frame {told.get('frame')}"
     try:

@@ -77,7 +77,7 @@ class ImageRow:
     length: int
 
 
-def checksum(payload: bytes) -> str:
+def checksum(payload: bytes | bytearray) -> str:
     """Sum a payload up."""
     return hashlib.sha256(payload).hexdigest()
 
@@ -129,7 +129,7 @@ def read_row(entity: Mapping[str, Any]) -> ImageRow:
         raise ImageDamagedError(f"read the row {_key(entity)}: it is no row of an image: {exc}") from exc
 
 
-def unpack(entities: Sequence[Mapping[str, Any]]) -> tuple[ImageRow, bytes | None]:
+def unpack(entities: Sequence[Mapping[str, Any]]) -> tuple[ImageRow, bytearray | None]:
     """Put an image's payload together from all of its entities; None where the row holds the link alone.
 
     Raises ImageDamagedError if parts are missing or do not belong together.
@@ -140,7 +140,7 @@ def unpack(entities: Sequence[Mapping[str, Any]]) -> tuple[ImageRow, bytes | Non
         raise ImageDamagedError(f"read the image {_key(entities[0])}: of its {row.parts} parts these came: {parts}")
     if row.parts == 0:
         return row, None
-    return row, b"".join(entity[name] for entity in entities for name in _NAMES if entity.get(name) is not None)
+    return row, bytearray().join(entity[name] for entity in entities for name in _NAMES if entity.get(name) is not None)
 
 
 def encoding_of(pixels: Pixels, codec: Codec, payload: bytes) -> Encoding:
@@ -156,7 +156,7 @@ def read_encoding(told: Mapping[str, Any]) -> Encoding:
     return Encoding(shape=tuple(told["shape"]), dtype=told["dtype"], codec=codec, checksum=told["checksum"])
 
 
-def checked_pixels(payload: bytes, encoding: Encoding, where: str) -> Pixels:
+def checked_pixels(payload: bytes | bytearray, encoding: Encoding, where: str) -> Pixels:
     """Decode a payload after holding it against what is known of it. Raises ImageDamagedError."""
     if checksum(payload) != encoding.checksum:
         raise ImageDamagedError(f"read the image {where}: its {len(payload)} bytes do not fit the checksum")

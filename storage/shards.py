@@ -73,12 +73,12 @@ class ShardWriter:
         self.size += len(content)
 
 
-def read_pairs(chunks: Iterable[bytes]) -> Iterator[tuple[bytes, dict[str, Any]]]:
+def read_pairs(chunks: Iterable[bytes]) -> Iterator[tuple[bytearray, dict[str, Any]]]:
     """Read payload and facts of each image from a shard as it streams by, one image in memory at a time.
 
     Raises ValueError if it ends early or is no shard of ours.
     """
-    payload: tuple[str, bytes] | None = None
+    payload: tuple[str, bytearray] | None = None
     for name, content in read_members(chunks):
         stem, _, suffix = name.partition(".")
         if suffix != "json":
@@ -92,17 +92,17 @@ def read_pairs(chunks: Iterable[bytes]) -> Iterator[tuple[bytes, dict[str, Any]]
     _check_complete(payload)
 
 
-def _check_complete(payload: tuple[str, bytes] | None) -> None:
+def _check_complete(payload: tuple[str, bytearray] | None) -> None:
     if payload is not None:
         raise ValueError(f"an image without its facts: {payload[0]}")
 
 
-def read_members(chunks: Iterable[bytes]) -> Iterator[tuple[str, bytes]]:
+def read_members(chunks: Iterable[bytes]) -> Iterator[tuple[str, bytearray]]:
     """Read name and content of each member of a tar as it streams by. Raises ValueError if it ends early."""
     stream = _Stream(chunks)
     while (header := stream.take(_BLOCK)) != _END[:_BLOCK]:
         try:
-            info = tarfile.TarInfo.frombuf(header, "ascii", "strict")
+            info = tarfile.TarInfo.frombuf(bytes(header), "ascii", "strict")
         except tarfile.HeaderError as exc:
             raise ValueError(f"no tar: {exc}") from exc
         content = stream.take(info.size)
@@ -117,7 +117,7 @@ class _Stream:
         self._chunks = iter(chunks)
         self._rest = memoryview(b"")
 
-    def take(self, length: int) -> bytes:
+    def take(self, length: int) -> bytearray:
         taken = bytearray()
         while len(taken) < length:
             if not self._rest:
@@ -125,7 +125,7 @@ class _Stream:
             piece = self._rest[: length - len(taken)]
             taken += piece
             self._rest = self._rest[len(piece) :]
-        return bytes(taken)
+        return taken
 
     def _next(self, wanted: int) -> bytes:
         for chunk in self._chunks:

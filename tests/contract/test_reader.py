@@ -134,6 +134,7 @@ class TestReading:
             assert (image.facts, image.pipeline, image.version) == (expected.facts, "p1", "0123abcd")
             assert image.pixels.dtype == expected.pixels.dtype
             assert np.array_equal(image.pixels, expected.pixels)
+            assert image.pixels.flags.writeable, "training may change an image in place"
 
     def test_archives_come_in_the_order_of_time_and_members(
         self, producer: Producer, read: Callable[..., list[StoredImage]]

@@ -1,5 +1,7 @@
 """Pixels survive their encoding to the bit, and the same ones always give the same bytes."""
 
+import io
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -22,6 +24,18 @@ def test_npy_keeps_every_type_and_shape(pixels: Pixels) -> None:
     found = decode(encode(pixels, "npy"), "npy")
     assert (found.dtype, found.shape) == (pixels.dtype, pixels.shape)
     assert found.tobytes() == pixels.tobytes()
+
+
+@given(hnp.arrays(DTYPES, SHAPES))
+def test_numpy_reads_the_same(pixels: Pixels) -> None:
+    payload = encode(pixels, "npy")
+    assert np.load(io.BytesIO(payload)).tobytes() == decode(payload, "npy").tobytes() == pixels.tobytes()
+
+
+def test_pixels_share_the_memory_of_a_bytearray() -> None:
+    payload = bytearray(encode(np.zeros((2, 3), np.uint16), "npy"))
+    decode(payload, "npy")[1, 2] = 513
+    assert payload[-2:] == b"\1\2"
 
 
 @given(hnp.arrays("uint8", SHAPES))
@@ -63,6 +77,21 @@ def test_the_order_of_bytes_does_not_change_them() -> None:
 def test_what_png_cannot_hold_is_refused_with_what_to_set(dtype: str, shape: tuple[int, ...]) -> None:
     with pytest.raises(MemberRefusedError, match="PREPROCESS_CODEC=npy"):
         encode(np.zeros(shape, dtype), "png")
+
+
+def test_pixels_that_are_not_all_there_are_a_value_error() -> None:
+    payload = encode(np.arange(6, dtype=np.uint8), "npy")
+    for length in range(len(payload)):
+        with pytest.raises(ValueError):  # noqa: PT011 - numpy words it as it likes
+            decode(payload[:length], "npy")
+
+
+@pytest.mark.parametrize("pixels", [np.asfortranarray(np.zeros((2, 3))), np.array(["text", None])])
+def test_what_we_never_write_is_not_read(pixels: Pixels) -> None:
+    stream = io.BytesIO()
+    np.save(stream, pixels, allow_pickle=True)
+    with pytest.raises(ValueError, match="are numbers"):
+        decode(stream.getvalue(), "npy")
 
 
 @pytest.mark.parametrize("codec", ["npy", "png"])
