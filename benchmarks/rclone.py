@@ -7,13 +7,17 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from azure.storage.blob import AccountSasPermissions, ResourceTypes, generate_account_sas
 
 from benchmarks.machine import program
 from benchmarks.model import BenchmarkError
-from local.servers import Server
 from storage.clients import DEVELOPMENT_ACCOUNT, DEVELOPMENT_KEY
+
+if TYPE_CHECKING:
+    # A side imports this, and its memory is measured.
+    from local.servers import Server
 
 _COPYING = (
     "--transfers 4 --azureblob-chunk-size 8Mi --azureblob-upload-concurrency 4 "
@@ -32,7 +36,7 @@ class Run:
     peak: int
 
 
-def environment(folder: Path, server: Server, blobs: str) -> Mapping[str, str]:
+def environment(folder: Path, server: "Server", blobs: str) -> Mapping[str, str]:
     """Tell rclone of a server (`src:`) and of a blob service (`dst:`), whose address is `blobs`."""
     expiry = datetime.now(UTC) + timedelta(days=1)
     signature = generate_account_sas(
@@ -77,7 +81,7 @@ def _peak(pid: int) -> int:
     return 0
 
 
-def _sftp(folder: Path, server: Server) -> Mapping[str, str]:
+def _sftp(folder: Path, server: "Server") -> Mapping[str, str]:
     key, known = folder / "client_key", folder / "known_hosts"
     key.touch(mode=0o600)
     key.write_text(server.private_key or "")
@@ -93,7 +97,7 @@ def _sftp(folder: Path, server: Server) -> Mapping[str, str]:
     }
 
 
-def _ftp(folder: Path, server: Server) -> Mapping[str, str]:
+def _ftp(folder: Path, server: "Server") -> Mapping[str, str]:
     (folder / "ca.pem").write_text(server.ca or "")
     hidden = subprocess.run(
         [str(program("rclone")), "obscure", "-"], input=server.password, capture_output=True, text=True, check=True

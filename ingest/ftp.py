@@ -16,6 +16,8 @@ from ingest.pace import Pace
 
 _LEAVE_WITHIN = 5.0
 """Seconds that a server has to confirm the end of a transfer that we broke off."""
+_MOMENT = 0.1
+"""Seconds that what is received may gather: TLS gives 16 KiB at a time, and whoever wants them may want to stop."""
 _UNKNOWN_COMMAND = ("500", "501", "502", "504")
 _NO_FILE = "550"
 
@@ -228,17 +230,21 @@ class _FtpReader:
         self.ended = False
 
     def readinto(self, buffer: memoryview, _ahead: int = 0, /) -> int:
-        """Receive what is there."""
+        """Receive what is there, or comes within a moment."""
         while self._before and (received := self._receive(buffer[: self._before])):
             self._before -= received
         return 0 if self.ended else self._receive(buffer)
 
     def _receive(self, buffer: memoryview) -> int:
+        received, began = 0, time.monotonic()
         with ftp_errors(f"read {self._path!r}"):
-            began = time.monotonic()
-            received = self._incoming.recv_into(buffer)
+            while received < len(buffer) and not self.ended:
+                got = self._incoming.recv_into(buffer[received:])
+                received += got
+                self.ended = not got
+                if time.monotonic() - began > _MOMENT:
+                    break
             self._pace.note(began, received)
-        self.ended = received == 0
         return received
 
 

@@ -28,7 +28,9 @@ _FOR_READING = 1
 _HEADER = struct.Struct(">LBL")
 _LONGEST_ANSWER = 2**20
 """OpenSSH's answers have at most 256 KiB; what is longer is no SFTP but a greeting of some shell."""
-_RECEIVE = 4 * 2**20
+_RECEIVE = 2**20
+"""Bytes taken from a channel at once. With every call it moves all that it holds, so small bites are slow; larger
+ones only take more memory."""
 _FOLDER_READS = 8
 """Requests under way while a folder is read: each answers about a hundred names."""
 
@@ -233,7 +235,6 @@ class SftpSession:
         """Receive until there are at least `length` bytes."""
         parts = [self._received]
         while (missing := length - sum(map(len, parts))) > 0:
-            # All there is at once: with every call a channel moves all that it holds, which is slow in small bites.
             began = time.monotonic()
             parts.append(memoryview(self._channel.recv(max(missing, _RECEIVE))))
             self._pace.note(began, len(parts[-1]))

@@ -5,12 +5,14 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
-import numpy as np
-from numpy.typing import NDArray
+if TYPE_CHECKING:
+    # Copying needs some of the values here, but neither numpy's time nor its 17 MB.
+    import numpy as np
+    from numpy.typing import NDArray
 
-Pixels = NDArray[np.generic]
+type Pixels = NDArray[np.generic]
 """One picture: height x width, or height x width x channels."""
 
 Fit = Literal["stretch", "contain", "cover", "none"]
