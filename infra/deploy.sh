@@ -225,19 +225,33 @@ what_if() {
     az deployment group what-if --resource-group "$1" --parameters "$file" --no-prompt true
 }
 
+# A key that is pasted has more lines than the one that was read: the shell behind us would run them, and remember them.
+refuse_key() {
+    case $value in
+        -----BEGIN*)
+            stty -icanon min 0 time 5
+            cat >/dev/null
+            fail "a key has many lines, and here one is read, so nothing was changed." \
+                "Take it from its file: infra/deploy.sh --secret $1 $2 < KEYFILE"
+            ;;
+    esac
+}
+
 # The value goes through pipes only: a command line can be read by everybody on the machine.
 put_secret() {
     check_tools az
     read_outputs "$1"
     if [ -t 0 ]; then
-        trap 'stty echo' EXIT
+        terminal=$(stty -g)
+        trap 'stty "$terminal"' EXIT
         trap 'exit 130' INT TERM
         stty -echo
         printf 'value of %s (it is not shown): ' "$2" >&2
         IFS= read -r value || :
-        stty echo
-        trap - EXIT INT TERM
         echo >&2
+        refuse_key "$@"
+        stty "$terminal"
+        trap - EXIT INT TERM
     else
         value=$(cat)
     fi

@@ -213,6 +213,14 @@ class TestSecrets:
         assert "value of radar-password (it is not shown)" in shown
         assert "s3cret" not in shown
 
+    def test_a_private_key_is_not_typed(self, tools: Tools) -> None:
+        """Of a paste the first line would be stored, and the shell would get the others for commands."""
+        key = "-----BEGIN KEY-----\ns3cret\n-----END KEY-----\n"
+        shown = tools.type_in(key, "--secret", "g", "radar-key", status=1)
+        assert "infra/deploy.sh --secret g radar-key < KEYFILE" in shown
+        assert "s3cret" not in shown
+        assert not steps(tools)
+
     def test_a_private_key_keeps_its_lines(self, tools: Tools) -> None:
         tools.run("--secret", "g", "radar-key", typed="-----BEGIN\na\\nb\n-----END\n")
         assert tools.stdin == "-----BEGIN\na\\nb\n-----END"
