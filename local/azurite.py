@@ -3,7 +3,6 @@
 import argparse
 import json
 import re
-import signal
 import subprocess
 import sys
 import tempfile
@@ -16,6 +15,7 @@ from urllib.request import urlopen
 
 from errors import PermanentError, PipelineError, TransientError
 from local import npm
+from local.interrupt import interrupt_once
 from storage.clients import development_connection
 
 TOOLS = Path(__file__).parent.parent / ".local" / "azurite"
@@ -186,9 +186,7 @@ def main() -> int:
     parser.add_argument("--queue-port", type=int, default=10_001, help="0 takes a free one (default: %(default)s)")
     parser.add_argument("--table-port", type=int, default=10_002, help="0 takes a free one (default: %(default)s)")
     chosen = parser.parse_args()
-    # Also SIGINT: shells make what they run in the background ignore it.
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.default_int_handler)
+    interrupt_once()
     ports = Ports(blob=chosen.blob_port, queue=chosen.queue_port, table=chosen.table_port)
     try:
         with azurite(chosen.folder, ports=ports) as server:

@@ -5,7 +5,6 @@ import itertools
 import json
 import re
 import shlex
-import signal
 import sys
 import threading
 import time
@@ -17,11 +16,14 @@ from rich.console import Console
 from rich.text import Text
 
 from errors import PipelineError, SettingsError
+from ingest.stamp import read_stamp
 from local import orders, samples
 from local.demo.traffic import Drop, upload
 from local.emulator import DEVELOPMENT_STORAGE
+from local.interrupt import interrupt_once
 from local.programs.child import ServerFailedError
 from local.system import CACHE, LOCAL, PROJECT, QUICK, SOURCES, System, system
+from preprocess.recipe import identify
 from settings import read_settings
 
 _STORAGE = re.compile(r"(STORAGE(__.*)?|AzureWebJobsStorage(__.*)?)$", re.IGNORECASE)
@@ -36,9 +38,7 @@ def main() -> int:
     """Run until interrupted."""
     chosen = _arguments()
     console = Console()
-    # Also SIGINT: shells make what they run in the background ignore it.
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.default_int_handler)
+    interrupt_once()
     try:
         own = own_settings(PROJECT / "local.settings.json")
         with_samples = not any(name.upper().startswith("SOURCES__") for name in own)
@@ -64,11 +64,15 @@ def own_settings(file: Path) -> dict[str, str]:
         return {}
     try:
         values = {name: str(value) for name, value in json.loads(file.read_text(encoding="utf-8"))["Values"].items()}
-    except (ValueError, KeyError, AttributeError) as exc:
+    except (ValueError, KeyError, AttributeError, TypeError) as exc:
         raise SettingsError(f"read {file.name}: it must be JSON with an object `Values`: {exc}") from exc
     own = {name: value for name, value in values.items() if not _STORAGE.match(name)}
     # Wrong ones would only show in the host's log, at each call.
-    read_settings({**_SAMPLE, **own, "STORAGE": DEVELOPMENT_STORAGE})
+    read = read_settings({**_SAMPLE, **own, "STORAGE": DEVELOPMENT_STORAGE})
+    identify(read.recipe, read.pipeline.name)
+    for source in read.sources.values():
+        if source.spec.stamp:
+            read_stamp(source.spec.stamp, "")
     return own
 
 

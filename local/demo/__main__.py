@@ -1,7 +1,6 @@
 """Run the whole system on real photographs, watch it, and prove that nothing was lost and nothing doubled."""
 
 import argparse
-import signal
 import sys
 import time
 from contextlib import ExitStack, suppress
@@ -16,6 +15,7 @@ from local.demo.play import Ending, play
 from local.demo.sheet import draw
 from local.demo.summary import tell, where_to_look
 from local.demo.view import view
+from local.interrupt import interrupt_once
 from local.programs.child import ServerFailedError
 from local.system import CACHE, LOCAL, System, system
 from storage.clients import connected
@@ -25,9 +25,7 @@ def main() -> int:
     """Run the demo; 0 only if all that was put on the servers was found again."""
     chosen = _arguments()
     console = Console()
-    # Also SIGINT: shells make what they run in the background ignore it.
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.default_int_handler)
+    interrupt_once()
     try:
         return _run(console, chosen)
     except KeyboardInterrupt:

@@ -2,7 +2,6 @@
 
 import argparse
 import random
-import signal
 import sys
 import time
 from contextlib import ExitStack
@@ -14,6 +13,7 @@ from rich.text import Text
 from errors import PipelineError
 from local.demo.summary import problems_told, where_to_look
 from local.demo.view import megabytes
+from local.interrupt import interrupt_once
 from local.programs.child import ServerFailedError
 from local.soak.audit import Audit, audit
 from local.soak.cargo import UNHEARD, make_cargo
@@ -26,9 +26,7 @@ def main() -> int:
     """Run the soak; 0 only if all that was put on the servers was found again, once."""
     chosen = _arguments()
     console = Console(markup=False, emoji=False, highlight=False, soft_wrap=True)
-    # Also SIGINT: shells make what they run in the background ignore it.
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.default_int_handler)
+    interrupt_once()
     try:
         return _run(console, chosen)
     except KeyboardInterrupt:

@@ -57,7 +57,22 @@ def test_wrong_own_settings_are_told_before_anything_starts(tmp_path: Path) -> N
         own_settings(written(tmp_path, OWN | {"PREPROCESS_WITDH": "1"}))
 
 
-def test_a_file_that_is_no_json_is_told_by_its_name(tmp_path: Path) -> None:
-    (tmp_path / "local.settings.json").write_text("[")
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ({"PREPROCESS_HOOK": "hooks_of_nobody:stretch"}, "PREPROCESS_HOOK=hooks_of_nobody:stretch: cannot import"),
+        ({"SOURCES__RADAR__STAMP": "radar_%q"}, "STAMP 'radar_%q': %q is unknown"),
+    ],
+)
+def test_what_only_a_call_would_meet_is_told_before_anything_starts(
+    wrong: dict[str, str], told: str, tmp_path: Path
+) -> None:
+    with pytest.raises(SettingsError, match=told):
+        own_settings(written(tmp_path, OWN | wrong))
+
+
+@pytest.mark.parametrize("text", ["[", "[]", '{"Values": []}', "{}"])
+def test_a_file_that_holds_no_settings_is_told_by_its_name(text: str, tmp_path: Path) -> None:
+    (tmp_path / "local.settings.json").write_text(text)
     with pytest.raises(SettingsError, match=r"local\.settings\.json"):
         own_settings(tmp_path / "local.settings.json")
