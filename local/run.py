@@ -9,22 +9,25 @@ import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
 from rich.console import Console
 from rich.text import Text
 
-from errors import PipelineError, SettingsError
+from errors import PipelineError, SettingsError, TransientError
 from ingest.stamp import read_stamp
 from local import orders, samples
 from local.demo.traffic import Drop, upload
 from local.emulator import DEVELOPMENT_STORAGE
+from local.ends import Ends
 from local.interrupt import interrupt_once
 from local.programs.child import ServerFailedError
 from local.system import CACHE, LOCAL, PROJECT, QUICK, SOURCES, System, system
 from preprocess.recipe import identify
-from settings import read_settings
+from settings import read_settings, read_specs
+from storage.clients import connected
 
 _STORAGE = re.compile(r"(STORAGE(__.*)?|AzureWebJobsStorage(__.*)?)$", re.IGNORECASE)
 _SAMPLE = {"SOURCES__SAMPLE__URL": "ftp://127.0.0.1/"}
@@ -46,7 +49,9 @@ def main() -> int:
         folder = chosen.folder or LOCAL / ("run" if with_samples else "own")
         with system(folder, sources=sources, settings=settings, host=chosen.host) as running:
             _explain(console, running, settings)
-            _keep_going(console, running, None if chosen.quiet or not sources else chosen.every)
+            with connected(running.connection) as clients:
+                ends = None if chosen.quiet else Ends(clients, read_specs(running.settings))
+                _keep_going(console, running, None if chosen.quiet or not sources else chosen.every, ends)
     except KeyboardInterrupt:
         console.print(Text("stopped; the data stays, and the next run goes on with it"))
     except (PipelineError, ServerFailedError) as exc:
@@ -102,15 +107,14 @@ def _explain(console: Console, running: System, settings: Mapping[str, str]) -> 
         console.print(Text.assemble((f"{title:<16} ", "dim"), value), soft_wrap=True)
 
 
-def _keep_going(console: Console, running: System, every: float | None) -> None:
-    """Put a zip on one of the servers, wait, and so on."""
+def _keep_going(console: Console, running: System, every: float | None, ends: Ends | None) -> None:
+    """Put a zip on one of the servers, wait and tell what ends, and so on."""
     for number in itertools.count():
         if every is not None:
             drop = _next_drop(list(running.sources), number)
             upload(drop, running.sources[drop.source].root, threading.Event())
-            told = f"{datetime.now(UTC):%H:%M:%S}  {drop.source} has a new archive, {drop.name}"
-            console.print(told, highlight=False, markup=False)
-        _wait(running, every or _LOOK_EVERY)
+            _tell(console, f"{datetime.now(UTC):%H:%M:%S}  {drop.source}: {drop.name} is new")
+        _wait(console, running, every or _LOOK_EVERY, ends)
 
 
 def _next_drop(sources: Sequence[str], number: int) -> Drop:
@@ -119,11 +123,19 @@ def _next_drop(sources: Sequence[str], number: int) -> Drop:
     return Drop(source=source, name=f"{source}_{datetime.now(UTC):%Y%m%d_%H%M%S}.zip", sample=sample, after=0)
 
 
-def _wait(running: System, seconds: float) -> None:
+def _wait(console: Console, running: System, seconds: float, ends: Ends | None) -> None:
     until = time.monotonic() + seconds
     while (left := until - time.monotonic()) > 0:
         running.check()
+        # A look that fails is told by the next one.
+        with suppress(TransientError):
+            for told in ends.news() if ends else ():
+                _tell(console, told)
         time.sleep(min(left, _LOOK_EVERY))
+
+
+def _tell(console: Console, told: str) -> None:
+    console.print(told, highlight=False, markup=False, emoji=False, soft_wrap=True)
 
 
 def _short(path: Path) -> str:
@@ -140,7 +152,7 @@ def _arguments() -> argparse.Namespace:
         metavar="SECONDS",
         help="time between two new archives (default: %(default)s)",
     )
-    parser.add_argument("--quiet", action="store_true", help="no new archives but those that you drop")
+    parser.add_argument("--quiet", action="store_true", help="no new archives but yours, and no line for each")
     parser.add_argument("--host", choices=("auto", "func", "local"), default="auto", help="functions host to use")
     parser.add_argument("--folder", type=Path, help="keep data and logs here (default: .local/run, or .local/own)")
     return parser.parse_args()
