@@ -83,7 +83,7 @@ def _polled(source: Source, roster: Roster, now: datetime) -> Iterator[Finding]:
     name = source.spec.name
     silence = find_silence(source.spec, roster, now)
     if silence and silence.error:
-        yield wrong("app", f"{name}: its polls fail since {_when(silence.since)}: {silence.error}")
+        yield wrong("app", f"{name}: its polls fail (the last good one: {_when(silence.since)}): {silence.error}")
     elif silence:
         yield wrong(
             "app",

@@ -131,7 +131,10 @@ class System:
         for child in (self._host, self._relay):
             child.trim()
             if child.ended:
-                raise PermanentError(f"a part of the system has ended by itself: see {child.log}")
+                raise PermanentError(
+                    f"the {child.log.stem} has ended by itself, so all is stopped: see {child.log}; what was under way "
+                    "goes on with the next start"
+                )
 
     def stop(self) -> None:
         """Stop relay and host, in this order."""

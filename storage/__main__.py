@@ -136,7 +136,10 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _count(text: str) -> int:
-    number = int(text)
+    try:
+        number = int(text)
+    except ValueError as exc:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number") from exc
     if number < 1:
         raise argparse.ArgumentTypeError(f"{number} is too few: it must be 1 or more")
     return number

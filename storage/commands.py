@@ -66,7 +66,10 @@ def export(clients: Clients, reader: Reader, source: str, since: datetime, to: P
     with Progress(*columns, console=out) as progress:
         task = progress.add_task(f"export {source}", total=total)
         for image in reader.shards(source, since, end):
-            _write(image, to, form)
+            try:
+                _write(image, to, form)
+            except OSError as exc:
+                raise PermanentError(f"export source {source}: write {exc.filename or to}: {exc.strerror}") from exc
             progress.advance(task)
     console().print(f"{total} images of source {source} are in {to}")
 

@@ -23,6 +23,7 @@ from storage.clients import Clients, prepare
 from storage.commands import console, shown
 from storage.findings import Finding, Kind
 from storage.keys import NAME
+from storage.known import require_source
 from storage.raw_archives import HAND, StampOf
 from storage.rebuild import Rebuilt, rebuild
 from storage.rosters import BlobRosters
@@ -64,7 +65,10 @@ def rebuild_ledger(clients: Clients, source: str | None) -> int:
         raise PermanentError(f"rebuild the ledger of {source!r}: no source has such a name")
     prepare(clients)
     specs = read_specs()
-    _tell(rebuild(clients, source, _stamp_of(specs) if specs else None))
+    rebuilt = rebuild(clients, source, _stamp_of(specs) if specs else None)
+    if source is not None and source not in (HAND, *specs) and not rebuilt.archives:
+        require_source(clients, source, "rebuild the ledger of source")
+    _tell(rebuilt)
     return 0
 
 

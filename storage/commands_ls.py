@@ -11,6 +11,7 @@ from storage.clients import Clients
 from storage.commands import console, shown
 from storage.entries import Entry, entries, refusals, sources
 from storage.keys import format_stamp
+from storage.known import require_source
 from storage.ledger import State
 from storage.rosters import BlobRosters
 
@@ -49,6 +50,8 @@ def list_refused(clients: Clients, source: str, pipeline: str | None, since: dat
                 shown(refusal.error),
                 shown(refusal.reason),
             )
+    if not table.row_count:
+        require_source(clients, source, "show refused members of source")
     console().print(table if table.row_count else f"no member of source {source} was refused in that time")
 
 
@@ -57,9 +60,11 @@ def _health(rosters: BlobRosters, source: str, now: datetime) -> Iterator[str]:
     roster = rosters.look(source)
     if roster is None:
         return
-    when = "never yet" if roster.listed_at is None else f"{(now - roster.listed_at).total_seconds():.0f} s ago"
+    listed = "never listed yet"
+    if roster.listed_at is not None:
+        listed = f"listed {(now - roster.listed_at).total_seconds():.0f} s ago"
     waiting = sum(not sighting.done for sighting in roster.sightings)
-    yield f"{source}: listed {when}, {len(roster.sightings)} files there, {waiting} of them not copied yet"
+    yield f"{source}: {listed}, files there: {len(roster.sightings)}, not copied yet: {waiting}"
     if roster.error:
         yield f"{source}: error: {shown(roster.error)}"
 

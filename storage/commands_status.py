@@ -15,9 +15,8 @@ from status.desk import look
 from status.model import Hole, Mark, Severity, Shown, SourceStatus, Status
 from storage.clients import Clients
 from storage.commands import console
-from storage.entries import sources
+from storage.known import known_sources, require_source
 from storage.raw_archives import HAND
-from storage.rosters import BlobRosters
 
 _EVERY = 5.0
 _BARS = "▁▂▃▄▅▆▇█"
@@ -52,7 +51,9 @@ def show_status(clients: Clients, source: str | None, *, watch: bool) -> None:
 def _look(clients: Clients, source: str | None) -> Status:
     specs = read_specs()
     # Without settings there are no promises to hold a source to, but what is there can be shown.
-    known = specs or {*sources(clients), *BlobRosters(clients).sources()}
+    known = specs or known_sources(clients)
+    if source is not None and source not in (*known, HAND):
+        require_source(clients, source, "show the status of source")
     names = [source] if source else [*sorted(known), HAND]
     return look(clients, specs, names, datetime.now(UTC))
 

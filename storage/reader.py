@@ -7,17 +7,17 @@ from datetime import datetime
 from itertools import groupby, islice
 from typing import Any
 
-from errors import ImageDamagedError, PermanentError
+from errors import ImageDamagedError
 from preprocess.model import Batch, MemberFacts, Pixels, RawArchive
 from storage.azure_errors import azure_errors
 from storage.batches import TableBatchLedger
 from storage.clients import Clients
 from storage.entities import scan
-from storage.entries import entries, newest_pipeline, sources
+from storage.entries import entries, newest_pipeline
 from storage.keys import image_row, images_partition, parse_stamp, shard_blob
+from storage.known import require_source
 from storage.ledger import State
 from storage.read_ahead import read_ahead
-from storage.rosters import BlobRosters
 from storage.rows import ROW_COLUMNS, ImageRow, checked_pixels, read_encoding, read_row, unpack
 from storage.shards import read_pairs
 
@@ -130,7 +130,7 @@ class Reader:
                 if found.state is State.PROCESSED:
                     yield Result(pipeline=pipeline, archive=found.archive)
         if found is None:
-            _insist_on(source, self._clients)
+            require_source(self._clients, source, "read images of source")
 
     def _in_order(self, source: str, start: datetime, end: datetime) -> list[Result]:
         return [*self._processed(source, start, end)][::-1]
@@ -200,14 +200,6 @@ class Reader:
                 if chunk is None:
                     break
                 yield shard, chunk
-
-
-def _insist_on(source: str, clients: Clients) -> None:
-    """Raise PermanentError for a source that never was: misspelt, it would look as if there were nothing to read."""
-    known = {*sources(clients), *BlobRosters(clients).sources()}
-    if source not in known:
-        there = f"there are {', '.join(sorted(known))}" if known else "there is none yet"
-        raise PermanentError(f"read images of source {source}: there is no such source; {there}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -162,6 +162,10 @@ def test_export_writes_every_image_since_then_with_its_facts(producer: Producer,
         (["ls", "nothing"], "knows none of source nothing"),
         (["latest", "nothing"], "source nothing: there is no such source"),
         (["export", "nothing", "--since", "6h", "--to", "unused"], "no archive since"),
+        (["refused", "nothing"], "source nothing: there is no such source"),
+        (["status", "nothing"], "source nothing: there is no such source"),
+        (["status", "--watch", "nothing"], "source nothing: there is no such source"),
+        (["rebuild-ledger", "nothing"], "source nothing: there is no such source"),
     ],
 )
 def test_nothing_to_show_is_told_in_one_line(
@@ -181,6 +185,18 @@ def test_a_missing_setting_is_told_in_one_line(
     monkeypatch.delenv("STORAGE")
     assert main(["ls"]) == 2
     assert "STORAGE is missing" in capsys.readouterr().err
+
+
+def test_a_folder_that_cannot_be_written_is_named(producer: Producer, capsys: pytest.CaptureFixture[str]) -> None:
+    producer.process(NOW, 1, batches=1)
+    assert main(["export", producer.source, "--since", "6h", "--to", "/dev/null/images"]) == 2
+    assert f"error: export source {producer.source}: write /dev/null/images/" in capsys.readouterr().err
+
+
+def test_a_number_that_is_none_is_explained(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["ls", "--limit", "many"])
+    assert "'many' is no number" in capsys.readouterr().err
 
 
 def test_a_duration_that_is_none_is_explained(capsys: pytest.CaptureFixture[str]) -> None:
