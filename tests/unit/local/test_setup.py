@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[3]
-TOOLS = ("cat", "cksum", "cmp", "cut", "dirname", "mkdir", "rm", "sh", "tail", "tr")
+TOOLS = ("cat", "cksum", "cmp", "cut", "dirname", "du", "mkdir", "rm", "sh", "tail", "tr")
 
 
 @pytest.fixture
@@ -136,6 +136,17 @@ def test_a_full_disk_is_said_before_anything_is_written(clone: Path, path: Path)
     assert done.returncode == 1
     assert "the disk has 292 MB free" in done.stderr
     assert not (clone / ".venv").exists()
+
+
+def test_what_is_there_already_needs_no_room_again(clone: Path, path: Path) -> None:
+    python(path)
+    set_up(clone, path)
+    (path / "du").unlink()
+    program(path / "du", "printf '1000000\\t%s\\n' \"$2\"")
+    program(path / "df", "echo 'disk 9000000 0 400000 0% /'")
+    (clone / "requirements.txt").write_text("another==1\n")
+
+    assert set_up(clone, path).returncode == 0
 
 
 def test_uv_is_asked_first(clone: Path, path: Path) -> None:
