@@ -117,6 +117,7 @@ PER_SOURCE: Mapping[str, Setting] = {
 """Every setting of a source, `SOURCES__<NAME>__<this>`; `URL` comes on top."""
 
 _OWN = re.compile(r"(STORAGE(__|$)|SOURCES__|PREPROCESS_|LIMIT_|BATCH_|TABLE_|PIPELINE_|(POLL|RECONCILE)_SCHEDULE$)")
+_NEARLY_SOURCES = re.compile(r"SOU?R[CS]ES?_(.*_)?_")
 _OF_THE_PLATFORM = {"STORAGE__CREDENTIAL"}
 
 
@@ -159,10 +160,12 @@ class _Reading:
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         self.values = {k.upper(): v.strip() for k, v in environ.items() if _OWN.match(k.upper()) and v.strip()}
+        self.others = [k.upper() for k, v in environ.items() if not _OWN.match(k.upper()) and v.strip()]
         self.problems: list[str] = []
 
     def settings(self) -> Settings:
         groups = self._flat()
+        self._strays()
         storage = self._storage(groups)
         sources = self._sources()
         self._raise_problems()
@@ -209,6 +212,14 @@ class _Reading:
             elif not key.startswith("SOURCES__") and key not in _OF_THE_PLATFORM:
                 self._unknown(key, [*flat])
         return groups
+
+    def _strays(self) -> None:
+        """Name what is misspelt at its beginning; the environment is full of names that are none of ours."""
+        for key in self.others:
+            if _NEARLY_SOURCES.match(key):
+                self.problems.append(f"{key} is unknown: did you mean SOURCES__<NAME>__…?")
+            elif difflib.get_close_matches(key, [name.upper() for name in FLAT], cutoff=0.9):
+                self._unknown(key, [name.upper() for name in FLAT])
 
     def _raise_problems(self) -> None:
         if self.problems:

@@ -56,6 +56,22 @@ def test_a_misspelt_setting_is_an_error_and_not_a_default(typo: str) -> None:
     assert f"{typo} is unknown: did you mean" in problems({typo: "1"})
 
 
+@pytest.mark.parametrize(
+    "typo", ["SOURCE__RADAR__URL", "SOURCES_RADAR__URL", "SOURSES__RADAR__URL", "PREPROCES_WIDTH", "LIMITS_PIXELS",
+             "POLL_SCHEDULES", "STORAGES"],
+)  # fmt: skip
+def test_a_setting_that_is_misspelt_at_its_beginning_is_told(typo: str) -> None:
+    assert f"{typo} is unknown: did you mean" in problems({typo: "1"})
+
+
+def test_names_of_others_are_none_of_ours() -> None:
+    others = (
+        "SOURCE_DATE_EPOCH STORAGE_ACCOUNT PIPELINE BATCH RESOURCE__GROUP SOUTH__POLE AZURE_BATCH_SIZE WEBSITE_SITE_NAME "
+        "AzureWebJobsStorage__accountName AzureFunctionsJobHost__logging__logLevel__default"
+    )
+    read_settings({**LEAST, **dict.fromkeys(others.split(), "1")})
+
+
 def test_settings_of_others_are_none_of_our_business() -> None:
     read_settings({**LEAST, "AzureWebJobsStorage": "x", "STORAGE__credential": "managedidentity", "PATH": "/bin"})
 
