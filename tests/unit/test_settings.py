@@ -66,8 +66,8 @@ def test_a_setting_that_is_misspelt_at_its_beginning_is_told(typo: str) -> None:
 
 def test_names_of_others_are_none_of_ours() -> None:
     others = (
-        "SOURCE_DATE_EPOCH STORAGE_ACCOUNT PIPELINE BATCH RESOURCE__GROUP SOUTH__POLE AZURE_BATCH_SIZE WEBSITE_SITE_NAME "
-        "AzureWebJobsStorage__accountName AzureFunctionsJobHost__logging__logLevel__default"
+        "SOURCE_DATE_EPOCH STORAGE_ACCOUNT PIPELINE BATCH RESOURCE__GROUP SOUTH__POLE AZURE_BATCH_SIZE "
+        "WEBSITE_SITE_NAME AzureWebJobsStorage__accountName AzureFunctionsJobHost__logging__logLevel__default"
     )
     read_settings({**LEAST, **dict.fromkeys(others.split(), "1")})
 
