@@ -5,7 +5,6 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from contextvars import copy_context
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -159,10 +158,18 @@ class Lanes:
         """
         for sighting in nearly_gone(self.board.sightings, files):
             self.board.check()
-            with suppress(SourceRefusedError):
-                if connection.look(sighting.listed):
-                    log.warning("listing.incomplete source=%s path=%r", self.spec.name, sighting.listed.path)
-                    yield sighting.listed
+            if self._is_there(connection, sighting):
+                log.warning("listing.incomplete source=%s path=%r", self.spec.name, sighting.listed.path)
+                yield sighting.listed
+
+    def _is_there(self, connection: Connection, sighting: Sighting) -> bool:
+        try:
+            return connection.look(sighting.listed) is not None
+        except SourceRefusedError:
+            return False
+        except SourceUnavailableError:
+            # Some servers answer so for what is gone. It must neither hold up all others, nor be awaited for ever.
+            return self.now() < sighting.first_seen + self.spec.retention
 
     def _settle(self, connection: Connection, files: Sequence[RemoteFile]) -> list[Settled]:
         """Look at files twice, `settle` apart, and keep those that have not changed in between."""

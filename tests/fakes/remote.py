@@ -29,6 +29,8 @@ class FakeServer:
         """Called with the offset before each read of a file."""
         self.unaskable = set[str]()
         """Paths that are listed and cannot be asked for."""
+        self.untold = set[str]()
+        """Paths of which nothing can be told."""
         self.before_look: Hook = lambda: None
         self.before_list: Hook = lambda: None
         self._lock = threading.Lock()
@@ -84,6 +86,8 @@ class FakeConnection:
         self._server.before_look()
         self._server.note(f"look {listed.path}")
         self._server.ask(listed.path)
+        if listed.path in self._server.untold:
+            raise SourceUnavailableError(f"look at {listed.path!r}: failure")
         if listed.path not in self._server.files:
             return None
         content, modified = self._server.files[listed.path]

@@ -253,6 +253,24 @@ def test_a_file_that_is_gone_before_it_was_copied_has_expired(world: World, capl
     assert world.rosters.rosters["radar"].sightings == ()
 
 
+def test_a_server_that_will_not_tell_whether_a_file_is_there_holds_up_no_other(world: World) -> None:
+    """Some SFTP servers answer a question for what is gone with a failure of no kind."""
+    world.put("a.zip")
+    world.server.breaks_at["a.zip"] = 0
+    world.tick()
+    del world.server.files["a.zip"]
+    world.server.untold.add("a.zip")
+    world.put("b.zip")
+    for _ in range(3):
+        assert world.tick().error is None
+    assert len(world.store.content("b.zip")) == 1
+    assert Step.EXPIRED not in world.ledger.steps("a.zip")[0]
+    world.clock.pass_(world.spec.retention)
+    for _ in range(2):
+        world.tick()
+    assert Step.EXPIRED in world.ledger.steps("a.zip")[0]
+
+
 def test_a_copied_file_that_is_deleted_leaves_the_roster_and_nothing_else_happens(world: World) -> None:
     world.put("a.zip")
     world.tick()
@@ -482,6 +500,9 @@ def test_an_unsound_file_that_is_completed_is_copied_whole(world: World) -> None
     whole = make_zip(3 * MIB)
     world.put("a.zip", whole[: 2 * MIB], age=timedelta(minutes=1))
     assert world.tick().copied == ()
+    (waits,) = world.ledger.errors.values()
+    assert waits.startswith("waits: its end is no zip directory that fits")
+    assert "copied as it is from " in waits
     world.put("a.zip", whole, age=timedelta(seconds=10))
     world.tick()
     assert world.store.content("a.zip") == [whole]
