@@ -24,6 +24,7 @@ _FIRST_SOURCE_PAUSE, _LONGEST_SOURCE_PAUSE = timedelta(seconds=5), timedelta(min
 """Of a source that failed: the first is over when the next tick comes."""
 _TAIL_PAUSE = timedelta(seconds=30)
 """Between two looks at the end of a file that is not sound; `settle_max` ends it."""
+_UNSOUND = "waits: its end is no zip directory that fits, so it may still be being written"
 _SAVE_EVERY = timedelta(minutes=1)
 """Age at which a listing is saved although it tells nothing new. Whoever reads the roster (the status page, every few
 minutes `reconcile`) must be able to tell "nothing new" from "not polled"; saving at each quiet tick would tell it no
@@ -152,6 +153,9 @@ class Board:
             again = min(at + _TAIL_PAUSE, max(since + self._spec.settle_max, at))
             self._update(sighting, unsound_since=since, not_before=again)
             log.warning("archive.unsound source=%s path=%r since=%s", archive.source, archive.file.path, since)
+            # Each time, since a failure in between may have told something else.
+            until = since + self._spec.settle_max
+            self._ledger.trouble(archive, f"{_UNSOUND}; copied as it is from {until:%H:%M:%S} UTC on", at)
             return
         facts = result.facts
         if result.ending is Ending.SAME:

@@ -114,10 +114,16 @@ class _Comparison:
         path, blob = sighting.archive.file.path, _blob(sighting)
         if not sighting.done:
             if blob not in self._raw and self._is_late(sighting.first_seen):
-                detail = f"{sighting.failures} tries failed" if sighting.failures else "it was not tried yet"
-                yield self._finding(Kind.NOT_COPIED, path, sighting.first_seen, detail)
+                yield self._finding(Kind.NOT_COPIED, path, sighting.first_seen, self._why_not(sighting))
         elif sighting.archive.stamp >= self._since and not self._is_accounted_for(sighting) and self._is_gone(blob):
             yield self._finding(Kind.RAW, blob, sighting.archive.stamp, "", blob)
+
+    def _why_not(self, sighting: Sighting) -> str:
+        """Tell why a file is not copied, as far as the last listing and the ledger know."""
+        entry = self._book.get(_blob(sighting))
+        told = [f"{sighting.failures} tries failed"] if sighting.failures else []
+        told += [entry.reason] if entry is not None and entry.reason else []
+        return ": ".join(told) or "it was not tried yet"
 
     def _is_accounted_for(self, sighting: Sighting) -> bool:
         """Tell whether the ledger says what became of a file that polling is done with; a row without an end is lost.

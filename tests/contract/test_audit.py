@@ -206,6 +206,14 @@ def test_a_file_that_was_never_copied(plant: Plant) -> None:
     assert (found.kind, found.name, found.detail) == (Kind.NOT_COPIED, path, "3 tries failed")
 
 
+@pytest.mark.parametrize(("failures", "told"), [(0, "it waits"), (2, "2 tries failed: it waits")])
+def test_a_file_that_was_never_copied_tells_why(plant: Plant, failures: int, told: str) -> None:
+    sighting = plant.see(NOW, failures=failures)
+    plant.copied.trouble(sighting.archive, "it waits", NOW)
+    (found,) = find(plant)
+    assert (found.kind, found.detail) == (Kind.NOT_COPIED, told)
+
+
 def test_a_file_that_vanished_from_the_listing_without_a_word(plant: Plant) -> None:
     path = plant.see(NOW).archive.file.path
     plant.sightings.clear()
