@@ -187,3 +187,8 @@ class Lanes:
         except SourceRefusedError:
             # It costs no other file anything, nor is it passed over: taken in as listed, its copy fails for all to see.
             return file
+        except SourceUnavailableError as exc:
+            # Whether the server or the file is to blame, a listing shows: some are busy as long as they are written.
+            connection.list_files()
+            log.warning("file.untold source=%s path=%r error=%r", self.spec.name, file.path, str(exc))
+            return None

@@ -381,6 +381,19 @@ def test_a_name_that_cannot_be_asked_for_costs_no_other_file_and_is_not_passed_o
     assert any("no command can hold it" in error for error in world.ledger.errors.values())
 
 
+def test_a_file_of_which_nothing_can_be_told_for_now_costs_no_other_file(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    """FTP servers may answer 450 for what is still being written."""
+    world.put("a.zip")
+    world.put("busy.zip")
+    world.server.untold.add("busy.zip")
+    assert [copied.path for copied in world.tick().copied] == ["a.zip"]
+    assert "file.untold source=radar path='busy.zip'" in caplog.text
+    world.server.untold.clear()
+    assert [copied.path for copied in world.tick().copied] == ["busy.zip"]
+
+
 def test_a_file_that_keeps_failing_is_left_alone_for_longer_and_longer(world: World) -> None:
     world.put("a.zip", make_zip(2 * MIB))
     tries = []
