@@ -1,5 +1,6 @@
 """Where marks, holes, ticks and the line of lags lie in a source's picture, in units of its viewBox. Pure."""
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -113,17 +114,18 @@ def _bars(marks: Sequence[Mark], xs: Sequence[float], largest: int) -> Iterator[
     least = min(max(300 / max(len(xs), 1), 1.6), 5)
     width = round(min(max(usual * 0.7, least), 12), 1)
     hit = round(min(max(usual, 4), 24), 1)
-    for mark, x in zip(marks, xs, strict=True):
-        height = _height(mark, largest)
-        top = round(BASE - height, 1)
+    heights = [_height(mark, largest) for mark in marks]
+    for mark, x, height in zip(marks, xs, heights, strict=True):
+        # A shape stands above the bars beside it too, or a high one would swallow it.
+        highest = max(height, *heights[bisect_left(xs, x - width) : bisect_right(xs, x + width)])
         yield Bar(
             mark=mark,
             x=x,
             left=round(x - width / 2, 1),
             width=width,
-            top=top,
+            top=round(BASE - height, 1),
             height=height,
-            symbol=round(top - _SYMBOL, 1),
+            symbol=round(BASE - highest - _SYMBOL, 1),
             hit_left=round(x - hit / 2, 1),
             hit_width=hit,
         )

@@ -158,3 +158,13 @@ def test_the_data_is_plain_json_whatever_names_are_in_it() -> None:
     told = to_json(status_of([entry(3, path=HOSTILE)])).decode("ascii")
     assert '"stamp": "2026-03-01T11:57:30Z"' in told
     assert '"refused in part": 0' in told
+
+
+def test_a_high_bar_does_not_hide_what_went_wrong_beside_it() -> None:
+    entries = [entry(3, State.REFUSED, size=1_000), entry(2.98, size=10**9), *regular(3, newest=13)]
+    roster = Roster(source="radar", listed_at=NOW)
+    drawn = [
+        attrs.get("class", "") or "" for _, attrs in Page(status_page(Asked(), status_of(entries, roster))).elements
+    ]
+    last_bar = max(at for at, name in enumerate(drawn) if name.startswith("bar "))
+    assert drawn.index("symbol refused") > last_bar

@@ -20,6 +20,13 @@ def test_the_newest_is_at_the_right_and_heights_go_with_the_square_root_of_size(
     assert drawn.largest == 400
 
 
+def test_what_went_wrong_stands_above_a_high_bar_beside_it() -> None:
+    (source,) = status_of([entry(2.98, size=10**9), entry(3, State.REFUSED, size=1), *regular(3, newest=13)]).sources
+    refused, high = timeline.draw(source, NOW).bars[-2:]
+    assert refused.mark.state.value == "refused"
+    assert refused.top > high.top > refused.symbol
+
+
 def test_a_hole_lies_between_its_neighbours_and_an_open_one_reaches_to_now() -> None:
     (source,) = status_of([entry(33), entry(43), entry(103), entry(113)]).sources
     drawn = timeline.draw(source, NOW)
