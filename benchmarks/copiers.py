@@ -2,53 +2,113 @@
 
 import itertools
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import timedelta
 from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 from uuid import uuid4
 
-from benchmarks import rclone
+from azure.storage.blob import BlobClient
+
+from benchmarks import openssh, rclone
 from benchmarks.model import BenchmarkError
+from benchmarks.peer import Run
+from ingest import transfer
 from ingest.connect import connector
 from ingest.model import Archive, Endpoint, SourceSpec, version_of
 from ingest.poll import poll
 from ingest.transfer import CopyHooks, CopyJob, copy_archive
+from storage import blobs
 from storage.blobs import BlobArchives
 from storage.clients import Clients, connected
 from storage.ledger import TableCopyLedger
 from storage.rosters import BlobRosters
 
+BLOCK_SIZE = SourceSpec(name="usual").block_size
+RCLONES_BLOCK_SIZE = 4 * 8 * 2**20
+"""What is on its way in rclone, tuned: four blocks of 8 MiB."""
+
+
+class _NoHash:
+    """Stands where a hash would, and does nothing."""
+
+    def __init__(self, _content: object = b"", **_: object) -> None:
+        pass
+
+    def update(self, _part: object) -> None:
+        pass
+
+    def digest(self) -> bytes:
+        return bytes(16)
+
+    def hexdigest(self) -> str:
+        return "00" * 32
+
 
 @contextmanager
-def polls(storage: str, endpoint: Endpoint, connections: int, size: int) -> Iterator[Callable[[], int]]:
+def polls(
+    storage: str, endpoint: Endpoint, connections: int, size: int, block_size: int = BLOCK_SIZE
+) -> Iterator[Callable[[], int]]:
     """Poll as the app does, with lease, roster, ledger and all verification, but without the pause for settling."""
     with connected(storage) as clients:
-        yield partial(_poll, clients, endpoint, connections, size)
+        yield partial(_poll, clients, endpoint, connections, size, block_size)
 
 
 @contextmanager
-def copies(storage: str, endpoint: Endpoint, size: int) -> Iterator[Callable[[], int]]:
+def copies(storage: str, endpoint: Endpoint, size: int, block_size: int = BLOCK_SIZE) -> Iterator[Callable[[], int]]:
     """Copy file by file, without the roster and the ledger, which a sink does not have."""
     with connected(storage) as clients:
-        yield partial(_copy, clients, endpoint, size)
+        yield partial(_copy, clients, endpoint, size, block_size)
+
+
+@contextmanager
+def unchecked(
+    make: Callable[..., AbstractContextManager[Callable[[], int]]], *arguments: object
+) -> Iterator[Callable[[], int]]:
+    """Run a side of ours as rclone runs: without a hash of the file or of a block. Tells what checking costs.
+
+    For a process of its own alone: it never gets the hashes back.
+    """
+    nothing = SimpleNamespace(sha256=_NoHash, md5=_NoHash)
+    for module in (transfer, blobs):
+        setattr(module, "hashlib", nothing)  # noqa: B010 - a type checker would not let it be assigned
+    stage = BlobClient.stage_block
+
+    def stage_unchecked(client: BlobClient, *told: Any, **more: Any) -> object:
+        del more["headers"]
+        return stage(client, *told, **more)
+
+    setattr(BlobClient, "stage_block", stage_unchecked)  # noqa: B010 - likewise
+    with make(*arguments) as run:
+        yield run
+
+
+@contextmanager
+def sftps(command: tuple[str, ...], target: Path, size: int) -> Iterator[Callable[[], Run]]:
+    """Let OpenSSH's `sftp` fetch the folder."""
+    yield partial(openssh.fetch, command, target, size)
 
 
 @contextmanager
 def rclones(
     told: Mapping[str, str], folder: str, options: tuple[str, ...], container: str
-) -> Iterator[Callable[[], rclone.Run]]:
+) -> Iterator[Callable[[], Run]]:
     """Let rclone copy the folder, each time to another place."""
     numbers = itertools.count()
     yield lambda: rclone.copy(told, folder, f"{container}/{uuid4().hex[:8]}-{next(numbers)}", options)
 
 
-def _poll(clients: Clients, endpoint: Endpoint, connections: int, size: int) -> int:
-    spec = SourceSpec(name=f"s-{uuid4().hex[:8]}", max_connections=connections, settle=timedelta(0))
+def _poll(clients: Clients, endpoint: Endpoint, connections: int, size: int, block_size: int) -> int:
+    spec = SourceSpec(
+        name=f"s-{uuid4().hex[:8]}", max_connections=connections, settle=timedelta(0), block_size=block_size
+    )
     report = poll(spec, connector(endpoint), BlobRosters(clients), BlobArchives(clients), TableCopyLedger(clients))
     return _all_of(size, sum(copied.received for copied in report.copied))
 
 
-def _copy(clients: Clients, endpoint: Endpoint, size: int) -> int:
+def _copy(clients: Clients, endpoint: Endpoint, size: int, block_size: int) -> int:
     source, received = f"s-{uuid4().hex[:8]}", 0
     hooks = CopyHooks(check=lambda: None, started=lambda: None)
     with connector(endpoint).connect() as connection:
@@ -56,7 +116,7 @@ def _copy(clients: Clients, endpoint: Endpoint, size: int) -> int:
             # A listing of FTP knows no seconds.
             file = connection.look(listed) or listed
             archive = Archive(source=source, file=file, version=version_of(file), stamp=file.modified)
-            job = CopyJob(archive=archive, block_size=SourceSpec(name=source).block_size)
+            job = CopyJob(archive=archive, block_size=block_size)
             received += copy_archive(connection, BlobArchives(clients), job, hooks).received
     return _all_of(size, received)
 

@@ -2,18 +2,19 @@
 
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Literal, cast
 
-from benchmarks import copiers, rclone
+from benchmarks import copiers, openssh, rclone
 from benchmarks.bench import Bench
 from benchmarks.child import Side
 from benchmarks.machine import program
 from benchmarks.model import Figure, Goal, Measured, Row, Timing, ratio, row
+from benchmarks.peer import Run
 from benchmarks.sink import sink
 from local.servers import Server, ftp_server, sftp_server
 from storage.clients import DEVELOPMENT_ACCOUNT, development_connection
@@ -23,13 +24,16 @@ type Protocol = Literal["SFTP", "FTP", "FTPS"]
 
 _MIB = 2**20
 _ROUNDS = 3
+_MEMORY = Path("/dev/shm")  # noqa: S108 - what is fetched there is thrown away
 _OURS, _TUNED, _DEFAULT = "ours", "rclone, tuned", "rclone"
+_UNCHECKED, _FETCHED = "without hashes", "sftp, no upload"
+"""Ours as rclone works, so that what remains is what checking costs; and OpenSSH's program, which only fetches."""
 _END_OF_ZIP = b"PK\x05\x06".ljust(22, b"\0")
 """The end of an empty zip: whatever comes before it, the file is sound."""
 _ONE, _MANY = (1, 256 * _MIB, 16 * _MIB), (20, 32 * _MIB, 2 * _MIB)
 """Number of files, and their size; the last in a quick run."""
-_HASHES = "SHA-256 and MD5 of the file beside the MD5 of each block, which is all that rclone has"
-_AZURITE = f"both cores are busy: {_HASHES}; and blocks of 4 MiB, not 8, so that a kill costs 16 MiB at most"
+_HASHES = "SHA-256 and MD5 of the file and an MD5 of each block, none of which rclone has"
+_AZURITE = f"both cores are busy, most of ours with {_HASHES}"
 
 
 @contextmanager
@@ -70,6 +74,11 @@ def _peers(bench: Bench, server: Server, port: int, options: Mapping[str, tuple[
     return {name: Side(copiers.rclones, (told, where, each, RAW_CONTAINER)) for name, each in options.items()}
 
 
+def _unchecked(make: Callable[..., AbstractContextManager[Callable[[], int]]], *arguments: object) -> Side:
+    """Give a side of ours as rclone works: without hashes, and in blocks of its size."""
+    return Side(copiers.unchecked, (make, *arguments, copiers.RCLONES_BLOCK_SIZE))
+
+
 def _into_azurite(
     bench: Bench,
     protocol: Protocol,
@@ -78,28 +87,52 @@ def _into_azurite(
     rounds: int = _ROUNDS,
 ) -> Measured:
     with bench.azurite() as azurite, _served(bench, protocol, files) as (server, size):
-        sides = {_OURS: Side(copiers.polls, (azurite.connection, server.endpoint(), min(files[0], 4), size))}
+        told = (azurite.connection, server.endpoint(), min(files[0], 4), size)
+        sides = {_OURS: Side(copiers.polls, told)}
+        if files is _ONE:
+            # Not of many: the emulator keeps all that it ever got, in memory.
+            sides[_UNCHECKED] = _unchecked(copiers.polls, *told)
         sides |= _peers(bench, server, azurite.ports.blob, peers)
         timings = bench.race(sides, rounds=rounds, servers=[azurite.pid])
-    figures = {name: ratio(timings, _OURS, name) for name in peers}
-    return Measured(figures, timings, [_told(timings, size)])
+    return _measured(timings, size, peers)
 
 
 def _into_a_sink(bench: Bench, protocol: Protocol) -> Measured:
     with sink() as port, _served(bench, protocol, _ONE) as (server, size):
         storage = development_connection({"Blob": port, "Queue": port, "Table": port})
-        sides = {_OURS: Side(copiers.copies, (storage, server.endpoint(), size))}
+        told = (storage, server.endpoint(), size)
+        sides = {_OURS: Side(copiers.copies, told), _UNCHECKED: _unchecked(copiers.copies, *told)}
         sides |= _peers(bench, server, port, {_TUNED: rclone.TUNED})
+        if protocol == "SFTP":
+            sides[_FETCHED] = _fetching(bench, server, size)
         timings = bench.race(sides, rounds=_ROUNDS)
-    return Measured({_TUNED: ratio(timings, _OURS, _TUNED)}, timings, [_told(timings, size)])
+    return _measured(timings, size, [name for name in sides if name in (_TUNED, _FETCHED)])
+
+
+def _fetching(bench: Bench, server: Server, size: int) -> Side:
+    folder = bench.folder / f"sftp-{server.port}"
+    folder.mkdir()
+    target = (_MEMORY if _MEMORY.is_dir() else bench.folder) / f"{bench.folder.name}-fetched"
+    return Side(copiers.sftps, (openssh.command(folder, server), target, size))
+
+
+def _measured(timings: Mapping[str, Timing], size: int, peers: Iterable[str]) -> Measured:
+    figures = {name: ratio(timings, _OURS, name) for name in peers}
+    if _UNCHECKED in timings:
+        figures[_UNCHECKED] = ratio(timings, _UNCHECKED, _TUNED)
+    return Measured(figures, timings, [_told(timings, size)])
 
 
 def _told(timings: Mapping[str, Timing], size: int) -> str:
     """Tell rates, and what processors spent: under a load from elsewhere that says more than times do."""
     rate = size / 1e6 / min(timings[_OURS].seconds)
-    runs = {name: timing.outcome for name, timing in timings.items() if isinstance(timing.outcome, rclone.Run)}
-    spent = ", ".join(f"{name} {run.cpu:.2f} s" for name, run in runs.items())
-    return f"ours at best {rate:.0f} MB/s; processor time: ours {min(timings[_OURS].cpu):.2f} s, {spent}"
+    spent = ", ".join(f"{name} {_spent(timing):.2f} s" for name, timing in timings.items())
+    return f"ours at best {rate:.0f} MB/s; processor time: {spent}"
+
+
+def _spent(timing: Timing) -> float:
+    """Give the processor time of a side, which is that of its program where it runs one."""
+    return timing.outcome.cpu if isinstance(timing.outcome, Run) else min(timing.cpu)
 
 
 def _azurite_row(
@@ -141,7 +174,7 @@ def _sink_row(protocol: Protocol, seen: str) -> Row:
 def _memory(bench: Bench) -> Measured:
     """Copy a file beside rclone; then, into a sink, it and one of 16 times its size, whose content does not matter."""
     beside = _into_azurite(bench, "SFTP", _ONE, {_TUNED: rclone.TUNED}, rounds=1)
-    ours, theirs = max(beside.timings[_OURS].peak), cast("rclone.Run", beside.timings[_TUNED].outcome).peak
+    ours, theirs = max(beside.timings[_OURS].peak), cast("Run", beside.timings[_TUNED].outcome).peak
     large = bench.folder / "large"
     large.mkdir()
     usual = bench.size(*_ONE[1:])

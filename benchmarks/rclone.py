@@ -1,18 +1,16 @@
 """rclone as a peer: a command that copies a folder of a server into a container, told of both by its environment."""
 
-import os
 import subprocess
 from collections.abc import Mapping
-from contextlib import suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from azure.storage.blob import AccountSasPermissions, ResourceTypes, generate_account_sas
 
+from benchmarks import openssh
 from benchmarks.machine import program
-from benchmarks.model import BenchmarkError
+from benchmarks.peer import Run, run
 from storage.clients import DEVELOPMENT_ACCOUNT, DEVELOPMENT_KEY
 
 if TYPE_CHECKING:
@@ -26,14 +24,6 @@ _COPYING = (
 TUNED = (*_COPYING.split(), "--ftp-disable-tls13")
 DEFAULT = ("--ftp-disable-tls13",)
 """Nothing but what vsftpd needs: a TLS session that data connections can resume."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Run:
-    """What one run took of processor and memory."""
-
-    cpu: float
-    peak: int
 
 
 def environment(folder: Path, server: "Server", blobs: str) -> Mapping[str, str]:
@@ -59,33 +49,11 @@ def environment(folder: Path, server: "Server", blobs: str) -> Mapping[str, str]
 def copy(told: Mapping[str, str], folder: str, target: str, options: tuple[str, ...]) -> Run:
     """Copy a folder. Raises BenchmarkError."""
     command = [str(program("rclone")), "copy", f"src:{folder}", f"dst:{target}", "--retries", "1", *options]
-    before = os.times()
-    with subprocess.Popen(command, env=dict(told), stderr=subprocess.PIPE, text=True) as process:
-        peak = 0
-        while process.poll() is None:
-            peak = max(peak, _peak(process.pid))
-            with suppress(subprocess.TimeoutExpired):
-                process.wait(0.01)
-        said = process.stderr.read() if process.stderr else ""
-    if process.returncode:
-        raise BenchmarkError(f"copy with rclone: it ended with {process.returncode}; it said:\n{said[-2000:]}")
-    after = os.times()
-    cpu = after.children_user + after.children_system - before.children_user - before.children_system
-    return Run(cpu=cpu, peak=peak)
-
-
-def _peak(pid: int) -> int:
-    with suppress(OSError):
-        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-        return 1024 * next((int(line.split()[1]) for line in lines if line.startswith("VmHWM:")), 0)
-    return 0
+    return run(command, "copy with rclone", told)
 
 
 def _sftp(folder: Path, server: "Server") -> Mapping[str, str]:
-    key, known = folder / "client_key", folder / "known_hosts"
-    key.touch(mode=0o600)
-    key.write_text(server.private_key or "")
-    known.write_text(f"[{server.host}]:{server.port} {server.host_key}\n")
+    key, known = openssh.credentials(folder, server)
     return {
         "SRC_TYPE": "sftp",
         "SRC_HOST": server.host,

@@ -1,0 +1,45 @@
+"""OpenSSH's `sftp` as a peer: it fetches into memory and uploads nothing, so no copier on this machine is faster."""
+
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from benchmarks.machine import program
+from benchmarks.model import BenchmarkError
+from benchmarks.peer import Run, run
+
+if TYPE_CHECKING:
+    from local.servers import Server
+
+
+def credentials(folder: Path, server: "Server") -> tuple[Path, Path]:
+    """Write the files of the client's key and of the server's, as OpenSSH wants them."""
+    key, known = folder / "client_key", folder / "known_hosts"
+    key.touch(mode=0o600)
+    key.write_text(server.private_key or "")
+    known.write_text(f"[{server.host}]:{server.port} {server.host_key}\n")
+    return key, known
+
+
+def command(folder: Path, server: "Server") -> tuple[str, ...]:
+    """Give the command that fetches the served folder, but for where to."""
+    key, known = credentials(folder, server)
+    options = (f"UserKnownHostsFile={known}", "StrictHostKeyChecking=yes", "BatchMode=yes", "IdentitiesOnly=yes")
+    return (
+        *(str(program("sftp")), "-q", "-r", "-F", "/dev/null", "-i", str(key), "-P", str(server.port)),
+        *(part for option in options for part in ("-o", option)),
+        f"{server.user}@{server.host}:{server.folder}",
+    )
+
+
+def fetch(command: tuple[str, ...], target: Path, size: int) -> Run:
+    """Fetch the folder, and throw it away. Raises BenchmarkError."""
+    target.mkdir()
+    try:
+        done = run([*command, str(target)], "fetch with sftp")
+        fetched = sum(file.stat().st_size for file in target.rglob("*.zip"))
+    finally:
+        shutil.rmtree(target, ignore_errors=True)
+    if fetched != size:
+        raise BenchmarkError(f"fetch {size} bytes with sftp: {fetched} came")
+    return done
