@@ -184,6 +184,12 @@ class Board:
         self._update(sighting, failures=failures, not_before=at + backoff(failures, _FIRST_PAUSE, _LONGEST_PAUSE))
         self._ledger.trouble(archive, str(error), at)
 
+    def untold(self, file: RemoteFile, error: PipelineError) -> None:
+        """Note that nothing could be told of a file, which is no archive of ours yet: the next listing shows it again."""
+        log.warning("file.untold source=%s path=%r error=%r", self._spec.name, file.path, str(error))
+        with self._change:
+            self.failed += 1
+
     def source_failed(self, error: PipelineError) -> datetime:
         """Note that the source could not be polled, and give the time before which it is left alone."""
         at = self._now()

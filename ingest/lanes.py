@@ -190,5 +190,5 @@ class Lanes:
         except SourceUnavailableError as exc:
             # Whether the server or the file is to blame, a listing shows: some are busy as long as they are written.
             connection.list_files()
-            log.warning("file.untold source=%s path=%r error=%r", self.spec.name, file.path, str(exc))
+            self.board.untold(file, exc)
             return None

@@ -388,7 +388,8 @@ def test_a_file_of_which_nothing_can_be_told_for_now_costs_no_other_file(
     world.put("a.zip")
     world.put("busy.zip")
     world.server.untold.add("busy.zip")
-    assert [copied.path for copied in world.tick().copied] == ["a.zip"]
+    report = world.tick()
+    assert ([copied.path for copied in report.copied], report.failed) == (["a.zip"], 1)
     assert "file.untold source=radar path='busy.zip'" in caplog.text
     world.server.untold.clear()
     assert [copied.path for copied in world.tick().copied] == ["busy.zip"]
