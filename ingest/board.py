@@ -69,6 +69,8 @@ class Board:
         self.listed = 0
         self.new = 0
         self.failed = 0
+        self.error: str | None = None
+        """Why nothing could be told of a file."""
         self.copied: list[Copied] = []
 
     @property
@@ -185,10 +187,11 @@ class Board:
         self._ledger.trouble(archive, str(error), at)
 
     def untold(self, file: RemoteFile, error: PipelineError) -> None:
-        """Note that nothing could be told of a file, which is no archive of ours yet: the next listing shows it again."""
+        """Note that nothing could be told of a file, which is no archive yet: the next listing shows it again."""
         log.warning("file.untold source=%s path=%r error=%r", self._spec.name, file.path, str(error))
         with self._change:
             self.failed += 1
+            self.error = str(error)
 
     def source_failed(self, error: PipelineError) -> datetime:
         """Note that the source could not be polled, and give the time before which it is left alone."""
@@ -215,7 +218,8 @@ class Board:
             self._save(self._saved.listed_at)
 
     def _save(self, listed_at: datetime | None) -> None:
-        roster = Roster(source=self._spec.name, listed_at=listed_at, sightings=tuple(self._sightings.values()))
+        sightings = tuple(self._sightings.values())
+        roster = Roster(source=self._spec.name, listed_at=listed_at, sightings=sightings, error=self.error)
         before = self._saved.listed_at
         fresh = before is not None and listed_at is not None and listed_at - before < _SAVE_EVERY
         if not fresh or replace(roster, listed_at=before) != self._saved:

@@ -100,7 +100,7 @@ def _report(spec: SourceSpec, board: Board, error: str | None = None, not_before
         copied=tuple(board.copied),
         failed=board.failed,
         waiting=board.waiting,
-        error=error,
+        error=error or board.error,
         not_before=not_before,
     )
 

@@ -391,8 +391,10 @@ def test_a_file_of_which_nothing_can_be_told_for_now_costs_no_other_file(
     report = world.tick()
     assert ([copied.path for copied in report.copied], report.failed) == (["a.zip"], 1)
     assert "file.untold source=radar path='busy.zip'" in caplog.text
+    assert report.error == world.rosters.rosters["radar"].error == "look at 'busy.zip': failure"
     world.server.untold.clear()
     assert [copied.path for copied in world.tick().copied] == ["busy.zip"]
+    assert world.rosters.rosters["radar"].error is None
 
 
 def test_a_file_that_keeps_failing_is_left_alone_for_longer_and_longer(world: World) -> None:
