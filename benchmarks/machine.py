@@ -22,7 +22,11 @@ _PACKAGES = (
     "simplejpeg",
     "webdataset",
 )
-_PROGRAMS = {"rclone": ("rclone", "rclone version"), "sftp": ("openssh-client", "ssh -V")}
+_PROGRAMS = {
+    "rclone": ("rclone", "rclone version"),
+    "sftp": ("openssh-client", "ssh -V"),
+    "curl": ("curl", "curl --version"),
+}
 """Programs that ours is measured against: Debian's package, and what tells the version."""
 
 
@@ -60,7 +64,7 @@ def _told(command: str) -> str:
     # OpenSSH tells its version as if it were an error.
     done = subprocess.run(command.split(), capture_output=True, text=True, check=False)
     lines = (done.stdout or done.stderr).strip().splitlines()
-    return lines[0].split(",")[0] if lines else "?"
+    return re.split(r",| \(", lines[0])[0] if lines else "?"
 
 
 def _package(name: str) -> str:

@@ -128,7 +128,8 @@ class PinnedBlob:
                 stream = self._blob.download_blob(
                     offset, length, etag=f'"{etag}"', match_condition=MatchConditions.IfNotModified
                 )
-                return stream.readall()
+                # Not readall, which copies what came in one piece.
+                return b"".join(stream.chunks())
             except HttpResponseError as exc:
                 if exc.status_code == 412 or error_code(exc) == "BlobNotFound":
                     return None
