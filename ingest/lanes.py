@@ -183,9 +183,11 @@ class Lanes:
         # A hundred looks at a slow server take longer than a tick may.
         self.board.check()
         try:
-            return connection.look(file)
+            found = connection.look(file)
+            # What is listed and yet not there, such as what we may not read, must not be passed over.
+            return file if found is None and file in connection.list_files() else found
         except SourceRefusedError:
-            # It costs no other file anything, nor is it passed over: taken in as listed, its copy fails for all to see.
+            # It costs no other file anything: taken in as listed, its copy fails for all to see.
             return file
         except SourceUnavailableError as exc:
             # Whether the server or the file is to blame, a listing shows: some are busy as long as they are written.

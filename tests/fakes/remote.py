@@ -31,6 +31,8 @@ class FakeServer:
         """Paths that are listed and cannot be asked for."""
         self.untold = set[str]()
         """Paths of which nothing can be told."""
+        self.forbidden = set[str]()
+        """Paths that are listed, and not there for whoever asks for them: FTP's 550 tells no difference."""
         self.before_look: Hook = lambda: None
         self.before_list: Hook = lambda: None
         self._lock = threading.Lock()
@@ -88,7 +90,7 @@ class FakeConnection:
         self._server.ask(listed.path)
         if listed.path in self._server.untold:
             raise SourceUnavailableError(f"look at {listed.path!r}: failure")
-        if listed.path not in self._server.files:
+        if listed.path not in self._server.files or listed.path in self._server.forbidden:
             return None
         content, modified = self._server.files[listed.path]
         return RemoteFile(path=listed.path, size=len(content), modified=modified)
@@ -98,7 +100,7 @@ class FakeConnection:
         """Read a file."""
         self._server.note(f"open {file.path} {offset}")
         self._server.ask(file.path)
-        if file.path not in self._server.files:
+        if file.path not in self._server.files or file.path in self._server.forbidden:
             raise SourceUnavailableError(f"open {file.path!r}: there is no such file; tried again later")
         yield FakeReader(self._server, file.path, offset)
 

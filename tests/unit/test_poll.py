@@ -381,6 +381,19 @@ def test_a_name_that_cannot_be_asked_for_costs_no_other_file_and_is_not_passed_o
     assert any("no command can hold it" in error for error in world.ledger.errors.values())
 
 
+def test_a_file_that_is_listed_and_may_not_be_read_is_not_passed_over(world: World) -> None:
+    """An FTP server answers 550 for both: for what is not there, and for what we have no right to."""
+    for path in ("a.zip", "forbidden.zip"):
+        world.put(path)
+    world.server.forbidden.add("forbidden.zip")
+    report = world.tick()
+    assert ([copied.path for copied in report.copied], report.failed, report.waiting) == (["a.zip"], 1, 1)
+    assert world.ledger.steps("forbidden.zip") == [{Step.SEEN}]
+    world.server.forbidden.clear()
+    world.tick(timedelta(minutes=1))
+    assert Step.RAW in world.ledger.steps("forbidden.zip")[0]
+
+
 def test_a_file_of_which_nothing_can_be_told_for_now_costs_no_other_file(
     world: World, caplog: pytest.LogCaptureFixture
 ) -> None:
