@@ -94,7 +94,7 @@ def overall(sources: Sequence[SourceStatus], *, given_up: bool, unwatched: bool 
 
 
 def _of_sources(sources: Sequence[SourceStatus]) -> tuple[Severity, str]:
-    bad = [source.name for source in sources if source.severity is Severity.MISSING]
+    bad = [source for source in sources if source.severity is Severity.MISSING]
     severity = max((source.severity for source in sources), default=Severity.FINE)
     if not sources:
         return Severity.NOTICE, "No source is set, and nothing has arrived"
@@ -103,9 +103,17 @@ def _of_sources(sources: Sequence[SourceStatus]) -> tuple[Severity, str]:
     if not bad:
         here = "Everything is here or on its way" if _moving(sources) else "Everything is here"
         return severity, here if severity is Severity.FINE else f"{here}; some of it was refused"
-    if len(sources) == 1:
-        return severity, "Something is missing"
-    return severity, f"Something is missing at {len(bad)} of {len(sources)} sources"
+    late = sum(_only_late(source) for source in bad)
+    lost = len(bad) - late
+    said = f"Something is {'missing' if lost else 'late'}"
+    if len(sources) > 1:
+        said += f" at {lost or late} of {len(sources)} sources"
+    return severity, f"{said}, and late at {late}" if lost and late else said
+
+
+def _only_late(source: SourceStatus) -> bool:
+    lost = source.holes or source.counts[Shown.EXPIRED] or source.counts[Shown.FAILED]
+    return not lost and any(mark.late for mark in source.marks)
 
 
 def _of_archives(

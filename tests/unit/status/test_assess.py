@@ -5,13 +5,13 @@ from datetime import timedelta
 
 import pytest
 
-from ingest.model import Roster
+from ingest.model import Roster, SourceSpec
 from preprocess.model import Counts, Origin
 from status.assess import assess
 from status.model import Severity, Shown, Status
 from storage.ledger import State
 from storage.runs import LastRun
-from storage.status import MOST_LETTERS, Facts
+from storage.status import MOST_LETTERS, Facts, SourceFacts
 from tests.unit.status.made import MINUTE, NOW, QUIET, entry, regular, sighting, source_facts, status_of
 
 
@@ -90,6 +90,20 @@ def test_holes_and_bad_ends_come_first_in_the_sentence() -> None:
     assert (status.severity, status.headline) == (Severity.MISSING, "Something is missing")
     assert kinds(status) == ["gap", "expired", "failed", "refused"]
     assert "replay --archive" in status.todos[2].advice or "by hand" in status.todos[2].advice
+
+
+def test_what_is_late_is_told_apart_from_what_is_missing() -> None:
+    late = replace(source_facts([*regular(4), entry(43, State.COPYING)]), source="late")
+    good = replace(source_facts(regular()), source="good")
+    lost = replace(source_facts([*regular(4), entry(43, State.FAILED)]), source="lost")
+    specs = {name: SourceSpec(name=name) for name in ("late", "good", "lost")}
+
+    def headline(*sources: SourceFacts) -> str:
+        return assess(Facts(sources=sources, queues=QUIET), specs, NOW).headline
+
+    assert headline(late) == "Something is late"
+    assert headline(lost, good) == "Something is missing at 1 of 2 sources"
+    assert headline(late, good, lost) == "Something is missing at 1 of 3 sources, and late at 1"
 
 
 def test_an_archive_that_does_not_come_is_missed_while_it_is_missing() -> None:
