@@ -1,20 +1,16 @@
-"""Sides that copy a served folder: ours, as a warm function does it, and rclone, as its own process."""
+"""Sides of ours that copy a served folder, as a warm function does it."""
 
-import itertools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from datetime import timedelta
 from functools import partial
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 from uuid import uuid4
 
 from azure.storage.blob import BlobClient
 
-from benchmarks import openssh, rclone
 from benchmarks.model import BenchmarkError
-from benchmarks.peer import Run
 from ingest import transfer
 from ingest.connect import connector
 from ingest.model import Archive, Endpoint, SourceSpec, version_of
@@ -83,21 +79,6 @@ def unchecked(
     setattr(BlobClient, "stage_block", stage_unchecked)  # noqa: B010 - likewise
     with make(*arguments) as run:
         yield run
-
-
-@contextmanager
-def sftps(command: tuple[str, ...], target: Path, size: int) -> Iterator[Callable[[], Run]]:
-    """Let OpenSSH's `sftp` fetch the folder."""
-    yield partial(openssh.fetch, command, target, size)
-
-
-@contextmanager
-def rclones(
-    told: Mapping[str, str], folder: str, options: tuple[str, ...], container: str
-) -> Iterator[Callable[[], Run]]:
-    """Let rclone copy the folder, each time to another place."""
-    numbers = itertools.count()
-    yield lambda: rclone.copy(told, folder, f"{container}/{uuid4().hex[:8]}-{next(numbers)}", options)
 
 
 def _poll(clients: Clients, endpoint: Endpoint, connections: int, size: int, block_size: int) -> int:

@@ -71,7 +71,7 @@ def _peers(bench: Bench, server: Server, port: int, options: Mapping[str, tuple[
     folder.mkdir()
     told = rclone.environment(folder, server, f"http://127.0.0.1:{port}/{DEVELOPMENT_ACCOUNT}")
     where = str(server.root) if server.scheme == "sftp" else ""
-    return {name: Side(copiers.rclones, (told, where, each, RAW_CONTAINER)) for name, each in options.items()}
+    return {name: Side(rclone.copies, (told, where, each, RAW_CONTAINER)) for name, each in options.items()}
 
 
 def _unchecked(make: Callable[..., AbstractContextManager[Callable[[], int]]], *arguments: object) -> Side:
@@ -113,7 +113,7 @@ def _fetching(bench: Bench, server: Server, size: int) -> Side:
     folder = bench.folder / f"sftp-{server.port}"
     folder.mkdir()
     target = (_MEMORY if _MEMORY.is_dir() else bench.folder) / f"{bench.folder.name}-fetched"
-    return Side(copiers.sftps, (openssh.command(folder, server), target, size))
+    return Side(openssh.fetches, (openssh.command(folder, server), target, size))
 
 
 def _measured(timings: Mapping[str, Timing], size: int, peers: Iterable[str]) -> Measured:

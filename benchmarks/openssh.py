@@ -1,6 +1,9 @@
 """OpenSSH's `sftp` as a peer: it fetches into memory and uploads nothing, so no copier on this machine is faster."""
 
 import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,7 +35,13 @@ def command(folder: Path, server: "Server") -> tuple[str, ...]:
     )
 
 
-def fetch(command: tuple[str, ...], target: Path, size: int) -> Run:
+@contextmanager
+def fetches(command: tuple[str, ...], target: Path, size: int) -> Iterator[Callable[[], Run]]:
+    """Let `sftp` fetch the folder: a side."""
+    yield partial(_fetch, command, target, size)
+
+
+def _fetch(command: tuple[str, ...], target: Path, size: int) -> Run:
     """Fetch the folder, and throw it away. Raises BenchmarkError."""
     target.mkdir()
     try:

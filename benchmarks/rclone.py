@@ -1,20 +1,19 @@
 """rclone as a peer: a command that copies a folder of a server into a container, told of both by its environment."""
 
+import itertools
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-from azure.storage.blob import AccountSasPermissions, ResourceTypes, generate_account_sas
+from uuid import uuid4
 
 from benchmarks import openssh
 from benchmarks.machine import program
 from benchmarks.peer import Run, run
-from storage.clients import DEVELOPMENT_ACCOUNT, DEVELOPMENT_KEY
 
 if TYPE_CHECKING:
-    # A side imports this, and its memory is measured.
     from local.servers import Server
 
 _COPYING = (
@@ -28,6 +27,11 @@ DEFAULT = ("--ftp-disable-tls13",)
 
 def environment(folder: Path, server: "Server", blobs: str) -> Mapping[str, str]:
     """Tell rclone of a server (`src:`) and of a blob service (`dst:`), whose address is `blobs`."""
+    # Here, since a side imports this module, and rclone's needs no SDK.
+    from azure.storage.blob import AccountSasPermissions, ResourceTypes, generate_account_sas
+
+    from storage.clients import DEVELOPMENT_ACCOUNT, DEVELOPMENT_KEY
+
     expiry = datetime.now(UTC) + timedelta(days=1)
     signature = generate_account_sas(
         DEVELOPMENT_ACCOUNT,
@@ -46,7 +50,16 @@ def environment(folder: Path, server: "Server", blobs: str) -> Mapping[str, str]
     )
 
 
-def copy(told: Mapping[str, str], folder: str, target: str, options: tuple[str, ...]) -> Run:
+@contextmanager
+def copies(
+    told: Mapping[str, str], folder: str, options: tuple[str, ...], container: str
+) -> Iterator[Callable[[], Run]]:
+    """Let rclone copy the folder, each time to another place: a side."""
+    numbers = itertools.count()
+    yield lambda: _copy(told, folder, f"{container}/{uuid4().hex[:8]}-{next(numbers)}", options)
+
+
+def _copy(told: Mapping[str, str], folder: str, target: str, options: tuple[str, ...]) -> Run:
     """Copy a folder. Raises BenchmarkError."""
     command = [str(program("rclone")), "copy", f"src:{folder}", f"dst:{target}", "--retries", "1", *options]
     return run(command, "copy with rclone", told)
