@@ -26,6 +26,21 @@ def test_every_link_to_a_file_leads_to_one() -> None:
     assert not [link for link in links if not (ROOT / link).exists()]
 
 
+def test_every_link_to_a_section_leads_to_one() -> None:
+    slugs = {
+        re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in re.findall(r"^#+ (.*)$", README, re.M)
+    }
+    assert set(re.findall(r"\]\(#([^)]+)\)", README)) <= slugs
+
+
+def test_every_test_that_is_named_exists() -> None:
+    there = {test.name for test in ROOT.glob("tests/**/test_*.py")}
+    named = set(re.findall(r"`((?:tests/[\w/]+/)?test_\w+\.py)`", README))
+    assert named
+    assert {Path(name).name for name in named} <= there
+    assert not [name for name in named if "/" in name and not (ROOT / name).exists()]
+
+
 def test_every_folder_and_make_target_that_is_named_exists() -> None:
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     assert set(re.findall(r"\bmake ([a-z]+)`", README)) | {"demo", "test", "run"} <= targets
