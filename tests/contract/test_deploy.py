@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from function_app import app
 from storage.keys import RAW_CONTAINER
 from tests.fixtures.fake_tools import PROJECT, Tools
+from tests.fixtures.functions import functions
 
 SCRIPT = PROJECT / "infra" / "deploy.sh"
-FUNCTIONS = [str(function.get_function_name()) for function in app.get_functions()]
+FUNCTIONS = [str(function.get_function_name()) for function in functions()]
 OUTPUTS = (
     "images-abc\nimages-abc.azurewebsites.net\nimagesdata\nimages-kv\nimages-events\n/subscriptions/s/topic-identity\n"
 )

@@ -84,7 +84,8 @@ def test_killed_between_any_two_changes_to_storage_it_leaves_the_same(
         assert batches.orderly()
         batches.drive()
         assert batches.left_behind() == undisturbed[64], f"killed after {changes} changes"
-    assert changes > 9
+    # The plan, its rows, the claim, the shard, its rows and the end at least.
+    assert changes >= 6
 
 
 @pytest.mark.parametrize("seed", range(2))

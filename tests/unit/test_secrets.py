@@ -6,7 +6,6 @@ import azure.functions as func
 import pytest
 
 from errors import PipelineError, SettingsError
-from function_app import app
 from ingest.model import Endpoint
 from local.programs.certificate import make_certificate, make_ssh_key
 from local.programs.parasftp import ParasftpConfig
@@ -14,6 +13,7 @@ from local.programs.pyftpd import PyftpdConfig
 from settings import Storage, read_settings
 from storage.azure_errors import azure_errors
 from storage.clients import DEVELOPMENT_KEY, connect, connected, development_connection
+from tests.fixtures.functions import functions
 from tests.fixtures.secrecy import secrets_in
 
 PASSWORD = "s3cret-in-settings"
@@ -97,7 +97,7 @@ def test_a_connection_string_that_does_not_work_is_not_repeated(text: str) -> No
 
 
 def test_no_function_answers_strangers() -> None:
-    triggers = [function.get_trigger() for function in app.get_functions()]
+    triggers = [function.get_trigger() for function in functions()]
     assert len(triggers) >= 5
     open_to_all = [one for one in triggers if getattr(one, "auth_level", None) is func.AuthLevel.ANONYMOUS]
     assert not open_to_all
