@@ -14,6 +14,7 @@ from contextvars import copy_context
 from typing import Any
 from urllib.parse import quote
 
+from azure.core.exceptions import ServiceResponseError
 from azure.core.pipeline import PipelineRequest
 from azure.data.tables import EntityProperty, TableClient, UpdateMode
 
@@ -23,6 +24,8 @@ from storage.rows import in_transactions
 
 _AT_ONCE = 4
 """Transactions of up to 4 MiB each, which is what each holds in memory twice: as entities, and as it is sent."""
+_TWICE = frozenset({"POST"})
+"""Sent again when no answer came. The SDK does not do so by itself; but what replaces whole rows may be repeated."""
 _PART = (
     "--{changes}\r\nContent-Type: application/http\r\nContent-Transfer-Encoding: binary\r\nContent-ID: {number}\r\n\r\n"
     "PUT {url} HTTP/1.1\r\nContent-Type: application/json\r\nAccept: application/json\r\n"
@@ -54,7 +57,12 @@ def _upsert(table: TableClient, group: list[Properties], doing: str) -> None:
 
     first = {name: group[0][name] for name in ("PartitionKey", "RowKey")}
     with azure_errors(doing):
-        table.submit_transaction([("upsert", first, {"mode": UpdateMode.REPLACE})], raw_request_hook=with_body)
+        replace = ("upsert", first, {"mode": UpdateMode.REPLACE})
+        try:
+            table.submit_transaction([replace], raw_request_hook=with_body, retry_on_methods=_TWICE)
+        except OSError as exc:
+            # Of an answer that broke off the SDK makes no error of its own.
+            raise ServiceResponseError(str(exc)) from exc
 
 
 def _body(table: str, group: list[Properties], boundary: str) -> bytes:

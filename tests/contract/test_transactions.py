@@ -2,10 +2,12 @@
 
 import pytest
 
-from errors import StoreRefusedError
-from storage.clients import Clients
+from errors import StoreRefusedError, StoreUnavailableError
+from local.azurite import Azurite
+from storage.clients import Clients, connected, development_connection
 from storage.entities import Properties, scan
 from storage.transactions import upsert_all
+from tests.faults.http import Break, HttpProxy, Request
 
 
 def rows(partition: str, number: int) -> list[Properties]:
@@ -26,3 +28,30 @@ def test_one_row_that_storage_refuses_is_an_error_and_none_is_there(clients: Cli
     with pytest.raises(StoreRefusedError, match="write rows"):
         upsert_all(clients.images, refused, "write rows")
     assert list(scan(clients.images, source)) == []
+
+
+def test_a_connection_that_breaks_is_no_error_since_rows_may_be_written_twice(
+    azurite: Azurite, clients: Clients, source: str
+) -> None:
+    def once(_: Request) -> Break | None:
+        return Break.UPLOAD if len(proxy.requests) == 1 else None
+
+    large = [{**row, "data": bytes(60_000)} for row in rows(source, 20)]
+    with HttpProxy(azurite.ports.table, of_tables=True) as proxy:
+        proxy.choose = once
+        ports = {"Blob": azurite.ports.blob, "Queue": azurite.ports.queue, "Table": proxy.port}
+        with connected(development_connection(ports)) as through:
+            upsert_all(through.images, large, "write rows")
+    assert len(proxy.requests) == 2
+    assert len(list(scan(clients.images, source))) == 20
+
+
+def test_an_answer_that_breaks_off_is_worth_another_try(azurite: Azurite, source: str) -> None:
+    with HttpProxy(azurite.ports.table, of_tables=True) as proxy:
+        proxy.choose = lambda _: Break.DOWNLOAD
+        ports = {"Blob": azurite.ports.blob, "Queue": azurite.ports.queue, "Table": proxy.port}
+        with (
+            connected(development_connection(ports)) as through,
+            pytest.raises(StoreUnavailableError, match="write rows"),
+        ):
+            upsert_all(through.images, rows(source, 3), "write rows")
