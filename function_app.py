@@ -1,4 +1,4 @@
-"""Triggers only: translate, call one use case. All wiring is in `build_services` and `build_preprocessing`.
+"""Triggers only: translate, call one use case. All wiring is in the `build_…` functions.
 
 What a function needs is imported when it first runs, so that the app is indexed quickly.
 """
