@@ -20,7 +20,8 @@ class Claim:
     def __init__(self, batch: Batch, p: Preprocessing) -> None:
         self._batch = batch
         self._p = p
-        self._wary = False
+        self.wary = False
+        """Others died at this batch: each member is noted before it is begun, and done alone."""
         self._ended = Event()
         # In a thread: a single member may take longer than a claim lasts.
         self._renewal = Thread(target=self._renew, name="claim", daemon=True)
@@ -29,12 +30,12 @@ class Claim:
         """Claim the batch; False if it is not to be had."""
         holders = self._claimed()
         # The first time notes would only cost. Where claims hold nobody off, to take over tells of no death.
-        self._wary = holders > 1 and self._p.claim_for > timedelta(0)
+        self.wary = holders > 1 and self._p.claim_for > timedelta(0)
         return holders > 0
 
     def begin(self, member: Member) -> None:
         """Note a member before it is read. Raises MemberRefusedError if too many died of it."""
-        deaths = self._p.ledger.begin(self._batch, member.number) if self._wary else 0
+        deaths = self._p.ledger.begin(self._batch, member.number) if self.wary else 0
         if deaths >= _MOST_DEATHS:
             raise MemberRefusedError(
                 f"the process died {deaths} times while it was at this member: it makes a library crash, "
@@ -43,7 +44,7 @@ class Claim:
 
     def over(self) -> None:
         """Note that all members are behind."""
-        if self._wary:
+        if self.wary:
             self._p.ledger.begin(self._batch, None)
 
     def _renew(self) -> None:

@@ -6,10 +6,12 @@ import struct
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache, partial
 from itertools import count
+from typing import Any
 
 from PIL import Image as Pillow
 from PIL import UnidentifiedImageError
@@ -41,6 +43,8 @@ _TURNED = {
     7: Pillow.Transpose.TRANSVERSE,
     8: Pillow.Transpose.ROTATE_90,
 }
+BYTES_A_PIXEL = 12
+"""Bytes that decoding takes for each pixel of 8 bits, at most (measured); others count as several."""
 _MOST_PIECES = 1_000_000
 _MOST_COMMENTS = 1_000
 _NOT_A_PAGE = 0b101
@@ -49,6 +53,8 @@ _NOT_A_PAGE = 0b101
 type Size = tuple[int, int]
 type Shrink = Callable[[Size], float]
 """Given a picture's size, the scale at which it may be decoded: 1, or less where all detail is not needed."""
+type Admit = Callable[[int], None]
+"""Told how many bytes decoding a frame takes at most, before it does; raises where they are too many."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,8 +69,14 @@ class Frame:
     captured_at: datetime | None
 
 
-def frames(content: io.BytesIO, name: str, limits: Limits, shrink: Shrink) -> Iterator[Frame]:
-    """Decode every picture of a file. Raises MemberRefusedError."""
+def _admit_all(_size: int) -> None:
+    return
+
+
+def frames(
+    content: io.BytesIO, name: str, limits: Limits, shrink: Shrink, admit: Admit = _admit_all
+) -> Iterator[Frame]:
+    """Decode every picture of a file, several files in as many threads. Raises MemberRefusedError."""
     with ExitStack() as opened:
         with _pillow(name):
             image = opened.enter_context(_opened(content))
@@ -84,7 +96,7 @@ def frames(content: io.BytesIO, name: str, limits: Limits, shrink: Shrink) -> It
                     continue
                 pixels += image.width * image.height
                 _check_pixels(image, pixels, limits)
-                frame = _frame(image, number, shrink, partial(_turned, second, number))
+                frame = _frame(image, number, shrink, admit, partial(_turned, second, number))
             yield frame
 
 
@@ -113,19 +125,44 @@ def _turned(opened: Callable[[], ImageFile], number: int) -> ImageFile:
     return image
 
 
+_heard: ContextVar[list[str] | None] = ContextVar("heard", default=None)
+"""What Pillow warns of while it is at one file."""
+
+
+@contextmanager
+def warnings_heard() -> Iterator[None]:
+    """Let `frames` log what Pillow warns of. The interpreter's filters are everybody's, so only one may do this at a
+    time, for all threads."""
+    with warnings.catch_warnings():
+        others = warnings.showwarning
+
+        def show(message: Warning | str, *where: Any, **more: Any) -> None:
+            heard = _heard.get()
+            if heard is None:
+                others(message, *where, **more)
+            else:
+                heard.append(str(message))
+
+        warnings.filterwarnings("always", module=r"PIL\.|preprocess\.decode")
+        warnings.showwarning = show
+        yield
+
+
 @contextmanager
 def _pillow(name: str) -> Iterator[None]:
     """Re-raise what Pillow says of broken files as ours, and log its warnings."""
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        try:
-            yield
-        except UnidentifiedImageError as exc:
-            raise MemberRefusedError(f"it is no image of an accepted format ({', '.join(FORMATS)})") from exc
-        except _BROKEN as exc:
-            raise MemberRefusedError(f"it cannot be decoded: {exc}") from exc
-    for warning in caught:
-        member_log.warning("image.warning member=%s warning=%s", printable(name), printable(str(warning.message)))
+    heard: list[str] = []
+    before = _heard.set(heard)
+    try:
+        yield
+    except UnidentifiedImageError as exc:
+        raise MemberRefusedError(f"it is no image of an accepted format ({', '.join(FORMATS)})") from exc
+    except _BROKEN as exc:
+        raise MemberRefusedError(f"it cannot be decoded: {exc}") from exc
+    finally:
+        _heard.reset(before)
+    for warning in heard:
+        member_log.warning("image.warning member=%s warning=%s", printable(name), printable(warning))
 
 
 def _check_end(content: io.BytesIO, image: ImageFile) -> None:
@@ -191,14 +228,16 @@ def _check_pixels(image: ImageFile, pixels: int, limits: Limits) -> None:
         raise MemberRefusedError(f"its frames have more pixels than LIMIT_MEMBER_PIXELS={limits.member_pixels}")
 
 
-def _frame(image: ImageFile, number: int, shrink: Shrink, again: Callable[[], ImageFile]) -> Frame:
+def _frame(image: ImageFile, number: int, shrink: Shrink, admit: Admit, again: Callable[[], ImageFile]) -> Frame:
     if image.format in ("JPEG", "MPO"):
         exif = _exif(image)
         size = _upright(image.size, exif)
         scale = shrink(size)
         image.draft(None, (math.ceil(image.width * scale), math.ceil(image.height * scale)))
+        admit(image.width * image.height * BYTES_A_PIXEL)
         planes = load(image, again)
     else:
+        admit(image.width * image.height * weight(image) * BYTES_A_PIXEL)
         # EXIF comes later: to look for it may decode the picture, and Pillow turns a TIFF itself when it decodes it.
         planes = load(image, again)
         exif = _exif(image)
@@ -223,7 +262,7 @@ def _exif(image: ImageFile) -> Pillow.Exif:
         exif = image.getexif()
         exif.get_ifd(IFD.Exif)
     except _BROKEN as exc:
-        warnings.warn(f"its EXIF facts cannot be read: {exc}", stacklevel=2)
+        warnings.warn(f"its EXIF facts cannot be read: {exc}", stacklevel=1)
         return Pillow.Exif()
     return exif
 

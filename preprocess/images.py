@@ -1,18 +1,47 @@
 """From one member of an archive to its images."""
 
 import io
-from collections.abc import Iterator
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 
 from errors import MemberRefusedError
 from preprocess.archive import MemberReader
-from preprocess.decode import Frame, frames
+from preprocess.decode import Frame, Size, frames
 from preprocess.directory import Member
 from preprocess.kinds import is_image_content, is_image_name
 from preprocess.model import Hook, Image, Limits, MemberFacts, Pixels, RawArchive, Recipe
 from preprocess.transform import shrink, transform
+
+
+class TooLargeError(Exception):
+    """A member takes more memory than it was given."""
+
+
+class Room:
+    """Bytes of memory that one member may take: for its decoded frames, and for what is made of them."""
+
+    def __init__(self, most: float = math.inf) -> None:
+        self._left = most
+
+    def take(self, count: int) -> None:
+        """Take some of it. Raises TooLargeError."""
+        self._left -= count
+        if self._left < 0:
+            raise TooLargeError
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A frame as the recipe asks for it, before the hook has seen it."""
+
+    facts: MemberFacts
+    pixels: Pixels
+    size: Size
+    """Of the frame as it was stored."""
 
 
 class ImageMaker:
@@ -30,17 +59,26 @@ class ImageMaker:
         named = is_image_name(member.name)
         return reader.read(member, wanted=lambda head: named or is_image_content(head))
 
-    def images(self, content: io.BytesIO, member: Member) -> Iterator[Image]:
-        """Decode and transform each frame, but those that the hook leaves out. Raises MemberRefusedError."""
-        for frame in frames(content, member.name, self._limits, partial(shrink, recipe=self._recipe)):
-            self._count(frame)
-            facts = self._facts(member, frame)
-            pixels = self._hooked(transform(frame, self._recipe), facts)
-            if pixels is not None:
-                yield Image(facts=facts, pixels=pixels)
+    def made(self, content: io.BytesIO, member: Member, room: Room) -> Iterator[Made]:
+        """Decode and transform each frame; any thread may do so. Raises MemberRefusedError and TooLargeError."""
+        for frame in frames(content, member.name, self._limits, partial(shrink, recipe=self._recipe), room.take):
+            pixels = transform(frame, self._recipe)
+            room.take(pixels.nbytes)
+            yield Made(self._facts(member, frame), pixels, frame.size)
 
-    def _count(self, frame: Frame) -> None:
-        self._pixels += frame.size[0] * frame.size[1]
+    def images(self, made: Iterable[Made]) -> Iterator[Image]:
+        """Count a member's frames, and leave out those that the hook does not want: one member after the other.
+
+        Raises MemberRefusedError.
+        """
+        for frame in made:
+            self._count(frame.size)
+            pixels = self._hooked(frame.pixels, frame.facts)
+            if pixels is not None:
+                yield Image(facts=frame.facts, pixels=pixels)
+
+    def _count(self, size: Size) -> None:
+        self._pixels += size[0] * size[1]
         if self._pixels > self._limits.batch_pixels:
             raise MemberRefusedError(f"its batch has more pixels than LIMIT_BATCH_PIXELS={self._limits.batch_pixels}")
 

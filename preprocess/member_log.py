@@ -1,9 +1,10 @@
 """Lines about single members: a hostile archive has a hundred thousand of them, so each batch may write but a few."""
 
 import logging
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
+from threading import Lock
 
 from preprocess.model import Batch
 
@@ -17,32 +18,41 @@ _FIRST_BATCHES = 10
 
 @contextmanager
 def few_lines(batch: Batch) -> Iterator[None]:
-    """Let this thread write a few lines about the batch's members, and tell at the end how many more there were."""
+    """Let this context write a few lines about the batch's members, and tell at the end how many more there were."""
     gate = _Gate(_MOST_LINES if batch.number < _FIRST_BATCHES else 0)
-    member_log.addFilter(gate)
+    before = _gate.set(gate)
     try:
         yield
     finally:
-        member_log.removeFilter(gate)
+        _gate.reset(before)
         if gate.held:
             told = "member.more blob=%s batch=%d lines=%d: the members' rows have each reason"
             member_log.warning(told, batch.archive.blob, batch.number, gate.held)
 
 
-class _Gate(logging.Filter):
-    """Lets so many lines of one thread pass, and counts the others."""
+class _Gate:
+    """Lets so many lines pass, and counts the others."""
 
     def __init__(self, most: int) -> None:
-        super().__init__()
         self._left = most
-        self._thread = threading.get_ident()
+        self._one_by_one = Lock()
         self.held = 0
 
-    def filter(self, record: logging.LogRecord) -> bool:
-        """Decide about a line."""
-        if record.thread != self._thread:
-            return True
-        passes = self._left > 0
-        self._left -= passes
-        self.held += not passes
+    def passes(self) -> bool:
+        """Decide about a line; several threads may work at one batch."""
+        with self._one_by_one:
+            passes = self._left > 0
+            self._left -= passes
+            self.held += not passes
         return passes
+
+
+_gate: ContextVar[_Gate | None] = ContextVar("gate", default=None)
+
+
+def _decide(_record: logging.LogRecord) -> bool:
+    gate = _gate.get()
+    return gate is None or gate.passes()
+
+
+member_log.addFilter(_decide)

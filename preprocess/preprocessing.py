@@ -1,11 +1,15 @@
 """What the use cases of preprocessing work with: ports, settings, and this process's one slot for batches."""
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from threading import Lock
 
 from preprocess.model import BatchLedger, BatchQueue, BatchSizes, Hook, Limits, RawArchives, Recipe, Results
+
+_MOST_LANES = 4
+"""More would wait for one another: what is not decoding is done one after the other."""
 
 
 def _now() -> datetime:
@@ -31,6 +35,8 @@ class Preprocessing:
     redrive_tries: int = 6
     claim_for: timedelta = timedelta(minutes=1)
     """A claim is renewed while its holder lives; so soon after a holder's death another may go on."""
+    lanes: int = field(default_factory=lambda: min(_MOST_LANES, os.process_cpu_count() or 1))
+    """Members of a batch that are decoded at once: Pillow does so without Python's lock."""
     clock: Callable[[], datetime] = _now
     slot: Lock = field(default_factory=Lock)
     """One batch at a time in this process: each may take as much memory as the limits allow."""

@@ -2,13 +2,17 @@
 
 import logging
 from collections import Counter
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass, fields, replace
+from functools import partial
+from io import BytesIO
 
 import telemetry
 from errors import ArchiveRefusedError, MemberRefusedError, PipelineError
+from preprocess.ahead import Ahead, Turn
 from preprocess.archive import Archive, MemberReader
 from preprocess.claim import Claim
+from preprocess.decode import warnings_heard
 from preprocess.directory import Member
 from preprocess.images import ImageMaker
 from preprocess.kinds import printable, skip_kind
@@ -77,13 +81,22 @@ def _run(batch: Batch, p: Preprocessing, archive: Archive, claim: Claim, reasons
     maker = ImageMaker(batch.archive, p.recipe, p.hook, p.limits)
     counts = Counts()
     members = archive.batch(batch.first, batch.end)
-    with few_lines(batch), p.results.write(batch) as writer, members as reader:
-        for member in archive.stored_order(batch.first, batch.end):
-            # What the directory claims may be absurd; no member has more bytes than its archive.
-            taken = Counts(members=1, bytes_in=min(member.compressed, batch.archive.size))
-            counts += taken + _guarded(member, _Bench(maker, reader, writer, claim, reasons))
+    with few_lines(batch), warnings_heard(), p.results.write(batch) as writer, members as reader:
+        way = Ahead(partial(_read, maker, reader, claim), maker.made, p.limits, 1 if claim.wary else p.lanes)
+        with closing(way.each(archive.stored_order(batch.first, batch.end))) as turns:
+            for member, turn in turns:
+                # What the directory claims may be absurd; no member has more bytes than its archive.
+                taken = Counts(members=1, bytes_in=min(member.compressed, batch.archive.size))
+                counts += taken + _guarded(member, turn, _Bench(maker, writer, reasons))
         claim.over()
         return replace(counts, bytes_out=writer.publish(counts))
+
+
+def _read(maker: ImageMaker, reader: MemberReader, claim: Claim, member: Member) -> BytesIO | None:
+    if skip_kind(member.name) is not None:
+        return None
+    claim.begin(member)
+    return maker.content(reader, member)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,17 +104,15 @@ class _Bench:
     """What is needed for each member of a batch."""
 
     maker: ImageMaker
-    reader: MemberReader
     writer: ResultWriter
-    claim: Claim
     reasons: Counter[str]
     """Why members were refused, in few words, and how many."""
 
 
-def _guarded(member: Member, bench: _Bench) -> Counts:
+def _guarded(member: Member, turn: Turn, bench: _Bench) -> Counts:
     """Preprocess one member; whatever is wrong with it costs no other member anything."""
     try:
-        return _preprocessed(member, bench)
+        return _preprocessed(member, turn, bench)
     except MemberRefusedError as exc:
         member_log.warning("member.refused member=%d name=%s reason=%s", member.number, printable(member.name), exc)
         return _refused(member, str(exc), exc.__cause__ or exc, bench)
@@ -113,18 +124,13 @@ def _guarded(member: Member, bench: _Bench) -> Counts:
         return _refused(member, str(exc) or type(exc).__name__, exc, bench)
 
 
-def _preprocessed(member: Member, bench: _Bench) -> Counts:
-    kind = skip_kind(member.name)
-    if kind is None:
-        bench.claim.begin(member)
-        content = bench.maker.content(bench.reader, member)
-        if content is None:
-            kind = "not an image"
-        elif images := bench.writer.add(bench.maker.images(content, member)):
-            return Counts(images=images)
-        else:
-            kind = "left out by the hook"
-    return Counts(skipped={kind: 1})
+def _preprocessed(member: Member, turn: Turn, bench: _Bench) -> Counts:
+    made = turn()
+    if made is None:
+        return Counts(skipped={skip_kind(member.name) or "not an image": 1})
+    if images := bench.writer.add(bench.maker.images(made)):
+        return Counts(images=images)
+    return Counts(skipped={"left out by the hook": 1})
 
 
 def _refused(member: Member, reason: str, error: BaseException, bench: _Bench) -> Counts:

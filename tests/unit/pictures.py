@@ -3,6 +3,7 @@
 import io
 import struct
 import zlib
+from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from preprocess.decode import Frame, frames
+from preprocess.decode import Frame, frames, warnings_heard
 from preprocess.model import Limits, Pixels, Recipe
 from preprocess.transform import shrink, transform
 
@@ -51,13 +52,17 @@ def _chunk(name: bytes, content: bytes) -> bytes:
 
 
 def decoded(content: bytes, recipe: Recipe = AS_IT_IS, limits: Limits | None = None) -> list[Frame]:
-    return list(frames(io.BytesIO(content), "m", limits or Limits(), partial(shrink, recipe=recipe)))
+    return list(_frames(content, recipe, limits))
 
 
 def made(content: bytes, recipe: Recipe = AS_IT_IS, limits: Limits | None = None) -> list[Pixels]:
     """Every image of a file."""
-    found = frames(io.BytesIO(content), "m", limits or Limits(), partial(shrink, recipe=recipe))
-    return [transform(frame, recipe) for frame in found]
+    return [transform(frame, recipe) for frame in _frames(content, recipe, limits)]
+
+
+def _frames(content: bytes, recipe: Recipe, limits: Limits | None) -> Iterator[Frame]:
+    with warnings_heard():
+        yield from frames(io.BytesIO(content), "m", limits or Limits(), partial(shrink, recipe=recipe))
 
 
 def one(content: bytes, recipe: Recipe = AS_IT_IS) -> NDArray[Any]:

@@ -2,6 +2,7 @@
 
 import io
 import struct
+import warnings
 import zlib
 from datetime import UTC, datetime
 from typing import Any
@@ -12,7 +13,7 @@ import tifffile
 from PIL import Image, ImageOps
 
 from errors import MemberRefusedError
-from preprocess.decode import FORMATS
+from preprocess.decode import FORMATS, warnings_heard
 from preprocess.kinds import is_image_content, is_image_name, printable, skip_kind
 from preprocess.model import Limits, Recipe
 from tests.unit.pictures import decoded, encoded, made, noise, one, png16, smooth
@@ -288,6 +289,17 @@ def test_warnings_of_pillow_reach_the_log_and_nothing_else(caplog: pytest.LogCap
     struct.pack_into("<L", content, at + 4, 9_999)
     np.testing.assert_array_equal(one(bytes(content)), smooth(20, 20))
     assert "image.warning member=m" in caplog.text
+
+
+def test_warnings_of_others_go_where_they_would_have_gone(caplog: pytest.LogCaptureFixture) -> None:
+    def at_a_picture() -> None:
+        with warnings_heard():
+            one(encoded(smooth(20, 20), "PNG"))
+            warnings.warn("not of a picture", stacklevel=1)
+
+    with pytest.warns(UserWarning, match="not of a picture"):
+        at_a_picture()
+    assert "image.warning" not in caplog.text
 
 
 # Which members are images

@@ -37,7 +37,7 @@ from tests.fakes.preprocessing import (
     MemoryResults,
     Request,
 )
-from tests.unit.pictures import encoded, smooth
+from tests.unit.pictures import encoded, noise, smooth
 from tests.unit.zips import patched, zipped
 
 WINDOW = timedelta(hours=72)
@@ -68,6 +68,7 @@ class World:
             "sizes": BatchSizes(),
             "holder": "first",
             "clock": lambda: self.now,
+            "lanes": 3,
         }
         return Preprocessing(**defaults | changes)
 
@@ -353,6 +354,42 @@ def test_a_batch_of_broken_members_writes_ten_lines(world: World, caplog: pytest
     caplog.clear()
     take_archive(world.raw.add(zipped(("a.jpg", b"x")), version="11111111").blob, world.process())
     assert (len(told(caplog, "member.refused")), told(caplog, "member.more")) == (1, [])
+
+
+def test_however_many_members_are_decoded_at_once_results_are_the_same() -> None:
+    """Pictures of all sorts: several frames, some too large to be done beside others, broken, none at all."""
+    limits = Limits(pixels=8 * 4_000, member_bytes=8 * 40_000, batch_pixels=70_000)
+    page, heavy = smooth(20, 30), encoded(noise(50, 90, 3), "PNG")
+    content = zipped(
+        *((f"{n}.jpg", jpeg(n)) for n in range(4)),
+        ("pages.tif", encoded(page, "TIFF", save_all=True, append_images=[Image.fromarray(page)] * 3)),
+        ("heavy.png", heavy),
+        ("broken.jpg", jpeg()[:300]),
+        ("large.bmp", encoded(noise(110, 125, 3), "BMP")),
+        ("readme.txt", b"x" * 80),
+        (".hidden.jpg", jpeg()),
+        ("huge.png", encoded(Image.new("1", (400, 100)), "PNG")),
+        *((f"left-{n}.jpg", jpeg(n)) for n in range(40)),
+    )
+
+    def run(lanes: int) -> object:
+        def noted(pixels: Pixels, facts: MemberFacts) -> Pixels | None:
+            order.append((facts.member, facts.frame))
+            return pixels if facts.member != 2 else None
+
+        order: list[tuple[int, int]] = []
+        world = World()
+        archive = world.raw.add(content)
+        p = world.process(lanes=lanes, limits=limits, hook=noted, sizes=BatchSizes(members=30))
+        take_archive(archive.blob, p)
+        world.work(p)
+        refusals = {number: refusal.reason for number, refusal in world.results.refusals(archive).items()}
+        assert "LIMIT_PIXELS" in refusals[10]
+        assert "cut" in refusals[6] or "decoded" in refusals[6]
+        assert sum("LIMIT_BATCH_PIXELS" in reason for reason in refusals.values()) > 2
+        return world.left_behind(), world.sums(archive), refusals, order
+
+    assert run(1) == run(2) == run(4)
 
 
 def test_a_batch_ends_where_its_pixels_do_and_the_next_has_its_own(world: World) -> None:
