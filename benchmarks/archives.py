@@ -17,9 +17,9 @@ from azure.storage.blob import BlobServiceClient
 from PIL import Image
 
 from benchmarks import decoders, pictures
-from benchmarks.bench import Bench
+from benchmarks.bench import Bench, row
 from benchmarks.child import Side
-from benchmarks.model import BenchmarkError, Goal, Measured, memory_ratio, ratio, row
+from benchmarks.model import BenchmarkError, Goal, Measured, memory_ratio, ratio
 from storage.clients import Clients, connected
 
 if TYPE_CHECKING:

@@ -1,14 +1,14 @@
-"""What a row measures with: a race of several sides in rounds, an emulator, a folder, and how large all is to be."""
+"""A row of the table, and what it measures with: a race of several sides in rounds, an emulator, a folder, a size."""
 
 import os
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from benchmarks.child import Child, Sample, Side
-from benchmarks.model import Timing
+from benchmarks.model import Goal, Measured, Timing
 from local.azurite import Azurite, azurite
 from storage.clients import connected, prepare
 
@@ -34,7 +34,8 @@ class Bench:
     ) -> dict[str, Timing]:
         """Run the sides in turn, round after round, each in a warm process of its own. Raises BenchmarkError.
 
-        `servers` are processes that work for the sides: how much they do is counted too.
+        `servers` are processes that work for the sides: how much they do is counted too. The first side, which is ours,
+        then runs once more, untimed, and is watched: where its time on the processors goes.
         """
         with ExitStack() as started:
             children = {name: started.enter_context(Child(name, side)) for name, side in sides.items()}
@@ -43,9 +44,12 @@ class Bench:
             laps: dict[str, list[tuple[Sample, float]]] = {name: [] for name in sides}
             for _ in range(1 if self.quick else rounds):
                 for name, child in children.items():
-                    before = _spent(servers)
-                    laps[name].append((child.run(), _spent(servers) - before))
-        return {name: _timing(lap) for name, lap in laps.items()}
+                    before = spent(servers)
+                    laps[name].append((child.run(), spent(servers) - before))
+            ours, first = next(iter(children.items()))
+            modules = first.run(watched=True).modules
+        timings = {name: timing(lap) for name, lap in laps.items()}
+        return timings | {ours: replace(timings[ours], modules=modules)}
 
     @contextmanager
     def azurite(self) -> Iterator[Azurite]:
@@ -56,6 +60,33 @@ class Bench:
             yield server
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One line of the table."""
+
+    name: str
+    what: str
+    against: str
+    seen: str
+    """What a prototype reached; the goal lies beyond it."""
+    goals: Mapping[str, Goal]
+    """By the names of figures."""
+    why: str
+    """Where a goal is not met: what stands in the way."""
+    measure: Callable[[Bench], Measured]
+
+
+def row(
+    name: str, *, what: str, against: str, goals: Mapping[str, Goal], seen: str = "–", why: str = ""
+) -> Callable[[Callable[[Bench], Measured]], Row]:
+    """Make a row of the function that measures it."""
+
+    def made(measure: Callable[[Bench], Measured]) -> Row:
+        return Row(name=name, what=what, against=against, seen=seen, goals=goals, why=why, measure=measure)
+
+    return made
+
+
 @contextmanager
 def workplace(*, quick: bool) -> Iterator[Bench]:
     """Give a bench with a folder of its own."""
@@ -63,20 +94,21 @@ def workplace(*, quick: bool) -> Iterator[Bench]:
         yield Bench(quick, Path(folder))
 
 
-def _timing(lap: Sequence[tuple[Sample, float]]) -> Timing:
+def spent(pids: Sequence[int]) -> float:
+    """Sum the processor time of processes up."""
+    return sum(_ticks(pid) for pid in pids) / _TICKS
+
+
+def timing(lap: Sequence[tuple[Sample, float]]) -> Timing:
+    """Put the rounds of a side together: what each took, and what the servers spent on it."""
     samples = [sample for sample, _ in lap]
     return Timing(
         seconds=[sample.seconds for sample in samples],
         cpu=[sample.cpu for sample in samples],
         peak=[sample.peak for sample in samples],
-        servers=[spent for _, spent in lap],
+        servers=[serving for _, serving in lap],
         outcome=samples[-1].outcome,
     )
-
-
-def _spent(pids: Sequence[int]) -> float:
-    """Sum the processor time of processes up."""
-    return sum(_ticks(pid) for pid in pids) / _TICKS
 
 
 def _ticks(pid: int) -> int:

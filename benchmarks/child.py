@@ -4,14 +4,15 @@ import multiprocessing
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Self
 
 from benchmarks.model import BenchmarkError
+from benchmarks.sampling import sampled
 
 if multiprocessing.parent_process() is not None:
     # The SDK loads it wherever it finds it; what is deployed does not have it, nor the 8 MB that it takes.
@@ -37,6 +38,8 @@ class Sample:
     cpu: float
     peak: int
     outcome: object
+    modules: Mapping[str, int] = field(default_factory=dict)
+    """Where its time on the processors went, in nanoseconds; of a run that was watched."""
 
 
 class Child:
@@ -59,10 +62,10 @@ class Child:
             self._process.kill()
             self._process.join()
 
-    def run(self) -> Sample:
-        """Run once. Raises BenchmarkError."""
+    def run(self, *, watched: bool = False) -> Sample:
+        """Run once; a run that is watched takes longer, and tells where its time went. Raises BenchmarkError."""
         try:
-            self._here.send(None)
+            self._here.send(watched)
             if not self._here.poll(_PATIENCE):
                 raise BenchmarkError(f"run {self._name}: it did not end within {_PATIENCE:.0f} s")
             answer = self._here.recv()
@@ -76,19 +79,25 @@ class Child:
 def _serve(there: Connection, side: Side) -> None:
     try:
         with side.make(*side.arguments) as run:
-            while _told(there):
-                there.send(_timed(run))
+            while (watched := _told(there)) is not None:
+                there.send(_watched(run) if watched else _timed(run))
     except BaseException:
         there.send(traceback.format_exc())
         raise
 
 
-def _told(there: Connection) -> bool:
+def _told(there: Connection) -> bool | None:
+    """Wait until it is to run, watched or not; None: never again."""
     try:
-        there.recv()
+        return bool(there.recv())
     except EOFError:
-        return False
-    return True
+        return None
+
+
+def _watched(run: Callable[[], object]) -> Sample:
+    with sampled() as modules:
+        sample = _timed(run)
+    return replace(sample, modules=dict(modules))
 
 
 def _timed(run: Callable[[], object]) -> Sample:

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Literal, cast
 
 from benchmarks import copiers, openssh, rclone
-from benchmarks.bench import Bench
+from benchmarks.bench import Bench, Row, row
 from benchmarks.child import Side
 from benchmarks.machine import program
-from benchmarks.model import Figure, Goal, Measured, Row, Timing, ratio, row
+from benchmarks.model import Figure, Goal, Measured, Timing, ratio
 from benchmarks.peer import Run
 from benchmarks.sink import sink
 from local.servers import Server, ftp_server, sftp_server

@@ -9,10 +9,10 @@ from typing import cast
 import numpy as np
 
 from benchmarks import decoders, pictures
-from benchmarks.bench import Bench
+from benchmarks.bench import Bench, row
 from benchmarks.child import Side
 from benchmarks.decoders import Array, Decode
-from benchmarks.model import BenchmarkError, Figure, Goal, Measured, Timing, cpu_ratio, row
+from benchmarks.model import BenchmarkError, Figure, Goal, Measured, Timing, cpu_ratio
 
 _PLAIN = "Pillow"
 _OURS = "ours"

@@ -11,8 +11,8 @@ from pathlib import Path
 from statistics import median, quantiles
 
 from benchmarks import pictures
-from benchmarks.bench import Bench
-from benchmarks.model import BenchmarkError, Figure, Goal, Measured, row
+from benchmarks.bench import Bench, row
+from benchmarks.model import BenchmarkError, Figure, Goal, Measured
 from local.system import System, system
 from storage.clients import Clients, connected
 from storage.entries import Entry, entries

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from benchmarks.model import PeerMissingError
 
+ROOT = Path(__file__).parents[1]
 _PACKAGES = (
     "numpy",
     "pillow",
@@ -51,9 +52,18 @@ def describe() -> dict[str, str]:
 def versions() -> dict[str, str]:
     """Tell the versions of what takes part."""
     found = {"python": platform.python_version(), **{name: _package(name) for name in _PACKAGES}}
-    azurite = Path(__file__).parents[1] / "local" / "package.json"
+    azurite = ROOT / "local" / "package.json"
     pinned = re.search(r'"azurite": "(.+?)"', azurite.read_text())
     return {**found, "azurite": pinned[1] if pinned else "?", **_programs(_PROGRAMS)}
+
+
+def commit() -> str:
+    """Tell what is measured: the commit, with a + if files of it are changed; what measuring itself writes apart."""
+    if not (ROOT / ".git").exists() or not shutil.which("git"):
+        return "unknown"
+    found = _told("git rev-parse --short HEAD")
+    changed = _told("git status --porcelain -- . :!benchmarks/results :!docs :!README.md") != "?"
+    return f"{found}+" if changed else found
 
 
 def _programs(programs: Mapping[str, tuple[str, str]]) -> dict[str, str]:
@@ -62,7 +72,7 @@ def _programs(programs: Mapping[str, tuple[str, str]]) -> dict[str, str]:
 
 def _told(command: str) -> str:
     # OpenSSH tells its version as if it were an error.
-    done = subprocess.run(command.split(), capture_output=True, text=True, check=False)
+    done = subprocess.run(command.split(), cwd=ROOT, capture_output=True, text=True, check=False)
     lines = (done.stdout or done.stderr).strip().splitlines()
     return re.split(r",| \(", lines[0])[0] if lines else "?"
 

@@ -1,12 +1,8 @@
-"""What is measured: rows of the table, their goals, and the figures that came out."""
+"""What is measured: goals, what the sides took, and the figures that come out."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import median
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from benchmarks.bench import Bench
 
 
 class BenchmarkError(Exception):
@@ -60,6 +56,8 @@ class Timing:
     """Seconds of processor time that the servers took."""
     outcome: object = None
     """What the last run gave: a row may hold the sides' outcomes against each other."""
+    modules: Mapping[str, int] = field(default_factory=dict)
+    """Where its time on the processors goes, in nanoseconds; of the side that was watched."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,33 +67,8 @@ class Measured:
     figures: Mapping[str, Figure]
     timings: Mapping[str, Timing] = field(default_factory=dict)
     notes: Sequence[str] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
-    """One line of the table."""
-
-    name: str
-    what: str
-    against: str
-    seen: str
-    """What a prototype reached; the goal lies beyond it."""
-    goals: Mapping[str, Goal]
-    """By the names of figures."""
-    why: str
-    """Where a goal is not met: what stands in the way."""
-    measure: Callable[["Bench"], Measured]
-
-
-def row(
-    name: str, *, what: str, against: str, goals: Mapping[str, Goal], seen: str = "–", why: str = ""
-) -> Callable[[Callable[["Bench"], Measured]], Row]:
-    """Make a row of the function that measures it."""
-
-    def made(measure: Callable[["Bench"], Measured]) -> Row:
-        return Row(name=name, what=what, against=against, seen=seen, goals=goals, why=why, measure=measure)
-
-    return made
+    why: str = ""
+    """What stands in the way of a goal, if it takes this run's numbers to say so; else the row's own words stand."""
 
 
 def ratio(timings: Mapping[str, Timing], ours: str, peer: str) -> Figure:

@@ -1,36 +1,46 @@
 """How many requests to storage something costs: counted where they leave, retries included."""
 
 import logging
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from urllib.parse import urlsplit
 
 _PARTS_OF_A_REQUEST = 8
 """Scheme, host, port, method, target, protocol, status, length; other lines tell of connections."""
 
 
 class Requests(logging.Handler):
-    """Counts what urllib3 says that it has sent; one line each, at DEBUG."""
+    """Counts what urllib3 says that it has sent, one line each at DEBUG, by method and container, table or queue."""
 
     def __init__(self) -> None:
         super().__init__(logging.DEBUG)
-        self.count = 0
+        self.kinds: Counter[str] = Counter()
+
+    @property
+    def total(self) -> int:
+        """All of them."""
+        return self.kinds.total()
 
     def emit(self, record: logging.LogRecord) -> None:
         """Count a line that tells of a request."""
-        self.count += len(record.args or ()) == _PARTS_OF_A_REQUEST
+        if isinstance(record.args, tuple) and len(record.args) == _PARTS_OF_A_REQUEST:
+            # The emulator's addresses begin with the account; those of table entities end in the keys.
+            _account, _, place = urlsplit(str(record.args[4])).path.removeprefix("/").partition("/")
+            self.kinds[f"{record.args[3]} {place.partition('/')[0].partition('(')[0]}"] += 1
 
 
 @contextmanager
 def counted() -> Iterator[Requests]:
     """Count the requests of this process while the block runs."""
-    log, handler = logging.getLogger("urllib3.connectionpool"), Requests()
+    log, requests = logging.getLogger("urllib3.connectionpool"), Requests()
     level, spreads = log.level, log.propagate
     log.setLevel(logging.DEBUG)
     log.propagate = False
-    log.addHandler(handler)
+    log.addHandler(requests)
     try:
-        yield handler
+        yield requests
     finally:
-        log.removeHandler(handler)
+        log.removeHandler(requests)
         log.propagate = spreads
         log.setLevel(level)

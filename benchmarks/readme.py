@@ -1,20 +1,39 @@
-"""The README's table of speed, made of the last results."""
+"""The README's figures of speed, made of the last results."""
 
-import re
-
+from benchmarks import markdown
+from benchmarks.files import LATEST, read
+from benchmarks.glance import at_a_glance
+from benchmarks.machine import ROOT
 from benchmarks.model import BenchmarkError
-from benchmarks.results import FOLDER, ROOT, read, table
+from benchmarks.results import Run
 
 _README = ROOT / "README.md"
-_PLACE = re.compile(r"(<!-- speed: python -m benchmarks --readme -->\n).*?(<!-- /speed -->)", re.DOTALL)
+_MARK = "<!-- {name}: python -m benchmarks --readme -->"
 
 
 def refresh() -> None:
-    """Replace the table in README.md. Raises BenchmarkError."""
-    run = read(FOLDER / "latest.json")
-    facts = run.machine
-    where = f"{run.at}, {facts['cores']} cores of {facts['processor']}, {facts['memory']}, {facts['system']}"
-    text, count = _PLACE.subn(rf"\g<1>{table(run)}\n\n{where}.\n\g<2>", _README.read_text(encoding="utf-8"))
-    if count != 1:
-        raise BenchmarkError(f"refresh {_README}: the marks around the table of speed are missing")
+    """Replace what stands between the marks in README.md. Raises BenchmarkError."""
+    run = read(LATEST)
+    text = _README.read_text(encoding="utf-8")
+    for name, told in {"speed": at_a_glance(run), "table": _table(run), "scale": _scale(run)}.items():
+        text = _replaced(text, name, told)
     _README.write_text(text, encoding="utf-8")
+
+
+def _replaced(text: str, name: str, told: str) -> str:
+    begin, end = _MARK.format(name=name), f"<!-- /{name} -->"
+    before, found, rest = text.partition(f"{begin}\n")
+    _, closed, after = rest.partition(end)
+    if not found or not closed:
+        raise BenchmarkError(f"refresh {_README}: the marks {begin} and {end} are missing")
+    return f"{before}{found}{told}\n{end}{after}"
+
+
+def _table(run: Run) -> str:
+    facts = run.machine
+    where = f"{facts['cores']} cores of {facts['processor']}, {facts['memory']}, {facts['system']}"
+    return f"{markdown.summary(run)}\n\nMeasured {run.at} at commit {run.commit}: {where}."
+
+
+def _scale(run: Run) -> str:
+    return "\n".join(f"- {note}" for result in run.rows if result.name == "workers" for note in result.notes)

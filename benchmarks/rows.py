@@ -1,7 +1,7 @@
 """All rows of the table, in its order."""
 
-from benchmarks import archives, copying, decoding, lag, scale, starting, storing, watching
-from benchmarks.model import Row
+from benchmarks import archives, copying, decoding, growth, lag, scale, starting, storing, watching
+from benchmarks.bench import Row
 
 ROWS: tuple[Row, ...] = (
     *copying.ROWS,
@@ -9,6 +9,7 @@ ROWS: tuple[Row, ...] = (
     *archives.ROWS,
     *storing.ROWS,
     *lag.ROWS,
+    *growth.ROWS,
     *watching.ROWS,
     *starting.ROWS,
     *scale.ROWS,

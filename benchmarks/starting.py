@@ -4,8 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from benchmarks.bench import Bench
-from benchmarks.model import BenchmarkError, Figure, Goal, Measured, Timing, row
+from benchmarks.bench import Bench, row
+from benchmarks.model import BenchmarkError, Figure, Goal, Measured, Timing
 
 _PROJECT = Path(__file__).parents[1]
 _EMPTY = '''"""An app with nothing to do."""

@@ -14,10 +14,10 @@ import numpy as np
 from azure.storage.blob import generate_blob_sas
 
 from benchmarks import pictures
-from benchmarks.bench import Bench
+from benchmarks.bench import Bench, row
 from benchmarks.child import Side
 from benchmarks.machine import program
-from benchmarks.model import BenchmarkError, Goal, Measured, ratio, row
+from benchmarks.model import BenchmarkError, Goal, Measured, ratio
 from preprocess.model import Batch, Counts, Image, MemberFacts, RawArchive
 from storage.batches import TableBatchLedger
 from storage.clients import DEVELOPMENT_ACCOUNT, DEVELOPMENT_KEY, Clients, connected

@@ -1,113 +1,21 @@
-"""Rows of what must not grow with what is stored: a tick with nothing new, the newest images, the status page."""
+"""The row of the status page: what a first visitor waits for."""
 
-import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
-from datetime import UTC, datetime, timedelta
-from functools import partial
-from pathlib import Path
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
 
-from benchmarks.bench import Bench
+from benchmarks.bench import Bench, row
 from benchmarks.child import Side
-from benchmarks.model import BenchmarkError, Figure, Goal, Measured, Timing, cpu_ratio, ratio, row
-from benchmarks.operations import counted
-from benchmarks.stock import Pattern, add_rows, before, copy_ledger, lay_pattern
-from ingest.connect import connector
-from ingest.model import Archive, Endpoint, Roster, Sighting, SourceSpec, version_of
-from ingest.poll import poll
-from local.servers import ftp_server, sftp_server
+from benchmarks.model import Figure, Goal, Measured
+from benchmarks.stock import before, copy_ledger, lay_pattern
+from ingest.model import SourceSpec
 from status.answer import Asked
 from status.desk import look
 from status.pages import status_page
-from storage.blobs import BlobArchives
-from storage.clients import Clients, connected
-from storage.ledger import TableCopyLedger
-from storage.reader import Reader
-from storage.rosters import BlobRosters
-from storage.status import read_facts
+from storage.clients import connected
 
-_IMAGES = 100
-"""Of each archive."""
 _WINDOW = 288
 """Archives of 48 hours, one every ten minutes."""
-_FLAT = Goal(most=1.2)
-"""What two runs of the same differ by, here."""
-
-
-@row(
-    "quiet-tick",
-    what="a tick without anything new, 10,000 archives in the ledger; 10,000 files listed",
-    against="10 archives; 300 files",
-    goals={"ledger": _FLAT, "requests to storage": Goal(most=4)},
-)
-def quiet_tick(bench: Bench) -> Measured:
-    """Poll sources that have nothing new."""
-    few, many, archives = bench.size(300, 30), bench.size(10_000, 300), bench.size(10_000, 100)
-    with bench.azurite() as server, ExitStack() as stack, connected(server.connection) as clients:
-        endpoints = {
-            f"{kind}-{count}": _served(stack, bench.folder / f"{kind}-{count}", kind, count)
-            for kind in ("sftp", "ftp")
-            for count in (few, many)
-        }
-        pattern = lay_pattern(clients, "pattern", datetime.now(UTC), images=1)
-        sources = {name: (endpoint, 10) for name, endpoint in endpoints.items()}
-        sources["long-ledger"] = endpoints[f"sftp-{few}"], archives
-        for name, (endpoint, known) in sources.items():
-            copy_ledger(clients, pattern, name, before(pattern, known))
-            _know_all(clients, name, endpoint)
-        sides = {name: Side(_tick_side, (server.connection, name, at)) for name, (at, _) in sources.items()}
-        timings = bench.race(sides, rounds=15)
-        with counted() as requests, _tick_side(server.connection, "long-ledger", endpoints[f"sftp-{few}"]) as tick:
-            tick()
-            first = requests.count
-            tick()
-    figures = {
-        "ledger": ratio(timings, f"sftp-{few}", "long-ledger"),
-        "requests to storage": Figure.of([requests.count - first], ""),
-        **{f"1,000 more files, {kind.upper()}": _slope(timings, kind, few, many) for kind in ("sftp", "ftp")},
-    }
-    return Measured(figures, timings)
-
-
-@row(
-    "flat-reads",
-    what="`latest()` and the status page's data with 300,000 images stored",
-    against="300 images",
-    goals={
-        "own CPU, latest": _FLAT,
-        "own CPU, status": _FLAT,
-        "requests, latest": Goal(most=1),
-        "requests, status": Goal(most=1),
-    },
-)
-def flat_reads(bench: Bench) -> Measured:
-    """Read the newest archive, and 48 hours of the ledger, beside few and many other images."""
-    amounts = {"few": 300 // _IMAGES, "many": bench.size(3_000, 30)}
-    sides: dict[str, Side] = {}
-    requests: dict[str, int] = {}
-    with ExitStack() as stack:
-        for name, archives in amounts.items():
-            server = stack.enter_context(bench.azurite())
-            clients = stack.enter_context(connected(server.connection))
-            pattern = _stored(clients, archives)
-            for kind, side in (("latest", _latest_side), ("status", partial(_status_side, pattern.stamp))):
-                sides[f"{kind}, {name}"] = Side(side, (server.connection,))
-                with counted() as count, side(server.connection) as run:
-                    run()
-                requests[f"{kind}, {name}"] = count.count
-        timings = bench.race(sides, rounds=7)
-    figures: dict[str, Figure] = {}
-    for kind in ("latest", "status"):
-        few, many = f"{kind}, few", f"{kind}, many"
-        figures[f"own CPU, {kind}"] = cpu_ratio(timings, few, many)
-        figures[f"requests, {kind}"] = Figure.of([requests[many] / requests[few]])
-        figures[f"wall, {kind}"] = ratio(timings, few, many)
-    notes = [
-        f"requests to storage: latest {requests['latest, many']}, status {requests['status, many']}",
-        "wall time is the emulator's: Azurite holds each query's condition against every row of the table, where "
-        "Azure's service has an index of the keys",
-    ]
-    return Measured(figures, timings, notes)
 
 
 @row(
@@ -135,86 +43,7 @@ def status_pages(bench: Bench) -> Measured:
     return Measured(figures, timings, ["processor: our own and Azurite's"])
 
 
-ROWS = (quiet_tick, flat_reads, status_pages)
-
-
-def _served(stack: ExitStack, folder: Path, kind: str, files: int) -> Endpoint:
-    """Serve so many files, none of which is ever read."""
-    root = folder / "outgoing"
-    root.mkdir(parents=True)
-    for number in range(files):
-        file = root / f"radar_{number:05}.zip"
-        file.write_bytes(b"PK")
-        os.utime(file, (1_767_225_600 + number,) * 2)
-    serve = sftp_server if kind == "sftp" else ftp_server
-    return stack.enter_context(serve(folder / "server", root)).endpoint()
-
-
-def _know_all(clients: Clients, source: str, endpoint: Endpoint) -> None:
-    """Write the roster that a source has once all its files are copied."""
-    with connector(endpoint).connect() as connection:
-        listed = list(connection.list_files())
-    now = datetime.now(UTC)
-    sightings = tuple(
-        Sighting(
-            listed=file,
-            archive=Archive(source=source, file=file, version=version_of(file), stamp=file.modified),
-            first_seen=now,
-            done=True,
-            sha256="0" * 64,
-        )
-        for file in listed
-    )
-    with BlobRosters(clients).hold(source) as held:
-        held.save(Roster(source=source, listed_at=now, sightings=sightings))
-
-
-@contextmanager
-def _tick_side(connection: str, source: str, endpoint: Endpoint) -> Iterator[Callable[[], int]]:
-    spec = SourceSpec(name=source)
-    with connected(connection) as clients:
-
-        def tick() -> int:
-            report = poll(
-                spec, connector(endpoint), BlobRosters(clients), BlobArchives(clients), TableCopyLedger(clients)
-            )
-            if report.error or report.new or not report.listed:
-                raise BenchmarkError(f"poll {source}: it was no quiet tick: {report}")
-            return report.listed
-
-        yield tick
-
-
-def _slope(timings: Mapping[str, Timing], kind: str, few: int, many: int) -> Figure:
-    pairs = zip(timings[f"{kind}-{few}"].seconds, timings[f"{kind}-{many}"].seconds, strict=True)
-    return Figure.of([(more - less) / (many - few) * 1e6 for less, more in pairs], "ms")
-
-
-def _stored(clients: Clients, archives: int) -> Pattern:
-    """Store so many archives of images, all with the same last 48 hours in the ledger."""
-    pattern = lay_pattern(clients, "radar", datetime.now(UTC), images=_IMAGES)
-    copy_ledger(clients, pattern, "radar", before(pattern, max(archives, _WINDOW)))
-    add_rows(clients, pattern, before(pattern, archives - 1))
-    return pattern
-
-
-@contextmanager
-def _latest_side(connection: str) -> Iterator[Callable[[], int]]:
-    with connected(connection) as clients:
-
-        def latest() -> int:
-            count = sum(1 for _ in Reader(clients).latest("radar"))
-            if count != _IMAGES:
-                raise BenchmarkError(f"read the newest archive: {count} images came instead of {_IMAGES}")
-            return count
-
-        yield latest
-
-
-@contextmanager
-def _status_side(now: datetime, connection: str) -> Iterator[Callable[[], int]]:
-    with connected(connection) as clients:
-        yield lambda: len(read_facts(clients, [("radar", now - timedelta(hours=48))]).sources[0].entries)
+ROWS = (status_pages,)
 
 
 @contextmanager

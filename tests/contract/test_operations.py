@@ -1,16 +1,13 @@
 """What preprocessing costs: the requests to storage that an archive takes, which must not creep up unnoticed."""
 
 import base64
-import logging
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
-from urllib.parse import urlsplit
 from uuid import uuid4
 
 import pytest
 
+from benchmarks.operations import counted
 from preprocess.model import BatchSizes, Limits, Recipe
 from preprocess.pipeline import Preprocessing, take_archive, take_message
 from storage.batches import TableBatchLedger
@@ -29,37 +26,6 @@ AT_WORK = Counter(
 """Of each batch, with up to 23 images of the usual size: claim, shard, rows, a look for older rows, its end."""
 BY_MESSAGE = Counter({"HEAD raw": 1, "GET raw": 1, "GET archives": 1, "GET batches": 1})
 """Of each batch that comes by the queue: what it is of, and the zip (the directory of a small one brings all of it)."""
-
-
-class Requests(logging.Handler):
-    """Counts the requests that urllib3 has sent, by what they ask for."""
-
-    def __init__(self) -> None:
-        super().__init__(logging.DEBUG)
-        self.kinds: Counter[str] = Counter()
-
-    @property
-    def total(self) -> int:
-        return self.kinds.total()
-
-    def emit(self, record: logging.LogRecord) -> None:
-        # Scheme, host, port, method, target, protocol, status, length; other lines tell of connections.
-        if isinstance(record.args, tuple) and len(record.args) == 8:
-            place = urlsplit(str(record.args[4])).path.split("/")[2].partition("(")[0]
-            self.kinds[f"{record.args[3]} {place}"] += 1
-
-
-@contextmanager
-def counted() -> Iterator[Requests]:
-    log, requests = logging.getLogger("urllib3.connectionpool"), Requests()
-    level = log.level
-    log.setLevel(logging.DEBUG)
-    log.addHandler(requests)
-    try:
-        yield requests
-    finally:
-        log.removeHandler(requests)
-        log.setLevel(level)
 
 
 @pytest.mark.parametrize(("images", "members"), [(3, 64), (6, 2)])

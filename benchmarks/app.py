@@ -1,0 +1,46 @@
+"""The app's preprocessing for rows that need it whole: wired as function_app.py does it, and its queue worked off."""
+
+import base64
+from dataclasses import replace
+from uuid import uuid4
+
+from preprocess.model import BatchSizes, Limits, Recipe
+from preprocess.pipeline import Preprocessing, take_message
+from storage.batches import TableBatchLedger
+from storage.clients import Clients
+from storage.queues import BatchMessages, parse_batch_message
+from storage.raw_archives import RawBlobs
+from storage.results import ShardsAndRows
+
+_USUAL_RECIPE, _USUAL_SIZES = Recipe(), BatchSizes()
+_LOCKED = 600
+"""Seconds for which a message is nobody else's."""
+
+
+def preprocessing(
+    clients: Clients, pipeline: str, recipe: Recipe = _USUAL_RECIPE, sizes: BatchSizes = _USUAL_SIZES
+) -> Preprocessing:
+    """Wire it, with the settings that it has where none are set."""
+    return Preprocessing(
+        raw=RawBlobs(clients, lambda _source, _path: None),
+        results=ShardsAndRows(clients, recipe.codec, 8),
+        ledger=TableBatchLedger(clients),
+        queue=BatchMessages(clients),
+        recipe=recipe,
+        hook=None,
+        pipeline=pipeline,
+        limits=Limits(),
+        sizes=sizes,
+        holder=uuid4().hex,
+    )
+
+
+def drain(clients: Clients, p: Preprocessing) -> int:
+    """Do what the queue holds, one message after the other, as the functions host does; gives how many they were."""
+    done = 0
+    while message := clients.batch_queue.receive_message(visibility_timeout=_LOCKED):
+        asked = parse_batch_message(base64.b64decode(message.content))
+        take_message(asked, replace(p, pipeline=asked.pipeline or p.pipeline))
+        clients.batch_queue.delete_message(message)
+        done += 1
+    return done

@@ -1,0 +1,29 @@
+"""The few sentences that say what a user gets, each with figures of the last results in its gaps."""
+
+from benchmarks.results import Result, Run
+
+_SENTENCES = {
+    "lag": "A zip of 60 MB with 100 photographs, on a server that is polled every 2 s, is readable **{p50}** after it "
+    "has settled there (median; 95 of 100 within {p95}).",
+    "whole-archive": "100 photographs of 12 megapixels are through, from the event to readable rows, "
+    "**{speed}** as fast as with the function that one would write first.",
+    "jpeg-12mp": "A photograph of 12 megapixels becomes 224×224 **{speed}** as fast as Pillow decodes and shrinks it, "
+    "and differs from that by {difference} of 255.",
+    "read-back": "Training reads whole shards **{speed shards}** as fast as a blob for each image.",
+    "sftp": "Copying goes **{rclone, tuned}** as fast as with rclone tuned by hand, while it hashes all that passes.",
+    "copy-memory": "A copy holds **{share}** of rclone's memory, and at 4 GiB just {growth} more than at 256 MiB.",
+    "flat-reads": "The newest images and the status page cost the same beside 300,000 images as beside 300: "
+    "**{own CPU, latest}** and **{own CPU, status}** of the processor time, and no request more.",
+    "start": "A cold instance knows its functions after {seconds}, **{CPU}** what an empty app takes.",
+}
+"""By rows; the gaps are named after their figures."""
+
+
+def at_a_glance(run: Run) -> str:
+    """Say what the last results come to; nothing of rows that have none."""
+    results = {result.name: result for result in run.rows if not result.missing}
+    return "\n".join(f"- {_filled(told, results[name])}" for name, told in _SENTENCES.items() if name in results)
+
+
+def _filled(told: str, result: Result) -> str:
+    return told.format_map({number.figure: number for number in result.numbers})

@@ -1,0 +1,78 @@
+"""Workers that empty the queue of batches side by side: processes, each on one core."""
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from time import perf_counter
+from uuid import uuid4
+
+from benchmarks import app
+from benchmarks.bench import spent, timing
+from benchmarks.child import Child, Sample, Side
+from benchmarks.model import BenchmarkError, Timing
+from local.azurite import Azurite
+from preprocess.model import BatchSizes
+from preprocess.pipeline import Preprocessing, take_archive
+from storage.clients import Clients, connected
+
+_QUEUED = BatchSizes(inline_bytes=0)
+"""All batches go to the queue."""
+
+
+@contextmanager
+def on_one_core(number: int = 0) -> Iterator[None]:
+    """Keep this thread, and those that it starts, on one core: what an instance of usual size has."""
+    usual = os.sched_getaffinity(0)
+    cores = sorted(usual)
+    os.sched_setaffinity(0, {cores[number % len(cores)]})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, usual)
+
+
+def laps(clients: Clients, azurite: Azurite, numbers: Sequence[int], rounds: int) -> Mapping[int, Timing]:
+    """Let so many workers preprocess all raw archives anew, in turn, round by round."""
+    blobs = list(clients.raw.list_blob_names())
+    with ExitStack() as stack:
+        sides = [Side(_worker_side, (azurite.connection, number)) for number in range(max(numbers))]
+        children = [stack.enter_context(Child(f"worker {number}", side)) for number, side in enumerate(sides)]
+        threads = stack.enter_context(ThreadPoolExecutor(len(children)))
+        # All are warm: each has preprocessed something.
+        for child in children:
+            queue_all(clients, blobs[:1])
+            child.run()
+        lap = partial(_lap, clients, threads, blobs)
+        done = [[lap(children[:number], azurite.pid) for number in numbers] for _ in range(rounds)]
+    return {number: timing(each) for number, each in zip(numbers, zip(*done, strict=True), strict=True)}
+
+
+def queue_all(clients: Clients, blobs: Iterable[str]) -> Preprocessing:
+    """Plan archives under a new pipeline, so that all is to be done anew."""
+    p = app.preprocessing(clients, f"p-{uuid4().hex[:8]}", sizes=_QUEUED)
+    for blob in blobs:
+        take_archive(blob, p)
+    return p
+
+
+def _lap(
+    clients: Clients, threads: ThreadPoolExecutor, blobs: Sequence[str], children: Sequence[Child], server: int
+) -> tuple[Sample, float]:
+    """Run workers side by side, until nothing is left; gives what they took, and the server's processor time."""
+    queue_all(clients, blobs)
+    began, before = perf_counter(), spent([server])
+    samples = list(threads.map(Child.run, children))
+    seconds, serving = perf_counter() - began, spent([server]) - before
+    done = sum(int(str(sample.outcome)) for sample in samples)
+    if done < len(blobs):
+        raise BenchmarkError(f"preprocess {len(blobs)} archives: {done} batches were done")
+    return Sample(seconds, sum(each.cpu for each in samples), max(each.peak for each in samples), done), serving
+
+
+@contextmanager
+def _worker_side(connection: str, number: int) -> Iterator[Callable[[], int]]:
+    with on_one_core(number), connected(connection) as clients:
+        p = app.preprocessing(clients, "any")
+        yield lambda: app.drain(clients, p)
