@@ -79,7 +79,7 @@ class BatchSizes:
     bytes: int = 64 * 2**20
     """Compressed bytes of a batch."""
     inline_bytes: int = 32 * 2**20
-    """A single batch of at most this many compressed bytes may run in the Event Grid call."""
+    """One batch of at most this many compressed bytes may run in the Event Grid call."""
 
 
 class Origin(StrEnum):

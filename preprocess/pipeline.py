@@ -1,6 +1,7 @@
 """The use cases of preprocessing: take an archive that became raw, and what a queue message asks for."""
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -20,6 +21,8 @@ _AT_ONCE = timedelta(seconds=5)
 _NEW = timedelta(minutes=10)
 _PATIENCE = 10.0
 """Seconds that a newcomer waits for the slot; a third of what Event Grid allows for all of the call."""
+_FEW = 16
+"""Batches. Of more, to begin with one here would save next to nothing, and to queue the others takes a while."""
 
 
 class Taken(StrEnum):
@@ -49,7 +52,7 @@ class _Plan:
 
 
 def take_archive(blob: str, p: Preprocessing) -> Taken:
-    """Plan an archive that became raw; its one small batch runs here if the slot is to be had, else batches are queued.
+    """Plan an archive that became raw. A small batch of it runs here if the slot is to be had; all others are queued.
 
     Raises TransientError only if not even the queue can be reached, and PermanentError if a person has to help.
     """
@@ -63,14 +66,19 @@ def take_archive(blob: str, p: Preprocessing) -> Taken:
             plan = _plan(archive, p)
             if not isinstance(plan, _Plan):
                 return plan
-            if not _is_small(plan, p) or not _has_slot(archive, p):
-                return _queue(plan, p)
+            here = _for_here(plan, p)
+            # First: another process may begin with them while this one waits and works.
+            _queue([batch for batch in plan.batches if batch is not here], p)
+            if here is None:
+                return Taken.QUEUED
+            if not _has_slot(archive, p):
+                return _queue([here], p)
     except TransientError as exc:
         log.warning("archive.deferred blob=%s error=%s", blob, exc)
         p.queue.put(blob, None)
         return Taken.DEFERRED
     try:
-        return _run_here(plan, p)
+        return _run_here(here, plan, p)
     finally:
         p.slot.release()
 
@@ -96,7 +104,7 @@ def take_message(message: BatchRequest, p: Preprocessing) -> Taken:
                 return Taken.DONE
     with span_of("plan", archive):
         plan = _plan(archive, p)
-        return _queue(plan, p) if isinstance(plan, _Plan) else plan
+        return _queue(plan.batches, p) if isinstance(plan, _Plan) else plan
 
 
 def _offline(archive: RawArchive) -> Taken:
@@ -141,9 +149,14 @@ def _new_plan(archive: RawArchive, p: Preprocessing) -> _Plan | Taken:
     return _Plan(opened, batches)
 
 
-def _is_small(plan: _Plan, p: Preprocessing) -> bool:
-    compressed = sum(member.compressed for member in plan.archive.members)
-    return len(plan.batches) == 1 and compressed <= p.sizes.inline_bytes
+def _for_here(plan: _Plan, p: Preprocessing) -> Batch | None:
+    """Choose the batch that need not wait for the queue to be looked at; None if none is small."""
+
+    def is_small(batch: Batch) -> bool:
+        members = plan.archive.members[batch.first : batch.end]
+        return sum(member.compressed for member in members) <= p.sizes.inline_bytes
+
+    return next(filter(is_small, plan.batches), None) if len(plan.batches) <= _FEW else None
 
 
 def _has_slot(archive: RawArchive, p: Preprocessing) -> bool:
@@ -161,15 +174,14 @@ def _has_slot(archive: RawArchive, p: Preprocessing) -> bool:
         p.turn.release()
 
 
-def _queue(plan: _Plan, p: Preprocessing) -> Taken:
-    """Queue all batches. Should this call die half way, `reconcile` finds those that nobody drives."""
-    for batch in plan.batches:
+def _queue(batches: Sequence[Batch], p: Preprocessing) -> Taken:
+    """Queue batches. Should this call die half way, `reconcile` finds those that nobody drives."""
+    for batch in batches:
         p.queue.put(batch.archive.blob, batch)
     return Taken.QUEUED
 
 
-def _run_here(plan: _Plan, p: Preprocessing) -> Taken:
-    (batch,) = plan.batches
+def _run_here(batch: Batch, plan: _Plan, p: Preprocessing) -> Taken:
     try:
         run_in_slot(batch, p, plan.archive)
     except TransientError as exc:

@@ -41,7 +41,8 @@ from tests.unit.pictures import encoded, noise, smooth
 from tests.unit.zips import patched, zipped
 
 WINDOW = timedelta(hours=72)
-ONE_EACH = BatchSizes(members=1)
+ONE_EACH = BatchSizes(members=1, inline_bytes=0)
+"""Several batches that all go to the queue."""
 
 
 @dataclass
@@ -146,16 +147,36 @@ def test_the_time_an_archive_became_raw_is_not_rounded_down_before_it_was_copied
     assert row.raw_at == {"now": world.now, "then": archive.raw_at}[told]
 
 
-def test_several_batches_go_to_the_queue_one_message_each(world: World) -> None:
+def test_one_of_several_batches_runs_where_it_was_found_once_the_others_are_queued(world: World) -> None:
+    queued: list[list[Request]] = []
+
+    def hook(pixels: Pixels, _: MemberFacts) -> Pixels:
+        queued.append(list(world.queue.messages))
+        return pixels
+
     archive = world.raw.add(pictures(5))
-    p = world.process(sizes=BatchSizes(members=2))
-    assert take_archive(archive.blob, p) is Taken.QUEUED
-    assert world.results.published == {}
-    assert world.queue.messages == [Request(blob=archive.blob, pipeline="p-test", batch=n) for n in range(3)]
+    p = world.process(sizes=BatchSizes(members=2), hook=hook)
+    assert take_archive(archive.blob, p) is Taken.DONE
+    others = [Request(blob=archive.blob, pipeline="p-test", batch=n) for n in (1, 2)]
+    assert queued == [others] * 2
+    assert world.queue.messages == others
     assert world.ledger.end(archive) is None
-    world.work(p)
+    assert world.work(p) == [Taken.DONE] * 2
     assert world.ledger.end(archive) == "processed"
     assert len(world.results.of(archive)) == 5
+
+
+def test_the_first_batch_that_is_small_enough_is_the_one(world: World) -> None:
+    archive = world.raw.add(zipped(("0.jpg", jpeg()), ("1.txt", b"small"), ("2.jpg", jpeg())))
+    take_archive(archive.blob, world.process(sizes=BatchSizes(members=1, inline_bytes=100)))
+    assert [message.batch for message in world.queue.messages] == [0, 2]
+
+
+@pytest.mark.parametrize(("batches", "queued"), [(16, 15), (17, 17)])
+def test_of_many_batches_none_runs_where_it_was_found(world: World, batches: int, queued: int) -> None:
+    archive = world.raw.add(zipped(*((f"{number}.txt", b"no image") for number in range(batches))))
+    take_archive(archive.blob, world.process(sizes=BatchSizes(members=1)))
+    assert len(world.queue.messages) == queued
 
 
 def test_a_batch_that_is_not_small_goes_to_the_queue(world: World) -> None:
@@ -723,7 +744,7 @@ def test_a_directory_is_read_once_where_it_was_found(world: World) -> None:
 def test_nothing_is_driven_while_all_is_well(world: World) -> None:
     p = world.process(sizes=ONE_EACH)
     done, waiting = world.raw.add(pictures(1)), world.raw.add(pictures(2), version="0000000b")
-    take_archive(done.blob, p)
+    take_archive(done.blob, world.process())
     take_archive(waiting.blob, p)
     world.queue.messages.clear()
     assert reconcile(["radar"], p, world.now, WINDOW) == Reconciled()
