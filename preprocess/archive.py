@@ -91,7 +91,10 @@ class MemberReader:
 
 
 class _Blocks:
-    """Bytes `start` to `stop` in blocks, one of them read ahead in a thread of its own."""
+    """Bytes `start` to `stop` in blocks, one of them read ahead in a thread of its own.
+
+    That thread reads all of them: what a request takes beside its block is kept for the next one, by each thread.
+    """
 
     def __init__(self, reader: RangeReader, start: int, stop: int) -> None:
         self._reader = reader
@@ -119,11 +122,15 @@ class _Blocks:
         ahead = self._next
         self._next = None
         self._block = memoryview(b"")
-        self._block = memoryview(ahead[1].result() if ahead and ahead[0] == number else self._read(number))
+        asked = ahead[1] if ahead and ahead[0] == number else self._ask(number)
+        self._block = memoryview(asked.result())
         self._number = number
         if self._start + (number + 1) * BLOCK < self._stop:
-            # The context goes along, so that the request is traced as part of this call.
-            self._next = number + 1, self._thread.submit(copy_context().run, self._read, number + 1)
+            self._next = number + 1, self._ask(number + 1)
+
+    def _ask(self, number: int) -> Future[bytes]:
+        # The context goes along, so that the request is traced as part of this call.
+        return self._thread.submit(copy_context().run, self._read, number)
 
     def _read(self, number: int) -> bytes:
         offset = self._start + number * BLOCK
