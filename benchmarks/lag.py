@@ -3,7 +3,7 @@
 import os
 import time
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import cycle, islice, pairwise
@@ -30,6 +30,8 @@ _SETTINGS: Mapping[str, str] = {
     "SOURCES__RADAR__SETTLE": f"{_SETTLE:g}s",
 }
 _PATIENCE = 600.0
+_BACK = timedelta(minutes=1)
+"""How far the ledger is read for a newcomer: who measures must not keep the emulator busy with a whole backlog."""
 _SHOT = (2144, 1608)
 """Pixels of the pictures; a JPEG of it takes about 0.6 MB."""
 
@@ -73,9 +75,9 @@ def newcomer(bench: Bench) -> Measured:
         alone = [_drop(running, clients, content, number) for number in range(-1, comers)][1:]
         began = datetime.now(UTC)
         old = [_put(running, content, 1_000 + number, timedelta(minutes=10 * number + 60)) for number in range(waiting)]
-        _until(clients, old[:1], State.RAW)
+        _until(clients, old[:1], State.RAW, began - timedelta(minutes=61))
         ahead = _ahead(running, clients, content, old, comers)
-        ends = _until(clients, old, State.PROCESSED)
+        ends = _until(clients, old, State.PROCESSED, every=2.0)
         seconds = (max(entry.times[State.PROCESSED] for entry in ends.values()) - began).total_seconds()
     one = seconds / (waiting + len(ahead))
     usual = median(passed.total for passed in alone)
@@ -161,7 +163,7 @@ def _drop(running: System, clients: Clients, content: Path, number: int) -> Pass
     time.sleep(number * _INTERVAL * 0.381966 % _INTERVAL)
     name = _put(running, content, number + 1)
     arrived = datetime.now(UTC)
-    times = _until(clients, [name], State.PROCESSED)[name].times
+    times = _until(clients, [name], State.PROCESSED, arrived - _BACK)[name].times
     settled = arrived + timedelta(seconds=_SETTLE)
     moments = [settled, *(times[state] for state in (State.COPYING, State.RAW, State.PROCESSING, State.PROCESSED))]
     begun, copied, planned, processed = ((b - a).total_seconds() for a, b in pairwise(moments))
@@ -178,26 +180,29 @@ def _ahead(running: System, clients: Clients, content: Path, old: Sequence[str],
     return passed
 
 
-def _until(clients: Clients, names: Sequence[str], state: State) -> Mapping[str, Entry]:
-    """Wait until the ledger tells of archives that they came to a state. Raises BenchmarkError."""
+def _until(
+    clients: Clients, names: Sequence[str], state: State, since: datetime | None = None, *, every: float = 0.2
+) -> Mapping[str, Entry]:
+    """Wait until the ledger, read from `since` on, tells of archives that they came to a state.
+
+    Raises BenchmarkError.
+    """
     wanted, deadline = set(names), time.monotonic() + _PATIENCE
     while time.monotonic() < deadline:
-        found = _found(clients, wanted)
+        found = _found(clients, wanted, since)
         ends = [entry for entry in found.values() if entry.state in (State.REFUSED, State.FAILED, State.EXPIRED)]
         if ends:
             raise BenchmarkError(f"wait for {ends[0].archive.path}: it is {ends[0].state}: {ends[0].reason}")
         if len(found) == len(wanted) and all(state in entry.times for entry in found.values()):
             return found
-        time.sleep(0.2)
+        time.sleep(every)
     raise BenchmarkError(f"wait for {len(names)} archives to be {state}: it took longer than {_PATIENCE:.0f} s")
 
 
-def _found(clients: Clients, names: set[str]) -> dict[str, Entry]:
-    return {entry.archive.path: entry for entry in _all(clients) if entry.archive.path in names}
-
-
-def _all(clients: Clients) -> Iterator[Entry]:
-    return entries(clients, _SOURCE)
+def _found(clients: Clients, names: set[str], since: datetime | None = None) -> dict[str, Entry]:
+    return {
+        entry.archive.path: entry for entry in entries(clients, _SOURCE, start=since) if entry.archive.path in names
+    }
 
 
 def _insist_on(clients: Clients, images: int) -> None:
