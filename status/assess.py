@@ -83,7 +83,7 @@ def assess_source(facts: SourceFacts, spec: SourceSpec | None, now: datetime) ->
         lag=_lag([mark.lag for mark in marks if mark.lag is not None]),
         next_deletion=_next_deletion(roster, spec, now),
         polled_at=roster.listed_at,
-        error=words.clean(roster.error or ""),
+        error=words.last_error(roster.error or "", roster.not_before, now),
         on_server=len(roster.sightings),
         rows_read=facts.rows,
         cut=facts.cut,

@@ -17,6 +17,12 @@ def clean(text: str) -> str:
     return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
 
 
+def last_error(error: str, again: datetime | None, now: datetime) -> str:
+    """Write what went wrong the last time; whether it is mended shows only once the server is asked `again`."""
+    waits = error and again and again > now
+    return f"{clean(error)} (asked again at {again:%H:%M:%S} UTC)" if waits else clean(error)
+
+
 def span(seconds: float) -> str:
     """Write a length of time, roughly."""
     seconds = max(seconds, 0)

@@ -7,6 +7,7 @@ from itertools import islice
 from rich.table import Table
 
 from errors import PermanentError
+from status.words import last_error
 from storage.clients import Clients
 from storage.commands import console, shown
 from storage.entries import Entry, entries, refusals, sources
@@ -66,7 +67,7 @@ def _health(rosters: BlobRosters, source: str, now: datetime) -> Iterator[str]:
     waiting = sum(not sighting.done for sighting in roster.sightings)
     yield f"{source}: {listed}, files there: {len(roster.sightings)}, not copied yet: {waiting}"
     if roster.error:
-        yield f"{source}: error: {shown(roster.error)}"
+        yield f"{source}: error: {last_error(roster.error, roster.not_before, now)}"
 
 
 def _table(found: Sequence[Entry], *, wide: bool) -> Table:

@@ -143,6 +143,12 @@ def test_a_server_that_is_silent_is_named_with_its_error() -> None:
     assert status.sources[0].error == "no\N{REPLACEMENT CHARACTER}[2J route"
 
 
+@pytest.mark.parametrize(("again", "told"), [(MINUTE, f" (asked again at {NOW + MINUTE:%H:%M:%S} UTC)"), (-MINUTE, "")])
+def test_an_error_tells_when_the_server_is_asked_again(again: timedelta, told: str) -> None:
+    roster = Roster(source="radar", listed_at=NOW, failures=4, error="wrong password", not_before=NOW + again)
+    assert status_of(regular(), roster).sources[0].error == f"wrong password{told}"
+
+
 def test_before_the_first_poll_nothing_is_wrong() -> None:
     status = status_of([], Roster(source="radar"))
     assert (said(status), status.severity) == ("Waiting for the first poll.", Severity.FINE)
