@@ -47,10 +47,11 @@ def upload(drop: Drop, root: Path, stop: threading.Event) -> Arrival | None:
     with drop.sample.path.open("rb") as content, written.open("wb") as file:
         size = -(-drop.sample.size // _SLICES)
         while part := content.read(size):
-            file.write(part)
-            file.flush()
+            # Before each slice, not behind the last one: then it has arrived.
             if stop.wait(drop.lasts / _SLICES):
                 return None
+            file.write(part)
+            file.flush()
     written.replace(final)
     facts = final.stat()
     modified = datetime.fromtimestamp(int(facts.st_mtime), UTC)
