@@ -16,6 +16,8 @@ from storage.entities import moment, scan
 from storage.keys import behind_stamp, images_partition
 from storage.ledger import ARCHIVE_COLUMNS, State, raw_archive, state_of, time_of
 
+NEWEST = 32
+"""Rows at once for who wants the newest archives alone: of the service's own pages, 1,000, reading takes 0.1 s."""
 _EVER = datetime(1, 1, 1, tzinfo=UTC)
 
 
@@ -44,18 +46,19 @@ def entries(
     pipeline: str | None = None,
     start: datetime | None = None,
     end: datetime | None = None,
+    page: int | None = None,
 ) -> Iterator[Entry]:
     """Give a source's archives with a stamp from `start` on and before `end`, newest first.
 
     Each as `pipeline` left it; with None, as the pipeline that came last to it did.
     """
-    for rows in _by_archive(clients, source, start, end):
+    for rows in _by_archive(clients, source, start, end, page):
         yield entry_of(source, rows, pipeline)
 
 
 def newest_pipeline(clients: Clients, source: str) -> str | None:
     """Name the pipeline that was the last to process the newest archive that any has processed; None if none has."""
-    for rows in _by_archive(clients, source, None, None):
+    for rows in _by_archive(clients, source, None, None, NEWEST):
         processed = [row for row in rows if row.get(time_of(State.PROCESSED)) is not None]
         if processed:
             return str(max(processed, key=lambda row: row[time_of(State.PROCESSED)])["pipeline"])
@@ -89,10 +92,10 @@ def refusals(clients: Clients, entry: Entry) -> Iterator[Refusal]:
 
 
 def _by_archive(
-    clients: Clients, source: str, start: datetime | None, end: datetime | None
+    clients: Clients, source: str, start: datetime | None, end: datetime | None, page: int | None
 ) -> Iterator[list[TableEntity]]:
-    first = "" if end is None else behind_stamp(end)
-    rows = scan(clients.archives, source, first=first, end=behind_stamp(start or _EVER), select=ARCHIVE_COLUMNS)
+    first, last = "" if end is None else behind_stamp(end), behind_stamp(start or _EVER)
+    rows = scan(clients.archives, source, first=first, end=last, select=ARCHIVE_COLUMNS, page=page)
     return group_by_archive(rows)
 
 

@@ -13,7 +13,7 @@ from storage.azure_errors import azure_errors
 from storage.batches import TableBatchLedger
 from storage.clients import Clients
 from storage.entities import scan
-from storage.entries import entries, newest_pipeline
+from storage.entries import NEWEST, entries, newest_pipeline
 from storage.keys import image_row, images_partition, parse_stamp, shard_blob
 from storage.known import require_source
 from storage.ledger import State
@@ -72,7 +72,7 @@ class Reader:
 
     def latest(self, source: str, archives: int = 1) -> Iterator[StoredImage]:
         """Give the images of a source's newest processed archives, the newest archive first."""
-        for result in islice(self._processed(source), archives):
+        for result in islice(self._processed(source, page=NEWEST), archives):
             yield from self.of_rows(result)
 
     def between(self, source: str, start: datetime, end: datetime) -> Iterator[StoredImage]:
@@ -122,11 +122,13 @@ class Reader:
         """Name the pipeline whose results are read; None if there are none yet."""
         return self._pipeline or newest_pipeline(self._clients, source)
 
-    def _processed(self, source: str, start: datetime | None = None, end: datetime | None = None) -> Iterator[Result]:
+    def _processed(
+        self, source: str, start: datetime | None = None, end: datetime | None = None, page: int | None = None
+    ) -> Iterator[Result]:
         pipeline = self.pipeline(source)
         found = None
         if pipeline is not None:
-            for found in entries(self._clients, source, pipeline=pipeline, start=start, end=end):
+            for found in entries(self._clients, source, pipeline=pipeline, start=start, end=end, page=page):
                 if found.state is State.PROCESSED:
                     yield Result(pipeline=pipeline, archive=found.archive)
         if found is None:
