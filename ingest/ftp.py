@@ -229,11 +229,15 @@ class _FtpReader:
         self._pace = pace
         self.ended = False
 
-    def readinto(self, buffer: memoryview, _ahead: int = 0, /) -> int:
+    def readinto(self, buffer: memoryview, _ahead: int = 0, /) -> int | None:
         """Receive what is there, or comes within a moment."""
-        while self._before and (received := self._receive(buffer[: self._before])):
-            self._before -= received
-        return 0 if self.ended else self._receive(buffer)
+        if self.ended:
+            return 0
+        if not self._before:
+            return self._receive(buffer)
+        # A piece at a time: it may be many GB that nobody wants, and whoever waits may have to stop.
+        self._before -= self._receive(buffer[: self._before])
+        return None
 
     def _receive(self, buffer: memoryview) -> int:
         received, began = 0, time.monotonic()

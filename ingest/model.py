@@ -179,8 +179,8 @@ class Span:
 class Reader(Protocol):
     """A remote file's bytes, from where it was opened on."""
 
-    def readinto(self, buffer: memoryview, ahead: int = 0, /) -> int:
-        """Fill the start of `buffer`, perhaps not all of it; 0 at the end of the file.
+    def readinto(self, buffer: memoryview, ahead: int = 0, /) -> int | None:
+        """Fill the start of `buffer`, perhaps not all of it; 0 at the end of the file, None if nothing came of it yet.
 
         Up to `ahead` bytes beyond the buffer may be asked for already: what they are for is there.
         Raises SourceUnavailableError.

@@ -161,11 +161,11 @@ def _fill(
         piece = buffer[filled : filled + _PIECE]
         ahead = min(len(buffer) + stager.room, left) - filled - len(piece)
         got = reader.readinto(piece, ahead)
-        if not got:
+        if got == 0:
             raise TransferTruncatedError(
                 f"copy {file.path!r}: it ended before its {file.size} bytes; tried again later"
             )
-        filled += got
+        filled += got or 0
 
 
 def _expect_end(reader: Reader, file: RemoteFile) -> None:

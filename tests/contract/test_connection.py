@@ -314,10 +314,10 @@ class ServerContract(ConnectionContract):
             # FTP ends a file by closing the connection, so a crash may look like an end; but no later call can.
             with suppress(SourceUnavailableError), connection.open(file, 0) as reader:
                 buffer = memoryview(bytearray(2**20))
-                got = total = reader.readinto(buffer)
+                got = total = reader.readinto(buffer) or 0
                 server.kill()
                 while got:
-                    got = reader.readinto(buffer)
+                    got = reader.readinto(buffer) or 0
                     total += got
                 assert total < file.size
             with pytest.raises(SourceUnavailableError):

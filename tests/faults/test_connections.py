@@ -209,6 +209,27 @@ def test_a_server_that_accepts_rest_and_ignores_it_is_read_from_the_start(ftp: t
     comes_through(world)
 
 
+def test_bytes_that_nobody_wants_are_read_for_no_longer_than_a_poll_may_last(ftp: tuple[World, FtpProxy]) -> None:
+    world, proxy = ftp
+    content = world.put("a.zip", make_zip(48 * MIB))
+    proxy.data["RETR"].append(Fault(How.CUT, 40 * MIB))
+    assert world.tick().failed == 1
+    before = proxy.received["RETR"]
+    proxy.answers["REST"] += ["502 REST is not implemented."] * 9
+
+    def late(part: bytes) -> bytes:
+        del proxy.rewrite["RETR"]
+        world.ahead += world.spec.budget
+        return part
+
+    proxy.rewrite["RETR"] = late
+    report = world.tick()
+    assert (report.error, report.failed, report.waiting) == (None, 0, 1)
+    # What the buffers of sockets hold comes on top of the first piece.
+    assert proxy.received["RETR"] - before < 20 * MIB, "it read on to what it wanted"
+    comes_through(world, content=content)
+
+
 def test_gaps_are_not_filled_with_bytes_of_another_place(ftp: tuple[World, FtpProxy]) -> None:
     world, proxy = ftp
     world.put("a.zip", CONTENT)
