@@ -23,7 +23,9 @@ class SettingsError(PermanentError):
     """Settings are missing or wrong; the message names every one of them, `problems` has them one by one."""
 
     def __init__(self, message: str, problems: Sequence[str] = ()) -> None:
-        super().__init__(message)
+        """Several problems have a line each behind the message; one stands in the message's own."""
+        told = ";\n  ".join(problems)
+        super().__init__(f"{message}:\n  {told}" if len(problems) > 1 else ": ".join(filter(None, (message, told))))
         self.problems = tuple(problems) or (message,)
 
 

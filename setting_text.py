@@ -4,6 +4,7 @@ import re
 from dataclasses import MISSING, Field, dataclass
 from datetime import timedelta
 from itertools import pairwise, product
+from math import isfinite
 from types import UnionType
 from typing import Any, Literal, get_args, get_origin
 from zoneinfo import ZoneInfo
@@ -13,7 +14,9 @@ from pydantic import TypeAdapter
 NAME = re.compile(r"[a-z0-9-]{1,32}")
 """Names of sources and pipelines."""
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(s|m|h|d)")
-_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+_UNITS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
+_LONGEST = timedelta(days=3_650)
+"""Ten years: so no time that is reckoned with leaves the calendar."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +40,10 @@ def read_value(text: str, hint: Any) -> Any:
 
 
 def check_value(name: str, value: Any) -> None:
-    """Hold a value against what its type cannot say. Raises ValueError, ZoneInfoNotFoundError."""
+    """Hold a value against what its type cannot say. Raises ValueError, LookupError, OSError."""
+    numbers = value if isinstance(value, tuple) else (value,)
+    if any(isinstance(number, float) and not isfinite(number) for number in numbers):
+        raise ValueError(name)
     if isinstance(value, int | float) and not isinstance(value, bool) and value <= 0:
         raise ValueError(name)
     if name == "PIPELINE_NAME" and not NAME.fullmatch(value):
@@ -46,6 +52,8 @@ def check_value(name: str, value: Any) -> None:
         raise ValueError(name)
     if name.endswith("__TIMEZONE"):
         ZoneInfo(value)
+    if name.endswith("__ENCODING"):
+        "".encode(value)
 
 
 def parse_duration(text: str) -> timedelta:
@@ -53,7 +61,10 @@ def parse_duration(text: str) -> timedelta:
     match = _DURATION.fullmatch(text)
     if match is None:
         raise ValueError(f"{text!r} is no duration: it must be like 90s, 10m, 48h or 7d")
-    return timedelta(**{_UNITS[match[2]]: float(match[1])})
+    seconds = float(match[1]) * _UNITS[match[2]]
+    if seconds > _LONGEST.total_seconds():
+        raise ValueError(f"{text!r} is too long: it must be {_LONGEST.days}d at most")
+    return timedelta(seconds=seconds)
 
 
 def longest_pause(schedule: str) -> timedelta | None:
@@ -106,7 +117,7 @@ def wanted(setting: Setting) -> str:
     """Say in words what a setting's type accepts."""
     hint = setting.hint
     if hint is timedelta:
-        return "a duration like 90s, 10m, 48h or 7d"
+        return f"a duration like 90s, 10m, 48h or 7d, {_LONGEST.days}d at most"
     if get_origin(hint) is Literal:
         return "one of " + ", ".join(get_args(hint))
     if _is_tuple(hint):
@@ -114,6 +125,7 @@ def wanted(setting: Setting) -> str:
     words = {int: "a whole number above 0", float: "a number above 0", bool: "true or false"}
     special = {
         "timezone": "an IANA time zone such as Europe/Berlin",
+        "encoding": "a text encoding that Python knows, such as utf-8 or cp1252",
         "name": "1 to 32 of a-z, 0-9 and -",
         "poll": "six NCRONTAB fields",
         "reconcile": "six NCRONTAB fields",

@@ -9,14 +9,13 @@ from datetime import timedelta
 from functools import cache
 from typing import Any, get_type_hints
 from urllib.parse import unquote, urlsplit
-from zoneinfo import ZoneInfoNotFoundError
-
-from pydantic import ValidationError
 
 from errors import SettingsError
+from ingest.host_keys import read_host_keys
 from ingest.model import Endpoint, SourceSpec
+from ingest.stamp import read_stamp
 from preprocess.model import BatchSizes, Limits, Recipe
-from setting_text import NAME, Setting, check_value, read_value, wanted
+from setting_text import Setting, check_value, read_value, wanted
 
 _PORTS = {"sftp": 22, "ftp": 21, "ftpes": 21, "ftps": 990}
 
@@ -117,6 +116,8 @@ PER_SOURCE: Mapping[str, Setting] = {
 """Every setting of a source, `SOURCES__<NAME>__<this>`; `URL` comes on top."""
 
 _OWN = re.compile(r"(STORAGE(__|$)|SOURCES__|PREPROCESS_|LIMIT_|BATCH_|TABLE_|PIPELINE_|(POLL|RECONCILE)_SCHEDULE$)")
+_SOURCE_NAME = re.compile(r"(?!HAND$)[A-Z0-9_]{1,32}")
+"""`hand` is the source of archives that somebody puts into storage by hand."""
 _NEARLY_SOURCES = re.compile(r"SOU?R[CS]ES?_(.*_)?_")
 _OF_THE_PLATFORM = {"STORAGE__CREDENTIAL"}
 
@@ -223,7 +224,7 @@ class _Reading:
 
     def _raise_problems(self) -> None:
         if self.problems:
-            raise SettingsError("settings: " + "; ".join(self.problems), self.problems)
+            raise SettingsError("settings", self.problems)
 
     def _storage(self, groups: Mapping[type, Mapping[str, Any]]) -> Storage:
         storage = Storage(**groups.get(Storage, {}))
@@ -252,8 +253,8 @@ class _Reading:
 
     def _source(self, name: str, keys: Mapping[str, str]) -> Source | None:
         before = len(self.problems)
-        if not NAME.fullmatch(_source_name(name)):
-            self.problems.append(f"SOURCES__{name}: the name must be 1 to 32 of A-Z, 0-9 and _")
+        if not _SOURCE_NAME.fullmatch(name):
+            self.problems.append(f"SOURCES__{name}: the name must be 1 to 32 of A-Z, 0-9 and _, and not HAND")
         groups: dict[type, dict[str, Any]] = {Endpoint: {}, SourceSpec: {"name": _source_name(name)}}
         for field_name, key in keys.items():
             if field_name in PER_SOURCE:
@@ -295,6 +296,11 @@ class _Reading:
             self.problems.append(f"{prefix}URL names no user: sftp://user@host/folder")
         if "host_key" not in endpoint:
             self.problems.append(f"{prefix}HOST_KEY is missing: take it from `ssh-keyscan` and compare its fingerprint")
+        elif not read_host_keys(endpoint["host_key"]):
+            self.problems.append(
+                f"{prefix}HOST_KEY is wrong: it must be the server's whole public key, like `ssh-ed25519 AAAA…` with "
+                "68 characters of base64, or a line that `ssh-keyscan` prints; RSA and ECDSA keys do as well"
+            )
         if "password" not in endpoint and "private_key" not in endpoint:
             self.problems.append(f"{prefix}PASSWORD or {prefix}PRIVATE_KEY is missing")
 
@@ -307,9 +313,13 @@ class _Reading:
             )
             return
         try:
-            into[setting.field.name] = read_value(text, setting.hint)
-            check_value(name, into[setting.field.name])
-        except (ValueError, ValidationError, ZoneInfoNotFoundError):
+            value = into[setting.field.name] = read_value(text, setting.hint)
+            check_value(name, value)
+            if setting.field.name == "stamp":
+                read_stamp(value, "")
+        except SettingsError as exc:
+            self.problems.append(f"{name} is wrong: {exc}")
+        except (ValueError, LookupError, OSError):
             self.problems.append(f"{name} is wrong: it must be {wanted(setting)}")
 
     def _unknown(self, key: str, known: list[str]) -> None:

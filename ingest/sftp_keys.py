@@ -1,9 +1,6 @@
 """SSH keys as people paste them into settings: host keys to pin, private keys to log in with."""
 
-import base64
-import binascii
 import io
-from collections.abc import Iterator
 
 import paramiko
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -11,6 +8,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
 from errors import SourceRefusedError
+from ingest.host_keys import read_host_keys
 
 _ALGORITHMS = {"ssh-rsa": ("rsa-sha2-512", "rsa-sha2-256")}
 """What an RSA key signs with; its own name stands for SHA-1, which is off."""
@@ -25,7 +23,7 @@ class HostKeys:
 
     def __init__(self, text: str) -> None:
         """Read bare keys or known_hosts lines. Raises SourceRefusedError if there is none."""
-        self._keys = dict(_read_host_keys(text))
+        self._keys = read_host_keys(text)
         if not self._keys:
             raise SourceRefusedError(_NO_HOST_KEY)
 
@@ -37,27 +35,6 @@ class HostKeys:
 
     def __contains__(self, key: paramiko.PKey) -> bool:
         return key.asbytes() in self._keys
-
-
-def _read_host_keys(text: str) -> Iterator[tuple[bytes, str]]:
-    for line in text.splitlines():
-        words = line.split()
-        # @revoked and @cert-authority lines name keys that must not be taken for the server's own.
-        if not words or words[0].startswith(("#", "@")):
-            continue
-        for word in words[:3]:
-            # A key begins with its own type, so this finds it wherever it stands in the line.
-            blob = _decode(word)
-            length = int.from_bytes(blob[:4])
-            if 0 < length < len(blob) and (name := blob[4 : 4 + length].decode("ascii", "replace")) in words:
-                yield blob, name
-
-
-def _decode(word: str) -> bytes:
-    try:
-        return base64.b64decode(word, validate=True)
-    except (binascii.Error, ValueError):
-        return b""
 
 
 def read_private_key(text: str, passphrase: str | None) -> paramiko.PKey:

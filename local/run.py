@@ -17,7 +17,6 @@ from rich.console import Console
 from rich.text import Text
 
 from errors import PipelineError, SettingsError, TransientError
-from ingest.stamp import read_stamp
 from local import orders, samples
 from local.demo.traffic import Drop, upload
 from local.emulator import DEVELOPMENT_STORAGE
@@ -75,9 +74,6 @@ def own_settings(file: Path) -> dict[str, str]:
     # Wrong ones would only show in the host's log, at each call.
     read = read_settings({**_SAMPLE, **own, "STORAGE": DEVELOPMENT_STORAGE})
     identify(read.recipe, read.pipeline.name)
-    for source in read.sources.values():
-        if source.spec.stamp:
-            read_stamp(source.spec.stamp, "")
     return own
 
 

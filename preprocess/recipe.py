@@ -36,7 +36,7 @@ def check_recipe(recipe: Recipe) -> None:
     """Hold settings against each other. Raises SettingsError that names all that is wrong."""
     problems = list(_problems(recipe))
     if problems:
-        raise SettingsError("preprocessing settings: " + "; ".join(problems))
+        raise SettingsError("preprocessing settings", problems)
 
 
 def _problems(recipe: Recipe) -> Iterator[str]:

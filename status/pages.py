@@ -63,7 +63,7 @@ def archive_page(asked: Asked, facts: ArchiveFacts, spec: SourceSpec | None, now
 
 def message_page(asked: Asked, status: int, text: str) -> Answer:
     """Say what is the matter."""
-    return _page(asked, "message.html", {"text": words.clean(text), "status": status}, status)
+    return _page(asked, "message.html", {"text": words.clean(" ".join(text.split())), "status": status}, status)
 
 
 def _page(asked: Asked, template: str, told: Mapping[str, Any], status: int = 200) -> Answer:

@@ -9,8 +9,9 @@ from functools import partial
 from pathlib import Path
 
 from doctor.command import run as examine
-from errors import PipelineError
+from errors import PipelineError, SettingsError
 from setting_text import parse_duration
+from status.words import clean
 from storage import replay_arguments
 from storage.clients import Clients
 from storage.open import open_clients
@@ -36,9 +37,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         finally:
             clients.close()
     except PipelineError as exc:
-        # It may repeat a stranger's text, which must not tell the terminal what to do.
-        told = "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in str(exc))
-        print(f"error: {told}", file=sys.stderr)
+        # Settings that are wrong have a line each. Else an error may repeat a stranger's text, line breaks and all.
+        lines = str(exc).split("\n") if isinstance(exc, SettingsError) else [str(exc)]
+        print(f"error: {'\n'.join(map(clean, lines))}", file=sys.stderr)
         return 2
     except OSError as exc:
         print(f"error: {exc}", file=sys.stderr)

@@ -26,14 +26,16 @@ MAY_IMPORT = {
     "errors.py": set[str](),
     "setting_text.py": set[str](),
     "telemetry.py": set[str](),
-    "settings.py": {"errors", "setting_text", "ingest.model", "preprocess.model"},
+    "settings.py": {"errors", "setting_text", "ingest.host_keys", "ingest.model", "ingest.stamp", "preprocess.model"},
     "ingest": {"errors", "telemetry", "ingest"},
     "preprocess": {"errors", "telemetry", "preprocess"},
     "storage": {"errors", "telemetry", "storage", "ingest.model", "preprocess.model"},
     "status": {"errors", "status", "storage", "ingest.gaps", "ingest.model", "ingest.watch", "preprocess.model"},
 }
 ENTRY_POINTS = {
-    "storage/__main__.py": {"setting_text", "doctor.command"},
+    "storage/__main__.py": {"setting_text", "doctor.command", "status.words"},
+    "storage/commands.py": {"status.words"},
+    "storage/commands_ls.py": {"status.words"},
     "storage/open.py": {"settings"},
     "storage/replay_arguments.py": {"setting_text"},
     "storage/commands_replay.py": {
@@ -42,9 +44,10 @@ ENTRY_POINTS = {
         "preprocess.leftovers",
         "preprocess.recipe",
         "preprocess.replay",
+        "status.words",
     },
     "storage/commands_status.py": {"settings", "status"},
-    "storage/commands_audit.py": {"setting_text", "settings", "ingest.stamp", "ingest.watch"},
+    "storage/commands_audit.py": {"setting_text", "settings", "ingest.stamp", "ingest.watch", "status.words"},
 }
 """Commands are wired where they start, as the triggers are in function_app."""
 KNOWS_AZURE = {"storage", "function_app.py"}

@@ -11,14 +11,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from errors import SettingsError
+from local.programs.certificate import make_ssh_key
 from setting_text import default_text, format_duration, longest_pause, parse_duration
 from settings import FLAT, PER_SOURCE, read_settings, read_specs
 
 ROOT = Path(__file__).parents[2]
+KEY = make_ssh_key().public
 LEAST = {
     "STORAGE": "UseDevelopmentStorage=true",
     "SOURCES__RADAR__URL": "sftp://us%40er@host.example/out%20going",
-    "SOURCES__RADAR__HOST_KEY": "ssh-ed25519 AAAA",
+    "SOURCES__RADAR__HOST_KEY": KEY,
     "SOURCES__RADAR__PASSWORD": "open-sesame-7",
 }
 
@@ -44,6 +46,13 @@ def test_one_error_names_everything_that_is_missing_or_wrong() -> None:
     for name in ("STORAGE", "SOURCES__RADAR__HOST_KEY", "SOURCES__RADAR__PASSWORD", "PREPROCESS_FIT", "LIMIT_PIXELS"):
         assert name in message
     assert "stretch, contain, cover, none" in message
+
+
+def test_several_problems_have_a_line_each_and_a_single_one_has_none() -> None:
+    first, *others = problems({"PREPROCESS_FIT": "squeeze", "LIMIT_PIXELS": "-1"}).splitlines()
+    assert first == "settings:"
+    assert [line.split()[0] for line in others] == ["PREPROCESS_FIT", "LIMIT_PIXELS"]
+    assert len(problems({"LIMIT_PIXELS": "-1"}).splitlines()) == 1
 
 
 def test_no_source_at_all_is_said() -> None:
@@ -89,7 +98,15 @@ def test_a_key_vault_reference_that_failed_is_recognised() -> None:
     ("name", "value"),
     [
         ("SOURCES__RADAR__INTERVAL", "10 minutes"),
+        ("SOURCES__RADAR__INTERVAL", "3651d"),
+        ("SOURCES__RADAR__INTERVAL", "9" * 400 + "s"),
         ("SOURCES__RADAR__TIMEZONE", "Mars/Olympus"),
+        ("SOURCES__RADAR__TIMEZONE", "Antarctica"),
+        ("SOURCES__RADAR__ENCODING", "utf-99"),
+        ("SOURCES__RADAR__ENCODING", "rot13"),
+        ("SOURCES__RADAR__GAP", "nan"),
+        ("PREPROCESS_SCALE", "inf"),
+        ("PREPROCESS_STD", "1,nan,1"),
         ("SOURCES__RADAR__MAX_CONNECTIONS", "-13"),
         ("SOURCES__RADAR__RECURSIVE", "perhaps"),
         ("SOURCES__RADAR__URL", "gopher://host/"),
@@ -104,6 +121,36 @@ def test_a_wrong_value_is_named_and_never_repeated(name: str, value: str) -> Non
     message = problems({name: value})
     assert name in message
     assert value not in message
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "ssh-ed25519 AAAA", KEY[:-4], f"{KEY}AAAA", KEY.split()[0], KEY.split()[1], KEY.replace("AAAA", "A!AA", 1),
+        f"# {KEY}", KEY.replace("ssh-ed25519", "ssh-rsa", 1), "ssh-dss AAAAB3NzaC1kc3MAAAABAQ==", "SHA256:" + 43 * "a",
+    ],
+)  # fmt: skip
+def test_a_host_key_that_is_not_whole_is_an_error_that_says_what_is_right(text: str) -> None:
+    message = problems({"SOURCES__RADAR__HOST_KEY": text})
+    assert "SOURCES__RADAR__HOST_KEY is wrong: it must be the server's whole public key" in message
+    assert "ssh-keyscan" in message
+
+
+@pytest.mark.parametrize("text", [KEY, f"{KEY} root@host", f"[host]:2222 {KEY}", f"# host\\nhost {KEY}\\n"])
+def test_a_host_key_may_be_given_as_any_tool_prints_it(text: str) -> None:
+    read_settings({**LEAST, "SOURCES__RADAR__HOST_KEY": text})
+
+
+def test_a_stamp_that_names_no_time_is_an_error_at_once() -> None:
+    assert "SOURCES__RADAR__STAMP is wrong" in problems({"SOURCES__RADAR__STAMP": "radar_%H%M"})
+    with pytest.raises(SettingsError, match="it has no %Y"):
+        read_specs({"SOURCES__RADAR__STAMP": "radar_%H%M"})
+
+
+@pytest.mark.parametrize("name", ["HAND", "SOUTH-RADAR", "R" * 33])
+def test_a_name_that_would_stand_for_another_source_is_refused(name: str) -> None:
+    moved = {key.replace("__RADAR__", f"__{name}__"): value for key, value in LEAST.items()}
+    assert f"SOURCES__{name}: the name must be" in problems(moved)
 
 
 def test_no_secret_shows_in_an_error_or_a_repr() -> None:

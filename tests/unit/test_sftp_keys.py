@@ -72,6 +72,13 @@ def test_host_keys_are_found_wherever_they_stand(line: str) -> None:
     assert HostKeys(f"# comment\n\n{line.format(key=make_ssh_key().public)}\n").algorithms == ("ssh-ed25519",)
 
 
+def test_a_host_key_of_a_kind_that_nobody_uses_any_more_is_passed_over() -> None:
+    dss = "ssh-dss AAAAB3NzaC1kc3MAAAABAQAAAAEB"
+    assert HostKeys(f"host {dss}\nhost {make_ssh_key().public}").algorithms == ("ssh-ed25519",)
+    with pytest.raises(SourceRefusedError, match="HOST_KEY"):
+        HostKeys(dss)
+
+
 def test_rsa_host_keys_are_asked_for_with_modern_signatures() -> None:
     key = read_private_key(text_of(RSA, PrivateFormat.OpenSSH), None)
     keys = HostKeys(f"host ssh-rsa {key.get_base64()}")
