@@ -70,9 +70,11 @@ class Claim:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         """After an error note it and let go, so that the next try need not wait."""
         self._ended.set()
-        if self._renewal.is_alive():
-            self._renewal.join()
         if error is not None and kind is not None:
+            # A renewal that is late would take back what is let go. After a good end it finds the batch done, and
+            # takes nothing: so a request that hangs holds up nobody.
+            if self._renewal.is_alive():
+                self._renewal.join()
             now = self._p.clock()
             # The error itself goes on to whoever decides about it.
             with suppress(PipelineError):

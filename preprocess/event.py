@@ -6,7 +6,10 @@ COMPLETE = frozenset({"PutBlob", "PutBlockList", "CopyBlob", "FlushWithClose", "
 """Operations after which a blob is whole. `CreateFile` announces an empty one
 (https://learn.microsoft.com/azure/event-grid/event-schema-blob-storage)."""
 
-_SUBJECT = re.compile(r"/blobServices/default/containers/(?P<container>[^/]+)/blobs/(?P<name>.+)")
+# A lone surrogate or a zero byte is in no blob's name, and nothing that holds one could be asked for.
+_SUBJECT = re.compile(
+    r"/blobServices/default/containers/(?P<container>[^/]+)/blobs/(?P<name>[^\ud800-\udfff\0]{1,1024})"
+)
 
 
 def archive_blob(event_type: str, subject: str, api: str, container: str) -> str | None:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from errors import TransientError
+from errors import StoreRefusedError, TransientError
 from preprocess.model import BatchRequest, BatchState, Leftover, RawArchive
 from preprocess.preprocessing import Preprocessing
 from preprocess.reconcile import drive_batch, fail
@@ -25,7 +25,7 @@ class Cleared:
     kept: int = 0
     """Put aside with the reason, for a person to look at."""
     left: int = 0
-    """Storage failed for now: they stay where they are."""
+    """Storage failed or refused: they stay where they are."""
 
     def __add__(self, other: "Cleared") -> "Cleared":
         return Cleared(taken=self.taken + other.taken, kept=self.kept + other.kept, left=self.left + other.left)
@@ -60,7 +60,8 @@ def _clear(leftovers: Iterable[Leftover], take: _Take) -> Cleared:
     for leftover in leftovers:
         try:
             total += _clear_one(leftover, take)
-        except TransientError as exc:
+        except (TransientError, StoreRefusedError) as exc:
+            # Also what storage refuses: one that cannot be dealt with must not stand before all others for ever.
             log.warning("leftover.deferred name=%r error=%s", leftover.name, exc)
             total += Cleared(left=1)
     if total != Cleared():
@@ -103,8 +104,7 @@ def _settle(
 def _unplanned(archive: RawArchive, why: str, p: Preprocessing, now: datetime) -> None:
     """Ask for the plan again, as long as batches would be driven too: by number, and by time."""
     times = p.ledger.unplanned(archive, p.pipeline, why, now)
-    patience = p.redrive_after * 2**p.redrive_tries
-    if times < p.redrive_tries or (archive.raw_at is not None and now < archive.raw_at + patience):
+    if times < p.redrive_tries or (archive.raw_at is not None and now < archive.raw_at + p.pause(p.redrive_tries)):
         p.queue.put(archive.blob, None)
         return
     reason = f"it could not be planned in {times} tries: {why}"

@@ -10,6 +10,8 @@ from preprocess.model import BatchLedger, BatchQueue, BatchSizes, Hook, Limits, 
 
 _MOST_LANES = 4
 """More would wait for one another: what is not decoding is done one after the other."""
+_MOST_DOUBLINGS = 16
+_LONGEST = timedelta(days=3_650)
 
 
 def _now() -> datetime:
@@ -42,3 +44,7 @@ class Preprocessing:
     """One batch at a time in this process: each may take as much memory as the limits allow."""
     turn: Lock = field(default_factory=Lock)
     """Held by the one call that waits for the slot."""
+
+    def pause(self, tries: int) -> timedelta:
+        """Give the time that a batch has until it is driven again: it doubles with each try, within the calendar."""
+        return min(self.redrive_after * (1 << min(tries, _MOST_DOUBLINGS)), _LONGEST)

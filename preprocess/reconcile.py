@@ -130,7 +130,7 @@ def drive_batch(state: BatchState, p: Preprocessing, now: datetime) -> bool:
     """Count the try, if it was one, and ask for a batch once more; False if somebody else just did."""
     # Postponed first: of two calls at the same time only one goes on to the queue.
     tries, batch = state.attempts + state.tried, state.batch
-    if not p.ledger.postpone(state, now + p.redrive_after * 2 ** max(tries, 1)):
+    if not p.ledger.postpone(state, now + p.pause(max(tries, 1))):
         return False
     log.warning("batch.driven blob=%s batch=%d attempt=%d", batch.archive.blob, batch.number, tries)
     p.queue.put(batch.archive.blob, batch)

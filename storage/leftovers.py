@@ -58,7 +58,11 @@ def dead_letters(clients: Clients, archive_of: ArchiveOf) -> Iterator["DeadLette
         if blob is None:
             return
         with azure_errors(f"read the dead letter {blob.name}"):
-            content = clients.dead_letters.download_blob(blob.name).readall()
+            try:
+                content = clients.dead_letters.download_blob(blob.name).readall()
+            except ResourceNotFoundError:
+                # Somebody else took it since it was listed.
+                continue
         yield DeadLetter(clients, str(blob.name), content, archive_of)
 
 
@@ -153,7 +157,7 @@ def _requests(queue: str, content: str) -> Sequence[BatchMessage]:
 def _events(content: bytes) -> list[dict[str, Any]]:
     try:
         told = json.loads(content)
-    except ValueError as exc:
+    except (ValueError, RecursionError) as exc:
         raise PermanentError("read a dead letter: it is no JSON") from exc
     events = told if isinstance(told, list) else [told]
     if not events or not all(isinstance(event, dict) for event in events):

@@ -1,6 +1,7 @@
 """Work for other calls: small messages that name blobs and numbers, never content."""
 
 import json
+import re
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,6 +16,8 @@ from storage.keys import NAME
 
 _POLL_LIVES = 60
 """Seconds. Every tick asks anew: while one poll is at a long copy, others must not pile up behind it."""
+_BLOB = re.compile(r"[^\ud800-\udfff\0]{1,1024}")
+"""What a blob can be called: nothing else could even be asked for."""
 
 # A member that is named like a message's metadata (id, dequeueCount, ...) would shadow it in the functions host.
 
@@ -78,7 +81,7 @@ def parse_batch_message(body: bytes | str) -> BatchMessage:
     """Read a message of the queue of batches. Raises PermanentError for anything else."""
     told = _members(body)
     blob, pipeline, batch = told.get("blob"), told.get("pipeline"), told.get("batch")
-    if not isinstance(blob, str) or not blob:
+    if not isinstance(blob, str) or not _BLOB.fullmatch(blob):
         raise PermanentError(f"read a message of the batch queue: it names no blob: {_shown(body)}")
     traceparent = _traceparent(told)
     if pipeline is None and batch is None:
@@ -106,7 +109,7 @@ def _send(queue: QueueClient, told: dict[str, str | int], lives: int | None = No
 def _members(body: bytes | str) -> dict[str, Any]:
     try:
         told = json.loads(body)
-    except ValueError as exc:
+    except (ValueError, RecursionError) as exc:
         raise PermanentError(f"read a queue message: it is no JSON: {_shown(body)}") from exc
     if not isinstance(told, dict):
         raise PermanentError(f"read a queue message: it is no JSON object: {_shown(body)}")

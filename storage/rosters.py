@@ -63,11 +63,11 @@ class BlobRosters:
 
     def look(self, source: str) -> Roster | None:
         """The roster as it was saved last, without the lease; None if the source was never polled."""
-        blob = self._state.get_blob_client(roster_blob(source))
         with azure_errors(f"look for the roster of source {source}"):
-            if not blob.exists():
+            try:
+                return _load(self._state.get_blob_client(roster_blob(source)), source)
+            except ResourceNotFoundError:
                 return None
-        return _load(blob, source)
 
     def sources(self) -> Iterator[str]:
         """Name the sources that were polled at any time."""
@@ -101,7 +101,8 @@ class HeldRoster:
 
     def load(self) -> Roster:
         """Read it; an empty one if there is none yet, or none that can be read."""
-        return _load(self._blob, self._source)
+        with azure_errors(f"read the roster of source {self._source}"):
+            return _load(self._blob, self._source)
 
     def save(self, roster: Roster) -> None:
         """Write it. Raises LeaseLostError if another process took over: then stop at once."""
@@ -126,8 +127,7 @@ class HeldRoster:
 
 
 def _load(blob: BlobClient, source: str) -> Roster:
-    with azure_errors(f"read the roster of source {source}"):
-        text = blob.download_blob().readall()
+    text = blob.download_blob().readall()
     try:
         return _ROSTER.validate_python(json.loads(text))
     except ValueError as exc:

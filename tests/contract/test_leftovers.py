@@ -83,6 +83,14 @@ def test_every_message_that_was_given_up_is_found_once(clients: Clients) -> None
     assert list(poison_messages(clients)) == [], "they are hidden while somebody looks at them"
 
 
+def test_a_dead_letter_that_somebody_else_took_meanwhile_is_passed_over(clients: Clients) -> None:
+    names = sorted(clients.dead_letters.upload_blob(*letter(f"{number}.zip")).blob_name for number in range(2))
+    found = dead_letters(clients, ANNOUNCED)
+    first = next(found)
+    clients.dead_letters.delete_blob(names[1])
+    assert (first.name.rpartition("/")[2], list(found)) == (names[0].rpartition("/")[2], [])
+
+
 def test_messages_that_are_sent_back_arrive_as_they_were(clients: Clients) -> None:
     body = json.dumps({"blob": "radar/ü.zip", "pipeline": "p1", "batch": 3})
     poison(clients, "batches", body.encode())

@@ -25,6 +25,9 @@ def test_every_way_of_finishing_a_blob_announces_it(api: str) -> None:
         (CREATED, "/blobServices/default/containers/processed/blobs/raw/blobs/a.zip", "PutBlob"),
         (CREATED, "", "PutBlob"),
         (CREATED, "nonsense\n", "PutBlob"),
+        (CREATED, f"{SUBJECT}\ud800.zip", "PutBlob"),
+        (CREATED, f"{SUBJECT}a\0.zip", "PutBlob"),
+        (CREATED, f"{SUBJECT}{'a' * 1_021}.zip", "PutBlob"),
     ],
 )
 def test_anything_else_is_passed_over(event_type: str, subject: str, api: str) -> None:

@@ -7,12 +7,12 @@ from datetime import timedelta
 
 import pytest
 
-from errors import StoreUnavailableError
+from errors import StoreRefusedError, StoreUnavailableError
 from preprocess.leftovers import Cleared, send_back, settle_leftovers
 from preprocess.model import RawArchive
 from preprocess.pipeline import Preprocessing, Taken, take_archive, take_message
 from preprocess.reconcile import Reconciled, reconcile
-from tests.fakes.preprocessing import Request
+from tests.fakes.preprocessing import MemoryRawArchives, Request
 from tests.unit.test_preprocessing import ONE_EACH, WINDOW, World, pictures
 
 LONG_AFTER = timedelta(days=30)
@@ -165,6 +165,28 @@ def test_what_fails_for_now_stays_where_it_is_and_does_not_hold_up_the_others(wo
     first, second = Found([Request(blob=archive.blob)]), Found([Request(blob=archive.blob)])
     assert settle(world, p, first, second) == Cleared(taken=1, left=1)
     assert (first.done, second.done) == ([], ["removed"])
+
+
+def test_what_storage_refuses_does_not_stand_before_all_others_for_ever(world: World) -> None:
+    class Refusing(MemoryRawArchives):
+        def find(self, blob: str) -> RawArchive | None:
+            if blob == "odd.zip":
+                raise StoreRefusedError("look at odd.zip: Azure Storage answered 400")
+            return super().find(blob)
+
+    raw = Refusing()
+    odd, good = Found([Request(blob="odd.zip")]), Found([Request(blob=raw.add(pictures(1)).blob)])
+    assert settle(world, world.process(raw=raw), odd, good) == Cleared(taken=1, left=1)
+    assert (odd.done, good.done) == ([], ["removed"])
+
+
+def test_any_number_of_tries_stays_within_the_calendar(world: World) -> None:
+    p = world.process(sizes=ONE_EACH, redrive_tries=1_000)
+    archive = world.raw.add(pictures(1))
+    assert settle(world, p, Found([Request(blob=archive.blob)])) == Cleared(taken=1)
+    assert p.pause(1) == 2 * p.redrive_after
+    assert p.pause(1_000) == p.pause(16)
+    assert world.now + replace(p, redrive_after=timedelta(days=3_650)).pause(1_000) > world.now
 
 
 def test_what_is_sent_back_is_removed_after_that_and_nonsense_is_kept() -> None:

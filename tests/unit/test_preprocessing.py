@@ -682,7 +682,67 @@ def test_a_claim_is_renewed_while_a_single_member_is_worked_on(world: World) -> 
     p = world.process(hook=slow, ledger=Noting(), claim_for=timedelta(milliseconds=20))
     assert take_archive(archive.blob, p) is Taken.DONE
     assert waited == [True]
-    assert "claim" not in {thread.name for thread in threading.enumerate()}, "nothing is renewed behind the end"
+    for thread in renewals():
+        thread.join(30)
+    assert renewals() == [], "nothing is renewed for ever behind the end"
+
+
+def renewals() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name == "claim"]
+
+
+class Hanging(MemoryBatchLedger):
+    """Renewals hang for a while, or until somebody lets them go on, or a batch is let go."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__()
+        self.seconds = seconds
+        self.asked, self.answer = threading.Event(), threading.Event()
+        self.told: list[str] = []
+
+    def claim(self, batch: Batch, holder: str, at: datetime, until: datetime) -> int:
+        if threading.current_thread().name == "claim":
+            self.asked.set()
+            self.answer.wait(self.seconds)
+            self.told.append("renewed")
+        elif until == at:
+            self.told.append("let go")
+            self.answer.set()
+        return super().claim(batch, holder, at, until)
+
+    def finish(self, batch: Batch, counts: Counts, at: datetime) -> None:
+        super().finish(batch, counts, at)
+        self.told.append("finished")
+
+
+def test_a_renewal_that_hangs_holds_up_no_batch_that_is_done(world: World) -> None:
+    ledger = Hanging(30)
+
+    def slow(pixels: Pixels, _: MemberFacts) -> Pixels:
+        assert ledger.asked.wait(30)
+        return pixels
+
+    archive = world.raw.add(pictures(1))
+    p = world.process(hook=slow, ledger=ledger, claim_for=timedelta(milliseconds=20))
+    assert take_archive(archive.blob, p) is Taken.DONE
+    assert ledger.told == ["finished"]
+    ledger.answer.set()
+    for thread in renewals():
+        thread.join(30)
+    assert (ledger.told, ledger.end(archive)) == (["finished", "renewed"], "processed")
+
+
+def test_a_renewal_that_is_late_does_not_take_back_what_was_let_go(world: World) -> None:
+    ledger = Hanging(0.2)
+
+    def fails(_: Pixels, __: MemberFacts) -> Pixels:
+        assert ledger.asked.wait(30)
+        raise StoreUnavailableError("storage is away")
+
+    archive = world.raw.add(pictures(1))
+    p = world.process(hook=fails, ledger=ledger, claim_for=timedelta(milliseconds=20))
+    assert take_archive(archive.blob, p) is Taken.DEFERRED
+    assert ("renewed" in ledger.told, ledger.told[-1]) == (True, "let go")
 
 
 def test_a_claim_that_is_anothers_by_now_is_not_taken_back(world: World) -> None:
