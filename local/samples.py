@@ -3,8 +3,12 @@
 import hashlib
 import io
 import json
+import os
+import shutil
+import time
 import zipfile
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -22,6 +26,7 @@ from local.orders import Order, Shot
 SIDE = 224
 """Width and height to which the demo preprocesses; what is expected of a picture is drawn at this size."""
 _CELLS = 32
+_UNUSED = 86_400.0
 
 type Look = NDArray[np.uint8]
 """A picture as a grid of mean colours: enough to tell any two apart, and what is turned or has channels swapped."""
@@ -63,9 +68,22 @@ def make(order: Order, cache_folder: Path) -> Sample:
     stem = cache_folder / _recipe_version() / hashlib.sha256(repr(order).encode()).hexdigest()[:16]
     archive, manifest = stem.with_suffix(".zip"), stem.with_suffix(".json")
     if not manifest.exists():
-        stem.parent.mkdir(parents=True, exist_ok=True)
+        if not stem.parent.is_dir():
+            _forget_old(cache_folder)
+            stem.parent.mkdir(parents=True, exist_ok=True)
         _write(archive, manifest, order)
+    # So that its folder's age tells when it was last of use.
+    os.utime(stem.parent)
     return _read(archive, manifest)
+
+
+def _forget_old(cache_folder: Path) -> None:
+    """Remove what other versions of this code made and nobody used for a day: a run may still be at younger samples."""
+    for folder in cache_folder.glob("*/"):
+        # Another run may do so at the same time.
+        with suppress(FileNotFoundError):
+            if time.time() - folder.stat().st_mtime > _UNUSED:
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 @cache

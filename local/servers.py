@@ -84,7 +84,7 @@ def sftp_server(folder: Path, root: Path, *, program: SftpProgram | None = None)
     sshd takes the key alone, paramiko's server also the password.
     """
     folder, root = folder.absolute(), root.absolute()
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     host_key, client_key, port = make_ssh_key(), make_ssh_key(), free_port()
     sshd = find_sshd() if program != "paramiko" else None
     password = None if sshd else _password()
@@ -130,7 +130,7 @@ def ftp_server(
     `mlsd` False makes pyftpdlib do without MLSD, as vsftpd always does.
     """
     folder, root = folder.absolute(), root.absolute()
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     certificate, password, port = make_certificate(), _password(), free_port()
     vsftpd = find_vsftpd() if program != "pyftpdlib" else None
     if vsftpd:

@@ -84,9 +84,12 @@ install_packages() {
 }
 
 install_azurite() {
-    say "installing Azurite, the emulator of Azure Storage (half a minute)"
+    say "installing Azurite, the emulator of Azure Storage, from npm's registry (half a minute)"
     .venv/bin/python -c 'from local.azurite import install; install()' >>"$LOG" 2>&1 ||
-        fail_with_log "Azurite could not be installed" "Check that npm reaches its registry, then run the same command again."
+        fail_with_log "Azurite could not be installed" \
+            "If it names the network: check it and the proxy (HTTPS_PROXY)," \
+            "or point npm_config_registry at a registry that this machine reaches." \
+            "Then run the same command again."
 }
 
 wanted=$(cat requirements.txt requirements-dev.txt | cksum)

@@ -3,8 +3,10 @@
 import asyncio
 import json
 from typing import Any
+from urllib.parse import urlsplit
 
 from aiohttp import web
+from aiohttp.typedefs import Handler
 
 from local.host.app import App
 from local.host.http_trigger import BY_CALL, add_route
@@ -14,6 +16,7 @@ from local.host.timers import timer_info
 from local.host.worker import Function
 
 MAX_BODY = 100 * 2**20
+_HERE = ("127.0.0.1", "localhost", "::1")
 
 
 class Endpoints:
@@ -26,7 +29,7 @@ class Endpoints:
 
     def application(self) -> web.Application:
         """Route everything. Raises HostError for a route that cannot be served."""
-        application = web.Application(client_max_size=MAX_BODY)
+        application = web.Application(client_max_size=MAX_BODY, middlewares=[_for_this_machine])
         application.router.add_get("/admin/host/status", self._host_status)
         application.router.add_get("/admin/functions", self._list)
         application.router.add_get("/admin/functions/{name}", self._describe)
@@ -89,6 +92,20 @@ class Endpoints:
         if function is None or trigger not in (None, function.trigger.type):
             raise web.HTTPNotFound(text=f"no function {name!r}" + (f" with {trigger}" if trigger else ""))
         return function
+
+
+@web.middleware
+async def _for_this_machine(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Refuse what a browser brings from elsewhere.
+
+    A page of a stranger's may have its own name point at this machine, to read what is shown here, or post to
+    addresses that no page has any business with.
+    """
+    host = urlsplit(f"//{request.host}").hostname
+    inner = request.path.startswith(("/admin/", "/runtime/"))
+    if host not in _HERE or (inner and "Origin" in request.headers):
+        raise web.HTTPForbidden(text=f"this host answers this machine alone: call it as 127.0.0.1, not as {host!r}")
+    return await handler(request)
 
 
 def event_input(event: str) -> TypedData:

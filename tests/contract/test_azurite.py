@@ -50,7 +50,7 @@ def test_an_installation_that_fails_says_why_and_leaves_nothing(
     monkeypatch.setenv("npm_config_registry", "http://127.0.0.1:9/")
     monkeypatch.setenv("npm_config_cache", str(tmp_path / "cache"))
     monkeypatch.setenv("npm_config_fetch_retries", "0")
-    with pytest.raises(PermanentError, match="npm ci"):
+    with pytest.raises(PermanentError, match=r"npm ci.*npm_config_registry"):
         install(tmp_path / "tools" / "azurite")
     assert list((tmp_path / "tools").iterdir()) == []
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from azure.core.exceptions import ResourceNotFoundError
@@ -194,6 +195,16 @@ class TestOneHost:
         assert (status, json.loads(text)["config"]["bindings"][0]["type"]) == (200, "queueTrigger")
         assert host.call("/admin/functions/take/status")[0] == 200
         assert host.call("/admin/functions/absent")[0] == 404
+
+    @pytest.mark.parametrize("path", ["/admin/host/status", "/api/things/box/lid"])
+    def test_whoever_has_a_name_of_their_own_point_here_is_refused(self, host: HostProcess, path: str) -> None:
+        assert host.call(path, Host="rebound.example")[0] == 403
+        assert host.call(path, Host=f"localhost:{urlsplit(host.url).port}")[0] < 300
+
+    def test_no_page_of_a_browser_starts_a_function(self, world: World, host: HostProcess) -> None:
+        body = _admin(json.dumps({"name": "from a page"}))
+        assert host.call("/admin/functions/take", body, Origin="https://elsewhere.example")[0] == 403
+        assert not world.journal.notes("take", name="from a page")
 
     def test_an_http_function_gets_the_request_and_gives_the_response(self, host: HostProcess) -> None:
         status, text = host.call("/api/things/box/lid?colour=red", b"body", X_Sent="yes")

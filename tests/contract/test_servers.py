@@ -33,6 +33,13 @@ def test_a_killed_server_comes_back_as_it_was(start: Start, tmp_path: Path) -> N
             assert list(connection.list_files()) == []
 
 
+@pytest.mark.parametrize("start", STARTS)
+def test_keys_and_passwords_are_for_nobody_else_on_the_machine(start: Start, tmp_path: Path) -> None:
+    (tmp_path / "served").mkdir()
+    with start(tmp_path / "server", tmp_path / "served"):
+        assert (tmp_path / "server").stat().st_mode & 0o077 == 0
+
+
 @pytest.mark.parametrize("start", STARTS[:2])
 def test_cutting_sessions_leaves_the_server_alive(start: Start, tmp_path: Path) -> None:
     (tmp_path / "served").mkdir()

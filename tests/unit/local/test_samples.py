@@ -2,6 +2,8 @@
 
 import hashlib
 import io
+import os
+import time
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -87,6 +89,20 @@ def test_sixteen_bits_are_used_to_the_full(tmp_path: Path) -> None:
             pixels = np.asarray(Image.open(io.BytesIO(bundle.read(name))))
             assert pixels.dtype == np.uint16
             assert pixels.max() > 200 * 257
+
+
+def test_samples_that_another_version_made_are_removed_once_nobody_uses_them(tmp_path: Path) -> None:
+    long_ago = time.time() - 2 * 86_400
+    for name in ("old", "young"):
+        (tmp_path / name / "sub").mkdir(parents=True)
+    os.utime(tmp_path / "old", (long_ago, long_ago))
+
+    made = samples.make(_shots("jpeg"), tmp_path).path
+    assert sorted(folder.name for folder in tmp_path.iterdir()) == sorted([made.parent.name, "young"])
+
+    os.utime(made.parent, (long_ago, long_ago))
+    samples.make(_shots("jpeg"), tmp_path)
+    assert made.parent.stat().st_mtime > long_ago, "whoever uses it keeps it"
 
 
 def test_damaged_members_are_refused_and_expected_nowhere_else(tmp_path: Path) -> None:
