@@ -9,7 +9,8 @@ from ingest.model import Roster
 from ingest.watch import find_deadlines, find_silence
 from preprocess.recipe import identify
 from setting_text import format_duration
-from settings import Settings, Source
+from settings import Settings, Source, Storage
+from status.words import count
 from storage.clients import Clients
 from storage.probe import known_fingerprint, probe, probe_leftovers
 from storage.rosters import BlobRosters
@@ -23,6 +24,16 @@ def look_at_storage(clients: Clients) -> Iterator[Finding]:
             wrong("storage", f"{found.name}: {found.problem}")
             if found.problem
             else ok("storage", f"{found.name}: {found.told}")
+        )
+
+
+def whose_rights(where: Storage) -> Iterator[Finding]:
+    """Say it where storage was tried as the person who asks: a role that the app lacks does not show then."""
+    if where.connection is None and where.client_id is None:
+        yield unknown(
+            "storage",
+            "the rights of the app's own identity: all this was tried with yours. infra/deploy.sh gives it its roles; "
+            "its last polls and its run of reconcile, below, show whether they suffice",
         )
 
 
@@ -94,11 +105,15 @@ def _polled(source: Source, roster: Roster, now: datetime) -> Iterator[Finding]:
         waiting = sum(not sighting.done for sighting in roster.sightings)
         ago = f"{(now - roster.listed_at).total_seconds():.0f} s ago"
         error = f"; the last poll failed: {roster.error}" if roster.error else ""
-        yield ok("app", f"{name}: listed {ago}, {waiting} of {len(roster.sightings)} files not copied yet{error}")
+        yield ok(
+            "app", f"{name}: listed {ago}, {waiting} of {count(len(roster.sightings), 'file')} not copied yet{error}"
+        )
     late = find_deadlines(source.spec, roster, now)
     if late:
         first = late[0].sighting.archive.file.path
-        yield wrong("app", f"{name}: {len(late)} files are not copied and near their deletion, {first!r} is the next")
+        yield wrong(
+            "app", f"{name}: not copied and near their deletion: {count(len(late), 'file')}, {first!r} is the next"
+        )
 
 
 def _when(moment: datetime | None) -> str:

@@ -4,13 +4,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import chain
 
-from doctor.app import look_at_pipeline, look_at_polling, look_at_reconcile, look_at_storage
+from doctor.app import look_at_pipeline, look_at_polling, look_at_reconcile, look_at_storage, whose_rights
 from doctor.azure_cli import app_settings, find_azure_cli
 from doctor.events import look_at_events
 from doctor.findings import Finding, Sign, line, ok, secrets_of, summary, unknown, wrong
 from doctor.sources import CALL_WITHIN, look_at_sources
 from errors import PermanentError, SettingsError
 from settings import Settings, Storage, environment, read_settings, read_storage
+from status.words import count
 from storage.clients import connect
 
 _NO_SETTINGS = (
@@ -51,7 +52,7 @@ def _settings(told: Mapping[str, str]) -> tuple[Settings | None, Iterable[Findin
         chosen = read_settings(told)
     except SettingsError as exc:
         return None, [wrong("settings", problem) for problem in exc.problems]
-    return chosen, [ok("settings", f"right, with {len(chosen.sources)} sources: {', '.join(chosen.sources)}")]
+    return chosen, [ok("settings", f"right, with {count(len(chosen.sources), 'source')}: {', '.join(chosen.sources)}")]
 
 
 def _look(told: Mapping[str, str], chosen: Settings | None) -> Iterator[Finding]:
@@ -87,6 +88,7 @@ def _look_into(where: Storage, chosen: Settings | None, now: datetime) -> Iterat
     try:
         there = list(look_at_storage(clients))
         yield from there
+        yield from whose_rights(where)
         if chosen is None:
             yield unknown("app", _MEND)
         elif all(finding.sign is Sign.WRONG for finding in there):

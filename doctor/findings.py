@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from settings import Settings
+from status.words import clean
 
 _SHORTEST_SECRET = 4
 """A shorter one would blacken words that merely contain it."""
@@ -56,8 +57,7 @@ def line(finding: Finding, secrets: Iterable[str] = ()) -> str:
     for secret in secrets:
         if len(secret) >= _SHORTEST_SECRET:
             told = told.replace(secret, "***")
-    whole = f" {finding.sign:<10}  {finding.about:<14}  {' '.join(told.split())}"
-    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in whole)
+    return clean(f" {finding.sign:<10}  {finding.about:<14}  {' '.join(told.split())}")
 
 
 def summary(findings: Sequence[Finding]) -> str:

@@ -15,6 +15,7 @@ from ingest.sightings import wanted
 from ingest.stamp import read_stamp
 from setting_text import format_duration
 from settings import Source
+from status.words import count
 
 CALL_WITHIN = 10.0
 """Seconds for any one network call; a person waits."""
@@ -83,7 +84,9 @@ def _look_inside(source: Source, connection: Connection, now: datetime) -> Itera
         yield wrong(spec.name, _nothing(spec, folder, len(there)))
         return
     newest = files[-1]
-    told = f"{folder!r}: {len(files)} of {len(there)} files match {spec.pattern}, the newest is {newest.path!r}"
+    told = (
+        f"{folder!r}: {len(files)} of {count(len(there), 'file')} match {spec.pattern}, the newest is {newest.path!r}"
+    )
     yield ok(spec.name, f"{told} of {newest.modified:%Y-%m-%d %H:%M:%S} UTC, {newest.size / 1e6:.1f} MB")
     yield from _read(spec, connection, newest)
     yield from _times(spec, newest, now)
@@ -91,7 +94,8 @@ def _look_inside(source: Source, connection: Connection, now: datetime) -> Itera
 
 def _nothing(spec: SourceSpec, folder: str, there: int) -> str:
     if there:
-        return f"{folder!r}: none of {there} files matches PATTERN {spec.pattern}; change it, or the folder in the URL"
+        found = count(there, "file")
+        return f"{folder!r}: none of {found} matches PATTERN {spec.pattern}; change it, or the folder in the URL"
     return f"{folder!r}: it is empty; check the folder in the URL, and RECURSIVE if archives lie in folders below"
 
 

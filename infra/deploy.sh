@@ -221,7 +221,7 @@ what_if() {
     check_tools az
     find_file "${3:-}"
     [ "$(az group exists --name "$1" --output tsv)" = true ] || fail "there is no resource group $1, so everything would be new." \
-        "To see it all, make the group first; empty it costs nothing: az group create --name $1 --location $2"
+        "To see it all, make the group first; empty it costs nothing: az group create --name $1 --location $2 --tags $TAG"
     az deployment group what-if --resource-group "$1" --parameters "$file" --no-prompt true
 }
 

@@ -121,7 +121,9 @@ class _Comparison:
     def _why_not(self, sighting: Sighting) -> str:
         """Tell why a file is not copied, as far as the last listing and the ledger know."""
         entry = self._book.get(_blob(sighting))
-        told = [f"{sighting.failures} tries failed"] if sighting.failures else []
+        told = (
+            [f"{sighting.failures} {'try' if sighting.failures == 1 else 'tries'} failed"] if sighting.failures else []
+        )
         told += [entry.reason] if entry is not None and entry.reason else []
         return ": ".join(told) or "it was not tried yet"
 

@@ -103,20 +103,20 @@ def _of_archive(entry: Entry, kept: _Kept) -> Iterator[Finding]:
         return Finding(source=archive.source, kind=kind, name=name, since=since, detail=detail, blob=archive.blob)
 
     if sum(batches.values(), start=Counts()) != counts:
-        yield finding(Kind.BATCHES, partition, f"{len(batches)} are there")
+        yield finding(Kind.BATCHES, partition, f"there are: {len(batches)}")
     if not rows.fits(counts.images, counts.refused):
         detail = f"{rows.images} of {counts.images} images, {rows.refused} of {counts.refused} refusals"
         yield finding(
-            Kind.ROWS, partition, detail + (f", {rows.missing} further parts missing" if rows.missing else "")
+            Kind.ROWS, partition, detail + (f", further parts missing: {rows.missing}" if rows.missing else "")
         )
     for number, batch in batches.items():
         name = shard_blob(pipeline, archive.source, archive.stamp, archive.version, archive.path, number)
         if batch.images and number not in shards:
-            yield finding(Kind.SHARD, name, f"{batch.images} images")
+            yield finding(Kind.SHARD, name, f"images: {batch.images}")
         elif batch.images and shards[number].size != batch.bytes_out:
             yield finding(Kind.SHARD_DAMAGED, name, f"{shards[number].size} of {batch.bytes_out} bytes")
     if not batches and sum(shard.images for shard in shards.values()) != counts.images:
-        yield finding(Kind.SHARD, partition, f"{len(shards)} are there, with fewer than {counts.images} images")
+        yield finding(Kind.SHARD, partition, f"there are: {len(shards)}, with fewer images than {counts.images}")
 
 
 def _shards(clients: Clients, pipeline: str, source: str, since: datetime, until: datetime) -> Iterator[ShardFacts]:

@@ -15,6 +15,7 @@ from rich.table import Table
 
 from errors import MemberRefusedError, PermanentError
 from preprocess.model import Counts
+from status.words import clean, count
 from storage.clients import Clients, prepare
 from storage.encode import encode
 from storage.entries import entries
@@ -49,7 +50,7 @@ def show_latest(reader: Reader, source: str, archives: int) -> None:
         shape = "x".join(map(str, pixels.shape))
         captured = facts.captured_at.isoformat(" ") if facts.captured_at else ""
         mean = f"{pixels.astype(np.float64).mean():.4g}" if pixels.size else ""
-        table.add_row(*numbers, shown(facts.name), facts.format, captured, f"{pixels.dtype.name} {shape}", mean)
+        table.add_row(*numbers, clean(facts.name), facts.format, captured, f"{pixels.dtype.name} {shape}", mean)
     if not table.row_count:
         raise PermanentError(f"read the latest images of source {source}: none of its archives has any yet")
     console().print(table)
@@ -62,6 +63,7 @@ def export(clients: Clients, reader: Reader, source: str, since: datetime, to: P
     if not total:
         raise PermanentError(f"export source {source}: no archive since {since:%Y-%m-%d %H:%M} UTC has images")
     out = Console(stderr=True)
+    written = 0
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=out) as progress:
         task = progress.add_task(f"export {source}", total=total)
@@ -71,18 +73,14 @@ def export(clients: Clients, reader: Reader, source: str, since: datetime, to: P
             except OSError as exc:
                 raise PermanentError(f"export source {source}: write {exc.filename or to}: {exc.strerror}") from exc
             progress.advance(task)
-    console().print(f"{total} images of source {source} are in {to}")
+            written += 1
+    console().print(f"{count(written, 'image')} of source {source} are in {to}")
 
 
 def _processed(clients: Clients, reader: Reader, source: str, start: datetime, end: datetime) -> Iterator[Counts]:
     for entry in entries(clients, source, pipeline=reader.pipeline(source), start=start, end=end):
         if entry.state is State.PROCESSED and entry.counts is not None:
             yield entry.counts
-
-
-def shown(text: str) -> str:
-    """Keep control codes and bytes that are no text away from the terminal."""
-    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
 
 
 def _write(image: StoredImage, to: Path, form: As) -> None:

@@ -16,11 +16,12 @@ from ingest.stamp import read_stamp
 from ingest.watch import Watched, look
 from setting_text import format_duration
 from settings import read_specs
+from status.words import clean, count
 from storage.arrivals import TableArrivals
 from storage.audit import Audited, all_sources, audit
 from storage.audit_deep import read_everything
 from storage.clients import Clients, prepare
-from storage.commands import console, shown
+from storage.commands import console
 from storage.findings import Finding, Kind
 from storage.keys import NAME
 from storage.known import require_source
@@ -115,7 +116,7 @@ def _print(reports: Sequence[_Report], chosen: argparse.Namespace) -> None:
             column.overflow = "fold"
         for one in findings:
             since = f"{one.since:%Y-%m-%d %H:%M:%S}" if one.since else "ever"
-            cells = (one.source, one.kind, shown(one.name), since, shown(one.detail), shown(one.advice))
+            cells = (one.source, one.kind, clean(one.name), since, clean(one.detail), clean(one.advice))
             table.add_row(*cells, style="red" if one.missing else "yellow")
         out.print(table)
         out.print()
@@ -126,7 +127,8 @@ def _print(reports: Sequence[_Report], chosen: argparse.Namespace) -> None:
 def _summary(report: _Report, chosen: argparse.Namespace) -> str:
     audited = report.audited
     told = [
-        f"{audited.source}: {len(audited.entries)} archives, {audited.images} images, {audited.bytes / 1e6:.1f} MB raw "
+        f"{audited.source}: {count(len(audited.entries), 'archive')}, {count(audited.images, 'image')}, "
+        f"{audited.bytes / 1e6:.1f} MB raw "
         f"in {format_duration(chosen.since)}{', every byte read' if chosen.deep else ''}"
     ]
     told.append(f"{report.missing} missing" if report.missing else "nothing is missing")
@@ -170,17 +172,17 @@ def _finding_as_json(finding: Finding) -> Mapping[str, Any]:
 def _tell(done: Rebuilt) -> None:
     out = console()
     out.print(
-        f"{done.archives} archives lie in the raw container: of {done.restored} the ledger had lost something, "
+        f"{count(done.archives, 'archive')} in the raw container: of {done.restored} the ledger had lost something, "
         f"of {done.results} what became of their batches"
     )
     if done.unprocessed:
         out.print(
-            f"{done.unprocessed} archives are not processed, or not provably so; the oldest is of "
+            f"{count(done.unprocessed, 'archive')} not processed, or not provably so; the oldest is of "
             f"{done.oldest:%Y-%m-%d %H:%M}. reconcile drives those within PIPELINE_WINDOW, replay older ones"
         )
     if done.unread:
         out.print(
-            f"{done.unread} blobs that were put there by hand are left out: set the app's SOURCES__… settings here, "
+            f"{count(done.unread, 'blob')} put there by hand, and left out: set the app's SOURCES__… settings here, "
             "which tell how their stamps are read"
         )
 

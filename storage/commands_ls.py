@@ -7,9 +7,9 @@ from itertools import islice
 from rich.table import Table
 
 from errors import PermanentError
-from status.words import last_error
+from status.words import clean, last_error
 from storage.clients import Clients
-from storage.commands import console, shown
+from storage.commands import console
 from storage.entries import Entry, entries, refusals, sources
 from storage.keys import format_stamp
 from storage.known import require_source
@@ -35,7 +35,7 @@ def list_archives(clients: Clients, source: str | None, pipeline: str | None, li
     out.print(_table(found, wide=out.width >= _WIDE))
     for entry in found:
         if entry.reason:
-            out.print(f"{entry.archive.version} {entry.state}: {shown(entry.reason)}", soft_wrap=True)
+            out.print(f"{entry.archive.version} {entry.state}: {clean(entry.reason)}", soft_wrap=True)
 
 
 def list_refused(clients: Clients, source: str, pipeline: str | None, since: datetime) -> None:
@@ -47,9 +47,9 @@ def list_refused(clients: Clients, source: str, pipeline: str | None, since: dat
                 format_stamp(entry.archive.stamp),
                 entry.archive.version,
                 str(refusal.member),
-                shown(refusal.name),
-                shown(refusal.error),
-                shown(refusal.reason),
+                clean(refusal.name),
+                clean(refusal.error),
+                clean(refusal.reason),
             )
     if not table.row_count:
         require_source(clients, source, "show refused members of source")
@@ -90,7 +90,7 @@ def _table(found: Sequence[Entry], *, wide: bool) -> Table:
 def _cells(entry: Entry) -> Iterator[str]:
     archive, counts = entry.archive, entry.counts
     yield from (archive.source, f"{archive.stamp:%Y-%m-%d %H:%M:%S}", archive.version, entry.state)
-    yield shown(archive.path)
+    yield clean(archive.path)
     yield f"{archive.size / 1e6:.1f}"
     yield str(counts.images) if counts else ""
     yield str(counts.refused) if counts else ""

@@ -18,6 +18,7 @@ from preprocess.model import RawArchive
 from preprocess.recipe import identify
 from preprocess.replay import Asked, Replaying, behind_live_work, drive_on, replay
 from settings import read_pipeline
+from status.words import count
 from storage.batches import TableBatchLedger
 from storage.blobs import look
 from storage.clients import Clients
@@ -61,8 +62,8 @@ def run(chosen: argparse.Namespace, clients: Clients, pause: Callable[[float], N
         _ask(ended(clients, chosen.source, pipeline, ends, chosen.since, until), replay, command)
     else:
         there = history(clients, chosen.source, pipeline, chosen.since, until)
-        told = ", ".join(f"{count} {state}" for state, count in there.passed_over.items())
-        console().print(f"pipeline {pipeline}: {len(there.due)} archives to do; passed over: {told}")
+        told = ", ".join(f"{number} {state}" for state, number in there.passed_over.items())
+        console().print(f"pipeline {pipeline}: {count(len(there.due), 'archive')} to do; passed over: {told}")
         _ask(there.due, drive_on, command)
 
 
@@ -125,7 +126,7 @@ def _ask(archives: Sequence[RawArchive], how: Callable[[RawArchive, Replaying], 
     except KeyboardInterrupt:
         console().print(f"stopped: {_told(became)}; {len(archives) - became.total()} to go: type the same again")
         raise
-    console().print(f"{len(archives)} archives: {_told(became)}")
+    console().print(f"{count(len(archives), 'archive')}: {_told(became)}")
     _tell_offline(offline, command.clients)
 
 
@@ -135,8 +136,8 @@ def _paced(archives: Sequence[RawArchive], command: _Command) -> Generator[RawAr
     with Progress(*columns, console=console(stderr=True)) as progress:
         task = progress.add_task("replay", total=len(archives))
 
-        def wait(count: int) -> None:
-            progress.update(task, description=f"replay ({count} on the queue)")
+        def wait(messages: int) -> None:
+            progress.update(task, description=f"replay ({messages} on the queue)")
             command.pause(1)
 
         waiting = BatchMessages(command.clients).waiting
@@ -146,7 +147,7 @@ def _paced(archives: Sequence[RawArchive], command: _Command) -> Generator[RawAr
 
 
 def _told(became: Counter[Asked]) -> str:
-    return ", ".join(f"{count} {asked}" for asked, count in became.items()) or "nothing to do"
+    return ", ".join(f"{number} {asked}" for asked, number in became.items()) or "nothing to do"
 
 
 def _tell_offline(blobs: Sequence[str], clients: Clients) -> None:

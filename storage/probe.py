@@ -46,11 +46,11 @@ def probe_leftovers(clients: Clients) -> Iterator[Probed]:
     for name in (POLL_QUEUE, BATCH_QUEUE):
         count = _tried(partial(_length, clients.queues.get_queue_client(f"{name}{POISON}")))
         if count:
-            yield _left_over(f"queue {name}{POISON}", f"{count} messages were given up", "--poison")
+            yield _left_over(f"queue {name}{POISON}", f"messages that were given up: {count}", "--poison")
     letters = _tried(lambda: len(list(next(clients.dead_letters.list_blobs(results_per_page=1000).by_page(), ()))))
     if letters:
         name = clients.dead_letters.container_name
-        yield _left_over(f"container {name}", f"{letters} events were given up", "--dead-letters")
+        yield _left_over(f"container {name}", f"events that were given up: {letters}", "--dead-letters")
 
 
 def known_fingerprint(clients: Clients, pipeline: str) -> str | None:
@@ -141,7 +141,7 @@ def _sends(queue: QueueClient) -> str:
     length = _length(queue)
     message = queue.send_message(_NAME, visibility_timeout=_HIDDEN, time_to_live=_HIDDEN + 1)
     queue.delete_message(message)
-    return f"there, can be written; {length} messages wait or are worked on"
+    return f"there, can be written; messages that wait or are worked on: {length}"
 
 
 def _is_there(queue: QueueClient) -> str:

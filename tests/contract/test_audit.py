@@ -267,7 +267,7 @@ class TestCommand:
         plant.process(NOW)
         assert main(["--pipeline", "p1", "audit", plant.source, "--deep"]) == 0
         said = capsys.readouterr().out
-        assert "1 archives, 2 images" in said
+        assert "1 archive, 2 images" in said
         assert "nothing is missing" in said
         assert "gaps and deadlines not looked for" in said
 
@@ -309,6 +309,6 @@ class TestCommand:
         all_rows(plant, plant.copy(NOW - 2 * HOUR))
         assert main(["rebuild-ledger", plant.source]) == 0
         said = capsys.readouterr().out
-        assert "4 archives lie in the raw container: of 3 the ledger had lost something, of 1 what became" in said
-        assert "2 archives are not processed" in said
-        assert "1 blobs that were put there by hand are left out" in said
+        assert "4 archives in the raw container: of 3 the ledger had lost something, of 1 what became" in said
+        assert "2 archives not processed" in said
+        assert "1 blob put there by hand, and left out" in said

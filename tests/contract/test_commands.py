@@ -1,6 +1,7 @@
 """The command: what people see of the ledger and take out of the store, and what they are told when they cannot."""
 
 import json
+from collections.abc import Generator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -13,10 +14,11 @@ from rich.console import Console
 from ingest.model import Roster
 from local.azurite import Azurite
 from preprocess.model import Batch, Counts, Refusal
-from storage import commands_ls
+from storage import commands, commands_ls
 from storage.__main__ import main
 from storage.batches import TableBatchLedger
 from storage.clients import Clients
+from storage.reader import Reader, StoredImage
 from storage.results import ShardsAndRows
 from storage.rosters import BlobRosters
 from tests.contract.test_reader import Producer, made
@@ -156,6 +158,35 @@ def test_export_writes_every_image_since_then_with_its_facts(producer: Producer,
     assert told["stamp"] == NOW.isoformat()
 
 
+def test_export_tells_how_many_images_it_wrote_itself(
+    producer: Producer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Meanwhile(Reader):
+        """One more archive is processed just after the images were counted."""
+
+        def shards(self, source: str, start: datetime, end: datetime, **_: int) -> Generator[StoredImage]:
+            producer.process(NOW - timedelta(hours=1), 1, batches=1)
+            return super().shards(source, start, end)
+
+    producer.process(NOW, 1, batches=1)
+    reader = Meanwhile(producer.clients)
+    commands.export(producer.clients, reader, producer.source, NOW - timedelta(hours=6), tmp_path, "npy")
+    assert f"2 images of source {producer.source} are in" in capsys.readouterr().out
+    assert len(list(tmp_path.rglob("*.npy"))) == 2
+
+
+def test_settings_that_are_wrong_have_a_line_each(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("STORAGE_", "x")
+    monkeypatch.setenv("STORAGE__blobUri", "x")
+    monkeypatch.delenv("STORAGE")
+    assert main(["ls"]) == 2
+    first, *others = capsys.readouterr().err.splitlines()
+    assert first == "error: settings:"
+    assert [line.split()[0] for line in others] == ["STORAGE__BLOBURI", "STORAGE"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
@@ -200,7 +231,8 @@ def test_a_number_that_is_none_is_explained(capsys: pytest.CaptureFixture[str]) 
 
 
 def test_a_duration_that_is_none_is_explained(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as caught:
-        main(["export", "radar", "--since", "soon", "--to", "x"])
-    assert caught.value.code == 2
-    assert "90s, 10m, 48h or 7d" in capsys.readouterr().err
+    for text, told in (("soon", "90s, 10m, 48h or 7d"), ("9999999d", "3650d at most"), ("9" * 20 + "d", "3650d")):
+        with pytest.raises(SystemExit) as caught:
+            main(["export", "radar", "--since", text, "--to", "x"])
+        assert caught.value.code == 2
+        assert told in capsys.readouterr().err

@@ -191,8 +191,8 @@ class TestStorage:
             ("container processed", "python -m storage init"),
             ("table images", "python -m storage init"),
             ("queue batches:", "python -m storage init"),
-            ("queue batches-poison", "1 messages were given up"),
-            ("container dead-letter", "1 events were given up"),
+            ("queue batches-poison", "messages that were given up: 1"),
+            ("container dead-letter", "events that were given up: 1"),
         ):
             assert any(line.startswith(f"storage         {start}") and told in line for line in lines), start
         assert any("mine: its results were made with other settings" in line for line in lines)

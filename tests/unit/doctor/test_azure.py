@@ -3,11 +3,13 @@
 import json
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from doctor.app import whose_rights
 from doctor.azure_cli import AzureCli, app_settings
 from doctor.events import look_at_events
 from doctor.findings import Finding, Sign
@@ -54,6 +56,13 @@ def az(folder: Path, topics: object = TOPICS, subscriptions: object = (GOOD,)) -
 
 def events(storage: Storage, cli: AzureCli | None) -> list[Finding]:
     return list(look_at_events(storage, cli))
+
+
+def test_whose_rights_were_tried_is_told_where_it_matters() -> None:
+    (finding,) = whose_rights(IN_AZURE)
+    assert (finding.sign, "rights of the app's own identity" in finding.told) == (Sign.UNKNOWN, True)
+    assert not list(whose_rights(EMULATOR)), "a key opens all"
+    assert not list(whose_rights(replace(IN_AZURE, client_id="its own"))), "asked as the app"
 
 
 def test_a_subscription_that_is_right_is_told(tmp_path: Path) -> None:
