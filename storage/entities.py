@@ -10,6 +10,7 @@ from azure.data.tables import EdmType, EntityProperty, TableClient, TableEntity,
 
 from errors import StoreUnavailableError
 from storage.azure_errors import azure_errors, error_code
+from storage.pages import read_answers, rows_in
 
 type Properties = dict[str, Any]
 type Decide = Callable[[TableEntity | None], Properties | None]
@@ -70,19 +71,29 @@ def scan(
 
     A page of rows is held in memory: 1,000 of them unless `page` says fewer.
     """
-    doing = f"read {partition} from the table {table.table_name}"
-    rows = table.query_entities(
-        "PartitionKey eq @partition and RowKey ge @first and RowKey lt @end",
-        parameters={"partition": partition, "first": first, "end": end},
-        select=select,
-        results_per_page=page,
-    )
+    for answer in scan_answers(table, partition, first=first, end=end, select=select, page=page):
+        yield from rows_in(answer)
+
+
+def scan_answers(
+    table: TableClient,
+    partition: str,
+    *,
+    first: str = "",
+    end: str = _BEHIND_ALL,
+    select: list[str] | None = None,
+    page: int | None = None,
+) -> Iterator[bytes]:
+    """Ask for the same as `scan`, and leave reading the answers, by `rows_in`, to another thread."""
+    query = "PartitionKey eq @partition and RowKey ge @first and RowKey lt @end"
+    keys = {"partition": partition, "first": first, "end": end}
+    answers = read_answers(table, query, keys, select=select, results_per_page=page)
     while True:
-        with azure_errors(doing):
-            entity = next(rows, None)
-        if entity is None:
+        with azure_errors(f"read {partition} from the table {table.table_name}"):
+            answer = next(answers, None)
+        if answer is None:
             return
-        yield entity
+        yield answer
 
 
 def whole(number: int) -> EntityProperty:

@@ -12,18 +12,20 @@ from preprocess.model import Batch, MemberFacts, Pixels, RawArchive
 from storage.azure_errors import azure_errors
 from storage.batches import TableBatchLedger
 from storage.clients import Clients
-from storage.entities import scan
+from storage.entities import scan, scan_answers
 from storage.entries import NEWEST, entries, newest_pipeline
 from storage.keys import image_row, images_partition, parse_stamp, shard_blob
 from storage.known import require_source
 from storage.ledger import State
+from storage.pages import rows_in
 from storage.read_ahead import read_ahead
 from storage.rows import ROW_COLUMNS, ImageRow, checked_pixels, read_encoding, read_row, unpack
 from storage.shards import read_pairs
 
 _CHUNKS_AHEAD = 8
-_ROWS_AT_ONCE = 64
-"""Rows of up to 1 MiB each."""
+_ROWS_AT_ONCE = 32
+"""Rows of up to 1 MiB each, in one answer."""
+_ANSWERS_AHEAD = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,13 +74,11 @@ class Reader:
 
     def latest(self, source: str, archives: int = 1) -> Iterator[StoredImage]:
         """Give the images of a source's newest processed archives, the newest archive first."""
-        for result in islice(self._processed(source, page=NEWEST), archives):
-            yield from self.of_rows(result)
+        yield from self._of_rows(islice(self._processed(source, page=NEWEST), archives))
 
     def between(self, source: str, start: datetime, end: datetime) -> Iterator[StoredImage]:
         """Give the images of archives with a stamp from `start` on and before `end`, in the order of time."""
-        for result in self._in_order(source, start, end):
-            yield from self.of_rows(result)
+        yield from self._of_rows(iter(self._in_order(source, start, end)))
 
     def rows(self, source: str, start: datetime, end: datetime) -> Iterator[StoredRow]:
         """Give the same as `between`, without reading any pixels: choose, then ask for each `image`."""
@@ -138,14 +138,24 @@ class Reader:
         return [*self._processed(source, start, end)][::-1]
 
     def of_rows(self, result: Result) -> Iterator[StoredImage]:
-        """Give one archive's images by its rows, the next page of them read ahead."""
-        found = read_ahead(scan(self._clients.images, result.partition, page=_ROWS_AT_ONCE), _ROWS_AT_ONCE)
+        """Give one archive's images by its rows."""
+        return self._of_rows(iter((result,)))
+
+    def _of_rows(self, results: Iterator[Result]) -> Iterator[StoredImage]:
+        """Give archives' images by their rows, the next of which are asked for while these are read."""
+        answers = read_ahead(self._answers(results), _ANSWERS_AHEAD)
         try:
-            rows = (row for row in found if row.get("part") is not None)
-            for _, parts in groupby(rows, key=lambda row: (row["member"], row["frame"])):
-                yield self._stored(result, *unpack(list(parts)))
+            rows = ((result, row) for result, answer in answers for row in rows_in(answer))
+            images = (found for found in rows if found[1].get("part") is not None)
+            for (result, _, _), parts in groupby(images, key=_image_key):
+                yield self._stored(result, *unpack([row for _, row in parts]))
         finally:
-            found.close()
+            answers.close()
+
+    def _answers(self, results: Iterator[Result]) -> Iterator[tuple[Result, bytes]]:
+        for result in results:
+            for answer in scan_answers(self._clients.images, result.partition, page=_ROWS_AT_ONCE):
+                yield result, answer
 
     def _stored(self, result: Result, row: ImageRow, payload: bytearray | None) -> StoredImage:
         where = f"{row.shard}, member {row.member}, frame {row.frame}"
@@ -214,6 +224,11 @@ class _Shard:
         archive = self.batch.archive
         where = (self.batch.pipeline, archive.source, archive.stamp, archive.version)
         return shard_blob(*where, archive.path, self.batch.number)
+
+
+def _image_key(found: tuple[Result, Mapping[str, Any]]) -> tuple[Result, int, int]:
+    result, row = found
+    return result, row["member"], row["frame"]
 
 
 def _of_shard(shard: _Shard, chunks: Iterator[bytes]) -> Iterator[StoredImage]:

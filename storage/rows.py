@@ -136,7 +136,7 @@ def unpack(entities: Sequence[Mapping[str, Any]]) -> tuple[ImageRow, bytearray |
     """
     row = read_row(entities[0])
     parts = [entity.get("part") for entity in entities]
-    if parts != list(range(max(1, row.parts))) or any(read_row(entity) != row for entity in entities):
+    if parts != list(range(max(1, row.parts))) or any(read_row(entity) != row for entity in entities[1:]):
         raise ImageDamagedError(f"read the image {_key(entities[0])}: of its {row.parts} parts these came: {parts}")
     if row.parts == 0:
         return row, None
@@ -170,12 +170,13 @@ def checked_pixels(payload: bytes | bytearray, encoding: Encoding, where: str) -
 
 
 def in_transactions(entities: Iterable[Properties]) -> Iterator[list[Properties]]:
-    """Group entities so that each group fits one transaction."""
+    """Group entities so that each group fits one transaction, which also means: of one partition."""
     group: list[Properties] = []
     size = 0
     for entity in entities:
         more = sent_size(entity)
-        if group and (len(group) == TRANSACTION_ROWS or size + more > TRANSACTION_BYTES):
+        full = len(group) == TRANSACTION_ROWS or size + more > TRANSACTION_BYTES
+        if group and (full or entity["PartitionKey"] != group[0]["PartitionKey"]):
             yield group
             group, size = [], 0
         group.append(entity)

@@ -21,6 +21,13 @@ def test_every_row_is_there_with_its_own_values(clients: Clients, source: str) -
     assert [dict(row) for row in found] == expected
 
 
+def test_rows_of_several_partitions_are_written_each_in_their_own(clients: Clients, source: str) -> None:
+    mixed = [row for pair in zip(rows(source, 3), rows(f"{source}-2", 3), strict=True) for row in pair]
+    upsert_all(clients.images, mixed, "write rows")
+    for partition in (source, f"{source}-2"):
+        assert [dict(row) for row in scan(clients.images, partition)] == rows(partition, 3)
+
+
 @pytest.mark.parametrize("broken", [0, 1, 2])
 def test_one_row_that_storage_refuses_is_an_error_and_none_is_there(clients: Clients, source: str, broken: int) -> None:
     refused = rows(source, 3)

@@ -92,6 +92,15 @@ def test_transactions_hold_every_row_once_in_order_and_fit(big: list[int], small
     assert all(sum(map(as_sent, group)) + 1_024 * len(group) <= TRANSACTION_BYTES for group in groups)
 
 
+def test_a_transaction_is_of_one_partition() -> None:
+    entities = [{"PartitionKey": key, "RowKey": f"{row}"} for row, key in enumerate("aabba")]
+    assert ["".join(entity["PartitionKey"] for entity in group) for group in in_transactions(entities)] == [
+        "aa",
+        "bb",
+        "a",
+    ]
+
+
 def test_the_size_as_sent_is_never_underestimated() -> None:
     for entity in pack(PARTITION, row_of(bytes(ROW_BYTES), name=LONG_NAME), bytes(ROW_BYTES)):
         assert as_sent(entity) <= sent_size(entity)
