@@ -45,7 +45,10 @@ class Ahead:
                 large = member.size > self.limits.member_bytes // _SHARE
                 while len(waiting) > (0 if large else self.lanes):
                     yield waiting.popleft()
-                waiting.append((member, partial(self._alone, member) if large else lanes.begin(member)))
+                if large:
+                    yield member, partial(self._alone, member)
+                else:
+                    waiting.append((member, lanes.begin(member)))
             while waiting:
                 yield waiting.popleft()
 
@@ -80,17 +83,21 @@ class _Lanes:
         return partial(self._turn, member, content, made)
 
     def _decode(self, member: Member, content: Future[BytesIO | None]) -> list[Made] | None:
+        """Decode a member; None if it is no image, or takes too much memory to be decoded beside others."""
         found = content.result()
         room = Room(BYTES_A_PIXEL * self._way.limits.pixels // _SHARE)
-        return None if found is None else list(self._way.decode(found, member, room))
+        try:
+            return None if found is None else list(self._way.decode(found, member, room))
+        except (TooLargeError, MemoryError):
+            # Not kept until the member's turn: the error would keep all that was decoded.
+            return None
 
     def _turn(
         self, member: Member, content: Future[BytesIO | None], made: Future[list[Made] | None]
     ) -> Iterable[Made] | None:
-        try:
-            return made.result()
-        except (TooLargeError, MemoryError):
-            # Nothing new begins before this member's turn is over: once the others have ended it has all memory.
-            wait(self._under_way)
-            found = content.result()
-            return None if found is None else self._way.decode(found, member, Room())
+        done, found = made.result(), content.result()
+        if done is not None or found is None:
+            return done
+        # Nothing new begins before this member's turn is over: once the others have ended it has all memory.
+        wait(self._under_way)
+        return self._way.decode(found, member, Room())

@@ -2,6 +2,7 @@
 
 import io
 import threading
+import weakref
 from collections.abc import Iterator, Sequence
 from contextvars import ContextVar
 
@@ -120,6 +121,24 @@ def test_what_takes_too_much_memory_beside_others_is_done_again_alone() -> None:
     assert kitchen.served(kitchen.way(), members(*[1] * 6)) == list(range(6))
     assert kitchen.alone[2] == 1
     assert sorted(kitchen.read_so_far) == list(range(6)), "no member is read twice"
+
+
+def test_what_was_too_much_is_not_kept_until_its_turn() -> None:
+    class Block:
+        """Memory that was taken."""
+
+    class Hungry(Kitchen):
+        def work(self, member: Member, room: Room) -> None:
+            there.append(sum(block() is not None for block in blocks))
+            block = Block()
+            blocks.append(weakref.ref(block))
+            room.take(12 * Limits().pixels // 8 + 1)
+
+    blocks: list[weakref.ref[Block]] = []
+    there: list[int] = []
+    kitchen = Hungry()
+    assert kitchen.served(kitchen.way(2), members(*[1] * 4)) == list(range(4))
+    assert max(there) <= 1, "what the other lane holds at that moment"
 
 
 def test_where_memory_ends_beside_others_it_may_suffice_alone() -> None:
