@@ -78,8 +78,8 @@ class BatchSizes:
     members: int = 64
     bytes: int = 64 * 2**20
     """Compressed bytes of a batch."""
-    inline_bytes: int = 32 * 2**20
-    """One batch of at most this many compressed bytes may run in the Event Grid call."""
+    inline_bytes: int = 64 * 2**20
+    """An archive's first batches, of at most so many compressed bytes together, may run in the Event Grid call."""
 
 
 class Origin(StrEnum):

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
+from itertools import accumulate
 
 from errors import ArchiveRefusedError, TransientError
 from preprocess.archive import Archive
@@ -22,7 +23,7 @@ _NEW = timedelta(minutes=10)
 _PATIENCE = 10.0
 """Seconds that a newcomer waits for the slot; a third of what Event Grid allows for all of the call."""
 _FEW = 16
-"""Batches. Of more, to begin with one here would save next to nothing, and to queue the others takes a while."""
+"""Batches. With more, to begin here would save next to nothing, and to queue the others takes a while."""
 
 
 class Taken(StrEnum):
@@ -52,7 +53,7 @@ class _Plan:
 
 
 def take_archive(blob: str, p: Preprocessing) -> Taken:
-    """Plan an archive that became raw. A small batch of it runs here if the slot is to be had; all others are queued.
+    """Plan an archive that became raw. What is small of it runs here if the slot is to be had, all else is queued.
 
     Raises TransientError only if not even the queue can be reached, and PermanentError if a person has to help.
     """
@@ -68,11 +69,9 @@ def take_archive(blob: str, p: Preprocessing) -> Taken:
                 return plan
             here = _for_here(plan, p)
             # First: another process may begin with them while this one waits and works.
-            _queue([batch for batch in plan.batches if batch is not here], p)
-            if here is None:
-                return Taken.QUEUED
-            if not _has_slot(archive, p):
-                return _queue([here], p)
+            _queue(plan.batches[len(here) :], p)
+            if not here or not _has_slot(archive, p):
+                return _queue(here, p)
     except TransientError as exc:
         log.warning("archive.deferred blob=%s error=%s", blob, exc)
         p.queue.put(blob, None)
@@ -149,14 +148,12 @@ def _new_plan(archive: RawArchive, p: Preprocessing) -> _Plan | Taken:
     return _Plan(opened, batches)
 
 
-def _for_here(plan: _Plan, p: Preprocessing) -> Batch | None:
-    """Choose the batch that need not wait for the queue to be looked at; None if none is small."""
-
-    def is_small(batch: Batch) -> bool:
-        members = plan.archive.members[batch.first : batch.end]
-        return sum(member.compressed for member in members) <= p.sizes.inline_bytes
-
-    return next(filter(is_small, plan.batches), None) if len(plan.batches) <= _FEW else None
+def _for_here(plan: _Plan, p: Preprocessing) -> Sequence[Batch]:
+    """Choose what need not wait until the queue is looked at: as many of the first batches as are small together."""
+    if len(plan.batches) > _FEW:
+        return ()
+    ends = list(accumulate((member.compressed for member in plan.archive.members), initial=0))
+    return [batch for batch in plan.batches if ends[batch.end] <= p.sizes.inline_bytes]
 
 
 def _has_slot(archive: RawArchive, p: Preprocessing) -> bool:
@@ -181,11 +178,12 @@ def _queue(batches: Sequence[Batch], p: Preprocessing) -> Taken:
     return Taken.QUEUED
 
 
-def _run_here(batch: Batch, plan: _Plan, p: Preprocessing) -> Taken:
-    try:
-        run_in_slot(batch, p, plan.archive)
-    except TransientError as exc:
-        log.warning("batch.deferred blob=%s batch=%d error=%s", batch.archive.blob, batch.number, exc)
-        p.queue.put(batch.archive.blob, batch)
-        return Taken.DEFERRED
+def _run_here(batches: Sequence[Batch], plan: _Plan, p: Preprocessing) -> Taken:
+    for number, batch in enumerate(batches):
+        try:
+            run_in_slot(batch, p, plan.archive)
+        except TransientError as exc:
+            log.warning("batch.deferred blob=%s batch=%d error=%s", batch.archive.blob, batch.number, exc)
+            _queue(batches[number:], p)
+            return Taken.DEFERRED
     return Taken.DONE

@@ -20,6 +20,8 @@ from tests.unit.pictures import encoded, smooth
 from tests.unit.zips import zipped
 
 STAMP = datetime(2026, 3, 1, tzinfo=UTC)
+PLANNED = Counter({"HEAD raw": 1, "GET raw": 1, "GET archives": 3, "POST archives": 2, "POST $batch": 1})
+"""Of each archive, in the event's own call."""
 AT_WORK = Counter(
     {"GET batches": 3, "PATCH batches": 2, "GET archives": 1, "PUT processed": 1, "POST $batch": 1, "GET images": 1}
 )
@@ -28,13 +30,13 @@ BY_MESSAGE = Counter({"HEAD raw": 1, "GET raw": 1, "GET archives": 1, "GET batch
 """Of each batch that comes by the queue: what it is of, and the zip (the directory of a small one brings all of it)."""
 
 
-@pytest.mark.parametrize(("images", "members"), [(3, 64), (6, 2)])
+@pytest.mark.parametrize(("batches", "inline_bytes"), [(1, 2**20), (3, 2**20), (1, 0), (3, 0)])
 def test_an_archive_takes_so_many_requests_and_no_more(
-    clients: Clients, source: str, images: int, members: int
+    clients: Clients, source: str, batches: int, inline_bytes: int
 ) -> None:
     version = uuid4().hex[:8]
     blob = raw_blob(source, STAMP, version, "a.zip")
-    content = zipped(*((f"{number}.jpg", encoded(smooth(30, 40), "JPEG")) for number in range(images)))
+    content = zipped(*((f"{number}.jpg", encoded(smooth(30, 40), "JPEG")) for number in range(2 * batches)))
     told = {"source": source, "stamp": f"{STAMP:%Y%m%dT%H%M%SZ}", "version": version, "path": "a.zip"}
     clients.raw.upload_blob(blob, content, metadata=told)
     p = Preprocessing(
@@ -46,7 +48,7 @@ def test_an_archive_takes_so_many_requests_and_no_more(
         hook=None,
         pipeline=f"p-{source[:8]}",
         limits=Limits(),
-        sizes=BatchSizes(members=members),
+        sizes=BatchSizes(members=2, inline_bytes=inline_bytes),
         holder="h",
     )
     with counted() as at_event:
@@ -57,18 +59,14 @@ def test_an_archive_takes_so_many_requests_and_no_more(
             take_message(parse_batch_message(base64.b64decode(message.content)), p)
     for message in messages:
         clients.batch_queue.delete_message(message)
-    batches = images // members or 1
-    planned = Counter(
-        {"HEAD raw": 1, "GET raw": 1, "GET archives": 3, "POST archives": 2, "POST $batch": 1}
-        # One batch runs in the event's own call; the others are queued.
-        | {"POST batches": batches - 1}
-    )
-    in_event, at_end = planned + AT_WORK, Counter({"PATCH archives": 1, "GET archives": 1})
-    of_queue = Counter({kind: number * (batches - 1) for kind, number in (AT_WORK + BY_MESSAGE).items()})
-    if batches == 1:
-        in_event += at_end
-    else:
-        of_queue += at_end
-    assert (at_event.kinds, at_batches.kinds) == (+in_event, +of_queue)
+    here, queued = (batches, 0) if inline_bytes else (0, batches)
+    ends = Counter({"PATCH archives": 1, "GET archives": 1})
+    in_event = PLANNED + _times(here, AT_WORK) + Counter({"POST batches": queued}) + _times(bool(here), ends)
+    of_queue = _times(queued, AT_WORK + BY_MESSAGE) + _times(bool(queued), ends)
+    assert (at_event.kinds, at_batches.kinds) == (in_event, of_queue)
     # As the README tells it.
-    assert at_event.total + at_batches.total == 19 + 14 * (batches - 1)
+    assert at_event.total + at_batches.total == 10 + 9 * here + 14 * queued
+
+
+def _times(number: int, kinds: Counter[str]) -> Counter[str]:
+    return Counter({kind: number * count for kind, count in kinds.items() if number})

@@ -147,7 +147,15 @@ def test_the_time_an_archive_became_raw_is_not_rounded_down_before_it_was_copied
     assert row.raw_at == {"now": world.now, "then": archive.raw_at}[told]
 
 
-def test_one_of_several_batches_runs_where_it_was_found_once_the_others_are_queued(world: World) -> None:
+def test_several_small_batches_run_where_they_were_found(world: World) -> None:
+    archive = world.raw.add(pictures(5))
+    assert take_archive(archive.blob, world.process(sizes=BatchSizes(members=2))) is Taken.DONE
+    assert world.queue.messages == []
+    assert world.ledger.end(archive) == "processed"
+    assert len(world.results.of(archive)) == 5
+
+
+def test_what_is_too_large_together_is_queued_before_the_rest_runs(world: World) -> None:
     queued: list[list[Request]] = []
 
     def hook(pixels: Pixels, _: MemberFacts) -> Pixels:
@@ -155,7 +163,7 @@ def test_one_of_several_batches_runs_where_it_was_found_once_the_others_are_queu
         return pixels
 
     archive = world.raw.add(pictures(5))
-    p = world.process(sizes=BatchSizes(members=2), hook=hook)
+    p = world.process(sizes=BatchSizes(members=2, inline_bytes=3 * len(jpeg())), hook=hook)
     assert take_archive(archive.blob, p) is Taken.DONE
     others = [Request(blob=archive.blob, pipeline="p-test", batch=n) for n in (1, 2)]
     assert queued == [others] * 2
@@ -166,13 +174,7 @@ def test_one_of_several_batches_runs_where_it_was_found_once_the_others_are_queu
     assert len(world.results.of(archive)) == 5
 
 
-def test_the_first_batch_that_is_small_enough_is_the_one(world: World) -> None:
-    archive = world.raw.add(zipped(("0.jpg", jpeg()), ("1.txt", b"small"), ("2.jpg", jpeg())))
-    take_archive(archive.blob, world.process(sizes=BatchSizes(members=1, inline_bytes=100)))
-    assert [message.batch for message in world.queue.messages] == [0, 2]
-
-
-@pytest.mark.parametrize(("batches", "queued"), [(16, 15), (17, 17)])
+@pytest.mark.parametrize(("batches", "queued"), [(16, 0), (17, 17)])
 def test_of_many_batches_none_runs_where_it_was_found(world: World, batches: int, queued: int) -> None:
     archive = world.raw.add(zipped(*((f"{number}.txt", b"no image") for number in range(batches))))
     take_archive(archive.blob, world.process(sizes=BatchSizes(members=1)))
@@ -550,6 +552,16 @@ class Unreachable(MemoryRawArchives):
 
     def open(self, archive: RawArchive) -> RangeReader:
         raise StoreUnavailableError(f"open {archive.blob}")
+
+
+def test_after_a_batch_that_fails_for_now_the_rest_is_queued_too(world: World) -> None:
+    archive = world.raw.add(pictures(3))
+    p = world.process(sizes=BatchSizes(members=1))
+    world.results.fail_next = StoreUnavailableError("write")
+    assert take_archive(archive.blob, p) is Taken.DEFERRED
+    assert [message.batch for message in world.queue.messages] == [0, 1, 2]
+    world.work(p)
+    assert world.ledger.end(archive) == "processed"
 
 
 def test_planning_that_fails_for_now_goes_to_the_queue(world: World) -> None:
