@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 from errors import SourceRefusedError, SourceUnavailableError
 from ingest.ftp_listing import Entry, Kind, parse_list, parse_mdtm, parse_mlsd
 from ingest.ftp_session import FTP_ERRORS, Ftp, ftp_errors
+from ingest.listing import whole
 from ingest.model import Connection, Endpoint, Reader, RemoteFile
 from ingest.pace import Pace
 
@@ -72,7 +73,7 @@ class FtpConnection:
     def list_files(self) -> Sequence[RemoteFile]:
         """List all files; links to files count, broken links and links to folders do not."""
         with self._use(f"list {self._endpoint.folder!r}") as ftp:
-            return list(self._list(ftp, ""))
+            return whole(self._list(ftp, ""), self._endpoint.folder)
 
     def look(self, listed: RemoteFile) -> RemoteFile | None:
         """Ask for a file's size and time of change, to the second; what the server cannot tell is as listed now."""

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from errors import SourceRefusedError, SourceUnavailableError
+from ingest.listing import MOST_BYTES, too_long
 from ingest.model import Endpoint
 from ingest.pace import Pace
 
@@ -115,13 +116,15 @@ class Ftp(ftplib.FTP_TLS):
         return [self.name(line) for line in text.replace(b"\r\n", b"\n").split(b"\n") if line]
 
     def _receive_all(self, connection: socket.socket) -> bytes:
-        pace, parts = Pace(self._endpoint.timeout), [b""]
-        while True:
+        pace, parts, left = Pace(self._endpoint.timeout), [b""], MOST_BYTES
+        while left >= 0:
             began = time.monotonic()
             parts.append(connection.recv(_RECEIVE))
             pace.note(began, len(parts[-1]))
+            left -= len(parts[-1])
             if not parts[-1]:
                 return b"".join(parts)
+        raise too_long(self._endpoint.folder)
 
     def wire(self, path: str) -> str:
         """Give a path as ftplib must be told it. Raises SourceRefusedError for a name that no command can hold."""

@@ -14,6 +14,7 @@ import paramiko
 from paramiko.ssh_exception import IncompatiblePeer
 
 from errors import SourceRefusedError, SourceUnavailableError
+from ingest.listing import whole
 from ingest.model import Connection, Endpoint, Reader, RemoteFile
 from ingest.sftp_keys import HostKeys, read_private_key
 from ingest.sftp_protocol import NO_SUCH_FILE, PERMISSION_DENIED, Attributes, ProtocolError, SftpSession, StatusError
@@ -75,7 +76,7 @@ class SftpConnection:
     def list_files(self) -> Sequence[RemoteFile]:
         """List all files; links to files count, broken links and links to folders do not."""
         with self._use(f"list {self._endpoint.folder!r}") as session:
-            return list(self._list(session, ""))
+            return whole(self._list(session, ""), self._endpoint.folder)
 
     def look(self, listed: RemoteFile) -> RemoteFile | None:
         """Ask for a file's facts; SFTP's listings and answers agree."""
@@ -123,7 +124,7 @@ class SftpConnection:
     def _entries(self, session: SftpSession, folder: str) -> list[tuple[bytes, Attributes]]:
         """Read one folder whole, before any other request, so that its handle is never left open."""
         try:
-            return list(session.read_folder(self._wire(folder)))
+            return whole(session.read_folder(self._wire(folder)), folder or self._endpoint.folder)
         except StatusError as exc:
             if exc.code != NO_SUCH_FILE:
                 raise

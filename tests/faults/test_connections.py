@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from ingest.blocks import BUFFERS, plan_blocks
+from ingest.listing import MOST_BYTES
 from ingest.transfer import Ending
 from local.servers import Server
 from storage.ledger import State
@@ -240,6 +241,13 @@ def test_gaps_are_not_filled_with_bytes_of_another_place(ftp: tuple[World, FtpPr
     # Ignored for the gap alone: whoever trusted it would find the end of the file in order.
     proxy.answers["REST"] += ["350 Restart position accepted."] * 2
     comes_through(world)
+
+
+def test_a_listing_without_an_end_does_not_fill_the_memory(ftp: tuple[World, FtpProxy]) -> None:
+    world, proxy = ftp
+    world.put("a.zip", b"")
+    proxy.rewrite["LIST"] = lambda text: text * (MOST_BYTES // len(text) + 1)
+    assert "more than 200,000 files" in (world.tick().error or "")
 
 
 def test_a_listing_that_is_cut_at_the_end_of_a_line_lets_nothing_expire(ftp: tuple[World, FtpProxy]) -> None:
