@@ -53,7 +53,7 @@ def quiet_tick(bench: Bench) -> Measured:
             copy_ledger(clients, pattern, name, before(pattern, known))
             _know_all(clients, name, endpoint)
         sides = {name: Side(_tick_side, (server.connection, name, at)) for name, (at, _) in sources.items()}
-        timings = bench.race(sides, rounds=15)
+        timings = bench.race(sides, rounds=15, servers=[server.pid])
         with counted() as requests, _tick_side(server.connection, "long-ledger", endpoints[f"sftp-{few}"]) as tick:
             tick()
             first = requests.total
@@ -82,9 +82,11 @@ def flat_reads(bench: Bench) -> Measured:
     amounts = {"many": bench.size(3_000, 30), "few": 300 // _IMAGES}
     sides: dict[str, Side] = {}
     requests: dict[str, int] = {}
+    servers: list[int] = []
     with ExitStack() as stack:
         for name, archives in amounts.items():
             server = stack.enter_context(bench.azurite())
+            servers.append(server.pid)
             clients = stack.enter_context(connected(server.connection))
             pattern = _stored(clients, archives)
             for kind, side in (("latest", _latest_side), ("status", partial(_status_side, pattern.stamp))):
@@ -92,7 +94,7 @@ def flat_reads(bench: Bench) -> Measured:
                 with counted() as count, side(server.connection) as run:
                     run()
                 requests[f"{kind}, {name}"] = count.total
-        timings = bench.race(sides, rounds=7)
+        timings = bench.race(sides, rounds=7, servers=servers)
     figures: dict[str, Figure] = {}
     for kind in ("latest", "status"):
         few, many = f"{kind}, few", f"{kind}, many"
@@ -101,8 +103,8 @@ def flat_reads(bench: Bench) -> Measured:
         figures[f"wall, {kind}"] = ratio(timings, few, many)
     notes = [
         f"requests to storage: latest {requests['latest, many']}, status {requests['status, many']}",
-        "wall time is the emulator's: Azurite holds each query's condition against every row of the table, where "
-        "Azure's service has an index of the keys",
+        "wall time grows in the emulator: Azurite holds a query against every row that begins alike, where Azure has "
+        "an index of the keys",
     ]
     return Measured(figures, timings, notes)
 

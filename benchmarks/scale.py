@@ -16,7 +16,7 @@ from benchmarks.bench import Bench, row
 from benchmarks.machine import ROOT
 from benchmarks.model import BenchmarkError, Figure, Measured, Timing
 from benchmarks.operations import counted
-from benchmarks.scaling import Service, most_sources
+from benchmarks.scaling import ACCOUNT, PARTITION, Limits, Load, Service, most_sources, outlook
 from benchmarks.workers import laps, on_one_core, queue_all
 from ingest.connect import connector
 from ingest.model import SourceSpec
@@ -31,6 +31,8 @@ from storage.rosters import BlobRosters
 _SPEC = SourceSpec(name="radar", max_connections=1, settle=timedelta(0))
 _SHOT = (2144, 1608)
 _WORKERS = (1, 2, 3, 4)
+_MANY = 500
+"""Sources, of which the model says what they ask of Azure."""
 _PLOT = ROOT / "docs" / "scale.svg"
 
 
@@ -108,15 +110,23 @@ def _share(timing: Timing, cores: int) -> float:
 
 
 def _told_of_model(service: Service, images: int) -> list[str]:
-    sources = {number: most_sources(service, number) for number in (1, 4, 16)}
+    """Say what the model takes, what it says of workers, and what stands beside them."""
+    one, four, sixteen = (most_sources(service, number) for number in (1, 4, 16))
+    calm, many = outlook(service, Load(sources=1, workers=1)), outlook(service, Load(sources=_MANY, workers=16))
+    load, limits = Load(sources=1, workers=1), Limits()
     return [
         f"The model takes what one worker took: {service.poll:.2f} s for a quiet poll, {service.copy:.1f} s for a copy "
         f"of {service.bytes / 1e6:.0f} MB, {service.batches:.1f} s for its {images} JPEGs (each the least of its "
         f"rounds), {service.requests:.0f} requests to storage for an archive, {service.poll_requests:.0f} for a quiet "
         "poll.",
-        "With an archive every ten minutes from each source, that is enough for "
-        + ", ".join(f"{count:,} sources with {_named(number)}" for number, count in sources.items())
-        + ".",
+        f"**One worker for each {one * 2 // 30 * 10} such sources**, which keeps it two thirds busy: it is enough for "
+        f"{one}, 4 workers for {four:,} and 16 for {sixteen:,}.",
+        f"Most of the lag is no work: of {calm.lag:.0f} s, {load.tick / 2:.0f} are half of `POLL_SCHEDULE`'s interval "
+        f"and {load.settle:.0f} `SETTLE`. A shorter interval shortens it, fewer sources or more workers do not.",
+        "What workers do not lift: one server of 1 Gbit/s that all share ends it at "
+        f"{limits.server_bytes / service.bytes * load.interval:,.0f} sources. Of what Azure allows, {_MANY} sources ask "
+        f"for {many.busy[ACCOUNT]:.0%} of an account's {limits.account_requests:,.0f} requests a second, and for "
+        f"{many.busy[PARTITION]:.0%} of a partition's {limits.partition_rows:,.0f} rows.",
     ]
 
 
