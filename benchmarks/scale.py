@@ -124,8 +124,8 @@ def _told_of_model(service: Service, images: int) -> list[str]:
         f"Most of the lag is no work: of {calm.lag:.0f} s, {load.tick / 2:.0f} are half of `POLL_SCHEDULE`'s interval "
         f"and {load.settle:.0f} `SETTLE`. A shorter interval shortens it, fewer sources or more workers do not.",
         "What workers do not lift: one server of 1 Gbit/s that all share ends it at "
-        f"{limits.server_bytes / service.bytes * load.interval:,.0f} sources. Of what Azure allows, {_MANY} sources ask "
-        f"for {many.busy[ACCOUNT]:.0%} of an account's {limits.account_requests:,.0f} requests a second, and for "
+        f"{limits.server_bytes / service.bytes * load.interval:,.0f} sources. Of what Azure allows, {_MANY} sources "
+        f"ask for {many.busy[ACCOUNT]:.0%} of an account's {limits.account_requests:,.0f} requests a second, and for "
         f"{many.busy[PARTITION]:.0%} of a partition's {limits.partition_rows:,.0f} rows.",
     ]
 
