@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _TICKS = {0.25: "¼", 0.5: "½", 1: "as fast", 2: "2×", 4: "4×", 8: "8×"}
+_IN_THE_WAY = 1.3
 
 
 def draw(run: Run, file: Path) -> None:
@@ -36,11 +37,22 @@ def _bar(axes: "Axes", place: int, number: Number) -> None:
     goal = float(number.goal.split()[-1])
     axes.barh(place, number.value - 1, left=1, height=0.62, color=BLUE if number.met else AMBER)
     axes.plot([goal, goal], [place - 0.4, place + 0.4], color=INK, linewidth=2)
-    axes.text(max(number.value, goal, 1) * 1.05, place, f"{number}", va="center", color=INK)
+    behind = number.value < 1
+    # Beside the end of the bar, or the mark where it would be in the way.
+    end = number.value if behind or not 1 < goal / number.value < _IN_THE_WAY else goal
+    axes.text(
+        end / 1.04 if behind else end * 1.04,
+        place,
+        str(number),
+        ha="right" if behind else "left",
+        va="center",
+        color=INK,
+    )
 
 
 def _label(row: str, number: Number) -> str:
-    return f"{row}  {number.figure.removeprefix('speed')}".strip()
+    figure = number.figure.removeprefix("speed").strip()
+    return f"{row}: {figure}" if figure else row
 
 
 def _is_speed(number: Number) -> bool:

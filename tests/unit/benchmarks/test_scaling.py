@@ -48,6 +48,11 @@ def test_copies_that_take_longer_than_batches_are_what_all_wait_for() -> None:
     assert over.archives == pytest.approx(4 / 32)
 
 
+def test_who_is_busy_all_the_time_never_comes_to_an_end() -> None:
+    full = outlook(replace(SERVICE, copy=0.5, batches=2.0), Load(sources=240, workers=1))
+    assert (full.busy[POLLING], full.lag) == (1, inf), "2 s to settle and 0.5 s to copy, 240 times in 600 s"
+
+
 def test_looks_at_many_sources_make_rounds_longer_and_stop_nothing() -> None:
     crowded = outlook(replace(SERVICE, poll=1.0, batches=0.1), Load(sources=100, workers=1))
     assert crowded.round == pytest.approx(100 / (1 - 100 / 600 * 3))
