@@ -10,10 +10,12 @@ _SENTENCES = {
     "jpeg-12mp": "A photograph of 12 megapixels becomes 224×224 **{speed}** as fast as Pillow decodes and shrinks it, "
     "and differs from that by {difference} of 255.",
     "read-back": "Training reads whole shards **{speed shards}** as fast as a blob for each image.",
-    "sftp": "Copying goes **{rclone, tuned}** as fast as with rclone tuned by hand, while it hashes all that passes.",
-    "copy-memory": "A copy holds **{share}** of rclone's memory, and at 4 GiB just {growth} more than at 256 MiB.",
-    "flat-reads": "The newest images and the status page cost the same beside 300,000 images as beside 300: "
-    "**{own CPU, latest}** and **{own CPU, status}** of the processor time, and no request more.",
+    "sftp": "Copying by SFTP runs at **{rclone, tuned}** the speed of rclone tuned by hand, and hashes all that "
+    "passes.",
+    "copy-memory": "A copy takes **{share}** the memory that rclone takes, and for 4 GiB just {growth} more than for "
+    "256 MiB.",
+    "flat-reads": "Beside 300,000 stored images the newest ones and the status page cost **{latest CPU}** and "
+    "**{status CPU}** the processor time that they cost beside 300, and {latest requests} the requests.",
     "start": "A cold instance knows its functions after {seconds}, **{CPU}** what an empty app takes.",
 }
 """By rows; the gaps are named after their figures."""

@@ -38,8 +38,8 @@ def summary(run: Run) -> str:
 
 
 def _line(result: Result) -> str:
-    measured = _absent(result) or ", ".join(_judged(number) for number in result.numbers if number.goal)
-    without_goals = ", ".join(f"{number.figure} {number}" for number in result.numbers)
+    measured = _absent(result) or "; ".join(_judged(number) for number in result.numbers if number.goal)
+    without_goals = "; ".join(f"{number.figure} {number}" for number in result.numbers)
     return f"| `{result.name}` | {result.what} | {result.against} | {measured or without_goals} |"
 
 

@@ -64,7 +64,7 @@ def test_what_is_written_is_read_again_and_other_rows_stay(tmp_path: Path) -> No
     assert found.rows[1] == replace(first, at=begun.at, commit=begun.commit)
     told = markdown.summary(found)
     assert told in (tmp_path / "latest.md").read_text()
-    assert "| `a-row` | what | peer | pace **2.50 MB/s** ≥ 2 ✓, memory **0.70×** ≤ 0.6 ✗ |" in told
+    assert "| `a-row` | what | peer | pace **2.50 MB/s** ≥ 2 ✓; memory **0.70×** ≤ 0.6 ✗ |" in told
     assert "0 of 2 rows with goals meet them all." in told
     assert "- `b-row`, `a-row`: it waits" in told
     assert told.endswith(f"Of earlier runs: `a-row` (2026-01-01 00:00 UTC, commit {begun.commit})")
