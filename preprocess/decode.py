@@ -234,6 +234,8 @@ def _frame(image: ImageFile, number: int, shrink: Shrink, admit: Admit, again: C
         size = _upright(image.size, exif)
         scale = shrink(size)
         image.draft(None, (math.ceil(image.width * scale), math.ceil(image.height * scale)))
+        # All at once: by Pillow's blocks of 64 KiB, threads that decode would wait for Python's lock before each.
+        image.decodermaxblock = -1
         admit(image.width * image.height * BYTES_A_PIXEL)
         planes = load(image, again)
     else:
