@@ -1,6 +1,5 @@
 """Rows of whole archives: a zip read from a blob, and the way from the event to rows that can be read."""
 
-import base64
 import io
 import tempfile
 import zipfile
@@ -10,7 +9,6 @@ from contextlib import contextmanager
 from functools import partial
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from azure.storage.blob import BlobServiceClient
@@ -21,10 +19,8 @@ from benchmarks.bench import Bench, row
 from benchmarks.child import Side
 from benchmarks.model import BenchmarkError, Goal, Measured, memory_ratio, ratio
 from storage.clients import Clients, connected
-
-if TYPE_CHECKING:
-    # Where it runs it is imported late: whoever runs beside ours must not run with what ours sets in Pillow.
-    from preprocess.preprocessing import Preprocessing
+from storage.entities import scan
+from storage.keys import images_partition, parse_stamp
 
 _BLOB = "bench/2026/01/01/00/20260101T000000Z.0123abcd.bench.zip"
 _TOLD = {"source": "bench", "stamp": "20260101T000000Z", "version": "0123abcd", "path": "bench.zip"}
@@ -150,56 +146,26 @@ def _download_side(connection: str, like_ours: bool) -> Iterator[Callable[[], ob
 @contextmanager
 def _app_side(connection: str) -> Iterator[Callable[[], object]]:
     """Each round under a pipeline of its own: to each the archive is new."""
+    # Imported late: whoever runs beside ours must not run with what ours sets in Pillow.
+    from benchmarks import app
+    from preprocess.model import Recipe
     from preprocess.pipeline import take_archive
 
     rounds = count()
     with connected(connection) as clients:
 
         def run() -> object:
-            p = _preprocessing(clients, f"bench-{next(rounds)}")
+            p = app.preprocessing(clients, f"bench-{next(rounds)}", Recipe(width=_SIDE, height=_SIDE))
             take_archive(_BLOB, p)
-            return _work(clients, p)
+            app.drain(clients, p)
+            return _readable(clients, p.pipeline)
 
         yield run
 
 
-def _preprocessing(clients: Clients, pipeline: str) -> "Preprocessing":
-    from preprocess.model import BatchSizes, Limits, Recipe
-    from preprocess.preprocessing import Preprocessing
-    from storage.batches import TableBatchLedger
-    from storage.queues import BatchMessages
-    from storage.raw_archives import RawBlobs
-    from storage.results import ShardsAndRows
-
-    return Preprocessing(
-        raw=RawBlobs(clients, lambda _source, _name: None),
-        results=ShardsAndRows(clients, "npy", 8),
-        ledger=TableBatchLedger(clients),
-        queue=BatchMessages(clients),
-        recipe=Recipe(width=_SIDE, height=_SIDE),
-        hook=None,
-        pipeline=pipeline,
-        limits=Limits(),
-        sizes=BatchSizes(),
-        holder="bench",
-    )
-
-
-def _work(clients: Clients, p: "Preprocessing") -> int:
-    """Do what is on the queue, one message after the other; gives how many rows can be read then."""
-    from preprocess.pipeline import take_message
-    from storage.entities import scan
-    from storage.keys import images_partition
-    from storage.queues import parse_batch_message
-
-    while messages := list(clients.batch_queue.receive_messages(max_messages=1, visibility_timeout=600)):
-        for message in messages:
-            take_message(parse_batch_message(base64.b64decode(message.content)), p)
-            clients.batch_queue.delete_message(message)
-    archive = p.raw.find(_BLOB)
-    if archive is None:
-        raise BenchmarkError(f"look for {_BLOB}: it is gone")
-    partition = images_partition(p.pipeline, archive.source, archive.stamp, archive.version)
+def _readable(clients: Clients, pipeline: str) -> int:
+    """Tell how many rows can be read now."""
+    partition = images_partition(pipeline, _TOLD["source"], parse_stamp(_TOLD["stamp"]), _TOLD["version"])
     return sum(1 for _ in scan(clients.images, partition, select=["RowKey"]))
 
 
