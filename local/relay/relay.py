@@ -81,15 +81,17 @@ class Relay:
     def _watch(self) -> None:
         while not self._stopping.is_set():
             began = time.monotonic()
-            self._discover()
-            took = time.monotonic() - began
+            listing = self._discover()
             # A large container is listed less often, so that the emulator has most of its time for others.
-            self._deliver(until=began + max(self._pace.interval, 5 * took))
+            self._deliver(until=began + max(self._pace.interval, 5 * listing))
         self._save()
 
-    def _discover(self) -> None:
+    def _discover(self) -> float:
+        """Look for what is new; gives the seconds that the listing took."""
+        began, listing = time.monotonic(), 0.0
         try:
             listed = {blob.name: blob for blob in self._watched.list() if self._subscription.wants(blob.name)}
+            listing = time.monotonic() - began
             for blob in sorted(listed.values(), key=lambda blob: blob.modified):
                 self._look_at(blob)
         except AzureError as exc:
@@ -99,6 +101,7 @@ class Relay:
             self._unsaved |= self._state.forget_all_but(listed.keys())
         # Before anything is sent: what a restart finds in flight has the same event ids.
         self._save()
+        return listing
 
     def _note(self, *, reachable: bool, why: str = "") -> None:
         """Log that the container is out of reach, or in reach again; once, not at every look."""
