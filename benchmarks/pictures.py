@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 
 from numpy.random import default_rng
@@ -21,12 +22,13 @@ def pictures(count: int, size: tuple[int, int]) -> list[Image.Image]:
     return [scenes.scene(rng, scenes.COLOUR[number % len(scenes.COLOUR)], size) for number in range(count)]
 
 
+@cache
 def files(folder: Path, form: str, count: int, size: tuple[int, int]) -> Sequence[Path]:
-    """Write pictures as files of one form: of local/formats.py, or `tiff-deflate`."""
+    """Write pictures as files of one form, once for all rows: of local/formats.py, or `tiff-deflate`."""
     suffix, encode = (".tif", _deflated) if form == "tiff-deflate" else FORMATS[form]
     made = []
     for number, picture in enumerate(pictures(count, size)):
-        path = folder / f"{form}-{size[0]}-{number:03}{suffix}"
+        path = folder / f"{form}-{size[0]}-{number:03}-of-{count}{suffix}"
         path.write_bytes(encode([picture]))
         made.append(path)
     return made

@@ -58,9 +58,9 @@ def before(pattern: Pattern, archives: int, interval: timedelta = timedelta(minu
 
 def copy_ledger(clients: Clients, pattern: Pattern, source: str, stamps: Iterable[datetime]) -> None:
     """Write archives into a source's ledger."""
-    rows = (_moved(row, pattern, source, stamp) for stamp in stamps for row in pattern.ledger)
-    for some in batched(rows, TRANSACTION_ROWS, strict=False):
-        clients.archives.submit_transaction([("upsert", row) for row in some])
+    rows = (("upsert", _moved(row, pattern, source, stamp)) for stamp in stamps for row in pattern.ledger)
+    with ThreadPoolExecutor(_THREADS) as pool:
+        list(pool.map(clients.archives.submit_transaction, batched(rows, TRANSACTION_ROWS, strict=False)))
 
 
 def add_rows(clients: Clients, pattern: Pattern, stamps: Iterable[datetime]) -> None:
