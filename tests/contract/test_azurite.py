@@ -6,6 +6,8 @@ import re
 import socket
 import subprocess
 import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from subprocess import PIPE
 
@@ -44,14 +46,36 @@ def test_an_installation_that_is_there_is_used_as_it_is(tmp_path: Path) -> None:
     assert [path.name for path in tools.iterdir()] == [lock.name]
 
 
+@pytest.mark.parametrize(("silent", "why"), [(False, "ECONNREFUSED"), (True, "network timeout")])
+def test_a_registry_that_cannot_be_reached_is_told_at_once_and_nothing_is_left(
+    silent: bool, why: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.socket() as registry:
+        registry.bind(("127.0.0.1", 0))
+        if silent:
+            registry.listen()
+        monkeypatch.setenv("npm_config_registry", f"http://127.0.0.1:{registry.getsockname()[1]}/")
+        monkeypatch.setenv("npm_config_cache", str(tmp_path / "cache"))
+        monkeypatch.setenv("npm_config_fetch_timeout", "500")
+        with pytest.raises(PermanentError, match=rf"cannot be reached \({why}\).* set npm_config_registry"):
+            install(tmp_path / "tools" / "azurite")
+    assert list((tmp_path / "tools").iterdir()) == []
+
+
 def test_an_installation_that_fails_says_why_and_leaves_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("npm_config_registry", "http://127.0.0.1:9/")
-    monkeypatch.setenv("npm_config_cache", str(tmp_path / "cache"))
-    monkeypatch.setenv("npm_config_fetch_retries", "0")
-    with pytest.raises(PermanentError, match=r"npm ci.*npm_config_registry"):
-        install(tmp_path / "tools" / "azurite")
+    class Empty(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_error(404)
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Empty) as registry:
+        threading.Thread(target=registry.serve_forever, daemon=True).start()
+        monkeypatch.setenv("npm_config_registry", f"http://127.0.0.1:{registry.server_port}/")
+        monkeypatch.setenv("npm_config_cache", str(tmp_path / "cache"))
+        with pytest.raises(PermanentError, match="npm ci"):
+            install(tmp_path / "tools" / "azurite")
+        registry.shutdown()
     assert list((tmp_path / "tools").iterdir()) == []
 
 

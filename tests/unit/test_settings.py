@@ -2,6 +2,7 @@
 
 import json
 import re
+from base64 import b64decode, b64encode
 from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
@@ -128,6 +129,7 @@ def test_a_wrong_value_is_named_and_never_repeated(name: str, value: str) -> Non
     [
         "ssh-ed25519 AAAA", KEY[:-4], f"{KEY}AAAA", KEY.split()[0], KEY.split()[1], KEY.replace("AAAA", "A!AA", 1),
         f"# {KEY}", KEY.replace("ssh-ed25519", "ssh-rsa", 1), "ssh-dss AAAAB3NzaC1kc3MAAAABAQ==", "SHA256:" + 43 * "a",
+        f"ssh-ed25519 {b64encode(b64decode(KEY.split()[1]) + bytes([0, 0, 0, 1, 7])).decode()}",
     ],
 )  # fmt: skip
 def test_a_host_key_that_is_not_whole_is_an_error_that_says_what_is_right(text: str) -> None:
