@@ -26,6 +26,7 @@ from storage.keys import (
     RAW_CONTAINER,
     STATE_CONTAINER,
 )
+from storage.shards import IN_MEMORY
 
 if TYPE_CHECKING:
     from azure.core.credentials import TokenCredential
@@ -34,9 +35,10 @@ DEVELOPMENT_ACCOUNT = "devstoreaccount1"
 # Published by Microsoft, the same in every emulator; it opens nothing else.
 DEVELOPMENT_KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
 _PIECE = 8 * 2**20
-# The SDK's defaults hold 64 MiB in memory before they begin to send.
+# The SDK's defaults would get 32 MiB at once.
 _PIECES: dict[str, Any] = {
-    "max_single_put_size": _PIECE,
+    # Of what is uploaded whole only shards are large, and up to this size they lie in memory anyway.
+    "max_single_put_size": IN_MEMORY,
     "max_block_size": _PIECE,
     "max_single_get_size": _PIECE,
     "max_chunk_get_size": _PIECE,
@@ -86,6 +88,8 @@ def connect(
     of_blobs: dict[str, Any] = {"retry_policy": BlobRetry(retry_total=retries, **backoff), **timeouts, **_PIECES}
     of_queues: dict[str, Any] = {"retry_policy": QueueRetry(retry_total=retries, **backoff), **timeouts}
     of_tables: dict[str, Any] = {"retry_total": retries, "retry_backoff_factor": 0.5, "retry_backoff_max": 8}
+    # Rows are read in pieces as large as they come: the SDK's are of 4 KiB.
+    of_tables["connection_data_block_size"] = 2**20
     if connection is not None:
         text = _spelt_out(connection)
         try:

@@ -6,23 +6,24 @@ answers are taken out by its hook for responses, and read here.
 """
 
 import json
-from binascii import a2b_base64
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
+from functools import partial
 from typing import Any
 from urllib.parse import quote
 from uuid import UUID
 
-from azure.core.pipeline import PipelineResponse
+from azure.core.pipeline import PipelineRequest, PipelineResponse
 from azure.core.pipeline.policies import ContentDecodePolicy
 from azure.data.tables import EdmType, EntityProperty, TableClient, TableEntity
+from pybase64 import b64decode
 
 from errors import StoreUnavailableError
 
 _TYPE = "@odata.type"
 _INT64 = EdmType.INT64
 _READ: Mapping[str, Callable[[Any], object]] = {
-    "Edm.Binary": a2b_base64,
+    "Edm.Binary": partial(b64decode, validate=True),
     "Edm.DateTime": datetime.fromisoformat,
     "Edm.Double": float,
     "Edm.Guid": UUID,
@@ -55,14 +56,21 @@ def read_answers(table: TableClient, query: str, parameters: Mapping[str, str], 
     """
     taken: list[bytes] = []
 
-    def take(response: PipelineResponse[Any, Any]) -> None:
-        if response.http_response.status_code == 200:
-            taken.append(response.http_response.read())
-            # The SDK finds an answer without rows, already decoded, and leaves the body alone.
-            response.context.options["stream"] = True
-            response.context[ContentDecodePolicy.CONTEXT_NAME] = {"value": []}
+    def ask(request: PipelineRequest[Any]) -> None:
+        # Else it would be read in pieces of 10 KiB, and JSON made of it.
+        request.context.options["stream"] = True
 
-    for _ in table.query_entities(query, parameters=dict(parameters), raw_response_hook=take, **options).by_page():
+    def take(response: PipelineResponse[Any, Any]) -> None:
+        body = response.http_response.read()
+        if response.http_response.status_code == 200:
+            taken.append(body)
+            # What the SDK finds: an answer without rows.
+            response.context[ContentDecodePolicy.CONTEXT_NAME] = {"value": []}
+        else:
+            response.context.options["stream"] = False
+
+    options |= {"raw_request_hook": ask, "raw_response_hook": take}
+    for _ in table.query_entities(query, parameters=dict(parameters), **options).by_page():
         yield taken.pop()
 
 

@@ -6,7 +6,7 @@ errors), and the body, which is plain text, is put together here and handed over
 """
 
 import json
-from base64 import b64encode
+import re
 from collections import deque
 from collections.abc import Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -15,8 +15,9 @@ from typing import Any
 from urllib.parse import quote
 
 from azure.core.exceptions import ServiceResponseError
-from azure.core.pipeline import PipelineRequest
+from azure.core.pipeline import PipelineRequest, PipelineResponse
 from azure.data.tables import EntityProperty, TableClient, UpdateMode
+from pybase64 import b64encode
 
 from storage.azure_errors import azure_errors
 from storage.entities import Properties
@@ -26,6 +27,7 @@ _AT_ONCE = 4
 """Transactions of up to 4 MiB each, which is what each holds in memory twice: as entities, and as it is sent."""
 _TWICE = frozenset({"POST"})
 """Sent again when no answer came. The SDK does not do so by itself; but what replaces whole rows may be repeated."""
+_STATUS = re.compile(rb"^HTTP/1\.1 (\d{3}) ", re.MULTILINE)
 _PART = (
     "--{changes}\r\nContent-Type: application/http\r\nContent-Transfer-Encoding: binary\r\nContent-ID: {number}\r\n\r\n"
     "PUT {url} HTTP/1.1\r\nContent-Type: application/json\r\nAccept: application/json\r\n"
@@ -55,11 +57,18 @@ def _upsert(table: TableClient, group: list[Properties], doing: str) -> None:
         boundary = request.http_request.headers["Content-Type"].partition("boundary=")[2]
         request.http_request.set_bytes_body(_body(f"{table.url}/{table.table_name}", group, boundary))
 
+    def accepted(response: PipelineResponse[Any, Any]) -> None:
+        answer = response.http_response
+        # The SDK reads each part as an e-mail in a thread of its own. It does so where one tells of an error.
+        if answer.status_code == 202 and _STATUS.findall(answer.read()) == [b"204"] * len(group):
+            answer.parts = list
+
     first = {name: group[0][name] for name in ("PartitionKey", "RowKey")}
+    hooks = {"raw_request_hook": with_body, "raw_response_hook": accepted}
     with azure_errors(doing):
         replace = ("upsert", first, {"mode": UpdateMode.REPLACE})
         try:
-            table.submit_transaction([replace], raw_request_hook=with_body, retry_on_methods=_TWICE)
+            table.submit_transaction([replace], retry_on_methods=_TWICE, **hooks)
         except OSError as exc:
             # Of an answer that broke off the SDK makes no error of its own.
             raise ServiceResponseError(str(exc)) from exc

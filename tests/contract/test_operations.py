@@ -8,7 +8,7 @@ from uuid import uuid4
 import pytest
 
 from benchmarks.operations import counted
-from preprocess.model import BatchSizes, Limits, Recipe
+from preprocess.model import Batch, BatchSizes, Limits, RawArchive, Recipe
 from preprocess.pipeline import Preprocessing, take_archive, take_message
 from storage.batches import TableBatchLedger
 from storage.clients import Clients
@@ -16,6 +16,7 @@ from storage.keys import raw_blob
 from storage.queues import BatchMessages, parse_batch_message
 from storage.raw_archives import RawBlobs
 from storage.results import ShardsAndRows
+from tests.contract.test_reader import made
 from tests.unit.pictures import encoded, smooth
 from tests.unit.zips import zipped
 
@@ -70,3 +71,13 @@ def test_an_archive_takes_so_many_requests_and_no_more(
 
 def _times(number: int, kinds: Counter[str]) -> Counter[str]:
     return Counter({kind: number * count for kind, count in kinds.items() if number})
+
+
+def test_a_shard_is_sent_at_once_as_long_as_it_lies_in_memory(clients: Clients, source: str) -> None:
+    archive = RawArchive(source=source, stamp=STAMP, version="0123abcd", blob="a.zip", size=1, path="a.zip", etag="e")
+    batch = Batch(archive=archive, pipeline="p", number=0, first=0, end=1)
+    with ShardsAndRows(clients, "npy", 0).write(batch) as writer:
+        writer.add([made(archive, 0, size=2_000)])
+        with counted() as requests:
+            writer.publish()
+    assert requests.kinds["PUT processed"] == 1
