@@ -77,13 +77,13 @@ def _head(status: str, length: int) -> bytes:
 
 
 @contextmanager
-def sink() -> Iterator[int]:
-    """Run one in a process of its own; gives its port."""
+def sink() -> Iterator[tuple[int, int]]:
+    """Run one in a process of its own; gives its port and its process."""
     with subprocess.Popen(
         [sys.executable, "-m", "benchmarks.sink"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:
         try:
-            yield int(process.stdout.readline()) if process.stdout else 0
+            yield (int(process.stdout.readline()) if process.stdout else 0), process.pid
         finally:
             # That is what ends it.
             process.communicate()

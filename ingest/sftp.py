@@ -27,7 +27,8 @@ _MACS = ("hmac-sha2-256-etm@openssh.com", "hmac-sha2-512-etm@openssh.com", "hmac
 logging.getLogger("paramiko").setLevel(logging.CRITICAL)
 
 _WINDOW = 16 * 2**20
-"""Bytes that SSH lets the server send unasked: more than is ever asked for, so that it does not hold up what is."""
+"""Bytes that SSH lets the server send unasked: more than is ever asked for, so that it does not hold up what is.
+With the 2 MiB that others allow OpenSSH takes half the time for a byte, but sends 20 MB/s at most over 100 ms."""
 _PACKET = 256 * 1024
 """Bytes of an SSH packet at most; paramiko's own choice is an eighth of it, and spends a fifth more time on a byte."""
 
