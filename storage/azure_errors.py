@@ -17,6 +17,8 @@ _ADVICE = {
 }
 _PASSING = (408, 409, 412, 429)
 """Time-outs and throttling; and conflicts that nobody expected, in which another writer was faster."""
+_DAMAGED = "Md5Mismatch"
+"""What arrived is not what was sent; the next time it may be."""
 _QUERY = re.compile(r"\?\S+")
 
 
@@ -38,7 +40,7 @@ def translated(exc: AzureError, doing: str) -> PipelineError:
         if isinstance(exc, ClientAuthenticationError):
             return StoreUnavailableError(f"{doing}: no token for the identity: {said}; check STORAGE__clientId")
         return StoreUnavailableError(f"{doing}: no answer from Azure Storage: {said}")
-    if status in _PASSING or status >= 500:
+    if status in _PASSING or status >= 500 or error_code(exc) == _DAMAGED:
         return StoreUnavailableError(f"{doing}: Azure Storage answered {status}: {said}")
     advice = _ADVICE.get(status, "no retry can cure this")
     return StoreRefusedError(f"{doing}: Azure Storage answered {status}: {said}; {advice}")

@@ -91,9 +91,9 @@ def test_what_was_never_made_is_refused_with_what_to_do(clients: Clients, what: 
         ask()
 
 
-def answer(status: int, message: str = "no") -> HttpResponseError:
+def answer(status: int, message: str = "no", code: str = "") -> HttpResponseError:
     error = HttpResponseError(message)
-    error.status_code = status
+    vars(error).update(status_code=status, error_code=code)
     return error
 
 
@@ -101,6 +101,7 @@ def answer(status: int, message: str = "no") -> HttpResponseError:
     "error",
     [
         *(answer(status) for status in (408, 409, 412, 429, 500, 502, 503, 504)),
+        answer(400, code="Md5Mismatch"),
         ServiceRequestError("no route"),
         ServiceResponseError("broken off"),
         ClientAuthenticationError("the identity endpoint is busy"),

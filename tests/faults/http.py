@@ -32,11 +32,12 @@ class Request:
 
 
 class Break(Enum):
-    """How a request ends, when it gets no answer."""
+    """How a request goes wrong on its way."""
 
     UPLOAD = "in the middle of what is sent"
     DOWNLOAD = "in the middle of what is answered"
     STALL = "no answer"
+    DAMAGE = "something else arrives than was sent, and is answered"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +76,8 @@ class HttpProxy(TcpProxy):
             body, missing = body + part, missing - len(part)
         if chosen is Break.STALL:
             return self._stall(client)
+        if chosen is Break.DAMAGE:
+            body = bytes([body[0] ^ 1]) + body[1:]
         answer = b""
         if not isinstance(chosen, Answer) or chosen.done:
             answer = self._ask(head, body)

@@ -94,6 +94,22 @@ def test_storage_may_fail_at_any_request(azurite: Azurite, sftp_worlds: Worlds[T
     all_at_once(KINDS, claim)
 
 
+def test_a_block_that_is_damaged_on_its_way_is_refused_and_sent_again(
+    azurite: Azurite, sftp: tuple[World, TcpProxy]
+) -> None:
+    world, _ = sftp
+    world.put("a.zip", CONTENT)
+    damage = deque([Break.DAMAGE])
+    with behind_proxies(azurite) as (clients, (blobs, _)):
+        blobs.choose = lambda request: damage.popleft() if damage and request.kind == "PUT raw block" else None
+        report = world.tick(clients)
+    assert (report.failed, world.raw()) == (1, [])
+    assert "contentMD5" in (world.entries()[0].reason or "")
+    world.tick_until_copied()
+    assert world.raw() == [("a.zip", CONTENT)]
+    assert world.states("a.zip") == [State.RAW]
+
+
 def test_who_loses_the_lease_in_mid_copy_stops_and_another_completes(
     azurite: Azurite, sftp: tuple[World, TcpProxy]
 ) -> None:
