@@ -211,7 +211,7 @@ class _Reading:
                 name, setting = flat[key]
                 self._take(name, setting, groups.setdefault(setting.group, {}))
             elif not key.startswith("SOURCES__") and key not in _OF_THE_PLATFORM:
-                self._unknown(key, [*flat])
+                self._unknown(key, [*FLAT])
         return groups
 
     def _strays(self) -> None:
@@ -220,7 +220,7 @@ class _Reading:
             if _NEARLY_SOURCES.match(key):
                 self.problems.append(f"{key} is unknown: did you mean SOURCES__<NAME>__…?")
             elif difflib.get_close_matches(key, [name.upper() for name in FLAT], cutoff=0.9):
-                self._unknown(key, [name.upper() for name in FLAT])
+                self._unknown(key, [*FLAT])
 
     def _raise_problems(self) -> None:
         if self.problems:
@@ -323,8 +323,9 @@ class _Reading:
             self.problems.append(f"{name} is wrong: it must be {wanted(setting)}")
 
     def _unknown(self, key: str, known: list[str]) -> None:
-        near = difflib.get_close_matches(key, known, n=1)
-        self.problems.append(f"{key} is unknown" + (f": did you mean {near[0]}?" if near else ""))
+        spelt = {name.upper(): name for name in known}
+        near = difflib.get_close_matches(key, spelt, n=1)
+        self.problems.append(f"{key} is unknown" + (f": did you mean {spelt[near[0]]}?" if near else ""))
 
 
 def _source_name(name: str) -> str:

@@ -102,9 +102,10 @@ async def _for_this_machine(request: web.Request, handler: Handler) -> web.Strea
     addresses that no page has any business with.
     """
     host = urlsplit(f"//{request.host}").hostname
-    inner = request.path.startswith(("/admin/", "/runtime/"))
-    if host not in _HERE or (inner and "Origin" in request.headers):
+    if host not in _HERE:
         raise web.HTTPForbidden(text=f"this host answers this machine alone: call it as 127.0.0.1, not as {host!r}")
+    if "Origin" in request.headers and request.path.startswith(("/admin/", "/runtime/")):
+        raise web.HTTPForbidden(text="this address is for programs: no page of a browser may call it")
     return await handler(request)
 
 
@@ -116,7 +117,7 @@ def event_input(event: str) -> TypedData:
 async def _json(request: web.Request) -> Any:
     try:
         return json.loads(await request.read())
-    except ValueError as exc:
+    except (ValueError, RecursionError) as exc:
         raise web.HTTPBadRequest(text=f"the body is no JSON: {exc}") from exc
 
 

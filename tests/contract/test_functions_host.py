@@ -140,7 +140,7 @@ class TestOneHost:
     def test_an_unknown_kind_of_event_call_is_400(self, host: HostProcess, kind: str) -> None:
         assert self.notify(host, "on_event", {"id": "h", "subject": "s"}, aeg_event_type=kind)[0] == 400
 
-    @pytest.mark.parametrize("body", [b"", b"{", b"null", b"[1]"])
+    @pytest.mark.parametrize("body", [b"", b"{", b"null", b"[1]", b"[" * 20_000])
     def test_what_is_no_event_is_400(self, host: HostProcess, body: bytes) -> None:
         assert host.call(BY_NAME + "on_event", body, aeg_event_type="Notification")[0] == 400
 

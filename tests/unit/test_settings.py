@@ -74,6 +74,10 @@ def test_a_setting_that_is_misspelt_at_its_beginning_is_told(typo: str) -> None:
     assert f"{typo} is unknown: did you mean" in problems({typo: "1"})
 
 
+def test_what_is_suggested_is_spelt_as_the_platform_wants_it() -> None:
+    assert "did you mean STORAGE__blobServiceUri?" in problems({"STORAGE__blobServceUri": "https://a.example"})
+
+
 def test_names_of_others_are_none_of_ours() -> None:
     others = (
         "SOURCE_DATE_EPOCH STORAGE_ACCOUNT PIPELINE BATCH RESOURCE__GROUP SOUTH__POLE AZURE_BATCH_SIZE "
