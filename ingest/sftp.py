@@ -1,9 +1,6 @@
 """Sources that are reached by SFTP."""
 
-import logging
-import socket
 import stat
-import struct
 import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -11,20 +8,12 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 
 import paramiko
-from paramiko.ssh_exception import IncompatiblePeer
 
 from errors import SourceRefusedError, SourceUnavailableError
 from ingest.listing import whole
 from ingest.model import Connection, Endpoint, Reader, RemoteFile
-from ingest.sftp_keys import HostKeys, read_private_key
-from ingest.sftp_protocol import NO_SUCH_FILE, PERMISSION_DENIED, Attributes, ProtocolError, SftpSession, StatusError
-
-# AES-GCM first: several times faster than the others, since it needs no separate MAC.
-_CIPHERS = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com", "aes128-ctr", "aes192-ctr", "aes256-ctr")
-_MACS = ("hmac-sha2-256-etm@openssh.com", "hmac-sha2-512-etm@openssh.com", "hmac-sha2-256", "hmac-sha2-512")
-
-# Each failure is raised, and logged where it is handled; paramiko would log it a second time, with a traceback.
-logging.getLogger("paramiko").setLevel(logging.CRITICAL)
+from ingest.sftp_login import log_in, sftp_errors
+from ingest.sftp_protocol import NO_SUCH_FILE, Attributes, ProtocolError, SftpSession, StatusError
 
 _WINDOW = 16 * 2**20
 """Bytes that SSH lets the server send unasked: more than is ever asked for, so that it does not hold up what is.
@@ -64,8 +53,8 @@ class SftpConnection:
         if self._transport is not None and not self._transport.is_active():
             self.close()
         if self._transport is None:
-            with _errors(f"connect to sftp://{endpoint.host}:{endpoint.port}"):
-                self._transport = _connect(endpoint)
+            with sftp_errors(f"connect to sftp://{endpoint.host}:{endpoint.port}"):
+                self._transport = log_in(endpoint)
 
     def close(self) -> None:
         """Hang up."""
@@ -147,7 +136,7 @@ class SftpConnection:
         self.log_in()
         where = f"{doing} on sftp://{self._endpoint.host}:{self._endpoint.port}"
         try:
-            with _errors(where):
+            with sftp_errors(where):
                 if self._session is None:
                     self._session = self._begin()
                 yield self._session
@@ -193,7 +182,7 @@ class _PipelinedReader:
     def readinto(self, buffer: memoryview, ahead: int = 0, /) -> int:
         """Fill `buffer` as far as the file goes."""
         self._broken = True
-        with _errors(f"read {self._path!r}"):
+        with sftp_errors(f"read {self._path!r}"):
             filled = 0
             end = self._at + len(buffer)
             while filled < len(buffer) and (self._left or self._refill(end + ahead)):
@@ -242,43 +231,6 @@ def _hung_up_after(seconds: float, transport: paramiko.Transport) -> Iterator[No
         timer.cancel()
 
 
-def _connect(endpoint: Endpoint) -> paramiko.Transport:
-    pinned = HostKeys(endpoint.host_key or "")
-    key = read_private_key(endpoint.private_key, endpoint.passphrase) if endpoint.private_key else None
-    line = socket.create_connection((endpoint.host, endpoint.port), endpoint.timeout)
-    # Else a request may wait until the one before it is acknowledged, which systems put off for 40 ms.
-    line.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    transport = paramiko.Transport(line)
-    try:
-        _shake_hands(transport, endpoint, pinned)
-        _log_in(transport, endpoint, key)
-    except BaseException:
-        transport.close()
-        raise
-    return transport
-
-
-def _shake_hands(transport: paramiko.Transport, endpoint: Endpoint, pinned: HostKeys) -> None:
-    transport.banner_timeout = transport.handshake_timeout = endpoint.timeout
-    transport.auth_timeout = transport.channel_timeout = endpoint.timeout
-    options = transport.get_security_options()
-    options.ciphers, options.digests, options.key_types = _CIPHERS, _MACS, pinned.algorithms
-    transport.start_client(timeout=endpoint.timeout)
-    shown = transport.get_remote_server_key()
-    if shown not in pinned:
-        raise SourceRefusedError(
-            f"connect to sftp://{endpoint.host}:{endpoint.port}: the server shows another host key than HOST_KEY, "
-            f"{shown.get_name()} {shown.fingerprint}; if its owner confirms that one, set HOST_KEY to it"
-        )
-
-
-def _log_in(transport: paramiko.Transport, endpoint: Endpoint, key: paramiko.PKey | None) -> None:
-    """Log in by key, by password, or by both where the server wants both."""
-    still_wanted = transport.auth_publickey(endpoint.user, key) if key else ["password"]
-    if still_wanted:
-        transport.auth_password(endpoint.user, endpoint.password or "")
-
-
 def _stat(session: SftpSession, path: bytes) -> Attributes | None:
     try:
         return session.stat(path)
@@ -293,33 +245,3 @@ def _remote_file(path: str, facts: Attributes) -> RemoteFile | None:
     if facts.size is None or facts.modified is None or (facts.mode is not None and not stat.S_ISREG(facts.mode)):
         return None
     return RemoteFile(path=path, size=facts.size, modified=datetime.fromtimestamp(facts.modified, UTC))
-
-
-@contextmanager
-def _errors(doing: str) -> Iterator[None]:
-    """Turn what paramiko, sockets and servers raise into errors of ours."""
-    try:
-        yield
-    except paramiko.BadHostKeyException as exc:
-        raise SourceRefusedError(f"{doing}: {exc}") from exc
-    except IncompatiblePeer as exc:
-        raise SourceRefusedError(
-            f"{doing}: {exc}; the server shares no algorithm with us, or has no host key of HOST_KEY's kind"
-        ) from exc
-    except paramiko.AuthenticationException as exc:
-        raise _login_error(doing, exc) from exc
-    except StatusError as exc:
-        if exc.code == PERMISSION_DENIED:
-            raise SourceRefusedError(f"{doing}: permission denied ({exc}); ask the server's owner for access") from exc
-        raise SourceUnavailableError(f"{doing}: {exc}") from exc
-    except (paramiko.SSHException, ProtocolError, EOFError, OSError, struct.error) as exc:
-        raise SourceUnavailableError(f"{doing}: {str(exc) or type(exc).__name__}; tried again later") from exc
-
-
-def _login_error(doing: str, exc: paramiko.AuthenticationException) -> SourceRefusedError | SourceUnavailableError:
-    """A login that failed was refused, unless the connection died under it."""
-    if "timeout" in str(exc).lower() or "EOF" in str(exc):
-        return SourceUnavailableError(f"{doing}: log in: {exc}; tried again later")
-    return SourceRefusedError(
-        f"{doing}: log in: {exc}; check the user in the URL and PASSWORD, PRIVATE_KEY and PASSPHRASE"
-    )
