@@ -35,8 +35,17 @@ def decode(payload: bytes | bytearray, codec: Codec) -> Pixels:
 
 
 def _npy(pixels: Pixels) -> bytes:
+    # Not np.lib.format.write_array: it makes each image's header anew, and copies the pixels piece by piece.
+    return b"".join((_header(pixels.shape, pixels.dtype), pixels.data))
+
+
+@lru_cache(maxsize=64)
+def _header(shape: tuple[int, ...], dtype: np.dtype[np.generic]) -> bytes:
+    if dtype.hasobject:
+        raise ValueError("encode pixels: they are Python objects, not numbers")
     stream = BytesIO()
-    np.lib.format.write_array(stream, pixels, version=(1, 0), allow_pickle=False)
+    told = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(stream, told)
     return stream.getvalue()
 
 
