@@ -10,7 +10,7 @@ from azure.data.tables import TableClient
 
 from preprocess.model import Counts
 from storage.azure_errors import azure_errors
-from storage.batches import read_counts
+from storage.batch_rows import read_counts
 from storage.clients import Clients
 from storage.entries import Entry
 from storage.findings import Finding, Kind

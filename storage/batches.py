@@ -1,10 +1,8 @@
 """The preprocessing side of the ledger: an archive under a pipeline, and its batches."""
 
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from functools import partial
-from typing import Any
 from uuid import uuid4
 
 from azure.core import MatchConditions
@@ -12,17 +10,15 @@ from azure.core.exceptions import HttpResponseError
 from azure.data.tables import TableEntity, UpdateMode
 
 import telemetry
-from errors import StoreRefusedError
 from preprocess.model import Batch, BatchState, Counts, RawArchive
 from storage.azure_errors import azure_errors
+from storage.batch_rows import NO_MEMBER, batch_state, count_properties, death_of, deaths_of, present
 from storage.clients import Clients
-from storage.entities import Decide, Properties, change, find, moment, number, scan, set_once, text, whole
+from storage.entities import Decide, Properties, change, find, moment, scan, set_once, text
 from storage.keys import archive_row, batch_row, behind_stamp, images_partition
 from storage.ledger import ARCHIVE_COLUMNS, SETTLED, State, raw_archive, raw_properties, state_of, time_of
 from storage.plans import insert_rows, plan_properties, read_plan, rows_of
 from storage.renewal import renewed
-
-_NO_MEMBER = -1
 
 
 class TableBatchLedger:
@@ -53,7 +49,7 @@ class TableBatchLedger:
         rows = rows_of(self._batches, _partition(archive, pipeline), plan, stands)
         if rows is None:
             return self.plan(archive, pipeline)
-        return [_batch_state(archive, pipeline, found, len(rows)) for found in rows]
+        return [batch_state(archive, pipeline, found, len(rows)) for found in rows]
 
     def insert_plan(self, batches: Sequence[Batch], at: datetime, next_drive: datetime) -> bool:
         """Decide on a plan, with the number of its batches, then insert its rows; False if there was one already.
@@ -81,14 +77,14 @@ class TableBatchLedger:
 
         def decide(there: TableEntity | None) -> Properties | None:
             nonlocal holders
-            row = _present(there, batch)
+            row = present(there, batch)
             claimed_until = moment(row.get("claimed_until"))
             new = row.get("holder") != holder
             if row.get("done_at") is not None or (new and claimed_until is not None and claimed_until > at):
                 return None
             holders = row.get("holders", 0) + new
             claimed = {"holder": holder, "claimed_until": until, "holders": holders, "tried": True}
-            return {**claimed, **_death(row)} if new else claimed
+            return {**claimed, **death_of(row)} if new else claimed
 
         return holders if self._change(batch, decide) else 0
 
@@ -98,8 +94,8 @@ class TableBatchLedger:
 
         def decide(there: TableEntity | None) -> Properties:
             nonlocal deaths
-            deaths = _deaths(_present(there, batch)).get(str(member), 0)
-            return {"begun": _NO_MEMBER if member is None else member}
+            deaths = deaths_of(present(there, batch)).get(str(member), 0)
+            return {"begun": NO_MEMBER if member is None else member}
 
         self._change(batch, decide)
         return deaths
@@ -108,8 +104,8 @@ class TableBatchLedger:
         """Note why a batch failed this time."""
 
         def decide(there: TableEntity | None) -> Properties | None:
-            _present(there, batch)
-            return {"error": text(error), "error_at": at, "begun": _NO_MEMBER, "tried": True}
+            present(there, batch)
+            return {"error": text(error), "error_at": at, "begun": NO_MEMBER, "tried": True}
 
         self._change(batch, decide)
 
@@ -117,7 +113,7 @@ class TableBatchLedger:
         """Write a batch's counts; if all batches are done, merge the archive's end and sums into the ledger."""
 
         def decide(there: TableEntity | None) -> Properties | None:
-            done = _present(there, batch).get("done_at") is not None
+            done = present(there, batch).get("done_at") is not None
             return None if done else {"done_at": at, **count_properties(counts)}
 
         self._change(batch, decide)
@@ -245,81 +241,6 @@ class TableBatchLedger:
         if change(self._archives, archive.source, _row(archive, pipeline), decide):
             lag = at - archive.modified if archive.modified and state is State.PROCESSED else None
             telemetry.settled(archive.source, state, lag)
-
-
-def count_properties(counts: Counts) -> Properties:
-    """Write counts."""
-    return {
-        "members": counts.members,
-        "images": counts.images,
-        "refused": counts.refused,
-        "skipped": json.dumps(dict(sorted(counts.skipped.items()))),
-        "bytes_in": whole(counts.bytes_in),
-        "bytes_out": whole(counts.bytes_out),
-    }
-
-
-def read_counts(row: Mapping[str, Any]) -> Counts | None:
-    """Read counts; None where none were written."""
-    if row.get("members") is None:
-        return None
-    return Counts(
-        members=row["members"],
-        images=row["images"],
-        refused=row["refused"],
-        skipped=json.loads(row["skipped"]),
-        bytes_in=number(row["bytes_in"]),
-        bytes_out=number(row["bytes_out"]),
-    )
-
-
-def _batch_state(archive: RawArchive, pipeline: str, row: TableEntity, batches: int) -> BatchState:
-    next_drive = moment(row["next_drive"])
-    if next_drive is None:
-        raise ValueError(f"the row of batch {row['RowKey']} of {archive.blob} has no next_drive")
-    return BatchState(
-        batch=Batch(
-            archive=archive,
-            pipeline=pipeline,
-            number=int(row["number"]),
-            first=int(row["first"]),
-            end=int(row["end"]),
-            plan=row["plan"],
-            batches=batches,
-        ),
-        done_at=moment(row.get("done_at")),
-        attempts=int(row["attempts"]),
-        next_drive=next_drive,
-        counts=read_counts(row),
-        etag=str(row.metadata["etag"]),
-        error=row.get("error"),
-        tried=bool(row.get("tried")),
-    )
-
-
-def _present(there: TableEntity | None, batch: Batch) -> TableEntity:
-    """Insist that a batch is the one that was planned. Raises StoreRefusedError."""
-    if there is None:
-        raise StoreRefusedError(f"batch {batch.number} of {batch.archive.blob} was never planned: plan the archive")
-    other_plan = batch.plan and there.get("plan") != batch.plan
-    if other_plan or (there["first"], there["end"]) != (batch.first, batch.end):
-        raise StoreRefusedError(f"batch {batch.number} of {batch.archive.blob} belongs to a plan that was replaced")
-    return there
-
-
-def _deaths(row: TableEntity) -> dict[str, int]:
-    """Holders that died at each member."""
-    deaths: dict[str, int] = json.loads(row.get("deaths", "{}"))
-    return deaths
-
-
-def _death(row: TableEntity) -> Properties:
-    """Count the death of the holder that a batch had, if it was noted at a member."""
-    begun = row.get("begun", _NO_MEMBER)
-    if begun == _NO_MEMBER:
-        return {}
-    deaths = _deaths(row)
-    return {"begun": _NO_MEMBER, "deaths": json.dumps({**deaths, str(begun): deaths.get(str(begun), 0) + 1})}
 
 
 def _row(archive: RawArchive, pipeline: str) -> str:

@@ -10,7 +10,7 @@ from azure.data.tables import TableEntity
 
 from preprocess.model import Counts, RawArchive, Refusal
 from storage.azure_errors import azure_errors
-from storage.batches import read_counts
+from storage.batch_rows import read_counts
 from storage.clients import Clients
 from storage.entities import moment, scan
 from storage.keys import behind_stamp, images_partition

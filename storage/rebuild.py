@@ -19,7 +19,8 @@ from azure.storage.blob import BlobProperties
 
 from ingest.model import Roster, Step
 from preprocess.model import Batch, BatchState, Counts, Origin, RawArchive
-from storage.batches import TableBatchLedger, read_counts
+from storage.batch_rows import read_counts
+from storage.batches import TableBatchLedger
 from storage.clients import Clients
 from storage.entities import Properties, find, scan, set_once
 from storage.keys import archive_row, images_partition, parse_stamp, shard_blob
