@@ -23,7 +23,7 @@ _WINDOW = 288
     what="the status page of 6 sources × 288 archives, read and drawn",
     against="–",
     goals={"seconds": Goal(most=1)},
-    why="beside others' load; two thirds of the processor time is the SDK's reading of rows, 0.2 ms each",
+    why="reading 3,456 rows takes 0.22 s of our processor time and 0.11 s of Azurite's, drawing 1.2 MB of HTML 0.11 s",
 )
 def status_pages(bench: Bench) -> Measured:
     """Look at all sources as a first visitor does, and draw the page."""
