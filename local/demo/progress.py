@@ -43,7 +43,7 @@ class Line:
     progress: Progress
 
     def since_arrival(self, moment: datetime | None) -> float | None:
-        """Seconds from the last byte on the server to `moment`; a growing file may be seen before."""
+        """Seconds from the last byte on the server to `moment`; a listing under way may see it a moment before."""
         return None if moment is None else (moment - self.arrival.arrived).total_seconds()
 
     @property

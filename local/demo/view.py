@@ -132,5 +132,5 @@ def _readable(line: Line) -> str:
 
 
 def _after(seconds: float | None) -> str:
-    # What grows in place can be found before its last byte is there.
+    # It counts as found when the listing that shows it was asked for: perhaps a moment before its last byte was there.
     return "" if seconds is None else f"+{max(seconds, 0.0):.1f} s"
