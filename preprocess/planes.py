@@ -80,7 +80,7 @@ def load(image: ImageFile, again: Callable[[], ImageFile]) -> Planes:
     image.load()
     if image.mode in _EIGHT_BITS and not _is_signed(image):
         return Planes((_eight_bits(image),), np.dtype(np.uint8))
-    return _of_values(_values(image))
+    return _grey(image)
 
 
 def weight(image: ImageFile) -> int:
@@ -159,23 +159,24 @@ def _eight_bits(image: Pillow.Image) -> Pillow.Image:
     return image if image.mode == mode else image.convert(mode)
 
 
-def _values(image: ImageFile) -> NDArray[np.generic]:
-    """Give a grey image's values in the type that it has on disk."""
-    values = np.asarray(image)
+def _grey(image: ImageFile) -> Planes:
+    """Take grey values as they are, told with the type that they have on disk."""
     if image.mode.startswith("I;16"):
-        return values.astype(np.uint16)
+        return Planes((image.convert("I"),), np.dtype(np.uint16))
     if image.mode == "L":
-        return values.view(np.int8).astype(np.int32)
+        signed = np.asarray(image).view(np.int8).astype(np.int32)
+        return Planes((Pillow.fromarray(signed),), signed.dtype)
     if image.mode == "I" and image.format == "PPM":
-        return values.astype(np.uint16)
-    if image.mode == "I" and image.format == "TIFF" and tiff_tag(image, Base.SampleFormat) != 2 and values.min() < 0:
+        return Planes((image,), np.dtype(np.uint16))
+    if image.mode == "I":
+        _check_unsigned(image)
+        return Planes((image,), np.dtype(np.int32))
+    if image.mode == "F":
+        return Planes((image,), np.dtype(np.float32))
+    raise MemberRefusedError(f"its colour mode {image.mode} is not supported")
+
+
+def _check_unsigned(image: ImageFile) -> None:
+    """Refuse values that Pillow has turned negative; where they may be so, they are."""
+    if image.format == "TIFF" and tiff_tag(image, Base.SampleFormat) != 2 and np.asarray(image).min() < 0:
         raise MemberRefusedError("its unsigned 32-bit values go beyond 2,147,483,647")
-    if image.mode not in ("I", "F"):
-        raise MemberRefusedError(f"its colour mode {image.mode} is not supported")
-    return values
-
-
-def _of_values(values: NDArray[np.generic]) -> Planes:
-    wide = values if values.dtype in (np.int32, np.float32) else values.astype(np.int32)
-    channels = [wide] if wide.ndim == 2 else [wide[..., i] for i in range(wide.shape[-1])]
-    return Planes(tuple(Pillow.fromarray(np.ascontiguousarray(channel)) for channel in channels), values.dtype)
