@@ -50,7 +50,8 @@ def jpeg_12mp(bench: Bench) -> Measured:
     against="Pillow: all of it, LANCZOS",
     seen="2.6, difference 0.9",
     goals={"speed": Goal(least=2.5), "difference": Goal(most=1)},
-    why="at 512² LANCZOS itself takes as long as decoding",
+    why="of 15.5 ms a picture, Pillow's LANCZOS takes 7.6 and libjpeg-turbo, at half the scale, 6.4; our checks of the "
+    "file take 0.2",
 )
 def jpeg_hd(bench: Bench) -> Measured:
     """Decode JPEGs to arrays that are not much smaller."""
@@ -89,7 +90,9 @@ def jpeg_hd_peers(bench: Bench) -> Measured:
     against="the faster of OpenCV, pyvips that differs as little, per format",
     seen="1.2–2.7 over plain Pillow; pyvips 1.3–1.9",
     goals={f"speed {form}": Goal(least=0.9) for form in ("png", "png-16", "tiff", "tiff-lzw", "tiff-deflate")},
-    why="Pillow inflates with the system's zlib and resizes without vector instructions; libvips does both faster",
+    why="of 88 ms a PNG, inflating takes 37, by the system's zlib, which Pillow's wheels load whatever they were built "
+    "with, unfiltering 19, LANCZOS 21; pyvips inflates in 26, unfilters in 8 and is done after 52. LANCZOS, without "
+    "vector instructions, is 18 of a raw TIFF's 23 ms, of LZW's 49 and of deflate's 65; pyvips takes 10.5, 44 and 44",
 )
 def png_tiff_peers(bench: Bench) -> Measured:
     """Decode formats that have no smaller scale."""

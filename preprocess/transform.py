@@ -16,7 +16,8 @@ from preprocess.values import cast
 _FILTERS = {kind.name.lower(): kind for kind in Pillow.Resampling}
 _GAP = 1.5
 """Pillow averages whole numbers of pixels first, down to this many times the target. On photographs that changes
-values by less than 0.5 of 255 (mean), and takes half of the time or less."""
+values by less than 0.5 of 255 (mean), and takes half of the time or less. At 1 it would take half of that again, but
+where ratios are whole numbers it would leave nothing to the filter that was asked for."""
 _SPARE = 1.0
 """A JPEG is decoded at a smaller scale if it stays this many times as large as the target: less than 0.8 of 255."""
 _AVERAGED = 8
