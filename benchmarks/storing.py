@@ -213,7 +213,9 @@ def _blobs_and_rows_side(connection: str, number: int) -> Iterator[Callable[[], 
             name, payload = f"linked/{place}/{image.facts.member}.npy", encode(image.pixels, "npy")
             clients.processed.upload_blob(name, payload, overwrite=True)
             # Into a table of its own: the emulator looks all of a table through for each row that comes.
-            clients.archives.upsert_entity(next(pack(place, _row(image, payload, parts=0, shard=name), payload)))
+            link = next(pack(place, _row(image, payload, parts=0, shard=name), payload))
+            # Again, too, where the emulator has closed a connection that was idle.
+            clients.archives.upsert_entity(link, retry_on_methods=frozenset({"PATCH"}))
 
         def run() -> object:
             place = str(next(rounds))
