@@ -15,12 +15,6 @@ from ingest.model import Connection, Endpoint, Reader, RemoteFile
 from ingest.sftp_login import log_in, sftp_errors
 from ingest.sftp_protocol import NO_SUCH_FILE, Attributes, ProtocolError, SftpSession, StatusError
 
-_WINDOW = 16 * 2**20
-"""Bytes that SSH lets the server send unasked: more than is ever asked for, so that it does not hold up what is.
-With the 2 MiB that others allow OpenSSH takes half the time for a byte, but sends 20 MB/s at most over 100 ms."""
-_PACKET = 256 * 1024
-"""Bytes of an SSH packet at most; paramiko's own choice is an eighth of it, and spends a fifth more time on a byte."""
-
 
 class SftpConnector:
     """The way to a source by SFTP."""
@@ -149,7 +143,7 @@ class SftpConnection:
     def _begin(self) -> SftpSession:
         if self._transport is None:
             raise EOFError("the connection is closed")
-        channel = self._transport.open_session(_WINDOW, _PACKET, self._endpoint.timeout)
+        channel = self._transport.open_session(timeout=self._endpoint.timeout)
         channel.settimeout(self._endpoint.timeout)
         with _hung_up_after(self._endpoint.timeout, self._transport):
             channel.invoke_subsystem("sftp")
