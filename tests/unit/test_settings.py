@@ -12,12 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from errors import SettingsError
-from local.programs.certificate import make_ssh_key
 from setting_text import default_text, format_duration, longest_pause, parse_duration
 from settings import FLAT, PER_SOURCE, read_settings, read_specs
 
 ROOT = Path(__file__).parents[2]
-KEY = make_ssh_key().public
+KEY = f"ssh-ed25519 {b64encode(b'\0\0\0\x0bssh-ed25519\0\0\0\x20' + bytes(range(32))).decode()}"
+"""Nobody's, and the same in every process."""
 LEAST = {
     "STORAGE": "UseDevelopmentStorage=true",
     "SOURCES__RADAR__URL": "sftp://us%40er@host.example/out%20going",

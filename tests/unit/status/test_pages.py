@@ -138,6 +138,11 @@ def test_an_empty_page_tells_what_to_do() -> None:
     assert "Waiting for the first poll." in Page(status_page(Asked(), status)).text
 
 
+def test_a_message_of_several_lines_is_shown_as_text() -> None:
+    page = message_page(Asked(), 500, "settings:\n  A is wrong;\n  B is wrong").body.decode()
+    assert "settings: A is wrong; B is wrong" in page
+
+
 def test_what_cannot_be_done_is_told_with_its_status() -> None:
     def unavailable() -> Answer:
         raise StoreUnavailableError("read the ledger: no answer")
