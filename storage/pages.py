@@ -66,8 +66,6 @@ def read_answers(table: TableClient, query: str, parameters: Mapping[str, str], 
             taken.append(body)
             # What the SDK finds: an answer without rows.
             response.context[ContentDecodePolicy.CONTEXT_NAME] = {"value": []}
-        else:
-            response.context.options["stream"] = False
 
     options |= {"raw_request_hook": ask, "raw_response_hook": take}
     for _ in table.query_entities(query, parameters=dict(parameters), **options).by_page():

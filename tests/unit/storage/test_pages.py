@@ -62,7 +62,16 @@ def test_a_row_is_what_the_sdk_would_make_of_it(told: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    "answer", [b"", b"{}", b"[]", b'{"value": [{', b'{"value": [{"a@odata.type": "Edm.Int64"}]}', b'{"value": 1}']
+    "answer",
+    [
+        b"",
+        b"{}",
+        b"[]",
+        b'{"value": [{',
+        b'{"value": [{"a@odata.type": "Edm.Int64"}]}',
+        b'{"value": 1}',
+        b'{"value": [{"a@odata.type": "Edm.Binary", "a": "AA!A"}]}',
+    ],
 )
 def test_an_answer_without_rows_is_worth_another_try(answer: bytes) -> None:
     with answering(answer) as table, pytest.raises(StoreUnavailableError, match="holds no rows"):
