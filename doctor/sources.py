@@ -10,7 +10,8 @@ from time import monotonic
 from doctor.findings import Finding, ok, wrong
 from errors import PipelineError, SourceUnavailableError
 from ingest.connect import connector
-from ingest.model import Connection, Connector, Endpoint, RemoteFile, SourceSpec
+from ingest.model import Endpoint, RemoteFile, SourceSpec
+from ingest.ports import Connection, Connector
 from ingest.sightings import wanted
 from ingest.stamp import read_stamp
 from setting_text import format_duration

@@ -5,7 +5,8 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from types import TracebackType
 from typing import Self
 
-from ingest.model import Span, Upload
+from ingest.model import Span
+from ingest.ports import Upload
 
 BUFFERS = 4
 """What is on its way, in parts: one is being read, the others hashed and staged, or asked for meanwhile."""

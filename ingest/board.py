@@ -12,7 +12,8 @@ from typing import Any
 import telemetry
 from errors import OutOfTimeError, PipelineError
 from ingest.backoff import backoff
-from ingest.model import Archive, CopyLedger, RemoteFile, Roster, RosterHold, Sighting, SourceSpec, Step
+from ingest.model import Archive, RemoteFile, Roster, Sighting, SourceSpec, Step
+from ingest.ports import CopyLedger, RosterHold
 from ingest.sightings import Changed, Settled, Sightings, after_listing, after_settling
 from ingest.transfer import CopyResult, Ending
 

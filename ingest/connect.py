@@ -1,6 +1,7 @@
 """Which adapter reaches a source."""
 
-from ingest.model import Connector, Endpoint
+from ingest.model import Endpoint
+from ingest.ports import Connector
 
 
 def connector(endpoint: Endpoint) -> Connector:

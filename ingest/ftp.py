@@ -12,8 +12,9 @@ from errors import SourceRefusedError, SourceUnavailableError
 from ingest.ftp_listing import Entry, Kind, parse_list, parse_mdtm, parse_mlsd
 from ingest.ftp_session import FTP_ERRORS, Ftp, ftp_errors
 from ingest.listing import whole
-from ingest.model import Connection, Endpoint, Reader, RemoteFile
+from ingest.model import Endpoint, RemoteFile
 from ingest.pace import Pace
+from ingest.ports import Connection, Reader
 
 _LEAVE_WITHIN = 5.0
 """Seconds that a server has to confirm the end of a transfer that we broke off."""

@@ -13,7 +13,8 @@ from threading import Event, Lock
 import telemetry
 from errors import LeaseLostError, OutOfTimeError, PipelineError, SourceRefusedError, SourceUnavailableError
 from ingest.board import Board, End
-from ingest.model import ArchiveStore, Connection, Connector, RemoteFile, Sighting, SourceSpec
+from ingest.model import RemoteFile, Sighting, SourceSpec
+from ingest.ports import ArchiveStore, Connection, Connector
 from ingest.sightings import Settled, both_ends, nearly_gone, unknown, wanted
 from ingest.transfer import CopyHooks, CopyJob, copy_archive
 

@@ -1,12 +1,10 @@
-"""Values of copying, and the ports that it needs."""
+"""Values of copying."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import Enum, StrEnum
-from typing import Literal, Protocol
+from typing import Literal
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,99 +174,6 @@ class Span:
     length: int
 
 
-class Reader(Protocol):
-    """A remote file's bytes, from where it was opened on."""
-
-    def readinto(self, buffer: memoryview, ahead: int = 0, /) -> int | None:
-        """Fill the start of `buffer`, perhaps not all of it; 0 at the end of the file, None if nothing came of it yet.
-
-        Up to `ahead` bytes beyond the buffer may be asked for already: what they are for is there.
-        Raises SourceUnavailableError.
-        """
-
-
-class Connection(Protocol):
-    """One logged-in connection to a source. Every call has a timeout."""
-
-    def list_files(self) -> Sequence[RemoteFile]:
-        """List all files of the source's folder (and subfolders, where asked for): all, or an error.
-
-        Raises SourceUnavailableError, SourceRefusedError.
-        """
-
-    def look(self, listed: RemoteFile) -> RemoteFile | None:
-        """Ask for a listed file's certain facts, now; None if it is gone.
-
-        Raises SourceUnavailableError, SourceRefusedError.
-        """
-
-    def open(self, file: RemoteFile, offset: int) -> AbstractContextManager[Reader]:
-        """Read a file from `offset` on; leaving the context early breaks the transfer off.
-
-        Leaving it normally does not fail if the connection died after the last byte.
-        Raises SourceUnavailableError, SourceRefusedError.
-        """
-
-
-class Connector(Protocol):
-    """The way to a source."""
-
-    def connect(self) -> AbstractContextManager[Connection]:
-        """Log in. Raises SourceUnavailableError, SourceRefusedError."""
-
-
-class Upload(Protocol):
-    """A raw blob in the making: staged blocks survive the process and are invisible until the commit."""
-
-    def staged(self) -> Sequence[Span]:
-        """Blocks that are staged and uncommitted, in the order of their offsets."""
-
-    def stage(self, offset: int, block: memoryview) -> None:
-        """Stage one block; the same one again replaces it. Safe from several threads."""
-
-    def commit(self, spans: Sequence[Span], facts: CopyFacts | None) -> Outcome:
-        """Publish `spans`, which must be gapless, under the archive's name unless it exists: all, or nothing.
-
-        `facts` None: blocks were resumed, so the hashes are unknown; `amend` sets them.
-        """
-
-    def read_back(self) -> Iterator[bytes]:
-        """The committed blob's bytes."""
-
-    def amend(self, facts: CopyFacts) -> None:
-        """Set the hashes of a committed blob."""
-
-
-class ArchiveStore(Protocol):
-    """Where whole archives end up. All of it raises StoreUnavailableError, StoreRefusedError."""
-
-    def find(self, archive: Archive) -> Published | None:
-        """What is known of an archive that is there already; None if it is not."""
-
-    def upload(self, archive: Archive) -> Upload:
-        """Begin or resume an archive."""
-
-
-class RosterHold(Protocol):
-    """A roster under our lease."""
-
-    def load(self) -> Roster:
-        """Read it; an empty one if there is none yet."""
-
-    def save(self, roster: Roster) -> None:
-        """Write it. Raises LeaseLostError if another process took over: then stop at once."""
-
-    def check(self) -> None:
-        """Raise LeaseLostError if the lease is known to be lost. Costs no request."""
-
-
-class RosterStore(Protocol):
-    """Rosters, each under a lease with an expiry that is renewed while held."""
-
-    def hold(self, source: str) -> AbstractContextManager[RosterHold]:
-        """Take the source's lease. Raises LeaseLostError if another process holds it."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Arrival:
     """An archive that the ledger knows, as far as watching needs to know it."""
@@ -278,27 +183,3 @@ class Arrival:
     """First seen on the server; None where that is not known, or it never was there."""
     by_hand: str | None = None
     """The raw blob's name, where somebody put it there by hand."""
-
-
-class RosterView(Protocol):
-    """Rosters as whoever only looks sees them: no lease is taken, no poll disturbed."""
-
-    def look(self, source: str) -> Roster | None:
-        """The roster as it was saved last; None if the source was never polled. Raises StoreUnavailableError."""
-
-
-class Arrivals(Protocol):
-    """The ledger as watching sees it."""
-
-    def since(self, source: str, start: datetime) -> Sequence[Arrival]:
-        """Archives with a stamp from `start` on, and the last one before it. Raises StoreUnavailableError."""
-
-
-class CopyLedger(Protocol):
-    """The copying side of the ledger. Writing the same again changes nothing; times once set stay."""
-
-    def record(self, archive: Archive, step: Step, at: datetime, facts: CopyFacts | None = None) -> None:
-        """Set the time of a step, and with `RAW` the facts."""
-
-    def trouble(self, archive: Archive, error: str, at: datetime) -> None:
-        """Note why copying failed this time."""

@@ -10,7 +10,8 @@ import telemetry
 from errors import LeaseLostError, OutOfTimeError, SettingsError, SourceRefusedError, SourceUnavailableError
 from ingest.board import Board, Copied
 from ingest.lanes import Lanes
-from ingest.model import ArchiveStore, Connector, CopyLedger, RosterHold, RosterStore, SourceSpec
+from ingest.model import SourceSpec
+from ingest.ports import ArchiveStore, Connector, CopyLedger, RosterHold, RosterStore
 
 log = logging.getLogger(f"ingestion.{__name__}")
 

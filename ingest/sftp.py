@@ -11,7 +11,8 @@ import paramiko
 
 from errors import SourceRefusedError, SourceUnavailableError
 from ingest.listing import whole
-from ingest.model import Connection, Endpoint, Reader, RemoteFile
+from ingest.model import Endpoint, RemoteFile
+from ingest.ports import Connection, Reader
 from ingest.sftp_login import log_in, sftp_errors
 from ingest.sftp_protocol import NO_SUCH_FILE, Attributes, ProtocolError, SftpSession, StatusError
 

@@ -7,18 +7,8 @@ from enum import Enum
 
 from errors import PermanentError, StoreUnavailableError, TransferTruncatedError
 from ingest.blocks import BUFFERS, LARGEST, Stager, plan_blocks, runs
-from ingest.model import (
-    Archive,
-    ArchiveStore,
-    Connection,
-    CopyFacts,
-    Outcome,
-    Published,
-    Reader,
-    RemoteFile,
-    Span,
-    Upload,
-)
+from ingest.model import Archive, CopyFacts, Outcome, Published, RemoteFile, Span
+from ingest.ports import ArchiveStore, Connection, Reader, Upload
 from ingest.zip_tail import ends_in_directory, tail_length
 
 _PIECE = 256 * 2**10

@@ -9,7 +9,8 @@ import telemetry
 from errors import TransientError
 from ingest.figures import figures
 from ingest.gaps import Gap, find_gaps
-from ingest.model import Arrival, Arrivals, Roster, RosterView, Sighting, SourceSpec
+from ingest.model import Arrival, Roster, Sighting, SourceSpec
+from ingest.ports import Arrivals, RosterView
 
 log = logging.getLogger(f"ingestion.{__name__}")
 

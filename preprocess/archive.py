@@ -10,7 +10,8 @@ from contextvars import copy_context
 from errors import MemberRefusedError
 from preprocess.directory import BLOCK, Member, Tail, read_directory
 from preprocess.inflate import Budget, check_method, inflate
-from preprocess.model import Limits, RangeReader
+from preprocess.model import Limits
+from preprocess.ports import RangeReader
 
 _CHUNK = 256 * 2**10
 _HEADER = struct.Struct("<4s5H3L2H")

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from errors import ArchiveRefusedError, MemberRefusedError
-from preprocess.model import Limits, RangeReader
+from preprocess.model import Limits
+from preprocess.ports import RangeReader
 
 BLOCK = 8 * 2**20
 """Bytes of one request; an archive of at most this size is read in a single one."""

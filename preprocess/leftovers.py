@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from errors import StoreRefusedError, TransientError
-from preprocess.model import BatchRequest, BatchState, Leftover, RawArchive
+from preprocess.model import BatchState, RawArchive
+from preprocess.ports import BatchRequest, Leftover
 from preprocess.preprocessing import Preprocessing
 from preprocess.reconcile import drive_batch, fail
 

@@ -1,11 +1,10 @@
-"""Values of preprocessing, and the ports that it needs."""
+"""Values of preprocessing."""
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     # Copying needs some of the values here, but neither numpy's time nor its 17 MB.
@@ -199,55 +198,6 @@ class Counts:
         )
 
 
-class RangeReader(Protocol):
-    """A raw blob's bytes by ranges, of the one version that was opened."""
-
-    size: int
-
-    def read_range(self, offset: int, length: int) -> bytes:
-        """Give exactly these bytes.
-
-        Raises StoreUnavailableError, StoreRefusedError; ArchiveRefusedError if the blob was replaced.
-        """
-
-
-class RawArchives(Protocol):
-    """The raw container, as preprocessing sees it."""
-
-    def find(self, blob: str) -> RawArchive | None:
-        """Describe a blob from its metadata, or what was put there by hand from its properties; None if it is gone."""
-
-    def open(self, archive: RawArchive) -> RangeReader:
-        """Read an archive by ranges."""
-
-    def recent(self, source: str, since: datetime) -> Sequence[RawArchive]:
-        """A source's archives with a stamp from `since` on, found by their day folders alone: bounded work."""
-
-
-class ResultWriter(Protocol):
-    """Results of one batch in the making; nothing is visible before `publish`."""
-
-    def add(self, images: Iterable[Image]) -> int:
-        """Add one member's images in the order of their frames: all, or none if `images` raises. Gives their number."""
-
-    def refuse(self, refusal: Refusal) -> None:
-        """Add a refusal row."""
-
-    def publish(self, counts: Counts | None = None) -> int:
-        """Write the shard, then the rows, then remove rows of the batch's members that an older run left.
-
-        `counts` are recorded with the shard, so that a lost ledger can be made again. Gives the shard's bytes.
-        A second run writes the same bytes under the same names.
-        """
-
-
-class Results(Protocol):
-    """The processed container and the images table."""
-
-    def write(self, batch: Batch) -> AbstractContextManager[ResultWriter]:
-        """Begin a batch's results; leaving without `publish` leaves nothing behind."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchState:
     """One row of the batches table."""
@@ -265,75 +215,6 @@ class BatchState:
     """Somebody has begun with it, or given it up, since it was planned or driven the last time."""
 
 
-class BatchLedger(Protocol):
-    """The preprocessing side of the ledger. All of it may run twice, or late, without harm."""
-
-    def arrived(self, archive: RawArchive, at: datetime) -> None:
-        """Make sure that the archive has its row, with the time it became raw."""
-
-    def plan(self, archive: RawArchive, pipeline: str) -> Sequence[BatchState] | None:
-        """The batches of an archive's plan; none of them where it was settled without a plan (refused, failed).
-
-        None if there is neither: it is to be planned.
-        """
-
-    def insert_plan(self, batches: Sequence[Batch], at: datetime, next_drive: datetime) -> bool:
-        """Insert all batches, then their number in the ledger; False if a complete plan was there already.
-
-        There is always one: an archive without members has one batch of no members. Rows that an earlier call left
-        without the number (it died half way) are replaced.
-        """
-
-    def claim(self, batch: Batch, holder: str, at: datetime, until: datetime) -> int:
-        """Note who works on a batch; 0 if it is done, or another holder's unexpired claim stands.
-
-        Gives how many holders it has had with this one. The holder itself may claim again, to move `until`: on to
-        renew, to `at` to let go. Only saves work.
-        """
-
-    def begin(self, batch: Batch, member: int | None) -> int:
-        """Note the member that the holder is at; None: at none any more. Gives how many holders died at it before.
-
-        A holder died where it was noted at a member when another took the batch over; `trouble` shows that it lives.
-        """
-
-    def finish(self, batch: Batch, counts: Counts, at: datetime) -> None:
-        """Write a batch's counts; if all batches are done, merge the archive's end and sums into the ledger."""
-
-    def refuse(self, archive: RawArchive, pipeline: str, reason: str, at: datetime, batch: Batch | None = None) -> None:
-        """Settle a whole archive as refused; because of a batch: only while that batch's plan stands."""
-
-    def fail(self, archive: RawArchive, pipeline: str, reason: str, at: datetime, batch: Batch | None = None) -> None:
-        """Settle an archive whose tries are spent as failed; because of a batch: while that batch's plan stands."""
-
-    def take_back(
-        self, archive: RawArchive, pipeline: str, at: datetime, next_drive: datetime
-    ) -> Sequence[BatchState] | None:
-        """Undo what became of an archive under a pipeline, and give its batches back as if they were new.
-
-        None where it has no plan: it is to be planned. What it was before is kept in its row. It is one write, after
-        which nobody who began earlier can finish, refuse or fail it.
-        """
-
-    def unplanned(self, archive: RawArchive, pipeline: str, error: str, at: datetime) -> int:
-        """Note why an archive could not be planned; how often that was so."""
-
-    def trouble(self, batch: Batch, error: str, at: datetime) -> None:
-        """Note why a batch failed this time."""
-
-    def repaired(self, archive: RawArchive, pipeline: str, at: datetime) -> int:
-        """Note that lost results of an archive are to be made again; how often that was so, with this one."""
-
-    def postpone(self, state: BatchState, next_drive: datetime) -> bool:
-        """Set `next_drive`, and count an attempt if it was tried; False if somebody else did since `state` was read."""
-
-    def unsettled(self, source: str, pipeline: str, since: datetime) -> Sequence[RawArchive]:
-        """Raw archives with a stamp from `since` on that are not processed, refused or failed under `pipeline`."""
-
-    def known(self, source: str, since: datetime) -> Collection[tuple[datetime, str]]:
-        """Stamp and version of every archive with a stamp from `since` on whose row has the time it became raw."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Loss:
     """Results of a processed archive that are not there any more."""
@@ -341,74 +222,3 @@ class Loss:
     archive: RawArchive
     found: Sequence[str]
     """What is missing, one by one, for a log."""
-
-
-class ResultAudit(Protocol):
-    """Results, held against what was counted when they were made."""
-
-    def lost(self, source: str, pipeline: str, since: datetime) -> Sequence[Loss]:
-        """Look at the next few of a source's processed archives with a stamp from `since` on, and name what they lost.
-
-        Each call is bounded work and goes on where the last one ended, newest first; behind the oldest it begins anew.
-        Raises StoreUnavailableError, StoreRefusedError.
-        """
-
-
-class BatchRequest(Protocol):
-    """What a BatchQueue was asked for, as a message brings it back."""
-
-    @property
-    def blob(self) -> str: ...
-
-    @property
-    def pipeline(self) -> str | None: ...
-
-    @property
-    def batch(self) -> int | None:
-        """The batch's number; None: the archive is to be planned."""
-
-    @property
-    def traceparent(self) -> str | None:
-        """The span of whoever asked; None if nobody recorded it."""
-
-
-class BatchQueue(Protocol):
-    """Work for other calls."""
-
-    def put(self, blob: str, batch: Batch | None) -> None:
-        """Ask for a batch to be preprocessed, or with None for the archive to be planned.
-
-        Raises StoreUnavailableError.
-        """
-
-    def waiting(self) -> int:
-        """About how many requests wait or are being worked on. Raises StoreUnavailableError."""
-
-
-class Leftover(Protocol):
-    """A message that a queue gave up, or events that Event Grid gave up: it waits for somebody to look at it."""
-
-    @property
-    def name(self) -> str:
-        """What it is, for a log."""
-
-    @property
-    def why(self) -> str:
-        """Why it was given up, as far as that is known."""
-
-    @property
-    def requests(self) -> Sequence[BatchRequest]:
-        """What it asks for; nothing where that is asked for anew anyway."""
-
-    @property
-    def nonsense(self) -> str | None:
-        """Why nobody can read it; None if it can be read."""
-
-    def send_back(self) -> None:
-        """Put what it asks for back on the queue. Raises StoreUnavailableError, StoreRefusedError."""
-
-    def keep(self, reason: str) -> None:
-        """Put a copy where a person can look at it. Raises StoreUnavailableError, StoreRefusedError."""
-
-    def remove(self) -> None:
-        """Remove it from where it waits. Raises StoreUnavailableError, StoreRefusedError."""

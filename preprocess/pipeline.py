@@ -10,7 +10,8 @@ from itertools import accumulate
 from errors import ArchiveRefusedError, TransientError
 from preprocess.archive import Archive
 from preprocess.batches import divide
-from preprocess.model import Batch, BatchRequest, RawArchive
+from preprocess.model import Batch, RawArchive
+from preprocess.ports import BatchRequest
 from preprocess.preprocessing import Preprocessing
 from preprocess.work import run_batch, run_in_slot, span_of
 

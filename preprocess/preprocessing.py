@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from threading import Lock
 
-from preprocess.model import BatchLedger, BatchQueue, BatchSizes, Hook, Limits, RawArchives, Recipe, Results
+from preprocess.model import BatchSizes, Hook, Limits, Recipe
+from preprocess.ports import BatchLedger, BatchQueue, RawArchives, Results
 
 _MOST_LANES = 4
 """More would wait for one another: what is not decoding is done one after the other."""

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from errors import TransientError
-from preprocess.model import Loss, ResultAudit
+from preprocess.model import Loss
+from preprocess.ports import ResultAudit
 from preprocess.preprocessing import Preprocessing
 from preprocess.replay import Asked, Replaying, replay
 

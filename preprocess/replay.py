@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
-from preprocess.model import BatchLedger, BatchQueue, RawArchive, RawArchives
+from preprocess.model import RawArchive
+from preprocess.ports import BatchLedger, BatchQueue, RawArchives
 
 
 class Asked(StrEnum):

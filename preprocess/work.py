@@ -17,7 +17,8 @@ from preprocess.directory import Member
 from preprocess.images import ImageMaker
 from preprocess.kinds import printable, skip_kind
 from preprocess.member_log import few_lines, member_log
-from preprocess.model import Batch, Counts, Limits, RawArchive, Refusal, ResultWriter
+from preprocess.model import Batch, Counts, Limits, RawArchive, Refusal
+from preprocess.ports import ResultWriter
 from preprocess.preprocessing import Preprocessing
 
 log = logging.getLogger(f"ingestion.{__name__}")

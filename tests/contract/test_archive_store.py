@@ -10,7 +10,8 @@ from datetime import UTC, datetime
 import pytest
 from azure.storage.blob import BlobServiceClient
 
-from ingest.model import Archive, ArchiveStore, CopyFacts, Outcome, Published, RemoteFile, Span, version_of
+from ingest.model import Archive, CopyFacts, Outcome, Published, RemoteFile, Span, version_of
+from ingest.ports import ArchiveStore
 from local.azurite import Azurite
 from storage.blobs import BlobArchives
 from storage.clients import Clients

@@ -10,7 +10,8 @@ import pytest
 
 from errors import PermanentError
 from ingest.model import Archive, RemoteFile, Step
-from preprocess.model import Batch, BatchLedger, BatchState, Counts, Origin, RawArchive
+from preprocess.model import Batch, BatchState, Counts, Origin, RawArchive
+from preprocess.ports import BatchLedger
 from storage.batches import TableBatchLedger
 from storage.clients import Clients
 from storage.entries import Entry, entries

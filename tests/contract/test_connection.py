@@ -16,7 +16,8 @@ import pytest
 
 from errors import SourceRefusedError, SourceUnavailableError
 from ingest.connect import connector
-from ingest.model import Connection, Connector, RemoteFile
+from ingest.model import RemoteFile
+from ingest.ports import Connection, Connector
 from local.programs.certificate import make_certificate, make_ssh_key
 from local.servers import Server, ftp_server, sftp_server
 from tests.fakes.remote import FakeServer

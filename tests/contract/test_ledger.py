@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from ingest.model import Archive, CopyFacts, CopyLedger, RemoteFile, Step, version_of
+from ingest.model import Archive, CopyFacts, RemoteFile, Step, version_of
+from ingest.ports import CopyLedger
 from storage.clients import Clients
 from storage.keys import archive_row
 from storage.ledger import State, TableCopyLedger, state_of, time_of

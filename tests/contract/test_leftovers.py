@@ -12,7 +12,7 @@ from local.relay.delivery import Answer, Delivery, dead_letter
 from local.relay.events import Blob, blob_created
 from preprocess.event import archive_blob
 from preprocess.leftovers import Cleared, send_back
-from preprocess.model import Leftover
+from preprocess.ports import Leftover
 from storage.clients import Clients
 from storage.keys import RAW_CONTAINER
 from storage.leftovers import DeadLetter, count_leftovers, dead_letters, poison_messages

@@ -8,7 +8,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from errors import PermanentError
-from preprocess.model import Batch, BatchQueue, RawArchive
+from preprocess.model import Batch, RawArchive
+from preprocess.ports import BatchQueue
 from storage.clients import Clients
 from storage.queues import (
     BatchMessage,

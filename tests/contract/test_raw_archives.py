@@ -9,7 +9,8 @@ import pytest
 
 from errors import ArchiveRefusedError
 from ingest.model import Archive, CopyFacts, RemoteFile, Span, version_of
-from preprocess.model import Origin, RawArchive, RawArchives
+from preprocess.model import Origin, RawArchive
+from preprocess.ports import RawArchives
 from storage.blobs import BlobArchives
 from storage.clients import Clients
 from storage.keys import raw_blob

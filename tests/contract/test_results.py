@@ -12,7 +12,8 @@ from datetime import UTC, datetime
 import numpy as np
 import pytest
 
-from preprocess.model import Batch, Codec, Image, MemberFacts, Pixels, RawArchive, Refusal, Results
+from preprocess.model import Batch, Codec, Image, MemberFacts, Pixels, RawArchive, Refusal
+from preprocess.ports import Results
 from storage.clients import Clients
 from storage.encode import encode
 from storage.keys import images_partition, raw_blob, shard_blob

@@ -9,7 +9,8 @@ import pytest
 from azure.storage.blob import BlobLeaseClient
 
 from errors import LeaseLostError
-from ingest.model import Archive, RemoteFile, Roster, RosterStore, Sighting, version_of
+from ingest.model import Archive, RemoteFile, Roster, Sighting, version_of
+from ingest.ports import RosterStore
 from storage.clients import Clients
 from storage.keys import roster_blob
 from storage.rosters import BlobRosters

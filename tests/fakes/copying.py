@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from errors import LeaseLostError, StoreUnavailableError
-from ingest.model import Archive, CopyFacts, Outcome, Published, Roster, RosterHold, Span, Step, Upload
+from ingest.model import Archive, CopyFacts, Outcome, Published, Roster, Span, Step
+from ingest.ports import RosterHold, Upload
 
 type Key = tuple[str, str, str]
 

@@ -8,15 +8,8 @@ from datetime import UTC, datetime
 from itertools import count
 
 from errors import ArchiveRefusedError, StoreRefusedError
-from preprocess.model import (
-    Batch,
-    BatchState,
-    Counts,
-    Image,
-    RangeReader,
-    RawArchive,
-    Refusal,
-)
+from preprocess.model import Batch, BatchState, Counts, Image, RawArchive, Refusal
+from preprocess.ports import RangeReader
 
 STAMP = datetime(2026, 5, 1, 12, 0, tzinfo=UTC)
 

@@ -6,7 +6,8 @@ from contextlib import contextmanager
 from datetime import datetime
 
 from errors import SourceRefusedError, SourceUnavailableError
-from ingest.model import Connection, Reader, RemoteFile
+from ingest.model import RemoteFile
+from ingest.ports import Connection, Reader
 
 type Hook = Callable[[], object]
 

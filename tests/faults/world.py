@@ -17,8 +17,9 @@ from azure.core.exceptions import HttpResponseError
 from azure.storage.blob import BlobLeaseClient
 
 from ingest.connect import connector
-from ingest.model import Archive, Endpoint, RemoteFile, SourceSpec, Upload, version_of
+from ingest.model import Archive, Endpoint, RemoteFile, SourceSpec, version_of
 from ingest.poll import PollReport, poll
+from ingest.ports import Upload
 from storage.blobs import BlobArchives
 from storage.clients import Clients
 from storage.entries import Entry, entries

@@ -14,19 +14,9 @@ import pytest
 from PIL import Image
 
 from errors import StoreRefusedError, StoreUnavailableError
-from preprocess.model import (
-    Batch,
-    BatchSizes,
-    Counts,
-    Hook,
-    Limits,
-    MemberFacts,
-    Pixels,
-    RangeReader,
-    RawArchive,
-    Recipe,
-)
+from preprocess.model import Batch, BatchSizes, Counts, Hook, Limits, MemberFacts, Pixels, RawArchive, Recipe
 from preprocess.pipeline import Preprocessing, Taken, run_batch, take_archive, take_message
+from preprocess.ports import RangeReader
 from preprocess.reconcile import Reconciled, reconcile
 from tests.fakes.preprocessing import (
     STAMP,

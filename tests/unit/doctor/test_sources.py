@@ -12,7 +12,8 @@ import pytest
 from doctor.findings import Finding, Sign
 from doctor.sources import look_at_source, look_at_sources
 from errors import SourceRefusedError
-from ingest.model import Connection, Connector, Endpoint, SourceSpec
+from ingest.model import Endpoint, SourceSpec
+from ingest.ports import Connection, Connector
 from local.programs.child import free_port
 from settings import Source
 from tests.fakes.remote import FakeServer
