@@ -35,7 +35,7 @@ def test_a_refused_archive_is_processed_after_its_cause_is_removed_and_it_is_rep
         cwd=PROJECT, env={**os.environ, **running.settings}, capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
     assert replayed.returncode == 0, replayed.stderr
-    assert "1 archives: 1 queued" in replayed.stdout
+    assert "1 archive: 1 queued" in replayed.stdout
 
     def processed() -> bool | None:
         return settled(stored, "south", name) == "processed" or None
