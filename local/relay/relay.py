@@ -4,6 +4,7 @@ import logging
 import queue
 import threading
 import time
+from collections import deque
 from pathlib import Path
 from typing import Self
 from urllib.parse import urlsplit
@@ -79,11 +80,13 @@ class Relay:
             self._watch()
 
     def _watch(self) -> None:
+        listings: deque[float] = deque(maxlen=4)
         while not self._stopping.is_set():
             began = time.monotonic()
-            listing = self._discover()
-            # A large container is listed less often, so that the emulator has most of its time for others.
-            self._deliver(until=began + max(self._pace.interval, 5 * listing))
+            listings.append(self._discover())
+            # A large container is listed less often, so that the emulator has most of its time for others. One listing
+            # alone does not tell: it may have waited while the emulator was at work on somebody's blocks.
+            self._deliver(until=began + max(self._pace.interval, 5 * min(listings)))
         self._save()
 
     def _discover(self) -> float:
