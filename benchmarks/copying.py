@@ -212,7 +212,7 @@ def _memory(bench: Bench) -> Measured:
             {name: Side(copiers.copies, (storage, end, int(name) * usual)) for name, end in ends.items()}, rounds=1
         )
     grown = max(timings["16"].peak) - max(timings["1"].peak)
-    figures = {"share": Figure.of([ours / theirs]), "growth": Figure.of([grown / 1e6], "MB")}
+    figures = {"share": Figure.of([ours / theirs]), "growth": Figure.of([max(grown, 0) / 1e6], "MB")}
     return Measured(figures, beside.timings, [f"ours {ours / 1e6:.0f} MB, rclone {theirs / 1e6:.0f} MB"])
 
 

@@ -12,8 +12,8 @@ _SENTENCES = {
     "read-back": "Training reads whole shards **{speed shards}** as fast as a blob for each image.",
     "sftp": "Copying by SFTP runs at **{rclone, tuned}** the speed of rclone tuned by hand, and hashes all that "
     "passes.",
-    "copy-memory": "A copy takes **{share}** the memory that rclone takes, and for 4 GiB just {growth} more than for "
-    "256 MiB.",
+    "copy-memory": "A copy takes **{share}** the memory that rclone takes, which grows by {growth} from 256 MiB to "
+    "4 GiB.",
     "flat-reads": "Beside 300,000 stored images the newest ones and the status page cost **{latest CPU}** and "
     "**{status CPU}** the processor time that they cost beside 300, and {latest requests} the requests.",
     "start": "A cold instance knows its functions after {seconds}, **{CPU}** what an empty app takes.",
