@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 from azure.core import MatchConditions
 from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
@@ -58,36 +58,28 @@ def find(table: TableClient, partition: str, row: str) -> TableEntity | None:
             return None
 
 
-def scan(
-    table: TableClient,
-    partition: str,
-    *,
-    first: str = "",
-    end: str = _BEHIND_ALL,
-    select: list[str] | None = None,
-    page: int | None = None,
-) -> Iterator[TableEntity]:
-    """Read a partition's rows from `first` on, up to but not including `end`, in the order of their keys.
+class Range(TypedDict, total=False):
+    """Which of a partition's rows to read, and how."""
 
-    A page of rows is held in memory: 1,000 of them unless `page` says fewer.
-    """
-    for answer in scan_answers(table, partition, first=first, end=end, select=select, page=page):
+    first: str
+    end: str
+    """Up to this key, but not including it."""
+    select: list[str] | None
+    page: int | None
+    """Rows of one answer; 1,000 where this does not say fewer."""
+
+
+def scan(table: TableClient, partition: str, **of: Unpack[Range]) -> Iterator[TableEntity]:
+    """Read a partition's rows in the order of their keys; one answer's are held in memory."""
+    for answer in scan_answers(table, partition, **of):
         yield from rows_in(answer)
 
 
-def scan_answers(
-    table: TableClient,
-    partition: str,
-    *,
-    first: str = "",
-    end: str = _BEHIND_ALL,
-    select: list[str] | None = None,
-    page: int | None = None,
-) -> Iterator[bytes]:
+def scan_answers(table: TableClient, partition: str, **of: Unpack[Range]) -> Iterator[bytes]:
     """Ask for the same as `scan`, and leave reading the answers, by `rows_in`, to another thread."""
     query = "PartitionKey eq @partition and RowKey ge @first and RowKey lt @end"
-    keys = {"partition": partition, "first": first, "end": end}
-    answers = read_answers(table, query, keys, select=select, results_per_page=page)
+    keys = {"partition": partition, "first": of.get("first", ""), "end": of.get("end", _BEHIND_ALL)}
+    answers = read_answers(table, query, keys, select=of.get("select"), results_per_page=of.get("page"))
     while True:
         with azure_errors(f"read {partition} from the table {table.table_name}"):
             answer = next(answers, None)
