@@ -51,7 +51,7 @@ def poll_sources(timer: func.TimerRequest, context: func.Context) -> None:  # no
 
 
 @app.function_name("poll_source")
-@app.queue_trigger(arg_name="message", queue_name=POLL_QUEUE, connection="STORAGE")
+@app.queue_trigger(arg_name="message", queue_name=POLL_QUEUE, connection="DATA_STORAGE")
 def poll_source(message: func.QueueMessage, context: func.Context) -> None:
     """Poll the source that a message names."""
     from storage.queues import parse_poll_message
@@ -88,7 +88,7 @@ def announced_archive(event: func.EventGridEvent | func.CloudEvent) -> str | Non
 
 
 @app.function_name("process_batch")
-@app.queue_trigger(arg_name="message", queue_name=BATCH_QUEUE, connection="STORAGE")
+@app.queue_trigger(arg_name="message", queue_name=BATCH_QUEUE, connection="DATA_STORAGE")
 def process_batch(message: func.QueueMessage, context: func.Context) -> None:
     """Preprocess the batch that a message names, or plan the archive where it names none."""
     from preprocess.pipeline import take_message

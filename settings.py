@@ -88,11 +88,11 @@ def _group(prefix: str, group: type, suffix: str = "") -> dict[str, Setting]:
 
 
 _STORAGE_NAMES = {
-    "connection": "STORAGE",
-    "blob": "STORAGE__blobServiceUri",
-    "queue": "STORAGE__queueServiceUri",
-    "table": "STORAGE__tableServiceUri",
-    "client_id": "STORAGE__clientId",
+    "connection": "DATA_STORAGE",
+    "blob": "DATA_STORAGE__blobServiceUri",
+    "queue": "DATA_STORAGE__queueServiceUri",
+    "table": "DATA_STORAGE__tableServiceUri",
+    "client_id": "DATA_STORAGE__clientId",
 }
 """The names that the queue triggers read as well; Azure Functions fixes their spelling."""
 
@@ -115,11 +115,15 @@ PER_SOURCE: Mapping[str, Setting] = {
 }
 """Every setting of a source, `SOURCES__<NAME>__<this>`; `URL` comes on top."""
 
-_OWN = re.compile(r"(STORAGE(__|$)|SOURCES__|PREPROCESS_|LIMIT_|BATCH_|TABLE_|PIPELINE_|(POLL|RECONCILE)_SCHEDULE$)")
+_OWN = re.compile(
+    r"(DATA_STORAGE(__|$)|SOURCES__|PREPROCESS_|LIMIT_|BATCH_|TABLE_|PIPELINE_|(POLL|RECONCILE)_SCHEDULE$)"
+)
 _SOURCE_NAME = re.compile(r"(?!HAND$)[A-Z0-9_]{1,32}")
 """`hand` is the source of archives that somebody puts into storage by hand."""
 _NEARLY_SOURCES = re.compile(r"SOU?R[CS]ES?_(.*_)?_")
-_OF_THE_PLATFORM = {"STORAGE__CREDENTIAL"}
+_OF_THE_PLATFORM = {"DATA_STORAGE__CREDENTIAL"}
+_TWIN = re.compile(r"((CONNECTIONSTRINGS__)?AZUREWEBJOBS|CONNECTIONSTRINGS__)DATA_STORAGE(__|$)")
+"""Settings that the functions host reads in place of DATA_STORAGE; it takes an empty one for set."""
 
 
 @cache
@@ -140,7 +144,7 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
 
 def read_storage(environ: Mapping[str, str] = os.environ) -> Storage:
     """Read only where storage is, which is all that a program needs that reads results. Raises SettingsError."""
-    return _Reading({name: text for name, text in environ.items() if name.upper().startswith("STORAGE")}).storage()
+    return _Reading({name: text for name, text in environ.items() if name.upper().startswith("DATA_STORAGE")}).storage()
 
 
 def read_pipeline(environ: Mapping[str, str] = os.environ) -> tuple[Recipe, Pipeline]:
@@ -161,12 +165,14 @@ class _Reading:
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         self.values = {k.upper(): v.strip() for k, v in environ.items() if _OWN.match(k.upper()) and v.strip()}
+        self.twins = [k for k in environ if _TWIN.match(k.upper())]
         self.others = [k.upper() for k, v in environ.items() if not _OWN.match(k.upper()) and v.strip()]
         self.problems: list[str] = []
 
     def settings(self) -> Settings:
         groups = self._flat()
         self._strays()
+        self._check_twins()
         storage = self._storage(groups)
         sources = self._sources()
         self._raise_problems()
@@ -222,6 +228,10 @@ class _Reading:
             elif difflib.get_close_matches(key, [name.upper() for name in FLAT], cutoff=0.9):
                 self._unknown(key, [*FLAT])
 
+    def _check_twins(self) -> None:
+        for name in self.twins:
+            self.problems.append(f"{name} must not be set: the queue triggers would read it in place of DATA_STORAGE")
+
     def _raise_problems(self) -> None:
         if self.problems:
             raise SettingsError("settings", self.problems)
@@ -230,8 +240,8 @@ class _Reading:
         storage = Storage(**groups.get(Storage, {}))
         if storage.connection is None and None in (storage.blob, storage.queue, storage.table):
             self.problems.append(
-                "STORAGE is missing: set it to a connection string, or set STORAGE__blobServiceUri, "
-                "STORAGE__queueServiceUri and STORAGE__tableServiceUri to use an identity"
+                "DATA_STORAGE is missing: set it to a connection string, or set DATA_STORAGE__blobServiceUri, "
+                "DATA_STORAGE__queueServiceUri and DATA_STORAGE__tableServiceUri to use an identity"
             )
         return storage
 

@@ -15,7 +15,7 @@ _NAME = re.compile(r"[A-Za-z0-9-]{2,60}")
 _REFERENCE = re.compile(
     r"@Microsoft\.KeyVault\((?:SecretUri=(?P<uri>https://[^;)]+?)/?|VaultName=(?P<vault>[^;]+);SecretName=(?P<name>[^;)]+))\)"
 )
-_OF_THE_APP = {"STORAGE__CLIENTID", "STORAGE__CREDENTIAL"}
+_OF_THE_APP = {"DATA_STORAGE__CLIENTID", "DATA_STORAGE__CREDENTIAL"}
 """They name the app's identity, which nobody outside Azure can be: people look with their own."""
 
 

@@ -28,7 +28,7 @@ from preprocess.recipe import identify
 from settings import read_settings, read_specs
 from storage.clients import connected
 
-_STORAGE = re.compile(r"(STORAGE(__.*)?|AzureWebJobsStorage(__.*)?)$", re.IGNORECASE)
+_STORAGE = re.compile(r"(DATA_STORAGE(__.*)?|AzureWebJobsStorage(__.*)?)$", re.IGNORECASE)
 _SAMPLE = {"SOURCES__SAMPLE__URL": "ftp://127.0.0.1/"}
 """Stands for the sample servers, which are not there yet."""
 _LOOK_EVERY = 1.0
@@ -72,7 +72,7 @@ def own_settings(file: Path) -> dict[str, str]:
         raise SettingsError(f"read {file.name}: it must be JSON with an object `Values`: {exc}") from exc
     own = {name: value for name, value in values.items() if not _STORAGE.match(name)}
     # Wrong ones would only show in the host's log, at each call.
-    read = read_settings({**_SAMPLE, **own, "STORAGE": DEVELOPMENT_STORAGE})
+    read = read_settings({**_SAMPLE, **own, "DATA_STORAGE": DEVELOPMENT_STORAGE})
     identify(read.recipe, read.pipeline.name)
     return own
 

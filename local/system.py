@@ -39,7 +39,7 @@ type Host = Literal["auto", "func", "local"]
 # Settings of the caller's own environment must not reach the system: they would be sources and limits of its own,
 # or send what a demo does to where the caller watches something in earnest.
 _OURS = re.compile(
-    r"(STORAGE(__|$)|SOURCES__|PREPROCESS_|LIMIT_|BATCH_|TABLE_|PIPELINE_|AzureWebJobs|\w+_SCHEDULE$"
+    r"(DATA_STORAGE(__|$)|SOURCES__|PREPROCESS_|LIMIT_|BATCH_|TABLE_|PIPELINE_|AzureWebJobs|\w+_SCHEDULE$"
     r"|(PYTHON_)?APPLICATIONINSIGHTS_|OTEL_)",
     re.IGNORECASE,
 )
@@ -79,7 +79,7 @@ class System:
             _relay_command(self.host_url, folder / "relay.json", unheard),
             PROJECT,
             self.logs / "relay.log",
-            environment | {"STORAGE": connection},
+            environment | {"DATA_STORAGE": connection},
         )
 
     @property
@@ -217,7 +217,7 @@ def _server(scheme: Scheme, folder: Path, name: str) -> Iterator[Server]:
 
 
 def _settings(connection: str, servers: Mapping[str, Server]) -> dict[str, str]:
-    settings = {"FUNCTIONS_WORKER_RUNTIME": "python", "AzureWebJobsStorage": connection, "STORAGE": connection}
+    settings = {"FUNCTIONS_WORKER_RUNTIME": "python", "AzureWebJobsStorage": connection, "DATA_STORAGE": connection}
     for name, server in servers.items():
         settings |= server.app_settings(name)
     return settings

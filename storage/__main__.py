@@ -86,8 +86,9 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m storage",
         description="See what is stored, and take images out.",
-        epilog="Where storage is, the app settings tell: STORAGE, a connection string, or STORAGE__blobServiceUri, "
-        "STORAGE__queueServiceUri and STORAGE__tableServiceUri, with your own identity.",
+        epilog="Where storage is, the app settings tell: DATA_STORAGE, a connection string, or "
+        "DATA_STORAGE__blobServiceUri, DATA_STORAGE__queueServiceUri and DATA_STORAGE__tableServiceUri, with your own "
+        "identity.",
     )
     parser.add_argument("--pipeline", help="read what this pipeline made (default: the one that processed last)")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")

@@ -100,9 +100,11 @@ def connect(
             )
         except ValueError:
             # Without the cause, for once: the SDK's message may repeat the text, which holds the key.
-            raise SettingsError("STORAGE is no connection string: copy it from the account's access keys") from None
+            raise SettingsError(
+                "DATA_STORAGE is no connection string: copy it from the account's access keys"
+            ) from None
     if blob is None or queue is None or table is None:
-        raise SettingsError("STORAGE is missing: give a connection string, or all three services' addresses")
+        raise SettingsError("DATA_STORAGE is missing: give a connection string, or all three services' addresses")
     identity = _identity(client_id)
     return _clients(
         BlobServiceClient(blob, credential=identity, **of_blobs),

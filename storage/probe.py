@@ -85,9 +85,9 @@ def _problem(exc: AzureError, kind: str, name: str) -> str:
         case "AuthorizationFailure" if "failed to authenticate" not in exc.message:
             return "the account's firewall refuses this machine: allow its address, or look from within the network"
         case "KeyBasedAuthenticationNotPermitted":
-            return "the account takes no keys: set STORAGE__blobServiceUri and its kin instead of STORAGE"
+            return "the account takes no keys: set DATA_STORAGE__blobServiceUri and its kin instead of DATA_STORAGE"
         case "AuthenticationFailed" | "AuthorizationFailure":
-            return "the key, or this machine's clock, is wrong: copy STORAGE anew, or set the clock"
+            return "the key, or this machine's clock, is wrong: copy DATA_STORAGE anew, or set the clock"
     return str(translated(exc, f"try the {kind} {name}"))
 
 

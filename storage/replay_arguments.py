@@ -22,8 +22,8 @@ reprocesses history after a change of settings. It passes over what is done, so 
 again: it goes on. Type it again also to see that all is done, and to drive on what stopped half way: reconcile does
 so by itself, but only for the archives of the last hours (PIPELINE_WINDOW)."""
 _EPILOG = """\
-Give it the app settings that make the pipeline: PREPROCESS_… and PIPELINE_…, and STORAGE. It asks for nothing if the
-app has not run with them. Blobs in the archive tier are named, and make the exit status 2: rehydrate them first."""
+Give it the app settings that make the pipeline: PREPROCESS_… and PIPELINE_…, and DATA_STORAGE. It asks for nothing if
+the app has not run with them. Blobs in the archive tier are named, and make the exit status 2: rehydrate them first."""
 
 
 def add_parser(commands: "Subparsers") -> None:

@@ -207,11 +207,11 @@ var fixed = {
   AzureWebJobsStorage__tableServiceUri: hostAccount.properties.primaryEndpoints.table
   AzureWebJobsStorage__credential: 'managedidentity'
   AzureWebJobsStorage__clientId: identityClientId
-  STORAGE__blobServiceUri: dataAccount.properties.primaryEndpoints.blob
-  STORAGE__queueServiceUri: dataAccount.properties.primaryEndpoints.queue
-  STORAGE__tableServiceUri: dataAccount.properties.primaryEndpoints.table
-  STORAGE__credential: 'managedidentity'
-  STORAGE__clientId: identityClientId
+  DATA_STORAGE__blobServiceUri: dataAccount.properties.primaryEndpoints.blob
+  DATA_STORAGE__queueServiceUri: dataAccount.properties.primaryEndpoints.queue
+  DATA_STORAGE__tableServiceUri: dataAccount.properties.primaryEndpoints.table
+  DATA_STORAGE__credential: 'managedidentity'
+  DATA_STORAGE__clientId: identityClientId
 }
 
 // Without a version, so that a secret that changes is taken up within a day.

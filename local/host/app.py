@@ -107,12 +107,30 @@ def resolve(text: str, environ: Mapping[str, str]) -> str:
 
 
 def connection_string(name: str, environ: Mapping[str, str]) -> str:
-    """Give the connection string that a binding names. Raises HostError."""
-    name = name or "AzureWebJobsStorage"
-    text = environ.get(name) or environ.get(f"AzureWebJobs{name}")
-    if not text:
+    """Return the connection string that a binding's `connection` resolves to, as the real host resolves it.
+
+    `AzureWebJobs` + name comes before the name itself, and each below `ConnectionStrings` before its plain setting; the
+    first section that exists decides. A section exists if it has a value, even an empty one, or children (`__…`); .NET
+    configuration ignores case. Source: WebJobs' `GetWebJobsConnectionStringSection`. Raises HostError.
+    """
+    name = name or "Storage"
+    settings = {key.casefold().replace("__", ":"): value for key, value in environ.items()}
+    names = (f"AzureWebJobs{name}", name)
+    sections = [section for plain in names for section in (f"ConnectionStrings:{plain}", plain)]
+    found = next((section for section in sections if _exists(section.casefold(), settings)), None)
+    if found is None:
         raise HostError(f"the connection {name} is not set: set {name} to a connection string, such as Azurite's")
-    return written_out(text)
+    if text := settings.get(found.casefold(), "").strip():
+        return written_out(text)
+    key = found.replace(":", "__")
+    raise HostError(
+        f"the connection {name} resolves to the setting {key}, which holds no connection string: this host knows no "
+        "identities; set it to a connection string, remove it, or run the app with `func start`"
+    )
+
+
+def _exists(section: str, settings: Mapping[str, str]) -> bool:
+    return section in settings or any(key.startswith(f"{section}:") for key in settings)
 
 
 def parse_time_span(text: str) -> timedelta:

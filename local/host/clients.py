@@ -36,7 +36,7 @@ class Clients:
 
     def blobs(self) -> BlobServiceClient | None:
         """Give the host's own account, where there is one. Raises HostError."""
-        if self._blobs is None and self._environ.get("AzureWebJobsStorage"):
+        if self._blobs is None and any(name.casefold().startswith("azurewebjobsstorage") for name in self._environ):
             try:
                 self._blobs = BlobServiceClient.from_connection_string(connection_string("", self._environ))
             except ValueError as exc:

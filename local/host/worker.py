@@ -54,8 +54,8 @@ class Worker:
     """The one app of this process."""
 
     async def load(self, folder: Path) -> list[Function]:
-        """Index the app in `folder`, which becomes the first of `sys.path`. Raises HostError."""
-        sys.path.insert(0, str(folder))
+        """Index the app in `folder`, which comes behind all packages on `sys.path`. Raises HostError."""
+        _put_behind_packages(str(folder))
         library.start_threadpool_executor()
         init = SimpleNamespace(capabilities={}, function_app_directory=str(folder))
         try:
@@ -99,6 +99,15 @@ class Worker:
     def close(self) -> None:
         """Wait for the threads of the pool, and end them."""
         library.stop_threadpool_executor()
+
+
+def _put_behind_packages(folder: str) -> None:
+    """Order `sys.path` as the real worker does: packages first, the app last.
+
+    This host's own folder, which Azure does not have, comes even later: the app is never looked for there.
+    """
+    own = str(Path(__file__).parents[2])
+    sys.path[:] = [*(entry for entry in sys.path if entry not in (folder, own)), folder, own]
 
 
 def _request(**attributes: Any) -> Any:

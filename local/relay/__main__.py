@@ -50,7 +50,7 @@ def _relay(chosen: argparse.Namespace) -> Relay:
     patience = Patience(max_attempts=chosen.max_attempts, scale=chosen.scale, timeout=chosen.timeout)
     pace = Pace(interval=chosen.interval, parallel=chosen.parallel, patience=patience)
     # In the environment it stays out of the list of processes.
-    connection = chosen.connection or os.environ.get("STORAGE") or DEVELOPMENT_STORAGE
+    connection = chosen.connection or os.environ.get("DATA_STORAGE") or DEVELOPMENT_STORAGE
     return Relay(written_out(connection), subscription, pace=pace, state=chosen.state)
 
 
@@ -84,7 +84,7 @@ def _arguments() -> argparse.Namespace:
     add = parser.add_argument
     add("--to", required=True, type=_webhook, metavar="URL", help="webhook that gets the events")
     add("--container", required=True, help="container to watch; it may be made later")
-    add("--connection", help=f"connection string (default: the variable STORAGE, else {DEVELOPMENT_STORAGE})")
+    add("--connection", help=f"connection string (default: the variable DATA_STORAGE, else {DEVELOPMENT_STORAGE})")
     add("--prefix", default="", help="only blobs whose name starts so, whatever the case")
     add("--suffix", default="", help="only blobs whose name ends so, whatever the case")
     add("--without", metavar="TEXT", help="only blobs whose name does not contain this, as with StringNotContains")

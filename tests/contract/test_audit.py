@@ -261,7 +261,7 @@ class TestCommand:
     def _settings(self, azurite: Azurite, monkeypatch: pytest.MonkeyPatch) -> None:
         for name in [name for name in os.environ if name.startswith("SOURCES__")]:
             monkeypatch.delenv(name)
-        monkeypatch.setenv("STORAGE", azurite.connection)
+        monkeypatch.setenv("DATA_STORAGE", azurite.connection)
 
     def test_nothing_is_missing(self, plant: Plant, capsys: pytest.CaptureFixture[str]) -> None:
         plant.process(NOW)

@@ -28,7 +28,7 @@ NOW = datetime.now(UTC).replace(microsecond=0)
 
 @pytest.fixture(autouse=True)
 def _settings(azurite: Azurite, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("STORAGE", azurite.connection)
+    monkeypatch.setenv("DATA_STORAGE", azurite.connection)
 
 
 @pytest.fixture
@@ -178,13 +178,13 @@ def test_export_tells_how_many_images_it_wrote_itself(
 def test_settings_that_are_wrong_have_a_line_each(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("STORAGE_", "x")
-    monkeypatch.setenv("STORAGE__blobUri", "x")
-    monkeypatch.delenv("STORAGE")
+    monkeypatch.setenv("DATA_STORAGE_", "x")
+    monkeypatch.setenv("DATA_STORAGE__blobUri", "x")
+    monkeypatch.delenv("DATA_STORAGE")
     assert main(["ls"]) == 2
     first, *others = capsys.readouterr().err.splitlines()
     assert first == "error: settings:"
-    assert [line.split()[0] for line in others] == ["STORAGE__BLOBURI", "STORAGE"]
+    assert [line.split()[0] for line in others] == ["DATA_STORAGE__BLOBURI", "DATA_STORAGE"]
 
 
 @pytest.mark.parametrize(
@@ -213,9 +213,9 @@ def test_nothing_to_show_is_told_in_one_line(
 def test_a_missing_setting_is_told_in_one_line(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.delenv("STORAGE")
+    monkeypatch.delenv("DATA_STORAGE")
     assert main(["ls"]) == 2
-    assert "STORAGE is missing" in capsys.readouterr().err
+    assert "DATA_STORAGE is missing" in capsys.readouterr().err
 
 
 def test_a_folder_that_cannot_be_written_is_named(producer: Producer, capsys: pytest.CaptureFixture[str]) -> None:

@@ -27,7 +27,7 @@ from tests.faults.http import Answer, HttpProxy
 from tests.fixtures.secrecy import secrets_in
 from tests.unit.doctor.test_azure import az
 
-OURS = ("SOURCES__", "STORAGE", "PREPROCESS_", "PIPELINE_")
+OURS = ("SOURCES__", "DATA_STORAGE", "PREPROCESS_", "PIPELINE_")
 
 
 @pytest.fixture(autouse=True)
@@ -81,7 +81,7 @@ def name() -> str:
 def settings(azurite: Azurite, server: Server, name: str, **changed: str) -> dict[str, str]:
     prefix = f"SOURCES__{name.upper().replace('-', '_')}__"
     changes = {f"{prefix}{key}": value for key, value in changed.items()}
-    return {"STORAGE": azurite.connection, **server.app_settings(name), **changes}
+    return {"DATA_STORAGE": azurite.connection, **server.app_settings(name), **changes}
 
 
 def test_all_is_well(azurite: Azurite, clients: Clients, server: Server, name: str, doctor: Doctor) -> None:
@@ -219,12 +219,12 @@ class TestStorage:
     @pytest.mark.filterwarnings("ignore:Testing an element's truth value:DeprecationWarning")
     def test_a_wrong_key(self, own: Azurite, vsftpd: Server, name: str, doctor: Doctor) -> None:
         broken = own.connection.replace("AccountKey=E", "AccountKey=F")
-        lines = doctor.wrong({**settings(own, vsftpd, name), "STORAGE": broken})
+        lines = doctor.wrong({**settings(own, vsftpd, name), "DATA_STORAGE": broken})
         assert any("the key, or this machine's clock, is wrong" in line for line in lines)
 
     def test_storage_that_is_down(self, vsftpd: Server, name: str, doctor: Doctor) -> None:
         down = development_connection({kind: free_port() for kind in ("Blob", "Queue", "Table")})
-        _, told = doctor.look({**vsftpd.app_settings(name), "STORAGE": down})
+        _, told = doctor.look({**vsftpd.app_settings(name), "DATA_STORAGE": down})
         assert told.count("no answer from Azure Storage") == 3
         assert "storage must answer first" in told
 
@@ -239,7 +239,7 @@ class TestAnswers:
             ("AuthorizationFailure", "the account's firewall refuses this machine"),
             (
                 "KeyBasedAuthenticationNotPermitted",
-                "the account takes no keys: set STORAGE__blobServiceUri and its kin instead of STORAGE",
+                "the account takes no keys: set DATA_STORAGE__blobServiceUri and its kin instead of DATA_STORAGE",
             ),
         ],
     )
@@ -256,7 +256,7 @@ class TestAnswers:
                 # Reading is allowed, writing is not.
                 proxy.choose = lambda request: None if request.method in ("GET", "HEAD") else Answer(403, code)
             through = development_connection({"Blob": blob.port, "Queue": queue.port, "Table": table.port})
-            lines = doctor.wrong({**settings(azurite, vsftpd, name), "STORAGE": through})
+            lines = doctor.wrong({**settings(azurite, vsftpd, name), "DATA_STORAGE": through})
         for what, kind in (("container raw", "Blob"), ("table images", "Table"), ("queue poll", "Queue")):
             expected = f"storage         {what}: {told.format(kind)}"
             assert any(line.startswith(expected) for line in lines), expected
@@ -269,7 +269,7 @@ def test_an_app_in_azure_is_looked_at_with_its_own_settings(
     """Its password lies in a key vault, and is nowhere to be seen."""
     az(tmp_path)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
-    given = {**settings(azurite, vsftpd, "a"), "STORAGE__clientId": "an identity of Azure", "WEBSITE_X": "1"}
+    given = {**settings(azurite, vsftpd, "a"), "DATA_STORAGE__clientId": "an identity of Azure", "WEBSITE_X": "1"}
     given["SOURCES__A__PASSWORD"] = "@Microsoft.KeyVault(SecretUri=https://v.vault.azure.net/secrets/radar)"
     (tmp_path / "az.settings").write_text(json.dumps([{"name": key, "value": text} for key, text in given.items()]))
     assert main(["doctor", "--app", "images"]) == 1

@@ -276,7 +276,7 @@ def test_the_command_survives_being_killed_and_loses_nothing(
 ) -> None:
     command = [sys.executable, "-m", "local.relay", "--container", container.container_name, "--to", webhook.url]
     command += ["--state", str(state), "--interval", "0.05", "--scale", "0.01"]
-    environment = {**os.environ, "STORAGE": azurite.connection}
+    environment = {**os.environ, "DATA_STORAGE": azurite.connection}
     names = [f"{number}.zip" for number in range(20)]
     # Killed while it is at work: some events are sent, some are not.
     for part, killed_after in ((names[:10], 5), (names[10:], len(names))):

@@ -34,7 +34,7 @@ class World:
         self.connection = connection
         self.name = f"q{uuid.uuid4().hex[:12]}"
         self.settings = {
-            "STORAGE": connection, "QUEUE": self.name, "SCHEDULE": NEVER, "JOURNAL": str(self.journal.file),
+            "DATA_STORAGE": connection, "QUEUE": self.name, "SCHEDULE": NEVER, "JOURNAL": str(self.journal.file),
         }  # fmt: skip
 
     def host(self, *options: str, **settings: str) -> HostProcess:
@@ -384,7 +384,7 @@ def test_a_run_over_function_timeout_fails_and_ends_the_host(world: World) -> No
         ("import not_there", "No module named 'not_there'"),
         ("raise SystemExit('settings')", "exit"),
         ("app = None", "Could not find top level function app"),
-        ("@app.blob_trigger('b', path='x', connection='STORAGE')\ndef f(b: func.InputStream): ...", "blobTrigger"),
+        ("@app.blob_trigger('b', path='x', connection='DATA_STORAGE')\ndef f(b: func.InputStream): ...", "blobTrigger"),
         ("@app.queue_trigger('m', queue_name='x', connection='NOWHERE')\ndef f(m: func.QueueMessage): ...", "NOWHERE"),
         ("@app.timer_trigger('t', schedule='soon')\ndef f(t: func.TimerRequest): ...", "soon"),
         ("@app.timer_trigger('t', schedule='%ABSENT%')\ndef f(t: func.TimerRequest): ...", "ABSENT"),

@@ -45,7 +45,7 @@ def name(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 def stored(clients: Clients, source: str, name: str, azurite: Azurite, monkeypatch: pytest.MonkeyPatch) -> RawArchive:
     """An archive with a hostile name, whose one image has it too, and whose other member was refused because of it."""
-    monkeypatch.setenv("STORAGE", azurite.connection)
+    monkeypatch.setenv("DATA_STORAGE", azurite.connection)
     producer = Producer(clients, source)
     # Servers' paths end at 4,096 bytes, members' names at 65,535.
     path = name[:2_000]
@@ -125,7 +125,7 @@ def test_a_blob_s_name_is_safe_whatever_the_file_s_is(source: str, name: str) ->
 def test_an_error_that_repeats_a_stranger_s_text_is_one_harmless_line(
     azurite: Azurite, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str
 ) -> None:
-    monkeypatch.setenv("STORAGE", azurite.connection)
+    monkeypatch.setenv("DATA_STORAGE", azurite.connection)
     assert main(["ls", f"nobody {name[:200].encode(errors='replace').decode()}"]) == 2
     told = capsys.readouterr().err
     assert harmless(told)

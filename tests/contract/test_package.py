@@ -6,12 +6,15 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from importlib.metadata import distribution, files
 from pathlib import Path
+from typing import Any
 
 import pathspec
 import pytest
 
+from settings import FLAT
 from tests.fixtures.package import PROJECT, build_package, packaged
 
 FOLDERS = {"doctor", "ingest", "preprocess", "status", "storage"}
@@ -51,7 +54,7 @@ told = {f.name: {"trigger": f.trigger.options, "outputs": [o.options for o in f.
 foreign = sorted(m for m in ("pytest", "rich", "aiohttp", "mypy") if m in sys.modules)
 print(json.dumps({"functions": told, "foreign": foreign}))
 """
-SETTINGS = {"STORAGE": "UseDevelopmentStorage=true", "SOURCES__A__URL": "ftp://127.0.0.1/"}
+SETTINGS = {"DATA_STORAGE": "UseDevelopmentStorage=true", "SOURCES__A__URL": "ftp://127.0.0.1/"}
 
 
 @pytest.fixture(scope="module")
@@ -134,6 +137,7 @@ def test_it_loads_with_what_it_asks_for_and_nothing_else(package: Path, installe
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout.splitlines()[-1])
     assert told["foreign"] == []
+    assert_connections_are_ours(told["functions"])
     triggers = {name: function["trigger"] for name, function in told["functions"].items()}
     assert {name: trigger["type"] for name, trigger in triggers.items()}.items() >= {
         "poll_sources": "timerTrigger",
@@ -142,7 +146,40 @@ def test_it_loads_with_what_it_asks_for_and_nothing_else(package: Path, installe
         "process_batch": "queueTrigger",
         "reconcile": "timerTrigger",
     }.items()
-    assert (triggers["poll_source"]["queueName"], triggers["poll_source"]["connection"]) == ("poll", "STORAGE")
-    assert (triggers["process_batch"]["queueName"], triggers["process_batch"]["connection"]) == ("batches", "STORAGE")
+    assert triggers["poll_source"]["queueName"] == "poll"
+    assert triggers["process_batch"]["queueName"] == "batches"
     assert triggers["poll_sources"]["schedule"] == "%POLL_SCHEDULE%"
     assert triggers["reconcile"]["schedule"] == "%RECONCILE_SCHEDULE%"
+
+
+def assert_connections_are_ours(functions: Mapping[str, Any]) -> None:
+    """A setting named `AzureWebJobs` + connection, case ignored, would win over the connection's own."""
+    options = [
+        binding
+        for told in functions.values()
+        for binding in (told["trigger"], *told["outputs"])
+        if "connection" in binding
+    ]
+    names = {binding["connection"] for binding in options}
+    assert names == {"DATA_STORAGE"}
+    for name in names:
+        twin = f"azurewebjobs{name}".casefold()
+        settings = {section.split("__")[0].casefold() for section in every_setting()}
+        assert name.casefold() in settings
+        assert twin not in settings
+
+
+def every_setting() -> set[str]:
+    """Name every app setting that the app, its example file or its deployment knows."""
+    example = json.loads((PROJECT / "local.settings.json.example").read_text())["Values"]
+    deployed = re.findall(
+        r"^  ([A-Za-z]\w+): ", (PROJECT / "infra/modules/function-app.bicep").read_text(), re.MULTILINE
+    )
+    return {*FLAT, *example, *deployed}
+
+
+def test_no_package_has_the_name_of_a_module_of_ours(package: Path, installed: Path) -> None:
+    """The worker looks for packages first, so one of that name would be imported in place of our module."""
+    ours = {path.stem for path in package.iterdir() if path.suffix == ".py" or path.is_dir()}
+    theirs = {path.name.split(".")[0] for path in installed.iterdir() if not path.name.endswith(".dist-info")}
+    assert not ours & (theirs | set(sys.stdlib_module_names))

@@ -31,7 +31,7 @@ PIPELINE = IDENTITY.pipeline
 @pytest.fixture(autouse=True)
 def _settings(azurite: Azurite, clients: Clients, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The app's settings, under which it has run; and a queue of nobody else's messages."""
-    monkeypatch.setenv("STORAGE", azurite.connection)
+    monkeypatch.setenv("DATA_STORAGE", azurite.connection)
     monkeypatch.setenv("PREPROCESS_WIDTH", str(WIDTH))
     hold_pipeline(clients, PIPELINE, IDENTITY.fingerprint)
     clients.batch_queue.clear_messages()

@@ -146,7 +146,7 @@ def test_the_terminal_shows_the_same(
     clients: Clients, azurite: Azurite, radar: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     del clients
-    monkeypatch.setenv("STORAGE", azurite.connection)
+    monkeypatch.setenv("DATA_STORAGE", azurite.connection)
     monkeypatch.setenv(f"SOURCES__{radar.upper().replace('-', '_')}__INTERVAL", "10m")
     assert main(["status", radar]) == 0
     told = capsys.readouterr().out

@@ -257,7 +257,7 @@ def test_the_script_of_the_readme_reads_images(running: System, stored: Clients)
     (script,) = [block for block in blocks if "open_reader" in block]
     done = subprocess.run(
         [sys.executable, "-c", script.replace("radar", "south")],
-        cwd=PROJECT, env={**os.environ, "STORAGE": running.connection},
+        cwd=PROJECT, env={**os.environ, "DATA_STORAGE": running.connection},
         capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -268,7 +268,7 @@ def test_the_commands_show_and_export_what_is_stored(running: System, stored: Cl
     member = picture(7)
     name = drop(running, "south", archive(member))
     eventually(lambda: settled(stored, "south", name), name, running)
-    environment = {**os.environ, "STORAGE": running.connection, "COLUMNS": "200"}
+    environment = {**os.environ, "DATA_STORAGE": running.connection, "COLUMNS": "200"}
 
     def command(*arguments: str) -> str:
         done = subprocess.run(

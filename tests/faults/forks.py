@@ -91,7 +91,7 @@ class Forks:
 def forks(connection: str, source: str, log: Path) -> Iterator[Forks]:
     """Run the process that forks; its jobs are wired as the app is."""
     own = {
-        "STORAGE": connection,
+        "DATA_STORAGE": connection,
         f"SOURCES__{source.upper()}__URL": ANY_URL,
         "PREPROCESS_WIDTH": "8",
         "PREPROCESS_HEIGHT": "6",
@@ -99,7 +99,7 @@ def forks(connection: str, source: str, log: Path) -> Iterator[Forks]:
         "PIPELINE_REDRIVE_TRIES": "100",
         "OPENBLAS_NUM_THREADS": "1",
     }
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("STORAGE", "SOURCES__"))}
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("DATA_STORAGE", "SOURCES__"))}
     with log.open("wb") as errors:
         process = subprocess.Popen(
             [sys.executable, "-m", "tests.faults.forks"],

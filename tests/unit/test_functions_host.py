@@ -95,13 +95,38 @@ def test_names_between_percent_signs_resolve_or_are_named() -> None:
         resolve("%POLL_SCHEDULE%", {"POLL_SCHEDULE": ""})
 
 
-def test_a_connection_is_the_setting_of_its_name_or_the_prefixed_one() -> None:
-    assert connection_string("STORAGE", {"STORAGE": "a", "AzureWebJobsSTORAGE": "b"}) == "a"
-    assert connection_string("STORAGE", {"AzureWebJobsSTORAGE": "b"}) == "b"
-    assert connection_string("", {"AzureWebJobsStorage": "c"}) == "c"
+@pytest.mark.parametrize(
+    ("name", "environ", "resolved"),
+    [
+        ("STORAGE", {"STORAGE": "own", "AzureWebJobsStorage": "host"}, "host"),
+        ("STORAGE", {"STORAGE": "own"}, "own"),
+        ("", {"AzureWebJobsStorage": "host", "Storage": "own"}, "host"),
+        ("DATA_STORAGE", {"DATA_STORAGE": "own", "AzureWebJobsStorage": "host"}, "own"),
+        ("DATA_STORAGE", {"DATA_STORAGE": "own", "AZUREWEBJOBSdata_storage": "twin"}, "twin"),
+        ("data_storage", {"DATA_STORAGE": "own"}, "own"),
+        ("DATA_STORAGE", {"DATA_STORAGE": "own", "ConnectionStrings__DATA_STORAGE": "listed"}, "listed"),
+        (
+            "DATA_STORAGE",
+            {"ConnectionStrings__DATA_STORAGE": "listed", "AzureWebJobsDATA_STORAGE": "twin"},
+            "twin",
+        ),
+        ("DATA_STORAGE", {"DATA_STORAGE": "own", "DATA_STORAGE__queueServiceUri": ""}, "own"),
+    ],
+)
+def test_a_connection_resolves_as_in_the_real_host(name: str, environ: dict[str, str], resolved: str) -> None:
+    assert connection_string(name, environ) == resolved
+
+
+@pytest.mark.parametrize("twin", ["AzureWebJobsDATA_STORAGE", "azurewebjobsdata_storage__queueServiceUri"])
+def test_a_prefixed_twin_counts_even_if_it_is_empty_or_has_only_children(twin: str) -> None:
+    with pytest.raises(HostError, match="AzureWebJobsDATA_STORAGE, which holds no connection string"):
+        connection_string("DATA_STORAGE", {"DATA_STORAGE": "own", twin: ""})
+
+
+def test_azurite_may_be_named_in_short_and_a_missing_connection_is_named() -> None:
     assert "127.0.0.1:10001" in connection_string("", {"AzureWebJobsStorage": "UseDevelopmentStorage=true"})
-    with pytest.raises(HostError, match="STORAGE"):
-        connection_string("STORAGE", {})
+    with pytest.raises(HostError, match="DATA_STORAGE"):
+        connection_string("DATA_STORAGE", {})
 
 
 def test_bindings_are_resolved_and_unknown_ones_refused_by_function_and_type() -> None:

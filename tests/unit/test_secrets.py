@@ -21,7 +21,7 @@ KEY = make_ssh_key()
 CONNECTION = development_connection({"Blob": 1, "Queue": 1, "Table": 1})
 SAS = "https://127.0.0.1:1/a?sv=2026-01-01&sig=s3cret"
 ENVIRONMENT = {
-    "STORAGE": CONNECTION,
+    "DATA_STORAGE": CONNECTION,
     "SOURCES__RADAR__URL": "sftp://user@host/folder",
     "SOURCES__RADAR__HOST_KEY": KEY.public,
     "SOURCES__RADAR__PASSWORD": PASSWORD,
@@ -61,7 +61,7 @@ def test_a_repr_keeps_its_secrets(shown: object) -> None:
         {"SOURCES__RADAR__URL": f"nonsense {PASSWORD}"},
         {"PREPROCESS_MEAN": PASSWORD},
         {"PREPROCESS_FIT": CONNECTION},
-        {"STORAGE__KEY": CONNECTION},
+        {"DATA_STORAGE__KEY": CONNECTION},
     ],
 )
 def test_wrong_settings_are_named_without_their_values(wrong: dict[str, str]) -> None:

@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[2]
 KEY = f"ssh-ed25519 {b64encode(b'\0\0\0\x0bssh-ed25519\0\0\0\x20' + bytes(range(32))).decode()}"
 """Nobody's, and the same in every process."""
 LEAST = {
-    "STORAGE": "UseDevelopmentStorage=true",
+    "DATA_STORAGE": "UseDevelopmentStorage=true",
     "SOURCES__RADAR__URL": "sftp://us%40er@host.example/out%20going",
     "SOURCES__RADAR__HOST_KEY": KEY,
     "SOURCES__RADAR__PASSWORD": "open-sesame-7",
@@ -44,7 +44,13 @@ def test_one_error_names_everything_that_is_missing_or_wrong() -> None:
     with pytest.raises(SettingsError) as caught:
         read_settings({"SOURCES__RADAR__URL": "sftp://host", "PREPROCESS_FIT": "squeeze", "LIMIT_PIXELS": "-1"})
     message = str(caught.value)
-    for name in ("STORAGE", "SOURCES__RADAR__HOST_KEY", "SOURCES__RADAR__PASSWORD", "PREPROCESS_FIT", "LIMIT_PIXELS"):
+    for name in (
+        "DATA_STORAGE",
+        "SOURCES__RADAR__HOST_KEY",
+        "SOURCES__RADAR__PASSWORD",
+        "PREPROCESS_FIT",
+        "LIMIT_PIXELS",
+    ):
         assert name in message
     assert "stretch, contain, cover, none" in message
 
@@ -58,7 +64,17 @@ def test_several_problems_have_a_line_each_and_a_single_one_has_none() -> None:
 
 def test_no_source_at_all_is_said() -> None:
     with pytest.raises(SettingsError, match="no source"):
-        read_settings({"STORAGE": "x"})
+        read_settings({"DATA_STORAGE": "x"})
+
+
+@pytest.mark.parametrize(
+    "twin",
+    ["AzureWebJobsDATA_STORAGE", "AZUREWEBJOBSDATA_STORAGE__queueServiceUri", "ConnectionStrings__DATA_STORAGE",
+     "ConnectionStrings__AzureWebJobsDATA_STORAGE"],
+)  # fmt: skip
+@pytest.mark.parametrize("value", ["UseDevelopmentStorage=true", ""])
+def test_a_setting_that_the_triggers_would_read_in_place_of_ours_is_an_error(twin: str, value: str) -> None:
+    assert f"{twin} must not be set" in problems({twin: value})
 
 
 @pytest.mark.parametrize("typo", ["PREPROCESS_WITDH", "SOURCES__RADAR__PASWORD", "LIMIT_PIXLES"])
@@ -68,14 +84,16 @@ def test_a_misspelt_setting_is_an_error_and_not_a_default(typo: str) -> None:
 
 @pytest.mark.parametrize(
     "typo", ["SOURCE__RADAR__URL", "SOURCES_RADAR__URL", "SOURSES__RADAR__URL", "PREPROCES_WIDTH", "LIMITS_PIXELS",
-             "POLL_SCHEDULES", "STORAGES"],
+             "POLL_SCHEDULES", "DATA_STORAGES"],
 )  # fmt: skip
 def test_a_setting_that_is_misspelt_at_its_beginning_is_told(typo: str) -> None:
     assert f"{typo} is unknown: did you mean" in problems({typo: "1"})
 
 
 def test_what_is_suggested_is_spelt_as_the_platform_wants_it() -> None:
-    assert "did you mean STORAGE__blobServiceUri?" in problems({"STORAGE__blobServceUri": "https://a.example"})
+    assert "did you mean DATA_STORAGE__blobServiceUri?" in problems(
+        {"DATA_STORAGE__blobServceUri": "https://a.example"}
+    )
 
 
 def test_names_of_others_are_none_of_ours() -> None:
@@ -87,7 +105,7 @@ def test_names_of_others_are_none_of_ours() -> None:
 
 
 def test_settings_of_others_are_none_of_our_business() -> None:
-    read_settings({**LEAST, "AzureWebJobsStorage": "x", "STORAGE__credential": "managedidentity", "PATH": "/bin"})
+    read_settings({**LEAST, "AzureWebJobsStorage": "x", "DATA_STORAGE__credential": "managedidentity", "PATH": "/bin"})
 
 
 def test_an_empty_setting_counts_as_unset() -> None:
@@ -161,7 +179,7 @@ def test_a_name_that_would_stand_for_another_source_is_refused(name: str) -> Non
 
 def test_no_secret_shows_in_an_error_or_a_repr() -> None:
     secrets = {
-        "STORAGE": "AccountKey=hush-1",
+        "DATA_STORAGE": "AccountKey=hush-1",
         "SOURCES__RADAR__PASSWORD": "hush-2",
         "SOURCES__RADAR__PRIVATE_KEY": "hush-3",
         "SOURCES__RADAR__PASSPHRASE": "hush-4",
@@ -226,7 +244,7 @@ def test_the_example_file_holds_every_setting_with_its_default() -> None:
     ours = {name: value for name, value in example_values().items() if name not in OF_FUNCTIONS}
     wanted = {name: default_text(setting) for name, setting in FLAT.items()}
     wanted |= {f"SOURCES__RADAR__{name}": default_text(setting) for name, setting in PER_SOURCE.items()}
-    wanted |= {"STORAGE": "UseDevelopmentStorage=true", "SOURCES__RADAR__URL": "sftp://user@host:22/outgoing"}
+    wanted |= {"DATA_STORAGE": "UseDevelopmentStorage=true", "SOURCES__RADAR__URL": "sftp://user@host:22/outgoing"}
     assert ours == wanted
 
 
@@ -239,7 +257,7 @@ def test_the_readme_documents_every_setting_with_its_default() -> None:
 
 
 def test_what_a_source_promises_is_read_without_any_password() -> None:
-    specs = read_specs({"SOURCES__SOUTH_RADAR__INTERVAL": "5m", "SOURCES__SOUTH_RADAR__URL": "?", "STORAGE": "x"})
+    specs = read_specs({"SOURCES__SOUTH_RADAR__INTERVAL": "5m", "SOURCES__SOUTH_RADAR__URL": "?", "DATA_STORAGE": "x"})
     assert {name: spec.interval for name, spec in specs.items()} == {"south-radar": timedelta(minutes=5)}
     assert read_specs({"PATH": "/bin"}) == {}
     with pytest.raises(SettingsError, match="SOURCES__RADAR__RETENTION is wrong"):

@@ -116,7 +116,7 @@ def test_settings_of_an_app_have_their_secrets_and_not_its_identity(tmp_path: Pa
         "SOURCES__A__PASSWORD": "@Microsoft.KeyVault(SecretUri=https://v.vault.azure.net/secrets/radar/)",
         "SOURCES__B__PASSWORD": "@Microsoft.KeyVault(VaultName=v;SecretName=south)",
         "SOURCES__C__PASSWORD": "@Microsoft.KeyVault(VaultName=v;SecretName=missing)",
-        "STORAGE__clientId": "0",
+        "DATA_STORAGE__clientId": "0",
         "POLL_SCHEDULE": None,
     }
     told = [{"name": name, "value": value} for name, value in given.items()]
@@ -124,7 +124,7 @@ def test_settings_of_an_app_have_their_secrets_and_not_its_identity(tmp_path: Pa
     settings, (problem,) = app_settings(cli, "images")
     assert settings["SOURCES__A__PASSWORD"] == "s3cret-of-the-vault"
     assert settings["SOURCES__B__PASSWORD"] == "s3cret-of-the-south"
-    assert not {"STORAGE__clientId"} & settings.keys()
+    assert not {"DATA_STORAGE__clientId"} & settings.keys()
     assert problem.told.startswith("SOURCES__C__PASSWORD: its secret could not be read: az keyvault secret show: (Forb")
 
 

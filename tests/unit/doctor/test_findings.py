@@ -5,7 +5,7 @@ from settings import read_settings
 
 PASSWORD = "s3cret-of-a-finding"
 SETTINGS = read_settings({
-    "STORAGE": "UseDevelopmentStorage=true",
+    "DATA_STORAGE": "UseDevelopmentStorage=true",
     "SOURCES__A__URL": "ftp://user@host/",
     "SOURCES__A__PASSWORD": PASSWORD,
     "SOURCES__B__URL": "ftp://user@host/",

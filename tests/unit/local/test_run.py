@@ -11,7 +11,7 @@ from errors import SettingsError
 from local.run import own_settings, write_environment
 
 SETTINGS = {
-    "STORAGE": "AccountName=a;AccountKey=k==;BlobEndpoint=http://127.0.0.1:1/a",
+    "DATA_STORAGE": "AccountName=a;AccountKey=k==;BlobEndpoint=http://127.0.0.1:1/a",
     "SOURCES__NORTH__PRIVATE_KEY": "-----BEGIN KEY-----\nab'c $HOME `x`\n-----END KEY-----\n",
 }
 
@@ -40,7 +40,7 @@ OWN = {"SOURCES__RADAR__URL": "ftp://host.example/out", "PREPROCESS_WIDTH": "64"
 
 
 def test_a_developers_own_settings_are_taken_but_for_their_storage(tmp_path: Path) -> None:
-    elsewhere = {"STORAGE": "AccountKey=x", "STORAGE__clientId": "y", "AzureWebJobsStorage": "z"}
+    elsewhere = {"DATA_STORAGE": "AccountKey=x", "DATA_STORAGE__clientId": "y", "AzureWebJobsStorage": "z"}
     assert own_settings(written(tmp_path, OWN | elsewhere)) == OWN
 
 

@@ -21,8 +21,8 @@ def test_a_folder_that_holds_something_else_is_not_removed(tmp_path: Path) -> No
 
 def test_the_callers_own_settings_and_telemetry_are_kept_from_a_local_system(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in (
-        "STORAGE",
-        "STORAGE__clientId",
+        "DATA_STORAGE",
+        "DATA_STORAGE__clientId",
         "SOURCES__RADAR__PASSWORD",
         "PREPROCESS_WIDTH",
         "RECONCILE_SCHEDULE",
