@@ -3,8 +3,11 @@
 import re
 
 COMPLETE = frozenset({"PutBlob", "PutBlockList", "CopyBlob", "FlushWithClose", "SftpCommit"})
-"""Operations after which a blob is whole. `CreateFile` announces an empty one
-(https://learn.microsoft.com/azure/event-grid/event-schema-blob-storage)."""
+"""Operations after which a blob may be whole; `CreateFile` and `SftpCreate` announce an empty one.
+
+With a hierarchical namespace `CopyBlob` is announced when the copy begins, and an append blob when it is made, before
+anything is appended (https://learn.microsoft.com/azure/event-grid/event-schema-blob-storage): the blob itself is asked.
+"""
 
 # A lone surrogate or a zero byte is in no blob's name, and nothing that holds one could be asked for.
 _SUBJECT = re.compile(

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from errors import StoreRefusedError, TransientError
+from preprocess.later import ask_later
 from preprocess.model import BatchState, RawArchive
 from preprocess.ports import BatchRequest, Leftover
 from preprocess.preprocessing import Preprocessing
@@ -88,6 +89,9 @@ def _settle(
     archive = p.raw.find(request.blob)
     if archive is None:
         return f"the blob {request.blob} is gone"
+    if archive.pending:
+        ask_later(archive, p, request.batch)
+        return None
     if archive.offline:
         return f"the blob {request.blob} is in the archive tier: set its access tier to hot or cool, then replay it"
     if request.pipeline not in (None, p.pipeline):

@@ -109,6 +109,10 @@ class RawArchive:
     """When it became raw: the blob's last change, or the ledger's time; None if neither is known."""
     offline: bool = False
     """In the archive tier, or on its way back from there: nobody can read its bytes now. The ledger does not know."""
+    pending: bool = False
+    """A copy into its blob is under way: its bytes are not all there. The ledger does not know."""
+    copy_error: str | None = None
+    """Why the copy into its blob ended without its bytes; None if it did not."""
     traceparent: str | None = field(default=None, compare=False)
     """The span that its own spans belong to; None if nobody recorded it."""
 

@@ -10,6 +10,7 @@ from itertools import accumulate
 from errors import ArchiveRefusedError, TransientError
 from preprocess.archive import Archive
 from preprocess.batches import divide
+from preprocess.later import ask_later, may_still_grow
 from preprocess.model import Batch, RawArchive
 from preprocess.ports import BatchRequest
 from preprocess.preprocessing import Preprocessing
@@ -45,6 +46,8 @@ class Taken(StrEnum):
     """A message of another pipeline: nobody wants its results any more."""
     OFFLINE = "offline"
     """Its bytes are in the archive tier: nothing is settled, and nothing asked for until a person brings it back."""
+    PENDING = "pending"
+    """Its bytes are not all there yet: nothing is settled, and it is looked at again a little later."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +65,8 @@ def take_archive(blob: str, p: Preprocessing) -> Taken:
         archive = p.raw.find(blob)
         if archive is None:
             return Taken.GONE
+        if archive.pending:
+            return _later(archive, p)
         if archive.offline:
             return _offline(archive)
         with span_of("plan", archive):
@@ -92,6 +97,8 @@ def take_message(message: BatchRequest, p: Preprocessing) -> Taken:
     if archive is None:
         log.warning("archive.gone blob=%s", message.blob)
         return Taken.GONE
+    if archive.pending:
+        return _later(archive, p, message.batch)
     if archive.offline:
         return _offline(archive)
     if archive.traceparent is None:
@@ -112,18 +119,25 @@ def _offline(archive: RawArchive) -> Taken:
     return Taken.OFFLINE
 
 
+def _later(archive: RawArchive, p: Preprocessing, batch: int | None = None) -> Taken:
+    ask_later(archive, p, batch)
+    return Taken.PENDING
+
+
 def _plan(archive: RawArchive, p: Preprocessing) -> _Plan | Taken:
-    """Plan an archive unless that was done before; one that cannot be read is settled as refused.
+    """Plan an archive unless that was done before; one that cannot be read, and will not grow, is settled as refused.
 
     Other permanent errors (a missing role) are the system's, not the archive's: they pass through, the archive stays
     as it is, and `reconcile` asks for it again once they are mended.
     """
-    p.ledger.arrived(archive, _became_raw(archive, p.clock()))
     if p.ledger.plan(archive, p.pipeline) is not None:
         return Taken.KNOWN
     try:
         return _new_plan(archive, p)
     except ArchiveRefusedError as exc:
+        if may_still_grow(archive, p.clock()):
+            return _later(archive, p)
+        p.ledger.arrived(archive, _became_raw(archive, p.clock()))
         told = {"source": archive.source, "state": "refused", "reason": str(exc)}
         log.warning("archive.refused blob=%s reason=%s", archive.blob, exc, extra=told)
         p.ledger.refuse(archive, p.pipeline, str(exc), p.clock())
@@ -140,9 +154,15 @@ def _became_raw(archive: RawArchive, now: datetime) -> datetime:
 def _new_plan(archive: RawArchive, p: Preprocessing) -> _Plan | Taken:
     if not archive.sound:
         raise ArchiveRefusedError("its end is no zip directory that fits: the server never completed it")
+    if archive.copy_error is not None:
+        raise ArchiveRefusedError(
+            f"the copy into its blob ended without its bytes, {archive.copy_error}; copy it again"
+        )
     opened = Archive(p.raw.open(archive), p.limits)
     batches = divide(archive, p.pipeline, [member.compressed for member in opened.members], p.sizes)
     now = p.clock()
+    # Not before it was read: what still grows is another archive each time, and only the last one is to be known.
+    p.ledger.arrived(archive, _became_raw(archive, now))
     if not p.ledger.insert_plan(batches, now, now + p.redrive_after):
         return Taken.KNOWN
     log.info("archive.planned blob=%s members=%d batches=%d", archive.blob, len(opened.members), len(batches))

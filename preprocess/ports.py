@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Iterable, Sequence
 from contextlib import AbstractContextManager
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Protocol
 
 from preprocess.model import Batch, BatchState, Counts, Image, Loss, RawArchive, Refusal
@@ -30,7 +30,10 @@ class RawArchives(Protocol):
         """Read an archive by ranges."""
 
     def recent(self, source: str, since: datetime) -> Sequence[RawArchive]:
-        """A source's archives with a stamp from `since` on, found by their day folders alone: bounded work."""
+        """A source's archives with a stamp from `since` on, found by their day folders alone: bounded work.
+
+        Without those that are pending.
+        """
 
 
 class ResultWriter(Protocol):
@@ -158,8 +161,8 @@ class BatchRequest(Protocol):
 class BatchQueue(Protocol):
     """Work for other calls."""
 
-    def put(self, blob: str, batch: Batch | None) -> None:
-        """Ask for a batch to be preprocessed, or with None for the archive to be planned.
+    def put(self, blob: str, batch: Batch | None, after: timedelta = timedelta()) -> None:
+        """Ask for a batch to be preprocessed, or with None for the archive to be planned; hidden for `after`.
 
         Raises StoreUnavailableError.
         """

@@ -88,10 +88,17 @@ def _ask(archives: Sequence[RawArchive], p: Preprocessing) -> Reconciled:
         log.warning("reconcile.held source=%s unplanned=%d waiting=%d", archives[0].source, len(archives), waiting)
         return Reconciled()
     newest = sorted(archives, key=lambda archive: archive.stamp, reverse=True)[:_MOST_ASKED]
-    for archive in newest:
+    asked = [archive for archive in newest if not _is_pending(archive, p)]
+    for archive in asked:
         log.warning("archive.unplanned blob=%s", archive.blob)
         p.queue.put(archive.blob, None)
-    return Reconciled(asked=len(newest))
+    return Reconciled(asked=len(asked))
+
+
+def _is_pending(archive: RawArchive, p: Preprocessing) -> bool:
+    """Tell whether a copy into an archive's blob is under way: then nobody's try counts, and each would fail."""
+    found = p.raw.find(archive.blob)
+    return found is not None and found.pending
 
 
 def _drive(archive: RawArchive, states: Sequence[BatchState], p: Preprocessing, now: datetime) -> Reconciled:
@@ -99,6 +106,8 @@ def _drive(archive: RawArchive, states: Sequence[BatchState], p: Preprocessing, 
     if states and not undone:
         return _finish(states[-1], p, now)
     due = [state for state in undone if state.next_drive <= now]
+    if due and _is_pending(archive, p):
+        return Reconciled()
     # What only waits is tried by nobody: the queue stands, or its message is lost.
     spent = [state for state in due if state.tried and state.attempts >= p.redrive_tries]
     if spent:

@@ -3,6 +3,7 @@
 import json
 import re
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any
 
 from azure.storage.queue import QueueClient
@@ -39,14 +40,14 @@ class BatchMessages:
     def __init__(self, clients: Clients) -> None:
         self._queue = clients.batch_queue
 
-    def put(self, blob: str, batch: Batch | None) -> None:
-        """Ask for a batch to be preprocessed, or with None for the archive to be planned."""
+    def put(self, blob: str, batch: Batch | None, after: timedelta = timedelta()) -> None:
+        """Ask for a batch to be preprocessed, or with None for the archive to be planned; hidden for `after`."""
         told: dict[str, str | int] = {"blob": blob}
         if batch is not None:
             told |= {"pipeline": batch.pipeline, "batch": batch.number}
         if trace := telemetry.traceparent():
             told[telemetry.TRACEPARENT] = trace
-        _send(self._queue, told)
+        _send(self._queue, told, after=after)
 
     def waiting(self) -> int:
         """About how many messages wait or are being worked on."""
@@ -100,10 +101,12 @@ def parse_poll_message(body: bytes | str) -> PollMessage:
     return PollMessage(source=str(source), traceparent=_traceparent(told))
 
 
-def _send(queue: QueueClient, told: dict[str, str | int], lives: int | None = None) -> None:
+def _send(
+    queue: QueueClient, told: dict[str, str | int], lives: int | None = None, after: timedelta = timedelta()
+) -> None:
     with azure_errors(f"put a message on the queue {queue.queue_name}"):
         # A message lives for 7 days by default; whatever still waits then, `reconcile` has long driven again.
-        queue.send_message(json.dumps(told), time_to_live=lives)
+        queue.send_message(json.dumps(told), time_to_live=lives, visibility_timeout=round(after.total_seconds()))
 
 
 def _members(body: bytes | str) -> dict[str, Any]:

@@ -52,7 +52,7 @@ class RawBlobs:
         return [archive for archive in archives if archive.stamp >= since]
 
     def list_zips(self, prefix: str) -> Iterator[BlobProperties]:
-        """List the archives whose blobs' names begin so, with their metadata."""
+        """List the archives whose blobs' names begin so, with their metadata; not those that are still being copied."""
         return (found for found in list_blobs(self._raw, prefix) if _is_zip(found))
 
     def strays(self, source: str) -> Iterator[RawArchive]:
@@ -88,6 +88,8 @@ class RawBlobs:
             etag=etag,
             raw_at=found.last_modified,
             offline=_is_offline(found),
+            pending=_is_pending(found),
+            copy_error=_copy_error(found),
         )
 
 
@@ -138,6 +140,8 @@ class PinnedBlob:
     def _pin(self) -> str:
         """Take the ETag that the archive has now: setting its metadata changes it, but not the archive."""
         now = self._find(self._archive.blob)
+        if now is not None and now.pending:
+            raise StoreUnavailableError(f"read {self._archive.blob}: a copy into the blob is under way")
         if now is None or (now.version, now.size) != (self._archive.version, self._archive.size):
             what = "gone" if now is None else "replaced by another"
             raise ArchiveRefusedError(f"read {self._archive.blob}: the blob is {what} since its preprocessing began")
@@ -147,7 +151,7 @@ class PinnedBlob:
 
 def list_blobs(container: ContainerClient, prefix: str) -> Iterator[BlobProperties]:
     """List the blobs whose names begin so, with their metadata."""
-    found = container.list_blobs(name_starts_with=prefix, include=["metadata"])
+    found = container.list_blobs(name_starts_with=prefix, include=["metadata", "copy"])
     while True:
         with azure_errors(f"list {container.container_name}/{prefix}"):
             blob = next(found, None)
@@ -160,7 +164,7 @@ def list_entries(container: ContainerClient, prefix: str = "") -> list[BlobPrope
     """List what lies in one folder: blobs, and folders by their names' ends in `/`."""
     with azure_errors(f"list the folder {container.container_name}/{prefix}"):
         # With a hierarchical namespace a folder would be listed twice, as a blob of no bytes too.
-        found = list(container.walk_blobs(name_starts_with=prefix or None, include=["metadata"], delimiter="/"))
+        found = list(container.walk_blobs(name_starts_with=prefix or None, include=["metadata", "copy"], delimiter="/"))
     return [entry for entry in found if isinstance(entry, BlobPrefix) or not _is_folder(entry)]
 
 
@@ -171,8 +175,13 @@ def list_folders(container: ContainerClient) -> list[str]:
 
 
 def _copied(found: BlobProperties) -> RawArchive | None:
-    """Read what copying wrote into the metadata; None if it did not."""
+    """Read what copying wrote into the metadata; None if it did not, or if it came with a copy that failed.
+
+    Such a blob has the metadata of an archive and none of its bytes: the archive itself must not be settled by it.
+    """
     told = found.metadata or {}
+    if _copy_error(found) is not None:
+        return None
     if not (NAME.fullmatch(told.get("source", "")) and _VERSION.fullmatch(told.get("version", ""))):
         return None
     try:
@@ -194,6 +203,7 @@ def _copied(found: BlobProperties) -> RawArchive | None:
         modified=modified,
         raw_at=found.last_modified,
         offline=_is_offline(found),
+        pending=_is_pending(found),
         traceparent=told.get(TRACEPARENT),
     )
 
@@ -203,13 +213,23 @@ def _is_offline(found: BlobProperties) -> bool:
     return str(found.blob_tier) == "Archive"
 
 
+def _is_pending(found: BlobProperties) -> bool:
+    return bool(found.copy.status == "pending")
+
+
+def _copy_error(found: BlobProperties) -> str | None:
+    if found.copy.status not in ("failed", "aborted"):
+        return None
+    return f"{found.copy.status}: {found.copy.status_description or 'Azure Storage says no more'}"
+
+
 def _is_folder(found: BlobProperties) -> bool:
     """With a hierarchical namespace, folders are listed like empty blobs."""
     return (found.metadata or {}).get("hdi_isfolder") == "true"
 
 
 def _is_zip(found: BlobProperties) -> bool:
-    return str(found.name).lower().endswith(".zip") and not _is_folder(found)
+    return str(found.name).lower().endswith(".zip") and not _is_folder(found) and not _is_pending(found)
 
 
 def days(first: date, last: date) -> Iterator[date]:

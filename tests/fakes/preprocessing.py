@@ -4,10 +4,10 @@ import threading
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import count
 
-from errors import ArchiveRefusedError, StoreRefusedError
+from errors import ArchiveRefusedError, StoreRefusedError, StoreUnavailableError
 from preprocess.model import Batch, BatchState, Counts, Image, RawArchive, Refusal
 from preprocess.ports import RangeReader
 
@@ -36,6 +36,8 @@ class _CheckedReader(MemoryReader):
 
     def read_range(self, offset: int, length: int) -> bytes:
         now = self._archives.find(self._archive.blob)
+        if now is not None and now.pending:
+            raise StoreUnavailableError(f"read {self._archive.blob}: a copy into the blob is under way")
         if now is None or now.etag != self._archive.etag:
             raise ArchiveRefusedError(f"read {self._archive.blob}: the blob was replaced or deleted meanwhile")
         return super().read_range(offset, length)
@@ -75,7 +77,8 @@ class MemoryRawArchives:
 
     def recent(self, source: str, since: datetime) -> Sequence[RawArchive]:
         archives = (archive for archive, _ in self.blobs.values())
-        return [archive for archive in archives if archive.source == source and archive.stamp >= since]
+        own = (archive for archive in archives if archive.source == source and archive.stamp >= since)
+        return [archive for archive in own if not archive.pending]
 
 
 @dataclass(frozen=True)
@@ -386,18 +389,28 @@ class MemoryBatchQueue:
 
     def __init__(self) -> None:
         self.messages: list[Request] = []
+        self.hidden: list[tuple[Request, timedelta]] = []
+        """Messages that nobody takes yet, and for how long."""
         self.fail_next: Exception | None = None
         """Raised by the next `put`, once."""
 
-    def put(self, blob: str, batch: Batch | None) -> None:
+    def put(self, blob: str, batch: Batch | None, after: timedelta = timedelta()) -> None:
         error, self.fail_next = self.fail_next, None
         if error is not None:
             raise error
         told = Request(blob=blob) if batch is None else Request(blob=blob, pipeline=batch.pipeline, batch=batch.number)
-        self.messages.append(told)
+        if after:
+            self.hidden.append((told, after))
+        else:
+            self.messages.append(told)
+
+    def show(self) -> None:
+        """Let all that is hidden be taken."""
+        self.messages += [told for told, _ in self.hidden]
+        self.hidden.clear()
 
     def waiting(self) -> int:
-        return len(self.messages)
+        return len(self.messages) + len(self.hidden)
 
 
 def _key(archive: RawArchive) -> tuple[str, datetime, str]:

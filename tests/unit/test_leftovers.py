@@ -194,3 +194,18 @@ def test_what_is_sent_back_is_removed_after_that_and_nonsense_is_kept() -> None:
     assert send_back([good, bad]) == Cleared(taken=1, kept=1)
     assert good.done == ["sent back", "removed"]
     assert bad.done == ["kept: it is no JSON", "removed"]
+
+
+@pytest.mark.parametrize("batch", [None, 0])
+def test_what_was_given_up_while_a_copy_goes_on_is_asked_for_later_and_spends_no_try(
+    world: World, batch: int | None
+) -> None:
+    p = world.process(sizes=ONE_EACH)
+    archive, message = planned(world, p)
+    world.raw.blobs[archive.blob] = replace(archive, pending=True), b""
+    request = message if batch == 0 else Request(blob=archive.blob)
+    leftover = Found([request])
+    assert settle(world, p, leftover) == Cleared(taken=1)
+    assert leftover.done == ["removed"]
+    assert [told for told, _ in world.queue.hidden] == [request]
+    assert {state.error for state in world.ledger.plan(archive, "p-test") or ()} == {None}

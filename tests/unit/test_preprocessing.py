@@ -4,6 +4,7 @@ import logging
 import random
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from itertools import pairwise
@@ -14,7 +15,19 @@ import pytest
 from PIL import Image
 
 from errors import StoreRefusedError, StoreUnavailableError
-from preprocess.model import Batch, BatchSizes, Counts, Hook, Limits, MemberFacts, Pixels, RawArchive, Recipe
+from preprocess.model import (
+    Batch,
+    BatchSizes,
+    BatchState,
+    Counts,
+    Hook,
+    Limits,
+    MemberFacts,
+    Origin,
+    Pixels,
+    RawArchive,
+    Recipe,
+)
 from preprocess.pipeline import Preprocessing, Taken, run_batch, take_archive, take_message
 from preprocess.ports import RangeReader
 from preprocess.reconcile import Reconciled, reconcile
@@ -997,3 +1010,95 @@ def test_an_archive_does_not_fail_while_nobody_could_read_it(world: World) -> No
     assert world.ledger.end(archive) is None
     world.raw.blobs[archive.blob] = archive, content
     assert reconcile(["radar"], p, world.now + timedelta(days=11), timedelta(days=30)) == Reconciled(failed=1)
+
+
+# What is not whole yet
+
+
+def states_of(world: World, archive: RawArchive) -> Sequence[BatchState]:
+    return world.ledger.plan(archive, "p-test") or ()
+
+
+def test_a_copy_that_takes_days_spends_no_tries_and_fails_nothing(world: World) -> None:
+    p = world.process(sizes=ONE_EACH)
+    archive = planned_and_lost(world, p)
+    content = world.raw.blobs[archive.blob][1]
+    world.raw.blobs[archive.blob] = replace(archive, pending=True), b""
+    world.queue.put(archive.blob, states_of(world, archive)[0].batch)
+    for _ in range(14 * 24):
+        world.now += timedelta(hours=1)
+        assert reconcile(["radar"], p, world.now, timedelta(days=30)) == Reconciled()
+        assert world.work(p) == [Taken.PENDING], "messages would gather"
+        world.queue.show()
+    assert {state.attempts for state in states_of(world, archive)} == {0}
+    world.raw.blobs[archive.blob] = archive, content
+    assert world.work(p) == [Taken.DONE]
+    assert reconcile(["radar"], p, world.now, timedelta(days=30)) == Reconciled(driven=1)
+    assert world.work(p) == [Taken.DONE]
+    assert world.ledger.end(archive) == "processed"
+
+
+def test_an_archive_with_spent_tries_does_not_fail_while_it_is_copied_back(world: World) -> None:
+    p = world.process(sizes=ONE_EACH)
+    archive = planned_and_lost(world, p)
+    content = world.raw.blobs[archive.blob][1]
+    for day in range(10):
+        if world.ledger.end(archive) is None:
+            world.raw.blobs[archive.blob] = replace(archive, pending=True), b""
+        world.die_over(archive)
+        reconcile(["radar"], p, world.now + timedelta(days=day), timedelta(days=30))
+    assert world.ledger.end(archive) is None
+    world.raw.blobs[archive.blob] = archive, content
+    assert reconcile(["radar"], p, world.now + timedelta(days=11), timedelta(days=30)) == Reconciled(failed=1)
+
+
+def test_reconcile_does_not_ask_again_for_what_waits_for_its_copy(world: World) -> None:
+    p = world.process()
+    archive = world.raw.add(pictures(1))
+    world.ledger.arrived(archive, STAMP)
+    world.raw.blobs[archive.blob] = replace(archive, pending=True), b""
+    later = world.now + timedelta(minutes=15)
+    assert reconcile(["radar"], p, later, WINDOW) == Reconciled()
+    assert (world.queue.messages, world.queue.hidden) == ([], [])
+
+
+@pytest.mark.parametrize(
+    ("waited", "pause"),
+    [
+        (timedelta(), timedelta(seconds=5)),
+        (timedelta(minutes=2), timedelta(seconds=30)),
+        (timedelta(hours=15), timedelta(minutes=5)),
+        (-timedelta(days=1), timedelta(seconds=5)),
+    ],
+)
+def test_the_longer_a_copy_takes_the_longer_are_the_pauses(world: World, waited: timedelta, pause: timedelta) -> None:
+    archive = world.raw.add(pictures(1))
+    world.raw.blobs[archive.blob] = replace(archive, pending=True), b""
+    world.now = STAMP + waited
+    assert take_archive(archive.blob, world.process()) is Taken.PENDING
+    assert world.queue.hidden == [(Request(blob=archive.blob), pause)]
+
+
+def test_an_archive_that_is_copied_out_of_the_archive_tier_is_waited_for(world: World) -> None:
+    archive = world.raw.add(pictures(1))
+    world.raw.blobs[archive.blob] = replace(archive, pending=True, offline=True), b""
+    assert take_archive(archive.blob, world.process()) is Taken.PENDING
+
+
+@pytest.mark.parametrize("content", [b"", b"PK", pictures(2)[:-20], bytes(10_000)])
+def test_a_zip_put_there_by_hand_that_cannot_be_read_is_refused_when_it_has_settled(
+    world: World, content: bytes
+) -> None:
+    archive = world.raw.add(content)
+    world.raw.blobs[archive.blob] = replace(archive, origin=Origin.HAND), content
+    looks = 0
+    while (taken := take_archive(archive.blob, world.process())) is Taken.PENDING:
+        assert world.ledger.archives == {}
+        ((_, pause),) = world.queue.hidden
+        world.queue.hidden.clear()
+        world.now += pause
+        looks += 1
+    assert taken is Taken.SETTLED
+    assert world.ledger.end(archive) == "refused"
+    assert timedelta(minutes=5) <= world.now - STAMP < timedelta(minutes=7)
+    assert 1 < looks < 30
