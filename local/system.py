@@ -6,17 +6,15 @@ import os
 import re
 import shutil
 import sys
-import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Literal
-from urllib.error import URLError
-from urllib.request import urlopen
 
 from errors import PermanentError
 from local.azurite import Azurite, azurite
 from local.child import Child
+from local.core_tools import FIRST_START, Patience, check_version, wait_for_answer
 from local.programs.child import free_port
 from local.servers import Server, ftp_server, sftp_server
 from storage.clients import connected, prepare
@@ -40,10 +38,12 @@ type Host = Literal["auto", "func", "local"]
 # or send what a demo does to where the caller watches something in earnest.
 _OURS = re.compile(
     r"(DATA_STORAGE(__|$)|SOURCES__|PREPROCESS_|LIMIT_|BATCH_|TABLE_|PIPELINE_|AzureWebJobs|\w+_SCHEDULE$"
-    r"|(PYTHON_)?APPLICATIONINSIGHTS_|OTEL_)",
+    # The last would choose another Python for `func` than this one.
+    r"|(PYTHON_)?APPLICATIONINSIGHTS_|OTEL_|languageWorkers(:|__))",
     re.IGNORECASE,
 )
-_START_WITHIN = 60.0
+_START = Patience(to_listen=60.0, to_answer=60.0, quiet=60.0)
+"""Of the small host, which downloads nothing."""
 
 
 class System:
@@ -59,6 +59,7 @@ class System:
         host: Host,
         lease: float | None = None,
         unheard: str | None = None,
+        say: Callable[[str], None] = print,
     ) -> None:
         self.folder = folder
         self.logs = folder / "logs"
@@ -70,10 +71,13 @@ class System:
         self.sources = sources
         self.host_kind = _choose(host)
         # The port stays over restarts, so the relay needs to know only one address.
-        port = free_port()
+        self._port = port = free_port()
+        self._say = say
         self.host_url = f"http://127.0.0.1:{port}"
         app = self._app = _app_folder(folder / "app", settings)
         environment = clean_environment()
+        if self.host_kind == "func":
+            check_version(environment)
         self._host = Child(_host_command(self.host_kind, app, port, lease), app, self.logs / "host.log", environment)
         self._relay = Child(
             _relay_command(self.host_url, folder / "relay.json", unheard),
@@ -95,14 +99,12 @@ class System:
     def start_host(self) -> None:
         """Start the functions host and wait until it answers. Raises PermanentError."""
         self._host.start()
-        deadline = time.monotonic() + _START_WITHIN
-        while not _answers(f"{self.host_url}/admin/host/status"):
-            if self._host.ended or time.monotonic() > deadline:
-                tail = "\n".join(self._host.log.read_text(errors="replace").splitlines()[-20:])
-                raise PermanentError(
-                    f"start the functions host: it does not answer; {self._host.log} ends with:\n{tail}"
-                )
-            time.sleep(0.05)
+        why = wait_for_answer(
+            self._port, lambda: self._host.ended, FIRST_START if self.host_kind == "func" else _START, self._say
+        )
+        if why is not None:
+            tail = "\n".join(self._host.log.read_text(errors="replace").splitlines()[-20:])
+            raise PermanentError(f"start the functions host: {why}; {self._host.log} ends with:\n{tail}")
 
     def change_settings(self, changes: Mapping[str, str]) -> None:
         """Change app settings; the host has them from its next start on."""
@@ -152,12 +154,14 @@ def system(
     lease: float | None = None,
     unheard: str | None = None,
     fresh: bool = False,
+    say: Callable[[str], None] = print,
 ) -> Iterator[System]:
     """Run the whole system in `folder`, which keeps its data and logs; a later run goes on from there unless `fresh`.
 
     `sources` gives each source's kind of server; `settings` come on top of what the servers and Azurite require.
     `lease` is for how many seconds a queue message stays hidden when the host died over it; only `local` can change it.
-    No event tells of archives whose names contain `unheard`. Raises PermanentError.
+    No event tells of archives whose names contain `unheard`. `say` is given a line now and then while a host is slow to
+    start. Raises PermanentError.
     """
     folder = folder.absolute()
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -178,6 +182,7 @@ def system(
             host=host,
             lease=lease,
             unheard=unheard,
+            say=say,
         )
         stack.callback(running.stop)
         running.start_host()
@@ -278,11 +283,3 @@ def _relay_command(host: str, state: Path, unheard: str | None) -> list[str]:
         "--scale",
         "0.1",
     ]
-
-
-def _answers(url: str) -> bool:
-    try:
-        with urlopen(url, timeout=1) as answer:  # noqa: S310 - our own address
-            return bool(answer.status == 200)
-    except (URLError, OSError):
-        return False

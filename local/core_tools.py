@@ -1,0 +1,100 @@
+"""Azure Functions Core Tools: which of them can run this app, and how long their first start may take."""
+
+import re
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from urllib.request import urlopen
+
+from errors import PermanentError
+from local.programs.child import HOST
+
+OLDEST = (4, 0, 7512)
+"""The first one that looks for Python 3.13 and brings a worker for it."""
+BELOW = (5,)
+"""Version 5 is a preview whose `func start` shows a script of made-up events."""
+_INSTALL = "type `npm install --global azure-functions-core-tools@4`, or choose the host `local`"
+_VERSION = re.compile(r"^(\d+)\.(\d+)\.(\d+)", re.MULTILINE)
+_VERSION_WITHIN = 600.0
+"""Seconds. The npm package fetches its program when `func` runs for the first time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How many seconds a host that lives may take."""
+
+    to_listen: float
+    to_answer: float
+    """Once it listens."""
+    quiet: float = 5.0
+    """Before the first line that tells what is waited for; then there is one each half minute."""
+
+
+FIRST_START = Patience(to_listen=660.0, to_answer=180.0)
+"""`func` downloads its extension bundle before it listens, for up to 10 minutes and without a word. Where that failed,
+the host tries once more when it listens, for up to 100 seconds."""
+_EVERY = 30.0
+
+
+def check_version(environment: Mapping[str, str]) -> None:
+    """Ask `func` for its version. Raises PermanentError where it cannot run this app."""
+    try:
+        said = subprocess.run(
+            ["func", "--version"],  # noqa: S607 - the one that will be started
+            env=dict(environment),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=_VERSION_WITHIN,
+            check=True,
+        ).stdout
+    except (OSError, subprocess.SubprocessError) as exc:
+        raise PermanentError(f"ask func for its version: {exc}; {_INSTALL}") from exc
+    found = _VERSION.search(said)
+    version = tuple(int(part) for part in found.groups()) if found else ()
+    if not OLDEST <= version < BELOW:
+        named = found[0] if found else repr(said.strip())
+        oldest = ".".join(str(part) for part in OLDEST)
+        raise PermanentError(
+            f"start the functions host: Azure Functions Core Tools {named} cannot run this app, "
+            f"which takes {oldest} or newer of version 4 (Python 3.13); {_INSTALL}"
+        )
+
+
+def wait_for_answer(port: int, ended: Callable[[], bool], patience: Patience, say: Callable[[str], None]) -> str | None:
+    """Wait until a host answers, and say from time to time that it has not; the reason where it never will."""
+    begun = time.monotonic()
+    listening: float | None = None
+    next_line = begun + patience.quiet
+    while not _answers(port):
+        now = time.monotonic()
+        if ended():
+            return "it has ended"
+        if listening is None and _listens(port):
+            listening = now
+        if listening is None and now > begun + patience.to_listen:
+            return f"it does not listen after {patience.to_listen:.0f} s"
+        if listening is not None and now > listening + patience.to_answer:
+            return f"it does not answer {patience.to_answer:.0f} s after it began to listen"
+        if now > next_line:
+            what = "it starts" if listening else "the first time it downloads its extension bundle"
+            say(f"waiting for func for {now - begun:.0f} s: {what}")
+            next_line = now + _EVERY
+        time.sleep(0.05)
+    return None
+
+
+def _answers(port: int) -> bool:
+    # An HTTP error and a refused connection are both kinds of OSError.
+    with suppress(OSError), urlopen(f"http://{HOST}:{port}/admin/host/status", timeout=1) as answer:
+        return bool(answer.status == 200)
+    return False
+
+
+def _listens(port: int) -> bool:
+    with suppress(OSError), socket.create_connection((HOST, port), timeout=1):
+        return True
+    return False
