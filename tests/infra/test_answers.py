@@ -74,3 +74,43 @@ def test_a_gap_that_is_told_again_is_one_and_ends_as_it_was_told_last(told: Work
     assert [(row["Source"], row["From"].isoformat(), row["To"]) for row in rows] == [
         ("radar", "2026-01-02T10:00:00", end)
     ]
+
+
+def volume(told: Workspace) -> dict[tuple[str, str, str], tuple[float, float, float]]:
+    rows = told.ask(QUERIES["telemetry-volume.kql"], NOW)
+    return {
+        (row["Table"], row["Sender"], row["Kind"]): (row["PerHour"], row["BytesEach"], row["GigabytesPerMonth"])
+        for row in rows
+    }
+
+
+def test_the_volume_of_telemetry_is_told_by_table_sender_and_kind_as_a_month_of_it(told: Workspace) -> None:
+    billed = {"_IsBillable": "True", "_BilledSize": 1000.0}
+    for minute in range(601):
+        at = NOW - timedelta(minutes=minute)
+        told.put("AppMetrics", at, Name="process.cpu.time", SDKVersion="azurefunctions:4.1_dotnet8", **billed)
+        told.put("AppMetrics", at, Name="process.cpu.count", SDKVersion="azurefunctions:4.1_dotnet8", **billed)
+    told.put("AppMetrics", NOW, Name="source.gaps", SDKVersion="py3.13:otel1.45", **billed)
+    told.put("AppTraces", NOW, Message="poll.done", SeverityLevel=1, SDKVersion="py3.13:otel1.45", **billed)
+    told.put("AppTraces", NOW, Message="free", SeverityLevel=2, _IsBillable="False", _BilledSize=1e9)
+    told.put("AppDependencies", NOW, Name="poll", SDKVersion="py3.13:otel1.45", **billed)
+    told.put("AppRequests", NOW, Name="poll_sources", SDKVersion="azurefunctions:4.1_dotnet8", **billed)
+    told.put("AppExceptions", NOW, ExceptionType="ValueError", SDKVersion="py3.13:otel1.45", **billed)
+    found = volume(told)
+    assert found.pop(("AppMetrics", "host", "process")) == pytest.approx((120.2, 1000, 120.2 * 730 * 1000 / 1e9))
+    assert found.keys() == {
+        ("AppMetrics", "worker", "source"),
+        ("AppTraces", "worker", "severity 1"),
+        ("AppDependencies", "worker", "poll"),
+        ("AppRequests", "host", "poll_sources"),
+        ("AppExceptions", "worker", "ValueError"),
+    }
+
+
+def test_a_workspace_that_has_just_begun_is_not_scaled_up_beyond_an_hour(told: Workspace) -> None:
+    told.put("AppRequests", NOW, Name="poll_sources", _IsBillable="true", _BilledSize=1000.0)
+    assert volume(told)["AppRequests", "worker", "poll_sources"] == pytest.approx((1, 1000, 0.00073))
+
+
+def test_a_workspace_without_telemetry_has_no_volume(told: Workspace) -> None:
+    assert volume(told) == {}

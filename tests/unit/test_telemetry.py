@@ -1,5 +1,6 @@
 """Telemetry has the names that queries ask for, tells each thing once, and never holds a call up."""
 
+import json
 import re
 import threading
 from dataclasses import replace
@@ -268,3 +269,9 @@ class TestPreprocessing:
 
 def _traced(world: World, blob: str, traceparent: str) -> RawArchive:
     return replace(world.raw.blobs[blob][0], traceparent=traceparent)
+
+
+def test_host_json_has_no_section_that_the_host_passes_over_in_this_mode() -> None:
+    host = json.loads((ROOT / "host.json").read_text())
+    assert host["telemetryMode"] == "OpenTelemetry"
+    assert set(host["logging"]) == {"logLevel"}, "logging.applicationInsights, sampling and all, does not apply"
