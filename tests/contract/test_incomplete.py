@@ -8,7 +8,6 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from errors import StoreUnavailableError
 from local.azurite import Azurite
 from preprocess.model import BatchSizes, Limits, Origin, RawArchive, Recipe
 from preprocess.pipeline import Preprocessing, Taken, take_archive, take_message
@@ -183,18 +182,6 @@ def test_a_batch_waits_while_its_blob_is_copied_back(
     assert again == batch
     assert take_message(again, p) is Taken.DONE
     assert states(through, source) == {State.RAW, State.PROCESSED}
-
-
-def test_a_reader_whose_blob_is_copied_anew_comes_back_later(
-    p: Preprocessing, proxy: CopyProxy, source: str, copy_to: CopyTo
-) -> None:
-    blob = copy_to(raw_blob(source, NOW, "0123abcd", "a.zip"))
-    reader = p.raw.open(found(p, blob))
-    proxy.copies[copy_to(blob)] = PENDING[0]
-    with pytest.raises(StoreUnavailableError, match="a copy into the blob is under way"):
-        reader.read_range(0, 10)
-    proxy.copies.clear()
-    assert reader.read_range(0, 10) == CONTENT[:10]
 
 
 def test_what_a_tool_makes_empty_and_fills_later_is_known_only_as_what_it_became(

@@ -2,20 +2,23 @@
 
 import hashlib
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from errors import ArchiveRefusedError
+from errors import ArchiveRefusedError, StoreUnavailableError
 from ingest.model import Archive, CopyFacts, RemoteFile, Span, version_of
+from local.azurite import Azurite
 from preprocess.model import Origin, RawArchive
 from preprocess.ports import RawArchives
 from storage.blobs import BlobArchives
-from storage.clients import Clients
+from storage.clients import Clients, connected, development_connection
 from storage.keys import raw_blob
 from storage.raw_archives import RawBlobs
 from tests.fakes.preprocessing import MemoryRawArchives
+from tests.faults.copies import Copy, CopyProxy
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 CONTENT = bytes(range(256)) * 64
@@ -32,6 +35,14 @@ class RawArchivesContract(ABC):
     @abstractmethod
     def remove(self, blob: str) -> None:
         """Delete a blob."""
+
+    @abstractmethod
+    def copy_anew(self, blob: str) -> None:
+        """Begin to copy the same bytes and metadata into a blob again."""
+
+    @abstractmethod
+    def end_copy(self) -> None:
+        """Let what `copy_anew` began come to its end."""
 
     def found(self, blob: str) -> RawArchive:
         archive = self.raw.find(blob)
@@ -63,6 +74,25 @@ class RawArchivesContract(ABC):
         with pytest.raises(ArchiveRefusedError, match="replaced"):
             reader.read_range(0, 10)
 
+    def test_what_is_being_copied_is_pending_and_not_listed_until_it_is_whole(self) -> None:
+        blob = self.put()
+        assert not self.found(blob).pending
+        self.copy_anew(blob)
+        assert self.found(blob).pending
+        assert list(self.raw.recent(self.source, NOW)) == []
+        self.end_copy()
+        assert not self.found(blob).pending
+        assert [archive.blob for archive in self.raw.recent(self.source, NOW)] == [blob]
+
+    def test_a_reader_whose_blob_is_copied_anew_comes_back_later(self) -> None:
+        blob = self.put()
+        reader = self.raw.open(self.found(blob))
+        self.copy_anew(blob)
+        with pytest.raises(StoreUnavailableError, match="a copy into the blob is under way"):
+            reader.read_range(0, 10)
+        self.end_copy()
+        assert self.raw.open(self.found(blob)).read_range(0, 10) == CONTENT[:10]
+
     def test_a_blob_that_was_deleted_is_refused(self) -> None:
         blob = self.put()
         reader = self.raw.open(self.found(blob))
@@ -92,13 +122,25 @@ class TestMemoryRawArchives(RawArchivesContract):
     def remove(self, blob: str) -> None:
         del self.memory.blobs[blob]
 
+    def copy_anew(self, blob: str) -> None:
+        archive, content = self.memory.blobs[blob]
+        self.memory.blobs[blob] = replace(archive, pending=True), content
+
+    def end_copy(self) -> None:
+        for blob, (archive, content) in self.memory.blobs.items():
+            self.memory.blobs[blob] = replace(archive, pending=False), content
+
 
 class TestRawBlobs(RawArchivesContract):
     @pytest.fixture(autouse=True)
-    def _arrange(self, clients: Clients, source: str) -> None:
-        self.raw = RawBlobs(clients, lambda _source, _name: None)
+    def _arrange(self, azurite: Azurite, clients: Clients, source: str) -> Iterator[None]:
         self.source = source
         self.clients = clients
+        with CopyProxy(azurite.ports.blob) as self.proxy:
+            ports = {"Blob": self.proxy.port, "Queue": azurite.ports.queue, "Table": azurite.ports.table}
+            with connected(development_connection(ports)) as through:
+                self.raw = RawBlobs(through, lambda _source, _name: None)
+                yield
 
     def put(self, content: bytes = CONTENT, stamp: datetime = NOW, version: str = "0123abcd") -> str:
         blob = raw_blob(self.source, stamp, version, "out/ä b.zip")
@@ -115,6 +157,15 @@ class TestRawBlobs(RawArchivesContract):
 
     def remove(self, blob: str) -> None:
         self.clients.raw.delete_blob(blob)
+
+    def copy_anew(self, blob: str) -> None:
+        aside = self.clients.raw.get_blob_client(f"{self.source}/aside")
+        aside.start_copy_from_url(self.clients.raw.get_blob_client(blob).url)
+        self.clients.raw.get_blob_client(blob).start_copy_from_url(aside.url)
+        self.proxy.copies[blob] = Copy("pending")
+
+    def end_copy(self) -> None:
+        self.proxy.copies.clear()
 
     def test_an_archive_that_copying_stored_is_described_as_it_was_on_its_server(self) -> None:
         file = RemoteFile(path="out/no utf-8 \udcff.zip", size=4, modified=NOW)
