@@ -16,7 +16,7 @@ OLDEST = (4, 0, 7512)
 """The first one that looks for Python 3.13 and brings a worker for it."""
 BELOW = (5,)
 """Version 5 is a preview whose `func start` shows a script of made-up events."""
-_INSTALL = "type `npm install --global azure-functions-core-tools@4`, or choose the host `local`"
+_INSTALL = "type `npm install --global azure-functions-core-tools@4`, or add `--host local`"
 _VERSION = re.compile(r"^(\d+)\.(\d+)\.(\d+)", re.MULTILINE)
 _VERSION_WITHIN = 600.0
 """Seconds. The npm package fetches its program when `func` runs for the first time."""
@@ -60,7 +60,7 @@ def check_version(environment: Mapping[str, str]) -> None:
         oldest = ".".join(str(part) for part in OLDEST)
         raise PermanentError(
             f"start the functions host: Azure Functions Core Tools {named} cannot run this app, "
-            f"which takes {oldest} or newer of version 4 (Python 3.13); {_INSTALL}"
+            f"which needs {oldest} or newer of version 4 (Python 3.13); {_INSTALL}"
         )
 
 
