@@ -1,4 +1,4 @@
-"""The functions host's memory while the soak runs."""
+"""The memory of the functions host and its workers while the soak runs."""
 
 import subprocess
 from collections.abc import Sequence
@@ -53,6 +53,19 @@ def growth(life: Sequence[int]) -> int:
 
 
 def resident(pid: int) -> int | None:
-    """Ask for a process's resident bytes; None if it is gone."""
-    told = subprocess.run(["ps", "-o", "rss=", "-p", str(pid)], capture_output=True, text=True, check=False)  # noqa: S607 - every system has ps on its path
-    return int(told.stdout) * 1024 if told.stdout.strip() else None
+    """Return the resident bytes of a process and all below it; None if it is gone.
+
+    The host's functions run in worker processes: both count against the instance's memory.
+    """
+    listing = subprocess.run(["ps", "-A", "-o", "pid=,ppid=,rss="], capture_output=True, text=True, check=True)  # noqa: S607 - every system has ps on its path
+    processes = [
+        (int(own), int(parent), int(size)) for own, parent, size in map(str.split, listing.stdout.splitlines())
+    ]
+    if pid not in (own for own, _, _ in processes):
+        return None
+    tree = {pid}
+    # Parents are listed before their children, unless process ids have wrapped around: then a second look finds them.
+    for own, parent, _ in processes + processes:
+        if parent in tree:
+            tree.add(own)
+    return sum(size for own, _, size in processes if own in tree) * 1024
