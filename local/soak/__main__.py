@@ -18,6 +18,8 @@ from local.interrupt import interrupt_once
 from local.programs.child import ServerFailedError
 from local.soak.audit import Audit, audit
 from local.soak.cargo import UNHEARD, make_cargo
+from local.soak.memory import Role
+from local.soak.picture import draw_memory
 from local.soak.soak import SCALE, SETTINGS, SOURCES, Soak
 from local.system import CACHE, LOCAL, system
 from storage.clients import connected
@@ -63,12 +65,15 @@ def _run(console: Console, chosen: argparse.Namespace) -> int:
 
         soak = Soak(system=running, clients=clients, say=say, cargo=cargo, seed=chosen.seed)
         soak.run(chosen.minutes * 60)
+        picture = chosen.folder / "memory.svg"
+        picture.write_text(draw_memory(soak.memory, soak.faults.ends, time.monotonic() - soak.began), encoding="utf-8")
         say("reading everything back")
         found = audit(clients, running.sources, soak.arrivals)
         lags = soak.lags()
         seconds = time.monotonic() - began
     problems = [*found.problems, *soak.never(), *soak.memory.problems()]
     _tell(console, soak, found, lags, seconds)
+    console.print(f" memory over time: {picture}")
     problems_told(console, problems)
     if problems:
         where_to_look(console, chosen.folder / "logs")
@@ -97,7 +102,8 @@ def _tell(
         "lag": f"{lag(quiet)}; of those over which the host ended {lag(hit)}",
         "lost": str(found.lost),
         "doubled": str(found.doubled),
-        "memory": f"peak {megabytes(soak.memory.peak)}, grown by {megabytes(soak.memory.growth)} once warm",
+        "memory": f"peak {megabytes(soak.memory.peak)}; once warm the host grew by "
+        f"{megabytes(soak.memory.growth(Role.HOST))}, the worker by {megabytes(soak.memory.growth(Role.WORKER))}",
     }
     console.print()
     for title, value in facts.items():

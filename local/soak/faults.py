@@ -40,10 +40,13 @@ class Faults:
         self._spare_host = spare_host
         self._scale = scale
         self._next_end = 0.0
+        self._began = time.monotonic()
         self.injected = Counter[str]()
         """How often, by kind."""
-        self.ends: list[datetime] = []
+        self.ended_at: list[datetime] = []
         """When the host was brought to its end."""
+        self.ends: list[float] = []
+        """The same in seconds from the beginning."""
         self.restarts = 0
         """Programs that were started again."""
 
@@ -66,7 +69,7 @@ class Faults:
 
     def _kill_host(self, _: threading.Event) -> None:
         self._note("host killed")
-        self.ends.append(datetime.now(UTC))
+        self._note_end()
         self._system.kill_host()
         self._system.start_host()
         self.restarts += 1
@@ -99,7 +102,7 @@ class Faults:
 
     def _take_storage_away_for_long(self, stop: threading.Event) -> None:
         self._note("storage away for long")
-        self.ends.append(datetime.now(UTC))
+        self._note_end()
         self._outage(_LONG_OUTAGE, stop)
 
     def _outage(self, seconds: float, stop: threading.Event) -> None:
@@ -113,6 +116,10 @@ class Faults:
 
     def _source(self) -> tuple[str, Server]:
         return self._rng.choice(list(self._system.sources.items()))
+
+    def _note_end(self) -> None:
+        self.ended_at.append(datetime.now(UTC))
+        self.ends.append(time.monotonic() - self._began)
 
     def _note(self, kind: str, where: str = "") -> None:
         self.injected[kind] += 1

@@ -66,6 +66,7 @@ class Soak:
     arrivals: list[Arrival] = field(default_factory=list)
     settled: set[Key] = field(default_factory=set)
     spare_host: threading.Event = field(default_factory=threading.Event)
+    began: float = field(default_factory=time.monotonic)
     faults: Faults = field(init=False)
     echoes: Echoes = field(init=False)
     losses: Losses = field(init=False)
@@ -77,7 +78,7 @@ class Soak:
 
     def run(self, seconds: float) -> None:
         """Let archives arrive and things go wrong for so long, then wait until nothing more is to come."""
-        began = time.monotonic()
+        began = self.began
         with background(self.echoes.run) as echoing:
             with background(self._arrive, self.faults.run, self.losses.run) as work:
                 while (passed := time.monotonic() - began) < seconds or (self.never() and passed < 2 * seconds):
@@ -102,7 +103,7 @@ class Soak:
         for line in lines(self.arrivals, progress):
             processed = line.progress.processed
             if line.lag is not None and processed is not None:
-                met = any(line.arrival.arrived <= end <= processed for end in self.faults.ends)
+                met = any(line.arrival.arrived <= end <= processed for end in self.faults.ended_at)
                 (hit if met else quiet).append(line.lag)
         return quiet, hit
 
@@ -112,7 +113,7 @@ class Soak:
             self.say(told)
         for done in (future for future in work if future.done()):
             done.result()
-        self.memory.sample(self.system.host_pid)
+        self.memory.sample(time.monotonic() - self.began, self.system.host_pid)
         try:
             self._tell_settled()
         except StoreUnavailableError:
