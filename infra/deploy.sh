@@ -87,6 +87,15 @@ again() {
     done
 }
 
+# What storage and the key vault are looked at with in the end. A pipeline's login gives new tokens during its first
+# five minutes only, and no longer once the resources are there: https://github.com/Azure/login/issues/372
+take_tokens() {
+    for resource in https://storage.azure.com https://vault.azure.net; do
+        az account get-access-token --resource "$resource" --output none ||
+            fail "Azure gives no token for $resource; what it said is above." "Type: az login --scope $resource/.default"
+    done
+}
+
 make_group() {
     if [ "$(az group exists --name "$1" --output tsv)" = true ]; then
         say "resource group $1: is there"
@@ -209,6 +218,7 @@ check() {
 deploy() {
     check_tools all
     find_file "${3:-}"
+    take_tokens
     make_group "$1" "$2"
     make_resources "$1" "$file"
     read_outputs "$1"
@@ -222,7 +232,8 @@ what_if() {
     find_file "${3:-}"
     [ "$(az group exists --name "$1" --output tsv)" = true ] || fail "there is no resource group $1, so everything would be new." \
         "To see it all, make the group first; empty it costs nothing: az group create --name $1 --location $2 --tags $TAG"
-    az deployment group what-if --resource-group "$1" --parameters "$file" --no-prompt true
+    # So it asks for the right to read only, which is all that a pull request's pipeline should have.
+    az deployment group what-if --resource-group "$1" --parameters "$file" --no-prompt true --validation-level ProviderNoRbac
 }
 
 # A key that is pasted has more lines than the one that was read: the shell behind us would run them, and remember them.

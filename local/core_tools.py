@@ -69,7 +69,7 @@ def wait_for_answer(port: int, ended: Callable[[], bool], patience: Patience, sa
     begun = time.monotonic()
     listening: float | None = None
     next_line = begun + patience.quiet
-    while not _answers(port):
+    while not answers(port):
         now = time.monotonic()
         if ended():
             return "it has ended"
@@ -87,7 +87,8 @@ def wait_for_answer(port: int, ended: Callable[[], bool], patience: Patience, sa
     return None
 
 
-def _answers(port: int) -> bool:
+def answers(port: int) -> bool:
+    """Tell whether the host at a port runs."""
     # An HTTP error and a refused connection are both kinds of OSError.
     with suppress(OSError), urlopen(f"http://{HOST}:{port}/admin/host/status", timeout=1) as answer:
         return bool(answer.status == 200)

@@ -122,7 +122,8 @@ def _next_drop(sources: Sequence[str], number: int) -> Drop:
 def _wait(console: Console, running: System, seconds: float, ends: Ends | None) -> None:
     until = time.monotonic() + seconds
     while (left := until - time.monotonic()) > 0:
-        running.check()
+        if told := running.check():
+            _tell(console, f"{datetime.now(UTC):%H:%M:%S}  {told}")
         # A look that fails is told by the next one.
         with suppress(TransientError):
             for told in ends.news() if ends else ():

@@ -10,12 +10,13 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Literal
+from urllib.request import urlopen
 
 from errors import PermanentError
 from local.azurite import Azurite, azurite
 from local.child import Child
-from local.core_tools import FIRST_START, Patience, check_version, wait_for_answer
-from local.programs.child import free_port
+from local.core_tools import FIRST_START, Patience, answers, check_version, wait_for_answer
+from local.programs.child import children, free_port, kill_tree
 from local.servers import Server, ftp_server, sftp_server
 from storage.clients import connected, prepare
 from storage.keys import DEAD_LETTER_CONTAINER, RAW_CONTAINER
@@ -44,6 +45,8 @@ _OURS = re.compile(
 )
 _START = Patience(to_listen=60.0, to_answer=60.0, quiet=60.0)
 """Of the small host, which downloads nothing."""
+_STOP_WITHIN = 15.0
+"""Seconds; the host itself gives running functions 10."""
 
 
 class System:
@@ -57,7 +60,7 @@ class System:
         settings: Mapping[str, str],
         sources: Mapping[str, Server],
         host: Host,
-        lease: float | None = None,
+        scale: float = 1,
         unheard: str | None = None,
         say: Callable[[str], None] = print,
     ) -> None:
@@ -78,7 +81,10 @@ class System:
         environment = clean_environment()
         if self.host_kind == "func":
             check_version(environment)
-        self._host = Child(_host_command(self.host_kind, app, port, lease), app, self.logs / "host.log", environment)
+        self._host = Child(_host_command(self.host_kind, app, port, scale), app, self.logs / "host.log", environment)
+        self._host_listened = False
+        self.host_ends = 0
+        """How often the host has ended by itself and was started again."""
         self._relay = Child(
             _relay_command(self.host_url, folder / "relay.json", unheard),
             PROJECT,
@@ -98,13 +104,16 @@ class System:
 
     def start_host(self) -> None:
         """Start the functions host and wait until it answers. Raises PermanentError."""
+        self._host_listened = False
         self._host.start()
         why = wait_for_answer(
             self._port, lambda: self._host.ended, FIRST_START if self.host_kind == "func" else _START, self._say
         )
         if why is not None:
-            tail = "\n".join(self._host.log.read_text(errors="replace").splitlines()[-20:])
-            raise PermanentError(f"start the functions host: {why}; {self._host.log} ends with:\n{tail}")
+            raise PermanentError(f"start the functions host: {why}; {self._host.log} ends with:\n{self._end_of_log()}")
+        self._host_listened = True
+        if problems := _disabled_functions(self.host_url):
+            raise PermanentError("start the functions host: functions are switched off:\n" + "\n".join(problems))
 
     def change_settings(self, changes: Mapping[str, str]) -> None:
         """Change app settings; the host has them from its next start on."""
@@ -115,9 +124,16 @@ class System:
         """End the functions host at once, whatever it is doing."""
         self._host.kill()
 
+    def kill_worker(self) -> bool:
+        """End one of the host's worker processes at once; False if none runs. Only the local host has them so."""
+        workers = children(self._host.pid) if self._host.pid else []
+        for worker in workers[:1]:
+            kill_tree(worker)
+        return bool(workers)
+
     def restart_host(self) -> None:
-        """Kill the functions host if it runs, and start it."""
-        self._host.kill()
+        """Stop the functions host in order, and start it."""
+        self._host.stop(_STOP_WITHIN)
         self.start_host()
 
     def start_relay(self) -> None:
@@ -128,20 +144,41 @@ class System:
         """Stop the relay: from now on no event tells of anything."""
         self._relay.stop()
 
-    def check(self) -> None:
-        """Raise PermanentError if a part that should run does not; keep logs from growing for ever."""
+    def check(self) -> str | None:
+        """Start a host that has ended by itself, as the platform does, and say so; None if there is nothing to say.
+
+        Keep logs from growing for ever. Raises PermanentError for a host that never listened, or a relay that ended.
+        """
         for child in (self._host, self._relay):
             child.trim()
-            if child.ended:
-                raise PermanentError(
-                    f"the {child.log.stem} has ended by itself, so all is stopped: see {child.log}; what was under way "
-                    "goes on with the next start"
-                )
+        if self._relay.ended or (self._host.ended and not self._host_answers(known=True)):
+            child = self._relay if self._relay.ended else self._host
+            raise PermanentError(
+                f"the {child.log.stem} has ended by itself, so all is stopped: see {child.log}; what was under way "
+                "goes on with the next start"
+            )
+        if not self._host.ended:
+            self._host_answers()
+            return None
+        self._host_listened = False
+        self.host_ends += 1
+        why = self._end_of_log(1)
+        self._host.start()
+        return f"the functions host has ended, and is started again, as the platform does: {why}"
 
     def stop(self) -> None:
         """Stop relay and host, in this order."""
         self._relay.stop()
-        self._host.stop()
+        self._host.stop(_STOP_WITHIN)
+
+    def _host_answers(self, *, known: bool = False) -> bool:
+        """Tell whether the host has listened since its last start; with `known`, without asking it."""
+        if not known:
+            self._host_listened = self._host_listened or answers(self._port)
+        return self._host_listened
+
+    def _end_of_log(self, lines: int = 20) -> str:
+        return "\n".join(self._host.log.read_text(errors="replace").splitlines()[-lines:])
 
 
 @contextmanager
@@ -151,7 +188,7 @@ def system(
     sources: Mapping[str, Scheme] = SOURCES,
     settings: Mapping[str, str] = QUICK,
     host: Host = "auto",
-    lease: float | None = None,
+    scale: float = 1,
     unheard: str | None = None,
     fresh: bool = False,
     say: Callable[[str], None] = print,
@@ -159,7 +196,7 @@ def system(
     """Run the whole system in `folder`, which keeps its data and logs; a later run goes on from there unless `fresh`.
 
     `sources` gives each source's kind of server; `settings` come on top of what the servers and Azurite require.
-    `lease` is for how many seconds a queue message stays hidden when the host died over it; only `local` can change it.
+    `scale` makes the host's intervals shorter: leases of messages and timers, patience; only `local` can change them.
     No event tells of archives whose names contain `unheard`. `say` is given a line now and then while a host is slow to
     start. Raises PermanentError.
     """
@@ -180,7 +217,7 @@ def system(
             settings={**_settings(emulator.connection, servers), **settings},
             sources=servers,
             host=host,
-            lease=lease,
+            scale=scale,
             unheard=unheard,
             say=say,
         )
@@ -260,11 +297,10 @@ def _choose(host: Host) -> Literal["func", "local"]:
     return host
 
 
-def _host_command(kind: Literal["func", "local"], app: Path, port: int, lease: float | None) -> list[str]:
+def _host_command(kind: Literal["func", "local"], app: Path, port: int, scale: float) -> list[str]:
     if kind == "func":
         return ["func", "start", "--port", str(port)]
-    options = [] if lease is None else ["--lease", str(lease)]
-    return [sys.executable, "-m", "local.host", "--app", str(app), "--port", str(port), "--grace", "5", *options]
+    return [sys.executable, "-m", "local.host", "--app", str(app), "--port", str(port), "--scale", str(scale)]
 
 
 def _relay_command(host: str, state: Path, unheard: str | None) -> list[str]:
@@ -283,3 +319,14 @@ def _relay_command(host: str, state: Path, unheard: str | None) -> list[str]:
         "--scale",
         "0.1",
     ]
+
+
+def _disabled_functions(host: str) -> list[str]:
+    """Name the functions that the host has switched off because they cannot run, each with the reason."""
+    with urlopen(f"{host}/admin/functions", timeout=10) as answer:  # noqa: S310 - our own address
+        names = [function["name"] for function in json.load(answer)]
+    problems = [] if names else ["no function was found; see the host's log"]
+    for name in names:
+        with urlopen(f"{host}/admin/functions/{name}/status", timeout=10) as answer:  # noqa: S310 - as above
+            problems += [f"{name}: {error}" for error in json.load(answer).get("errors") or ()]
+    return problems

@@ -44,7 +44,10 @@ def _run(console: Console, chosen: argparse.Namespace) -> int:
         with console.status("starting Azurite, the servers, the functions host and the event relay"):
             settings = script.CHAOS if chosen.chaos else script.SETTINGS
             # An earlier run's archives would be found again as well.
-            running = stack.enter_context(system(chosen.folder, settings=settings, host=chosen.host, fresh=True))
+            scale = script.CHAOS_SCALE if chosen.chaos else 1
+            running = stack.enter_context(
+                system(chosen.folder, settings=settings, host=chosen.host, scale=scale, fresh=True)
+            )
             clients = stack.enter_context(connected(running.connection))
         _explain(console, running)
         begun = time.monotonic()

@@ -51,7 +51,8 @@ class Play:
         self.planned += drops
         with uploads(drops, lambda source: self.system.sources[source].root, self._arrived):
             while time.monotonic() < self.deadline:
-                self.system.check()
+                if told := self.system.check():
+                    self.view.say(told)
                 stand = self.stand()
                 self.view.show(stand)
                 if len(stand) == len(self.planned) and all(line.progress.settled for line in stand):

@@ -23,6 +23,8 @@ SETTINGS: Mapping[str, str] = {
 
 CHAOS: Mapping[str, str] = {**SETTINGS, "SOURCES__NORTH__BLOCK_SIZE": str(2**20)}
 """Small blocks make the large copy long enough to be killed in the middle of it."""
+CHAOS_SCALE = 4
+"""Timers rest for a minute after a kill, in Azure and in the local host; a quarter of it is enough for a show."""
 
 REPLACED = "harbour.zip"
 

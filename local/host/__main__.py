@@ -6,12 +6,15 @@ import logging
 import os
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from local.host import console
 from local.host.app import HostError, add_local_settings, load_app
 from local.host.host import Host, Options
-from local.host.queues import LEASE
+from local.host.intervals import Intervals
+from local.host.worker import leave
+from local.host.workers import HostEndsError
 
 log = logging.getLogger(__name__)
 
@@ -32,33 +35,31 @@ async def _run(chosen: argparse.Namespace) -> int:
     app = load_app(folder)
     add_local_settings(folder, os.environ)
     os.environ.setdefault("AZURE_FUNCTIONS_ENVIRONMENT", "Development")
-    os.chdir(folder)
-    host = Host(app, os.environ, Options(port=chosen.port, grace=chosen.grace, lease=chosen.lease))
+    host = Host(app, os.environ, Options(port=chosen.port, intervals=_intervals(chosen)))
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, _stop, host)
-    code = 0
     try:
         await host.run()
-    except HostError as exc:
-        log.error("%s", exc)  # noqa: TRY400 - as above
-        code = 1
-    if not host.drained:
-        _leave(code)
-    return code
+    except HostEndsError:
+        # It has been logged, with what led to it.
+        return 1
+    return 0
 
 
 def _stop(host: Host) -> None:
     if host.stopping.is_set():
-        _leave(130)  # asked twice
+        leave(130)  # asked twice
     log.info("Stopping: no new work, waiting for what runs (again to leave at once)")
     host.stopping.set()
 
 
-def _leave(code: int) -> None:
-    """End the process although threads still run: a normal exit would wait for them."""
-    logging.shutdown()
-    sys.stdout.flush()
-    os._exit(code)
+def _intervals(chosen: argparse.Namespace) -> Intervals:
+    try:
+        intervals = Intervals().scaled(chosen.scale)
+    except ValueError as exc:
+        raise HostError(f"--scale: {exc}") from exc
+    given = {"shutdown": chosen.grace, "message_lease": chosen.lease}
+    return replace(intervals, **{name: value for name, value in given.items() if value is not None})
 
 
 def _arguments() -> argparse.Namespace:
@@ -70,12 +71,17 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--app", type=Path, default=Path(), help="folder of function_app.py and host.json (default: .)")
     parser.add_argument("--port", type=int, default=7071, help="0 takes a free one (default: %(default)s)")
     parser.add_argument(
-        "--grace", type=float, default=10, metavar="SECONDS",
-        help="how long running functions may go on after SIGINT or SIGTERM (default: %(default)s)",
+        "--scale", type=float, default=1, metavar="FACTOR",
+        help="make every interval of the real host shorter by this factor, 4 at most (default: %(default)g)",
     )  # fmt: skip
     parser.add_argument(
-        "--lease", type=float, default=LEASE, metavar="SECONDS",
-        help="how long a queue message is hidden while it runs, renewed at half; in Azure 600 (default: %(default)s)",
+        "--grace", type=float, metavar="SECONDS",
+        help=f"how long running functions may go on after SIGINT or SIGTERM (default: {Intervals().shutdown:g})",
+    )  # fmt: skip
+    parser.add_argument(
+        "--lease", type=float, metavar="SECONDS",
+        help="how long a queue message is hidden while it runs, renewed at half "
+        f"(default, as in Azure: {Intervals().message_lease:g})",
     )  # fmt: skip
     return parser.parse_args()
 

@@ -25,7 +25,7 @@ class QueueOptions:
     """`extensions.queues` of host.json, with the defaults of Azure Functions."""
 
     batch_size: int = 16
-    new_batch_threshold: int
+    new_batch_threshold: int = 8
     max_polling_interval: timedelta = timedelta(minutes=1)
     visibility_timeout: timedelta = timedelta(0)
     """The delay before a retry, not the time that a message is hidden while it runs."""
@@ -41,6 +41,8 @@ class App:
     function_timeout: timedelta | None
     route_prefix: str
     queues: QueueOptions
+    problem: str | None = None
+    """An option of host.json that is out of range: the host runs, and answers every request with 503."""
 
 
 def load_app(folder: Path) -> App:
@@ -50,12 +52,18 @@ def load_app(folder: Path) -> App:
     host = _read_json(folder / "host.json")
     extensions = host.get("extensions", {})
     timeout = host.get("functionTimeout", "00:30:00")
+    problem = None
+    try:
+        queues = _queue_options(extensions.get("queues", {}))
+    except ValueError as exc:
+        queues, problem = QueueOptions(), str(exc)
     try:
         return App(
             folder=folder,
             function_timeout=None if timeout in ("-1", "-00:00:01") else parse_time_span(timeout),
             route_prefix=extensions.get("http", {}).get("routePrefix", "api").strip("/"),
-            queues=_queue_options(extensions.get("queues", {})),
+            queues=queues,
+            problem=problem,
         )
     except (ValueError, TypeError, AttributeError) as exc:
         raise HostError(f"{folder / 'host.json'} is wrong: {exc}") from exc
@@ -113,8 +121,7 @@ def connection_string(name: str, environ: Mapping[str, str]) -> str:
     first section that exists decides. A section exists if it has a value, even an empty one, or children (`__…`); .NET
     configuration ignores case. Source: WebJobs' `GetWebJobsConnectionStringSection`. Raises HostError.
     """
-    name = name or "Storage"
-    settings = {key.casefold().replace("__", ":"): value for key, value in environ.items()}
+    name, settings = name or "Storage", _configuration(environ)
     names = (f"AzureWebJobs{name}", name)
     sections = [section for plain in names for section in (f"ConnectionStrings:{plain}", plain)]
     found = next((section for section in sections if _exists(section.casefold(), settings)), None)
@@ -127,6 +134,22 @@ def connection_string(name: str, environ: Mapping[str, str]) -> str:
         f"the connection {name} resolves to the setting {key}, which holds no connection string: this host knows no "
         "identities; set it to a connection string, remove it, or run the app with `func start`"
     )
+
+
+def is_disabled(function: str, environ: Mapping[str, str]) -> bool:
+    """Tell whether a function is switched off by a setting, as the real host does.
+
+    `AzureWebJobs.<name>.Disabled`, or the same with `_` for `.`; "1" or "true"; case does not matter. Source: WebJobs'
+    `HostListenerFactory.IsDisabled` and `IsSettingEnabled`.
+    """
+    settings = _configuration(environ)
+    names = (f"AzureWebJobs.{function}.Disabled", f"AzureWebJobs_{function}_Disabled")
+    return any(settings.get(name.casefold(), "").casefold() in ("1", "true") for name in names)
+
+
+def _configuration(environ: Mapping[str, str]) -> dict[str, str]:
+    """Give settings as .NET sees them: case does not matter, and `__` goes down one level."""
+    return {key.casefold().replace("__", ":"): value for key, value in environ.items()}
 
 
 def _exists(section: str, settings: Mapping[str, str]) -> bool:

@@ -1,18 +1,31 @@
-"""What this host can bind, said at start rather than at the first call."""
+"""What this host can bind, and which functions cannot run: said at start rather than at the first call."""
 
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from local.host.app import HostError, resolve
-from local.host.worker import Binding, Function
+from local.host.app import HostError, is_disabled, resolve
+from local.host.model import Binding, Function
 
 _TRIGGERS = ("timerTrigger", "queueTrigger", "eventGridTrigger", "httpTrigger")
 _OUTPUTS = ("queue", "http")
 
 
 def checked(function: Function, environ: Mapping[str, str]) -> Function:
-    """Resolve `%NAME%` in a function's bindings. Raises HostError for what this host cannot bind."""
+    """Resolve `%NAME%` in a function's bindings, and mark a function that cannot run with the reason."""
+    try:
+        _check_types(function)
+        function = replace(
+            function,
+            trigger=_resolved(function.trigger, environ),
+            outputs=tuple(_resolved(output, environ) for output in function.outputs),
+        )
+    except HostError as exc:
+        return replace(function, problem=str(exc))
+    return replace(function, disabled=is_disabled(function.name, environ))
+
+
+def _check_types(function: Function) -> None:
     unknown = [
         *([] if function.trigger.type in _TRIGGERS else [function.trigger.type]),
         *(output.type for output in function.outputs if output.type not in _OUTPUTS),
@@ -21,17 +34,9 @@ def checked(function: Function, environ: Mapping[str, str]) -> Function:
     if unknown:
         known = ", ".join(sorted({*_TRIGGERS, *_OUTPUTS}))
         raise HostError(
-            f"function {function.name} has the binding {unknown[0]}, which this host does not know (it knows {known}): "
+            f"it has the binding {unknown[0]}, which this host does not know (it knows {known}): "
             "run the app with `func start`"
         )
-    try:
-        return replace(
-            function,
-            trigger=_resolved(function.trigger, environ),
-            outputs=tuple(_resolved(output, environ) for output in function.outputs),
-        )
-    except HostError as exc:
-        raise HostError(f"function {function.name}: {exc}") from exc
 
 
 def _resolved(binding: Binding, environ: Mapping[str, str]) -> Binding:

@@ -2,16 +2,12 @@
 
 import logging
 from collections.abc import Mapping
-from typing import Any
 
-from azure.core.exceptions import ResourceExistsError, ResourceNotFoundError
+from azure.core.exceptions import AzureError, HttpResponseError, ResourceExistsError, ResourceNotFoundError
 from azure.storage.blob.aio import BlobServiceClient
 from azure.storage.queue.aio import QueueClient
 
 from local.host.app import HostError, connection_string
-
-_RETRIES: dict[str, Any] = {"initial_backoff": 1, "increment_base": 2, "retry_total": 3}
-"""The SDK's own first retry comes after 15 seconds: an eternity for an emulator next door."""
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +25,7 @@ class Clients:
         if (connection, name) not in self._queues:
             text = connection_string(connection, self._environ)
             try:
-                self._queues[connection, name] = QueueClient.from_connection_string(text, name, **_RETRIES)
+                self._queues[connection, name] = QueueClient.from_connection_string(text, name, retry_total=0)
             except ValueError as exc:
                 raise HostError(f"{connection or 'AzureWebJobsStorage'} is no connection string: {exc}") from exc
         return self._queues[connection, name]
@@ -38,10 +34,26 @@ class Clients:
         """Give the host's own account, where there is one. Raises HostError."""
         if self._blobs is None and any(name.casefold().startswith("azurewebjobsstorage") for name in self._environ):
             try:
-                self._blobs = BlobServiceClient.from_connection_string(connection_string("", self._environ))
+                self._blobs = BlobServiceClient.from_connection_string(
+                    connection_string("", self._environ), retry_total=0
+                )
             except ValueError as exc:
                 raise HostError(f"AzureWebJobsStorage is no connection string: {exc}") from exc
         return self._blobs
+
+    async def is_reachable(self) -> bool:
+        """Tell whether the host's own account answers, whatever it says; True where there is none."""
+        try:
+            service = self.blobs()
+            if service is not None:
+                await service.get_service_properties()
+        except HttpResponseError:
+            return True
+        except HostError as exc:
+            log.error("AzureWebJobsStorage: %s", exc)  # noqa: TRY400 - the message says it all
+        except AzureError:
+            return False
+        return True
 
     async def close(self) -> None:
         """Close every connection."""

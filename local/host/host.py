@@ -1,11 +1,11 @@
-"""The host: one app with its listeners and its endpoints, from start to stop."""
+"""The host: one app with its workers, its listeners and its endpoints, from start to end."""
 
 import asyncio
 import functools
 import logging
 import re
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from aiohttp import web
@@ -14,12 +14,16 @@ from local.host.app import App, HostError
 from local.host.bindings import checked
 from local.host.clients import Clients
 from local.host.http import Endpoints
+from local.host.http_trigger import function_pattern
+from local.host.intervals import Intervals
 from local.host.invocations import Invocations
-from local.host.monitor import BlobMonitor
+from local.host.model import Binding, Function
+from local.host.monitor import BlobMonitor, TimerLock
+from local.host.ncrontab import Schedule
 from local.host.outputs import QueueOutputs
-from local.host.queues import LEASE, QueueListener
-from local.host.timers import HostClock, Schedule, Timer
-from local.host.worker import Binding, Function, Worker
+from local.host.queues import QueueListener
+from local.host.timers import HostClock, Timer, pause
+from local.host.workers import Workers
 
 log = logging.getLogger(__name__)
 
@@ -31,9 +35,7 @@ class Options:
     """What can be chosen for this host, and cannot in Azure."""
 
     port: int = 7071
-    grace: float = 10.0
-    """Seconds that running invocations have to end once the host is stopped."""
-    lease: float = LEASE
+    intervals: Intervals = field(default_factory=Intervals)
 
 
 class Host:
@@ -42,46 +44,112 @@ class Host:
     def __init__(self, app: App, environ: Mapping[str, str], options: Options) -> None:
         self._app = app
         self._environ = environ
-        self._options = options
+        self._port = options.port
+        self._intervals = options.intervals
         self._clients = Clients(environ)
+        self._id = re.sub(r"[^a-z0-9-]+", "-", app.folder.name.lower())
         self.stopping = asyncio.Event()
-        self.drained = True
-        """False: functions still run, and their threads would keep the process from ending by itself."""
 
     async def run(self) -> None:
-        """Run until `stopping` is set. Raises HostError if the app cannot be run, or must not run on."""
-        worker = Worker()
+        """Run until `stopping` is set. Raises HostEndsError where the real host ends itself, HostError for the port."""
+        workers = Workers(
+            self._app.folder,
+            count=int(self._environ.get("FUNCTIONS_WORKER_PROCESS_COUNT") or 1),
+            timeout=self._app.function_timeout,
+            forgotten=self._intervals.forgotten,
+        )
         try:
-            functions = [checked(function, self._environ) for function in await worker.load(self._app.folder)]
-            outputs = QueueOutputs(self._queue, functions, encoded=self._app.queues.base64)
-            invocations = Invocations(worker, outputs.send, self._app.function_timeout)
-            keepers = [keep for function in functions if (keep := self._keeper(function, invocations)) is not None]
-            application = Endpoints(self._app, functions, invocations).application()
-            runner = web.AppRunner(application, access_log=None, shutdown_timeout=self._options.grace)
-            await self._listen(runner, functions)
-            await self._keep(keepers, invocations, runner)
+            if await self._wait_for_storage():
+                await self._serve(workers)
         finally:
+            workers.stop()
             await self._clients.close()
 
+    async def _wait_for_storage(self) -> bool:
+        """Wait for the host's own account: without it the real host never listens. False if stopped meanwhile."""
+        while not await self._clients.is_reachable():
+            log.warning("host.starting: AzureWebJobsStorage cannot be reached; trying again")
+            if await pause(self.stopping, 1):
+                return False
+        return True
+
+    async def _serve(self, workers: Workers) -> None:
+        if self._app.problem:
+            # Every request is answered with 503; nothing listens.
+            log.error("The host is in error: %s", self._app.problem)
+        functions = [] if self._app.problem else [checked(each, self._environ) for each in await workers.start()]
+        outputs = QueueOutputs(self._queue, encoded=self._app.queues.base64)
+        invocations = Invocations(workers, outputs.send)
+        functions, keepers = self._prepare(functions, outputs, invocations)
+        runner = web.AppRunner(
+            Endpoints(self._app, functions, invocations).application(),
+            access_log=None,
+            shutdown_timeout=self._intervals.shutdown,
+        )
+        await self._listen(runner, functions)
+        await self._keep(keepers, invocations, runner, workers)
+
+    def _prepare(
+        self, functions: Sequence[Function], outputs: QueueOutputs, invocations: Invocations
+    ) -> tuple[list[Function], list[Keep]]:
+        """Make what keeps timers and queues going. A function for which that fails is switched off, and it alone."""
+        prepared, keepers = [], []
+        for function in functions:
+            if function.problem is None and not function.disabled:
+                try:
+                    outputs.open(function)
+                    keeper = self._keeper(function, invocations)
+                except HostError as exc:
+                    function = replace(function, problem=str(exc))
+                else:
+                    keepers += [keeper] if keeper else []
+            prepared.append(function)
+        return prepared, keepers
+
     def _keeper(self, function: Function, invocations: Invocations) -> Keep | None:
-        """Make what keeps a timer or a queue going; None for what HTTP calls start."""
+        """Make what keeps a timer or a queue going; None for what requests start. Raises HostError."""
         if function.trigger.type == "timerTrigger":
-            return functools.partial(self._timer(function, invocations).keep, HostClock(self.stopping))
+            return self._timer(function, invocations)
+        if function.trigger.type == "httpTrigger":
+            function_pattern(self._app.route_prefix, function)
         if function.trigger.type == "queueTrigger":
             return functools.partial(self._listener(function, invocations).keep, self.stopping)
         return None
 
-    def _timer(self, function: Function, invocations: Invocations) -> Timer:
+    def _timer(self, function: Function, invocations: Invocations) -> Keep:
         options, blobs = function.trigger.options, self._clients.blobs()
         schedule = Schedule(options["schedule"])
         monitored = options.get("useMonitor", True) and not schedule.more_often_than_a_minute()
-        host = re.sub(r"[^a-z0-9-]+", "-", self._app.folder.name.lower())
-        return Timer(
+        if monitored and blobs is None:
+            raise HostError("AzureWebJobsStorage is not set, and this timer keeps its status there")
+        timer = Timer(
             schedule=schedule,
             run_on_startup=bool(options.get("runOnStartup")),
-            monitor=BlobMonitor(blobs, host, function.name) if monitored and blobs else None,
+            monitor=BlobMonitor(blobs, self._id, function.name, self._intervals) if monitored and blobs else None,
             run=functools.partial(invocations.run, function),
         )
+        lock = TimerLock(blobs, self._id, function.name, self._intervals) if blobs else None
+        return functools.partial(self._keep_timer, function.name, timer, lock)
+
+    async def _keep_timer(self, name: str, timer: Timer, lock: TimerLock | None) -> None:
+        """Run a timer while this host has its lock. Raises HostEndsError."""
+        if lock is not None and not await lock.acquire(self.stopping):
+            return
+        renewal = asyncio.create_task(lock.renew()) if lock else None
+        ticking = asyncio.create_task(timer.keep(HostClock(self.stopping)))
+        try:
+            await asyncio.wait({ticking, renewal} if renewal else {ticking}, return_when=asyncio.FIRST_COMPLETED)
+            if renewal is not None and renewal.done():
+                renewal.result()
+            ticking.result()
+        except HostError as exc:
+            log.error("The listener for function 'Functions.%s' was unable to start: %s", name, exc)  # noqa: TRY400
+        finally:
+            ticking.cancel()
+            if renewal is not None:
+                renewal.cancel()
+        if lock is not None:
+            await lock.release()
 
     def _listener(self, function: Function, invocations: Invocations) -> QueueListener:
         queue = self._queue(function.trigger)
@@ -92,7 +160,7 @@ class Host:
             # A poison queue has no poison queue of its own.
             None if name.endswith("-poison") else self._clients.queue(connection, f"{name}-poison"),
             self._app.queues,
-            self._options.lease,
+            self._intervals,
         )
 
     def _queue(self, binding: Binding) -> Any:
@@ -101,32 +169,47 @@ class Host:
     async def _listen(self, runner: web.AppRunner, functions: Sequence[Function]) -> None:
         await runner.setup()
         try:
-            site = web.TCPSite(runner, "127.0.0.1", self._options.port)
+            site = web.TCPSite(runner, "127.0.0.1", self._port)
             await site.start()
         except OSError as exc:
             raise HostError(
-                f"cannot listen on port {self._options.port}: {exc.strerror or exc}; stop what has it (another host?) "
+                f"cannot listen on port {self._port}: {exc.strerror or exc}; stop what has it (another host?) "
                 "or choose another with --port, 0 for any that is free"
             ) from exc
         for function in functions:
-            log.info("Function %s: %s", function.name, function.trigger.type)
+            if function.problem:
+                log.error(
+                    "Function 'Functions.%s' failed indexing and will be disabled: %s", function.name, function.problem
+                )
+            else:
+                log.info(
+                    "Function %s: %s%s",
+                    function.name,
+                    function.trigger.type,
+                    " (disabled)" if function.disabled else "",
+                )
+        if not functions:
+            log.warning("No job functions found.")
         port = runner.addresses[0][1]
         print(f"host.listening url=http://127.0.0.1:{port}", flush=True)  # noqa: T201 - for programs, so without a time
 
-    async def _keep(self, keepers: Sequence[Keep], invocations: Invocations, runner: web.AppRunner) -> None:
+    async def _keep(
+        self, keepers: Sequence[Keep], invocations: Invocations, runner: web.AppRunner, workers: Workers
+    ) -> None:
+        """Run until the host is stopped or something ends it; then give what runs a while. Raises HostEndsError."""
         tasks = [asyncio.create_task(keep()) for keep in keepers]
-        ends = [asyncio.create_task(event.wait()) for event in (self.stopping, invocations.overran)]
-        await asyncio.wait([*tasks, *ends], return_when=asyncio.FIRST_COMPLETED)
-        for end in ends:
-            end.cancel()
+        stopped = asyncio.create_task(self.stopping.wait())
+        # Listeners end by themselves only once the host is stopped, or by an error that ends it.
+        ends: asyncio.Future[Any] = asyncio.gather(*tasks, workers.failed)
+        await asyncio.wait([stopped, ends], return_when=asyncio.FIRST_COMPLETED)
+        ended = ends.exception() if ends.done() else None
+        if ended is not None:
+            log.error("An unhandled exception has occurred. Host is shutting down.\n%s", ended)
         self.stopping.set()
-        everything = asyncio.gather(*tasks, invocations.drain(), runner.cleanup())
-        try:
-            async with asyncio.timeout(self._options.grace):
-                await everything
-        except TimeoutError:
-            self.drained = False
-            log.warning("host.stopped: functions still ran after %g s and are cut off", self._options.grace)
-        if invocations.overran.is_set():
-            self.drained = False
-            raise HostError("a function ran longer than functionTimeout; its thread cannot be ended, so the host ends")
+        everything = asyncio.gather(*tasks, invocations.drain(), runner.cleanup(), return_exceptions=True)
+        done, _ = await asyncio.wait({everything}, timeout=self._intervals.shutdown)
+        if not done:
+            everything.cancel()
+            log.warning("The host did not shutdown within its allotted time; what still runs is cut off")
+        if ended is not None:
+            raise ended

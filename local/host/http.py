@@ -9,11 +9,11 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from local.host.app import App
-from local.host.http_trigger import BY_CALL, add_route
+from local.host.http_trigger import BY_CALL, Routes
 from local.host.invocations import Invocations
+from local.host.model import Function
 from local.host.protos import TypedData
 from local.host.timers import timer_info
-from local.host.worker import Function
 
 MAX_BODY = 100 * 2**20
 _HERE = ("127.0.0.1", "localhost", "::1")
@@ -25,20 +25,27 @@ class Endpoints:
     def __init__(self, app: App, functions: list[Function], invocations: Invocations) -> None:
         self._app = app
         self._functions = {function.name.lower(): function for function in functions}
+        self._names = {function.name for function in functions}
         self._invocations = invocations
 
     def application(self) -> web.Application:
         """Route everything. Raises HostError for a route that cannot be served."""
         application = web.Application(client_max_size=MAX_BODY, middlewares=[_for_this_machine])
+        if self._app.problem:
+            application.router.add_route("*", "/{path:.*}", _unavailable)
+            return application
+        application.router.add_get("/", _ping)
+        application.router.add_get("/admin/host/ping", _ping)
         application.router.add_get("/admin/host/status", self._host_status)
         application.router.add_get("/admin/functions", self._list)
         application.router.add_get("/admin/functions/{name}", self._describe)
         application.router.add_get("/admin/functions/{name}/status", self._status)
         application.router.add_post("/admin/functions/{name}", self._start)
         application.router.add_post("/runtime/webhooks/{extension:(?i:eventgrid)}", self._event_grid)
-        for function in self._functions.values():
-            if function.trigger.type == "httpTrigger":
-                add_route(application, self._app.route_prefix, function, self._invocations)
+        application.router.add_options("/runtime/webhooks/{extension:(?i:eventgrid)}", _greet_cloud_events)
+        http = [function for function in self._functions.values() if function.trigger.type == "httpTrigger"]
+        routes = Routes(self._app.route_prefix, [function for function in http if function.runs], self._invocations)
+        application.router.add_route("*", "/{path:.*}", routes.answer)
         return application
 
     async def _host_status(self, _request: web.Request) -> web.Response:
@@ -51,11 +58,13 @@ class Endpoints:
         return web.json_response(_description(self._found(request.match_info["name"]), request))
 
     async def _status(self, request: web.Request) -> web.Response:
-        self._found(request.match_info["name"])
-        return web.json_response({})
+        function = self._found(request.match_info["name"])
+        return web.json_response({"errors": [function.problem]} if function.problem else {})
 
     async def _start(self, request: web.Request) -> web.Response:
         function = self._found(request.match_info["name"])
+        if function.problem:
+            raise web.HTTPNotFound(text=function.problem)
         body = await _json(request)
         if not isinstance(body, dict):
             raise web.HTTPBadRequest(text='the body must be like {"input": "text"}')
@@ -63,33 +72,33 @@ class Endpoints:
         return web.Response(status=202)
 
     async def _event_grid(self, request: web.Request) -> web.Response:
-        function = self._found(request.query.get("functionName", ""), trigger="eventGridTrigger")
+        name = request.query.get("functionName", "")
+        # Found by its name exactly as it is spelt, unlike at the admin endpoints (measured).
+        function = self._found(name if name in self._names else "", trigger="eventGridTrigger")
         kind = request.headers.get("aeg-event-type", "")
-        body = await _json(request) if kind in ("SubscriptionValidation", "Notification") else None
-        events = body if isinstance(body, list) else [body]
         if kind == "SubscriptionValidation":
-            return web.json_response({"validationResponse": _validation_code(events)})
+            return web.json_response({"validationResponse": _validation_code(_events(await request.read()))})
         if kind == "Notification":
-            return await self._notify(function, events)
+            return await self._notify(function, _events(await request.read()))
         if kind == "Unsubscribe":
             return web.Response(status=202)
         raise web.HTTPBadRequest(text=f"the header aeg-event-type must be Notification, not {kind!r}")
 
-    async def _notify(self, function: Function, events: list[Any]) -> web.Response:
+    async def _notify(self, function: Function, events: list[dict[str, Any]]) -> web.Response:
         """Run the function once for each event, at the same time; all must succeed."""
-        if not all(isinstance(event, dict) for event in events):
-            raise web.HTTPBadRequest(text="events must be JSON objects")
         outcomes = await asyncio.gather(*(
             self._invocations.run(function, event_input(json.dumps(event)), "EventGrid trigger fired",
                                   {"data": TypedData(json=json.dumps(event.get("data")))})
             for event in events
         ))  # fmt: skip
-        errors = [outcome.error.message for outcome in outcomes if outcome.error is not None]
-        return web.Response(status=500, text=errors[0]) if errors else web.Response(status=202)
+        if any(outcome.error is not None for outcome in outcomes):
+            return web.Response(status=500, text=f"Exception while executing function: Functions.{function.name}")
+        return web.Response(status=202)
 
     def _found(self, name: str, trigger: str | None = None) -> Function:
         function = self._functions.get(name.lower())
-        if function is None or trigger not in (None, function.trigger.type):
+        # A trigger that is switched off listens to nothing; by its name the function can still be called.
+        if function is None or (trigger is not None and (trigger != function.trigger.type or not function.runs)):
             raise web.HTTPNotFound(text=f"no function {name!r}" + (f" with {trigger}" if trigger else ""))
         return function
 
@@ -132,11 +141,36 @@ def _admin_input(function: Function, text: Any) -> TypedData:
     return event_input(text) if kind == "eventGridTrigger" else TypedData(string=text)
 
 
-def _validation_code(events: list[Any]) -> str:
+def _events(body: bytes) -> list[dict[str, Any]]:
+    """Read the events of a delivery; what is none makes the real host answer 500 (measured)."""
+    try:
+        content = json.loads(body)
+    except (ValueError, RecursionError) as exc:
+        raise web.HTTPInternalServerError(text=f"the body is no JSON: {exc}") from exc
+    events = content if isinstance(content, list) else [content]
+    if not all(isinstance(event, dict) for event in events):
+        raise web.HTTPInternalServerError(text="events must be JSON objects")
+    return events
+
+
+def _validation_code(events: list[dict[str, Any]]) -> str:
     try:
         return str(events[0]["data"]["validationCode"])
     except (LookupError, TypeError) as exc:
-        raise web.HTTPBadRequest(text="the event holds no data.validationCode") from exc
+        raise web.HTTPInternalServerError(text="the event holds no data.validationCode") from exc
+
+
+async def _ping(_request: web.Request) -> web.Response:
+    return web.Response(text="Your Azure Function App is up and running.")
+
+
+async def _unavailable(_request: web.Request) -> web.Response:
+    return web.Response(status=503, text="Function host is not running.")
+
+
+async def _greet_cloud_events(request: web.Request) -> web.Response:
+    """Answer the handshake of CloudEvents webhooks."""
+    return web.Response(headers={"WebHook-Allowed-Origin": request.headers.get("WebHook-Request-Origin", "*")})
 
 
 def _description(function: Function, request: web.Request) -> dict[str, Any]:
@@ -144,7 +178,7 @@ def _description(function: Function, request: web.Request) -> dict[str, Any]:
     return {
         "name": function.name,
         "language": "python",
-        "isDisabled": False,
+        "isDisabled": function.disabled,
         "href": str(request.url.origin() / "admin/functions" / function.name),
         "config": {"name": function.name, "bindings": bindings},
     }

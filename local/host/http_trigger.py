@@ -1,60 +1,86 @@
 """HTTP triggers: routes, requests and responses."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from urllib.parse import unquote
 
 from aiohttp import web
 
 from local.host.app import HostError
 from local.host.invocations import Invocations
+from local.host.model import Function, Outcome
 from local.host.protos import RpcHttp, RpcHttpCookie, TypedData
-from local.host.worker import Function, Outcome
 
 BY_CALL = "This function was programmatically called via the host APIs."
-_METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS")
 _PARAMETER = re.compile(r"\{(\*{0,2})(\w+)(?::(\w+))?(\?)?\}")
-_OPTIONAL_END = re.compile(r"/\{\w+(?::\w+)?\?\}$")
 _CONSTRAINTS = {None: r"[^/]+", "int": r"-?\d+", "long": r"-?\d+", "alpha": r"[A-Za-z]+", "guid": r"[0-9a-fA-F-]{36}"}
 
 
-def add_route(application: web.Application, prefix: str, function: Function, invocations: Invocations) -> None:
-    """Answer a function's route with the function. Raises HostError for a route that cannot be served."""
+class Routes:
+    """The routes of all HTTP functions; paths ignore case, and a slash at the end, as in ASP.NET."""
 
-    async def answer(request: web.Request) -> web.Response:
-        call, metadata = await _call(request)
-        return _response(function, await invocations.run(function, TypedData(http=call), BY_CALL, metadata))
+    def __init__(self, prefix: str, functions: Sequence[Function], invocations: Invocations) -> None:
+        self._invocations = invocations
+        routes = [(function, function_pattern(prefix, function)) for function in functions]
+        # Literal parts come before parameters, wherever both match.
+        self._routes = sorted(routes, key=lambda route: route[1].groups)
 
-    options = function.trigger.options
-    for path in aiohttp_paths(prefix, options.get("route") or function.name):
-        for method in options.get("methods") or _METHODS:
-            application.router.add_route(method, path, answer)
+    async def answer(self, request: web.Request) -> web.Response:
+        """Call the function of a request's route and method; 404 if there is none."""
+        path = request.rel_url.raw_path
+        if "%00" in path:
+            raise web.HTTPBadRequest(text="")
+        for function, pattern in self._routes:
+            match = pattern.fullmatch(path)
+            if match and _takes(function, request.method):
+                params = {name: _decoded(value) for name, value in match.groupdict().items() if value}
+                call, metadata = await _call(request, params)
+                outcome = await self._invocations.run(function, TypedData(http=call), BY_CALL, metadata)
+                return _response(function, outcome)
+        raise web.HTTPNotFound(text="")
 
 
-def aiohttp_paths(prefix: str, route: str) -> list[str]:
-    """Write a route of ASP.NET as aiohttp's paths; an optional last parameter makes two. Raises HostError."""
+def function_pattern(prefix: str, function: Function) -> re.Pattern[str]:
+    """Write the route of an HTTP function as an expression for raw paths. Raises HostError."""
+    return route_pattern(prefix, function.trigger.options.get("route") or function.name)
+
+
+def route_pattern(prefix: str, route: str) -> re.Pattern[str]:
+    """Write a route of ASP.NET as an expression for raw paths. Raises HostError."""
     path = "/" + "/".join(part for part in (prefix, route.strip("/")) if part)
-
-    def written(match: re.Match[str]) -> str:
-        rest, name, constraint, _ = match.groups()
+    written, end = "", 0
+    for match in _PARAMETER.finditer(path):
+        rest, name, constraint, optional = match.groups()
         if constraint not in _CONSTRAINTS:
             raise HostError(f"the route {route!r} has the constraint {constraint}, which this host does not know")
-        return f"{{{name}:{'.*' if rest else _CONSTRAINTS[constraint]}}}"
+        before = re.escape(path[end : match.start()])
+        group = f"(?P<{name}>{'.*' if rest else _CONSTRAINTS[constraint]})"
+        # The slash before an optional parameter is optional with it.
+        written += f"{before.removesuffix('/')}(?:/{group})?" if optional else before + group
+        end = match.end()
+    return re.compile(f"{written}{re.escape(path[end:])}/?", re.IGNORECASE)
 
-    paths = [_PARAMETER.sub(written, path)]
-    optional = _OPTIONAL_END.search(path)
-    return [*paths, _PARAMETER.sub(written, path[: optional.start()]) or "/"] if optional else paths
+
+def _takes(function: Function, method: str) -> bool:
+    methods = function.trigger.options.get("methods")
+    return not methods or method in (str(each).upper() for each in methods)
 
 
-async def _call(request: web.Request) -> tuple[RpcHttp, dict[str, TypedData]]:
+def _decoded(value: str) -> str:
+    """Decode a part of a path, but for an encoded slash."""
+    return "%2F".join(unquote(part) for part in re.split("%2F", value, flags=re.IGNORECASE))
+
+
+async def _call(request: web.Request, params: Mapping[str, str]) -> tuple[RpcHttp, dict[str, TypedData]]:
     body = await request.read()
-    params = {name: value for name, value in request.match_info.items() if value}
-    query = dict(request.query)
+    # Several values of a name come as one, with commas between them.
+    query = {name: ",".join(request.query.getall(name)) for name in request.query}
     call = RpcHttp(
         method=request.method,
         url=str(request.url),
         headers={name.lower(): value for name, value in request.headers.items()},
         body=TypedData(bytes=body) if body else TypedData(),
-        params=params,
+        params=dict(params),
         query=query,
     )
     return call, {name: TypedData(string=value) for name, value in {**query, **params}.items()}

@@ -2,13 +2,14 @@
 
 import asyncio
 import logging
+import secrets
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
-from datetime import timedelta
 
+from local.host.model import Function, Invocation, Outcome
 from local.host.protos import RpcException, TypedData
-from local.host.worker import Function, Outcome, Worker
+from local.host.workers import Workers
 
 log = logging.getLogger(__name__)
 
@@ -16,16 +17,17 @@ type Send = Callable[[Function, Outcome], Awaitable[RpcException | None]]
 """Sends what a function put out; gives the error if that failed."""
 
 
-class Invocations:
-    """What runs, and whether something ran over its time."""
+_TRACED = ("httpTrigger", "eventGridTrigger")
+"""Triggers whose functions get a trace parent; those of queues and timers get an empty one (measured)."""
 
-    def __init__(self, worker: Worker, send: Send, timeout: timedelta | None) -> None:
-        self._worker = worker
+
+class Invocations:
+    """What runs."""
+
+    def __init__(self, workers: Workers, send: Send) -> None:
+        self._workers = workers
         self._send = send
-        self._timeout = timeout
         self._background: set[asyncio.Task[Outcome]] = set()
-        self.overran = asyncio.Event()
-        """An invocation went over `functionTimeout`; its thread cannot be ended, so the process must."""
 
     async def run(
         self,
@@ -36,13 +38,22 @@ class Invocations:
         details: str | None = None,
     ) -> Outcome:
         """Run a function to its end, or to the end of its time."""
-        invocation = str(uuid.uuid4())
-        log.info("Executing 'Functions.%s' (Reason='%s', Id=%s)", function.name, reason, invocation)
+        invocation = Invocation(
+            id=str(uuid.uuid4()),
+            function=function.name,
+            argument=function.trigger.name,
+            trigger=trigger,
+            metadata=metadata or {},
+            trace_parent=_trace_parent() if function.trigger.type in _TRACED else "",
+        )
+        log.info("Executing 'Functions.%s' (Reason='%s', Id=%s)", function.name, reason, invocation.id)
         if details:
             log.info("Trigger Details: %s", details)
         started = time.monotonic()
-        outcome = await self._within_time(function, invocation, trigger, metadata or {})
-        self._log_end(function, invocation, outcome, time.monotonic() - started)
+        outcome = await self._workers.invoke(invocation)
+        if outcome.error is None and (error := await self._send(function, outcome)) is not None:
+            outcome = Outcome(error=error)
+        self._log_end(function, invocation.id, outcome, time.monotonic() - started)
         return outcome
 
     def start(self, function: Function, trigger: TypedData, reason: str) -> None:
@@ -56,20 +67,6 @@ class Invocations:
         if self._background:
             await asyncio.wait(self._background)
 
-    async def _within_time(
-        self, function: Function, invocation: str, trigger: TypedData, metadata: Mapping[str, TypedData]
-    ) -> Outcome:
-        running = asyncio.create_task(self._worker.invoke(function, invocation, trigger, metadata))
-        done, _ = await asyncio.wait({running}, timeout=self._timeout.total_seconds() if self._timeout else None)
-        if not done:
-            self.overran.set()
-            return Outcome(error=RpcException(message=f"Timeout value of {self._timeout} exceeded (functionTimeout)"))
-        outcome = running.result()
-        if outcome.error is None:
-            error = await self._send(function, outcome)
-            return outcome if error is None else Outcome(error=error)
-        return outcome
-
     def _log_end(self, function: Function, invocation: str, outcome: Outcome, seconds: float) -> None:
         name, milliseconds = function.name, round(seconds * 1000)
         if outcome.error is None:
@@ -79,3 +76,8 @@ class Invocations:
             log.error(
                 "Executed 'Functions.%s' (Failed, Id=%s, Duration=%dms)\n%s", name, invocation, milliseconds, told
             )
+
+
+def _trace_parent() -> str:
+    """Make a W3C traceparent of a new, sampled trace."""
+    return f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-01"

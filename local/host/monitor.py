@@ -1,61 +1,137 @@
-"""Remember in a blob when a timer last ran, where Azure Functions keeps it too."""
+"""A timer's blobs in the host's own account: when it last ran, and the lease that lets one host alone run it."""
 
+import asyncio
 import json
 import logging
+from collections.abc import Awaitable, Callable
 from datetime import datetime
+from http import HTTPStatus
 
-from azure.core.exceptions import AzureError, ResourceExistsError, ResourceNotFoundError
-from azure.storage.blob.aio import BlobServiceClient
+from azure.core.exceptions import HttpResponseError, ResourceExistsError, ResourceNotFoundError
+from azure.storage.blob.aio import BlobClient, BlobLeaseClient, BlobServiceClient
 
-from local.host.timers import Status
+from local.host.app import HostError
+from local.host.intervals import Intervals
+from local.host.storage import ends_host, insist
+from local.host.timers import Status, pause
 
 log = logging.getLogger(__name__)
 
 _CONTAINER = "azure-webjobs-hosts"
 
 
-class BlobMonitor:
-    """One timer's blob. Storage that fails is a warning: the timer runs all the same."""
+class _Blob:
+    """One of the host's blobs."""
 
-    def __init__(self, service: BlobServiceClient, host: str, function: str) -> None:
+    def __init__(self, service: BlobServiceClient, name: str, patience: float) -> None:
+        self.client: BlobClient = service.get_blob_client(_CONTAINER, name)
         self._container = service.get_container_client(_CONTAINER)
-        self._blob = self._container.get_blob_client(f"timers/{host}/Host.Functions.{function}/status")
+        self._patience = patience
+
+    async def ask[T](self, call: Callable[[], Awaitable[T]], doing: str) -> T:
+        """Make a call. Raises HostEndsError; passes on that something is not there, or there already."""
+        try:
+            return await insist(call, doing, self._patience)
+        except (ResourceNotFoundError, ResourceExistsError):
+            raise
+        except HttpResponseError as exc:
+            if exc.status_code == HTTPStatus.CONFLICT:
+                raise
+            raise ends_host(doing, exc) from exc
+
+    async def put(self, content: bytes, doing: str, *, overwrite: bool) -> None:
+        """Write it, in a container that is made if need be. Raises HostEndsError, ResourceExistsError."""
+
+        async def upload() -> object:
+            return await self.client.upload_blob(content, overwrite=overwrite)
+
+        try:
+            await self.ask(upload, doing)
+        except ResourceNotFoundError:
+            try:
+                await self.ask(self._container.create_container, doing)
+            except ResourceExistsError:
+                log.debug("container %s was made by somebody else meanwhile", _CONTAINER)
+            await self.ask(upload, doing)
+
+
+class BlobMonitor:
+    """When a timer last ran."""
+
+    def __init__(self, service: BlobServiceClient, host: str, function: str, intervals: Intervals) -> None:
+        self._blob = _Blob(service, f"timers/{host}/Host.Functions.{function}/status", intervals.storage_patience)
         self._function = function
 
     async def load(self) -> Status | None:
-        """Give what was saved last, if anything was."""
+        """Return what was saved last, if anything was. Raises HostError for what is no status, HostEndsError."""
         try:
-            content = await (await self._blob.download_blob()).readall()
+            content = await self._blob.ask(self._read, f"read the status of timer {self._function}")
         except ResourceNotFoundError:
             return None
-        except AzureError as exc:
-            log.warning("timer.status function=%s: reading when it last ran failed: %s", self._function, exc)
-            return None
-        return _from_json(content)
+        try:
+            status = json.loads(content)
+            last, due, updated = (datetime.fromisoformat(status[key]) for key in ("Last", "Next", "LastUpdated"))
+        except (ValueError, KeyError, TypeError) as exc:
+            raise HostError(f"the saved status of timer {self._function} is unreadable: {exc}") from exc
+        return Status(last=None if last.year == 1 else last, next=due, updated=updated)
 
     async def save(self, status: Status) -> None:
-        """Remember it over restarts."""
-        try:
-            await self._put(json.dumps(status.to_json()).encode())
-        except AzureError as exc:
-            log.warning("timer.status function=%s: saving when it last ran failed: %s", self._function, exc)
+        """Remember it over restarts. Raises HostEndsError."""
+        content = json.dumps(status.to_json()).encode()
+        await self._blob.put(content, f"save the status of timer {self._function}", overwrite=True)
 
-    async def _put(self, content: bytes) -> None:
-        try:
-            await self._blob.upload_blob(content, overwrite=True)
-        except ResourceNotFoundError:
+    async def _read(self) -> bytes:
+        return await (await self._blob.client.download_blob()).readall()
+
+
+class TimerLock:
+    """The blob lease of one timer: of several hosts, one runs it."""
+
+    def __init__(self, service: BlobServiceClient, host: str, function: str, intervals: Intervals) -> None:
+        self._blob = _Blob(service, f"locks/{host}/Host.Functions.{function}.Listener", intervals.storage_patience)
+        self._lease: BlobLeaseClient | None = None
+        self._doing = f"lock timer {function}"
+        self._intervals = intervals
+
+    async def acquire(self, stopping: asyncio.Event) -> bool:
+        """Wait for the lease; False if the host is stopped before it comes. Raises HostEndsError."""
+        while not await self._try():
+            if await pause(stopping, self._intervals.timer_retry):
+                return False
+        return True
+
+    async def renew(self) -> None:
+        """Keep the lease until cancelled. Raises HostEndsError."""
+        lease = self._lease
+        while lease is not None:
+            await asyncio.sleep(self._intervals.timer_lease / 2)
             try:
-                await self._container.create_container()
-            except ResourceExistsError:
-                log.debug("container %s was made by somebody else meanwhile", _CONTAINER)
-            await self._blob.upload_blob(content, overwrite=True)
+                await self._blob.ask(lease.renew, self._doing)
+            except HttpResponseError as exc:
+                raise ends_host(self._doing, exc) from exc
 
+    async def release(self) -> None:
+        """Let another host have it at once. Raises HostEndsError."""
+        if self._lease is not None:
+            try:
+                await self._blob.ask(self._lease.release, self._doing)
+            except HttpResponseError as exc:
+                log.debug("%s: it was lost before: %s", self._doing, exc)
 
-def _from_json(content: bytes) -> Status | None:
-    try:
-        told = json.loads(content)
-        last, due, updated = (datetime.fromisoformat(told[key]) for key in ("Last", "Next", "LastUpdated"))
-    except (ValueError, KeyError, TypeError) as exc:
-        log.warning("timer.status: what was saved is unreadable, and is passed over: %s", exc)
-        return None
-    return Status(last=None if last.year == 1 else last, next=due, updated=updated)
+    async def _try(self) -> bool:
+        lease = BlobLeaseClient(self._blob.client)
+
+        async def take() -> None:
+            await lease.acquire(round(self._intervals.timer_lease))
+
+        try:
+            try:
+                await self._blob.ask(take, self._doing)
+            except ResourceNotFoundError:
+                await self._blob.put(b"", self._doing, overwrite=False)
+                await self._blob.ask(take, self._doing)
+        except HttpResponseError as exc:
+            log.debug("%s: another host has it: %s", self._doing, exc.status_code)
+            return False
+        self._lease = lease
+        return True

@@ -8,24 +8,23 @@ from azure.core.exceptions import AzureError
 from azure.storage.queue.aio import QueueClient
 
 from local.host.clients import send
+from local.host.model import Binding, Function, Outcome
 from local.host.protos import RpcException, TypedData
-from local.host.worker import Binding, Function, Outcome
 
 
 class QueueOutputs:
     """Sends to the queues that outputs name, creating those that are missing."""
 
-    def __init__(
-        self, open_queue: Callable[[Binding], QueueClient], functions: Sequence[Function], *, encoded: bool
-    ) -> None:
-        """Open every queue now, so that a missing connection shows at start. Raises HostError."""
+    def __init__(self, open_queue: Callable[[Binding], QueueClient], *, encoded: bool) -> None:
+        self._open = open_queue
         self._encoded = encoded
-        self._queues = {
-            (function.name, output.name): open_queue(output)
-            for function in functions
-            for output in function.outputs
-            if output.type == "queue"
-        }
+        self._queues: dict[tuple[str, str], QueueClient] = {}
+
+    def open(self, function: Function) -> None:
+        """Open a function's queues now, so that a missing connection shows at start. Raises HostError."""
+        for output in function.outputs:
+            if output.type == "queue":
+                self._queues[function.name, output.name] = self._open(output)
 
     async def send(self, function: Function, outcome: Outcome) -> RpcException | None:
         """Send all that a function put out; an error makes the invocation fail."""

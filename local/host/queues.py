@@ -6,26 +6,31 @@ import binascii
 import json
 import logging
 import random
-from collections.abc import AsyncIterator
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Protocol
 
-from azure.core.exceptions import AzureError, ResourceNotFoundError
+from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
 from azure.storage.queue import QueueMessage
 from azure.storage.queue.aio import QueueClient
 
 from local.host.app import QueueOptions
-from local.host.clients import create_queue, send
-from local.host.protos import TypedData
+from local.host.clients import send
+from local.host.intervals import Intervals
+from local.host.model import Outcome
+from local.host.protos import RpcException, TypedData
+from local.host.storage import ends_host, insist, is_busy
 from local.host.timers import pause
-from local.host.worker import Outcome
 
 log = logging.getLogger(__name__)
 
-LEASE = 600.0
-"""Seconds for which a message is hidden while it runs; renewed at half."""
 _SHORTEST_POLL = 0.1
+_BLANKS = re.compile(r"[ \t\r\n]")
+"""What .NET's base64 decoder passes over."""
+_TAKEN = "PopReceiptMismatch"
+"""Someone else has the message meanwhile; what is to become of it is theirs to decide."""
 
 
 class Run(Protocol):
@@ -39,22 +44,34 @@ class QueueListener:
     """One queue trigger."""
 
     def __init__(
-        self, run: Run, queue: QueueClient, poison: QueueClient | None, options: QueueOptions, lease: float = LEASE
+        self, run: Run, queue: QueueClient, poison: QueueClient | None, options: QueueOptions, intervals: Intervals
     ) -> None:
         self._run = run
         self._queue = queue
         self._poison = poison
         self._options = options
-        self._lease = lease
+        self._lease = intervals.message_lease
+        self._patience = intervals.storage_patience
         self._running: set[asyncio.Task[None]] = set()
-        self._reachable = True
+        self._failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     async def keep(self, stopping: asyncio.Event) -> None:
-        """Take and run messages until the host is stopped; then wait for those that run."""
+        """Take and run messages until the host is stopped; then wait for those that run. Raises HostEndsError."""
+        listening = asyncio.create_task(self._listen(stopping))
+        await asyncio.wait([listening, self._failed], return_when=asyncio.FIRST_COMPLETED)
+        if self._failed.done():
+            listening.cancel()
+            self._failed.result()
+        listening.result()
+
+    async def _listen(self, stopping: asyncio.Event) -> None:
         idle = _SHORTEST_POLL
         while not stopping.is_set():
             taken = await self._take()
-            self._running |= {asyncio.create_task(self._settle(message)) for message in taken}
+            for message in taken:
+                task = asyncio.create_task(self._process(message))
+                task.add_done_callback(self._note_failure)
+                self._running.add(task)
             if taken:
                 idle = _SHORTEST_POLL
                 await self._make_room()
@@ -64,30 +81,21 @@ class QueueListener:
         await asyncio.gather(*self._running)
 
     async def _take(self) -> list[QueueMessage]:
-        taken: list[QueueMessage] = []
+        doing = f"poll queue {self._queue.queue_name}"
         try:
-            try:
-                taken = await self._receive()
-            except ResourceNotFoundError:
-                await create_queue(self._queue)
-        except AzureError as exc:
-            self._note(reachable=False, why=str(exc).partition("\n")[0])
-        else:
-            self._note(reachable=True)
-        return taken
-
-    def _note(self, *, reachable: bool, why: str = "") -> None:
-        """Log that the queue is out of reach, or in reach again; once, not at every look."""
-        if reachable != self._reachable:
-            self._reachable = reachable
-            state = "in reach again" if reachable else f"out of reach, looking again: {why}"
-            log.warning("queue.listener name=%s %s", self._queue.queue_name, state)
+            return await insist(self._receive, doing, self._patience)
+        except ResourceNotFoundError:
+            # Never made by the host: whoever deploys the app makes it.
+            log.warning("%s: 404, the queue does not exist", doing)
+        except HttpResponseError as exc:
+            if not is_busy(exc):
+                raise ends_host(doing, exc) from exc
+            log.warning("%s: storage answered %s", doing, exc.status_code)
+        return []
 
     async def _receive(self) -> list[QueueMessage]:
         found = self._queue.receive_messages(
-            messages_per_page=self._options.batch_size,
-            visibility_timeout=round(self._lease),
-            retry_total=0,  # the next look is the retry
+            messages_per_page=self._options.batch_size, visibility_timeout=round(self._lease)
         )
         async for page in found.by_page():
             return [message async for message in page]
@@ -95,91 +103,119 @@ class QueueListener:
 
     async def _make_room(self) -> None:
         while len(self._running) > self._options.new_batch_threshold:
-            done, self._running = await asyncio.wait(self._running, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                task.result()
+            _, self._running = await asyncio.wait(self._running, return_when=asyncio.FIRST_COMPLETED)
 
-    async def _settle(self, message: QueueMessage) -> None:
-        """Run one message and decide what becomes of it."""
-        try:
-            await self._process(message)
-        except AzureError as exc:
-            log.warning(
-                "queue.unsettled queue=%s message=%s: it comes again when its time is over, unless somebody else has "
-                "it already: %s", self._queue.queue_name, message.id, exc
-            )  # fmt: skip
+    def _note_failure(self, task: asyncio.Task[None]) -> None:
+        """End the listener, and with it the host, by the first error of a message."""
+        error = None if task.cancelled() else task.exception()
+        if error is not None and not self._failed.done():
+            self._failed.set_exception(error)
 
     async def _process(self, message: QueueMessage) -> None:
+        """Run one message and decide what becomes of it. Raises HostEndsError."""
         tries = message.dequeue_count or 1
         if self._poison is not None and tries > self._options.max_dequeue_count:
             # Whoever took it last died with it.
             await self._give_up(message, f"it has reached MaxDequeueCount of {self._options.max_dequeue_count}")
             return
         try:
-            body = self._decode(message.content)
-        except (binascii.Error, UnicodeError):
+            content = self._decode(message.content)
+        except (binascii.Error, UnicodeEncodeError):
             await self._give_up(message, "it is not base64 (host.json: messageEncoding)")
             return
         async with self._renewed(message):
-            outcome = await self._run(
-                TypedData(string=body),
-                f"New queue message detected on '{self._queue.queue_name}'.",
-                message_metadata(message, body),
-                f"MessageId: {message.id}, DequeueCount: {tries}, InsertionTime: {_iso(message.inserted_on)}",
-            )
+            outcome = await self._invoke(message, content)
         if outcome.error is None:
-            await self._queue.delete_message(message)
+            await self._change(lambda: self._queue.delete_message(message), "delete a message")
         elif self._poison is not None and tries >= self._options.max_dequeue_count:
             await self._give_up(message, f"it has reached MaxDequeueCount of {self._options.max_dequeue_count}")
         elif self._poison is not None:
+            # A trigger on a poison queue does not release what failed: it stays hidden to the end of its lease.
             delay = round(self._options.visibility_timeout.total_seconds())
-            await self._queue.update_message(message, visibility_timeout=delay)
+            await self._change(
+                lambda: self._queue.update_message(message, visibility_timeout=delay), "release a message"
+            )
 
-    def _decode(self, content: str) -> str:
+    async def _invoke(self, message: QueueMessage, content: bytes) -> Outcome:
+        try:
+            body = content.decode()
+        except UnicodeDecodeError as exc:
+            # The binding fails, so the function does not run; the message is retried all the same.
+            return Outcome(error=RpcException(message=f"message {message.id} is no UTF-8: {exc}"))
+        return await self._run(
+            TypedData(string=body),
+            f"New queue message detected on '{self._queue.queue_name}'.",
+            message_metadata(message, body),
+            f"MessageId: {message.id}, DequeueCount: {message.dequeue_count}, "
+            f"InsertionTime: {_iso(message.inserted_on)}",
+        )
+
+    def _decode(self, content: str) -> bytes:
         if not self._options.base64:
-            return content
-        return base64.b64decode(content.encode("ascii"), validate=True).decode("utf-8", errors="replace")
+            return content.encode()
+        return base64.b64decode(_BLANKS.sub("", content).encode("ascii"), validate=True)
 
     async def _give_up(self, message: QueueMessage, why: str) -> None:
-        if self._poison is None:
+        poison = self._poison
+        if poison is None:
             return
-        log.warning("Message %s: %s. Moving message to queue '%s'.", message.id, why, self._poison.queue_name)
-        await send(self._poison, message.content)
-        await self._queue.delete_message(message)
+        log.warning("Message %s: %s. Moving message to queue '%s'.", message.id, why, poison.queue_name)
+        await self._change(lambda: send(poison, message.content), "put a message into a poison queue")
+        await self._change(lambda: self._queue.delete_message(message), "delete a message")
+
+    async def _change[T](self, call: Callable[[], Awaitable[T]], what: str) -> T | None:
+        """Change a message; None if it is gone, or somebody else has it. Raises HostEndsError."""
+        doing = f"{what} of queue {self._queue.queue_name}"
+        try:
+            return await insist(call, doing, self._patience)
+        except ResourceNotFoundError:
+            log.debug("%s: it is gone", doing)
+        except HttpResponseError as exc:
+            if exc.error_code != _TAKEN:  # type: ignore[attr-defined]  # the SDK adds it to each of its errors
+                raise ends_host(doing, exc) from exc
+            log.debug("%s: somebody else has it", doing)
+        return None
 
     @asynccontextmanager
     async def _renewed(self, message: QueueMessage) -> AsyncIterator[None]:
-        """Keep a message hidden from others meanwhile."""
+        """Keep a message hidden from others meanwhile; the run goes on if that fails. Raises HostEndsError."""
         task = asyncio.create_task(self._renew(message))
         try:
             yield
         finally:
-            # Not cancelled within a request: its answer holds the receipt that settling needs.
+            # Not cancelled within a request: its answer holds the receipt that the message's end needs.
             task.cancel()
             await asyncio.wait({task})
+        if not task.cancelled() and (error := task.exception()) is not None:
+            raise error
 
     async def _renew(self, message: QueueMessage) -> None:
-        wait = self._lease / 2
         while True:
-            await asyncio.sleep(wait)
-            request = asyncio.ensure_future(self._queue.update_message(message, visibility_timeout=round(self._lease)))
+            await asyncio.sleep(self._lease / 2)
+            request = asyncio.ensure_future(
+                self._change(
+                    lambda: self._queue.update_message(message, visibility_timeout=round(self._lease)),
+                    "renew a message",
+                )
+            )
             try:
                 renewed = await asyncio.shield(request)
             except asyncio.CancelledError:
-                await asyncio.wait({request})
-                if request.exception() is None:
-                    message.pop_receipt = request.result().pop_receipt
+                renewed = await request
+                if renewed is not None:
+                    message.pop_receipt = renewed.pop_receipt
                 raise
-            except AzureError as exc:
-                log.warning("queue.renewal queue=%s message=%s: %s", self._queue.queue_name, message.id, exc)
-                wait = self._lease / 10
-            else:
-                message.pop_receipt = renewed.pop_receipt
-                wait = self._lease / 2
+            if renewed is None:
+                # Lost: another host runs it, while this run goes on.
+                return
+            message.pop_receipt = renewed.pop_receipt
 
 
 def message_metadata(message: QueueMessage, body: str) -> dict[str, TypedData]:
-    """Describe a message to its function; top-level members of a JSON body lie over the facts, as in Azure."""
+    """Describe a message to its function. Top-level members of a JSON body override the facts, whatever their case.
+
+    Numbers and booleans become strings; nulls and arrays are left out (measured).
+    """
     facts = {
         "QueueTrigger": TypedData(string=body),
         "Id": TypedData(string=message.id),
@@ -191,8 +227,9 @@ def message_metadata(message: QueueMessage, body: str) -> dict[str, TypedData]:
     }
     names = {name.lower(): name for name in facts}
     for member, value in _members(body).items():
-        data = TypedData(string=value) if isinstance(value, str) else TypedData(json=json.dumps(value))
-        facts[names.setdefault(member.lower(), member)] = data
+        if value is not None and not isinstance(value, list):
+            data = TypedData(json=json.dumps(value)) if isinstance(value, dict) else TypedData(string=str(value))
+            facts[names.setdefault(member.lower(), member)] = data
     return facts
 
 

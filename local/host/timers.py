@@ -5,43 +5,16 @@ import json
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Protocol
 
-from croniter import croniter
-from croniter.croniter import CroniterError
-
-from local.host.app import HostError
+from local.host.ncrontab import Schedule
 from local.host.protos import TypedData
 
 log = logging.getLogger(__name__)
 
 
-class Schedule:
-    """An NCRONTAB expression: seconds, minutes, hours, day, month, weekday; five fields leave the seconds out."""
-
-    def __init__(self, text: str) -> None:
-        """Raises HostError."""
-        fields = len(text.split())
-        if fields not in (5, 6):
-            raise HostError(f"the schedule {text!r} must have six fields, such as '0 */5 * * * *' for every 5 minutes")
-        self.text = text
-        try:
-            self.after(datetime(2024, 1, 1, tzinfo=UTC))
-        except CroniterError as exc:
-            raise HostError(f"the schedule {text!r} is no NCRONTAB expression: {exc}") from exc
-
-    def after(self, moment: datetime) -> datetime:
-        """Give the first tick later than `moment`."""
-        # NCRONTAB wants the day of the month *and* the weekday to fit; cron is content with one of them.
-        ticks = croniter(self.text, moment, second_at_beginning=True, day_or=False)
-        found: datetime = ticks.get_next(datetime)
-        return found
-
-    def more_often_than_a_minute(self) -> bool:
-        """Tell whether two ticks can be less than a minute apart."""
-        first = self.after(datetime(2024, 1, 1, tzinfo=UTC))
-        return self.after(first) - first < timedelta(minutes=1)
+_NEVER = datetime(1, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,17 +22,17 @@ class Status:
     """What is remembered of a timer over restarts."""
 
     last: datetime | None
-    next: datetime
+    next: datetime | None
     updated: datetime
 
-    def expected(self, schedule: Schedule) -> datetime:
+    def expected(self, schedule: Schedule) -> datetime | None:
         """Give the tick that was to follow, by the schedule as it is today."""
         return schedule.after(self.last or self.updated)
 
     def to_json(self) -> dict[str, str]:
         """Write it as Azure Functions does, which knows no absent time."""
-        last = self.last or datetime(1, 1, 1, tzinfo=UTC)
-        return {"Last": last.isoformat(), "Next": self.next.isoformat(), "LastUpdated": self.updated.isoformat()}
+        times = {"Last": self.last or _NEVER, "Next": self.next or _NEVER, "LastUpdated": self.updated}
+        return {name: moment.isoformat() for name, moment in times.items()}
 
 
 class Monitor(Protocol):
@@ -120,18 +93,19 @@ class Timer:
     async def keep(self, clock: Clock) -> None:
         """Run the function at every tick until the host is stopped."""
         due = await self._start(clock)
-        while not await clock.sleep_until(due):
+        while due is not None and not await clock.sleep_until(due):
             # A sleep may end a little early by this clock; the tick that it was for must not come twice.
             started = max(clock.now(), due)
             await self._run(clock, started)
             # Ticks missed while it ran make one run, at once.
             due = self.schedule.after(started)
 
-    async def _start(self, clock: Clock) -> datetime:
-        """Catch up with what was missed while no host ran; give the first tick."""
+    async def _start(self, clock: Clock) -> datetime | None:
+        """Catch up with what was missed while no host ran; give the first tick, if any ever comes."""
         now = clock.now()
         status = await self.monitor.load() if self.monitor else None
-        if status is not None and status.expected(self.schedule) < now:
+        expected = status.expected(self.schedule) if status else None
+        if expected is not None and expected < now:
             await self._run(clock, now, past_due=True)
         elif self.run_on_startup:
             await self._run(clock, now)

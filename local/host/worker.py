@@ -1,94 +1,67 @@
-"""The seam to Microsoft's worker library: load an app, list its functions, invoke one.
+"""A worker process: Microsoft's worker library with one app, which it loads and whose functions it invokes.
 
-The library keeps the app in module globals: one app per process.
+Run as `python -m local.host.worker FD`, with the host at the other end of the socket FD. The library keeps the app in
+module globals: one app per process.
 """
 
+import asyncio
 import json
-import secrets
+import logging
+import os
+import socket
 import sys
-import traceback
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NoReturn
 
 import azure_functions_runtime as library
 
+from local.host import console
 from local.host.app import HostError
-from local.host.protos import PROTOS, ParameterBinding, RpcException, TypedData
+from local.host.channel import Channel
+from local.host.model import Binding, Finished, Function, Invocation, Load, Loaded, Outcome
+from local.host.protos import PROTOS, ParameterBinding, RpcException
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Binding:
-    """A trigger or an output of a function."""
-
-    type: str
-    name: str
-    options: Mapping[str, Any]
-    """As the decorator gave them, in function.json's spelling."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Function:
-    """One function of the app."""
-
-    id: str
-    name: str
-    trigger: Binding
-    outputs: tuple[Binding, ...] = ()
-    others: tuple[Binding, ...] = ()
-    """Input bindings besides the trigger."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
-    """How an invocation ended: with what it gave back, or with an error."""
-
-    error: RpcException | None = None
-    outputs: Mapping[str, TypedData] = field(default_factory=dict)
-    """By the binding's name; `$return` is what the function returned."""
+log = logging.getLogger(__name__)
 
 
 class Worker:
     """The one app of this process."""
 
+    def __init__(self) -> None:
+        self._ids: dict[str, str] = {}
+        """What the library calls each function."""
+
     async def load(self, folder: Path) -> list[Function]:
         """Index the app in `folder`, which comes behind all packages on `sys.path`. Raises HostError."""
+        os.chdir(folder)
         _put_behind_packages(str(folder))
         library.start_threadpool_executor()
         init = SimpleNamespace(capabilities={}, function_app_directory=str(folder))
-        try:
-            answer = await library.worker_init_request(_request(worker_init_request=init))
-        except SystemExit as exc:
-            raise HostError(f"loading {folder / 'function_app.py'} called for exit with {exc.code!r}") from exc
+        answer = await library.worker_init_request(_request(worker_init_request=init))
         if answer.result.exception is not None:
-            raise HostError(f"the app cannot be loaded: {_told(answer.result.exception)}")
+            raise HostError(f"the app cannot be loaded: {_describe(answer.result.exception)}")
         if "HttpUri" in answer.capabilities:
             raise HostError("the app streams HTTP (azurefunctions-extensions-http-fastapi): run it with `func start`")
         metadata = await library.functions_metadata_request(_request())
-        functions = [_function(found) for found in metadata.function_metadata_results or ()]
-        if not functions:
-            raise HostError(f"{folder / 'function_app.py'} has no functions: decorate them with the app's triggers")
-        return functions
+        if metadata.result.exception is not None:
+            raise HostError(f"the app cannot be loaded: {_describe(metadata.result.exception)}")
+        found = metadata.function_metadata_results or ()
+        self._ids = {one.name: one.function_id for one in found}
+        return [_function(one) for one in found]
 
-    async def invoke(
-        self, function: Function, invocation: str, trigger: TypedData, metadata: Mapping[str, TypedData]
-    ) -> Outcome:
+    async def invoke(self, invocation: Invocation) -> Outcome:
         """Run one function to its end, in the library's thread pool unless it is `async`."""
         request = SimpleNamespace(
-            invocation_id=invocation,
-            function_id=function.id,
-            input_data=[ParameterBinding(name=function.trigger.name, data=trigger)],
-            trigger_metadata=metadata,
-            trace_context=SimpleNamespace(trace_parent=_trace_parent(), trace_state="", attributes={}),
+            invocation_id=invocation.id,
+            function_id=self._ids[invocation.function],
+            input_data=[ParameterBinding(name=invocation.argument, data=invocation.trigger)],
+            trigger_metadata=invocation.metadata,
+            trace_context=SimpleNamespace(trace_parent=invocation.trace_parent, trace_state="", attributes={}),
             retry_context=SimpleNamespace(retry_count=0, max_retry_count=0, exception=None),
         )
-        try:
-            answer = await library.invocation_request(_request(invocation_request=request))
-        except SystemExit as exc:
-            # The library guards against Exception only; one function must not end the host.
-            return Outcome(error=RpcException(message=f"SystemExit: {exc.code}", stack_trace=traceback.format_exc()))
+        answer = await library.invocation_request(_request(invocation_request=request))
         if answer.result.exception is not None:
             return Outcome(error=answer.result.exception)
         outputs = {output.name: output.data for output in answer.output_data}
@@ -99,6 +72,48 @@ class Worker:
     def close(self) -> None:
         """Wait for the threads of the pool, and end them."""
         library.stop_threadpool_executor()
+
+
+async def serve(channel: Channel) -> None:
+    """Answer the host until it is gone."""
+    worker = Worker()
+    running: set[asyncio.Task[None]] = set()
+    while True:
+        try:
+            message = await channel.receive()
+        except EOFError:
+            return
+        if isinstance(message, Load):
+            channel.send(await _load(worker, message.folder))
+        else:
+            task = asyncio.create_task(_answer(worker, channel, message))
+            running.add(task)
+            task.add_done_callback(running.discard)
+
+
+async def _load(worker: Worker, folder: Path) -> Loaded:
+    try:
+        return Loaded(functions=tuple(await worker.load(folder)))
+    except HostError as exc:
+        return Loaded(error=str(exc))
+
+
+async def _answer(worker: Worker, channel: Channel, invocation: Invocation) -> None:
+    try:
+        outcome = await worker.invoke(invocation)
+    except SystemExit as exc:
+        # The library guards against Exception only: there as here, the process ends.
+        log.error("function %s called for exit with %r", invocation.function, exc.code)  # noqa: TRY400
+        leave(1)
+    else:
+        channel.send(Finished(id=invocation.id, outcome=outcome))
+
+
+def leave(code: int) -> NoReturn:
+    """End the process although threads still run: a normal exit would wait for them."""
+    logging.shutdown()
+    sys.stdout.flush()
+    os._exit(code)
 
 
 def _put_behind_packages(folder: str) -> None:
@@ -114,7 +129,7 @@ def _request(**attributes: Any) -> Any:
     return SimpleNamespace(request=SimpleNamespace(**attributes), properties={"protos": PROTOS, "host": "127.0.0.1"})
 
 
-def _told(exception: RpcException) -> str:
+def _describe(exception: RpcException) -> str:
     # The library appends the whole of sys.path to an ImportError's message; the traceback says it better.
     return exception.stack_trace.strip() or exception.message
 
@@ -126,7 +141,6 @@ def _function(metadata: Any) -> Function:
         raise HostError(f"function {metadata.name} has {len(triggers)} triggers; it must have one")
     others = [binding for binding in bindings if binding is not triggers[0]]
     return Function(
-        id=metadata.function_id,
         name=metadata.name,
         trigger=_binding(triggers[0]),
         outputs=tuple(_binding(other) for other in others if other["direction"] == "OUT"),
@@ -138,6 +152,18 @@ def _binding(raw: Mapping[str, Any]) -> Binding:
     return Binding(type=raw["type"], name=raw["name"], options=raw)
 
 
-def _trace_parent() -> str:
-    """Make a W3C traceparent of a new, sampled trace."""
-    return f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-01"
+async def _main(descriptor: int) -> None:
+    reader, writer = await asyncio.open_connection(sock=socket.socket(fileno=descriptor))
+    await serve(Channel(reader, writer))
+
+
+if __name__ == "__main__":
+    console.configure()
+    try:
+        asyncio.run(_main(int(sys.argv[1])))
+        # Functions may still run in threads; their host is gone, so nothing waits for them.
+        leave(1)
+    except SystemExit as exc:
+        # An app that calls for exit while it is loaded ends its worker.
+        log.error("loading the app called for exit with %r", exc.code)  # noqa: TRY400
+        leave(1)

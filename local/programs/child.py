@@ -91,6 +91,11 @@ def kill_tree(pid: int, sign: signal.Signals = signal.SIGKILL) -> None:
     _signal((pid, *_below(pid)), sign)
 
 
+def children(pid: int) -> list[int]:
+    """Return the processes that a process has started, and theirs."""
+    return _below(pid)
+
+
 def _signal(pids: Iterable[int], sign: signal.Signals) -> None:
     for pid in pids:
         with suppress(ProcessLookupError):

@@ -4,6 +4,7 @@ import argparse
 import random
 import sys
 import time
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -17,7 +18,9 @@ from local.interrupt import interrupt_once
 from local.programs.child import ServerFailedError
 from local.soak.audit import Audit, audit
 from local.soak.cargo import UNHEARD, make_cargo
-from local.soak.soak import LEASE, SETTINGS, SOURCES, Soak
+from local.soak.memory import Role
+from local.soak.picture import draw_memory
+from local.soak.soak import SCALE, SETTINGS, SOURCES, Soak
 from local.system import CACHE, LOCAL, system
 from storage.clients import connected
 
@@ -42,14 +45,14 @@ def _run(console: Console, chosen: argparse.Namespace) -> int:
     console.print(f"soak of {chosen.minutes:g} minutes, --seed {chosen.seed}")
     cargo = make_cargo(CACHE)
     with ExitStack() as stack:
-        # Our own host, whichever is installed: its messages come back soon after it died over them.
+        # Our own host, whichever is installed: only its intervals can be made shorter.
         running = stack.enter_context(
             system(
                 chosen.folder,
                 sources=SOURCES,
                 settings=SETTINGS,
                 host="local",
-                lease=LEASE,
+                scale=SCALE,
                 unheard=UNHEARD,
                 fresh=True,
             )
@@ -62,18 +65,24 @@ def _run(console: Console, chosen: argparse.Namespace) -> int:
 
         soak = Soak(system=running, clients=clients, say=say, cargo=cargo, seed=chosen.seed)
         soak.run(chosen.minutes * 60)
+        picture = chosen.folder / "memory.svg"
+        picture.write_text(draw_memory(soak.memory, soak.faults.ends, time.monotonic() - soak.began), encoding="utf-8")
         say("reading everything back")
         found = audit(clients, running.sources, soak.arrivals)
+        lags = soak.lags()
         seconds = time.monotonic() - began
     problems = [*found.problems, *soak.never(), *soak.memory.problems()]
-    _tell(console, soak, found, seconds)
+    _tell(console, soak, found, lags, seconds)
+    console.print(f" memory over time: {picture}")
     problems_told(console, problems)
     if problems:
         where_to_look(console, chosen.folder / "logs")
     return 1 if problems else 0
 
 
-def _tell(console: Console, soak: Soak, found: Audit, seconds: float) -> None:
+def _tell(
+    console: Console, soak: Soak, found: Audit, lags: tuple[Sequence[float], Sequence[float]], seconds: float
+) -> None:
     sizes = [arrival.drop.sample.size for arrival in soak.arrivals]
     unheard = sum(UNHEARD in arrival.drop.name for arrival in soak.arrivals)
     injected = {
@@ -82,21 +91,32 @@ def _tell(console: Console, soak: Soak, found: Audit, seconds: float) -> None:
         "events doubled": soak.echoes.delivered,
         "events withheld": unheard,
     }
+    quiet, hit = lags
     facts = {
         "time": f"{seconds:.0f} s, seed {soak.seed}",
         "archives": f"{len(sizes)}, {megabytes(sum(sizes))}, on {len(soak.system.sources)} servers",
         "images": f"{found.images} read back from rows",
         "refused": f"{found.archives_refused} archives and {found.members_refused} members, each with its reason",
         "faults": ", ".join(f"{kind} {times}" for kind, times in sorted(injected.items())),
-        "restarts": str(soak.faults.restarts),
+        "restarts": f"{soak.faults.restarts}, and {soak.system.host_ends} of a host that ended by itself",
+        "lag": f"{lag(quiet)}; of those over which the host ended {lag(hit)}",
         "lost": str(found.lost),
         "doubled": str(found.doubled),
-        "memory": f"peak {megabytes(soak.memory.peak)}, grown by {megabytes(soak.memory.growth)} once warm",
+        "memory": f"peak {megabytes(soak.memory.peak)}; once warm the host grew by "
+        f"{megabytes(soak.memory.growth(Role.HOST))}, the worker by {megabytes(soak.memory.growth(Role.WORKER))}",
     }
     console.print()
     for title, value in facts.items():
         console.print(Text.assemble((f" {title:<10} ", "dim"), value))
     console.print()
+
+
+def lag(seconds: Sequence[float]) -> str:
+    """Write the middle and the slow end of some lags."""
+    if not seconds:
+        return "none"
+    ordered = sorted(seconds)
+    return f"p50 {ordered[len(ordered) // 2]:.1f} s, p95 {ordered[int(len(ordered) * 0.95)]:.1f} s ({len(ordered)})"
 
 
 def _arguments() -> argparse.Namespace:

@@ -3,7 +3,10 @@
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from random import Random
+
+from azure.core.exceptions import AzureError
 
 from local.relay.container import WatchedContainer
 from local.relay.delivery import post
@@ -32,7 +35,9 @@ class Echoes:
         """Go on until stopped."""
         with ThreadPoolExecutor(4, "echo") as pool:
             while not stop.wait(_LOOK_EVERY):
-                self._discover()
+                # Storage may be away, which is injected: the next look tells what this one missed.
+                with suppress(AzureError):
+                    self._discover()
                 now = time.monotonic()
                 due = [event for at, event in self._due if at <= now]
                 self._due = [(at, event) for at, event in self._due if at > now]
@@ -45,11 +50,11 @@ class Echoes:
     def _discover(self) -> None:
         for blob in self._raw.list():
             if blob.name not in self._known and UNHEARD not in blob.name:
-                self._known.add(blob.name)
                 raw = self._raw
                 event = blob_created(
                     blob, account=raw.account, container=raw.name, url=raw.url(blob), blocks=raw.blocks(blob)
                 )
+                self._known.add(blob.name)
                 now = time.monotonic()
                 self._due += [(now, event), (now, event), (now + self._rng.uniform(*_LATE), event)]
 

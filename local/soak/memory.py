@@ -1,49 +1,69 @@
-"""The functions host's memory while the soak runs."""
+"""The memory of the functions host and its workers while the soak runs."""
 
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 from statistics import median
 
 _MIB = 2**20
 ALLOWED_GROWTH = 320 * _MIB
 """The allocator keeps what the largest archive needed, and that may come late: 160 MiB were seen without any leak."""
 JUDGED_FROM = 90
-"""Looks, one a second: a host that lived for less is not yet warm."""
+"""Looks, one a second: a process that lived for less is not yet warm."""
 ALLOWED_PEAK = 1024 * _MIB
-"""Half of what the smallest instance in Azure has."""
+"""Half of what the smallest instance in Azure has, for host and workers together."""
+
+
+class Role(StrEnum):
+    """A process of the system under test."""
+
+    HOST = "host"
+    WORKER = "worker"
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """Resident bytes at a time, in seconds from the beginning."""
+
+    at: float
+    size: int
 
 
 @dataclass(slots=True)
 class Memory:
-    """Resident bytes of each process that was the host, in the order of time."""
+    """The looks at each process that was the host or a worker of it, in the order of time."""
 
-    lives: dict[int, list[int]] = field(default_factory=dict)
+    lives: dict[tuple[Role, int], list[Look]] = field(default_factory=dict)
+    peak: int = 0
+    """The most that host and workers had together."""
 
-    def sample(self, pid: int | None) -> None:
-        """Look once; a host that is down has none."""
-        size = None if pid is None else resident(pid)
-        if pid is not None and size is not None:
-            self.lives.setdefault(pid, []).append(size)
+    def sample(self, at: float, host: int | None) -> None:
+        """Look once at the host's process and those below it; a host that is down has none."""
+        sizes = {} if host is None else resident(host)
+        for pid, size in sizes.items():
+            role = Role.HOST if pid == host else Role.WORKER
+            self.lives.setdefault((role, pid), []).append(Look(at, size))
+        self.peak = max(self.peak, sum(sizes.values()))
 
-    @property
-    def peak(self) -> int:
-        """The most that any of them had."""
-        return max((max(life) for life in self.lives.values()), default=0)
-
-    @property
-    def growth(self) -> int:
-        """By how much the last one grew from its second quarter, when it was warm, to its last."""
-        return growth(next(reversed(self.lives.values()), []))
+    def growth(self, role: Role) -> int:
+        """By how much the last process of a role grew from its second quarter, when it was warm, to its last."""
+        lives = [life for (known, _), life in self.lives.items() if known is role]
+        return growth([look.size for look in lives[-1]]) if lives else 0
 
     def problems(self) -> list[str]:
         """Say what is wrong with it."""
-        told = []
+        problems = []
         if self.peak > ALLOWED_PEAK:
-            told.append(f"the host took {self.peak / _MIB:.0f} MiB of memory, more than {ALLOWED_PEAK / _MIB:.0f}")
-        if self.growth > ALLOWED_GROWTH:
-            told.append(f"the host's memory grew by {self.growth / _MIB:.0f} MiB, and should have stayed as it was")
-        return told
+            problems.append(
+                f"host and workers took {self.peak / _MIB:.0f} MiB of memory, more than {ALLOWED_PEAK / _MIB:.0f}"
+            )
+        grown = {role: self.growth(role) for role in Role}
+        return problems + [
+            f"the {role}'s memory grew by {growth / _MIB:.0f} MiB, and should have stayed as it was"
+            for role, growth in grown.items()
+            if growth > ALLOWED_GROWTH
+        ]
 
 
 def growth(life: Sequence[int]) -> int:
@@ -52,7 +72,12 @@ def growth(life: Sequence[int]) -> int:
     return int(median(life[-quarter:]) - median(life[quarter : 2 * quarter])) if len(life) >= JUDGED_FROM else 0
 
 
-def resident(pid: int) -> int | None:
-    """Ask for a process's resident bytes; None if it is gone."""
-    told = subprocess.run(["ps", "-o", "rss=", "-p", str(pid)], capture_output=True, text=True, check=False)  # noqa: S607 - every system has ps on its path
-    return int(told.stdout) * 1024 if told.stdout.strip() else None
+def resident(pid: int) -> Mapping[int, int]:
+    """Return the resident bytes of a process and of each below it; empty if it is gone."""
+    listing = subprocess.run(["ps", "-A", "-o", "pid=,ppid=,rss="], capture_output=True, text=True, check=True)  # noqa: S607 - every system has ps on its path
+    processes = [(int(own), int(above), int(size)) for own, above, size in map(str.split, listing.stdout.splitlines())]
+    sizes = {own: size * 1024 for own, _, size in processes}
+    tree = [pid] if pid in sizes else []
+    for one in tree:
+        tree += [own for own, above, _ in processes if above == one]
+    return {one: sizes[one] for one in tree}

@@ -17,6 +17,7 @@ OUTPUTS = (
     "images-abc\nimages-abc.azurewebsites.net\nimagesdata\nimages-kv\nimages-events\n/subscriptions/s/topic-identity\n"
 )
 LOGIN, GROUP_EXISTS, DEPLOY = "az account show", "az group exists", "az deployment group create"
+TOKEN = "az account get-access-token"
 PUBLISH, LIST, SUBSCRIBE = (
     "func azure functionapp publish",
     "az functionapp function list",
@@ -78,6 +79,21 @@ def test_the_whole_way(tools: Tools, parameters: str) -> None:
         assert f"ok          function {name}" in done.stdout
     assert "WRONG" not in done.stdout
     assert "storage doctor --app images-abc" in done.stdout
+
+
+def test_tokens_are_taken_while_a_pipelines_login_still_gives_them(tools: Tools, parameters: str) -> None:
+    assert tools.run("g", "westeurope", parameters).returncode == 0
+    taken = [call.split()[4] for call in tools.calls if call.startswith(TOKEN)]
+    assert taken == ["https://storage.azure.com", "https://vault.azure.net"]
+    assert tools.calls.index(steps(tools)[0]) > max(n for n, call in enumerate(tools.calls) if call.startswith(TOKEN))
+
+
+def test_without_a_token_nothing_is_begun(tools: Tools, parameters: str) -> None:
+    tools.script[f"{TOKEN} --resource https://vault.azure.net"] = [(1, "ERROR: AADSTS50076: use multi-factor")]
+    done = tools.run("g", "westeurope", parameters)
+    assert done.returncode == 1
+    assert "az login --scope https://vault.azure.net/.default" in done.stderr
+    assert not steps(tools)
 
 
 def test_the_second_run_makes_no_second_group(tools: Tools, parameters: str) -> None:
@@ -244,6 +260,8 @@ class TestWhatIf:
         tools.script[GROUP_EXISTS] = [(0, "true")]
         assert tools.run("--what-if", "g", "westeurope", parameters).returncode == 0
         assert tools.calls[-1].startswith("az deployment group what-if --resource-group g")
+        # A principal that may only read can ask, too.
+        assert "--validation-level ProviderNoRbac" in tools.calls[-1]
         assert not steps(tools)
 
     def test_without_a_group_it_says_how_to_see_more(self, tools: Tools, parameters: str) -> None:

@@ -21,7 +21,7 @@ def running(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     """The system with a source `north` over SFTP and a source `south` over FTPS."""
     host: Literal["local", "func"] = request.param
     folder = tmp_path_factory.mktemp(f"system-{host}")
-    with system(folder, sources={"north": "sftp", "south": "ftpes"}, settings=SETTINGS, host=host) as started:
+    with system(folder, sources={"north": "sftp", "south": "ftpes"}, settings=SETTINGS, host=host, scale=4) as started:
         yield started
 
 

@@ -242,12 +242,27 @@ def test_killing_the_host_loses_nothing_and_doubles_nothing(running: System, sto
     name = drop(running, "north", content)
     for stage in ("copying", "raw"):
         eventually(partial(time_of, stored, name, stage), f"{name} {stage}", running)
-        running.restart_host()
+        running.kill_host()
+        running.start_host()
     assert eventually(lambda: settled(stored, "north", name), name, running) == "processed"
     assert raw_bytes(stored, "north", name) == content
     assert sorted(images_of(stored, "north", name)) == list(range(12))
     versions = {blob.name for blob in stored.raw.list_blobs("north/") if name.removesuffix(".zip") in blob.name}
     assert len(versions) == 1
+
+
+def test_a_host_that_ends_by_itself_is_started_again_and_that_is_said(running: System, stored: Clients) -> None:
+    if running.host_kind != "local":
+        pytest.skip("only the local host's workers can be told from the host itself")
+    said = None
+    while said is None:
+        # The third death of a worker ends the host.
+        running.kill_worker()
+        time.sleep(0.2)
+        said = running.check()
+    assert "the functions host has ended, and is started again" in said
+    name = drop(running, "north", archive(picture(1)))
+    assert eventually(lambda: settled(stored, "north", name), name, running) == "processed"
 
 
 def test_the_script_of_the_readme_reads_images(running: System, stored: Clients) -> None:

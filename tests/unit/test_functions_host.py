@@ -1,6 +1,7 @@
 """The functions host's parts that need no storage and no network."""
 
 import json
+import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,12 @@ from azure.storage.queue import QueueMessage
 
 from local.host.app import HostError, add_local_settings, connection_string, load_app, parse_time_span, resolve
 from local.host.bindings import checked
-from local.host.http_trigger import aiohttp_paths
+from local.host.http_trigger import route_pattern
+from local.host.intervals import Intervals
+from local.host.model import Binding, Function
 from local.host.outputs import message_texts
 from local.host.protos import TypedData
 from local.host.queues import message_metadata
-from local.host.worker import Binding, Function
 
 
 def app_folder(folder: Path, host: Any) -> Path:
@@ -51,14 +53,22 @@ def test_an_empty_host_json_means_the_defaults_of_azure_functions(tmp_path: Path
     [
         ([], "JSON object"),
         ({"functionTimeout": "soon"}, "'soon'"),
-        ({"extensions": {"queues": {"batchSize": 33}}}, "batchSize"),
-        ({"extensions": {"queues": {"messageEncoding": "rot13"}}}, "rot13"),
     ],
 )
 def test_a_wrong_host_json_is_named_with_what_is_wrong(tmp_path: Path, host: Any, named: str) -> None:
     with pytest.raises(HostError, match=named) as error:
         load_app(app_folder(tmp_path, host))
     assert "host.json" in str(error.value)
+
+
+@pytest.mark.parametrize("queues", [{"batchSize": 64}, {"batchSize": 0}, {"messageEncoding": "rot13"}])
+def test_a_queue_option_out_of_range_is_a_problem_of_the_running_host(tmp_path: Path, queues: Any) -> None:
+    (name,) = queues
+    assert name in str(load_app(app_folder(tmp_path, {"extensions": {"queues": queues}})).problem)
+
+
+def test_an_unknown_key_of_host_json_is_passed_over(tmp_path: Path) -> None:
+    assert load_app(app_folder(tmp_path, {"extensions": {"queues": {"batchSizes": 64}}, "more": 1})).problem is None
 
 
 @pytest.mark.parametrize(
@@ -129,34 +139,62 @@ def test_azurite_may_be_named_in_short_and_a_missing_connection_is_named() -> No
         connection_string("DATA_STORAGE", {})
 
 
-def test_bindings_are_resolved_and_unknown_ones_refused_by_function_and_type() -> None:
+def test_bindings_are_resolved_and_a_function_that_cannot_run_is_marked_with_the_reason() -> None:
     trigger = binding("queueTrigger", queueName="%QUEUE%")
-    known = checked(Function(id="1", name="takes", trigger=trigger), {"QUEUE": "work"})
-    assert known.trigger.options["queueName"] == "work"
-    unknown = Function(id="1", name="takes", trigger=trigger, outputs=(binding("cosmosDB"),))
-    with pytest.raises(HostError, match=r"takes.*cosmosDB.*func start"):
-        checked(unknown, {"QUEUE": "work"})
-    with pytest.raises(HostError, match=r"takes.*QUEUE"):
-        checked(Function(id="1", name="takes", trigger=trigger), {})
+    known = checked(Function(name="takes", trigger=trigger), {"QUEUE": "work"})
+    assert (known.trigger.options["queueName"], known.problem, known.runs) == ("work", None, True)
+    unknown = checked(Function(name="takes", trigger=trigger, outputs=(binding("cosmosDB"),)), {"QUEUE": "work"})
+    assert re.search(r"cosmosDB.*func start", str(unknown.problem))
+    unresolved = checked(Function(name="takes", trigger=trigger), {})
+    assert "'%QUEUE%' does not resolve" in str(unresolved.problem)
+    assert not unresolved.runs
 
 
 @pytest.mark.parametrize(
-    ("prefix", "route", "paths"),
+    ("setting", "value", "disabled"),
     [
-        ("api", "status", ["/api/status"]),
-        ("", "a/{b}", [r"/a/{b:[^/]+}"]),
-        ("api", "a/{b:int}/c", [r"/api/a/{b:-?\d+}/c"]),
-        ("api", "a/{b?}", [r"/api/a/{b:[^/]+}", "/api/a"]),
-        ("api", "{*rest}", ["/api/{rest:.*}"]),
+        ("AzureWebJobs.takes.Disabled", "true", True),
+        ("azurewebjobs_TAKES_disabled", "1", True),
+        ("AzureWebJobs.takes.Disabled", "false", False),
+        ("AzureWebJobs.other.Disabled", "true", False),
     ],
 )
-def test_routes_of_asp_net_are_understood(prefix: str, route: str, paths: list[str]) -> None:
-    assert aiohttp_paths(prefix, route) == paths
+def test_a_setting_switches_one_function_off(setting: str, value: str, disabled: bool) -> None:
+    function = Function(name="takes", trigger=binding("queueTrigger", queueName="q"))
+    assert checked(function, {setting: value}).disabled is disabled
+
+
+@pytest.mark.parametrize(
+    ("prefix", "route", "path", "values"),
+    [
+        ("api", "status", "/api/status", {}),
+        ("api", "status", "/API/Status/", {}),
+        ("", "a/{b}", "/a/Box", {"b": "Box"}),
+        ("", "a/{b}", "/a/x/y", None),
+        ("api", "a/{b:int}/c", "/api/a/-7/c", {"b": "-7"}),
+        ("api", "a/{b:int}/c", "/api/a/x/c", None),
+        ("api", "a/{b?}", "/api/a", {"b": None}),
+        ("api", "a/{b?}", "/api/a/x", {"b": "x"}),
+        ("api", "{*rest}", "/api/x/y", {"rest": "x/y"}),
+        ("api", "a.b", "/api/axb", None),
+    ],
+)
+def test_routes_of_asp_net_are_understood(prefix: str, route: str, path: str, values: Any) -> None:
+    match = route_pattern(prefix, route).fullmatch(path)
+    assert (match.groupdict() if match else None) == values
 
 
 def test_an_unknown_route_constraint_is_refused() -> None:
     with pytest.raises(HostError, match="weekday"):
-        aiohttp_paths("api", "a/{b:weekday}")
+        route_pattern("api", "a/{b:weekday}")
+
+
+def test_intervals_are_scaled_by_one_factor_as_far_as_blob_leases_follow() -> None:
+    quick = Intervals().scaled(4)
+    assert (quick.message_lease, quick.timer_lease, quick.storage_patience) == (150, 15, 6.25)
+    for factor in (0.5, 5):
+        with pytest.raises(ValueError, match="1 to 4"):
+            Intervals().scaled(factor)
 
 
 def message() -> QueueMessage:
@@ -166,12 +204,12 @@ def message() -> QueueMessage:
     return made
 
 
-def test_members_of_a_json_body_lie_over_message_metadata_whatever_their_case() -> None:
-    facts = message_metadata(message(), '{"ID": "mine", "dequeueCount": 7, "other": [1]}')
+def test_members_of_a_json_body_override_message_metadata_whatever_their_case() -> None:
+    facts = message_metadata(message(), '{"ID": "mine", "dequeueCount": 7, "flag": true, "none": null, "list": [1]}')
     assert facts["Id"] == TypedData(string="mine")
-    assert facts["DequeueCount"] == TypedData(json="7")
-    assert facts["other"] == TypedData(json="[1]")
-    assert "ID" not in facts
+    assert facts["DequeueCount"] == TypedData(string="7")
+    assert facts["flag"] == TypedData(string="True")
+    assert not {"ID", "none", "list"} & facts.keys()
 
 
 @pytest.mark.parametrize("body", ["plain", '["id"]', '"id"', ""])

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from local.host.app import HostError
+from local.host.ncrontab import Schedule
 from local.host.protos import TypedData
-from local.host.timers import HostClock, Schedule, Status, Timer
+from local.host.timers import HostClock, Status, Timer
 
 NOON = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)  # a Sunday
 SECOND = timedelta(seconds=1)
@@ -79,9 +80,17 @@ def keep(timer: Timer, clock: FakeClock) -> None:
     ],
 )
 def test_the_first_of_six_fields_is_seconds_and_five_fields_have_none(text: str, ticks: list[str]) -> None:
-    schedule = Schedule(text)
-    first = schedule.after(NOON)
-    assert [f"{tick:%H:%M:%S}" for tick in (first, schedule.after(first))] == ticks
+    assert [f"{tick:%H:%M:%S}" for tick in following(text, 2)] == ticks
+
+
+def following(text: str, number: int) -> list[datetime]:
+    """The first ticks after noon."""
+    found, schedule = [NOON], Schedule(text)
+    for _ in range(number):
+        tick = schedule.after(found[-1])
+        assert tick is not None
+        found.append(tick)
+    return found[1:]
 
 
 def test_day_of_month_and_weekday_must_both_fit() -> None:
@@ -90,10 +99,37 @@ def test_day_of_month_and_weekday_must_both_fit() -> None:
     assert Schedule("0 0 0 13 * 5").after(datetime(2026, 3, 13, tzinfo=UTC)) == datetime(2026, 11, 13, tzinfo=UTC)
 
 
-@pytest.mark.parametrize("text", ["", "* * *", "61 * * * * *", "00:05:00", "@hourly", "* * * * * * *", "a b c d e f"])
+@pytest.mark.parametrize(
+    ("text", "first"),
+    [
+        ("0 0 22-2 * * *", datetime(2026, 3, 1, 13, tzinfo=UTC)),
+        ("0 0 0 * mar-apr mon", datetime(2026, 3, 2, tzinfo=UTC)),
+        ("0 0 0 29 2 *", datetime(2028, 2, 29, tzinfo=UTC)),
+        ("0 30/15 12 * * *", NOON + timedelta(minutes=30)),
+        ("00:05:00", NOON + timedelta(minutes=5)),
+        ("0 0 0 31 2 *", None),
+    ],
+    ids=["hours backwards are 2 to 22", "names", "leap years", "a step from 30 on", "a time span", "31 February"],
+)
+def test_schedules_are_read_by_the_rules_of_ncrontab(text: str, first: datetime | None) -> None:
+    assert Schedule(text).after(NOON) == first
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "* * *", "61 * * * * *", "@hourly", "* * * * * * *", "a b c d e f", "0 0 0 * * 7", "0 0 0 L * *",
+     "0 0 0 ? * *", "*/0 * * * * *", "0 0 0 0 * *", "1,,2 * * * * *"],
+)  # fmt: skip
 def test_what_is_no_schedule_is_refused_with_its_text(text: str) -> None:
     with pytest.raises(HostError, match="schedule"):
         Schedule(text)
+
+
+def test_a_timer_whose_time_never_comes_waits_for_nothing() -> None:
+    clock = FakeClock(NOON, NOON + 30 * SECOND)
+    runs = Runs(clock)
+    keep(Timer(schedule=Schedule("0 0 0 31 2 *"), run=runs), clock)
+    assert not runs.started
 
 
 def test_a_timer_runs_at_every_tick() -> None:

@@ -1,20 +1,26 @@
 """The soak's own judgement: what it counts as lost, doubled, stuck or leaking, and what it lets happen."""
 
+import subprocess
 import threading
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from random import Random
+from xml.etree import ElementTree
 
 import pytest
 
 from local.demo.progress import Progress
 from local.demo.verdict import NOTHING, Kept
+from local.programs.child import kill_tree
 from local.samples import Sample
 from local.soak import audit, cargo
-from local.soak.memory import ALLOWED_GROWTH, ALLOWED_PEAK, Memory, growth, resident
+from local.soak.__main__ import lag
+from local.soak.memory import ALLOWED_GROWTH, ALLOWED_PEAK, Look, Memory, Role, growth, resident
+from local.soak.picture import draw_memory
 from local.soak.soak import background
 from storage.keys import safe_stem
+from tests.fixtures.sample_app import wait_for
 from tests.unit.local.test_verdict import ARRIVAL, GOOD, KEY, SAMPLE
 
 MIB = 2**20
@@ -92,25 +98,57 @@ def test_a_sighting_of_a_growing_file_is_no_stranger_unless_something_of_it_was_
     assert audit._without_early_sightings({KEY: NOTHING}, {KEY: Progress()}) == {KEY: NOTHING}
 
 
+def memory_of(*lives: list[int], role: Role = Role.WORKER) -> Memory:
+    looks = {(role, pid): [Look(at, size) for at, size in enumerate(life)] for pid, life in enumerate(lives)}
+    return Memory(looks, peak=max(map(max, lives)))
+
+
 def told(*lives: list[int]) -> str:
-    return "\n".join(Memory(dict(enumerate(lives))).problems())
+    return "\n".join(memory_of(*lives).problems())
 
 
 def test_memory_that_grows_or_peaks_is_named_and_warming_up_is_not() -> None:
     warmed_up = [50 * MIB] * 20 + [200 * MIB] * 80
     leaking = [100 * MIB + second * ALLOWED_GROWTH // 40 for second in range(100)]
     assert told(warmed_up) == ""
-    assert "grew" in told(leaking)
+    assert "the worker's memory grew" in told(leaking)
     assert told(leaking, warmed_up) == ""
     assert "more than" in told([ALLOWED_PEAK + MIB], warmed_up)
     assert growth(leaking[:80]) == 0
 
 
+def test_memory_is_that_of_a_process_and_all_below_it() -> None:
+    with subprocess.Popen(["sh", "-c", "sleep 30 & wait"]) as shell:
+        try:
+            wait_for(lambda: len(resident(shell.pid)) == 2)
+            memory = Memory()
+            memory.sample(0, shell.pid)
+            assert sorted(role for role, _ in memory.lives) == [Role.HOST, Role.WORKER]
+            assert memory.peak > max(life[0].size for life in memory.lives.values())
+        finally:
+            kill_tree(shell.pid)
+
+
 def test_a_process_that_is_gone_has_no_memory() -> None:
     memory = Memory()
-    memory.sample(None)
-    memory.sample(2**22 + 1)
-    assert (memory.lives, memory.peak, resident(2**22 + 1)) == ({}, 0, None)
+    memory.sample(0, None)
+    memory.sample(1, 2**22 + 1)
+    assert (memory.lives, memory.peak, resident(2**22 + 1)) == ({}, 0, {})
+
+
+def test_the_picture_has_a_line_for_each_life_and_a_mark_for_each_end_of_the_host() -> None:
+    memory = memory_of([50 * MIB, 60 * MIB], [40 * MIB] * 3)
+    svg = ElementTree.fromstring(draw_memory(memory, ends=[1.0], seconds=3))
+    assert len(svg.findall("{*}polyline")) == 2
+    assert len([line for line in svg.findall("{*}line") if line.get("stroke-dasharray")]) == 1
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [([], "none"), ([3.0, 1.0, 2.0], "p50 2.0 s, p95 3.0 s (3)"), ([5.0], "p50 5.0 s, p95 5.0 s (1)")],
+)
+def test_lags_are_told_by_their_middle_and_their_slow_end(seconds: list[float], text: str) -> None:
+    assert lag(seconds) == text
 
 
 def test_what_goes_wrong_in_the_background_is_raised_and_the_others_are_stopped() -> None:

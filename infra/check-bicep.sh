@@ -1,0 +1,29 @@
+#!/bin/sh
+# Compile and lint the templates, and compile the parameter file. The compiler ends well after warnings; here each is an error.
+set -eu
+cd "$(dirname "$0")/.."
+
+command -v az >/dev/null 2>&1 || {
+    echo "error: az is missing: it is Azure CLI. Install it: https://learn.microsoft.com/cli/azure/install-azure-cli" >&2
+    exit 1
+}
+
+WRONG=0
+# What the compiler says goes to standard error, each finding as FILE(LINE,COLUMN) : TEXT; the result is not wanted.
+look() {
+    if said=$(az bicep "$@" 2>&1 >/dev/null) && ! printf '%s\n' "$said" | grep -q '([0-9]*,[0-9]*) : '; then
+        echo "ok          bicep $1 $3"
+    else
+        printf '%s\n' "$said" "WRONG       bicep $1 $3"
+        WRONG=1
+    fi
+}
+
+for template in infra/*.bicep; do
+    look build --file "$template" --stdout
+    look lint --file "$template"
+done
+for parameters in infra/*.bicepparam; do
+    look build-params --file "$parameters" --stdout
+done
+exit "$WRONG"

@@ -1,0 +1,226 @@
+"""The host's worker processes: started, asked to run functions, replaced when they die or overrun.
+
+Measured on the real host: a worker that dies fails what runs in it at once, and a new one is there in 0.4 s; the third
+death (of each worker process) ends the host. A run over functionTimeout gets its worker replaced, and whatever else ran
+in that one is never heard of again until its own time is over.
+"""
+
+import asyncio
+import itertools
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Coroutine, Sequence
+from contextlib import suppress
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from local.host.channel import Channel
+from local.host.model import Finished, Function, Invocation, Load, Loaded, Outcome
+from local.host.protos import RpcException
+
+log = logging.getLogger(__name__)
+
+_HOME = Path(__file__).parents[2]
+_DEATHS = 3
+"""Of each worker process; the last one ends the host."""
+_TOO_MANY = "Exceeded language worker restart retry count. Shutting down Functions Host"
+
+
+class HostEndsError(Exception):
+    """The host ends itself, as the real one does; the message says why."""
+
+
+class Worker:
+    """One worker process."""
+
+    def __init__(self, process: subprocess.Popen[bytes], channel: Channel) -> None:
+        self._process = process
+        self._channel = channel
+        self._pending: dict[str, asyncio.Future[Outcome]] = {}
+        self._loaded: asyncio.Future[Loaded | None] = asyncio.get_running_loop().create_future()
+        self._reading = asyncio.create_task(self._read())
+        self.gone = asyncio.Event()
+        """Its process has ended."""
+        self.discarded = False
+        """The host has replaced it: its end is no death, and fails nothing."""
+
+    @property
+    def pid(self) -> int:
+        """Its process."""
+        return self._process.pid
+
+    async def load(self, folder: Path) -> Loaded | None:
+        """Let it index the app; None if its process ended over it."""
+        self._channel.send(Load(folder=folder))
+        return await self._loaded
+
+    def invoke(self, invocation: Invocation) -> asyncio.Future[Outcome]:
+        """Let it run a function."""
+        pending: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        self._pending[invocation.id] = pending
+        if self.gone.is_set():
+            self._fail_pending()
+        else:
+            self._channel.send(invocation)
+        return pending
+
+    def kill(self) -> None:
+        """End it at once; what runs in it is never answered."""
+        self.discarded = True
+        with suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGKILL)
+
+    async def _read(self) -> None:
+        while True:
+            try:
+                message = await self._channel.receive()
+            except EOFError:
+                break
+            if isinstance(message, Loaded):
+                self._loaded.set_result(message)
+            elif isinstance(message, Finished):
+                pending = self._pending.pop(message.id, None)
+                if pending is not None and not pending.done():
+                    pending.set_result(message.outcome)
+        self._channel.close()
+        # Its end of the socket closes a moment before it is gone.
+        while self._process.poll() is None:
+            await asyncio.sleep(0.01)
+        self.gone.set()
+        if not self._loaded.done():
+            self._loaded.set_result(None)
+        if not self.discarded:
+            self._fail_pending()
+
+    def _fail_pending(self) -> None:
+        error = RpcException(message=f"the worker process ended with {self._process.returncode}")
+        for pending in self._pending.values():
+            if not pending.done():
+                pending.set_result(Outcome(error=error))
+        self._pending.clear()
+
+
+class Workers:
+    """All worker processes of a host: FUNCTIONS_WORKER_PROCESS_COUNT of them."""
+
+    def __init__(self, folder: Path, *, count: int = 1, timeout: timedelta | None, forgotten: timedelta) -> None:
+        """`timeout` is functionTimeout; a death is `forgotten` after so long without another one."""
+        self._folder = folder
+        self._count = count
+        self._timeout = timeout
+        self._forgotten = forgotten
+        self._workers: list[Worker] = []
+        self._ready = asyncio.Event()
+        self._turns = itertools.count()
+        self._deaths: list[float] = []
+        self._keeping: set[asyncio.Task[None]] = set()
+        self._stopped = False
+        self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        """Gets HostEndsError once workers have died too often."""
+
+    @property
+    def pids(self) -> list[int]:
+        """The processes that run."""
+        return [worker.pid for worker in self._workers]
+
+    async def start(self) -> Sequence[Function]:
+        """Start every worker and return the app's functions; none if it cannot be loaded. Raises HostEndsError."""
+        functions: Sequence[Function] = ()
+        for _ in range(self._count):
+            functions = await self._add()
+        return functions
+
+    async def invoke(self, invocation: Invocation) -> Outcome:
+        """Run a function to its end, or to the end of its time."""
+        while not self._workers:
+            await self._ready.wait()
+        worker = self._workers[next(self._turns) % len(self._workers)]
+        pending = worker.invoke(invocation)
+        done, _ = await asyncio.wait({pending}, timeout=self._timeout.total_seconds() if self._timeout else None)
+        if done:
+            return pending.result()
+        if worker in self._workers:
+            log.error("Restarting the worker: function %s ran longer than functionTimeout", invocation.function)
+            self._remove(worker)
+            worker.kill()
+            self._keep(self._replace())
+        return Outcome(error=RpcException(message=f"Timeout value of {self._timeout} exceeded (functionTimeout)"))
+
+    def stop(self) -> None:
+        """End every worker at once."""
+        self._stopped = True
+        for worker in self._workers:
+            worker.kill()
+
+    async def _add(self) -> Sequence[Function]:
+        while True:
+            worker = await _launch()
+            loaded = await worker.load(self._folder)
+            if loaded is not None:
+                break
+            self._count_death()
+        if loaded.error is not None:
+            log.error("Worker failed to load functions: %s", loaded.error)
+        self._workers.append(worker)
+        self._ready.set()
+        self._keep(self._watch(worker))
+        return loaded.functions
+
+    async def _watch(self, worker: Worker) -> None:
+        """Replace a worker that dies."""
+        await worker.gone.wait()
+        if worker.discarded or self._stopped:
+            return
+        self._remove(worker)
+        try:
+            self._count_death()
+        except HostEndsError as exc:
+            self.failed.set_exception(exc)
+        else:
+            await self._replace()
+
+    def _remove(self, worker: Worker) -> None:
+        self._workers.remove(worker)
+        if not self._workers:
+            self._ready.clear()
+
+    async def _replace(self) -> None:
+        try:
+            await self._add()
+        except HostEndsError as exc:
+            if not self.failed.done():
+                self.failed.set_exception(exc)
+
+    def _count_death(self) -> None:
+        """Raises HostEndsError at the last death that the host survives no more."""
+        now = time.monotonic()
+        if self._deaths and now - self._deaths[-1] > self._forgotten.total_seconds():
+            self._deaths.clear()
+        self._deaths.append(now)
+        most = _DEATHS * self._count
+        log.error("Language Worker Process exited: death %d of %d", len(self._deaths), most)
+        if len(self._deaths) >= most:
+            log.error(_TOO_MANY)
+            raise HostEndsError(_TOO_MANY)
+
+    def _keep(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._keeping.add(task)
+        task.add_done_callback(self._keeping.discard)
+
+
+async def _launch() -> Worker:
+    ours, theirs = socket.socketpair()
+    with theirs:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "local.host.worker", str(theirs.fileno())],
+            cwd=_HOME, stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno()],
+        )  # fmt: skip
+    reader, writer = await asyncio.open_connection(sock=ours)
+    return Worker(process, Channel(reader, writer))

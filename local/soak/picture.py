@@ -1,0 +1,60 @@
+"""The picture of a soak: the memory of host and worker over time, with what was done to them."""
+
+from collections.abc import Iterator, Sequence
+from html import escape
+
+from local.soak.memory import Look, Memory, Role
+
+_WIDTH, _HEIGHT = 960, 320
+_LEFT, _RIGHT, _TOP, _BOTTOM = 64, 16, 40, 40
+_COLOURS = {Role.WORKER: "#0f6cbd", Role.HOST: "#7a7574"}
+_MARK = "#c4314b"
+_MIB = 2**20
+_STEPS = 4
+
+
+def draw_memory(memory: Memory, ends: Sequence[float], seconds: float) -> str:
+    """Draw the resident memory of every host and worker as SVG; `ends` are the times at which the host was ended."""
+    highest = max((look.size for life in memory.lives.values() for look in life), default=_MIB) / _MIB
+    step = max(round(highest / _STEPS / 50 + 0.5) * 50, 50)
+    top = step * _STEPS
+
+    def x(at: float) -> float:
+        return _LEFT + (_WIDTH - _LEFT - _RIGHT) * at / max(seconds, 1)
+
+    def y(mib: float) -> float:
+        return _HEIGHT - _BOTTOM - (_HEIGHT - _TOP - _BOTTOM) * mib / top
+
+    def line(life: Sequence[Look]) -> str:
+        return " ".join(f"{x(look.at):.1f},{y(look.size / _MIB):.1f}" for look in life)
+
+    def shapes() -> Iterator[str]:
+        for number in range(_STEPS + 1):
+            at = y(number * step)
+            yield f'<line x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{at:.1f}" y2="{at:.1f}" stroke="#e1dfdd"/>'
+            yield _text(_LEFT - 8, at + 4, f"{number * step}", "end")
+        for tenth in range(0, 11, 2):
+            yield _text(x(seconds * tenth / 10), _HEIGHT - _BOTTOM + 20, f"{seconds * tenth / 600:.1f}", "middle")
+        for end in ends:
+            yield (
+                f'<line x1="{x(end):.1f}" x2="{x(end):.1f}" y1="{_TOP}" y2="{_HEIGHT - _BOTTOM}" stroke="{_MARK}" '
+                'stroke-dasharray="3 3"/>'
+            )
+        for (role, _), life in memory.lives.items():
+            yield f'<polyline points="{line(life)}" fill="none" stroke="{_COLOURS[role]}" stroke-width="1.5"/>'
+        yield _text(_LEFT, 20, "resident memory in MiB, over minutes", "start")
+        legend = ((_COLOURS[Role.WORKER], "worker"), (_COLOURS[Role.HOST], "host"), (_MARK, "host ended"))
+        for number, (colour, name) in enumerate(legend):
+            left = _WIDTH - 300 + 100 * number
+            yield f'<rect x="{left}" y="13" width="14" height="4" fill="{colour}"/>' + _text(
+                left + 20, 20, name, "start"
+            )
+
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {_HEIGHT}" font-family="sans-serif" '
+        f'font-size="12"><rect width="100%" height="100%" fill="#fff"/>{"".join(shapes())}</svg>\n'
+    )
+
+
+def _text(x: float, y: float, text: str, anchor: str) -> str:
+    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" fill="#323130">{escape(text)}</text>'
