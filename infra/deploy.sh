@@ -7,8 +7,8 @@ cd "$(dirname "$0")/.."
 WAIT=${DEPLOY_WAIT:-20} # seconds between two tries: new roles and functions take minutes to be known everywhere
 TRIES=15
 PATIENCE=$((TRIES * 20))
-SUBSCRIPTION=raw-archives # as infra/events.bicep names it
-LOCK=keep-archives        # as infra/modules/storage.bicep names it
+SUBSCRIPTION=raw-archives # as the templates name it
+LOCK=keep-archives        # likewise
 TAG=made-by=infra/deploy.sh
 GOES_ON="Remove the cause and run the same command again: what is there stays, and it goes on from there."
 FUNCTIONS=$(sed -n 's/^@app\.function_name("\([a-z_]*\)").*/\1/p' function_app.py)
@@ -100,16 +100,16 @@ compile_parameters() {
         *'"parametersJson"'*) ;;
         *) fail "Bicep's answer to $1 cannot be read." "Type: az bicep upgrade" "Then run the same command again." ;;
     esac
-    # JSON within JSON: without its layout and the template that follows it.
-    parameters=$(printf '%s' "$compiled" | sed 's/\\[nr]//g; s/[\\ ]//g; s/"templateJson".*//')
+    # JSON within JSON, so with \" for each quote: without its layout, and the template that follows it.
+    parameters=$(printf '%s' "$compiled" | sed 's/\\[nr]//g; s/ //g; s/"templateJson".*//')
 }
 
 # Tell whether the parameters ask for a network.
 wants_network() {
     for parameter in fixedOutboundAddress privateEndpoints; do
         case $parameters in
-            *"\"$parameter\":{\"value\":false"*) ;;
-            *"\"$parameter\":{"*) return 0 ;;
+            *'\"'"$parameter"'\":{\"value\":false'*) ;;
+            *'\"'"$parameter"'\":{'*) return 0 ;;
         esac
     done
     return 1
@@ -152,7 +152,7 @@ make_resources() {
 
 # A storage account has one system topic at most, and Defender or a policy may have made that before us.
 explain_topic() {
-    case $parameters in *'"existingTopicName":{"value":"'[!\"]*) return ;; esac
+    case $parameters in *'\"existingTopicName\":{\"value\":\"'[!\\]*) return ;; esac
     ours=$(printf '%s' "/resourceGroups/$1/providers/Microsoft.Storage/storageAccounts/" | tr '[:upper:]' '[:lower:]')
     az eventgrid system-topic list --query '[].[source, name, resourceGroup]' --output tsv 2>/dev/null |
         while IFS=$(printf '\t') read -r source name group; do
@@ -300,8 +300,8 @@ reconcile_ran() {
     ran=$(az storage blob show --account-name "$data" --container-name state --name runs/reconcile.json --auth-mode login \
         --query properties.lastModified --output tsv --only-show-errors 2>&1) || code=$?
     case $code in
-        0) [ "$(number "$ran")" -gt "$(number "$deployed")" ] ;;
-        3) return 1 ;;
+        0) refusals=0 && [ "$(number "$ran")" -gt "$(number "$deployed")" ] ;;
+        3) refusals=0 && return 1 ;;
         *) refusals=$((refusals + 1)) && [ "$refusals" -ge "$TRIES" ] ;;
     esac
 }
@@ -374,7 +374,7 @@ check_app() {
 
 check_events() {
     state=$(event_state "join(' ', [provisioningState, deadLetterWithResourceIdentity && 'kept' || 'lost'])")
-    case $state in
+    case ${state:=missing} in
         'Succeeded kept') ok "new archives are announced to on_raw_archive" ;;
         'Succeeded lost')
             ok "new archives are announced to on_raw_archive"
