@@ -27,6 +27,7 @@ END
 }
 
 say() { printf '%s\n' "$*"; }
+lower() { printf '%s' "$1" | tr '[:upper:]' '[:lower:]'; }
 fail() {
     printf 'error: %s\n' "$1" >&2
     shift
@@ -153,11 +154,11 @@ make_resources() {
 # A storage account has one system topic at most, and Defender or a policy may have made that before us.
 explain_topic() {
     case $parameters in *'\"existingTopicName\":{\"value\":\"'[!\\]*) return ;; esac
-    ours=$(printf '%s' "/resourceGroups/$1/providers/Microsoft.Storage/storageAccounts/" | tr '[:upper:]' '[:lower:]')
+    ours=$(lower "/resourceGroups/$1/providers/Microsoft.Storage/storageAccounts/")
     az eventgrid system-topic list --query '[].[source, name, resourceGroup]' --output tsv 2>/dev/null |
         while IFS=$(printf '\t') read -r source name group; do
-            case $(printf '%s' "$source" | tr '[:upper:]' '[:lower:]') in *"$ours"*data????????) ;; *) continue ;; esac
-            case $group/$name in "$1"/*-events) continue ;; esac
+            case $(lower "$source") in *"$ours"*data????????) ;; *) continue ;; esac
+            case $(lower "$group/$name") in "$(lower "$1")"/*-events) continue ;; esac
             say "The storage account ${source##*/} has an Event Grid topic already, and may have only one. Use that, in $2:"
             say "  param existingTopicName = '$name'"
             say "  param existingTopicGroup = '$group'"
@@ -294,11 +295,16 @@ print(round(pause.total_seconds()) if pause else "")' "$schedule"
 # A time in UTC as a number, to the second.
 number() { printf '%s' "$1" | sed 's/[.+Z].*//; s/[^0-9]//g'; }
 
-# Tell whether reconcile has run since the deployment; both times are of Azure's clocks. az answers 3 where no run is known.
+# When reconcile last came to its end; az ends with 3 where no run is known.
+last_run() {
+    az storage blob show --account-name "$data" --container-name state --name runs/reconcile.json --auth-mode login \
+        --query properties.lastModified --output tsv --only-show-errors
+}
+
+# Tell whether reconcile has run since the deployment, by Azure's clocks; or that this has been refused for too long.
 reconcile_ran() {
     code=0
-    ran=$(az storage blob show --account-name "$data" --container-name state --name runs/reconcile.json --auth-mode login \
-        --query properties.lastModified --output tsv --only-show-errors 2>&1) || code=$?
+    ran=$(last_run 2>/dev/null) || code=$?
     case $code in
         0) refusals=0 && [ "$(number "$ran")" -gt "$(number "$deployed")" ] ;;
         3) refusals=0 && return 1 ;;
@@ -334,8 +340,9 @@ check_timer() {
         }
     fi
     if [ "$refusals" -gt 0 ]; then
-        unknown "whether timers run after publishing: you may not read the storage account $data: put your id into" \
-            "operatorIds, and if it is closed your address into allowedAddresses; a new role takes some minutes"
+        last_run >/dev/null || :
+        unknown "whether timers run after publishing: the storage account $data refuses to tell, as said above: put your id" \
+            "into operatorIds, and your address into allowedAddresses if it is closed; a new role takes some minutes"
     else
         ok "timers run: reconcile ran after publishing"
     fi
@@ -488,9 +495,7 @@ put_secret() {
 
 # The topic of somebody else stays, in its own group; what we subscribed to it goes.
 remove_subscription() {
-    case $(printf '%s' "$topic_group" | tr '[:upper:]' '[:lower:]') in
-        '' | "$(printf '%s' "$1" | tr '[:upper:]' '[:lower:]')") return ;;
-    esac
+    case $(lower "$topic_group") in '' | "$(lower "$1")") return ;; esac
     if delete_subscription; then
         say "the event subscription $SUBSCRIPTION is gone from the topic $topic in the group $topic_group"
     else
@@ -501,11 +506,13 @@ remove_subscription() {
 }
 
 remove_lock() {
+    tries=1
     locks=$(az lock list --resource-group "$1" --query "[?name=='${lock:-$LOCK}'].id" --output tsv) || locks=
     for id in $locks; do
         az lock delete --ids "$id" --output none || fail "the delete lock could not be removed, so the group stays." \
             "It takes the role Owner or User Access Administrator: az lock delete --ids $id"
         say "the delete lock ${id##*/} is gone"
+        tries=$TRIES # until that is known everywhere
     done
 }
 
@@ -523,7 +530,7 @@ remove() {
     ask_outputs "$1" 2>/dev/null || :
     remove_subscription "$1"
     remove_lock "$1"
-    az group delete --name "$1" --yes || fail "the group $1 could not be deleted; what Azure said is above." \
+    again "$tries" "deleting the group" az group delete --name "$1" --yes || fail "the group $1 could not be deleted; what Azure said is above." \
         "If something in it is locked: az lock list --resource-group $1 --output table"
     say "the group $1 is gone"
 }

@@ -438,6 +438,7 @@ class TestTimers:
         done = tools.run("g", "westeurope", parameters)
         assert done.returncode == 0
         assert re.search("not looked .*timers.*operatorIds", done.stdout)
+        assert why.splitlines()[1] in done.stderr
         assert tools.count(RESTART) == 0
         assert "ok          timers" not in done.stdout
 
@@ -665,6 +666,14 @@ class TestRemoving:
         ]
         assert "the delete lock keep-archives is gone" in done.stdout
 
+    def test_a_lock_that_is_still_known_somewhere_is_waited_for(self, tools: Tools) -> None:
+        still = refused(
+            1, "ERROR: (ScopeLocked) The scope cannot perform delete operation because following scope(s) are locked"
+        )
+        tools.az |= {LOCKS: [[lock("keep-archives")]], "group delete": [still, still, None]}
+        assert tools.run("--remove", "g", typed="g\n").returncode == 0
+        assert tools.count("az group delete") == 3
+
     def test_a_lock_that_may_not_be_removed_stops_it(self, tools: Tools) -> None:
         tools.az |= {LOCKS: [[lock("keep-archives")]], "lock delete": [refused(1, "ERROR: (AuthorizationFailed) no")]}
         done = tools.run("--remove", "g", typed="g\n")
@@ -680,6 +689,7 @@ class TestRemoving:
         done = tools.run("--remove", "g", typed="g\n")
         assert done.returncode == 1
         assert "az lock list --resource-group g --output table" in done.stderr
+        assert tools.count("az group delete") == 1
         assert "is gone" not in done.stdout
 
     def test_what_it_subscribed_to_the_topic_of_another_group_goes_too(self, tools: Tools) -> None:
