@@ -101,8 +101,8 @@ compile_parameters() {
         *'"parametersJson"'*) ;;
         *) fail "Bicep's answer to $1 cannot be read." "Type: az bicep upgrade" "Then run the same command again." ;;
     esac
-    # JSON within JSON, so with \" for each quote: without its layout, and the template that follows it.
-    parameters=$(printf '%s' "$compiled" | sed 's/\\[nr]//g; s/ //g; s/"templateJson".*//')
+    # JSON within JSON, so with \" for each quote: without its layout, and without the template beside it.
+    parameters=$(printf '%s' "$compiled" | sed 's/.*"parametersJson"://; s/"templateJson".*//; s/\\[nr]//g; s/ //g')
 }
 
 # Tell whether the parameters ask for a network.
