@@ -225,6 +225,13 @@ publish_once() {
     return 1
 }
 
+# Azure takes code that does not load, and then has no functions.
+check_code() {
+    [ -x .venv/bin/python ] || return 0
+    .venv/bin/python -c 'import function_app' || fail "the code does not load here, so nothing was changed in Azure; see above." \
+        "Correct it, or bring .venv up to date: make setup"
+}
+
 publish() {
     say "code: publishing it to $app, where its packages are installed"
     again "$TRIES" publishing publish_once || fail "publishing: failed $TRIES times; what was said last is above." "$GOES_ON"
@@ -430,6 +437,7 @@ smoke() {
 
 deploy() {
     check_tools all
+    check_code
     find_file "${3:-}"
     compile_parameters "$file"
     prepare_network

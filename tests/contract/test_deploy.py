@@ -150,6 +150,17 @@ def test_the_second_run_makes_no_second_group(tools: Tools, parameters: str) -> 
     assert tools.count(DEPLOY) == 2
 
 
+def test_outputs_that_a_deployment_does_not_have_are_empty(tools: Tools, parameters: str) -> None:
+    """az writes null within a list as `None`."""
+    without = {"topicPrincipalId", "outboundAddress", "dataAccountLock"}
+    tools.az[TOLD] = [deployment("main", {name: value for name, value in OUTPUTS.items() if name not in without})]
+    tools.az[TOPIC] = [topic(None)]
+    done = tools.run("g", "westeurope", parameters)
+    assert done.returncode == 0, done.stderr
+    assert "None" not in done.stdout
+    assert any(call.endswith(" topicPrincipalId=") for call in tools.calls)
+
+
 def test_who_is_not_logged_in_is_told_so_and_nothing_is_changed(tools: Tools, parameters: str) -> None:
     tools.az["account show"] = [refused(1, "ERROR: Please run 'az login' to setup account.")]
     done = tools.run("g", "westeurope", parameters)
@@ -164,6 +175,15 @@ def test_a_tool_that_is_missing_is_named_with_where_to_get_it(tools: Tools, para
     done = tools.run("g", "westeurope", parameters)
     assert done.returncode == 1
     assert re.search(rf"error: {name} is missing.*\n.*https://", done.stderr)
+    assert not steps(tools)
+
+
+def test_code_that_does_not_load_is_not_sent(tools: Tools, parameters: str) -> None:
+    tools.code = Ended(1, err="ModuleNotFoundError: No module named 'nosuch'\n")
+    done = tools.run("g", "westeurope", parameters)
+    assert done.returncode == 1
+    assert "No module named 'nosuch'" in done.stderr
+    assert "the code does not load" in done.stderr
     assert not steps(tools)
 
 
