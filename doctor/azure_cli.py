@@ -36,8 +36,9 @@ class AzureCli:
         except (OSError, subprocess.TimeoutExpired) as exc:
             raise PermanentError(f"{doing}: {type(exc).__name__}: it did not answer; try it by hand") from exc
         if done.returncode:
-            said = next(iter(done.stderr.strip().splitlines()), f"exit status {done.returncode}")
-            raise PermanentError(f"{doing}: {said.removeprefix('ERROR: ')}")
+            # Some errors begin on the line below `ERROR:`.
+            said = done.stderr.strip().removeprefix("ERROR:").strip().partition("\n")[0]
+            raise PermanentError(f"{doing}: {said or f'exit status {done.returncode}'}")
         try:
             return json.loads(done.stdout or "null")
         except ValueError as exc:

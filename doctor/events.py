@@ -39,8 +39,11 @@ def _account(storage: Storage) -> str | None:
 
 
 def _look(account: str, cli: AzureCli) -> Iterator[Finding]:
-    query = f"[?ends_with(source, '/storageAccounts/{account}')].{{name: name, group: resourceGroup}}"
-    topics = cli.ask("eventgrid", "system-topic", "list", "--query", query)
+    listed = cli.ask(
+        "eventgrid", "system-topic", "list", "--query", "[].{name: name, group: resourceGroup, source: source}"
+    )
+    # Azure gives the id of a topic's source in lower case, or as it was written.
+    topics = [one for one in listed if str(one["source"]).lower().endswith(f"/storageaccounts/{account}")]
     found = [one for topic in topics for one in _subscriptions(topic, cli) if _function(one) == _FUNCTION]
     if not topics:
         yield wrong(_ABOUT, f"the storage account {account} has no Event Grid system topic: {_AGAIN}")

@@ -6,8 +6,11 @@ cd "$(dirname "$0")/.."
 
 WAIT=${DEPLOY_WAIT:-20} # seconds between two tries: new roles and functions take minutes to be known everywhere
 TRIES=15
-SUBSCRIPTION=raw-archives # as infra/events.bicep names it
+PATIENCE=$((TRIES * 20))
+SUBSCRIPTION=raw-archives # as the templates name it
+LOCK=keep-archives        # likewise
 TAG=made-by=infra/deploy.sh
+GOES_ON="Remove the cause and run the same command again: what is there stays, and it goes on from there."
 FUNCTIONS=$(sed -n 's/^@app\.function_name("\([a-z_]*\)").*/\1/p' function_app.py)
 
 usage() {
@@ -16,6 +19,7 @@ infra/deploy.sh GROUP LOCATION [FILE]            make or update everything in th
 infra/deploy.sh --what-if GROUP LOCATION [FILE]  show what that would change, and change nothing
 infra/deploy.sh --secret GROUP NAME              put a secret into the key vault; its value is read from standard input
 infra/deploy.sh --check GROUP                    tell what runs and what does not
+infra/deploy.sh --smoke GROUP                    send a small archive through the app and wait for its images
 infra/deploy.sh --remove GROUP                   delete the group and all data in it, after asking
 
 FILE holds your parameters (default: infra/main.bicepparam). LOCATION is a region such as westeurope.
@@ -23,6 +27,7 @@ END
 }
 
 say() { printf '%s\n' "$*"; }
+lower() { printf '%s' "$1" | tr '[:upper:]' '[:lower:]'; }
 fail() {
     printf 'error: %s\n' "$1" >&2
     shift
@@ -31,6 +36,8 @@ fail() {
 }
 ok() { printf '  ok          %s\n' "$*"; }
 unknown() { printf '  not looked  %s\n' "$*"; }
+warn() { printf '  warning     %s\n' "$*"; }
+WRONG=0
 wrong() {
     printf '  WRONG       %s\n' "$*"
     WRONG=1
@@ -74,13 +81,12 @@ check_file() {
     fi
 }
 
-# Run a command until it succeeds: `again TIMES WHAT COMMAND...`.
+# Run a command until it succeeds, or has failed so many times: `again TIMES WHAT COMMAND...`.
 again() {
     times=$1 what=$2 try=1
     shift 2
     until "$@"; do
-        [ "$try" -lt "$times" ] || fail "$what: failed $try times; what was said last is above." \
-            "Remove the cause and run the same command again: what is there stays, and it goes on from there."
+        [ "$try" -lt "$times" ] || return 1
         say "$what: not yet; tried $try of $times times, again in $WAIT s"
         sleep "$WAIT"
         try=$((try + 1))
@@ -96,6 +102,47 @@ take_tokens() {
     done
 }
 
+# The parameters as the Bicep compiler works them out: a value may come from a variable or from the environment.
+compile_parameters() {
+    compiled=$(az bicep build-params --file "$1" --stdout --only-show-errors) ||
+        fail "$1 cannot be compiled; what the compiler said is above." "Correct it and run the same command again."
+    case $compiled in
+        *'"parametersJson"'*) ;;
+        *) fail "Bicep's answer to $1 cannot be read." "Type: az bicep upgrade" "Then run the same command again." ;;
+    esac
+    # JSON within JSON, so with \" for each quote: without its layout, and without the template beside it.
+    parameters=$(printf '%s' "$compiled" | sed 's/.*"parametersJson"://; s/"templateJson".*//; s/\\[nr]//g; s/ //g')
+}
+
+# Tell whether the parameters ask for a network.
+wants_network() {
+    for parameter in fixedOutboundAddress privateEndpoints; do
+        case $parameters in
+            *'\"'"$parameter"'\":{\"value\":false'*) ;;
+            *'\"'"$parameter"'\":{'*) return 0 ;;
+        esac
+    done
+    return 1
+}
+
+# A deployment registers the resource providers of its own resources. The app's subnet is delegated to another one.
+unregistered_provider() {
+    wants_network || return 1
+    registered=$(az provider show --namespace Microsoft.App --query registrationState --output tsv) ||
+        { warn "whether the resource provider Microsoft.App is registered cannot be read; a network needs it" && return 1; }
+    [ "$registered" != Registered ]
+}
+
+prepare_network() {
+    unregistered_provider || return 0
+    say "network: registering the resource provider Microsoft.App in the subscription, which may take minutes"
+    az provider register --namespace Microsoft.App --wait --output none ||
+        fail "the resource provider Microsoft.App could not be registered, which a network of this app needs." \
+            "It takes the right Microsoft.App/register/action in the subscription, as its Contributor and its Owner have." \
+            "Let one of them type, once: az provider register --namespace Microsoft.App" \
+            "Then run the same command again."
+}
+
 make_group() {
     if [ "$(az group exists --name "$1" --output tsv)" = true ]; then
         say "resource group $1: is there"
@@ -107,69 +154,236 @@ make_group() {
 
 make_resources() {
     say "resources: making or updating them; the first time this takes some minutes"
-    az deployment group create --resource-group "$1" --name main --parameters "$2" --no-prompt true --output none ||
-        fail "the resources could not all be made; what Azure said is above." \
-            "Correct $2 and run the same command again: what is there stays."
+    az deployment group create --resource-group "$1" --name main --parameters "$2" --no-prompt true --output none && return
+    explain_topic "$1" "$2"
+    fail "the resources could not all be made; what Azure said is above." \
+        "Correct $2 and run the same command again: what is there stays."
 }
 
-# What the first deployment was told by Azure. Names have no spaces; the address may be empty, so it comes last.
+# A storage account has one system topic at most, and Defender or a policy may have made that before us.
+explain_topic() {
+    case $parameters in *'\"existingTopicName\":{\"value\":\"'[!\\]*) return ;; esac
+    ours=$(lower "/resourceGroups/$1/providers/Microsoft.Storage/storageAccounts/")
+    az eventgrid system-topic list --query '[].[source, name, resourceGroup]' --output tsv 2>/dev/null |
+        while IFS=$(printf '\t') read -r source name group; do
+            case $(lower "$source") in *"$ours"*data????????) ;; *) continue ;; esac
+            case $(lower "$group/$name") in "$(lower "$1")"/*-events) continue ;; esac
+            say "The storage account ${source##*/} has an Event Grid topic already, and may have only one. Use that, in $2:"
+            say "  param existingTopicName = '$name'"
+            say "  param existingTopicGroup = '$group'"
+        done
+}
+
+# What the first deployment answered, one value a line; some may be empty. Fails where there is none that ended well.
+ask_outputs() {
+    answered=$(az deployment group show --resource-group "$1" --name main --output tsv --query "properties.outputs.[
+        functionAppName.value || '', functionAppHostName.value || '', dataAccountName.value || '',
+        keyVaultName.value || '', topicName.value || '', topicGroup.value || '', topicPrincipalId.value || '',
+        outboundAddress.value || '', dataAccountLock.value || '']") || answered=
+    {
+        IFS= read -r app
+        IFS= read -r host
+        IFS= read -r data
+        IFS= read -r vault
+        IFS= read -r topic
+        IFS= read -r topic_group
+        IFS= read -r topic_principal
+        IFS= read -r address
+        IFS= read -r lock
+    } <<END || :
+$answered
+END
+    [ -n "$app" ] && [ -n "$host" ] && [ -n "$data" ] && [ -n "$vault" ] && [ -n "$topic" ] && [ -n "$topic_group" ]
+}
+
 read_outputs() {
-    wanted='[functionAppName.value, functionAppHostName.value, dataAccountName.value, keyVaultName.value, topicName.value, topicIdentityId.value, outboundAddress.value]'
-    told=$(az deployment group show --resource-group "$1" --name main --query "properties.outputs.$wanted" --output tsv) ||
-        fail "the group $1 holds no deployment of ours." "Type: infra/deploy.sh $1 LOCATION"
-    # shellcheck disable=SC2086 # split on purpose
-    set -- $told
-    [ $# -ge 6 ] || fail "the deployment in this group has not ended well." "Run infra/deploy.sh GROUP LOCATION again."
-    app=$1 host=$2 data=$3 vault=$4 topic=$5 topic_identity=$6 address=${7:-}
+    ask_outputs "$1" || fail "the group $1 holds no deployment of ours that ended well." \
+        "Type: infra/deploy.sh $1 LOCATION [FILE]"
 }
 
-list_functions() {
-    az functionapp function list --resource-group "$1" --name "$app" --query '[].name' --output tsv | sed 's|.*/||'
+list_functions() { az functionapp function list --resource-group "$1" --name "$app" --query '[].name' --output tsv; }
+
+has_function() { printf '%s\n' "$1" | grep -qx -e "[^/]*/$2"; }
+
+function_is_there() { listed=$(list_functions "$1") && has_function "$listed" on_raw_archive; }
+
+# A new app's roles and its publishing endpoint take minutes to work. A build that failed fails again.
+publish_once() {
+    said=$({ func azure functionapp publish "$app" --python --build remote 2>&1 || echo "func ended with status $?"; } |
+        while IFS= read -r line || [ -n "$line" ]; do
+            printf '%s\n' "$line"
+            printf '%s\n' "$line" >&2
+        done)
+    case $said in
+        *"Failed to retrieve deployment status"*) return 1 ;;
+        *"func ended with status "*) ;;
+        *) return 0 ;;
+    esac
+    case $said in
+        *"Deployment was successful but the app appears to be unhealthy"*)
+            say "code: it is published, but the app does not answer yet as it should"
+            return 0
+            ;;
+        *"Azure Storage responded with"* | *"Failed to upload"*"storage account"* | *"Failed to access storage account"* | \
+            *"checking access to storage account"*) return 1 ;;
+        *"The deployment failed, Please check the printed logs"* | *"Remote build failed"*)
+            fail "the code could not be built in Azure; what the build said is above." \
+                "Correct what it names, most often a line of requirements.txt, and run the same command again."
+            ;;
+    esac
+    return 1
 }
 
-function_is_there() { list_functions "$1" | grep -qx on_raw_archive; }
+# Azure takes code that does not load, and then has no functions.
+check_code() {
+    [ -x .venv/bin/python ] || return 0
+    .venv/bin/python -c 'import function_app' || fail "the code does not load here, so nothing was changed in Azure; see above." \
+        "Correct it, or bring .venv up to date: make setup"
+}
 
 publish() {
     say "code: publishing it to $app, where its packages are installed"
-    again 3 publishing func azure functionapp publish "$app" --python --build remote
-    again "$TRIES" "waiting for the function on_raw_archive" function_is_there "$1"
+    again "$TRIES" publishing publish_once || fail "publishing: failed $TRIES times; what was said last is above." "$GOES_ON"
+    again "$TRIES" "waiting for the function on_raw_archive" function_is_there "$1" ||
+        fail "the code is published, but the app has no function on_raw_archive: the code may not load." \
+            "See the app's logs in Application Insights, remove the cause and run the same command again."
+}
+
+# Dead letters are written as the topic's system-assigned identity: no other passes a storage firewall.
+look_at_topic() {
+    [ -z "$topic_principal" ] || return 0
+    identity=$(az eventgrid system-topic show --resource-group "$topic_group" --name "$topic" --output tsv \
+        --query "join(' ', [identity.type || '', identity.principalId || ''])") || identity=unknown
+    lost="so dead letters stay off: an event that cannot be delivered for a day is lost, and reconcile has to find the archive"
+    case $identity in
+        *SystemAssigned*) topic_principal=${identity##* } ;;
+        unknown) warn "the topic $topic in the group $topic_group cannot be looked at, $lost" ;;
+        *UserAssigned*)
+            warn "the topic $topic has no system-assigned identity, $lost"
+            warn "az would take its other identities away: switch it on in the portal, at the topic, under Identity; then deploy again"
+            ;;
+        *)
+            warn "the topic $topic has no identity, $lost"
+            warn "give it one, and deploy again: az eventgrid system-topic update --resource-group $topic_group" \
+                "--name $topic --identity systemassigned"
+            ;;
+    esac
 }
 
 event_state() {
-    az eventgrid system-topic event-subscription show --resource-group "$1" --system-topic-name "$topic" \
-        --name "$SUBSCRIPTION" --query provisioningState --output tsv 2>/dev/null || :
+    az eventgrid system-topic event-subscription show --resource-group "$topic_group" --system-topic-name "$topic" \
+        --name "$SUBSCRIPTION" --query "$1" --output tsv 2>/dev/null || :
+}
+
+delete_subscription() {
+    az eventgrid system-topic event-subscription delete --resource-group "$topic_group" --system-topic-name "$topic" \
+        --name "$SUBSCRIPTION" --yes --output none
 }
 
 subscribe_once() {
-    az deployment group create --resource-group "$1" --name events --template-file infra/events.bicep \
-        --no-prompt true --output none --only-show-errors --parameters "functionAppName=$app" "topicName=$topic" \
-        "dataAccountName=$data" "topicIdentityId=$topic_identity" && return
+    deployed=$(az deployment group create --resource-group "$1" --name events --template-file infra/events.bicep \
+        --no-prompt true --only-show-errors --query properties.timestamp --output tsv --parameters \
+        "functionAppName=$app" "dataAccountName=$data" "topicName=$topic" "topicGroup=$topic_group" \
+        "topicPrincipalId=$topic_principal") && return
     # One that failed is never tried again by itself, and may stand in the way of the next.
-    [ "$(event_state "$1")" != Failed ] || az eventgrid system-topic event-subscription delete --resource-group "$1" \
-        --system-topic-name "$topic" --name "$SUBSCRIPTION" --yes --output none || :
+    [ "$(event_state provisioningState)" != Failed ] || delete_subscription || :
     return 1
 }
 
 # Event Grid looks the function up, and for some minutes answers "Destination endpoint not found".
 subscribe() {
     say "events: subscribing on_raw_archive to new archives"
-    again "$TRIES" "the event subscription" subscribe_once "$1"
+    look_at_topic
+    again "$TRIES" "the event subscription" subscribe_once "$1" ||
+        fail "the event subscription: failed $TRIES times; what was said last is above." "$GOES_ON"
+}
+
+# Seconds between two runs of reconcile; nothing where that is not the same each day.
+reconcile_pause() {
+    schedule=$(az functionapp config appsettings list --resource-group "$1" --name "$app" --output tsv \
+        --query "[?name=='RECONCILE_SCHEDULE'].value | [0]") && [ -n "$schedule" ] && .venv/bin/python -c '
+import sys
+from setting_text import longest_pause
+pause = longest_pause(sys.argv[1])
+print(round(pause.total_seconds()) if pause else "")' "$schedule"
+}
+
+# A time in UTC as a number, to the second.
+number() { printf '%s' "$1" | sed 's/[.+Z].*//; s/[^0-9]//g'; }
+
+# When reconcile last came to its end; az ends with 3 where no run is known.
+last_run() {
+    az storage blob show --account-name "$data" --container-name state --name runs/reconcile.json --auth-mode login \
+        --query properties.lastModified --output tsv --only-show-errors
+}
+
+# Tell whether reconcile has run since the deployment, by Azure's clocks; or that this has been refused for too long.
+reconcile_ran() {
+    code=0
+    ran=$(last_run 2>/dev/null) || code=$?
+    case $code in
+        0) refusals=0 && [ "$(number "$ran")" -gt "$(number "$deployed")" ] ;;
+        3) refusals=0 && return 1 ;;
+        *) refusals=$((refusals + 1)) && [ "$refusals" -ge "$TRIES" ] ;;
+    esac
+}
+
+wait_for_reconcile() {
+    refusals=0
+    again "$((pause / 20 + TRIES))" "the next run of reconcile" reconcile_ran
+}
+
+# Publishing restarts the app, after which timers are known to stand still: azure-functions-host#11828.
+check_timer() {
+    if [ ! -x .venv/bin/python ]; then
+        unknown "whether timers run after publishing: .venv is missing; type: make setup"
+        return
+    fi
+    pause=$(reconcile_pause "$1" || :)
+    if [ -z "$pause" ] || [ "$pause" -gt 3600 ]; then
+        unknown "whether timers run after publishing: RECONCILE_SCHEDULE cannot be read, or is rarer than hourly; the doctor" \
+            "tells when reconcile ran last"
+        return
+    fi
+    say "timers: waiting for a run of reconcile on the new code, for up to $(((pause + PATIENCE) / 60)) minutes"
+    if ! wait_for_reconcile; then
+        say "timers: no run; restarting the app once and waiting again"
+        az functionapp restart --resource-group "$1" --name "$app" --output none || :
+        wait_for_reconcile || {
+            wrong "reconcile has not run since publishing, nor after a restart: the timers of $app stand still, and nothing" \
+                "is polled: see its logs in Application Insights; az functionapp restart --resource-group $1 --name $app"
+            return
+        }
+    fi
+    if [ "$refusals" -gt 0 ]; then
+        last_run >/dev/null || :
+        unknown "whether timers run after publishing: the storage account $data refuses to tell, as said above: put your id" \
+            "into operatorIds, and your address into allowedAddresses if it is closed; a new role takes some minutes"
+    else
+        ok "timers run: reconcile ran after publishing"
+    fi
 }
 
 check_functions() {
-    listed=$(list_functions "$1" || :)
+    listed=$(list_functions "$1") || {
+        unknown "which functions are there: Azure does not say"
+        return
+    }
     for name in $FUNCTIONS; do
-        if printf '%s\n' "$listed" | grep -qx "$name"; then ok "function $name"; else
-            wrong "function $name is not there: run infra/deploy.sh $1 LOCATION again"
+        if has_function "$listed" "$name"; then ok "function $name"; else
+            wrong "function $name is not there: run infra/deploy.sh $1 LOCATION [FILE] again"
         fi
     done
 }
 
+# With Flex Consumption az gives the resource as Azure has it, with its properties below `properties`.
 check_app() {
-    state=$(az functionapp show --resource-group "$1" --name "$app" --query state --output tsv || :)
-    if [ "$state" = Running ]; then ok "app $app is running"; else
-        wrong "app $app is in state '$state': az functionapp start --resource-group $1 --name $app"
-    fi
+    state=$(az functionapp show --resource-group "$1" --name "$app" --query 'properties.state || state' --output tsv) || state=
+    case $state in
+        Running) ok "app $app is running" ;;
+        '') wrong "app $app: Azure does not say whether it runs" ;;
+        *) wrong "app $app is in state '$state': az functionapp start --resource-group $1 --name $app" ;;
+    esac
     if ! command -v curl >/dev/null 2>&1; then
         unknown "curl is missing, so https://$host was not called"
         return
@@ -182,10 +396,15 @@ check_app() {
 }
 
 check_events() {
-    state=$(event_state "$1")
-    if [ "$state" = Succeeded ]; then ok "new archives are announced to on_raw_archive"; else
-        wrong "the event subscription is in state '${state:-missing}': run infra/deploy.sh $1 LOCATION again"
-    fi
+    state=$(event_state "join(' ', [provisioningState, deadLetterWithResourceIdentity && 'kept' || 'lost'])")
+    case ${state:=missing} in
+        'Succeeded kept') ok "new archives are announced to on_raw_archive" ;;
+        'Succeeded lost')
+            ok "new archives are announced to on_raw_archive"
+            warn "dead letters are off; infra/deploy.sh $1 LOCATION [FILE] switches them on, or says what that takes"
+            ;;
+        *) wrong "the event subscription is in state '${state% *}': run infra/deploy.sh $1 LOCATION [FILE] again" ;;
+    esac
 }
 
 check_secrets() {
@@ -204,7 +423,6 @@ check_secrets() {
 }
 
 check() {
-    WRONG=0
     say "what runs and what does not:"
     check_app "$1"
     check_functions "$1"
@@ -212,26 +430,45 @@ check() {
     check_secrets "$1"
     [ -z "$address" ] || say "the app comes from the address $address: let it in at your servers"
     say "look deeper, as far as your servers: .venv/bin/python -m storage doctor --app $app"
-    return "$WRONG"
+}
+
+# The one look that sends something through.
+smoke() {
+    if [ ! -x .venv/bin/python ]; then
+        unknown "whether an archive comes through: .venv is missing; type: make setup"
+        return 1
+    fi
+    say "an archive of our own, on its way through the app:"
+    if .venv/bin/python -m storage doctor --app "$app" --smoke; then ok "an archive comes through"; else
+        wrong "an archive does not come through: what stopped it is above; again: infra/deploy.sh --smoke $1"
+    fi
 }
 
 deploy() {
     check_tools all
+    check_code
     find_file "${3:-}"
+    compile_parameters "$file"
     take_tokens
+    prepare_network
     make_group "$1" "$2"
     make_resources "$1" "$file"
     read_outputs "$1"
     publish "$1"
     subscribe "$1"
     check "$1"
+    check_timer "$1"
+    smoke "$1" || :
+    return "$WRONG"
 }
 
 what_if() {
     check_tools az
     find_file "${3:-}"
+    compile_parameters "$file"
     [ "$(az group exists --name "$1" --output tsv)" = true ] || fail "there is no resource group $1, so everything would be new." \
         "To see it all, make the group first; empty it costs nothing: az group create --name $1 --location $2 --tags $TAG"
+    ! unregistered_provider || say "network: the resource provider Microsoft.App would be registered in the subscription"
     # So it asks for the right to read only, which is all that a pull request's pipeline should have.
     az deployment group what-if --resource-group "$1" --parameters "$file" --no-prompt true --validation-level ProviderNoRbac
 }
@@ -275,17 +512,45 @@ put_secret() {
     say "$2 is in $vault, and the app has been restarted to take it up"
 }
 
+# The topic of somebody else stays, in its own group; what we subscribed to it goes.
+remove_subscription() {
+    case $(lower "$topic_group") in '' | "$(lower "$1")") return ;; esac
+    if delete_subscription; then
+        say "the event subscription $SUBSCRIPTION is gone from the topic $topic in the group $topic_group"
+    else
+        say "the event subscription $SUBSCRIPTION at the topic $topic in the group $topic_group could not be removed;"
+        say "without this group it does nothing. Later: az eventgrid system-topic event-subscription delete" \
+            "--resource-group $topic_group --system-topic-name $topic --name $SUBSCRIPTION"
+    fi
+}
+
+remove_lock() {
+    tries=1
+    locks=$(az lock list --resource-group "$1" --query "[?name=='${lock:-$LOCK}'].id" --output tsv) || locks=
+    for id in $locks; do
+        az lock delete --ids "$id" --output none || fail "the delete lock could not be removed, so the group stays." \
+            "It takes the role Owner or User Access Administrator: az lock delete --ids $id"
+        say "the delete lock ${id##*/} is gone"
+        tries=$TRIES # until that is known everywhere
+    done
+}
+
 remove() {
     check_tools az
     tag=$(az group show --name "$1" --query 'tags."made-by"' --output tsv) || fail "there is no resource group $1."
     [ "made-by=$tag" = "$TAG" ] || fail "the group $1 was not made by this script, so it may hold something else." \
         "Delete what you do not need yourself: az resource list --resource-group $1 --output table"
     say "This deletes the resource group $1 with all archives, images and logs in it. Nothing brings them back."
+    say "A delete lock of ours on the archives is removed first, and our event subscription at a topic in another group."
     say "For 7 days after that the name of its key vault stays taken: a group of the same name cannot be made anew until then."
     printf 'Type its name to go on: '
     read -r typed || :
     [ "$typed" = "$1" ] || fail "nothing was deleted."
-    az group delete --name "$1" --yes
+    ask_outputs "$1" 2>/dev/null || :
+    remove_subscription "$1"
+    remove_lock "$1"
+    again "$tries" "deleting the group" az group delete --name "$1" --yes || fail "the group $1 could not be deleted; what Azure said is above." \
+        "If something in it is locked: az lock list --resource-group $1 --output table"
     say "the group $1 is gone"
 }
 
@@ -295,13 +560,13 @@ case ${1:-} in
         usage
         exit 0
         ;;
-    --what-if | --secret | --check | --remove)
+    --what-if | --secret | --check | --smoke | --remove)
         command=${1#--}
         shift
         ;;
 esac
 case $command:$# in
-    deploy:[23] | what-if:[23] | secret:2 | check:1 | remove:1) check_group "$1" ;;
+    deploy:[23] | what-if:[23] | secret:2 | check:1 | smoke:1 | remove:1) check_group "$1" ;;
     *)
         usage >&2
         exit 2
@@ -315,6 +580,13 @@ case $command in
         check_tools az
         read_outputs "$1"
         check "$1"
+        exit "$WRONG"
+        ;;
+    smoke)
+        check_tools az
+        read_outputs "$1"
+        smoke "$1" || exit 1
+        exit "$WRONG"
         ;;
     remove) remove "$@" ;;
 esac

@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.fixtures.fake_tools import Tools
+from tests.fixtures.azure_answers import ACCOUNT
+from tests.fixtures.fake_tools import Answer, Tools
 
 ROOT = Path(__file__).parents[2]
 WORKFLOWS = ROOT / ".github" / "workflows"
@@ -145,7 +146,12 @@ class TestDeployScript:
 
     @pytest.fixture
     def tools(self, tmp_path: Path) -> Tools:
-        return Tools(tmp_path / "tools", {"az group exists": [(0, "true")]})
+        az: dict[str, list[Answer]] = {
+            "account show": [ACCOUNT],
+            "group exists": [True],
+            "bicep build-params": [{"sourceSettings": {}}],
+        }
+        return Tools(tmp_path / "tools", dict(az))
 
     @pytest.mark.parametrize(("job", "asked"), [("what-if", "what-if"), ("deploy", "create")])
     def test_the_line_is_understood(self, tools: Tools, parameters: str, job: str, asked: str) -> None:

@@ -1,8 +1,8 @@
 """What the doctor learns through Azure CLI: the event subscription, and the settings of an app in Azure."""
 
-import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,43 +15,32 @@ from doctor.events import look_at_events
 from doctor.findings import Finding, Sign
 from errors import PermanentError
 from settings import Storage
+from tests.fixtures.azure_answers import (
+    DATA,
+    MAY_NOT_READ,
+    event_subscription,
+    identity,
+    listed_site,
+    secret,
+    settings,
+    topic,
+)
+from tests.fixtures.fake_tools import Answer, Tools, refused
 
-IN_AZURE = Storage(blob="https://imagesabc.blob.core.windows.net", queue="https://q", table="https://t")
+IN_AZURE = Storage(blob="https://imagesdataabcdefgh.blob.core.windows.net", queue="https://q", table="https://t")
 EMULATOR = Storage(connection="AccountName=devstoreaccount1;BlobEndpoint=http://127.0.0.1:1/devstoreaccount1")
-TOPICS = [{"name": "topic", "group": "images"}]
-GOOD: Mapping[str, Any] = {
-    "name": "new-archives",
-    "provisioningState": "Succeeded",
-    "destination": {"endpointType": "AzureFunction", "resourceId": "/subscriptions/s/sites/a/functions/on_raw_archive"},
-    "filter": {
-        "includedEventTypes": ["Microsoft.Storage.BlobCreated"],
-        "subjectBeginsWith": "/blobServices/default/containers/raw/blobs/",
-        "subjectEndsWith": ".zip",
-    },
-    "deadLetterWithResourceIdentity": {"deadLetterDestination": {}},
-}
-
-FAKE = """#!/bin/sh
-printf '%s\\n' "$*" >>"$0.calls"
-case "$*" in
-"account show"*) echo '{{}}' ;;
-"functionapp list"*) echo '["images"]' ;;
-"functionapp config appsettings list"*) cat "$0.settings" ;;
-"keyvault secret show --id https://v.vault.azure.net/secrets/radar "*) echo '"s3cret-of-the-vault"' ;;
-"keyvault secret show --vault-name v --name south "*) echo '"s3cret-of-the-south"' ;;
-"eventgrid system-topic list"*) echo '{topics}' ;;
-"eventgrid system-topic event-subscription list"*) echo '{subscriptions}' ;;
-*) echo "ERROR: (Forbidden) not for you" >&2; exit 3 ;;
-esac
-"""
+TOPICS = "eventgrid system-topic list"
+SUBSCRIPTIONS = "eventgrid system-topic event-subscription list"
+TOPIC = topic(identity("SystemAssigned", "1111"))
 
 
-def az(folder: Path, topics: object = TOPICS, subscriptions: object = (GOOD,)) -> AzureCli:
-    """Make an `az` that answers from a script and notes what it was asked."""
-    program = folder / "az"
-    program.write_text(FAKE.format(topics=json.dumps(topics), subscriptions=json.dumps(subscriptions)))
-    program.chmod(0o700)
-    return AzureCli(str(program))
+@contextmanager
+def az(folder: Path, **answers: Answer) -> Iterator[tuple[AzureCli, Tools]]:
+    """Make an az that answers as the real one does."""
+    given: dict[str, Sequence[Answer]] = {TOPICS: [[TOPIC]], SUBSCRIPTIONS: [[event_subscription()]], **answers}
+    tools = Tools(folder / "tools", given)
+    with tools.answering():
+        yield AzureCli(str(tools.home / "bin" / "az")), tools
 
 
 def events(storage: Storage, cli: AzureCli | None) -> list[Finding]:
@@ -65,10 +54,16 @@ def test_whose_rights_were_tried_is_told_where_it_matters() -> None:
     assert not list(whose_rights(replace(IN_AZURE, client_id="its own"))), "asked as the app"
 
 
-def test_a_subscription_that_is_right_is_told(tmp_path: Path) -> None:
-    (finding,) = events(IN_AZURE, az(tmp_path))
-    assert (finding.sign, "new-archives" in finding.told) == (Sign.OK, True)
-    assert "/storageAccounts/imagesabc'" in (tmp_path / "az.calls").read_text()
+@pytest.mark.parametrize("source", [DATA, DATA.lower(), DATA.replace("/storageAccounts/", "/storageaccounts/")])
+def test_a_subscription_that_is_right_is_told(tmp_path: Path, source: str) -> None:
+    topics = [
+        topic(None, source=source.replace("imagesdata", "others")),
+        topic(None, source=source, name="t", where="hub"),
+    ]
+    with az(tmp_path, **{TOPICS: [topics]}) as (cli, tools):
+        (finding,) = events(IN_AZURE, cli)
+    assert (finding.sign, "raw-archives" in finding.told) == (Sign.OK, True)
+    assert "--resource-group hub --system-topic-name t " in tools.calls[-1]
 
 
 @pytest.mark.parametrize(
@@ -83,14 +78,16 @@ def test_a_subscription_that_is_right_is_told(tmp_path: Path) -> None:
     ],
 )
 def test_a_subscription_that_is_wrong_is_told(tmp_path: Path, change: Mapping[str, Any], told: str) -> None:
-    (finding,) = events(IN_AZURE, az(tmp_path, subscriptions=[{**GOOD, **change}]))
+    with az(tmp_path, **{SUBSCRIPTIONS: [[event_subscription(**change)]]}) as (cli, _):
+        (finding,) = events(IN_AZURE, cli)
     assert finding.sign is Sign.WRONG
     assert told in finding.told
     assert "infra/deploy.sh" in finding.told
 
 
 def test_without_a_topic_there_is_no_subscription(tmp_path: Path) -> None:
-    (finding,) = events(IN_AZURE, az(tmp_path, topics=[]))
+    with az(tmp_path, **{TOPICS: [[topic(None, source=f"{DATA}2")]]}) as (cli, _):
+        (finding,) = events(IN_AZURE, cli)
     assert "has no Event Grid system topic" in finding.told
 
 
@@ -101,17 +98,22 @@ def test_what_cannot_be_looked_at_is_said(storage: Storage, told: str) -> None:
     assert told in finding.told
 
 
-def test_who_is_not_logged_in_is_told_so(tmp_path: Path) -> None:
-    program = tmp_path / "az"
-    program.write_text("#!/bin/sh\necho \"ERROR: Please run 'az login' to setup account.\" >&2\nexit 1\n")
-    program.chmod(0o700)
-    (finding,) = events(IN_AZURE, AzureCli(str(program)))
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ("ERROR: Please run 'az login' to setup account.", "Please run 'az login'"),
+        (MAY_NOT_READ, "az eventgrid system-topic list: You do not have the required permissions"),
+        ("", "az eventgrid system-topic list: exit status 1"),
+    ],
+)
+def test_what_az_says_is_told(tmp_path: Path, said: str, told: str) -> None:
+    with az(tmp_path, **{TOPICS: [refused(1, said)]}) as (cli, _):
+        (finding,) = events(IN_AZURE, cli)
     assert finding.sign is Sign.UNKNOWN
-    assert "Please run 'az login'" in finding.told
+    assert told in finding.told
 
 
 def test_settings_of_an_app_have_their_secrets_and_not_its_identity(tmp_path: Path) -> None:
-    cli = az(tmp_path)
     given = {
         "SOURCES__A__PASSWORD": "@Microsoft.KeyVault(SecretUri=https://v.vault.azure.net/secrets/radar/)",
         "SOURCES__B__PASSWORD": "@Microsoft.KeyVault(VaultName=v;SecretName=south)",
@@ -119,13 +121,28 @@ def test_settings_of_an_app_have_their_secrets_and_not_its_identity(tmp_path: Pa
         "DATA_STORAGE__clientId": "0",
         "POLL_SCHEDULE": None,
     }
-    told = [{"name": name, "value": value} for name, value in given.items()]
-    (tmp_path / "az.settings").write_text(json.dumps(told))
-    settings, (problem,) = app_settings(cli, "images")
-    assert settings["SOURCES__A__PASSWORD"] == "s3cret-of-the-vault"
-    assert settings["SOURCES__B__PASSWORD"] == "s3cret-of-the-south"
-    assert not {"DATA_STORAGE__clientId"} & settings.keys()
-    assert problem.told.startswith("SOURCES__C__PASSWORD: its secret could not be read: az keyvault secret show: (Forb")
+    answers = {
+        "functionapp list": [[{**listed_site(), "name": "other", "resourceGroup": "x"}, listed_site()]],
+        "functionapp config appsettings list --name images-abc --resource-group g": [settings(given)],
+        "keyvault secret show --id https://v.vault.azure.net/secrets/radar": [secret("radar", "s3cret-of-the-vault")],
+        "keyvault secret show --vault-name v --name south": [secret("south", "s3cret-of-the-south")],
+        "keyvault secret show --vault-name v --name missing": [refused(3, "ERROR: (SecretNotFound) A secret with ...")],
+    }
+    with az(tmp_path, **answers) as (cli, _):
+        told, (problem,) = app_settings(cli, "images-abc")
+    assert told["SOURCES__A__PASSWORD"] == "s3cret-of-the-vault"
+    assert told["SOURCES__B__PASSWORD"] == "s3cret-of-the-south"
+    assert told["POLL_SCHEDULE"] == ""
+    assert not {"DATA_STORAGE__clientId"} & told.keys()
+    assert problem.told.startswith("SOURCES__C__PASSWORD: its secret could not be read: az keyvault secret show: (Secr")
+
+
+def test_an_app_that_is_not_there_is_told(tmp_path: Path) -> None:
+    with (
+        az(tmp_path, **{"functionapp list": [[listed_site()]]}) as (cli, _),
+        pytest.raises(PermanentError, match="no such function app"),
+    ):
+        app_settings(cli, "images-xyz")
 
 
 @pytest.mark.parametrize("name", ["", "a'||'", "x" * 61, "a b"])
