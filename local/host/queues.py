@@ -178,8 +178,9 @@ class QueueListener:
 
     @asynccontextmanager
     async def _renewed(self, message: QueueMessage) -> AsyncIterator[None]:
-        """Keep a message hidden from others meanwhile; the run goes on if that fails. Raises HostEndsError."""
+        """Keep a message hidden from others meanwhile; an error ends the host, however long the run still takes."""
         task = asyncio.create_task(self._renew(message))
+        task.add_done_callback(self._note_failure)
         try:
             yield
         finally:
@@ -236,7 +237,7 @@ def message_metadata(message: QueueMessage, body: str) -> dict[str, TypedData]:
 def _members(body: str) -> dict[str, object]:
     try:
         content = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return content if isinstance(content, dict) else {}
 

@@ -527,6 +527,22 @@ class TestStorageThatFails:
                     wait_for(lambda: world.journal.notes("take", name="two", phase="end"))
                     assert host.process.poll() is None
 
+    def test_a_renewal_that_storage_refuses_to_do_ends_the_host_while_the_message_still_runs(
+        self, world: World, azurite: Azurite
+    ) -> None:
+        def busy(request: Request) -> Answer | None:
+            return Answer(503, "ServerBusy") if request.method == "PUT" and "/messages/" in request.path else None
+
+        with HttpProxy(azurite.ports.queue) as proxy:
+            proxy.choose = busy
+            through = replace(azurite.ports, queue=proxy.port).connection
+            with world.host("--lease", "2", "--grace", "0.5", DATA_STORAGE=through) as host:
+                world.put({"name": "long", "wait_for": str(world.folder / "never")})
+                assert host.process.wait(20) == 1
+                assert f"renew a message of queue {world.name}: storage answered 503" in host.said()
+        assert world.journal.notes("take", name="long", phase="start")
+        assert not world.journal.notes("take", name="long", phase="end")
+
 
 class TestWorkers:
     """A worker is a process of its own: what its death costs."""

@@ -212,7 +212,9 @@ def test_members_of_a_json_body_override_message_metadata_whatever_their_case() 
     assert not {"ID", "none", "list"} & facts.keys()
 
 
-@pytest.mark.parametrize("body", ["plain", '["id"]', '"id"', ""])
+@pytest.mark.parametrize(
+    "body", ["plain", '["id"]', '"id"', "", "[" * 20_000], ids=["text", "list", "string", "empty", "deep"]
+)
 def test_a_body_that_is_no_json_object_leaves_the_metadata_alone(body: str) -> None:
     facts = message_metadata(message(), body)
     assert facts["Id"] == TypedData(string="real-id")
