@@ -22,7 +22,7 @@ from local.host.monitor import BlobMonitor, TimerLock
 from local.host.ncrontab import Schedule
 from local.host.outputs import QueueOutputs
 from local.host.queues import QueueListener
-from local.host.timers import HostClock, Timer, pause
+from local.host.timers import HostClock, Timer
 from local.host.workers import Workers
 
 log = logging.getLogger(__name__)
@@ -58,26 +58,30 @@ class Host:
             timeout=self._app.function_timeout,
             forgotten=self._intervals.forgotten,
         )
+        starting = asyncio.create_task(self._start(workers))
+        stopped = asyncio.create_task(self.stopping.wait())
         try:
-            if await self._wait_for_storage():
-                await self._serve(workers)
+            # Storage may hang, and so may the app while it loads.
+            await asyncio.wait([starting, stopped], return_when=asyncio.FIRST_COMPLETED)
+            if starting.done():
+                await self._serve(workers, starting.result())
         finally:
+            starting.cancel()
             workers.stop()
             await self._clients.close()
 
-    async def _wait_for_storage(self) -> bool:
-        """Wait for the host's own account: without it the real host never listens. False if stopped meanwhile."""
+    async def _start(self, workers: Workers) -> Sequence[Function]:
+        """Wait for the host's own account, without which the real host never listens; then load the app."""
         while not await self._clients.is_reachable():
             log.warning("host.starting: AzureWebJobsStorage cannot be reached; trying again")
-            if await pause(self.stopping, 1):
-                return False
-        return True
-
-    async def _serve(self, workers: Workers) -> None:
+            await asyncio.sleep(1)
         if self._app.problem:
             # Every request is answered with 503; nothing listens.
             log.error("The host is in error: %s", self._app.problem)
-        functions = [] if self._app.problem else [checked(each, self._environ) for each in await workers.start()]
+            return []
+        return [checked(each, self._environ) for each in await workers.start()]
+
+    async def _serve(self, workers: Workers, functions: Sequence[Function]) -> None:
         outputs = QueueOutputs(self._queue, encoded=self._app.queues.base64)
         invocations = Invocations(workers, outputs.send)
         functions, keepers = self._prepare(functions, outputs, invocations)

@@ -55,7 +55,8 @@ class Worker:
         """Run one function to its end, in the library's thread pool unless it is `async`."""
         request = SimpleNamespace(
             invocation_id=invocation.id,
-            function_id=self._ids[invocation.function],
+            # A worker that replaced another one may have failed to load the app: the library refuses what it has not.
+            function_id=self._ids.get(invocation.function),
             input_data=[ParameterBinding(name=invocation.argument, data=invocation.trigger)],
             trigger_metadata=invocation.metadata,
             trace_context=SimpleNamespace(trace_parent=invocation.trace_parent, trace_state="", attributes={}),
@@ -161,9 +162,11 @@ if __name__ == "__main__":
     console.configure()
     try:
         asyncio.run(_main(int(sys.argv[1])))
-        # Functions may still run in threads; their host is gone, so nothing waits for them.
-        leave(1)
     except SystemExit as exc:
         # An app that calls for exit while it is loaded ends its worker.
         log.error("loading the app called for exit with %r", exc.code)  # noqa: TRY400
+    except BaseException:
+        log.exception("The worker failed")
+    finally:
+        # Functions may still run in threads; nobody hears of their end.
         leave(1)

@@ -8,14 +8,11 @@ in that one is never heard of again until its own time is over.
 import asyncio
 import itertools
 import logging
-import os
-import signal
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Coroutine, Sequence
-from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -73,8 +70,7 @@ class Worker:
     def kill(self) -> None:
         """End it at once; what runs in it is never answered."""
         self.discarded = True
-        with suppress(ProcessLookupError):
-            os.kill(self.pid, signal.SIGKILL)
+        self._process.kill()
 
     async def _read(self) -> None:
         while True:
@@ -119,10 +115,10 @@ class Workers:
         self._ready = asyncio.Event()
         self._turns = itertools.count()
         self._deaths: list[float] = []
-        self._keeping: set[asyncio.Task[None]] = set()
+        self._keeping: set[asyncio.Task[object]] = set()
         self._stopped = False
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        """Gets HostEndsError once workers have died too often."""
+        """Gets HostEndsError once workers have died too often, or the error that keeps a new one from starting."""
 
     @property
     def pids(self) -> list[int]:
@@ -149,7 +145,7 @@ class Workers:
             log.error("Restarting the worker: function %s ran longer than functionTimeout", invocation.function)
             self._remove(worker)
             worker.kill()
-            self._keep(self._replace())
+            self._keep(self._add())
         return Outcome(error=RpcException(message=f"Timeout value of {self._timeout} exceeded (functionTimeout)"))
 
     def stop(self) -> None:
@@ -161,7 +157,11 @@ class Workers:
     async def _add(self) -> Sequence[Function]:
         while True:
             worker = await _launch()
-            loaded = await worker.load(self._folder)
+            try:
+                loaded = await worker.load(self._folder)
+            except asyncio.CancelledError:
+                worker.kill()
+                raise
             if loaded is not None:
                 break
             self._count_death()
@@ -178,24 +178,13 @@ class Workers:
         if worker.discarded or self._stopped:
             return
         self._remove(worker)
-        try:
-            self._count_death()
-        except HostEndsError as exc:
-            self.failed.set_exception(exc)
-        else:
-            await self._replace()
+        self._count_death()
+        await self._add()
 
     def _remove(self, worker: Worker) -> None:
         self._workers.remove(worker)
         if not self._workers:
             self._ready.clear()
-
-    async def _replace(self) -> None:
-        try:
-            await self._add()
-        except HostEndsError as exc:
-            if not self.failed.done():
-                self.failed.set_exception(exc)
 
     def _count_death(self) -> None:
         """Raises HostEndsError at the last death that the host survives no more."""
@@ -209,10 +198,16 @@ class Workers:
             log.error(_TOO_MANY)
             raise HostEndsError(_TOO_MANY)
 
-    def _keep(self, work: Coroutine[Any, Any, None]) -> None:
+    def _keep(self, work: Coroutine[Any, Any, object]) -> None:
         task = asyncio.create_task(work)
         self._keeping.add(task)
-        task.add_done_callback(self._keeping.discard)
+        task.add_done_callback(self._note_end)
+
+    def _note_end(self, task: asyncio.Task[object]) -> None:
+        self._keeping.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if error is not None and not self.failed.done():
+            self.failed.set_exception(error)
 
 
 async def _launch() -> Worker:
@@ -221,6 +216,7 @@ async def _launch() -> Worker:
         process = subprocess.Popen(
             [sys.executable, "-m", "local.host.worker", str(theirs.fileno())],
             cwd=_HOME, stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno()],
+            process_group=0,  # Ctrl-C is for the host, which gives what runs in its workers a while.
         )  # fmt: skip
     reader, writer = await asyncio.open_connection(sock=ours)
     return Worker(process, Channel(reader, writer))

@@ -3,6 +3,8 @@
 import base64
 import itertools
 import json
+import os
+import signal
 import socket
 import time
 import urllib.error
@@ -593,6 +595,34 @@ class TestWorkers:
                 world.put({"name": f"n{number}"})
             wait_for(lambda: len(world.journal.notes("take", phase="end")) == 6)
         assert len({note["host"] for note in world.journal.notes("take")}) == 2
+
+    def test_ctrl_c_in_a_terminal_lets_what_runs_end(self, world: World) -> None:
+        with world.host() as host:
+            world.put({"name": "running", "wait_for": str(world.folder / "go")})
+            wait_for(lambda: world.journal.notes("take", name="running", phase="start"))
+            # A terminal signals every process of its foreground group.
+            os.killpg(host.process.pid, signal.SIGINT)
+            wait_for(lambda: "Stopping" in host.said())
+            (world.folder / "go").touch()
+            assert host.process.wait(20) == 0
+        assert world.journal.notes("take", name="running", phase="end")
+        assert world.left() == 0
+
+    def test_a_worker_that_is_replaced_by_one_that_cannot_load_the_app_fails_what_is_called(self, world: World) -> None:
+        with world.host() as host:
+            write_app(world.folder, "import not_there")
+            assert host.call("/api/things/box?die=1")[0] == 500
+            assert host.call("/api/things/box") == (500, "")
+            assert "No module named 'not_there'" in host.said()
+
+    def test_a_host_that_is_stopped_while_its_app_loads_ends_at_once_with_its_worker(self, world: World) -> None:
+        loading = "import os, pathlib, time\npathlib.Path('loading').write_text(str(os.getpid()))\ntime.sleep(600)"
+        write_app(world.folder, loading)
+        host = world.host()
+        worker = wait_for(lambda: (note := world.folder / "loading").exists() and note.read_text())
+        host.process.terminate()
+        assert host.process.wait(20) == 0
+        wait_for(lambda: not Path(f"/proc/{worker}").exists())
 
     def test_a_worker_does_not_outlive_its_host(self, world: World) -> None:
         with world.host() as host:
