@@ -47,6 +47,8 @@ _START = Patience(to_listen=60.0, to_answer=60.0, quiet=60.0)
 """Of the small host, which downloads nothing."""
 _STOP_WITHIN = 15.0
 """Seconds; the host itself gives running functions 10."""
+_UNHEARD_ENDS = 3
+"""A host that ends so often in a row, and was never seen to answer, will not start."""
 
 
 class System:
@@ -85,6 +87,7 @@ class System:
         self._host_listened = False
         self.host_ends = 0
         """How often the host has ended by itself and was started again."""
+        self._unheard_ends = 0
         self._relay = Child(
             _relay_command(self.host_url, folder / "relay.json", unheard),
             PROJECT,
@@ -147,18 +150,21 @@ class System:
     def check(self) -> str | None:
         """Start a host that has ended by itself, as the platform does, and say so; None if there is nothing to say.
 
-        Keep logs from growing for ever. Raises PermanentError for a host that never listened, or a relay that ended.
+        Keep logs from growing for ever. Raises PermanentError for a host that does not start, or a relay that ended.
         """
         for child in (self._host, self._relay):
             child.trim()
-        if self._relay.ended or (self._host.ended and not self._host_answers(known=True)):
+        ended = self._host.ended
+        self._host_listened = self._host_listened or (not ended and answers(self._port))
+        # A host may listen and end between two looks: a single end before it was seen to answer proves nothing.
+        self._unheard_ends = 0 if self._host_listened else self._unheard_ends + ended
+        if self._relay.ended or self._unheard_ends >= _UNHEARD_ENDS:
             child = self._relay if self._relay.ended else self._host
             raise PermanentError(
                 f"the {child.log.stem} has ended by itself, so all is stopped: see {child.log}; what was under way "
                 "goes on with the next start"
             )
-        if not self._host.ended:
-            self._host_answers()
+        if not ended:
             return None
         self._host_listened = False
         self.host_ends += 1
@@ -170,12 +176,6 @@ class System:
         """Stop relay and host, in this order."""
         self._relay.stop()
         self._host.stop(_STOP_WITHIN)
-
-    def _host_answers(self, *, known: bool = False) -> bool:
-        """Tell whether the host has listened since its last start; with `known`, without asking it."""
-        if not known:
-            self._host_listened = self._host_listened or answers(self._port)
-        return self._host_listened
 
     def _end_of_log(self, lines: int = 20) -> str:
         return "\n".join(self._host.log.read_text(errors="replace").splitlines()[-lines:])

@@ -25,7 +25,8 @@ def main() -> int:
     console.configure()
     try:
         return asyncio.run(_run(chosen))
-    except HostError as exc:
+    except (HostError, HostEndsError) as exc:
+        # The last line of the log, where one looks first for the reason.
         log.error("%s", exc)  # noqa: TRY400 - the message says it all; a traceback of the host's would bury it
         return 1
 
@@ -38,11 +39,7 @@ async def _run(chosen: argparse.Namespace) -> int:
     host = Host(app, os.environ, Options(port=chosen.port, intervals=_intervals(chosen)))
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, _stop, host)
-    try:
-        await host.run()
-    except HostEndsError:
-        # It has been logged, with what led to it.
-        return 1
+    await host.run()
     return 0
 
 

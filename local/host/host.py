@@ -49,6 +49,7 @@ class Host:
         self._clients = Clients(environ)
         self._id = re.sub(r"[^a-z0-9-]+", "-", app.folder.name.lower())
         self.stopping = asyncio.Event()
+        self._error: BaseException | None = None
 
     async def run(self) -> None:
         """Run until `stopping` is set. Raises HostEndsError where the real host ends itself, HostError for the port."""
@@ -201,19 +202,23 @@ class Host:
         self, keepers: Sequence[Keep], invocations: Invocations, runner: web.AppRunner, workers: Workers
     ) -> None:
         """Run until the host is stopped or something ends it; then give what runs a while. Raises HostEndsError."""
-        tasks = [asyncio.create_task(keep()) for keep in keepers]
-        stopped = asyncio.create_task(self.stopping.wait())
-        # Listeners end by themselves only once the host is stopped, or by an error that ends it.
-        ends: asyncio.Future[Any] = asyncio.gather(*tasks, workers.failed)
-        await asyncio.wait([stopped, ends], return_when=asyncio.FIRST_COMPLETED)
-        ended = ends.exception() if ends.done() else None
-        if ended is not None:
-            log.error("An unhandled exception has occurred. Host is shutting down.\n%s", ended)
-        self.stopping.set()
-        everything = asyncio.gather(*tasks, invocations.drain(), runner.cleanup(), return_exceptions=True)
-        done, _ = await asyncio.wait({everything}, timeout=self._intervals.shutdown)
-        if not done:
-            everything.cancel()
+        tasks = {asyncio.create_task(keep()) for keep in keepers}
+        for each in (*tasks, workers.failed):
+            each.add_done_callback(self._note_end)
+        await self.stopping.wait()
+        tasks |= {asyncio.create_task(invocations.drain()), asyncio.create_task(runner.cleanup())}
+        _, late = await asyncio.wait(tasks, timeout=self._intervals.shutdown)
+        for task in late:
+            task.cancel()
+        if late:
             log.warning("The host did not shutdown within its allotted time; what still runs is cut off")
-        if ended is not None:
-            raise ended
+        if self._error is not None:
+            raise self._error
+
+    def _note_end(self, ended: asyncio.Future[None]) -> None:
+        """End the host by the first error of a listener or of the workers."""
+        error = None if ended.cancelled() else ended.exception()
+        if error is not None and self._error is None:
+            log.error("An unhandled exception has occurred. Host is shutting down.\n%s", error)
+            self._error = error
+            self.stopping.set()

@@ -58,11 +58,11 @@ class QueueListener:
     async def keep(self, stopping: asyncio.Event) -> None:
         """Take and run messages until the host is stopped; then wait for those that run. Raises HostEndsError."""
         listening = asyncio.create_task(self._listen(stopping))
+        listening.add_done_callback(self._note_failure)
         await asyncio.wait([listening, self._failed], return_when=asyncio.FIRST_COMPLETED)
+        listening.cancel()
         if self._failed.done():
-            listening.cancel()
             self._failed.result()
-        listening.result()
 
     async def _listen(self, stopping: asyncio.Event) -> None:
         idle = _SHORTEST_POLL
@@ -106,10 +106,11 @@ class QueueListener:
             _, self._running = await asyncio.wait(self._running, return_when=asyncio.FIRST_COMPLETED)
 
     def _note_failure(self, task: asyncio.Task[None]) -> None:
-        """End the listener, and with it the host, by the first error of a message."""
+        """End the listener, and with it the host, by the first error."""
         error = None if task.cancelled() else task.exception()
         if error is not None and not self._failed.done():
             self._failed.set_exception(error)
+            self._failed.exception()  # asyncio would log it as overlooked where the listener is cut off
 
     async def _process(self, message: QueueMessage) -> None:
         """Run one message and decide what becomes of it. Raises HostEndsError."""

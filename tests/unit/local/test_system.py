@@ -1,13 +1,16 @@
 """A system that starts anew removes an earlier run, and nothing else."""
 
+import sys
 from pathlib import Path
 
 import pytest
 
 from errors import PermanentError
+from local.azurite import Azurite, Ports
 from local.child import Child
 from local.reset import forget
-from local.system import alone, clean_environment, system
+from local.system import System, alone, clean_environment, system
+from tests.fixtures.sample_app import wait_for
 
 
 def test_a_folder_that_holds_something_else_is_not_removed(tmp_path: Path) -> None:
@@ -64,3 +67,19 @@ def test_a_log_that_grew_too_long_is_put_aside_and_goes_on_anew(
     assert (tmp_path / "a.log.1").read_text() == "0123456789\n"
     child.trim()
     assert child.log.read_text() == "after\n"
+
+
+def test_a_host_that_ends_is_started_again_until_it_has_ended_thrice_without_an_answer(tmp_path: Path) -> None:
+    storage = Azurite(tmp_path, tmp_path, in_memory=True, ports=Ports())
+    running = System(tmp_path / "run", storage=storage, settings={}, sources={}, host="local")
+    running.logs.mkdir(parents=True)
+    ends = Child([sys.executable, "-c", "print('the reason')"], tmp_path, running.logs / "host.log", {})
+    running._host = ends
+    ends.start()
+    for _ in range(2):
+        wait_for(lambda: ends.ended)
+        assert running.check() == "the functions host has ended, and is started again, as the platform does: the reason"
+    wait_for(lambda: ends.ended)
+    with pytest.raises(PermanentError, match="the host has ended by itself, so all is stopped"):
+        running.check()
+    assert running.host_ends == 2
