@@ -13,6 +13,7 @@ from local.emulator import written_out
 
 _TIME_SPAN = re.compile(r"(?:(\d+)\.)?(\d{1,2}):(\d{2})(?::(\d{2}(?:\.\d+)?))?")
 _NAME = re.compile(r"%([^%\s]+)%")
+_SHORTEST_POLLING = timedelta(milliseconds=100)
 
 
 # The app may have an `errors` or `settings` module of its own: this package imports nothing outside `local`.
@@ -51,12 +52,14 @@ def load_app(folder: Path) -> App:
         raise HostError(f"{folder} has no function_app.py: give the folder of a Python app (model v2) with --app")
     host = _read_json(folder / "host.json")
     extensions = host.get("extensions", {})
+    if not isinstance(extensions, dict):
+        raise HostError(f"{folder / 'host.json'} is wrong: extensions must be an object")
     timeout = host.get("functionTimeout", "00:30:00")
     problem = None
     try:
         queues = _queue_options(extensions.get("queues", {}))
-    except ValueError as exc:
-        queues, problem = QueueOptions(), str(exc)
+    except (ValueError, TypeError, AttributeError) as exc:
+        queues, problem = QueueOptions(), f"extensions.queues of host.json is wrong: {exc}"
     try:
         return App(
             folder=folder,
@@ -71,12 +74,8 @@ def load_app(folder: Path) -> App:
 
 def _queue_options(queues: Mapping[str, Any]) -> QueueOptions:
     batch_size = int(queues.get("batchSize", 16))
-    if not 1 <= batch_size <= 32:
-        raise ValueError(f"extensions.queues.batchSize must be 1 to 32, not {batch_size}")
     encoding = str(queues.get("messageEncoding", "base64")).lower()
-    if encoding not in ("base64", "none"):
-        raise ValueError(f"extensions.queues.messageEncoding must be base64 or none, not {encoding}")
-    return QueueOptions(
+    options = QueueOptions(
         batch_size=batch_size,
         new_batch_threshold=int(queues.get("newBatchThreshold", batch_size // 2 * (os.process_cpu_count() or 1))),
         max_polling_interval=parse_time_span(queues.get("maxPollingInterval", "00:01:00")),
@@ -84,6 +83,18 @@ def _queue_options(queues: Mapping[str, Any]) -> QueueOptions:
         max_dequeue_count=int(queues.get("maxDequeueCount", 5)),
         base64=encoding == "base64",
     )
+    # As the setters of WebJobs' `QueuesOptions` have them.
+    rules = (
+        (1 <= batch_size <= 32, f"batchSize must be 1 to 32, not {batch_size}"),
+        (options.new_batch_threshold >= 0, f"newBatchThreshold must be 0 or more, not {options.new_batch_threshold}"),
+        (options.max_polling_interval >= _SHORTEST_POLLING, "maxPollingInterval must be 00:00:00.1 or more"),
+        (options.max_dequeue_count >= 1, f"maxDequeueCount must be 1 or more, not {options.max_dequeue_count}"),
+        (encoding in ("base64", "none"), f"messageEncoding must be base64 or none, not {encoding}"),
+    )
+    for kept, rule in rules:
+        if not kept:
+            raise ValueError(rule)
+    return options
 
 
 def add_local_settings(folder: Path, environ: MutableMapping[str, str]) -> None:

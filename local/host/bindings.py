@@ -1,5 +1,6 @@
 """What this host can bind, and which functions cannot run: said at start rather than at the first call."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -9,6 +10,7 @@ from local.host.model import Binding, Function
 
 _TRIGGERS = ("timerTrigger", "queueTrigger", "eventGridTrigger", "httpTrigger")
 _OUTPUTS = ("queue", "http")
+_QUEUE_NAME = re.compile(r"(?=.{3,63}$)[a-z0-9]+(-[a-z0-9]+)*")
 
 
 def checked(function: Function, environ: Mapping[str, str]) -> Function:
@@ -44,3 +46,13 @@ def _resolved(binding: Binding, environ: Mapping[str, str]) -> Binding:
         name: resolve(value, environ) if isinstance(value, str) else value for name, value in binding.options.items()
     }
     return replace(binding, options=options)
+
+
+def queue_name(binding: Binding) -> str:
+    """Return the queue of a trigger or an output, in lower case as WebJobs makes it. Raises HostError."""
+    name = str(binding.options["queueName"]).lower()
+    if not _QUEUE_NAME.fullmatch(name):
+        raise HostError(
+            f"{name!r} cannot be the name of a queue: it must be 3 to 63 letters, digits and single dashes between them"
+        )
+    return name

@@ -11,7 +11,7 @@ from typing import Any
 from aiohttp import web
 
 from local.host.app import App, HostError
-from local.host.bindings import checked
+from local.host.bindings import checked, queue_name
 from local.host.clients import Clients
 from local.host.http import Endpoints
 from local.host.http_trigger import function_pattern
@@ -157,11 +157,10 @@ class Host:
             await lock.release()
 
     def _listener(self, function: Function, invocations: Invocations) -> QueueListener:
-        queue = self._queue(function.trigger)
-        connection, name = function.trigger.options.get("connection", ""), function.trigger.options["queueName"]
+        connection, name = function.trigger.options.get("connection", ""), queue_name(function.trigger)
         return QueueListener(
             functools.partial(invocations.run, function),
-            queue,
+            self._clients.queue(connection, name),
             # A poison queue has no poison queue of its own.
             None if name.endswith("-poison") else self._clients.queue(connection, f"{name}-poison"),
             self._app.queues,
@@ -169,7 +168,7 @@ class Host:
         )
 
     def _queue(self, binding: Binding) -> Any:
-        return self._clients.queue(binding.options.get("connection", ""), binding.options["queueName"])
+        return self._clients.queue(binding.options.get("connection", ""), queue_name(binding))
 
     async def _listen(self, runner: web.AppRunner, functions: Sequence[Function]) -> None:
         await runner.setup()

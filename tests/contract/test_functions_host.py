@@ -710,11 +710,15 @@ def test_a_stopped_host_does_not_wait_for_ever(world: World) -> None:
     ("function", "named"),
     [
         ("@app.blob_trigger('b', path='x', connection='DATA_STORAGE')\ndef f(b: func.InputStream): ...", "blobTrigger"),
-        ("@app.queue_trigger('m', queue_name='x', connection='NOWHERE')\ndef f(m: func.QueueMessage): ...", "NOWHERE"),
+        (
+            "@app.queue_trigger('m', queue_name='work', connection='NOWHERE')\ndef f(m: func.QueueMessage): ...",
+            "NOWHERE",
+        ),
+        ("@app.queue_trigger('m', queue_name='a_b', connection='')\ndef f(m: func.QueueMessage): ...", "'a_b'"),
         ("@app.timer_trigger('t', schedule='soon')\ndef f(t: func.TimerRequest): ...", "soon"),
         ("@app.timer_trigger('t', schedule='%ABSENT%')\ndef f(t: func.TimerRequest): ...", "ABSENT"),
     ],
-    ids=["binding", "connection", "schedule", "setting"],
+    ids=["binding", "connection", "queue", "schedule", "setting"],
 )
 def test_a_function_that_cannot_run_is_switched_off_and_it_alone(world: World, function: str, named: str) -> None:
     other = "@app.route(route='other')\ndef other(req: func.HttpRequest) -> str: return 'runs'"

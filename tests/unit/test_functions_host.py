@@ -10,7 +10,7 @@ import pytest
 from azure.storage.queue import QueueMessage
 
 from local.host.app import HostError, add_local_settings, connection_string, load_app, parse_time_span, resolve
-from local.host.bindings import checked
+from local.host.bindings import checked, queue_name
 from local.host.http_trigger import route_pattern
 from local.host.intervals import Intervals
 from local.host.model import Binding, Function
@@ -53,6 +53,7 @@ def test_an_empty_host_json_means_the_defaults_of_azure_functions(tmp_path: Path
     [
         ([], "JSON object"),
         ({"functionTimeout": "soon"}, "'soon'"),
+        ({"extensions": []}, "extensions"),
     ],
 )
 def test_a_wrong_host_json_is_named_with_what_is_wrong(tmp_path: Path, host: Any, named: str) -> None:
@@ -61,10 +62,22 @@ def test_a_wrong_host_json_is_named_with_what_is_wrong(tmp_path: Path, host: Any
     assert "host.json" in str(error.value)
 
 
-@pytest.mark.parametrize("queues", [{"batchSize": 64}, {"batchSize": 0}, {"messageEncoding": "rot13"}])
-def test_a_queue_option_out_of_range_is_a_problem_of_the_running_host(tmp_path: Path, queues: Any) -> None:
-    (name,) = queues
-    assert name in str(load_app(app_folder(tmp_path, {"extensions": {"queues": queues}})).problem)
+@pytest.mark.parametrize(
+    ("queues", "named"),
+    [
+        ({"batchSize": 64}, "batchSize"),
+        ({"batchSize": 0}, "batchSize"),
+        ({"newBatchThreshold": -1}, "newBatchThreshold"),
+        ({"maxPollingInterval": "00:00:00.05"}, "maxPollingInterval"),
+        ({"maxDequeueCount": 0}, "maxDequeueCount"),
+        ({"messageEncoding": "rot13"}, "messageEncoding"),
+        ({"visibilityTimeout": "soon"}, "'soon'"),
+        ({"batchSize": None}, "extensions.queues"),
+        ([], "extensions.queues"),
+    ],
+)
+def test_a_queue_option_out_of_range_is_a_problem_of_the_running_host(tmp_path: Path, queues: Any, named: str) -> None:
+    assert named in str(load_app(app_folder(tmp_path, {"extensions": {"queues": queues}})).problem)
 
 
 def test_an_unknown_key_of_host_json_is_passed_over(tmp_path: Path) -> None:
@@ -148,6 +161,13 @@ def test_bindings_are_resolved_and_a_function_that_cannot_run_is_marked_with_the
     unresolved = checked(Function(name="takes", trigger=trigger), {})
     assert "'%QUEUE%' does not resolve" in str(unresolved.problem)
     assert not unresolved.runs
+
+
+def test_a_queue_name_is_made_lower_case_and_a_wrong_one_is_refused() -> None:
+    assert queue_name(binding("queueTrigger", queueName="Work-2")) == "work-2"
+    for wrong in ("a_b", "ab", "a--b", "-ab", "ab-", "a" * 64, ""):
+        with pytest.raises(HostError, match="name of a queue"):
+            queue_name(binding("queueTrigger", queueName=wrong))
 
 
 @pytest.mark.parametrize(
