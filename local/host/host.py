@@ -68,7 +68,7 @@ class Host:
                 await self._serve(workers, starting.result())
         finally:
             starting.cancel()
-            workers.stop()
+            await workers.stop()
             await self._clients.close()
 
     async def _start(self, workers: Workers) -> Sequence[Function]:

@@ -27,11 +27,12 @@ async def insist[T](call: Callable[[], Awaitable[T]], doing: str, patience: floa
         try:
             return await call()
         except ServiceRequestError as exc:
-            since = since or time.monotonic()
+            since = time.monotonic() if since is None else since
             if time.monotonic() - since > patience:
                 raise HostEndsError(f"{doing}: storage refused for {patience:g} s: {_first_line(exc)}") from exc
             log.debug("%s: trying again: %s", doing, exc)
         except ServiceResponseError as exc:
+            since = None
             log.debug("%s: trying again: %s", doing, exc)
         await asyncio.sleep(_PAUSE)
 

@@ -148,11 +148,15 @@ class Workers:
             self._keep(self._add())
         return Outcome(error=RpcException(message=f"Timeout value of {self._timeout} exceeded (functionTimeout)"))
 
-    def stop(self) -> None:
-        """End every worker at once."""
+    async def stop(self) -> None:
+        """End every worker at once, and wait until they are gone."""
         self._stopped = True
+        for task in self._keeping:
+            task.cancel()
         for worker in self._workers:
             worker.kill()
+        for worker in self._workers:
+            await worker.gone.wait()
 
     async def _add(self) -> Sequence[Function]:
         while True:

@@ -1,5 +1,6 @@
 """The functions host over a sample app and a real Azurite: what `func start` and Azure's queues promise."""
 
+import asyncio
 import base64
 import itertools
 import json
@@ -13,6 +14,7 @@ import uuid
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Self
 from urllib.parse import urlsplit
@@ -24,6 +26,7 @@ from azure.storage.queue import QueueClient
 
 from local.azurite import Azurite
 from local.azurite import azurite as run_azurite
+from local.host.workers import HostEndsError, Workers
 from tests.faults.http import Answer, HttpProxy, Request
 from tests.fixtures.sample_app import HOST_JSON, HostProcess, Journal, wait_for, write_app
 
@@ -332,8 +335,8 @@ def test_a_missing_queue_is_not_made_and_is_listened_to_once_it_is_there(tmp_pat
 
 def test_a_message_whose_life_ends_while_it_runs_is_gone_without_a_word(world: World) -> None:
     with world.host() as host:
-        text = base64.b64encode(json.dumps({"name": "short", "seconds": 3}).encode()).decode()
-        world.put_raw(text, time_to_live=2)
+        text = base64.b64encode(json.dumps({"name": "short", "seconds": 7}).encode()).decode()
+        world.put_raw(text, time_to_live=6)
         wait_for(lambda: world.journal.notes("take", name="short", phase="end"))
         world.put({"name": "next"})
         wait_for(lambda: world.journal.notes("take", name="next", phase="end"))
@@ -463,7 +466,8 @@ class TestStorageThatFails:
 
     def test_an_outage_within_its_patience_is_survived(self, tmp_path: Path, storage: Azurite) -> None:
         world = World(tmp_path, storage.connection).make_queues()
-        with world.host(*QUICK) as host:
+        # At real intervals: on a slow machine Azurite alone may need the 6 s of a quick host to start.
+        with world.host() as host:
             storage.stop()
             time.sleep(3)
             storage.start()
@@ -567,6 +571,27 @@ class TestWorkers:
             assert "Exceeded language worker restart retry count" in host.said()
         assert [note["tries"] for note in world.journal.notes("take", phase="start")] == [1, 2, 3]
 
+    def test_deaths_count_together_unless_a_long_time_lies_between_them(self, world: World) -> None:
+        async def kill_thrice(forgotten: timedelta) -> bool:
+            workers = Workers(world.folder, timeout=None, forgotten=forgotten)
+            await workers.start()
+            try:
+                for _ in range(3):
+                    await asyncio.sleep(0.1)
+                    [pid] = workers.pids
+                    os.kill(pid, signal.SIGKILL)
+                    while workers.pids == [pid] or not (workers.pids or workers.failed.done()):
+                        await asyncio.sleep(0.02)
+                return isinstance(workers.failed.exception(), HostEndsError) if workers.failed.done() else False
+            finally:
+                await workers.stop()
+
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in world.settings.items():
+                patch.setenv(name, value)
+            assert asyncio.run(kill_thrice(timedelta(minutes=30)))
+            assert not asyncio.run(kill_thrice(timedelta(seconds=0.05)))
+
     def test_a_run_over_its_time_costs_its_worker_and_the_message_comes_again(self, world: World) -> None:
         write_app(world.folder, host_json={**HOST_JSON, "functionTimeout": "00:00:02"})
         with world.host() as host:
@@ -584,8 +609,8 @@ class TestWorkers:
             wait_for(lambda: world.journal.notes("take", name="first", phase="start"))
             time.sleep(2)
             began = time.monotonic()
-            # It would be done in 3 s; its worker is replaced after 2, and it is heard of after 4.
-            body = json.dumps([{**EVENT, "id": "m", "subject": "s", "data": {"seconds": 3}}]).encode()
+            # Its worker is replaced after 2 s, and it is heard of after 4.
+            body = json.dumps([{**EVENT, "id": "m", "subject": "s", "data": {"seconds": 60}}]).encode()
             assert host.call(BY_NAME + "on_event", body, aeg_event_type="Notification")[0] == 500
             assert time.monotonic() - began > 3.5
 
