@@ -3,6 +3,7 @@
 Source: NCrontab's `CrontabFieldImpl` and the WebJobs timer extension's `TimerSchedule`.
 """
 
+from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
@@ -100,10 +101,9 @@ class Schedule:
         if self._every is not None:
             return moment + self._every
         for day in self._dates(moment.date()):
-            for tick in self._times:
-                found = datetime.combine(day, tick)
-                if found > moment:
-                    return found
+            passed = bisect_right(self._times, moment.timetz()) if day == moment.date() else 0
+            if passed < len(self._times):
+                return datetime.combine(day, self._times[passed])
         return None
 
     def _dates(self, first: date) -> Iterator[date]:
