@@ -88,13 +88,14 @@ class Schedule:
     def _parse(self, fields: list[str]) -> None:
         if len(fields) != 6:
             raise ValueError("it must have six fields, such as '0 */5 * * * *' for every 5 minutes")
-        seconds, minutes, hours, days, months, weekdays = (
-            field.values(text) for field, text in zip(_FIELDS, fields, strict=True)
-        )
+        values = [field.values(text) for field, text in zip(_FIELDS, fields, strict=True)]
+        seconds, minutes, hours, days, months, weekdays = values
         self._times = [
             time(h, m, s, tzinfo=UTC) for h in sorted(hours) for m in sorted(minutes) for s in sorted(seconds)
         ]
         self._days, self._months, self._weekdays = days, months, weekdays
+        every_minute = values[1:] == [field.values("*") for field in _FIELDS[1:]]
+        self._often = every_minute and len(seconds) > 1
 
     def after(self, moment: datetime) -> datetime | None:
         """Return the first tick later than `moment`; None if none ever comes."""
@@ -114,7 +115,8 @@ class Schedule:
                 yield day
 
     def more_often_than_a_minute(self) -> bool:
-        """Tell whether two ticks can be less than a minute apart."""
-        first = self.after(datetime(2024, 1, 1, tzinfo=UTC))
-        second = self.after(first) if first else None
-        return bool(first and second and second - first < timedelta(minutes=1))
+        """Tell whether it ticks several times in every minute; a schedule with any pause between does not.
+
+        Source: `ShouldDisableScheduleMonitor` of the WebJobs timer extension.
+        """
+        return self._often if self._every is None else self._every < timedelta(minutes=1)

@@ -191,7 +191,17 @@ def test_the_first_start_ever_is_not_past_due_but_a_tick_missed_after_it_is() ->
 
 
 @pytest.mark.parametrize(
-    ("text", "often"), [("*/30 * * * * *", True), ("0 * * * * *", False), ("5,40 * * * * *", True)]
+    ("text", "often"),
+    [
+        ("*/30 * * * * *", True),
+        ("0 * * * * *", False),
+        ("5,40 * * * * *", True),
+        ("5,40 */1 0-23 * * 0-6", True),
+        ("0,30 5 * * * *", False),
+        ("0,59 0 0 * * *", False),
+        ("00:00:59", True),
+        ("00:01:00", False),
+    ],
 )
 def test_only_schedules_more_frequent_than_a_minute_are_not_remembered(text: str, often: bool) -> None:
     assert Schedule(text).more_often_than_a_minute() is often
