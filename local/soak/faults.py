@@ -44,7 +44,7 @@ class Faults:
         self.injected = Counter[str]()
         """How often, by kind."""
         self.ended_at: list[datetime] = []
-        """When the host was brought to its end."""
+        """When the host has ended."""
         self.ends: list[float] = []
         """The same in seconds from the beginning."""
         self.restarts = 0
@@ -53,8 +53,7 @@ class Faults:
     def run(self, stop: threading.Event) -> None:
         """Go on until stopped."""
         light = (self._kill_server, self._cut_sessions, self._cut_sessions)
-        # Azurite's own start is not scaled, so a short outage ends a slow machine's host now and then, as does every
-        # third death of a worker.
+        # Azurite's own start is not scaled, so a short outage ends a slow machine's host now and then.
         heavy = (self._kill_host, self._take_storage_away, self._take_storage_away_for_long, self._kill_worker)
         turn = 0
         while True:
@@ -69,7 +68,7 @@ class Faults:
 
     def _kill_host(self, _: threading.Event) -> None:
         self._note("host killed")
-        self._note_end()
+        self.note_end()
         self._system.kill_host()
         self._system.start_host()
         self.restarts += 1
@@ -102,7 +101,6 @@ class Faults:
 
     def _take_storage_away_for_long(self, stop: threading.Event) -> None:
         self._note("storage away for long")
-        self._note_end()
         self._outage(_LONG_OUTAGE, stop)
 
     def _outage(self, seconds: float, stop: threading.Event) -> None:
@@ -117,7 +115,8 @@ class Faults:
     def _source(self) -> tuple[str, Server]:
         return self._rng.choice(list(self._system.sources.items()))
 
-    def _note_end(self) -> None:
+    def note_end(self) -> None:
+        """Note that the host has ended just now, killed here or by itself."""
         self.ended_at.append(datetime.now(UTC))
         self.ends.append(time.monotonic() - self._began)
 

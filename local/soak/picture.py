@@ -14,7 +14,7 @@ _STEPS = 4
 
 
 def draw_memory(memory: Memory, ends: Sequence[float], seconds: float) -> str:
-    """Draw the resident memory of every host and worker as SVG; `ends` are the times at which the host was ended."""
+    """Draw the resident memory of every host and worker as SVG; `ends` are the times at which the host ended."""
     highest = max((look.size for life in memory.lives.values() for look in life), default=_MIB) / _MIB
     step = max(round(highest / _STEPS / 50 + 0.5) * 50, 50)
     top = step * _STEPS

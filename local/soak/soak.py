@@ -110,6 +110,7 @@ class Soak:
     def _look(self, work: Sequence[Future[None]]) -> None:
         """See what has settled, and raise what has gone wrong in the background."""
         if told := self.system.check():
+            self.faults.note_end()
             self.say(told)
         for done in (future for future in work if future.done()):
             done.result()

@@ -6,6 +6,8 @@ from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from random import Random
+from types import SimpleNamespace
+from typing import Any
 from xml.etree import ElementTree
 
 import pytest
@@ -18,7 +20,7 @@ from local.soak import audit, cargo
 from local.soak.__main__ import lag
 from local.soak.memory import ALLOWED_GROWTH, ALLOWED_PEAK, Look, Memory, Role, growth, resident
 from local.soak.picture import draw_memory
-from local.soak.soak import background
+from local.soak.soak import Soak, background
 from storage.keys import safe_stem
 from tests.fixtures.sample_app import wait_for
 from tests.unit.local.test_verdict import ARRIVAL, GOOD, KEY, SAMPLE
@@ -164,3 +166,15 @@ def test_what_goes_wrong_in_the_background_is_raised_and_the_others_are_stopped(
     with pytest.raises(OSError, match="no space left"), background(fails, waits):
         pass
     assert stopped.is_set()
+
+
+def test_an_end_of_the_host_that_the_soak_did_not_bring_about_is_noted_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    system: Any = SimpleNamespace(host_url="", sources={}, host_pid=None, check=lambda: "the functions host has ended")
+    clients: Any = SimpleNamespace(raw=SimpleNamespace(account_name="", container_name=""))
+    said: list[str] = []
+    soak = Soak(system=system, clients=clients, say=said.append, cargo={}, seed=1)
+    monkeypatch.setattr("local.soak.soak.evidence.observe", lambda *_: {})
+    monkeypatch.setattr("local.soak.soak._LOOK_EVERY", 0)
+    soak._look([])
+    assert said == ["the functions host has ended"]
+    assert (len(soak.faults.ended_at), len(soak.faults.ends)) == (1, 1)
