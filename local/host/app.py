@@ -13,6 +13,7 @@ from local.emulator import written_out
 
 _TIME_SPAN = re.compile(r"(?:(\d+)\.)?(\d{1,2}):(\d{2})(?::(\d{2}(?:\.\d+)?))?")
 _NAME = re.compile(r"%([^%\s]+)%")
+_MOST_WORKERS = 10
 _SHORTEST_POLLING = timedelta(milliseconds=100)
 
 
@@ -156,6 +157,21 @@ def is_disabled(function: str, environ: Mapping[str, str]) -> bool:
     settings = _configuration(environ)
     names = (f"AzureWebJobs.{function}.Disabled", f"AzureWebJobs_{function}_Disabled")
     return any(settings.get(name.casefold(), "").casefold() in ("1", "true") for name in names)
+
+
+def worker_count(environ: Mapping[str, str]) -> int:
+    """Return how many worker processes the host has. Raises HostError.
+
+    Source: the host's `RpcWorkerConfigFactory.GetWorkerProcessCount`.
+    """
+    text = environ.get("FUNCTIONS_WORKER_PROCESS_COUNT") or "1"
+    try:
+        count = max(int(text), 1)
+    except ValueError:
+        count = 0
+    if not 1 <= count <= _MOST_WORKERS:
+        raise HostError(f"FUNCTIONS_WORKER_PROCESS_COUNT must be 1 to {_MOST_WORKERS}, not {text}")
+    return count
 
 
 def _configuration(environ: Mapping[str, str]) -> dict[str, str]:

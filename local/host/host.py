@@ -10,7 +10,7 @@ from typing import Any
 
 from aiohttp import web
 
-from local.host.app import App, HostError
+from local.host.app import App, HostError, worker_count
 from local.host.bindings import checked, queue_name
 from local.host.clients import Clients
 from local.host.http import Endpoints
@@ -55,7 +55,7 @@ class Host:
         """Run until `stopping` is set. Raises HostEndsError where the real host ends itself, HostError for the port."""
         workers = Workers(
             self._app.folder,
-            count=int(self._environ.get("FUNCTIONS_WORKER_PROCESS_COUNT") or 1),
+            count=worker_count(self._environ),
             timeout=self._app.function_timeout,
             forgotten=self._intervals.forgotten,
         )

@@ -4,7 +4,7 @@ import asyncio
 import json
 import logging
 from collections.abc import Awaitable, Callable
-from datetime import datetime
+from datetime import UTC, datetime
 from http import HTTPStatus
 
 from azure.core.exceptions import HttpResponseError, ResourceExistsError, ResourceNotFoundError
@@ -69,11 +69,9 @@ class BlobMonitor:
         except ResourceNotFoundError:
             return None
         try:
-            status = json.loads(content)
-            last, due, updated = (datetime.fromisoformat(status[key]) for key in ("Last", "Next", "LastUpdated"))
-        except (ValueError, KeyError, TypeError) as exc:
+            return read_status(content)
+        except (ValueError, LookupError, TypeError, OverflowError) as exc:
             raise HostError(f"the saved status of timer {self._function} is unreadable: {exc}") from exc
-        return Status(last=None if last.year == 1 else last, next=due, updated=updated)
 
     async def save(self, status: Status) -> None:
         """Remember it over restarts. Raises HostEndsError."""
@@ -82,6 +80,14 @@ class BlobMonitor:
 
     async def _read(self) -> bytes:
         return await (await self._blob.client.download_blob()).readall()
+
+
+def read_status(content: bytes) -> Status:
+    """Read a status as .NET writes it; its absent times have no zone. Raises what parsing raises."""
+    status = json.loads(content)
+    times = [datetime.fromisoformat(status[key]) for key in ("Last", "Next", "LastUpdated")]
+    last, due, updated = (each.astimezone(UTC) if each.tzinfo else each.replace(tzinfo=UTC) for each in times)
+    return Status(last=None if last.year == 1 else last, next=due, updated=updated)
 
 
 class TimerLock:

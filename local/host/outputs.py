@@ -32,22 +32,22 @@ class QueueOutputs:
             queue = self._queues.get((function.name, name))
             if queue is not None:
                 try:
-                    await self._put(queue, message_texts(data))
-                except AzureError as exc:
+                    await self._put(queue, message_bodies(data))
+                except (AzureError, UnicodeDecodeError) as exc:
                     return RpcException(message=f"sending the output {name} to {queue.queue_name} failed: {exc}")
         return None
 
-    async def _put(self, queue: QueueClient, texts: Sequence[str]) -> None:
-        for text in texts:
-            await send(queue, base64.b64encode(text.encode()).decode() if self._encoded else text)
+    async def _put(self, queue: QueueClient, bodies: Sequence[bytes]) -> None:
+        for body in bodies:
+            await send(queue, (base64.b64encode(body) if self._encoded else body).decode())
 
 
-def message_texts(data: TypedData) -> list[str]:
-    """Read an output: one text, one message object, or a list of either."""
+def message_bodies(data: TypedData) -> list[bytes]:
+    """Read an output: one text or bytes, one message object, or a list of texts and objects."""
     if data.json is None:
-        return [data.string if data.string is not None else (data.bytes or b"").decode()]
+        return [data.string.encode() if data.string is not None else data.bytes or b""]
     content = json.loads(data.json)
-    return [_text(item) for item in content] if isinstance(content, list) else [_text(content)]
+    return [_text(item).encode() for item in (content if isinstance(content, list) else [content])]
 
 
 def _text(item: object) -> str:

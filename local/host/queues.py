@@ -28,9 +28,9 @@ log = logging.getLogger(__name__)
 
 _SHORTEST_POLL = 0.1
 _BLANKS = re.compile(r"[ \t\r\n]")
-"""What .NET's base64 decoder passes over."""
+"""Characters that .NET's base64 decoder ignores."""
 _TAKEN = "PopReceiptMismatch"
-"""Someone else has the message meanwhile; what is to become of it is theirs to decide."""
+"""Another host has taken the message meanwhile, and decides about it."""
 
 
 class Run(Protocol):
@@ -85,7 +85,7 @@ class QueueListener:
         try:
             return await insist(self._receive, doing, self._patience)
         except ResourceNotFoundError:
-            # Never made by the host: whoever deploys the app makes it.
+            # The host never makes it; the deployment does.
             log.warning("%s: 404, the queue does not exist", doing)
         except HttpResponseError as exc:
             if not is_busy(exc):
@@ -116,7 +116,7 @@ class QueueListener:
         """Run one message and decide what becomes of it. Raises HostEndsError."""
         tries = message.dequeue_count or 1
         if self._poison is not None and tries > self._options.max_dequeue_count:
-            # Whoever took it last died with it.
+            # The host that took it last died during the run.
             await self._give_up(message, f"it has reached MaxDequeueCount of {self._options.max_dequeue_count}")
             return
         try:
@@ -165,7 +165,7 @@ class QueueListener:
         await self._change(lambda: self._queue.delete_message(message), "delete a message")
 
     async def _change[T](self, call: Callable[[], Awaitable[T]], what: str) -> T | None:
-        """Change a message; None if it is gone, or somebody else has it. Raises HostEndsError."""
+        """Change a message; None if it is gone, or another host has it. Raises HostEndsError."""
         doing = f"{what} of queue {self._queue.queue_name}"
         try:
             return await insist(call, doing, self._patience)
@@ -174,7 +174,7 @@ class QueueListener:
         except HttpResponseError as exc:
             if exc.error_code != _TAKEN:  # type: ignore[attr-defined]  # the SDK adds it to each of its errors
                 raise ends_host(doing, exc) from exc
-            log.debug("%s: somebody else has it", doing)
+            log.debug("%s: another host has it", doing)
         return None
 
     @asynccontextmanager

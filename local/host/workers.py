@@ -1,8 +1,8 @@
 """The host's worker processes: started, asked to run functions, replaced when they die or overrun.
 
 Measured on the real host: a worker that dies fails what runs in it at once, and a new one is there in 0.4 s; the third
-death (of each worker process) ends the host. A run over functionTimeout gets its worker replaced, and whatever else ran
-in that one is never heard of again until its own time is over.
+death (of each worker process) ends the host. A run over functionTimeout gets its worker replaced; other runs in that
+worker are not answered, and fail when their own time is over.
 """
 
 import asyncio

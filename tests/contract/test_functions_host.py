@@ -215,7 +215,7 @@ class TestOneHost:
         assert host.call("/admin/functions/absent")[0] == 404
 
     @pytest.mark.parametrize("path", ["/admin/host/status", "/api/things/box/lid"])
-    def test_whoever_has_a_name_of_their_own_point_here_is_refused(self, host: HostProcess, path: str) -> None:
+    def test_a_request_under_another_host_name_is_refused(self, host: HostProcess, path: str) -> None:
         assert host.call(path, Host="rebound.example")[0] == 403
         assert host.call(path, Host=f"localhost:{urlsplit(host.url).port}")[0] < 300
 
@@ -243,6 +243,11 @@ class TestOneHost:
         for method in ("DELETE", "OPTIONS"):
             with pytest.raises(urllib.error.HTTPError, match="404"):
                 urllib.request.urlopen(urllib.request.Request(host.url + "/api/things/box", method=method), timeout=20)
+
+    def test_a_head_request_runs_the_function_and_is_answered_without_a_body(self, host: HostProcess) -> None:
+        request = urllib.request.Request(host.url + "/api/nothing", method="HEAD")
+        with urllib.request.urlopen(request, timeout=20) as answer:
+            assert (answer.status, answer.headers["Content-Length"], answer.read()) == (200, "9", b"")
 
     def test_nobody_but_this_machine_can_call(self, host: HostProcess) -> None:
         port = int(host.url.rpartition(":")[2])

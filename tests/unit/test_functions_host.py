@@ -9,12 +9,20 @@ from typing import Any
 import pytest
 from azure.storage.queue import QueueMessage
 
-from local.host.app import HostError, add_local_settings, connection_string, load_app, parse_time_span, resolve
+from local.host.app import (
+    HostError,
+    add_local_settings,
+    connection_string,
+    load_app,
+    parse_time_span,
+    resolve,
+    worker_count,
+)
 from local.host.bindings import checked, queue_name
 from local.host.http_trigger import route_pattern
 from local.host.intervals import Intervals
 from local.host.model import Binding, Function
-from local.host.outputs import message_texts
+from local.host.outputs import message_bodies
 from local.host.protos import TypedData
 from local.host.queues import message_metadata
 
@@ -163,6 +171,14 @@ def test_bindings_are_resolved_and_a_function_that_cannot_run_is_marked_with_the
     assert not unresolved.runs
 
 
+def test_there_are_one_to_ten_worker_processes() -> None:
+    counts = [worker_count({"FUNCTIONS_WORKER_PROCESS_COUNT": text}) for text in ("", "0", "-1", "3", "10")]
+    assert counts == [1, 1, 1, 3, 10]
+    for wrong in ("11", "two"):
+        with pytest.raises(HostError, match=f"must be 1 to 10, not {wrong}"):
+            worker_count({"FUNCTIONS_WORKER_PROCESS_COUNT": wrong})
+
+
 def test_a_queue_name_is_made_lower_case_and_a_wrong_one_is_refused() -> None:
     assert queue_name(binding("queueTrigger", queueName="Work-2")) == "work-2"
     for wrong in ("a_b", "ab", "a--b", "-ab", "ab-", "a" * 64, ""):
@@ -242,14 +258,14 @@ def test_a_body_that_is_no_json_object_leaves_the_metadata_alone(body: str) -> N
 
 
 @pytest.mark.parametrize(
-    ("data", "texts"),
+    ("data", "bodies"),
     [
-        (TypedData(string="one"), ["one"]),
-        (TypedData(bytes=b"one"), ["one"]),
-        (TypedData(json='["one", "two"]'), ["one", "two"]),
-        (TypedData(json='{"id": null, "body": "one"}'), ["one"]),
-        (TypedData(json='[{"id": null, "body": "one"}, "two"]'), ["one", "two"]),
+        (TypedData(string="one"), [b"one"]),
+        (TypedData(bytes=b"\xff"), [b"\xff"]),
+        (TypedData(json='["one", "two"]'), [b"one", b"two"]),
+        (TypedData(json='{"id": null, "body": "one"}'), [b"one"]),
+        (TypedData(json='[{"id": null, "body": "one"}, "two"]'), [b"one", b"two"]),
     ],
 )
-def test_an_output_is_one_message_or_a_list_of_them(data: TypedData, texts: list[str]) -> None:
-    assert message_texts(data) == texts
+def test_an_output_is_one_message_or_a_list_of_them(data: TypedData, bodies: list[bytes]) -> None:
+    assert message_bodies(data) == bodies

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from local.host.app import HostError
+from local.host.monitor import read_status
 from local.host.ncrontab import Schedule
 from local.host.protos import TypedData
 from local.host.timers import HostClock, Status, Timer
@@ -205,6 +206,16 @@ def test_the_first_start_ever_is_not_past_due_but_a_tick_missed_after_it_is() ->
 )
 def test_only_schedules_more_frequent_than_a_minute_are_not_remembered(text: str, often: bool) -> None:
     assert Schedule(text).more_often_than_a_minute() is often
+
+
+def test_a_saved_status_is_read_as_dotnet_writes_it() -> None:
+    never, moment = "0001-01-01T00:00:00", "2026-03-01T13:00:00.1234567+01:00"
+    status = read_status(json.dumps({"Last": never, "Next": moment, "LastUpdated": never}).encode())
+    assert status.last is None
+    assert status.next == NOON.replace(microsecond=123456)
+    assert status.expected(Schedule("0 0 0 1 1 *")) == datetime(2, 1, 1, tzinfo=UTC)
+    with pytest.raises(KeyError):
+        read_status(b'{"Last": "0001-01-01T00:00:00"}')
 
 
 def test_stopping_ends_a_wait_at_once() -> None:
