@@ -141,7 +141,7 @@ def _new_plan(archive: RawArchive, p: Preprocessing) -> _Plan | Taken:
     if not archive.sound:
         raise ArchiveRefusedError("its end is no zip directory that fits: the server never completed it")
     opened = Archive(p.raw.open(archive), p.limits)
-    batches = divide(archive, p.pipeline, [member.compressed for member in opened.members], p.sizes)
+    batches = divide(archive, p.pipeline, [member.compressed for member in opened.members], p.sizes_for(archive.source))
     now = p.clock()
     if not p.ledger.insert_plan(batches, now, now + p.redrive_after):
         return Taken.KNOWN
@@ -154,7 +154,7 @@ def _for_here(plan: _Plan, p: Preprocessing) -> Sequence[Batch]:
     if len(plan.batches) > _FEW:
         return ()
     ends = list(accumulate((member.compressed for member in plan.archive.members), initial=0))
-    return [batch for batch in plan.batches if ends[batch.end] <= p.sizes.inline_bytes]
+    return [batch for batch in plan.batches if ends[batch.end] <= p.sizes_for(batch.archive.source).inline_bytes]
 
 
 def _has_slot(archive: RawArchive, p: Preprocessing) -> bool:
