@@ -297,7 +297,7 @@ def _look_at_queues(services: Services, now: datetime) -> None:
     chosen = services.settings
     try:
         for symptom in look_at_queues(services.clients, chosen.sources, now, chosen.pipeline.window):
-            log.error("%s: %s", symptom.slug, symptom.told)
+            log.error("%s %s", symptom.slug, symptom.told)
     except TransientError as exc:
         log.warning("queues.deferred error=%s", exc)
 

@@ -113,8 +113,7 @@ def connection_string(name: str, environ: Mapping[str, str]) -> str:
     first section that exists decides. A section exists if it has a value, even an empty one, or children (`__…`); .NET
     configuration ignores case. Source: WebJobs' `GetWebJobsConnectionStringSection`. Raises HostError.
     """
-    name = name or "Storage"
-    settings = {key.casefold().replace("__", ":"): value for key, value in environ.items()}
+    name, settings = name or "Storage", _configuration(environ)
     names = (f"AzureWebJobs{name}", name)
     sections = [section for plain in names for section in (f"ConnectionStrings:{plain}", plain)]
     found = next((section for section in sections if _exists(section.casefold(), settings)), None)
@@ -127,6 +126,22 @@ def connection_string(name: str, environ: Mapping[str, str]) -> str:
         f"the connection {name} resolves to the setting {key}, which holds no connection string: this host knows no "
         "identities; set it to a connection string, remove it, or run the app with `func start`"
     )
+
+
+def is_disabled(function: str, environ: Mapping[str, str]) -> bool:
+    """Tell whether a function is switched off by a setting, as the real host does.
+
+    `AzureWebJobs.<name>.Disabled`, or the same with `_` for `.`; "1" or "true"; case does not matter. Source: WebJobs'
+    `HostListenerFactory.IsDisabled` and `IsSettingEnabled`.
+    """
+    settings = _configuration(environ)
+    names = (f"AzureWebJobs.{function}.Disabled", f"AzureWebJobs_{function}_Disabled")
+    return any(settings.get(name.casefold(), "").casefold() in ("1", "true") for name in names)
+
+
+def _configuration(environ: Mapping[str, str]) -> dict[str, str]:
+    """Give settings as .NET sees them: case does not matter, and `__` goes down one level."""
+    return {key.casefold().replace("__", ":"): value for key, value in environ.items()}
 
 
 def _exists(section: str, settings: Mapping[str, str]) -> bool:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from local.host.app import HostError, resolve
+from local.host.app import HostError, is_disabled, resolve
 from local.host.worker import Binding, Function
 
 _TRIGGERS = ("timerTrigger", "queueTrigger", "eventGridTrigger", "httpTrigger")
@@ -29,6 +29,7 @@ def checked(function: Function, environ: Mapping[str, str]) -> Function:
             function,
             trigger=_resolved(function.trigger, environ),
             outputs=tuple(_resolved(output, environ) for output in function.outputs),
+            disabled=is_disabled(function.name, environ),
         )
     except HostError as exc:
         raise HostError(f"function {function.name}: {exc}") from exc

@@ -64,7 +64,10 @@ class Host:
             await self._clients.close()
 
     def _keeper(self, function: Function, invocations: Invocations) -> Keep | None:
-        """Make what keeps a timer or a queue going; None for what HTTP calls start."""
+        """Make what keeps a timer or a queue going; None for what HTTP calls start, and what is switched off."""
+        if function.disabled:
+            log.info("Function 'Functions.%s' is disabled", function.name)
+            return None
         if function.trigger.type == "timerTrigger":
             return functools.partial(self._timer(function, invocations).keep, HostClock(self.stopping))
         if function.trigger.type == "queueTrigger":

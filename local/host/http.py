@@ -37,7 +37,7 @@ class Endpoints:
         application.router.add_post("/admin/functions/{name}", self._start)
         application.router.add_post("/runtime/webhooks/{extension:(?i:eventgrid)}", self._event_grid)
         for function in self._functions.values():
-            if function.trigger.type == "httpTrigger":
+            if function.trigger.type == "httpTrigger" and not function.disabled:
                 add_route(application, self._app.route_prefix, function, self._invocations)
         return application
 
@@ -89,7 +89,8 @@ class Endpoints:
 
     def _found(self, name: str, trigger: str | None = None) -> Function:
         function = self._functions.get(name.lower())
-        if function is None or trigger not in (None, function.trigger.type):
+        # A trigger that is switched off listens to nothing; by its name the function can still be called.
+        if function is None or (trigger is not None and (trigger != function.trigger.type or function.disabled)):
             raise web.HTTPNotFound(text=f"no function {name!r}" + (f" with {trigger}" if trigger else ""))
         return function
 
@@ -144,7 +145,7 @@ def _description(function: Function, request: web.Request) -> dict[str, Any]:
     return {
         "name": function.name,
         "language": "python",
-        "isDisabled": False,
+        "isDisabled": function.disabled,
         "href": str(request.url.origin() / "admin/functions" / function.name),
         "config": {"name": function.name, "bindings": bindings},
     }

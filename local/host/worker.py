@@ -39,6 +39,8 @@ class Function:
     outputs: tuple[Binding, ...] = ()
     others: tuple[Binding, ...] = ()
     """Input bindings besides the trigger."""
+    disabled: bool = False
+    """Its trigger is switched off: only a call of the host's own API still runs it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
