@@ -7,12 +7,13 @@ import socket
 import uuid
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from azure.core.exceptions import ResourceNotFoundError
+from azure.core.exceptions import ResourceExistsError, ResourceNotFoundError
 from azure.storage.blob import BlobServiceClient
 from azure.storage.queue import QueueClient
 
@@ -271,6 +272,30 @@ class TestOneHost:
 
 def _admin(text: str | None) -> bytes:
     return json.dumps({"input": text}).encode()
+
+
+def test_a_function_that_is_switched_off_is_run_by_its_name_alone(world: World) -> None:
+    """Its trigger takes no message, event, tick or request; others are not affected."""
+    names = ("take", "on_event", "tick", "thing")
+    off = {f"AzureWebJobs.{name}.Disabled": "true" for name in names}
+    with world.host(SCHEDULE="* * * * * *", **off) as host:
+        for name in names:
+            assert f"Function 'Functions.{name}' is disabled" in host.said() or name in ("on_event", "thing")
+            assert json.loads(host.call(f"/admin/functions/{name}")[1])["isDisabled"] is True
+        assert json.loads(host.call("/admin/functions/copy")[1])["isDisabled"] is False
+        assert TestOneHost.notify(host, "on_event", {"id": "o", "subject": "s"})[0] == 404
+        assert TestOneHost.notify(host, "on_event_async", {"id": "p", "subject": "s"})[0] == 202
+        assert host.call("/api/things/one/two")[0] == 404
+        with world.queue() as queue, suppress(ResourceExistsError):
+            queue.create_queue()
+        world.put({"name": "never"})
+        world.put("text", "-copy")
+        wait_for(lambda: world.messages("-one"))
+        assert host.call("/admin/functions/take", b'{"input": "{\\"name\\": \\"by hand\\"}"}')[0] == 202
+        wait_for(lambda: world.journal.notes("take", name="by hand", phase="end"))
+    assert not world.journal.notes("take", name="never")
+    assert not world.journal.notes("tick")
+    assert len(world.messages()) == 1
 
 
 def test_runs_of_a_timer_never_overlap(world: World) -> None:

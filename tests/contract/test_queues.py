@@ -56,6 +56,14 @@ def receive(clients: Clients, queue: str) -> bytes:
 
 @pytest.mark.usefixtures("_emptied")
 class TestMessages:
+    @pytest.mark.parametrize(("blob", "hours"), [("smoke/a.zip", 1), ("smoke-stack/a.zip", 24 * 7)])
+    def test_what_the_smoke_test_leaves_is_soon_gone(self, blob: str, hours: int, clients: Clients) -> None:
+        BatchMessages(clients).put(blob, None)
+        (message,) = clients.batch_queue.peek_messages()
+        assert message.expires_on is not None
+        assert message.inserted_on is not None
+        assert message.expires_on - message.inserted_on == timedelta(hours=hours)
+
     @pytest.mark.parametrize(
         ("batch", "message"),
         [

@@ -8,7 +8,15 @@ from typing import Any
 import pytest
 from azure.storage.queue import QueueMessage
 
-from local.host.app import HostError, add_local_settings, connection_string, load_app, parse_time_span, resolve
+from local.host.app import (
+    HostError,
+    add_local_settings,
+    connection_string,
+    is_disabled,
+    load_app,
+    parse_time_span,
+    resolve,
+)
 from local.host.bindings import checked
 from local.host.http_trigger import aiohttp_paths
 from local.host.outputs import message_texts
@@ -93,6 +101,22 @@ def test_names_between_percent_signs_resolve_or_are_named() -> None:
     assert resolve("x-%A%-%B%", {"A": "1", "B": "2"}) == "x-1-2"
     with pytest.raises(HostError, match="POLL_SCHEDULE"):
         resolve("%POLL_SCHEDULE%", {"POLL_SCHEDULE": ""})
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "disabled"),
+    [
+        ("AzureWebJobs.take_it.Disabled", "true", True),
+        ("azurewebjobs.TAKE_IT.disabled", "TRUE", True),
+        ("AzureWebJobs.take_it.Disabled", "1", True),
+        ("AzureWebJobs_take_it_Disabled", "1", True),
+        *(("AzureWebJobs.take_it.Disabled", value, False) for value in ("", "0", "false", "yes", " true", "01")),
+        ("AzureWebJobs.take.Disabled", "true", False),
+        ("AzureWebJobs__take_it__Disabled", "true", False),
+    ],
+)
+def test_a_function_is_switched_off_as_the_real_host_does(setting: str, value: str, disabled: bool) -> None:
+    assert is_disabled("take_it", {setting: value}) is disabled
 
 
 @pytest.mark.parametrize(

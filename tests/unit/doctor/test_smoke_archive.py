@@ -17,7 +17,7 @@ type Shape = tuple[int, ...]
     ("settings", "dtype", "shape"),
     [
         ({}, "uint8", (224, 224, 3)),
-        ({"PREPROCESS_COLOUR": "keep", "PREPROCESS_MEAN": "1,2,3,4", "PREPROCESS_DTYPE": "float16"}, "float16", (224, 224, 4)),
+        ({"PREPROCESS_COLOUR": "keep", "PREPROCESS_MEAN": "1,2,3,4"}, "uint8", (224, 224, 4)),
         ({"PREPROCESS_COLOUR": "keep", "PREPROCESS_STD": "1,2", "PREPROCESS_DTYPE": "keep"}, "float32", (224, 224, 2)),
         ({"PREPROCESS_COLOUR": "keep", "PREPROCESS_CODEC": "png", "PREPROCESS_DTYPE": "uint16"}, "uint16", (224, 224)),
         ({"PREPROCESS_COLOUR": "L", "PREPROCESS_CODEC": "png"}, "uint8", (224, 224)),
