@@ -61,7 +61,7 @@ class Course:
 
 @contextmanager
 def alone(clients: Clients) -> Iterator[None]:
-    """Hold off other smoke tests, and clear away what an earlier one left, then what this one leaves.
+    """Hold off other smoke tests, and in the end clear away what this one and any earlier one left.
 
     Raises LeaseLostError while another one runs, and the errors of storage.
     """
@@ -69,7 +69,6 @@ def alone(clients: Clients) -> Iterator[None]:
         # Last, since a lease's blob cannot be removed before the lease is released.
         stack.callback(_remove_lease, clients)
         _hold(clients, stack)
-        clear(clients)
         stack.callback(clear, clients)
         yield
 

@@ -6,10 +6,13 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from azure.storage.queue import QueueClient
 
+from doctor.app import look_at_listeners
+from doctor.findings import Sign
 from ingest.model import Roster
 from local.azurite import Azurite
 from local.azurite import azurite as start_azurite
 from preprocess.model import Counts
+from settings import read_settings
 from storage.clients import Clients, connected, prepare
 from storage.listening import Symptom, look_at_queues, queue_not_consumed
 from storage.queues import BatchMessages, PollMessages
@@ -177,6 +180,15 @@ class TestPolls:
             clients.poll_queue.clear_messages()
             PollMessages(clients).put(source)
             assert len(look(SOON)) == symptoms
+
+
+def test_the_doctor_says_so(clients: Clients) -> None:
+    chosen = read_settings({"DATA_STORAGE": "x", "SOURCES__RADAR__URL": "ftp://127.0.0.1:1/"})
+    (fine,) = look_at_listeners(clients, chosen, datetime.now(UTC))
+    assert (fine.sign, "no message waits in vain" in fine.told) == (Sign.OK, True)
+    BatchMessages(clients).put("radar/a.zip", None)
+    (found,) = look_at_listeners(clients, chosen, datetime.now(UTC) + LATER)
+    assert (found.sign, "process_batch does not listen" in found.told) == (Sign.WRONG, True)
 
 
 @pytest.mark.parametrize(

@@ -47,6 +47,9 @@ def test_it_passes_where_all_is_well(running: System, stored: Clients) -> None:
     ):
         assert step in told, told
     assert left(stored) == []
+    # It is no misspelt source, whose name would be worth a warning.
+    log = (running.logs / "host.log").read_text(errors="replace")
+    assert ("poll.smoke" in log, "poll.unknown" in log) == (True, False)
 
 
 class TestSwitchedOff:
