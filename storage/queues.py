@@ -12,7 +12,7 @@ from errors import PermanentError
 from preprocess.model import Batch
 from storage.azure_errors import azure_errors
 from storage.clients import Clients
-from storage.keys import NAME
+from storage.keys import NAME, SMOKE_BLOB
 
 _POLL_LIVES = 60
 """Seconds. Every tick asks anew: while one poll is at a long copy, others must not pile up behind it."""
@@ -48,7 +48,7 @@ class BatchMessages:
             told |= {"pipeline": batch.pipeline, "batch": batch.number}
         if trace := telemetry.traceparent():
             told[telemetry.TRACEPARENT] = trace
-        _send(self._queue, told, lives=_SMOKE_LIVES if blob.startswith(f"{telemetry.SMOKE}/") else None)
+        _send(self._queue, told, lives=_SMOKE_LIVES if SMOKE_BLOB.fullmatch(blob) else None)
 
     def waiting(self) -> int:
         """About how many messages wait or are being worked on."""

@@ -2,12 +2,11 @@
 
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import Enum, auto
-from uuid import uuid4
 
 from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
 from azure.data.tables import TableClient
@@ -21,7 +20,7 @@ from storage.batches import TableBatchLedger
 from storage.blobs import look
 from storage.clients import Clients
 from storage.entities import scan
-from storage.keys import BATCH_QUEUE, POISON, images_partition, roster_blob
+from storage.keys import BATCH_QUEUE, POISON, SMOKE_BLOB, images_partition, roster_blob, smoke_blob
 from storage.ledger import ARCHIVE_COLUMNS, State, state_of
 from storage.listening import FRONT, peek, requested
 from storage.pipelines import known_pipelines
@@ -75,7 +74,7 @@ def alone(clients: Clients) -> Iterator[None]:
 
 def put_archive(clients: Clients, content: bytes) -> RawArchive:
     """Put a zip there as a person would by hand: without any metadata of ours."""
-    blob = f"{SMOKE}/{uuid4().hex}.zip"
+    blob = smoke_blob()
     with azure_errors(f"write raw/{blob}"):
         clients.raw.upload_blob(blob, content)
     archive = RawBlobs(clients, lambda _source, _name: None).find(blob)
@@ -163,7 +162,8 @@ class PollRequest:
 
 def clear(clients: Clients) -> None:
     """Remove all that any smoke test has put or caused. Raw blobs first: what comes late finds nothing to do."""
-    _clear_folder(clients.raw, SMOKE)
+    # What a person put into that folder is none of ours.
+    _clear_folder(clients.raw, SMOKE, lambda name: SMOKE_BLOB.fullmatch(name) is not None)
     _clear_rows(clients.archives, SMOKE, SMOKE)
     for pipeline in known_pipelines(clients):
         for table in (clients.batches, clients.images):
@@ -173,16 +173,17 @@ def clear(clients: Clients) -> None:
 
 def _is_ours(message: QueueMessage) -> bool:
     asked = requested(message)
-    return asked is not None and asked.blob.startswith(f"{SMOKE}/")
+    return asked is not None and SMOKE_BLOB.fullmatch(asked.blob) is not None
 
 
-def _clear_folder(container: ContainerClient, folder: str) -> None:
+def _clear_folder(container: ContainerClient, folder: str, ours: Callable[[str], bool] = lambda _name: True) -> None:
     names = [str(found.name) for found in list_blobs(container, f"{folder}/")]
-    itself = look(container, folder)
+    found = [name for name in names if ours(name)]
+    itself = look(container, folder) if len(found) == len(names) else None
     # With a hierarchical namespace folders are listed like blobs, and can be removed once they are empty.
     if itself is not None and (itself.metadata or {}).get("hdi_isfolder") == "true":
-        names.append(folder)
-    for name in sorted(names, reverse=True):
+        found.append(folder)
+    for name in sorted(found, reverse=True):
         with azure_errors(f"remove {container.container_name}/{name}"), suppress(ResourceNotFoundError):
             container.delete_blob(name)
 

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from base64 import b64decode
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -35,7 +36,7 @@ from storage.known import known_sources
 from storage.listening import peek
 from storage.pipelines import hold_pipeline
 from storage.queues import BatchMessages, parse_batch_message
-from storage.raw_archives import RawBlobs
+from storage.raw_archives import HAND, RawBlobs
 from storage.results import ShardsAndRows
 from storage.rosters import BlobRosters
 from telemetry import SMOKE
@@ -447,6 +448,19 @@ def test_nobody_else_knows_of_it(command: Command, stored: Clients) -> None:
         status, told = command.run(*arguments)
         assert status == 2, arguments
         assert "no" in told
+
+
+def test_what_a_person_puts_into_its_folder_is_kept_and_seen(command: Command, stored: Clients) -> None:
+    name = f"{SMOKE}/mine.zip"
+    stored.raw.upload_blob(name, make(App(stored, command.given).p.recipe, Limits()).content)
+    app = App(stored, command.given)
+    with app.running():
+        assert command.smoke()[0] == 0
+        while Taken.DONE not in app.planned:
+            time.sleep(0.1)
+    assert list(stored.raw.list_blob_names()) == [name]
+    assert [(entry.state, entry.archive.blob) for entry in entries(stored, HAND)] == [("processed", name)]
+    stored.raw.delete_blob(name)
 
 
 def test_settings_that_are_wrong_are_told_first_and_nothing_is_sent(command: Command, stored: Clients) -> None:

@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from storage.keys import smoke_blob
 from tests.infra.queries import QUERIES
 from tests.infra.workspace import Workspace, workspace
 
@@ -66,10 +67,10 @@ def test_errors_are_counted_by_kind_with_the_latest_of_each(told: Workspace) -> 
 
 
 def test_the_smoke_test_is_no_error(told: Workspace) -> None:
-    line(told, 9, "a", "archive.gone blob=smoke/0123.zip", 2)
-    line(told, 8, "a", "archive.gone blob=smoke-stack/0123.zip", 2)
+    line(told, 9, "a", f"archive.gone blob={smoke_blob()}", 2)
+    line(told, 8, "a", "archive.refused blob=smoke/by-hand.zip reason=x", 2)
     line(told, 7, "b", "queue_not_consumed a message has waited: `doctor --smoke` tries it", 3)
-    assert [row["Line"] for row in told.ask(QUERIES["errors.kql"], NOW)] == ["queue_not_consumed", "archive.gone"]
+    assert [row["Line"] for row in told.ask(QUERIES["errors.kql"], NOW)] == ["queue_not_consumed", "archive.refused"]
 
 
 def test_a_gap_that_is_told_again_is_one_and_ends_as_it_was_told_last(told: Workspace) -> None:
