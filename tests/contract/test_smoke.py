@@ -147,7 +147,7 @@ class Command:
     def smoke(self, within: str = "20s") -> tuple[int, str]:
         return self.run("doctor", "--smoke", "--within", within)
 
-    def wrong(self, within: str = "1s") -> list[str]:
+    def wrong(self, within: str = "4s") -> list[str]:
         status, told = self.smoke(within)
         assert status == 1
         return [line.removeprefix(" WRONG").strip() for line in told.splitlines() if line.startswith(" WRONG")]
@@ -226,11 +226,11 @@ def test_it_passes_whatever_the_settings_and_leaves_nothing(
 @pytest.mark.parametrize(
     ("deaf", "told", "others"),
     [
-        ("events", "smoke           not planned within 1s: on_raw_archive has not heard of the blob", 0),
+        ("events", "smoke           not planned within 4s: on_raw_archive has not heard of the blob", 0),
         ("batches", "they wait on the queue batches, and nobody takes them: the trigger of process_batch does not", 0),
         ("batches", "other messages stand before them on the queue batches", 2),
         ("batches", "other messages stand before them on the queue batches", 40),
-        ("polls", "smoke           nobody took a request to poll within 1s: the trigger of poll_source does not", 40),
+        ("polls", "smoke           nobody took a request to poll within 4s: the trigger of poll_source does not", 40),
     ],
 )
 def test_what_does_not_listen_is_named_and_all_is_removed(
@@ -299,7 +299,7 @@ class TestWhatFails:
         return App(stored, command.given)
 
     @staticmethod
-    def line(app: App, command: Command, within: str = "1s") -> str:
+    def line(app: App, command: Command, within: str = "4s") -> str:
         with app.running():
             (line,) = command.wrong(within)
         assert left(app.clients) == []
@@ -311,8 +311,8 @@ class TestWhatFails:
                 raise StoreRefusedError("write the shard: no room")
 
         app.p = replace(app.p, results=NoRoom())
-        line = self.line(app, command, "2s")
-        assert "0 of 3 batches were done within 2s: batch 0: StoreRefusedError: write the shard: no room" in line
+        line = self.line(app, command)
+        assert "0 of 3 batches were done within 4s: batch 0: StoreRefusedError: write the shard: no room" in line
 
     def test_an_archive_that_is_refused_at_once_is_told_with_the_reason(self, app: App, command: Command) -> None:
         app.p = replace(app.p, limits=Limits(archive_members=1))
