@@ -11,6 +11,7 @@ from errors import PermanentError
 from preprocess.model import Batch, RawArchive
 from preprocess.ports import BatchQueue
 from storage.clients import Clients
+from storage.keys import smoke_blob
 from storage.queues import (
     BatchMessage,
     BatchMessages,
@@ -56,6 +57,14 @@ def receive(clients: Clients, queue: str) -> bytes:
 
 @pytest.mark.usefixtures("_emptied")
 class TestMessages:
+    @pytest.mark.parametrize(("blob", "hours"), [(smoke_blob(), 1), ("smoke/by-hand.zip", 24 * 7)])
+    def test_what_the_smoke_test_leaves_is_soon_gone(self, blob: str, hours: int, clients: Clients) -> None:
+        BatchMessages(clients).put(blob, None)
+        (message,) = clients.batch_queue.peek_messages()
+        assert message.expires_on is not None
+        assert message.inserted_on is not None
+        assert message.expires_on - message.inserted_on == timedelta(hours=hours)
+
     @pytest.mark.parametrize(
         ("batch", "message"),
         [

@@ -9,7 +9,15 @@ from typing import Any
 import pytest
 from azure.storage.queue import QueueMessage
 
-from local.host.app import HostError, add_local_settings, connection_string, load_app, parse_time_span, resolve
+from local.host.app import (
+    HostError,
+    add_local_settings,
+    connection_string,
+    is_disabled,
+    load_app,
+    parse_time_span,
+    resolve,
+)
 from local.host.bindings import checked
 from local.host.http_trigger import route_pattern
 from local.host.intervals import Intervals
@@ -106,6 +114,22 @@ def test_names_between_percent_signs_resolve_or_are_named() -> None:
 
 
 @pytest.mark.parametrize(
+    ("setting", "value", "disabled"),
+    [
+        ("AzureWebJobs.take_it.Disabled", "true", True),
+        ("azurewebjobs.TAKE_IT.disabled", "TRUE", True),
+        ("AzureWebJobs.take_it.Disabled", "1", True),
+        ("AzureWebJobs_take_it_Disabled", "1", True),
+        *(("AzureWebJobs.take_it.Disabled", value, False) for value in ("", "0", "false", "yes", " true", "01")),
+        ("AzureWebJobs.take.Disabled", "true", False),
+        ("AzureWebJobs__take_it__Disabled", "true", False),
+    ],
+)
+def test_a_function_is_switched_off_as_the_real_host_does(setting: str, value: str, disabled: bool) -> None:
+    assert is_disabled("take_it", {setting: value}) is disabled
+
+
+@pytest.mark.parametrize(
     ("name", "environ", "resolved"),
     [
         ("STORAGE", {"STORAGE": "own", "AzureWebJobsStorage": "host"}, "host"),
@@ -150,18 +174,10 @@ def test_bindings_are_resolved_and_a_function_that_cannot_run_is_marked_with_the
     assert not unresolved.runs
 
 
-@pytest.mark.parametrize(
-    ("setting", "value", "disabled"),
-    [
-        ("AzureWebJobs.takes.Disabled", "true", True),
-        ("azurewebjobs_TAKES_disabled", "1", True),
-        ("AzureWebJobs.takes.Disabled", "false", False),
-        ("AzureWebJobs.other.Disabled", "true", False),
-    ],
-)
-def test_a_setting_switches_one_function_off(setting: str, value: str, disabled: bool) -> None:
+def test_a_function_that_a_setting_switches_off_is_marked() -> None:
     function = Function(name="takes", trigger=binding("queueTrigger", queueName="q"))
-    assert checked(function, {setting: value}).disabled is disabled
+    assert checked(function, {"AzureWebJobs.takes.Disabled": "true"}).disabled
+    assert not checked(function, {}).disabled
 
 
 @pytest.mark.parametrize(
