@@ -11,7 +11,6 @@ from errors import PermanentError
 from preprocess.model import Batch, RawArchive
 from preprocess.ports import BatchQueue
 from storage.clients import Clients
-from storage.keys import smoke_blob
 from storage.queues import (
     BatchMessage,
     BatchMessages,
@@ -57,7 +56,9 @@ def receive(clients: Clients, queue: str) -> bytes:
 
 @pytest.mark.usefixtures("_emptied")
 class TestMessages:
-    @pytest.mark.parametrize(("blob", "hours"), [(smoke_blob(), 1), ("smoke/by-hand.zip", 24 * 7)])
+    @pytest.mark.parametrize(
+        ("blob", "hours"), [("smoke/0123456789abcdef0123456789abcdef.zip", 1), ("smoke/by-hand.zip", 24 * 7)]
+    )
     def test_what_the_smoke_test_leaves_is_soon_gone(self, blob: str, hours: int, clients: Clients) -> None:
         BatchMessages(clients).put(blob, None)
         (message,) = clients.batch_queue.peek_messages()
