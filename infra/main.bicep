@@ -19,9 +19,9 @@ param tags object = {}
 param sourceSettings object
 
 @description('Secret settings of the sources, SOURCES__<NAME>__PASSWORD, __PRIVATE_KEY and __PASSPHRASE, each with the name of the secret in the key vault that holds its value.')
-param sourceSecrets object = {}
+param sourceSecretNames object = {}
 
-@description('Any other app settings of the README, all as text; those that are not given have the defaults that the README tells.')
+@description('Any other app settings of the README, all as text; those that are not given have the defaults that the README tells. What Flex Consumption does not take and what this template decides is refused.')
 param appSettings object = {}
 
 @description('When sources are polled: NCRONTAB with seconds, UTC.')
@@ -30,12 +30,12 @@ param pollSchedule string = '*/30 * * * * *'
 @description('When what stopped half way is looked for and driven again: NCRONTAB with seconds, UTC.')
 param reconcileSchedule string = '0 */5 * * * *'
 
-@description('Memory of an instance in megabytes. Decoding an image at LIMIT_PIXELS takes up to 1.2 GB: 512 wants a lower limit.')
+@description('Memory of an instance in megabytes. Decoding an image at LIMIT_PIXELS takes up to 1.2 GB: 512 wants a lower limit. Cores come with it: a quarter, one or two.')
 @allowed([512, 2048, 4096])
 param instanceMemoryMB int = 2048
 
-@description('Instances of each function at most: every function scales by itself.')
-@minValue(40)
+@description('Instances of each function at most, 1 to 1000: every function scales by itself. All apps of a subscription and region share 250 cores; ask Azure for more.')
+@minValue(1)
 @maxValue(1000)
 param maximumInstances int = 40
 
@@ -59,7 +59,7 @@ param rawCoolAfterDays int = 30
 @minValue(0)
 param rawColdAfterDays int = 90
 
-@description('Days after which raw archives go to the archive tier; 0 for never. From there they take hours to come back, and accounts with zone redundancy have no archive tier.')
+@description('Days without a change after which raw archives go to the archive tier; 0 for never. From there they take hours to come back. Accounts with zone redundancy have no archive tier: Standard_LRS, Standard_GRS and Standard_RAGRS have.')
 @minValue(0)
 param rawArchiveAfterDays int = 0
 
@@ -72,6 +72,15 @@ param deletedRetentionDays int = 14
 @minValue(1)
 param versionRetentionDays int = 30
 
+@description('True keeps anybody from deleting the storage account of the archives before the lock is removed. It takes a right that only Owner and User Access Administrator have: Microsoft.Authorization/locks/write.')
+param lockDataAccount bool = false
+
+@description('Name of the system topic that an existing storage account of the archives has already (an account has one at most); empty to make one.')
+param existingTopicName string = ''
+
+@description('Resource group of the system topic existingTopicName; empty for this one.')
+param existingTopicGroup string = ''
+
 @description('Object ids of the users, groups or service principals that operate the system: they run its commands and set passwords.')
 param operatorIds array = []
 
@@ -80,6 +89,13 @@ param readerIds array = []
 
 @description('Address that alerts are sent to; empty for none.')
 param alertEmail string = ''
+
+@description('What this group may cost in a month, in the currency of the bill: alertEmail is told at 80 percent of it, and when the month will end above it. It stops nothing. 0 for no budget.')
+@minValue(0)
+param monthlyBudget int = 0
+
+@description('First day of the month in which the budget is made, such as 2026-12-01. Leave it as it is afterwards: Azure takes the current month for a new budget, and no other date for one that is there.')
+param budgetStart string = ''
 
 @description('How often the alert rules look: Azure asks more for shorter ones.')
 @allowed(['PT5M', 'PT15M', 'PT30M', 'PT1H'])
@@ -122,13 +138,17 @@ param addressSpace string = '10.10.0.0/24'
 param allowedAddresses array = []
 
 var suffix = take(uniqueString(resourceGroup().id, name), 8)
-// Each source and its INTERVAL, as the alert on missing archives expects them: 'radar', 10m, 'north', 1h
 var sourceUrls = filter(objectKeys(sourceSettings), setting => endsWith(setting, '__URL'))
-var expectedSources = join(map(sourceUrls, setting => '\'${toLower(replace(split(setting, '__')[1], '_', '-'))}\', ${contains(sourceSettings, replace(setting, '__URL', '__INTERVAL')) ? sourceSettings[replace(setting, '__URL', '__INTERVAL')] : '10m'}'), ', ')
+var sources = map(sourceUrls, setting => split(setting, '__')[1])
+// Each source and its INTERVAL, as the alert on missing archives expects them: 'radar', 10m
+var intervals = map(sources, source => sourceSettings[?'SOURCES__${source}__INTERVAL'] ?? '10m')
+var names = map(sources, source => '\'${toLower(replace(source, '_', '-'))}\'')
+var expectedSources = join(map(names, (source, i) => '${source}, ${intervals[i]}'), ', ')
+var ownTopic = empty(existingTopicName)
 var withNetwork = fixedOutboundAddress || privateEndpoints
 
-module identities 'modules/identities.bicep' = {
-  name: 'identities'
+module identity 'modules/identity.bicep' = {
+  name: 'identity'
   params: {
     name: name
     location: location
@@ -149,6 +169,7 @@ module storage 'modules/storage.bicep' = {
     rawArchiveAfterDays: rawArchiveAfterDays
     deletedRetentionDays: deletedRetentionDays
     versionRetentionDays: versionRetentionDays
+    locked: lockDataAccount
     closed: privateEndpoints
     allowedAddresses: allowedAddresses
   }
@@ -173,6 +194,7 @@ module keyVault 'modules/key-vault.bicep' = {
     vaultName: '${name}-kv-${suffix}'
     location: location
     tags: tags
+    workspaceId: monitoring.outputs.workspaceId
     closed: privateEndpoints
     allowedAddresses: allowedAddresses
   }
@@ -187,6 +209,16 @@ module monitoring 'modules/monitoring.bicep' = {
     retentionDays: logRetentionDays
     dailyCapGb: logDailyCapGb
     alertEmail: alertEmail
+  }
+}
+
+module budget 'modules/budget.bicep' = if (monthlyBudget > 0) {
+  name: 'budget'
+  params: {
+    name: name
+    amount: monthlyBudget
+    start: budgetStart
+    email: alertEmail
   }
 }
 
@@ -221,8 +253,7 @@ module workbook 'modules/workbook.bicep' = {
 module roles 'modules/roles.bicep' = {
   name: 'roles'
   params: {
-    appPrincipalId: identities.outputs.appPrincipalId
-    topicPrincipalId: identities.outputs.topicPrincipalId
+    appPrincipalId: identity.outputs.principalId
     hostAccountName: hostStorage.outputs.name
     dataAccountName: storage.outputs.name
     containerNames: storage.outputs.containers
@@ -271,8 +302,8 @@ module functionApp 'modules/function-app.bicep' = {
     appName: '${name}-${suffix}'
     location: location
     tags: tags
-    identityId: identities.outputs.appId
-    identityClientId: identities.outputs.appClientId
+    identityId: identity.outputs.id
+    identityClientId: identity.outputs.clientId
     hostAccountName: hostStorage.outputs.name
     deploymentUri: hostStorage.outputs.deploymentUri
     dataAccountName: storage.outputs.name
@@ -287,21 +318,21 @@ module functionApp 'modules/function-app.bicep' = {
     pollSchedule: pollSchedule
     reconcileSchedule: reconcileSchedule
     sourceSettings: sourceSettings
-    sourceSecrets: sourceSecrets
+    sourceSecretNames: sourceSecretNames
     appSettings: appSettings
   }
   // The app reads its package and its secrets when it starts: roles and private names must be there before.
   dependsOn: [roles, endpoints]
 }
 
-module topic 'modules/topic.bicep' = {
+module topic 'modules/topic.bicep' = if (ownTopic) {
   name: 'topic'
   params: {
     topicName: '${name}-events'
     location: location
     tags: tags
     storageAccountId: storage.outputs.id
-    identityId: identities.outputs.topicId
+    workspaceId: monitoring.outputs.workspaceId
   }
 }
 
@@ -321,13 +352,19 @@ output hostAccountName string = hostStorage.outputs.name
 output keyVaultName string = keyVault.outputs.name
 
 @description('Names of the secrets that the key vault must hold.')
-output secretNames array = map(items(sourceSecrets), setting => setting.value)
+output secretNames array = map(items(sourceSecretNames), setting => setting.value)
 
 @description('Name of the system topic.')
-output topicName string = topic.outputs.name
+output topicName string = ownTopic ? topic!.outputs.name : existingTopicName
 
-@description('Resource id of the identity that dead letters are written as.')
-output topicIdentityId string = identities.outputs.topicId
+@description('Resource group of the system topic.')
+output topicGroup string = ownTopic || empty(existingTopicGroup) ? resourceGroup().name : existingTopicGroup
+
+@description('Principal id of the identity that the system topic of this template writes dead letters as; empty for an existing topic.')
+output topicPrincipalId string = ownTopic ? topic!.outputs.principalId : ''
+
+@description('Name of the lock that keeps the storage account of the archives from being deleted; empty for none.')
+output dataAccountLock string = storage.outputs.lockName
 
 @description('Name of the Application Insights component.')
 output insightsName string = monitoring.outputs.insightsName

@@ -58,20 +58,20 @@ param reconcileSchedule string
 param sourceSettings object
 
 @description('Secret settings of the sources: the setting\'s name and the name of the key vault\'s secret.')
-param sourceSecrets object
+param sourceSecretNames object
 
 @description('Further app settings; those that are not given have the app\'s own defaults.')
 param appSettings object
 
-resource hostAccount 'Microsoft.Storage/storageAccounts@2024-01-01' existing = {
+resource hostAccount 'Microsoft.Storage/storageAccounts@2026-06-01' existing = {
   name: hostAccountName
 }
 
-resource dataAccount 'Microsoft.Storage/storageAccounts@2024-01-01' existing = {
+resource dataAccount 'Microsoft.Storage/storageAccounts@2026-06-01' existing = {
   name: dataAccountName
 }
 
-resource vault 'Microsoft.KeyVault/vaults@2023-07-01' existing = {
+resource vault 'Microsoft.KeyVault/vaults@2026-05-15' existing = {
   name: vaultName
 }
 
@@ -79,7 +79,7 @@ resource insights 'Microsoft.Insights/components@2020-02-02' existing = {
   name: insightsName
 }
 
-resource plan 'Microsoft.Web/serverfarms@2024-04-01' = {
+resource plan 'Microsoft.Web/serverfarms@2025-03-01' = {
   // checkov:skip=CKV_AZURE_225:a zone-redundant plan needs instances that are always ready in each zone; what stopped with a zone is driven again elsewhere
   name: '${appName}-plan'
   location: location
@@ -108,14 +108,17 @@ var fromEventGrid = [
   }
 ]
 
+var readyInstances = alwaysReadyInstances <= maximumInstances
+  ? alwaysReadyInstances
+  : fail('alwaysReadyInstances (${alwaysReadyInstances}) must not be more than maximumInstances (${maximumInstances})')
 var alwaysReady = [
   {
     name: 'function:on_raw_archive'
-    instanceCount: alwaysReadyInstances
+    instanceCount: readyInstances
   }
 ]
 
-resource app 'Microsoft.Web/sites@2024-04-01' = {
+resource app 'Microsoft.Web/sites@2025-03-01' = {
   // checkov:skip=CKV_AZURE_17:Event Grid calls without a client certificate; the function's key admits it
   // checkov:skip=CKV_AZURE_212:Flex Consumption scales by itself; alwaysReadyInstances is a parameter
   // checkov:skip=CKV_AZURE_213:Flex Consumption has no health check; alerts watch for missing data
@@ -150,13 +153,12 @@ resource app 'Microsoft.Web/sites@2024-04-01' = {
       scaleAndConcurrency: {
         instanceMemoryMB: instanceMemoryMB
         maximumInstanceCount: maximumInstances
-        alwaysReady: alwaysReadyInstances == 0 ? [] : alwaysReady
+        alwaysReady: readyInstances == 0 ? [] : alwaysReady
       }
     }
     siteConfig: {
       minTlsVersion: '1.2'
       scmMinTlsVersion: '1.2'
-      ftpsState: 'Disabled'
       http20Enabled: true
       ipSecurityRestrictions: closed ? concat(fromEventGrid, allowed) : []
       ipSecurityRestrictionsDefaultAction: closed ? 'Deny' : 'Allow'
@@ -168,13 +170,13 @@ resource app 'Microsoft.Web/sites@2024-04-01' = {
 }
 
 // Deployment by password is off; `func azure functionapp publish` uses the Azure CLI's login.
-resource noScmPassword 'Microsoft.Web/sites/basicPublishingCredentialsPolicies@2024-04-01' = {
+resource noScmPassword 'Microsoft.Web/sites/basicPublishingCredentialsPolicies@2025-03-01' = {
   parent: app
   name: 'scm'
   properties: { allow: false }
 }
 
-resource noFtpPassword 'Microsoft.Web/sites/basicPublishingCredentialsPolicies@2024-04-01' = {
+resource noFtpPassword 'Microsoft.Web/sites/basicPublishingCredentialsPolicies@2025-03-01' = {
   parent: app
   name: 'ftp'
   properties: { allow: false }
@@ -214,14 +216,53 @@ var fixed = {
   DATA_STORAGE__clientId: identityClientId
 }
 
+// What deployment refuses or the platform ignores here: https://learn.microsoft.com/azure/azure-functions/functions-app-settings#flex-consumption-plan-deprecations
+var deprecated = [
+  'ENABLE_ORYX_BUILD'
+  'FUNCTIONS_EXTENSION_VERSION'
+  'FUNCTIONS_MAX_HTTP_CONCURRENCY'
+  'FUNCTIONS_WORKER_DYNAMIC_CONCURRENCY_ENABLED'
+  'FUNCTIONS_WORKER_PROCESS_COUNT'
+  'FUNCTIONS_WORKER_RUNTIME'
+  'FUNCTIONS_WORKER_RUNTIME_VERSION'
+  'SCM_DO_BUILD_DURING_DEPLOYMENT'
+  'TZ'
+  'WEBSITE_CONTENTAZUREFILECONNECTIONSTRING'
+  'WEBSITE_CONTENTOVERVNET'
+  'WEBSITE_CONTENTSHARE'
+  'WEBSITE_DNS_SERVER'
+  'WEBSITE_MAX_DYNAMIC_APPLICATION_SCALE_OUT'
+  'WEBSITE_NODE_DEFAULT_VERSION'
+  'WEBSITE_RUN_FROM_PACKAGE'
+  'WEBSITE_SKIP_CONTENTSHARE_VALIDATION'
+  'WEBSITE_TIME_ZONE'
+  'WEBSITE_VNET_ROUTE_ALL'
+]
+// What is decided above, up to `__`, and the twin that the host would read instead of DATA_STORAGE.
+var decided = [
+  'APPLICATIONINSIGHTS_AUTHENTICATION_STRING'
+  'APPLICATIONINSIGHTS_CONNECTION_STRING'
+  'AZUREWEBJOBSDATA_STORAGE'
+  'AZUREWEBJOBSSTORAGE'
+  'DATA_STORAGE'
+]
+var given = objectKeys(union(appSettings, sourceSettings, sourceSecretNames))
+var refused = concat(
+  filter(given, setting => contains(deprecated, toUpper(setting))),
+  filter(given, setting => contains(decided, split(toUpper(setting), '__')[0]))
+)
+var overriding = empty(refused)
+  ? union(appSettings, sourceSettings)
+  : fail('appSettings must not hold ${join(refused, ', ')}: Flex Consumption does not take it, or this template decides it. Leave it out')
+
 // Without a version, so that a secret that changes is taken up within a day.
 var secrets = toObject(
-  items(sourceSecrets),
+  items(sourceSecretNames),
   setting => setting.key,
   setting => '@Microsoft.KeyVault(SecretUri=${vault.properties.vaultUri}secrets/${setting.value})'
 )
 
-resource settings 'Microsoft.Web/sites/config@2024-04-01' = {
+resource settings 'Microsoft.Web/sites/config@2025-03-01' = {
   // checkov:skip=CKV_AZURE_13:these are app settings, not the site's configuration
   // checkov:skip=CKV_AZURE_63:these are app settings, not the site's configuration
   // checkov:skip=CKV_AZURE_65:these are app settings, not the site's configuration
@@ -231,7 +272,7 @@ resource settings 'Microsoft.Web/sites/config@2024-04-01' = {
   // checkov:skip=CKV_AZURE_222:these are app settings, not the site's configuration
   parent: app
   name: 'appsettings'
-  properties: union(defaults, appSettings, sourceSettings, secrets, fixed)
+  properties: union(defaults, overriding, secrets, fixed)
 }
 
 @description('Name of the function app.')

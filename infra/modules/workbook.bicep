@@ -21,6 +21,7 @@ var queries = {
   'backlog.kql': loadTextContent('../queries/backlog.kql')
   'copy-rate.kql': loadTextContent('../queries/copy-rate.kql')
   'deletion-margin.kql': loadTextContent('../queries/deletion-margin.kql')
+  'deliveries.kql': loadTextContent('../queries/deliveries.kql')
   'errors.kql': loadTextContent('../queries/errors.kql')
   'failures.kql': loadTextContent('../queries/failures.kql')
   'gaps.kql': loadTextContent('../queries/gaps.kql')
@@ -39,12 +40,28 @@ var queries = {
 }
 
 // A file stands for itself: what it takes for granted is put right here.
-var filled = toObject(items(queries), query => query.key, query => replace(replace(replace(replace(query.value, 'let source = \'*\';', 'let source = \'{Source}\';'), 'let step = 1h;', 'let step = {TimeRange:grain};'), 'let version = \'0123abcd\';', 'let version = \'{Version}\';'), '\'example\', 10m', expectedSources))
+var places = [
+  { given: 'let source = \'*\';', here: 'let source = \'{Source}\';' }
+  { given: 'let step = 1h;', here: 'let step = {TimeRange:grain};' }
+  { given: 'let version = \'0123abcd\';', here: 'let version = \'{Version}\';' }
+  { given: '\'example\', 10m', here: expectedSources }
+]
+var filled = mapValues(queries, query => reduce(places, query, (text, place) => replace(text, place.given, place.here)))
 
 var page = any(loadJsonContent('../workbook.json'))
-var shown = map(page.items, item => contains(item.content, 'query') ? union(item, { content: union(item.content, { query: filled[item.content.query] }) }) : item)
+var shown = map(
+  page.items,
+  item =>
+    contains(item.content, 'query')
+      ? union(item, { content: union(item.content, { query: filled[item.content.query] }) })
+      : item
+)
 // The list of sources is asked for within a parameter, out of reach of the line above.
-var text = replace(string(union(page, { items: shown })), 'source-names.kql', replace(filled['source-names.kql'], '\n', '\\n'))
+var text = replace(
+  string(union(page, { items: shown })),
+  'source-names.kql',
+  replace(filled['source-names.kql'], '\n', '\\n')
+)
 
 resource workbook 'Microsoft.Insights/workbooks@2023-06-01' = {
   name: guid(resourceGroup().id, name, 'workbook')
