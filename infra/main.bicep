@@ -140,10 +140,10 @@ param allowedAddresses array = []
 var suffix = take(uniqueString(resourceGroup().id, name), 8)
 var sourceUrls = filter(objectKeys(sourceSettings), setting => endsWith(setting, '__URL'))
 var sources = map(sourceUrls, setting => split(setting, '__')[1])
-// Each source and its INTERVAL, as the alert on missing archives expects them: 'radar', 10m
-var intervals = map(sources, source => sourceSettings[?'SOURCES__${source}__INTERVAL'] ?? '10m')
-var names = map(sources, source => '\'${toLower(replace(source, '_', '-'))}\'')
-var expectedSources = join(map(names, (source, i) => '${source}, ${intervals[i]}'), ', ')
+var intervals = toObject(sources, source => source, source => sourceSettings[?'SOURCES__${source}__INTERVAL'] ?? '10m')
+// Each source and its INTERVAL, as the alert on missing archives expects them: 'radar', 10m, 'north', 1h
+var expected = map(sources, source => '\'${toLower(replace(source, '_', '-'))}\', ${intervals[source]}')
+var expectedSources = join(expected, ', ')
 var ownTopic = empty(existingTopicName)
 var withNetwork = fixedOutboundAddress || privateEndpoints
 

@@ -12,9 +12,8 @@ param start string
 @description('Address that is told.')
 param email string
 
-var startDate = length(start) == 10 && endsWith(start, '-01')
-  ? start
-  : fail('monthlyBudget needs budgetStart: the first day of the current month, as 2026-12-01. Leave it as it is afterwards')
+var noStart = 'monthlyBudget needs budgetStart: the first day of the current month, as 2026-12-01. Leave it as it is afterwards'
+var startDate = length(start) == 10 && endsWith(start, '-01') ? start : fail(noStart)
 var emails = empty(email) ? fail('monthlyBudget needs alertEmail, the address that is told') : [email]
 
 resource budget 'Microsoft.Consumption/budgets@2026-06-01' = {

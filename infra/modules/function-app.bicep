@@ -108,9 +108,8 @@ var fromEventGrid = [
   }
 ]
 
-var readyInstances = alwaysReadyInstances <= maximumInstances
-  ? alwaysReadyInstances
-  : fail('alwaysReadyInstances (${alwaysReadyInstances}) must not be more than maximumInstances (${maximumInstances})')
+var tooMany = 'alwaysReadyInstances (${alwaysReadyInstances}) must not be more than maximumInstances (${maximumInstances})'
+var readyInstances = alwaysReadyInstances > maximumInstances ? fail(tooMany) : alwaysReadyInstances
 var alwaysReady = [
   {
     name: 'function:on_raw_archive'
@@ -251,9 +250,8 @@ var refused = concat(
   filter(given, setting => contains(deprecated, toUpper(setting))),
   filter(given, setting => contains(decided, split(toUpper(setting), '__')[0]))
 )
-var overriding = empty(refused)
-  ? union(appSettings, sourceSettings)
-  : fail('appSettings must not hold ${join(refused, ', ')}: Flex Consumption does not take it, or this template decides it. Leave it out')
+var notTaken = 'appSettings must not hold ${join(refused, ', ')}: Flex Consumption does not take it, or this template decides it. Leave it out'
+var overriding = empty(refused) ? union(appSettings, sourceSettings) : fail(notTaken)
 
 // Without a version, so that a secret that changes is taken up within a day.
 var secrets = toObject(

@@ -40,28 +40,19 @@ var queries = {
 }
 
 // A file stands for itself: what it takes for granted is put right here.
-var places = [
-  { given: 'let source = \'*\';', here: 'let source = \'{Source}\';' }
-  { given: 'let step = 1h;', here: 'let step = {TimeRange:grain};' }
-  { given: 'let version = \'0123abcd\';', here: 'let version = \'{Version}\';' }
-  { given: '\'example\', 10m', here: expectedSources }
-]
-var filled = mapValues(queries, query => reduce(places, query, (text, place) => replace(text, place.given, place.here)))
+var ofSource = mapValues(queries, text => replace(text, 'let source = \'*\';', 'let source = \'{Source}\';'))
+var ofStep = mapValues(ofSource, text => replace(text, 'let step = 1h;', 'let step = {TimeRange:grain};'))
+var ofVersion = mapValues(ofStep, text => replace(text, 'let version = \'0123abcd\';', 'let version = \'{Version}\';'))
+var filled = mapValues(ofVersion, text => replace(text, '\'example\', 10m', expectedSources))
+
+// The query of what asks one, in place of its file's name.
+func asked(content object, texts object) object => contains(content, 'query') ? { query: texts[content.query] } : {}
 
 var page = any(loadJsonContent('../workbook.json'))
-var shown = map(
-  page.items,
-  item =>
-    contains(item.content, 'query')
-      ? union(item, { content: union(item.content, { query: filled[item.content.query] }) })
-      : item
-)
+var shown = map(page.items, item => union(item, { content: union(item.content, asked(item.content, filled)) }))
 // The list of sources is asked for within a parameter, out of reach of the line above.
-var text = replace(
-  string(union(page, { items: shown })),
-  'source-names.kql',
-  replace(filled['source-names.kql'], '\n', '\\n')
-)
+var sourceNames = replace(filled['source-names.kql'], '\n', '\\n')
+var serialized = replace(string(union(page, { items: shown })), 'source-names.kql', sourceNames)
 
 resource workbook 'Microsoft.Insights/workbooks@2023-06-01' = {
   name: guid(resourceGroup().id, name, 'workbook')
@@ -72,7 +63,7 @@ resource workbook 'Microsoft.Insights/workbooks@2023-06-01' = {
     category: 'workbook'
     displayName: '${name}: images from somebody else\'s server'
     sourceId: workspaceId
-    serializedData: replace(text, 'WORKSPACE', workspaceId)
+    serializedData: replace(serialized, 'WORKSPACE', workspaceId)
     version: 'Notebook/1.0'
   }
 }

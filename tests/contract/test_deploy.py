@@ -308,8 +308,9 @@ def test_a_parameter_file_that_is_not_there_is_told(tools: Tools) -> None:
 def test_it_subscribes_by_the_names_that_the_templates_and_the_code_have() -> None:
     script, events = SCRIPT.read_text(), (PROJECT / "infra" / "events.bicep").read_text()
     (name,) = re.findall(r"^SUBSCRIPTION=(\S+)", script, re.MULTILINE)
-    assert f"name: '{name}'" in events
-    assert f"containers/{RAW_CONTAINER}/blobs/" in events
+    subscription = (PROJECT / "infra" / "modules" / "event-subscription.bicep").read_text()
+    assert f"name: '{name}'" in subscription
+    assert f"containers/{RAW_CONTAINER}/blobs/" in subscription
     outputs = re.findall(r"(\w+)\.value", script)
     declared = re.findall(r"^output (\w+)", (PROJECT / "infra" / "main.bicep").read_text(), re.MULTILINE)
     assert set(outputs) <= set(declared)
