@@ -119,6 +119,7 @@ var alwaysReady = [
 
 resource app 'Microsoft.Web/sites@2025-03-01' = {
   // checkov:skip=CKV_AZURE_17:Event Grid calls without a client certificate; the function's key admits it
+  // checkov:skip=CKV_AZURE_78:Flex Consumption has no FTP, and refuses ftpsState (ARM error 51021)
   // checkov:skip=CKV_AZURE_212:Flex Consumption scales by itself; alwaysReadyInstances is a parameter
   // checkov:skip=CKV_AZURE_213:Flex Consumption has no health check; alerts watch for missing data
   // checkov:skip=CKV_AZURE_222:Event Grid knows no private way to a function; the parameter privateEndpoints restricts inbound to it
