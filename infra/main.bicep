@@ -44,7 +44,7 @@ param maximumInstances int = 40
 @maxValue(20)
 param alwaysReadyInstances int = 1
 
-@description('Redundancy of the archives and images. The account of the functions host is zone-redundant where this one is, else local.')
+@description('Redundancy of the archives and images; a region without availability zones takes none with ZRS. The account of the functions host is zone-redundant where this one is, else local.')
 @allowed(['Standard_LRS', 'Standard_ZRS', 'Standard_GRS', 'Standard_GZRS', 'Standard_RAGRS', 'Standard_RAGZRS'])
 param storageRedundancy string = 'Standard_ZRS'
 
@@ -145,6 +145,8 @@ var intervals = toObject(sources, source => source, source => sourceSettings[?'S
 var expected = map(sources, source => '\'${toLower(replace(source, '_', '-'))}\', ${intervals[source]}')
 var expectedSources = join(expected, ', ')
 var ownTopic = empty(existingTopicName)
+// What is given twice would be made twice, which Azure refuses.
+var addresses = union(allowedAddresses, [])
 var withNetwork = fixedOutboundAddress || privateEndpoints
 
 module identity 'modules/identity.bicep' = {
@@ -171,7 +173,7 @@ module storage 'modules/storage.bicep' = {
     versionRetentionDays: versionRetentionDays
     locked: lockDataAccount
     closed: privateEndpoints
-    allowedAddresses: allowedAddresses
+    allowedAddresses: addresses
   }
 }
 
@@ -184,7 +186,7 @@ module hostStorage 'modules/host-storage.bicep' = {
     redundancy: contains(storageRedundancy, 'ZRS') ? 'Standard_ZRS' : 'Standard_LRS'
     deletedRetentionDays: deletedRetentionDays
     closed: privateEndpoints
-    allowedAddresses: allowedAddresses
+    allowedAddresses: addresses
   }
 }
 
@@ -196,7 +198,7 @@ module keyVault 'modules/key-vault.bicep' = {
     tags: tags
     workspaceId: monitoring.outputs.workspaceId
     closed: privateEndpoints
-    allowedAddresses: allowedAddresses
+    allowedAddresses: addresses
   }
 }
 
@@ -265,8 +267,8 @@ module roles 'modules/roles.bicep' = {
 module people 'modules/people.bicep' = {
   name: 'people'
   params: {
-    operatorIds: operatorIds
-    readerIds: readerIds
+    operatorIds: union(operatorIds, [])
+    readerIds: union(readerIds, [])
     dataAccountName: storage.outputs.name
     vaultName: keyVault.outputs.name
   }
@@ -311,7 +313,7 @@ module functionApp 'modules/function-app.bicep' = {
     insightsName: monitoring.outputs.insightsName
     subnetId: withNetwork ? network!.outputs.functionsSubnetId : ''
     closed: privateEndpoints
-    allowedAddresses: allowedAddresses
+    allowedAddresses: addresses
     instanceMemoryMB: instanceMemoryMB
     maximumInstances: maximumInstances
     alwaysReadyInstances: alwaysReadyInstances

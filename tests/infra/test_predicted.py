@@ -42,11 +42,11 @@ CASES = {
     "closed": with_sources(
         "RADAR",
         privateEndpoints=True,
-        allowedAddresses=ADDRESSES,
+        allowedAddresses=[*ADDRESSES, *ADDRESSES],
         alwaysReadyInstances=0,
         maximumInstances=1,
-        operatorIds=[OPERATOR],
-        readerIds=[READER],
+        operatorIds=[OPERATOR, OPERATOR],
+        readerIds=[READER, READER],
         lockDataAccount=True,
         monthlyBudget=100,
         budgetStart="2026-12-01",
@@ -140,6 +140,8 @@ DEPRECATED_SETTINGS = {
     "WEBSITE_TIME_ZONE",
     "WEBSITE_VNET_ROUTE_ALL",
 }
+
+pytestmark = pytest.mark.timeout(300)  # the compiler takes 4 seconds for each case, many more on a busy machine
 
 
 @pytest.fixture(params=CASES)
@@ -503,7 +505,7 @@ def test_people_may_do_what_their_part_is() -> None:
     }
 
 
-def test_a_role_that_is_given_twice_is_the_same_assignment(made: Deployment) -> None:
+def test_a_role_that_is_given_again_is_the_same_assignment_and_none_is_made_twice(made: Deployment) -> None:
     for assignment in made.of("Microsoft.Authorization/roleAssignments"):
         properties = assignment["properties"]
         role = properties["roleDefinitionId"].rpartition("/")[2]
