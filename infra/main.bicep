@@ -149,8 +149,74 @@ var ownTopic = empty(existingTopicName)
 var addresses = union(allowedAddresses, [])
 var withNetwork = fixedOutboundAddress || privateEndpoints
 
+// App settings that Flex Consumption refuses or ignores: https://learn.microsoft.com/azure/azure-functions/functions-app-settings#flex-consumption-plan-deprecations
+var deprecated = [
+  'ENABLE_ORYX_BUILD'
+  'FUNCTIONS_EXTENSION_VERSION'
+  'FUNCTIONS_MAX_HTTP_CONCURRENCY'
+  'FUNCTIONS_WORKER_DYNAMIC_CONCURRENCY_ENABLED'
+  'FUNCTIONS_WORKER_PROCESS_COUNT'
+  'FUNCTIONS_WORKER_RUNTIME'
+  'FUNCTIONS_WORKER_RUNTIME_VERSION'
+  'SCM_DO_BUILD_DURING_DEPLOYMENT'
+  'TZ'
+  'WEBSITE_CONTENTAZUREFILECONNECTIONSTRING'
+  'WEBSITE_CONTENTOVERVNET'
+  'WEBSITE_CONTENTSHARE'
+  'WEBSITE_DNS_SERVER'
+  'WEBSITE_MAX_DYNAMIC_APPLICATION_SCALE_OUT'
+  'WEBSITE_NODE_DEFAULT_VERSION'
+  'WEBSITE_RUN_FROM_PACKAGE'
+  'WEBSITE_SKIP_CONTENTSHARE_VALIDATION'
+  'WEBSITE_TIME_ZONE'
+  'WEBSITE_VNET_ROUTE_ALL'
+]
+// App settings that function-app.bicep decides, up to `__`, and the twin that the host would read instead of
+// DATA_STORAGE.
+var decided = [
+  'APPLICATIONINSIGHTS_AUTHENTICATION_STRING'
+  'APPLICATIONINSIGHTS_CONNECTION_STRING'
+  'AZUREWEBJOBSDATA_STORAGE'
+  'AZUREWEBJOBSSTORAGE'
+  'DATA_STORAGE'
+]
+var given = objectKeys(union(appSettings, sourceSettings, sourceSecretNames))
+var refused = concat(
+  filter(given, setting => contains(deprecated, toUpper(setting))),
+  filter(given, setting => contains(decided, split(toUpper(setting), '__')[0]))
+)
+// What a service would refuse half way, or what would break the app.
+var rules = [
+  {
+    broken: name != toLower(name) || contains(name, '-') || contains(name, '_')
+    told: 'name must be lower-case letters and digits'
+  }
+  {
+    broken: rawArchiveAfterDays > 0 && contains(storageRedundancy, 'ZRS')
+    told: 'rawArchiveAfterDays must be 0 with storageRedundancy ${storageRedundancy}: accounts with zone redundancy have no archive tier. Choose Standard_LRS, Standard_GRS or Standard_RAGRS, or leave raw archives in the cold tier'
+  }
+  {
+    broken: alwaysReadyInstances > maximumInstances
+    told: 'alwaysReadyInstances (${alwaysReadyInstances}) must not be more than maximumInstances (${maximumInstances})'
+  }
+  {
+    broken: !empty(refused)
+    told: 'appSettings must not hold ${join(refused, ', ')}: Flex Consumption does not take it, or this template decides it'
+  }
+  {
+    broken: monthlyBudget > 0 && (length(budgetStart) != 10 || !endsWith(budgetStart, '-01'))
+    told: 'monthlyBudget needs budgetStart: the first day of the current month, as 2026-12-01. Leave it as it is afterwards'
+  }
+  {
+    broken: monthlyBudget > 0 && empty(alertEmail)
+    told: 'monthlyBudget needs alertEmail, the address that is told'
+  }
+]
+var problems = map(filter(rules, rule => rule.broken), rule => rule.told)
+
 module identity 'modules/identity.bicep' = {
-  name: 'identity'
+  // Names are known before anything is made: so are the problems.
+  name: empty(problems) ? 'identity' : fail(join(problems, '. '))
   params: {
     name: name
     location: location

@@ -12,31 +12,27 @@ param start string
 @description('Address that is told.')
 param email string
 
-var noStart = 'monthlyBudget needs budgetStart: the first day of the current month, as 2026-12-01. Leave it as it is afterwards'
-var startDate = length(start) == 10 && endsWith(start, '-01') ? start : fail(noStart)
-var emails = empty(email) ? fail('monthlyBudget needs alertEmail, the address that is told') : [email]
-
 resource budget 'Microsoft.Consumption/budgets@2026-06-01' = {
   name: '${name}-budget'
   properties: {
     category: 'Cost'
     amount: amount
     timeGrain: 'Monthly'
-    timePeriod: { startDate: startDate }
+    timePeriod: { startDate: start }
     notifications: {
       spent: {
         enabled: true
         operator: 'GreaterThan'
         threshold: 80
         thresholdType: 'Actual'
-        contactEmails: emails
+        contactEmails: [email]
       }
       expected: {
         enabled: true
         operator: 'GreaterThan'
         threshold: 100
         thresholdType: 'Forecasted'
-        contactEmails: emails
+        contactEmails: [email]
       }
     }
   }

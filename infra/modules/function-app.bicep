@@ -108,12 +108,10 @@ var fromEventGrid = [
   }
 ]
 
-var tooMany = 'alwaysReadyInstances (${alwaysReadyInstances}) must not be more than maximumInstances (${maximumInstances})'
-var readyInstances = alwaysReadyInstances > maximumInstances ? fail(tooMany) : alwaysReadyInstances
 var alwaysReady = [
   {
     name: 'function:on_raw_archive'
-    instanceCount: readyInstances
+    instanceCount: alwaysReadyInstances
   }
 ]
 
@@ -153,7 +151,7 @@ resource app 'Microsoft.Web/sites@2025-03-01' = {
       scaleAndConcurrency: {
         instanceMemoryMB: instanceMemoryMB
         maximumInstanceCount: maximumInstances
-        alwaysReady: readyInstances == 0 ? [] : alwaysReady
+        alwaysReady: alwaysReadyInstances == 0 ? [] : alwaysReady
       }
     }
     siteConfig: {
@@ -216,44 +214,6 @@ var fixed = {
   DATA_STORAGE__clientId: identityClientId
 }
 
-// What deployment refuses or the platform ignores here: https://learn.microsoft.com/azure/azure-functions/functions-app-settings#flex-consumption-plan-deprecations
-var deprecated = [
-  'ENABLE_ORYX_BUILD'
-  'FUNCTIONS_EXTENSION_VERSION'
-  'FUNCTIONS_MAX_HTTP_CONCURRENCY'
-  'FUNCTIONS_WORKER_DYNAMIC_CONCURRENCY_ENABLED'
-  'FUNCTIONS_WORKER_PROCESS_COUNT'
-  'FUNCTIONS_WORKER_RUNTIME'
-  'FUNCTIONS_WORKER_RUNTIME_VERSION'
-  'SCM_DO_BUILD_DURING_DEPLOYMENT'
-  'TZ'
-  'WEBSITE_CONTENTAZUREFILECONNECTIONSTRING'
-  'WEBSITE_CONTENTOVERVNET'
-  'WEBSITE_CONTENTSHARE'
-  'WEBSITE_DNS_SERVER'
-  'WEBSITE_MAX_DYNAMIC_APPLICATION_SCALE_OUT'
-  'WEBSITE_NODE_DEFAULT_VERSION'
-  'WEBSITE_RUN_FROM_PACKAGE'
-  'WEBSITE_SKIP_CONTENTSHARE_VALIDATION'
-  'WEBSITE_TIME_ZONE'
-  'WEBSITE_VNET_ROUTE_ALL'
-]
-// What is decided above, up to `__`, and the twin that the host would read instead of DATA_STORAGE.
-var decided = [
-  'APPLICATIONINSIGHTS_AUTHENTICATION_STRING'
-  'APPLICATIONINSIGHTS_CONNECTION_STRING'
-  'AZUREWEBJOBSDATA_STORAGE'
-  'AZUREWEBJOBSSTORAGE'
-  'DATA_STORAGE'
-]
-var given = objectKeys(union(appSettings, sourceSettings, sourceSecretNames))
-var refused = concat(
-  filter(given, setting => contains(deprecated, toUpper(setting))),
-  filter(given, setting => contains(decided, split(toUpper(setting), '__')[0]))
-)
-var notTaken = 'appSettings must not hold ${join(refused, ', ')}: Flex Consumption does not take it, or this template decides it. Leave it out'
-var overriding = empty(refused) ? union(appSettings, sourceSettings) : fail(notTaken)
-
 // Without a version, so that a secret that changes is taken up within a day.
 var secrets = toObject(
   items(sourceSecretNames),
@@ -271,7 +231,7 @@ resource settings 'Microsoft.Web/sites/config@2025-03-01' = {
   // checkov:skip=CKV_AZURE_222:these are app settings, not the site's configuration
   parent: app
   name: 'appsettings'
-  properties: union(defaults, overriding, secrets, fixed)
+  properties: union(defaults, appSettings, sourceSettings, secrets, fixed)
 }
 
 @description('Name of the function app.')

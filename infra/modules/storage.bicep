@@ -139,14 +139,11 @@ resource queues 'Microsoft.Storage/storageAccounts/queueServices/queues@2026-06-
 // From the day of creation, since metadata that is set later counts as a modification.
 var toCool = { tierToCool: { daysAfterCreationGreaterThan: rawCoolAfterDays } }
 var toCold = { tierToCold: { daysAfterCreationGreaterThan: rawColdAfterDays } }
-var noArchiveTier = 'rawArchiveAfterDays must be 0 with storageRedundancy ${redundancy}: accounts with zone redundancy have no archive tier. Choose Standard_LRS, Standard_GRS or Standard_RAGRS, or leave raw archives in the cold tier'
-var impossible = rawArchiveAfterDays > 0 && contains(redundancy, 'ZRS')
-var archiveAfterDays = impossible ? fail(noArchiveTier) : rawArchiveAfterDays
 // A blob that was fetched out of the archive tier stays out of it for a week, so that it can be replayed. That condition
 // goes with the day of the last modification alone.
 var toArchive = {
   tierToArchive: {
-    daysAfterModificationGreaterThan: archiveAfterDays
+    daysAfterModificationGreaterThan: rawArchiveAfterDays
     daysAfterLastTierChangeGreaterThan: 7
   }
 }
