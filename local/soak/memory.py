@@ -1,9 +1,10 @@
 """The functions host's memory while the soak runs."""
 
-import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from statistics import median
+
+import psutil
 
 _MIB = 2**20
 ALLOWED_GROWTH = 320 * _MIB
@@ -54,5 +55,7 @@ def growth(life: Sequence[int]) -> int:
 
 def resident(pid: int) -> int | None:
     """Ask for a process's resident bytes; None if it is gone."""
-    told = subprocess.run(["ps", "-o", "rss=", "-p", str(pid)], capture_output=True, text=True, check=False)  # noqa: S607 - every system has ps on its path
-    return int(told.stdout) * 1024 if told.stdout.strip() else None
+    try:
+        return psutil.Process(pid).memory_info().rss
+    except psutil.NoSuchProcess:
+        return None
