@@ -1,12 +1,12 @@
 """The deploy script, on stand-ins for az and func: what it does in which order, and what it does when that fails."""
 
 import re
-import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
+from local.programs.needed import need
 from storage.keys import RAW_CONTAINER
 from tests.fixtures.fake_tools import PROJECT, Tools
 from tests.fixtures.functions import functions
@@ -319,8 +319,5 @@ def test_it_subscribes_by_the_names_that_the_templates_and_the_code_have() -> No
 
 @pytest.mark.parametrize("command", [["shellcheck"], ["dash", "-n"], ["bash", "--posix", "-n"]])
 def test_it_is_plain_posix_shell(command: list[str]) -> None:
-    program = shutil.which(command[0])
-    if program is None:
-        pytest.skip(f"{command[0]} is missing: apt-get install {command[0]}")
-    done = subprocess.run([program, *command[1:], SCRIPT], capture_output=True, text=True, check=False)
+    done = subprocess.run([need(command[0]), *command[1:], SCRIPT], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
