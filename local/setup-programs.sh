@@ -24,8 +24,8 @@ missing() {
 configure() {
     cat >"$CONFIG" <<EOS
 Acquire::Retries "0";
-Acquire::http::Timeout "10";
-Acquire::https::Timeout "10";
+Acquire::http::Timeout "5";
+Acquire::https::Timeout "5";
 APT::Get::Assume-Yes "true";
 APT::Install-Recommends "false";
 APT::Update::Error-Mode "any";
@@ -47,11 +47,13 @@ EOS
 get() { DEBIAN_FRONTEND=noninteractive apt-get -c "$CONFIG" install "$@" >>"$LOG" 2>&1; }
 
 get_all() {
-    reached=true
-    timeout 60 apt-get -c "$CONFIG" update >>"$LOG" 2>&1 || reached=false
+    status=0
+    timeout 60 apt-get -c "$CONFIG" update >>"$LOG" 2>&1 || status=$?
+    # Without an answer in time there is no use in asking for packages.
+    [ $status -ne 124 ] || return 0
     get "$@" && return
-    # One that a distribution lacks does not keep the others away.
-    ! $reached || for package; do get "$package" || :; done
+    # A package that the distribution lacks does not keep the others away.
+    [ $status -ne 0 ] || for package; do get "$package" || :; done
 }
 
 unpack() {

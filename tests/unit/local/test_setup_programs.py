@@ -166,6 +166,17 @@ def test_root_installs_with_apt_get_and_says_so(clone: Path, bin_folder: Path) -
     assert (second.returncode, second.stdout, second.stderr) == (0, "", "")
 
 
+def test_apt_get_that_waits_for_ever_is_ended_and_asked_nothing_more(clone: Path, bin_folder: Path) -> None:
+    timeout = '[ "$1" -le 60 ] || exec "$@"; exit 124'
+    path = lone(bin_folder, {"id": "echo 0", "apt-get": "echo called >>calls", "timeout": timeout})
+
+    done = set_up(clone, path)
+
+    assert done.returncode == 0
+    assert "missing, so tests that need them are skipped: some-tool" in done.stdout
+    assert not (clone / "calls").exists()
+
+
 def test_root_keeps_the_system_s_own_lists(clone: Path, bin_folder: Path) -> None:
     """With a state of its own apt-get would not know what is installed, and would only download."""
     path = lone(bin_folder, {"id": "echo 0", "apt-get": "exit 1", "timeout": 'shift; exec "$@"'})
