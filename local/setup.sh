@@ -38,7 +38,7 @@ find_python() {
 check_disk() {
     free=$(df -Pk . | tail -n 1 | tr -s ' ' | cut -d ' ' -f 4)
     needed=$NEEDED_KB
-    for part in .venv .local/azurite; do
+    for part in .venv .local/azurite .local/programs; do
         [ ! -d "$part" ] || needed=$((needed - $(du -sk "$part" | cut -f 1)))
     done
     [ "$free" -ge "$needed" ] || fail "the disk has $((free / 1024)) MB free, and set-up, tests and demo need $((needed / 1024)) MB" \

@@ -144,7 +144,7 @@ def test_what_is_there_already_needs_no_room_again(clone: Path, path: Path) -> N
     python(path)
     set_up(clone, path)
     (path / "du").unlink()
-    program(path / "du", "printf '1000000\\t%s\\n' \"$2\"")
+    program(path / "du", "printf '1500000\\t%s\\n' \"$2\"")
     program(path / "df", "echo 'disk 9000000 0 400000 0% /'")
     (clone / "requirements.txt").write_text("another==1\n")
 
