@@ -75,6 +75,13 @@ class Site:
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
     program = find("chromium-browser") or need("chromium")
+    with pytest.MonkeyPatch.context() as patch:
+        # The Node.js that Playwright brings wants a library (libatomic) that a minimal Debian lacks; ours runs there.
+        patch.setenv("PLAYWRIGHT_NODEJS_PATH", str(npm.NODE))
+        yield from _chromium(program)
+
+
+def _chromium(program: str) -> Iterator[Browser]:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox", "--disable-quic"])
         yield browser
