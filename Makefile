@@ -46,7 +46,7 @@ test: setup programs ## All tests: lint, types, unit, contract (real servers), e
 	$(PYTHON) -m mypy .
 	$(PYTHON) -m pytest $(PARALLEL)
 
-test-long: setup programs ## The tests that take minutes each, which `make test` leaves out
+test-long: setup programs ## The tests that take minutes by themselves, which `make test` leaves out
 	$(PYTHON) -m pytest $(PARALLEL) -m long
 
 reset: setup ## Forget what runs here have kept: archives, results, logs; set-up and samples stay
