@@ -61,6 +61,9 @@ unpack() {
         [ ! -e "$package" ] || dpkg-deb -x "$package" "$HERE/root" >>"$LOG" 2>&1 || :
     done
     rm -rf "$HERE/apt"
+    # Where the system has no fonts, a browser draws none of the text without these.
+    mkdir -p "$HERE/root"
+    echo "<fontconfig><dir>$HERE/root/usr/share/fonts</dir></fontconfig>" >"$HERE/root/fonts.conf"
     for program in $(missing); do
         # A browser's command is a script with absolute paths; the program itself lies in lib.
         for file in "usr/lib/$program/$program" "usr/sbin/$program" "usr/bin/$program"; do
@@ -81,7 +84,7 @@ for folder in "\$root"/usr/lib/*-linux-gnu* "\$root"/usr/lib/*-linux-gnu*/*/ "\$
     LD_LIBRARY_PATH=\${LD_LIBRARY_PATH:+\$LD_LIBRARY_PATH:}\$folder
 done
 export LD_LIBRARY_PATH
-[ -e /etc/fonts/fonts.conf ] || export FONTCONFIG_SYSROOT="\$root"
+[ -e /etc/fonts/fonts.conf ] || export FONTCONFIG_FILE="\$root/fonts.conf"
 exec \${LDD-} "\$root/$2" "\$@"
 EOS
     chmod +x "$HERE/bin/$1"
