@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import pytest
+from local.programs.needed import ProgramMissingError
 
 INFRA = Path(__file__).parents[2] / "infra"
 SUBSCRIPTION = "00000000-0000-0000-0000-000000000001"
@@ -36,13 +36,18 @@ class Deployment:
         return found
 
 
-def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run the compiler, and skip the test where there is none."""
+def compiler() -> str:
+    """Return the compiler's path. Raises ProgramMissingError."""
     installed = Path(os.environ.get("AZURE_CONFIG_DIR", Path.home() / ".azure")) / "bin" / "bicep"
     program = shutil.which("bicep") or (str(installed) if installed.exists() else None)
     if program is None:
-        pytest.skip("bicep is not installed: az bicep install")
-    return subprocess.run([program, *arguments], capture_output=True, text=True, check=False)
+        raise ProgramMissingError("bicep", "az bicep install")
+    return program
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run the compiler. Raises ProgramMissingError."""
+    return subprocess.run([compiler(), *arguments], capture_output=True, text=True, check=False)
 
 
 def given(**parameters: object) -> str:
