@@ -1,6 +1,6 @@
 # Every target but help and clean first sets up what it needs, and does so only once.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo run soak bench bench-quick check test reset clean
+.PHONY: help setup programs demo run soak bench bench-quick check test test-long reset clean
 PYTHON := .venv/bin/python
 # Each process has servers of its own; three, since tests of outages and leases mostly wait.
 PARALLEL := -n 3 --dist loadfile
@@ -11,6 +11,10 @@ help: ## List the targets
 setup: ## Python 3.13 in .venv, packages, Azurite; nothing if all is there
 	@sh local/setup.sh
 
+# Servers and tools that only tests and benchmarks need; without them the demo, too, has servers of its own.
+programs:
+	@sh local/setup-programs.sh
+
 demo: setup ## Run the whole system on real photographs and prove that nothing was lost (ARGS=--chaos kills it in between, ARGS=--stay keeps the status page up)
 	@$(PYTHON) -m local.demo $(ARGS)
 
@@ -20,11 +24,11 @@ run: setup ## Run the whole system until Ctrl-C; a new archive every minute (ARG
 soak: setup ## Run the whole system for 5 minutes while everything goes wrong, and prove that nothing was lost (ARGS="--minutes 60")
 	@$(PYTHON) -m local.soak $(ARGS)
 
-bench: setup ## Measure copying, preprocessing, writing and reading beside their peers (20 minutes; ARGS="--only jpeg-12mp")
+bench: setup programs ## Measure copying, preprocessing, writing and reading beside their peers (20 minutes; ARGS="--only jpeg-12mp")
 	@sh benchmarks/setup.sh
 	@$(PYTHON) -m benchmarks $(ARGS)
 
-bench-quick: setup ## The same once at a small size, to see that it works: no times are judged or kept (2 minutes)
+bench-quick: setup programs ## The same once at a small size, to see that it works: no times are judged or kept (2 minutes)
 	@sh benchmarks/setup.sh
 	@$(PYTHON) -m benchmarks --quick $(ARGS)
 
@@ -34,13 +38,16 @@ check: setup ## The fast part of the tests: lint, types, unit tests
 	$(PYTHON) -m mypy .
 	$(PYTHON) -m pytest -q $(PARALLEL) tests/unit
 
-test: setup ## All tests: lint, types, unit, contract (real servers), end to end
+test: setup programs ## All tests: lint, types, unit, contract (real servers), end to end
 	@sh infra/setup-checkov.sh
 	@$(PYTHON) -m tests.tools.kusto
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
 	$(PYTHON) -m mypy .
 	$(PYTHON) -m pytest $(PARALLEL)
+
+test-long: setup programs ## The tests that take minutes by themselves, which `make test` leaves out
+	$(PYTHON) -m pytest $(PARALLEL) -m long
 
 reset: setup ## Forget what runs here have kept: archives, results, logs; set-up and samples stay
 	@$(PYTHON) -m local.reset

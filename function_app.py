@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import azure.functions as func
 
 import telemetry
-from errors import PermanentError, SettingsError
+from errors import PermanentError, SettingsError, TransientError
 from storage.keys import BATCH_QUEUE, POLL_QUEUE, RAW_CONTAINER
 
 if TYPE_CHECKING:
@@ -112,6 +112,8 @@ def reconcile(timer: func.TimerRequest, context: func.Context) -> None:  # noqa:
             # First, and by itself: settings that stop preprocessing must not make anybody blind.
             _watch(services, now)
         telemetry.watch_ran()
+        with _settled("queues"):
+            _look_at_queues(services, now)
         with _settled("reconcile"):
             redrive(list(services.settings.sources), build_preprocessing(), now, services.settings.pipeline.window)
         with _settled("repair"):
@@ -260,6 +262,9 @@ def _poll(name: str, services: Services, traceparent: str | None = None) -> None
     from storage.ledger import TableCopyLedger
     from storage.rosters import BlobRosters
 
+    if name == telemetry.SMOKE:
+        log.info("poll.smoke: the queue of polls is listened to")
+        return
     source = services.settings.sources.get(name)
     if source is None:
         log.warning("poll.unknown source=%r: no such source in the settings (any more)", name)
@@ -283,6 +288,18 @@ def _watch(services: Services, now: datetime) -> None:
     specs = [source.spec for source in services.settings.sources.values()]
     window = services.settings.pipeline.window
     watch(specs, BlobRosters(services.clients), TableArrivals(services.clients), now, window)
+
+
+def _look_at_queues(services: Services, now: datetime) -> None:
+    """Tell of queues to which nobody listens. One look that fails for now is left to the next call."""
+    from storage.listening import look_at_queues
+
+    chosen = services.settings
+    try:
+        for symptom in look_at_queues(services.clients, chosen.sources, now, chosen.pipeline.window):
+            log.error("%s %s", symptom.slug, symptom.told)
+    except TransientError as exc:
+        log.warning("queues.deferred error=%s", exc)
 
 
 def _repair(services: Services, now: datetime) -> None:

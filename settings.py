@@ -118,8 +118,8 @@ PER_SOURCE: Mapping[str, Setting] = {
 _OWN = re.compile(
     r"(DATA_STORAGE(__|$)|SOURCES__|PREPROCESS_|LIMIT_|BATCH_|TABLE_|PIPELINE_|(POLL|RECONCILE)_SCHEDULE$)"
 )
-_SOURCE_NAME = re.compile(r"(?!HAND$)[A-Z0-9_]{1,32}")
-"""`hand` is the source of archives that somebody puts into storage by hand."""
+_SOURCE_NAME = re.compile(r"(?!(HAND|SMOKE)$)[A-Z0-9_]{1,32}")
+"""`hand` is the source of archives that somebody puts into storage by hand, `smoke` that of the smoke test."""
 _NEARLY_SOURCES = re.compile(r"SOU?R[CS]ES?_(.*_)?_")
 _OF_THE_PLATFORM = {"DATA_STORAGE__CREDENTIAL"}
 _TWIN = re.compile(r"((CONNECTIONSTRINGS__)?AZUREWEBJOBS|CONNECTIONSTRINGS__)DATA_STORAGE(__|$)")
@@ -150,6 +150,11 @@ def read_storage(environ: Mapping[str, str] = os.environ) -> Storage:
 def read_pipeline(environ: Mapping[str, str] = os.environ) -> tuple[Recipe, Pipeline]:
     """Read only what decides the pipeline; sources are not asked for. Raises SettingsError."""
     return _Reading(environ).pipeline()
+
+
+def read_limits(environ: Mapping[str, str] = os.environ) -> Limits:
+    """Read only what preprocessing accepts. Raises SettingsError."""
+    return _Reading(environ).limits()
 
 
 def read_specs(environ: Mapping[str, str] = os.environ) -> Mapping[str, SourceSpec]:
@@ -196,6 +201,11 @@ class _Reading:
         groups = self._flat()
         self._raise_problems()
         return Recipe(**groups.get(Recipe, {})), Pipeline(**groups.get(Pipeline, {}))
+
+    def limits(self) -> Limits:
+        groups = self._flat()
+        self._raise_problems()
+        return Limits(**groups.get(Limits, {}))
 
     def specs(self) -> dict[str, SourceSpec]:
         specs: dict[str, SourceSpec] = {}
@@ -264,7 +274,9 @@ class _Reading:
     def _source(self, name: str, keys: Mapping[str, str]) -> Source | None:
         before = len(self.problems)
         if not _SOURCE_NAME.fullmatch(name):
-            self.problems.append(f"SOURCES__{name}: the name must be 1 to 32 of A-Z, 0-9 and _, and not HAND")
+            self.problems.append(
+                f"SOURCES__{name}: the name must be 1 to 32 of A-Z, 0-9 and _, and neither HAND nor SMOKE"
+            )
         groups: dict[type, dict[str, Any]] = {Endpoint: {}, SourceSpec: {"name": _source_name(name)}}
         for field_name, key in keys.items():
             if field_name in PER_SOURCE:

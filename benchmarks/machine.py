@@ -10,6 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from benchmarks.model import PeerMissingError
+from local.programs.needed import ProgramMissingError, find, need
 
 ROOT = Path(__file__).parents[1]
 _PACKAGES = (
@@ -23,20 +24,16 @@ _PACKAGES = (
     "simplejpeg",
     "webdataset",
 )
-_PROGRAMS = {
-    "rclone": ("rclone", "rclone version"),
-    "sftp": ("openssh-client", "ssh -V"),
-    "curl": ("curl", "curl --version"),
-}
-"""Programs that ours is measured against: Debian's package, and what tells the version."""
+_PROGRAMS = {"rclone": ("rclone", "version"), "sftp": ("ssh", "-V"), "curl": ("curl", "--version")}
+"""Programs that ours is measured against, and the command that tells the version."""
 
 
 def program(name: str) -> Path:
     """Find a program. Raises PeerMissingError."""
-    found = shutil.which(name)
-    if found is None:
-        raise PeerMissingError(f"{name} is missing: apt install {_PROGRAMS[name][0]}")
-    return Path(found)
+    try:
+        return Path(need(name))
+    except ProgramMissingError as exc:
+        raise PeerMissingError(str(exc)) from exc
 
 
 def describe() -> dict[str, str]:
@@ -61,18 +58,20 @@ def commit() -> str:
     """Tell what is measured: the commit, with a + if files of it are changed; what measuring itself writes apart."""
     if not (ROOT / ".git").exists() or not shutil.which("git"):
         return "unknown"
-    found = _told("git rev-parse --short HEAD")
-    changed = _told("git status --porcelain -- . :!benchmarks/results :!docs :!README.md") != "?"
+    found = _told("git", "rev-parse", "--short", "HEAD")
+    ours = (".", ":!benchmarks/results", ":!docs", ":!README.md")
+    changed = _told("git", "status", "--porcelain", "--", *ours) != "?"
     return f"{found}+" if changed else found
 
 
 def _programs(programs: Mapping[str, tuple[str, str]]) -> dict[str, str]:
-    return {name: _told(command) if shutil.which(name) else "missing" for name, (_, command) in programs.items()}
+    found = {name: (find(program), option) for name, (program, option) in programs.items()}
+    return {name: _told(path, option) if path else "missing" for name, (path, option) in found.items()}
 
 
-def _told(command: str) -> str:
+def _told(*command: str) -> str:
     # OpenSSH tells its version as if it were an error.
-    done = subprocess.run(command.split(), cwd=ROOT, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     lines = (done.stdout or done.stderr).strip().splitlines()
     return re.split(r",| \(", lines[0])[0] if lines else "?"
 

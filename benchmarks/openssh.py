@@ -29,7 +29,8 @@ def command(folder: Path, server: "Server") -> tuple[str, ...]:
     key, known = credentials(folder, server)
     options = (f"UserKnownHostsFile={known}", "StrictHostKeyChecking=yes", "BatchMode=yes", "IdentitiesOnly=yes")
     return (
-        *(str(program("sftp")), "-q", "-r", "-F", "/dev/null", "-i", str(key), "-P", str(server.port)),
+        *(str(program("sftp")), "-S", str(program("ssh")), "-q", "-r", "-F", "/dev/null"),
+        *("-i", str(key), "-P", str(server.port)),
         *(part for option in options for part in ("-o", option)),
         f"{server.user}@{server.host}:{server.folder}",
     )

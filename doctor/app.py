@@ -12,6 +12,7 @@ from setting_text import format_duration
 from settings import Settings, Source, Storage
 from status.words import count
 from storage.clients import Clients
+from storage.listening import look_at_queues
 from storage.probe import known_fingerprint, probe, probe_leftovers
 from storage.rosters import BlobRosters
 from storage.runs import last_run
@@ -48,13 +49,17 @@ def look_at_pipeline(clients: Clients, chosen: Settings) -> Iterator[Finding]:
     if first is None:
         yield unknown("pipeline", f"{identity.pipeline}: the app has not run with these settings yet")
     elif first != identity.fingerprint:
-        yield wrong(
-            "pipeline",
-            f"{identity.pipeline}: its results were made with other settings, so nothing is preprocessed; set "
-            "PIPELINE_NAME to a new name, or set the PREPROCESS_ settings back",
-        )
+        yield wrong("pipeline", other_settings(identity.pipeline))
     else:
         yield ok("pipeline", f"{identity.pipeline}: the settings are those that made its results")
+
+
+def other_settings(pipeline: str) -> str:
+    """Say that a pipeline's name stands for other settings."""
+    return (
+        f"{pipeline}: its results were made with other settings, so nothing is preprocessed; set PIPELINE_NAME to a "
+        "new name, or set the PREPROCESS_ settings back"
+    )
 
 
 def look_at_polling(clients: Clients, chosen: Settings, now: datetime) -> Iterator[Finding]:
@@ -88,6 +93,18 @@ def look_at_reconcile(clients: Clients, now: datetime) -> Iterator[Finding]:
         )
     else:
         yield ok("app", told)
+
+
+def look_at_listeners(clients: Clients, chosen: Settings, now: datetime) -> Iterator[Finding]:
+    """Tell whether messages wait for somebody who never comes."""
+    try:
+        symptoms = list(look_at_queues(clients, chosen.sources, now, chosen.pipeline.window))
+    except PipelineError as exc:
+        yield unknown("app", f"queues: {exc}")
+        return
+    yield from (wrong("app", symptom.told) for symptom in symptoms)
+    if not symptoms:
+        yield ok("app", "queues: no message waits in vain; whether the app listens `doctor --smoke` tries")
 
 
 def _polled(source: Source, roster: Roster, now: datetime) -> Iterator[Finding]:

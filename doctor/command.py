@@ -1,18 +1,31 @@
 """The command `python -m storage doctor`: looks at everything, says in plain words what is wrong and what to do."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
+import signal
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime, timedelta
 from itertools import chain
+from typing import Any
 
-from doctor.app import look_at_pipeline, look_at_polling, look_at_reconcile, look_at_storage, whose_rights
+from doctor.app import (
+    look_at_listeners,
+    look_at_pipeline,
+    look_at_polling,
+    look_at_reconcile,
+    look_at_storage,
+    other_settings,
+    whose_rights,
+)
 from doctor.azure_cli import app_settings, find_azure_cli
 from doctor.events import look_at_events
 from doctor.findings import Finding, Sign, line, ok, secrets_of, summary, unknown, wrong
 from doctor.sources import CALL_WITHIN, look_at_sources
-from errors import PermanentError, SettingsError
-from settings import Settings, Storage, environment, read_settings, read_storage
+from errors import PermanentError, PipelineError, SettingsError
+from preprocess.recipe import identify
+from settings import Settings, Storage, environment, read_limits, read_pipeline, read_settings, read_storage
 from status.words import count
-from storage.clients import connect
+from storage.clients import Clients, connect
+from storage.probe import known_fingerprint
 
 _NO_SETTINGS = (
     "doctor: this shell has no settings of the app. Locally: `make run`, then `. .local/env` in another terminal. "
@@ -25,13 +38,43 @@ def run(app: str | None, tell: Callable[[str], object]) -> int:
     """Look at everything; 0 if all is well, 1 if anything is wrong. Raises PermanentError if it cannot begin."""
     told, problems = _told(app)
     chosen, found = _settings(told)
-    secrets = secrets_of(chosen) if chosen else ()
-    findings: list[Finding] = []
-    for finding in chain(problems, found, _look(told, chosen)):
-        findings.append(finding)
+    return _tell(chain(problems, found, _look(told, chosen)), secrets_of(chosen) if chosen else (), tell)
+
+
+def run_smoke(app: str | None, within: timedelta, tell: Callable[[str], object]) -> int:
+    """Send a small archive through the app, and remove it again; returns and raises as `run` does."""
+    told, unread = _told(app)
+    # Passwords of servers are not needed, and whoever deploys may lack the right to read them.
+    chosen, found = (None, [unknown(one.about, one.told) for one in unread]) if unread else _settings(told)
+    secrets = secrets_of(chosen) if chosen else [text for name, text in told.items() if name.upper() == "DATA_STORAGE"]
+    if chosen is None and not unread:
+        # The app itself cannot run with them.
+        return _tell(chain(found, [unknown("smoke", _MEND)]), secrets, tell)
+    with _terminable(), closing(_send(told, within)) as sent:
+        return _tell(chain(found, sent), secrets, tell)
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """Let SIGTERM, with which pipelines are cancelled, end this in order, as Ctrl-C does."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _tell(findings: Iterable[Finding], secrets: Iterable[str], tell: Callable[[str], object]) -> int:
+    told: list[Finding] = []
+    for finding in findings:
+        told.append(finding)
         tell(line(finding, secrets))
-    tell(f" {summary(findings)}")
-    return int(any(finding.sign is Sign.WRONG for finding in findings))
+    tell(f" {summary(told)}")
+    return int(any(finding.sign is Sign.WRONG for finding in told))
 
 
 def _told(app: str | None) -> tuple[Mapping[str, str], Sequence[Finding]]:
@@ -70,18 +113,42 @@ def _look(told: Mapping[str, str], chosen: Settings | None) -> Iterator[Finding]
     yield from look_at_events(storage, find_azure_cli())
 
 
+def _send(told: Mapping[str, str], within: timedelta) -> Generator[Finding]:
+    # Imported here: what decodes pictures takes its time, and no other command needs it.
+    from doctor.smoke import send_through
+    from doctor.smoke_archive import make
+
+    try:
+        where, (recipe, pipeline), limits = read_storage(told), read_pipeline(told), read_limits(told)
+        identity, made = identify(recipe, pipeline.name), make(recipe, limits)
+        clients = _connect(where)
+    except SettingsError as exc:
+        yield from (wrong("settings", problem) for problem in exc.problems)
+        return
+    try:
+        first = known_fingerprint(clients, identity.pipeline)
+        if first not in (None, identity.fingerprint):
+            yield wrong("pipeline", other_settings(identity.pipeline))
+            return
+        hooked = identity.hook is not None
+        yield from send_through(clients, made, identity.pipeline, hooked=hooked, within=within)
+    except PipelineError as exc:
+        yield wrong("smoke", str(exc))
+    finally:
+        clients.close()
+
+
+def _connect(where: Storage, **options: Any) -> Clients:
+    """Connect to where the settings say. Raises SettingsError."""
+    return connect(
+        where.connection, blob=where.blob, queue=where.queue, table=where.table, client_id=where.client_id, **options
+    )
+
+
 def _look_into(where: Storage, chosen: Settings | None, now: datetime) -> Iterator[Finding]:
     try:
         # A person waits: no second try, and no long one.
-        clients = connect(
-            where.connection,
-            blob=where.blob,
-            queue=where.queue,
-            table=where.table,
-            client_id=where.client_id,
-            retries=0,
-            read_timeout=CALL_WITHIN,
-        )
+        clients = _connect(where, retries=0, read_timeout=CALL_WITHIN)
     except SettingsError as exc:
         yield wrong("settings", str(exc))
         return
@@ -97,5 +164,6 @@ def _look_into(where: Storage, chosen: Settings | None, now: datetime) -> Iterat
             yield from look_at_pipeline(clients, chosen)
             yield from look_at_polling(clients, chosen, now)
             yield from look_at_reconcile(clients, now)
+            yield from look_at_listeners(clients, chosen, now)
     finally:
         clients.close()

@@ -19,9 +19,9 @@ param tags object = {}
 param sourceSettings object
 
 @description('Secret settings of the sources, SOURCES__<NAME>__PASSWORD, __PRIVATE_KEY and __PASSPHRASE, each with the name of the secret in the key vault that holds its value.')
-param sourceSecrets object = {}
+param sourceSecretNames object = {}
 
-@description('Any other app settings of the README, all as text; those that are not given have the defaults that the README tells.')
+@description('Any other app settings of the README, all as text; those that are not given have the defaults that the README tells. What Flex Consumption does not take and what this template decides is refused.')
 param appSettings object = {}
 
 @description('When sources are polled: NCRONTAB with seconds, UTC.')
@@ -30,12 +30,12 @@ param pollSchedule string = '*/30 * * * * *'
 @description('When what stopped half way is looked for and driven again: NCRONTAB with seconds, UTC.')
 param reconcileSchedule string = '0 */5 * * * *'
 
-@description('Memory of an instance in megabytes. Decoding an image at LIMIT_PIXELS takes up to 1.2 GB: 512 wants a lower limit.')
+@description('Memory of an instance in megabytes. Decoding an image at LIMIT_PIXELS takes up to 1.2 GB: 512 wants a lower limit. Cores come with it: a quarter, one or two.')
 @allowed([512, 2048, 4096])
 param instanceMemoryMB int = 2048
 
-@description('Instances of each function at most: every function scales by itself.')
-@minValue(40)
+@description('Instances of each function at most, 1 to 1000: every function scales by itself. All apps of a subscription and region share 250 cores; ask Azure for more.')
+@minValue(1)
 @maxValue(1000)
 param maximumInstances int = 40
 
@@ -44,7 +44,7 @@ param maximumInstances int = 40
 @maxValue(20)
 param alwaysReadyInstances int = 1
 
-@description('Redundancy of the archives and images. The account of the functions host is zone-redundant where this one is, else local.')
+@description('Redundancy of the archives and images; a region without availability zones takes none with ZRS. The account of the functions host is zone-redundant where this one is, else local.')
 @allowed(['Standard_LRS', 'Standard_ZRS', 'Standard_GRS', 'Standard_GZRS', 'Standard_RAGRS', 'Standard_RAGZRS'])
 param storageRedundancy string = 'Standard_ZRS'
 
@@ -59,7 +59,7 @@ param rawCoolAfterDays int = 30
 @minValue(0)
 param rawColdAfterDays int = 90
 
-@description('Days after which raw archives go to the archive tier; 0 for never. From there they take hours to come back, and accounts with zone redundancy have no archive tier.')
+@description('Days without a change after which raw archives go to the archive tier; 0 for never. From there they take hours to come back. Accounts with zone redundancy have no archive tier: Standard_LRS, Standard_GRS and Standard_RAGRS have.')
 @minValue(0)
 param rawArchiveAfterDays int = 0
 
@@ -72,6 +72,15 @@ param deletedRetentionDays int = 14
 @minValue(1)
 param versionRetentionDays int = 30
 
+@description('True keeps anybody from deleting the storage account of the archives before the lock is removed. It takes a right that only Owner and User Access Administrator have: Microsoft.Authorization/locks/write.')
+param lockDataAccount bool = false
+
+@description('Name of the system topic that an existing storage account of the archives has already (an account has one at most); empty to make one.')
+param existingTopicName string = ''
+
+@description('Resource group of the system topic existingTopicName; empty for this one.')
+param existingTopicGroup string = ''
+
 @description('Object ids of the users, groups or service principals that operate the system: they run its commands and set passwords.')
 param operatorIds array = []
 
@@ -80,6 +89,13 @@ param readerIds array = []
 
 @description('Address that alerts are sent to; empty for none.')
 param alertEmail string = ''
+
+@description('What this group may cost in a month, in the currency of the bill: alertEmail is told at 80 percent of it, and when the month will end above it. It stops nothing. 0 for no budget.')
+@minValue(0)
+param monthlyBudget int = 0
+
+@description('First day of the month in which the budget is made, such as 2026-12-01. Leave it as it is afterwards: Azure takes the current month for a new budget, and no other date for one that is there.')
+param budgetStart string = ''
 
 @description('How often the alert rules look: Azure asks more for shorter ones.')
 @allowed(['PT5M', 'PT15M', 'PT30M', 'PT1H'])
@@ -122,13 +138,85 @@ param addressSpace string = '10.10.0.0/24'
 param allowedAddresses array = []
 
 var suffix = take(uniqueString(resourceGroup().id, name), 8)
-// Each source and its INTERVAL, as the alert on missing archives expects them: 'radar', 10m, 'north', 1h
 var sourceUrls = filter(objectKeys(sourceSettings), setting => endsWith(setting, '__URL'))
-var expectedSources = join(map(sourceUrls, setting => '\'${toLower(replace(split(setting, '__')[1], '_', '-'))}\', ${contains(sourceSettings, replace(setting, '__URL', '__INTERVAL')) ? sourceSettings[replace(setting, '__URL', '__INTERVAL')] : '10m'}'), ', ')
+var sources = map(sourceUrls, setting => split(setting, '__')[1])
+var intervals = toObject(sources, source => source, source => sourceSettings[?'SOURCES__${source}__INTERVAL'] ?? '10m')
+// Each source and its INTERVAL, as the alert on missing archives expects them: 'radar', 10m, 'north', 1h
+var expected = map(sources, source => '\'${toLower(replace(source, '_', '-'))}\', ${intervals[source]}')
+var expectedSources = join(expected, ', ')
+var ownTopic = empty(existingTopicName)
+// What is given twice would be made twice, which Azure refuses.
+var addresses = union(allowedAddresses, [])
 var withNetwork = fixedOutboundAddress || privateEndpoints
 
-module identities 'modules/identities.bicep' = {
-  name: 'identities'
+// App settings that Flex Consumption refuses or ignores: https://learn.microsoft.com/azure/azure-functions/functions-app-settings#flex-consumption-plan-deprecations
+var deprecated = [
+  'ENABLE_ORYX_BUILD'
+  'FUNCTIONS_EXTENSION_VERSION'
+  'FUNCTIONS_MAX_HTTP_CONCURRENCY'
+  'FUNCTIONS_WORKER_DYNAMIC_CONCURRENCY_ENABLED'
+  'FUNCTIONS_WORKER_PROCESS_COUNT'
+  'FUNCTIONS_WORKER_RUNTIME'
+  'FUNCTIONS_WORKER_RUNTIME_VERSION'
+  'SCM_DO_BUILD_DURING_DEPLOYMENT'
+  'TZ'
+  'WEBSITE_CONTENTAZUREFILECONNECTIONSTRING'
+  'WEBSITE_CONTENTOVERVNET'
+  'WEBSITE_CONTENTSHARE'
+  'WEBSITE_DNS_SERVER'
+  'WEBSITE_MAX_DYNAMIC_APPLICATION_SCALE_OUT'
+  'WEBSITE_NODE_DEFAULT_VERSION'
+  'WEBSITE_RUN_FROM_PACKAGE'
+  'WEBSITE_SKIP_CONTENTSHARE_VALIDATION'
+  'WEBSITE_TIME_ZONE'
+  'WEBSITE_VNET_ROUTE_ALL'
+]
+// App settings that function-app.bicep decides, up to `__`, and the twin that the host would read instead of
+// DATA_STORAGE.
+var decided = [
+  'APPLICATIONINSIGHTS_AUTHENTICATION_STRING'
+  'APPLICATIONINSIGHTS_CONNECTION_STRING'
+  'AZUREWEBJOBSDATA_STORAGE'
+  'AZUREWEBJOBSSTORAGE'
+  'DATA_STORAGE'
+]
+var given = objectKeys(union(appSettings, sourceSettings, sourceSecretNames))
+var refused = concat(
+  filter(given, setting => contains(deprecated, toUpper(setting))),
+  filter(given, setting => contains(decided, split(toUpper(setting), '__')[0]))
+)
+// What a service would refuse half way, or what would break the app.
+var rules = [
+  {
+    broken: name != toLower(name) || contains(name, '-') || contains(name, '_')
+    told: 'name must be lower-case letters and digits'
+  }
+  {
+    broken: rawArchiveAfterDays > 0 && contains(storageRedundancy, 'ZRS')
+    told: 'rawArchiveAfterDays must be 0 with storageRedundancy ${storageRedundancy}: accounts with zone redundancy have no archive tier. Choose Standard_LRS, Standard_GRS or Standard_RAGRS, or leave raw archives in the cold tier'
+  }
+  {
+    broken: alwaysReadyInstances > maximumInstances
+    told: 'alwaysReadyInstances (${alwaysReadyInstances}) must not be more than maximumInstances (${maximumInstances})'
+  }
+  {
+    broken: !empty(refused)
+    told: 'appSettings must not hold ${join(refused, ', ')}: Flex Consumption does not take it, or this template decides it'
+  }
+  {
+    broken: monthlyBudget > 0 && (length(budgetStart) != 10 || !endsWith(budgetStart, '-01'))
+    told: 'monthlyBudget needs budgetStart: the first day of the current month, as 2026-12-01. Leave it as it is afterwards'
+  }
+  {
+    broken: monthlyBudget > 0 && empty(alertEmail)
+    told: 'monthlyBudget needs alertEmail, the address that is told'
+  }
+]
+var problems = map(filter(rules, rule => rule.broken), rule => rule.told)
+
+module identity 'modules/identity.bicep' = {
+  // Names are known before anything is made: so are the problems.
+  name: empty(problems) ? 'identity' : fail(join(problems, '. '))
   params: {
     name: name
     location: location
@@ -149,8 +237,9 @@ module storage 'modules/storage.bicep' = {
     rawArchiveAfterDays: rawArchiveAfterDays
     deletedRetentionDays: deletedRetentionDays
     versionRetentionDays: versionRetentionDays
+    locked: lockDataAccount
     closed: privateEndpoints
-    allowedAddresses: allowedAddresses
+    allowedAddresses: addresses
   }
 }
 
@@ -163,7 +252,7 @@ module hostStorage 'modules/host-storage.bicep' = {
     redundancy: contains(storageRedundancy, 'ZRS') ? 'Standard_ZRS' : 'Standard_LRS'
     deletedRetentionDays: deletedRetentionDays
     closed: privateEndpoints
-    allowedAddresses: allowedAddresses
+    allowedAddresses: addresses
   }
 }
 
@@ -173,8 +262,9 @@ module keyVault 'modules/key-vault.bicep' = {
     vaultName: '${name}-kv-${suffix}'
     location: location
     tags: tags
+    workspaceId: monitoring.outputs.workspaceId
     closed: privateEndpoints
-    allowedAddresses: allowedAddresses
+    allowedAddresses: addresses
   }
 }
 
@@ -187,6 +277,16 @@ module monitoring 'modules/monitoring.bicep' = {
     retentionDays: logRetentionDays
     dailyCapGb: logDailyCapGb
     alertEmail: alertEmail
+  }
+}
+
+module budget 'modules/budget.bicep' = if (monthlyBudget > 0) {
+  name: 'budget'
+  params: {
+    name: name
+    amount: monthlyBudget
+    start: budgetStart
+    email: alertEmail
   }
 }
 
@@ -221,8 +321,7 @@ module workbook 'modules/workbook.bicep' = {
 module roles 'modules/roles.bicep' = {
   name: 'roles'
   params: {
-    appPrincipalId: identities.outputs.appPrincipalId
-    topicPrincipalId: identities.outputs.topicPrincipalId
+    appPrincipalId: identity.outputs.principalId
     hostAccountName: hostStorage.outputs.name
     dataAccountName: storage.outputs.name
     containerNames: storage.outputs.containers
@@ -234,8 +333,8 @@ module roles 'modules/roles.bicep' = {
 module people 'modules/people.bicep' = {
   name: 'people'
   params: {
-    operatorIds: operatorIds
-    readerIds: readerIds
+    operatorIds: union(operatorIds, [])
+    readerIds: union(readerIds, [])
     dataAccountName: storage.outputs.name
     vaultName: keyVault.outputs.name
   }
@@ -271,8 +370,8 @@ module functionApp 'modules/function-app.bicep' = {
     appName: '${name}-${suffix}'
     location: location
     tags: tags
-    identityId: identities.outputs.appId
-    identityClientId: identities.outputs.appClientId
+    identityId: identity.outputs.id
+    identityClientId: identity.outputs.clientId
     hostAccountName: hostStorage.outputs.name
     deploymentUri: hostStorage.outputs.deploymentUri
     dataAccountName: storage.outputs.name
@@ -280,28 +379,28 @@ module functionApp 'modules/function-app.bicep' = {
     insightsName: monitoring.outputs.insightsName
     subnetId: withNetwork ? network!.outputs.functionsSubnetId : ''
     closed: privateEndpoints
-    allowedAddresses: allowedAddresses
+    allowedAddresses: addresses
     instanceMemoryMB: instanceMemoryMB
     maximumInstances: maximumInstances
     alwaysReadyInstances: alwaysReadyInstances
     pollSchedule: pollSchedule
     reconcileSchedule: reconcileSchedule
     sourceSettings: sourceSettings
-    sourceSecrets: sourceSecrets
+    sourceSecretNames: sourceSecretNames
     appSettings: appSettings
   }
   // The app reads its package and its secrets when it starts: roles and private names must be there before.
   dependsOn: [roles, endpoints]
 }
 
-module topic 'modules/topic.bicep' = {
+module topic 'modules/topic.bicep' = if (ownTopic) {
   name: 'topic'
   params: {
     topicName: '${name}-events'
     location: location
     tags: tags
     storageAccountId: storage.outputs.id
-    identityId: identities.outputs.topicId
+    workspaceId: monitoring.outputs.workspaceId
   }
 }
 
@@ -321,13 +420,19 @@ output hostAccountName string = hostStorage.outputs.name
 output keyVaultName string = keyVault.outputs.name
 
 @description('Names of the secrets that the key vault must hold.')
-output secretNames array = map(items(sourceSecrets), setting => setting.value)
+output secretNames array = map(items(sourceSecretNames), setting => setting.value)
 
 @description('Name of the system topic.')
-output topicName string = topic.outputs.name
+output topicName string = ownTopic ? topic!.outputs.name : existingTopicName
 
-@description('Resource id of the identity that dead letters are written as.')
-output topicIdentityId string = identities.outputs.topicId
+@description('Resource group of the system topic.')
+output topicGroup string = ownTopic || empty(existingTopicGroup) ? resourceGroup().name : existingTopicGroup
+
+@description('Principal id of the identity that the system topic of this template writes dead letters as; empty for an existing topic.')
+output topicPrincipalId string = ownTopic ? topic!.outputs.principalId : ''
+
+@description('Name of the lock that keeps the storage account of the archives from being deleted; empty for none.')
+output dataAccountLock string = storage.outputs.lockName
 
 @description('Name of the Application Insights component.')
 output insightsName string = monitoring.outputs.insightsName

@@ -8,7 +8,7 @@ param sourceSettings = {
   SOURCES__RADAR__URL: 'sftp://user@host.example:22/outgoing'
   SOURCES__RADAR__HOST_KEY: 'ssh-ed25519 AAAA...'
 }
-param sourceSecrets = {
+param sourceSecretNames = {
   SOURCES__RADAR__PASSWORD: 'radar-password'
 }
 
@@ -25,6 +25,8 @@ param readerIds = []
 
 param storageRedundancy = 'Standard_ZRS'
 param hierarchicalNamespace = false
+// True for a system that others rely on: nobody deletes the archives' account by mistake. Only an Owner can deploy it.
+param lockDataAccount = false
 
 // For servers that allow-list addresses.
 param fixedOutboundAddress = false

@@ -78,9 +78,9 @@ def own_settings(file: Path) -> dict[str, str]:
 
 
 def write_environment(file: Path, settings: Mapping[str, str]) -> None:
-    """Write settings as a file that a shell can source."""
+    """Write settings as a file that a shell can source; none of the host's with names that no shell can have."""
     file.touch(mode=0o600)
-    lines = (f"export {name}={shlex.quote(value)}\n" for name, value in settings.items())
+    lines = (f"export {name}={shlex.quote(value)}\n" for name, value in settings.items() if name.isidentifier())
     file.write_text("".join(lines), encoding="utf-8")
 
 

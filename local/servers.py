@@ -13,11 +13,12 @@ from urllib.parse import quote
 from ingest.model import Endpoint
 from local.programs.certificate import make_certificate, make_ssh_key
 from local.programs.child import HOST, Program, free_port, running
+from local.programs.needed import find, need
 from local.programs.parasftp import ParasftpConfig
 from local.programs.pyftpd import PyftpdConfig
-from local.programs.sshd import find_sshd, sshd_command, sshd_user
+from local.programs.sshd import sshd_command, sshd_user
 from local.programs.vsftpd import USER as VSFTPD_USER
-from local.programs.vsftpd import find_vsftpd, vsftpd_command
+from local.programs.vsftpd import vsftpd_command
 
 type Tls = Literal["explicit", "implicit"]
 type SftpProgram = Literal["OpenSSH sshd", "paramiko"]
@@ -81,12 +82,13 @@ class Server:
 def sftp_server(folder: Path, root: Path, *, program: SftpProgram | None = None) -> Iterator[Server]:
     """Serve `root` over SFTP: by sshd where it is installed, else by paramiko. Its files and log go to `folder`.
 
-    sshd takes the key alone, paramiko's server also the password.
+    sshd takes the key alone, paramiko's server also the password. Raises ProgramMissingError if sshd is asked for by
+    name and missing.
     """
     folder, root = folder.absolute(), root.absolute()
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     host_key, client_key, port = make_ssh_key(), make_ssh_key(), free_port()
-    sshd = find_sshd() if program != "paramiko" else None
+    sshd = _installed("sshd", asked=program)
     password = None if sshd else _password()
     if sshd:
         command = sshd_command(sshd, folder, port, host_key, client_key)
@@ -127,12 +129,13 @@ def ftp_server(
 ) -> Iterator[Server]:
     """Serve `root` over FTP: by vsftpd where it is installed, else by pyftpdlib. Its files and log go to `folder`.
 
-    `mlsd` False makes pyftpdlib do without MLSD, as vsftpd always does.
+    `mlsd` False makes pyftpdlib do without MLSD, as vsftpd always does. Raises ProgramMissingError if vsftpd is asked
+    for by name and missing.
     """
     folder, root = folder.absolute(), root.absolute()
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     certificate, password, port = make_certificate(), _password(), free_port()
-    vsftpd = find_vsftpd() if program != "pyftpdlib" else None
+    vsftpd = _installed("vsftpd", asked=program)
     if vsftpd:
         command = vsftpd_command(
             vsftpd, folder, root, port, password, tls=tls, certificate=certificate, max_clients=max_clients
@@ -161,6 +164,13 @@ def ftp_server(
             root=root,
             process=process,
         )
+
+
+def _installed(name: str, *, asked: SftpProgram | FtpProgram | None) -> str | None:
+    """Give the real server's path, or None for its stand-in. Raises ProgramMissingError."""
+    if asked is None:
+        return find(name)
+    return need(name) if asked in {"OpenSSH sshd", "vsftpd"} else None
 
 
 def _password() -> str:

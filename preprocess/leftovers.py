@@ -11,6 +11,7 @@ from preprocess.model import BatchState, RawArchive
 from preprocess.ports import BatchRequest, Leftover
 from preprocess.preprocessing import Preprocessing
 from preprocess.reconcile import drive_batch, fail
+from telemetry import SMOKE
 
 log = logging.getLogger(f"ingestion.{__name__}")
 
@@ -87,6 +88,10 @@ def _settle(
     request: BatchRequest, why: str, p: Preprocessing, now: datetime, is_looked_after: Callable[[RawArchive], bool]
 ) -> str | None:
     archive = p.raw.find(request.blob)
+    source = request.blob.partition("/")[0] if archive is None else archive.source
+    if source == SMOKE:
+        # The smoke test has told whoever began it, and removes what it put there.
+        return None
     if archive is None:
         return f"the blob {request.blob} is gone"
     if archive.pending:

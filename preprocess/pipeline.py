@@ -159,7 +159,7 @@ def _new_plan(archive: RawArchive, p: Preprocessing) -> _Plan | Taken:
             f"the copy into its blob ended without its bytes, {archive.copy_error}; copy it again"
         )
     opened = Archive(p.raw.open(archive), p.limits)
-    batches = divide(archive, p.pipeline, [member.compressed for member in opened.members], p.sizes)
+    batches = divide(archive, p.pipeline, [member.compressed for member in opened.members], p.sizes_for(archive.source))
     now = p.clock()
     # Not before it was read: what still grows is another archive each time, and only the last one is to be known.
     p.ledger.arrived(archive, _became_raw(archive, now))
@@ -174,7 +174,7 @@ def _for_here(plan: _Plan, p: Preprocessing) -> Sequence[Batch]:
     if len(plan.batches) > _FEW:
         return ()
     ends = list(accumulate((member.compressed for member in plan.archive.members), initial=0))
-    return [batch for batch in plan.batches if ends[batch.end] <= p.sizes.inline_bytes]
+    return [batch for batch in plan.batches if ends[batch.end] <= p.sizes_for(batch.archive.source).inline_bytes]
 
 
 def _has_slot(archive: RawArchive, p: Preprocessing) -> bool:

@@ -2,12 +2,13 @@
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from threading import Lock
 
 from preprocess.model import BatchSizes, Hook, Limits, Recipe
 from preprocess.ports import BatchLedger, BatchQueue, RawArchives, Results
+from telemetry import SMOKE
 
 _MOST_LANES = 4
 """More would wait for one another: what is not decoding is done one after the other."""
@@ -45,6 +46,13 @@ class Preprocessing:
     """One batch at a time in this process: each may take as much memory as the limits allow."""
     turn: Lock = field(default_factory=Lock)
     """Held by the one call that waits for the slot."""
+
+    def sizes_for(self, source: str) -> BatchSizes:
+        """Give the sizes of a source's batches; of the smoke test each member is one, and none runs inline.
+
+        Whatever BATCH_ settings say, a few pictures become several batches, and all of them go over the queue.
+        """
+        return replace(self.sizes, members=1, inline_bytes=0) if source == SMOKE else self.sizes
 
     def pause(self, tries: int) -> timedelta:
         """Give the time that a batch has until it is driven again: it doubles with each try, within the calendar."""

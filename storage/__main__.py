@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from doctor.command import run as examine
+from doctor.command import run_smoke as send_smoke
 from errors import PipelineError, SettingsError
 from setting_text import parse_duration
 from status.words import clean
@@ -30,7 +31,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if chosen.command == "doctor":
             # Before anything is opened: that it cannot be opened is what the doctor is asked about.
-            return examine(chosen.app, partial(print, flush=True))
+            tell = partial(print, flush=True)
+            return send_smoke(chosen.app, chosen.within, tell) if chosen.smoke else examine(chosen.app, tell)
         clients = open_clients()
         try:
             return _run(chosen, clients)
@@ -129,6 +131,15 @@ def _parser() -> argparse.ArgumentParser:
         "doctor", help="tell what is wrong with settings, sources, storage and app, and what to do"
     )
     doctor.add_argument("--app", metavar="NAME", help="look with the settings of this function app in Azure (needs az)")
+
+    doctor.add_argument(
+        "--smoke",
+        action="store_true",
+        help="instead of looking, send a small archive through the app and both queues, and remove it again",
+    )
+    doctor.add_argument(
+        "--within", type=_duration, default="5m", help="how long --smoke waits for each step (default: %(default)s)"
+    )
 
     rebuild = commands.add_parser("rebuild-ledger", help="make a lost ledger again from raw blobs and results")
     rebuild.add_argument("source", nargs="?", help="of this source only")

@@ -16,6 +16,7 @@ from storage.keys import raw_blob
 from storage.ledger import SETTLED, State
 from storage.raw_archives import HAND, RawBlobs, StampOf, list_folders
 from storage.rosters import BlobRosters
+from telemetry import SMOKE
 
 LATE = timedelta(minutes=30)
 """What is under way is no finding before that."""
@@ -54,7 +55,7 @@ class Audited:
 def all_sources(clients: Clients, stamp_of: StampOf) -> set[str]:
     """Name every source that was polled, or has archives in the ledger or in the raw container."""
     by_hand = {HAND} if any(True for _ in RawBlobs(clients, stamp_of).strays(HAND)) else set[str]()
-    return {*BlobRosters(clients).sources(), *sources(clients), *list_folders(clients.raw), *by_hand}
+    return {*BlobRosters(clients).sources(), *sources(clients), *list_folders(clients.raw), *by_hand} - {SMOKE}
 
 
 def audit(

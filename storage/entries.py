@@ -15,6 +15,7 @@ from storage.clients import Clients
 from storage.entities import moment, scan
 from storage.keys import behind_stamp, images_partition
 from storage.ledger import ARCHIVE_COLUMNS, State, raw_archive, state_of, time_of
+from telemetry import SMOKE
 
 NEWEST = 32
 """Rows at once for who wants the newest archives alone: of the service's own pages, 1,000, reading takes 0.1 s."""
@@ -48,7 +49,7 @@ def entries(
     end: datetime | None = None,
     page: int | None = None,
 ) -> Iterator[Entry]:
-    """Give a source's archives with a stamp from `start` on and before `end`, newest first.
+    """Give a source's archives with a stamp from `start` on and before `end`, newest first; of the smoke test none.
 
     Each as `pipeline` left it; with None, as the pipeline that came last to it did.
     """
@@ -66,7 +67,7 @@ def newest_pipeline(clients: Clients, source: str) -> str | None:
 
 
 def sources(clients: Clients) -> Iterator[str]:
-    """Give the names of all sources that have an archive."""
+    """Give the names of all sources that have an archive; the smoke test is none."""
     last = ""
     while True:
         with azure_errors("list the sources in the ledger"):
@@ -77,7 +78,8 @@ def sources(clients: Clients) -> Iterator[str]:
         if found is None:
             return
         last = found["PartitionKey"]
-        yield last
+        if last != SMOKE:
+            yield last
 
 
 def refusals(clients: Clients, entry: Entry) -> Iterator[Refusal]:
@@ -94,6 +96,8 @@ def refusals(clients: Clients, entry: Entry) -> Iterator[Refusal]:
 def _by_archive(
     clients: Clients, source: str, start: datetime | None, end: datetime | None, page: int | None
 ) -> Iterator[list[TableEntity]]:
+    if source == SMOKE:
+        return iter(())
     first, last = "" if end is None else behind_stamp(end), behind_stamp(start or _EVER)
     rows = scan(clients.archives, source, first=first, end=last, select=ARCHIVE_COLUMNS, page=page)
     return group_by_archive(rows)

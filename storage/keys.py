@@ -8,6 +8,9 @@ import re
 from datetime import UTC, date, datetime
 from pathlib import PurePosixPath
 from urllib.parse import quote, unquote_to_bytes
+from uuid import uuid4
+
+from telemetry import SMOKE
 
 RAW_CONTAINER = "raw"
 PROCESSED_CONTAINER = "processed"
@@ -24,6 +27,9 @@ POISON = "-poison"
 
 NAME = re.compile(r"[a-z0-9-]{1,32}")
 """Names of sources and pipelines; `~` separates them in keys."""
+
+SMOKE_BLOB = re.compile(rf"{SMOKE}/[0-9a-f]{{32}}\.zip")
+"""Names of what the smoke test puts into the raw container; whatever else somebody puts there is no smoke test."""
 
 _STAMP = "%Y%m%dT%H%M%SZ"
 _INVERT_FROM = 99_999_999_999_999
@@ -59,6 +65,11 @@ def decode_path(text: str) -> str:
 def raw_blob(source: str, stamp: datetime, version: str, path: str) -> str:
     """Name an archive's blob in the raw container."""
     return f"{source}/{_hour(stamp)}/{format_stamp(stamp)}.{version}.{safe_stem(path)}.zip"
+
+
+def smoke_blob() -> str:
+    """Name a new archive of the smoke test in the raw container."""
+    return f"{SMOKE}/{uuid4().hex}.zip"
 
 
 def day_prefix(source: str, day: date) -> str:

@@ -44,10 +44,15 @@ def check_pipeline(clients: Clients, name: str, fingerprint: str) -> None:
 
 def require_pipeline(clients: Clients, name: str) -> None:
     """Raise PermanentError where no pipeline has that name: misspelt, it would look as if nothing had been done."""
-    known = {*dict(_known(clients)), *list_folders(clients.processed)}
+    known = known_pipelines(clients)
     if name not in known:
         there = f"there are {', '.join(sorted(known))}" if known else "there is none yet"
         raise PermanentError(f"--pipeline {name}: there is no such pipeline; {there}")
+
+
+def known_pipelines(clients: Clients) -> set[str]:
+    """Name every pipeline that has run, or has results."""
+    return {*dict(_known(clients)), *list_folders(clients.processed)}
 
 
 def _known(clients: Clients) -> Iterator[tuple[str, str]]:

@@ -13,10 +13,12 @@ from errors import PermanentError
 from preprocess.model import Batch
 from storage.azure_errors import azure_errors
 from storage.clients import Clients
-from storage.keys import NAME
+from storage.keys import NAME, SMOKE_BLOB
 
 _POLL_LIVES = 60
 """Seconds. Every tick asks anew: while one poll is at a long copy, others must not pile up behind it."""
+_SMOKE_LIVES = 3_600
+"""Seconds. What a smoke test that failed leaves on the queue asks for nothing any more."""
 _BLOB = re.compile(r"[^\ud800-\udfff\0]{1,1024}")
 """What a blob can be called: nothing else could even be asked for."""
 
@@ -47,7 +49,7 @@ class BatchMessages:
             told |= {"pipeline": batch.pipeline, "batch": batch.number}
         if trace := telemetry.traceparent():
             told[telemetry.TRACEPARENT] = trace
-        _send(self._queue, told, after=after)
+        _send(self._queue, told, lives=_SMOKE_LIVES if SMOKE_BLOB.fullmatch(blob) else None, after=after)
 
     def waiting(self) -> int:
         """About how many messages wait or are being worked on."""

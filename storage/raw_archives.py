@@ -15,8 +15,8 @@ from preprocess.model import Origin, RawArchive
 from storage.azure_errors import azure_errors, error_code
 from storage.blobs import look
 from storage.clients import Clients
-from storage.keys import NAME, day_prefix, decode_path, parse_stamp
-from telemetry import TRACEPARENT
+from storage.keys import NAME, SMOKE_BLOB, day_prefix, decode_path, parse_stamp
+from telemetry import SMOKE, TRACEPARENT
 
 HAND = "hand"
 """The source of archives that lie in no source's folder."""
@@ -76,7 +76,8 @@ class RawBlobs:
         name, etag = str(found.name), found.etag.strip('"')
         facts = f"{name}\n{found.size}\n{etag}"
         first, *rest = name.split("/")
-        source = first if rest and NAME.fullmatch(first) else HAND
+        own = rest and NAME.fullmatch(first) and (first != SMOKE or SMOKE_BLOB.fullmatch(name))
+        source = first if own else HAND
         return RawArchive(
             source=source,
             stamp=self._stamp_of(source, PurePosixPath(name).name) or found.creation_time.replace(microsecond=0),

@@ -30,6 +30,7 @@ from storage.raw_archives import HAND, RawBlobs, StampOf, list_blobs, list_folde
 from storage.rosters import BlobRosters
 from storage.shard_facts import ShardFacts, read_shard
 from storage.tally import TALLY_COLUMNS, tally
+from telemetry import SMOKE
 
 
 @dataclass(slots=True)
@@ -72,7 +73,7 @@ class _Rebuild:
         # What lies in nobody's folder belongs to a source of its own, and is found only by looking everywhere.
         for found in self._raw.list_zips("" if source in (None, HAND) else f"{source}/"):
             archive = self._raw.describe(found)
-            if source in (None, archive.source):
+            if source in (None, archive.source) and archive.source != SMOKE:
                 self._done.archives += 1
                 self._restore(archive, found, pipelines)
         return self._done

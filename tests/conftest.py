@@ -4,6 +4,7 @@ from hypothesis import settings
 
 pytest_plugins = [
     "tests.fixtures.azurite",
+    "tests.fixtures.programs",
     "tests.fixtures.remote",
     "tests.fixtures.secrecy",
     "tests.fixtures.recorded",

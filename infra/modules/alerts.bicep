@@ -35,6 +35,7 @@ param frequency string
 
 var everySource = { name: 'Source', operator: 'Include', values: ['*'] }
 
+// No window is shorter than the longest frequency: Azure refuses a rule that would not look at some of the time.
 var alerts = [
   {
     id: 'no-archive'
@@ -50,7 +51,7 @@ var alerts = [
   {
     id: 'heartbeat'
     title: 'Nobody watches'
-    todo: 'reconcile has not run, or its telemetry does not arrive (is the daily cap of the logs reached?). Timers are known to stop after a deployment: open the function app in the portal, which wakes it, or restart it; then see whether reconcile runs.'
+    todo: 'reconcile has not run, or its telemetry does not arrive (is the daily cap of the logs reached?). Timers are known to stop after a deployment: open the function app in the portal, which wakes it, or restart it; then see whether reconcile runs. If the host itself is down, nobody takes messages either: `python -m storage doctor --app NAME --smoke` says whether both queue triggers listen; a 403 on a queue ends the whole host each time that it starts, so look at the app\'s DATA_STORAGE settings and roles first.'
     severity: 1
     query: loadTextContent('../queries/heartbeat.kql')
     measure: 'Minutes'
@@ -66,7 +67,7 @@ var alerts = [
     query: loadTextContent('../queries/near-deletion.kql')
     measure: 'Files'
     limit: 0
-    window: 'PT30M'
+    window: 'PT1H'
     dimensions: [everySource]
   }
   {
@@ -114,6 +115,18 @@ var alerts = [
     dimensions: [{ name: 'Place', operator: 'Include', values: ['*'] }]
   }
   {
+    id: 'deliveries'
+    title: 'Events are not delivered'
+    todo: 'Event Grid cannot hand new archives to on_raw_archive; the workbook says what it was answered. Nothing is lost: what is delivered at no time goes to dead-letter, and reconcile drives what lies undone. See whether the app runs (`infra/deploy.sh --check`); single failures, as of an app that was just deployed, raise no alert.'
+    severity: 2
+    query: loadTextContent('../queries/deliveries.kql')
+    measure: 'Failures'
+    // One event that fails again and again is tried seven times in its first hour.
+    limit: 5
+    window: 'PT1H'
+    dimensions: [{ name: 'Answer', operator: 'Include', values: ['*'] }]
+  }
+  {
     id: 'lost-results'
     title: 'Results were lost after they were made'
     todo: 'Who deletes them: a person, a lifecycle rule? What was made again is whole. What is beyond repair was lost after three repairs, or its raw blob is gone or in the archive tier: `python -m storage audit SOURCE` says what to do about each.'
@@ -137,7 +150,7 @@ var alerts = [
   }
 ]
 
-resource rules 'Microsoft.Insights/scheduledQueryRules@2023-12-01' = [
+resource rules 'Microsoft.Insights/scheduledQueryRules@2026-03-01' = [
   for alert in alerts: {
     name: '${name}-${alert.id}'
     location: location

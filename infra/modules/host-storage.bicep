@@ -25,7 +25,7 @@ param allowedAddresses array
 
 var deploymentContainer = 'deployment'
 
-resource account 'Microsoft.Storage/storageAccounts@2024-01-01' = {
+resource account 'Microsoft.Storage/storageAccounts@2026-06-01' = {
   // checkov:skip=CKV_AZURE_35:closed to all networks by the parameter privateEndpoints
   // checkov:skip=CKV_AZURE_59:a firewall that is open to trusted services and single addresses alone needs the public endpoint; deployment comes through it
   // checkov:skip=CKV_AZURE_206:redundancy follows the parameter storageRedundancy
@@ -53,7 +53,7 @@ resource account 'Microsoft.Storage/storageAccounts@2024-01-01' = {
 }
 
 // Soft delete for the packages' sake; no versions, which would keep every renewal of a lock.
-resource blobs 'Microsoft.Storage/storageAccounts/blobServices@2024-01-01' = {
+resource blobs 'Microsoft.Storage/storageAccounts/blobServices@2026-06-01' = {
   parent: account
   name: 'default'
   properties: {
@@ -62,7 +62,7 @@ resource blobs 'Microsoft.Storage/storageAccounts/blobServices@2024-01-01' = {
   }
 }
 
-resource deployment 'Microsoft.Storage/storageAccounts/blobServices/containers@2024-01-01' = {
+resource deployment 'Microsoft.Storage/storageAccounts/blobServices/containers@2026-06-01' = {
   parent: blobs
   name: deploymentContainer
   properties: { publicAccess: 'None' }

@@ -11,13 +11,16 @@ param location string
 @description('Tags of the key vault.')
 param tags object
 
+@description('Resource id of the Log Analytics workspace that is told who reads and changes secrets.')
+param workspaceId string
+
 @description('True closes the vault to all networks but its private endpoint, trusted services and the allowed addresses.')
 param closed bool
 
 @description('Public IPv4 addresses that reach the vault although it is closed.')
 param allowedAddresses array
 
-resource vault 'Microsoft.KeyVault/vaults@2023-07-01' = {
+resource vault 'Microsoft.KeyVault/vaults@2026-05-15' = {
   // checkov:skip=CKV_AZURE_109:closed to all networks by the parameter privateEndpoints
   name: vaultName
   location: location
@@ -36,6 +39,16 @@ resource vault 'Microsoft.KeyVault/vaults@2023-07-01' = {
       defaultAction: closed ? 'Deny' : 'Allow'
       ipRules: [for address in allowedAddresses: { value: address }]
     }
+  }
+}
+
+resource audit 'Microsoft.Insights/diagnosticSettings@2021-05-01-preview' = {
+  scope: vault
+  name: 'audit'
+  properties: {
+    workspaceId: workspaceId
+    logAnalyticsDestinationType: 'Dedicated'
+    logs: [{ category: 'AuditEvent', enabled: true }]
   }
 }
 

@@ -18,7 +18,7 @@ param dailyCapGb string
 @description('Address that alerts are sent to; empty for none.')
 param alertEmail string
 
-resource workspace 'Microsoft.OperationalInsights/workspaces@2023-09-01' = {
+resource workspace 'Microsoft.OperationalInsights/workspaces@2026-03-01' = {
   name: '${name}-logs'
   location: location
   tags: tags

@@ -12,7 +12,7 @@ param tags object
 @description('Address space of the network: a /24 or larger.')
 param addressSpace string
 
-resource address 'Microsoft.Network/publicIPAddresses@2024-05-01' = {
+resource address 'Microsoft.Network/publicIPAddresses@2026-03-01' = {
   name: '${name}-outbound'
   location: location
   tags: tags
@@ -21,7 +21,7 @@ resource address 'Microsoft.Network/publicIPAddresses@2024-05-01' = {
 }
 
 // Always there, with private endpoints too: a new network has no other way out.
-resource gateway 'Microsoft.Network/natGateways@2024-05-01' = {
+resource gateway 'Microsoft.Network/natGateways@2026-03-01' = {
   name: '${name}-nat'
   location: location
   tags: tags
@@ -33,13 +33,13 @@ resource gateway 'Microsoft.Network/natGateways@2024-05-01' = {
 }
 
 // Its own default rules suffice: nothing gets in but from the network itself.
-resource rules 'Microsoft.Network/networkSecurityGroups@2024-05-01' = {
+resource rules 'Microsoft.Network/networkSecurityGroups@2026-03-01' = {
   name: '${name}-rules'
   location: location
   tags: tags
 }
 
-resource network 'Microsoft.Network/virtualNetworks@2024-05-01' = {
+resource network 'Microsoft.Network/virtualNetworks@2026-03-01' = {
   name: '${name}-network'
   location: location
   tags: tags

@@ -27,11 +27,11 @@ var definitions = toObject(
   role => subscriptionResourceId('Microsoft.Authorization/roleDefinitions', role.value)
 )
 
-resource dataAccount 'Microsoft.Storage/storageAccounts@2024-01-01' existing = {
+resource dataAccount 'Microsoft.Storage/storageAccounts@2026-06-01' existing = {
   name: dataAccountName
 }
 
-resource vault 'Microsoft.KeyVault/vaults@2023-07-01' existing = {
+resource vault 'Microsoft.KeyVault/vaults@2026-05-15' existing = {
   name: vaultName
 }
 

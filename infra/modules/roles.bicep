@@ -1,10 +1,7 @@
-// What the two identities may do, and where: the least role that works, on the smallest scope that makes a difference.
+// What the app may do, and where: the least role that works, on the smallest scope that makes a difference.
 
 @description('Principal id of the identity that the app runs as.')
 param appPrincipalId string
-
-@description('Principal id of the identity that dead letters are written as.')
-param topicPrincipalId string
 
 @description('Name of the storage account of the functions host.')
 param hostAccountName string
@@ -36,32 +33,27 @@ var definitions = toObject(
   role => subscriptionResourceId('Microsoft.Authorization/roleDefinitions', role.value)
 )
 
-resource hostAccount 'Microsoft.Storage/storageAccounts@2024-01-01' existing = {
+resource hostAccount 'Microsoft.Storage/storageAccounts@2026-06-01' existing = {
   name: hostAccountName
 }
 
-resource dataAccount 'Microsoft.Storage/storageAccounts@2024-01-01' existing = {
+resource dataAccount 'Microsoft.Storage/storageAccounts@2026-06-01' existing = {
   name: dataAccountName
 }
 
-resource blobs 'Microsoft.Storage/storageAccounts/blobServices@2024-01-01' existing = {
+resource blobs 'Microsoft.Storage/storageAccounts/blobServices@2026-06-01' existing = {
   parent: dataAccount
   name: 'default'
 }
 
-resource containers 'Microsoft.Storage/storageAccounts/blobServices/containers@2024-01-01' existing = [
+resource containers 'Microsoft.Storage/storageAccounts/blobServices/containers@2026-06-01' existing = [
   for container in containerNames: {
     parent: blobs
     name: container
   }
 ]
 
-resource deadLetters 'Microsoft.Storage/storageAccounts/blobServices/containers@2024-01-01' existing = {
-  parent: blobs
-  name: 'dead-letter'
-}
-
-resource vault 'Microsoft.KeyVault/vaults@2023-07-01' existing = {
+resource vault 'Microsoft.KeyVault/vaults@2026-05-15' existing = {
   name: vaultName
 }
 
@@ -141,16 +133,6 @@ resource appSecrets 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
   properties: {
     roleDefinitionId: definitions['Key Vault Secrets User']
     principalId: appPrincipalId
-    principalType: 'ServicePrincipal'
-  }
-}
-
-resource topicDeadLetters 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
-  scope: deadLetters
-  name: guid(deadLetters.id, topicPrincipalId, roles['Storage Blob Data Contributor'])
-  properties: {
-    roleDefinitionId: definitions['Storage Blob Data Contributor']
-    principalId: topicPrincipalId
     principalType: 'ServicePrincipal'
   }
 }

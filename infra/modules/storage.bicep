@@ -27,7 +27,7 @@ param rawCoolAfterDays int
 @description('Days after which raw archives go to the cold tier; 0 for never.')
 param rawColdAfterDays int
 
-@description('Days after which raw archives go to the archive tier; 0 for never. Not with zone redundancy.')
+@description('Days without a change after which raw archives go to the archive tier; 0 for never. Not with zone redundancy.')
 param rawArchiveAfterDays int
 
 @description('Days for which deleted blobs and containers can be undeleted.')
@@ -35,6 +35,9 @@ param deletedRetentionDays int
 
 @description('Days for which previous versions of blobs are kept.')
 param versionRetentionDays int
+
+@description('True keeps the account from being deleted.')
+param locked bool
 
 @description('True closes the account to all networks but private endpoints, trusted services and the allowed addresses.')
 param closed bool
@@ -61,7 +64,7 @@ var queueNames = [
   'batches-poison'
 ]
 
-resource account 'Microsoft.Storage/storageAccounts@2024-01-01' = {
+resource account 'Microsoft.Storage/storageAccounts@2026-06-01' = {
   // checkov:skip=CKV_AZURE_35:closed to all networks by the parameter privateEndpoints
   // checkov:skip=CKV_AZURE_59:a firewall that is open to trusted services alone needs the public endpoint; Event Grid writes dead letters through it
   // checkov:skip=CKV_AZURE_206:redundancy is the parameter storageRedundancy
@@ -80,7 +83,8 @@ resource account 'Microsoft.Storage/storageAccounts@2024-01-01' = {
     isHnsEnabled: hierarchicalNamespace
     minimumTlsVersion: 'TLS1_2'
     supportsHttpsTrafficOnly: true
-    // Never disabled altogether: Event Grid is a trusted service, and writes dead letters through the firewall.
+    // Never disabled altogether: as a trusted service Event Grid writes dead letters through the firewall, which lets in
+    // the topic's system-assigned identity alone.
     publicNetworkAccess: 'Enabled'
     networkAcls: {
       bypass: 'AzureServices'
@@ -90,7 +94,7 @@ resource account 'Microsoft.Storage/storageAccounts@2024-01-01' = {
   }
 }
 
-resource blobs 'Microsoft.Storage/storageAccounts/blobServices@2024-01-01' = {
+resource blobs 'Microsoft.Storage/storageAccounts/blobServices@2026-06-01' = {
   parent: account
   name: 'default'
   properties: {
@@ -100,7 +104,7 @@ resource blobs 'Microsoft.Storage/storageAccounts/blobServices@2024-01-01' = {
   }
 }
 
-resource containers 'Microsoft.Storage/storageAccounts/blobServices/containers@2024-01-01' = [
+resource containers 'Microsoft.Storage/storageAccounts/blobServices/containers@2026-06-01' = [
   for container in containerNames: {
     parent: blobs
     name: container
@@ -108,37 +112,38 @@ resource containers 'Microsoft.Storage/storageAccounts/blobServices/containers@2
   }
 ]
 
-resource tableService 'Microsoft.Storage/storageAccounts/tableServices@2024-01-01' = {
+resource tableService 'Microsoft.Storage/storageAccounts/tableServices@2026-06-01' = {
   parent: account
   name: 'default'
 }
 
-resource tables 'Microsoft.Storage/storageAccounts/tableServices/tables@2024-01-01' = [
+resource tables 'Microsoft.Storage/storageAccounts/tableServices/tables@2026-06-01' = [
   for table in tableNames: {
     parent: tableService
     name: table
   }
 ]
 
-resource queueService 'Microsoft.Storage/storageAccounts/queueServices@2024-01-01' = {
+resource queueService 'Microsoft.Storage/storageAccounts/queueServices@2026-06-01' = {
   parent: account
   name: 'default'
 }
 
-resource queues 'Microsoft.Storage/storageAccounts/queueServices/queues@2024-01-01' = [
+resource queues 'Microsoft.Storage/storageAccounts/queueServices/queues@2026-06-01' = [
   for queue in queueNames: {
     parent: queueService
     name: queue
   }
 ]
 
-// From the day of creation, since metadata that is set later would count as a modification.
+// From the day of creation, since metadata that is set later counts as a modification.
 var toCool = { tierToCool: { daysAfterCreationGreaterThan: rawCoolAfterDays } }
 var toCold = { tierToCold: { daysAfterCreationGreaterThan: rawColdAfterDays } }
-// A blob that was fetched out of the archive tier stays out of it for a week, so that it can be replayed.
+// A blob that was fetched out of the archive tier stays out of it for a week, so that it can be replayed. That condition
+// goes with the day of the last modification alone.
 var toArchive = {
   tierToArchive: {
-    daysAfterCreationGreaterThan: rawArchiveAfterDays
+    daysAfterModificationGreaterThan: rawArchiveAfterDays
     daysAfterLastTierChangeGreaterThan: 7
   }
 }
@@ -181,11 +186,22 @@ var versionRules = [
 ]
 var rules = concat(empty(rawTiers) ? [] : rawRules, hierarchicalNamespace ? [] : versionRules)
 
-resource lifecycle 'Microsoft.Storage/storageAccounts/managementPolicies@2024-01-01' = if (!empty(rules)) {
+resource lifecycle 'Microsoft.Storage/storageAccounts/managementPolicies@2026-06-01' = if (!empty(rules)) {
   parent: account
   name: 'default'
   properties: { policy: { rules: rules } }
   dependsOn: [blobs]
+}
+
+var lockName = 'keep-archives'
+
+resource lock 'Microsoft.Authorization/locks@2020-05-01' = if (locked) {
+  scope: account
+  name: lockName
+  properties: {
+    level: 'CanNotDelete'
+    notes: 'The archives are in here. Removed by infra/deploy.sh --remove, after its question.'
+  }
 }
 
 @description('Name of the storage account.')
@@ -196,3 +212,6 @@ output id string = account.id
 
 @description('Names of its containers.')
 output containers array = containerNames
+
+@description('Name of the lock that keeps it from being deleted; empty for none.')
+output lockName string = locked ? lockName : ''

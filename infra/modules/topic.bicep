@@ -14,22 +14,34 @@ param tags object
 @description('Resource id of the storage account whose events these are.')
 param storageAccountId string
 
-@description('Resource id of the identity that dead letters are written as.')
-param identityId string
+@description('Resource id of the Log Analytics workspace that failed deliveries are told to.')
+param workspaceId string
 
-resource topic 'Microsoft.EventGrid/systemTopics@2022-06-15' = {
+resource topic 'Microsoft.EventGrid/systemTopics@2025-02-15' = {
   name: topicName
   location: location
   tags: tags
-  identity: {
-    type: 'UserAssigned'
-    userAssignedIdentities: { '${identityId}': {} }
-  }
+  // System-assigned: a storage firewall does not let in a user-assigned identity of a topic.
+  identity: { type: 'SystemAssigned' }
   properties: {
     source: storageAccountId
     topicType: 'Microsoft.Storage.StorageAccounts'
   }
 }
 
+// One line for each try that failed: which answer the function gave.
+resource failures 'Microsoft.Insights/diagnosticSettings@2021-05-01-preview' = {
+  scope: topic
+  name: 'failures'
+  properties: {
+    workspaceId: workspaceId
+    logAnalyticsDestinationType: 'Dedicated'
+    logs: [{ category: 'DeliveryFailures', enabled: true }]
+  }
+}
+
 @description('Name of the system topic.')
 output name string = topic.name
+
+@description('Principal id of the identity that dead letters are written as.')
+output principalId string = topic.identity.principalId

@@ -21,6 +21,7 @@ var queries = {
   'backlog.kql': loadTextContent('../queries/backlog.kql')
   'copy-rate.kql': loadTextContent('../queries/copy-rate.kql')
   'deletion-margin.kql': loadTextContent('../queries/deletion-margin.kql')
+  'deliveries.kql': loadTextContent('../queries/deliveries.kql')
   'errors.kql': loadTextContent('../queries/errors.kql')
   'failures.kql': loadTextContent('../queries/failures.kql')
   'gaps.kql': loadTextContent('../queries/gaps.kql')
@@ -39,12 +40,19 @@ var queries = {
 }
 
 // A file stands for itself: what it takes for granted is put right here.
-var filled = toObject(items(queries), query => query.key, query => replace(replace(replace(replace(query.value, 'let source = \'*\';', 'let source = \'{Source}\';'), 'let step = 1h;', 'let step = {TimeRange:grain};'), 'let version = \'0123abcd\';', 'let version = \'{Version}\';'), '\'example\', 10m', expectedSources))
+var ofSource = mapValues(queries, text => replace(text, 'let source = \'*\';', 'let source = \'{Source}\';'))
+var ofStep = mapValues(ofSource, text => replace(text, 'let step = 1h;', 'let step = {TimeRange:grain};'))
+var ofVersion = mapValues(ofStep, text => replace(text, 'let version = \'0123abcd\';', 'let version = \'{Version}\';'))
+var filled = mapValues(ofVersion, text => replace(text, '\'example\', 10m', expectedSources))
+
+// The query of what asks one, in place of its file's name.
+func asked(content object, texts object) object => contains(content, 'query') ? { query: texts[content.query] } : {}
 
 var page = any(loadJsonContent('../workbook.json'))
-var shown = map(page.items, item => contains(item.content, 'query') ? union(item, { content: union(item.content, { query: filled[item.content.query] }) }) : item)
+var shown = map(page.items, item => union(item, { content: union(item.content, asked(item.content, filled)) }))
 // The list of sources is asked for within a parameter, out of reach of the line above.
-var text = replace(string(union(page, { items: shown })), 'source-names.kql', replace(filled['source-names.kql'], '\n', '\\n'))
+var sourceNames = replace(filled['source-names.kql'], '\n', '\\n')
+var serialized = replace(string(union(page, { items: shown })), 'source-names.kql', sourceNames)
 
 resource workbook 'Microsoft.Insights/workbooks@2023-06-01' = {
   name: guid(resourceGroup().id, name, 'workbook')
@@ -55,7 +63,7 @@ resource workbook 'Microsoft.Insights/workbooks@2023-06-01' = {
     category: 'workbook'
     displayName: '${name}: images from somebody else\'s server'
     sourceId: workspaceId
-    serializedData: replace(text, 'WORKSPACE', workspaceId)
+    serializedData: replace(serialized, 'WORKSPACE', workspaceId)
     version: 'Notebook/1.0'
   }
 }

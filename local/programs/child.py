@@ -1,6 +1,5 @@
 """Child processes that listen on a port: started, waited for, and stopped with all that they started."""
 
-import os
 import signal
 import socket
 import subprocess
@@ -8,6 +7,8 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+
+import psutil
 
 HOST = "127.0.0.1"
 _PROJECT = Path(__file__).parents[2]
@@ -59,9 +60,12 @@ class Program:
             self._process.wait()
 
     def cut(self) -> int:
-        """End the sessions alone, of a server that gives each a process of its own; gives how many there were."""
-        sessions = _below(self.pid)
-        _signal(sessions, signal.SIGKILL)
+        """End the sessions alone: every server here gives each a process of its own. Return how many there were."""
+        server = psutil.Process(self.pid)
+        sessions = [child for child in server.children() if not _ended(child)]
+        _signal(server.children(recursive=True), signal.SIGKILL)
+        while not all(map(_ended, sessions)):
+            time.sleep(0.01)
         return len(sessions)
 
     def stop(self) -> None:
@@ -87,28 +91,32 @@ def running(command: Sequence[str | Path], port: int, log: Path) -> Iterator[Pro
 
 
 def kill_tree(pid: int, sign: signal.Signals = signal.SIGKILL) -> None:
-    """Signal a process and all below it: sshd and vsftpd give each session a process (and session) of its own."""
-    _signal((pid, *_below(pid)), sign)
+    """Signal a process and all below it: servers give each session a process (and a Unix session) of its own."""
+    with suppress(psutil.NoSuchProcess):
+        first = psutil.Process(pid)
+        _signal([first, *first.children(recursive=True)], sign)
 
 
 def children(pid: int) -> list[int]:
-    """Return the processes that a process has started, and theirs."""
-    return _below(pid)
+    """Return the processes that a process has started, and theirs; none if it is gone."""
+    try:
+        return [child.pid for child in psutil.Process(pid).children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return []
 
 
-def _signal(pids: Iterable[int], sign: signal.Signals) -> None:
-    for pid in pids:
-        with suppress(ProcessLookupError):
-            os.kill(pid, sign)
+def _signal(processes: Iterable[psutil.Process], sign: signal.Signals) -> None:
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            process.send_signal(sign)
 
 
-def _below(pid: int) -> list[int]:
-    listing = subprocess.run(["ps", "-A", "-o", "pid=,ppid="], capture_output=True, text=True, check=True)  # noqa: S607 - every system has ps on its path
-    parents = [(int(child), int(parent)) for child, parent in map(str.split, listing.stdout.splitlines())]
-    found = [pid]
-    for one in found:
-        found += [child for child, parent in parents if parent == one]
-    return found[1:]
+def _ended(process: psutil.Process) -> bool:
+    """Tell whether a process has ended, although its parent has not yet asked for its status."""
+    try:
+        return process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
 
 
 def _wait_for(child: subprocess.Popen[bytes], port: int, log: Path) -> None:

@@ -10,9 +10,9 @@ import os
 import posixpath
 import socket
 import sys
-import threading
 from dataclasses import dataclass, field
 from pathlib import Path
+from socketserver import BaseRequestHandler, ForkingTCPServer
 from typing import Any
 
 import paramiko
@@ -123,14 +123,28 @@ def _serve(connection: socket.socket, config: ParasftpConfig, host_key: paramiko
         channels.append(transport.accept(timeout=1))
 
 
+class _Server(ForkingTCPServer):
+    """Gives each session a process, as sshd does, so that sessions can be ended one by one."""
+
+    allow_reuse_address = True
+    request_queue_size = 100
+    max_children = 100
+
+    def __init__(self, config: ParasftpConfig) -> None:
+        super().__init__((HOST, config.port), BaseRequestHandler)
+        self._config = config
+        self._host_key = paramiko.Ed25519Key.from_private_key(io.StringIO(config.host_key))
+
+    def finish_request(self, request: Any, client_address: Any) -> None:  # noqa: ARG002 - socketserver's signature
+        """Serve one session, in its process."""
+        _serve(request, self._config, self._host_key)
+
+
 def main(config: ParasftpConfig) -> None:
     """Serve until killed."""
     logging.basicConfig(level=logging.INFO)
-    host_key = paramiko.Ed25519Key.from_private_key(io.StringIO(config.host_key))
-    with socket.create_server((HOST, config.port)) as listener:
-        while True:
-            connection, _ = listener.accept()
-            threading.Thread(target=_serve, args=(connection, config, host_key), daemon=True).start()
+    with _Server(config) as server:
+        server.serve_forever()
 
 
 if __name__ == "__main__":

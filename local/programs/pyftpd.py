@@ -5,6 +5,7 @@ Run as `python -m local.programs.pyftpd CONFIG`, where CONFIG is a JSON file as 
 
 import json
 import logging
+import multiprocessing
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 
 from pyftpdlib.authorizers import DummyAuthorizer
 from pyftpdlib.handlers import FTPHandler, TLS_FTPHandler
-from pyftpdlib.servers import ThreadedFTPServer
+from pyftpdlib.servers import MultiprocessFTPServer
 
 from local.programs.child import HOST
 
@@ -53,10 +54,17 @@ def _handler(config: PyftpdConfig) -> Any:
     return type("Handler", (kinds[config.tls],), facts)
 
 
+class _Server(MultiprocessFTPServer):  # type: ignore[misc]  # pyftpdlib ships no types
+    """Gives each session a process, as vsftpd does, so that sessions can be ended one by one."""
+
+    _mp_context = multiprocessing.get_context("fork")
+    """macOS would start another Python instead, which knows nothing of the session's socket."""
+
+
 def main(config: PyftpdConfig) -> None:
     """Serve until killed."""
     logging.basicConfig(level=logging.INFO)
-    server = ThreadedFTPServer((HOST, config.port), _handler(config))
+    server = _Server((HOST, config.port), _handler(config))
     server.max_cons = config.max_clients
     server.serve_forever()
 

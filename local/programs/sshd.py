@@ -2,19 +2,14 @@
 
 import getpass
 import os
-import shutil
 from pathlib import Path
 
 from local.programs.certificate import SshKey
 from local.programs.child import HOST
+from local.programs.needed import UNPACKED
 
-_ALSO = "/usr/sbin:/usr/local/sbin:/sbin"
-"""An ordinary user's PATH lacks these."""
-
-
-def find_sshd() -> str | None:
-    """Give sshd's path, which must be absolute for it to start; None if it is not installed."""
-    return shutil.which("sshd", path=f"{os.environ.get('PATH', '')}:{_ALSO}")
+_PARTS = {"SshdSessionPath": "sshd-session", "SshdAuthPath": "sshd-auth"}
+"""Programs that sshd runs since OpenSSH 9.8, and the options that say where one that was unpacked has them."""
 
 
 def sshd_user() -> str:
@@ -23,11 +18,11 @@ def sshd_user() -> str:
 
 
 def sshd_command(program: str, folder: Path, port: int, host_key: SshKey, client_key: SshKey) -> list[str | Path]:
-    """Write sshd's files to `folder` and give the command that runs it."""
+    """Write sshd's files to `folder` and give the command that runs `program`: an absolute path, as sshd demands."""
     _write(folder / "host_key", host_key.private)
     _write(folder / "authorized_keys", client_key.public + "\n")
     config = folder / "sshd_config"
-    _write(config, _config(folder, port))
+    _write(config, _config(folder, port) + (_parts() if Path(program).is_relative_to(UNPACKED) else ""))
     if os.geteuid() == 0:
         # Packages create it at boot, which containers do not have.
         Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
@@ -51,6 +46,11 @@ MaxStartups 100
 Subsystem sftp internal-sftp
 ForceCommand internal-sftp
 """
+
+
+def _parts() -> str:
+    found = {option: UNPACKED / "root/usr/lib/openssh" / name for option, name in _PARTS.items()}
+    return "".join(f'{option} "{path}"\n' for option, path in found.items() if path.exists())
 
 
 def _write(path: Path, text: str) -> None:

@@ -1,8 +1,6 @@
 """vsftpd with one made-up user; runs as whoever starts it, so it needs neither root nor a user of the system."""
 
 import getpass
-import os
-import shutil
 from pathlib import Path
 
 from local.programs.certificate import Certificate
@@ -10,11 +8,6 @@ from local.programs.child import HOST
 
 USER = "anonymous"
 """vsftpd's own password list applies to this name only; others would need PAM."""
-
-
-def find_vsftpd() -> str | None:
-    """Give vsftpd's path; None if it is not installed."""
-    return shutil.which("vsftpd", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
 
 
 def vsftpd_command(

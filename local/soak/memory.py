@@ -1,10 +1,12 @@
 """The memory of the functions host and its workers while the soak runs."""
 
-import subprocess
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
 from statistics import median
+
+import psutil
 
 _MIB = 2**20
 ALLOWED_GROWTH = 320 * _MIB
@@ -74,10 +76,10 @@ def growth(life: Sequence[int]) -> int:
 
 def resident(pid: int) -> Mapping[int, int]:
     """Return the resident bytes of a process and of each below it; empty if it is gone."""
-    listing = subprocess.run(["ps", "-A", "-o", "pid=,ppid=,rss="], capture_output=True, text=True, check=True)  # noqa: S607 - every system has ps on its path
-    processes = [(int(own), int(above), int(size)) for own, above, size in map(str.split, listing.stdout.splitlines())]
-    sizes = {own: size * 1024 for own, _, size in processes}
-    tree = [pid] if pid in sizes else []
-    for one in tree:
-        tree += [own for own, above, _ in processes if above == one]
-    return {one: sizes[one] for one in tree}
+    sizes: dict[int, int] = {}
+    with suppress(psutil.NoSuchProcess):
+        first = psutil.Process(pid)
+        for process in (first, *first.children(recursive=True)):
+            with suppress(psutil.NoSuchProcess):
+                sizes[process.pid] = process.memory_info().rss
+    return sizes

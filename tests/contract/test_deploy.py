@@ -1,7 +1,6 @@
 """The deploy script, on stand-ins for az and func that answer as the real ones do."""
 
 import re
-import shutil
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from local.programs.needed import need
 from storage.keys import RAW_CONTAINER, STATE_CONTAINER, run_blob
 from tests.fixtures import func_answers as func
 from tests.fixtures.azure_answers import (
@@ -36,6 +36,7 @@ from tests.fixtures.azure_answers import functions as listed
 from tests.fixtures.fake_programs import Ended, commands, parse
 from tests.fixtures.fake_tools import PROJECT, Answer, Tools, refused
 from tests.fixtures.functions import functions
+from tests.tools.bicep import compiler
 
 SCRIPT = PROJECT / "infra" / "deploy.sh"
 FUNCTIONS = [str(function.get_function_name()) for function in functions()]
@@ -262,9 +263,6 @@ class TestNetwork:
 
     def test_a_value_from_a_variable_or_the_environment_counts(self, tools: Tools, tmp_path: Path) -> None:
         """The real compiler's own answer."""
-        compiler = shutil.which("bicep")
-        if compiler is None:
-            pytest.skip("bicep is missing: install it, or put the folder of `az bicep install` on PATH")
         (tmp_path / "main.bicep").write_text("param fixedOutboundAddress bool = false\nparam text string\n")
         file = tmp_path / "mine.bicepparam"
         file.write_text(
@@ -275,7 +273,7 @@ class TestNetwork:
         for flag, asked in (("true", 1), ("false", 0)):
             file.write_text(source.replace("FLAG", flag))
             done = subprocess.run(
-                [compiler, "build-params", file, "--stdout"], capture_output=True, text=True, check=True
+                [compiler(), "build-params", file, "--stdout"], capture_output=True, text=True, check=True
             )
             tools.az |= {PARAMETERS: [done.stdout], PROVIDER: [provider("Registered")]}
             assert tools.run("g", "westeurope", str(file)).returncode == 0
@@ -824,8 +822,5 @@ def test_the_lines_that_it_tells_to_type_are_ones_that_az_knows() -> None:
 
 @pytest.mark.parametrize("command", [["shellcheck"], ["dash", "-n"], ["bash", "--posix", "-n"]])
 def test_it_is_plain_posix_shell(command: list[str]) -> None:
-    program = shutil.which(command[0])
-    if program is None:
-        pytest.skip(f"{command[0]} is missing: apt-get install {command[0]}")
-    done = subprocess.run([program, *command[1:], SCRIPT], capture_output=True, text=True, check=False)
+    done = subprocess.run([need(command[0]), *command[1:], SCRIPT], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -24,7 +24,8 @@ from ingest.connect import connector
 from ingest.model import Endpoint
 from local.programs.certificate import SshKey, make_ssh_key
 from local.programs.child import HOST, free_port, running
-from local.programs.sshd import find_sshd, sshd_command, sshd_user
+from local.programs.needed import need
+from local.programs.sshd import sshd_command, sshd_user
 from local.servers import Server
 from tests.fixtures.secrecy import secrets_in
 
@@ -225,10 +226,8 @@ def rsa_key() -> SshKey:
 @contextmanager
 def sshd(folder: Path, *options: str) -> Iterator[Endpoint]:
     """Run sshd with an RSA host key and options of its own."""
-    program = find_sshd()
-    assert program, "sshd is missing: apt-get install openssh-server"
     host_key, client_key, port = rsa_key(), make_ssh_key(), free_port()
-    command = sshd_command(program, folder, port, host_key, client_key)
+    command = sshd_command(need("sshd"), folder, port, host_key, client_key)
     with (folder / "sshd_config").open("a") as config:
         config.write("".join(f"{option}\n" for option in options))
     with running(command, port, folder / "log"):

@@ -202,8 +202,9 @@ def test_a_first_start_may_pass_over_what_lies_there(
     second = relays.make()
     second.skip_existing()  # not the first start any more
     with second:
-        wait_for(lambda: len(webhook.got) > 1)
-    assert webhook.names() == ["new.zip", "later.zip"]
+        wait_for(lambda: "later.zip" in webhook.names())
+    # What the first relay had sent when it stopped, but not yet noted as answered, is sent again.
+    assert list(dict.fromkeys(webhook.names())) == ["new.zip", "later.zip"]
 
 
 def test_a_slow_answer_holds_up_no_other_event(relays: Relays, container: ContainerClient, webhook: Webhook) -> None:

@@ -5,6 +5,7 @@ import base64
 import itertools
 import json
 import os
+import re
 import signal
 import socket
 import time
@@ -347,6 +348,28 @@ def test_a_message_whose_life_ends_while_it_runs_is_gone_without_a_word(world: W
         wait_for(lambda: world.journal.notes("take", name="next", phase="end"))
         assert host.process.poll() is None
     assert world.left("-poison" if world.messages("-poison") else "") == 0
+
+
+def test_a_function_that_is_switched_off_is_run_by_its_name_alone(world: World) -> None:
+    """Its trigger takes no message, event, tick or request; others are not affected."""
+    names = ("take", "on_event", "tick", "thing")
+    off = {f"AzureWebJobs.{name}.Disabled": "true" for name in names}
+    with world.host(SCHEDULE="* * * * * *", **off) as host:
+        for name in names:
+            assert re.search(rf"Function {name}: \w+ \(disabled\)", host.said())
+            assert json.loads(host.call(f"/admin/functions/{name}")[1])["isDisabled"] is True
+        assert json.loads(host.call("/admin/functions/copy")[1])["isDisabled"] is False
+        assert TestOneHost.notify(host, "on_event", {"id": "o", "subject": "s"})[0] == 404
+        assert TestOneHost.notify(host, "on_event_async", {"id": "p", "subject": "s"})[0] == 202
+        assert host.call("/api/things/one/two")[0] == 404
+        world.put({"name": "never"})
+        world.put("text", "-copy")
+        wait_for(lambda: world.messages("-one"))
+        assert host.call("/admin/functions/take", b'{"input": "{\\"name\\": \\"by hand\\"}"}')[0] == 202
+        wait_for(lambda: world.journal.notes("take", name="by hand", phase="end"))
+    assert not world.journal.notes("take", name="never")
+    assert not world.journal.notes("tick")
+    assert len(world.messages()) == 1
 
 
 def test_runs_of_a_timer_never_overlap(world: World) -> None:
@@ -783,15 +806,6 @@ def test_a_host_json_out_of_range_answers_every_request_with_503(world: World) -
     write_app(world.folder, host_json={"version": "2.0", "extensions": {"queues": {"batchSize": 64}}})
     with world.host() as host:
         assert {host.call(path)[0] for path in ("/admin/host/status", "/api/things/box", "/")} == {503}
-
-
-def test_a_function_that_a_setting_disables_is_not_run(world: World) -> None:
-    with world.host(**{"AzureWebJobs.take.Disabled": "true"}) as host:
-        world.put({"name": "waits"})
-        world.put("x", "-copy")
-        wait_for(lambda: world.messages("-one"))
-        assert json.loads(host.call("/admin/functions/take")[1])["isDisabled"] is True
-    assert not world.journal.notes("take")
 
 
 def test_a_port_in_use_is_an_error_that_says_what_to_do(world: World) -> None:

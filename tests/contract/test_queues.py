@@ -57,6 +57,16 @@ def receive(clients: Clients, queue: str) -> bytes:
 @pytest.mark.usefixtures("_emptied")
 class TestMessages:
     @pytest.mark.parametrize(
+        ("blob", "hours"), [("smoke/0123456789abcdef0123456789abcdef.zip", 1), ("smoke/by-hand.zip", 24 * 7)]
+    )
+    def test_what_the_smoke_test_leaves_is_soon_gone(self, blob: str, hours: int, clients: Clients) -> None:
+        BatchMessages(clients).put(blob, None)
+        (message,) = clients.batch_queue.peek_messages()
+        assert message.expires_on is not None
+        assert message.inserted_on is not None
+        assert message.expires_on - message.inserted_on == timedelta(hours=hours)
+
+    @pytest.mark.parametrize(
         ("batch", "message"),
         [
             (BATCH, BatchMessage(blob="radar/ü.zip", pipeline="p1", batch=3)),

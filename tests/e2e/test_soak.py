@@ -10,6 +10,7 @@ from local.system import PROJECT
 from tests.fixtures.secrecy import secrets_in
 
 
+@pytest.mark.long
 @pytest.mark.timeout(480)
 def test_a_minute_of_kills_cuts_and_outages_loses_and_doubles_nothing(tmp_path: Path) -> None:
     done = subprocess.run(

@@ -21,6 +21,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from local.programs.needed import ProgramMissingError
 from local.system import PROJECT, System
 from preprocess.model import Pixels
 from setting_text import longest_pause
@@ -149,7 +150,7 @@ def post_event(system: System, blob: str, *, api: str = "PutBlockList") -> int:
 
 def test_the_stories_are_told_on_both_hosts() -> None:
     if "func" not in HOSTS:
-        pytest.skip("told on our own host alone: Azure Functions Core Tools (`func`) are not installed; see the README")
+        raise ProgramMissingError("func", "these stories ran on our own host alone; README.md says how to get it")
 
 
 def test_a_small_archive_on_each_server_becomes_images(running: System, stored: Clients) -> None:

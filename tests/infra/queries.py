@@ -32,7 +32,10 @@ _OWN = {
     "AppDependencies": f"{_CALL}, Data: string, DependencyType: string, Target: string",
     "AppRequests": f"{_CALL}, Source: string, Url: string",
 }
-TABLES = {name: f"({_ALL}, {own})" for name, own in _OWN.items()}
+_EVENT_GRID = """_BilledSize: real, Category: string, EventSubscriptionName: string, _IsBillable: string,
+    Message: string, OperationName: string, _ResourceId: string, SourceSystem: string, SubResourceName: string,
+    _SubscriptionId: string, TenantId: string, TimeGenerated: datetime, Type: string"""
+TABLES = {name: f"({_ALL}, {own})" for name, own in _OWN.items()} | {"AegDeliveryFailureLogs": f"({_EVENT_GRID})"}
 
 EXPECTED = "'radar', 10m, 'north', 1h"
 """What main.bicep makes of two sources, as the parameter `expectedSources`."""
@@ -40,8 +43,7 @@ EXPECTED = "'radar', 10m, 'north', 1h"
 
 def put_in() -> dict[str, str]:
     """What the workbook puts into the files, by what it takes the place of; parameters of the workbook in braces."""
-    (line,) = re.findall(r"^var filled = .*$", WORKBOOK, re.MULTILINE)
-    found = re.findall(r", '((?:\\.|[^'])+)', (?:'((?:\\.|[^'])+)'|expectedSources)\)", line)
+    found = re.findall(r"replace\(text, '((?:\\.|[^'])+)', (?:'((?:\\.|[^'])+)'|expectedSources)\)", WORKBOOK)
     return {old.replace("\\'", "'"): new.replace("\\'", "'") or EXPECTED for old, new in found}
 
 

@@ -7,7 +7,6 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from ingest.model import SourceSpec
 from tests.infra.queries import ALERTS, INFRA, QUERIES, in_alert, judged
 from tests.infra.workspace import Workspace, workspace
 
@@ -164,6 +163,25 @@ def test_what_was_given_up_is_noticed_although_it_was_taken_at_once(told: Worksp
     assert fired(told, "given-up") == {("batches-poison",), ("dead-letter",)}
 
 
+def test_deliveries_that_fail_again_and_again_are_noticed_and_single_ones_are_not(told: Workspace) -> None:
+    def fail(minutes_ago: float, outcome: str, subscription: str = "RAW-ARCHIVES") -> None:
+        message = (
+            f"Message:outcome={outcome}, latencyInMs=2635, id=1, httpStatusCode=InternalServerError, errorMessage=x"
+        )
+        at = NOW - timedelta(minutes=minutes_ago)
+        told.put("AegDeliveryFailureLogs", at, EventSubscriptionName=subscription, Message=message)
+
+    for minutes in (1, 2, 3, 4, 5):
+        fail(minutes, "GenericError")
+        fail(minutes, "TimedOut")
+    for minutes in (50, 60, 70, 80, 90, 100):
+        fail(minutes, "Busy")
+        fail(minutes / 10, "GenericError", "ANOTHER")
+    assert fired(told, "deliveries") == set()
+    fail(6, "GenericError")
+    assert fired(told, "deliveries") == {("GenericError InternalServerError",)}
+
+
 def test_results_that_are_gone_are_told_by_source_and_by_what_became_of_them(told: Workspace) -> None:
     for blob, line in (
         ("radar/2026/a.zip", "results.lost blob={} what='shard missing: x'"),
@@ -184,11 +202,3 @@ def test_one_slow_archive_among_many_is_noticed(told: Workspace) -> None:
     tell(told, "archive.lag.processed", 20.0, 5, source="radar")
     tell(told, "archive.lag.processed", 31 * 60.0, 5, source="radar")
     assert fired(told, "slow") == {("radar", "processed")}
-
-
-def test_a_source_is_expected_by_its_name_and_with_the_interval_that_it_has_without_a_setting() -> None:
-    (line,) = re.findall(r"^var expectedSources = .*$", MAIN, re.MULTILINE)
-    (minutes,) = re.findall(r": '(\d+)m'}'", line)
-    assert timedelta(minutes=int(minutes)) == SourceSpec.__dataclass_fields__["interval"].default
-    # As settings.py makes names.
-    assert "toLower(replace(split(setting, '__')[1], '_', '-'))" in line

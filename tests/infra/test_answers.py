@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from storage.keys import smoke_blob
 from tests.infra.queries import QUERIES
 from tests.infra.workspace import Workspace, workspace
 
@@ -63,6 +64,13 @@ def test_errors_are_counted_by_kind_with_the_latest_of_each(told: Workspace) -> 
         ("error", "batch.settled", 1, "d"),
         ("warning", "archive.failed", 2, "b"),
     ]
+
+
+def test_the_smoke_test_is_no_error(told: Workspace) -> None:
+    line(told, 9, "a", f"archive.gone blob={smoke_blob()}", 2)
+    line(told, 8, "a", "archive.refused blob=smoke/by-hand.zip reason=x", 2)
+    line(told, 7, "b", "queue_not_consumed a message has waited: `doctor --smoke` tries it", 3)
+    assert [row["Line"] for row in told.ask(QUERIES["errors.kql"], NOW)] == ["queue_not_consumed", "archive.refused"]
 
 
 def test_a_gap_that_is_told_again_is_one_and_ends_as_it_was_told_last(told: Workspace) -> None:

@@ -14,8 +14,10 @@ from typing import Any
 import pytest
 import yaml
 
+from local.programs.needed import need
 from tests.fixtures.azure_answers import ACCOUNT
 from tests.fixtures.fake_tools import Answer, Tools
+from tests.tools.bicep import compiler
 
 ROOT = Path(__file__).parents[2]
 WORKFLOWS = ROOT / ".github" / "workflows"
@@ -74,10 +76,7 @@ class TestLint:
         assert (done.returncode, done.stdout) == (0, "")
 
     def test_shellcheck(self) -> None:
-        program = shutil.which("shellcheck")
-        if program is None:
-            pytest.skip("shellcheck is missing: apt-get install shellcheck")
-        done = subprocess.run([program, CHECK_BICEP], capture_output=True, text=True, check=False)
+        done = subprocess.run([need("shellcheck"), CHECK_BICEP], capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout
 
 
@@ -269,12 +268,9 @@ class TestCheckBicep:
         assert "az is missing" in done.stderr
 
     def test_what_the_compiler_says_is_understood(self, tmp_path: Path) -> None:
-        bicep = shutil.which("bicep")
-        if bicep is None:
-            pytest.skip("bicep is missing: az bicep install, then put ~/.azure/bin on PATH")
         template = tmp_path / "x.bicep"
         template.write_text("param unused string\n")
-        done = subprocess.run([bicep, "lint", template], capture_output=True, text=True, check=False)
+        done = subprocess.run([compiler(), "lint", template], capture_output=True, text=True, check=False)
         assert (done.returncode, done.stdout) == (0, "")
         (tmp_path / "said").write_text(done.stderr)
         assert self.check(tmp_path, f"*lint*main*) cat {shlex.quote(str(tmp_path / 'said'))} >&2 ;;").returncode == 1

@@ -13,6 +13,7 @@ from local.host.app import (
     HostError,
     add_local_settings,
     connection_string,
+    is_disabled,
     load_app,
     parse_time_span,
     resolve,
@@ -127,6 +128,22 @@ def test_names_between_percent_signs_resolve_or_are_named() -> None:
 
 
 @pytest.mark.parametrize(
+    ("setting", "value", "disabled"),
+    [
+        ("AzureWebJobs.take_it.Disabled", "true", True),
+        ("azurewebjobs.TAKE_IT.disabled", "TRUE", True),
+        ("AzureWebJobs.take_it.Disabled", "1", True),
+        ("AzureWebJobs_take_it_Disabled", "1", True),
+        *(("AzureWebJobs.take_it.Disabled", value, False) for value in ("", "0", "false", "yes", " true", "01")),
+        ("AzureWebJobs.take.Disabled", "true", False),
+        ("AzureWebJobs__take_it__Disabled", "true", False),
+    ],
+)
+def test_a_function_is_switched_off_as_the_real_host_does(setting: str, value: str, disabled: bool) -> None:
+    assert is_disabled("take_it", {setting: value}) is disabled
+
+
+@pytest.mark.parametrize(
     ("name", "environ", "resolved"),
     [
         ("STORAGE", {"STORAGE": "own", "AzureWebJobsStorage": "host"}, "host"),
@@ -186,18 +203,10 @@ def test_a_queue_name_is_made_lower_case_and_a_wrong_one_is_refused() -> None:
             queue_name(binding("queueTrigger", queueName=wrong))
 
 
-@pytest.mark.parametrize(
-    ("setting", "value", "disabled"),
-    [
-        ("AzureWebJobs.takes.Disabled", "true", True),
-        ("azurewebjobs_TAKES_disabled", "1", True),
-        ("AzureWebJobs.takes.Disabled", "false", False),
-        ("AzureWebJobs.other.Disabled", "true", False),
-    ],
-)
-def test_a_setting_switches_one_function_off(setting: str, value: str, disabled: bool) -> None:
+def test_a_function_that_a_setting_switches_off_is_marked() -> None:
     function = Function(name="takes", trigger=binding("queueTrigger", queueName="q"))
-    assert checked(function, {setting: value}).disabled is disabled
+    assert checked(function, {"AzureWebJobs.takes.Disabled": "true"}).disabled
+    assert not checked(function, {}).disabled
 
 
 @pytest.mark.parametrize(

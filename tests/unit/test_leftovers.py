@@ -56,6 +56,16 @@ def planned(world: World, p: Preprocessing) -> tuple[RawArchive, Request]:
     return archive, message
 
 
+@pytest.mark.parametrize("there", [True, False])
+def test_what_the_smoke_test_left_is_removed_without_a_word(world: World, there: bool) -> None:
+    p = world.process(sizes=ONE_EACH)
+    blob = world.raw.add(pictures(2), source="smoke").blob if there else "smoke/a.zip"
+    found = Found([Request(blob=blob)])
+    assert settle(world, p, found) == Cleared(taken=1)
+    assert found.done == ["removed"]
+    assert world.queue.messages == []
+
+
 def test_a_batch_in_the_window_is_noted_and_left_to_reconcile(world: World) -> None:
     p = world.process(sizes=ONE_EACH)
     archive, message = planned(world, p)

@@ -184,6 +184,19 @@ def test_of_many_batches_none_runs_where_it_was_found(world: World, batches: int
     assert len(world.queue.messages) == queued
 
 
+@pytest.mark.parametrize(
+    "sizes",
+    [BatchSizes(), ONE_EACH, BatchSizes(members=10**6, bytes=10**12, inline_bytes=10**12), BatchSizes(members=2)],
+)
+def test_each_member_of_the_smoke_test_goes_over_the_queue(world: World, sizes: BatchSizes) -> None:
+    archive, p = world.raw.add(pictures(3), source="smoke"), world.process(sizes=sizes)
+    assert take_archive(archive.blob, p) is Taken.QUEUED
+    assert [message.batch for message in world.queue.messages] == [0, 1, 2]
+    assert not world.results.of(archive)
+    world.work(p)
+    assert len(world.results.of(archive)) == 3
+
+
 def test_a_batch_that_is_not_small_goes_to_the_queue(world: World) -> None:
     archive = world.raw.add(pictures(2))
     assert take_archive(archive.blob, world.process(sizes=BatchSizes(inline_bytes=1000))) is Taken.QUEUED

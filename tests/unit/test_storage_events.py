@@ -65,6 +65,6 @@ def test_a_name_that_somebody_else_chose_arrives_as_it_is(schema: Schema) -> Non
 
 def test_the_subscription_lets_pass_what_starts_work_and_nothing_else() -> None:
     """Each event that is passed over would cost a call."""
-    text = (INFRA / "events.bicep").read_text()
+    text = (INFRA / "modules" / "event-subscription.bicep").read_text()
     assert {api for api in ENDPOINTS if f"'{api}'" in text} == COMPLETE
     assert "eventDeliverySchema: 'EventGridSchema'" in text

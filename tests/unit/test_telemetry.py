@@ -73,6 +73,14 @@ def test_the_values_are_those_that_were_told(recorded: Recorded) -> None:
     assert values["events.dead_letter"] == [({}, 2)]
 
 
+def test_the_smoke_test_is_in_no_metric(recorded: Recorded) -> None:
+    telemetry.copied(telemetry.SMOKE, size=100, received=60, seconds=2.0, lag=timedelta(seconds=5))
+    telemetry.settled(telemetry.SMOKE, "failed", timedelta(seconds=7))
+    telemetry.preprocessed(telemetry.SMOKE, "p1", 4, {"LIMIT_PIXELS": 2})
+    telemetry.source(telemetry.SMOKE, {"backlog": 3.0, "gaps": 1.0})
+    assert recorded.metrics() == []
+
+
 def test_nothing_is_sent_twice_and_a_gauge_is_silent_until_it_is_set_again(recorded: Recorded) -> None:
     record_all()
     recorded.metrics()
