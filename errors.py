@@ -61,6 +61,10 @@ class ArchiveRefusedError(PermanentError):
     """A whole archive cannot be preprocessed: unreadable directory, or a limit was hit."""
 
 
+class ArchiveIncompleteError(ArchiveRefusedError):
+    """Bytes are missing in an archive: it is damaged, or somebody still writes it."""
+
+
 class MemberRefusedError(PermanentError):
     """One member of an archive cannot be preprocessed; the others are not affected."""
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from errors import ArchiveRefusedError, MemberRefusedError
+from errors import ArchiveIncompleteError, ArchiveRefusedError, MemberRefusedError
 from preprocess.model import Limits
 from preprocess.ports import RangeReader
 
@@ -91,7 +91,9 @@ def read_directory(reader: RangeReader, limits: Limits) -> tuple[Member, ...]:
     members = list(_entries(reader.read_range(end.start, end.size), end, allowed))
     # Zip without zip64 counts modulo 65,536, and some writers let it.
     if len(members) != end.members and (len(members) % 65_536 != end.members or end.members > 65_535):
-        raise ArchiveRefusedError(f"the zip's directory has {len(members)} members, its end record says {end.members}")
+        raise ArchiveIncompleteError(
+            f"the zip's directory has {len(members)} members, its end record says {end.members}"
+        )
     return _bounded(members, end.start)
 
 
@@ -108,7 +110,7 @@ def _find_end(reader: RangeReader) -> _End:
         raise ArchiveRefusedError("the zip is one part of several: it must be a single file")
     start = record - size
     if start < offset:
-        raise ArchiveRefusedError("the zip's directory is not where its end record says: it is damaged or cut off")
+        raise ArchiveIncompleteError("the zip's directory is not where its end record says: it is damaged or cut off")
     return _End(members, size, start, start - offset)
 
 
@@ -120,7 +122,7 @@ def _end_record(tail: bytes) -> int:
             return at
         at = tail.rfind(b"PK\5\6", 0, at)
     if last < 0:
-        raise ArchiveRefusedError("the file does not end like a zip: it is none, or it was cut off")
+        raise ArchiveIncompleteError("the file does not end like a zip: it is none, or it was cut off")
     return last
 
 
@@ -137,7 +139,7 @@ def _end64(reader: RangeReader, end: int) -> tuple[int, tuple[int, ...]] | None:
             record = _END64.unpack(reader.read_range(at, _END64.size))
             if record[0] == b"PK\6\6":
                 return at, record
-    raise ArchiveRefusedError("the zip's zip64 end record is missing: the file is damaged")
+    raise ArchiveIncompleteError("the zip's zip64 end record is missing: the file is damaged")
 
 
 def _entries(directory: bytes, end: _End, allowed: int) -> Iterator[Member]:
@@ -146,14 +148,14 @@ def _entries(directory: bytes, end: _End, allowed: int) -> Iterator[Member]:
         if index == allowed:
             raise ArchiveRefusedError(f"the zip has more members than LIMIT_ARCHIVE_MEMBERS={allowed} allows")
         if len(directory) - at < _ENTRY.size or directory[at : at + 4] != b"PK\1\2":
-            raise ArchiveRefusedError(f"the zip's directory is unreadable at member {index}: the file is damaged")
+            raise ArchiveIncompleteError(f"the zip's directory is unreadable at member {index}: the file is damaged")
         fields = _ENTRY.unpack_from(directory, at)
         name_at = at + _ENTRY.size
         extra_at = name_at + fields[10]
         comment_at = extra_at + fields[11]
         at = comment_at + fields[12]
         if at > len(directory):
-            raise ArchiveRefusedError(f"the zip's directory is cut off at member {index}: the file is damaged")
+            raise ArchiveIncompleteError(f"the zip's directory is cut off at member {index}: the file is damaged")
         yield _member(index, fields, directory[name_at:extra_at], directory[extra_at:comment_at], end.shift)
         index += 1
 

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from itertools import accumulate
 
-from errors import ArchiveRefusedError, TransientError
+from errors import ArchiveIncompleteError, ArchiveRefusedError, TransientError
 from preprocess.archive import Archive
 from preprocess.batches import divide
 from preprocess.later import ask_later, may_still_grow
@@ -135,7 +135,7 @@ def _plan(archive: RawArchive, p: Preprocessing) -> _Plan | Taken:
     try:
         return _new_plan(archive, p)
     except ArchiveRefusedError as exc:
-        if may_still_grow(archive, p.clock()):
+        if isinstance(exc, ArchiveIncompleteError) and may_still_grow(archive, p.clock()):
             return _later(archive, p)
         p.ledger.arrived(archive, _became_raw(archive, p.clock()))
         told = {"source": archive.source, "state": "refused", "reason": str(exc)}

@@ -1,6 +1,5 @@
 """The doctor on real servers and a real Azurite: what is wrong is named, with what to do, and no secret is shown."""
 
-import json
 import os
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
@@ -24,8 +23,9 @@ from storage.pipelines import hold_pipeline
 from storage.rosters import BlobRosters
 from storage.runs import note_run
 from tests.faults.http import Answer, HttpProxy
+from tests.fixtures.azure_answers import secret
 from tests.fixtures.secrecy import secrets_in
-from tests.unit.doctor.test_azure import az
+from tests.unit.doctor.test_azure import az, deployed
 
 OURS = ("SOURCES__", "DATA_STORAGE", "PREPROCESS_", "PIPELINE_")
 
@@ -267,12 +267,12 @@ def test_an_app_in_azure_is_looked_at_with_its_own_settings(
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
     """Its password lies in a key vault, and is nowhere to be seen."""
-    az(tmp_path)
-    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
     given = {**settings(azurite, vsftpd, "a"), "DATA_STORAGE__clientId": "an identity of Azure", "WEBSITE_X": "1"}
     given["SOURCES__A__PASSWORD"] = "@Microsoft.KeyVault(SecretUri=https://v.vault.azure.net/secrets/radar)"
-    (tmp_path / "az.settings").write_text(json.dumps([{"name": key, "value": text} for key, text in given.items()]))
-    assert main(["doctor", "--app", "images"]) == 1
+    monkeypatch.setenv("PATH", "/usr/bin:/bin")
+    with az(tmp_path, **deployed(given, "keyvault secret show", secret("radar", "of-the-vault"))) as (_, tools):
+        monkeypatch.setenv("PATH", f"{tools.home / 'bin'}:/usr/bin:/bin")
+        assert main(["doctor", "--app", "images-abc"]) == 1
     told = capsys.readouterr().out
     # The made-up vault gives a password that the server does not take: so it was asked with it.
     assert "check the user in the URL, PASSWORD" in told

@@ -1,6 +1,5 @@
 """The smoke test on a real Azurite, beside an app in a thread, of which any part can be deaf, old or wrong."""
 
-import json
 import os
 import signal
 import subprocess
@@ -40,8 +39,9 @@ from storage.raw_archives import HAND, RawBlobs
 from storage.results import ShardsAndRows
 from storage.rosters import BlobRosters
 from telemetry import SMOKE
+from tests.fixtures.fake_tools import refused
 from tests.fixtures.secrecy import secrets_in
-from tests.unit.doctor.test_azure import az
+from tests.unit.doctor.test_azure import az, deployed
 
 PROJECT = Path(__file__).parents[2]
 OURS = ("SOURCES__", "DATA_STORAGE", "PREPROCESS_", "PIPELINE_", "LIMIT_", "BATCH_", "TABLE_")
@@ -478,14 +478,15 @@ def test_no_settings_at_all(command: Command) -> None:
 
 
 def test_passwords_of_servers_that_one_may_not_read_do_not_matter(
-    command: Command, stored: Clients, tmp_path: Path
+    command: Command, stored: Clients, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    az(tmp_path)
     given = {**command.given, "SOURCES__RADAR__PASSWORD": "@Microsoft.KeyVault(SecretUri=https://v/secrets/x)"}
-    (tmp_path / "az.settings").write_text(json.dumps([{"name": name, "value": text} for name, text in given.items()]))
-    app, command.given = App(stored, command.given), {"PATH": f"{tmp_path}:/usr/bin:/bin"}
-    with app.running():
-        status, told = command.run("doctor", "--app", "images", "--smoke", "--within", "20s")
+    monkeypatch.setenv("PATH", "/usr/bin:/bin")
+    answers = deployed(given, "keyvault secret show", refused(1, "ERROR: (Forbidden) Caller is not authorized"))
+    with az(tmp_path, **answers) as (_, tools):
+        app, command.given = App(stored, command.given), {"PATH": f"{tools.home / 'bin'}:/usr/bin:/bin"}
+        with app.running():
+            status, told = command.run("doctor", "--app", "images-abc", "--smoke", "--within", "20s")
     assert status == 0
     assert "not looked  settings        SOURCES__RADAR__PASSWORD: its secret could not be read" in told
     assert "3 images, equal" in told

@@ -43,6 +43,12 @@ def az(folder: Path, **answers: Answer) -> Iterator[tuple[AzureCli, Tools]]:
         yield AzureCli(str(tools.home / "bin" / "az")), tools
 
 
+def deployed(given: Mapping[str, str], more: str, answer: Answer) -> dict[str, Sequence[Answer]]:
+    """What az answers of an app with these settings, and to one command more."""
+    of_settings = "functionapp config appsettings list"
+    return {"functionapp list": [[listed_site()]], of_settings: [settings(dict(given))], more: [answer]}
+
+
 def events(storage: Storage, cli: AzureCli | None) -> list[Finding]:
     return list(look_at_events(storage, cli))
 
