@@ -459,8 +459,10 @@ def test_two_hosts_share_messages_and_each_runs_as_many_as_host_json_allows(worl
 def test_what_a_killed_host_was_running_comes_again_when_its_lease_is_over(world: World) -> None:
     with world.host("--lease", "2") as first:
         world.put({"name": "survivor", "wait_for": str(world.folder / "go")})
-        wait_for(lambda: world.journal.notes("take", name="survivor", phase="start"))
+        [begun] = wait_for(lambda: world.journal.notes("take", name="survivor", phase="start"))
         first.kill()
+    # The worker ends a moment after its host; until then it would go on.
+    wait_for(lambda: not Path(f"/proc/{begun['host']}").exists())
     (world.folder / "go").touch()
     with world.host("--lease", "2"):
         [note] = wait_for(lambda: world.journal.notes("take", name="survivor", phase="end"))
