@@ -679,6 +679,16 @@ class TestWorkers:
         assert host.process.wait(20) == 0
         wait_for(lambda: not Path(f"/proc/{worker}").exists())
 
+    def test_a_host_that_is_stopped_twice_leaves_at_once_and_its_worker_follows(self, world: World) -> None:
+        with world.host("--grace", "600") as host:
+            world.put({"name": "running", "wait_for": str(world.folder / "never")})
+            [note] = wait_for(lambda: world.journal.notes("take", name="running", phase="start"))
+            host.process.terminate()
+            wait_for(lambda: "Stopping" in host.said())
+            host.process.terminate()
+            assert host.process.wait(20) == 130
+        wait_for(lambda: not Path(f"/proc/{note['host']}").exists())
+
     def test_a_worker_does_not_outlive_its_host(self, world: World) -> None:
         with world.host() as host:
             world.put({"name": "running", "wait_for": str(world.folder / "never")})
