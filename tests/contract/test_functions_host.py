@@ -459,8 +459,10 @@ def test_two_hosts_share_messages_and_each_runs_as_many_as_host_json_allows(worl
 def test_what_a_killed_host_was_running_comes_again_when_its_lease_is_over(world: World) -> None:
     with world.host("--lease", "2") as first:
         world.put({"name": "survivor", "wait_for": str(world.folder / "go")})
-        wait_for(lambda: world.journal.notes("take", name="survivor", phase="start"))
+        [begun] = wait_for(lambda: world.journal.notes("take", name="survivor", phase="start"))
         first.kill()
+    # The worker ends a moment after its host; until then it would go on.
+    wait_for(lambda: not Path(f"/proc/{begun['host']}").exists())
     (world.folder / "go").touch()
     with world.host("--lease", "2"):
         [note] = wait_for(lambda: world.journal.notes("take", name="survivor", phase="end"))
@@ -676,6 +678,16 @@ class TestWorkers:
         host.process.terminate()
         assert host.process.wait(20) == 0
         wait_for(lambda: not Path(f"/proc/{worker}").exists())
+
+    def test_a_host_that_is_stopped_twice_leaves_at_once_and_its_worker_follows(self, world: World) -> None:
+        with world.host("--grace", "600") as host:
+            world.put({"name": "running", "wait_for": str(world.folder / "never")})
+            [note] = wait_for(lambda: world.journal.notes("take", name="running", phase="start"))
+            host.process.terminate()
+            wait_for(lambda: "Stopping" in host.said())
+            host.process.terminate()
+            assert host.process.wait(20) == 130
+        wait_for(lambda: not Path(f"/proc/{note['host']}").exists())
 
     def test_a_worker_does_not_outlive_its_host(self, world: World) -> None:
         with world.host() as host:
