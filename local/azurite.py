@@ -83,15 +83,22 @@ class Azurite:
             self.kill()
             raise
 
+    @property
+    def ended(self) -> bool:
+        """Whether it was started and has ended by itself."""
+        process = self._process
+        return process is not None and process.poll() is not None
+
     def stop(self) -> None:
         """Let it write what it holds and end."""
-        if self._process is not None:
-            self._process.terminate()
+        process, self._process = self._process, None
+        if process is not None:
+            process.terminate()
             try:
-                self._process.wait(timeout=20)
+                process.wait(timeout=20)
             except subprocess.TimeoutExpired:
-                self.kill()
-            self._process = None
+                process.kill()
+                process.wait()
 
     def wait(self) -> None:
         """Wait until it ends by itself."""
@@ -100,10 +107,10 @@ class Azurite:
 
     def kill(self) -> None:
         """End it at once, as a crash would; without a folder everything in it is gone."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-            self._process = None
+        process, self._process = self._process, None
+        if process is not None:
+            process.kill()
+            process.wait()
 
     def _command(self) -> list[str]:
         ports = {"blob": self.ports.blob, "queue": self.ports.queue, "table": self.ports.table}

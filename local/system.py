@@ -150,8 +150,15 @@ class System:
     def check(self) -> str | None:
         """Start a host that has ended by itself, as the platform does, and say so; None if there is nothing to say.
 
-        Keep logs from growing for ever. Raises PermanentError for a host that does not start, or a relay that ended.
+        Keep logs from growing for ever. Raises PermanentError for a host that does not start, a relay or an emulator
+        that ended.
         """
+        if self.storage.ended:
+            raise PermanentError(
+                f"Azurite has ended by itself, so all is stopped: see {self.storage.log}. `Invalid string length` "
+                "there means that its tables are full: they hold 512 MB, some 2,500 images in rows; `make reset` "
+                "forgets them"
+            )
         for child in (self._host, self._relay):
             child.trim()
         ended = self._host.ended

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from errors import PermanentError
 from local import azurite as module
 from local.azurite import Azurite, azurite, install
 from storage.clients import connected, prepare
+from tests.fixtures.sample_app import wait_for
 
 
 def test_data_in_a_folder_survives_a_restart_on_the_same_ports(tmp_path: Path) -> None:
@@ -29,6 +31,16 @@ def test_data_in_a_folder_survives_a_restart_on_the_same_ports(tmp_path: Path) -
         assert (server.connection, server.pid) != before
         assert server.connection == before[0]
         assert clients.state.exists()
+
+
+def test_an_end_by_itself_is_told_apart_from_one_that_was_asked_for(tmp_path: Path) -> None:
+    with azurite(tmp_path / "data") as server:
+        assert not server.ended
+        os.kill(server.pid, signal.SIGKILL)
+        wait_for(lambda: server.ended)
+        server.start()
+        server.stop()
+        assert not server.ended
 
 
 def test_a_port_in_use_is_said_so(azurite: Azurite, tmp_path: Path) -> None:

@@ -69,6 +69,16 @@ def test_a_log_that_grew_too_long_is_put_aside_and_goes_on_anew(
     assert child.log.read_text() == "after\n"
 
 
+def test_an_emulator_that_ended_by_itself_stops_all_with_its_usual_reason(tmp_path: Path) -> None:
+    class Dead(Azurite):
+        ended = True
+
+    storage = Dead(tmp_path, tmp_path, in_memory=True, ports=Ports())
+    running = System(tmp_path / "run", storage=storage, settings={}, sources={}, host="local")
+    with pytest.raises(PermanentError, match=r"Azurite has ended by itself.*its tables are full"):
+        running.check()
+
+
 def test_a_host_that_ends_is_started_again_until_it_has_ended_thrice_without_an_answer(tmp_path: Path) -> None:
     storage = Azurite(tmp_path, tmp_path, in_memory=True, ports=Ports())
     running = System(tmp_path / "run", storage=storage, settings={}, sources={}, host="local")
