@@ -531,6 +531,15 @@ class TestSmoke:
         assert re.search("not looked .*type: make setup", done.stdout)
 
 
+def test_a_first_deployment_does_not_wait_for_an_app_without_its_secrets(tools: Tools, parameters: str) -> None:
+    tools.az[SECRETS] = [secrets()]
+    done = tools.run("g", "westeurope", parameters)
+    assert done.returncode == 1
+    assert "WRONG       secret radar-password is missing: infra/deploy.sh --secret g radar-password" in done.stdout
+    assert re.search("not looked .*needs its secrets first; then type: infra/deploy.sh --smoke g", done.stdout)
+    assert not [call for call in tools.calls if call.startswith((SMOKE, RESTART, f"az {RUN}"))]
+
+
 class TestCheck:
     """What runs and what does not."""
 
