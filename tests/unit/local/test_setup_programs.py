@@ -35,10 +35,17 @@ def bin_folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def repository(tmp_path: Path) -> Path:
+def apt() -> None:
+    """The machine's own apt-get, which must run; whether it reaches a network does not matter here."""
+    for name in ("apt-get", "dpkg-deb"):
+        found = shutil.which(name)
+        if found is None or subprocess.run([found, "--version"], capture_output=True, check=False).returncode:
+            raise ProgramMissingError(name, "only Debian and its kin have it")
+
+
+@pytest.fixture
+def repository(apt: None, tmp_path: Path) -> Path:  # noqa: ARG001 -- what it makes is for apt-get
     """A folder that apt takes packages from."""
-    if not (shutil.which("apt-get") and shutil.which("dpkg-deb")):
-        raise ProgramMissingError("apt-get", "only Debian and its kin have it")
     (tmp_path / "repository").mkdir()
     return tmp_path / "repository"
 
@@ -137,6 +144,7 @@ def test_a_program_whose_libraries_are_missing_is_missing(clone: Path, bin_folde
 
 
 @pytest.mark.usefixtures("repository")
+@pytest.mark.usefixtures("apt")
 def test_where_no_server_answers_it_says_so_soon_and_fails_nothing(clone: Path, bin_folder: Path) -> None:
     done = set_up(clone, beside(bin_folder), f"http://127.0.0.1:{free_port()}/")
 
