@@ -143,7 +143,6 @@ def test_a_program_whose_libraries_are_missing_is_missing(clone: Path, bin_folde
     assert not (clone / ".local/programs/bin/some-tool").exists()
 
 
-@pytest.mark.usefixtures("repository")
 @pytest.mark.usefixtures("apt")
 def test_where_no_server_answers_it_says_so_soon_and_fails_nothing(clone: Path, bin_folder: Path) -> None:
     done = set_up(clone, beside(bin_folder), f"http://127.0.0.1:{free_port()}/")
