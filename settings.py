@@ -134,7 +134,11 @@ def settings() -> Settings:
 
 def environment() -> Mapping[str, str]:
     """Give what there is of settings in the environment, as text; a new shell has none."""
-    return {name: text for name, text in os.environ.items() if _OWN.match(name.upper()) and text.strip()}
+    return {
+        name: text
+        for name, text in os.environ.items()
+        if (_OWN.match(name.upper()) and text.strip()) or _TWIN.match(name.upper())
+    }
 
 
 def read_settings(environ: Mapping[str, str]) -> Settings:

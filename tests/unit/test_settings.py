@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from errors import SettingsError
 from setting_text import default_text, format_duration, longest_pause, parse_duration
-from settings import FLAT, PER_SOURCE, read_settings, read_specs
+from settings import FLAT, PER_SOURCE, environment, read_settings, read_specs
 
 ROOT = Path(__file__).parents[2]
 KEY = f"ssh-ed25519 {b64encode(b'\0\0\0\x0bssh-ed25519\0\0\0\x20' + bytes(range(32))).decode()}"
@@ -262,3 +262,10 @@ def test_what_a_source_promises_is_read_without_any_password() -> None:
     assert read_specs({"PATH": "/bin"}) == {}
     with pytest.raises(SettingsError, match="SOURCES__RADAR__RETENTION is wrong"):
         read_specs({"SOURCES__RADAR__RETENTION": "soon"})
+
+
+def test_a_shell_s_settings_include_what_would_stand_in_for_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else the doctor would call settings right with which the triggers listen elsewhere."""
+    monkeypatch.setenv("AzureWebJobsDATA_STORAGE", "")
+    with pytest.raises(SettingsError, match="AzureWebJobsDATA_STORAGE must not be set"):
+        read_settings({**LEAST, **environment()})
