@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -20,6 +21,7 @@ class Child:
         self._folder = folder
         self._environment = environment
         self._process: subprocess.Popen[bytes] | None = None
+        self._starting = threading.Lock()
 
     @property
     def ended(self) -> bool:
@@ -33,8 +35,13 @@ class Child:
         return None if self._process is None else self._process.pid
 
     def start(self) -> None:
-        """Start it. In a session of its own: Ctrl-C is for the one who started the system, who stops it in order."""
-        with self.log.open("ab") as out:
+        """Start it, unless it runs: a thread may start again what another one has just started.
+
+        It has a session of its own: Ctrl-C is for the process that started the system, which stops it in order.
+        """
+        with self._starting, self.log.open("ab") as out:
+            if self._process is not None and self._process.poll() is None:
+                return
             self._process = subprocess.Popen(
                 self._command,
                 cwd=self._folder,

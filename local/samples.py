@@ -24,8 +24,9 @@ from local import formats, scenes
 from local.orders import Order, Shot
 
 SIDE = 224
-"""Width and height to which the demo preprocesses; what is expected of a picture is drawn at this size."""
-_CELLS = 32
+"""Width and height to which the demo preprocesses."""
+CELLS = 32
+"""Of a look, in each direction."""
 _UNUSED = 86_400.0
 
 type Look = NDArray[np.uint8]
@@ -54,27 +55,32 @@ class Sample:
     """Members that are broken."""
     skipped: int
     """Number of members that are no images."""
+    side: int = SIDE
+    """Width and height to which its pictures are preprocessed; their looks are drawn from this size."""
 
 
 def look(pixels: NDArray[np.generic]) -> Look:
-    """Reduce SIDE x SIDE pixels of three channels to a grid of mean colours."""
-    step = SIDE // _CELLS
-    cells = pixels.astype(np.float32).reshape(_CELLS, step, _CELLS, step, 3)
+    """Reduce a square of pixels, its side a multiple of 32, of three channels to a grid of mean colours."""
+    step = len(pixels) // CELLS
+    cells = pixels.astype(np.float32).reshape(CELLS, step, CELLS, step, 3)
     return np.rint(cells.mean(axis=(1, 3))).astype(np.uint8)
 
 
-def make(order: Order, cache_folder: Path) -> Sample:
-    """Give the sample for an order: from the cache, else made now. The same order gives the same bytes."""
-    stem = cache_folder / _recipe_version() / hashlib.sha256(repr(order).encode()).hexdigest()[:16]
+def make(order: Order, cache_folder: Path, side: int = SIDE) -> Sample:
+    """Return the sample for an order: from the cache, else made now. The same order gives the same bytes.
+
+    `side` is the width and height to which its pictures will be preprocessed, a multiple of 32.
+    """
+    stem = cache_folder / _recipe_version() / hashlib.sha256(f"{order} {side}".encode()).hexdigest()[:16]
     archive, manifest = stem.with_suffix(".zip"), stem.with_suffix(".json")
     if not manifest.exists():
         if not stem.parent.is_dir():
             _forget_old(cache_folder)
             stem.parent.mkdir(parents=True, exist_ok=True)
-        _write(archive, manifest, order)
+        _write(archive, manifest, order, side)
     # So that its folder's age tells when it was last of use.
     os.utime(stem.parent)
-    return _read(archive, manifest)
+    return _read(archive, manifest, side)
 
 
 def _forget_old(cache_folder: Path) -> None:
@@ -97,14 +103,14 @@ def _recipe_version() -> str:
     return digest.hexdigest()[:12]
 
 
-def _write(archive: Path, manifest: Path, order: Order) -> None:
+def _write(archive: Path, manifest: Path, order: Order, side: int) -> None:
     """Write the zip, then its manifest, which so vouches for a whole zip."""
     # Names of its own: several demos and tests may share the cache, and make the same sample at the same time.
     own = uuid4().hex
     partial = archive.with_suffix(f".{own}.partial")
     pictures: list[dict[str, object]] = []
     with zipfile.ZipFile(partial, "w") as bundle:
-        for member, (name, content, looks) in enumerate(_members(order)):
+        for member, (name, content, looks) in enumerate(_members(order, side)):
             bundle.writestr(_entry(name), content)
             pictures += [
                 {"member": member, "frame": frame, "name": name, "look": grid.tobytes().hex()}
@@ -126,7 +132,7 @@ def _write(archive: Path, manifest: Path, order: Order) -> None:
     unfinished.replace(manifest)
 
 
-def _members(order: Order) -> Iterator[tuple[str, bytes, Sequence[Look]]]:
+def _members(order: Order, side: int) -> Iterator[tuple[str, bytes, Sequence[Look]]]:
     rng = default_rng(order.seed)
     for number, shot in enumerate(order.shots):
         suffix, encode = formats.FORMATS[shot.format]
@@ -135,7 +141,7 @@ def _members(order: Order) -> Iterator[tuple[str, bytes, Sequence[Look]]]:
         name = f"{order.folder}IMG_{number:04}{suffix}"
         if shot.damage == "cut":
             content = content[: len(content) // 2]
-        yield name, content, [] if shot.damage else [_expected(frame) for frame in frames]
+        yield name, content, [] if shot.damage else [_expected(frame, side) for frame in frames]
     for name, content in order.others.items():
         yield name, content, []
 
@@ -145,9 +151,9 @@ def _frame(rng: Generator, shot: Shot) -> Image.Image:
     return picture.convert("L").convert("RGB") if shot.format in formats.GREY_FORMATS else picture
 
 
-def _expected(frame: Image.Image) -> Look:
+def _expected(frame: Image.Image, side: int) -> Look:
     """What preprocessing must give for a picture, computed from the picture itself with plain Pillow."""
-    return look(np.asarray(ImageOps.fit(frame, (SIDE, SIDE), Image.Resampling.LANCZOS)))
+    return look(np.asarray(ImageOps.fit(frame, (side, side), Image.Resampling.LANCZOS)))
 
 
 def _entry(name: str) -> zipfile.ZipInfo:
@@ -175,14 +181,14 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _read(archive: Path, manifest: Path) -> Sample:
+def _read(archive: Path, manifest: Path, side: int) -> Sample:
     facts = json.loads(manifest.read_text(encoding="utf-8"))
     pictures = [
         Picture(
             member=picture["member"],
             frame=picture["frame"],
             name=picture["name"],
-            look=np.frombuffer(bytes.fromhex(picture["look"]), np.uint8).reshape(_CELLS, _CELLS, 3),
+            look=np.frombuffer(bytes.fromhex(picture["look"]), np.uint8).reshape(CELLS, CELLS, 3),
         )
         for picture in facts["pictures"]
     ]
@@ -193,4 +199,5 @@ def _read(archive: Path, manifest: Path) -> Sample:
         pictures=tuple(pictures),
         refused=tuple(facts["refused"]),
         skipped=facts["skipped"],
+        side=side,
     )

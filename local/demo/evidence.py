@@ -7,9 +7,12 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 
+from azure.core.exceptions import ResourceModifiedError
+from azure.storage.blob import ContainerClient
+
 from local.demo.progress import UNSEEN, Progress
-from local.demo.verdict import SHAPE, Kept, KeptImage, Key, Place
-from local.samples import look
+from local.demo.verdict import Kept, KeptImage, Key, Place
+from local.samples import CELLS, look
 from storage.clients import Clients
 from storage.entries import Entry, entries
 from storage.ledger import State
@@ -70,19 +73,30 @@ def _counts(progress: Progress) -> tuple[int, int, int]:
 
 def _kept(image: StoredImage) -> KeptImage:
     shape = image.pixels.shape
-    seen = look(image.pixels) if shape == SHAPE else None
+    square = len(shape) == 3 and shape[0] == shape[1] and shape[0] % CELLS == 0 and shape[2] == 3
+    seen = look(image.pixels) if square else None
     return KeptImage(member=image.facts.member, frame=image.facts.frame, shape=shape, look=seen)
 
 
 def _raw_blobs(clients: Clients) -> Iterator[tuple[Key, tuple[int, str]]]:
     """Read every raw blob's bytes back: what its metadata says is no proof."""
     for name in clients.raw.list_blob_names():
-        digest, size = hashlib.sha256(), 0
-        for chunk in clients.raw.download_blob(name).chunks():
-            digest.update(chunk)
-            size += len(chunk)
         # `{source}/…/{stamp}.{version}.{stem}.zip`
-        yield (name.split("/")[0], name.rsplit("/", 1)[-1].split(".")[1]), (size, digest.hexdigest())
+        yield (name.split("/")[0], name.rsplit("/", 1)[-1].split(".")[1]), _size_and_hash(clients.raw, name)
+
+
+def _size_and_hash(raw: ContainerClient, name: str) -> tuple[int, str]:
+    """Return a blob's size and its SHA-256 in hexadecimal."""
+    while True:
+        digest, size = hashlib.sha256(), 0
+        try:
+            for chunk in raw.download_blob(name).chunks():
+                digest.update(chunk)
+                size += len(chunk)
+        except ResourceModifiedError:
+            # A resumed copy is read back before its hashes are set, which may come after all is processed.
+            continue
+        return size, digest.hexdigest()
 
 
 def _rows(clients: Clients) -> Iterator[tuple[Key, str]]:

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from local.demo.traffic import Arrival, Drop
-from local.samples import SIDE, Look, Picture, Sample
+from local.samples import Look, Picture, Sample
 
-SHAPE = (SIDE, SIDE, 3)
 TOLERANCE = 4.0
 """Mean difference of colour, of 255, that lossy formats may make; two crops of one dark photograph differ by 6."""
 
@@ -27,7 +26,7 @@ class KeptImage:
     frame: int
     shape: tuple[int, ...]
     look: Look | None
-    """None where the shape is not the one expected."""
+    """None where the shape is none of which a look can be made."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -71,7 +70,7 @@ def _archive(sample: Sample, kept: Kept) -> Iterator[str]:
     for row, times in _repeated(kept.rows):
         yield f"row {row} is there {times} times"
     for place in sorted(wanted.keys() & found.keys()):
-        yield from _image(wanted[place], found[place])
+        yield from _image(wanted[place], found[place], (sample.side, sample.side, 3))
     if sorted(kept.refused) != sorted(sample.refused):
         yield f"members refused: {sorted(kept.refused)}, not {sorted(sample.refused)}"
     counts = (len(sample.pictures), len(sample.refused), sample.skipped)
@@ -103,9 +102,9 @@ def _once(places: Sequence[Place], wanted: Mapping[Place, Picture], where: str) 
         yield f"member {member}, frame {frame}, is in the {where} {times} times"
 
 
-def _image(picture: Picture, image: KeptImage) -> Iterator[str]:
-    if image.shape != SHAPE or image.look is None:
-        yield f"{picture.name}, frame {picture.frame}, has the shape {image.shape}, not {SHAPE}"
+def _image(picture: Picture, image: KeptImage, shape: tuple[int, ...]) -> Iterator[str]:
+    if image.shape != shape or image.look is None:
+        yield f"{picture.name}, frame {picture.frame}, has the shape {image.shape}, not {shape}"
         return
     difference = float(np.abs(image.look.astype(int) - picture.look).mean())
     if difference > TOLERANCE:

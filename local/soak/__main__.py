@@ -100,6 +100,7 @@ def _tell(
         "faults": ", ".join(f"{kind} {times}" for kind, times in sorted(injected.items())),
         "restarts": f"{soak.faults.restarts}, and {soak.system.host_ends} of a host that ended by itself",
         "lag": f"{lag(quiet)}; of those over which the host ended {lag(hit)}",
+        "given up": "; ".join(found.given_up) or "none",
         "lost": str(found.lost),
         "doubled": str(found.doubled),
         "memory": f"peak {megabytes(soak.memory.peak)}; once warm the host grew by "

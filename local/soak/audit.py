@@ -1,7 +1,7 @@
 """The end of the soak: whether all that was put on the servers is there, once, and nothing is stuck."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from azure.storage.queue import QueueClient
@@ -26,6 +26,8 @@ class Audit:
     """Raw blobs and images that are missing or wrong."""
     doubled: int
     """Raw blobs, images and rows that are there more than once."""
+    given_up: Sequence[str]
+    """Archives whose tries were spent, with the reason: listed, and of their results nothing is judged."""
     problems: Sequence[str]
 
 
@@ -34,15 +36,22 @@ def audit(clients: Clients, sources: Iterable[str], arrivals: Sequence[Arrival])
     names = list(sources)
     progress = evidence.observe(clients, names)
     kept = _without_early_sightings(evidence.collect(clients, evidence.images(clients, names), progress), progress)
-    pairs = [(arrival.drop.sample, kept.get(key_of(arrival), NOTHING)) for arrival in arrivals]
-    problems = verify([arrival.drop for arrival in arrivals], arrivals, kept)
-    problems += [*_wrong_ends(arrivals, progress), *_refusals_without_reason(clients), *stuck(clients)]
+    failed = given_up(progress)
+    judged = [arrival for arrival in arrivals if key_of(arrival) not in failed]
+    others = [arrival for arrival in arrivals if key_of(arrival) in failed]
+    judged_kept = {key: one for key, one in kept.items() if key not in failed}
+    pairs = [(arrival.drop.sample, kept.get(key_of(arrival), NOTHING)) for arrival in judged]
+    without_raw = [one for one in others if not _is_raw(one.drop.sample, kept.get(key_of(one), NOTHING))]
+    problems = verify([arrival.drop for arrival in judged], judged, judged_kept)
+    problems += [f"{_name(arrival)}: it was given up, and its raw blob is missing or wrong" for arrival in without_raw]
+    problems += [*_wrong_ends(judged, progress), *_refusals_without_reason(clients), *stuck(clients, failed)]
     return Audit(
         images=sum(len(one.images) for one in kept.values()),
         members_refused=sum(len(one.refused) for one in kept.values()),
         archives_refused=sum((one.ended or "").startswith("refused: ") for one in progress.values()),
-        lost=sum(_lost(sample, one) for sample, one in pairs),
+        lost=sum(_lost(sample, one) for sample, one in pairs) + len(without_raw),
         doubled=sum(_doubled(one) for one in kept.values()),
+        given_up=[f"{_name(arrival)}: {progress[key_of(arrival)].ended}" for arrival in others],
         problems=problems,
     )
 
@@ -52,15 +61,33 @@ def key_of(arrival: Arrival) -> Key:
     return arrival.drop.source, arrival.version
 
 
-def stuck(clients: Clients) -> list[str]:
-    """Say what still waits: messages, batches that are not done, messages that were given up."""
+def given_up(progress: Mapping[Key, Progress]) -> set[Key]:
+    """Return the archives whose tries were spent."""
+    return {key for key, one in progress.items() if (one.ended or "").startswith("failed: ")}
+
+
+def stuck(clients: Clients, failed: Collection[Key]) -> list[str]:
+    """Return a line for whatever still waits: messages, dead messages, and batches of archives that did not fail."""
     told = [
         f"the queue {queue.queue_name} holds {waiting} messages"
         for queue in _queues(clients)
         if (waiting := queue.get_queue_properties().approximate_message_count)
     ]
     undone = [row for row in clients.batches.list_entities() if row.get("done_at") is None]
-    return told + [f"batch {row['RowKey']} of {row['PartitionKey']} is not done" for row in undone]
+    return told + [
+        f"batch {row['RowKey']} of {row['PartitionKey']} is not done"
+        for row in undone
+        if _key_of_partition(row["PartitionKey"]) not in failed
+    ]
+
+
+def _key_of_partition(partition: str) -> Key:
+    _, source, _, version = partition.split("~")
+    return source, version
+
+
+def _name(arrival: Arrival) -> str:
+    return f"{arrival.drop.source} {arrival.drop.name}"
 
 
 def _queues(clients: Clients) -> Iterator[QueueClient]:
@@ -84,7 +111,7 @@ def _wrong_ends(arrivals: Sequence[Arrival], progress: Mapping[Key, Progress]) -
         # What cannot be read at all is refused, with the reason; all else is processed.
         right = ended.startswith("refused: ") if unreadable(arrival.drop.sample) else ended == "processed"
         if not right or ended.endswith("see the ledger"):
-            yield f"{arrival.drop.source} {arrival.drop.name}: it ended as {ended}"
+            yield f"{_name(arrival)}: it ended as {ended}"
 
 
 def unreadable(sample: Sample) -> bool:
@@ -100,9 +127,12 @@ def _refusals_without_reason(clients: Clients) -> Iterator[str]:
 
 def _lost(sample: Sample, kept: Kept) -> int:
     wanted = {(picture.member, picture.frame) for picture in sample.pictures}
-    whole = (sample.size, sample.sha256) in kept.blobs
     rows = wanted - {(image.member, image.frame) for image in kept.images}
-    return (not whole) + len(rows | (wanted - set(kept.sharded)))
+    return (not _is_raw(sample, kept)) + len(rows | (wanted - set(kept.sharded)))
+
+
+def _is_raw(sample: Sample, kept: Kept) -> bool:
+    return (sample.size, sample.sha256) in kept.blobs
 
 
 def _doubled(kept: Kept) -> int:

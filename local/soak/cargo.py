@@ -11,6 +11,8 @@ from local.demo.traffic import Drop
 from local.orders import Order, Shot
 from local.samples import Sample
 
+SIDE = 64
+"""Width and height to which the soak preprocesses: Azurite's tables hold 512 MB in all, some 20,000 such images."""
 _SEVERAL_BATCHES = Order(
     seed=201,
     shots=tuple(Shot(photograph=scenes.COLOUR[i % len(scenes.COLOUR)], size=(320, 240)) for i in range(40)),
@@ -39,7 +41,7 @@ _ODD_NAMES = ("Südkai (Probe) {}, 100 %.ZIP", "[red]a&b{} #?.zip", "{} $(id); '
 
 def make_cargo(cache: Path) -> dict[str, Sample]:
     """Give all samples by their kind; they are made only once."""
-    made = {kind: samples.make(order, cache) for kind, order in _ORDERS.items()}
+    made = {kind: samples.make(order, cache, SIDE) for kind, order in _ORDERS.items()}
     return made | {_CUT: _cut(made["few"])}
 
 
@@ -70,4 +72,4 @@ def _cut(whole: Sample) -> Sample:
     unfinished.write_bytes(content)
     unfinished.replace(path)
     sha256 = hashlib.sha256(content).hexdigest()
-    return Sample(path=path, size=len(content), sha256=sha256, pictures=(), refused=(), skipped=0)
+    return Sample(path=path, size=len(content), sha256=sha256, pictures=(), refused=(), skipped=0, side=SIDE)

@@ -15,9 +15,9 @@ from local.demo.progress import lines
 from local.demo.traffic import Arrival, Drop, upload
 from local.demo.verdict import Key
 from local.demo.view import megabytes
-from local.samples import SIDE, Sample
-from local.soak.audit import key_of, stuck
-from local.soak.cargo import drops
+from local.samples import Sample
+from local.soak.audit import given_up, key_of, stuck
+from local.soak.cargo import SIDE, drops
 from local.soak.echoes import Echoes
 from local.soak.faults import KINDS, Faults
 from local.soak.losses import RESULTS, Losses
@@ -133,7 +133,9 @@ class Soak:
                 self._tell(arrival.drop, told)
 
     def _at_rest(self) -> bool:
-        return len(self.settled) == len(self.arrivals) and self.losses.healed() and not stuck(self.clients)
+        if len(self.settled) < len(self.arrivals) or not self.losses.healed():
+            return False
+        return not stuck(self.clients, given_up(evidence.observe(self.clients, self.system.sources)))
 
     def _arrive(self, stop: threading.Event) -> None:
         """Upload archives, several at a time; what has begun is finished."""

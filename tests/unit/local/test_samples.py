@@ -66,9 +66,21 @@ def test_what_is_expected_of_a_picture_is_what_its_file_shows(name: str, tmp_pat
 
     (image,) = _decoded(sample).values()
 
-    fitted = ImageOps.fit(image, (samples.SIDE, samples.SIDE), Image.Resampling.LANCZOS)
-    difference = samples.look(np.asarray(fitted)).astype(int) - sample.pictures[0].look
-    assert np.abs(difference).mean() < 3
+    assert _difference(image, sample) < 3
+
+
+def _difference(image: Image.Image, sample: Sample) -> float:
+    fitted = ImageOps.fit(image, (sample.side, sample.side), Image.Resampling.LANCZOS)
+    return float(np.abs(samples.look(np.asarray(fitted)).astype(int) - sample.pictures[0].look).mean())
+
+
+def test_what_is_expected_is_drawn_at_the_size_that_was_asked_for(tmp_path: Path) -> None:
+    small, large = (samples.make(_shots("png"), tmp_path, side) for side in (32, 224))
+    (image,) = _decoded(small).values()
+
+    assert _difference(image, small) == _difference(image, large) == 0
+    assert small.sha256 == large.sha256
+    assert not np.array_equal(small.pictures[0].look, large.pictures[0].look)
 
 
 def test_frames_of_one_file_are_pictures_of_their_own(tmp_path: Path) -> None:

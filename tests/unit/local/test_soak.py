@@ -1,7 +1,9 @@
 """The soak's own judgement: what it counts as lost, doubled, stuck or leaking, and what it lets happen."""
 
+import hashlib
 import subprocess
 import threading
+from collections.abc import Iterator
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -11,7 +13,9 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
+from azure.core.exceptions import ResourceModifiedError
 
+from local.demo import evidence
 from local.demo.progress import Progress
 from local.demo.verdict import NOTHING, Kept
 from local.programs.child import kill_tree
@@ -91,6 +95,42 @@ def test_an_end_that_is_not_the_right_one_is_named(sample: Sample, ended: str | 
     progress = Progress(ended=ended, processed=None if ended else ARRIVAL.arrived)
     assert (not list(audit._wrong_ends([arrival], {KEY: progress}))) == right
     assert list(audit._wrong_ends([arrival], {})) == ["north a.zip: it ended as nothing yet"]
+
+
+def test_of_an_archive_that_was_given_up_only_the_raw_blob_is_judged(monkeypatch: pytest.MonkeyPatch) -> None:
+    failed = {KEY: Progress(ended="failed: 6 tries are spent")}
+    undone = [{"PartitionKey": "p1~north~20260101T000000Z~v1", "RowKey": "0000", "done_at": None}]
+
+    def audited(kept: Kept, progress: dict[tuple[str, str], Progress]) -> audit.Audit:
+        monkeypatch.setattr(evidence, "observe", lambda *_: progress)
+        monkeypatch.setattr(evidence, "collect", lambda *_: {KEY: kept})
+        monkeypatch.setattr(evidence, "images", lambda *_: [])
+        monkeypatch.setattr(audit, "_queues", lambda _: [])
+        tables = {"images": [], "batches": undone}
+        clients: Any = SimpleNamespace(
+            **{name: SimpleNamespace(list_entities=lambda rows=rows, **_: rows) for name, rows in tables.items()}
+        )
+        return audit.audit(clients, ["north"], [ARRIVAL])
+
+    found = audited(replace(NOTHING, blobs=GOOD.blobs), failed)
+    assert (found.lost, found.problems, found.given_up) == (0, [], ["north a.zip: failed: 6 tries are spent"])
+    found = audited(replace(NOTHING, blobs=[(1000, "wrong")]), failed)
+    assert (found.lost, found.problems) == (1, ["north a.zip: it was given up, and its raw blob is missing or wrong"])
+    found = audited(GOOD, {KEY: Progress(processed=ARRIVAL.arrived)})
+    assert found.problems == [f"batch 0000 of {undone[0]['PartitionKey']} is not done"]
+
+
+def test_a_blob_that_changes_while_it_is_read_back_is_read_again() -> None:
+    reads: Iterator[list[bytes | Exception]] = iter([[b"a", ResourceModifiedError("changed")], [b"ab", b"c"]])
+
+    def chunks() -> Iterator[bytes]:
+        for chunk in next(reads):
+            if isinstance(chunk, Exception):
+                raise chunk
+            yield chunk
+
+    raw: Any = SimpleNamespace(download_blob=lambda _: SimpleNamespace(chunks=chunks))
+    assert evidence._size_and_hash(raw, "a.zip") == (3, hashlib.sha256(b"abc").hexdigest())
 
 
 def test_a_sighting_of_a_growing_file_is_no_stranger_unless_something_of_it_was_kept() -> None:

@@ -1,5 +1,6 @@
 """A system that starts anew removes an earlier run, and nothing else."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -67,6 +68,17 @@ def test_a_log_that_grew_too_long_is_put_aside_and_goes_on_anew(
     assert (tmp_path / "a.log.1").read_text() == "0123456789\n"
     child.trim()
     assert child.log.read_text() == "after\n"
+
+
+def test_two_threads_that_start_a_program_start_it_once(tmp_path: Path) -> None:
+    child = Child(["sleep", "30"], tmp_path, tmp_path / "a.log", {"PATH": os.environ["PATH"]})
+    child.start()
+    try:
+        first = child.pid
+        child.start()
+        assert (child.pid, child.ended) == (first, False)
+    finally:
+        child.kill()
 
 
 def test_an_emulator_that_ended_by_itself_stops_all_with_its_usual_reason(tmp_path: Path) -> None:

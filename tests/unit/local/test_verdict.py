@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from local.demo.traffic import Arrival, Drop
-from local.demo.verdict import SHAPE, Kept, KeptImage, verify
+from local.demo.verdict import Kept, KeptImage, verify
 from local.samples import Look, Picture, Sample
 
 
@@ -31,7 +31,7 @@ ARRIVAL = Arrival(
 KEY = ("north", "v1")
 GOOD = Kept(
     blobs=[(1000, "ab")],
-    images=[KeptImage(member=p.member, frame=p.frame, shape=SHAPE, look=p.look + 2) for p in SAMPLE.pictures],
+    images=[KeptImage(member=p.member, frame=p.frame, shape=(224, 224, 3), look=p.look + 2) for p in SAMPLE.pictures],
     refused=[2],
     counted=(3, 1, 1),
     rows=["000000~0000~00", "000001~0000~00", "000002~refused", "000003~0000~00"],
