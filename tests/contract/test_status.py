@@ -8,6 +8,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from io import BytesIO
 from typing import Any
 from uuid import uuid4
@@ -32,21 +33,32 @@ from storage.status_archive import read_picture
 from tests.fixtures.history import Past, write
 from tests.fixtures.status_host import status_host
 
-NOW = datetime.now(UTC).replace(microsecond=0)
 MINUTE = timedelta(minutes=1)
 HOSTILE = "a'\"><script>alert(1)</script>\u202e{{ 7 * 7 }}.zip"
 PIXELS = [np.full((9, 9, 3), value, np.uint8) for value in (10, 200)]
 REFUSED = Refusal(member=7, name=HOSTILE, reason="it is no <b>picture</b>", error="OSError")
-DAY = [
-    Past(stamp=NOW - 2 * MINUTE, state=State.COPYING),
-    Past(stamp=NOW - 12 * MINUTE, pixels=PIXELS, images=2, path=HOSTILE, refused=[REFUSED]),
-    Past(stamp=NOW - 22 * MINUTE, state=State.REFUSED, reason="its directory cannot be read"),
-    Past(stamp=NOW - 32 * MINUTE, state=State.FAILED, reason="6 tries are spent"),
-    # 42 is missing.
-    Past(stamp=NOW - 52 * MINUTE, state=State.EXPIRED),
-    Past(stamp=NOW - 62 * MINUTE),
-    Past(stamp=NOW - 72 * MINUTE, state=State.SAME),
-]
+
+
+@cache
+def now() -> datetime:
+    """Return one time for all tests of this module: that of the first which asks."""
+    return datetime.now(UTC).replace(microsecond=0)
+
+
+def day() -> list[Past]:
+    """Return a day with an archive in every state."""
+    return [
+        Past(stamp=now() - 2 * MINUTE, state=State.COPYING),
+        Past(stamp=now() - 12 * MINUTE, pixels=PIXELS, images=2, path=HOSTILE, refused=[REFUSED]),
+        Past(stamp=now() - 22 * MINUTE, state=State.REFUSED, reason="its directory cannot be read"),
+        Past(stamp=now() - 32 * MINUTE, state=State.FAILED, reason="6 tries are spent"),
+        # 42 is missing.
+        Past(stamp=now() - 52 * MINUTE, state=State.EXPIRED),
+        Past(stamp=now() - 62 * MINUTE),
+        Past(stamp=now() - 72 * MINUTE, state=State.SAME),
+    ]
+
+
 SHOWN = [Shown.PROCESSED, Shown.EXPIRED, Shown.FAILED, Shown.REFUSED, Shown.PARTLY, Shown.COPYING]
 
 
@@ -58,7 +70,7 @@ def status_of(clients: Clients, source: str) -> SourceStatus:
 def radar(clients: Clients) -> str:
     """A source with one archive in every state."""
     name = f"s-{uuid4().hex[:12]}"
-    write(clients, name, DAY, Roster(source=name, listed_at=NOW, error="no answer <i>from</i> the server"))
+    write(clients, name, day(), Roster(source=name, listed_at=now(), error="no answer <i>from</i> the server"))
     return name
 
 
@@ -74,29 +86,29 @@ def test_states_holes_and_counts_are_those_that_the_ledgers_wrote(clients: Clien
 
 def test_a_look_reads_no_more_rows_than_it_says(clients: Clients, source: str) -> None:
     """However many archives there are, and whichever part of them is left out."""
-    past = [Past(stamp=NOW - number * MINUTE) for number in range(40)]
+    past = [Past(stamp=now() - number * MINUTE) for number in range(40)]
     write(clients, source, past, Roster(source=source), threads=4)
-    whole = read_source(clients, source, NOW - timedelta(minutes=20))
+    whole = read_source(clients, source, now() - timedelta(minutes=20))
     assert (len(whole.entries), whole.cut, whole.rows) == (21, False, 2 * 21 + MOST_BEFORE)
-    assert whole.before == NOW - timedelta(minutes=21)
-    cut = read_source(clients, source, NOW - timedelta(hours=48), most=11)
+    assert whole.before == now() - timedelta(minutes=21)
+    cut = read_source(clients, source, now() - timedelta(hours=48), most=11)
     # The sixth archive's second row was not read: what became of it would be a guess.
     assert (len(cut.entries), cut.cut, cut.rows) == (5, True, 11)
     assert {entry.state for entry in cut.entries} == {State.PROCESSED}
-    status = assess_source(cut, SourceSpec(name=source, interval=MINUTE), NOW)
+    status = assess_source(cut, SourceSpec(name=source, interval=MINUTE), now())
     assert (status.cut, len(status.marks), status.holes) == (True, 5, [])
 
 
 def clock_of(*seconds: int) -> Callable[[], datetime]:
     times = iter(seconds)
-    return lambda: NOW + timedelta(seconds=next(times))
+    return lambda: now() + timedelta(seconds=next(times))
 
 
 def test_one_look_is_shared_by_all_who_ask_within_seconds(clients: Clients, source: str) -> None:
     # Asked, begun and ended at 0; asked at 4; asked, begun and ended at 6.
     desk = Desk(clients, {source: SourceSpec(name=source)}, clock_of(0, 0, 0, 4, 6, 6, 6))
     first = desk.status()
-    write(clients, source, [Past(stamp=NOW - MINUTE)], Roster(source=source))
+    write(clients, source, [Past(stamp=now() - MINUTE)], Roster(source=source))
     assert desk.status() is first
     assert len(desk.status().sources[0].marks) == 1
 

@@ -5,6 +5,7 @@ import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 from uuid import uuid4
@@ -24,19 +25,30 @@ from tests.fixtures.history import Past, write
 from tests.fixtures.status_host import status_host
 from tests.tools.kusto import TOOLS
 
-NOW = datetime.now(UTC).replace(microsecond=0)
 MINUTE = timedelta(minutes=1)
 HOSTILE = "\"'><script>alert(1)</script><img src=x onerror=alert(2)>.zip"
 REFUSED = Refusal(member=7, name=HOSTILE, reason=HOSTILE, error="OSError")
 PIXELS = [np.full((32, 32, 3), 90 * shade, np.uint8) for shade in range(3)]
-DAY = [
-    Past(stamp=NOW - 2 * MINUTE, state=State.COPYING),
-    Past(stamp=NOW - 12 * MINUTE, pixels=PIXELS, images=3, path=HOSTILE, refused=[REFUSED]),
-    Past(stamp=NOW - 22 * MINUTE, state=State.REFUSED, reason=HOSTILE),
-    Past(stamp=NOW - 32 * MINUTE, state=State.FAILED, reason="6 tries are spent"),
-    Past(stamp=NOW - 52 * MINUTE, state=State.EXPIRED),
-    *(Past(stamp=NOW - minutes * MINUTE) for minutes in range(62, 240, 10)),
-]
+
+
+@cache
+def now() -> datetime:
+    """Return one time for all tests of this module: that of the first which asks."""
+    return datetime.now(UTC).replace(microsecond=0)
+
+
+def day() -> list[Past]:
+    """Return a day with an archive in every state."""
+    return [
+        Past(stamp=now() - 2 * MINUTE, state=State.COPYING),
+        Past(stamp=now() - 12 * MINUTE, pixels=PIXELS, images=3, path=HOSTILE, refused=[REFUSED]),
+        Past(stamp=now() - 22 * MINUTE, state=State.REFUSED, reason=HOSTILE),
+        Past(stamp=now() - 32 * MINUTE, state=State.FAILED, reason="6 tries are spent"),
+        Past(stamp=now() - 52 * MINUTE, state=State.EXPIRED),
+        *(Past(stamp=now() - minutes * MINUTE) for minutes in range(62, 240, 10)),
+    ]
+
+
 PHONE = 390
 
 
@@ -93,7 +105,7 @@ def site(
     chromium: Browser, clients: Clients, azurite: Azurite, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Site]:
     source = f"s-{uuid4().hex[:12]}"
-    write(clients, source, DAY, Roster(source=source, listed_at=NOW, error=HOSTILE), threads=4)
+    write(clients, source, day(), Roster(source=source, listed_at=now(), error=HOSTILE), threads=4)
     with status_host(tmp_path_factory.mktemp("app"), azurite.connection, source) as host:
         yield Site(host.url, source, chromium)
 
@@ -106,7 +118,7 @@ def axe() -> str:
 
 def test_every_archive_is_drawn_and_the_browser_has_nothing_to_say(site: Site) -> None:
     page = site.open()
-    expect(page.locator(".timeline a")).to_have_count(len(DAY))
+    expect(page.locator(".timeline a")).to_have_count(len(day()))
     expect(page.locator(".gap")).to_have_count(1)
     shapes = page.locator(".timeline use").evaluate_all("all => all.map(one => one.getAttribute('href'))")
     assert shapes == ["#expired", "#failed", "#refused", "#refused-in-part", "#copying"]
@@ -148,8 +160,8 @@ def test_it_refreshes_in_place(site: Site, clients: Clients) -> None:
     place = "[document.querySelector('.scroll').scrollLeft, Math.round(scrollY)]"
     before = page.evaluate(place)
     focused = page.evaluate("document.activeElement.getAttribute('href')")
-    news = [Past(stamp=NOW - 1 * MINUTE), *DAY]
-    write(clients, site.source, news, Roster(source=site.source, listed_at=NOW, error="another"), threads=4)
+    news = [Past(stamp=now() - 1 * MINUTE), *day()]
+    write(clients, site.source, news, Roster(source=site.source, listed_at=now(), error="another"), threads=4)
     # As if the tab had been looked at again; a look at storage may be some seconds old.
     looked = "document.dispatchEvent(new Event('visibilitychange'))"
     marks = "document.querySelectorAll('.timeline a').length"
