@@ -14,15 +14,16 @@ from typing import TYPE_CHECKING
 
 import azure.functions as func
 
-import telemetry
-from errors import PermanentError, SettingsError, TransientError
-from storage.keys import BATCH_QUEUE, POLL_QUEUE, RAW_CONTAINER
+from config import telemetry
+from config.errors import SettingsError
+from imagefeed.errors import PermanentError, TransientError
+from imagefeed.layout import BATCH_QUEUE, POLL_QUEUE, RAW_CONTAINER, SMOKE
 
 if TYPE_CHECKING:
-    from preprocess.pipeline import Preprocessing
-    from settings import Settings
-    from status.answer import Answer, Asked
-    from status.desk import Desk
+    from config.settings import Settings
+    from ops.web.responses import Answer, Asked
+    from ops.web.views import Desk
+    from preprocess.handlers import Preprocessing
     from storage.clients import Clients
 
 log = logging.getLogger(f"ingestion.{__name__}")
@@ -36,7 +37,7 @@ _SLOT = Lock()
 @app.timer_trigger(arg_name="timer", schedule="%POLL_SCHEDULE%", use_monitor=False)
 def poll_sources(timer: func.TimerRequest, context: func.Context) -> None:  # noqa: ARG001 -- the trigger passes it
     """Poll the one source in this call; ask for several to be polled, each in a call of its own."""
-    from storage.queues import PollMessages
+    from storage.queues.messages import PollMessages
 
     services = build_services()
     sources = list(services.settings.sources)
@@ -54,7 +55,7 @@ def poll_sources(timer: func.TimerRequest, context: func.Context) -> None:  # no
 @app.queue_trigger(arg_name="message", queue_name=POLL_QUEUE, connection="DATA_STORAGE")
 def poll_source(message: func.QueueMessage, context: func.Context) -> None:
     """Poll the source that a message names."""
-    from storage.queues import parse_poll_message
+    from storage.queues.messages import parse_poll_message
 
     services = build_services()
     with _traced(context), _settled("poll_source"):
@@ -66,7 +67,7 @@ def poll_source(message: func.QueueMessage, context: func.Context) -> None:
 @app.event_grid_trigger(arg_name="event")
 def on_raw_archive(event: func.EventGridEvent, context: func.Context) -> None:
     """Plan the archive that an event announces, and preprocess it here if it is small; else queue its batches."""
-    from preprocess.pipeline import take_archive
+    from preprocess.handlers import take_archive
 
     blob = announced_archive(event)
     if blob is None:
@@ -91,8 +92,8 @@ def announced_archive(event: func.EventGridEvent | func.CloudEvent) -> str | Non
 @app.queue_trigger(arg_name="message", queue_name=BATCH_QUEUE, connection="DATA_STORAGE")
 def process_batch(message: func.QueueMessage, context: func.Context) -> None:
     """Preprocess the batch that a message names, or plan the archive where it names none."""
-    from preprocess.pipeline import take_message
-    from storage.queues import parse_batch_message
+    from preprocess.handlers import take_message
+    from storage.queues.messages import parse_batch_message
 
     with _traced(context), _settled("process_batch"):
         take_message(parse_batch_message(message.get_body()), build_preprocessing())
@@ -102,9 +103,9 @@ def process_batch(message: func.QueueMessage, context: func.Context) -> None:
 @app.timer_trigger(arg_name="timer", schedule="%RECONCILE_SCHEDULE%", use_monitor=False)
 def reconcile(timer: func.TimerRequest, context: func.Context) -> None:  # noqa: ARG001 -- the trigger passes it
     """Tell what is missing, and drive again what stopped half way."""
-    from preprocess.reconcile import reconcile as redrive
-    from setting_text import longest_pause
-    from storage.runs import note_run
+    from config.types import longest_pause
+    from preprocess.recovery.reconcile import reconcile as redrive
+    from storage.blobs.runs import note_run
 
     with _traced(context), telemetry.span("reconcile"):
         services, now = build_services(), datetime.now(UTC)
@@ -142,7 +143,7 @@ def status_json(req: func.HttpRequest) -> func.HttpResponse:
 @app.route(route="status/refresh.js", methods=["GET", "HEAD"], auth_level=func.AuthLevel.FUNCTION)
 def status_script(req: func.HttpRequest) -> func.HttpResponse:
     """Give the script that keeps the page fresh; it needs nothing, wrong settings included."""
-    from status.desk import refresh_script
+    from ops.web.views import refresh_script
 
     return _answer(req, refresh_script)
 
@@ -159,7 +160,7 @@ def status_archive(req: func.HttpRequest) -> func.HttpResponse:
 @app.route(route="images/{source}/{id}/{pipeline}/{image}", methods=["GET", "HEAD"], auth_level=func.AuthLevel.FUNCTION)
 def status_image(req: func.HttpRequest) -> func.HttpResponse:
     """Show one image, small, as it is read back from its rows."""
-    from status.desk import picture_key
+    from ops.web.views import picture_key
 
     where = req.route_params
     key = picture_key(where["source"], where["id"], where["pipeline"], where["image"])
@@ -177,7 +178,7 @@ class Services:
 @cache
 def build_services() -> Services:
     """Connect to storage, once a process. Raises SettingsError: then every call fails, and the platform tells."""
-    from settings import settings
+    from config.settings import settings
     from storage.clients import connect
 
     chosen = settings()
@@ -193,14 +194,14 @@ def build_preprocessing() -> "Preprocessing":
     """Wire preprocessing, once a process. Raises SettingsError, PipelineMismatchError, StoreUnavailableError."""
     from uuid import uuid4
 
-    from ingest.stamp import read_stamp
-    from preprocess.pipeline import Preprocessing
+    from ingest.timestamps import read_stamp
+    from preprocess.handlers import Preprocessing
     from preprocess.recipe import identify
-    from storage.batches import TableBatchLedger
-    from storage.pipelines import hold_pipeline
-    from storage.queues import BatchMessages
-    from storage.raw_archives import RawBlobs
+    from storage.blobs.pipelines import hold_pipeline
+    from storage.blobs.raw import RawBlobs
+    from storage.queues.messages import BatchMessages
     from storage.results import ShardsAndRows
+    from storage.tables.batches import TableBatchLedger
 
     chosen, clients = build_services().settings, build_services().clients
     identity = identify(chosen.recipe, chosen.pipeline.name)
@@ -233,7 +234,7 @@ def build_preprocessing() -> "Preprocessing":
 @cache
 def build_desk() -> "Desk":
     """Wire the status page, once a process. Raises SettingsError."""
-    from status.desk import Desk
+    from ops.web.views import Desk
 
     services = build_services()
     return Desk(services.clients, {name: source.spec for name, source in services.settings.sources.items()})
@@ -241,8 +242,8 @@ def build_desk() -> "Desk":
 
 def _answer(request: func.HttpRequest, make: 'Callable[["Asked"], "Answer"]') -> func.HttpResponse:
     """Translate a request, and what `make` answers to it. Neither address nor key is ever logged."""
-    from status.answer import Asked, guarded, way_up
-    from status.pages import message_page
+    from ops.web.pages import message_page
+    from ops.web.responses import Asked, guarded, way_up
 
     asked = Asked(
         method=request.method,
@@ -256,13 +257,13 @@ def _answer(request: func.HttpRequest, make: 'Callable[["Asked"], "Answer"]') ->
 
 
 def _poll(name: str, services: Services, traceparent: str | None = None) -> None:
-    from ingest.connect import connector
     from ingest.poll import poll
-    from storage.blobs import BlobArchives
-    from storage.ledger import TableCopyLedger
-    from storage.rosters import BlobRosters
+    from ingest.protocols.connect import connector
+    from storage.blobs.raw_upload import BlobArchives
+    from storage.blobs.source_state import BlobRosters
+    from storage.tables.archives import TableCopyLedger
 
-    if name == telemetry.SMOKE:
+    if name == SMOKE:
         log.info("poll.smoke: the queue of polls is listened to")
         return
     source = services.settings.sources.get(name)
@@ -281,9 +282,9 @@ def _poll(name: str, services: Services, traceparent: str | None = None) -> None
 
 
 def _watch(services: Services, now: datetime) -> None:
-    from ingest.watch import watch
-    from storage.arrivals import TableArrivals
-    from storage.rosters import BlobRosters
+    from ops.health.watch import watch
+    from storage.blobs.source_state import BlobRosters
+    from storage.tables.arrivals import TableArrivals
 
     specs = [source.spec for source in services.settings.sources.values()]
     window = services.settings.pipeline.window
@@ -292,7 +293,7 @@ def _watch(services: Services, now: datetime) -> None:
 
 def _look_at_queues(services: Services, now: datetime) -> None:
     """Tell of queues to which nobody listens. One look that fails for now is left to the next call."""
-    from storage.listening import look_at_queues
+    from ops.health.listening import look_at_queues
 
     chosen = services.settings
     try:
@@ -303,8 +304,8 @@ def _look_at_queues(services: Services, now: datetime) -> None:
 
 
 def _repair(services: Services, now: datetime) -> None:
-    from preprocess.repair import repair
-    from storage.result_audit import SlicedResultAudit
+    from ops.health.result_audit import SlicedResultAudit
+    from preprocess.recovery.repair import repair
 
     chosen = services.settings
     repair(
@@ -314,8 +315,8 @@ def _repair(services: Services, now: datetime) -> None:
 
 def _settle_leftovers(services: Services, now: datetime) -> None:
     from preprocess.event import archive_blob
-    from preprocess.leftovers import settle_leftovers
-    from storage.leftovers import count_leftovers, dead_letters, poison_messages
+    from preprocess.recovery.dead_letters import settle_leftovers
+    from storage.queues.dead_letters import count_leftovers, dead_letters, poison_messages
 
     telemetry.leftovers(*count_leftovers(services.clients))
     p, chosen, clients = build_preprocessing(), services.settings, services.clients

@@ -17,7 +17,7 @@ from benchmarks import files, readme, results, tables
 from benchmarks.bench import Bench, Row, workplace
 from benchmarks.model import BenchmarkError, PeerMissingError
 from benchmarks.rows import ROWS
-from errors import PipelineError
+from imagefeed.errors import PipelineError
 
 _FAILURES = (BenchmarkError, PipelineError, AzureError, SubprocessError, OSError)
 """What costs a row its figures, and no other row."""

@@ -4,13 +4,13 @@ import base64
 from dataclasses import replace
 from uuid import uuid4
 
+from preprocess.handlers import Preprocessing, take_message
 from preprocess.model import BatchSizes, Limits, Recipe
-from preprocess.pipeline import Preprocessing, take_message
-from storage.batches import TableBatchLedger
+from storage.blobs.raw import RawBlobs
 from storage.clients import Clients
-from storage.queues import BatchMessages, parse_batch_message
-from storage.raw_archives import RawBlobs
+from storage.queues.messages import BatchMessages, parse_batch_message
 from storage.results import ShardsAndRows
+from storage.tables.batches import TableBatchLedger
 
 _USUAL_RECIPE, _USUAL_SIZES = Recipe(), BatchSizes()
 _LOCKED = 600

@@ -18,9 +18,9 @@ from benchmarks import decoders, pictures
 from benchmarks.bench import Bench, row
 from benchmarks.child import Side
 from benchmarks.model import BenchmarkError, Goal, Measured, memory_ratio, ratio
+from imagefeed.entities import scan
+from imagefeed.layout import images_partition, parse_stamp
 from storage.clients import Clients, connected
-from storage.entities import scan
-from storage.keys import images_partition, parse_stamp
 
 _BLOB = "bench/2026/01/01/00/20260101T000000Z.0123abcd.bench.zip"
 _TOLD = {"source": "bench", "stamp": "20260101T000000Z", "version": "0123abcd", "path": "bench.zip"}
@@ -110,9 +110,9 @@ def _store(connection: str, folder: Path, number: int, size: tuple[int, int]) ->
 
 @contextmanager
 def _ranges_side(connection: str) -> Iterator[Callable[[], object]]:
-    from preprocess.archive import Archive
     from preprocess.model import Limits
-    from storage.raw_archives import RawBlobs
+    from preprocess.zip.reader import Archive
+    from storage.blobs.raw import RawBlobs
 
     with connected(connection) as clients:
         raw = RawBlobs(clients, lambda _source, _name: None)
@@ -150,8 +150,8 @@ def _app_side(connection: str) -> Iterator[Callable[[], object]]:
     """Each round under a pipeline of its own: to each the archive is new."""
     # Imported late: whoever runs beside ours must not run with what ours sets in Pillow.
     from benchmarks import app
+    from preprocess.handlers import take_archive
     from preprocess.model import Recipe
-    from preprocess.pipeline import take_archive
 
     rounds = count()
     with connected(connection) as clients:

@@ -12,15 +12,15 @@ from azure.storage.blob import BlobClient
 
 from benchmarks.model import BenchmarkError
 from ingest import transfer
-from ingest.connect import connector
 from ingest.model import Archive, Endpoint, SourceSpec, version_of
 from ingest.poll import poll
+from ingest.protocols.connect import connector
 from ingest.transfer import CopyHooks, CopyJob, copy_archive
-from storage import blobs
-from storage.blobs import BlobArchives
+from storage.blobs import raw_upload as blobs
+from storage.blobs.raw_upload import BlobArchives
+from storage.blobs.source_state import BlobRosters
 from storage.clients import Clients, connected
-from storage.ledger import TableCopyLedger
-from storage.rosters import BlobRosters
+from storage.tables.archives import TableCopyLedger
 
 BLOCK_SIZE = SourceSpec(name="usual").block_size
 RCLONES_BLOCK_SIZE = 4 * 8 * 2**20

@@ -17,11 +17,11 @@ from benchmarks.bench import Bench, Row, row
 from benchmarks.child import Side
 from benchmarks.machine import program
 from benchmarks.model import Figure, Goal, Measured, Timing, ratio
+from benchmarks.null_service import sink
 from benchmarks.peer import Run
-from benchmarks.sink import sink
-from local.servers import Server, ftp_server, sftp_server
+from imagefeed.layout import RAW_CONTAINER
+from local.servers.server import Server, ftp_server, sftp_server
 from storage.clients import DEVELOPMENT_ACCOUNT, development_connection
-from storage.keys import RAW_CONTAINER
 
 type Protocol = Literal["SFTP", "FTP", "FTPS"]
 

@@ -30,9 +30,9 @@ def side(decode: Decode, paths: Sequence[Path], target: int) -> Iterator[Callabl
 def ours(content: bytes, target: int) -> Array:
     """As a batch does it, with every limit and check."""
     # Here, so that plain Pillow does not run with what ours sets.
-    from preprocess.decode import frames
+    from preprocess.image.decode import frames
+    from preprocess.image.transform import shrink, transform
     from preprocess.model import Limits, Recipe
-    from preprocess.transform import shrink, transform
 
     recipe = Recipe(width=target, height=target, fit="stretch")
     (frame,) = frames(io.BytesIO(content), "a", Limits(), partial(shrink, recipe=recipe))

@@ -13,11 +13,11 @@ from statistics import median, quantiles
 from benchmarks import pictures
 from benchmarks.bench import Bench, row
 from benchmarks.model import BenchmarkError, Figure, Goal, Measured
+from imagefeed.ledger import Entry, entries
+from imagefeed.model import State
+from imagefeed.tables import Reader
 from local.system import System, system
 from storage.clients import Clients, connected
-from storage.entries import Entry, entries
-from storage.ledger import State
-from storage.reader import Reader
 
 _SOURCE = "radar"
 _INTERVAL = 2.0

@@ -10,7 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from benchmarks.model import PeerMissingError
-from local.programs.needed import ProgramMissingError, find, need
+from local.servers.needed import ProgramMissingError, find, need
 
 ROOT = Path(__file__).parents[1]
 _PACKAGES = (

@@ -12,7 +12,7 @@ from benchmarks.model import BenchmarkError
 from benchmarks.peer import Run, run
 
 if TYPE_CHECKING:
-    from local.servers import Server
+    from local.servers.server import Server
 
 
 def credentials(folder: Path, server: "Server") -> tuple[Path, Path]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from numpy.random import default_rng
 from PIL import Image
 
-from local import scenes
+from local import photos as scenes
 from local.formats import FORMATS
 
 TWELVE = (4000, 3000)

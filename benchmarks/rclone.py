@@ -14,7 +14,7 @@ from benchmarks.machine import program
 from benchmarks.peer import Run, run
 
 if TYPE_CHECKING:
-    from local.servers import Server
+    from local.servers.server import Server
 
 _COPYING = (
     "--transfers 4 --azureblob-chunk-size 8Mi --azureblob-upload-concurrency 4 "

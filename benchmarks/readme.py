@@ -2,10 +2,10 @@
 
 from benchmarks import markdown
 from benchmarks.files import LATEST, read
-from benchmarks.glance import at_a_glance
 from benchmarks.machine import ROOT
 from benchmarks.model import BenchmarkError
 from benchmarks.results import Run
+from benchmarks.summary import at_a_glance
 
 _README = ROOT / "README.md"
 _MARK = "<!-- {name}: python -m benchmarks --readme -->"

@@ -1,6 +1,7 @@
 """All rows of the table, in its order."""
 
-from benchmarks import archives, copying, decoding, growth, lag, scale, starting, storing, watching
+from benchmarks import archives, copying, decoding, lag, scale, starting, storing, watching
+from benchmarks import scaling_reads as growth
 from benchmarks.bench import Row
 
 ROWS: tuple[Row, ...] = (

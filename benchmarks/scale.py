@@ -18,15 +18,15 @@ from benchmarks.model import BenchmarkError, Figure, Measured, Timing
 from benchmarks.operations import counted
 from benchmarks.scaling import ACCOUNT, PARTITION, Limits, Load, Service, most_sources, outlook
 from benchmarks.workers import laps, on_one_core, queue_all
-from ingest.connect import connector
 from ingest.model import SourceSpec
 from ingest.poll import PollReport, poll
-from local.servers import Server, sftp_server
+from ingest.protocols.connect import connector
+from local.servers.server import Server, sftp_server
 from preprocess.model import BatchSizes
-from storage.blobs import BlobArchives
+from storage.blobs.raw_upload import BlobArchives
+from storage.blobs.source_state import BlobRosters
 from storage.clients import Clients, connected
-from storage.ledger import TableCopyLedger
-from storage.rosters import BlobRosters
+from storage.tables.archives import TableCopyLedger
 
 _SPEC = SourceSpec(name="radar", max_connections=1, settle=timedelta(0))
 _SHOT = (2144, 1608)

@@ -9,11 +9,11 @@ from datetime import UTC, datetime
 
 from ingest.model import Roster, SourceSpec
 from local.azurite import azurite
-from status.answer import Asked
-from status.assess import assess
-from status.pages import status_page
+from ops.health.load import Facts, read_facts
+from ops.web.assess import assess
+from ops.web.pages import status_page
+from ops.web.responses import Asked
 from storage.clients import Clients, connected, prepare
-from storage.status import Facts, read_facts
 from tests.fixtures.history import bad_day, ordinary, write
 
 _THREADS = 6

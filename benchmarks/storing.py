@@ -18,15 +18,16 @@ from benchmarks.bench import Bench, row
 from benchmarks.child import Side
 from benchmarks.machine import program
 from benchmarks.model import BenchmarkError, Goal, Measured, ratio
-from preprocess.model import Batch, Counts, Image, MemberFacts, RawArchive
-from storage.batches import TableBatchLedger
+from imagefeed.codec import decode, encode
+from imagefeed.model import Counts, MemberFacts, RawArchive
+from imagefeed.rows import ImageRow, encoding_of, pack
+from imagefeed.shards import ShardWriter
+from imagefeed.tables import Reader
+from preprocess.model import Batch, Image
 from storage.clients import DEVELOPMENT_ACCOUNT, DEVELOPMENT_KEY, Clients, connected
-from storage.encode import decode, encode
-from storage.reader import Reader
 from storage.results import ShardsAndRows
-from storage.rows import ImageRow, encoding_of, pack
-from storage.shards import ShardWriter
-from storage.transactions import upsert_all
+from storage.tables.batches import TableBatchLedger
+from storage.tables.transactions import upsert_all
 
 _SIDE = 224
 _THREADS = 16

@@ -7,11 +7,11 @@ from datetime import UTC, datetime
 from benchmarks.bench import Bench, row
 from benchmarks.child import Side
 from benchmarks.model import Figure, Goal, Measured
-from benchmarks.stock import before, copy_ledger, lay_pattern
+from benchmarks.prefill import before, copy_ledger, lay_pattern
 from ingest.model import SourceSpec
-from status.answer import Asked
-from status.desk import look
-from status.pages import status_page
+from ops.web.pages import status_page
+from ops.web.responses import Asked
+from ops.web.views import look
 from storage.clients import connected
 
 _WINDOW = 288

@@ -13,8 +13,8 @@ from benchmarks.bench import spent, timing
 from benchmarks.child import Child, Sample, Side
 from benchmarks.model import BenchmarkError, Timing
 from local.azurite import Azurite
+from preprocess.handlers import Preprocessing, take_archive
 from preprocess.model import BatchSizes
-from preprocess.pipeline import Preprocessing, take_archive
 from storage.clients import Clients, connected
 
 _QUEUED = BatchSizes(inline_bytes=0)

@@ -431,7 +431,7 @@ check() {
     check_events "$1"
     check_secrets "$1"
     [ -z "$address" ] || say "the app comes from the address $address: let it in at your servers"
-    say "look deeper, as far as your servers: .venv/bin/python -m storage doctor --app $app"
+    say "look deeper, as far as your servers: .venv/bin/python -m ops.cli doctor --app $app"
 }
 
 # The one look that sends something through.
@@ -441,7 +441,7 @@ smoke() {
         return 1
     fi
     say "an archive of our own, on its way through the app:"
-    if .venv/bin/python -m storage doctor --app "$app" --smoke; then ok "an archive comes through"; else
+    if .venv/bin/python -m ops.cli doctor --app "$app" --smoke; then ok "an archive comes through"; else
         wrong "an archive does not come through: what stopped it is above; again: infra/deploy.sh --smoke $1"
     fi
 }

@@ -18,7 +18,7 @@ class RemoteFile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint:
-    """How to reach a source: what `ingest.connect` needs. Secrets stay out of its repr."""
+    """How to reach a source: what `ingest.protocols.connect` needs. Secrets stay out of its repr."""
 
     scheme: Literal["sftp", "ftp", "ftpes", "ftps"]
     """`ftpes` is FTP with explicit TLS (AUTH TLS), `ftps` with implicit TLS."""

@@ -6,12 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-import telemetry
-from errors import LeaseLostError, OutOfTimeError, SettingsError, SourceRefusedError, SourceUnavailableError
-from ingest.board import Board, Copied
-from ingest.lanes import Lanes
+from config import telemetry
+from config.errors import LeaseLostError, OutOfTimeError, SettingsError, SourceRefusedError, SourceUnavailableError
 from ingest.model import SourceSpec
 from ingest.ports import ArchiveStore, Connector, CopyLedger, RosterHold, RosterStore
+from ingest.tracker import Board, Copied
+from ingest.workers import Lanes
 
 log = logging.getLogger(f"ingestion.{__name__}")
 

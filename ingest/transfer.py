@@ -5,10 +5,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-from errors import PermanentError, StoreUnavailableError, TransferTruncatedError
-from ingest.blocks import BUFFERS, LARGEST, Stager, plan_blocks, runs
+from config.errors import TransferTruncatedError
+from imagefeed.errors import PermanentError, StoreUnavailableError
 from ingest.model import Archive, CopyFacts, Outcome, Published, RemoteFile, Span
 from ingest.ports import ArchiveStore, Connection, Reader, Upload
+from ingest.stager import BUFFERS, LARGEST, Stager, plan_blocks, runs
 from ingest.zip_tail import ends_in_directory, tail_length
 
 _PIECE = 256 * 2**10

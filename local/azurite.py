@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.request import urlopen
 
-from errors import PermanentError, PipelineError, TransientError
+from imagefeed.errors import PermanentError, PipelineError, TransientError
 from local import npm
 from local.interrupt import interrupt_once
 from storage.clients import development_connection

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Mapping
 from pathlib import Path
 
-from local.programs.child import kill_tree
+from local.servers.child import kill_tree
 
 _LONGEST_LOG = 32 * 2**20
 

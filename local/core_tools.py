@@ -9,8 +9,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from urllib.request import urlopen
 
-from errors import PermanentError
-from local.programs.child import HOST
+from imagefeed.errors import PermanentError
+from local.servers.child import HOST
 
 OLDEST = (4, 0, 7512)
 """The first one that looks for Python 3.13 and brings a worker for it."""

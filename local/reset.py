@@ -4,7 +4,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from errors import PermanentError
+from imagefeed.errors import PermanentError
 from local.system import LOCAL, alone
 
 FOLDERS = ("run", "own", "demo", "soak")

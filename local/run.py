@@ -16,16 +16,18 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-from errors import PipelineError, SettingsError, TransientError
-from local import orders, samples
+from config.errors import SettingsError
+from config.settings import read_settings, read_specs
+from imagefeed.errors import PipelineError, TransientError
+from local import sample_specs as orders
+from local import samples
+from local.completions import Ends
 from local.demo.traffic import Drop, upload
 from local.emulator import DEVELOPMENT_STORAGE
-from local.ends import Ends
 from local.interrupt import interrupt_once
-from local.programs.child import ServerFailedError
+from local.servers.child import ServerFailedError
 from local.system import CACHE, LOCAL, PROJECT, QUICK, SOURCES, System, system
 from preprocess.recipe import identify
-from settings import read_settings, read_specs
 from storage.clients import connected
 
 _STORAGE = re.compile(r"(DATA_STORAGE(__.*)?|AzureWebJobsStorage(__.*)?)$", re.IGNORECASE)
@@ -96,7 +98,7 @@ def _explain(console: Console, running: System, settings: Mapping[str, str]) -> 
         ("status page", running.status_url),
         ("settings", f"{_short(running.folder / 'app' / 'local.settings.json')}, and {shown} for a shell"),
         ("logs", _short(running.logs)),
-        ("look inside", f". {shown} && .venv/bin/python -m storage ls"),
+        ("look inside", f". {shown} && .venv/bin/python -m ops.cli ls"),
         ("stop", "Ctrl-C"),
     ]
     for title, value in told:

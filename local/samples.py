@@ -20,8 +20,9 @@ from numpy.random import Generator, default_rng
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from local import formats, scenes
-from local.orders import Order, Shot
+from local import formats
+from local import photos as scenes
+from local.sample_specs import Order, Shot
 
 SIDE = 224
 """Width and height to which the demo preprocesses."""

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Make ready the servers and tools of local/programs/needed.txt. Says nothing when all are there.
+# Make ready the servers and tools of local/servers/needed.txt. Says nothing when all are there.
 # As root apt-get installs what is missing. For others its packages are unpacked into .local/programs, and the system stays
 # as it is. What cannot be had either way is named, and is no error: the tests that need it are skipped.
 set -eu
@@ -17,7 +17,7 @@ missing() {
     while read -r program package _; do
         case $program in '' | '#'*) continue ;; esac
         command -v "$program" >/dev/null 2>&1 || printf '%s %s\n' "$program" "$package"
-    done <local/programs/needed.txt | cut -d ' ' -f "${1:-1}" | sort -u
+    done <local/servers/needed.txt | cut -d ' ' -f "${1:-1}" | sort -u
 }
 
 # Where no server answers, apt is to say so at once.

@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import Literal
 from urllib.request import urlopen
 
-from errors import PermanentError
+from imagefeed.errors import PermanentError
+from imagefeed.layout import DEAD_LETTER_CONTAINER, RAW_CONTAINER
 from local.azurite import Azurite, azurite
 from local.child import Child
 from local.core_tools import FIRST_START, Patience, answers, check_version, wait_for_answer
-from local.programs.child import children, free_port, kill_tree
-from local.servers import Server, ftp_server, sftp_server
+from local.servers.child import children, free_port, kill_tree
+from local.servers.server import Server, ftp_server, sftp_server
 from storage.clients import connected, prepare
-from storage.keys import DEAD_LETTER_CONTAINER, RAW_CONTAINER
 
 PROJECT = Path(__file__).absolute().parent.parent
 LOCAL = PROJECT / ".local"

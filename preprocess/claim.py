@@ -5,10 +5,11 @@ from datetime import timedelta
 from threading import Event, Thread
 from types import TracebackType
 
-from errors import MemberRefusedError, PipelineError, TransientError
-from preprocess.directory import Member
+from config.errors import MemberRefusedError
+from imagefeed.errors import PipelineError, TransientError
+from preprocess.context import Preprocessing
 from preprocess.model import Batch
-from preprocess.preprocessing import Preprocessing
+from preprocess.zip.directory import Member
 
 _MOST_DEATHS = 3
 """At one member. A process may die for any reason while an innocent member is begun, but hardly so often."""

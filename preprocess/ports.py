@@ -5,7 +5,8 @@ from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from preprocess.model import Batch, BatchState, Counts, Image, Loss, RawArchive, Refusal
+from imagefeed.model import Counts, RawArchive, Refusal
+from preprocess.model import Batch, BatchState, Image, Loss
 
 
 class RangeReader(Protocol):

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import cast
 
-from errors import SettingsError
+from config.errors import SettingsError
 from preprocess.model import Hook, Recipe
 
 _METHOD = 2

@@ -12,9 +12,9 @@ from azure.storage.blob import ExponentialRetry as BlobRetry
 from azure.storage.queue import ExponentialRetry as QueueRetry
 from azure.storage.queue import QueueClient, QueueServiceClient, TextBase64EncodePolicy
 
-from errors import SettingsError
-from storage.azure_errors import azure_errors, error_code
-from storage.keys import (
+from config.errors import SettingsError
+from imagefeed.azure_errors import azure_errors, error_code
+from imagefeed.layout import (
     ARCHIVES_TABLE,
     BATCH_QUEUE,
     BATCHES_TABLE,
@@ -26,7 +26,7 @@ from storage.keys import (
     RAW_CONTAINER,
     STATE_CONTAINER,
 )
-from storage.shards import IN_MEMORY
+from imagefeed.shards import IN_MEMORY
 
 if TYPE_CHECKING:
     from azure.core.credentials import TokenCredential

@@ -17,20 +17,21 @@ from operator import attrgetter
 from azure.data.tables import TableEntity
 from azure.storage.blob import BlobProperties
 
+from imagefeed.entities import Properties, find, scan
+from imagefeed.layout import SMOKE, archive_row, images_partition, parse_stamp, shard_blob
+from imagefeed.ledger import ARCHIVE_COLUMNS, polled_sources, raw_archive, read_counts, state_of, time_of
+from imagefeed.model import Counts, Origin, RawArchive, State
 from ingest.model import Roster, Step
-from preprocess.model import Batch, BatchState, Counts, Origin, RawArchive
-from storage.batch_rows import read_counts
-from storage.batches import TableBatchLedger
+from preprocess.model import Batch, BatchState
+from storage.blobs.raw import HAND, RawBlobs, StampOf, list_blobs, list_folders
+from storage.blobs.shard_metadata import ShardFacts, read_shard
+from storage.blobs.source_state import BlobRosters
 from storage.clients import Clients
-from storage.entities import Properties, find, scan, set_once
-from storage.keys import archive_row, images_partition, parse_stamp, shard_blob
-from storage.ledger import ARCHIVE_COLUMNS, State, TableCopyLedger, raw_archive, raw_properties, state_of, time_of
-from storage.plans import read_plan
-from storage.raw_archives import HAND, RawBlobs, StampOf, list_blobs, list_folders
-from storage.rosters import BlobRosters
-from storage.shard_facts import ShardFacts, read_shard
-from storage.tally import TALLY_COLUMNS, tally
-from telemetry import SMOKE
+from storage.tables.archives import TableCopyLedger, raw_properties
+from storage.tables.batches import TableBatchLedger
+from storage.tables.entities import set_once
+from storage.tables.plans import read_plan
+from storage.tables.tally import TALLY_COLUMNS, tally
 
 
 @dataclass(slots=True)
@@ -68,7 +69,7 @@ class _Rebuild:
     def run(self, source: str | None) -> Rebuilt:
         pipelines = list_folders(self._clients.processed)
         rosters = BlobRosters(self._clients)
-        for name in rosters.sources() if source is None else [source]:
+        for name in polled_sources(self._clients) if source is None else [source]:
             self._restore_listed(rosters.look(name) or Roster(source=name))
         # What lies in nobody's folder belongs to a source of its own, and is found only by looking everywhere.
         for found in self._raw.list_zips("" if source in (None, HAND) else f"{source}/"):

@@ -11,16 +11,17 @@ from azure.core.exceptions import ResourceNotFoundError
 from azure.data.tables import TableEntity, TableTransactionError
 from azure.storage.blob import ContentSettings
 
-from errors import StoreUnavailableError
-from preprocess.model import Batch, Codec, Counts, Image, MemberFacts, Refusal
-from storage.azure_errors import azure_errors, error_code
+from imagefeed.azure_errors import azure_errors, error_code
+from imagefeed.codec import encode
+from imagefeed.entities import Properties, scan, text
+from imagefeed.errors import StoreUnavailableError
+from imagefeed.layout import format_stamp, image_stem, images_partition, shard_blob
+from imagefeed.model import Codec, Counts, MemberFacts, Refusal
+from imagefeed.rows import TRANSACTION_ROWS, Encoding, ImageRow, encoding_of, pack, pack_refusal, parts_of
+from imagefeed.shards import Place, ShardWriter
+from preprocess.model import Batch, Image
 from storage.clients import Clients
-from storage.encode import encode
-from storage.entities import Properties, scan, text
-from storage.keys import format_stamp, image_stem, images_partition, shard_blob
-from storage.rows import TRANSACTION_ROWS, Encoding, ImageRow, encoding_of, pack, pack_refusal, parts_of
-from storage.shards import Place, ShardWriter
-from storage.transactions import upsert_all
+from storage.tables.transactions import upsert_all
 
 _MOST_TRIES = 10
 _VERSIONS = {f"{library}_version": version(library) for library in ("numpy", "pillow")}

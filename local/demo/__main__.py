@@ -9,14 +9,14 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-from errors import PipelineError
+from imagefeed.errors import PipelineError
 from local.demo import script
-from local.demo.play import Ending, play
-from local.demo.sheet import draw
+from local.demo.contact_sheet import draw
+from local.demo.scenario import Ending, play
 from local.demo.summary import tell, where_to_look
 from local.demo.view import view
 from local.interrupt import interrupt_once
-from local.programs.child import ServerFailedError
+from local.servers.child import ServerFailedError
 from local.system import CACHE, LOCAL, System, system
 from storage.clients import connected
 

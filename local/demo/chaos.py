@@ -7,12 +7,12 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 from azure.core.exceptions import ResourceNotFoundError
 
-from local.demo.evidence import observe
+from imagefeed.ledger import entries
+from local.demo.observations import observe
 from local.demo.progress import UNSEEN
 from local.demo.traffic import Arrival
 from local.system import System
 from storage.clients import Clients
-from storage.entries import entries
 
 DEATHS = 2
 _LOOK_EVERY = 0.02

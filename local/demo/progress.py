@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from ingest.blocks import BUFFERS
 from ingest.model import SourceSpec
+from ingest.stager import BUFFERS
 from local.demo.traffic import Arrival
 
 _BLOCK = SourceSpec(name="any").block_size // BUFFERS

@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from local import orders, samples
+from local import sample_specs as orders
+from local import samples
 from local.demo.traffic import Drop
-from local.orders import Order
+from local.sample_specs import Order
 from local.samples import SIDE, Sample
 from local.system import QUICK
 

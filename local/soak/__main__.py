@@ -11,16 +11,16 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-from errors import PipelineError
+from imagefeed.errors import PipelineError
 from local.demo.summary import problems_told, where_to_look
 from local.demo.view import megabytes
 from local.interrupt import interrupt_once
-from local.programs.child import ServerFailedError
+from local.servers.child import ServerFailedError
 from local.soak.audit import Audit, audit
-from local.soak.cargo import UNHEARD, make_cargo
 from local.soak.memory import Role
 from local.soak.picture import draw_memory
 from local.soak.soak import SCALE, SETTINGS, SOURCES, Soak
+from local.soak.workload import UNHEARD, make_cargo
 from local.system import CACHE, LOCAL, system
 from storage.clients import connected
 

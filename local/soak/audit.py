@@ -6,13 +6,13 @@ from dataclasses import dataclass
 
 from azure.storage.queue import QueueClient
 
-from local.demo import evidence
+from imagefeed.layout import BATCH_QUEUE, POLL_QUEUE
+from local.demo import observations as evidence
 from local.demo.progress import Progress
 from local.demo.traffic import Arrival
-from local.demo.verdict import NOTHING, Kept, Key, verify
+from local.demo.verification import NOTHING, Kept, Key, verify
 from local.samples import Sample
 from storage.clients import Clients
-from storage.keys import BATCH_QUEUE, POLL_QUEUE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

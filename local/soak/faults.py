@@ -7,7 +7,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from random import Random
 
-from local.servers import Server
+from local.servers.server import Server
 from local.system import System
 
 _GAP = (1.0, 5.0)

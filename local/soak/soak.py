@@ -9,21 +9,21 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from random import Random
 
-from errors import StoreUnavailableError
-from local.demo import evidence
+from imagefeed.errors import StoreUnavailableError
+from local.demo import observations as evidence
 from local.demo.progress import lines
 from local.demo.traffic import Arrival, Drop, upload
-from local.demo.verdict import Key
+from local.demo.verification import Key
 from local.demo.view import megabytes
 from local.samples import Sample
 from local.soak.audit import given_up, key_of, stuck
-from local.soak.cargo import SIDE, drops
-from local.soak.echoes import Echoes
+from local.soak.data_loss import RESULTS, Losses
+from local.soak.duplicate_events import Echoes
 from local.soak.faults import KINDS, Faults
-from local.soak.losses import RESULTS, Losses
 from local.soak.memory import Memory
+from local.soak.workload import SIDE, drops
 from local.system import Scheme, System
-from preprocess.kinds import printable
+from preprocess.image.formats import printable
 from storage.clients import Clients
 
 SOURCES: Mapping[str, Scheme] = {"north": "sftp", "south": "ftp", "east": "ftpes"}

@@ -13,7 +13,7 @@ from azure.storage.blob import BlobServiceClient
 from ingest.model import Archive, CopyFacts, Outcome, Published, RemoteFile, Span, version_of
 from ingest.ports import ArchiveStore
 from local.azurite import Azurite
-from storage.blobs import BlobArchives
+from storage.blobs.raw_upload import BlobArchives
 from storage.clients import Clients
 from tests.fakes.copying import FakeArchives, key_of
 

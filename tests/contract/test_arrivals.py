@@ -4,12 +4,12 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from imagefeed.model import Origin, RawArchive
 from ingest.model import Archive, Arrival, RemoteFile, Step, version_of
-from preprocess.model import Origin, RawArchive
-from storage.arrivals import TableArrivals
-from storage.batches import TableBatchLedger
 from storage.clients import Clients
-from storage.ledger import TableCopyLedger
+from storage.tables.archives import TableCopyLedger
+from storage.tables.arrivals import TableArrivals
+from storage.tables.batches import TableBatchLedger
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)

@@ -8,16 +8,17 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from errors import PermanentError
+from imagefeed.errors import PermanentError
+from imagefeed.layout import archive_row, images_partition, raw_blob
+from imagefeed.ledger import Entry, entries
+from imagefeed.model import Counts, Origin, RawArchive, State
 from ingest.model import Archive, RemoteFile, Step
-from preprocess.model import Batch, BatchState, Counts, Origin, RawArchive
+from preprocess.model import Batch, BatchState
 from preprocess.ports import BatchLedger
-from storage.batches import TableBatchLedger
 from storage.clients import Clients
-from storage.entries import Entry, entries
-from storage.keys import archive_row, images_partition, raw_blob
-from storage.ledger import State, TableCopyLedger
-from storage.plans import read_plan, rows_of
+from storage.tables.archives import TableCopyLedger
+from storage.tables.batches import TableBatchLedger
+from storage.tables.plans import read_plan, rows_of
 from tests.fakes.preprocessing import MemoryBatchLedger
 
 NOW = datetime(2026, 3, 1, 10, 20, 30, tzinfo=UTC)

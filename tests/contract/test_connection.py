@@ -14,12 +14,12 @@ from pathlib import Path
 
 import pytest
 
-from errors import SourceRefusedError, SourceUnavailableError
-from ingest.connect import connector
+from config.errors import SourceRefusedError, SourceUnavailableError
 from ingest.model import RemoteFile
 from ingest.ports import Connection, Connector
-from local.programs.certificate import make_certificate, make_ssh_key
-from local.servers import Server, ftp_server, sftp_server
+from ingest.protocols.connect import connector
+from local.servers.certificate import make_certificate, make_ssh_key
+from local.servers.server import Server, ftp_server, sftp_server
 from tests.fakes.remote import FakeServer
 
 type Start = Callable[[Path, Path], AbstractContextManager[Server]]

@@ -8,11 +8,13 @@ from typing import Any
 
 import pytest
 
+from imagefeed.layout import archive_row
+from imagefeed.ledger import state_of, time_of
+from imagefeed.model import State
 from ingest.model import Archive, CopyFacts, RemoteFile, Step, version_of
 from ingest.ports import CopyLedger
 from storage.clients import Clients
-from storage.keys import archive_row
-from storage.ledger import State, TableCopyLedger, state_of, time_of
+from storage.tables.archives import TableCopyLedger
 from tests.fakes.copying import FakeLedger, key_of
 
 MOMENT = datetime(2026, 3, 1, 10, 20, 30, tzinfo=UTC)

@@ -7,11 +7,12 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from errors import PermanentError
-from preprocess.model import Batch, RawArchive
+from imagefeed.errors import PermanentError
+from imagefeed.model import RawArchive
+from preprocess.model import Batch
 from preprocess.ports import BatchQueue
 from storage.clients import Clients
-from storage.queues import (
+from storage.queues.messages import (
     BatchMessage,
     BatchMessages,
     PollMessage,

@@ -8,15 +8,16 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from errors import ArchiveRefusedError, StoreUnavailableError
+from config.errors import ArchiveRefusedError
+from imagefeed.errors import StoreUnavailableError
+from imagefeed.layout import raw_blob
+from imagefeed.model import Origin, RawArchive
 from ingest.model import Archive, CopyFacts, RemoteFile, Span, version_of
 from local.azurite import Azurite
-from preprocess.model import Origin, RawArchive
 from preprocess.ports import RawArchives
-from storage.blobs import BlobArchives
+from storage.blobs.raw import RawBlobs
+from storage.blobs.raw_upload import BlobArchives
 from storage.clients import Clients, connected, development_connection
-from storage.keys import raw_blob
-from storage.raw_archives import RawBlobs
 from tests.fakes.preprocessing import MemoryRawArchives
 from tests.faults.copies import Copy, CopyProxy
 

@@ -12,13 +12,14 @@ from datetime import UTC, datetime
 import numpy as np
 import pytest
 
-from preprocess.model import Batch, Codec, Image, MemberFacts, Pixels, RawArchive, Refusal
+from imagefeed.codec import encode
+from imagefeed.layout import images_partition, raw_blob, shard_blob
+from imagefeed.model import Codec, MemberFacts, Pixels, RawArchive, Refusal
+from imagefeed.rows import ROW_BYTES
+from preprocess.model import Batch, Image
 from preprocess.ports import Results
 from storage.clients import Clients
-from storage.encode import encode
-from storage.keys import images_partition, raw_blob, shard_blob
 from storage.results import ShardsAndRows
-from storage.rows import ROW_BYTES
 from tests.fakes.preprocessing import MemoryResults
 
 NOW = datetime(2026, 3, 1, 10, 20, 30, tzinfo=UTC)

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from imagefeed.layout import SMOKE
 from local.system import PROJECT, System, system
 from storage.clients import Clients, connected
-from telemetry import SMOKE
 from tests.e2e.conftest import SETTINGS
 
 

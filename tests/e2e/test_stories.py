@@ -21,15 +21,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from local.programs.needed import ProgramMissingError
+from config.types import longest_pause
+from imagefeed.layout import decode_path
+from imagefeed.ledger import state_of
+from imagefeed.model import Pixels
+from imagefeed.tables import Reader
+from local.servers.needed import ProgramMissingError
 from local.system import PROJECT, System
-from preprocess.model import Pixels
-from setting_text import longest_pause
+from storage.blobs.runs import last_run
 from storage.clients import Clients
-from storage.keys import decode_path
-from storage.ledger import state_of
-from storage.reader import Reader
-from storage.runs import last_run
 from tests.e2e.conftest import HOSTS
 from tests.fixtures.secrecy import secrets_in
 

@@ -10,10 +10,10 @@ from functools import partial
 
 import pytest
 
-import telemetry
+from config import telemetry
+from imagefeed.model import State
 from local.system import PROJECT, system
 from storage.clients import Clients, connected
-from storage.ledger import State
 from tests.e2e.conftest import SETTINGS
 from tests.e2e.test_stories import archive, drop, eventually, picture, settled
 from tests.fixtures.ingestion import Envelope, Ingestion, ingestion

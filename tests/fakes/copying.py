@@ -6,7 +6,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from errors import LeaseLostError, StoreUnavailableError
+from config.errors import LeaseLostError
+from imagefeed.errors import StoreUnavailableError
 from ingest.model import Archive, CopyFacts, Outcome, Published, Roster, Span, Step
 from ingest.ports import RosterHold, Upload
 

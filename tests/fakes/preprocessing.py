@@ -7,8 +7,10 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from itertools import count
 
-from errors import ArchiveRefusedError, StoreRefusedError, StoreUnavailableError
-from preprocess.model import Batch, BatchState, Counts, Image, RawArchive, Refusal
+from config.errors import ArchiveRefusedError
+from imagefeed.errors import StoreRefusedError, StoreUnavailableError
+from imagefeed.model import Counts, RawArchive, Refusal
+from preprocess.model import Batch, BatchState, Image
 from preprocess.ports import RangeReader
 
 STAMP = datetime(2026, 5, 1, 12, 0, tzinfo=UTC)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 
-from errors import SourceRefusedError, SourceUnavailableError
+from config.errors import SourceRefusedError, SourceUnavailableError
 from ingest.model import RemoteFile
 from ingest.ports import Connection, Reader
 

@@ -16,12 +16,12 @@ from azure.data.tables import TableClient
 from azure.storage.queue import QueueMessage
 from PIL import Image
 
+from imagefeed.layout import archive_row, images_partition, raw_blob
+from imagefeed.ledger import state_of
 from storage.clients import Clients
-from storage.keys import archive_row, images_partition, raw_blob
-from storage.ledger import state_of
 from tests.faults.forks import Done, Forks, Job
-from tests.unit.pictures import encoded, smooth
-from tests.unit.zips import zipped
+from tests.unit.preprocess.pictures import encoded, smooth
+from tests.unit.preprocess.zips import zipped
 
 PIPELINE = "faults"
 VERSION = "0123abcd"

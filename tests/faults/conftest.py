@@ -10,7 +10,7 @@ from uuid import uuid4
 import pytest
 
 from ingest.model import SourceSpec
-from local.servers import Server
+from local.servers.server import Server
 from storage.clients import Clients
 from tests.faults.ftp import FtpProxy
 from tests.faults.tcp import TcpProxy

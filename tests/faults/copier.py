@@ -6,13 +6,13 @@ from dataclasses import asdict
 from datetime import timedelta
 from pathlib import Path
 
-from ingest.connect import connector
 from ingest.model import Endpoint, SourceSpec
 from ingest.poll import poll
-from storage.blobs import BlobArchives
+from ingest.protocols.connect import connector
+from storage.blobs.raw_upload import BlobArchives
+from storage.blobs.source_state import BlobRosters
 from storage.clients import connected
-from storage.ledger import TableCopyLedger
-from storage.rosters import BlobRosters
+from storage.tables.archives import TableCopyLedger
 
 
 def write_orders(file: Path, connection: str, endpoint: Endpoint, spec: SourceSpec) -> None:

@@ -20,12 +20,13 @@ from PIL import Image
 from requests.adapters import HTTPAdapter
 
 import function_app
-from errors import PermanentError, TransientError
-from preprocess.model import BatchSizes, MemberFacts, Pixels
-from preprocess.pipeline import Preprocessing, take_archive, take_message
-from preprocess.reconcile import reconcile
-from settings import settings
-from storage.queues import parse_batch_message
+from config.settings import settings
+from imagefeed.errors import PermanentError, TransientError
+from imagefeed.model import MemberFacts, Pixels
+from preprocess.handlers import Preprocessing, take_archive, take_message
+from preprocess.model import BatchSizes
+from preprocess.recovery.reconcile import reconcile
+from storage.queues.messages import parse_batch_message
 
 PROJECT = Path(__file__).parents[2]
 ANY_URL = "ftp://nobody@127.0.0.1/"

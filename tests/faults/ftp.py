@@ -6,7 +6,7 @@ from collections import defaultdict, deque
 from collections.abc import Callable
 from contextlib import suppress
 
-from local.programs.child import HOST
+from local.servers.child import HOST
 from tests.faults.tcp import Fault, Link, TcpProxy, accept, connect
 
 _PASSIVE = re.compile(rb"227 .*?\((?:\d+,){4}(\d+),(\d+)\)")

@@ -12,7 +12,7 @@ from enum import Enum
 from types import TracebackType
 from typing import Self
 
-from local.programs.child import HOST
+from local.servers.child import HOST
 
 _CHUNK = 2**16
 _LOOK_UP = 0.1

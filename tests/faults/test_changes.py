@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from storage.ledger import State
+from imagefeed.model import State
 from tests.faults.ftp import FtpProxy
 from tests.faults.tcp import TcpProxy
 from tests.faults.world import AN_HOUR_AGO, MIB, World, make_zip

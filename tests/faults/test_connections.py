@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from ingest.blocks import BUFFERS, plan_blocks
-from ingest.listing import MOST_BYTES
+from imagefeed.model import State
+from ingest.protocols.listing import MOST_BYTES
+from ingest.stager import BUFFERS, plan_blocks
 from ingest.transfer import Ending
-from local.servers import Server
-from storage.ledger import State
+from local.servers.server import Server
 from tests.faults.conftest import Worlds
 from tests.faults.ftp import FtpProxy
 from tests.faults.tcp import Fault, How, TcpProxy

@@ -8,10 +8,10 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from ingest.blocks import BUFFERS
+from imagefeed.model import State
 from ingest.model import SourceSpec
+from ingest.stager import BUFFERS
 from local.azurite import Azurite
-from storage.ledger import State
 from tests.faults.copier import write_orders
 from tests.faults.ftp import FtpProxy
 from tests.faults.tcp import TcpProxy

@@ -8,14 +8,14 @@ from pathlib import Path
 
 from azure.storage.blob import BlobLeaseClient
 
-from errors import StoreUnavailableError
-from ingest.blocks import BUFFERS, plan_blocks
+from imagefeed.errors import StoreUnavailableError
+from imagefeed.layout import source_state_blob
+from imagefeed.model import State
 from ingest.poll import PollReport
+from ingest.stager import BUFFERS, plan_blocks
 from local.azurite import Azurite
 from local.azurite import azurite as azurite_in
 from storage.clients import Clients, connected, development_connection, prepare
-from storage.keys import roster_blob
-from storage.ledger import State
 from tests.faults.conftest import Worlds
 from tests.faults.http import Answer, Break, HttpProxy, Request
 from tests.faults.tcp import TcpProxy
@@ -115,7 +115,7 @@ def test_who_loses_the_lease_in_mid_copy_stops_and_another_completes(
 ) -> None:
     world, _ = sftp
     content = world.put("a.zip", make_zip(8 * MIB))
-    roster = world.clients.state.get_blob_client(roster_blob(world.spec.name))
+    roster = world.clients.state.get_blob_client(source_state_blob(world.spec.name))
     others: list[PollReport] = []
 
     def choose(request: Request) -> Answer | Break | None:

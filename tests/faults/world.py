@@ -16,16 +16,17 @@ from pathlib import Path
 from azure.core.exceptions import HttpResponseError
 from azure.storage.blob import BlobLeaseClient
 
-from ingest.connect import connector
+from imagefeed.layout import decode_path, source_state_blob
+from imagefeed.ledger import Entry, entries
+from imagefeed.model import State
 from ingest.model import Archive, Endpoint, RemoteFile, SourceSpec, version_of
 from ingest.poll import PollReport, poll
 from ingest.ports import Upload
-from storage.blobs import BlobArchives
+from ingest.protocols.connect import connector
+from storage.blobs.raw_upload import BlobArchives
+from storage.blobs.source_state import BlobRosters
 from storage.clients import Clients
-from storage.entries import Entry, entries
-from storage.keys import decode_path, roster_blob
-from storage.ledger import State, TableCopyLedger
-from storage.rosters import BlobRosters
+from storage.tables.archives import TableCopyLedger
 
 MIB = 2**20
 AN_HOUR_AGO = datetime.now(UTC).replace(microsecond=0) - timedelta(hours=1)
@@ -95,7 +96,7 @@ class World:
 
     def lease_runs_out(self) -> None:
         """Let the time pass after which a dead poller holds up nobody."""
-        roster = self.clients.state.get_blob_client(roster_blob(self.spec.name))
+        roster = self.clients.state.get_blob_client(source_state_blob(self.spec.name))
         # There may be no roster yet, or nobody who holds it.
         with suppress(HttpResponseError):
             BlobLeaseClient(roster).break_lease(0)

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from storage.keys import smoke_blob
+from imagefeed.layout import smoke_blob
 from tests.infra.queries import QUERIES
 from tests.infra.workspace import Workspace, workspace
 

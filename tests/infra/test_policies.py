@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from local.programs.needed import ProgramMissingError
+from local.servers.needed import ProgramMissingError
 
 ROOT = Path(__file__).parents[2]
 CHECKOV = ROOT / ".local/checkov/bin/checkov"

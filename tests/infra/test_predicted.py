@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
-from local.programs.certificate import make_ssh_key
+from config.settings import FLAT, PER_SOURCE, Settings, read_settings
+from config.types import default_text
+from imagefeed import layout as keys
+from local.servers.certificate import make_ssh_key
 from preprocess.event import COMPLETE
-from setting_text import default_text
-from settings import FLAT, PER_SOURCE, Settings, read_settings
-from storage import keys
 from tests.tools.bicep import GROUP, INFRA, SUBSCRIPTION, Deployment, given, predict, refusal
 
 ROOT = INFRA.parent

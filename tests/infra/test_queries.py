@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-import telemetry
+from config import telemetry
 from tests.infra.queries import ALERTS, INFRA, QUERIES, WORKBOOK, WRONG, judged, put_in
 
 ROOT = INFRA.parent

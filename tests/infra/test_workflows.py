@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
-from local.programs.needed import need
+from local.servers.needed import need
 from tests.fixtures.azure_answers import ACCOUNT
 from tests.fixtures.fake_tools import Answer, Tools
 from tests.tools.bicep import compiler

@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from local.programs.needed import ProgramMissingError
+from local.servers.needed import ProgramMissingError
 
 INFRA = Path(__file__).parents[2] / "infra"
 SUBSCRIPTION = "00000000-0000-0000-0000-000000000001"

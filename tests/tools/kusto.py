@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from errors import PermanentError
+from imagefeed.errors import PermanentError
 from local import npm
 
 TOOLS = Path(__file__).parents[2] / ".local" / "test-tools"

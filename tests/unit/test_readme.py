@@ -8,9 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from preprocess.model import MemberFacts
+from imagefeed.model import MemberFacts, State
 from preprocess.recipe import load_hook
-from storage.ledger import State
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from imagefeed import layout as keys
 from preprocess.event import COMPLETE
-from storage import keys
 from tests.tools.bicep import INFRA
 
 FILES = sorted(INFRA.rglob("*.bicep"))

@@ -11,8 +11,8 @@ import pytest
 from rich.console import Console
 
 from ingest.model import RemoteFile, version_of
+from local.demo.contact_sheet import COLUMNS, TILE, Tile, draw
 from local.demo.progress import Line, Progress, lines
-from local.demo.sheet import COLUMNS, TILE, Tile, draw
 from local.demo.traffic import Arrival, Drop, upload, uploads
 from local.demo.view import LiveView, PlainView, view
 from local.samples import Sample

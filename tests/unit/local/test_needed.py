@@ -9,16 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from local.programs import needed
-from local.programs.needed import ProgramMissingError, find, need
-from local.servers import Server, ftp_server, sftp_server
+from local.servers import needed
+from local.servers.needed import ProgramMissingError, find, need
+from local.servers.server import Server, ftp_server, sftp_server
 from tests.unit.local.test_setup import ROOT, program
 
 type Start = Callable[[Path, Path], AbstractContextManager[Server]]
 
 TESTS = """
 import pytest
-from local.programs.needed import ProgramMissingError
+from local.servers.needed import ProgramMissingError
 
 @pytest.fixture(scope="session")
 def server():

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from errors import SettingsError
+from config.errors import SettingsError
 from local.run import own_settings, write_environment
 
 SETTINGS = {

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps, ImageSequence
 
-from local import formats, orders, samples
-from local.orders import Order, Shot
+from local import formats, samples
+from local import sample_specs as orders
+from local.sample_specs import Order, Shot
 from local.samples import Sample
 
 

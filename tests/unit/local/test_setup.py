@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from local.programs.needed import need
+from local.servers.needed import need
 
 ROOT = Path(__file__).parents[3]
 SCRIPTS = (".ci/run", "benchmarks/setup.sh", "infra/setup-checkov.sh", "local/setup-programs.sh", "local/setup.sh")

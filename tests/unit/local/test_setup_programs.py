@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from local.programs.child import free_port
-from local.programs.needed import ProgramMissingError
+from local.servers.child import free_port
+from local.servers.needed import ProgramMissingError
 from tests.unit.local.test_setup import program
 
 ROOT = Path(__file__).parents[3]
@@ -21,7 +21,7 @@ TOOLS = ("cat", "cut", "dirname", "grep", "mkdir", "rm", "sh", "sort", "tr")
 @pytest.fixture
 def clone(tmp_path: Path) -> Path:
     """A clone that needs one program."""
-    (tmp_path / "clone/local/programs").mkdir(parents=True)
+    (tmp_path / "clone/local/servers").mkdir(parents=True)
     shutil.copyfile(ROOT / SCRIPT, tmp_path / "clone" / SCRIPT)
     list_needed(tmp_path / "clone", "some-tool")
     return tmp_path / "clone"
@@ -52,7 +52,7 @@ def repository(apt: None, tmp_path: Path) -> Path:  # noqa: ARG001 -- what it ma
 
 def list_needed(clone: Path, *names: str) -> None:
     lines = "".join(f"{name}  {name}-package  a test\n" for name in names)
-    (clone / "local/programs/needed.txt").write_text(f"# a comment\n\n{lines}")
+    (clone / "local/servers/needed.txt").write_text(f"# a comment\n\n{lines}")
 
 
 def publish(repository: Path, name: str, path: str, needs: str = "") -> None:

@@ -15,19 +15,20 @@ from xml.etree import ElementTree
 import pytest
 from azure.core.exceptions import ResourceModifiedError
 
-from local.demo import evidence
+from imagefeed.layout import safe_stem
+from local.demo import observations as evidence
 from local.demo.progress import Progress
-from local.demo.verdict import NOTHING, Kept
-from local.programs.child import kill_tree
+from local.demo.verification import NOTHING, Kept
 from local.samples import Sample
-from local.soak import audit, cargo
+from local.servers.child import kill_tree
+from local.soak import audit
+from local.soak import workload as cargo
 from local.soak.__main__ import lag
 from local.soak.memory import ALLOWED_GROWTH, ALLOWED_PEAK, Look, Memory, Role, growth, resident
 from local.soak.picture import draw_memory
 from local.soak.soak import Soak, background
-from storage.keys import safe_stem
 from tests.fixtures.sample_app import wait_for
-from tests.unit.local.test_verdict import ARRIVAL, GOOD, KEY, SAMPLE
+from tests.unit.local.test_verification import ARRIVAL, GOOD, KEY, SAMPLE
 
 MIB = 2**20
 UNREADABLE = Sample(path=Path("cut.zip"), size=9, sha256="cd", pictures=(), refused=(), skipped=0)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from errors import PermanentError
+from imagefeed.errors import PermanentError
 from local.azurite import Azurite, Ports
 from local.child import Child
 from local.reset import forget

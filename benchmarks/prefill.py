@@ -1,0 +1,120 @@
+"""Storage that is full already: one archive as the app writes it, and copies of its rows at other stamps."""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from http.client import HTTPConnection
+from itertools import batched
+from typing import Any
+from urllib.parse import urlsplit
+
+import numpy as np
+from azure.core.credentials import AzureNamedKeyCredential
+from azure.data.tables import AccountSasPermissions, ResourceTypes, generate_account_sas
+
+from benchmarks.model import BenchmarkError
+from imagefeed.entities import moment, scan
+from imagefeed.layout import archive_row, image_row, images_partition
+from imagefeed.rows import TRANSACTION_ROWS
+from ingest.model import Roster
+from storage.clients import DEVELOPMENT_ACCOUNT, DEVELOPMENT_KEY, Clients
+from tests.fixtures.history import PIPELINE, Past, write
+
+_THREADS = 4
+_PARTITION, _NUMBER = b"*partition*", b"*number*"
+_HEADERS = {
+    "Content-Type": "multipart/mixed; boundary=batch_1",
+    "x-ms-version": "2019-02-02",
+    "DataServiceVersion": "3.0",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pattern:
+    """One archive, and its rows in the ledger."""
+
+    source: str
+    stamp: datetime
+    version: str
+    ledger: Sequence[Mapping[str, Any]]
+
+
+def lay_pattern(clients: Clients, source: str, stamp: datetime, images: int) -> Pattern:
+    """Write one processed archive of tiny images through the real ledgers, and read its rows."""
+    pixels = [np.full((2, 2, 3), number, np.uint8) for number in range(images)]
+    past = Past(stamp=stamp.replace(microsecond=0), images=images, pixels=pixels)
+    write(clients, source, [past], Roster(source=source, listed_at=stamp))
+    ledger = list(scan(clients.archives, source))
+    return Pattern(source=source, stamp=past.stamp, version=past.archive(source).version, ledger=ledger)
+
+
+def before(pattern: Pattern, archives: int, interval: timedelta = timedelta(minutes=10)) -> Iterator[datetime]:
+    """Give the stamps of so many archives before the pattern's."""
+    return (pattern.stamp - interval * number for number in range(1, archives + 1))
+
+
+def copy_ledger(clients: Clients, pattern: Pattern, source: str, stamps: Iterable[datetime]) -> None:
+    """Write archives into a source's ledger."""
+    rows = (("upsert", _moved(row, pattern, source, stamp)) for stamp in stamps for row in pattern.ledger)
+    with ThreadPoolExecutor(_THREADS) as pool:
+        list(pool.map(clients.archives.submit_transaction, batched(rows, TRANSACTION_ROWS, strict=False)))
+
+
+def add_rows(clients: Clients, pattern: Pattern, stamps: Iterable[datetime]) -> None:
+    """Write rows for 100 images of each archive, with nothing in them: what reads pass over.
+
+    In the order of their keys, of which no two are equal: else the emulator takes ten times as long for them.
+    """
+    address = urlsplit(clients.images.url)
+    target = f"{address.path}/$batch?{_signature()}"
+    body = _transaction(f"{clients.images.url}/{clients.images.table_name}")
+
+    def fill(some: Sequence[tuple[int, datetime]]) -> None:
+        with closing(HTTPConnection(address.netloc)) as connection:
+            for number, stamp in some:
+                partition = images_partition(PIPELINE, pattern.source, stamp, pattern.version)
+                told = body.replace(_PARTITION, partition.encode()).replace(_NUMBER, f"{number:06}".encode())
+                connection.request("POST", target, told, _HEADERS)
+                answer = connection.getresponse()
+                told = answer.read()
+                if told.count(b"HTTP/1.1 204") != TRANSACTION_ROWS:
+                    raise BenchmarkError(f"fill the images table: {answer.status} {told[:500]!r}")
+
+    every = list(enumerate(sorted(stamps)))
+    with ThreadPoolExecutor(_THREADS) as pool:
+        for done in [pool.submit(fill, every[number::_THREADS]) for number in range(_THREADS)]:
+            done.result()
+
+
+def _transaction(table: str) -> bytes:
+    """Write a request once: with the SDK, which writes each anew, 300,000 rows take several minutes."""
+    lines = ["--batch_1", "Content-Type: multipart/mixed; boundary=changes", ""]
+    for member in range(TRANSACTION_ROWS):
+        entity = {"PartitionKey": _PARTITION.decode(), "RowKey": f"{_NUMBER.decode()}{image_row(member, 0, 0)}"}
+        lines += ["--changes", "Content-Type: application/http", "Content-Transfer-Encoding: binary", ""]
+        lines += [f"POST {table} HTTP/1.1", "Content-Type: application/json", "Prefer: return-no-content"]
+        lines += ["Accept: application/json;odata=minimalmetadata", "DataServiceVersion: 3.0", "", json.dumps(entity)]
+    return "\r\n".join([*lines, "--changes--", "", "--batch_1--", ""]).encode()
+
+
+def _signature() -> str:
+    return generate_account_sas(
+        AzureNamedKeyCredential(DEVELOPMENT_ACCOUNT, DEVELOPMENT_KEY),
+        ResourceTypes(object=True),
+        AccountSasPermissions(write=True, add=True, update=True),
+        datetime.now(UTC) + timedelta(hours=2),
+    )
+
+
+def _moved(row: Mapping[str, Any], pattern: Pattern, source: str, stamp: datetime) -> dict[str, Any]:
+    by = stamp - pattern.stamp
+    later = {name: _later(value, by) for name, value in row.items()}
+    return later | {"PartitionKey": source, "RowKey": archive_row(stamp, pattern.version, row.get("pipeline"))}
+
+
+def _later(value: object, by: timedelta) -> object:
+    at = moment(value) if isinstance(value, datetime) else None
+    return value if at is None else at + by

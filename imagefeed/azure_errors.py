@@ -1,0 +1,52 @@
+"""The one place where the Azure SDKs' errors become ours."""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from azure.core.exceptions import AzureError, ClientAuthenticationError, HttpResponseError
+
+from imagefeed.errors import PipelineError, StoreRefusedError, StoreUnavailableError
+
+_ADVICE = {
+    400: "this is a defect of the request, not of the service",
+    401: "check the account key, or that the identity belongs to this account's tenant",
+    403: "give the identity the roles Storage Blob, Queue and Table Data Contributor, and check the account's firewall",
+    404: "make what is missing with `python -m ops.cli init`",
+    413: "the request is too large",
+}
+_PASSING = (408, 409, 412, 429)
+"""Time-outs and throttling; and conflicts that nobody expected, in which another writer was faster."""
+_DAMAGED = "Md5Mismatch"
+"""What arrived is not what was sent; the next time it may be."""
+_QUERY = re.compile(r"\?\S+")
+
+
+@contextmanager
+def azure_errors(doing: str) -> Iterator[None]:
+    """Re-raise the SDK's errors as StoreUnavailableError or StoreRefusedError; anything else passes through."""
+    try:
+        yield
+    except AzureError as exc:
+        raise translated(exc, doing) from exc
+
+
+def translated(exc: AzureError, doing: str) -> PipelineError:
+    """Decide whether trying again may help: after time-outs, throttling, 5xx, lost connections and races it may."""
+    status = exc.status_code if isinstance(exc, HttpResponseError) else None
+    # The first line says it; the rest repeats it as XML. A shared access signature would be in a URL's query.
+    said = _QUERY.sub("", next(iter(exc.message.splitlines()), type(exc).__name__))
+    if status is None:
+        if isinstance(exc, ClientAuthenticationError):
+            return StoreUnavailableError(f"{doing}: no token for the identity: {said}; check DATA_STORAGE__clientId")
+        return StoreUnavailableError(f"{doing}: no answer from Azure Storage: {said}")
+    if status in _PASSING or status >= 500 or error_code(exc) == _DAMAGED:
+        return StoreUnavailableError(f"{doing}: Azure Storage answered {status}: {said}")
+    advice = _ADVICE.get(status, "no retry can cure this")
+    return StoreRefusedError(f"{doing}: Azure Storage answered {status}: {said}; {advice}")
+
+
+def error_code(exc: AzureError) -> str:
+    """Give the service's own name of an error; empty where there is none."""
+    code = getattr(exc, "error_code", None) or ""
+    return str(getattr(code, "value", code))

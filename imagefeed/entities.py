@@ -1,0 +1,80 @@
+"""Entities of tables: our values in and out of properties, and changes that hold against concurrent writers."""
+
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from typing import Any, TypedDict, Unpack
+
+from azure.core.exceptions import ResourceNotFoundError
+from azure.data.tables import EdmType, EntityProperty, TableClient, TableEntity
+
+from imagefeed.azure_errors import azure_errors, error_code
+from imagefeed.pages import read_answers, rows_in
+
+type Properties = dict[str, Any]
+type Decide = Callable[[TableEntity | None], Properties | None]
+
+_BEHIND_ALL = "~~~"
+_MOST_TRIES = 100
+_LOST_RACE = {404, 409, 412}
+
+
+def find(table: TableClient, partition: str, row: str) -> TableEntity | None:
+    """Read one row; None if it is absent."""
+    with azure_errors(f"read {partition}/{row} from the table {table.table_name}"):
+        try:
+            return table.get_entity(partition, row)
+        except ResourceNotFoundError as exc:
+            if error_code(exc) == "TableNotFound":
+                raise
+            return None
+
+
+class Range(TypedDict, total=False):
+    """Which of a partition's rows to read, and how."""
+
+    first: str
+    end: str
+    """Up to this key, but not including it."""
+    select: list[str] | None
+    page: int | None
+    """Rows of one answer; 1,000 where this does not say fewer."""
+
+
+def scan(table: TableClient, partition: str, **of: Unpack[Range]) -> Iterator[TableEntity]:
+    """Read a partition's rows in the order of their keys; one answer's are held in memory."""
+    for answer in scan_answers(table, partition, **of):
+        yield from rows_in(answer)
+
+
+def scan_answers(table: TableClient, partition: str, **of: Unpack[Range]) -> Iterator[bytes]:
+    """Ask for the same as `scan`, and leave reading the answers, by `rows_in`, to another thread."""
+    query = "PartitionKey eq @partition and RowKey ge @first and RowKey lt @end"
+    keys = {"partition": partition, "first": of.get("first", ""), "end": of.get("end", _BEHIND_ALL)}
+    answers = read_answers(table, query, keys, select=of.get("select"), results_per_page=of.get("page"))
+    while True:
+        with azure_errors(f"read {partition} from the table {table.table_name}"):
+            answer = next(answers, None)
+        if answer is None:
+            return
+        yield answer
+
+
+def whole(number: int) -> EntityProperty:
+    """Write an integer that may need more than 32 bits; of one that needs more than 64, as servers may claim any, the
+    nearest."""
+    return EntityProperty(max(-(2**63), min(int(number), 2**63 - 1)), EdmType.INT64)
+
+
+def number(value: Any, default: int = 0) -> int:
+    """Read what `whole` wrote, or a plain integer."""
+    return default if value is None else int(value.value if isinstance(value, EntityProperty) else value)
+
+
+def moment(value: Any) -> datetime | None:
+    """Read a time; the SDK's own subclass stays behind."""
+    return None if value is None else datetime.fromisoformat(value.isoformat()).astimezone(UTC)
+
+
+def text(value: str, limit: int = 1_000) -> str:
+    """Make a text fit for a property: lone surrogates, which mark bytes that were no UTF-8, are replaced."""
+    return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")[:limit]

@@ -1,0 +1,125 @@
+"""Values of the format: what an archive, an image and a refusal are to every reader and writer."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    # Copying needs some of the values here, but neither numpy's time nor its 17 MB.
+    import numpy as np
+    from numpy.typing import NDArray
+
+type Pixels = NDArray[np.generic]
+"""One picture: height x width, or height x width x channels."""
+
+Codec = Literal["npy", "png"]
+
+
+class State(StrEnum):
+    """How far an archive has come."""
+
+    SEEN = "seen"
+    COPYING = "copying"
+    RAW = "raw"
+    PROCESSING = "processing"
+    PROCESSED = "processed"
+    REFUSED = "refused"
+    FAILED = "failed"
+    SAME = "same"
+    SUPERSEDED = "superseded"
+    EXPIRED = "expired"
+
+
+class Origin(StrEnum):
+    """How an archive came into the raw container."""
+
+    COPIED = "copied"
+    HAND = "hand"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RawArchive:
+    """An archive that lies in the raw container."""
+
+    source: str
+    stamp: datetime
+    version: str
+    blob: str
+    size: int
+    path: str
+    """Its true name on the server, or the blob's where it was put there by hand."""
+    origin: Origin = Origin.COPIED
+    sound: bool = True
+    sha256: str | None = None
+    etag: str
+    modified: datetime | None = None
+    """By the server's clock; None where it never was there."""
+    raw_at: datetime | None = None
+    """When it became raw: the blob's last change, or the ledger's time; None if neither is known."""
+    offline: bool = False
+    """In the archive tier, or on its way back from there: nobody can read its bytes now. The ledger does not know."""
+    pending: bool = False
+    """A copy into its blob is under way: its bytes are not all there. The ledger does not know."""
+    copy_error: str | None = None
+    """Why the copy into its blob ended without its bytes; None if it did not."""
+    traceparent: str | None = field(default=None, compare=False)
+    """The span that its own spans belong to; None if nobody recorded it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemberFacts:
+    """What is known of an image besides its pixels; also what a hook is given."""
+
+    source: str
+    archive: str
+    """Path of the archive on its server."""
+    stamp: datetime
+    member: int
+    """Index in the zip's directory."""
+    frame: int
+    name: str
+    """The member's name: a label, never a path."""
+    format: str
+    """Pillow's name of the format, such as JPEG."""
+    captured_at: datetime | None
+    """From EXIF; UTC, or as the camera's clock had it where EXIF tells no offset."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """A member that could not be preprocessed."""
+
+    member: int
+    name: str
+    reason: str
+    error: str
+    """Name of the exception's type."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counts:
+    """What became of a run of members."""
+
+    members: int = 0
+    images: int = 0
+    refused: int = 0
+    """Members, not frames."""
+    skipped: Mapping[str, int] = field(default_factory=dict)
+    """Members by kind."""
+    bytes_in: int = 0
+    """Compressed."""
+    bytes_out: int = 0
+    """Of the shard."""
+
+    def __add__(self, other: "Counts") -> "Counts":
+        kinds = {*self.skipped, *other.skipped}
+        return Counts(
+            members=self.members + other.members,
+            images=self.images + other.images,
+            refused=self.refused + other.refused,
+            skipped={kind: self.skipped.get(kind, 0) + other.skipped.get(kind, 0) for kind in sorted(kinds)},
+            bytes_in=self.bytes_in + other.bytes_in,
+            bytes_out=self.bytes_out + other.bytes_out,
+        )

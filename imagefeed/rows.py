@@ -1,0 +1,254 @@
+"""Rows of the images table: an image in as many as it needs, each within the service's limits by construction.
+
+A row stays under 1 MiB both by the service's own formula and as it is sent, in base64, which is what Azurite counts;
+a transaction stays under 4 MiB as sent and within 100 rows
+(https://learn.microsoft.com/rest/api/storageservices/understanding-the-table-service-data-model).
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, get_args
+
+from azure.data.tables import EntityProperty
+
+from imagefeed.codec import decode
+from imagefeed.entities import Properties, number, text, whole
+from imagefeed.errors import ImageDamagedError
+from imagefeed.layout import image_row, refusal_row
+from imagefeed.model import Codec, Pixels, Refusal
+
+PROPERTY_BYTES = 64 * 1024
+ROW_PROPERTIES = 11
+ROW_BYTES = PROPERTY_BYTES * ROW_PROPERTIES
+ROW_LIMIT = 2**20
+TRANSACTION_ROWS = 100
+TRANSACTION_BYTES = 4 * 2**20
+# Around each row of a transaction: headers, the operation, the address with the keys (percent-encoded).
+_ENVELOPE = 2_048
+_CODECS = get_args(Codec)
+ROW_COLUMNS = [
+    "RowKey",
+    "member",
+    "frame",
+    "name",
+    "format",
+    "captured_at",
+    "shape",
+    "dtype",
+    "codec",
+    "checksum",
+    "part",
+    "parts",
+    "shard",
+    "offset",
+    "length",
+]
+"""All but the payload."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Encoding:
+    """How an image's pixels became a payload, and what to hold them against."""
+
+    shape: tuple[int, ...]
+    dtype: str
+    codec: Codec
+    checksum: str
+    """SHA-256 over the payload."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageRow:
+    """An image as the table knows it, without its payload."""
+
+    member: int
+    frame: int
+    name: str
+    format: str
+    captured_at: datetime | None
+    encoding: Encoding
+    parts: int
+    """Rows that hold the payload; 0: it lies in the shard alone."""
+    shard: str
+    offset: int
+    length: int
+
+
+def checksum(payload: bytes | bytearray) -> str:
+    """Sum a payload up."""
+    return hashlib.sha256(payload).hexdigest()
+
+
+def parts_of(length: int, most: int) -> int:
+    """Number of rows that a payload takes; 0 where that is more than `most`: then the row holds the link alone."""
+    parts = max(1, -(-length // ROW_BYTES))
+    return parts if parts <= most else 0
+
+
+def pack(partition: str, row: ImageRow, payload: bytes) -> Iterator[Properties]:
+    """Make an image's entities: one for each part, or one with the link alone."""
+    facts = _facts(row)
+    for part in range(max(1, row.parts)):
+        start = part * ROW_BYTES
+        piece = payload[start : start + ROW_BYTES] if row.parts else b""
+        key = {"PartitionKey": partition, "RowKey": image_row(row.member, row.frame, part)}
+        yield {**key, **facts, "part": part, **_pieces(piece)}
+
+
+def pack_refusal(partition: str, refusal: Refusal) -> Properties:
+    """Make the entity of a refused member."""
+    return {
+        "PartitionKey": partition,
+        "RowKey": refusal_row(refusal.member),
+        "member": refusal.member,
+        "name": text(refusal.name),
+        "reason": text(refusal.reason),
+        "error": text(refusal.error),
+    }
+
+
+def read_row(entity: Mapping[str, Any]) -> ImageRow:
+    """Read what an entity tells of its image. Raises ImageDamagedError."""
+    try:
+        return ImageRow(
+            member=entity["member"],
+            frame=entity["frame"],
+            name=entity["name"],
+            format=entity["format"],
+            captured_at=datetime.fromisoformat(entity["captured_at"]) if entity.get("captured_at") else None,
+            encoding=read_encoding({**entity, "shape": json.loads(entity["shape"])}),
+            parts=entity["parts"],
+            shard=entity["shard"],
+            offset=number(entity["offset"]),
+            length=number(entity["length"]),
+        )
+    except (KeyError, ValueError, TypeError) as exc:
+        raise ImageDamagedError(f"read the row {_key(entity)}: it is no row of an image: {exc}") from exc
+
+
+def unpack(entities: Sequence[Mapping[str, Any]]) -> tuple[ImageRow, bytearray | None]:
+    """Put an image's payload together from all of its entities; None where the row holds the link alone.
+
+    Raises ImageDamagedError if parts are missing or do not belong together.
+    """
+    row = read_row(entities[0])
+    parts = [entity.get("part") for entity in entities]
+    if parts != list(range(max(1, row.parts))) or any(read_row(entity) != row for entity in entities[1:]):
+        raise ImageDamagedError(f"read the image {_key(entities[0])}: of its {row.parts} parts these came: {parts}")
+    if row.parts == 0:
+        return row, None
+    return row, bytearray().join(entity[name] for entity in entities for name in _NAMES if entity.get(name) is not None)
+
+
+def encoding_of(pixels: Pixels, codec: Codec, payload: bytes) -> Encoding:
+    """Describe a payload that was just made of `pixels`."""
+    return Encoding(shape=pixels.shape, dtype=pixels.dtype.name, codec=codec, checksum=checksum(payload))
+
+
+def read_encoding(told: Mapping[str, Any]) -> Encoding:
+    """Read an encoding from its members. Raises KeyError, TypeError, ValueError."""
+    codec = told["codec"]
+    if codec not in _CODECS:
+        raise ValueError(f"codec {codec!r} is unknown")
+    return Encoding(shape=tuple(told["shape"]), dtype=told["dtype"], codec=codec, checksum=told["checksum"])
+
+
+def checked_pixels(payload: bytes | bytearray, encoding: Encoding, where: str) -> Pixels:
+    """Decode a payload after holding it against what is known of it. Raises ImageDamagedError."""
+    if checksum(payload) != encoding.checksum:
+        raise ImageDamagedError(f"read the image {where}: its {len(payload)} bytes do not fit the checksum")
+    try:
+        pixels = decode(payload, encoding.codec).reshape(encoding.shape)
+    except ValueError as exc:
+        raise ImageDamagedError(f"read the image {where}: {exc}") from exc
+    if pixels.dtype.name != encoding.dtype:
+        raise ImageDamagedError(f"read the image {where}: its pixels are {pixels.dtype.name}, not {encoding.dtype}")
+    return pixels
+
+
+def in_transactions(entities: Iterable[Properties]) -> Iterator[list[Properties]]:
+    """Group entities so that each group fits one transaction, which also means: of one partition."""
+    group: list[Properties] = []
+    size = 0
+    for entity in entities:
+        more = sent_size(entity)
+        full = len(group) == TRANSACTION_ROWS or size + more > TRANSACTION_BYTES
+        if group and (full or entity["PartitionKey"] != group[0]["PartitionKey"]):
+            yield group
+            group, size = [], 0
+        group.append(entity)
+        size += more
+    if group:
+        yield group
+
+
+def stored_size(entity: Mapping[str, Any]) -> int:
+    """Size of an entity by the service's formula, which must stay within ROW_LIMIT."""
+    keys = 2 * len(entity["PartitionKey"]) + 2 * len(entity["RowKey"])
+    others = ((name, value) for name, value in entity.items() if name not in ("PartitionKey", "RowKey"))
+    return 4 + keys + sum(8 + 2 * len(name) + _stored(value) for name, value in others)
+
+
+def sent_size(entity: Mapping[str, Any]) -> int:
+    """Upper bound of an entity's bytes within a transaction's request."""
+    return _ENVELOPE + sum(len(name) + 64 + _sent(value) for name, value in entity.items())
+
+
+_NAMES = tuple(f"data{number}" for number in range(ROW_PROPERTIES))
+
+
+def _facts(row: ImageRow) -> Properties:
+    return {
+        "member": row.member,
+        "frame": row.frame,
+        "name": row.name,
+        "format": row.format,
+        # As a text: a camera's clock without a zone must not come back as UTC.
+        "captured_at": row.captured_at.isoformat() if row.captured_at else "",
+        "shape": json.dumps(row.encoding.shape),
+        "dtype": row.encoding.dtype,
+        "codec": row.encoding.codec,
+        "checksum": row.encoding.checksum,
+        "parts": row.parts,
+        "shard": row.shard,
+        "offset": whole(row.offset),
+        "length": whole(row.length),
+    }
+
+
+def _pieces(payload: bytes) -> Properties:
+    starts = range(0, len(payload), PROPERTY_BYTES)
+    return {name: payload[start : start + PROPERTY_BYTES] for name, start in zip(_NAMES, starts, strict=False)}
+
+
+def _stored(value: object) -> int:
+    match value:
+        case str():
+            return 4 + len(value.encode("utf-16-le"))
+        case bytes():
+            return 4 + len(value)
+        case bool():
+            return 1
+        case int():
+            return 4
+        case _:
+            return 8
+
+
+def _sent(value: object) -> int:
+    match value:
+        case str():
+            return len(json.dumps(value))
+        case bytes():
+            return 4 * -(-len(value) // 3)
+        case EntityProperty():
+            return 2 * len(str(value.value))
+        case _:
+            return len(str(value))
+
+
+def _key(entity: Mapping[str, Any]) -> str:
+    return f"{entity.get('PartitionKey')}/{entity.get('RowKey')}"

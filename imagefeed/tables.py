@@ -1,0 +1,245 @@
+"""Preprocessed images as arrays: by rows for inference and random access, by whole shards for training."""
+
+import zlib
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import groupby, islice
+from typing import Any
+
+from imagefeed.azure_errors import azure_errors
+from imagefeed.entities import scan, scan_answers
+from imagefeed.errors import ImageDamagedError
+from imagefeed.layout import image_row, images_partition, parse_stamp
+from imagefeed.ledger import NEWEST, ShardEntry, entries, newest_pipeline, require_source, shard_entries
+from imagefeed.model import MemberFacts, Pixels, RawArchive, State
+from imagefeed.pages import rows_in
+from imagefeed.prefetch import read_ahead
+from imagefeed.rows import ROW_COLUMNS, ImageRow, checked_pixels, read_encoding, read_row, unpack
+from imagefeed.shards import read_pairs
+from imagefeed.stores import Stores
+
+_CHUNKS_AHEAD = 8
+_ROWS_AT_ONCE = 32
+"""Rows of up to 1 MiB each, in one answer."""
+_ANSWERS_AHEAD = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """An archive that a pipeline has processed."""
+
+    pipeline: str
+    archive: RawArchive
+
+    @property
+    def partition(self) -> str:
+        """Its rows' PartitionKey."""
+        return images_partition(self.pipeline, self.archive.source, self.archive.stamp, self.archive.version)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredRow:
+    """An image in the table, its pixels not read yet."""
+
+    result: Result
+    row: ImageRow
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class StoredImage:
+    """An image, with all that is known of it."""
+
+    pipeline: str
+    version: str
+    """Of its archive."""
+    facts: MemberFacts
+    pixels: Pixels
+
+
+class Reader:
+    """What preprocessing made, of archives that the ledger calls processed and no others.
+
+    Every image is held against its length, checksum, shape and type: ImageDamagedError tells one that does not fit.
+    All of it raises StoreUnavailableError and StoreRefusedError too, and PermanentError for a source that never was.
+    """
+
+    def __init__(self, clients: Stores, pipeline: str | None = None) -> None:
+        """Read what `pipeline` made. With None it is, at each call, the one that made the source's newest results."""
+        self._clients = clients
+        self._pipeline = pipeline
+
+    def latest(self, source: str, archives: int = 1) -> Iterator[StoredImage]:
+        """Give the images of a source's newest processed archives, the newest archive first."""
+        yield from self._of_rows(islice(self._processed(source, page=NEWEST), archives))
+
+    def between(self, source: str, start: datetime, end: datetime) -> Iterator[StoredImage]:
+        """Give the images of archives with a stamp from `start` on and before `end`, in the order of time."""
+        yield from self._of_rows(iter(self._in_order(source, start, end)))
+
+    def rows(self, source: str, start: datetime, end: datetime) -> Iterator[StoredRow]:
+        """Give the same as `between`, without reading any pixels: choose, then ask for each `image`."""
+        for result in self._in_order(source, start, end):
+            for entity in scan(self._clients.images, result.partition, select=ROW_COLUMNS):
+                if entity.get("part") == 0:
+                    yield StoredRow(result=result, row=read_row(entity))
+
+    def image(self, row: StoredRow) -> StoredImage:
+        """Read one image."""
+        first = image_row(row.row.member, row.row.frame, 0)
+        entities = list(scan(self._clients.images, row.result.partition, first=first, end=f"{first[:-2]}~"))
+        if not entities:
+            raise ImageDamagedError(f"read the image {row.result.partition}/{first}: it is gone")
+        return self._stored(row.result, *unpack(entities))
+
+    def shards(
+        self, source: str, start: datetime, end: datetime, *, worker: int = 0, workers: int = 1
+    ) -> Generator[StoredImage]:
+        """Give the same images as `between` by whole shards, read ahead, newest archives first: for training.
+
+        Each of `workers` (processes, machines) takes its share of the shards. Which, is decided by a shard's name
+        alone: no image is read twice or left out, though workers begin at different times. Who stops early should
+        close the iterator, which ends the thread that reads ahead.
+        """
+        if not 0 <= worker < workers:
+            raise ValueError(f"worker {worker} of {workers}: workers count from 0")
+        chunks = read_ahead(self._chunks(self._share(source, start, end, worker, workers)), _CHUNKS_AHEAD)
+        try:
+            for shard, group in groupby(chunks, key=lambda chunk: chunk[0]):
+                yield from _of_shard(shard, (content for _, content in group))
+        finally:
+            chunks.close()
+
+    def of_shards(self, result: Result) -> Iterator[StoredImage]:
+        """Give one archive's images by its shards."""
+        for shard in self._shards(result):
+            yield from _of_shard(shard, (content for _, content in self._chunks(iter((shard,)))))
+
+    def pipeline(self, source: str) -> str | None:
+        """Name the pipeline whose results are read; None if there are none yet."""
+        return self._pipeline or newest_pipeline(self._clients, source)
+
+    def _processed(
+        self, source: str, start: datetime | None = None, end: datetime | None = None, page: int | None = None
+    ) -> Iterator[Result]:
+        pipeline = self.pipeline(source)
+        found = None
+        if pipeline is not None:
+            for found in entries(self._clients, source, pipeline=pipeline, start=start, end=end, page=page):
+                if found.state is State.PROCESSED:
+                    yield Result(pipeline=pipeline, archive=found.archive)
+        if found is None:
+            require_source(self._clients, source, "read images of source")
+
+    def _in_order(self, source: str, start: datetime, end: datetime) -> list[Result]:
+        return [*self._processed(source, start, end)][::-1]
+
+    def of_rows(self, result: Result) -> Iterator[StoredImage]:
+        """Give one archive's images by its rows."""
+        return self._of_rows(iter((result,)))
+
+    def _of_rows(self, results: Iterator[Result]) -> Iterator[StoredImage]:
+        """Give archives' images by their rows, the next of which are asked for while these are read."""
+        answers = read_ahead(self._answers(results), _ANSWERS_AHEAD)
+        try:
+            rows = ((result, row) for result, answer in answers for row in rows_in(answer))
+            images = (found for found in rows if found[1].get("part") is not None)
+            for (result, _, _), parts in groupby(images, key=_image_key):
+                yield self._stored(result, *unpack([row for _, row in parts]))
+        finally:
+            answers.close()
+
+    def _answers(self, results: Iterator[Result]) -> Iterator[tuple[Result, bytes]]:
+        for result in results:
+            for answer in scan_answers(self._clients.images, result.partition, page=_ROWS_AT_ONCE):
+                yield result, answer
+
+    def _stored(self, result: Result, row: ImageRow, payload: bytearray | None) -> StoredImage:
+        where = f"{row.shard}, member {row.member}, frame {row.frame}"
+        if payload is None:
+            payload = self._from_shard(row)
+        return StoredImage(
+            pipeline=result.pipeline,
+            version=result.archive.version,
+            facts=MemberFacts(
+                source=result.archive.source,
+                archive=result.archive.path,
+                stamp=result.archive.stamp,
+                member=row.member,
+                frame=row.frame,
+                name=row.name,
+                format=row.format,
+                captured_at=row.captured_at,
+            ),
+            pixels=checked_pixels(payload, row.encoding, where),
+        )
+
+    def _from_shard(self, row: ImageRow) -> bytearray:
+        with azure_errors(f"read {row.length} bytes at {row.offset} of the shard {row.shard}"):
+            stream = self._clients.processed.get_blob_client(row.shard).download_blob(row.offset, row.length)
+            return bytearray().join(stream.chunks())
+
+    def _share(self, source: str, start: datetime, end: datetime, worker: int, workers: int) -> Iterator[ShardEntry]:
+        for result in self._processed(source, start, end):
+            for shard in self._shards(result):
+                if zlib.crc32(shard.name.encode()) % workers == worker:
+                    yield shard
+
+    def _shards(self, result: Result) -> Sequence[ShardEntry]:
+        return shard_entries(self._clients, result.archive, result.pipeline)
+
+    def _chunks(self, shards: Iterator[ShardEntry]) -> Iterator[tuple[ShardEntry, bytes]]:
+        for shard in shards:
+            # Named even if not a single byte follows: an empty shard must be noticed.
+            yield shard, b""
+            doing = f"read the shard {shard.name}"
+            with azure_errors(doing):
+                chunks = iter(self._clients.processed.get_blob_client(shard.name).download_blob().chunks())
+            while True:
+                with azure_errors(doing):
+                    chunk = next(chunks, None)
+                if chunk is None:
+                    break
+                yield shard, chunk
+
+
+def _image_key(found: tuple[Result, Mapping[str, Any]]) -> tuple[Result, int, int]:
+    result, row = found
+    return result, row["member"], row["frame"]
+
+
+def _of_shard(shard: ShardEntry, chunks: Iterator[bytes]) -> Iterator[StoredImage]:
+    count = 0
+    try:
+        for payload, told in read_pairs(chunks):
+            count += 1
+            yield _image_of(shard, payload, told)
+    except ValueError as exc:
+        raise ImageDamagedError(f"read the shard {shard.name}: {exc}") from exc
+    if count != shard.images:
+        raise ImageDamagedError(f"read the shard {shard.name}: {count} images, but the ledger knows {shard.images}")
+
+
+def _image_of(shard: ShardEntry, payload: bytearray, told: Mapping[str, Any]) -> StoredImage:
+    """Make an image of a shard's member. Raises ImageDamagedError."""
+    where = f"{shard.name}, member {told.get('member')}, frame {told.get('frame')}"
+    try:
+        encoding = read_encoding(told)
+        facts = MemberFacts(
+            source=told["source"],
+            archive=told["archive"],
+            stamp=parse_stamp(told["stamp"]),
+            member=told["member"],
+            frame=told["frame"],
+            name=told["name"],
+            format=told["format"],
+            captured_at=datetime.fromisoformat(told["captured_at"]) if told["captured_at"] else None,
+        )
+    except (KeyError, TypeError, ValueError) as exc:
+        raise ImageDamagedError(f"read the image {where}: its facts are wrong: {exc}") from exc
+    return StoredImage(
+        pipeline=shard.pipeline,
+        version=shard.archive.version,
+        facts=facts,
+        pixels=checked_pixels(payload, encoding, where),
+    )

@@ -1,0 +1,247 @@
+"""As much of SFTP (version 3) as reading needs, over an SSH channel.
+
+paramiko's own client fails a whole listing for one name that is not UTF-8, and its reading ahead is unbounded, polls,
+and can hang after an error; its channels have none of these faults.
+https://datatracker.ietf.org/doc/html/draft-ietf-secsh-filexfer-02
+"""
+
+import struct
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import paramiko
+
+from ingest.protocols.pace import Pace
+
+_INIT, _VERSION, _OPEN, _CLOSE, _OPENDIR, _READDIR, _READ, _STAT, _EXTENDED = 1, 2, 3, 4, 11, 12, 5, 17, 200
+_STATUS, _HANDLE, _DATA, _NAME, _ATTRS, _EXTENDED_REPLY = 101, 102, 103, 104, 105, 201
+_LIMITS = b"limits@openssh.com"
+_LONGEST_READ = 32 * 1024
+"""Bytes that every server must grant one request."""
+_LEAST_TO_READ = 4 * 1024
+"""Servers may answer short, and then are asked for the rest; who grants a byte must not be asked for each at once."""
+_MOST_TO_READ = 255 * 1024
+"""What OpenSSH grants; more would only make the pieces larger that are lost with a connection."""
+_HAS_SIZE, _HAS_OWNER, _HAS_MODE, _HAS_TIMES, _HAS_MORE = 1, 2, 4, 8, 0x8000_0000
+_FOR_READING = 1
+_HEADER = struct.Struct(">LBL")
+_LONGEST_ANSWER = 2**20
+"""OpenSSH's answers have at most 256 KiB; what is longer is no SFTP but a greeting of some shell."""
+_RECEIVE = 2**20
+"""Bytes taken from a channel at once. With every call it moves all that it holds, so small bites are slow; larger
+ones only take more memory."""
+_FOLDER_READS = 8
+"""Requests under way while a folder is read: each answers about a hundred names."""
+
+EOF, NO_SUCH_FILE, PERMISSION_DENIED = 1, 2, 3
+
+
+class StatusError(Exception):
+    """The server answered a request with a status that is no success."""
+
+    def __init__(self, code: int, message: str) -> None:
+        super().__init__(message or f"status {code}")
+        self.code = code
+
+
+class ProtocolError(Exception):
+    """The server answered what makes no sense."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attributes:
+    """What is told of a file; None where it is not."""
+
+    size: int | None
+    mode: int | None
+    modified: int | None
+
+
+class _Fields:
+    """The fields of a message, one after the other."""
+
+    def __init__(self, message: memoryview) -> None:
+        self._message = message
+        self._at = 0
+
+    def number(self, kind: str = ">L") -> int:
+        try:
+            (value,) = struct.unpack_from(kind, self._message, self._at)
+        except struct.error as exc:
+            raise ProtocolError("an answer ended early") from exc
+        self._at += struct.calcsize(kind)
+        return int(value)
+
+    def text(self) -> bytes:
+        return bytes(self.view())
+
+    def view(self) -> memoryview:
+        length = self.number()
+        self._at += length
+        if self._at > len(self._message):
+            raise ProtocolError("an answer ended early")
+        return self._message[self._at - length : self._at]
+
+    def attributes(self) -> Attributes:
+        flags = self.number()
+        size = self.number(">Q") if flags & _HAS_SIZE else None
+        if flags & _HAS_OWNER:
+            self.number(">Q")
+        mode = self.number() if flags & _HAS_MODE else None
+        modified = (self.number(), self.number())[1] if flags & _HAS_TIMES else None
+        for _ in range(2 * self.number() if flags & _HAS_MORE else 0):
+            self.text()
+        return Attributes(size=size, mode=mode, modified=modified)
+
+
+class SftpSession:
+    """One SFTP session on a channel of its own. Not for several threads."""
+
+    def __init__(self, channel: paramiko.Channel, timeout: float) -> None:
+        """`timeout` of the channel: the seconds that it may stand still."""
+        self._channel = channel
+        self._timeout = timeout
+        self._pace = Pace(timeout)
+        self._number = 0
+        self._awaited = set[int]()
+        """Numbers of requests without an answer yet."""
+        self._answers: dict[int, tuple[int, memoryview]] = {}
+        self._received = memoryview(b"")
+        channel.sendall(struct.pack(">LBL", 5, _INIT, 3))
+        kind, hello = self._receive()
+        if kind != _VERSION:
+            raise ProtocolError(f"the server began with message {kind} instead of its version")
+        self._tells_limits = _LIMITS in bytes(hello)
+        self._longest_read = 0
+
+    def close(self) -> None:
+        """End the session; what was asked for and has not arrived is dropped."""
+        self._channel.close()
+
+    def read_folder(self, path: bytes) -> Iterator[tuple[bytes, Attributes]]:
+        """Give all names in a folder with what is told of them; links are not followed."""
+        handle = self._expect(self._ask(_OPENDIR, _text(path)), _HANDLE).text()
+        asked = self.ask_all(_READDIR, [_text(handle)] * _FOLDER_READS)
+        complete = False
+        while asked:
+            try:
+                fields = self._expect(asked.pop(0), _NAME)
+            except StatusError as exc:
+                if exc.code != EOF:
+                    raise
+                complete = True
+                continue
+            if not complete:
+                asked += self.ask_all(_READDIR, [_text(handle)])
+            for _ in range(fields.number()):
+                name = fields.text()
+                fields.text()
+                yield name, fields.attributes()
+        self.close_file(handle)
+
+    def stat(self, path: bytes) -> Attributes:
+        """Ask for a file's attributes; links are followed."""
+        return self._expect(self._ask(_STAT, _text(path)), _ATTRS).attributes()
+
+    def open_file(self, path: bytes) -> bytes:
+        """Open a file for reading; gives its handle."""
+        return self._expect(self._ask(_OPEN, _text(path) + struct.pack(">LL", _FOR_READING, 0)), _HANDLE).text()
+
+    def close_file(self, handle: bytes) -> None:
+        """Close a handle."""
+        self._answer(self._ask(_CLOSE, _text(handle)))
+
+    def longest_read(self) -> int:
+        """Tell how many bytes one request may ask for: servers with limits tell them, some hang up on more."""
+        if not self._longest_read:
+            granted = self._ask_limit() if self._tells_limits else 0
+            self._longest_read = max(_LEAST_TO_READ, min(granted or _LONGEST_READ, _MOST_TO_READ))
+        return self._longest_read
+
+    def _ask_limit(self) -> int:
+        """Ask for the longest read; 0 if the server sets none or does not tell."""
+        try:
+            fields = self._expect(self._ask(_EXTENDED, _text(_LIMITS)), _EXTENDED_REPLY)
+        except StatusError:
+            return 0
+        return (fields.number(">Q"), fields.number(">Q"))[1]
+
+    def ask_to_read(self, handle: bytes, spans: list[tuple[int, int]]) -> list[int]:
+        """Ask for spans (offset and length) of a file, all in one message; `read_answer` collects each."""
+        return self.ask_all(_READ, [_text(handle) + struct.pack(">QL", *span) for span in spans])
+
+    def read_answer(self, number: int) -> memoryview:
+        """Wait for a span: its bytes, perhaps fewer than asked for, or none at the end of the file."""
+        try:
+            return self._expect(number, _DATA).view()
+        except StatusError as exc:
+            if exc.code == EOF:
+                return memoryview(b"")
+            raise
+
+    def ask_all(self, kind: int, bodies: list[bytes]) -> list[int]:
+        """Send requests of one kind, all in one message."""
+        first = self._number + 1
+        self._number += len(bodies)
+        numbers = list(range(first, self._number + 1))
+        self._awaited.update(numbers)
+        requests = (_HEADER.pack(len(body) + 5, kind, n) + body for n, body in zip(numbers, bodies, strict=True))
+        self._channel.sendall(b"".join(requests))
+        return numbers
+
+    def _ask(self, kind: int, body: bytes) -> int:
+        # Single requests wait for the way there and back each; what follows them in numbers has a rate.
+        self._pace = Pace(self._timeout)
+        return self.ask_all(kind, [body])[0]
+
+    def _expect(self, number: int, kind: int) -> _Fields:
+        """Wait for a request's answer, which must be of a kind. Raises StatusError, ProtocolError."""
+        answered, body = self._answer(number)
+        fields = _Fields(body)
+        if answered == _STATUS:
+            code = fields.number()
+            raise StatusError(code, fields.text().decode("utf-8", "replace") if len(body) > 4 else "")
+        if answered != kind:
+            raise ProtocolError(f"expected message {kind}, got {answered}")
+        return fields
+
+    def _answer(self, number: int) -> tuple[int, memoryview]:
+        while number not in self._answers:
+            kind, message = self._receive()
+            answered = int.from_bytes(message[:4])
+            if answered not in self._awaited:
+                # What nobody asked for would be kept for nobody, without end.
+                raise ProtocolError(f"an answer to request {answered}, which awaits none")
+            self._awaited.discard(answered)
+            self._answers[answered] = (kind, message[4:])
+        return self._answers.pop(number)
+
+    def _receive(self) -> tuple[int, memoryview]:
+        length = int.from_bytes(self._take(4))
+        if not 5 <= length <= _LONGEST_ANSWER:
+            raise ProtocolError(f"an answer of {length} bytes: is a program of the login shell talking?")
+        message = self._take(length)
+        return message[0], message[1:]
+
+    def _take(self, length: int) -> memoryview:
+        """Receive exactly so many bytes."""
+        if len(self._received) < length:
+            self._received = self._receive_on(length)
+        taken, self._received = self._received[:length], self._received[length:]
+        return taken
+
+    def _receive_on(self, length: int) -> memoryview:
+        """Receive until there are at least `length` bytes."""
+        parts = [self._received]
+        while (missing := length - sum(map(len, parts))) > 0:
+            began = time.monotonic()
+            parts.append(memoryview(self._channel.recv(max(missing, _RECEIVE))))
+            self._pace.note(began, len(parts[-1]))
+            if not parts[-1]:
+                raise EOFError("the server closed the session")
+        return memoryview(b"".join(parts)) if len(parts) > 2 or parts[0] else parts[-1]
+
+
+def _text(value: bytes) -> bytes:
+    return struct.pack(">L", len(value)) + value

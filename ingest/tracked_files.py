@@ -1,0 +1,128 @@
+"""What a listing means for what is known of a source's files. Pure arithmetic."""
+
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, replace
+from datetime import datetime
+from fnmatch import fnmatchcase
+from operator import attrgetter
+
+from ingest.model import Archive, RemoteFile, Sighting, SourceSpec, version_of
+from ingest.timestamps import decide_stamp
+
+type Sightings = Mapping[str, Sighting]
+"""By path: the latest version of each file."""
+
+_IGNORED_SUFFIXES = (".part", ".tmp", ".filepart")
+_GONE_AFTER = 2
+"""Ticks in a row whose listing must lack a file: one may have caught it while it was replaced."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settled:
+    """A file that survived two looks unchanged: as it was listed, and its certain facts."""
+
+    listed: RemoteFile
+    certain: RemoteFile
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Changed:
+    """Sightings after a change, and what the ledger has to be told."""
+
+    sightings: Sightings
+    new: Sequence[Sighting] = ()
+    superseded: Sequence[Archive] = ()
+    expired: Sequence[Archive] = ()
+
+
+def wanted(spec: SourceSpec, files: Iterable[RemoteFile]) -> Sequence[RemoteFile]:
+    """Keep the files that are meant to be copied."""
+    matches = _pattern(spec)
+    return [file for file in files if matches(file.path) and not _is_ignored(file.path)]
+
+
+def unknown(sightings: Sightings, files: Iterable[RemoteFile]) -> Sequence[RemoteFile]:
+    """Keep the files that are new or changed, by what the listing told; newest first."""
+    strange = [file for file in files if file.path not in sightings or sightings[file.path].listed != file]
+    return sorted(strange, key=attrgetter("modified"), reverse=True)
+
+
+def both_ends(files: Sequence[RemoteFile], most: int) -> Sequence[RemoteFile]:
+    """Keep the first and the last of a long list: what is nearest to being wanted, and to being deleted."""
+    return files if len(files) <= most else [*files[: most // 2], *files[-(most // 2) :]]
+
+
+def after_listing(
+    sightings: Sightings, files: Collection[RemoteFile], busy: AbstractSet[str], *, first: bool = True
+) -> Changed:
+    """Count absences: what is gone for good is dropped, and has expired if it was not copied. `busy` paths stay.
+
+    Only the `first` listing of a tick counts: later ones may lie but a moment apart.
+    """
+    listed = {file.path for file in files}
+    counted = {
+        path: replace(sighting, missing=0 if path in listed or path in busy else sighting.missing + first)
+        for path, sighting in sightings.items()
+    }
+    gone = [sighting for sighting in counted.values() if sighting.missing >= _GONE_AFTER]
+    return Changed(
+        sightings={path: sighting for path, sighting in counted.items() if sighting.missing < _GONE_AFTER},
+        expired=[sighting.archive for sighting in gone if not sighting.done],
+    )
+
+
+def nearly_gone(sightings: Sightings, files: Iterable[RemoteFile]) -> Sequence[Sighting]:
+    """Name what has not been copied and, lacking in one more listing, would count as gone."""
+    listed = {file.path for file in files}
+    return [
+        sighting
+        for path, sighting in sightings.items()
+        if path not in listed and not sighting.done and sighting.missing >= _GONE_AFTER - 1
+    ]
+
+
+def after_settling(
+    spec: SourceSpec, sightings: Sightings, settled: Iterable[Settled], busy: AbstractSet[str], now: datetime
+) -> Changed:
+    """Take in settled files. What is being copied right now (`busy`) is left for a later listing."""
+    after, new, superseded = dict(sightings), [], []
+    for one in settled:
+        known = after.get(one.certain.path)
+        if one.certain.path in busy:
+            continue
+        if known is not None and known.archive.version == version_of(one.certain):
+            # Only the listing's wording changed: LIST shows the year instead of the time after six months.
+            after[one.certain.path] = replace(known, listed=one.listed)
+            continue
+        if known is not None and not known.done:
+            superseded.append(known.archive)
+        sighting = _sighting(spec, one, known, now)
+        after[one.certain.path] = sighting
+        new.append(sighting)
+    return Changed(sightings=after, new=new, superseded=superseded)
+
+
+def _sighting(spec: SourceSpec, settled: Settled, known: Sighting | None, now: datetime) -> Sighting:
+    stamp, replaced = decide_stamp(spec.stamp, settled.certain, now)
+    archive = Archive(
+        source=spec.name,
+        file=settled.certain,
+        version=version_of(settled.certain),
+        stamp=stamp,
+        stamp_replaced=replaced,
+    )
+    previous = (known.sha256 or known.previous_sha256) if known else None
+    return Sighting(listed=settled.listed, archive=archive, first_seen=now, previous_sha256=previous)
+
+
+def _pattern(spec: SourceSpec) -> Callable[[str], bool]:
+    def fold(text: str) -> str:
+        return text if spec.match_case else text.casefold()
+
+    pattern, whole = fold(spec.pattern), "/" in spec.pattern
+    return lambda path: fnmatchcase(fold(path if whole else path.rpartition("/")[2]), pattern)
+
+
+def _is_ignored(path: str) -> bool:
+    return path.casefold().endswith(_IGNORED_SUFFIXES) or any(part.startswith(".") for part in path.split("/"))

@@ -1,0 +1,124 @@
+"""What storage tells of each archive: how far it is, and, in the end, all that is kept of it."""
+
+import hashlib
+import io
+import tarfile
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import UTC, datetime
+
+from azure.core.exceptions import ResourceModifiedError
+from azure.storage.blob import ContainerClient
+
+from imagefeed.ledger import Entry, entries
+from imagefeed.model import State
+from imagefeed.tables import Reader, StoredImage
+from local.demo.progress import UNSEEN, Progress
+from local.demo.verification import Kept, KeptImage, Key, Place
+from local.samples import CELLS, look
+from storage.clients import Clients
+
+_BEGINNING, _END = datetime(1970, 1, 1, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC)
+_WITHOUT_RESULT = (State.REFUSED, State.FAILED, State.SAME, State.SUPERSEDED, State.EXPIRED)
+
+
+def observe(clients: Clients, sources: Iterable[str]) -> dict[Key, Progress]:
+    """Read from the ledger how far every archive is."""
+    found = ((source, entry) for source in sources for entry in entries(clients, source))
+    return {(source, entry.archive.version): _progress(entry) for source, entry in found}
+
+
+def images(clients: Clients, sources: Iterable[str]) -> list[StoredImage]:
+    """Read every image, as an inference service would: from rows."""
+    reader = Reader(clients)
+    return [image for source in sources for image in reader.between(source, _BEGINNING, _END)]
+
+
+def collect(clients: Clients, found: Iterable[StoredImage], progress: Mapping[Key, Progress]) -> dict[Key, Kept]:
+    """Bring together all that is kept of each archive, whoever would look at it."""
+    blobs, rows, shards = _by_key(_raw_blobs(clients)), _by_key(_rows(clients)), _by_key(_sharded(clients))
+    kept_images = _by_key(((image.facts.source, image.version), _kept(image)) for image in found)
+    return {
+        key: Kept(
+            blobs=blobs[key],
+            images=kept_images[key],
+            refused=[int(row.split("~")[0]) for row in rows[key] if row.endswith("~refused")],
+            counted=_counts(progress.get(key, UNSEEN)),
+            rows=rows[key],
+            sharded=shards[key],
+        )
+        for key in progress.keys() | blobs.keys() | rows.keys() | shards.keys()
+    }
+
+
+def _progress(entry: Entry) -> Progress:
+    counts = entry.counts
+    ended = f"{entry.state}: {entry.reason or 'see the ledger'}" if entry.state in _WITHOUT_RESULT else None
+    return Progress(
+        seen=entry.times.get(State.SEEN),
+        copying=entry.times.get(State.COPYING),
+        raw=entry.times.get(State.RAW),
+        processing=entry.times.get(State.PROCESSING),
+        processed=entry.times.get(State.PROCESSED),
+        images=counts.images if counts else 0,
+        refused=counts.refused if counts else 0,
+        skipped=sum(counts.skipped.values()) if counts else 0,
+        ended=ended,
+    )
+
+
+def _counts(progress: Progress) -> tuple[int, int, int]:
+    return progress.images, progress.refused, progress.skipped
+
+
+def _kept(image: StoredImage) -> KeptImage:
+    shape = image.pixels.shape
+    square = len(shape) == 3 and shape[0] == shape[1] and shape[0] % CELLS == 0 and shape[2] == 3
+    seen = look(image.pixels) if square else None
+    return KeptImage(member=image.facts.member, frame=image.facts.frame, shape=shape, look=seen)
+
+
+def _raw_blobs(clients: Clients) -> Iterator[tuple[Key, tuple[int, str]]]:
+    """Read every raw blob's bytes back: what its metadata says is no proof."""
+    for name in clients.raw.list_blob_names():
+        # `{source}/…/{stamp}.{version}.{stem}.zip`
+        yield (name.split("/")[0], name.rsplit("/", 1)[-1].split(".")[1]), _size_and_hash(clients.raw, name)
+
+
+def _size_and_hash(raw: ContainerClient, name: str) -> tuple[int, str]:
+    """Return a blob's size and its SHA-256 in hexadecimal."""
+    while True:
+        digest, size = hashlib.sha256(), 0
+        try:
+            for chunk in raw.download_blob(name).chunks():
+                digest.update(chunk)
+                size += len(chunk)
+        except ResourceModifiedError:
+            # A resumed copy is read back before its hashes are set, which may come after all is processed.
+            continue
+        return size, digest.hexdigest()
+
+
+def _rows(clients: Clients) -> Iterator[tuple[Key, str]]:
+    """Give the keys of all rows, also of archives that no reader would be given."""
+    for row in clients.images.list_entities(select=["PartitionKey", "RowKey"]):
+        _, source, _, version = row["PartitionKey"].split("~")
+        yield (source, version), row["RowKey"]
+
+
+def _sharded(clients: Clients) -> Iterator[tuple[Key, Place]]:
+    """Give every image that lies in a shard."""
+    for name in clients.processed.list_blob_names():
+        # `{pipeline}/{source}/…/{stamp}.{version}.{stem}/{batch}.tar`
+        source, folder = name.split("/")[1], name.split("/")[-2]
+        with tarfile.open(fileobj=io.BytesIO(clients.processed.download_blob(name).readall())) as shard:
+            for stem in (entry.removesuffix(".npy") for entry in shard.getnames() if entry.endswith(".npy")):
+                member, frame = stem.split("-")
+                yield (source, folder.split(".")[1]), (int(member), int(frame))
+
+
+def _by_key[T](pairs: Iterable[tuple[Key, T]]) -> defaultdict[Key, list[T]]:
+    grouped: defaultdict[Key, list[T]] = defaultdict(list)
+    for key, thing in pairs:
+        grouped[key].append(thing)
+    return grouped

@@ -1,0 +1,121 @@
+"""The demo from the first upload to the verdict."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from itertools import islice, zip_longest
+from pathlib import Path
+
+from imagefeed.tables import StoredImage
+from local.demo import observations as evidence
+from local.demo import script
+from local.demo.chaos import DEATHS, Chaos
+from local.demo.contact_sheet import Tile
+from local.demo.progress import Line, lines
+from local.demo.traffic import Arrival, Drop, uploads
+from local.demo.verification import verify
+from local.demo.view import View
+from local.system import System
+from storage.clients import Clients
+
+_LOOK_EVERY = 0.3
+_PATIENCE = 150.0
+"""Seconds from the first upload, after which what is not there is missing."""
+TILES = 24
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ending:
+    """How it ended."""
+
+    lines: Sequence[Line]
+    problems: Sequence[str]
+    tiles: Sequence[Tile]
+    deaths: Sequence[str] = ()
+
+
+@dataclass(slots=True, kw_only=True)
+class Play:
+    """A running demo: the system, its storage, and what has arrived on the servers so far."""
+
+    system: System
+    clients: Clients
+    view: View
+    chaos: Chaos | None
+    deadline: float = field(default_factory=lambda: time.monotonic() + _PATIENCE)
+    planned: list[Drop] = field(default_factory=list)
+    arrivals: list[Arrival] = field(default_factory=list)
+
+    def perform(self, drops: Sequence[Drop]) -> None:
+        """Upload archives, and follow them until all are settled or patience is at its end."""
+        self.planned += drops
+        with uploads(drops, lambda source: self.system.sources[source].root, self._arrived):
+            while time.monotonic() < self.deadline:
+                if told := self.system.check():
+                    self.view.say(told)
+                stand = self.stand()
+                self.view.show(stand)
+                if len(stand) == len(self.planned) and all(line.progress.settled for line in stand):
+                    return
+                time.sleep(_LOOK_EVERY)
+
+    def stand(self) -> list[Line]:
+        """See how far every archive is."""
+        return lines(list(self.arrivals), evidence.observe(self.clients, self.system.sources))
+
+    def _arrived(self, arrival: Arrival) -> None:
+        self.arrivals.append(arrival)
+        largest = arrival.drop.sample.size > 50e6
+        if self.chaos is not None and largest:
+            self.chaos.strike(arrival)
+
+
+def play(system: System, clients: Clients, view: View, cache: Path, *, chaos: bool) -> Ending:
+    """Run the whole demo in a running system."""
+    killer = Chaos(system, clients, view.say) if chaos else None
+    running = Play(system=system, clients=clients, view=view, chaos=killer)
+    try:
+        running.perform(script.drops(cache, datetime.now(UTC)))
+        running.perform([script.replacement(cache)])
+    finally:
+        if killer is not None:
+            killer.end()
+    view.say("reading everything back")
+    stand = running.stand()
+    ending = _judge(running, stand)
+    view.say("everything is read back")
+    view.show(stand)
+    return ending
+
+
+def _judge(running: Play, stand: Sequence[Line]) -> Ending:
+    """Read all that storage holds, hold it against what arrived, and choose pictures to show."""
+    clients, killer, sources = running.clients, running.chaos, running.system.sources
+    images = evidence.images(clients, sources)
+    kept = evidence.collect(clients, images, evidence.observe(clients, sources))
+    deaths = killer.deaths if killer is not None else []
+    problems = verify(running.planned, running.arrivals, kept)
+    if killer is not None and len(deaths) < DEATHS:
+        problems.append(f"the host was to be killed {DEATHS} times, and was {len(deaths)} times: the work was too fast")
+    return Ending(lines=stand, problems=problems, tiles=_tiles(stand, images), deaths=deaths)
+
+
+def _tiles(stand: Sequence[Line], images: Sequence[StoredImage]) -> list[Tile]:
+    """Take one image of each archive, then a second, and so on; from another place in each, for variety."""
+    by_archive = {(line.arrival.drop.source, line.arrival.version): (line, list[StoredImage]()) for line in stand}
+    for image in images:
+        if (key := (image.facts.source, image.version)) in by_archive:
+            by_archive[key][1].append(image)
+    columns = [
+        [_tile(line, image) for image in found[start % len(found) :] + found[: start % len(found)]]
+        for start, (line, found) in enumerate(by_archive.values())
+        if found
+    ]
+    in_turn = (tile for tiles in zip_longest(*columns) for tile in tiles if tile is not None)
+    return list(islice(in_turn, TILES))
+
+
+def _tile(line: Line, image: StoredImage) -> Tile:
+    facts = image.facts
+    return Tile(pixels=image.pixels, source=facts.source, archive=facts.archive, member=facts.name, lag=line.lag or 0.0)

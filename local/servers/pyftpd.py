@@ -1,0 +1,73 @@
+"""An FTP server by pyftpdlib, for machines without vsftpd and for clients that want MLSD.
+
+Run as `python -m local.servers.pyftpd CONFIG`, where CONFIG is a JSON file as `PyftpdConfig` has it.
+"""
+
+import json
+import logging
+import multiprocessing
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pyftpdlib.authorizers import DummyAuthorizer
+from pyftpdlib.handlers import FTPHandler, TLS_FTPHandler
+from pyftpdlib.servers import MultiprocessFTPServer
+
+from local.servers.child import HOST
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PyftpdConfig:
+    """What the server needs to know."""
+
+    port: int
+    root: str
+    user: str
+    password: str = field(repr=False)
+    tls: str | None = None
+    certificate: str | None = None
+    """Path of a PEM file with key and certificate."""
+    mlsd: bool = True
+    max_clients: int = 512
+
+
+class _ImplicitTls(TLS_FTPHandler):  # type: ignore[misc]  # pyftpdlib ships no types
+    def handle(self) -> None:
+        """Begin TLS before the greeting instead of at AUTH TLS."""
+        self.secure_connection(self.ssl_context)
+
+    def handle_ssl_established(self) -> None:
+        """Greet."""
+        super().handle()
+
+
+def _handler(config: PyftpdConfig) -> Any:
+    kinds = {None: FTPHandler, "explicit": TLS_FTPHandler, "implicit": _ImplicitTls}
+    commands = {name: facts for name, facts in kinds[config.tls].proto_cmds.items() if config.mlsd or "MLS" not in name}
+    authorizer = DummyAuthorizer()
+    authorizer.add_user(config.user, config.password, config.root)
+    facts = {"proto_cmds": commands, "authorizer": authorizer, "auth_failed_timeout": 0, "use_gmt_times": True}
+    if config.tls:
+        facts |= {"certfile": config.certificate, "tls_control_required": True, "tls_data_required": True}
+    return type("Handler", (kinds[config.tls],), facts)
+
+
+class _Server(MultiprocessFTPServer):  # type: ignore[misc]  # pyftpdlib ships no types
+    """Gives each session a process, as vsftpd does, so that sessions can be ended one by one."""
+
+    _mp_context = multiprocessing.get_context("fork")
+    """macOS would start another Python instead, which knows nothing of the session's socket."""
+
+
+def main(config: PyftpdConfig) -> None:
+    """Serve until killed."""
+    logging.basicConfig(level=logging.INFO)
+    server = _Server((HOST, config.port), _handler(config))
+    server.max_cons = config.max_clients
+    server.serve_forever()
+
+
+if __name__ == "__main__":
+    main(PyftpdConfig(**json.loads(Path(sys.argv[1]).read_text())))

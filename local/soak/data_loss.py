@@ -1,0 +1,96 @@
+"""What is taken out of storage during the soak: only `reconcile` can notice it, and have it made again."""
+
+import threading
+from collections import Counter
+from collections.abc import Callable
+from random import Random
+
+from imagefeed.azure_errors import azure_errors
+from imagefeed.entities import find, scan
+from imagefeed.errors import StoreUnavailableError
+from imagefeed.layout import images_partition
+from imagefeed.ledger import entries, sources
+from imagefeed.model import RawArchive, State
+from storage.blobs.raw import list_blobs
+from storage.blobs.raw_upload import look
+from storage.blobs.shard_metadata import ShardFacts, read_shard
+from storage.clients import Clients
+
+RESULTS, MESSAGES = "results lost", "messages lost"
+_GAP = (3.0, 8.0)
+
+
+class Losses:
+    """Deletes a shard, a row or a message now and then; of one archive never more than one."""
+
+    def __init__(self, clients: Clients, rng: Random, say: Callable[[str], None]) -> None:
+        self._clients = clients
+        self._rng = rng
+        self._say = say
+        self._robbed = set[str]()
+        """Archives, by their partitions."""
+        self._shards: list[str] = []
+        self._rows: list[tuple[str, str]] = []
+        self.injected = Counter[str]()
+        """How often, by kind."""
+
+    def run(self, stop: threading.Event) -> None:
+        """Go on until stopped."""
+        while not stop.wait(self._rng.uniform(*_GAP)):
+            try:
+                self._lose_message()
+                self._lose_results()
+            except StoreUnavailableError:
+                # It is we who took storage away.
+                continue
+
+    def healed(self) -> bool:
+        """Whether all results that were taken are there again."""
+        shards = all(look(self._clients.processed, name) is not None for name in self._shards)
+        return shards and all(find(self._clients.images, *row) is not None for row in self._rows)
+
+    def _lose_message(self) -> None:
+        queue = self._clients.batch_queue
+        with azure_errors("take a message away"):
+            message = queue.receive_message(visibility_timeout=30)
+            if message is not None:
+                queue.delete_message(message)
+                self._note(MESSAGES, "")
+
+    def _lose_results(self) -> None:
+        shards = [shard for shard in self._candidates() if _partition(shard) not in self._robbed]
+        if not shards:
+            return
+        shard = self._rng.choice(sorted(shards, key=lambda shard: shard.name))
+        partition = _partition(shard)
+        # Noted first: what fails on its way may be done all the same.
+        self._robbed.add(partition)
+        if len(self._robbed) % 2:
+            self._shards.append(shard.name)
+            with azure_errors(f"take the shard {shard.name} away"):
+                self._clients.processed.delete_blob(shard.name)
+        else:
+            row = self._rng.choice([row["RowKey"] for row in scan(self._clients.images, partition, select=["RowKey"])])
+            self._rows.append((partition, row))
+            with azure_errors(f"take a row of {partition} away"):
+                self._clients.images.delete_entity(partition, row)
+        self._note(RESULTS, shard.name)
+
+    def _candidates(self) -> list[ShardFacts]:
+        """Shards of archives that are processed."""
+        done = {_key(entry.archive) for source in sources(self._clients) for entry in entries(self._clients, source)
+                if entry.state is State.PROCESSED}  # fmt: skip
+        found = (read_shard(blob) for blob in list_blobs(self._clients.processed, ""))
+        return [shard for shard in found if shard is not None and (shard.source, shard.version) in done]
+
+    def _note(self, kind: str, what: str) -> None:
+        self.injected[kind] += 1
+        self._say(f"fault: {kind} {what}".rstrip())
+
+
+def _key(archive: RawArchive) -> tuple[str, str]:
+    return archive.source, archive.version
+
+
+def _partition(shard: ShardFacts) -> str:
+    return images_partition(shard.pipeline, shard.source, shard.stamp, shard.version)

@@ -1,0 +1,202 @@
+"""Compares, for one source, the last listing, the raw container, the ledger and the results. It changes nothing."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from imagefeed.entities import scan
+from imagefeed.layout import SMOKE, raw_blob
+from imagefeed.ledger import SETTLED, Entry, entries, known_sources
+from imagefeed.model import Origin, RawArchive, State
+from ingest.model import Roster, Sighting
+from ops.health.audit_results import audit_results
+from ops.health.findings import Finding, Kind
+from storage.blobs.raw import HAND, RawBlobs, StampOf, list_folders
+from storage.blobs.raw_upload import look
+from storage.blobs.source_state import BlobRosters
+from storage.clients import Clients
+
+LATE = timedelta(minutes=30)
+"""What is under way is no finding before that."""
+
+_ENDS = {
+    State.EXPIRED: Kind.EXPIRED,
+    State.SUPERSEDED: Kind.SUPERSEDED,
+    State.FAILED: Kind.FAILED,
+    State.REFUSED: Kind.REFUSED,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Audited:
+    """What an audit of a source looked at, and what it found."""
+
+    source: str
+    known: bool
+    """The source was ever polled, or has archives."""
+    entries: Sequence[Entry]
+    raw: Mapping[str, RawArchive]
+    """What lies in the raw container, by name."""
+    findings: Sequence[Finding]
+
+    @property
+    def bytes(self) -> int:
+        """Size of its raw blobs."""
+        return sum(archive.size for archive in self.raw.values())
+
+    @property
+    def images(self) -> int:
+        """Images that the ledger knows."""
+        return sum(entry.counts.images for entry in self.entries if entry.counts is not None)
+
+
+def all_sources(clients: Clients, stamp_of: StampOf) -> set[str]:
+    """Name every source that was polled, or has archives in the ledger or in the raw container."""
+    by_hand = {HAND} if any(True for _ in RawBlobs(clients, stamp_of).strays(HAND)) else set[str]()
+    return {*known_sources(clients), *list_folders(clients.raw), *by_hand} - {SMOKE}
+
+
+def audit(
+    clients: Clients,
+    source: str,
+    *,
+    since: datetime,
+    now: datetime,
+    stamp_of: StampOf,
+    pipeline: str | None = None,
+) -> Audited:
+    """Compare all that there is of a source's archives with a stamp from `since` on. Bounded by their number.
+
+    What became of each is held against the results of `pipeline`; with None, of the one that came last to it.
+    """
+    blobs = RawBlobs(clients, stamp_of)
+    # The raw container first: what it has, the ledger must know a moment later.
+    found = [*blobs.recent(source, since), *(stray for stray in blobs.strays(source) if stray.stamp >= since)]
+    raw = {archive.blob: archive for archive in found}
+    book = list(entries(clients, source, pipeline=pipeline, start=since))
+    listed = BlobRosters(clients).look(source)
+    comparison = _Comparison(clients, source, since, now, listed or Roster(source=source), book, raw)
+    findings = [*comparison.run(), *audit_results(clients, source, since, now, pipeline, book)]
+    return Audited(source=source, known=bool(listed or book or raw), entries=book, raw=raw, findings=findings)
+
+
+class _Comparison:
+    """The listing, the raw container and the ledger, held against each other."""
+
+    def __init__(
+        self,
+        clients: Clients,
+        source: str,
+        since: datetime,
+        now: datetime,
+        roster: Roster,
+        book: Sequence[Entry],
+        raw: Mapping[str, RawArchive],
+    ) -> None:
+        self._clients = clients
+        self._source = source
+        self._since = since
+        self._now = now
+        self._roster = roster
+        self._book = {entry.archive.blob: entry for entry in book}
+        self._raw = raw
+
+    def run(self) -> Iterator[Finding]:
+        for sighting in self._roster.sightings:
+            yield from self._of_sighting(sighting)
+        for entry in self._book.values():
+            yield from self._of_entry(entry)
+        for archive in self._raw.values():
+            yield from self._of_blob(archive)
+
+    def _of_sighting(self, sighting: Sighting) -> Iterator[Finding]:
+        path, blob = sighting.archive.file.path, _blob(sighting)
+        if not sighting.done:
+            if blob not in self._raw and self._is_late(sighting.first_seen):
+                yield self._finding(Kind.NOT_COPIED, path, sighting.first_seen, self._why_not(sighting))
+        elif sighting.archive.stamp >= self._since and not self._is_accounted_for(sighting) and self._is_gone(blob):
+            yield self._finding(Kind.RAW, blob, sighting.archive.stamp, "", blob)
+
+    def _why_not(self, sighting: Sighting) -> str:
+        """Tell why a file is not copied, as far as the last listing and the ledger know."""
+        entry = self._book.get(_blob(sighting))
+        told = (
+            [f"{sighting.failures} {'try' if sighting.failures == 1 else 'tries'} failed"] if sighting.failures else []
+        )
+        told += [entry.reason] if entry is not None and entry.reason else []
+        return ": ".join(told) or "it was not tried yet"
+
+    def _is_accounted_for(self, sighting: Sighting) -> bool:
+        """Tell whether the ledger says what became of a file that polling is done with; a row without an end is lost.
+
+        If its blob is there all the same, that is found from the blob.
+        """
+        entry = self._book.get(_blob(sighting))
+        return sighting.is_same or (entry is not None and entry.state not in (State.SEEN, State.COPYING))
+
+    def _of_entry(self, entry: Entry) -> Iterator[Finding]:
+        archive = entry.archive
+        kind = _ENDS.get(entry.state)
+        if kind is not None:
+            yield self._finding(kind, archive.path, archive.stamp, entry.reason or "", archive.blob)
+        if archive.origin is Origin.HAND:
+            yield self._finding(Kind.BY_HAND, archive.blob, archive.stamp, "", archive.blob)
+        if entry.state in (State.SEEN, State.COPYING):
+            yield from self._of_uncopied(entry)
+        elif entry.state in (State.RAW, State.PROCESSING, *SETTLED):
+            yield from self._of_copied(entry)
+
+    def _of_uncopied(self, entry: Entry) -> Iterator[Finding]:
+        archive, seen = entry.archive, max(entry.times.values(), default=entry.archive.stamp)
+        listed = {one.archive.version for one in self._roster.sightings}
+        if archive.blob not in self._raw and archive.version not in listed and self._is_late(seen):
+            yield self._finding(Kind.FORGOTTEN, archive.path, archive.stamp, "neither listed any more nor copied")
+
+    def _of_copied(self, entry: Entry) -> Iterator[Finding]:
+        archive, there = entry.archive, self._raw.get(entry.archive.blob)
+        if there is None and self._is_gone(archive.blob):
+            yield self._finding(Kind.RAW, archive.blob, archive.stamp, "", archive.blob)
+        elif there is not None and _differs(archive, there):
+            detail = f"{there.size} bytes, SHA-256 {there.sha256}; the ledger has {archive.size}, {archive.sha256}"
+            yield self._finding(Kind.RAW_DAMAGED, archive.blob, archive.stamp, detail, archive.blob)
+        if State.RAW not in entry.times:
+            yield self._finding(Kind.LEDGER, archive.blob, archive.stamp, "its copy is not in it", archive.blob)
+        if entry.state in (State.RAW, State.PROCESSING) and self._is_late(max(entry.times.values())):
+            yield self._finding(Kind.UNPROCESSED, archive.blob, archive.stamp, f"it is {entry.state}", archive.blob)
+
+    def _of_blob(self, archive: RawArchive) -> Iterator[Finding]:
+        if archive.raw_at is not None and not self._is_late(archive.raw_at):
+            return
+        entry = self._book.get(archive.blob)
+        if entry is not None:
+            if entry.state in (State.SEEN, State.COPYING):
+                yield self._finding(
+                    Kind.LEDGER, archive.blob, archive.stamp, f"it is {entry.state} there", archive.blob
+                )
+        elif archive.origin is not Origin.HAND or not self._is_known(archive.blob):
+            yield self._finding(Kind.LEDGER, archive.blob, archive.stamp, "", archive.blob)
+
+    def _is_late(self, since: datetime) -> bool:
+        return since + LATE <= self._now
+
+    def _is_gone(self, blob: str) -> bool:
+        """Look once more: what was listed may be older than what the ledger told since."""
+        return blob not in self._raw and look(self._clients.raw, blob) is None
+
+    def _is_known(self, blob: str) -> bool:
+        """Look everywhere: the stamp of what was put there by hand may have been told by other settings."""
+        rows = scan(self._clients.archives, self._source, select=["blob"])
+        return any(row.get("blob") == blob for row in rows)
+
+    def _finding(self, kind: Kind, name: str, since: datetime | None, detail: str = "", blob: str = "") -> Finding:
+        return Finding(source=self._source, kind=kind, name=name, since=since, detail=detail, blob=blob)
+
+
+def _blob(sighting: Sighting) -> str:
+    archive = sighting.archive
+    return raw_blob(archive.source, archive.stamp, archive.version, archive.file.path)
+
+
+def _differs(told: RawArchive, there: RawArchive) -> bool:
+    known = told.sha256 is not None and there.sha256 is not None
+    return told.size != there.size or (known and told.sha256 != there.sha256)

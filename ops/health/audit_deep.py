@@ -1,0 +1,59 @@
+"""Reads every byte: raw blobs against their SHA-256, images of rows and shards against their checksums."""
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator
+from datetime import datetime
+
+from imagefeed.azure_errors import azure_errors
+from imagefeed.errors import ImageDamagedError, StoreRefusedError
+from imagefeed.ledger import Entry
+from imagefeed.model import RawArchive, State
+from imagefeed.tables import Reader, Result, StoredImage
+from ops.health.audit import Audited
+from ops.health.findings import Finding, Kind
+from storage.clients import Clients
+
+
+def read_everything(clients: Clients, audited: Audited) -> Iterator[Finding]:
+    """Read what an audit has found to be there."""
+    for archive in audited.raw.values():
+        yield from _raw(clients, archive)
+    for entry in audited.entries:
+        if entry.state is State.PROCESSED and entry.pipeline is not None:
+            yield from _images(clients, entry, entry.pipeline)
+
+
+def _raw(clients: Clients, archive: RawArchive) -> Iterator[Finding]:
+    if archive.offline or archive.sha256 is None:
+        # What lies in the archive tier cannot be read; of what was put there by hand nobody told the hash.
+        return
+    digest = hashlib.sha256()
+    for chunk in _chunks(clients, archive.blob):
+        digest.update(chunk)
+    if digest.hexdigest() != archive.sha256:
+        detail = f"its SHA-256 is {digest.hexdigest()}, when it was copied it was {archive.sha256}"
+        yield _finding(archive, Kind.RAW_DAMAGED, archive.blob, archive.stamp, detail)
+
+
+def _images(clients: Clients, entry: Entry, pipeline: str) -> Iterator[Finding]:
+    reader, result = Reader(clients, pipeline), Result(pipeline=pipeline, archive=entry.archive)
+    yield from _read(reader.of_rows, result, Kind.ROWS_DAMAGED)
+    yield from _read(reader.of_shards, result, Kind.SHARD_DAMAGED)
+
+
+def _read(images: Callable[[Result], Iterable[StoredImage]], result: Result, kind: Kind) -> Iterator[Finding]:
+    try:
+        for _ in images(result):
+            # One at a time, each held against its checksum: no more is asked of it.
+            continue
+    except (ImageDamagedError, StoreRefusedError) as exc:
+        yield _finding(result.archive, kind, result.partition, result.archive.stamp, str(exc))
+
+
+def _chunks(clients: Clients, blob: str) -> Iterator[bytes]:
+    with azure_errors(f"read {blob}"):
+        yield from clients.raw.get_blob_client(blob).download_blob().chunks()
+
+
+def _finding(archive: RawArchive, kind: Kind, name: str, since: datetime, detail: str) -> Finding:
+    return Finding(source=archive.source, kind=kind, name=name, since=since, detail=detail, blob=archive.blob)

@@ -1,0 +1,137 @@
+"""Holds shards, image rows and batch rows against what the ledger counted. Reads no image."""
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from azure.data.tables import TableClient
+
+from imagefeed.azure_errors import azure_errors
+from imagefeed.layout import day_prefix, format_stamp, images_partition, shard_blob
+from imagefeed.ledger import Entry, read_counts
+from imagefeed.model import Counts, State
+from ops.health.findings import Finding, Kind
+from storage.blobs.raw import days, list_blobs, list_folders
+from storage.blobs.shard_metadata import ShardFacts, read_shard
+from storage.clients import Clients
+from storage.tables.tally import TALLY_COLUMNS, Tally
+
+_BATCH_COLUMNS = [
+    "PartitionKey",
+    "RowKey",
+    "done_at",
+    "members",
+    "images",
+    "refused",
+    "skipped",
+    "bytes_in",
+    "bytes_out",
+]
+_MOMENT = timedelta(minutes=5)
+_AHEAD = timedelta(days=1)
+"""A stamp lies at most so far ahead of the clock."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """What there is of a pipeline's results, by the partition that names the archive."""
+
+    shards: Mapping[str, Mapping[int, ShardFacts]]
+    rows: Mapping[str, Tally]
+    batches: Mapping[str, Mapping[int, Counts]]
+
+
+def audit_results(
+    clients: Clients, source: str, since: datetime, now: datetime, pipeline: str | None, book: Sequence[Entry]
+) -> Iterator[Finding]:
+    """Find what is missing of processed archives, and shards of archives that the ledger does not know."""
+    known = {(entry.archive.stamp, entry.archive.version) for entry in book}
+    made = {entry.pipeline for entry in book if entry.pipeline} | set(list_folders(clients.processed))
+    for name in sorted(made if pipeline is None else {pipeline}):
+        processed = [entry for entry in book if entry.pipeline == name and entry.state is State.PROCESSED]
+        kept = _look(clients, name, source, since, now + _AHEAD, rows=bool(processed))
+        for entry in processed:
+            yield from _of_archive(entry, kept)
+        for shards in kept.shards.values():
+            shard = next(iter(shards.values()))
+            # A moment later than the listing of the ledger: younger ones may have come since.
+            if (shard.stamp, shard.version) not in known and shard.written_at + _MOMENT <= now:
+                told = "its shard is there; if its raw blob is gone too, undelete that first"
+                yield Finding(source=source, kind=Kind.LEDGER, name=shard.name, since=shard.stamp, detail=told)
+
+
+def lost_results(
+    clients: Clients, source: str, pipeline: str, processed: Sequence[Entry]
+) -> Iterator[tuple[Entry, Sequence[Finding]]]:
+    """Find what is missing of these archives, which the pipeline has processed: they lie side by side in time."""
+    stamps = [entry.archive.stamp for entry in processed]
+    kept = _look(clients, pipeline, source, min(stamps), max(stamps), rows=True)
+    for entry in processed:
+        if findings := list(_of_archive(entry, kept)):
+            yield entry, findings
+
+
+def _look(clients: Clients, pipeline: str, source: str, since: datetime, until: datetime, *, rows: bool) -> _Kept:
+    shards: dict[str, dict[int, ShardFacts]] = defaultdict(dict)
+    tallies: dict[str, Tally] = defaultdict(Tally)
+    batches: dict[str, dict[int, Counts]] = defaultdict(dict)
+    for shard in _shards(clients, pipeline, source, since, until):
+        shards[images_partition(pipeline, source, shard.stamp, shard.version)][shard.number] = shard
+    if rows:
+        bounds = (f"{pipeline}~{source}~{format_stamp(since)}", f"{pipeline}~{source}~{format_stamp(until)}~~")
+        for row in _range(clients.images, *bounds, TALLY_COLUMNS):
+            tallies[row["PartitionKey"]].add(row)
+        for row in _range(clients.batches, *bounds, _BATCH_COLUMNS):
+            counts = read_counts(row)
+            if counts is not None:
+                batches[row["PartitionKey"]][int(row["RowKey"])] = counts
+    return _Kept(shards, tallies, batches)
+
+
+def _of_archive(entry: Entry, kept: _Kept) -> Iterator[Finding]:
+    archive, pipeline, counts = entry.archive, entry.pipeline or "", entry.counts or Counts()
+    partition = images_partition(pipeline, archive.source, archive.stamp, archive.version)
+    batches, shards = kept.batches.get(partition, {}), kept.shards.get(partition, {})
+    rows = kept.rows.get(partition, Tally())
+
+    def finding(kind: Kind, name: str, detail: str) -> Finding:
+        since = archive.stamp
+        return Finding(source=archive.source, kind=kind, name=name, since=since, detail=detail, blob=archive.blob)
+
+    if sum(batches.values(), start=Counts()) != counts:
+        yield finding(Kind.BATCHES, partition, f"there are: {len(batches)}")
+    if not rows.fits(counts.images, counts.refused):
+        detail = f"{rows.images} of {counts.images} images, {rows.refused} of {counts.refused} refusals"
+        yield finding(
+            Kind.ROWS, partition, detail + (f", further parts missing: {rows.missing}" if rows.missing else "")
+        )
+    for number, batch in batches.items():
+        name = shard_blob(pipeline, archive.source, archive.stamp, archive.version, archive.path, number)
+        if batch.images and number not in shards:
+            yield finding(Kind.SHARD, name, f"images: {batch.images}")
+        elif batch.images and shards[number].size != batch.bytes_out:
+            yield finding(Kind.SHARD_DAMAGED, name, f"{shards[number].size} of {batch.bytes_out} bytes")
+    if not batches and sum(shard.images for shard in shards.values()) != counts.images:
+        yield finding(Kind.SHARD, partition, f"there are: {len(shards)}, with fewer images than {counts.images}")
+
+
+def _shards(clients: Clients, pipeline: str, source: str, since: datetime, until: datetime) -> Iterator[ShardFacts]:
+    for day in days(since.astimezone(UTC).date(), until.astimezone(UTC).date()):
+        for found in list_blobs(clients.processed, f"{pipeline}/{day_prefix(source, day)}"):
+            shard = read_shard(found)
+            if shard is not None and since <= shard.stamp <= until:
+                yield shard
+
+
+def _range(table: TableClient, first: str, end: str, select: list[str]) -> Iterator[Mapping[str, Any]]:
+    """Read the rows of a range of partitions: one request for a thousand of them, not one for each archive."""
+    asked = "PartitionKey ge @first and PartitionKey lt @end"
+    rows = table.query_entities(asked, parameters={"first": first, "end": end}, select=select)
+    while True:
+        with azure_errors(f"read from {first} on from the table {table.table_name}"):
+            row = next(rows, None)
+        if row is None:
+            return
+        yield row

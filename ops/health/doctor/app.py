@@ -1,0 +1,137 @@
+"""Looks at what the app leaves in storage: is it alive, does it keep up, whose results are these."""
+
+from collections.abc import Iterator
+from datetime import datetime
+
+from config.settings import Settings, Source, Storage
+from config.types import format_duration
+from imagefeed.errors import PipelineError
+from ingest.model import Roster
+from ops.health.doctor.findings import Finding, ok, unknown, wrong
+from ops.health.listening import look_at_queues
+from ops.health.probe import known_fingerprint, probe, probe_leftovers
+from ops.health.watch import find_deadlines, find_silence
+from ops.web.text import count
+from preprocess.recipe import identify
+from storage.blobs.runs import last_run
+from storage.blobs.source_state import BlobRosters
+from storage.clients import Clients
+
+
+def look_at_storage(clients: Clients) -> Iterator[Finding]:
+    """Try every container, table and queue, and count what was given up."""
+    for found in (*probe(clients), *probe_leftovers(clients)):
+        yield (
+            wrong("storage", f"{found.name}: {found.problem}")
+            if found.problem
+            else ok("storage", f"{found.name}: {found.told}")
+        )
+
+
+def whose_rights(where: Storage) -> Iterator[Finding]:
+    """Say it where storage was tried as the person who asks: a role that the app lacks does not show then."""
+    if where.connection is None and where.client_id is None:
+        yield unknown(
+            "storage",
+            "the rights of the app's own identity: all this was tried with yours. infra/deploy.sh gives it its roles; "
+            "its last polls and its run of reconcile, below, show whether they suffice",
+        )
+
+
+def look_at_pipeline(clients: Clients, chosen: Settings) -> Iterator[Finding]:
+    """Hold the preprocessing settings against those that made the results of that name."""
+    try:
+        identity = identify(chosen.recipe, chosen.pipeline.name)
+        first = known_fingerprint(clients, identity.pipeline)
+    except PipelineError as exc:
+        yield wrong("pipeline", str(exc))
+        return
+    if first is None:
+        yield unknown("pipeline", f"{identity.pipeline}: the app has not run with these settings yet")
+    elif first != identity.fingerprint:
+        yield wrong("pipeline", other_settings(identity.pipeline))
+    else:
+        yield ok("pipeline", f"{identity.pipeline}: the settings are those that made its results")
+
+
+def other_settings(pipeline: str) -> str:
+    """Say that a pipeline's name stands for other settings."""
+    return (
+        f"{pipeline}: its results were made with other settings, so nothing is preprocessed; set PIPELINE_NAME to a "
+        "new name, or set the PREPROCESS_ settings back"
+    )
+
+
+def look_at_polling(clients: Clients, chosen: Settings, now: datetime) -> Iterator[Finding]:
+    """Tell from the rosters whether the app polls, and what the last poll said."""
+    rosters = BlobRosters(clients)
+    for name, source in chosen.sources.items():
+        try:
+            roster = rosters.look(name)
+        except PipelineError as exc:
+            yield unknown("app", f"{name}: {exc}")
+        else:
+            yield from _polled(source, roster or Roster(source=name), now)
+
+
+def look_at_reconcile(clients: Clients, now: datetime) -> Iterator[Finding]:
+    """Tell when what stopped half way was last driven again."""
+    try:
+        run = last_run(clients)
+    except PipelineError as exc:
+        yield unknown("app", f"reconcile: {exc}")
+        return
+    if run is None:
+        yield unknown("app", "reconcile has not come to its end yet: is the app just starting? Else look into its log")
+        return
+    told = f"reconcile last came to its end {(now - run.at).total_seconds() / 60:.0f} min ago"
+    if run.is_overdue(now) and run.every:
+        yield wrong(
+            "app",
+            f"{told}, and is to run every {format_duration(run.every)}: its timer stands still, which is known to "
+            "happen after a deployment: restart the app; or its calls fail: look into its log",
+        )
+    else:
+        yield ok("app", told)
+
+
+def look_at_listeners(clients: Clients, chosen: Settings, now: datetime) -> Iterator[Finding]:
+    """Tell whether messages wait for somebody who never comes."""
+    try:
+        symptoms = list(look_at_queues(clients, chosen.sources, now, chosen.pipeline.window))
+    except PipelineError as exc:
+        yield unknown("app", f"queues: {exc}")
+        return
+    yield from (wrong("app", symptom.told) for symptom in symptoms)
+    if not symptoms:
+        yield ok("app", "queues: no message waits in vain; whether the app listens `doctor --smoke` tries")
+
+
+def _polled(source: Source, roster: Roster, now: datetime) -> Iterator[Finding]:
+    name = source.spec.name
+    silence = find_silence(source.spec, roster, now)
+    if silence and silence.error:
+        yield wrong("app", f"{name}: its polls fail (the last good one: {_when(silence.since)}): {silence.error}")
+    elif silence:
+        yield wrong(
+            "app",
+            f"{name}: last listed {_when(silence.since)}: the app is not running, or its timers stand still, which is "
+            "known to happen after a deployment: restart it, and look into its log",
+        )
+    elif roster.listed_at:
+        waiting = sum(not sighting.done for sighting in roster.sightings)
+        ago = f"{(now - roster.listed_at).total_seconds():.0f} s ago"
+        error = f"; the last poll failed: {roster.error}" if roster.error else ""
+        yield ok(
+            "app", f"{name}: listed {ago}, {waiting} of {count(len(roster.sightings), 'file')} not copied yet{error}"
+        )
+    late = find_deadlines(source.spec, roster, now)
+    if late:
+        first = late[0].sighting.archive.file.path
+        yield wrong(
+            "app", f"{name}: not copied and near their deletion: {count(len(late), 'file')}, {first!r} is the next"
+        )
+
+
+def _when(moment: datetime | None) -> str:
+    return f"{moment:%Y-%m-%d %H:%M} UTC" if moment else "never"

@@ -1,0 +1,83 @@
+"""Asks Azure through its command line tool, which has the login that a person made."""
+
+import json
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from imagefeed.errors import PermanentError
+from ops.health.doctor.findings import Finding, wrong
+
+_WITHIN = 60.0
+_NAME = re.compile(r"[A-Za-z0-9-]{2,60}")
+_REFERENCE = re.compile(
+    r"@Microsoft\.KeyVault\((?:SecretUri=(?P<uri>https://[^;)]+?)/?|VaultName=(?P<vault>[^;]+);SecretName=(?P<name>[^;)]+))\)"
+)
+_OF_THE_APP = {"DATA_STORAGE__CLIENTID", "DATA_STORAGE__CREDENTIAL"}
+"""They name the app's identity, which nobody outside Azure can be: people look with their own."""
+
+
+class AzureCli:
+    """The program `az`."""
+
+    def __init__(self, program: str) -> None:
+        self._program = program
+
+    def ask(self, *arguments: str) -> Any:
+        """Run one command; its answer. Raises PermanentError."""
+        doing = f"az {' '.join(arguments[:3])}"
+        try:
+            done = subprocess.run(  # noqa: S603 -- the user's own az, arguments of our own
+                [self._program, *arguments, "--output", "json", "--only-show-errors"],
+                stdin=subprocess.DEVNULL, capture_output=True, timeout=_WITHIN, check=False, text=True,
+            )  # fmt: skip
+        except (OSError, subprocess.TimeoutExpired) as exc:
+            raise PermanentError(f"{doing}: {type(exc).__name__}: it did not answer; try it by hand") from exc
+        if done.returncode:
+            # Some errors begin on the line below `ERROR:`.
+            said = done.stderr.strip().removeprefix("ERROR:").strip().partition("\n")[0]
+            raise PermanentError(f"{doing}: {said or f'exit status {done.returncode}'}")
+        try:
+            return json.loads(done.stdout or "null")
+        except ValueError as exc:
+            raise PermanentError(f"{doing}: its answer is no JSON; try it by hand, and update az") from exc
+
+
+def find_azure_cli() -> AzureCli | None:
+    """Find it on PATH."""
+    program = shutil.which("az")
+    return AzureCli(program) if program else None
+
+
+def app_settings(cli: AzureCli, app: str) -> tuple[Mapping[str, str], Sequence[Finding]]:
+    """Read a deployed app's settings, with its Key Vault references followed. Raises PermanentError."""
+    if not _NAME.fullmatch(app):
+        raise PermanentError(f"--app {app}: this is no name of a function app")
+    groups = cli.ask("functionapp", "list", "--query", f"[?name=='{app}'].resourceGroup")
+    if not groups:
+        raise PermanentError(f"--app {app}: no such function app in this subscription; see `az account show`")
+    told = cli.ask("functionapp", "config", "appsettings", "list", "--name", app, "--resource-group", groups[0])
+    values = {one["name"]: one["value"] or "" for one in told if one["name"].upper() not in _OF_THE_APP}
+    problems = [_follow(cli, name, values) for name in values]
+    return values, [problem for problem in problems if problem]
+
+
+def _follow(cli: AzureCli, name: str, values: dict[str, str]) -> Finding | None:
+    """Put a secret in the place of its reference."""
+    reference = _REFERENCE.fullmatch(values[name].strip())
+    if reference is None:
+        return None
+    try:
+        values[name] = str(cli.ask("keyvault", "secret", "show", *_secret(reference), "--query", "value"))
+    except PermanentError as exc:
+        return wrong("settings", f"{name}: its secret could not be read: {exc}")
+    return None
+
+
+def _secret(reference: re.Match[str]) -> Iterator[str]:
+    if reference["uri"]:
+        yield from ("--id", reference["uri"])
+    else:
+        yield from ("--vault-name", reference["vault"], "--name", reference["name"])

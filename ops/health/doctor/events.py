@@ -1,0 +1,86 @@
+"""Looks at the event subscription, without which new archives wait for `reconcile`."""
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from config.settings import Storage
+from imagefeed.errors import PermanentError
+from ops.health.doctor.azure_cli import AzureCli
+from ops.health.doctor.findings import Finding, ok, unknown, wrong
+
+_ABOUT = "events"
+_FUNCTION = "on_raw_archive"
+_CREATED = "Microsoft.Storage.BlobCreated"
+_ACCOUNT = re.compile(r"(?:https://|AccountName=)(?P<name>[a-z0-9]{3,24})(?:\.blob\.|\.privatelink\.|;|$)")
+_EMULATOR = "devstoreaccount1"
+_AGAIN = "run infra/deploy.sh again"
+
+
+def look_at_events(storage: Storage, cli: AzureCli | None) -> Iterator[Finding]:
+    """Find the subscription of the storage account's events and hold it against what the app needs."""
+    account = _account(storage)
+    if account is None:
+        yield unknown(_ABOUT, "the storage settings do not tell the account's name")
+    elif account == _EMULATOR:
+        yield unknown(_ABOUT, "an emulator has no Event Grid; locally the relay of `make run` stands in for it")
+    elif cli is None:
+        yield unknown(_ABOUT, "Azure CLI (az) is not on PATH, so the event subscription was not looked at")
+    else:
+        try:
+            yield from _look(account, cli)
+        except PermanentError as exc:
+            yield unknown(_ABOUT, f"{exc}; if it is the login: az login")
+
+
+def _account(storage: Storage) -> str | None:
+    match = _ACCOUNT.search(storage.blob or storage.connection or "")
+    return match["name"] if match else None
+
+
+def _look(account: str, cli: AzureCli) -> Iterator[Finding]:
+    listed = cli.ask(
+        "eventgrid", "system-topic", "list", "--query", "[].{name: name, group: resourceGroup, source: source}"
+    )
+    # Azure gives the id of a topic's source in lower case, or as it was written.
+    topics = [one for one in listed if str(one["source"]).lower().endswith(f"/storageaccounts/{account}")]
+    found = [one for topic in topics for one in _subscriptions(topic, cli) if _function(one) == _FUNCTION]
+    if not topics:
+        yield wrong(_ABOUT, f"the storage account {account} has no Event Grid system topic: {_AGAIN}")
+    elif not found:
+        yield wrong(_ABOUT, f"no event subscription leads to the function {_FUNCTION}: {_AGAIN}")
+    for one in found:
+        problems = list(_problems(one))
+        told = f"event subscription {one.get('name')}"
+        yield from (wrong(_ABOUT, f"{told}: {problem}: {_AGAIN}") for problem in problems)
+        if not problems:
+            yield ok(_ABOUT, f"{told} leads new archives to {_FUNCTION}, and dead letters to a container")
+
+
+def _subscriptions(topic: Mapping[str, str], cli: AzureCli) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = cli.ask(
+        "eventgrid", "system-topic", "event-subscription", "list",
+        "--resource-group", topic["group"], "--system-topic-name", topic["name"],
+    )  # fmt: skip
+    return found
+
+
+def _function(subscription: Mapping[str, Any]) -> str:
+    destination = subscription.get("destination") or {}
+    return str(destination.get("resourceId", "")).rpartition("/functions/")[2]
+
+
+def _problems(subscription: Mapping[str, Any]) -> Iterator[str]:
+    state = subscription.get("provisioningState")
+    if state != "Succeeded":
+        yield f"its state is {state}"
+    chosen = subscription.get("filter") or {}
+    if _CREATED not in (chosen.get("includedEventTypes") or [_CREATED]):
+        yield f"it passes no {_CREATED}"
+    begins, ends = str(chosen.get("subjectBeginsWith") or ""), str(chosen.get("subjectEndsWith") or "")
+    if not "/blobServices/default/containers/raw/blobs/".startswith(begins):
+        yield f"it passes only subjects that begin with {begins}"
+    if not ".zip".endswith(ends):
+        yield f"it passes only subjects that end with {ends}"
+    if not subscription.get("deadLetterDestination") and not subscription.get("deadLetterWithResourceIdentity"):
+        yield "events that it gives up are lost, as it has no dead-letter container"

@@ -1,0 +1,109 @@
+"""A small zip of pictures that an app's settings can work on, and what they are to make of it."""
+
+import zipfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from io import BytesIO
+from itertools import product
+
+from PIL import Image
+
+from config.errors import MemberRefusedError
+from imagefeed.codec import encode
+from imagefeed.layout import SMOKE
+from imagefeed.model import Pixels, RawArchive
+from preprocess.image.maker import ImageMaker, Room
+from preprocess.model import Limits, Recipe
+from preprocess.zip.directory import Member
+from preprocess.zip.reader import Archive
+
+_PICTURES = 3
+_SIDES = (16, 1)
+_MODES = ("RGB", "L", "RGBA", "LA")
+"""What PREPROCESS_MEAN and _STD tell of the channels decides which of them can be taken."""
+_OPAQUE = 255
+
+type Outcome = Pixels | str
+"""An image, or why its member is to be refused."""
+
+
+@dataclass(frozen=True, slots=True)
+class SmokeArchive:
+    """A zip, and what becomes of each of its members before any hook has its say."""
+
+    content: bytes
+    outcomes: Sequence[Outcome]
+
+    @property
+    def images(self) -> int:
+        return sum(not isinstance(outcome, str) for outcome in self.outcomes)
+
+
+def make(recipe: Recipe, limits: Limits) -> SmokeArchive:
+    """Make pictures until these settings take them. Where they take none, that is what must come of them.
+
+    Each is of one colour, so that no version of a library could resize it otherwise.
+    """
+    made = (_made(recipe, limits, side, mode) for side, mode in product(_SIDES, _MODES))
+    first = next(made)
+    return next((one for one in (first, *made) if one.images), first) if not first.images else first
+
+
+def _made(recipe: Recipe, limits: Limits, side: int, mode: str) -> SmokeArchive:
+    content = BytesIO()
+    with zipfile.ZipFile(content, "w") as file:
+        for number in range(min(_PICTURES, limits.archive_members)):
+            file.writestr(f"smoke-{number}.png", _picture(recipe, side, mode, number))
+    return SmokeArchive(content.getvalue(), list(_outcomes(content.getvalue(), recipe, limits)))
+
+
+def _picture(recipe: Recipe, side: int, mode: str, number: int) -> bytes:
+    # What PREPROCESS_CROP cuts out must lie within.
+    left, upper = recipe.crop[:2] if recipe.crop else (0, 0)
+    colour = [40 + 60 * number + 10 * channel for channel in range(len(mode))]
+    if mode.endswith("A"):
+        colour[-1] = _OPAQUE
+    image = Image.new(mode, (left + side, upper + side), tuple(colour) if len(colour) > 1 else colour[0])
+    content = BytesIO()
+    image.save(content, "PNG")
+    return content.getvalue()
+
+
+def _outcomes(content: bytes, recipe: Recipe, limits: Limits) -> Iterator[Outcome]:
+    """Preprocess each member as a batch of its own, by the app's own code."""
+    archive = Archive(_InMemory(content), limits)
+    for member in archive.members:
+        try:
+            yield _image(archive, member, recipe, limits)
+        except MemberRefusedError as exc:
+            yield str(exc)
+
+
+def _image(archive: Archive, member: Member, recipe: Recipe, limits: Limits) -> Pixels:
+    maker = ImageMaker(_DESCRIBED, recipe, None, limits)
+    with archive.batch(member.number, member.number + 1) as reader:
+        content = maker.content(reader, member)
+        if content is None:
+            raise MemberRefusedError("it is not taken for a picture")
+        (image,) = maker.images(maker.made(content, member, Room()))
+    # Not every type fits every codec.
+    encode(image.pixels, recipe.codec)
+    return image.pixels
+
+
+_DESCRIBED = RawArchive(
+    source=SMOKE, stamp=datetime.fromtimestamp(0, UTC), version="", blob="", size=0, path="", etag=""
+)
+
+
+class _InMemory:
+    """Bytes by ranges; a RangeReader."""
+
+    def __init__(self, content: bytes) -> None:
+        self.size = len(content)
+        self._content = content
+
+    def read_range(self, offset: int, length: int) -> bytes:
+        """Give exactly these bytes."""
+        return self._content[offset : offset + length]

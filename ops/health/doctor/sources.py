@@ -1,0 +1,157 @@
+"""Looks at a source as polling would: the way there, the login, the listing, the first bytes of the newest file."""
+
+import socket
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+from time import monotonic
+
+from config.errors import SourceUnavailableError
+from config.settings import Source
+from config.types import format_duration
+from imagefeed.errors import PipelineError
+from ingest.model import Endpoint, RemoteFile, SourceSpec
+from ingest.ports import Connection, Connector
+from ingest.protocols.connect import connector
+from ingest.timestamps import read_stamp
+from ingest.tracked_files import wanted
+from ops.health.doctor.findings import Finding, ok, wrong
+from ops.web.text import count
+
+CALL_WITHIN = 10.0
+"""Seconds for any one network call; a person waits."""
+WITHIN = 60.0
+"""Seconds for all of a source."""
+_CLOCK = timedelta(minutes=1)
+_FIRST = 1024
+
+
+def look_at_sources(sources: Mapping[str, Source], now: datetime, within: float = WITHIN) -> Iterator[Finding]:
+    """Look at all sources at the same time, each for a limited time."""
+    looks = [_Looking(name, source, now) for name, source in sources.items()]
+    until = monotonic() + within
+    for look in looks:
+        yield from look.findings(until, within)
+
+
+class _Looking(threading.Thread):
+    """One source's checks. A daemon: a name server that never answers must not hold the doctor."""
+
+    def __init__(self, name: str, source: Source, now: datetime) -> None:
+        super().__init__(name=f"doctor-{name}", daemon=True)
+        self._about = name
+        self._source = source
+        self._now = now
+        self._found: list[Finding] = []
+        self._ended = False
+        self.start()
+
+    def run(self) -> None:
+        """Look."""
+        for finding in look_at_source(self._source, self._now):
+            self._found.append(finding)
+        self._ended = True
+
+    def findings(self, until: float, within: float) -> Sequence[Finding]:
+        """Wait until then at the latest."""
+        self.join(max(0.0, until - monotonic()))
+        if self._ended:
+            return self._found
+        why = f"no end after {within:.0f} s: the server, or DNS, is too slow to be polled"
+        return [*self._found, wrong(self._about, why if self.is_alive() else "looking failed; the traceback tells why")]
+
+
+def look_at_source(
+    source: Source, now: datetime, way: Callable[[Endpoint], Connector] = connector
+) -> Iterator[Finding]:
+    """Go as far as the source lets us."""
+    name, endpoint = source.spec.name, source.endpoint
+    quick = replace(endpoint, timeout=min(endpoint.timeout, CALL_WITHIN))
+    try:
+        with way(quick).connect() as connection:
+            yield ok(name, f"{_where(endpoint)}: {_trust(endpoint)}, logged in as {endpoint.user}")
+            yield from _look_inside(source, connection, now)
+    except SourceUnavailableError as exc:
+        yield wrong(name, _why_no_answer(quick) or str(exc).removesuffix("; tried again later"))
+    except PipelineError as exc:
+        yield wrong(name, str(exc))
+
+
+def _look_inside(source: Source, connection: Connection, now: datetime) -> Iterator[Finding]:
+    spec, folder = source.spec, source.endpoint.folder
+    there = connection.list_files()
+    files = sorted(wanted(spec, there), key=lambda file: file.modified)
+    if not files:
+        yield wrong(spec.name, _nothing(spec, folder, len(there)))
+        return
+    newest = files[-1]
+    told = (
+        f"{folder!r}: {len(files)} of {count(len(there), 'file')} match {spec.pattern}, the newest is {newest.path!r}"
+    )
+    yield ok(spec.name, f"{told} of {newest.modified:%Y-%m-%d %H:%M:%S} UTC, {newest.size / 1e6:.1f} MB")
+    yield from _read(spec, connection, newest)
+    yield from _times(spec, newest, now)
+
+
+def _nothing(spec: SourceSpec, folder: str, there: int) -> str:
+    if there:
+        found = count(there, "file")
+        return f"{folder!r}: none of {found} matches PATTERN {spec.pattern}; change it, or the folder in the URL"
+    return f"{folder!r}: it is empty; check the folder in the URL, and RECURSIVE if archives lie in folders below"
+
+
+def _read(spec: SourceSpec, connection: Connection, file: RemoteFile) -> Iterator[Finding]:
+    with connection.open(file, 0) as reader:
+        got = reader.readinto(memoryview(bytearray(min(_FIRST, file.size) or 1)))
+    if got or not file.size:
+        yield ok(spec.name, f"{file.path!r} can be read")
+    else:
+        yield wrong(spec.name, f"{file.path!r}: listed with {file.size} bytes, and reading gives none; ask its owner")
+
+
+def _times(spec: SourceSpec, newest: RemoteFile, now: datetime) -> Iterator[Finding]:
+    """Hold the newest file's times against the clock and against what its owner promised."""
+    age, limit = now - newest.modified, spec.interval * spec.gap
+    if age < -_CLOCK:
+        yield wrong(
+            spec.name,
+            f"clock: its newest file is from {-age.total_seconds():.0f} s ahead of this machine's clock; check both "
+            "clocks, and TIMEZONE where it is off by whole hours",
+        )
+    elif age > limit:
+        yield wrong(
+            spec.name,
+            f"its newest file is {age.total_seconds() / 60:.0f} min old, and INTERVAL promises one every "
+            f"{format_duration(spec.interval)}: ask the server's owner; or set INTERVAL, or TIMEZONE",
+        )
+    else:
+        yield ok(spec.name, "the newest file is as young as INTERVAL promises, and not ahead of this machine's clock")
+    if spec.stamp and read_stamp(spec.stamp, newest.path) is None:
+        yield wrong(spec.name, f"STAMP {spec.stamp} does not occur in {newest.path!r}: the modified time would count")
+
+
+def _trust(endpoint: Endpoint) -> str:
+    known = {"sftp": "its host key is HOST_KEY", "ftp": "it answers, unprotected"}
+    return known.get(endpoint.scheme, "its certificate is trusted")
+
+
+def _where(endpoint: Endpoint) -> str:
+    return f"{endpoint.scheme}://{endpoint.host}:{endpoint.port}"
+
+
+def _why_no_answer(endpoint: Endpoint) -> str | None:
+    """Tell how far the network lets us; None if the server can be reached, so that it is something else."""
+    where = _where(endpoint)
+    try:
+        socket.create_connection((endpoint.host, endpoint.port), endpoint.timeout).close()
+    except socket.gaierror:
+        return f"{where}: no such host is known here; check the name in the URL, and DNS"
+    except ConnectionRefusedError:
+        return f"{where}: nothing listens there; check the port in the URL, and whether the server runs"
+    except OSError as exc:
+        return (
+            f"{where}: no way there: {str(exc) or type(exc).__name__}; the server is down, or a firewall keeps this "
+            "machine out. The app comes from another address: see the NAT gateway under Deploy in the README"
+        )
+    return None

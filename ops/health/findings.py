@@ -1,0 +1,86 @@
+"""What an audit can find, and what is to be done about it."""
+
+import re
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+
+class Kind(StrEnum):
+    """What is the matter with an archive, a file or a source."""
+
+    NOT_COPIED = "not copied"
+    FORGOTTEN = "lost sight of"
+    EXPIRED = "expired"
+    RAW = "raw blob missing"
+    RAW_DAMAGED = "raw blob damaged"
+    LEDGER = "ledger row missing"
+    BATCHES = "batch rows missing"
+    UNPROCESSED = "not preprocessed"
+    FAILED = "failed"
+    SHARD = "shard missing"
+    SHARD_DAMAGED = "shard damaged"
+    ROWS = "image rows missing"
+    ROWS_DAMAGED = "image rows damaged"
+    SILENT = "no answer"
+    NEAR_DELETION = "near deletion"
+    GAP = "gap"
+    REFUSED = "refused"
+    SUPERSEDED = "superseded"
+    BY_HAND = "put by hand"
+
+
+NOTICES = frozenset({Kind.REFUSED, Kind.SUPERSEDED, Kind.BY_HAND})
+"""Worth knowing, but nothing that somebody promised is missing."""
+
+_VERSION = re.compile(r"/\d{8}T\d{6}Z\.([0-9a-f]{8})\.[^/]*$")
+_REBUILD = "python -m ops.cli rebuild-ledger {source}"
+_REPLAY = "python -m ops.cli replay --archive {archive}"
+_ADVICE = {
+    Kind.NOT_COPIED: "python -m ops.cli ls {source} tells the reason; fetch it by hand while it is there",
+    Kind.FORGOTTEN: "look for it on the server; if it is gone, ask its owner, and put it into raw/{source}/ by hand",
+    Kind.EXPIRED: "deleted before it was copied: ask its owner for it, and put it into raw/{source}/ by hand",
+    Kind.RAW: "undelete the blob; or, while the server has it, delete state/sources/{source}.json: it is copied again",
+    Kind.RAW_DAMAGED: "restore an older version of the blob; or delete it, and do as for one that is missing",
+    Kind.LEDGER: _REBUILD,
+    Kind.BATCHES: _REBUILD,
+    Kind.UNPROCESSED: "reconcile drives it again within PIPELINE_WINDOW; before that: " + _REPLAY,
+    Kind.FAILED: "remove the reason, then " + _REPLAY,
+    Kind.SHARD: _REPLAY,
+    Kind.SHARD_DAMAGED: _REPLAY,
+    Kind.ROWS: _REPLAY,
+    Kind.ROWS_DAMAGED: _REPLAY,
+    Kind.SILENT: "check the server, its address and its key; the function poll_source must run",
+    Kind.NEAR_DELETION: "python -m ops.cli ls {source} tells the reason; fetch it by hand before that",
+    Kind.GAP: "the server had nothing: ask its owner",
+    Kind.REFUSED: "nothing, if the archive is broken; after a change of limits " + _REPLAY,
+    Kind.SUPERSEDED: "nothing: its path has a newer version",
+    Kind.BY_HAND: "nothing, if you know who put it there",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One thing that an audit found."""
+
+    source: str
+    kind: Kind
+    name: str
+    """The file's path, the blob, or what else it is that is missing."""
+    since: datetime | None
+    """The archive's stamp, or when it began; None if nobody knows."""
+    detail: str = ""
+    blob: str = ""
+    """The archive's raw blob, where it has one."""
+
+    @property
+    def missing(self) -> bool:
+        """Something is missing, or about to be; not only worth knowing."""
+        return self.kind not in NOTICES
+
+    @property
+    def advice(self) -> str:
+        """What to do."""
+        version = _VERSION.search(self.blob)
+        archive = f"{self.source}/{version[1]}" if version else self.blob
+        return _ADVICE[self.kind].format(source=self.source, archive=archive)

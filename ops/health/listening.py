@@ -1,0 +1,180 @@
+"""Whether anybody listens to the queues: the symptom of a trigger that looks at another account, or at none."""
+
+import time
+from base64 import b64decode
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from azure.core.exceptions import ResourceNotFoundError
+from azure.storage.queue import QueueClient, QueueMessage
+
+from imagefeed.azure_errors import azure_errors
+from imagefeed.entities import moment, scan
+from imagefeed.errors import PermanentError
+from imagefeed.layout import BATCH_QUEUE, POLL_QUEUE, behind_stamp, images_partition, source_state_blob
+from imagefeed.ledger import ARCHIVE_COLUMNS, raw_archive, sources, state_of
+from imagefeed.model import RawArchive, State
+from storage.blobs.raw import RawBlobs
+from storage.blobs.source_state import BlobRosters
+from storage.clients import Clients
+from storage.queues.messages import BatchMessage, parse_batch_message
+
+FUNCTIONS: Mapping[str, str] = {BATCH_QUEUE: "process_batch", POLL_QUEUE: "poll_source"}
+"""Which function is to listen to each queue."""
+_LONG: Mapping[str, timedelta] = {BATCH_QUEUE: timedelta(minutes=2), POLL_QUEUE: timedelta(seconds=20)}
+"""For how long a message waits in vain. A request to poll lives for a minute only, and every tick puts a new one."""
+_LATELY = timedelta(minutes=2)
+_AGAIN = 5.0
+"""Seconds until the second look: whoever works off a backlog has taken something by then."""
+FRONT = 32
+"""Messages that one look can show."""
+
+
+@dataclass(frozen=True, slots=True)
+class Symptom:
+    """A sign that something is wrong: a name to recognise it by, and what it means and what to do."""
+
+    slug: str
+    told: str
+
+
+def queue_not_consumed(queue: str, waited: timedelta, account: str, *, worked_on: bool) -> Symptom | None:
+    """Judge a queue whose oldest message that nobody ever took has waited for so long.
+
+    `worked_on`: somebody is at what the queue asks for, so that it waits its turn; a batch may take half an hour.
+    """
+    if worked_on or waited < _LONG[queue]:
+        return None
+    function = FUNCTIONS[queue]
+    return Symptom(
+        "queue_not_consumed",
+        f"a message has waited for {waited.total_seconds():.0f} s on the queue {queue}, and nobody is at work: "
+        f"{not_listening(function, account)}. `python -m ops.cli doctor --smoke` tries it",
+    )
+
+
+def not_listening(function: str, account: str) -> str:
+    """Say what it means that nobody takes messages, and what to do."""
+    return (
+        f"the trigger of {function} does not listen to the queues of {account}, or the app does not run. Its "
+        "connection is DATA_STORAGE: check that the app's DATA_STORAGE settings lead to this account, that no "
+        "AzureWebJobsDATA_STORAGE and no ConnectionStrings entry of either name comes before them, that the app's "
+        f"identity has the role Storage Queue Data Contributor there, and that AzureWebJobs.{function}.Disabled is not "
+        "set; the host's log names a trigger that failed to start"
+    )
+
+
+def account_of(clients: Clients) -> str:
+    """Name the account whose queues are ours, for people; never a key."""
+    return str(clients.queues.primary_hostname)
+
+
+def look_at_queues(
+    clients: Clients,
+    names: Iterable[str],
+    now: datetime,
+    window: timedelta,
+    pause: Callable[[float], object] = time.sleep,
+) -> Iterator[Symptom]:
+    """Find queues to which nobody listens; `names` are the sources that are polled.
+
+    Two requests as long as nothing waits. Raises StoreUnavailableError, StoreRefusedError.
+    """
+    queues = (clients.poll_queue, clients.batch_queue)
+    first = {queue.queue_name: _waiting(queue, now) for queue in queues}
+    if not any(first.values()):
+        return
+    pause(_AGAIN)
+    for queue in queues:
+        seen = first[queue.queue_name]
+        still = {message.id for message in peek(queue) if not message.dequeue_count}
+        if not seen or any(message.id not in still for message in seen):
+            continue
+        at_work = (
+            is_polled(clients, names, now) if queue is clients.poll_queue else _is_claimed(clients, seen, now, window)
+        )
+        waited = now - min(message.inserted_on for message in seen if message.inserted_on)
+        symptom = queue_not_consumed(queue.queue_name, waited, account_of(clients), worked_on=at_work)
+        if symptom is not None:
+            yield symptom
+
+
+def _waiting(queue: QueueClient, now: datetime) -> list[QueueMessage]:
+    """Give the messages at the front that wait for too long.
+
+    Those that somebody took and put back are left out: they are as old as ever, but nobody can tell since when they
+    are to be had again. So are those that would expire before the second look.
+    """
+    long, until = now - _LONG[queue.queue_name], now + timedelta(seconds=2 * _AGAIN)
+    return [
+        message
+        for message in peek(queue)
+        if not message.dequeue_count
+        and message.inserted_on is not None
+        and message.inserted_on <= long
+        and (message.expires_on is None or message.expires_on > until)
+    ]
+
+
+def peek(queue: QueueClient) -> list[QueueMessage]:
+    """Look at the messages in front that are to be had."""
+    with azure_errors(f"look at the queue {queue.queue_name}"):
+        return list(queue.peek_messages(FRONT))
+
+
+def requested(message: QueueMessage) -> BatchMessage | None:
+    """Read what a message of the queue of batches asks for; None where it is nonsense, and asks for nothing."""
+    try:
+        return parse_batch_message(b64decode(message.content, validate=True))
+    except (PermanentError, ValueError):
+        return None
+
+
+def is_polled(clients: Clients, names: Iterable[str], now: datetime) -> bool:
+    """Tell whether a source is being polled, for which its lease is held, or was listed just now."""
+    rosters = BlobRosters(clients)
+    for name in names:
+        with azure_errors(f"look at the lease of source {name}"):
+            try:
+                blob = clients.state.get_blob_client(source_state_blob(name)).get_blob_properties()
+            except ResourceNotFoundError:
+                continue
+        roster = rosters.look(name)
+        listed = roster.listed_at if roster else None
+        if blob.lease.state == "leased" or (listed is not None and now - listed < _LATELY):
+            return True
+    return False
+
+
+def _is_claimed(clients: Clients, waiting: Iterable[QueueMessage], now: datetime, window: timedelta) -> bool:
+    """Tell whether a batch is claimed: by a claim that its holder renews, for as long as it lives."""
+    partitions = {*_under_way(clients, now - window), *_asked_for(clients, waiting)}
+    columns = ["claimed_until", "done_at"]
+    return any(
+        row.get("done_at") is None and (until := moment(row.get("claimed_until"))) is not None and until > now
+        for partition in partitions
+        for row in scan(clients.batches, partition, select=columns)
+    )
+
+
+def _under_way(clients: Clients, since: datetime) -> Iterator[str]:
+    """Name the plans of the archives that are not at their end."""
+    for source in sources(clients):
+        for row in scan(clients.archives, source, end=behind_stamp(since), select=ARCHIVE_COLUMNS):
+            if row.get("pipeline") is not None and state_of(row) in (State.PROCESSING, State.FAILED):
+                yield _plan(row["pipeline"], raw_archive(source, row))
+
+
+def _asked_for(clients: Clients, waiting: Iterable[QueueMessage]) -> Iterator[str]:
+    """Name the plans that messages are about: archives of older times are only replayed, batch after batch."""
+    raw = RawBlobs(clients, lambda _source, _name: None)
+    for message in waiting:
+        asked = requested(message)
+        archive = raw.find(asked.blob) if asked is not None and asked.pipeline is not None else None
+        if archive is not None and asked is not None and asked.pipeline is not None:
+            yield _plan(asked.pipeline, archive)
+
+
+def _plan(pipeline: str, archive: RawArchive) -> str:
+    return images_partition(pipeline, archive.source, archive.stamp, archive.version)

@@ -1,0 +1,164 @@
+"""What the status page knows of a source and of the queues: read from storage, in a bounded number of rows."""
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import islice
+
+from azure.core.exceptions import ResourceNotFoundError
+
+from imagefeed.azure_errors import azure_errors
+from imagefeed.entities import moment, scan
+from imagefeed.layout import BATCH_QUEUE, POISON, POLL_QUEUE, behind_stamp, images_partition
+from imagefeed.ledger import ARCHIVE_COLUMNS, Entry, entry_of, group_by_archive, state_of
+from imagefeed.model import RawArchive, State
+from imagefeed.rows import ROW_COLUMNS, ImageRow, read_row
+from ingest.model import Roster
+from storage.blobs.runs import LastRun, last_run
+from storage.blobs.source_state import BlobRosters
+from storage.clients import Clients
+
+MOST_ROWS = 2_000
+"""Of the ledger that one look reads for a source: two requests. An archive takes two rows, one more for each further
+pipeline, so 48 hours of an archive every ten minutes are 576."""
+MOST_BEFORE = 20
+"""Rows that are looked at for the last archive before the window."""
+MOST_LETTERS = 100
+"""Dead letters that are counted."""
+_NEWEST = 8
+"""Image rows that are read for the contact sheet of a source."""
+_AT_ONCE = 8
+_UNUSED = {"stamp_replaced", "sound", "sha256", "etag", "error_at", "batches"}
+# Half of a look's time is spent on reading columns.
+_COLUMNS = [column for column in ARCHIVE_COLUMNS if column not in _UNUSED]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredPicture:
+    """An image in the table, its pixels not read."""
+
+    archive: RawArchive
+    pipeline: str
+    row: ImageRow
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceFacts:
+    """All that one look reads of a source."""
+
+    source: str
+    roster: Roster | None
+    entries: Sequence[Entry]
+    """Archives with a stamp within the window, newest first."""
+    before: datetime | None
+    """The stamp of the last archive before the window, where it was found."""
+    rows: int
+    """Rows of the ledger that were read."""
+    cut: bool
+    """There were more: the oldest archives are not among the entries."""
+    pictures: Sequence[StoredPicture]
+    """Images of the newest archive that has any."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueFacts:
+    """What waits, and what was given up."""
+
+    batches: int
+    polls: int
+    poison: int
+    dead_letters: int
+    """At most MOST_LETTERS are counted."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """All that one look reads."""
+
+    sources: Sequence[SourceFacts]
+    queues: QueueFacts
+    run: LastRun | None = None
+    """Of `reconcile`; None before the first."""
+
+
+def read_facts(clients: Clients, since: Sequence[tuple[str, datetime]]) -> Facts:
+    """Read what there is of sources, each from a time on. Raises StoreUnavailableError, StoreRefusedError."""
+    with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="status") as pool:
+        queues, run = pool.submit(read_queues, clients), pool.submit(last_run, clients)
+        sources = list(pool.map(lambda asked: read_source(clients, *asked), since))
+        return Facts(sources=sources, queues=queues.result(), run=run.result())
+
+
+def read_source(clients: Clients, source: str, since: datetime, most: int = MOST_ROWS) -> SourceFacts:
+    """Read a source's roster, at most `most` and MOST_BEFORE rows of the ledger, and the newest images' rows."""
+    behind = behind_stamp(since)
+    rows = list(islice(scan(clients.archives, source, end=behind, select=_COLUMNS), most))
+    cut = len(rows) == most
+    archives = [entry_of(source, group, None) for group in group_by_archive(rows)]
+    if cut:
+        # The last one's further rows were not read: its state would be a guess.
+        archives.pop()
+    older = list(
+        islice(
+            scan(clients.archives, source, first=behind, select=_COLUMNS, page=MOST_BEFORE),
+            0 if cut else MOST_BEFORE,
+        )
+    )
+    stamps = (moment(row.get("stamp")) for row in older if state_of(row) is not State.SAME)
+    return SourceFacts(
+        source=source,
+        roster=BlobRosters(clients).look(source),
+        entries=archives,
+        before=next((stamp for stamp in stamps if stamp is not None), None),
+        rows=len(rows) + len(older),
+        cut=cut,
+        pictures=list(_newest_pictures(clients, archives)),
+    )
+
+
+def read_queues(clients: Clients) -> QueueFacts:
+    """Count what waits in the queues, and what was given up."""
+    return QueueFacts(
+        batches=_waiting(clients, BATCH_QUEUE),
+        polls=_waiting(clients, POLL_QUEUE),
+        poison=sum(_waiting(clients, f"{name}{POISON}") for name in (BATCH_QUEUE, POLL_QUEUE)),
+        dead_letters=_dead_letters(clients),
+    )
+
+
+def _newest_pictures(clients: Clients, archives: Sequence[Entry]) -> Iterator[StoredPicture]:
+    for entry in archives:
+        if entry.state is State.PROCESSED and entry.pipeline and entry.counts and entry.counts.images:
+            yield from read_pictures(clients, entry, _NEWEST)
+            return
+
+
+def read_pictures(clients: Clients, entry: Entry, most: int) -> Iterator[StoredPicture]:
+    """Give an archive's first images, of at most `most` rows; no pixels are read."""
+    archive = entry.archive
+    if entry.pipeline is None:
+        return
+    partition = images_partition(entry.pipeline, archive.source, archive.stamp, archive.version)
+    for row in islice(scan(clients.images, partition, select=ROW_COLUMNS, page=most), most):
+        if row.get("part") == 0:
+            yield StoredPicture(archive=archive, pipeline=entry.pipeline, row=read_row(row))
+
+
+def _waiting(clients: Clients, name: str) -> int:
+    with azure_errors(f"count the messages of the queue {name}"):
+        try:
+            found = clients.queues.get_queue_client(name).get_queue_properties()
+        except ResourceNotFoundError:
+            # The functions host makes a poison queue when it needs one.
+            return 0
+    return int(found.approximate_message_count or 0)
+
+
+def _dead_letters(clients: Clients) -> int:
+    with azure_errors(f"list the container {clients.dead_letters.container_name}"):
+        try:
+            pages = clients.dead_letters.list_blob_names(results_per_page=MOST_LETTERS).by_page()
+            return len(list(next(pages, ())))
+        except ResourceNotFoundError:
+            return 0

@@ -1,0 +1,91 @@
+"""What the page of one archive shows: its ledger rows, its images' rows, and single images, each in bounded reads."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import islice
+
+from imagefeed.entities import scan
+from imagefeed.errors import PermanentError
+from imagefeed.layout import archive_row, image_row
+from imagefeed.ledger import ARCHIVE_COLUMNS, Entry, entry_of
+from imagefeed.model import RawArchive, Refusal
+from imagefeed.rows import ROW_COLUMNS, ImageRow, read_row
+from imagefeed.tables import Reader, Result, StoredImage, StoredRow
+from storage.clients import Clients
+
+MOST_ROWS = 1_000
+"""Of the images table that one look reads: one request."""
+MOST_BYTES = 32 * 2**20
+"""Of a stored image that is read to be shown."""
+_MOST_PIPELINES = 50
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArchiveFacts:
+    """All that one look reads of an archive."""
+
+    entry: Entry
+    images: Sequence[ImageRow]
+    refusals: Sequence[Refusal]
+    cut: bool
+    """There are more rows than were read."""
+
+
+def read_archive(clients: Clients, source: str, stamp: datetime, version: str) -> ArchiveFacts | None:
+    """Read what there is of an archive; None if the ledger does not know it."""
+    first = archive_row(stamp, version)
+    ledger = scan(clients.archives, source, first=first, end=f"{first}~~", select=ARCHIVE_COLUMNS)
+    rows = list(islice(ledger, _MOST_PIPELINES))
+    if not rows:
+        return None
+    entry = entry_of(source, rows, None)
+    if entry.pipeline is None:
+        return ArchiveFacts(entry=entry, images=(), refusals=(), cut=False)
+    result = Result(pipeline=entry.pipeline, archive=entry.archive)
+    columns = [*ROW_COLUMNS, "reason", "error"]
+    found = list(islice(scan(clients.images, result.partition, select=columns), MOST_ROWS))
+    return ArchiveFacts(
+        entry=entry,
+        images=[read_row(row) for row in found if row.get("part") == 0],
+        refusals=[
+            Refusal(member=row["member"], name=row["name"], reason=row["reason"], error=row["error"])
+            for row in found
+            if row.get("reason") is not None
+        ],
+        cut=len(found) == MOST_ROWS,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PictureKey:
+    """Where an image lies."""
+
+    source: str
+    stamp: datetime
+    version: str
+    pipeline: str
+    member: int
+    frame: int
+
+
+def read_picture(clients: Clients, key: PictureKey, most: int = MOST_BYTES) -> StoredImage | None:
+    """Read an image back, held against its checksum; None if there is none.
+
+    Raises PermanentError for one that is too large to be shown, and ImageDamagedError.
+    """
+    archive = RawArchive(
+        source=key.source, stamp=key.stamp, version=key.version, blob="", size=0, path="", sha256=None, etag=""
+    )
+    result = Result(pipeline=key.pipeline, archive=archive)
+    first = image_row(key.member, key.frame, 0)
+    row = next(scan(clients.images, result.partition, first=first, end=f"{first}~", select=ROW_COLUMNS), None)
+    if row is None:
+        return None
+    found = read_row(row)
+    if found.length > most:
+        raise PermanentError(
+            f"show the image {result.partition}/{first}: it takes {found.length} bytes, more than {most}; "
+            f"`python -m ops.cli export {key.source}` writes it as a file"
+        )
+    return Reader(clients).image(StoredRow(result=result, row=found))

@@ -1,0 +1,164 @@
+"""Tries every container, table and queue: whether it is there, can be read and written, and which role is missing."""
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from uuid import uuid4
+
+from azure.core.exceptions import AzureError, HttpResponseError, ResourceNotFoundError
+from azure.data.tables import TableClient
+from azure.storage.blob import ContainerClient
+from azure.storage.queue import QueueClient
+
+from imagefeed.azure_errors import error_code, translated
+from imagefeed.layout import BATCH_QUEUE, POISON, POLL_QUEUE, pipeline_blob
+from storage.clients import Clients
+
+_NAME = "doctor-probe"
+_HIDDEN = 30
+"""Seconds for which a message that tries a queue is seen by nobody, should it not be removed."""
+_ROLES = {
+    "container": "Storage Blob Data Contributor",
+    "table": "Storage Table Data Contributor",
+    "queue": "Storage Queue Data Contributor",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Probed:
+    """One container, table or queue; `problem` says what is wrong and what to do, None that all is well."""
+
+    name: str
+    told: str
+    problem: str | None = None
+
+
+def probe(clients: Clients) -> Iterator[Probed]:
+    """Try everything. A service that does not answer is asked once only."""
+    yield from _service("container", _containers(clients))
+    yield from _service("table", _tables(clients))
+    yield from _service("queue", _queues(clients))
+
+
+def probe_leftovers(clients: Clients) -> Iterator[Probed]:
+    """Tell where something was given up. Where a queue or container cannot be read, `probe` has said so."""
+    for name in (POLL_QUEUE, BATCH_QUEUE):
+        count = _tried(partial(_length, clients.queues.get_queue_client(f"{name}{POISON}")))
+        if count:
+            yield _left_over(f"queue {name}{POISON}", f"messages that were given up: {count}", "--poison")
+    letters = _tried(lambda: len(list(next(clients.dead_letters.list_blobs(results_per_page=1000).by_page(), ()))))
+    if letters:
+        name = clients.dead_letters.container_name
+        yield _left_over(f"container {name}", f"events that were given up: {letters}", "--dead-letters")
+
+
+def known_fingerprint(clients: Clients, pipeline: str) -> str | None:
+    """Give the fingerprint of the settings under which results were first made; None if there are no results."""
+    try:
+        told = clients.state.download_blob(pipeline_blob(pipeline)).readall()
+    except ResourceNotFoundError:
+        return None
+    except AzureError as exc:
+        raise translated(exc, f"read what is known of pipeline {pipeline}") from exc
+    return str(json.loads(told)["fingerprint"])
+
+
+type _Try = tuple[str, Callable[[], str]]
+
+
+def _service(kind: str, tries: Iterator[_Try]) -> Iterator[Probed]:
+    for name, attempt in tries:
+        try:
+            yield Probed(f"{kind} {name}", attempt())
+        except AzureError as exc:
+            yield Probed(f"{kind} {name}", "", _problem(exc, kind, name))
+            if not isinstance(exc, HttpResponseError) or exc.status_code is None:
+                return
+
+
+def _problem(exc: AzureError, kind: str, name: str) -> str:
+    """Say what cures it; the service's own name of the error tells a missing role from a closed door."""
+    match error_code(exc):
+        case "AuthorizationPermissionMismatch" | "InsufficientAccountPermissions":
+            return f"a role is missing: give the identity {_ROLES[kind]} on the {kind} {name} or on the account"
+        case "AuthorizationFailure" if "failed to authenticate" not in exc.message:
+            return "the account's firewall refuses this machine: allow its address, or look from within the network"
+        case "KeyBasedAuthenticationNotPermitted":
+            return "the account takes no keys: set DATA_STORAGE__blobServiceUri and its kin instead of DATA_STORAGE"
+        case "AuthenticationFailed" | "AuthorizationFailure":
+            return "the key, or this machine's clock, is wrong: copy DATA_STORAGE anew, or set the clock"
+    return str(translated(exc, f"try the {kind} {name}"))
+
+
+def _containers(clients: Clients) -> Iterator[_Try]:
+    yield clients.raw.container_name, partial(_stages, clients.raw)
+    yield clients.processed.container_name, partial(_stages, clients.processed)
+    yield clients.state.container_name, partial(_writes, clients.state)
+    yield clients.dead_letters.container_name, partial(_lists, clients.dead_letters)
+
+
+def _tables(clients: Clients) -> Iterator[_Try]:
+    for table in (clients.archives, clients.batches, clients.images):
+        yield table.table_name, partial(_asks_and_deletes, table)
+
+
+def _queues(clients: Clients) -> Iterator[_Try]:
+    for queue in (clients.poll_queue, clients.batch_queue):
+        yield queue.queue_name, partial(_sends, queue)
+        poison = clients.queues.get_queue_client(f"{queue.queue_name}{POISON}")
+        yield poison.queue_name, partial(_is_there, poison)
+
+
+def _lists(container: ContainerClient) -> str:
+    next(container.list_blobs(results_per_page=1).by_page(), None)
+    return "there, and can be read"
+
+
+def _stages(container: ContainerClient) -> str:
+    """Stage a block that is never committed: nothing becomes visible, no event is raised, a week later it is gone."""
+    _lists(container)
+    container.get_blob_client(_NAME).stage_block("0" * 8, b"x")
+    return "there, can be read and written"
+
+
+def _writes(container: ContainerClient) -> str:
+    blob = container.get_blob_client(f"{_NAME}/{uuid4().hex}")
+    blob.upload_blob(b"x")
+    blob.download_blob().readall()
+    blob.delete_blob()
+    return "there, can be read, written and deleted from"
+
+
+def _asks_and_deletes(table: TableClient) -> str:
+    """Delete a row that never was: it needs the same role as writing, and changes nothing."""
+    next(table.query_entities("PartitionKey eq ''", results_per_page=1).by_page(), None)
+    table.delete_entity(_NAME, uuid4().hex)
+    return "there, can be read and written"
+
+
+def _sends(queue: QueueClient) -> str:
+    length = _length(queue)
+    message = queue.send_message(_NAME, visibility_timeout=_HIDDEN, time_to_live=_HIDDEN + 1)
+    queue.delete_message(message)
+    return f"there, can be written; messages that wait or are worked on: {length}"
+
+
+def _is_there(queue: QueueClient) -> str:
+    _length(queue)
+    return "there"
+
+
+def _length(queue: QueueClient) -> int:
+    return int(queue.get_queue_properties().approximate_message_count or 0)
+
+
+def _tried(count: Callable[[], int]) -> int | None:
+    try:
+        return count()
+    except AzureError:
+        return None
+
+
+def _left_over(name: str, told: str, option: str) -> Probed:
+    return Probed(name, "", f"{told}: reconcile takes them; at once with `python -m ops.cli replay {option}`")

@@ -1,0 +1,138 @@
+"""What is missing or about to be, source by source: from the last listing and the ledger, at no cost to any server."""
+
+import logging
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from config import telemetry
+from imagefeed.errors import TransientError
+from ingest.gaps import Gap, find_gaps
+from ingest.gauges import figures
+from ingest.model import Arrival, Roster, Sighting, SourceSpec
+from ingest.ports import Arrivals, RosterView
+
+log = logging.getLogger(f"ingestion.{__name__}")
+
+_PATIENCE = timedelta(minutes=10)
+"""A server may be down for so long before it counts as silent: it must not cost a word each time that one restarts."""
+_MOST_LINES = 10
+"""Lines of each kind that one call writes for a source; one more tells the number of the others."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Silence:
+    """A source that does not answer."""
+
+    since: datetime | None
+    """Its last complete listing; None: there never was one."""
+    error: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deadline:
+    """A file that is not copied, and will be deleted."""
+
+    sighting: Sighting
+    at: datetime
+    """When the server deletes it, as far as its owner's promise tells."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Watched:
+    """What there is to say of a source."""
+
+    source: str
+    silence: Silence | None = None
+    gaps: Sequence[Gap] = ()
+    deadlines: Sequence[Deadline] = ()
+    by_hand: Sequence[str] = ()
+    """Raw blobs that somebody put there."""
+    figures: Mapping[str, float] = field(default_factory=dict)
+    """What its gauges show, by their names behind `source.`."""
+
+
+def watch(
+    specs: Iterable[SourceSpec], rosters: RosterView, ledger: Arrivals, now: datetime, window: timedelta
+) -> Sequence[Watched]:
+    """Look at each source's last `window` and log what is missing. One that fails for now is left to the next call."""
+    found = []
+    for spec in specs:
+        try:
+            found.append(look(spec, rosters, ledger, now, now - window))
+        except TransientError as exc:
+            log.warning("watch.deferred source=%s error=%s", spec.name, exc)
+        else:
+            _tell(found[-1])
+            telemetry.source(spec.name, found[-1].figures)
+    return found
+
+
+def look(spec: SourceSpec, rosters: RosterView, ledger: Arrivals, now: datetime, since: datetime) -> Watched:
+    """Look at one source. Raises StoreUnavailableError, StoreRefusedError."""
+    roster = rosters.look(spec.name) or Roster(source=spec.name)
+    listed = [_arrival(sighting) for sighting in roster.sightings if not sighting.is_same]
+    arrivals = [*ledger.since(spec.name, since), *listed]
+    gaps = [gap for gap in find_gaps(spec, arrivals, now) if gap.end > since]
+    deadlines = find_deadlines(spec, roster, now)
+    counts = {"gaps": len(gaps), "near_deletion": len(deadlines)}
+    return Watched(
+        source=spec.name,
+        silence=find_silence(spec, roster, now),
+        gaps=gaps,
+        deadlines=deadlines,
+        by_hand=[arrival.by_hand for arrival in arrivals if arrival.by_hand and arrival.stamp >= since],
+        figures={**figures(spec, roster, arrivals, now), **counts},
+    )
+
+
+def find_silence(spec: SourceSpec, roster: Roster, now: datetime) -> Silence | None:
+    """Tell whether a source has not been listed for too long."""
+    # While a poll copies, for at most its budget, it may not list; but then it has no error either.
+    patience = _PATIENCE if roster.error else _PATIENCE + spec.budget
+    if roster.listed_at is not None and now - roster.listed_at <= patience:
+        return None
+    return Silence(since=roster.listed_at, error=roster.error)
+
+
+def find_deadlines(spec: SourceSpec, roster: Roster, now: datetime) -> Sequence[Deadline]:
+    """Find files that are not copied although half of their time on the server is over, the next to go first."""
+    # The earlier of the two, since a server's clock may run ahead.
+    waiting = ((min(s.archive.file.modified, s.first_seen), s) for s in roster.sightings if not s.done)
+    late = [Deadline(sighting=s, at=born + spec.retention) for born, s in waiting if now - born > spec.retention / 2]
+    return sorted(late, key=lambda deadline: deadline.at)
+
+
+def _arrival(sighting: Sighting) -> Arrival:
+    return Arrival(stamp=sighting.archive.stamp, seen=sighting.first_seen)
+
+
+def _tell(found: Watched) -> None:
+    """Log one line for each finding, of each kind the newest or most urgent few: alerts are built on them."""
+    source, silence, told = found.source, found.silence, {"source": found.source}
+    if silence:
+        since = silence.since.isoformat() if silence.since else "ever"
+        log.error(
+            "source.silent source=%s since=%s error=%r", source, since, silence.error or "it was not polled", extra=told
+        )
+    for gap in _few(found.gaps[::-1], "gap.more", source):
+        start, end = gap.start.isoformat(), "now" if gap.open else gap.end.isoformat()
+        log.warning("gap.found source=%s from=%s to=%s", source, start, end, extra=told)
+    for deadline in _few(found.deadlines, "file.more", source):
+        sighting = deadline.sighting
+        log.error(
+            "file.near_deletion source=%s path=%r deleted_at=%s failures=%d",
+            source,
+            sighting.archive.file.path,
+            deadline.at.isoformat(),
+            sighting.failures,
+            extra=told,
+        )
+    for blob in _few(found.by_hand, "archive.more", source):
+        log.warning("archive.by_hand source=%s blob=%r", source, blob)
+
+
+def _few[T](found: Sequence[T], more: str, source: str) -> Iterator[T]:
+    yield from found[:_MOST_LINES]
+    if len(found) > _MOST_LINES:
+        log.warning("%s source=%s count=%d", more, source, len(found) - _MOST_LINES)

@@ -1,0 +1,201 @@
+"""From what storage knows to what the page says: states, holes, lags, and what needs a person. Pure."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
+from math import ceil
+
+from imagefeed.layout import format_stamp
+from imagefeed.ledger import Entry
+from imagefeed.model import Origin, State
+from ingest.gaps import find_gaps
+from ingest.model import Arrival, Roster, SourceSpec
+from ops.health.load import MOST_LETTERS, Facts, QueueFacts, SourceFacts, StoredPicture
+from ops.health.watch import find_silence
+from ops.web import text as words
+from ops.web.actions import of_queues, of_run, of_source
+from ops.web.model import Deletion, Hole, Lag, Mark, Picture, Queues, Shown, SourceStatus, Status
+
+LEAST_INTERVALS = 8
+"""A young source's timeline is as long as this, so that its first archives are not squeezed into a corner."""
+_LATE = timedelta(minutes=30)
+_SHOWN = {
+    State.SEEN: Shown.WAITING,
+    State.COPYING: Shown.COPYING,
+    State.RAW: Shown.RAW,
+    State.PROCESSING: Shown.RAW,
+    State.PROCESSED: Shown.PROCESSED,
+    State.REFUSED: Shown.REFUSED,
+    State.FAILED: Shown.FAILED,
+    State.SUPERSEDED: Shown.REPLACED,
+    State.EXPIRED: Shown.EXPIRED,
+}
+
+
+def window(spec: SourceSpec | None) -> timedelta:
+    """Tell how far back a source is shown: for as long as its server keeps files."""
+    return spec.retention if spec else timedelta(hours=48)
+
+
+def assess(facts: Facts, specs: Mapping[str, SourceSpec], now: datetime) -> Status:
+    """Say how everything is. A source that is not in the settings (any more) is shown without its promises."""
+    found = [(one, assess_source(one, specs.get(one.source), now)) for one in facts.sources]
+    # What is not in the settings, and has nothing to show, is history.
+    shown = [(one, source) for one, source in found if source.name in specs or source.marks]
+    sources = [source for _, source in shown]
+    todos = [todo for one, source in shown for todo in of_source(one, source, specs.get(source.name), now)]
+    queues = _queues(facts.queues)
+    late = list(of_run(facts.run, now))
+    todos = sorted([*late, *of_queues(queues), *todos], key=lambda todo: -todo.severity)
+    severity, headline = words.overall(
+        sources, given_up=bool(queues.poison or queues.dead_letters), unwatched=bool(late)
+    )
+    return Status(
+        at=now,
+        severity=max([severity, *(todo.severity for todo in todos)]),
+        headline=headline,
+        sources=sources,
+        queues=queues,
+        reconciled_at=facts.run.at if facts.run else None,
+        todos=todos,
+    )
+
+
+def assess_source(facts: SourceFacts, spec: SourceSpec | None, now: datetime) -> SourceStatus:
+    """Say how one source is."""
+    roster = facts.roster or Roster(source=facts.source)
+    limit = spec.interval * spec.gap if spec else _LATE
+    marks = [mark_of(entry, now, limit) for entry in reversed(facts.entries) if entry.state is not State.SAME]
+    since = facts.entries[-1].archive.stamp if facts.cut and facts.entries else now - window(spec)
+    start = _start(marks, spec, since, now)
+    holes = _holes(facts, roster, spec, since, now) if spec else []
+    silence = find_silence(spec, roster, now) if spec else None
+    severity, headline = words.headline(marks, holes, silence, now, words.of_window(window(spec), start, marks, now))
+    return SourceStatus(
+        name=facts.source,
+        severity=severity,
+        headline=headline,
+        start=start,
+        window=window(spec),
+        marks=marks,
+        holes=holes,
+        counts={state: sum(mark.state is state for mark in marks) for state in Shown},
+        lag=_lag([mark.lag for mark in marks if mark.lag is not None]),
+        next_deletion=_next_deletion(roster, spec, now),
+        polled_at=roster.listed_at,
+        error=words.last_error(roster.error or "", roster.not_before, now),
+        on_server=len(roster.sightings),
+        rows_read=facts.rows,
+        cut=facts.cut,
+        pictures=[picture_of(one) for one in facts.pictures],
+    )
+
+
+def mark_of(entry: Entry, now: datetime, limit: timedelta) -> Mark:
+    """Make an archive's mark; `limit` is how long it may be under way."""
+    archive, counts = entry.archive, entry.counts
+    state = _SHOWN.get(entry.state, Shown.REPLACED)
+    refused = counts.refused if counts else 0
+    if state is Shown.PROCESSED and refused:
+        state = Shown.PARTLY
+    begun = min(entry.times.values(), default=archive.stamp)
+    return Mark(
+        id=f"{format_stamp(archive.stamp)}.{archive.version}",
+        stamp=archive.stamp,
+        state=state,
+        path=words.clean(archive.path),
+        size=archive.size,
+        images=counts.images if counts else 0,
+        refused=refused,
+        lag=lag_of(entry),
+        late=state.under_way and now - begun > limit,
+        reason=words.clean(entry.reason or ""),
+    )
+
+
+def lag_of(entry: Entry) -> float | None:
+    """Tell how many seconds an archive took from its modified time to being readable; None while it is not."""
+    readable = entry.times.get(State.PROCESSED)
+    if readable is None or entry.modified is None:
+        return None
+    # The server's clock may run ahead.
+    return max((readable - entry.modified).total_seconds(), 0.0)
+
+
+def picture_of(stored: StoredPicture) -> Picture:
+    """Make what links to an image."""
+    archive = stored.archive
+    return Picture(
+        source=archive.source,
+        archive=f"{format_stamp(archive.stamp)}.{archive.version}",
+        stamp=archive.stamp,
+        pipeline=stored.pipeline,
+        member=stored.row.member,
+        frame=stored.row.frame,
+        name=words.clean(stored.row.name),
+    )
+
+
+def _start(marks: Sequence[Mark], spec: SourceSpec | None, since: datetime, now: datetime) -> datetime:
+    """Begin a young source's timeline a little before its first archive."""
+    least = (spec.interval if spec else timedelta(minutes=10)) * LEAST_INTERVALS
+    first = min((mark.stamp for mark in marks), default=now)
+    return max(since, min(first - (now - first) / 20, now - least))
+
+
+def _holes(facts: SourceFacts, roster: Roster, spec: SourceSpec, since: datetime, now: datetime) -> Sequence[Hole]:
+    return [
+        Hole(
+            start=gap.start,
+            end=gap.end,
+            open=gap.open,
+            missing=max(1, ceil((gap.end - gap.start) / spec.interval - 0.5) - (0 if gap.open else 1)),
+        )
+        for gap in find_gaps(spec, list(_arrivals(facts, roster)), now)
+        if gap.end > since
+    ]
+
+
+def _arrivals(facts: SourceFacts, roster: Roster) -> Iterator[Arrival]:
+    """Give what has come, by the ledger and by the last listing, as `reconcile` sees it."""
+    for entry in facts.entries:
+        if entry.state is not State.SAME:
+            seen = entry.times.get(State.SEEN) or entry.times.get(State.RAW)
+            hand = entry.archive.blob if entry.archive.origin is Origin.HAND else None
+            yield Arrival(stamp=entry.archive.stamp, seen=seen, by_hand=hand)
+    if facts.before is not None:
+        yield Arrival(stamp=facts.before)
+    for sighting in roster.sightings:
+        if not sighting.is_same:
+            yield Arrival(stamp=sighting.archive.stamp, seen=sighting.first_seen)
+
+
+def _lag(lags: Sequence[float]) -> Lag | None:
+    if not lags:
+        return None
+    ordered = sorted(lags)
+    return Lag(p50=ordered[(len(ordered) - 1) // 2], p95=ordered[ceil(0.95 * len(ordered)) - 1])
+
+
+def _next_deletion(roster: Roster, spec: SourceSpec | None, now: datetime) -> Deletion | None:
+    """Tell what the server deletes next; what is not copied comes before all that is."""
+    if spec is None or not roster.sightings:
+        return None
+    # The earlier of the two, since a server's clock may run ahead.
+    first = min(roster.sightings, key=lambda one: (one.done, min(one.archive.file.modified, one.first_seen)))
+    born = min(first.archive.file.modified, first.first_seen)
+    return Deletion(
+        at=born + spec.retention,
+        copied=first.done,
+        near=not first.done and now - born > spec.retention / 2,
+        path=words.clean(first.archive.file.path),
+    )
+
+
+def _queues(facts: QueueFacts) -> Queues:
+    return Queues(
+        batches=facts.batches,
+        polls=facts.polls,
+        poison=facts.poison,
+        dead_letters=facts.dead_letters,
+        dead_letters_more=facts.dead_letters >= MOST_LETTERS,
+    )

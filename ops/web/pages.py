@@ -1,0 +1,106 @@
+"""HTML: values in, pages out. Everything from outside is escaped by the template engine."""
+
+import re
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup, escape
+
+from imagefeed.model import Counts, State
+from ingest.model import SourceSpec
+from ops.health.load_archive import MOST_BYTES, MOST_ROWS, ArchiveFacts
+from ops.web import text as words
+from ops.web import timeline
+from ops.web.assess import lag_of, mark_of
+from ops.web.model import Severity, Shown, Status
+from ops.web.responses import Answer, Asked, answer, source_hash
+
+_FOLDER = Path(__file__).parent / "templates"
+_STYLE = (_FOLDER / "status.css").read_text(encoding="utf-8")
+SCRIPT = (_FOLDER / "refresh.js").read_text(encoding="utf-8")
+_CODE = Markup("<code>{}</code>")
+_POLICY = f"style-src {source_hash(_STYLE)}; script-src 'self'; img-src 'self' data:; connect-src 'self'; "
+MOST_PICTURES = 24
+"""Thumbnails on an archive's page."""
+_COMMAND = re.compile(
+    r"python -m ops.cli (?:replay (?:--archive \S+|--poison --dead-letters)|(?:ls|refused|rebuild-ledger) [a-z0-9-]+)"
+)
+_MOST_REFUSALS = 200
+
+
+def status_page(asked: Asked, status: Status) -> Answer:
+    """Show everything at a glance."""
+    drawn = [(source, timeline.draw(source, status.at)) for source in status.sources]
+    return _page(asked, "status.html", {"status": status, "drawn": drawn, "now": status.at})
+
+
+def archive_page(asked: Asked, facts: ArchiveFacts, spec: SourceSpec | None, now: datetime) -> Answer:
+    """Show one archive: its times, its images, and what was refused."""
+    entry = facts.entry
+    limit = spec.interval * spec.gap if spec else timedelta(minutes=30)
+    times = [(state, entry.times[state]) for state in State if state in entry.times]
+    about = {
+        "source": entry.archive.source,
+        "entry": entry,
+        "mark": mark_of(entry, now, limit),
+        "counts": entry.counts or Counts(),
+        "times": sorted(times, key=lambda one: one[1]),
+        "lag": lag_of(entry),
+        "images": [row for row in facts.images if row.length <= MOST_BYTES][:MOST_PICTURES],
+        "known_images": len(facts.images),
+        "refusals": facts.refusals[:_MOST_REFUSALS],
+        "known_refusals": len(facts.refusals),
+        "cut": facts.cut,
+        "most_rows": MOST_ROWS,
+        "now": now,
+    }
+    return _page(asked, "archive.html", about)
+
+
+def message_page(asked: Asked, status: int, text: str) -> Answer:
+    """Say what is the matter."""
+    return _page(asked, "message.html", {"text": words.clean(" ".join(text.split())), "status": status}, status)
+
+
+def _page(asked: Asked, template: str, told: Mapping[str, Any], status: int = 200) -> Answer:
+    html = _templates().get_template(template).render(**told, link=asked.linker())
+    # A lone surrogate, which stands for a byte that was no text, is cleaned before; nothing else cannot be written.
+    return answer(asked, "text/html; charset=utf-8", html.encode(), status=status, policy=_POLICY)
+
+
+def _advice(text: str) -> Markup:
+    """Set commands apart, so that they can be copied."""
+    between, commands = _COMMAND.split(text), [*_COMMAND.findall(text), ""]
+    pairs = zip(between, commands, strict=True)
+    return Markup("").join(escape(words) + (_CODE.format(command) if command else "") for words, command in pairs)
+
+
+@cache
+def _templates() -> Environment:
+    found = Environment(
+        loader=FileSystemLoader(_FOLDER),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        auto_reload=False,
+    )
+    found.filters |= {
+        "advice": _advice,
+        "ago": words.ago,
+        "clean": words.clean,
+        "clock": words.clock,
+        "moment": words.moment,
+        "size": words.size,
+        "span": words.span,
+    }
+    shape = found.get_template("parts.html").module.shape  # type: ignore[attr-defined] # a macro
+    # Drawn once, not once for each of thousands of marks.
+    keys = {state: shape(state) for state in [*Shown, "missing"]}
+    found.globals |= {"KEYS": keys}
+    found.globals |= {"Shown": Shown, "Severity": Severity, "T": timeline, "STYLE": _STYLE, "count": words.count}
+    return found

@@ -1,0 +1,174 @@
+"""Sentences and numbers for people. Pure."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+
+from ops.health.watch import Silence
+from ops.web.model import Hole, Mark, Severity, Shown, SourceStatus
+
+_MINUTE, _HOUR, _DAY = 60, 3_600, 86_400
+_WRONG = (Shown.EXPIRED, Shown.FAILED, Shown.REFUSED)
+_ENDS = {Shown.EXPIRED: "expired", Shown.FAILED: "failed", Shown.REFUSED: "refused"}
+
+
+def clean(text: str) -> str:
+    """Make a stranger's text fit to be shown: no control or direction codes, no bytes that are no text."""
+    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
+
+
+def last_error(error: str, again: datetime | None, now: datetime) -> str:
+    """Write what went wrong the last time; whether it is mended shows only once the server is asked `again`."""
+    waits = error and again and again > now
+    return f"{clean(error)} (asked again at {again:%H:%M:%S} UTC)" if waits else clean(error)
+
+
+def span(seconds: float) -> str:
+    """Write a length of time, roughly."""
+    seconds = max(seconds, 0)
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    if seconds < 1.5 * _MINUTE:
+        return f"{seconds:.0f} s"
+    if seconds < 1.5 * _HOUR:
+        return f"{seconds / _MINUTE:.0f} min"
+    hours = seconds / _HOUR
+    if seconds <= 3 * _DAY:
+        return f"{hours:.1f} h" if hours < 9.95 and f"{hours:.1f}"[-1] != "0" else f"{hours:.0f} h"
+    return f"{seconds / _DAY:.0f} days"
+
+
+def ago(then: datetime, now: datetime) -> str:
+    """Write how long ago something was; the first minute counts as now, so that what is quiet stays the same."""
+    seconds = (now - then).total_seconds()
+    if seconds < _MINUTE:
+        return "just now"
+    return f"{seconds // _MINUTE:.0f} min ago" if seconds < 1.5 * _HOUR else f"{span(seconds)} ago"
+
+
+def size(number: int) -> str:
+    """Write a number of bytes."""
+    if number < 1_000:
+        return f"{number} B"
+    for unit in ("kB", "MB", "GB"):
+        number_of = number / {"kB": 1e3, "MB": 1e6, "GB": 1e9}[unit]
+        if number_of < 999.5 or unit == "GB":
+            return f"{number_of:.1f} {unit}" if number_of < 99.95 else f"{number_of:.0f} {unit}"
+    raise AssertionError("gigabytes end it")
+
+
+def moment(time: datetime) -> str:
+    """Write a time to the second."""
+    return f"{time.astimezone(UTC):%d %b %H:%M:%S}"
+
+
+def clock(time: datetime, now: datetime) -> str:
+    """Write a time to the minute, with its day where that is another one."""
+    there = time.astimezone(UTC)
+    return f"{there:%H:%M}" if there.date() == now.astimezone(UTC).date() else f"{there:%d %b %H:%M}"
+
+
+def count(number: int, one: str, many: str | None = None) -> str:
+    """Write a number of things."""
+    return f"{number} {one if number == 1 else many or one + 's'}"
+
+
+def headline(
+    marks: Sequence[Mark], holes: Sequence[Hole], silence: Silence | None, now: datetime, since: str
+) -> tuple[Severity, str]:
+    """Say in one sentence what arrived, what is late and what is missing; `since` is like "of the last 48 h"."""
+    counts = Counter(mark.state for mark in marks)
+    late = sum(mark.late for mark in marks)
+    wrong = [*_of_holes(holes), *(f"{counts[end]} {word}" for end, word in _ENDS.items() if counts[end])]
+    wrong += [f"{late} late"] if late else []
+    missing = bool(holes or late or counts[Shown.EXPIRED] or counts[Shown.FAILED])
+    first = _of_silence(silence, now)
+    if not marks and not first:
+        return Severity.FINE, "Polled; no archive has come yet."
+    parts = [part for part in (first, _of_archives(marks, counts, wrong, now, since)) if part]
+    if silence is not None and (silence.since or silence.error):
+        missing = True
+    severity = Severity.MISSING if missing else Severity.NOTICE if wrong or counts[Shown.PARTLY] else Severity.FINE
+    return severity, " ".join(parts)
+
+
+def overall(sources: Sequence[SourceStatus], *, given_up: bool, unwatched: bool = False) -> tuple[Severity, str]:
+    """Say in one sentence how everything is; `given_up`: messages or events were; `unwatched`: by `reconcile`."""
+    severity, said = _of_sources(sources)
+    also = [", and messages were given up"] * given_up + [", and nobody watches: reconcile stands still"] * unwatched
+    return severity, "".join((said, *also))
+
+
+def _of_sources(sources: Sequence[SourceStatus]) -> tuple[Severity, str]:
+    bad = [source for source in sources if source.severity is Severity.MISSING]
+    severity = max((source.severity for source in sources), default=Severity.FINE)
+    if not sources:
+        return Severity.NOTICE, "No source is set, and nothing has arrived"
+    if not any(source.marks for source in sources):
+        return severity, "Nothing has arrived yet" if not bad else "Nothing arrives"
+    if not bad:
+        here = "Everything is here or on its way" if _moving(sources) else "Everything is here"
+        return severity, here if severity is Severity.FINE else f"{here}; some of it was refused"
+    late = sum(_only_late(source) for source in bad)
+    lost = len(bad) - late
+    said = f"Something is {'missing' if lost else 'late'}"
+    if len(sources) > 1:
+        said += f" at {lost or late} of {len(sources)} sources"
+    return severity, f"{said}, and late at {late}" if lost and late else said
+
+
+def _only_late(source: SourceStatus) -> bool:
+    lost = source.holes or source.counts[Shown.EXPIRED] or source.counts[Shown.FAILED]
+    return not lost and any(mark.late for mark in source.marks)
+
+
+def _of_archives(
+    marks: Sequence[Mark], counts: Mapping[Shown, int], wrong: Sequence[str], now: datetime, since: str
+) -> str:
+    if not marks:
+        return ""
+    here = sum(counts[state] for state in Shown if state.here)
+    moving = sum(counts[state] for state in Shown if state.under_way) - sum(mark.late for mark in marks)
+    newest = f"newest {ago(max(min(mark.stamp, now) for mark in marks), now)}"
+    also = [f"{counts[Shown.PARTLY]} with refused members"] if counts[Shown.PARTLY] else []
+    also += [f"{moving} on the way"] if moving else []
+    told = ", ".join([f"{count(here, 'archive')} {since} {'is' if here == 1 else 'are'} here", *also])
+    if wrong:
+        return f"{_listed(wrong)}. {told}; {newest}."
+    if not here:
+        return f"{count(moving, 'archive')} on the way; {newest}."
+    return f"{'All ' if here > 1 and not moving else ''}{told}; {newest}."
+
+
+def _of_holes(holes: Sequence[Hole]) -> list[str]:
+    closed, open_ = [hole for hole in holes if not hole.open], [hole for hole in holes if hole.open]
+    told = [f"Nothing has come for {span((hole.end - hole.start).total_seconds())}" for hole in open_]
+    if closed:
+        missing = sum(hole.missing for hole in closed)
+        told.append(f"{count(len(closed), 'gap')} (about {missing} missing)")
+    return told
+
+
+def _of_silence(silence: Silence | None, now: datetime) -> str:
+    if silence is None:
+        return ""
+    if silence.since is None:
+        return "The server has never answered." if silence.error else "Waiting for the first poll."
+    return f"No answer from the server for {span((now - silence.since).total_seconds())}."
+
+
+def _listed(parts: Sequence[str]) -> str:
+    if len(parts) > 6:
+        parts = [*parts[:5], f"{len(parts) - 5} more"]
+    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
+
+
+def _moving(sources: Sequence[SourceStatus]) -> bool:
+    return any(mark.state.under_way for source in sources for mark in source.marks)
+
+
+def of_window(window: timedelta, start: datetime, marks: Sequence[Mark], now: datetime) -> str:
+    """Name the time that a source's archives are from: its window, or since its first archive where that is later."""
+    if marks and now - start < window:
+        return f"since {clock(marks[0].stamp, now)}"
+    return f"of the last {span(window.total_seconds())}"

@@ -1,0 +1,129 @@
+"""What each address answers. A look at storage is shared by all who ask within a few seconds."""
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime, timedelta
+from threading import Lock
+
+from imagefeed.errors import ImageDamagedError, StoreUnavailableError
+from imagefeed.layout import NAME, parse_stamp
+from ingest.model import SourceSpec
+from ops.health.load import read_facts
+from ops.health.load_archive import PictureKey, read_archive, read_picture
+from ops.web.assess import assess, window
+from ops.web.model import Status
+from ops.web.pages import SCRIPT, archive_page, message_page, status_page
+from ops.web.responses import Answer, Asked, answer
+from ops.web.to_json import to_json
+from storage.blobs.raw import HAND
+from storage.clients import Clients
+
+SHARED_FOR = timedelta(seconds=5)
+_ARCHIVE = re.compile(r"(\d{8}T\d{6}Z)\.([0-9a-f]{8})")
+_IMAGE = re.compile(r"(\d{1,9})-(\d{1,9})\.png")
+
+
+def look(clients: Clients, specs: Mapping[str, SourceSpec], names: Iterable[str], now: datetime) -> Status:
+    """Look at sources and queues: storage is asked, in bounded reads, and no server."""
+    since = [(name, now - window(specs.get(name))) for name in dict.fromkeys(names)]
+    return assess(read_facts(clients, since), specs, now)
+
+
+class Desk:
+    """Answers over one storage. Safe to share between threads."""
+
+    def __init__(
+        self,
+        clients: Clients,
+        specs: Mapping[str, SourceSpec],
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._clients = clients
+        self._specs = specs
+        self._now = now
+        self._lock = Lock()
+        self._last: Status | StoreUnavailableError | None = None
+        self._until = datetime.min.replace(tzinfo=UTC)
+        """Who asked before then shares the last look."""
+
+    def status(self) -> Status:
+        """Look, unless somebody did since it was asked for, or just before. Raises StoreUnavailableError.
+
+        A look at a storage that hardly answers may take a minute: whoever waited for it must not begin another.
+        """
+        asked = self._now()
+        with self._lock:
+            if self._last is None or asked >= self._until:
+                self._last = self._looked()
+                shared = timedelta(0) if isinstance(self._last, StoreUnavailableError) else SHARED_FOR
+                self._until = self._now() + shared
+            if isinstance(self._last, StoreUnavailableError):
+                raise StoreUnavailableError(str(self._last)) from self._last
+            return self._last
+
+    def _looked(self) -> Status | StoreUnavailableError:
+        try:
+            return look(self._clients, self._specs, (*self._specs, HAND), self._now())
+        except StoreUnavailableError as exc:
+            return exc
+
+    def page(self, asked: Asked) -> Answer:
+        """Everything at a glance."""
+        return status_page(asked, self.status())
+
+    def data(self, asked: Asked) -> Answer:
+        """The same for machines."""
+        return answer(asked, "application/json", to_json(self.status()))
+
+    def archive(self, asked: Asked, source: str, name: str) -> Answer:
+        """One archive."""
+        key = _archive_key(name)
+        found = None if key is None or not NAME.fullmatch(source) else read_archive(self._clients, source, *key)
+        if found is None:
+            return message_page(asked, 404, f"The ledger knows no archive {name} of a source {source}.")
+        spec = self._specs.get(source)
+        return archive_page(asked, found, spec, self._now())
+
+    def image(self, asked: Asked, key: PictureKey | None) -> Answer:
+        """One image, small."""
+        from ops.web.thumbnail import thumbnail
+
+        try:
+            found = None if key is None else read_picture(self._clients, key)
+        except ImageDamagedError as exc:
+            return message_page(asked, 410, str(exc))
+        if found is None:
+            return message_page(asked, 404, "There is no such image (any more).")
+        # Names are made of what the image was made of: only another version of a library could change it.
+        return answer(asked, "image/png", thumbnail(found.pixels), seconds=3_600)
+
+
+def refresh_script(asked: Asked) -> Answer:
+    """Give the script that keeps the page fresh."""
+    return answer(asked, "text/javascript; charset=utf-8", SCRIPT.encode(), seconds=3_600)
+
+
+def picture_key(source: str, archive: str, pipeline: str, image: str) -> PictureKey | None:
+    """Read where an image lies from its address; None for an address that names none."""
+    where, which = _archive_key(archive), _IMAGE.fullmatch(image)
+    if where is None or which is None or not (NAME.fullmatch(source) and NAME.fullmatch(pipeline)):
+        return None
+    stamp, version = where
+    return PictureKey(
+        source=source,
+        stamp=stamp,
+        version=version,
+        pipeline=pipeline,
+        member=int(which[1]),
+        frame=int(which[2]),
+    )
+
+
+def _archive_key(name: str) -> tuple[datetime, str] | None:
+    found = _ARCHIVE.fullmatch(name)
+    if found is None:
+        return None
+    try:
+        return parse_stamp(found[1]), found[2]
+    except ValueError:
+        return None

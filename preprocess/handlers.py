@@ -1,0 +1,212 @@
+"""The use cases of preprocessing: take an archive that became raw, and what a queue message asks for."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from enum import StrEnum
+from itertools import accumulate
+
+from config.errors import ArchiveIncompleteError, ArchiveRefusedError
+from imagefeed.errors import TransientError
+from imagefeed.model import RawArchive
+from preprocess.context import Preprocessing
+from preprocess.incomplete import ask_later, may_still_grow
+from preprocess.model import Batch
+from preprocess.plan import divide
+from preprocess.ports import BatchRequest
+from preprocess.run_batch import run_batch, run_in_slot, span_of
+from preprocess.zip.reader import Archive
+
+__all__ = ["Preprocessing", "Taken", "run_batch", "take_archive", "take_message"]
+
+log = logging.getLogger(f"ingestion.{__name__}")
+
+_AT_ONCE = timedelta(seconds=5)
+_NEW = timedelta(minutes=10)
+_PATIENCE = 10.0
+"""Seconds that a newcomer waits for the slot; a third of what Event Grid allows for all of the call."""
+_FEW = 16
+"""Batches. With more, to begin here would save next to nothing, and to queue the others takes a while."""
+
+
+class Taken(StrEnum):
+    """What became of an archive or a message."""
+
+    GONE = "gone"
+    """The blob is not there (any more), or is no archive of ours."""
+    KNOWN = "known"
+    """Planned or settled before."""
+    SETTLED = "settled"
+    """As refused, with the reason."""
+    QUEUED = "queued"
+    DONE = "done"
+    """A batch ran in this call, or is another's already."""
+    DEFERRED = "deferred"
+    """Something failed that may work later: it is on the queue."""
+    DROPPED = "dropped"
+    """A message of another pipeline: nobody wants its results any more."""
+    OFFLINE = "offline"
+    """Its bytes are in the archive tier: nothing is settled, and nothing asked for until a person brings it back."""
+    PENDING = "pending"
+    """Its bytes are not all there yet: nothing is settled, and it is looked at again a little later."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    archive: Archive
+    batches: tuple[Batch, ...]
+
+
+def take_archive(blob: str, p: Preprocessing) -> Taken:
+    """Plan an archive that became raw. What is small of it runs here if the slot is to be had, all else is queued.
+
+    Raises TransientError only if not even the queue can be reached, and PermanentError if a person has to help.
+    """
+    try:
+        archive = p.raw.find(blob)
+        if archive is None:
+            return Taken.GONE
+        if archive.pending:
+            return _later(archive, p)
+        if archive.offline:
+            return _offline(archive)
+        with span_of("plan", archive):
+            plan = _plan(archive, p)
+            if not isinstance(plan, _Plan):
+                return plan
+            here = _for_here(plan, p)
+            # First: another process may begin with them while this one waits and works.
+            _queue(plan.batches[len(here) :], p)
+            if not here or not _has_slot(archive, p):
+                return _queue(here, p)
+    except TransientError as exc:
+        log.warning("archive.deferred blob=%s error=%s", blob, exc)
+        p.queue.put(blob, None)
+        return Taken.DEFERRED
+    try:
+        return _run_here(here, plan, p)
+    finally:
+        p.slot.release()
+
+
+def take_message(message: BatchRequest, p: Preprocessing) -> Taken:
+    """Run the batch that a message names, or plan the archive if it names none. Raises PipelineError."""
+    if message.pipeline not in (None, p.pipeline):
+        log.info("batch.dropped blob=%s pipeline=%s wanted=%s", message.blob, message.pipeline, p.pipeline)
+        return Taken.DROPPED
+    archive = p.raw.find(message.blob)
+    if archive is None:
+        log.warning("archive.gone blob=%s", message.blob)
+        return Taken.GONE
+    if archive.pending:
+        return _later(archive, p, message.batch)
+    if archive.offline:
+        return _offline(archive)
+    if archive.traceparent is None:
+        archive = replace(archive, traceparent=message.traceparent)
+    if message.batch is not None:
+        for state in p.ledger.plan(archive, p.pipeline) or ():
+            if state.batch.number == message.batch:
+                if state.done_at is None:
+                    run_batch(state.batch, p)
+                return Taken.DONE
+    with span_of("plan", archive):
+        plan = _plan(archive, p)
+        return _queue(plan.batches, p) if isinstance(plan, _Plan) else plan
+
+
+def _offline(archive: RawArchive) -> Taken:
+    log.warning("archive.offline blob=%s: set its access tier to hot or cool, then replay it", archive.blob)
+    return Taken.OFFLINE
+
+
+def _later(archive: RawArchive, p: Preprocessing, batch: int | None = None) -> Taken:
+    ask_later(archive, p, batch)
+    return Taken.PENDING
+
+
+def _plan(archive: RawArchive, p: Preprocessing) -> _Plan | Taken:
+    """Plan an archive unless that was done before; one that cannot be read, and will not grow, is settled as refused.
+
+    Other permanent errors (a missing role) are the system's, not the archive's: they pass through, the archive stays
+    as it is, and `reconcile` asks for it again once they are mended.
+    """
+    if p.ledger.plan(archive, p.pipeline) is not None:
+        return Taken.KNOWN
+    try:
+        return _new_plan(archive, p)
+    except ArchiveRefusedError as exc:
+        if isinstance(exc, ArchiveIncompleteError) and may_still_grow(archive, p.clock()):
+            return _later(archive, p)
+        p.ledger.arrived(archive, _became_raw(archive, p.clock()))
+        told = {"source": archive.source, "state": "refused", "reason": str(exc)}
+        log.warning("archive.refused blob=%s reason=%s", archive.blob, exc, extra=told)
+        p.ledger.refuse(archive, p.pipeline, str(exc), p.clock())
+    return Taken.SETTLED
+
+
+def _became_raw(archive: RawArchive, now: datetime) -> datetime:
+    """Tell when an archive became raw: just now, if its event came at once. The service tells whole seconds only."""
+    if archive.raw_at is None or now - archive.raw_at < _AT_ONCE:
+        return now
+    return archive.raw_at
+
+
+def _new_plan(archive: RawArchive, p: Preprocessing) -> _Plan | Taken:
+    if not archive.sound:
+        raise ArchiveRefusedError("its end is no zip directory that fits: the server never completed it")
+    if archive.copy_error is not None:
+        raise ArchiveRefusedError(
+            f"the copy into its blob ended without its bytes, {archive.copy_error}; copy it again"
+        )
+    opened = Archive(p.raw.open(archive), p.limits)
+    batches = divide(archive, p.pipeline, [member.compressed for member in opened.members], p.sizes_for(archive.source))
+    now = p.clock()
+    # Not before it was read: what still grows is another archive each time, and only the last one is to be known.
+    p.ledger.arrived(archive, _became_raw(archive, now))
+    if not p.ledger.insert_plan(batches, now, now + p.redrive_after):
+        return Taken.KNOWN
+    log.info("archive.planned blob=%s members=%d batches=%d", archive.blob, len(opened.members), len(batches))
+    return _Plan(opened, batches)
+
+
+def _for_here(plan: _Plan, p: Preprocessing) -> Sequence[Batch]:
+    """Choose what need not wait until the queue is looked at: as many of the first batches as are small together."""
+    if len(plan.batches) > _FEW:
+        return ()
+    ends = list(accumulate((member.compressed for member in plan.archive.members), initial=0))
+    return [batch for batch in plan.batches if ends[batch.end] <= p.sizes_for(batch.archive.source).inline_bytes]
+
+
+def _has_slot(archive: RawArchive, p: Preprocessing) -> bool:
+    """Take the slot if it is free. A newcomer waits a while: on the queue it would stand behind a whole backlog.
+
+    Only one waits in a process, so that calls that wait cannot take all of its threads.
+    """
+    if p.slot.acquire(blocking=False):
+        return True
+    if p.clock() - archive.stamp > _NEW or not p.turn.acquire(blocking=False):
+        return False
+    try:
+        return p.slot.acquire(timeout=_PATIENCE)
+    finally:
+        p.turn.release()
+
+
+def _queue(batches: Sequence[Batch], p: Preprocessing) -> Taken:
+    """Queue batches. Should this call die half way, `reconcile` finds those that nobody drives."""
+    for batch in batches:
+        p.queue.put(batch.archive.blob, batch)
+    return Taken.QUEUED
+
+
+def _run_here(batches: Sequence[Batch], plan: _Plan, p: Preprocessing) -> Taken:
+    for number, batch in enumerate(batches):
+        try:
+            run_in_slot(batch, p, plan.archive)
+        except TransientError as exc:
+            log.warning("batch.deferred blob=%s batch=%d error=%s", batch.archive.blob, batch.number, exc)
+            _queue(batches[number:], p)
+            return Taken.DEFERRED
+    return Taken.DONE

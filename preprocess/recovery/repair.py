@@ -1,0 +1,81 @@
+"""Notices results that were lost after they were made, and has them made again: the same bytes under the same names."""
+
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from imagefeed.errors import TransientError
+from preprocess.context import Preprocessing
+from preprocess.model import Loss
+from preprocess.ports import ResultAudit
+from preprocess.recovery.replay import Asked, Replaying, replay
+
+log = logging.getLogger(f"ingestion.{__name__}")
+
+_MOST_REPAIRS = 3
+"""Of one archive. What is lost again each time (a rule deletes it) is not helped by making it for ever."""
+_MOST_LINES = 10
+"""Findings of an archive that are told one by one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Repaired:
+    """What was found of archives that have lost results."""
+
+    asked: int = 0
+    """Taken back, and asked for anew."""
+    beyond: int = 0
+    """Repaired too often, or their bytes cannot be had: told each time, and left as they are."""
+
+    def __add__(self, other: "Repaired") -> "Repaired":
+        return Repaired(asked=self.asked + other.asked, beyond=self.beyond + other.beyond)
+
+
+def repair(
+    sources: Iterable[str], results: ResultAudit, p: Preprocessing, now: datetime, window: timedelta
+) -> Repaired:
+    """Look at some of each source's results of the last `window`. One that fails for now is left to the next call."""
+    total = Repaired()
+    for source in sources:
+        try:
+            for loss in results.lost(source, p.pipeline, now - window):
+                total += _repaired(loss, p, now)
+        except TransientError as exc:
+            log.warning("repair.deferred source=%s error=%s", source, exc)
+    if total != Repaired():
+        log.info("repair.done asked=%d beyond=%d", total.asked, total.beyond)
+    return total
+
+
+def _repaired(loss: Loss, p: Preprocessing, now: datetime) -> Repaired:
+    blob = loss.archive.blob
+    for what in loss.found[:_MOST_LINES]:
+        log.warning("results.lost blob=%s what=%r", blob, what)
+    if len(loss.found) > _MOST_LINES:
+        log.warning("results.more blob=%s count=%d", blob, len(loss.found) - _MOST_LINES)
+    reason = _beyond(loss, p, now)
+    if reason is None:
+        return Repaired(asked=1)
+    log.error("results.beyond_repair blob=%s reason=%r", blob, reason)
+    return Repaired(beyond=1)
+
+
+def _beyond(loss: Loss, p: Preprocessing, now: datetime) -> str | None:
+    """Ask for an archive anew; the reason where that is of no use."""
+    found = p.raw.find(loss.archive.blob)
+    if found is not None and not found.offline and p.ledger.repaired(found, p.pipeline, now) > _MOST_REPAIRS:
+        return f"it was repaired {_MOST_REPAIRS} times: find out who deletes results, then replay it"
+    again = Replaying(
+        raw=p.raw,
+        ledger=p.ledger,
+        queue=p.queue,
+        pipeline=p.pipeline,
+        redrive_after=p.redrive_after,
+        clock=lambda: now,
+    )
+    asked = replay(loss.archive, again)
+    return None if asked is Asked.QUEUED else f"its raw blob is {_WHY.get(asked, asked)}"
+
+
+_WHY = {Asked.OFFLINE: "in the archive tier: set its tier to hot or cool", Asked.GONE: "gone: undelete it"}

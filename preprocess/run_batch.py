@@ -1,0 +1,143 @@
+"""One batch, from its members' bytes to its results."""
+
+import logging
+from collections import Counter
+from contextlib import AbstractContextManager, closing
+from dataclasses import dataclass, fields, replace
+from functools import partial
+from io import BytesIO
+
+from config import telemetry
+from config.errors import ArchiveRefusedError, MemberRefusedError
+from imagefeed.errors import PipelineError
+from imagefeed.model import Counts, RawArchive, Refusal
+from preprocess.claim import Claim
+from preprocess.context import Preprocessing
+from preprocess.image.decode import warnings_heard
+from preprocess.image.formats import printable, skip_kind
+from preprocess.image.maker import ImageMaker
+from preprocess.image.pool import Ahead, Turn
+from preprocess.member_log import few_lines, member_log
+from preprocess.model import Batch, Limits
+from preprocess.ports import ResultWriter
+from preprocess.zip.directory import Member
+from preprocess.zip.reader import Archive, MemberReader
+
+log = logging.getLogger(f"ingestion.{__name__}")
+
+_LIMITS = [f"LIMIT_{limit.name.upper()}" for limit in fields(Limits)]
+
+
+def run_batch(batch: Batch, p: Preprocessing) -> Counts | None:
+    """Preprocess a batch, once this process's slot is free.
+
+    None: another is at it, it is done, or its archive was settled as refused. Raises PipelineError: the batch stays
+    undone, with the error noted, and `reconcile` drives it again until its tries are spent.
+    """
+    with p.slot:
+        return run_in_slot(batch, p, None)
+
+
+def run_in_slot(batch: Batch, p: Preprocessing, opened: Archive | None) -> Counts | None:
+    """Preprocess a batch in the slot that the caller holds; `opened` saves reading the directory again."""
+    claim, archive = Claim(batch, p), batch.archive
+    try:
+        if not claim.take():
+            log.info("batch.claimed blob=%s batch=%d", archive.blob, batch.number)
+            return None
+        with span_of("batch", archive), claim:
+            return _finished(batch, p, opened, claim)
+    except ArchiveRefusedError as exc:
+        told = {"source": archive.source, "state": "refused", "reason": str(exc)}
+        log.warning("archive.refused blob=%s batch=%d reason=%s", archive.blob, batch.number, exc, extra=told)
+        p.ledger.refuse(archive, batch.pipeline, str(exc), p.clock(), batch)
+    return None
+
+
+def span_of(name: telemetry.Span, archive: RawArchive) -> AbstractContextManager[None]:
+    """Time work on an archive, in the archive's own trace."""
+    return telemetry.span(
+        name, source=archive.source, archive=archive.version, blob=archive.blob, of=archive.traceparent
+    )
+
+
+def _finished(batch: Batch, p: Preprocessing, opened: Archive | None, claim: Claim) -> Counts:
+    began, reasons = p.clock(), Counter[str]()
+    counts = _run(batch, p, opened or Archive(p.raw.open(batch.archive), p.limits), claim, reasons)
+    p.ledger.finish(batch, counts, p.clock())
+    # Only now: of a batch that is tried again, each image counts once.
+    telemetry.preprocessed(batch.archive.source, batch.pipeline, counts.images, reasons)
+    log.info(
+        "batch.done blob=%s batch=%d images=%d refused=%d seconds=%.2f",
+        batch.archive.blob,
+        batch.number,
+        counts.images,
+        counts.refused,
+        (p.clock() - began).total_seconds(),
+    )
+    return counts
+
+
+def _run(batch: Batch, p: Preprocessing, archive: Archive, claim: Claim, reasons: Counter[str]) -> Counts:
+    if batch.end > len(archive.members):
+        raise ArchiveRefusedError(f"it has {len(archive.members)} members, its plan was made for {batch.end} and more")
+    maker = ImageMaker(batch.archive, p.recipe, p.hook, p.limits)
+    counts = Counts()
+    members = archive.batch(batch.first, batch.end)
+    with few_lines(batch), warnings_heard(), p.results.write(batch) as writer, members as reader:
+        way = Ahead(partial(_read, maker, reader, claim), maker.made, p.limits, 1 if claim.wary else p.lanes)
+        with closing(way.each(archive.stored_order(batch.first, batch.end))) as turns:
+            for member, turn in turns:
+                # What the directory claims may be absurd; no member has more bytes than its archive.
+                taken = Counts(members=1, bytes_in=min(member.compressed, batch.archive.size))
+                counts += taken + _guarded(member, turn, _Bench(maker, writer, reasons))
+        claim.over()
+        return replace(counts, bytes_out=writer.publish(counts))
+
+
+def _read(maker: ImageMaker, reader: MemberReader, claim: Claim, member: Member) -> BytesIO | None:
+    if skip_kind(member.name) is not None:
+        return None
+    claim.begin(member)
+    return maker.content(reader, member)
+
+
+@dataclass(frozen=True, slots=True)
+class _Bench:
+    """What is needed for each member of a batch."""
+
+    maker: ImageMaker
+    writer: ResultWriter
+    reasons: Counter[str]
+    """Why members were refused, in few words, and how many."""
+
+
+def _guarded(member: Member, turn: Turn, bench: _Bench) -> Counts:
+    """Preprocess one member; whatever is wrong with it costs no other member anything."""
+    try:
+        return _preprocessed(member, turn, bench)
+    except MemberRefusedError as exc:
+        member_log.warning("member.refused member=%d name=%s reason=%s", member.number, printable(member.name), exc)
+        return _refused(member, str(exc), exc.__cause__ or exc, bench)
+    except PipelineError:
+        raise
+    except Exception as exc:
+        # Not foreseen: a hook that fails, an image that makes a library stumble, too little memory.
+        member_log.exception("member.refused member=%d name=%s", member.number, printable(member.name))
+        return _refused(member, str(exc) or type(exc).__name__, exc, bench)
+
+
+def _preprocessed(member: Member, turn: Turn, bench: _Bench) -> Counts:
+    made = turn()
+    if made is None:
+        return Counts(skipped={skip_kind(member.name) or "not an image": 1})
+    if images := bench.writer.add(bench.maker.images(made)):
+        return Counts(images=images)
+    return Counts(skipped={"left out by the hook": 1})
+
+
+def _refused(member: Member, reason: str, error: BaseException, bench: _Bench) -> Counts:
+    kind = type(error).__name__
+    bench.writer.refuse(Refusal(member=member.number, name=member.name, reason=reason, error=kind))
+    bench.reasons[next((limit for limit in _LIMITS if f"{limit}=" in reason), kind)] += 1
+    return Counts(refused=1)

@@ -1,0 +1,225 @@
+"""The directory of a zip archive: found at its end, held against the limits, then read entry by entry.
+
+Not the standard library's zipfile: it makes an object of every entry before any can be counted, and gives up the whole
+archive where a single entry is odd (a name that is no UTF-8, a version from the future). The tests hold the two
+against each other.
+"""
+
+import struct
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from config.errors import ArchiveIncompleteError, ArchiveRefusedError, MemberRefusedError
+from preprocess.model import Limits
+from preprocess.ports import RangeReader
+
+BLOCK = 8 * 2**20
+"""Bytes of one request; an archive of at most this size is read in a single one."""
+_TAIL = 256 * 2**10
+"""Read first of a larger archive: more than the longest comment, and most directories fit as well."""
+_ENTRY_MEAN = 1024
+"""A directory may take this much for each member that is allowed."""
+_NAME_MAX = 1024
+_ALL_ONES = 0xFFFFFFFF
+
+_END = struct.Struct("<4s4H2LH")
+_LOCATOR = struct.Struct("<4sLQL")
+_END64 = struct.Struct("<4sQ2H2L4Q")
+_ENTRY = struct.Struct("<4s6H3L5H2L")
+_EXTRA = struct.Struct("<HH")
+
+
+class Member(NamedTuple):
+    """One entry of the directory, as it claims to be. A tuple, for there may be a hundred thousand."""
+
+    number: int
+    """Position in the directory."""
+    name: str
+    """A label, never a path."""
+    method: int
+    encrypted: bool
+    crc: int
+    compressed: int
+    size: int
+    offset: int
+    """Of its local header."""
+    bound: int
+    """Where the next member in stored order begins, or the directory: its bytes must end before."""
+    broken: str | None = None
+    """Why the entry cannot be used."""
+
+
+@dataclass(frozen=True, slots=True)
+class _End:
+    """What the end record says of the directory."""
+
+    members: int
+    size: int
+    start: int
+    """Where the directory is."""
+    shift: int
+    """Bytes in front of the archive proper: offsets count from there."""
+
+
+class Tail:
+    """A reader whose last bytes, or all of them where they are few, are kept after one request."""
+
+    def __init__(self, reader: RangeReader) -> None:
+        self.size = reader.size
+        self._reader = reader
+        self._start = reader.size - min(reader.size, BLOCK if reader.size <= BLOCK else _TAIL)
+        self._bytes = reader.read_range(self._start, reader.size - self._start) if reader.size else b""
+
+    def read_range(self, offset: int, length: int) -> bytes:
+        if offset >= self._start:
+            return self._bytes[offset - self._start : offset - self._start + length]
+        return self._reader.read_range(offset, length)
+
+
+def read_directory(reader: RangeReader, limits: Limits) -> tuple[Member, ...]:
+    """Read all entries, in their order. Raises ArchiveRefusedError."""
+    end = _find_end(reader)
+    allowed = limits.archive_members
+    if end.members > allowed:
+        raise ArchiveRefusedError(f"the zip has {end.members} members, LIMIT_ARCHIVE_MEMBERS allows {allowed}")
+    if end.size > _ENTRY_MEAN * max(allowed, 64):
+        raise ArchiveRefusedError(
+            f"the zip's directory has {end.size} bytes, too many for LIMIT_ARCHIVE_MEMBERS={allowed}"
+        )
+    members = list(_entries(reader.read_range(end.start, end.size), end, allowed))
+    # Zip without zip64 counts modulo 65,536, and some writers let it.
+    if len(members) != end.members and (len(members) % 65_536 != end.members or end.members > 65_535):
+        raise ArchiveIncompleteError(
+            f"the zip's directory has {len(members)} members, its end record says {end.members}"
+        )
+    return _bounded(members, end.start)
+
+
+def _find_end(reader: RangeReader) -> _End:
+    span = min(reader.size, _END.size + 65_535)
+    tail = reader.read_range(reader.size - span, span)
+    at = _end_record(tail)
+    _, disk, first_disk, _, members, size, offset, _ = _END.unpack_from(tail, at)
+    record = reader.size - span + at
+    wide = _end64(reader, record)
+    if wide is not None:
+        record, (_, _, _, _, disk, first_disk, _, members, size, offset) = wide
+    if disk or first_disk:
+        raise ArchiveRefusedError("the zip is one part of several: it must be a single file")
+    start = record - size
+    if start < offset:
+        raise ArchiveIncompleteError("the zip's directory is not where its end record says: it is damaged or cut off")
+    return _End(members, size, start, start - offset)
+
+
+def _end_record(tail: bytes) -> int:
+    """Find the end record: the one whose comment ends with the file, else the last one."""
+    last = at = tail.rfind(b"PK\5\6", 0, max(0, len(tail) - _END.size + 4))
+    while at >= 0:
+        if at + _END.size + _END.unpack_from(tail, at)[-1] == len(tail):
+            return at
+        at = tail.rfind(b"PK\5\6", 0, at)
+    if last < 0:
+        raise ArchiveIncompleteError("the file does not end like a zip: it is none, or it was cut off")
+    return last
+
+
+def _end64(reader: RangeReader, end: int) -> tuple[int, tuple[int, ...]] | None:
+    """The zip64 end record's place and fields; None if there is none."""
+    if end < _LOCATOR.size + _END64.size:
+        return None
+    signature, _, offset, _ = _LOCATOR.unpack(reader.read_range(end - _LOCATOR.size, _LOCATOR.size))
+    if signature != b"PK\6\7":
+        return None
+    # Directly before its locator, wherever that says it is: bytes may have been put in front of the archive.
+    for at in (end - _LOCATOR.size - _END64.size, offset):
+        if 0 <= at <= end - _LOCATOR.size - _END64.size:
+            record = _END64.unpack(reader.read_range(at, _END64.size))
+            if record[0] == b"PK\6\6":
+                return at, record
+    raise ArchiveIncompleteError("the zip's zip64 end record is missing: the file is damaged")
+
+
+def _entries(directory: bytes, end: _End, allowed: int) -> Iterator[Member]:
+    at = index = 0
+    while at < len(directory):
+        if index == allowed:
+            raise ArchiveRefusedError(f"the zip has more members than LIMIT_ARCHIVE_MEMBERS={allowed} allows")
+        if len(directory) - at < _ENTRY.size or directory[at : at + 4] != b"PK\1\2":
+            raise ArchiveIncompleteError(f"the zip's directory is unreadable at member {index}: the file is damaged")
+        fields = _ENTRY.unpack_from(directory, at)
+        name_at = at + _ENTRY.size
+        extra_at = name_at + fields[10]
+        comment_at = extra_at + fields[11]
+        at = comment_at + fields[12]
+        if at > len(directory):
+            raise ArchiveIncompleteError(f"the zip's directory is cut off at member {index}: the file is damaged")
+        yield _member(index, fields, directory[name_at:extra_at], directory[extra_at:comment_at], end.shift)
+        index += 1
+
+
+def _member(index: int, fields: tuple[int, ...], name: bytes, extra: bytes, shift: int) -> Member:
+    _, _, _, flags, method, _, _, crc, compressed, size, *_, offset = fields
+    broken = None
+    extras = dict(_extras(extra))
+    try:
+        size, compressed, offset = _widened(extras.get(1, b""), size, compressed, offset)
+    except MemberRefusedError as exc:
+        broken = str(exc)
+    return Member(
+        number=index,
+        name=_label(name, utf8=bool(flags & 0x800), unicode_path=extras.get(0x7075, b"")),
+        method=method,
+        # Bit 13 encrypts the directory's own values, too.
+        encrypted=bool(flags & 0x2041),
+        crc=crc,
+        compressed=compressed,
+        size=size,
+        offset=offset + shift,
+        bound=0,
+        broken=broken,
+    )
+
+
+def _extras(extra: bytes) -> Iterator[tuple[int, bytes]]:
+    at = 0
+    while at + _EXTRA.size <= len(extra):
+        kind, length = _EXTRA.unpack_from(extra, at)
+        at += _EXTRA.size
+        yield kind, extra[at : at + length]
+        at += length
+
+
+def _widened(zip64: bytes, *values: int) -> list[int]:
+    """Replace each value that is all ones by the next 8 bytes of the zip64 field."""
+    wide = list(values)
+    for position, value in enumerate(values):
+        if value == _ALL_ONES:
+            if len(zip64) < 8:
+                raise MemberRefusedError("its zip64 field is missing or too short")
+            wide[position] = int.from_bytes(zip64[:8], "little")
+            zip64 = zip64[8:]
+    return wide
+
+
+def _label(name: bytes, *, utf8: bool, unicode_path: bytes) -> str:
+    """Decode a name; the Info-ZIP field tells it in UTF-8 where the name itself is in some code page."""
+    if unicode_path[:1] == b"\1" and unicode_path[1:5] == zlib.crc32(name).to_bytes(4, "little"):
+        name, utf8 = unicode_path[5:], True
+    label = name.decode("utf-8", "backslashreplace") if utf8 else name.decode("cp437")
+    return label if len(label) <= _NAME_MAX else label[: _NAME_MAX - 1] + "…"
+
+
+def _bounded(members: list[Member], directory: int) -> tuple[Member, ...]:
+    """Tell each member where its bytes must end."""
+    # Entries that cannot be right have no say in where others end.
+    stored = sorted((m for m in members if m.broken is None and m.offset < directory), key=_place)
+    ends = [member.offset for member in stored[1:]] + [directory]
+    bounds = {member.number: end for member, end in zip(stored, ends, strict=True)} if stored else {}
+    return tuple(member._replace(bound=bounds.get(member.number, 0)) for member in members)
+
+
+def _place(member: Member) -> tuple[int, int]:
+    return member.offset, member.number

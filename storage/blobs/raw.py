@@ -1,0 +1,241 @@
+"""The raw container as preprocessing sees it: what lies there, and its bytes by ranges."""
+
+import hashlib
+import re
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, date, datetime, timedelta
+from pathlib import PurePosixPath
+
+from azure.core import MatchConditions
+from azure.core.exceptions import HttpResponseError
+from azure.storage.blob import BlobPrefix, BlobProperties, ContainerClient
+
+from config.errors import ArchiveRefusedError
+from config.telemetry import TRACEPARENT
+from imagefeed.azure_errors import azure_errors, error_code
+from imagefeed.errors import StoreUnavailableError
+from imagefeed.layout import NAME, SMOKE, SMOKE_BLOB, day_prefix, decode_path, parse_stamp
+from imagefeed.model import Origin, RawArchive
+from storage.blobs.raw_upload import look
+from storage.clients import Clients
+
+HAND = "hand"
+"""The source of archives that lie in no source's folder."""
+
+_YEAR = re.compile(r"\d{4}")
+_VERSION = re.compile(r"[0-9a-f]{8}")
+type StampOf = Callable[[str, str], datetime | None]
+
+
+class RawBlobs:
+    """Archives of the raw container; a RawArchives."""
+
+    def __init__(self, clients: Clients, stamp_of: StampOf) -> None:
+        """`stamp_of(source, name)` reads the stamp from the name of a zip that was put there by hand."""
+        self._raw = clients.raw
+        self._stamp_of = stamp_of
+
+    def find(self, blob: str) -> RawArchive | None:
+        """Describe a blob from its metadata, or what was put there by hand from its properties; None if it is gone."""
+        found = look(self._raw, blob)
+        return None if found is None or _is_folder(found) else self.describe(found)
+
+    def open(self, archive: RawArchive) -> "PinnedBlob":
+        """Read an archive by ranges."""
+        return PinnedBlob(self._raw, archive, self.find)
+
+    def recent(self, source: str, since: datetime) -> Sequence[RawArchive]:
+        """A source's archives with a stamp from `since` on, found by their day folders alone: bounded work."""
+        # A stamp lies at most a day ahead of the clock.
+        folders = days(since.astimezone(UTC).date(), (datetime.now(UTC) + timedelta(days=1)).date())
+        listed = (found for day in folders for found in self.list_zips(day_prefix(source, day)))
+        archives = (self.describe(found) for found in listed)
+        return [archive for archive in archives if archive.stamp >= since]
+
+    def list_zips(self, prefix: str) -> Iterator[BlobProperties]:
+        """List the archives whose blobs' names begin so, with their metadata; not those that are still being copied."""
+        return (found for found in list_blobs(self._raw, prefix) if _is_zip(found))
+
+    def strays(self, source: str) -> Iterator[RawArchive]:
+        """A source's archives outside the day folders, where copying puts none; found without looking into these."""
+        for prefix in ("", f"{HAND}/") if source == HAND else (f"{source}/",):
+            skipped = NAME if prefix == "" else _YEAR
+            for entry in list_entries(self._raw, prefix):
+                if not isinstance(entry, BlobPrefix):
+                    archives = [self.describe(entry)] if _is_zip(entry) else []
+                elif skipped.fullmatch(entry.name.removeprefix(prefix).rstrip("/")):
+                    archives = []
+                else:
+                    archives = [self.describe(found) for found in self.list_zips(entry.name)]
+                yield from (archive for archive in archives if archive.source == source)
+
+    def describe(self, found: BlobProperties) -> RawArchive:
+        """Describe a blob that was listed."""
+        return _copied(found) or self._by_hand(found)
+
+    def _by_hand(self, found: BlobProperties) -> RawArchive:
+        name, etag = str(found.name), found.etag.strip('"')
+        facts = f"{name}\n{found.size}\n{etag}"
+        first, *rest = name.split("/")
+        own = rest and NAME.fullmatch(first) and (first != SMOKE or SMOKE_BLOB.fullmatch(name))
+        source = first if own else HAND
+        return RawArchive(
+            source=source,
+            stamp=self._stamp_of(source, PurePosixPath(name).name) or found.creation_time.replace(microsecond=0),
+            version=hashlib.sha256(facts.encode()).hexdigest()[:8],
+            blob=name,
+            size=found.size,
+            path=name,
+            origin=Origin.HAND,
+            etag=etag,
+            raw_at=found.last_modified,
+            offline=_is_offline(found),
+            pending=_is_pending(found),
+            copy_error=_copy_error(found),
+        )
+
+
+class PinnedBlob:
+    """A raw blob's bytes by ranges, of the one version that was opened; a RangeReader."""
+
+    def __init__(self, raw: ContainerClient, archive: RawArchive, find: Callable[[str], RawArchive | None]) -> None:
+        self.size = archive.size
+        self._blob = raw.get_blob_client(archive.blob)
+        self._archive = archive
+        self._find = find
+        self._etag = archive.etag
+
+    def read_range(self, offset: int, length: int) -> bytes:
+        """Give exactly these bytes."""
+        if offset < 0 or offset + length > self.size:
+            raise ArchiveRefusedError(
+                f"read {length} bytes at {offset} of {self._archive.blob}: it has only {self.size}; the zip is damaged"
+            )
+        if length == 0:
+            return b""
+        etag = self._etag or self._pin()
+        content = self._download(offset, length, etag)
+        if content is None:
+            content = self._download(offset, length, self._pin())
+        if content is None:
+            raise StoreUnavailableError(f"read {self._archive.blob}: it is being changed right now")
+        if len(content) != length:
+            raise StoreUnavailableError(
+                f"read {self._archive.blob}: {len(content)} bytes came instead of {length} at {offset}"
+            )
+        return content
+
+    def _download(self, offset: int, length: int, etag: str) -> bytes | None:
+        """Read a range of one version; None if the blob is no longer that version."""
+        with azure_errors(f"read {length} bytes at {offset} of {self._archive.blob}"):
+            try:
+                stream = self._blob.download_blob(
+                    offset, length, etag=f'"{etag}"', match_condition=MatchConditions.IfNotModified
+                )
+                # Not readall, which copies what came in one piece.
+                return b"".join(stream.chunks())
+            except HttpResponseError as exc:
+                if exc.status_code == 412 or error_code(exc) == "BlobNotFound":
+                    return None
+                raise
+
+    def _pin(self) -> str:
+        """Take the ETag that the archive has now: setting its metadata changes it, but not the archive."""
+        now = self._find(self._archive.blob)
+        if now is not None and now.pending:
+            raise StoreUnavailableError(f"read {self._archive.blob}: a copy into the blob is under way")
+        if now is None or (now.version, now.size) != (self._archive.version, self._archive.size):
+            what = "gone" if now is None else "replaced by another"
+            raise ArchiveRefusedError(f"read {self._archive.blob}: the blob is {what} since its preprocessing began")
+        self._etag = now.etag
+        return self._etag
+
+
+def list_blobs(container: ContainerClient, prefix: str) -> Iterator[BlobProperties]:
+    """List the blobs whose names begin so, with their metadata."""
+    found = container.list_blobs(name_starts_with=prefix, include=["metadata", "copy"])
+    while True:
+        with azure_errors(f"list {container.container_name}/{prefix}"):
+            blob = next(found, None)
+        if blob is None:
+            return
+        yield blob
+
+
+def list_entries(container: ContainerClient, prefix: str = "") -> list[BlobProperties | BlobPrefix]:
+    """List what lies in one folder: blobs, and folders by their names' ends in `/`."""
+    with azure_errors(f"list the folder {container.container_name}/{prefix}"):
+        # With a hierarchical namespace a folder would be listed twice, as a blob of no bytes too.
+        found = list(container.walk_blobs(name_starts_with=prefix or None, include=["metadata", "copy"], delimiter="/"))
+    return [entry for entry in found if isinstance(entry, BlobPrefix) or not _is_folder(entry)]
+
+
+def list_folders(container: ContainerClient) -> list[str]:
+    """Name a container's folders that are named like sources and pipelines."""
+    folders = (entry.name.rstrip("/") for entry in list_entries(container) if isinstance(entry, BlobPrefix))
+    return [name for name in folders if NAME.fullmatch(name)]
+
+
+def _copied(found: BlobProperties) -> RawArchive | None:
+    """Read what copying wrote into the metadata; None if it did not, or if it came with a copy that failed.
+
+    Such a blob has the metadata of an archive and none of its bytes: the archive itself must not be settled by it.
+    """
+    told = found.metadata or {}
+    if _copy_error(found) is not None:
+        return None
+    if not (NAME.fullmatch(told.get("source", "")) and _VERSION.fullmatch(told.get("version", ""))):
+        return None
+    try:
+        stamp = parse_stamp(told.get("stamp", ""))
+        modified = parse_stamp(told["modified"]) if "modified" in told else None
+    except ValueError:
+        return None
+    return RawArchive(
+        source=told["source"],
+        stamp=stamp,
+        version=told["version"],
+        blob=str(found.name),
+        size=found.size,
+        path=decode_path(told.get("path", str(found.name))),
+        origin=Origin.COPIED,
+        sound=told.get("sound") != "false",
+        sha256=told.get("sha256"),
+        etag=found.etag.strip('"'),
+        modified=modified,
+        raw_at=found.last_modified,
+        offline=_is_offline(found),
+        pending=_is_pending(found),
+        traceparent=told.get(TRACEPARENT),
+    )
+
+
+def _is_offline(found: BlobProperties) -> bool:
+    # The tier remains `Archive` for the hours that it takes a blob to come back from there.
+    return str(found.blob_tier) == "Archive"
+
+
+def _is_pending(found: BlobProperties) -> bool:
+    return bool(found.copy.status == "pending")
+
+
+def _copy_error(found: BlobProperties) -> str | None:
+    if found.copy.status not in ("failed", "aborted"):
+        return None
+    return f"{found.copy.status}: {found.copy.status_description or 'Azure Storage says no more'}"
+
+
+def _is_folder(found: BlobProperties) -> bool:
+    """With a hierarchical namespace, folders are listed like empty blobs."""
+    return (found.metadata or {}).get("hdi_isfolder") == "true"
+
+
+def _is_zip(found: BlobProperties) -> bool:
+    return str(found.name).lower().endswith(".zip") and not _is_folder(found) and not _is_pending(found)
+
+
+def days(first: date, last: date) -> Iterator[date]:
+    """Give the days from `first` to `last`."""
+    while first <= last:
+        yield first
+        first += timedelta(days=1)

@@ -1,0 +1,182 @@
+"""The raw container as copying sees it: blocks are staged, then published whole by one conditional commit."""
+
+import hashlib
+import re
+from base64 import b64encode
+from collections.abc import Iterator, Sequence
+
+from azure.core import MatchConditions
+from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
+from azure.storage.blob import BlobBlock, BlobClient, BlobProperties, ContainerClient, ContentSettings
+
+from config import telemetry
+from imagefeed.azure_errors import azure_errors, error_code
+from imagefeed.errors import StoreUnavailableError
+from imagefeed.layout import encode_path, format_stamp, raw_blob
+from imagefeed.model import Origin
+from ingest.model import Archive, CopyFacts, Outcome, Published, Span
+from storage.clients import Clients
+
+_THERE = ("BlobAlreadyExists", "ConditionNotMet")
+"""How a commit is told that the blob exists; other conflicts pass, and must not be taken for that."""
+_LONGEST_PATH = 2_000
+"""Bytes of a path; each may take three characters of metadata."""
+_BLOCK_ID = re.compile(r"([0-9a-f]{14})-([0-9a-f]{8})")
+
+
+class BlobArchives:
+    """Whole archives as blobs of the raw container; an ArchiveStore."""
+
+    def __init__(self, clients: Clients) -> None:
+        self._raw = clients.raw
+
+    def find(self, archive: Archive) -> Published | None:
+        """What is known of an archive that is there already; None if it is not."""
+        found = look(self._raw, _name(archive))
+        if found is None:
+            return None
+        if "sha256" not in found.metadata:
+            return Published(None)
+        return Published(
+            CopyFacts(
+                sha256=found.metadata["sha256"],
+                md5=bytes(found.content_settings.content_md5 or b""),
+                sound=found.metadata.get("sound") != "false",
+            )
+        )
+
+    def upload(self, archive: Archive) -> "BlobUpload":
+        """Begin or resume an archive."""
+        return BlobUpload(self._raw.get_blob_client(_name(archive)), archive)
+
+
+class BlobUpload:
+    """One raw blob in the making; an Upload."""
+
+    def __init__(self, blob: BlobClient, archive: Archive) -> None:
+        self._blob = blob
+        self._archive = archive
+
+    def staged(self) -> Sequence[Span]:
+        """Blocks that are staged and uncommitted, in the order of their offsets."""
+        with azure_errors(f"list the staged blocks of {self._blob.blob_name}"):
+            try:
+                _, uncommitted = self._blob.get_block_list("uncommitted")
+            except ResourceNotFoundError as exc:
+                if error_code(exc) == "ContainerNotFound":
+                    raise
+                return ()
+        ours = (_BLOCK_ID.fullmatch(block.id) for block in uncommitted)
+        spans = (Span(int(match[1], 16), int(match[2], 16)) for match in ours if match)
+        return sorted(spans, key=lambda span: (span.offset, span.length))
+
+    def stage(self, offset: int, block: memoryview) -> None:
+        """Stage one block; the same one again replaces it. Safe from several threads."""
+        name = _block_id(Span(offset, block.nbytes))
+        with azure_errors(f"stage {block.nbytes} bytes at {offset} of {self._blob.blob_name}"):
+            # With an MD5 the service refuses a block that was damaged on its way. The SDK's own way to it takes `bytes`
+            # alone, so that every block would have to be copied first.
+            md5 = b64encode(hashlib.md5(block, usedforsecurity=False).digest()).decode()
+            self._blob.stage_block(name, block, length=block.nbytes, headers={"Content-MD5": md5})  # type: ignore[arg-type]  # sockets take any buffer
+
+    def commit(self, spans: Sequence[Span], facts: CopyFacts | None) -> Outcome:
+        """Publish `spans` under the archive's name unless it exists: all, or nothing."""
+        _check_gapless(spans, self._blob.blob_name)
+        with azure_errors(f"commit {self._blob.blob_name}"):
+            try:
+                self._blob.commit_block_list(
+                    [BlobBlock(_block_id(span)) for span in spans],
+                    content_settings=_content(facts),
+                    metadata=_metadata(self._archive, facts),
+                    match_condition=MatchConditions.IfMissing,
+                )
+            except HttpResponseError as exc:
+                if error_code(exc) in _THERE:
+                    return Outcome.ALREADY_THERE
+                if error_code(exc) != "InvalidBlockList":
+                    raise
+                return self._without_blocks(exc)
+        return Outcome.STORED
+
+    def _without_blocks(self, exc: HttpResponseError) -> Outcome:
+        """Another copier's commit took the blocks along, or they lay unused for a week and were removed."""
+        if self._blob.exists():
+            return Outcome.ALREADY_THERE
+        raise StoreUnavailableError(
+            f"commit {self._blob.blob_name}: staged blocks are gone; copying begins anew"
+        ) from exc
+
+    def read_back(self) -> Iterator[bytes]:
+        """The committed blob's bytes."""
+        doing = f"read back {self._blob.blob_name}"
+        with azure_errors(doing):
+            chunks = iter(self._blob.download_blob().chunks())
+        while True:
+            with azure_errors(doing):
+                chunk = next(chunks, None)
+            if chunk is None:
+                return
+            yield chunk
+
+    def amend(self, facts: CopyFacts) -> None:
+        """Set the hashes of a committed blob."""
+        with azure_errors(f"set the hashes of {self._blob.blob_name}"):
+            # The metadata last: once it tells the hash, all is told.
+            self._blob.set_http_headers(_content(facts))
+            self._blob.set_blob_metadata(_metadata(self._archive, facts))
+
+
+def look(container: ContainerClient, name: str) -> BlobProperties | None:
+    """Ask for a blob's properties; None if it is not there."""
+    with azure_errors(f"look at {container.container_name}/{name}"):
+        try:
+            return container.get_blob_client(name).get_blob_properties()
+        except ResourceNotFoundError as exc:
+            if error_code(exc) == "ContainerNotFound":
+                raise
+            return None
+
+
+def _name(archive: Archive) -> str:
+    return raw_blob(archive.source, archive.stamp, archive.version, archive.file.path)
+
+
+def _block_id(span: Span) -> str:
+    """Name a block by its place. All ids of a blob must be of one length."""
+    return f"{span.offset:014x}-{span.length:08x}"
+
+
+def _check_gapless(spans: Sequence[Span], name: str) -> None:
+    end = 0
+    for span in spans:
+        if span.offset != end:
+            raise ValueError(f"commit {name}: a block begins at {span.offset}, but the one before it ends at {end}")
+        end += span.length
+
+
+def _content(facts: CopyFacts | None) -> ContentSettings:
+    return ContentSettings(content_type="application/zip", content_md5=bytearray(facts.md5) if facts else None)
+
+
+def _told_path(path: str) -> str:
+    """Write a path as far as it fits: metadata may have 8 KiB in all. The end of a longer one has the file's name."""
+    raw = path.encode("utf-8", "surrogateescape")
+    return encode_path(path if len(raw) <= _LONGEST_PATH else raw[-_LONGEST_PATH:].decode("utf-8", "surrogateescape"))
+
+
+def _metadata(archive: Archive, facts: CopyFacts | None) -> dict[str, str]:
+    told = {
+        "origin": Origin.COPIED,
+        "source": archive.source,
+        "path": _told_path(archive.file.path),
+        "size": str(archive.file.size),
+        "modified": format_stamp(archive.file.modified),
+        "stamp": format_stamp(archive.stamp),
+        "stamp_replaced": str(archive.stamp_replaced).lower(),
+        "version": archive.version,
+    }
+    if trace := telemetry.traceparent():
+        told[telemetry.TRACEPARENT] = trace
+    if facts is not None:
+        told |= {"sha256": facts.sha256, "sound": str(facts.sound).lower()}
+    return told

@@ -1,0 +1,185 @@
+"""Messages of the poison queues, and events in the dead-letter container; each is a Leftover."""
+
+import base64
+import binascii
+import json
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from azure.core.exceptions import ResourceNotFoundError
+from azure.storage.blob import ContainerClient
+from azure.storage.queue import QueueMessage
+
+from imagefeed.azure_errors import azure_errors
+from imagefeed.errors import PermanentError
+from imagefeed.layout import BATCH_QUEUE, POISON, POLL_QUEUE, kept_blob
+from storage.clients import Clients
+from storage.queues.messages import BatchMessage, BatchMessages, parse_batch_message, parse_poll_message
+
+type ArchiveOf = Callable[[str, str, str], str | None]
+"""Names the archive that an event announces, by the event's type, its subject and its API; None if it announces none.
+"""
+
+_PAGE = 32
+_HIDDEN = 300
+"""Seconds for which others do not see a message while it is looked at; then it comes again unless it was removed."""
+
+
+def count_leftovers(clients: Clients) -> tuple[dict[str, int], int]:
+    """Tell about how many messages lie in each poison queue, and how many blobs in the dead-letter container."""
+    poison = {}
+    for name in (POLL_QUEUE, BATCH_QUEUE):
+        with azure_errors(f"count the messages of the queue {name}{POISON}"):
+            about = clients.queues.get_queue_client(f"{name}{POISON}").get_queue_properties()
+        poison[name] = int(about.approximate_message_count or 0)
+    with azure_errors(f"list the container {clients.dead_letters.container_name}"):
+        return poison, sum(1 for _ in clients.dead_letters.list_blob_names())
+
+
+def poison_messages(clients: Clients) -> Iterator["PoisonMessage"]:
+    """Give what lies in the poison queues, each message once."""
+    for name in (POLL_QUEUE, BATCH_QUEUE):
+        queue = clients.queues.get_queue_client(f"{name}{POISON}")
+        while True:
+            with azure_errors(f"read the queue {queue.queue_name}"):
+                pages = queue.receive_messages(messages_per_page=_PAGE, visibility_timeout=_HIDDEN).by_page()
+                page = list(next(pages, ()))
+            if not page:
+                break
+            yield from (PoisonMessage(clients, name, message) for message in page)
+
+
+def dead_letters(clients: Clients, archive_of: ArchiveOf) -> Iterator["DeadLetter"]:
+    """Give what lies in the dead-letter container."""
+    found = clients.dead_letters.list_blobs()
+    while True:
+        with azure_errors(f"list the container {clients.dead_letters.container_name}"):
+            blob = next(found, None)
+        if blob is None:
+            return
+        with azure_errors(f"read the dead letter {blob.name}"):
+            try:
+                content = clients.dead_letters.download_blob(blob.name).readall()
+            except ResourceNotFoundError:
+                # Somebody else took it since it was listed.
+                continue
+        yield DeadLetter(clients, str(blob.name), content, archive_of)
+
+
+class PoisonMessage:
+    """A message that the functions host gave up, after several calls that failed or died."""
+
+    def __init__(self, clients: Clients, queue: str, message: QueueMessage) -> None:
+        self._clients = clients
+        self._target = queue
+        self._queue = clients.queues.get_queue_client(f"{queue}{POISON}")
+        self._message = message
+        self.name = f"{self._queue.queue_name}/{message.id}"
+        self.why = f"its queue message was given up at {message.inserted_on:%Y-%m-%d %H:%M:%S} UTC, after the last try"
+        self.requests: Sequence[BatchMessage] = ()
+        self.nonsense: str | None = None
+        try:
+            # Requests to poll are put anew by every tick: there is nothing to do for them.
+            self.requests = _requests(queue, message.content)
+        except PermanentError as exc:
+            self.nonsense = str(exc)
+
+    def send_back(self) -> None:
+        """Put it back on its queue."""
+        if self.requests:
+            target = self._clients.queues.get_queue_client(self._target)
+            with azure_errors(f"put a message back on the queue {self._target}"):
+                target.send_message(self._message.content)
+
+    def keep(self, reason: str) -> None:
+        """Put a copy into the state container."""
+        message = self._message
+        told = {"content": message.content, "inserted_at": f"{message.inserted_on}", "queue": self._queue.queue_name}
+        _keep(self._clients.state, kept_blob(self._queue.queue_name, str(message.id)), reason, told)
+
+    def remove(self) -> None:
+        """Delete it from the poison queue, unless somebody else did."""
+        with azure_errors(f"delete the message {self.name}"):
+            try:
+                self._queue.delete_message(self._message)
+            except ResourceNotFoundError:
+                return
+
+
+class DeadLetter:
+    """A blob of events that Event Grid gave up."""
+
+    def __init__(self, clients: Clients, blob: str, content: bytes, archive_of: ArchiveOf) -> None:
+        self._clients = clients
+        self._blob = blob
+        self._content = content
+        self.name = f"{clients.dead_letters.container_name}/{blob}"
+        self.why = "its event was given up"
+        self.requests: Sequence[BatchMessage] = ()
+        self.nonsense: str | None = None
+        try:
+            events = _events(content)
+            self.why = "; ".join(sorted({_why(event) for event in events}))
+            self.requests = [BatchMessage(blob=_archive(event, archive_of)) for event in events]
+        except PermanentError as exc:
+            self.nonsense = str(exc)
+
+    def send_back(self) -> None:
+        """Ask for the archives to be planned."""
+        for request in self.requests:
+            BatchMessages(self._clients).put(request.blob, None)
+
+    def keep(self, reason: str) -> None:
+        """Put a copy into the state container."""
+        told = {"content": self._content.decode(errors="replace")}
+        _keep(self._clients.state, kept_blob(self._clients.dead_letters.container_name, self._blob), reason, told)
+
+    def remove(self) -> None:
+        """Delete it from the dead-letter container, unless somebody else did."""
+        with azure_errors(f"delete the dead letter {self._blob}"):
+            try:
+                self._clients.dead_letters.delete_blob(self._blob)
+            except ResourceNotFoundError:
+                return
+
+
+def _requests(queue: str, content: str) -> Sequence[BatchMessage]:
+    try:
+        body = base64.b64decode(content.encode(), validate=True)
+    except binascii.Error as exc:
+        raise PermanentError(f"read a message of the queue {queue}{POISON}: it is not base64") from exc
+    if queue == BATCH_QUEUE:
+        return [parse_batch_message(body)]
+    parse_poll_message(body)
+    return ()
+
+
+def _events(content: bytes) -> list[dict[str, Any]]:
+    try:
+        told = json.loads(content)
+    except (ValueError, RecursionError) as exc:
+        raise PermanentError("read a dead letter: it is no JSON") from exc
+    events = told if isinstance(told, list) else [told]
+    if not events or not all(isinstance(event, dict) for event in events):
+        raise PermanentError("read a dead letter: it holds no events")
+    return events
+
+
+def _archive(event: dict[str, Any], archive_of: ArchiveOf) -> str:
+    about = event.get("data")
+    api = about.get("api") if isinstance(about, dict) else None
+    # `type` is its name in a CloudEvent.
+    blob = archive_of(str(event.get("eventType") or event.get("type")), str(event.get("subject")), str(api))
+    if blob is None:
+        raise PermanentError("read a dead letter: an event in it announces no archive of the raw container")
+    return blob
+
+
+def _why(event: dict[str, Any]) -> str:
+    reason, attempts = event.get("deadLetterReason", "unknown"), event.get("deliveryAttempts", "some")
+    return f"Event Grid gave its event up after {attempts} attempts: {reason}"
+
+
+def _keep(state: ContainerClient, name: str, reason: str, told: dict[str, str]) -> None:
+    with azure_errors(f"keep {name} in the state container"):
+        state.upload_blob(name, json.dumps({"reason": reason, **told}, indent=1).encode(), overwrite=True)

@@ -1,0 +1,134 @@
+"""Work for other calls: small messages that name blobs and numbers, never content."""
+
+import json
+import re
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+from azure.storage.queue import QueueClient
+
+from config import telemetry
+from imagefeed.azure_errors import azure_errors
+from imagefeed.errors import PermanentError
+from imagefeed.layout import NAME, SMOKE_BLOB
+from preprocess.model import Batch
+from storage.clients import Clients
+
+_POLL_LIVES = 60
+"""Seconds. Every tick asks anew: while one poll is at a long copy, others must not pile up behind it."""
+_SMOKE_LIVES = 3_600
+"""Seconds. What a smoke test that failed leaves on the queue asks for nothing any more."""
+_BLOB = re.compile(r"[^\ud800-\udfff\0]{1,1024}")
+"""What a blob can be called: nothing else could even be asked for."""
+
+# A member that is named like a message's metadata (id, dequeueCount, ...) would shadow it in the functions host.
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchMessage:
+    """Preprocess batch number `batch` of an archive; with None, plan the archive."""
+
+    blob: str
+    pipeline: str | None = None
+    batch: int | None = None
+    traceparent: str | None = field(default=None, compare=False)
+    """The trace of whoever asked; None in messages of older versions, and where nobody recorded it."""
+
+
+class BatchMessages:
+    """The queue of batches; a BatchQueue."""
+
+    def __init__(self, clients: Clients) -> None:
+        self._queue = clients.batch_queue
+
+    def put(self, blob: str, batch: Batch | None, after: timedelta = timedelta()) -> None:
+        """Ask for a batch to be preprocessed, or with None for the archive to be planned; hidden for `after`."""
+        told: dict[str, str | int] = {"blob": blob}
+        if batch is not None:
+            told |= {"pipeline": batch.pipeline, "batch": batch.number}
+        if trace := telemetry.traceparent():
+            told[telemetry.TRACEPARENT] = trace
+        _send(self._queue, told, lives=_SMOKE_LIVES if SMOKE_BLOB.fullmatch(blob) else None, after=after)
+
+    def waiting(self) -> int:
+        """About how many messages wait or are being worked on."""
+        with azure_errors(f"count the messages of the queue {self._queue.queue_name}"):
+            return int(self._queue.get_queue_properties().approximate_message_count or 0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PollMessage:
+    """Poll a source."""
+
+    source: str
+    traceparent: str | None = field(default=None, compare=False)
+    """As in a BatchMessage."""
+
+
+class PollMessages:
+    """The queue of sources to poll."""
+
+    def __init__(self, clients: Clients) -> None:
+        self._queue = clients.poll_queue
+
+    def put(self, source: str, traceparent: str | None = None) -> None:
+        """Ask for a source to be polled, in the trace of whoever asks."""
+        told: dict[str, str | int] = {"source": source}
+        if traceparent:
+            told[telemetry.TRACEPARENT] = traceparent
+        _send(self._queue, told, lives=_POLL_LIVES)
+
+
+def parse_batch_message(body: bytes | str) -> BatchMessage:
+    """Read a message of the queue of batches. Raises PermanentError for anything else."""
+    told = _members(body)
+    blob, pipeline, batch = told.get("blob"), told.get("pipeline"), told.get("batch")
+    if not isinstance(blob, str) or not _BLOB.fullmatch(blob):
+        raise PermanentError(f"read a message of the batch queue: it names no blob: {_shown(body)}")
+    traceparent = _traceparent(told)
+    if pipeline is None and batch is None:
+        return BatchMessage(blob=blob, traceparent=traceparent)
+    if not _is_name(pipeline) or type(batch) is not int or batch < 0:
+        raise PermanentError(f"read a message of the batch queue: its pipeline or batch is wrong: {_shown(body)}")
+    return BatchMessage(blob=blob, pipeline=pipeline, batch=batch, traceparent=traceparent)
+
+
+def parse_poll_message(body: bytes | str) -> PollMessage:
+    """Read a message of the queue of polls. Raises PermanentError for anything else."""
+    told = _members(body)
+    source = told.get("source")
+    if not _is_name(source):
+        raise PermanentError(f"read a message of the poll queue: it names no source: {_shown(body)}")
+    return PollMessage(source=str(source), traceparent=_traceparent(told))
+
+
+def _send(
+    queue: QueueClient, told: dict[str, str | int], lives: int | None = None, after: timedelta = timedelta()
+) -> None:
+    with azure_errors(f"put a message on the queue {queue.queue_name}"):
+        # A message lives for 7 days by default; whatever still waits then, `reconcile` has long driven again.
+        queue.send_message(json.dumps(told), time_to_live=lives, visibility_timeout=round(after.total_seconds()))
+
+
+def _members(body: bytes | str) -> dict[str, Any]:
+    try:
+        told = json.loads(body)
+    except (ValueError, RecursionError) as exc:
+        raise PermanentError(f"read a queue message: it is no JSON: {_shown(body)}") from exc
+    if not isinstance(told, dict):
+        raise PermanentError(f"read a queue message: it is no JSON object: {_shown(body)}")
+    return told
+
+
+def _traceparent(told: dict[str, Any]) -> str | None:
+    trace = told.get(telemetry.TRACEPARENT)
+    return trace if isinstance(trace, str) else None
+
+
+def _is_name(value: object) -> bool:
+    return isinstance(value, str) and NAME.fullmatch(value) is not None
+
+
+def _shown(body: bytes | str) -> str:
+    return repr(body[:200])

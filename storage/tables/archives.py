@@ -1,0 +1,71 @@
+"""The ledger of archives: what happened to each, and when. States are derived from the times that are set."""
+
+from datetime import datetime
+
+from azure.data.tables import TableEntity
+
+from config import telemetry
+from imagefeed.entities import Properties, text, whole
+from imagefeed.layout import archive_row, encode_path, raw_blob
+from imagefeed.ledger import time_of
+from imagefeed.model import Origin, RawArchive
+from ingest.model import Archive, CopyFacts, Step
+from storage.clients import Clients
+from storage.tables.entities import change, set_once
+
+_ENDS = (Step.SAME, Step.SUPERSEDED, Step.EXPIRED)
+"""Ends of copying."""
+
+
+class TableCopyLedger:
+    """The copying side of the archives table; a CopyLedger."""
+
+    def __init__(self, clients: Clients) -> None:
+        self._archives = clients.archives
+
+    def record(self, archive: Archive, step: Step, at: datetime, facts: CopyFacts | None = None) -> None:
+        """Set the time of a step, and with `RAW` the facts."""
+        known = {} if facts is None else {"sha256": facts.sha256, "sound": facts.sound}
+        row = archive_row(archive.stamp, archive.version)
+        is_new = set_once(self._archives, archive.source, row, {**_copied(archive), **known, time_of(step): at})
+        if is_new and step in _ENDS:
+            telemetry.settled(archive.source, step)
+
+    def trouble(self, archive: Archive, error: str, at: datetime) -> None:
+        """Note why copying failed this time."""
+        told = {"error": text(error), "error_at": at}
+
+        def note(there: TableEntity | None) -> Properties:
+            return told if there is not None else {**_copied(archive), **told}
+
+        change(self._archives, archive.source, archive_row(archive.stamp, archive.version), note)
+
+
+def _copied(archive: Archive) -> Properties:
+    return {
+        "stamp": archive.stamp,
+        "stamp_replaced": archive.stamp_replaced,
+        "version": archive.version,
+        "path": encode_path(archive.file.path),
+        "size": whole(archive.file.size),
+        "modified": archive.file.modified,
+        "origin": str(Origin.COPIED),
+        "blob": raw_blob(archive.source, archive.stamp, archive.version, archive.file.path),
+    }
+
+
+def raw_properties(archive: RawArchive) -> Properties:
+    """Write what is known of a raw archive."""
+    known = {
+        "stamp": archive.stamp,
+        "version": archive.version,
+        "path": encode_path(archive.path),
+        "size": whole(archive.size),
+        "origin": str(archive.origin),
+        "blob": archive.blob,
+        # Before the hashes are known, so is not whether it is sound.
+        "sound": None if archive.sha256 is None else archive.sound,
+        "sha256": archive.sha256,
+        "etag": archive.etag or None,
+    }
+    return {name: value for name, value in known.items() if value is not None}

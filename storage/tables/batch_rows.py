@@ -1,0 +1,76 @@
+"""Rows of the batches table, and the counts in them and in the ledger: written, read, and held against a batch."""
+
+import json
+
+from azure.data.tables import TableEntity
+
+from imagefeed.entities import Properties, moment, whole
+from imagefeed.errors import StoreRefusedError
+from imagefeed.ledger import read_counts
+from imagefeed.model import Counts, RawArchive
+from preprocess.model import Batch, BatchState
+
+NO_MEMBER = -1
+"""The holder is at none."""
+
+
+def count_properties(counts: Counts) -> Properties:
+    """Write counts."""
+    return {
+        "members": counts.members,
+        "images": counts.images,
+        "refused": counts.refused,
+        "skipped": json.dumps(dict(sorted(counts.skipped.items()))),
+        "bytes_in": whole(counts.bytes_in),
+        "bytes_out": whole(counts.bytes_out),
+    }
+
+
+def batch_state(archive: RawArchive, pipeline: str, row: TableEntity, batches: int) -> BatchState:
+    """Read a row of a plan of so many batches."""
+    next_drive = moment(row["next_drive"])
+    if next_drive is None:
+        raise ValueError(f"the row of batch {row['RowKey']} of {archive.blob} has no next_drive")
+    return BatchState(
+        batch=Batch(
+            archive=archive,
+            pipeline=pipeline,
+            number=int(row["number"]),
+            first=int(row["first"]),
+            end=int(row["end"]),
+            plan=row["plan"],
+            batches=batches,
+        ),
+        done_at=moment(row.get("done_at")),
+        attempts=int(row["attempts"]),
+        next_drive=next_drive,
+        counts=read_counts(row),
+        etag=str(row.metadata["etag"]),
+        error=row.get("error"),
+        tried=bool(row.get("tried")),
+    )
+
+
+def present(there: TableEntity | None, batch: Batch) -> TableEntity:
+    """Insist that a batch is the one that was planned. Raises StoreRefusedError."""
+    if there is None:
+        raise StoreRefusedError(f"batch {batch.number} of {batch.archive.blob} was never planned: plan the archive")
+    other_plan = batch.plan and there.get("plan") != batch.plan
+    if other_plan or (there["first"], there["end"]) != (batch.first, batch.end):
+        raise StoreRefusedError(f"batch {batch.number} of {batch.archive.blob} belongs to a plan that was replaced")
+    return there
+
+
+def deaths_of(row: TableEntity) -> dict[str, int]:
+    """Holders that died at each member."""
+    deaths: dict[str, int] = json.loads(row.get("deaths", "{}"))
+    return deaths
+
+
+def death_of(row: TableEntity) -> Properties:
+    """Count the death of the holder that a batch had, if it was noted at a member."""
+    begun = row.get("begun", NO_MEMBER)
+    if begun == NO_MEMBER:
+        return {}
+    deaths = deaths_of(row)
+    return {"begun": NO_MEMBER, "deaths": json.dumps({**deaths, str(begun): deaths.get(str(begun), 0) + 1})}

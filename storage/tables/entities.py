@@ -1,0 +1,58 @@
+"""Changes of entities that hold against concurrent writers."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from azure.core import MatchConditions
+from azure.core.exceptions import HttpResponseError
+from azure.data.tables import TableClient, TableEntity, UpdateMode
+
+from imagefeed.azure_errors import azure_errors, error_code
+from imagefeed.entities import Properties, find
+from imagefeed.errors import StoreUnavailableError
+
+type Decide = Callable[[TableEntity | None], Properties | None]
+
+_MOST_TRIES = 100
+_LOST_RACE = {404, 409, 412}
+
+
+def change(table: TableClient, partition: str, row: str, decide: Decide, mode: UpdateMode = UpdateMode.MERGE) -> bool:
+    """Merge what `decide` makes of a row as it is now (None: absent); False where it decides on None.
+
+    With `UpdateMode.REPLACE` it is all that is left of the row.
+
+    If somebody else writes in between, `decide` is asked again. Of N writers at once one wins each round.
+    """
+    with azure_errors(f"change {partition}/{row} in the table {table.table_name}"):
+        for _ in range(_MOST_TRIES):
+            there = find(table, partition, row)
+            properties = decide(there)
+            if properties is None:
+                return False
+            if _written(table, {**properties, "PartitionKey": partition, "RowKey": row}, there, mode):
+                return True
+    raise StoreUnavailableError(f"change {partition}/{row} in the table {table.table_name}: too many writers at once")
+
+
+def set_once(table: TableClient, partition: str, row: str, properties: Mapping[str, Any]) -> bool:
+    """Set the properties that are not set yet; the others stay as they are. False if all were set."""
+
+    def missing(there: TableEntity | None) -> Properties | None:
+        return {name: value for name, value in properties.items() if there is None or there.get(name) is None} or None
+
+    return change(table, partition, row, missing)
+
+
+def _written(table: TableClient, entity: Properties, there: TableEntity | None, mode: UpdateMode) -> bool:
+    try:
+        if there is None:
+            table.create_entity(entity)
+        else:
+            etag = there.metadata["etag"]
+            table.update_entity(entity, mode, etag=etag, match_condition=MatchConditions.IfNotModified)
+    except HttpResponseError as exc:
+        if exc.status_code not in _LOST_RACE or error_code(exc) == "TableNotFound":
+            raise
+        return False
+    return True

@@ -1,0 +1,130 @@
+"""Plans of batches: decided by one write to the ledger, then spread over the rows of the batches table.
+
+The row of an archive under a pipeline holds the whole plan, so that of two planners one decides, and whoever finds
+rows missing (the planner died half way) completes that very plan. Rows carry the plan's name: those of another plan
+do not count, and are replaced.
+"""
+
+import json
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import accumulate, chain, pairwise
+from typing import Any
+
+from azure.core import MatchConditions
+from azure.data.tables import TableClient, TableEntity, TableTransactionError, UpdateMode
+
+from config.errors import ArchiveRefusedError
+from imagefeed.azure_errors import azure_errors
+from imagefeed.entities import Properties, moment, scan
+from imagefeed.errors import StoreUnavailableError
+from imagefeed.layout import batch_row
+from preprocess.model import Batch
+
+_TRANSACTION_ROWS = 100
+_PIECE = 64 * 1024
+_MOST_PIECES = 10
+_MOST_TRIES = 20
+_LOST_RACE = {404, 409, 412}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """Which members each batch takes, under a name that tells this plan from others."""
+
+    name: str
+    ranges: Sequence[tuple[int, int]]
+    next_drive: datetime
+
+
+def plan_properties(name: str, batches: Sequence[Batch], next_drive: datetime) -> Properties:
+    """Write a plan. Raises ArchiveRefusedError for one that no row can hold: millions of batches."""
+    packed = _pack([(batch.first, batch.end) for batch in batches])
+    pieces = [packed[start : start + _PIECE] for start in range(0, len(packed), _PIECE)]
+    if len(pieces) > _MOST_PIECES:
+        raise ArchiveRefusedError(f"plan of {len(batches)} batches: too many for one row; raise BATCH_MEMBERS")
+    known = {"plan": name, "batches": len(batches), "next_drive": next_drive}
+    return known | {f"plan{number}": piece for number, piece in enumerate(pieces)}
+
+
+def read_plan(row: Mapping[str, Any] | None) -> Plan | None:
+    """Read a plan; None where the archive's row under the pipeline has none."""
+    if row is None or row.get("plan") is None:
+        return None
+    packed = b"".join(row[f"plan{number}"] for number in range(_MOST_PIECES) if f"plan{number}" in row)
+    ranges = _unpack(packed)
+    next_drive = moment(row["next_drive"])
+    if next_drive is None or len(ranges) != row["batches"]:
+        raise ValueError(f"the plan in the ledger's row {row.get('RowKey')} is damaged")
+    return Plan(name=row["plan"], ranges=ranges, next_drive=next_drive)
+
+
+def _pack(ranges: Sequence[tuple[int, int]]) -> bytes:
+    # As differences, which repeat: a hundred thousand batches of one size take some hundred bytes.
+    bounds = chain.from_iterable(ranges)
+    return zlib.compress(json.dumps([end - start for start, end in pairwise(chain([0], bounds))]).encode())
+
+
+def _unpack(packed: bytes) -> list[tuple[int, int]]:
+    bounds = accumulate(json.loads(zlib.decompress(packed)))
+    return list(zip(bounds, bounds, strict=True))
+
+
+def insert_rows(table: TableClient, partition: str, plan: Plan) -> bool:
+    """Insert the rows of a plan that was just decided on; False where others are in the way."""
+    return _write(table, partition, _missing(partition, plan, {}))
+
+
+def rows_of(table: TableClient, partition: str, plan: Plan, stands: Callable[[], bool]) -> list[TableEntity] | None:
+    """Read a plan's rows in the order of their numbers, after writing those that are missing.
+
+    None where another plan has come in between: `stands` looks. It must not replace the rows of the next one.
+    """
+    for _ in range(_MOST_TRIES):
+        there = {row["RowKey"]: row for row in scan(table, partition)}
+        ours = [row for row in there.values() if row.get("plan") == plan.name]
+        if len(ours) >= len(plan.ranges):
+            return sorted(ours, key=lambda row: int(row["number"]))
+        if len(ours) < len(there) and not stands():
+            return None
+        _write(table, partition, _missing(partition, plan, there))
+    raise StoreUnavailableError(f"write the plan of {partition}: too many writers at once")
+
+
+def _missing(partition: str, plan: Plan, there: Mapping[str, TableEntity]) -> Iterator[tuple[Any, ...]]:
+    """Operations that insert the rows which are not there, and replace those of another plan."""
+    for number, (first, end) in enumerate(plan.ranges):
+        key = batch_row(number)
+        old = there.get(key)
+        entity = {
+            "PartitionKey": partition,
+            "RowKey": key,
+            "plan": plan.name,
+            "number": number,
+            "first": first,
+            "end": end,
+            "attempts": 0,
+            "next_drive": plan.next_drive,
+        }
+        if old is None:
+            yield "create", entity
+        elif old.get("plan") != plan.name:
+            etag = old.metadata["etag"]
+            how = {"mode": UpdateMode.REPLACE, "etag": etag, "match_condition": MatchConditions.IfNotModified}
+            yield "update", entity, how
+
+
+def _write(table: TableClient, partition: str, operations: Iterable[tuple[Any, ...]]) -> bool:
+    """Send operations in transactions. False where another writer came first: a look tells what is left to do."""
+    todo = list(operations)
+    with azure_errors(f"write the plan of {partition}"):
+        for start in range(0, len(todo), _TRANSACTION_ROWS):
+            try:
+                table.submit_transaction(todo[start : start + _TRANSACTION_ROWS])
+            except TableTransactionError as exc:
+                if exc.status_code not in _LOST_RACE:
+                    raise
+                return False
+    return True

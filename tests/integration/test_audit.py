@@ -1,0 +1,314 @@
+"""Whatever is lost on purpose, the audit finds; and where nothing is missing it says so."""
+
+import json
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+import pytest
+
+from imagefeed.layout import archive_row, images_partition, shard_blob
+from imagefeed.model import RawArchive
+from ingest.model import Step
+from local.azurite import Azurite
+from ops.cli.__main__ import main
+from ops.health.audit import audit
+from ops.health.audit_deep import read_everything
+from ops.health.findings import Finding, Kind
+from storage.clients import Clients
+from tests.integration.plant import HOUR, MINUTE, NOW, Plant
+
+LATER = NOW + 2 * HOUR
+"""When everything that is under way is late."""
+
+
+@pytest.fixture
+def plant(clients: Clients, source: str) -> Plant:
+    return Plant(clients, source)
+
+
+def find(plant: Plant, *, now: datetime = LATER, since: timedelta = 48 * HOUR, deep: bool = False) -> Sequence[Finding]:
+    audited = audit(
+        plant.clients, plant.source, since=NOW - since, now=now, stamp_of=lambda _source, _name: None, pipeline="p1"
+    )
+    return [*audited.findings, *(read_everything(plant.clients, audited) if deep else ())]
+
+
+def kinds(findings: Sequence[Finding]) -> set[Kind]:
+    return {finding.kind for finding in findings}
+
+
+def test_nothing_is_missing_where_nothing_is(plant: Plant) -> None:
+    plant.process(NOW, batches=1)
+    plant.process(NOW - HOUR)
+    plant.see(NOW - 2 * HOUR, done=True, sha256="ab", previous_sha256="ab")
+    plant.copied.record(plant.sightings[-1].archive, Step.SAME, NOW)
+    assert find(plant, deep=True) == []
+
+
+def test_what_is_under_way_is_no_finding_before_it_is_late(plant: Plant) -> None:
+    plant.copy(NOW)
+    plant.see(NOW - MINUTE)
+    assert find(plant, now=NOW + 10 * MINUTE) == []
+    assert kinds(find(plant)) == {Kind.UNPROCESSED, Kind.NOT_COPIED}
+
+
+def raw_blob(plant: Plant, archive: RawArchive) -> str:
+    plant.clients.raw.delete_blob(archive.blob)
+    return archive.blob
+
+
+def raw_blob_and_row(plant: Plant, archive: RawArchive) -> str:
+    plant.lose(plant.clients.archives)
+    return raw_blob(plant, archive)
+
+
+def bytes_of_raw_blob(plant: Plant, archive: RawArchive) -> str:
+    blob = plant.clients.raw.get_blob_client(archive.blob)
+    blob.upload_blob(b"short", overwrite=True, metadata=blob.get_blob_properties().metadata)
+    return archive.blob
+
+
+def shard_of(archive: RawArchive) -> str:
+    return shard_blob("p1", archive.source, archive.stamp, archive.version, archive.path, 0)
+
+
+def shard(plant: Plant, archive: RawArchive) -> str:
+    name = shard_of(archive)
+    plant.clients.processed.delete_blob(name)
+    return name
+
+
+def end_of_shard(plant: Plant, archive: RawArchive) -> str:
+    name = shard_of(archive)
+    blob = plant.clients.processed.get_blob_client(name)
+    content = blob.download_blob().readall()
+    blob.upload_blob(content[:-512], overwrite=True, metadata=blob.get_blob_properties().metadata)
+    return name
+
+
+def image_row(plant: Plant, archive: RawArchive) -> str:
+    partition = images_partition("p1", plant.source, archive.stamp, archive.version)
+    plant.clients.images.delete_entity(partition, "000000~0000~00")
+    return partition
+
+
+def refusal_row(plant: Plant, archive: RawArchive) -> str:
+    partition = images_partition("p1", plant.source, archive.stamp, archive.version)
+    plant.clients.images.delete_entity(partition, "000001~refused")
+    return partition
+
+
+def row_of_the_copy(plant: Plant, archive: RawArchive) -> str:
+    plant.clients.archives.delete_entity(plant.source, archive_row(archive.stamp, archive.version))
+    return archive.blob
+
+
+def row_of_the_pipeline(plant: Plant, archive: RawArchive) -> str:
+    plant.clients.archives.delete_entity(plant.source, archive_row(archive.stamp, archive.version, "p1"))
+    return archive.blob
+
+
+def all_rows(plant: Plant, archive: RawArchive) -> str:
+    plant.lose(plant.clients.archives)
+    return archive.blob
+
+
+def batch_row(plant: Plant, archive: RawArchive) -> str:
+    partition = images_partition("p1", plant.source, archive.stamp, archive.version)
+    plant.clients.batches.delete_entity(partition, "0001")
+    return partition
+
+
+@pytest.mark.parametrize(
+    ("lose", "kind"),
+    [
+        (raw_blob, Kind.RAW),
+        (raw_blob_and_row, Kind.RAW),
+        (bytes_of_raw_blob, Kind.RAW_DAMAGED),
+        (shard, Kind.SHARD),
+        (end_of_shard, Kind.SHARD_DAMAGED),
+        (image_row, Kind.ROWS),
+        (refusal_row, Kind.ROWS),
+        (row_of_the_copy, Kind.LEDGER),
+        (all_rows, Kind.LEDGER),
+        (row_of_the_pipeline, Kind.UNPROCESSED),
+        (batch_row, Kind.BATCHES),
+    ],
+    ids=lambda value: getattr(value, "__name__", value),
+)
+def test_every_kind_of_loss_is_found_and_named(
+    plant: Plant, lose: Callable[[Plant, RawArchive], str], kind: Kind
+) -> None:
+    archive = plant.process(NOW)
+    name = lose(plant, archive)
+    found = [finding for finding in find(plant) if finding.kind is kind]
+    assert name in [finding.name for finding in found]
+    assert all(finding.missing and plant.source in finding.advice + finding.blob for finding in found)
+
+
+@pytest.mark.parametrize("lose", [row_of_the_copy, row_of_the_pipeline, all_rows, batch_row])
+def test_a_ledger_that_was_made_again_lacks_nothing(plant: Plant, lose: Callable[[Plant, RawArchive], str]) -> None:
+    lose(plant, plant.process(NOW))
+    assert find(plant)
+    plant.rebuild()
+    assert find(plant, deep=True) == []
+
+
+def test_a_ledger_that_was_made_again_does_not_cover_up_what_is_lost(plant: Plant) -> None:
+    name = raw_blob_and_row(plant, plant.process(NOW))
+    plant.rebuild()
+    assert (Kind.RAW, name) in [(finding.kind, finding.name) for finding in find(plant)]
+
+
+class TestReadingEverything:
+    """Damage that only shows when bytes are read."""
+
+    def test_a_bit_of_a_raw_blob(self, plant: Plant) -> None:
+        archive = plant.process(NOW)
+        blob = plant.clients.raw.get_blob_client(archive.blob)
+        content = bytearray(blob.download_blob().readall())
+        content[7] ^= 1
+        blob.upload_blob(bytes(content), overwrite=True, metadata=blob.get_blob_properties().metadata)
+        assert find(plant) == []
+        assert kinds(find(plant, deep=True)) == {Kind.RAW_DAMAGED}
+
+    def test_a_bit_of_an_image_in_a_row(self, plant: Plant) -> None:
+        archive = plant.process(NOW)
+        partition = images_partition("p1", plant.source, archive.stamp, archive.version)
+        row = plant.clients.images.get_entity(partition, "000000~0000~00")
+        row["data0"] = bytes(row["data0"][:-1]) + bytes([row["data0"][-1] ^ 1])
+        plant.clients.images.update_entity(row)
+        assert find(plant) == []
+        assert kinds(find(plant, deep=True)) == {Kind.ROWS_DAMAGED}
+
+    def test_a_bit_of_an_image_in_a_shard(self, plant: Plant) -> None:
+        blob = plant.clients.processed.get_blob_client(shard_of(plant.process(NOW)))
+        content = bytearray(blob.download_blob().readall())
+        content[700] ^= 1
+        blob.upload_blob(bytes(content), overwrite=True, metadata=blob.get_blob_properties().metadata)
+        assert find(plant) == []
+        assert kinds(find(plant, deep=True)) == {Kind.SHARD_DAMAGED}
+
+
+def test_an_archive_of_which_only_a_shard_is_left(plant: Plant) -> None:
+    archive = plant.process(NOW, batches=1)
+    raw_blob_and_row(plant, archive)
+    plant.sightings.clear()
+    plant.save()
+    assert [(finding.kind, finding.name) for finding in find(plant)] == [(Kind.LEDGER, shard_of(archive))]
+
+
+def test_a_file_that_was_never_copied(plant: Plant) -> None:
+    path = plant.see(NOW, failures=3).archive.file.path
+    (found,) = find(plant)
+    assert (found.kind, found.name, found.detail) == (Kind.NOT_COPIED, path, "3 tries failed")
+
+
+@pytest.mark.parametrize(("failures", "told"), [(0, "it waits"), (2, "2 tries failed: it waits")])
+def test_a_file_that_was_never_copied_tells_why(plant: Plant, failures: int, told: str) -> None:
+    sighting = plant.see(NOW, failures=failures)
+    plant.copied.trouble(sighting.archive, "it waits", NOW)
+    (found,) = find(plant)
+    assert (found.kind, found.detail) == (Kind.NOT_COPIED, told)
+
+
+def test_a_file_that_vanished_from_the_listing_without_a_word(plant: Plant) -> None:
+    path = plant.see(NOW).archive.file.path
+    plant.sightings.clear()
+    plant.save()
+    (found,) = find(plant)
+    assert (found.kind, found.name) == (Kind.FORGOTTEN, path)
+
+
+def test_ends_are_told_with_their_reason(plant: Plant) -> None:
+    for number, step in enumerate((Step.EXPIRED, Step.SUPERSEDED)):
+        plant.copied.record(plant.see(NOW - number * HOUR).archive, step, NOW)
+    plant.sightings.clear()
+    plant.save()
+    plant.ledger.refuse(plant.copy(NOW - 2 * HOUR), "p1", "no zip at all", NOW)
+    plant.ledger.fail(plant.copy(NOW - 3 * HOUR), "p1", "tries are spent", NOW)
+    found = {finding.kind: finding for finding in find(plant)}
+    assert set(found) == {Kind.EXPIRED, Kind.SUPERSEDED, Kind.REFUSED, Kind.FAILED}
+    assert {kind for kind, finding in found.items() if finding.missing} == {Kind.EXPIRED, Kind.FAILED}
+    assert (found[Kind.REFUSED].detail, found[Kind.FAILED].detail) == ("no zip at all", "tries are spent")
+
+
+def test_what_was_put_there_by_hand_is_told_and_lacks_only_its_row(plant: Plant) -> None:
+    blob = f"{plant.source}/by hand/a.zip"
+    plant.clients.raw.upload_blob(blob, b"zip")
+    assert [(finding.kind, finding.name) for finding in find(plant)] == [(Kind.LEDGER, blob)]
+    found = plant.raw.find(blob)
+    assert found is not None
+    # Its stamp was told by other settings than those at hand.
+    known = replace(found, stamp=NOW - 99 * HOUR)
+    plant.ledger.arrived(known, NOW)
+    assert find(plant) == []
+    told = find(plant, since=100 * HOUR)
+    assert Kind.BY_HAND in kinds(told)
+    assert Kind.LEDGER not in kinds(told)
+
+
+def test_only_what_is_younger_is_looked_at(plant: Plant) -> None:
+    raw_blob(plant, plant.process(NOW - 5 * HOUR))
+    assert find(plant, since=4 * HOUR) == []
+    assert find(plant, since=6 * HOUR)
+
+
+class TestCommand:
+    @pytest.fixture(autouse=True)
+    def _settings(self, azurite: Azurite, monkeypatch: pytest.MonkeyPatch) -> None:
+        for name in [name for name in os.environ if name.startswith("SOURCES__")]:
+            monkeypatch.delenv(name)
+        monkeypatch.setenv("DATA_STORAGE", azurite.connection)
+
+    def test_nothing_is_missing(self, plant: Plant, capsys: pytest.CaptureFixture[str]) -> None:
+        plant.process(NOW)
+        assert main(["--pipeline", "p1", "audit", plant.source, "--deep"]) == 0
+        said = capsys.readouterr().out
+        assert "1 archive, 2 images" in said
+        assert "nothing is missing" in said
+        assert "gaps and deadlines not looked for" in said
+
+    def test_something_is_missing(self, plant: Plant, capsys: pytest.CaptureFixture[str]) -> None:
+        name = shard(plant, plant.process(NOW))
+        assert main(["--pipeline", "p1", "audit", plant.source]) == 1
+        said = capsys.readouterr().out
+        assert name in said
+        assert "python -m ops.cli replay" in said
+        assert "1 missing" in said
+
+    def test_gaps_and_deadlines_need_what_the_source_promises(
+        self, plant: Plant, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        # A name of a source in settings: hyphens are underscores there.
+        setting = f"SOURCES__{plant.source.upper().replace('-', '_')}__"
+        for minutes in (0, 10, 40):
+            plant.process(NOW - minutes * MINUTE, batches=1)
+        plant.see(NOW - 40 * HOUR)
+        command = ["--pipeline", "p1", "audit", plant.source, "--json", "--since", "1h"]
+        for setting_of, expected in (("10m", {"gap", "near deletion", "not copied"}), ("60h", {"not copied"})):
+            monkeypatch.setenv(f"{setting}INTERVAL", setting_of)
+            monkeypatch.setenv(f"{setting}RETENTION", "48h" if setting_of == "10m" else "99h")
+            assert main(command) == 1
+            told = json.loads(capsys.readouterr().out)
+            (one,) = told["sources"]
+            assert (one["source"], one["gaps_looked_for"], one["archives"]) == (plant.source, True, 3)
+            assert {finding["kind"] for finding in one["findings"]} == expected
+            assert told["missing"] == len(one["findings"])
+
+    def test_a_source_that_nobody_knows_is_an_error(self, capsys: pytest.CaptureFixture[str]) -> None:
+        assert main(["audit", "nothing"]) == 2
+        assert "nothing is known" in capsys.readouterr().err
+
+    def test_the_ledger_is_made_again(self, plant: Plant, capsys: pytest.CaptureFixture[str]) -> None:
+        plant.process(NOW)
+        plant.copy(NOW - HOUR)
+        plant.clients.raw.upload_blob(f"{plant.source}/hand.zip", b"zip")
+        all_rows(plant, plant.copy(NOW - 2 * HOUR))
+        assert main(["rebuild-ledger", plant.source]) == 0
+        said = capsys.readouterr().out
+        assert "4 archives in the raw container: of 3 the ledger had lost something, of 1 what became" in said
+        assert "2 archives not processed" in said
+        assert "1 blob put there by hand, and left out" in said

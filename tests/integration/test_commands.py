@@ -1,0 +1,240 @@
+"""The command: what people see of the ledger and take out of the store, and what they are told when they cannot."""
+
+import json
+from collections.abc import Generator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from rich.console import Console
+
+from imagefeed.model import Counts, Refusal
+from imagefeed.tables import Reader, StoredImage
+from ingest.model import Roster
+from local.azurite import Azurite
+from ops.cli import images as commands
+from ops.cli import ls as commands_ls
+from ops.cli.__main__ import main
+from preprocess.model import Batch
+from storage.blobs.source_state import BlobRosters
+from storage.clients import Clients
+from storage.results import ShardsAndRows
+from storage.tables.batches import TableBatchLedger
+from tests.integration.test_reader import Producer, made
+
+NOW = datetime.now(UTC).replace(microsecond=0)
+
+
+@pytest.fixture(autouse=True)
+def _settings(azurite: Azurite, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATA_STORAGE", azurite.connection)
+
+
+@pytest.fixture
+def producer(clients: Clients, source: str) -> Producer:
+    return Producer(clients, source)
+
+
+def test_init_makes_everything_and_may_run_again() -> None:
+    assert main(["init"]) == 0
+
+
+def test_ls_shows_archives_with_state_and_counts(producer: Producer, capsys: pytest.CaptureFixture[str]) -> None:
+    producer.process(NOW, 4)
+    refused = producer.archive(NOW - timedelta(hours=1), "0000dead")
+    TableBatchLedger(producer.clients).arrived(refused, NOW)
+    TableBatchLedger(producer.clients).refuse(refused, "p1", "no [zip] at all\x1b[2J \udcff", NOW)
+    assert main(["ls", producer.source]) == 0
+    _, first, second, reason = capsys.readouterr().out.splitlines()
+    assert first.split()[:3] == [producer.source, f"{NOW:%Y-%m-%d}", f"{NOW:%H:%M:%S}"]
+    assert {"processed", "4", "p1", "out/ä.zip"} <= set(first.split())
+    assert "refused" in second
+    assert reason.startswith("0000dead refused: no [zip] at all")
+    assert "\x1b" not in reason
+
+
+def test_ls_tells_how_a_source_is(producer: Producer, capsys: pytest.CaptureFixture[str]) -> None:
+    producer.process(NOW, 1, batches=1)
+    with BlobRosters(producer.clients).hold(producer.source) as hold:
+        hold.save(Roster(source=producer.source, listed_at=NOW, failures=1, error="log in: wrong\x1b password"))
+    assert main(["ls", producer.source]) == 0
+    health, error, *_ = capsys.readouterr().out.splitlines()
+    assert health.startswith(f"{producer.source}: listed ")
+    assert error == f"{producer.source}: error: log in: wrong\N{REPLACEMENT CHARACTER} password"
+
+
+def test_a_narrow_terminal_cuts_the_path_and_nothing_that_matters_more(
+    producer: Producer, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    producer.process(NOW, 1, batches=1)
+    narrow = Console(width=100, markup=False, highlight=False)
+    monkeypatch.setattr(commands_ls, "console", lambda: narrow)
+    assert main(["ls", producer.source]) == 0
+    line = capsys.readouterr().out.splitlines()[-1]
+    assert f"{NOW:%Y-%m-%d %H:%M:%S}" in line
+    assert "processed" in line
+
+
+def test_refused_members_are_shown_with_their_reasons(producer: Producer, capsys: pytest.CaptureFixture[str]) -> None:
+    archive = producer.archive(NOW, "0000beef")
+    batch = Batch(archive=archive, pipeline="p1", number=0, first=0, end=2)
+    TableBatchLedger(producer.clients).arrived(archive, NOW)
+    TableBatchLedger(producer.clients).insert_plan([batch], NOW, NOW)
+    with ShardsAndRows(producer.clients, "npy", 8).write(batch) as writer:
+        writer.refuse(Refusal(member=1, name="b.png", reason="it is [cut] off", error="MemberRefusedError"))
+        writer.publish()
+    TableBatchLedger(producer.clients).finish(batch, Counts(members=2, images=1, refused=1), NOW)
+    assert main(["refused", producer.source]) == 0
+    line = capsys.readouterr().out.splitlines()[-1]
+    assert {"0000beef", "b.png", "MemberRefusedError"} <= set(line.split())
+    assert "it is [cut] off" in line
+    assert main(["refused", producer.source, "--since", "0s"]) == 0
+    assert "no member" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", [["ls"], ["refused", "radar"], ["latest", "radar"], ["audit"]])
+def test_a_pipeline_that_never_was_is_told(
+    producer: Producer, capsys: pytest.CaptureFixture[str], command: list[str]
+) -> None:
+    producer.process(NOW, 1, batches=1)
+    assert main(["--pipeline", "zzz", *command]) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert "there is no such pipeline; there are " in said.err
+    assert "p1" in said.err
+
+
+def test_a_number_that_makes_no_sense_is_refused_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["ls", "--limit", "-1"])
+    assert "must be 1 or more" in capsys.readouterr().err
+
+
+def test_a_folder_that_cannot_be_written_is_told_in_one_line(
+    producer: Producer, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    producer.process(NOW, 1, batches=1)
+    (tmp_path / "file").write_text("")
+    assert main(["export", producer.source, "--since", "1h", "--to", str(tmp_path / "file" / "x")]) == 2
+    assert "error: " in capsys.readouterr().err
+
+
+def test_ls_knows_all_sources_and_keeps_to_its_limit(producer: Producer, capsys: pytest.CaptureFixture[str]) -> None:
+    other = Producer(producer.clients, f"{producer.source}-2")
+    long = replace(producer.archive(NOW, "0000cafe"), path="x" * 1_000)
+    TableBatchLedger(producer.clients).arrived(replace(long, source=f"{producer.source}-long"), NOW)
+    for hour in range(3):
+        producer.process(NOW - timedelta(hours=hour), 1, batches=1)
+        other.process(NOW - timedelta(hours=hour), 1, batches=1)
+    assert main(["ls", "--limit", "2"]) == 0
+    shown = [line.split()[0] for line in capsys.readouterr().out.splitlines()]
+    assert (shown.count(producer.source), shown.count(other.source)) == (2, 2)
+
+
+def test_latest_shows_the_images_of_the_newest_archive(producer: Producer, capsys: pytest.CaptureFixture[str]) -> None:
+    producer.process(NOW, 2)
+    producer.process(NOW - timedelta(hours=1), 3, batches=1)
+    assert main(["latest", producer.source]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 3
+    assert "ü 1.jpg" in lines[2]
+    assert "uint8 6x6x3" in lines[2]
+
+
+@pytest.mark.parametrize("form", ["png", "npy"])
+def test_export_writes_every_image_since_then_with_its_facts(producer: Producer, tmp_path: Path, form: str) -> None:
+    (batch,) = producer.process(NOW, 3, batches=1)
+    producer.process(NOW - timedelta(hours=7), 3)
+    assert main(["export", producer.source, "--since", "6h", "--to", str(tmp_path), "--as", form]) == 0
+    folder = tmp_path / f"{NOW:%Y%m%dT%H%M%SZ}.0123abcd"
+    assert list(tmp_path.iterdir()) == [folder]
+    assert len(list(folder.iterdir())) == 6
+    path = folder / f"000001-0000-1.{form}"
+    pixels = np.load(path) if form == "npy" else np.asarray(Image.open(path))
+    assert np.array_equal(pixels, made(batch.archive, 1).pixels)
+    told = json.loads(path.with_suffix(".json").read_text())
+    assert (told["name"], told["member"], told["pipeline"]) == ("ü 1.jpg", 1, "p1")
+    assert told["stamp"] == NOW.isoformat()
+
+
+def test_export_tells_how_many_images_it_wrote_itself(
+    producer: Producer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Meanwhile(Reader):
+        """One more archive is processed just after the images were counted."""
+
+        def shards(self, source: str, start: datetime, end: datetime, **_: int) -> Generator[StoredImage]:
+            producer.process(NOW - timedelta(hours=1), 1, batches=1)
+            return super().shards(source, start, end)
+
+    producer.process(NOW, 1, batches=1)
+    reader = Meanwhile(producer.clients)
+    commands.export(producer.clients, reader, producer.source, NOW - timedelta(hours=6), tmp_path, "npy")
+    assert f"2 images of source {producer.source} are in" in capsys.readouterr().out
+    assert len(list(tmp_path.rglob("*.npy"))) == 2
+
+
+def test_settings_that_are_wrong_have_a_line_each(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("DATA_STORAGE_", "x")
+    monkeypatch.setenv("DATA_STORAGE__blobUri", "x")
+    monkeypatch.delenv("DATA_STORAGE")
+    assert main(["ls"]) == 2
+    first, *others = capsys.readouterr().err.splitlines()
+    assert first == "error: settings:"
+    assert [line.split()[0] for line in others] == ["DATA_STORAGE__BLOBURI", "DATA_STORAGE"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["ls", "nothing"], "knows none of source nothing"),
+        (["latest", "nothing"], "source nothing: there is no such source"),
+        (["export", "nothing", "--since", "6h", "--to", "unused"], "no archive since"),
+        (["refused", "nothing"], "source nothing: there is no such source"),
+        (["status", "nothing"], "source nothing: there is no such source"),
+        (["status", "--watch", "nothing"], "source nothing: there is no such source"),
+        (["rebuild-ledger", "nothing"], "source nothing: there is no such source"),
+    ],
+)
+def test_nothing_to_show_is_told_in_one_line(
+    arguments: list[str], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments) == 2
+    said = capsys.readouterr().err
+    assert told in said
+    assert said.startswith("error: ")
+    assert len(said.splitlines()) == 1
+    assert not Path("unused").exists()
+
+
+def test_a_missing_setting_is_told_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("DATA_STORAGE")
+    assert main(["ls"]) == 2
+    assert "DATA_STORAGE is missing" in capsys.readouterr().err
+
+
+def test_a_folder_that_cannot_be_written_is_named(producer: Producer, capsys: pytest.CaptureFixture[str]) -> None:
+    producer.process(NOW, 1, batches=1)
+    assert main(["export", producer.source, "--since", "6h", "--to", "/dev/null/images"]) == 2
+    assert f"error: export source {producer.source}: write /dev/null/images/" in capsys.readouterr().err
+
+
+def test_a_number_that_is_none_is_explained(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["ls", "--limit", "many"])
+    assert "'many' is no number" in capsys.readouterr().err
+
+
+def test_a_duration_that_is_none_is_explained(capsys: pytest.CaptureFixture[str]) -> None:
+    for text, told in (("soon", "90s, 10m, 48h or 7d"), ("9999999d", "3650d at most"), ("9" * 20 + "d", "3650d")):
+        with pytest.raises(SystemExit) as caught:
+            main(["export", "radar", "--since", text, "--to", "x"])
+        assert caught.value.code == 2
+        assert told in capsys.readouterr().err

@@ -1,0 +1,211 @@
+"""A queue to which nobody listens is told from one whose listener is slow, busy, or works off a backlog."""
+
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from azure.storage.queue import QueueClient
+
+from config.settings import read_settings
+from imagefeed.model import Counts
+from ingest.model import Roster
+from local.azurite import Azurite
+from local.azurite import azurite as start_azurite
+from ops.health.doctor.app import look_at_listeners
+from ops.health.doctor.findings import Sign
+from ops.health.listening import Symptom, look_at_queues, queue_not_consumed
+from storage.blobs.source_state import BlobRosters
+from storage.clients import Clients, connected, prepare
+from storage.queues.messages import BatchMessages, PollMessages
+from tests.integration.plant import HOUR, NOW, Plant
+
+WINDOW = timedelta(hours=72)
+LATER = timedelta(minutes=3)
+"""Messages are as old as the service says, so it is the looker's clock that goes ahead."""
+SOON = timedelta(seconds=30)
+
+
+@pytest.fixture(scope="module")
+def azurite() -> Iterator[Azurite]:
+    """An Azurite of one's own: other tests' messages must not be in its queues."""
+    with start_azurite() as server:
+        yield server
+
+
+@pytest.fixture
+def clients(azurite: Azurite) -> Iterator[Clients]:
+    with connected(azurite.connection) as found:
+        prepare(found)
+        for queue in (found.poll_queue, found.batch_queue):
+            queue.clear_messages()
+        yield found
+
+
+class Look:
+    """Looks at the queues, and counts how often it had to look twice."""
+
+    def __init__(self, clients: Clients, source: str) -> None:
+        self._clients = clients
+        self._source = source
+        self.pauses: list[float] = []
+
+    def __call__(self, ahead: timedelta, meanwhile: Callable[[], object] = lambda: None) -> list[Symptom]:
+        def pause(seconds: float) -> None:
+            self.pauses.append(seconds)
+            meanwhile()
+
+        return list(look_at_queues(self._clients, [self._source], datetime.now(UTC) + ahead, WINDOW, pause))
+
+
+@pytest.fixture
+def look(clients: Clients, source: str) -> Look:
+    return Look(clients, source)
+
+
+def take(queue: QueueClient) -> None:
+    """Take the message in front, as a listener does."""
+    message = queue.receive_message()
+    assert message is not None
+    queue.delete_message(message)
+
+
+class TestBatches:
+    """The queue that process_batch listens to."""
+
+    @pytest.fixture
+    def plant(self, clients: Clients, source: str) -> Plant:
+        return Plant(clients, source)
+
+    def test_where_nothing_waits_one_look_is_enough(self, look: Look) -> None:
+        assert look(LATER) == []
+        assert look.pauses == []
+
+    def test_an_old_message_that_nobody_takes_is_a_symptom(self, clients: Clients, look: Look) -> None:
+        BatchMessages(clients).put("radar/a.zip", None)
+        (found,) = look(LATER)
+        assert found.slug == "queue_not_consumed"
+        assert "has waited for 18" in found.told
+        assert "on the queue batches" in found.told
+        assert f"process_batch does not listen to the queues of {clients.queues.primary_hostname}" in found.told
+        assert look.pauses == [5]
+
+    def test_a_message_that_has_not_waited_for_two_minutes_is_none(self, clients: Clients, look: Look) -> None:
+        BatchMessages(clients).put("radar/a.zip", None)
+        assert look(timedelta(seconds=110)) == []
+        assert look.pauses == []
+
+    def test_a_message_that_was_taken_and_put_back_is_none(self, clients: Clients, look: Look) -> None:
+        BatchMessages(clients).put("radar/a.zip", None)
+        message = clients.batch_queue.receive_message()
+        assert message is not None
+        clients.batch_queue.update_message(message, visibility_timeout=0)
+        assert look(LATER) == []
+        assert look.pauses == []
+        # Nor does it speak for others, which nobody has taken so far.
+        BatchMessages(clients).put("radar/b.zip", None)
+        assert len(look(LATER)) == 1
+
+    def test_a_backlog_that_is_worked_off_is_none(self, clients: Clients, look: Look) -> None:
+        for number in range(3):
+            BatchMessages(clients).put(f"radar/{number}.zip", None)
+        assert look(LATER, meanwhile=lambda: take(clients.batch_queue)) == []
+
+    def test_what_is_put_meanwhile_makes_no_difference(self, clients: Clients, look: Look) -> None:
+        queue = BatchMessages(clients)
+        queue.put("radar/a.zip", None)
+        assert len(look(LATER, meanwhile=lambda: queue.put("radar/b.zip", None))) == 1
+
+    def test_messages_wait_their_turn_while_a_batch_is_claimed(
+        self, clients: Clients, look: Look, plant: Plant
+    ) -> None:
+        """A batch may take half an hour, and its holder renews the claim for as long as it lives."""
+        now = datetime.now(UTC) + LATER
+        first, _ = plant.plan(plant.copy(NOW - HOUR))
+        BatchMessages(clients).put("radar/another.zip", None)
+        assert len(look(LATER)) == 1
+        assert plant.ledger.claim(first, "a process", now, now + timedelta(minutes=1))
+        assert look(LATER) == []
+        # Over, or its holder is dead.
+        assert plant.ledger.claim(first, "a process", now, now - timedelta(seconds=1))
+        assert len(look(LATER)) == 1
+
+    def test_a_claim_to_what_is_done_keeps_nobody_waiting(self, clients: Clients, look: Look, plant: Plant) -> None:
+        now = datetime.now(UTC) + LATER
+        first, second = plant.plan(plant.copy(NOW - HOUR))
+        BatchMessages(clients).put(second.archive.blob, second)
+        plant.ledger.claim(first, "a process", now, now + timedelta(minutes=1))
+        plant.ledger.finish(first, Counts(members=2, images=2), now)
+        assert len(look(LATER)) == 1
+
+    def test_a_claim_to_an_old_archive_that_is_replayed_counts_as_well(
+        self, clients: Clients, look: Look, plant: Plant
+    ) -> None:
+        now = datetime.now(UTC) + LATER
+        first, second = plant.plan(plant.copy(NOW - 2 * WINDOW))
+        plant.ledger.claim(first, "a process", now, now + timedelta(minutes=1))
+        BatchMessages(clients).put("radar/another.zip", None)
+        assert len(look(LATER)) == 1
+        BatchMessages(clients).put(second.archive.blob, second)
+        assert look(LATER) == []
+
+    def test_nonsense_in_front_waits_as_well(self, clients: Clients, look: Look) -> None:
+        clients.batch_queue.send_message("no request")
+        assert len(look(LATER)) == 1
+
+
+class TestPolls:
+    """The queue that poll_source listens to: a request lives for a minute, and every tick puts a new one."""
+
+    def test_a_request_that_nobody_takes_is_a_symptom(self, clients: Clients, look: Look, source: str) -> None:
+        PollMessages(clients).put(source)
+        (found,) = look(SOON)
+        assert found.slug == "queue_not_consumed"
+        assert "on the queue poll, and nobody is at work: the trigger of poll_source" in found.told
+
+    def test_a_young_request_is_none(self, clients: Clients, look: Look, source: str) -> None:
+        PollMessages(clients).put(source)
+        assert look(timedelta(seconds=10)) == []
+        assert look.pauses == []
+
+    def test_one_that_expires_before_the_second_look_is_none(self, clients: Clients, look: Look, source: str) -> None:
+        PollMessages(clients).put(source)
+        assert look(timedelta(seconds=55)) == []
+        assert look.pauses == []
+
+    def test_requests_wait_their_turn_while_a_source_is_polled(self, clients: Clients, look: Look, source: str) -> None:
+        PollMessages(clients).put(source)
+        with BlobRosters(clients).hold(source):
+            assert look(SOON) == []
+        assert len(look(SOON)) == 1
+
+    def test_a_listing_of_just_now_shows_that_somebody_polls(self, clients: Clients, look: Look, source: str) -> None:
+        now = datetime.now(UTC) + SOON
+        for minutes, symptoms in ((1, 0), (3, 1)):
+            with BlobRosters(clients).hold(source) as held:
+                held.save(Roster(source=source, listed_at=now - timedelta(minutes=minutes)))
+            clients.poll_queue.clear_messages()
+            PollMessages(clients).put(source)
+            assert len(look(SOON)) == symptoms
+
+
+def test_the_doctor_says_so(clients: Clients) -> None:
+    chosen = read_settings({"DATA_STORAGE": "x", "SOURCES__RADAR__URL": "ftp://127.0.0.1:1/"})
+    (fine,) = look_at_listeners(clients, chosen, datetime.now(UTC))
+    assert (fine.sign, "no message waits in vain" in fine.told) == (Sign.OK, True)
+    BatchMessages(clients).put("radar/a.zip", None)
+    (found,) = look_at_listeners(clients, chosen, datetime.now(UTC) + LATER)
+    assert (found.sign, "process_batch does not listen" in found.told) == (Sign.WRONG, True)
+
+
+@pytest.mark.parametrize(
+    ("queue", "seconds", "worked_on", "is_one"),
+    [
+        ("batches", 121, False, True),
+        ("batches", 119, False, False),
+        ("batches", 9_999, True, False),
+        ("poll", 21, False, True),
+    ],
+)
+def test_the_judgement(queue: str, seconds: int, worked_on: bool, is_one: bool) -> None:
+    found = queue_not_consumed(queue, timedelta(seconds=seconds), "images.queue.core.windows.net", worked_on=worked_on)
+    assert (found is not None) == is_one

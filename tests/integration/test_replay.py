@@ -1,0 +1,241 @@
+"""The command `replay`: what it finds, what it asks for, and what it tells."""
+
+import argparse
+import base64
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from imagefeed.layout import raw_blob
+from imagefeed.model import Counts, RawArchive
+from local.azurite import Azurite
+from ops.cli.__main__ import main
+from ops.cli.replay import run
+from ops.cli.replay_arguments import add_parser
+from preprocess.model import Batch, Recipe
+from preprocess.recipe import identify
+from storage.blobs.pipelines import hold_pipeline
+from storage.blobs.raw import RawBlobs
+from storage.clients import Clients
+from storage.queues.messages import BatchMessage, parse_batch_message
+from storage.tables.batches import TableBatchLedger
+
+NOW = datetime.now(UTC).replace(microsecond=0)
+HOUR = timedelta(hours=1)
+WIDTH = 16
+IDENTITY = identify(Recipe(width=WIDTH), None)
+PIPELINE = IDENTITY.pipeline
+
+
+@pytest.fixture(autouse=True)
+def _settings(azurite: Azurite, clients: Clients, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The app's settings, under which it has run; and a queue of nobody else's messages."""
+    monkeypatch.setenv("DATA_STORAGE", azurite.connection)
+    monkeypatch.setenv("PREPROCESS_WIDTH", str(WIDTH))
+    hold_pipeline(clients, PIPELINE, IDENTITY.fingerprint)
+    clients.batch_queue.clear_messages()
+    yield
+    clients.batch_queue.clear_messages()
+
+
+class Shelf:
+    """Archives in the raw container, as copying and preprocessing leave them."""
+
+    def __init__(self, clients: Clients, source: str) -> None:
+        self.clients = clients
+        self.source = source
+        self.ledger = TableBatchLedger(clients)
+
+    def put(self, age: timedelta = HOUR, version: str = "0123abcd", *, known: bool = True) -> RawArchive:
+        stamp = NOW - age
+        blob = raw_blob(self.source, stamp, version, "out/a.zip")
+        told = {"source": self.source, "stamp": f"{stamp:%Y%m%dT%H%M%SZ}", "version": version, "path": "out/a.zip"}
+        self.clients.raw.upload_blob(blob, b"zip", metadata=told)
+        archive = RawBlobs(self.clients, lambda _source, _name: None).find(blob)
+        assert archive is not None
+        if known:
+            self.ledger.arrived(archive, stamp)
+        return archive
+
+    def batches(self, archive: RawArchive, count: int = 2) -> list[Batch]:
+        batches = [
+            Batch(archive=archive, pipeline=PIPELINE, number=number, first=number, end=number + 1)
+            for number in range(count)
+        ]
+        assert self.ledger.insert_plan(batches, NOW, NOW + HOUR)
+        return batches
+
+    def process(self, archive: RawArchive) -> None:
+        for batch in self.batches(archive):
+            self.ledger.finish(batch, Counts(members=1, images=1), NOW)
+
+    def unsettled(self) -> set[str]:
+        found = self.ledger.unsettled(self.source, PIPELINE, NOW - timedelta(days=400))
+        return {archive.version for archive in found}
+
+    def asked(self) -> list[BatchMessage]:
+        """What waits on the queue, in its order; it is empty then."""
+        found = self.clients.queues.get_queue_client("batches").receive_messages()
+        bodies = [base64.b64decode(message.content) for message in found]
+        self.clients.batch_queue.clear_messages()
+        return [parse_batch_message(body) for body in bodies]
+
+
+@pytest.fixture
+def shelf(clients: Clients, source: str) -> Shelf:
+    return Shelf(clients, source)
+
+
+@pytest.mark.parametrize("form", ["{source}/{version}", "{source}/{stamp}.{version}", "{blob}", "raw/{blob}"])
+def test_an_archive_is_named_as_ls_or_its_blob_does_and_done_again(shelf: Shelf, form: str) -> None:
+    archive = shelf.put()
+    shelf.put(version="0000ffff")
+    shelf.process(archive)
+    handle = form.format(
+        source=shelf.source, version=archive.version, stamp=f"{archive.stamp:%Y%m%dT%H%M%SZ}", blob=archive.blob
+    )
+    assert main(["replay", "--archive", handle]) == 0
+    assert shelf.asked() == [
+        BatchMessage(blob=archive.blob, pipeline=PIPELINE, batch=0),
+        BatchMessage(blob=archive.blob, pipeline=PIPELINE, batch=1),
+    ]
+    assert archive.version in shelf.unsettled()
+
+
+def test_an_archive_of_which_the_ledger_knows_nothing_is_asked_for_by_its_blob(shelf: Shelf) -> None:
+    archive = shelf.put(known=False)
+    assert main(["replay", "--archive", archive.blob]) == 0
+    assert shelf.asked() == [BatchMessage(blob=archive.blob)]
+
+
+@pytest.mark.parametrize("ends", [["--refused"], ["--failed"], ["--refused", "--failed"]])
+def test_what_ended_so_since_then_is_done_again(shelf: Shelf, ends: list[str]) -> None:
+    refused, failed, old, fine = (shelf.put(HOUR * age, f"0000000{age}") for age in (1, 2, 9, 3))
+    shelf.ledger.refuse(refused, PIPELINE, "why", NOW)
+    shelf.ledger.fail(failed, PIPELINE, "why", NOW)
+    shelf.ledger.refuse(old, PIPELINE, "why", NOW)
+    shelf.process(fine)
+    assert main(["replay", *ends, "--since", "6h", "--source", shelf.source]) == 0
+    wanted = [archive for archive, end in ((refused, "--refused"), (failed, "--failed")) if end in ends]
+    assert shelf.asked() == [BatchMessage(blob=archive.blob) for archive in wanted]
+    assert shelf.unsettled() == {archive.version for archive in wanted}
+
+
+def test_history_is_asked_for_newest_first_and_what_is_settled_is_passed_over(
+    shelf: Shelf, capsys: pytest.CaptureFixture[str]
+) -> None:
+    archives = [shelf.put(timedelta(days=age), f"0000000{age}", known=age != 2) for age in range(1, 8)]
+    shelf.process(archives[0])
+    shelf.ledger.refuse(archives[2], PIPELINE, "why", NOW)
+    shelf.batches(archives[3])
+    arguments = ["replay", "--source", shelf.source, "--since", "160h", "--until", f"{NOW - timedelta(hours=1):%FT%T}"]
+    assert main(arguments) == 0
+    assert [message.blob for message in shelf.asked()] == [archives[number].blob for number in (1, 4, 5)]
+    told = capsys.readouterr().out
+    assert "4 archives to do; passed over: 1 processed, 1 refused, 0 failed" in told
+    assert "3 queued, 1 under way" in told
+
+
+def test_history_that_was_stopped_goes_on_where_it_was(shelf: Shelf, capsys: pytest.CaptureFixture[str]) -> None:
+    archives = [shelf.put(HOUR * age, f"0000000{age}") for age in range(1, 5)]
+
+    def interrupted(_: float) -> None:
+        raise KeyboardInterrupt
+
+    parser = argparse.ArgumentParser()
+    parser.set_defaults(pipeline=None)
+    add_parser(parser.add_subparsers())
+    arguments = ["replay", "--source", shelf.source, "--since", "6h", "--at-most", "2"]
+    with pytest.raises(KeyboardInterrupt):
+        run(parser.parse_args(arguments), shelf.clients, interrupted)
+    assert "2 to go: type the same again" in capsys.readouterr().out
+    asked = shelf.asked()
+    assert [message.blob for message in asked] == [archives[0].blob, archives[1].blob]
+    for archive in archives[:2]:
+        shelf.process(archive)
+    assert main(arguments) == 0
+    assert [message.blob for message in shelf.asked()] == [archives[2].blob, archives[3].blob]
+
+
+def test_a_blob_in_the_archive_tier_is_named_and_nothing_is_asked_for(
+    shelf: Shelf, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cold, warm = shelf.put(HOUR, "0000c01d"), shelf.put(2 * HOUR, "00000042")
+    for archive in (cold, warm):
+        shelf.process(archive)
+    blob = shelf.clients.raw.get_blob_client(cold.blob)
+    blob.set_standard_blob_tier("Archive")
+    names = [part for archive in (cold, warm) for part in ("--archive", archive.blob)]
+    assert main(["replay", *names]) == 2
+    assert {message.blob for message in shelf.asked()} == {warm.blob}
+    assert shelf.unsettled() == {warm.version}
+    said = capsys.readouterr()
+    assert f"'{cold.blob}': in the archive tier" in said.out
+    assert "1 of the archives are in the archive tier" in said.err
+    blob.set_standard_blob_tier("Hot")
+    assert main(["replay", "--archive", cold.blob]) == 0
+    assert shelf.unsettled() == {warm.version, cold.version}
+
+
+def test_settings_that_the_app_never_ran_with_ask_for_nothing(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    archive = shelf.put()
+    shelf.process(archive)
+    monkeypatch.setenv("PREPROCESS_WIDTH", "17")
+    assert main(["replay", "--archive", archive.blob]) == 2
+    said = capsys.readouterr().err
+    assert "never run" in said
+    assert PIPELINE in said
+    assert shelf.asked() == []
+    assert shelf.unsettled() == set()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--refused"], "--since"),
+        (["--since", "6h"], "--source"),
+        (["--source", "radar"], "--since"),
+        (["--archive", "radar/0123abcd", "--poison"], "one way"),
+        ([], "one way"),
+        (["--archive", "radar/ffffffff"], "no such archive"),
+        (["--archive", "gone.zip"], "no such archive"),
+        (["--archive", "x", "--pipeline", "p-other"], f"make the pipeline {PIPELINE}"),
+        (["--archive", "x", "--at-most", "0"], "1 or more"),
+    ],
+)
+def test_what_cannot_be_meant_is_told_in_one_line(
+    arguments: list[str], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["replay", *arguments]) == 2
+    said = capsys.readouterr().err
+    assert told in said
+    assert len(said.splitlines()) == 1
+
+
+def test_a_time_that_is_none_is_explained(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["replay", "--refused", "--since", "soon"])
+    assert "2026-03-01T12:00" in capsys.readouterr().err
+
+
+def test_messages_and_events_that_were_given_up_go_back_to_work(
+    shelf: Shelf, capsys: pytest.CaptureFixture[str]
+) -> None:
+    poison = shelf.clients.queues.get_queue_client("batches-poison")
+    poison.clear_messages()
+    poison.send_message(base64.b64encode(b'{"blob": "a.zip"}').decode())
+    event = {
+        "eventType": "Microsoft.Storage.BlobCreated",
+        "subject": "/blobServices/default/containers/raw/blobs/b.zip",
+        "data": {"api": "PutBlob"},
+    }
+    shelf.clients.dead_letters.upload_blob(f"{shelf.source}.json", json.dumps([event]).encode())
+    assert main(["replay", "--poison"]) == 0
+    assert shelf.asked() == [BatchMessage(blob="a.zip")]
+    assert main(["replay", "--dead-letters"]) == 0
+    assert shelf.asked() == [BatchMessage(blob="b.zip")]
+    assert capsys.readouterr().out.count("1 sent back to work") == 2

@@ -1,0 +1,277 @@
+"""The status page over a real ledger, as the real ledgers write it; on the functions host, as a browser asks for it."""
+
+import gzip
+import json
+import re
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from io import BytesIO
+from typing import Any
+from uuid import uuid4
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from imagefeed.errors import PermanentError, StoreUnavailableError
+from imagefeed.model import Refusal, State
+from ingest.model import Roster, SourceSpec
+from local.azurite import Azurite
+from local.servers.child import free_port
+from ops.cli.__main__ import main
+from ops.health.load import MOST_BEFORE, read_queues, read_source
+from ops.health.load_archive import read_picture
+from ops.web.assess import assess_source
+from ops.web.model import Shown, SourceStatus
+from ops.web.views import Desk, look, picture_key
+from storage.clients import Clients, connected, development_connection
+from tests.fixtures.history import Past, write
+from tests.fixtures.status_host import status_host
+
+MINUTE = timedelta(minutes=1)
+HOSTILE = "a'\"><script>alert(1)</script>\u202e{{ 7 * 7 }}.zip"
+PIXELS = [np.full((9, 9, 3), value, np.uint8) for value in (10, 200)]
+REFUSED = Refusal(member=7, name=HOSTILE, reason="it is no <b>picture</b>", error="OSError")
+
+
+@cache
+def now() -> datetime:
+    """Return one time for all tests of this module: that of the first which asks."""
+    return datetime.now(UTC).replace(microsecond=0)
+
+
+def day() -> list[Past]:
+    """Return a day with an archive in every state."""
+    return [
+        Past(stamp=now() - 2 * MINUTE, state=State.COPYING),
+        Past(stamp=now() - 12 * MINUTE, pixels=PIXELS, images=2, path=HOSTILE, refused=[REFUSED]),
+        Past(stamp=now() - 22 * MINUTE, state=State.REFUSED, reason="its directory cannot be read"),
+        Past(stamp=now() - 32 * MINUTE, state=State.FAILED, reason="6 tries are spent"),
+        # 42 is missing.
+        Past(stamp=now() - 52 * MINUTE, state=State.EXPIRED),
+        Past(stamp=now() - 62 * MINUTE),
+        Past(stamp=now() - 72 * MINUTE, state=State.SAME),
+    ]
+
+
+SHOWN = [Shown.PROCESSED, Shown.EXPIRED, Shown.FAILED, Shown.REFUSED, Shown.PARTLY, Shown.COPYING]
+
+
+def status_of(clients: Clients, source: str) -> SourceStatus:
+    return look(clients, {source: SourceSpec(name=source)}, [source], datetime.now(UTC)).sources[0]
+
+
+@pytest.fixture(scope="module")
+def radar(clients: Clients) -> str:
+    """A source with one archive in every state."""
+    name = f"s-{uuid4().hex[:12]}"
+    write(clients, name, day(), Roster(source=name, listed_at=now(), error="no answer <i>from</i> the server"))
+    return name
+
+
+def test_states_holes_and_counts_are_those_that_the_ledgers_wrote(clients: Clients, radar: str) -> None:
+    found = status_of(clients, radar)
+    assert [mark.state for mark in found.marks] == SHOWN
+    assert [hole.missing for hole in found.holes] == [1]
+    partly = found.marks[4]
+    assert (partly.images, partly.refused, partly.lag) == (2, 1, 6)
+    assert [picture.member for picture in found.pictures] == [0, 1]
+    assert found.error == "no answer <i>from</i> the server"
+
+
+def test_a_look_reads_no_more_rows_than_it_says(clients: Clients, source: str) -> None:
+    """However many archives there are, and whichever part of them is left out."""
+    past = [Past(stamp=now() - number * MINUTE) for number in range(40)]
+    write(clients, source, past, Roster(source=source), threads=4)
+    whole = read_source(clients, source, now() - timedelta(minutes=20))
+    assert (len(whole.entries), whole.cut, whole.rows) == (21, False, 2 * 21 + MOST_BEFORE)
+    assert whole.before == now() - timedelta(minutes=21)
+    cut = read_source(clients, source, now() - timedelta(hours=48), most=11)
+    # The sixth archive's second row was not read: what became of it would be a guess.
+    assert (len(cut.entries), cut.cut, cut.rows) == (5, True, 11)
+    assert {entry.state for entry in cut.entries} == {State.PROCESSED}
+    status = assess_source(cut, SourceSpec(name=source, interval=MINUTE), now())
+    assert (status.cut, len(status.marks), status.holes) == (True, 5, [])
+
+
+def clock_of(*seconds: int) -> Callable[[], datetime]:
+    times = iter(seconds)
+    return lambda: now() + timedelta(seconds=next(times))
+
+
+def test_one_look_is_shared_by_all_who_ask_within_seconds(clients: Clients, source: str) -> None:
+    # Asked, begun and ended at 0; asked at 4; asked, begun and ended at 6.
+    desk = Desk(clients, {source: SourceSpec(name=source)}, clock_of(0, 0, 0, 4, 6, 6, 6))
+    first = desk.status()
+    write(clients, source, [Past(stamp=now() - MINUTE)], Roster(source=source))
+    assert desk.status() is first
+    assert len(desk.status().sources[0].marks) == 1
+
+
+def test_a_long_look_is_shared_by_all_who_waited_for_it(clients: Clients, source: str) -> None:
+    # It ended at 60; somebody had asked at 20.
+    desk = Desk(clients, {source: SourceSpec(name=source)}, clock_of(0, 0, 60, 20))
+    assert desk.status() is desk.status()
+
+
+def test_a_look_that_failed_is_shared_by_all_who_waited_for_it_and_by_nobody_later(source: str) -> None:
+    ports = {kind: free_port() for kind in ("Blob", "Queue", "Table")}
+    with connected(development_connection(ports), retries=0) as nowhere:
+        desk = Desk(nowhere, {source: SourceSpec(name=source)}, clock_of(0, 0, 60, 20, 60))
+        for _ in range(2):
+            with pytest.raises(StoreUnavailableError):
+                desk.status()
+        # It begins anew, for which the clock has no time.
+        with pytest.raises(StopIteration):
+            desk.status()
+
+
+def test_what_lies_in_the_poison_queues_and_among_dead_letters_is_counted(clients: Clients, source: str) -> None:
+    letter = clients.dead_letters.get_blob_client(f"{source}.json")
+    letter.upload_blob(b"[]")
+    poison = clients.queues.get_queue_client("batches-poison")
+    message = poison.send_message("x")
+    queues = read_queues(clients)
+    poison.delete_message(message)
+    letter.delete_blob()
+    after = read_queues(clients)
+    assert (queues.poison - after.poison, queues.dead_letters - after.dead_letters) == (1, 1)
+
+
+def test_an_image_that_is_too_large_to_be_shown_is_not_read(clients: Clients, radar: str) -> None:
+    picture = status_of(clients, radar).pictures[0]
+    key = picture_key(radar, picture.archive, picture.pipeline, "000000-0000.png")
+    assert key is not None
+    found = read_picture(clients, key)
+    assert found is not None
+    np.testing.assert_array_equal(found.pixels, PIXELS[0])
+    with pytest.raises(PermanentError, match="export"):
+        read_picture(clients, key, most=100)
+
+
+def test_the_terminal_shows_the_same(
+    clients: Clients, azurite: Azurite, radar: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    del clients
+    monkeypatch.setenv("DATA_STORAGE", azurite.connection)
+    monkeypatch.setenv(f"SOURCES__{radar.upper().replace('-', '_')}__INTERVAL", "10m")
+    assert main(["status", radar]) == 0
+    told = capsys.readouterr().out
+    assert "1 gap (about 1 missing), 1 expired, 1 failed and 1 refused. 2 archives since" in told
+    assert "python -m ops.cli replay --archive" in told
+    assert "dead letters, reconciled " in told
+    assert "last error: no answer <i>from</i> the server" in told
+    assert all(letter in told for letter in "FERcp░")
+    assert "\u202e" not in told
+
+
+@dataclass(frozen=True)
+class Browser:
+    """Asks as a browser does, and keeps what it was answered."""
+
+    url: str
+
+    def ask(self, path: str, method: str = "GET", **headers: str) -> tuple[int, dict[str, str], bytes]:
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        request = urllib.request.Request(f"{self.url}/api/{path}", headers=named, method=method)
+        try:
+            with urllib.request.urlopen(request, timeout=20) as answer:
+                return answer.status, dict(answer.headers), answer.read()
+        except urllib.error.HTTPError as exc:
+            with exc:
+                return exc.code, dict(exc.headers), exc.read()
+
+    def text(self, path: str) -> str:
+        status, _, body = self.ask(path)
+        assert status == 200, body
+        return body.decode()
+
+
+class TestOnTheHost:
+    """The app itself on the functions host, over the day above."""
+
+    @pytest.fixture(scope="class")
+    @staticmethod
+    def browser(radar: str, azurite: Azurite, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+        with status_host(tmp_path_factory.mktemp("app"), azurite.connection, radar) as host:
+            yield Browser(host.url)
+
+    def test_the_page_shows_every_state_and_leads_to_every_archive(self, browser: Browser, radar: str) -> None:
+        page = browser.text("status")
+        links = re.findall(rf'href="(archives/{radar}/[^"]+)"', page)
+        assert len(set(links)) == len(SHOWN)
+        for link, state in zip(links, SHOWN, strict=False):
+            assert f"<b>{state}" in browser.text(link)
+        assert "<script>" not in page
+        assert "&lt;i&gt;from&lt;/i&gt;" in page
+
+    def test_an_archive_tells_what_was_refused_and_shows_its_images(self, browser: Browser, radar: str) -> None:
+        (partly,) = [m for m in self.source(browser, radar)["marks"] if m["state"] == "refused in part"]
+        page = browser.text(f"archives/{radar}/{partly['id']}?code=k%26k")
+        assert "it is no &lt;b&gt;picture&lt;/b&gt;" in page
+        assert "<script" not in page
+        images = re.findall(r'src="\.\./\.\./(images/[^"?]+\.png)\?code=k%26k"', page)
+        shown = []
+        for image in images:
+            status, headers, body = browser.ask(image)
+            assert (status, headers["Content-Type"]) == (200, "image/png")
+            with Image.open(BytesIO(body)) as opened:
+                shown.append(opened.getpixel((4, 4)))
+            assert browser.ask(image, If_None_Match=headers["ETag"])[0] == 304
+        assert shown == [(10, 10, 10), (200, 200, 200)]
+
+    def test_the_data_holds_all_that_the_page_shows(self, browser: Browser, radar: str) -> None:
+        source = self.source(browser, radar)
+        assert [mark["state"] for mark in source["marks"]] == SHOWN
+        assert source["counts"]["failed"] == 1
+        assert (source["window"], source["lag"]["p50"]) == (172_800, 6)
+        assert source["holes"][0]["missing"] == 1
+        assert {todo["what"] for todo in json.loads(browser.text("status.json"))["todos"]} >= {"gap", "failed"}
+
+    def test_answers_are_guarded_packed_and_sent_once(self, browser: Browser) -> None:
+        for path in ("status", "status.json", "status/refresh.js"):
+            status, headers, body = browser.ask(path, Accept_Encoding="gzip")
+            assert (status, headers["Content-Encoding"]) == (200, "gzip")
+            assert headers["Content-Security-Policy"].startswith("default-src 'none'; ")
+            assert headers["X-Content-Type-Options"] == "nosniff"
+            assert headers["Referrer-Policy"] == "no-referrer"
+            assert headers["Cache-Control"].startswith("private, max-age=")
+            assert gzip.decompress(body)
+            head = browser.ask(path, "HEAD", Accept_Encoding="gzip")
+            assert (head[0], head[2]) == (200, b"")
+        script = browser.ask("status/refresh.js")[1]
+        assert script["Content-Type"].startswith("text/javascript")
+        assert browser.ask("status/refresh.js", If_None_Match=script["ETag"])[0] == 304
+
+    @pytest.mark.parametrize(
+        "path",
+        [
+            "archives/{0}/nothing",
+            "archives/{0}/20260101T000000Z.00000000",
+            "archives/{0}/20269999T000000Z.00000000",
+            "archives/UPPER/20260101T000000Z.00000000",
+            "archives/%3Cscript%3E/%3Cscript%3E",
+            "images/{0}/20260101T000000Z.00000000/p-1/000000-0000.png",
+            "images/{0}/x/p-1/000000-0000.png",
+            "images/{0}/20260101T000000Z.00000000/p~1/000000-0000.png",
+            "images/{0}/20260101T000000Z.00000000/p-1/..%2F..%2Fstate",
+        ],
+    )
+    def test_an_address_of_nothing_is_404(self, browser: Browser, radar: str, path: str) -> None:
+        status, headers, body = browser.ask(path.format(radar))
+        assert status == 404
+        assert b"<script" not in body
+        assert headers["Cache-Control"] == "no-store"
+        assert headers["Content-Security-Policy"].startswith("default-src 'none'; ")
+
+    @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE"])
+    def test_nothing_can_be_changed(self, browser: Browser, method: str) -> None:
+        assert browser.ask("status", method)[0] == 404
+
+    def source(self, browser: Browser, name: str) -> dict[str, Any]:
+        (found,) = [source for source in json.loads(browser.text("status.json"))["sources"] if source["name"] == name]
+        return dict(found)

@@ -1,0 +1,127 @@
+"""Benchmarks without measuring: what is judged, written, read again and shown."""
+
+import hashlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from threading import Thread
+from time import monotonic
+
+import pytest
+
+from benchmarks import __main__ as command
+from benchmarks import files, markdown, results
+from benchmarks.bench import Bench, Row, row
+from benchmarks.child import Child, Side
+from benchmarks.model import BenchmarkError, Figure, Goal, Measured, PeerMissingError, Timing, ratio
+from benchmarks.rows import ROWS
+from benchmarks.sampling import sampled
+from benchmarks.summary import at_a_glance
+
+MEASURED = Measured({"pace": Figure(2.5, 2, 3, "MB/s"), "memory": Figure(0.7, 0.6, 0.8)}, notes=["a note"])
+
+
+def a_row(**goals: Goal) -> Row:
+    return row("a-row", what="what", against="peer", goals=goals, why="it waits")(lambda _bench: MEASURED)
+
+
+def test_every_row_has_a_name_of_its_own_and_a_goal_or_a_reason_to_have_none() -> None:
+    assert len({each.name for each in ROWS}) == len(ROWS)
+    assert all(each.what and each.against for each in ROWS)
+
+
+def test_what_is_said_at_a_glance_is_of_figures_that_were_measured() -> None:
+    told = at_a_glance(files.read(files.LATEST))
+    assert "×" in told
+    assert "{" not in told
+
+
+def test_a_figure_is_held_against_its_goal() -> None:
+    result = results.of(a_row(pace=Goal(least=2), memory=Goal(most=0.6)), MEASURED)
+    assert [number.met for number in result.numbers] == [True, False]
+    with pytest.raises(BenchmarkError, match="latency"):
+        results.of(a_row(latency=Goal(most=1)), MEASURED)
+
+
+def test_ratios_are_taken_round_by_round() -> None:
+    ours, theirs = (Timing(seconds=seconds, cpu=(), peak=()) for seconds in ([1, 10, 2], [2, 20, 6]))
+    assert ratio({"ours": ours, "theirs": theirs}, "ours", "theirs") == Figure(2, 2, 3)
+
+
+def test_what_is_written_is_read_again_and_other_rows_stay(tmp_path: Path) -> None:
+    # No figure is a speed: there is nothing to draw, and what draws is not installed for the tests.
+    first = results.of(a_row(pace=Goal(least=2), memory=Goal(most=0.6)), MEASURED)
+    begun = results.begin(datetime(2026, 1, 1, tzinfo=UTC))
+    later = replace(begun, at="2026-01-02 00:00 UTC", commit="0123abc+")
+    for run, each in ((begun, first), (begun, replace(first, name="b-row")), (later, replace(first, name="b-row"))):
+        files.write(results.with_row(run, each), tmp_path, keep_others=True, order=["b-row", "a-row"])
+    found = files.read(tmp_path / "latest.json")
+    assert [(each.name, each.at, each.commit) for each in found.rows] == [
+        ("b-row", later.at, later.commit),
+        ("a-row", begun.at, begun.commit),
+    ]
+    assert found.rows[1] == replace(first, at=begun.at, commit=begun.commit)
+    told = markdown.summary(found)
+    assert told in (tmp_path / "latest.md").read_text()
+    assert "| `a-row` | what | peer | pace **2.50 MB/s** ≥ 2 ✓; memory **0.70×** ≤ 0.6 ✗ |" in told
+    assert "0 of 2 rows with goals meet them all." in told
+    assert "- `b-row`, `a-row`: it waits" in told
+    assert told.endswith(f"Of earlier runs: `a-row` (2026-01-01 00:00 UTC, commit {begun.commit})")
+
+
+def test_a_row_that_fails_costs_no_other_row_its_figures_and_keeps_none_of_its_own(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    def fails(_bench: Bench) -> Measured:
+        raise OSError("no space left\nTraceback\non device")
+
+    def lacks(_bench: Bench) -> Measured:
+        raise PeerMissingError("rclone is missing: apt-get install rclone")
+
+    well = [replace(a_row(pace=Goal(least=2)), name=name) for name in ("fails", "lacks", "a-row")]
+    assert command.measure(well, tmp_path, well)
+    ill = [replace(each, measure=does) for each, does in zip(well, (fails, lacks, well[2].measure), strict=True)]
+    assert not command.measure(ill, tmp_path, well)
+    found = {each.name: each for each in files.read(tmp_path / "latest.json").rows}
+    assert {name: len(each.numbers) for name, each in found.items()} == {"fails": 0, "lacks": 0, "a-row": 2}
+    assert (found["fails"].missing, found["fails"].failed) == ("no space left … on device", True)
+    assert not found["lacks"].failed
+    said = capsys.readouterr()
+    assert "FAILED" in said.out
+    assert "Traceback" in said.err
+    assert said.err.endswith("error: measure fails: see above; `--only` measures them again\n")
+
+
+@contextmanager
+def working() -> Iterator[Callable[[], object]]:
+    yield lambda: 42
+
+
+@contextmanager
+def failing() -> Iterator[Callable[[], object]]:
+    yield lambda: 1 // 0
+
+
+def test_a_side_runs_in_a_process_of_its_own_and_tells_what_went_wrong() -> None:
+    with Child("works", Side(working)) as child:
+        sample = child.run()
+        assert sample.outcome == 42
+        assert sample.peak > 2**20
+        assert not sample.modules
+    with Child("fails", Side(failing)) as child, pytest.raises(BenchmarkError, match="ZeroDivisionError"):
+        child.run()
+
+
+def test_where_the_processor_time_of_all_threads_goes_is_told_by_module() -> None:
+    def hash_until_seen() -> None:
+        deadline = monotonic() + 30
+        while not spent["tests.unit"] and monotonic() < deadline:
+            hashlib.sha256(bytes(1_000_000)).digest()
+
+    with sampled() as spent:
+        thread = Thread(target=hash_until_seen)
+        thread.start()
+        thread.join()
+    assert spent["tests.unit"] > 0

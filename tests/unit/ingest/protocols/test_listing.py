@@ -1,0 +1,19 @@
+"""A listing is taken whole, or not at all."""
+
+from itertools import count
+
+import pytest
+
+from config.errors import SourceRefusedError
+from ingest.protocols.listing import whole
+
+
+def test_a_listing_that_fits_is_taken_whole() -> None:
+    assert whole(range(3), "out", most=3) == [0, 1, 2]
+
+
+def test_of_a_listing_without_an_end_no_more_is_taken_than_is_needed_to_tell() -> None:
+    listing = count()
+    with pytest.raises(SourceRefusedError, match=r"list 'out': .* name a folder with fewer"):
+        whole(listing, "out", most=3)
+    assert next(listing) == 4

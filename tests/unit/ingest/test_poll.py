@@ -1,0 +1,648 @@
+"""A tick: what it sees, what it copies in which order, and what it survives."""
+
+import hashlib
+import io
+import itertools
+import logging
+import threading
+import zipfile
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from imagefeed.errors import StoreUnavailableError
+from ingest.model import Archive, RemoteFile, SourceSpec, Step
+from ingest.poll import PollReport, poll
+from ingest.transfer import Ending
+from tests.fakes.copying import FakeArchives, FakeLedger, FakeRosters
+from tests.fakes.remote import FakeConnection, FakeServer
+
+MIB = 2**20
+START = datetime(2026, 3, 4, 12, 0, 0, tzinfo=UTC)
+
+
+def make_zip(size: int = 0, mark: str = "") -> bytes:
+    """Make a zip of about `size` bytes; other marks make other bytes."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive:
+        archive.writestr(f"image{mark}.bin", bytes(size))
+    return out.getvalue()
+
+
+class Clock:
+    """Time that passes only when somebody waits."""
+
+    def __init__(self) -> None:
+        self.time = START
+        self.waits: list[float] = []
+
+    def now(self) -> datetime:
+        return self.time
+
+    def wait(self, seconds: float) -> None:
+        self.waits.append(seconds)
+        self.pass_(timedelta(seconds=seconds))
+
+    def pass_(self, span: timedelta) -> None:
+        self.time += span
+
+
+class World:
+    """A source, a store and a clock."""
+
+    def __init__(self) -> None:
+        self.server = FakeServer()
+        self.store = FakeArchives()
+        self.rosters = FakeRosters()
+        self.ledger = FakeLedger()
+        self.clock = Clock()
+        self.spec = SourceSpec(name="radar", block_size=MIB, max_connections=1)
+
+    def put(self, path: str, content: bytes | None = None, age: timedelta = timedelta(minutes=5)) -> bytes:
+        content = make_zip() if content is None else content
+        self.server.put(path, content, self.clock.time - age)
+        return content
+
+    def tick(self, pause: timedelta = timedelta(seconds=30)) -> PollReport:
+        report = poll(
+            self.spec,
+            self.server,
+            self.rosters,
+            self.store,
+            self.ledger,
+            now=self.clock.now,
+            wait=self.clock.wait,
+        )
+        self.clock.pass_(pause)
+        return report
+
+    def opened(self) -> list[str]:
+        return [call.split()[1] for call in self.server.calls if call.startswith("open")]
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+def test_a_new_file_is_copied_and_told_of(world: World) -> None:
+    content = world.put("a.zip")
+    report = world.tick()
+    assert world.store.content("a.zip") == [content]
+    assert world.ledger.steps("a.zip") == [{Step.SEEN, Step.COPYING, Step.RAW}]
+    assert (report.listed, report.new, report.failed, report.waiting, report.error) == (1, 1, 0, 0, None)
+    assert [(copied.path, copied.ending, copied.bytes) for copied in report.copied] == [
+        ("a.zip", Ending.COPIED, len(content))
+    ]
+
+
+def test_a_quiet_tick_costs_one_listing_and_nothing_else(world: World) -> None:
+    world.put("a.zip")
+    world.tick()
+    world.server.calls.clear()
+    writes, loads, saves = world.ledger.writes, world.rosters.loads, world.rosters.saves
+    world.tick()
+    assert world.server.calls == ["connect", "list"]
+    assert world.ledger.writes == writes
+    assert (world.rosters.loads, world.rosters.saves) == (loads + 1, saves)
+
+
+def test_quiet_ticks_keep_the_time_of_the_listing_fresh_to_about_a_minute(world: World) -> None:
+    world.put("a.zip")
+    world.tick()
+    saves = world.rosters.saves
+    for _ in range(10):
+        world.tick()
+        listed_at = world.rosters.rosters["radar"].listed_at
+        assert listed_at is not None
+        assert world.clock.time - listed_at <= timedelta(seconds=90)
+    assert 0 < world.rosters.saves - saves <= 5
+
+
+@pytest.mark.parametrize(
+    "name", ["a.zip.part", "a.zip.tmp", "a.filepart", ".a.zip", "sub/.hidden/a.zip", "a.txt", "a.zip.PART"]
+)
+def test_what_is_no_archive_or_is_being_written_is_left_alone(world: World, name: str) -> None:
+    world.put(name)
+    assert world.tick().listed == 0
+
+
+@pytest.mark.parametrize(
+    ("pattern", "match_case", "path", "listed"),
+    [
+        ("*.zip", False, "A.ZIP", 1),
+        ("*.zip", True, "A.ZIP", 0),
+        ("radar_*.zip", False, "sub/radar_1.zip", 1),
+        ("sub/*.zip", False, "sub/radar_1.zip", 1),
+        ("sub/*.zip", False, "radar_1.zip", 0),
+    ],
+)
+def test_patterns_match_names_or_paths(world: World, pattern: str, match_case: bool, path: str, listed: int) -> None:
+    world.spec = replace(world.spec, pattern=pattern, match_case=match_case)
+    world.put(path)
+    assert world.tick().listed == listed
+
+
+def test_a_growing_upload_makes_no_version_until_it_has_settled(world: World) -> None:
+    content = make_zip(5000)
+    lengths = iter(range(1000, 5000, 500))
+    world.put("a.zip", content[:500])
+    world.server.before_look = lambda: world.put("a.zip", content[: next(lengths)])
+    for _ in range(3):
+        assert world.tick().new == 0
+    assert world.ledger.times == {}
+    world.server.before_look = lambda: None
+    world.put("a.zip", content)
+    assert world.tick().new == 1
+    assert world.store.content("a.zip") == [content]
+    assert len(world.ledger.times) == 1
+
+
+def test_all_unknown_files_wait_for_one_pause_together(world: World) -> None:
+    for number in range(20):
+        world.put(f"{number}.zip")
+    world.tick()
+    assert world.clock.waits == [2.0]
+    assert len(world.store.blobs) == 20
+
+
+def test_a_file_that_vanishes_between_the_looks_is_no_trouble(world: World) -> None:
+    world.put("a.zip")
+    world.server.before_look = lambda: world.server.files.clear()
+    report = world.tick()
+    assert (report.new, report.error, world.ledger.writes) == (0, None, 0)
+
+
+def test_new_content_under_an_old_name_is_a_new_archive(world: World) -> None:
+    first = world.put("a.zip", make_zip(100, "one"))
+    world.tick()
+    second = world.put("a.zip", make_zip(200, "two"))
+    world.tick()
+    assert world.store.content("a.zip") == [first, second]
+    assert world.ledger.steps("a.zip") == [{Step.SEEN, Step.COPYING, Step.RAW}] * 2
+
+
+def test_a_file_that_was_only_touched_is_the_same(world: World) -> None:
+    content = world.put("a.zip")
+    world.tick()
+    world.put("a.zip", content, age=timedelta(minutes=1))
+    report = world.tick()
+    assert [copied.ending for copied in report.copied] == [Ending.SAME]
+    assert world.store.content("a.zip") == [content]
+    assert world.ledger.steps("a.zip")[1] == {Step.SEEN, Step.COPYING, Step.SAME}
+    # And what comes after it is held against the same bytes.
+    world.put("a.zip", content, age=timedelta(seconds=1))
+    assert [copied.ending for copied in world.tick().copied] == [Ending.SAME]
+
+
+def test_a_version_that_was_never_copied_is_superseded(world: World) -> None:
+    world.put("a.zip", b"no zip at all")
+    world.tick()
+    content = world.put("a.zip")
+    world.tick()
+    assert world.ledger.steps("a.zip")[0] >= {Step.SEEN, Step.SUPERSEDED}
+    assert world.store.content("a.zip") == [content]
+
+
+def test_bytes_are_held_against_the_last_copy_even_past_a_version_that_was_none(world: World) -> None:
+    content = world.put("a.zip")
+    world.tick()
+    world.put("a.zip", b"no zip at all", age=timedelta(minutes=2))
+    world.tick()
+    world.put("a.zip", content, age=timedelta(minutes=1))
+    assert [copied.ending for copied in world.tick().copied] == [Ending.SAME]
+
+
+def test_a_new_version_waits_until_the_old_one_is_no_longer_being_copied(world: World) -> None:
+    world.spec = replace(world.spec, max_connections=2, settle=timedelta())
+    old, new = make_zip(2 * MIB, "old"), make_zip(2 * MIB, "new")
+    world.put("long.zip", old, age=timedelta(minutes=30))
+    for minutes in (1, 2, 3):
+        world.put(f"{minutes}.zip", age=timedelta(minutes=minutes))
+    others_copied = threading.Event()
+    world.ledger.before_record = lambda archive, step: (
+        others_copied.set() if (archive.file.path, step) == ("3.zip", Step.RAW) else None
+    )
+
+    def replace_it(offset: int) -> None:
+        if offset == MIB:
+            world.server.before_read.clear()
+            world.put("long.zip", new, age=timedelta(minutes=4))
+            assert others_copied.wait(10)
+            assert [Step.SUPERSEDED in steps for steps in world.ledger.steps("long.zip")] == [False]
+
+    world.server.before_read["long.zip"] = replace_it
+    assert world.tick().failed == 1
+    assert world.store.content("long.zip") == [new]
+    assert world.ledger.steps("long.zip") == [
+        {Step.SEEN, Step.COPYING, Step.SUPERSEDED},
+        {Step.SEEN, Step.COPYING, Step.RAW},
+    ]
+
+
+def test_a_file_that_is_gone_before_it_was_copied_has_expired(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    world.put("a.zip", b"no zip at all")
+    world.tick()
+    del world.server.files["a.zip"]
+    world.tick(timedelta())
+    assert Step.EXPIRED not in world.ledger.steps("a.zip")[0]
+    world.tick()
+    assert Step.EXPIRED in world.ledger.steps("a.zip")[0]
+    assert "archive.expired source=radar path='a.zip'" in [r.message.partition(":")[0] for r in caplog.records]
+    assert world.rosters.rosters["radar"].sightings == ()
+
+
+def test_a_server_that_will_not_tell_whether_a_file_is_there_holds_up_no_other(world: World) -> None:
+    """Some SFTP servers answer a question for what is gone with a failure of no kind."""
+    world.put("a.zip")
+    world.server.breaks_at["a.zip"] = 0
+    world.tick()
+    del world.server.files["a.zip"]
+    world.server.untold.add("a.zip")
+    world.put("b.zip")
+    for _ in range(3):
+        assert world.tick().error is None
+    assert len(world.store.content("b.zip")) == 1
+    assert Step.EXPIRED not in world.ledger.steps("a.zip")[0]
+    world.clock.pass_(world.spec.retention)
+    for _ in range(2):
+        world.tick()
+    assert Step.EXPIRED in world.ledger.steps("a.zip")[0]
+
+
+def test_a_copied_file_that_is_deleted_leaves_the_roster_and_nothing_else_happens(world: World) -> None:
+    world.put("a.zip")
+    world.tick()
+    world.server.files.clear()
+    for _ in range(3):
+        world.tick()
+    assert world.rosters.rosters["radar"].sightings == ()
+    assert world.ledger.steps("a.zip") == [{Step.SEEN, Step.COPYING, Step.RAW}]
+
+
+def test_one_connection_takes_the_newest_and_the_oldest_in_turns(world: World) -> None:
+    for minutes in (1, 2, 3, 4, 5):
+        world.put(f"{minutes}.zip", age=timedelta(minutes=minutes))
+    world.tick()
+    assert world.opened() == ["1.zip", "5.zip", "2.zip", "4.zip", "3.zip"]
+
+
+def test_two_connections_take_one_end_each(world: World) -> None:
+    world.spec = replace(world.spec, max_connections=2)
+    both_reading = threading.Barrier(2, timeout=5)
+    for minutes in (1, 2, 3, 4):
+        world.put(f"{minutes}.zip", age=timedelta(minutes=minutes))
+    for name in ("1.zip", "4.zip"):
+        world.server.before_read[name] = lambda offset: both_reading.wait() if offset == 0 else None
+    world.tick()
+    assert set(world.opened()[:2]) == {"1.zip", "4.zip"}
+    assert len(world.store.blobs) == 4
+    assert world.server.calls.count("connect") == 2
+
+
+def test_one_file_needs_one_connection(world: World) -> None:
+    world.spec = replace(world.spec, max_connections=4)
+    world.put("a.zip")
+    world.tick()
+    assert world.server.calls.count("connect") == 1
+
+
+def test_newcomers_overtake(world: World) -> None:
+    world.spec = replace(world.spec, settle=timedelta())
+    for minutes in (10, 20, 30):
+        world.put(f"{minutes}.zip", age=timedelta(minutes=minutes))
+    world.server.before_read["30.zip"] = lambda _: world.put("new.zip", age=timedelta(minutes=1))
+    world.tick()
+    assert world.opened() == ["10.zip", "30.zip", "new.zip", "20.zip"]
+
+
+def test_a_newcomer_does_not_wait_for_a_long_copy_on_the_other_connection(world: World) -> None:
+    world.spec = replace(world.spec, max_connections=2, settle=timedelta())
+    world.put("long.zip", age=timedelta(minutes=30))
+    world.put("short.zip", age=timedelta(minutes=1))
+    newcomer_copied = threading.Event()
+    world.ledger.before_record = lambda archive, step: (
+        newcomer_copied.set() if (archive.file.path, step) == ("new.zip", Step.RAW) else None
+    )
+
+    def hold_up(_: int) -> None:
+        world.server.files.setdefault("new.zip", (make_zip(), world.clock.time))
+        assert newcomer_copied.wait(10)
+
+    world.server.before_read["long.zip"] = hold_up
+    assert world.tick().failed == 0
+    assert set(world.opened()) == {"long.zip", "short.zip", "new.zip"}
+
+
+def test_a_server_that_refuses_more_connections_is_served_by_fewer(world: World) -> None:
+    world.spec = replace(world.spec, max_connections=3)
+    world.server.max_connections = 1
+    for minutes in range(1, 6):
+        world.put(f"{minutes}.zip", age=timedelta(minutes=minutes))
+    report = world.tick()
+    assert (len(report.copied), report.error, report.failed) == (5, None, 0)
+
+
+def test_a_file_that_fails_costs_the_others_nothing_and_is_tried_again(world: World) -> None:
+    for minutes in (1, 2, 3):
+        world.put(f"{minutes}.zip", make_zip(2 * MIB), age=timedelta(minutes=minutes))
+    world.server.breaks_at["1.zip"] = MIB
+    report = world.tick()
+    assert (len(report.copied), report.failed, report.waiting, report.error) == (2, 1, 1, None)
+    assert any("the connection broke" in error for error in world.ledger.errors.values())
+    report = world.tick()
+    assert (len(report.copied), report.waiting) == (1, 0)
+
+
+def test_a_file_of_an_absurd_size_costs_the_others_nothing(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A buffer for a piece of it would take all memory, tick for tick."""
+    real = FakeConnection.look
+
+    def look(connection: FakeConnection, listed: RemoteFile) -> RemoteFile | None:
+        found = real(connection, listed)
+        return replace(found, size=2**80) if found and found.path == "huge.zip" else found
+
+    monkeypatch.setattr(FakeConnection, "look", look)
+    world.put("a.zip")
+    world.put("huge.zip", age=timedelta(minutes=1))
+    report = world.tick()
+    assert ([copied.path for copied in report.copied], report.failed) == (["a.zip"], 1)
+    assert "that can be copied" in str(world.ledger.errors)
+
+
+def test_a_name_that_cannot_be_asked_for_costs_no_other_file_and_is_not_passed_over(world: World) -> None:
+    for path in ("a.zip", "b\rc.zip", "d.zip"):
+        world.put(path)
+    world.server.unaskable.add("b\rc.zip")
+    report = world.tick()
+    assert (len(report.copied), report.failed, report.waiting, report.error) == (2, 1, 1, None)
+    assert world.ledger.steps("b\rc.zip") == [{Step.SEEN}]
+    assert any("no command can hold it" in error for error in world.ledger.errors.values())
+
+
+def test_a_file_that_is_listed_and_may_not_be_read_is_not_passed_over(world: World) -> None:
+    """An FTP server answers 550 for both: for what is not there, and for what we have no right to."""
+    for path in ("a.zip", "forbidden.zip"):
+        world.put(path)
+    world.server.forbidden.add("forbidden.zip")
+    report = world.tick()
+    assert ([copied.path for copied in report.copied], report.failed, report.waiting) == (["a.zip"], 1, 1)
+    assert world.ledger.steps("forbidden.zip") == [{Step.SEEN}]
+    world.server.forbidden.clear()
+    world.tick(timedelta(minutes=1))
+    assert Step.RAW in world.ledger.steps("forbidden.zip")[0]
+
+
+def test_a_file_of_which_nothing_can_be_told_for_now_costs_no_other_file(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    """FTP servers may answer 450 for what is still being written."""
+    world.put("a.zip")
+    world.put("busy.zip")
+    world.server.untold.add("busy.zip")
+    report = world.tick()
+    assert ([copied.path for copied in report.copied], report.failed) == (["a.zip"], 1)
+    assert "file.untold source=radar path='busy.zip'" in caplog.text
+    assert report.error == world.rosters.rosters["radar"].error == "look at 'busy.zip': failure"
+    world.server.untold.clear()
+    assert [copied.path for copied in world.tick().copied] == ["busy.zip"]
+    assert world.rosters.rosters["radar"].error is None
+
+
+def test_a_file_that_keeps_failing_is_left_alone_for_longer_and_longer(world: World) -> None:
+    world.put("a.zip", make_zip(2 * MIB))
+    tries = []
+    for number in range(200):
+        world.server.breaks_at["a.zip"] = 0
+        if world.tick().failed:
+            tries.append(number)
+    gaps = [later - earlier for earlier, later in itertools.pairwise(tries)]
+    assert len(tries) < 30
+    assert gaps[0] <= 2
+    assert max(gaps) >= 8
+    assert max(gaps) <= 21
+
+
+def test_after_a_broken_transfer_only_what_is_missing_is_read(world: World) -> None:
+    content = world.put("a.zip", make_zip(6 * MIB))
+    world.server.breaks_at["a.zip"] = 4 * MIB
+    world.tick()
+    world.server.calls.clear()
+    report = world.tick()
+    assert [call for call in world.server.calls if call.startswith("open")] == [f"open a.zip {4 * MIB}"]
+    assert report.copied[0].received == len(content) - 4 * MIB
+    assert world.store.content("a.zip") == [content]
+    (facts,) = world.ledger.facts.values()
+    assert facts.sha256 == hashlib.sha256(content).hexdigest()
+
+
+def test_a_source_that_is_down_is_reported_and_left_alone_for_a_while(world: World) -> None:
+    world.put("a.zip")
+    world.server.down = "connect: connection refused"
+    report = world.tick(timedelta())
+    assert report.error == "connect: connection refused"
+    assert report.not_before is not None
+    assert report.not_before > world.clock.time
+    calls = len(world.server.calls)
+    assert world.tick(timedelta()).error == "connect: connection refused"
+    assert len(world.server.calls) == calls
+    world.server.down = None
+    world.clock.pass_(timedelta(seconds=5))
+    report = world.tick()
+    assert (report.error, len(report.copied)) == (None, 1)
+    assert world.rosters.rosters["radar"].error is None
+
+
+def test_a_source_that_stays_down_is_asked_less_and_less_often(world: World) -> None:
+    world.server.down = "connect: 421"
+    for _ in range(120):
+        world.tick()
+    assert 10 < len(world.server.calls) < 40
+
+
+def test_an_incomplete_listing_changes_nothing(world: World) -> None:
+    world.put("a.zip")
+    world.tick()
+    before = world.rosters.rosters["radar"].sightings
+    world.server.before_list = lambda: setattr(world.server, "down", "list: 426 broke off")
+    for _ in range(5):
+        world.tick(timedelta(minutes=10))
+    assert world.rosters.rosters["radar"].sightings == before
+
+
+def test_a_source_that_another_process_polls_is_busy_and_no_error(world: World) -> None:
+    world.put("a.zip")
+    with world.rosters.hold("radar"):
+        report = world.tick()
+    assert (report.busy, report.error) == (True, None)
+    assert world.server.calls == []
+
+
+def test_a_lost_lease_stops_everything_at_once(world: World) -> None:
+    world.put("a.zip", make_zip(5 * MIB))
+    world.server.before_read["a.zip"] = lambda offset: setattr(world.rosters, "lost", offset >= 2 * MIB)
+    assert world.tick().busy
+    assert world.store.content("a.zip") == []
+    assert world.ledger.errors == {}
+    assert sum(block.length for block in world.store.staged) <= 3 * MIB
+
+
+def test_a_spent_budget_stops_between_blocks_and_the_next_tick_goes_on_there(world: World) -> None:
+    content = world.put("a.zip", make_zip(6 * MIB))
+    world.server.before_read["a.zip"] = lambda offset: (
+        world.clock.pass_(world.spec.budget) if offset == 3 * MIB else None
+    )
+    report = world.tick()
+    assert (report.failed, report.waiting, report.error, report.copied) == (0, 1, None, ())
+    assert world.ledger.errors == {}
+    world.server.before_read.clear()
+    report = world.tick()
+    assert world.store.content("a.zip") == [content]
+    assert report.copied[0].received < len(content) - 2 * MIB
+
+
+def test_what_is_no_zip_is_published_only_after_it_stayed_so_and_is_marked(world: World) -> None:
+    content = world.put("a.zip", b"this is no zip")
+    began = world.clock.time
+    report = world.tick()
+    while not report.copied:
+        assert world.store.content("a.zip") == []
+        assert world.clock.time - began < timedelta(minutes=7)
+        report = world.tick()
+    assert world.clock.time - began > world.spec.settle_max
+    assert world.store.content("a.zip") == [content]
+    assert report.copied[0].ending is Ending.COPIED
+    (facts,) = world.ledger.facts.values()
+    assert not facts.sound
+
+
+def test_an_empty_file_is_unsound_at_first_and_archived_in_the_end(world: World) -> None:
+    world.put("a.zip", b"")
+    assert world.tick().copied == ()
+    world.clock.pass_(world.spec.settle_max)
+    world.tick()
+    assert world.store.content("a.zip") == [b""]
+
+
+def test_an_unsound_file_that_is_completed_is_copied_whole(world: World) -> None:
+    whole = make_zip(3 * MIB)
+    world.put("a.zip", whole[: 2 * MIB], age=timedelta(minutes=1))
+    assert world.tick().copied == ()
+    (waits,) = world.ledger.errors.values()
+    assert waits.startswith("waits: its end is no zip directory that fits")
+    assert "copied as it is from " in waits
+    world.put("a.zip", whole, age=timedelta(seconds=10))
+    world.tick()
+    assert world.store.content("a.zip") == [whole]
+
+
+def test_a_process_that_dies_before_the_hashes_are_set_does_not_copy_again(world: World) -> None:
+    content = world.put("a.zip", make_zip(4 * MIB))
+    world.server.breaks_at["a.zip"] = 2 * MIB
+    world.tick()
+
+    def die() -> None:
+        raise KeyboardInterrupt
+
+    world.store.before_amend = die
+    with pytest.raises(KeyboardInterrupt):
+        world.tick()
+    world.store.before_amend = lambda: None
+    world.server.calls.clear()
+    report = world.tick()
+    assert world.opened() == []
+    assert [copied.ending for copied in report.copied] == [Ending.COPIED]
+    assert world.store.content("a.zip") == [content]
+    (facts,) = world.ledger.facts.values()
+    assert facts.sound
+
+
+def test_an_archive_that_is_there_already_is_only_noted(world: World) -> None:
+    world.put("a.zip")
+    world.tick()
+    world.rosters.rosters.clear()
+    world.server.calls.clear()
+    report = world.tick()
+    assert world.opened() == []
+    assert len(report.copied) == 1
+    assert report.copied[0].received == 0
+
+
+def test_the_stamp_is_saved_before_anybody_is_told_of_it(world: World) -> None:
+    def die(archive: Archive, _step: Step) -> None:
+        (sighting,) = world.rosters.rosters["radar"].sightings
+        assert sighting.archive.stamp == archive.stamp
+        raise KeyboardInterrupt
+
+    world.spec = replace(world.spec, stamp="radar_%Y%m%d%H%M")
+    world.put("radar_203001010000.zip")
+    world.ledger.before_record = die
+    with pytest.raises(KeyboardInterrupt):
+        world.tick()
+    world.ledger.before_record = lambda _archive, _step: None
+    world.clock.pass_(timedelta(hours=1))
+    world.tick()
+    (archive,) = world.ledger.archives.values()
+    assert archive.stamp == START
+    assert archive.stamp_replaced
+    assert world.ledger.steps("radar_203001010000.zip") == [{Step.SEEN, Step.COPYING, Step.RAW}]
+
+
+def test_a_stamp_pattern_that_makes_no_sense_is_an_error_of_the_source(world: World) -> None:
+    world.spec = replace(world.spec, stamp="radar_%Q")
+    world.put("a.zip")
+    report = world.tick()
+    assert report.error is not None
+    assert "STAMP" in report.error
+
+
+def test_a_store_that_is_down_is_raised(world: World) -> None:
+    def refuse(_archive: Archive, _step: Step) -> None:
+        raise StoreUnavailableError("write the ledger: 503")
+
+    world.put("a.zip")
+    world.ledger.before_record = refuse
+    with pytest.raises(StoreUnavailableError):
+        world.tick()
+    world.ledger.before_record = lambda _archive, _step: None
+    assert len(world.tick().copied) == 1
+
+
+def test_a_bug_in_one_lane_stops_the_others_and_surfaces(world: World) -> None:
+    world.spec = replace(world.spec, max_connections=2)
+    broken = threading.Event()
+    for minutes in range(1, 10):
+        world.put(f"{minutes}.zip", make_zip(8 * MIB), age=timedelta(minutes=minutes))
+
+    def break_down(_: int) -> None:
+        broken.set()
+        raise ZeroDivisionError
+
+    world.server.before_read["9.zip"] = break_down
+    world.server.before_read["1.zip"] = lambda _: broken.wait(10)
+    with pytest.raises(ZeroDivisionError):
+        world.tick()
+    assert len(world.store.blobs) < 9
+
+
+def test_of_thousands_of_files_the_newest_and_the_oldest_are_copied_first(world: World) -> None:
+    for number in range(300):
+        world.put(f"{number:03}.zip", age=timedelta(minutes=1 + number))
+    first_open: list[int] = []
+    world.server.before_read["000.zip"] = lambda _: first_open.append(len(world.server.calls))
+    report = world.tick()
+    assert len(report.copied) == 300
+    assert world.opened()[:2] == ["000.zip", "299.zip"]
+    assert first_open[0] < 210
+
+
+def test_names_from_outside_cannot_forge_log_lines(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    world.put("a\narchive.copied source=radar path='forged.zip'.zip")
+    world.put("\udcff.zip", b"not sound")
+    world.tick()
+    assert all("\n" not in record.getMessage() for record in caplog.records)
+    for record in caplog.records:
+        record.getMessage().encode()
+    assert any("archive.copied source=radar path=" in record.getMessage() for record in caplog.records)

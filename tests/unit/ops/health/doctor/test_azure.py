@@ -1,0 +1,162 @@
+"""What the doctor learns through Azure CLI: the event subscription, and the settings of an app in Azure."""
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from config.settings import Storage
+from imagefeed.errors import PermanentError
+from ops.health.doctor.app import whose_rights
+from ops.health.doctor.azure_cli import AzureCli, app_settings
+from ops.health.doctor.events import look_at_events
+from ops.health.doctor.findings import Finding, Sign
+from tests.fixtures.azure_answers import (
+    DATA,
+    MAY_NOT_READ,
+    event_subscription,
+    identity,
+    listed_site,
+    secret,
+    settings,
+    topic,
+)
+from tests.fixtures.fake_tools import Answer, Tools, refused
+
+IN_AZURE = Storage(blob="https://imagesdataabcdefgh.blob.core.windows.net", queue="https://q", table="https://t")
+EMULATOR = Storage(connection="AccountName=devstoreaccount1;BlobEndpoint=http://127.0.0.1:1/devstoreaccount1")
+TOPICS = "eventgrid system-topic list"
+SUBSCRIPTIONS = "eventgrid system-topic event-subscription list"
+TOPIC = topic(identity("SystemAssigned", "1111"))
+
+
+@contextmanager
+def az(folder: Path, **answers: Answer) -> Iterator[tuple[AzureCli, Tools]]:
+    """Make an az that answers as the real one does."""
+    given: dict[str, Sequence[Answer]] = {TOPICS: [[TOPIC]], SUBSCRIPTIONS: [[event_subscription()]], **answers}
+    tools = Tools(folder / "tools", given)
+    with tools.answering():
+        yield AzureCli(str(tools.home / "bin" / "az")), tools
+
+
+def deployed(given: Mapping[str, str], more: str, answer: Answer) -> dict[str, Sequence[Answer]]:
+    """What az answers of an app with these settings, and to one command more."""
+    of_settings = "functionapp config appsettings list"
+    return {"functionapp list": [[listed_site()]], of_settings: [settings(dict(given))], more: [answer]}
+
+
+def events(storage: Storage, cli: AzureCli | None) -> list[Finding]:
+    return list(look_at_events(storage, cli))
+
+
+def test_whose_rights_were_tried_is_told_where_it_matters() -> None:
+    (finding,) = whose_rights(IN_AZURE)
+    assert (finding.sign, "rights of the app's own identity" in finding.told) == (Sign.UNKNOWN, True)
+    assert not list(whose_rights(EMULATOR)), "a key opens all"
+    assert not list(whose_rights(replace(IN_AZURE, client_id="its own"))), "asked as the app"
+
+
+@pytest.mark.parametrize("source", [DATA, DATA.lower(), DATA.replace("/storageAccounts/", "/storageaccounts/")])
+def test_a_subscription_that_is_right_is_told(tmp_path: Path, source: str) -> None:
+    topics = [
+        topic(None, source=source.replace("imagesdata", "others")),
+        topic(None, source=source, name="t", where="hub"),
+    ]
+    with az(tmp_path, **{TOPICS: [topics]}) as (cli, tools):
+        (finding,) = events(IN_AZURE, cli)
+    assert (finding.sign, "raw-archives" in finding.told) == (Sign.OK, True)
+    assert "--resource-group hub --system-topic-name t " in tools.calls[-1]
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"provisioningState": "Failed"}, "its state is Failed"),
+        ({"filter": {"includedEventTypes": ["Microsoft.Storage.BlobDeleted"]}}, "passes no Microsoft.Storage.BlobCre"),
+        ({"filter": {"subjectBeginsWith": "/blobServices/default/containers/other/"}}, "begin with"),
+        ({"filter": {"subjectEndsWith": ".json"}}, "end with .json"),
+        ({"deadLetterWithResourceIdentity": None}, "has no dead-letter container"),
+        ({"destination": {"resourceId": "/sites/a/functions/other"}}, "leads to the function on_raw_archive"),
+    ],
+)
+def test_a_subscription_that_is_wrong_is_told(tmp_path: Path, change: Mapping[str, Any], told: str) -> None:
+    with az(tmp_path, **{SUBSCRIPTIONS: [[event_subscription(**change)]]}) as (cli, _):
+        (finding,) = events(IN_AZURE, cli)
+    assert finding.sign is Sign.WRONG
+    assert told in finding.told
+    assert "infra/deploy.sh" in finding.told
+
+
+def test_without_a_topic_there_is_no_subscription(tmp_path: Path) -> None:
+    with az(tmp_path, **{TOPICS: [[topic(None, source=f"{DATA}2")]]}) as (cli, _):
+        (finding,) = events(IN_AZURE, cli)
+    assert "has no Event Grid system topic" in finding.told
+
+
+@pytest.mark.parametrize(("storage", "told"), [(EMULATOR, "an emulator has no"), (IN_AZURE, "az) is not on PATH")])
+def test_what_cannot_be_looked_at_is_said(storage: Storage, told: str) -> None:
+    (finding,) = events(storage, None)
+    assert finding.sign is Sign.UNKNOWN
+    assert told in finding.told
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ("ERROR: Please run 'az login' to setup account.", "Please run 'az login'"),
+        (MAY_NOT_READ, "az eventgrid system-topic list: You do not have the required permissions"),
+        ("", "az eventgrid system-topic list: exit status 1"),
+    ],
+)
+def test_what_az_says_is_told(tmp_path: Path, said: str, told: str) -> None:
+    with az(tmp_path, **{TOPICS: [refused(1, said)]}) as (cli, _):
+        (finding,) = events(IN_AZURE, cli)
+    assert finding.sign is Sign.UNKNOWN
+    assert told in finding.told
+
+
+def test_settings_of_an_app_have_their_secrets_and_not_its_identity(tmp_path: Path) -> None:
+    given = {
+        "SOURCES__A__PASSWORD": "@Microsoft.KeyVault(SecretUri=https://v.vault.azure.net/secrets/radar/)",
+        "SOURCES__B__PASSWORD": "@Microsoft.KeyVault(VaultName=v;SecretName=south)",
+        "SOURCES__C__PASSWORD": "@Microsoft.KeyVault(VaultName=v;SecretName=missing)",
+        "DATA_STORAGE__clientId": "0",
+        "POLL_SCHEDULE": None,
+    }
+    answers = {
+        "functionapp list": [[{**listed_site(), "name": "other", "resourceGroup": "x"}, listed_site()]],
+        "functionapp config appsettings list --name images-abc --resource-group g": [settings(given)],
+        "keyvault secret show --id https://v.vault.azure.net/secrets/radar": [secret("radar", "s3cret-of-the-vault")],
+        "keyvault secret show --vault-name v --name south": [secret("south", "s3cret-of-the-south")],
+        "keyvault secret show --vault-name v --name missing": [refused(3, "ERROR: (SecretNotFound) A secret with ...")],
+    }
+    with az(tmp_path, **answers) as (cli, _):
+        told, (problem,) = app_settings(cli, "images-abc")
+    assert told["SOURCES__A__PASSWORD"] == "s3cret-of-the-vault"
+    assert told["SOURCES__B__PASSWORD"] == "s3cret-of-the-south"
+    assert told["POLL_SCHEDULE"] == ""
+    assert not {"DATA_STORAGE__clientId"} & told.keys()
+    assert problem.told.startswith("SOURCES__C__PASSWORD: its secret could not be read: az keyvault secret show: (Secr")
+
+
+def test_an_app_that_is_not_there_is_told(tmp_path: Path) -> None:
+    with (
+        az(tmp_path, **{"functionapp list": [[listed_site()]]}) as (cli, _),
+        pytest.raises(PermanentError, match="no such function app"),
+    ):
+        app_settings(cli, "images-xyz")
+
+
+@pytest.mark.parametrize("name", ["", "a'||'", "x" * 61, "a b"])
+def test_a_name_that_no_app_can_have_is_not_asked_for(name: str) -> None:
+    with pytest.raises(PermanentError, match="no name of a function app"):
+        app_settings(AzureCli(os.devnull), name)
+
+
+def test_an_az_that_cannot_run_is_told(tmp_path: Path) -> None:
+    with pytest.raises(PermanentError, match="it did not answer"):
+        AzureCli(str(tmp_path / "none")).ask("account", "show")

@@ -1,0 +1,98 @@
+"""What storage would tell of a source, made up."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from imagefeed.ledger import Entry
+from imagefeed.model import Counts, RawArchive, State
+from imagefeed.rows import Encoding, ImageRow
+from ingest.model import Archive, RemoteFile, Roster, Sighting, SourceSpec
+from ops.health.load import Facts, QueueFacts, SourceFacts, StoredPicture
+from ops.web.assess import assess
+from ops.web.model import Status
+from storage.blobs.runs import LastRun
+
+NOW = datetime(2026, 3, 1, 12, 0, 30, tzinfo=UTC)
+MINUTE = timedelta(minutes=1)
+SPEC = SourceSpec(name="radar")
+QUIET = QueueFacts(batches=0, polls=0, poison=0, dead_letters=0)
+_TIMES = {
+    State.SEEN: (State.SEEN,),
+    State.COPYING: (State.SEEN, State.COPYING),
+    State.RAW: (State.SEEN, State.COPYING, State.RAW),
+    State.PROCESSING: (State.SEEN, State.COPYING, State.RAW, State.PROCESSING),
+}
+
+
+def entry(minutes: float, state: State = State.PROCESSED, **known: Any) -> Entry:
+    """Make an archive of so many minutes ago; it was seen a second after its time, and readable five later."""
+    stamp = NOW - minutes * MINUTE
+    passed = _TIMES.get(state, (State.SEEN, state))
+    counts = known.pop("counts", Counts(members=3, images=3)) if state is State.PROCESSED else None
+    archive = RawArchive(
+        source="radar",
+        stamp=stamp,
+        version=known.pop("version", f"{int(minutes * 10):08x}"),
+        blob="radar/2026/03/01/x.zip",
+        size=known.pop("size", 1_000_000),
+        path=known.pop("path", "a.zip"),
+        etag="",
+    )
+    return Entry(
+        archive=archive,
+        state=state,
+        times={one: stamp + timedelta(seconds=1 if one is State.SEEN else 6) for one in passed},
+        pipeline="p-1" if counts else None,
+        counts=counts,
+        reason=known.pop("reason", None),
+        modified=stamp,
+        **known,
+    )
+
+
+def regular(count: int = 6, newest: float = 3) -> list[Entry]:
+    return [entry(newest + 10 * number) for number in range(count)]
+
+
+def sighting(minutes: float, **known: Any) -> Sighting:
+    """Make a file of the last listing, of so many minutes ago."""
+    at = NOW - minutes * MINUTE
+    file = RemoteFile(path=known.pop("path", "a.zip"), size=9, modified=at)
+    archive = Archive(source="radar", file=file, version="0" * 8, stamp=at)
+    return Sighting(listed=file, archive=archive, first_seen=at, **known)
+
+
+def picture(name: str) -> StoredPicture:
+    encoding = Encoding(shape=(4, 4, 3), dtype="uint8", codec="npy", checksum="")
+    row = ImageRow(
+        member=0,
+        frame=0,
+        name=name,
+        format="JPEG",
+        captured_at=None,
+        encoding=encoding,
+        parts=1,
+        shard="s",
+        offset=0,
+        length=9,
+    )
+    return StoredPicture(archive=entry(3).archive, pipeline="p-1", row=row)
+
+
+def source_facts(entries: Sequence[Entry], roster: Roster | None = None, **known: Any) -> SourceFacts:
+    polled = Roster(source="radar", listed_at=NOW - timedelta(seconds=20))
+    told: dict[str, Any] = {"before": None, "rows": 2 * len(entries), "cut": False, "pictures": (), **known}
+    return SourceFacts(source="radar", roster=roster or polled, entries=entries, **told)
+
+
+def status_of(
+    entries: Sequence[Entry],
+    roster: Roster | None = None,
+    queues: QueueFacts = QUIET,
+    run: LastRun | None = None,
+    **known: Any,
+) -> Status:
+    """Say how a single source is."""
+    facts = Facts(sources=[source_facts(entries, roster, **known)], queues=queues, run=run)
+    return assess(facts, {"radar": SPEC}, NOW)

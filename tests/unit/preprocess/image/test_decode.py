@@ -1,0 +1,342 @@
+"""Files become frames: allowed formats only, within limits, every frame, upright, and with the values they had."""
+
+import io
+import struct
+import warnings
+import zlib
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image, ImageOps
+
+from config.errors import MemberRefusedError
+from preprocess.image.decode import FORMATS, warnings_heard
+from preprocess.image.formats import is_image_content, is_image_name, printable, skip_kind
+from preprocess.model import Limits, Recipe
+from tests.unit.preprocess.pictures import decoded, encoded, made, noise, one, png16, smooth
+
+LOSSLESS: dict[str, dict[str, Any]] = {
+    "PNG": {},
+    "TIFF": {"compression": "tiff_lzw"},
+    "WEBP": {"lossless": True},
+    "BMP": {},
+    "JPEG2000": {"irreversible": False},
+    "PPM": {},
+}
+
+
+def tiff(values: np.ndarray[Any, Any], **options: Any) -> bytes:
+    stream = io.BytesIO()
+    tifffile.imwrite(stream, values, **options)
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize("form", LOSSLESS)
+def test_lossless_formats_keep_every_value(form: str) -> None:
+    pixels = noise(20, 30, 3)
+    content = encoded(pixels, form, **LOSSLESS[form])
+    assert is_image_content(content[:64])
+    np.testing.assert_array_equal(one(content), pixels)
+
+
+@pytest.mark.parametrize("form", ["JPEG", "AVIF", "WEBP"])
+def test_lossy_formats_come_near(form: str) -> None:
+    content = encoded(smooth(60, 80), form, quality=95)
+    assert is_image_content(content[:64])
+    assert np.abs(one(content).astype(int) - smooth(60, 80)).max() < 20
+
+
+def test_formats_are_told() -> None:
+    contents = [encoded(smooth(20, 20), form) for form in FORMATS]
+    assert [decoded(content)[0].format for content in contents] == list(FORMATS)
+
+
+@pytest.mark.parametrize("form", ["ICO", "TGA", "PCX", "SGI", "PDF", "EPS"])
+def test_other_formats_that_pillow_knows_are_refused(form: str) -> None:
+    with pytest.raises(MemberRefusedError, match="accepted format"):
+        made(encoded(smooth(32, 32), form))
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"x", b"no image at all" * 9, b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF89a"]
+)
+def test_what_is_no_image_is_refused(content: bytes) -> None:
+    with pytest.raises(MemberRefusedError):
+        made(content)
+
+
+# Values
+
+
+@pytest.mark.parametrize("dtype", [np.uint16, np.int16, np.int32, np.float32, np.uint8, np.int8])
+@pytest.mark.parametrize("order", "<>")
+def test_grey_tiffs_keep_their_values(dtype: type[np.generic], order: str) -> None:
+    values = noise(9, 11, dtype=dtype)
+    if np.dtype(dtype).kind != "u":
+        values = np.negative(values)
+    found = one(tiff(values, byteorder=order, photometric="minisblack"))
+    np.testing.assert_array_equal(found, values)
+    assert found.dtype.isnative
+
+
+def test_unsigned_32_bits_are_kept_as_far_as_they_fit() -> None:
+    np.testing.assert_array_equal(one(tiff(np.array([[0, 2**31 - 1]], np.uint32))), [[0, 2**31 - 1]])
+    with pytest.raises(MemberRefusedError, match="32-bit"):
+        made(tiff(np.array([[0, 2**31]], np.uint32)))
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+def test_png_keeps_16_bits_in_all_channels(channels: int) -> None:
+    values = noise(9, 11, channels, dtype=np.uint16)
+    found = one(png16(values))
+    assert found.dtype == np.uint16
+    np.testing.assert_array_equal(found, values[..., 0] if channels == 1 else values)
+
+
+@pytest.mark.parametrize("channels", [3, 4])
+@pytest.mark.parametrize("compression", [None, "zlib"])
+@pytest.mark.parametrize("order", "<>")
+def test_tiff_keeps_16_bits_in_all_channels(channels: int, compression: str | None, order: str) -> None:
+    values = noise(9, 11, channels, dtype=np.uint16)
+    extra = {"extrasamples": ["unassalpha"]} if channels == 4 else {}
+    content = tiff(values, photometric="rgb", byteorder=order, compression=compression, **extra)
+    np.testing.assert_array_equal(one(content), values)
+
+
+def test_16_bits_that_pillow_cannot_read_whole_are_refused() -> None:
+    planar = tiff(noise(3, 9, 11, dtype=np.uint16), photometric="rgb", planarconfig="separate")
+    with pytest.raises(MemberRefusedError, match="without loss"):
+        made(planar)
+
+
+def test_pgm_of_16_bits_keeps_its_values() -> None:
+    values = np.array([[0, 1, 300], [65534, 65535, 2]], np.uint16)
+    found = one(b"P5 3 2 65535\n" + values.astype(">u2").tobytes())
+    assert found.dtype == np.uint16
+    np.testing.assert_array_equal(found, values)
+
+
+def test_one_bit_is_black_and_white() -> None:
+    picture = Image.fromarray(np.array([[0, 255], [255, 0]], np.uint8)).convert("1")
+    np.testing.assert_array_equal(one(encoded(picture, "PNG")), [[0, 255], [255, 0]])
+
+
+def test_cmyk_becomes_rgb() -> None:
+    red = Image.new("CMYK", (16, 16), (0, 255, 255, 0))
+    np.testing.assert_allclose(one(encoded(red, "JPEG"))[8, 8], [254, 0, 0], atol=3)
+    np.testing.assert_allclose(one(encoded(red, "TIFF"))[8, 8], [255, 0, 0], atol=1)
+
+
+def test_a_palette_gives_its_colours_and_its_transparency() -> None:
+    picture = Image.new("P", (2, 1))
+    picture.putpalette([10, 20, 30, 200, 100, 50])
+    picture.putpixel((1, 0), 1)
+    np.testing.assert_array_equal(one(encoded(picture, "PNG")), [[[10, 20, 30], [200, 100, 50]]])
+    transparent = one(encoded(picture, "PNG", transparency=1))
+    np.testing.assert_array_equal(transparent, [[[10, 20, 30, 255], [200, 100, 50, 0]]])
+
+
+@pytest.mark.parametrize("mode", ["LA", "RGBA"])
+def test_alpha_is_kept_as_the_last_channel(mode: str) -> None:
+    values = noise(5, 6, len(mode))
+    np.testing.assert_array_equal(one(encoded(Image.fromarray(values, None), "PNG")), values)
+
+
+# Frames
+
+
+@pytest.mark.parametrize("form", ["GIF", "WEBP", "TIFF", "PNG", "AVIF"])
+def test_every_frame_is_an_image(form: str) -> None:
+    shades = [np.full((24, 32, 3), shade, np.uint8) for shade in (10, 90, 170)]
+    first, *others = (Image.fromarray(shade) for shade in shades)
+    content = encoded(first, form, save_all=True, append_images=others)
+    assert [frame.number for frame in decoded(content)] == [0, 1, 2]
+    for pixels, shade in zip(made(content), shades, strict=True):
+        assert np.abs(pixels[..., :3].astype(int) - shade).max() < 5
+
+
+def test_pages_of_a_tiff_may_differ() -> None:
+    pages = [
+        Image.fromarray(noise(5, 6)),
+        Image.fromarray(noise(7, 8, dtype=np.uint16)),
+        Image.fromarray(noise(3, 2, 3)),
+    ]
+    found = made(encoded(pages[0], "TIFF", save_all=True, append_images=pages[1:]))
+    for pixels, page in zip(found, pages, strict=True):
+        np.testing.assert_array_equal(pixels, np.asarray(page))
+
+
+def test_smaller_copies_and_masks_in_a_tiff_are_no_images() -> None:
+    stream = io.BytesIO()
+    with tifffile.TiffWriter(stream) as writer:
+        writer.write(noise(16, 16), subfiletype=0)
+        writer.write(noise(8, 8), subfiletype=1)
+        writer.write(noise(16, 16) > 99, subfiletype=4)
+        writer.write(noise(12, 12), subfiletype=2)
+    assert [(frame.number, frame.size) for frame in decoded(stream.getvalue())] == [(0, (16, 16)), (3, (12, 12))]
+
+
+def test_previews_in_a_camera_jpeg_are_no_images() -> None:
+    first, preview = Image.fromarray(smooth(40, 60)), Image.fromarray(smooth(10, 15))
+    (frame,) = decoded(encoded(first, "MPO", save_all=True, append_images=[preview]))
+    assert (frame.format, frame.size) == ("JPEG", (60, 40))
+
+
+# Orientation and time
+
+
+def with_exif(form: str, **tags: object) -> bytes:
+    exif = Image.Exif()
+    exif[0x0112] = tags.pop("orientation", 1)
+    numbers = {"taken": 0x9003, "offset": 0x9011, "fraction": 0x9291}
+    exif.get_ifd(0x8769).update({numbers[name]: value for name, value in tags.items()})
+    return encoded(smooth(48, 64), form, exif=exif.tobytes())
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "TIFF", "WEBP", "AVIF"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_pictures_stand_upright(form: str, orientation: int) -> None:
+    content = with_exif(form, orientation=orientation)
+    with Image.open(io.BytesIO(content)) as image:
+        expected = np.asarray(ImageOps.exif_transpose(image)).astype(int)
+    (frame,) = decoded(content)
+    assert frame.size == expected.shape[1::-1]
+    assert np.abs(frame.planes.pixels().astype(int) - expected).max() < 3
+    # The first pixel is the darkest; EXIF tells the corner where it belongs.
+    corner = {1: (0, 0), 2: (0, -1), 3: (-1, -1), 4: (-1, 0)}[(orientation - 1) % 4 + 1]
+    assert expected[corner].sum() < 120
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "TIFF", "WEBP", "AVIF"])
+def test_the_time_of_capture_is_told(form: str) -> None:
+    (frame,) = decoded(with_exif(form, taken="2026:05:01 12:30:00", offset="+02:00", fraction="25"))
+    assert frame.captured_at == datetime(2026, 5, 1, 10, 30, 0, 250_000, tzinfo=UTC)
+
+
+def test_a_camera_that_knows_no_offset_tells_its_own_time() -> None:
+    (frame,) = decoded(with_exif("JPEG", taken="2026:05:01 12:30:00"))
+    assert frame.captured_at == datetime(2026, 5, 1, 12, 30)  # noqa: DTZ001 # that is the point
+
+
+@pytest.mark.parametrize("taken", ["0000:00:00 00:00:00", "yesterday", "", "2026:13:01 12:30:00"])
+def test_a_time_that_is_none_costs_nothing(taken: str) -> None:
+    (frame,) = decoded(with_exif("JPEG", taken=taken))
+    assert frame.captured_at is None
+
+
+def test_broken_exif_costs_a_warning_in_the_log_and_not_the_picture(caplog: pytest.LogCaptureFixture) -> None:
+    content = with_exif("JPEG", orientation=1, taken="2026:05:01 12:30:00")
+    at = content.index(b"Exif\0\0") + 6
+    broken = content[: at + 4] + struct.pack(">L", 9_999_999) + content[at + 8 :]
+    (frame,) = decoded(broken)
+    assert frame.captured_at is None
+    assert len(one(broken)) == 48
+    assert "image.warning" in caplog.text
+
+
+# Refusals
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "GIF", "TIFF", "WEBP", "BMP", "JPEG2000", "PPM", "AVIF"])
+def test_a_file_that_was_cut_off_is_refused_wherever_that_was(form: str) -> None:
+    content = encoded(noise(16, 16, 3), form)
+    padding = 2 if form == "BMP" else 0
+    cuts = sorted({len(content) - 1 - padding, len(content) - 5 - padding, *range(0, len(content) - padding, 37)})
+    for cut in cuts:
+        with pytest.raises(MemberRefusedError):
+            made(content[:cut])
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG"])
+def test_a_file_that_was_cut_off_is_refused_also_when_it_is_made_smaller(form: str) -> None:
+    content = encoded(noise(400, 400, 3), form)
+    with pytest.raises(MemberRefusedError):
+        made(content[: len(content) // 2], Recipe(width=20, height=20))
+
+
+def test_a_picture_with_too_many_pixels_is_refused_before_it_is_decoded() -> None:
+    """Eighty million pixels in a few kilobytes."""
+    content = bytearray(encoded(Image.new("1", (32, 32)), "PNG"))
+    struct.pack_into(">II", content, 16, 10_000, 8_000)
+    struct.pack_into(">I", content, 29, zlib.crc32(content[12:29]))
+    with pytest.raises(MemberRefusedError, match="10000 x 8000, LIMIT_PIXELS allows 79999999"):
+        made(bytes(content), limits=Limits(pixels=79_999_999))
+
+
+def test_frames_are_limited_in_number_and_in_pixels_together() -> None:
+    page = Image.new("L", (10, 10))
+    content = encoded(page, "TIFF", save_all=True, append_images=[page, page])
+    assert len(made(content, limits=Limits(frames=3, member_pixels=300))) == 3
+    with pytest.raises(MemberRefusedError, match="LIMIT_FRAMES=2"):
+        made(content, limits=Limits(frames=2))
+    with pytest.raises(MemberRefusedError, match="LIMIT_MEMBER_PIXELS=299"):
+        made(content, limits=Limits(member_pixels=299))
+
+
+def test_later_pages_are_held_to_the_limit_too() -> None:
+    content = encoded(Image.new("L", (10, 10)), "TIFF", save_all=True, append_images=[Image.new("L", (200, 10))])
+    with pytest.raises(MemberRefusedError, match="LIMIT_PIXELS"):
+        made(content, limits=Limits(pixels=1000))
+
+
+def test_warnings_of_pillow_reach_the_log_and_nothing_else(caplog: pytest.LogCaptureFixture) -> None:
+    # Tag 0x0131, the software, claims more text than the file has.
+    content = bytearray(encoded(smooth(20, 20), "TIFF", software="x" * 40))
+    at = content.index(struct.pack("<HHL", 0x0131, 2, 41))
+    struct.pack_into("<L", content, at + 4, 9_999)
+    np.testing.assert_array_equal(one(bytes(content)), smooth(20, 20))
+    assert "image.warning member=m" in caplog.text
+
+
+def test_warnings_of_others_go_where_they_would_have_gone(caplog: pytest.LogCaptureFixture) -> None:
+    def at_a_picture() -> None:
+        with warnings_heard():
+            one(encoded(smooth(20, 20), "PNG"))
+            warnings.warn("not of a picture", stacklevel=1)
+
+    with pytest.warns(UserWarning, match="not of a picture"):
+        at_a_picture()
+    assert "image.warning" not in caplog.text
+
+
+# Which members are images
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("a.jpg", None),
+        ("../a.jpg", None),
+        ("./a.jpg", None),
+        ("", None),
+        ("d/", "directory"),
+        ("d\\", "directory"),
+        ("__MACOSX/._a.jpg", "macos"),
+        ("d/.DS_Store", "macos"),
+        (".hidden.jpg", "hidden"),
+        (".git/a.jpg", "hidden"),
+        ("d\\.thumbs\\a.jpg", "hidden"),
+    ],
+)
+def test_members_are_passed_over_by_name(name: str, kind: str | None) -> None:
+    assert skip_kind(name) == kind
+
+
+def test_names_promise_images() -> None:
+    assert all(is_image_name(name) for name in ("a.JPG", "d/b.jpeg", "c.tiff", "d.heic", "x\n.png"))
+    assert not any(is_image_name(name) for name in ("a.txt", "jpg", "a.jpg.txt", "a.mp4", "", "Thumbs.db"))
+
+
+@pytest.mark.parametrize(
+    "head", [b"", b"BM is how this text begins, and goes on", b"P5 report", b"II. Chapter", b"%PDF-1.7"]
+)
+def test_texts_are_no_images(head: bytes) -> None:
+    assert not is_image_content(head)
+
+
+def test_names_are_harmless_in_logs() -> None:
+    assert printable("a\nb\x1b[31m\u202e.jpg") == "a\\nb\\x1b[31m\\u202e.jpg"
+    assert len(printable("n" * 999)) == 200

@@ -1,0 +1,72 @@
+"""Small image files for the tests, and what preprocessing makes of them."""
+
+import io
+import struct
+import zlib
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from imagefeed.model import Pixels
+from preprocess.image.decode import Frame, frames, warnings_heard
+from preprocess.image.transform import shrink, transform
+from preprocess.model import Limits, Recipe
+
+AS_IT_IS = Recipe(fit="none", colour="keep", dtype="keep")
+
+
+def noise(*shape: int, dtype: type[Any] = np.uint8, seed: int = 3) -> NDArray[Any]:
+    """Values of the whole range."""
+    top = np.iinfo(dtype).max if np.dtype(dtype).kind in "ui" else 1
+    return (np.random.default_rng(seed).random(shape) * top).astype(dtype)
+
+
+def smooth(height: int, width: int) -> NDArray[np.uint8]:
+    """A picture that JPEG and resizing hardly change: two ramps and a constant."""
+    down, across = np.mgrid[0:height, 0:width]
+    channels = [across * 255 // width, down * 255 // height, np.full((height, width), 90)]
+    return np.stack(channels, axis=-1).astype(np.uint8)
+
+
+def encoded(image: Image.Image | NDArray[Any], form: str, **options: Any) -> bytes:
+    stream = io.BytesIO()
+    (image if isinstance(image, Image.Image) else Image.fromarray(image)).save(stream, form, **options)
+    return stream.getvalue()
+
+
+def png16(values: NDArray[np.uint16]) -> bytes:
+    """A PNG of 16 bits per channel, which Pillow writes for grey alone."""
+    height, width = values.shape[:2]
+    kind = {1: 0, 2: 4, 3: 2, 4: 6}[values.shape[2] if values.ndim == 3 else 1]
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
+    header = struct.pack(">IIBBBBB", width, height, 16, kind, 0, 0, 0)
+    chunks = (b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + b"".join(_chunk(name, content) for name, content in chunks)
+
+
+def _chunk(name: bytes, content: bytes) -> bytes:
+    return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+
+
+def decoded(content: bytes, recipe: Recipe = AS_IT_IS, limits: Limits | None = None) -> list[Frame]:
+    return list(_frames(content, recipe, limits))
+
+
+def made(content: bytes, recipe: Recipe = AS_IT_IS, limits: Limits | None = None) -> list[Pixels]:
+    """Every image of a file."""
+    return [transform(frame, recipe) for frame in _frames(content, recipe, limits)]
+
+
+def _frames(content: bytes, recipe: Recipe, limits: Limits | None) -> Iterator[Frame]:
+    with warnings_heard():
+        yield from frames(io.BytesIO(content), "m", limits or Limits(), partial(shrink, recipe=recipe))
+
+
+def one(content: bytes, recipe: Recipe = AS_IT_IS) -> NDArray[Any]:
+    """The only image of a file."""
+    (pixels,) = made(content, recipe)
+    return pixels

@@ -1,0 +1,221 @@
+"""What was given up ends in the ledger or where a person sees it, and is removed only after that."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+
+import pytest
+
+from imagefeed.errors import StoreRefusedError, StoreUnavailableError
+from imagefeed.model import RawArchive
+from preprocess.handlers import Preprocessing, Taken, take_archive, take_message
+from preprocess.recovery.dead_letters import Cleared, send_back, settle_leftovers
+from preprocess.recovery.reconcile import Reconciled, reconcile
+from tests.fakes.preprocessing import MemoryRawArchives, Request
+from tests.unit.preprocess.test_handlers import ONE_EACH, WINDOW, World, pictures
+
+LONG_AFTER = timedelta(days=30)
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+@dataclass
+class Found:
+    """A Leftover in memory."""
+
+    requests: Sequence[Request]
+    nonsense: str | None = None
+    name: str = "batches-poison/1"
+    why: str = "it died"
+    done: list[str] = field(default_factory=list)
+
+    def send_back(self) -> None:
+        self.done.append("sent back")
+
+    def keep(self, reason: str) -> None:
+        self.done.append(f"kept: {reason}")
+
+    def remove(self) -> None:
+        self.done.append("removed")
+
+
+def settle(world: World, p: Preprocessing, *leftovers: Found, sources: tuple[str, ...] = ("radar",)) -> Cleared:
+    return settle_leftovers(leftovers, p, world.now, sources=sources, window=WINDOW)
+
+
+def planned(world: World, p: Preprocessing) -> tuple[RawArchive, Request]:
+    """An archive of two batches, whose messages are lost; and the message of the first."""
+    archive = world.raw.add(pictures(2))
+    assert take_archive(archive.blob, p) is Taken.QUEUED
+    message, _ = world.queue.messages
+    world.queue.messages.clear()
+    return archive, message
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_what_the_smoke_test_left_is_removed_without_a_word(world: World, there: bool) -> None:
+    p = world.process(sizes=ONE_EACH)
+    blob = world.raw.add(pictures(2), source="smoke").blob if there else "smoke/a.zip"
+    found = Found([Request(blob=blob)])
+    assert settle(world, p, found) == Cleared(taken=1)
+    assert found.done == ["removed"]
+    assert world.queue.messages == []
+
+
+def test_a_batch_in_the_window_is_noted_and_left_to_reconcile(world: World) -> None:
+    p = world.process(sizes=ONE_EACH)
+    archive, message = planned(world, p)
+    leftover = Found([message])
+    assert settle(world, p, leftover) == Cleared(taken=1)
+    assert leftover.done == ["removed"]
+    assert [state.error for state in world.ledger.plan(archive, "p-test") or ()] == ["it died", None]
+    assert world.queue.messages == []
+    world.now += p.redrive_after
+    assert reconcile(["radar"], p, world.now, WINDOW) == Reconciled(driven=2)
+
+
+@pytest.mark.parametrize("sources", [("radar",), ("other",)])
+def test_a_batch_that_reconcile_does_not_look_at_is_driven_at_once(world: World, sources: tuple[str, ...]) -> None:
+    p = world.process(sizes=ONE_EACH)
+    archive, message = planned(world, p)
+    if sources == ("radar",):
+        world.now += LONG_AFTER
+    settle(world, p, Found([message]), sources=sources)
+    assert world.queue.messages == [message]
+    state = (world.ledger.plan(archive, "p-test") or ())[0]
+    assert (state.attempts, state.error) == (1, "it died")
+
+
+def test_a_batch_without_tries_left_fails_its_archive_with_the_reason(world: World) -> None:
+    p = world.process(sizes=ONE_EACH)
+    archive, message = planned(world, p)
+    world.now += LONG_AFTER
+    for _ in range(p.redrive_tries):
+        settle(world, p, Found([message]))
+        assert world.ledger.end(archive) is None
+    settle(world, p, Found([message]))
+    assert world.ledger.end(archive) == "failed"
+    assert "it died" in world.reason(archive)
+    assert len(world.queue.messages) == p.redrive_tries
+
+
+def test_the_error_that_the_batch_itself_told_is_kept(world: World) -> None:
+    p = world.process(sizes=ONE_EACH)
+    archive, message = planned(world, p)
+    batch = (world.ledger.plan(archive, "p-test") or ())[0].batch
+    world.ledger.trouble(batch, "the disk is full", world.now)
+    settle(world, p, Found([message]))
+    assert (world.ledger.plan(archive, "p-test") or ())[0].error == "the disk is full"
+
+
+def test_a_batch_that_is_done_needs_nothing(world: World) -> None:
+    p = world.process(sizes=ONE_EACH)
+    archive, message = planned(world, p)
+    take_message(message, p)
+    world.now += LONG_AFTER
+    leftover = Found([message])
+    assert settle(world, p, leftover) == Cleared(taken=1)
+    assert leftover.done == ["removed"]
+    assert world.queue.messages == []
+    assert (world.ledger.plan(archive, "p-test") or ())[0].error is None
+
+
+def test_an_archive_that_could_not_be_planned_is_asked_for_and_fails_in_the_end(world: World) -> None:
+    p = world.process()
+    archive = world.raw.add(pictures(1))
+    leftovers = [Found([Request(blob=archive.blob)]) for _ in range(10)]
+    settle(world, p, *leftovers[:9])
+    assert world.queue.messages == [Request(blob=archive.blob)] * 9
+    assert world.ledger.end(archive) is None, "its time is not over yet"
+    world.now += LONG_AFTER
+    settle(world, p, leftovers[9])
+    assert world.ledger.end(archive) == "failed"
+    assert "10 tries: it died" in world.reason(archive)
+
+
+def test_an_event_that_was_dead_lettered_leads_to_a_plan(world: World) -> None:
+    p = world.process()
+    archive = world.raw.add(pictures(1))
+    settle(world, p, Found([Request(blob=archive.blob)]))
+    assert world.work(p) == [Taken.QUEUED, Taken.DONE]
+    settle(world, p, Found([Request(blob=archive.blob)]))
+    assert world.queue.messages == [], "it is known"
+    assert world.ledger.end(archive) == "processed"
+
+
+def test_what_nobody_can_do_is_kept_with_the_reason(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    p = world.process()
+    offline = world.raw.add(pictures(1))
+    world.raw.blobs[offline.blob] = replace(offline, offline=True), b""
+    other = world.raw.add(pictures(1), version="11111111")
+    found = [
+        Found((), nonsense="it is no JSON"),
+        Found([Request(blob="gone.zip")]),
+        Found([Request(blob=offline.blob)]),
+        Found([Request(blob=other.blob, pipeline="p-old", batch=0)]),
+    ]
+    with caplog.at_level(logging.ERROR):
+        assert settle(world, p, *found) == Cleared(kept=4)
+    for leftover, reason in zip(found, ("no JSON", "gone.zip is gone", "archive tier", "p-old"), strict=True):
+        kept, removed = leftover.done
+        assert kept.startswith("kept: ")
+        assert reason in kept
+        assert removed == "removed"
+    assert len(caplog.records) == 4
+
+
+def test_what_fails_for_now_stays_where_it_is_and_does_not_hold_up_the_others(world: World) -> None:
+    p = world.process()
+    archive = world.raw.add(pictures(1))
+    world.queue.fail_next = StoreUnavailableError("the queue is down")
+    first, second = Found([Request(blob=archive.blob)]), Found([Request(blob=archive.blob)])
+    assert settle(world, p, first, second) == Cleared(taken=1, left=1)
+    assert (first.done, second.done) == ([], ["removed"])
+
+
+def test_what_storage_refuses_does_not_stand_before_all_others_for_ever(world: World) -> None:
+    class Refusing(MemoryRawArchives):
+        def find(self, blob: str) -> RawArchive | None:
+            if blob == "odd.zip":
+                raise StoreRefusedError("look at odd.zip: Azure Storage answered 400")
+            return super().find(blob)
+
+    raw = Refusing()
+    odd, good = Found([Request(blob="odd.zip")]), Found([Request(blob=raw.add(pictures(1)).blob)])
+    assert settle(world, world.process(raw=raw), odd, good) == Cleared(taken=1, left=1)
+    assert (odd.done, good.done) == ([], ["removed"])
+
+
+def test_any_number_of_tries_stays_within_the_calendar(world: World) -> None:
+    p = world.process(sizes=ONE_EACH, redrive_tries=1_000)
+    archive = world.raw.add(pictures(1))
+    assert settle(world, p, Found([Request(blob=archive.blob)])) == Cleared(taken=1)
+    assert p.pause(1) == 2 * p.redrive_after
+    assert p.pause(1_000) == p.pause(16)
+    assert world.now + replace(p, redrive_after=timedelta(days=3_650)).pause(1_000) > world.now
+
+
+def test_what_is_sent_back_is_removed_after_that_and_nonsense_is_kept() -> None:
+    good, bad = Found([Request(blob="a.zip")]), Found((), nonsense="it is no JSON")
+    assert send_back([good, bad]) == Cleared(taken=1, kept=1)
+    assert good.done == ["sent back", "removed"]
+    assert bad.done == ["kept: it is no JSON", "removed"]
+
+
+@pytest.mark.parametrize("batch", [None, 0])
+def test_what_was_given_up_while_a_copy_goes_on_is_asked_for_later_and_spends_no_try(
+    world: World, batch: int | None
+) -> None:
+    p = world.process(sizes=ONE_EACH)
+    archive, message = planned(world, p)
+    world.raw.blobs[archive.blob] = replace(archive, pending=True), b""
+    request = message if batch == 0 else Request(blob=archive.blob)
+    leftover = Found([request])
+    assert settle(world, p, leftover) == Cleared(taken=1)
+    assert leftover.done == ["removed"]
+    assert [told for told, _ in world.queue.hidden] == [request]
+    assert {state.error for state in world.ledger.plan(archive, "p-test") or ()} == {None}

@@ -1,0 +1,59 @@
+"""Zips for the tests: sound ones by zipfile, and ones that lie, by patching their directory."""
+
+import io
+import struct
+import zipfile
+import zlib
+
+from config.errors import MemberRefusedError
+from preprocess.model import Limits
+from preprocess.zip.reader import Archive
+from tests.fakes.preprocessing import MemoryReader
+
+FIELDS = {"flags": (8, "<H"), "method": (10, "<H"), "crc": (16, "<L"), "compressed": (20, "<L"), "size": (24, "<L")}
+FIELDS |= {"disk": (34, "<H"), "offset": (42, "<L")}
+
+
+def zipped(*members: tuple[str, bytes], method: int = zipfile.ZIP_STORED) -> bytes:
+    """A sound zip."""
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", method) as archive:
+        for name, content in members:
+            archive.writestr(zipfile.ZipInfo(name), content, method)
+    return stream.getvalue()
+
+
+def patched(content: bytes, index: int, **fields: int) -> bytes:
+    """The same zip, with other values in one entry of its directory."""
+    end = content.rindex(b"PK\5\6")
+    at = struct.unpack_from("<L", content, end + 16)[0]
+    for _ in range(index):
+        at += 46 + sum(struct.unpack_from("<3H", content, at + 28))
+    changed = bytearray(content)
+    for name, value in fields.items():
+        place, form = FIELDS[name]
+        struct.pack_into(form, changed, at + place, value)
+    return bytes(changed)
+
+
+def by_hand(payload: bytes, inflated: bytes, method: int, name: bytes = b"m.bin", flags: int = 0) -> bytes:
+    """A zip of one member whose compressed bytes are given."""
+    facts = struct.pack("<3H4x3L", 20, flags, method, zlib.crc32(inflated), len(payload), len(inflated))
+    local = b"PK\3\4" + facts + struct.pack("<2H", len(name), 0) + name + payload
+    entry = b"PK\1\2" + struct.pack("<H", 20) + facts + struct.pack("<5H2L", len(name), 0, 0, 0, 0, 0, 0) + name
+    return local + entry + struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, 1, 1, len(entry), len(local), 0)
+
+
+def read_all(content: bytes, limits: Limits | None = None) -> list[bytes | str]:
+    """Each member's bytes, or why it was refused."""
+    archive = Archive(MemoryReader(content), limits or Limits())
+    found: dict[int, bytes | str] = {}
+    with archive.batch(0, len(archive.members)) as reader:
+        for member in archive.stored_order(0, len(archive.members)):
+            try:
+                read = reader.read(member, wanted=lambda _: True)
+                assert read is not None
+                found[member.number] = read.getvalue()
+            except MemberRefusedError as exc:
+                found[member.number] = str(exc)
+    return [found[index] for index in sorted(found)]
