@@ -43,9 +43,5 @@ class ArchiveIncompleteError(ArchiveRefusedError):
     """Bytes are missing in an archive: it is damaged, or somebody still writes it."""
 
 
-class MemberRefusedError(PermanentError):
-    """One member of an archive cannot be preprocessed; the others are not affected."""
-
-
 class PipelineMismatchError(PermanentError):
     """Preprocessing settings differ from those first used under this pipeline's name."""

@@ -7,7 +7,7 @@ from io import BytesIO
 import numpy as np
 from PIL import Image
 
-from config.errors import MemberRefusedError
+from imagefeed.errors import MemberRefusedError
 from imagefeed.model import Codec, Pixels
 
 _PNG_CHANNELS = {"uint8": (1, 2, 3, 4), "uint16": (1,)}

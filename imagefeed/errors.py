@@ -27,3 +27,7 @@ class StoreRefusedError(PermanentError):
 
 class ImageDamagedError(PermanentError):
     """A stored image's parts, length or checksum do not fit together."""
+
+
+class MemberRefusedError(PermanentError):
+    """One member of an archive cannot be preprocessed; the others are not affected."""

@@ -6,7 +6,7 @@ from itertools import islice
 
 from imagefeed.ledger import Entry, entries
 from imagefeed.model import State
-from ops.web import text as words
+from ops import text
 from ops.web.assess import lag_of
 from storage.clients import Clients
 
@@ -46,9 +46,9 @@ def _key(entry: Entry) -> _Key:
 def line(entry: Entry) -> str:
     """Say how an archive ended."""
     archive, counts, lag = entry.archive, entry.counts, lag_of(entry)
-    name = f"{archive.source}: {words.clean(archive.path)}"
+    name = f"{archive.source}: {text.clean(archive.path)}"
     if entry.state is not State.PROCESSED:
-        return f"{name} is {entry.state}: {words.clean(entry.reason or 'no longer on the server')}"
-    images = words.count(counts.images if counts else 0, "image")
-    refused = f", {words.count(counts.refused, 'member')} refused" if counts and counts.refused else ""
-    return f"{name} is readable{'' if lag is None else f' after {words.span(lag)}'}, {images}{refused}"
+        return f"{name} is {entry.state}: {text.clean(entry.reason or 'no longer on the server')}"
+    images = text.count(counts.images if counts else 0, "image")
+    refused = f", {text.count(counts.refused, 'member')} refused" if counts and counts.refused else ""
+    return f"{name} is readable{'' if lag is None else f' after {text.span(lag)}'}, {images}{refused}"

@@ -5,8 +5,7 @@ from datetime import timedelta
 from threading import Event, Thread
 from types import TracebackType
 
-from config.errors import MemberRefusedError
-from imagefeed.errors import PipelineError, TransientError
+from imagefeed.errors import MemberRefusedError, PipelineError, TransientError
 from preprocess.context import Preprocessing
 from preprocess.model import Batch
 from preprocess.zip.directory import Member

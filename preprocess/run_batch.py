@@ -8,8 +8,8 @@ from functools import partial
 from io import BytesIO
 
 from config import telemetry
-from config.errors import ArchiveRefusedError, MemberRefusedError
-from imagefeed.errors import PipelineError
+from config.errors import ArchiveRefusedError
+from imagefeed.errors import MemberRefusedError, PipelineError
 from imagefeed.model import Counts, RawArchive, Refusal
 from preprocess.claim import Claim
 from preprocess.context import Preprocessing

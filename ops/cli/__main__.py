@@ -16,7 +16,7 @@ from imagefeed.tables import Reader
 from ops.cli import replay_arguments
 from ops.cli.doctor import run as examine
 from ops.cli.doctor import run_smoke as send_smoke
-from ops.web.text import clean
+from ops.text import clean
 from storage.blobs.pipelines import require_pipeline
 from storage.clients import Clients
 

@@ -22,7 +22,7 @@ from ops.health.audit import Audited, all_sources, audit
 from ops.health.audit_deep import read_everything
 from ops.health.findings import Finding, Kind
 from ops.health.watch import Watched, look
-from ops.web.text import clean, count
+from ops.text import clean, count
 from storage.blobs.raw import HAND, StampOf
 from storage.blobs.source_state import BlobRosters
 from storage.clients import Clients, prepare

@@ -13,14 +13,13 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from config.errors import MemberRefusedError
 from imagefeed.codec import encode
-from imagefeed.errors import PermanentError
+from imagefeed.errors import MemberRefusedError, PermanentError
 from imagefeed.layout import format_stamp, image_stem
 from imagefeed.ledger import entries
 from imagefeed.model import Counts, State
 from imagefeed.tables import Reader, StoredImage
-from ops.web.text import clean, count
+from ops.text import clean, count
 from storage.clients import Clients, prepare
 
 type As = Literal["png", "npy"]

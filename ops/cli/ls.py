@@ -11,7 +11,7 @@ from imagefeed.layout import format_stamp
 from imagefeed.ledger import Entry, entries, known_sources, refusals, require_source
 from imagefeed.model import State
 from ops.cli.images import console
-from ops.web.text import clean, last_error
+from ops.text import clean, last_error
 from storage.blobs.source_state import BlobRosters
 from storage.clients import Clients
 

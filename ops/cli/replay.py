@@ -18,7 +18,7 @@ from imagefeed.layout import RAW_CONTAINER
 from imagefeed.model import RawArchive, State
 from ops.cli.images import console
 from ops.cli.selection import ended, find_archive, history
-from ops.web.text import count
+from ops.text import count
 from preprocess.event import archive_blob
 from preprocess.recipe import identify
 from preprocess.recovery.dead_letters import send_back

@@ -11,8 +11,8 @@ from rich.text import Text
 
 from config.settings import read_specs
 from imagefeed.ledger import known_sources, require_source
+from ops import text
 from ops.cli.images import console
-from ops.web import text as words
 from ops.web.model import Hole, Mark, Severity, Shown, SourceStatus, Status
 from ops.web.views import look
 from storage.blobs.raw import HAND
@@ -61,7 +61,7 @@ def _look(clients: Clients, source: str | None) -> Status:
 def _drawn(status: Status, width: int) -> RenderableType:
     queues = status.queues
     counts = f"{queues.batches} in the queue, {queues.poison} poison, {queues.dead_letters} dead letters"
-    counts += f", reconciled {words.ago(status.reconciled_at, status.at) if status.reconciled_at else 'never'}"
+    counts += f", reconciled {text.ago(status.reconciled_at, status.at) if status.reconciled_at else 'never'}"
     legend = "bars: processed, by size; " + ", ".join(f"{letter} {state}" for state, (letter, _) in _LETTERS.items())
     parts: list[RenderableType] = [
         Text.assemble(
@@ -112,12 +112,12 @@ def _hole_at(holes: Sequence[Hole], start: datetime, length: timedelta) -> bool:
 
 def _facts(source: SourceStatus, now: datetime) -> Iterator[str]:
     if source.lag:
-        yield f"lag {words.span(source.lag.p50)} median, {words.span(source.lag.p95)} for 95 %"
+        yield f"lag {text.span(source.lag.p50)} median, {text.span(source.lag.p95)} for 95 %"
     if source.next_deletion:
         left = (source.next_deletion.at - now).total_seconds()
         copied = "copied" if source.next_deletion.copied else "NOT COPIED"
-        yield f"next deletion {'in ' + words.span(left) if left > 0 else 'due'} ({copied})"
-    yield f"polled {words.ago(source.polled_at, now) if source.polled_at else 'never'}"
+        yield f"next deletion {'in ' + text.span(left) if left > 0 else 'due'} ({copied})"
+    yield f"polled {text.ago(source.polled_at, now) if source.polled_at else 'never'}"
 
 
 def _todos(status: Status) -> Iterator[RenderableType]:
@@ -126,7 +126,7 @@ def _todos(status: Status) -> Iterator[RenderableType]:
     yield Text("\nWhat needs a person", "bold")
     table = Table("what", "source", "which", "since (UTC)", "what to do", box=None, header_style="bold")
     for todo in status.todos:
-        since = words.moment(todo.since) if todo.since else ""
+        since = text.moment(todo.since) if todo.since else ""
         which = Text(todo.which).append(f"{': ' if todo.which and todo.detail else ''}{todo.detail}", "dim")
         table.add_row(_symbol(todo.severity).append(todo.what), todo.source, which, since, todo.advice)
     yield table

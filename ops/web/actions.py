@@ -7,10 +7,10 @@ from itertools import islice
 
 from imagefeed.model import Origin
 from ingest.model import Roster, SourceSpec
+from ops import text
 from ops.health.findings import Finding, Kind
 from ops.health.load import SourceFacts
 from ops.health.watch import find_deadlines, find_silence
-from ops.web import text as words
 from ops.web.model import Hole, Mark, Queues, Severity, Shown, SourceStatus, Todo
 from storage.blobs.runs import LastRun
 
@@ -26,10 +26,10 @@ def of_queues(queues: Queues) -> Iterator[Todo]:
     """Tell of what was given up."""
     given_up = Todo(severity=Severity.MISSING, what="", which="", advice=_REPLAY)
     if queues.poison:
-        which = words.count(queues.poison, "message")
+        which = text.count(queues.poison, "message")
         yield replace(given_up, what="poison queue", which=which, detail="given up after several calls")
     if queues.dead_letters:
-        which = f"{words.count(queues.dead_letters, 'dead letter')}{' or more' if queues.dead_letters_more else ''}"
+        which = f"{text.count(queues.dead_letters, 'dead letter')}{' or more' if queues.dead_letters_more else ''}"
         yield replace(given_up, what="dead letters", which=which, detail="Event Grid could not deliver")
 
 
@@ -41,7 +41,7 @@ def of_run(run: LastRun | None, now: datetime) -> Iterator[Todo]:
             what="reconcile stands still",
             which="",
             since=run.at,
-            detail=f"it is to run every {words.span(run.every.total_seconds())}",
+            detail=f"it is to run every {text.span(run.every.total_seconds())}",
             advice="restart the app: timers are known to stop after a deployment; or its calls fail: see its log",
         )
 
@@ -84,13 +84,13 @@ def _of_server(spec: SourceSpec, roster: Roster, now: datetime) -> Iterator[Todo
 
 def _deadline(at: datetime, failures: int, now: datetime) -> str:
     left = (at - now).total_seconds()
-    when = f"deleted in {words.span(left)}" if left > 0 else f"due to be deleted since {words.span(-left)}"
-    return f"{when}; {words.count(failures, 'try', 'tries')} failed"
+    when = f"deleted in {text.span(left)}" if left > 0 else f"due to be deleted since {text.span(-left)}"
+    return f"{when}; {text.count(failures, 'try', 'tries')} failed"
 
 
 def _of_hole(source: str, hole: Hole) -> Todo:
     until = "now" if hole.open else f"{hole.end:%Y-%m-%d %H:%M:%S}"
-    about = f"about {words.count(hole.missing, 'archive')} missing"
+    about = f"about {text.count(hole.missing, 'archive')} missing"
     return _found(Finding(source=source, kind=Kind.GAP, name=f"until {until}", since=hole.start, detail=about))
 
 
@@ -107,12 +107,12 @@ def _of_mark(source: str, mark: Mark, kind: Kind, blobs: dict[str, str]) -> Todo
 def _of_members(source: SourceStatus) -> Iterator[Todo]:
     partly = [mark for mark in source.marks if mark.state is Shown.PARTLY]
     if partly:
-        members = words.count(sum(mark.refused for mark in partly), "member")
+        members = text.count(sum(mark.refused for mark in partly), "member")
         yield Todo(
             severity=Severity.NOTICE,
             source=source.name,
             what="refused members",
-            which=f"{members} of {words.count(len(partly), 'archive')}",
+            which=f"{members} of {text.count(len(partly), 'archive')}",
             since=partly[-1].stamp,
             detail="all others can be read",
             advice=f"python -m ops.cli refused {source.name} tells the reasons",
@@ -125,10 +125,10 @@ def _found(finding: Finding, archive: str | None = None) -> Todo:
         severity=Severity.MISSING if finding.missing else Severity.NOTICE,
         source=finding.source,
         what=str(finding.kind),
-        which=words.clean(finding.name),
+        which=text.clean(finding.name),
         since=finding.since,
-        detail=words.clean(finding.detail),
-        advice=words.clean(finding.advice),
+        detail=text.clean(finding.detail),
+        advice=text.clean(finding.advice),
         archive=archive,
     )
 

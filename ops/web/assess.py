@@ -9,9 +9,10 @@ from imagefeed.ledger import Entry
 from imagefeed.model import Origin, State
 from ingest.gaps import find_gaps
 from ingest.model import Arrival, Roster, SourceSpec
+from ops import text
 from ops.health.load import MOST_LETTERS, Facts, QueueFacts, SourceFacts, StoredPicture
 from ops.health.watch import find_silence
-from ops.web import text as words
+from ops.web import headlines
 from ops.web.actions import of_queues, of_run, of_source
 from ops.web.model import Deletion, Hole, Lag, Mark, Picture, Queues, Shown, SourceStatus, Status
 
@@ -46,7 +47,7 @@ def assess(facts: Facts, specs: Mapping[str, SourceSpec], now: datetime) -> Stat
     queues = _queues(facts.queues)
     late = list(of_run(facts.run, now))
     todos = sorted([*late, *of_queues(queues), *todos], key=lambda todo: -todo.severity)
-    severity, headline = words.overall(
+    severity, headline = headlines.of_all(
         sources, given_up=bool(queues.poison or queues.dead_letters), unwatched=bool(late)
     )
     return Status(
@@ -69,7 +70,9 @@ def assess_source(facts: SourceFacts, spec: SourceSpec | None, now: datetime) ->
     start = _start(marks, spec, since, now)
     holes = _holes(facts, roster, spec, since, now) if spec else []
     silence = find_silence(spec, roster, now) if spec else None
-    severity, headline = words.headline(marks, holes, silence, now, words.of_window(window(spec), start, marks, now))
+    severity, headline = headlines.of_source(
+        marks, holes, silence, now, headlines.of_window(window(spec), start, marks, now)
+    )
     return SourceStatus(
         name=facts.source,
         severity=severity,
@@ -82,7 +85,7 @@ def assess_source(facts: SourceFacts, spec: SourceSpec | None, now: datetime) ->
         lag=_lag([mark.lag for mark in marks if mark.lag is not None]),
         next_deletion=_next_deletion(roster, spec, now),
         polled_at=roster.listed_at,
-        error=words.last_error(roster.error or "", roster.not_before, now),
+        error=text.last_error(roster.error or "", roster.not_before, now),
         on_server=len(roster.sightings),
         rows_read=facts.rows,
         cut=facts.cut,
@@ -102,13 +105,13 @@ def mark_of(entry: Entry, now: datetime, limit: timedelta) -> Mark:
         id=f"{format_stamp(archive.stamp)}.{archive.version}",
         stamp=archive.stamp,
         state=state,
-        path=words.clean(archive.path),
+        path=text.clean(archive.path),
         size=archive.size,
         images=counts.images if counts else 0,
         refused=refused,
         lag=lag_of(entry),
         late=state.under_way and now - begun > limit,
-        reason=words.clean(entry.reason or ""),
+        reason=text.clean(entry.reason or ""),
     )
 
 
@@ -131,7 +134,7 @@ def picture_of(stored: StoredPicture) -> Picture:
         pipeline=stored.pipeline,
         member=stored.row.member,
         frame=stored.row.frame,
-        name=words.clean(stored.row.name),
+        name=text.clean(stored.row.name),
     )
 
 
@@ -187,7 +190,7 @@ def _next_deletion(roster: Roster, spec: SourceSpec | None, now: datetime) -> De
         at=born + spec.retention,
         copied=first.done,
         near=not first.done and now - born > spec.retention / 2,
-        path=words.clean(first.archive.file.path),
+        path=text.clean(first.archive.file.path),
     )
 
 

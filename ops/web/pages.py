@@ -12,8 +12,8 @@ from markupsafe import Markup, escape
 
 from imagefeed.model import Counts, State
 from ingest.model import SourceSpec
+from ops import text
 from ops.health.load_archive import MOST_BYTES, MOST_ROWS, ArchiveFacts
-from ops.web import text as words
 from ops.web import timeline
 from ops.web.assess import lag_of, mark_of
 from ops.web.model import Severity, Shown, Status
@@ -61,9 +61,9 @@ def archive_page(asked: Asked, facts: ArchiveFacts, spec: SourceSpec | None, now
     return _page(asked, "archive.html", about)
 
 
-def message_page(asked: Asked, status: int, text: str) -> Answer:
+def message_page(asked: Asked, status: int, message: str) -> Answer:
     """Say what is the matter."""
-    return _page(asked, "message.html", {"text": words.clean(" ".join(text.split())), "status": status}, status)
+    return _page(asked, "message.html", {"text": text.clean(" ".join(message.split())), "status": status}, status)
 
 
 def _page(asked: Asked, template: str, told: Mapping[str, Any], status: int = 200) -> Answer:
@@ -72,9 +72,9 @@ def _page(asked: Asked, template: str, told: Mapping[str, Any], status: int = 20
     return answer(asked, "text/html; charset=utf-8", html.encode(), status=status, policy=_POLICY)
 
 
-def _advice(text: str) -> Markup:
+def _advice(advice: str) -> Markup:
     """Set commands apart, so that they can be copied."""
-    between, commands = _COMMAND.split(text), [*_COMMAND.findall(text), ""]
+    between, commands = _COMMAND.split(advice), [*_COMMAND.findall(advice), ""]
     pairs = zip(between, commands, strict=True)
     return Markup("").join(escape(words) + (_CODE.format(command) if command else "") for words, command in pairs)
 
@@ -91,16 +91,16 @@ def _templates() -> Environment:
     )
     found.filters |= {
         "advice": _advice,
-        "ago": words.ago,
-        "clean": words.clean,
-        "clock": words.clock,
-        "moment": words.moment,
-        "size": words.size,
-        "span": words.span,
+        "ago": text.ago,
+        "clean": text.clean,
+        "clock": text.clock,
+        "moment": text.moment,
+        "size": text.size,
+        "span": text.span,
     }
     shape = found.get_template("parts.html").module.shape  # type: ignore[attr-defined] # a macro
     # Drawn once, not once for each of thousands of marks.
     keys = {state: shape(state) for state in [*Shown, "missing"]}
     found.globals |= {"KEYS": keys}
-    found.globals |= {"Shown": Shown, "Severity": Severity, "T": timeline, "STYLE": _STYLE, "count": words.count}
+    found.globals |= {"Shown": Shown, "Severity": Severity, "T": timeline, "STYLE": _STYLE, "count": text.count}
     return found

@@ -2,7 +2,7 @@
 
 import struct
 
-from config.errors import MemberRefusedError
+from imagefeed.errors import MemberRefusedError
 
 _ZEROS = 64
 _TO_THE_END, _LONG = 0, 1

@@ -18,7 +18,7 @@ from PIL import UnidentifiedImageError
 from PIL.ExifTags import IFD, Base
 from PIL.ImageFile import ImageFile
 
-from config.errors import MemberRefusedError
+from imagefeed.errors import MemberRefusedError
 from preprocess.image.avif import ends_in_zeros
 from preprocess.image.formats import printable
 from preprocess.image.jpeg import count_scans

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from config.errors import MemberRefusedError
+from imagefeed.errors import MemberRefusedError
 from imagefeed.model import Pixels
 from preprocess.model import Recipe
 

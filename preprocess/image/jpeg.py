@@ -3,7 +3,7 @@
 import re
 import struct
 
-from config.errors import MemberRefusedError
+from imagefeed.errors import MemberRefusedError
 
 _NEXT_MARKER = re.compile(rb"\xff[^\x00\x01\xff\xd0-\xd7]")
 """Behind FF, compressed values have 0 or the number of a restart, and 1 means nothing. That FF may repeat needs no `+`,

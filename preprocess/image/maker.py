@@ -8,7 +8,7 @@ from functools import partial
 
 import numpy as np
 
-from config.errors import MemberRefusedError
+from imagefeed.errors import MemberRefusedError
 from imagefeed.model import MemberFacts, Pixels, RawArchive
 from preprocess.image.decode import Frame, Size, frames
 from preprocess.image.formats import is_image_content, is_image_name

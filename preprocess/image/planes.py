@@ -13,7 +13,7 @@ from PIL import Image as Pillow
 from PIL.ExifTags import Base
 from PIL.ImageFile import ImageFile
 
-from config.errors import MemberRefusedError
+from imagefeed.errors import MemberRefusedError
 
 _EIGHT_BITS = {
     "1": "L",

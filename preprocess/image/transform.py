@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from PIL import Image as Pillow
 from PIL import ImageFilter
 
-from config.errors import MemberRefusedError
+from imagefeed.errors import MemberRefusedError
 from imagefeed.model import Pixels
 from preprocess.image.decode import Frame, Size
 from preprocess.image.dtype import cast

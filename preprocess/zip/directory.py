@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from config.errors import ArchiveIncompleteError, ArchiveRefusedError, MemberRefusedError
+from config.errors import ArchiveIncompleteError, ArchiveRefusedError
+from imagefeed.errors import MemberRefusedError
 from preprocess.model import Limits
 from preprocess.ports import RangeReader
 

@@ -8,7 +8,7 @@ from itertools import chain
 
 from inflate64 import Inflater
 
-from config.errors import MemberRefusedError
+from imagefeed.errors import MemberRefusedError
 from preprocess.model import Limits
 from preprocess.zip.directory import Member
 

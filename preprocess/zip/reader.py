@@ -7,7 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from contextvars import copy_context
 
-from config.errors import MemberRefusedError
+from imagefeed.errors import MemberRefusedError
 from preprocess.model import Limits
 from preprocess.ports import RangeReader
 from preprocess.zip.directory import BLOCK, Member, Tail, read_directory

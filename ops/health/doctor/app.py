@@ -11,7 +11,7 @@ from ops.health.doctor.findings import Finding, ok, unknown, wrong
 from ops.health.listening import look_at_queues
 from ops.health.probe import known_fingerprint, probe, probe_leftovers
 from ops.health.watch import find_deadlines, find_silence
-from ops.web.text import count
+from ops.text import count
 from preprocess.recipe import identify
 from storage.blobs.runs import last_run
 from storage.blobs.source_state import BlobRosters

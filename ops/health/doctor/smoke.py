@@ -18,7 +18,7 @@ from ops.health.doctor.findings import Finding, ok, wrong
 from ops.health.doctor.smoke_archive import SmokeArchive
 from ops.health.listening import FUNCTIONS, account_of, is_polled, not_listening
 from ops.health.smoke_storage import Course, Place, PollRequest, alone, course, place_of_messages, put_archive, refusals
-from ops.web.text import count
+from ops.text import count
 from storage.clients import Clients
 
 ABOUT = "smoke"

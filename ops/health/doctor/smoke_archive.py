@@ -9,8 +9,8 @@ from itertools import product
 
 from PIL import Image
 
-from config.errors import MemberRefusedError
 from imagefeed.codec import encode
+from imagefeed.errors import MemberRefusedError
 from imagefeed.layout import SMOKE
 from imagefeed.model import Pixels, RawArchive
 from preprocess.image.maker import ImageMaker, Room

@@ -17,7 +17,7 @@ from ingest.protocols.connect import connector
 from ingest.timestamps import read_stamp
 from ingest.tracked_files import wanted
 from ops.health.doctor.findings import Finding, ok, wrong
-from ops.web.text import count
+from ops.text import count
 
 CALL_WITHIN = 10.0
 """Seconds for any one network call; a person waits."""

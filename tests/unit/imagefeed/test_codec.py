@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from config.errors import MemberRefusedError
 from imagefeed.codec import decode, encode
+from imagefeed.errors import MemberRefusedError
 from imagefeed.model import Pixels
 
 SHAPES = st.one_of(

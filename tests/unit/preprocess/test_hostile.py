@@ -15,7 +15,7 @@ import pytest
 import tifffile
 from PIL import Image
 
-from config.errors import MemberRefusedError
+from imagefeed.errors import MemberRefusedError
 from preprocess.handlers import take_archive
 from preprocess.model import Limits
 from preprocess.zip.reader import Archive

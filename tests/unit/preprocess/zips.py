@@ -5,7 +5,7 @@ import struct
 import zipfile
 import zlib
 
-from config.errors import MemberRefusedError
+from imagefeed.errors import MemberRefusedError
 from preprocess.model import Limits
 from preprocess.zip.reader import Archive
 from tests.fakes.preprocessing import MemoryReader

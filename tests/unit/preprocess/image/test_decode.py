@@ -12,7 +12,7 @@ import pytest
 import tifffile
 from PIL import Image, ImageOps
 
-from config.errors import MemberRefusedError
+from imagefeed.errors import MemberRefusedError
 from preprocess.image.decode import FORMATS, warnings_heard
 from preprocess.image.formats import is_image_content, is_image_name, printable, skip_kind
 from preprocess.model import Limits, Recipe

@@ -11,8 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from config.errors import MemberRefusedError
-from imagefeed.errors import StoreUnavailableError
+from imagefeed.errors import MemberRefusedError, StoreUnavailableError
 from imagefeed.model import MemberFacts
 from preprocess.image.maker import Made, Room
 from preprocess.image.pool import Ahead

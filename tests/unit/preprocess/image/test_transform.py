@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
-from config.errors import MemberRefusedError
+from imagefeed.errors import MemberRefusedError
 from local import photos as scenes
 from preprocess.image.decode import frames
 from preprocess.image.transform import shrink

@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from config.errors import ArchiveRefusedError, MemberRefusedError
-from imagefeed.errors import StoreUnavailableError
+from config.errors import ArchiveRefusedError
+from imagefeed.errors import MemberRefusedError, StoreUnavailableError
 from preprocess.model import Limits
 from preprocess.zip.directory import BLOCK, read_directory
 from preprocess.zip.inflate import PIECE

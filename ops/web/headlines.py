@@ -1,79 +1,18 @@
-"""Sentences and numbers for people. Pure."""
+"""The sentences that sum up a source, and all of them. Pure."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from ops.health.watch import Silence
+from ops.text import ago, clock, count, span
 from ops.web.model import Hole, Mark, Severity, Shown, SourceStatus
 
-_MINUTE, _HOUR, _DAY = 60, 3_600, 86_400
 _WRONG = (Shown.EXPIRED, Shown.FAILED, Shown.REFUSED)
 _ENDS = {Shown.EXPIRED: "expired", Shown.FAILED: "failed", Shown.REFUSED: "refused"}
 
 
-def clean(text: str) -> str:
-    """Make a stranger's text fit to be shown: no control or direction codes, no bytes that are no text."""
-    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
-
-
-def last_error(error: str, again: datetime | None, now: datetime) -> str:
-    """Write what went wrong the last time; whether it is mended shows only once the server is asked `again`."""
-    waits = error and again and again > now
-    return f"{clean(error)} (asked again at {again:%H:%M:%S} UTC)" if waits else clean(error)
-
-
-def span(seconds: float) -> str:
-    """Write a length of time, roughly."""
-    seconds = max(seconds, 0)
-    if seconds < 9.95:
-        return f"{seconds:.1f} s"
-    if seconds < 1.5 * _MINUTE:
-        return f"{seconds:.0f} s"
-    if seconds < 1.5 * _HOUR:
-        return f"{seconds / _MINUTE:.0f} min"
-    hours = seconds / _HOUR
-    if seconds <= 3 * _DAY:
-        return f"{hours:.1f} h" if hours < 9.95 and f"{hours:.1f}"[-1] != "0" else f"{hours:.0f} h"
-    return f"{seconds / _DAY:.0f} days"
-
-
-def ago(then: datetime, now: datetime) -> str:
-    """Write how long ago something was; the first minute counts as now, so that what is quiet stays the same."""
-    seconds = (now - then).total_seconds()
-    if seconds < _MINUTE:
-        return "just now"
-    return f"{seconds // _MINUTE:.0f} min ago" if seconds < 1.5 * _HOUR else f"{span(seconds)} ago"
-
-
-def size(number: int) -> str:
-    """Write a number of bytes."""
-    if number < 1_000:
-        return f"{number} B"
-    for unit in ("kB", "MB", "GB"):
-        number_of = number / {"kB": 1e3, "MB": 1e6, "GB": 1e9}[unit]
-        if number_of < 999.5 or unit == "GB":
-            return f"{number_of:.1f} {unit}" if number_of < 99.95 else f"{number_of:.0f} {unit}"
-    raise AssertionError("gigabytes end it")
-
-
-def moment(time: datetime) -> str:
-    """Write a time to the second."""
-    return f"{time.astimezone(UTC):%d %b %H:%M:%S}"
-
-
-def clock(time: datetime, now: datetime) -> str:
-    """Write a time to the minute, with its day where that is another one."""
-    there = time.astimezone(UTC)
-    return f"{there:%H:%M}" if there.date() == now.astimezone(UTC).date() else f"{there:%d %b %H:%M}"
-
-
-def count(number: int, one: str, many: str | None = None) -> str:
-    """Write a number of things."""
-    return f"{number} {one if number == 1 else many or one + 's'}"
-
-
-def headline(
+def of_source(
     marks: Sequence[Mark], holes: Sequence[Hole], silence: Silence | None, now: datetime, since: str
 ) -> tuple[Severity, str]:
     """Say in one sentence what arrived, what is late and what is missing; `since` is like "of the last 48 h"."""
@@ -92,7 +31,7 @@ def headline(
     return severity, " ".join(parts)
 
 
-def overall(sources: Sequence[SourceStatus], *, given_up: bool, unwatched: bool = False) -> tuple[Severity, str]:
+def of_all(sources: Sequence[SourceStatus], *, given_up: bool, unwatched: bool = False) -> tuple[Severity, str]:
     """Say in one sentence how everything is; `given_up`: messages or events were; `unwatched`: by `reconcile`."""
     severity, said = _of_sources(sources)
     also = [", and messages were given up"] * given_up + [", and nobody watches: reconcile stands still"] * unwatched
