@@ -21,9 +21,9 @@ from imagefeed.layout import BATCH_QUEUE, POLL_QUEUE, RAW_CONTAINER, SMOKE
 
 if TYPE_CHECKING:
     from config.settings import Settings
-    from ops.web.responses import Answer, Asked
-    from ops.web.views import Desk
-    from preprocess.handlers import Preprocessing
+    from ops.web.responses import Request, Response
+    from ops.web.views import StatusViews
+    from preprocess.context import Context
     from storage.clients import Clients
 
 log = logging.getLogger(f"ingestion.{__name__}")
@@ -67,13 +67,13 @@ def poll_source(message: func.QueueMessage, context: func.Context) -> None:
 @app.event_grid_trigger(arg_name="event")
 def on_raw_archive(event: func.EventGridEvent, context: func.Context) -> None:
     """Plan the archive that an event announces, and preprocess it here if it is small; else queue its batches."""
-    from preprocess.handlers import take_archive
+    from preprocess.handlers import handle_archive_created
 
     blob = announced_archive(event)
     if blob is None:
         return
     with _traced(context), _settled("on_raw_archive"):
-        take_archive(blob, build_preprocessing())
+        handle_archive_created(blob, build_preprocessing())
 
 
 def announced_archive(event: func.EventGridEvent | func.CloudEvent) -> str | None:
@@ -92,11 +92,11 @@ def announced_archive(event: func.EventGridEvent | func.CloudEvent) -> str | Non
 @app.queue_trigger(arg_name="message", queue_name=BATCH_QUEUE, connection="DATA_STORAGE")
 def process_batch(message: func.QueueMessage, context: func.Context) -> None:
     """Preprocess the batch that a message names, or plan the archive where it names none."""
-    from preprocess.handlers import take_message
+    from preprocess.handlers import handle_batch_message
     from storage.queues.messages import parse_batch_message
 
     with _traced(context), _settled("process_batch"):
-        take_message(parse_batch_message(message.get_body()), build_preprocessing())
+        handle_batch_message(parse_batch_message(message.get_body()), build_preprocessing())
 
 
 @app.function_name("reconcile")
@@ -120,7 +120,7 @@ def reconcile(timer: func.TimerRequest, context: func.Context) -> None:  # noqa:
         with _settled("repair"):
             _repair(services, now)
         with _settled("leftovers"):
-            _settle_leftovers(services, now)
+            _settle_dead_letters(services, now)
         # Last, so that it tells of calls that fail, too.
         note_run(services.clients, datetime.now(UTC), longest_pause(services.settings.schedules.reconcile))
 
@@ -129,14 +129,14 @@ def reconcile(timer: func.TimerRequest, context: func.Context) -> None:  # noqa:
 @app.route(route="status", methods=["GET", "HEAD"], auth_level=func.AuthLevel.FUNCTION)
 def status(req: func.HttpRequest) -> func.HttpResponse:
     """Show the last hours of every source at a glance."""
-    return _answer(req, lambda asked: build_desk().page(asked))
+    return _answer(req, lambda asked: build_status_views().page(asked))
 
 
 @app.function_name("status_json")
 @app.route(route="status.json", methods=["GET", "HEAD"], auth_level=func.AuthLevel.FUNCTION)
 def status_json(req: func.HttpRequest) -> func.HttpResponse:
     """Give the same for machines."""
-    return _answer(req, lambda asked: build_desk().data(asked))
+    return _answer(req, lambda asked: build_status_views().data(asked))
 
 
 @app.function_name("status_script")
@@ -153,7 +153,7 @@ def status_script(req: func.HttpRequest) -> func.HttpResponse:
 def status_archive(req: func.HttpRequest) -> func.HttpResponse:
     """Show one archive."""
     source, name = req.route_params["source"], req.route_params["id"]
-    return _answer(req, lambda asked: build_desk().archive(asked, source, name))
+    return _answer(req, lambda asked: build_status_views().archive(asked, source, name))
 
 
 @app.function_name("status_image")
@@ -164,7 +164,7 @@ def status_image(req: func.HttpRequest) -> func.HttpResponse:
 
     where = req.route_params
     key = picture_key(where["source"], where["id"], where["pipeline"], where["image"])
-    return _answer(req, lambda asked: build_desk().image(asked, key))
+    return _answer(req, lambda asked: build_status_views().image(asked, key))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -190,12 +190,12 @@ def build_services() -> Services:
 
 
 @cache
-def build_preprocessing() -> "Preprocessing":
+def build_preprocessing() -> "Context":
     """Wire preprocessing, once a process. Raises SettingsError, PipelineMismatchError, StoreUnavailableError."""
     from uuid import uuid4
 
     from ingest.timestamps import read_stamp
-    from preprocess.handlers import Preprocessing
+    from preprocess.context import Context
     from preprocess.recipe import identify
     from storage.blobs.pipelines import hold_pipeline
     from storage.blobs.raw import RawBlobs
@@ -212,7 +212,7 @@ def build_preprocessing() -> "Preprocessing":
         pattern = stamps.get(source)
         return read_stamp(pattern, path) if pattern else None
 
-    return Preprocessing(
+    return Context(
         raw=RawBlobs(clients, stamp_of),
         results=ShardsAndRows(clients, chosen.recipe.codec, chosen.table.max_rows_per_image),
         ledger=TableBatchLedger(clients),
@@ -222,7 +222,7 @@ def build_preprocessing() -> "Preprocessing":
         pipeline=identity.pipeline,
         limits=chosen.limits,
         sizes=chosen.batches,
-        holder=uuid4().hex,
+        owner=uuid4().hex,
         redrive_after=chosen.pipeline.redrive_after,
         # A dead holder's claim must have run out when its batch is driven again: else that try is wasted.
         claim_for=min(timedelta(minutes=1), chosen.pipeline.redrive_after / 2),
@@ -232,20 +232,20 @@ def build_preprocessing() -> "Preprocessing":
 
 
 @cache
-def build_desk() -> "Desk":
+def build_status_views() -> "StatusViews":
     """Wire the status page, once a process. Raises SettingsError."""
-    from ops.web.views import Desk
+    from ops.web.views import StatusViews
 
     services = build_services()
-    return Desk(services.clients, {name: source.spec for name, source in services.settings.sources.items()})
+    return StatusViews(services.clients, {name: source.spec for name, source in services.settings.sources.items()})
 
 
-def _answer(request: func.HttpRequest, make: 'Callable[["Asked"], "Answer"]') -> func.HttpResponse:
+def _answer(request: func.HttpRequest, make: 'Callable[["Request"], "Response"]') -> func.HttpResponse:
     """Translate a request, and what `make` answers to it. Neither address nor key is ever logged."""
     from ops.web.pages import message_page
-    from ops.web.responses import Asked, guarded, way_up
+    from ops.web.responses import Request, guarded, way_up
 
-    asked = Asked(
+    asked = Request(
         method=request.method,
         root=way_up(request.url, len(request.route_params)),
         code=request.params.get("code"),
@@ -260,7 +260,7 @@ def _poll(name: str, services: Services, traceparent: str | None = None) -> None
     from ingest.poll import poll
     from ingest.protocols.connect import connector
     from storage.blobs.raw_upload import BlobArchives
-    from storage.blobs.source_state import BlobRosters
+    from storage.blobs.source_state import BlobSourceStates
     from storage.tables.archives import TableCopyLedger
 
     if name == SMOKE:
@@ -274,7 +274,7 @@ def _poll(name: str, services: Services, traceparent: str | None = None) -> None
     poll(
         source.spec,
         connector(source.endpoint),
-        BlobRosters(clients),
+        BlobSourceStates(clients),
         BlobArchives(clients),
         TableCopyLedger(clients),
         traceparent=traceparent,
@@ -283,12 +283,12 @@ def _poll(name: str, services: Services, traceparent: str | None = None) -> None
 
 def _watch(services: Services, now: datetime) -> None:
     from ops.health.watch import watch
-    from storage.blobs.source_state import BlobRosters
+    from storage.blobs.source_state import BlobSourceStates
     from storage.tables.arrivals import TableArrivals
 
     specs = [source.spec for source in services.settings.sources.values()]
     window = services.settings.pipeline.window
-    watch(specs, BlobRosters(services.clients), TableArrivals(services.clients), now, window)
+    watch(specs, BlobSourceStates(services.clients), TableArrivals(services.clients), now, window)
 
 
 def _look_at_queues(services: Services, now: datetime) -> None:
@@ -313,16 +313,16 @@ def _repair(services: Services, now: datetime) -> None:
     )
 
 
-def _settle_leftovers(services: Services, now: datetime) -> None:
+def _settle_dead_letters(services: Services, now: datetime) -> None:
     from preprocess.event import archive_blob
-    from preprocess.recovery.dead_letters import settle_leftovers
-    from storage.queues.dead_letters import count_leftovers, dead_letters, poison_messages
+    from preprocess.recovery.dead_letters import settle_dead_letters
+    from storage.queues.dead_letters import count_dead_letters, dead_letters, poison_messages
 
-    telemetry.leftovers(*count_leftovers(services.clients))
+    telemetry.dead_letters(*count_dead_letters(services.clients))
     p, chosen, clients = build_preprocessing(), services.settings, services.clients
     announced = partial(archive_blob, container=RAW_CONTAINER)
     for found in (poison_messages(clients), dead_letters(clients, announced)):
-        settle_leftovers(found, p, now, sources=chosen.sources.keys(), window=chosen.pipeline.window)
+        settle_dead_letters(found, p, now, sources=chosen.sources.keys(), window=chosen.pipeline.window)
 
 
 def _traced(context: func.Context) -> AbstractContextManager[None]:

@@ -4,7 +4,8 @@ import base64
 from dataclasses import replace
 from uuid import uuid4
 
-from preprocess.handlers import Preprocessing, take_message
+from preprocess.context import Context
+from preprocess.handlers import handle_batch_message
 from preprocess.model import BatchSizes, Limits, Recipe
 from storage.blobs.raw import RawBlobs
 from storage.clients import Clients
@@ -19,9 +20,9 @@ _LOCKED = 600
 
 def preprocessing(
     clients: Clients, pipeline: str, recipe: Recipe = _USUAL_RECIPE, sizes: BatchSizes = _USUAL_SIZES
-) -> Preprocessing:
+) -> Context:
     """Wire it, with the settings that it has where none are set."""
-    return Preprocessing(
+    return Context(
         raw=RawBlobs(clients, lambda _source, _path: None),
         results=ShardsAndRows(clients, recipe.codec, 8),
         ledger=TableBatchLedger(clients),
@@ -31,16 +32,16 @@ def preprocessing(
         pipeline=pipeline,
         limits=Limits(),
         sizes=sizes,
-        holder=uuid4().hex,
+        owner=uuid4().hex,
     )
 
 
-def drain(clients: Clients, p: Preprocessing) -> int:
+def drain(clients: Clients, p: Context) -> int:
     """Do what the queue holds, one message after the other, as the functions host does; gives how many they were."""
     done = 0
     while message := clients.batch_queue.receive_message(visibility_timeout=_LOCKED):
         asked = parse_batch_message(base64.b64decode(message.content))
-        take_message(asked, replace(p, pipeline=asked.pipeline or p.pipeline))
+        handle_batch_message(asked, replace(p, pipeline=asked.pipeline or p.pipeline))
         clients.batch_queue.delete_message(message)
         done += 1
     return done

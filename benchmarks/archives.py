@@ -150,7 +150,7 @@ def _app_side(connection: str) -> Iterator[Callable[[], object]]:
     """Each round under a pipeline of its own: to each the archive is new."""
     # Imported late: whoever runs beside ours must not run with what ours sets in Pillow.
     from benchmarks import app
-    from preprocess.handlers import take_archive
+    from preprocess.handlers import handle_archive_created
     from preprocess.model import Recipe
 
     rounds = count()
@@ -158,7 +158,7 @@ def _app_side(connection: str) -> Iterator[Callable[[], object]]:
 
         def run() -> object:
             p = app.preprocessing(clients, f"bench-{next(rounds)}", Recipe(width=_SIDE, height=_SIDE))
-            take_archive(_BLOB, p)
+            handle_archive_created(_BLOB, p)
             app.drain(clients, p)
             return _readable(clients, p.pipeline)
 

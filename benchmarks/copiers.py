@@ -18,7 +18,7 @@ from ingest.protocols.connect import connector
 from ingest.transfer import CopyHooks, CopyJob, copy_archive
 from storage.blobs import raw_upload as blobs
 from storage.blobs.raw_upload import BlobArchives
-from storage.blobs.source_state import BlobRosters
+from storage.blobs.source_state import BlobSourceStates
 from storage.clients import Clients, connected
 from storage.tables.archives import TableCopyLedger
 
@@ -47,14 +47,14 @@ class _NoHash:
 def polls(
     storage: str, endpoint: Endpoint, connections: int, size: int, block_size: int = BLOCK_SIZE
 ) -> Iterator[Callable[[], int]]:
-    """Poll as the app does, with lease, roster, ledger and all verification, but without the pause for settling."""
+    """Poll as the app does, with lease, source state, ledger and verification, but without the two looks' pause."""
     with connected(storage) as clients:
         yield partial(_poll, clients, endpoint, connections, size, block_size)
 
 
 @contextmanager
 def copies(storage: str, endpoint: Endpoint, size: int, block_size: int = BLOCK_SIZE) -> Iterator[Callable[[], int]]:
-    """Copy file by file, without the roster and the ledger, which a sink does not have."""
+    """Copy file by file, without the source state and the ledger, which a sink does not have."""
     with connected(storage) as clients:
         yield partial(_copy, clients, endpoint, size, block_size)
 
@@ -83,9 +83,9 @@ def unchecked(
 
 def _poll(clients: Clients, endpoint: Endpoint, connections: int, size: int, block_size: int) -> int:
     spec = SourceSpec(
-        name=f"s-{uuid4().hex[:8]}", max_connections=connections, settle=timedelta(0), block_size=block_size
+        name=f"s-{uuid4().hex[:8]}", max_connections=connections, stable_for=timedelta(0), block_size=block_size
     )
-    report = poll(spec, connector(endpoint), BlobRosters(clients), BlobArchives(clients), TableCopyLedger(clients))
+    report = poll(spec, connector(endpoint), BlobSourceStates(clients), BlobArchives(clients), TableCopyLedger(clients))
     return _all_of(size, sum(copied.received for copied in report.copied))
 
 

@@ -22,12 +22,12 @@ from storage.clients import Clients, connected
 _SOURCE = "radar"
 _INTERVAL = 2.0
 """Seconds between polls; 30 in earnest."""
-_SETTLE = 2.0
+_STABLE_FOR = 2.0
 """Seconds: what a file's two looks are apart, as in earnest."""
 _SETTINGS: Mapping[str, str] = {
     "POLL_SCHEDULE": f"*/{_INTERVAL:.0f} * * * * *",
     "RECONCILE_SCHEDULE": "0 */5 * * * *",
-    "SOURCES__RADAR__SETTLE": f"{_SETTLE:g}s",
+    "SOURCES__RADAR__STABLE_FOR": f"{_STABLE_FOR:g}s",
 }
 _PATIENCE = 600.0
 _BACK = timedelta(minutes=1)
@@ -127,7 +127,7 @@ def _told(passed: Sequence[Passage], size: int, images: int) -> list[str]:
     half = 30 / 2 - _INTERVAL / 2
     return [
         f"{len(passed)} zips of {size / 1e6:.0f} MB and {images} images, one at a time",
-        f"settled: unchanged for SETTLE, {_SETTLE:g} s, which comes on top of it from the last byte on",
+        f"settled: unchanged for STABLE_FOR, {_STABLE_FOR:g} s, which comes on top of it from the last byte on",
         f"polled every 30 s, the default, an archive waits {half:g} s longer on average, and up to {2 * half:g} s",
         *_steps("an archive", passed),
     ]
@@ -166,7 +166,7 @@ def _drop(running: System, clients: Clients, content: Path, number: int) -> Pass
     name = _put(running, content, number + 1)
     arrived = datetime.now(UTC)
     times = _until(clients, [name], State.PROCESSED, arrived - _BACK)[name].times
-    settled = arrived + timedelta(seconds=_SETTLE)
+    settled = arrived + timedelta(seconds=_STABLE_FOR)
     moments = [settled, *(times[state] for state in (State.COPYING, State.RAW, State.PROCESSING, State.PROCESSED))]
     begun, copied, planned, processed = ((b - a).total_seconds() for a, b in pairwise(moments))
     return Passage(begun=begun, copied=copied, planned=planned, processed=processed)

@@ -16,8 +16,8 @@ def page(run: Run) -> str:
         "# How fast, and beside what",
         f"{run.at}, commit {run.commit}. Made by `make bench`; ratios are medians of rounds in turn, with the least "
         "and the most.",
-        f"Machine: {_facts(run.machine)}. The servers and the emulator share it.",
-        f"Versions: {_facts(run.versions)}.",
+        f"Machine: {_metadata(run.machine)}. The servers and the emulator share it.",
+        f"Versions: {_metadata(run.versions)}.",
         summary(run),
         *(_details(result) for result in run.rows),
     ]
@@ -92,5 +92,5 @@ def _lap(lap: Lap) -> str:
     return f"| {lap.side} | {seconds} | {lap.cpu:.2f} | {lap.servers:.2f} | {lap.peak / 1e6:.0f} |"
 
 
-def _facts(told: Mapping[str, str]) -> str:
+def _metadata(told: Mapping[str, str]) -> str:
     return ", ".join(f"{name} {text}" for name, text in told.items())

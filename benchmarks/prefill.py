@@ -19,7 +19,7 @@ from benchmarks.model import BenchmarkError
 from imagefeed.entities import moment, scan
 from imagefeed.layout import archive_row, image_row, images_partition
 from imagefeed.rows import TRANSACTION_ROWS
-from ingest.model import Roster
+from ingest.model import SourceState
 from storage.clients import DEVELOPMENT_ACCOUNT, DEVELOPMENT_KEY, Clients
 from tests.fixtures.history import PIPELINE, Past, write
 
@@ -46,7 +46,7 @@ def lay_pattern(clients: Clients, source: str, stamp: datetime, images: int) -> 
     """Write one processed archive of tiny images through the real ledgers, and read its rows."""
     pixels = [np.full((2, 2, 3), number, np.uint8) for number in range(images)]
     past = Past(stamp=stamp.replace(microsecond=0), images=images, pixels=pixels)
-    write(clients, source, [past], Roster(source=source, listed_at=stamp))
+    write(clients, source, [past], SourceState(source=source, listed_at=stamp))
     ledger = list(scan(clients.archives, source))
     return Pattern(source=source, stamp=past.stamp, version=past.archive(source).version, ledger=ledger)
 

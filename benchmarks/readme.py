@@ -30,8 +30,8 @@ def _replaced(text: str, name: str, told: str) -> str:
 
 
 def _table(run: Run) -> str:
-    facts = run.machine
-    where = f"{facts['cores']} cores of {facts['processor']}, {facts['memory']}, {facts['system']}"
+    metadata = run.machine
+    where = f"{metadata['cores']} cores of {metadata['processor']}, {metadata['memory']}, {metadata['system']}"
     return f"{markdown.summary(run)}\n\nMeasured {run.at} at commit {run.commit}: {where}."
 
 

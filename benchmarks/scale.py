@@ -24,11 +24,11 @@ from ingest.protocols.connect import connector
 from local.servers.server import Server, sftp_server
 from preprocess.model import BatchSizes
 from storage.blobs.raw_upload import BlobArchives
-from storage.blobs.source_state import BlobRosters
+from storage.blobs.source_state import BlobSourceStates
 from storage.clients import Clients, connected
 from storage.tables.archives import TableCopyLedger
 
-_SPEC = SourceSpec(name="radar", max_connections=1, settle=timedelta(0))
+_SPEC = SourceSpec(name="radar", max_connections=1, stable_for=timedelta(0))
 _SHOT = (2144, 1608)
 _WORKERS = (1, 2, 3, 4)
 _MANY = 500
@@ -122,7 +122,7 @@ def _told_of_model(service: Service, images: int) -> list[str]:
         f"**One worker for each {one * 2 // 30 * 10} such sources**, which keeps it two thirds busy: it is enough for "
         f"{one}, 4 workers for {four:,} and 16 for {sixteen:,}.",
         f"Most of the lag is no work: of {calm.lag:.0f} s, {load.tick / 2:.0f} are half of `POLL_SCHEDULE`'s interval "
-        f"and {load.settle:.0f} `SETTLE`. A shorter interval shortens it, fewer sources or more workers do not.",
+        f"and {load.settle:.0f} `STABLE_FOR`. A shorter interval shortens it, fewer sources or more workers do not.",
         "What workers do not lift: one server of 1 Gbit/s that all share ends it at "
         f"{limits.server_bytes / service.bytes * load.interval:,.0f} sources. Of what Azure allows, {_MANY} sources "
         f"ask for {many.busy[ACCOUNT]:.0%} of an account's {limits.account_requests:,.0f} requests a second, and for "
@@ -147,7 +147,11 @@ def _copied(clients: Clients, server: Server, archives: int) -> _Copies:
 
     def once() -> PollReport:
         return poll(
-            _SPEC, connector(server.endpoint()), BlobRosters(clients), BlobArchives(clients), TableCopyLedger(clients)
+            _SPEC,
+            connector(server.endpoint()),
+            BlobSourceStates(clients),
+            BlobArchives(clients),
+            TableCopyLedger(clients),
         )
 
     with counted() as all_requests:

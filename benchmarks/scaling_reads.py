@@ -15,13 +15,13 @@ from benchmarks.model import BenchmarkError, Figure, Goal, Measured, Timing, cpu
 from benchmarks.operations import counted
 from benchmarks.prefill import Pattern, add_rows, before, copy_ledger, lay_pattern
 from imagefeed.tables import Reader
-from ingest.model import Archive, Endpoint, Roster, Sighting, SourceSpec, version_of
+from ingest.model import Archive, Endpoint, SourceSpec, SourceState, TrackedFile, version_of
 from ingest.poll import poll
 from ingest.protocols.connect import connector
 from local.servers.server import ftp_server, sftp_server
-from ops.health.load import read_facts
+from ops.health.load import load_status
 from storage.blobs.raw_upload import BlobArchives
-from storage.blobs.source_state import BlobRosters
+from storage.blobs.source_state import BlobSourceStates
 from storage.clients import Clients, connected
 from storage.tables.archives import TableCopyLedger
 
@@ -133,12 +133,12 @@ def _served(stack: ExitStack, folder: Path, kind: str, files: int) -> Endpoint:
 
 
 def _know_all(clients: Clients, source: str, endpoint: Endpoint) -> None:
-    """Write the roster that a source has once all its files are copied."""
+    """Write the source state that a source has once all its files are copied."""
     with connector(endpoint).connect() as connection:
         listed = list(connection.list_files())
     now = datetime.now(UTC)
-    sightings = tuple(
-        Sighting(
+    tracked_files = tuple(
+        TrackedFile(
             listed=file,
             archive=Archive(source=source, file=file, version=version_of(file), stamp=file.modified),
             first_seen=now,
@@ -147,8 +147,8 @@ def _know_all(clients: Clients, source: str, endpoint: Endpoint) -> None:
         )
         for file in listed
     )
-    with BlobRosters(clients).hold(source) as held:
-        held.save(Roster(source=source, listed_at=now, sightings=sightings))
+    with BlobSourceStates(clients).hold(source) as held:
+        held.save(SourceState(source=source, listed_at=now, tracked_files=tracked_files))
 
 
 @contextmanager
@@ -158,7 +158,7 @@ def _tick_side(connection: str, source: str, endpoint: Endpoint) -> Iterator[Cal
 
         def tick() -> int:
             report = poll(
-                spec, connector(endpoint), BlobRosters(clients), BlobArchives(clients), TableCopyLedger(clients)
+                spec, connector(endpoint), BlobSourceStates(clients), BlobArchives(clients), TableCopyLedger(clients)
             )
             if report.error or report.new or not report.listed:
                 raise BenchmarkError(f"poll {source}: it was no quiet tick: {report}")
@@ -205,6 +205,6 @@ def _status_side(now: datetime, connection: str) -> Iterator[Callable[[], None]]
         def status() -> None:
             for _ in range(_TIMES):
                 time.sleep(_PAUSE)
-                read_facts(clients, [("radar", now - timedelta(hours=48))])
+                load_status(clients, [("radar", now - timedelta(hours=48))])
 
         yield status

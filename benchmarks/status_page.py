@@ -7,12 +7,12 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-from ingest.model import Roster, SourceSpec
+from ingest.model import SourceSpec, SourceState
 from local.azurite import azurite
-from ops.health.load import Facts, read_facts
+from ops.health.load import StoredStatus, load_status
 from ops.web.assess import assess
 from ops.web.pages import status_page
-from ops.web.responses import Asked
+from ops.web.responses import Request
 from storage.clients import Clients, connected, prepare
 from tests.fixtures.history import bad_day, ordinary, write
 
@@ -30,28 +30,28 @@ def main() -> int:
         for number, spec in enumerate(specs.values()):
             past = list(ordinary(spec, now, number, archives=chosen.archives))
             past = list(bad_day(past, number)) if chosen.archives > 200 else past
-            write(clients, spec.name, past, Roster(source=spec.name, listed_at=now), threads=_THREADS)
+            write(clients, spec.name, past, SourceState(source=spec.name, listed_at=now), threads=_THREADS)
         print(f"{chosen.sources} sources of {chosen.archives} archives are in Azurite")
         _measure(clients, specs, chosen.times)
     return 0
 
 
 def _measure(clients: Clients, specs: dict[str, SourceSpec], times: int) -> None:
-    def read() -> Facts:
+    def read() -> StoredStatus:
         now = datetime.now(UTC)
-        return read_facts(clients, [(spec.name, now - spec.retention) for spec in specs.values()])
+        return load_status(clients, [(spec.name, now - spec.retention) for spec in specs.values()])
 
-    facts = read()
-    status = assess(facts, specs, datetime.now(UTC))
-    page = status_page(Asked(), status)
-    packed = status_page(Asked(gzip=True), status)
+    stored = read()
+    status = assess(stored, specs, datetime.now(UTC))
+    page = status_page(Request(), status)
+    packed = status_page(Request(gzip=True), status)
     steps: dict[str, Callable[[], object]] = {
         "read from Azurite": read,
-        "judge": lambda: assess(facts, specs, datetime.now(UTC)),
-        "draw": lambda: status_page(Asked(gzip=True), status),
-        "all of it": lambda: status_page(Asked(gzip=True), assess(read(), specs, datetime.now(UTC))),
+        "judge": lambda: assess(stored, specs, datetime.now(UTC)),
+        "draw": lambda: status_page(Request(gzip=True), status),
+        "all of it": lambda: status_page(Request(gzip=True), assess(read(), specs, datetime.now(UTC))),
     }
-    print(f"rows read        {sum(source.rows for source in facts.sources)}")
+    print(f"rows read        {sum(source.rows for source in stored.sources)}")
     print(f"page             {len(page.body) / 1e3:.0f} kB, {len(packed.body) / 1e3:.0f} kB packed")
     for name, step in steps.items():
         seconds = [_seconds(step) for _ in range(times)]

@@ -19,7 +19,7 @@ from benchmarks.child import Side
 from benchmarks.machine import program
 from benchmarks.model import BenchmarkError, Goal, Measured, ratio
 from imagefeed.codec import decode, encode
-from imagefeed.model import Counts, MemberFacts, RawArchive
+from imagefeed.model import Counts, ImageMetadata, RawArchive
 from imagefeed.rows import ImageRow, encoding_of, pack
 from imagefeed.shards import ShardWriter
 from imagefeed.tables import Reader
@@ -125,11 +125,11 @@ ROWS = (write_shard, write_rows, read_back)
 def _images(number: int) -> list[Image]:
     """Arrays of photographs; a few, again and again under other names."""
     arrays = [np.asarray(picture) for picture in pictures.pictures(9, (_SIDE, _SIDE))]
-    return [Image(facts=_facts(index), pixels=arrays[index % len(arrays)]) for index in range(number)]
+    return [Image(metadata=_metadata(index), pixels=arrays[index % len(arrays)]) for index in range(number)]
 
 
-def _facts(member: int) -> MemberFacts:
-    return MemberFacts(
+def _metadata(member: int) -> ImageMetadata:
+    return ImageMetadata(
         source=_SOURCE,
         archive="a.zip",
         stamp=_STAMP,
@@ -179,8 +179,8 @@ def _tar_side(connection: str, number: int) -> Iterator[Callable[[], object]]:
             with ShardWriter() as shard:
                 for image in some:
                     payload = encode(image.pixels, "npy")
-                    told = {"name": image.facts.name, **asdict(encoding_of(image.pixels, "npy", payload))}
-                    shard.add(f"{image.facts.member:06}", "npy", payload, told)
+                    told = {"name": image.metadata.name, **asdict(encoding_of(image.pixels, "npy", payload))}
+                    shard.add(f"{image.metadata.member:06}", "npy", payload, told)
                 clients.processed.upload_blob(f"tar/{next(names)}.tar", shard.finish(), length=shard.size)
                 return shard.size
 
@@ -196,7 +196,7 @@ def _blobs_side(connection: str, number: int) -> Iterator[Callable[[], object]]:
     with connected(connection) as clients:
 
         def put(place: str, image: Image) -> None:
-            name = f"single/{place}/{image.facts.member}.npy"
+            name = f"single/{place}/{image.metadata.member}.npy"
             clients.processed.upload_blob(name, encode(image.pixels, "npy"), overwrite=True)
 
         def run() -> object:
@@ -213,7 +213,7 @@ def _blobs_and_rows_side(connection: str, number: int) -> Iterator[Callable[[], 
     with connected(connection) as clients:
 
         def put(place: str, image: Image) -> None:
-            name, payload = f"linked/{place}/{image.facts.member}.npy", encode(image.pixels, "npy")
+            name, payload = f"linked/{place}/{image.metadata.member}.npy", encode(image.pixels, "npy")
             clients.processed.upload_blob(name, payload, overwrite=True)
             # Into a table of its own: the emulator looks all of a table through for each row that comes.
             link = next(pack(place, _row(image, payload, parts=0, shard=name), payload))
@@ -229,13 +229,13 @@ def _blobs_and_rows_side(connection: str, number: int) -> Iterator[Callable[[], 
 
 
 def _row(image: Image, payload: bytes, *, parts: int, shard: str) -> ImageRow:
-    facts = image.facts
+    metadata = image.metadata
     return ImageRow(
-        member=facts.member,
-        frame=facts.frame,
-        name=facts.name,
-        format=facts.format,
-        captured_at=facts.captured_at,
+        member=metadata.member,
+        frame=metadata.frame,
+        name=metadata.name,
+        format=metadata.format,
+        captured_at=metadata.captured_at,
         encoding=encoding_of(image.pixels, "npy", payload),
         parts=parts,
         shard=shard,
@@ -274,11 +274,13 @@ def _one_by_one_side(connection: str, number: int) -> Iterator[Callable[[], obje
 def _prepare_reading(clients: Clients, number: int) -> None:
     """Write an archive as the app does, until the ledger calls it processed; and each array as a blob too."""
     images, batch, ledger = _images(number), _batch(0, number), TableBatchLedger(clients)
-    ledger.arrived(batch.archive, _STAMP)
+    ledger.record_raw(batch.archive, _STAMP)
     ledger.insert_plan([batch], _STAMP, _STAMP)
     ledger.finish(batch, _write(clients, batch, images, rows=8), _STAMP)
     for image in images:
-        clients.processed.upload_blob(f"single/{image.facts.member}.npy", encode(image.pixels, "npy"), overwrite=True)
+        clients.processed.upload_blob(
+            f"single/{image.metadata.member}.npy", encode(image.pixels, "npy"), overwrite=True
+        )
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from benchmarks.model import Figure, Goal, Measured
 from benchmarks.prefill import before, copy_ledger, lay_pattern
 from ingest.model import SourceSpec
 from ops.web.pages import status_page
-from ops.web.responses import Asked
+from ops.web.responses import Request
 from ops.web.views import look
 from storage.clients import connected
 
@@ -50,4 +50,4 @@ ROWS = (status_pages,)
 def _page_side(connection: str, sources: Sequence[str], now: datetime) -> Iterator[Callable[[], int]]:
     specs = {name: SourceSpec(name=name) for name in sources}
     with connected(connection) as clients:
-        yield lambda: len(status_page(Asked(gzip=True), look(clients, specs, specs, now)).body)
+        yield lambda: len(status_page(Request(gzip=True), look(clients, specs, specs, now)).body)

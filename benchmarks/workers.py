@@ -13,7 +13,8 @@ from benchmarks.bench import spent, timing
 from benchmarks.child import Child, Sample, Side
 from benchmarks.model import BenchmarkError, Timing
 from local.azurite import Azurite
-from preprocess.handlers import Preprocessing, take_archive
+from preprocess.context import Context
+from preprocess.handlers import handle_archive_created
 from preprocess.model import BatchSizes
 from storage.clients import Clients, connected
 
@@ -49,11 +50,11 @@ def laps(clients: Clients, azurite: Azurite, numbers: Sequence[int], rounds: int
     return {number: timing(each) for number, each in zip(numbers, zip(*done, strict=True), strict=True)}
 
 
-def queue_all(clients: Clients, blobs: Iterable[str]) -> Preprocessing:
+def queue_all(clients: Clients, blobs: Iterable[str]) -> Context:
     """Plan archives under a new pipeline, so that all is to be done anew."""
     p = app.preprocessing(clients, f"p-{uuid4().hex[:8]}", sizes=_QUEUED)
     for blob in blobs:
-        take_archive(blob, p)
+        handle_archive_created(blob, p)
     return p
 
 

@@ -123,7 +123,7 @@ def source(name: str, figures: Mapping[str, float]) -> None:
         _tell(f"source.{figure}", value, source=name)
 
 
-def leftovers(poison: Mapping[str, int], dead_letters: int) -> None:
+def dead_letters(poison: Mapping[str, int], dead_letters: int) -> None:
     """Record what queues, by their names, and Event Grid gave up."""
     for queue, messages in poison.items():
         _tell("messages.poison", messages, queue=queue)

@@ -24,7 +24,7 @@ from imagefeed.layout import (
 from imagefeed.model import Counts, Origin, RawArchive, Refusal, State
 from imagefeed.stores import Stores
 
-SETTLED = (State.PROCESSED, State.REFUSED, State.FAILED)
+TERMINAL = (State.PROCESSED, State.REFUSED, State.FAILED)
 """Ends of preprocessing. A batch that finishes after all turns a failed archive into a processed one."""
 
 ARCHIVE_COLUMNS = [
@@ -38,7 +38,7 @@ ARCHIVE_COLUMNS = [
     "modified",
     "origin",
     "blob",
-    "sound",
+    "complete",
     "sha256",
     "etag",
     "error",
@@ -56,7 +56,7 @@ ARCHIVE_COLUMNS = [
 """All but the plans, which may be large."""
 
 _BY_FINALITY = (
-    *SETTLED,
+    *TERMINAL,
     State.PROCESSING,
     # That the blob exists outweighs whatever polling concluded meanwhile.
     State.RAW,
@@ -165,7 +165,7 @@ def entry_of(source: str, rows: list[TableEntity], pipeline: str | None) -> Entr
     chosen = [result for result in results if pipeline in (None, result["pipeline"])]
     result = max(chosen, key=_last_time, default={})
     # A pipeline's row repeats the archive's facts, so it can stand alone.
-    row = (own or {name: value for name, value in results[0].items() if name in _FACTS}) | result
+    row = (own or {name: value for name, value in results[0].items() if name in _METADATA}) | result
     state = state_of(row)
     return Entry(
         archive=raw_archive(source, row),
@@ -184,7 +184,7 @@ def _reason(state: State, row: Mapping[str, Any]) -> str | None:
     return row.get("error") if state in (State.SEEN, State.COPYING, State.EXPIRED) else None
 
 
-_FACTS = {"RowKey", "stamp", "version", "path", "size", "origin", "blob", "sound", "sha256", "etag"}
+_METADATA = {"RowKey", "stamp", "version", "path", "size", "origin", "blob", "complete", "sha256", "etag"}
 
 
 def _set(row: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
@@ -220,7 +220,7 @@ def raw_archive(source: str, row: Mapping[str, Any]) -> RawArchive:
         size=number(row["size"]),
         path=decode_path(row["path"]),
         origin=Origin(row.get("origin", Origin.COPIED)),
-        sound=row.get("sound") is not False,
+        complete=row.get("complete") is not False,
         sha256=row.get("sha256"),
         etag=row.get("etag") or "",
         modified=moment(row.get("modified")),

@@ -36,7 +36,7 @@ class Origin(StrEnum):
     """How an archive came into the raw container."""
 
     COPIED = "copied"
-    HAND = "hand"
+    MANUAL = "manual"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +51,7 @@ class RawArchive:
     path: str
     """Its true name on the server, or the blob's where it was put there by hand."""
     origin: Origin = Origin.COPIED
-    sound: bool = True
+    complete: bool = True
     sha256: str | None = None
     etag: str
     modified: datetime | None = None
@@ -69,7 +69,7 @@ class RawArchive:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MemberFacts:
+class ImageMetadata:
     """What is known of an image besides its pixels; also what a hook is given."""
 
     source: str

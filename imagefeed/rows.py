@@ -90,12 +90,12 @@ def parts_of(length: int, most: int) -> int:
 
 def pack(partition: str, row: ImageRow, payload: bytes) -> Iterator[Properties]:
     """Make an image's entities: one for each part, or one with the link alone."""
-    facts = _facts(row)
+    metadata = _metadata(row)
     for part in range(max(1, row.parts)):
         start = part * ROW_BYTES
         piece = payload[start : start + ROW_BYTES] if row.parts else b""
         key = {"PartitionKey": partition, "RowKey": image_row(row.member, row.frame, part)}
-        yield {**key, **facts, "part": part, **_pieces(piece)}
+        yield {**key, **metadata, "part": part, **_pieces(piece)}
 
 
 def pack_refusal(partition: str, refusal: Refusal) -> Properties:
@@ -200,7 +200,7 @@ def sent_size(entity: Mapping[str, Any]) -> int:
 _NAMES = tuple(f"data{number}" for number in range(ROW_PROPERTIES))
 
 
-def _facts(row: ImageRow) -> Properties:
+def _metadata(row: ImageRow) -> Properties:
     return {
         "member": row.member,
         "frame": row.frame,

@@ -34,10 +34,10 @@ class ShardWriter:
     def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None) -> None:
         self._file.close()
 
-    def add(self, stem: str, suffix: str, payload: bytes, facts: Mapping[str, Any]) -> Place:
+    def add(self, stem: str, suffix: str, payload: bytes, metadata: Mapping[str, Any]) -> Place:
         """Append a payload and its facts, `{stem}.{suffix}` and `{stem}.json`."""
         place = self._append(f"{stem}.{suffix}", payload)
-        self._append(f"{stem}.json", json.dumps(facts, sort_keys=True).encode("ascii"))
+        self._append(f"{stem}.json", json.dumps(metadata, sort_keys=True).encode("ascii"))
         return place
 
     def rewind(self, size: int) -> None:

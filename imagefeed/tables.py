@@ -12,7 +12,7 @@ from imagefeed.entities import scan, scan_answers
 from imagefeed.errors import ImageDamagedError
 from imagefeed.layout import image_row, images_partition, parse_stamp
 from imagefeed.ledger import NEWEST, ShardEntry, entries, newest_pipeline, require_source, shard_entries
-from imagefeed.model import MemberFacts, Pixels, RawArchive, State
+from imagefeed.model import ImageMetadata, Pixels, RawArchive, State
 from imagefeed.pages import rows_in
 from imagefeed.prefetch import read_ahead
 from imagefeed.rows import ROW_COLUMNS, ImageRow, checked_pixels, read_encoding, read_row, unpack
@@ -53,7 +53,7 @@ class StoredImage:
     pipeline: str
     version: str
     """Of its archive."""
-    facts: MemberFacts
+    metadata: ImageMetadata
     pixels: Pixels
 
 
@@ -161,7 +161,7 @@ class Reader:
         return StoredImage(
             pipeline=result.pipeline,
             version=result.archive.version,
-            facts=MemberFacts(
+            metadata=ImageMetadata(
                 source=result.archive.source,
                 archive=result.archive.path,
                 stamp=result.archive.stamp,
@@ -225,7 +225,7 @@ def _image_of(shard: ShardEntry, payload: bytearray, told: Mapping[str, Any]) ->
     where = f"{shard.name}, member {told.get('member')}, frame {told.get('frame')}"
     try:
         encoding = read_encoding(told)
-        facts = MemberFacts(
+        metadata = ImageMetadata(
             source=told["source"],
             archive=told["archive"],
             stamp=parse_stamp(told["stamp"]),
@@ -240,6 +240,6 @@ def _image_of(shard: ShardEntry, payload: bytearray, told: Mapping[str, Any]) ->
     return StoredImage(
         pipeline=shard.pipeline,
         version=shard.archive.version,
-        facts=facts,
+        metadata=metadata,
         pixels=checked_pixels(payload, encoding, where),
     )

@@ -4,15 +4,17 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 
 from ingest.gaps import time_of
-from ingest.model import Arrival, Roster, SourceSpec
+from ingest.model import Arrival, SourceSpec, SourceState
 
 _SECOND, _HOUR = timedelta(seconds=1), timedelta(hours=1)
 
 
-def figures(spec: SourceSpec, roster: Roster, arrivals: Iterable[Arrival], now: datetime) -> Mapping[str, float]:
+def figures(
+    spec: SourceSpec, source_state: SourceState, arrivals: Iterable[Arrival], now: datetime
+) -> Mapping[str, float]:
     """Tell how much waits and for how long, by the names of the gauges; what nobody can know is left out."""
     # The earlier of the two, since a server's clock may run ahead.
-    waiting = [min(s.archive.file.modified, s.first_seen) for s in roster.sightings if not s.done]
+    waiting = [min(s.archive.file.modified, s.first_seen) for s in source_state.tracked_files if not s.done]
     newest = max(map(time_of, arrivals), default=None)
     found = {"backlog": float(len(waiting)), "oldest_uncopied": 0.0}
     if waiting:
@@ -20,6 +22,6 @@ def figures(spec: SourceSpec, roster: Roster, arrivals: Iterable[Arrival], now: 
         found["deletion_margin"] = (min(waiting) + spec.retention - now) / _HOUR
     if newest:
         found["last_archive_age"] = (now - newest) / _SECOND
-    if roster.listed_at:
-        found["silent"] = (now - roster.listed_at) / _SECOND
+    if source_state.listed_at:
+        found["silent"] = (now - source_state.listed_at) / _SECOND
     return found

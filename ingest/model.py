@@ -61,9 +61,9 @@ class SourceSpec:
     """How to read the stamp from a file's name: strptime codes in a text that must occur in the name,
     such as `radar_%Y%m%d_%H%M%S`; None takes the modified time."""
     max_connections: int = 2
-    settle: timedelta = timedelta(seconds=2)
+    stable_for: timedelta = timedelta(seconds=2)
     """Time between the two looks that an unknown file must survive unchanged."""
-    settle_max: timedelta = timedelta(minutes=5)
+    stable_for_max: timedelta = timedelta(minutes=5)
     """How long a file may stay unsound before it is archived all the same."""
     block_size: int = 16 * 2**20
     """Bytes of a file that are on their way at most: asked for and not yet safe in the store."""
@@ -85,31 +85,31 @@ class Archive:
 
 def version_of(file: RemoteFile) -> str:
     """Give the first 8 hex digits of SHA-256 over path, size and modified time."""
-    facts = f"{file.path}\n{file.size}\n{file.modified:%Y-%m-%dT%H:%M:%SZ}"
-    return hashlib.sha256(facts.encode("utf-8", "surrogateescape")).hexdigest()[:8]
+    metadata = f"{file.path}\n{file.size}\n{file.modified:%Y-%m-%dT%H:%M:%SZ}"
+    return hashlib.sha256(metadata.encode("utf-8", "surrogateescape")).hexdigest()[:8]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CopyFacts:
+class CopyMetadata:
     """What is known of an archive's bytes once all of them have passed through."""
 
     sha256: str
     """Hex digest over the whole file."""
     md5: bytes
-    sound: bool
-    """False: the tail is no zip directory that fits, and stayed so for `settle_max`."""
+    complete: bool
+    """False: the tail is no zip directory that fits, and stayed so for `stable_for_max`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Published:
     """An archive that is in the store."""
 
-    facts: CopyFacts | None
+    metadata: CopyMetadata | None
     """None: committed after a resumed copy, so that its hashes have yet to be set."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Sighting:
+class TrackedFile:
     """What polling remembers of one file of the last complete listing."""
 
     listed: RemoteFile
@@ -123,7 +123,7 @@ class Sighting:
     """Hash of the path's version before this one; equal bytes make this one `same`."""
     missing: int = 0
     """Ticks in a row whose complete listing lacked it."""
-    unsound_since: datetime | None = None
+    truncated_since: datetime | None = None
     failures: int = 0
     not_before: datetime | None = None
     """Copying failed; not tried again before this."""
@@ -135,12 +135,12 @@ class Sighting:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Roster:
+class SourceState:
     """The last complete listing of a source, and what became of each file in it."""
 
     source: str
     listed_at: datetime | None = None
-    sightings: tuple[Sighting, ...] = ()
+    tracked_files: tuple[TrackedFile, ...] = ()
     failures: int = 0
     """Polls in a row that failed."""
     error: str | None = None

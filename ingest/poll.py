@@ -9,9 +9,9 @@ from datetime import UTC, datetime
 from config import telemetry
 from config.errors import LeaseLostError, OutOfTimeError, SettingsError, SourceRefusedError, SourceUnavailableError
 from ingest.model import SourceSpec
-from ingest.ports import ArchiveStore, Connector, CopyLedger, RosterHold, RosterStore
-from ingest.tracker import Board, Copied
-from ingest.workers import Lanes
+from ingest.ports import ArchiveStore, Connector, CopyLedger, SourceStateHold, SourceStateStore
+from ingest.tracker import Copied, FileTracker
+from ingest.workers import CopyWorkers
 
 log = logging.getLogger(f"ingestion.{__name__}")
 
@@ -44,7 +44,7 @@ def utc_now() -> datetime:
 def poll(
     spec: SourceSpec,
     connector: Connector,
-    rosters: RosterStore,
+    source_states: SourceStateStore,
     store: ArchiveStore,
     ledger: CopyLedger,
     *,
@@ -58,7 +58,7 @@ def poll(
     """
     with telemetry.span("poll", source=spec.name, of=traceparent):
         try:
-            with rosters.hold(spec.name) as hold:
+            with source_states.hold(spec.name) as hold:
                 report = _poll_held(spec, connector, hold, store, ledger, now, wait)
         except LeaseLostError:
             report = PollReport(source=spec.name, busy=True)
@@ -69,39 +69,41 @@ def poll(
 def _poll_held(
     spec: SourceSpec,
     connector: Connector,
-    hold: RosterHold,
+    hold: SourceStateHold,
     store: ArchiveStore,
     ledger: CopyLedger,
     now: Callable[[], datetime],
     wait: Callable[[float], None],
 ) -> PollReport:
-    roster = hold.load()
-    board = Board(spec, hold, ledger, roster, now)
-    if roster.not_before is not None and now() < roster.not_before:
-        return _report(spec, board, roster.error, roster.not_before)
-    lanes = Lanes(spec=spec, connector=connector, store=store, board=board, now=now, wait=wait)
+    source_state = hold.load()
+    tracker = FileTracker(spec, hold, ledger, source_state, now)
+    if source_state.not_before is not None and now() < source_state.not_before:
+        return _report(spec, tracker, source_state.error, source_state.not_before)
+    workers = CopyWorkers(spec=spec, connector=connector, store=store, tracker=tracker, now=now, wait=wait)
     try:
         with connector.connect() as connection:
-            lanes.run(connection)
+            workers.run(connection)
     except OutOfTimeError:
-        return _report(spec, board)
+        return _report(spec, tracker)
     except (SourceUnavailableError, SourceRefusedError, SettingsError) as exc:
-        not_before = board.source_failed(exc)
+        not_before = tracker.source_failed(exc)
         told = {"source": spec.name, "reason": type(exc).__name__}
         log.warning("poll.failed source=%s until=%s error=%r", spec.name, not_before.isoformat(), str(exc), extra=told)
-        return _report(spec, board, str(exc), not_before)
-    return _report(spec, board)
+        return _report(spec, tracker, str(exc), not_before)
+    return _report(spec, tracker)
 
 
-def _report(spec: SourceSpec, board: Board, error: str | None = None, not_before: datetime | None = None) -> PollReport:
+def _report(
+    spec: SourceSpec, tracker: FileTracker, error: str | None = None, not_before: datetime | None = None
+) -> PollReport:
     return PollReport(
         source=spec.name,
-        listed=board.listed,
-        new=board.new,
-        copied=tuple(board.copied),
-        failed=board.failed,
-        waiting=board.waiting,
-        error=error or board.error,
+        listed=tracker.listed,
+        new=tracker.new,
+        copied=tuple(tracker.copied),
+        failed=tracker.failed,
+        waiting=tracker.waiting,
+        error=error or tracker.error,
         not_before=not_before,
     )
 

@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import Protocol
 
-from ingest.model import Archive, Arrival, CopyFacts, Outcome, Published, RemoteFile, Roster, Span, Step
+from ingest.model import Archive, Arrival, CopyMetadata, Outcome, Published, RemoteFile, SourceState, Span, Step
 
 
 class Reader(Protocol):
@@ -58,7 +58,7 @@ class Upload(Protocol):
     def stage(self, offset: int, block: memoryview) -> None:
         """Stage one block; the same one again replaces it. Safe from several threads."""
 
-    def commit(self, spans: Sequence[Span], facts: CopyFacts | None) -> Outcome:
+    def commit(self, spans: Sequence[Span], metadata: CopyMetadata | None) -> Outcome:
         """Publish `spans`, which must be gapless, under the archive's name unless it exists: all, or nothing.
 
         `facts` None: blocks were resumed, so the hashes are unknown; `amend` sets them.
@@ -67,7 +67,7 @@ class Upload(Protocol):
     def read_back(self) -> Iterator[bytes]:
         """The committed blob's bytes."""
 
-    def amend(self, facts: CopyFacts) -> None:
+    def amend(self, metadata: CopyMetadata) -> None:
         """Set the hashes of a committed blob."""
 
 
@@ -81,31 +81,31 @@ class ArchiveStore(Protocol):
         """Begin or resume an archive."""
 
 
-class RosterHold(Protocol):
-    """A roster under our lease."""
+class SourceStateHold(Protocol):
+    """A source state under our lease."""
 
-    def load(self) -> Roster:
+    def load(self) -> SourceState:
         """Read it; an empty one if there is none yet."""
 
-    def save(self, roster: Roster) -> None:
+    def save(self, source_state: SourceState) -> None:
         """Write it. Raises LeaseLostError if another process took over: then stop at once."""
 
     def check(self) -> None:
         """Raise LeaseLostError if the lease is known to be lost. Costs no request."""
 
 
-class RosterStore(Protocol):
-    """Rosters, each under a lease with an expiry that is renewed while held."""
+class SourceStateStore(Protocol):
+    """SourceStates, each under a lease with an expiry that is renewed while held."""
 
-    def hold(self, source: str) -> AbstractContextManager[RosterHold]:
+    def hold(self, source: str) -> AbstractContextManager[SourceStateHold]:
         """Take the source's lease. Raises LeaseLostError if another process holds it."""
 
 
-class RosterView(Protocol):
-    """Rosters as whoever only looks sees them: no lease is taken, no poll disturbed."""
+class SourceStateView(Protocol):
+    """SourceStates as whoever only looks sees them: no lease is taken, no poll disturbed."""
 
-    def look(self, source: str) -> Roster | None:
-        """The roster as it was saved last; None if the source was never polled. Raises StoreUnavailableError."""
+    def look(self, source: str) -> SourceState | None:
+        """The source state as it was saved last; None if the source was never polled. Raises StoreUnavailableError."""
 
 
 class Arrivals(Protocol):
@@ -118,7 +118,7 @@ class Arrivals(Protocol):
 class CopyLedger(Protocol):
     """The copying side of the ledger. Writing the same again changes nothing; times once set stay."""
 
-    def record(self, archive: Archive, step: Step, at: datetime, facts: CopyFacts | None = None) -> None:
+    def record(self, archive: Archive, step: Step, at: datetime, metadata: CopyMetadata | None = None) -> None:
         """Set the time of a step, and with `RAW` the facts."""
 
     def trouble(self, archive: Archive, error: str, at: datetime) -> None:

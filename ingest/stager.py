@@ -49,7 +49,7 @@ class Stager:
         self._started: Callable[[], None] | None = started
         self._pool = ThreadPoolExecutor(BUFFERS, thread_name_prefix="stage")
         # One thread alone keeps the order of the file.
-        self._witness = ThreadPoolExecutor(1, thread_name_prefix="hash")
+        self._hasher = ThreadPoolExecutor(1, thread_name_prefix="hash")
         self._unmade = BUFFERS
         self._free: list[memoryview] = []
         self._under_way: dict[Future[None], memoryview] = {}
@@ -62,7 +62,7 @@ class Stager:
     ) -> None:
         # Whatever went wrong, blocks that were read are staged: they need not be read again.
         self._pool.shutdown(wait=True)
-        self._witness.shutdown(wait=True)
+        self._hasher.shutdown(wait=True)
 
     @property
     def room(self) -> int:
@@ -82,7 +82,7 @@ class Stager:
     def stage(self, offset: int, buffer: memoryview, length: int) -> None:
         """Hash and stage the first `length` bytes of a buffer that `buffer` gave; it is free again afterwards."""
         block = buffer[:length]
-        seen = self._witness.submit(self._see, block)
+        seen = self._hasher.submit(self._see, block)
         self._under_way[self._pool.submit(self._stage, offset, block, seen)] = buffer
 
     def finish(self) -> None:

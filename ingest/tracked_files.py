@@ -7,10 +7,10 @@ from datetime import datetime
 from fnmatch import fnmatchcase
 from operator import attrgetter
 
-from ingest.model import Archive, RemoteFile, Sighting, SourceSpec, version_of
+from ingest.model import Archive, RemoteFile, SourceSpec, TrackedFile, version_of
 from ingest.timestamps import decide_stamp
 
-type Sightings = Mapping[str, Sighting]
+type TrackedFiles = Mapping[str, TrackedFile]
 """By path: the latest version of each file."""
 
 _IGNORED_SUFFIXES = (".part", ".tmp", ".filepart")
@@ -19,7 +19,7 @@ _GONE_AFTER = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Settled:
+class StableFile:
     """A file that survived two looks unchanged: as it was listed, and its certain facts."""
 
     listed: RemoteFile
@@ -28,10 +28,10 @@ class Settled:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Changed:
-    """Sightings after a change, and what the ledger has to be told."""
+    """TrackedFiles after a change, and what the ledger has to be told."""
 
-    sightings: Sightings
-    new: Sequence[Sighting] = ()
+    tracked_files: TrackedFiles
+    new: Sequence[TrackedFile] = ()
     superseded: Sequence[Archive] = ()
     expired: Sequence[Archive] = ()
 
@@ -42,9 +42,9 @@ def wanted(spec: SourceSpec, files: Iterable[RemoteFile]) -> Sequence[RemoteFile
     return [file for file in files if matches(file.path) and not _is_ignored(file.path)]
 
 
-def unknown(sightings: Sightings, files: Iterable[RemoteFile]) -> Sequence[RemoteFile]:
+def unknown(tracked_files: TrackedFiles, files: Iterable[RemoteFile]) -> Sequence[RemoteFile]:
     """Keep the files that are new or changed, by what the listing told; newest first."""
-    strange = [file for file in files if file.path not in sightings or sightings[file.path].listed != file]
+    strange = [file for file in files if file.path not in tracked_files or tracked_files[file.path].listed != file]
     return sorted(strange, key=attrgetter("modified"), reverse=True)
 
 
@@ -54,7 +54,7 @@ def both_ends(files: Sequence[RemoteFile], most: int) -> Sequence[RemoteFile]:
 
 
 def after_listing(
-    sightings: Sightings, files: Collection[RemoteFile], busy: AbstractSet[str], *, first: bool = True
+    tracked_files: TrackedFiles, files: Collection[RemoteFile], busy: AbstractSet[str], *, first: bool = True
 ) -> Changed:
     """Count absences: what is gone for good is dropped, and has expired if it was not copied. `busy` paths stay.
 
@@ -62,31 +62,33 @@ def after_listing(
     """
     listed = {file.path for file in files}
     counted = {
-        path: replace(sighting, missing=0 if path in listed or path in busy else sighting.missing + first)
-        for path, sighting in sightings.items()
+        path: replace(tracked_file, missing=0 if path in listed or path in busy else tracked_file.missing + first)
+        for path, tracked_file in tracked_files.items()
     }
-    gone = [sighting for sighting in counted.values() if sighting.missing >= _GONE_AFTER]
+    gone = [tracked_file for tracked_file in counted.values() if tracked_file.missing >= _GONE_AFTER]
     return Changed(
-        sightings={path: sighting for path, sighting in counted.items() if sighting.missing < _GONE_AFTER},
-        expired=[sighting.archive for sighting in gone if not sighting.done],
+        tracked_files={
+            path: tracked_file for path, tracked_file in counted.items() if tracked_file.missing < _GONE_AFTER
+        },
+        expired=[tracked_file.archive for tracked_file in gone if not tracked_file.done],
     )
 
 
-def nearly_gone(sightings: Sightings, files: Iterable[RemoteFile]) -> Sequence[Sighting]:
+def nearly_gone(tracked_files: TrackedFiles, files: Iterable[RemoteFile]) -> Sequence[TrackedFile]:
     """Name what has not been copied and, lacking in one more listing, would count as gone."""
     listed = {file.path for file in files}
     return [
-        sighting
-        for path, sighting in sightings.items()
-        if path not in listed and not sighting.done and sighting.missing >= _GONE_AFTER - 1
+        tracked_file
+        for path, tracked_file in tracked_files.items()
+        if path not in listed and not tracked_file.done and tracked_file.missing >= _GONE_AFTER - 1
     ]
 
 
-def after_settling(
-    spec: SourceSpec, sightings: Sightings, settled: Iterable[Settled], busy: AbstractSet[str], now: datetime
+def after_stability_check(
+    spec: SourceSpec, tracked_files: TrackedFiles, settled: Iterable[StableFile], busy: AbstractSet[str], now: datetime
 ) -> Changed:
     """Take in settled files. What is being copied right now (`busy`) is left for a later listing."""
-    after, new, superseded = dict(sightings), [], []
+    after, new, superseded = dict(tracked_files), [], []
     for one in settled:
         known = after.get(one.certain.path)
         if one.certain.path in busy:
@@ -97,13 +99,13 @@ def after_settling(
             continue
         if known is not None and not known.done:
             superseded.append(known.archive)
-        sighting = _sighting(spec, one, known, now)
-        after[one.certain.path] = sighting
-        new.append(sighting)
-    return Changed(sightings=after, new=new, superseded=superseded)
+        tracked_file = _tracked_file(spec, one, known, now)
+        after[one.certain.path] = tracked_file
+        new.append(tracked_file)
+    return Changed(tracked_files=after, new=new, superseded=superseded)
 
 
-def _sighting(spec: SourceSpec, settled: Settled, known: Sighting | None, now: datetime) -> Sighting:
+def _tracked_file(spec: SourceSpec, settled: StableFile, known: TrackedFile | None, now: datetime) -> TrackedFile:
     stamp, replaced = decide_stamp(spec.stamp, settled.certain, now)
     archive = Archive(
         source=spec.name,
@@ -113,7 +115,7 @@ def _sighting(spec: SourceSpec, settled: Settled, known: Sighting | None, now: d
         stamp_replaced=replaced,
     )
     previous = (known.sha256 or known.previous_sha256) if known else None
-    return Sighting(listed=settled.listed, archive=archive, first_seen=now, previous_sha256=previous)
+    return TrackedFile(listed=settled.listed, archive=archive, first_seen=now, previous_sha256=previous)
 
 
 def _pattern(spec: SourceSpec) -> Callable[[str], bool]:

@@ -1,4 +1,4 @@
-"""What one tick knows of a source's files: shared by the lanes, saved in the roster, told to the ledger."""
+"""What one tick knows of a source's files: shared by the lanes, saved in the source state, told to the ledger."""
 
 import logging
 import threading
@@ -13,10 +13,10 @@ from config import telemetry
 from config.errors import OutOfTimeError
 from imagefeed.errors import PipelineError
 from ingest.backoff import backoff
-from ingest.model import Archive, RemoteFile, Roster, Sighting, SourceSpec, Step
-from ingest.ports import CopyLedger, RosterHold
-from ingest.tracked_files import Changed, Settled, Sightings, after_listing, after_settling
-from ingest.transfer import CopyResult, Ending
+from ingest.model import Archive, RemoteFile, SourceSpec, SourceState, Step, TrackedFile
+from ingest.ports import CopyLedger, SourceStateHold
+from ingest.tracked_files import Changed, StableFile, TrackedFiles, after_listing, after_stability_check
+from ingest.transfer import CopyOutcome, CopyResult
 
 log = logging.getLogger(f"ingestion.{__name__}")
 
@@ -25,19 +25,19 @@ _FIRST_PAUSE, _LONGEST_PAUSE = timedelta(seconds=10), timedelta(minutes=10)
 _FIRST_SOURCE_PAUSE, _LONGEST_SOURCE_PAUSE = timedelta(seconds=5), timedelta(minutes=5)
 """Of a source that failed: the first is over when the next tick comes."""
 _TAIL_PAUSE = timedelta(seconds=30)
-"""Between two looks at the end of a file that is not sound; `settle_max` ends it."""
-_UNSOUND = "waits: its end is no zip directory that fits, so it may still be being written"
+"""Between two looks at the end of a file that is not sound; `stable_for_max` ends it."""
+_TRUNCATED = "waits: its end is no zip directory that fits, so it may still be being written"
 _SAVE_EVERY = timedelta(minutes=1)
-"""Age at which a listing is saved although it tells nothing new. Whoever reads the roster (the status page, every few
-minutes `reconcile`) must be able to tell "nothing new" from "not polled"; saving at each quiet tick would tell it no
-better and cost a write every few seconds."""
+"""Age at which a listing is saved although it tells nothing new. Readers of the source state (the status page,
+`reconcile`) must tell "nothing new" from "not polled"; a save at each quiet tick would cost a write every few
+seconds and tell it no better."""
 
 
-class End(Enum):
+class Order(Enum):
     """Which of the waiting archives a lane wants."""
 
-    NEWEST = "newest"
-    OLDEST = "oldest"
+    NEWEST_FIRST = "newest"
+    OLDEST_FIRST = "oldest"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,21 +46,28 @@ class Copied:
 
     path: str
     version: str
-    ending: Ending
+    ending: CopyOutcome
     bytes: int
     received: int
     seconds: float
 
 
-class Board:
-    """The sightings of one tick. Every method may be called from several lanes."""
+class FileTracker:
+    """The tracked files of one tick. Every method may be called from several lanes."""
 
     def __init__(
-        self, spec: SourceSpec, hold: RosterHold, ledger: CopyLedger, roster: Roster, now: Callable[[], datetime]
+        self,
+        spec: SourceSpec,
+        hold: SourceStateHold,
+        ledger: CopyLedger,
+        source_state: SourceState,
+        now: Callable[[], datetime],
     ) -> None:
         self._spec, self._hold, self._ledger, self._now = spec, hold, ledger, now
-        self._saved = roster
-        self._sightings: Sightings = {sighting.archive.file.path: sighting for sighting in roster.sightings}
+        self._saved = source_state
+        self._tracked_files: TrackedFiles = {
+            tracked_file.archive.file.path: tracked_file for tracked_file in source_state.tracked_files
+        }
         self._told = set[str]()
         """Versions whose SEEN was recorded in this tick."""
         self._busy = set[str]()
@@ -76,15 +83,15 @@ class Board:
         self.copied: list[Copied] = []
 
     @property
-    def sightings(self) -> Sightings:
+    def tracked_files(self) -> TrackedFiles:
         """What is known now."""
         with self._change:
-            return self._sightings
+            return self._tracked_files
 
     @property
     def waiting(self) -> int:
         """How many archives are still to be copied."""
-        return sum(not sighting.done for sighting in self.sightings.values())
+        return sum(not tracked_file.done for tracked_file in self.tracked_files.values())
 
     def stop(self) -> None:
         """Make all lanes stop at their next `check`."""
@@ -96,28 +103,28 @@ class Board:
         if self._stopped or self._now() >= self._deadline:
             raise OutOfTimeError(f"poll source {self._spec.name}: out of time; the next poll goes on here")
 
-    def absorb(self, files: Sequence[RemoteFile], settled: Sequence[Settled], listed_at: datetime) -> None:
+    def update(self, files: Sequence[RemoteFile], settled: Sequence[StableFile], listed_at: datetime) -> None:
         """Take in a complete listing and what has settled; save it, and tell the ledger."""
         with self._change:
-            gone = after_listing(self._sightings, files, self._busy, first=not self._listed_before)
+            gone = after_listing(self._tracked_files, files, self._busy, first=not self._listed_before)
             self._listed_before = True
-            change = after_settling(self._spec, gone.sightings, settled, self._busy, listed_at)
+            change = after_stability_check(self._spec, gone.tracked_files, settled, self._busy, listed_at)
             self._tell_ends(replace(change, expired=gone.expired), listed_at)
-            self._sightings = change.sightings
+            self._tracked_files = change.tracked_files
             self.listed, self.new = len(files), self.new + len(change.new)
             self._save(listed_at)
-            # Only now: the stamp that the ledger gets to see is in the roster, and stays what it is.
-            for sighting in change.new:
-                self._tell_seen(sighting)
-                _log_seen(sighting.archive)
+            # Only now: the stamp that the ledger gets to see is in the source state, and stays what it is.
+            for tracked_file in change.new:
+                self._tell_seen(tracked_file)
+                _log_seen(tracked_file.archive)
             self._change.notify_all()
 
     @contextmanager
-    def take(self, end: End) -> Iterator[Sighting | None]:
+    def take(self, end: Order) -> Iterator[TrackedFile | None]:
         """Take the newest or oldest archive that is due, for this lane alone; None if there is none."""
         with self._change:
             due = sorted(self._due(), key=lambda one: (one.archive.stamp, one.archive.file.path))
-            taken = None if not due else due[-1 if end is End.NEWEST else 0]
+            taken = None if not due else due[-1 if end is Order.NEWEST_FIRST else 0]
             if taken:
                 self._busy.add(taken.archive.file.path)
         try:
@@ -131,50 +138,50 @@ class Board:
     def newest_due(self) -> datetime | None:
         """Tell when the newest of the archives that are due was modified, by the listing; None if none is due."""
         with self._change:
-            return max((sighting.listed.modified for sighting in self._due()), default=None)
+            return max((tracked_file.listed.modified for tracked_file in self._due()), default=None)
 
-    def rest(self, seconds: float) -> bool:
+    def wait_for_work(self, seconds: float) -> bool:
         """Wait until there may be something to do; False once all lanes are at rest and nothing is due."""
         with self._change:
             if self._busy and not self._due():
                 self._change.wait(seconds)
             return bool(self._busy or self._due())
 
-    def begin(self, sighting: Sighting) -> None:
+    def begin(self, tracked_file: TrackedFile) -> None:
         """Make sure that the ledger knows an archive: an earlier process may have died before it told."""
-        if sighting.archive.version not in self._told:
-            self._tell_seen(sighting)
+        if tracked_file.archive.version not in self._told:
+            self._tell_seen(tracked_file)
 
-    def started(self, sighting: Sighting) -> None:
+    def started(self, tracked_file: TrackedFile) -> None:
         """Note that the first block is staged."""
-        self._ledger.record(sighting.archive, Step.COPYING, self._now())
+        self._ledger.record(tracked_file.archive, Step.COPYING, self._now())
 
-    def finished(self, sighting: Sighting, result: CopyResult, seconds: float) -> None:
+    def finished(self, tracked_file: TrackedFile, result: CopyResult, seconds: float) -> None:
         """Settle a copy."""
-        at, archive = self._now(), sighting.archive
-        if result.ending is Ending.UNSOUND:
-            since = sighting.unsound_since or at
-            again = min(at + _TAIL_PAUSE, max(since + self._spec.settle_max, at))
-            self._update(sighting, unsound_since=since, not_before=again)
+        at, archive = self._now(), tracked_file.archive
+        if result.ending is CopyOutcome.TRUNCATED:
+            since = tracked_file.truncated_since or at
+            again = min(at + _TAIL_PAUSE, max(since + self._spec.stable_for_max, at))
+            self._update(tracked_file, truncated_since=since, not_before=again)
             log.warning("archive.unsound source=%s path=%r since=%s", archive.source, archive.file.path, since)
             # Each time, since a failure in between may have told something else.
-            until = since + self._spec.settle_max
-            self._ledger.trouble(archive, f"{_UNSOUND}; copied as it is from {until:%H:%M:%S} UTC on", at)
+            until = since + self._spec.stable_for_max
+            self._ledger.trouble(archive, f"{_TRUNCATED}; copied as it is from {until:%H:%M:%S} UTC on", at)
             return
-        facts = result.facts
-        if result.ending is Ending.SAME:
+        metadata = result.metadata
+        if result.ending is CopyOutcome.SAME:
             self._ledger.record(archive, Step.SAME, at)
         else:
-            self._ledger.record(archive, Step.RAW, at, facts)
-        self._update(sighting, done=True, sha256=facts.sha256 if facts else None, failures=0, not_before=None)
-        if result.ending is Ending.COPIED:
+            self._ledger.record(archive, Step.RAW, at, metadata)
+        self._update(tracked_file, done=True, sha256=metadata.sha256 if metadata else None, failures=0, not_before=None)
+        if result.ending is CopyOutcome.COPIED:
             size, received, lag = archive.file.size, result.received, at - archive.file.modified
             telemetry.copied(archive.source, size=size, received=received, seconds=seconds, lag=lag)
-        self._tell_copied(sighting, result, seconds)
+        self._tell_copied(tracked_file, result, seconds)
 
-    def fail(self, sighting: Sighting, error: PipelineError) -> None:
+    def fail(self, tracked_file: TrackedFile, error: PipelineError) -> None:
         """Note a failure; the archive is left alone for a while, the others are not affected."""
-        at, archive, failures = self._now(), sighting.archive, sighting.failures + 1
+        at, archive, failures = self._now(), tracked_file.archive, tracked_file.failures + 1
         log.warning(
             "archive.failed source=%s path=%r failures=%d error=%r",
             archive.source,
@@ -185,10 +192,10 @@ class Board:
         )
         with self._change:
             self.failed += 1
-        self._update(sighting, failures=failures, not_before=at + backoff(failures, _FIRST_PAUSE, _LONGEST_PAUSE))
+        self._update(tracked_file, failures=failures, not_before=at + backoff(failures, _FIRST_PAUSE, _LONGEST_PAUSE))
         self._ledger.trouble(archive, str(error), at)
 
-    def untold(self, file: RemoteFile, error: PipelineError) -> None:
+    def record_unreadable(self, file: RemoteFile, error: PipelineError) -> None:
         """Note that nothing could be told of a file, which is no archive yet: the next listing shows it again."""
         log.warning("file.untold source=%s path=%r error=%r", self._spec.name, file.path, str(error))
         with self._change:
@@ -205,32 +212,36 @@ class Board:
             self._hold.save(self._saved)
         return not_before
 
-    def _due(self) -> list[Sighting]:
+    def _due(self) -> list[TrackedFile]:
         at = self._now()
         return [
-            sighting
-            for path, sighting in self._sightings.items()
-            if not sighting.done and path not in self._busy and not (sighting.not_before and sighting.not_before > at)
+            tracked_file
+            for path, tracked_file in self._tracked_files.items()
+            if not tracked_file.done
+            and path not in self._busy
+            and not (tracked_file.not_before and tracked_file.not_before > at)
         ]
 
-    def _update(self, sighting: Sighting, **changes: Any) -> None:
-        path = sighting.archive.file.path
+    def _update(self, tracked_file: TrackedFile, **changes: Any) -> None:
+        path = tracked_file.archive.file.path
         with self._change:
-            self._sightings = {**self._sightings, path: replace(self._sightings[path], **changes)}
+            self._tracked_files = {**self._tracked_files, path: replace(self._tracked_files[path], **changes)}
             self._save(self._saved.listed_at)
 
     def _save(self, listed_at: datetime | None) -> None:
-        sightings = tuple(self._sightings.values())
-        roster = Roster(source=self._spec.name, listed_at=listed_at, sightings=sightings, error=self.error)
+        tracked_files = tuple(self._tracked_files.values())
+        source_state = SourceState(
+            source=self._spec.name, listed_at=listed_at, tracked_files=tracked_files, error=self.error
+        )
         before = self._saved.listed_at
         fresh = before is not None and listed_at is not None and listed_at - before < _SAVE_EVERY
-        if not fresh or replace(roster, listed_at=before) != self._saved:
-            self._hold.save(roster)
-            self._saved = roster
+        if not fresh or replace(source_state, listed_at=before) != self._saved:
+            self._hold.save(source_state)
+            self._saved = source_state
 
-    def _tell_seen(self, sighting: Sighting) -> None:
-        self._ledger.record(sighting.archive, Step.SEEN, sighting.first_seen)
-        self._told.add(sighting.archive.version)
+    def _tell_seen(self, tracked_file: TrackedFile) -> None:
+        self._ledger.record(tracked_file.archive, Step.SEEN, tracked_file.first_seen)
+        self._told.add(tracked_file.archive.version)
 
     def _tell_ends(self, change: Changed, at: datetime) -> None:
         for archive in change.superseded:
@@ -245,11 +256,11 @@ class Board:
                 extra={"source": archive.source, "state": "expired"},
             )
 
-    def _tell_copied(self, sighting: Sighting, result: CopyResult, seconds: float) -> None:
-        file = sighting.archive.file
+    def _tell_copied(self, tracked_file: TrackedFile, result: CopyResult, seconds: float) -> None:
+        file = tracked_file.archive.file
         copied = Copied(
             path=file.path,
-            version=sighting.archive.version,
+            version=tracked_file.archive.version,
             ending=result.ending,
             bytes=file.size,
             received=result.received,
@@ -260,7 +271,7 @@ class Board:
         log.info(
             "archive.%s source=%s path=%r bytes=%d seconds=%.3f mb_s=%.1f",
             result.ending.value,
-            sighting.archive.source,
+            tracked_file.archive.source,
             file.path,
             file.size,
             seconds,

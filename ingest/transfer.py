@@ -7,7 +7,7 @@ from enum import Enum
 
 from config.errors import TransferTruncatedError
 from imagefeed.errors import PermanentError, StoreUnavailableError
-from ingest.model import Archive, CopyFacts, Outcome, Published, RemoteFile, Span
+from ingest.model import Archive, CopyMetadata, Outcome, Published, RemoteFile, Span
 from ingest.ports import ArchiveStore, Connection, Reader, Upload
 from ingest.stager import BUFFERS, LARGEST, Stager, plan_blocks, runs
 from ingest.zip_tail import ends_in_directory, tail_length
@@ -15,13 +15,13 @@ from ingest.zip_tail import ends_in_directory, tail_length
 _PIECE = 256 * 2**10
 
 
-class Ending(Enum):
+class CopyOutcome(Enum):
     """How a copy ended."""
 
     COPIED = "copied"
     SAME = "same"
     """The path's previous version has these bytes: nothing was published."""
-    UNSOUND = "unsound"
+    TRUNCATED = "unsound"
     """The tail is no zip directory that fits: nothing was published yet."""
 
 
@@ -33,7 +33,7 @@ class CopyJob:
     block_size: int
     """Bytes on their way at most; what is staged at once is a part of it, so that parts overlap."""
     previous_sha256: str | None = None
-    accept_unsound: bool = False
+    accept_truncated: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,12 +50,12 @@ class CopyHooks:
 class CopyResult:
     """What became of a copy; `received` bytes came from the source this time."""
 
-    ending: Ending
-    facts: CopyFacts | None
+    ending: CopyOutcome
+    metadata: CopyMetadata | None
     received: int
 
 
-class _Witness:
+class StreamHasher:
     """Sees a file's bytes in order: hashes them, counts them, remembers the last ones."""
 
     def __init__(self, size: int) -> None:
@@ -74,11 +74,11 @@ class _Witness:
         self.seen += len(part)
 
     @property
-    def sound(self) -> bool:
+    def complete(self) -> bool:
         return ends_in_directory(self._tail, self._size)
 
-    def facts(self) -> CopyFacts:
-        return CopyFacts(sha256=self._sha256.hexdigest(), md5=self._md5.digest(), sound=self.sound)
+    def metadata(self) -> CopyMetadata:
+        return CopyMetadata(sha256=self._sha256.hexdigest(), md5=self._md5.digest(), complete=self.complete)
 
 
 def copy_archive(connection: Connection, store: ArchiveStore, job: CopyJob, hooks: CopyHooks) -> CopyResult:
@@ -95,21 +95,21 @@ def copy_archive(connection: Connection, store: ArchiveStore, job: CopyJob, hook
         )
     upload, found = store.upload(archive), store.find(archive)
     if found is not None:
-        return CopyResult(ending=Ending.COPIED, facts=_facts_of(found, upload, archive, hooks), received=0)
+        return CopyResult(ending=CopyOutcome.COPIED, metadata=_metadata_of(found, upload, archive, hooks), received=0)
     blocks = plan_blocks(archive.file.size, job.block_size // BUFFERS)
     missing = _missing(blocks, upload.staged(), archive.file.size)
-    witness = _Witness(archive.file.size)
+    hasher = StreamHasher(archive.file.size)
     resumed = len(missing) < len(blocks)
-    _read_and_stage(connection, upload, archive.file, missing, witness.see, hooks)
+    _read_and_stage(connection, upload, archive.file, missing, hasher.see, hooks)
     last_chance = _check_unchanged(connection, archive.file)
-    if not (witness.sound or job.accept_unsound or last_chance):
-        return CopyResult(ending=Ending.UNSOUND, facts=None, received=witness.seen)
+    if not (hasher.complete or job.accept_truncated or last_chance):
+        return CopyResult(ending=CopyOutcome.TRUNCATED, metadata=None, received=hasher.seen)
     # Who has not seen all bytes knows no hash of them.
-    facts = None if resumed else witness.facts()
-    if facts and facts.sha256 == job.previous_sha256:
-        return CopyResult(ending=Ending.SAME, facts=facts, received=witness.seen)
-    facts = _publish(store, upload, archive, blocks, facts, hooks)
-    return CopyResult(ending=Ending.COPIED, facts=facts, received=witness.seen)
+    metadata = None if resumed else hasher.metadata()
+    if metadata and metadata.sha256 == job.previous_sha256:
+        return CopyResult(ending=CopyOutcome.SAME, metadata=metadata, received=hasher.seen)
+    metadata = _publish(store, upload, archive, blocks, metadata, hooks)
+    return CopyResult(ending=CopyOutcome.COPIED, metadata=metadata, received=hasher.seen)
 
 
 def _missing(blocks: Sequence[Span], staged: Sequence[Span], size: int) -> Sequence[Span]:
@@ -177,31 +177,31 @@ def _publish(
     upload: Upload,
     archive: Archive,
     blocks: Sequence[Span],
-    facts: CopyFacts | None,
+    metadata: CopyMetadata | None,
     hooks: CopyHooks,
-) -> CopyFacts:
-    stored = upload.commit(blocks, facts) is Outcome.STORED
+) -> CopyMetadata:
+    stored = upload.commit(blocks, metadata) is Outcome.STORED
     # If another copier won, what counts is what it published.
-    found = Published(facts) if stored else store.find(archive)
+    found = Published(metadata) if stored else store.find(archive)
     if found is None:
         raise StoreUnavailableError(
             f"publish {archive.file.path!r}: the store said that it is there, and now it is not; tried again later"
         )
-    return _facts_of(found, upload, archive, hooks)
+    return _metadata_of(found, upload, archive, hooks)
 
 
-def _facts_of(found: Published, upload: Upload, archive: Archive, hooks: CopyHooks) -> CopyFacts:
+def _metadata_of(found: Published, upload: Upload, archive: Archive, hooks: CopyHooks) -> CopyMetadata:
     """Give an archive's facts. Blocks that an earlier try staged could not be hashed: then it is read back once."""
-    if found.facts is not None:
-        return found.facts
-    witness = _Witness(archive.file.size)
+    if found.metadata is not None:
+        return found.metadata
+    hasher = StreamHasher(archive.file.size)
     for chunk in upload.read_back():
         hooks.check()
-        witness.see(chunk)
-    if witness.seen != archive.file.size:
+        hasher.see(chunk)
+    if hasher.seen != archive.file.size:
         raise TransferTruncatedError(
-            f"read back {archive.file.path!r}: {witness.seen} of {archive.file.size} bytes; tried again later"
+            f"read back {archive.file.path!r}: {hasher.seen} of {archive.file.size} bytes; tried again later"
         )
-    facts = witness.facts()
-    upload.amend(facts)
-    return facts
+    metadata = hasher.metadata()
+    upload.amend(metadata)
+    return metadata

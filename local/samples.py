@@ -120,7 +120,7 @@ def _write(archive: Path, manifest: Path, order: Order, side: int) -> None:
     damaged = [i for i, shot in enumerate(order.shots) if shot.damage]
     for member in (i for i, shot in enumerate(order.shots) if shot.damage == "flip"):
         _flip(partial, member)
-    facts = {
+    metadata = {
         "size": partial.stat().st_size,
         "sha256": _sha256(partial),
         "pictures": pictures,
@@ -129,7 +129,7 @@ def _write(archive: Path, manifest: Path, order: Order, side: int) -> None:
     }
     partial.replace(archive)
     unfinished = manifest.with_suffix(f".{own}.unfinished")
-    unfinished.write_text(json.dumps(facts), encoding="utf-8")
+    unfinished.write_text(json.dumps(metadata), encoding="utf-8")
     unfinished.replace(manifest)
 
 
@@ -183,7 +183,7 @@ def _sha256(path: Path) -> str:
 
 
 def _read(archive: Path, manifest: Path, side: int) -> Sample:
-    facts = json.loads(manifest.read_text(encoding="utf-8"))
+    metadata = json.loads(manifest.read_text(encoding="utf-8"))
     pictures = [
         Picture(
             member=picture["member"],
@@ -191,14 +191,14 @@ def _read(archive: Path, manifest: Path, side: int) -> Sample:
             name=picture["name"],
             look=np.frombuffer(bytes.fromhex(picture["look"]), np.uint8).reshape(CELLS, CELLS, 3),
         )
-        for picture in facts["pictures"]
+        for picture in metadata["pictures"]
     ]
     return Sample(
         path=archive,
-        size=facts["size"],
-        sha256=facts["sha256"],
+        size=metadata["size"],
+        sha256=metadata["sha256"],
         pictures=tuple(pictures),
-        refused=tuple(facts["refused"]),
-        skipped=facts["skipped"],
+        refused=tuple(metadata["refused"]),
+        skipped=metadata["skipped"],
         side=side,
     )

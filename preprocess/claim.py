@@ -6,7 +6,7 @@ from threading import Event, Thread
 from types import TracebackType
 
 from imagefeed.errors import MemberRefusedError, PipelineError, TransientError
-from preprocess.context import Preprocessing
+from preprocess.context import Context
 from preprocess.model import Batch
 from preprocess.zip.directory import Member
 
@@ -17,10 +17,10 @@ _MOST_DEATHS = 3
 class Claim:
     """Tells others that this process is at a batch. It only saves work, so that to lose it is no error."""
 
-    def __init__(self, batch: Batch, p: Preprocessing) -> None:
+    def __init__(self, batch: Batch, p: Context) -> None:
         self._batch = batch
         self._p = p
-        self.wary = False
+        self.isolate = False
         """Others died at this batch: each member is noted before it is begun, and done alone."""
         self._ended = Event()
         # In a thread: a single member may take longer than a claim lasts.
@@ -28,14 +28,14 @@ class Claim:
 
     def take(self) -> bool:
         """Claim the batch; False if it is not to be had."""
-        holders = self._claimed()
+        owners = self._claimed()
         # The first time notes would only cost. Where claims hold nobody off, to take over tells of no death.
-        self.wary = holders > 1 and self._p.claim_for > timedelta(0)
-        return holders > 0
+        self.isolate = owners > 1 and self._p.claim_for > timedelta(0)
+        return owners > 0
 
     def begin(self, member: Member) -> None:
         """Note a member before it is read. Raises MemberRefusedError if too many died of it."""
-        deaths = self._p.ledger.begin(self._batch, member.number) if self.wary else 0
+        deaths = self._p.ledger.begin(self._batch, member.number) if self.isolate else 0
         if deaths >= _MOST_DEATHS:
             raise MemberRefusedError(
                 f"the process died {deaths} times while it was at this member: it makes a library crash, "
@@ -44,7 +44,7 @@ class Claim:
 
     def over(self) -> None:
         """Note that all members are behind."""
-        if self.wary:
+        if self.isolate:
             self._p.ledger.begin(self._batch, None)
 
     def _renew(self) -> None:
@@ -61,7 +61,7 @@ class Claim:
 
     def _claimed(self) -> int:
         now = self._p.clock()
-        return self._p.ledger.claim(self._batch, self._p.holder, now, now + self._p.claim_for)
+        return self._p.ledger.claim(self._batch, self._p.owner, now, now + self._p.claim_for)
 
     def __enter__(self) -> None:
         if self._p.claim_for > timedelta(0):
@@ -79,4 +79,4 @@ class Claim:
             # The error itself goes on to whoever decides about it.
             with suppress(PipelineError):
                 self._p.ledger.trouble(self._batch, f"{kind.__name__}: {error}", now)
-                self._p.ledger.claim(self._batch, self._p.holder, now, now)
+                self._p.ledger.claim(self._batch, self._p.owner, now, now)

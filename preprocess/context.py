@@ -10,7 +10,7 @@ from imagefeed.layout import SMOKE
 from preprocess.model import BatchSizes, Hook, Limits, Recipe
 from preprocess.ports import BatchLedger, BatchQueue, RawArchives, Results
 
-_MOST_LANES = 4
+_MOST_DECODE_WORKERS = 4
 """More would wait for one another: what is not decoding is done one after the other."""
 _MOST_DOUBLINGS = 16
 _LONGEST = timedelta(days=3_650)
@@ -21,7 +21,7 @@ def _now() -> datetime:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Preprocessing:
+class Context:
     """Ports and values, bundled once at start."""
 
     raw: RawArchives
@@ -33,13 +33,13 @@ class Preprocessing:
     pipeline: str
     limits: Limits
     sizes: BatchSizes
-    holder: str
+    owner: str
     """Names this process in claims."""
     redrive_after: timedelta = timedelta(minutes=15)
     redrive_tries: int = 6
     claim_for: timedelta = timedelta(minutes=1)
     """A claim is renewed while its holder lives; so soon after a holder's death another may go on."""
-    lanes: int = field(default_factory=lambda: min(_MOST_LANES, os.process_cpu_count() or 1))
+    lanes: int = field(default_factory=lambda: min(_MOST_DECODE_WORKERS, os.process_cpu_count() or 1))
     """Members of a batch that are decoded at once: Pillow does so without Python's lock."""
     clock: Callable[[], datetime] = _now
     slot: Lock = field(default_factory=Lock)

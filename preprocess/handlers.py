@@ -10,15 +10,13 @@ from itertools import accumulate
 from config.errors import ArchiveIncompleteError, ArchiveRefusedError
 from imagefeed.errors import TransientError
 from imagefeed.model import RawArchive
-from preprocess.context import Preprocessing
+from preprocess.context import Context
 from preprocess.incomplete import ask_later, may_still_grow
 from preprocess.model import Batch
 from preprocess.plan import divide
 from preprocess.ports import BatchRequest
 from preprocess.run_batch import run_batch, run_in_slot, span_of
 from preprocess.zip.reader import Archive
-
-__all__ = ["Preprocessing", "Taken", "run_batch", "take_archive", "take_message"]
 
 log = logging.getLogger(f"ingestion.{__name__}")
 
@@ -30,14 +28,14 @@ _FEW = 16
 """Batches. With more, to begin here would save next to nothing, and to queue the others takes a while."""
 
 
-class Taken(StrEnum):
+class HandlerOutcome(StrEnum):
     """What became of an archive or a message."""
 
     GONE = "gone"
     """The blob is not there (any more), or is no archive of ours."""
     KNOWN = "known"
     """Planned or settled before."""
-    SETTLED = "settled"
+    TERMINAL = "settled"
     """As refused, with the reason."""
     QUEUED = "queued"
     DONE = "done"
@@ -58,7 +56,7 @@ class _Plan:
     batches: tuple[Batch, ...]
 
 
-def take_archive(blob: str, p: Preprocessing) -> Taken:
+def handle_archive_created(blob: str, p: Context) -> HandlerOutcome:
     """Plan an archive that became raw. What is small of it runs here if the slot is to be had, all else is queued.
 
     Raises TransientError only if not even the queue can be reached, and PermanentError if a person has to help.
@@ -66,7 +64,7 @@ def take_archive(blob: str, p: Preprocessing) -> Taken:
     try:
         archive = p.raw.find(blob)
         if archive is None:
-            return Taken.GONE
+            return HandlerOutcome.GONE
         if archive.pending:
             return _later(archive, p)
         if archive.offline:
@@ -83,22 +81,22 @@ def take_archive(blob: str, p: Preprocessing) -> Taken:
     except TransientError as exc:
         log.warning("archive.deferred blob=%s error=%s", blob, exc)
         p.queue.put(blob, None)
-        return Taken.DEFERRED
+        return HandlerOutcome.DEFERRED
     try:
         return _run_here(here, plan, p)
     finally:
         p.slot.release()
 
 
-def take_message(message: BatchRequest, p: Preprocessing) -> Taken:
+def handle_batch_message(message: BatchRequest, p: Context) -> HandlerOutcome:
     """Run the batch that a message names, or plan the archive if it names none. Raises PipelineError."""
     if message.pipeline not in (None, p.pipeline):
         log.info("batch.dropped blob=%s pipeline=%s wanted=%s", message.blob, message.pipeline, p.pipeline)
-        return Taken.DROPPED
+        return HandlerOutcome.DROPPED
     archive = p.raw.find(message.blob)
     if archive is None:
         log.warning("archive.gone blob=%s", message.blob)
-        return Taken.GONE
+        return HandlerOutcome.GONE
     if archive.pending:
         return _later(archive, p, message.batch)
     if archive.offline:
@@ -110,40 +108,40 @@ def take_message(message: BatchRequest, p: Preprocessing) -> Taken:
             if state.batch.number == message.batch:
                 if state.done_at is None:
                     run_batch(state.batch, p)
-                return Taken.DONE
+                return HandlerOutcome.DONE
     with span_of("plan", archive):
         plan = _plan(archive, p)
         return _queue(plan.batches, p) if isinstance(plan, _Plan) else plan
 
 
-def _offline(archive: RawArchive) -> Taken:
+def _offline(archive: RawArchive) -> HandlerOutcome:
     log.warning("archive.offline blob=%s: set its access tier to hot or cool, then replay it", archive.blob)
-    return Taken.OFFLINE
+    return HandlerOutcome.OFFLINE
 
 
-def _later(archive: RawArchive, p: Preprocessing, batch: int | None = None) -> Taken:
+def _later(archive: RawArchive, p: Context, batch: int | None = None) -> HandlerOutcome:
     ask_later(archive, p, batch)
-    return Taken.PENDING
+    return HandlerOutcome.PENDING
 
 
-def _plan(archive: RawArchive, p: Preprocessing) -> _Plan | Taken:
+def _plan(archive: RawArchive, p: Context) -> _Plan | HandlerOutcome:
     """Plan an archive unless that was done before; one that cannot be read, and will not grow, is settled as refused.
 
     Other permanent errors (a missing role) are the system's, not the archive's: they pass through, the archive stays
     as it is, and `reconcile` asks for it again once they are mended.
     """
     if p.ledger.plan(archive, p.pipeline) is not None:
-        return Taken.KNOWN
+        return HandlerOutcome.KNOWN
     try:
         return _new_plan(archive, p)
     except ArchiveRefusedError as exc:
         if isinstance(exc, ArchiveIncompleteError) and may_still_grow(archive, p.clock()):
             return _later(archive, p)
-        p.ledger.arrived(archive, _became_raw(archive, p.clock()))
+        p.ledger.record_raw(archive, _became_raw(archive, p.clock()))
         told = {"source": archive.source, "state": "refused", "reason": str(exc)}
         log.warning("archive.refused blob=%s reason=%s", archive.blob, exc, extra=told)
         p.ledger.refuse(archive, p.pipeline, str(exc), p.clock())
-    return Taken.SETTLED
+    return HandlerOutcome.TERMINAL
 
 
 def _became_raw(archive: RawArchive, now: datetime) -> datetime:
@@ -153,8 +151,8 @@ def _became_raw(archive: RawArchive, now: datetime) -> datetime:
     return archive.raw_at
 
 
-def _new_plan(archive: RawArchive, p: Preprocessing) -> _Plan | Taken:
-    if not archive.sound:
+def _new_plan(archive: RawArchive, p: Context) -> _Plan | HandlerOutcome:
+    if not archive.complete:
         raise ArchiveRefusedError("its end is no zip directory that fits: the server never completed it")
     if archive.copy_error is not None:
         raise ArchiveRefusedError(
@@ -164,14 +162,14 @@ def _new_plan(archive: RawArchive, p: Preprocessing) -> _Plan | Taken:
     batches = divide(archive, p.pipeline, [member.compressed for member in opened.members], p.sizes_for(archive.source))
     now = p.clock()
     # Not before it was read: what still grows is another archive each time, and only the last one is to be known.
-    p.ledger.arrived(archive, _became_raw(archive, now))
+    p.ledger.record_raw(archive, _became_raw(archive, now))
     if not p.ledger.insert_plan(batches, now, now + p.redrive_after):
-        return Taken.KNOWN
+        return HandlerOutcome.KNOWN
     log.info("archive.planned blob=%s members=%d batches=%d", archive.blob, len(opened.members), len(batches))
     return _Plan(opened, batches)
 
 
-def _for_here(plan: _Plan, p: Preprocessing) -> Sequence[Batch]:
+def _for_here(plan: _Plan, p: Context) -> Sequence[Batch]:
     """Choose what need not wait until the queue is looked at: as many of the first batches as are small together."""
     if len(plan.batches) > _FEW:
         return ()
@@ -179,7 +177,7 @@ def _for_here(plan: _Plan, p: Preprocessing) -> Sequence[Batch]:
     return [batch for batch in plan.batches if ends[batch.end] <= p.sizes_for(batch.archive.source).inline_bytes]
 
 
-def _has_slot(archive: RawArchive, p: Preprocessing) -> bool:
+def _has_slot(archive: RawArchive, p: Context) -> bool:
     """Take the slot if it is free. A newcomer waits a while: on the queue it would stand behind a whole backlog.
 
     Only one waits in a process, so that calls that wait cannot take all of its threads.
@@ -194,19 +192,19 @@ def _has_slot(archive: RawArchive, p: Preprocessing) -> bool:
         p.turn.release()
 
 
-def _queue(batches: Sequence[Batch], p: Preprocessing) -> Taken:
+def _queue(batches: Sequence[Batch], p: Context) -> HandlerOutcome:
     """Queue batches. Should this call die half way, `reconcile` finds those that nobody drives."""
     for batch in batches:
         p.queue.put(batch.archive.blob, batch)
-    return Taken.QUEUED
+    return HandlerOutcome.QUEUED
 
 
-def _run_here(batches: Sequence[Batch], plan: _Plan, p: Preprocessing) -> Taken:
+def _run_here(batches: Sequence[Batch], plan: _Plan, p: Context) -> HandlerOutcome:
     for number, batch in enumerate(batches):
         try:
             run_in_slot(batch, p, plan.archive)
         except TransientError as exc:
             log.warning("batch.deferred blob=%s batch=%d error=%s", batch.archive.blob, batch.number, exc)
             _queue(batches[number:], p)
-            return Taken.DEFERRED
-    return Taken.DONE
+            return HandlerOutcome.DEFERRED
+    return HandlerOutcome.DONE

@@ -4,7 +4,7 @@ import logging
 from datetime import datetime, timedelta
 
 from imagefeed.model import Origin, RawArchive
-from preprocess.context import Preprocessing
+from preprocess.context import Context
 
 log = logging.getLogger(f"ingestion.{__name__}")
 
@@ -19,12 +19,12 @@ def may_still_grow(archive: RawArchive, now: datetime) -> bool:
 
     Copying publishes whole archives only. Other tools make an empty blob first, append to one, or commit several times.
     """
-    if archive.origin is not Origin.HAND or archive.copy_error is not None or archive.raw_at is None:
+    if archive.origin is not Origin.MANUAL or archive.copy_error is not None or archive.raw_at is None:
         return False
     return now - archive.raw_at < _SETTLED_AFTER
 
 
-def ask_later(archive: RawArchive, p: Preprocessing, batch: int | None = None) -> None:
+def ask_later(archive: RawArchive, p: Context, batch: int | None = None) -> None:
     """Ask again for an archive that is not whole, or for a batch of it. No try is spent: the wait has no fixed end.
 
     The pauses grow with the time that it has waited. Azure Storage ends a copy that makes no progress after two weeks.

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
-from imagefeed.model import Codec, Counts, MemberFacts, Pixels, RawArchive
+from imagefeed.model import Codec, Counts, ImageMetadata, Pixels, RawArchive
 
 Fit = Literal["stretch", "contain", "cover", "none"]
 Colour = Literal["keep", "L", "RGB"]
@@ -39,7 +39,7 @@ class Recipe:
     resample: Resample = "lanczos"
     codec: Codec = "npy"
     hook: str | None = None
-    """`package.module:function`, called with each array and its MemberFacts; gives an array or None to leave it out."""
+    """`package.module:function`, called with each array and its ImageMetadata; returns an array, or None to drop it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,7 +89,7 @@ class Batch:
     """How many the archive's plan has; 0 where that is not known."""
 
 
-type Hook = Callable[[Pixels, MemberFacts], Pixels | None]
+type Hook = Callable[[Pixels, ImageMetadata], Pixels | None]
 """A user's own last step; None leaves the image out."""
 
 
@@ -97,7 +97,7 @@ type Hook = Callable[[Pixels, MemberFacts], Pixels | None]
 class Image:
     """One decoded, preprocessed picture."""
 
-    facts: MemberFacts
+    metadata: ImageMetadata
     pixels: Pixels
 
 

@@ -64,7 +64,7 @@ class Results(Protocol):
 class BatchLedger(Protocol):
     """The preprocessing side of the ledger. All of it may run twice, or late, without harm."""
 
-    def arrived(self, archive: RawArchive, at: datetime) -> None:
+    def record_raw(self, archive: RawArchive, at: datetime) -> None:
         """Make sure that the archive has its row, with the time it became raw."""
 
     def plan(self, archive: RawArchive, pipeline: str) -> Sequence[BatchState] | None:
@@ -80,7 +80,7 @@ class BatchLedger(Protocol):
         without the number (it died half way) are replaced.
         """
 
-    def claim(self, batch: Batch, holder: str, at: datetime, until: datetime) -> int:
+    def claim(self, batch: Batch, owner: str, at: datetime, until: datetime) -> int:
         """Note who works on a batch; 0 if it is done, or another holder's unexpired claim stands.
 
         Gives how many holders it has had with this one. The holder itself may claim again, to move `until`: on to
@@ -102,7 +102,7 @@ class BatchLedger(Protocol):
     def fail(self, archive: RawArchive, pipeline: str, reason: str, at: datetime, batch: Batch | None = None) -> None:
         """Settle an archive whose tries are spent as failed; because of a batch: while that batch's plan stands."""
 
-    def take_back(
+    def reset(
         self, archive: RawArchive, pipeline: str, at: datetime, next_drive: datetime
     ) -> Sequence[BatchState] | None:
         """Undo what became of an archive under a pipeline, and give its batches back as if they were new.
@@ -120,10 +120,10 @@ class BatchLedger(Protocol):
     def repaired(self, archive: RawArchive, pipeline: str, at: datetime) -> int:
         """Note that lost results of an archive are to be made again; how often that was so, with this one."""
 
-    def postpone(self, state: BatchState, next_drive: datetime) -> bool:
+    def schedule_redrive(self, state: BatchState, next_drive: datetime) -> bool:
         """Set `next_drive`, and count an attempt if it was tried; False if somebody else did since `state` was read."""
 
-    def unsettled(self, source: str, pipeline: str, since: datetime) -> Sequence[RawArchive]:
+    def list_unfinished(self, source: str, pipeline: str, since: datetime) -> Sequence[RawArchive]:
         """Raw archives with a stamp from `since` on that are not processed, refused or failed under `pipeline`."""
 
     def known(self, source: str, since: datetime) -> Collection[tuple[datetime, str]]:
@@ -172,7 +172,7 @@ class BatchQueue(Protocol):
         """About how many requests wait or are being worked on. Raises StoreUnavailableError."""
 
 
-class Leftover(Protocol):
+class DeadLetter(Protocol):
     """A message that a queue gave up, or events that Event Grid gave up: it waits for somebody to look at it."""
 
     @property

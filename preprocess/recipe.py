@@ -62,8 +62,8 @@ def _is_scaled(recipe: Recipe) -> bool:
 
 def fingerprint(recipe: Recipe, hook: Hook | None) -> str:
     """Hash all that decides the results: settings, and the source of the module that the hook lives in."""
-    facts = {"method": _METHOD, "recipe": asdict(recipe), "hook": None if hook is None else _source(hook)}
-    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+    metadata = {"method": _METHOD, "recipe": asdict(recipe), "hook": None if hook is None else _source(hook)}
+    return hashlib.sha256(json.dumps(metadata, sort_keys=True).encode()).hexdigest()
 
 
 def pipeline_name(recipe: Recipe, hook: Hook | None) -> str:

@@ -12,11 +12,11 @@ from config.errors import ArchiveRefusedError
 from imagefeed.errors import MemberRefusedError, PipelineError
 from imagefeed.model import Counts, RawArchive, Refusal
 from preprocess.claim import Claim
-from preprocess.context import Preprocessing
+from preprocess.context import Context
 from preprocess.image.decode import warnings_heard
 from preprocess.image.formats import printable, skip_kind
 from preprocess.image.maker import ImageMaker
-from preprocess.image.pool import Ahead, Turn
+from preprocess.image.pool import DecodePool, PendingMember
 from preprocess.member_log import few_lines, member_log
 from preprocess.model import Batch, Limits
 from preprocess.ports import ResultWriter
@@ -28,7 +28,7 @@ log = logging.getLogger(f"ingestion.{__name__}")
 _LIMITS = [f"LIMIT_{limit.name.upper()}" for limit in fields(Limits)]
 
 
-def run_batch(batch: Batch, p: Preprocessing) -> Counts | None:
+def run_batch(batch: Batch, p: Context) -> Counts | None:
     """Preprocess a batch, once this process's slot is free.
 
     None: another is at it, it is done, or its archive was settled as refused. Raises PipelineError: the batch stays
@@ -38,7 +38,7 @@ def run_batch(batch: Batch, p: Preprocessing) -> Counts | None:
         return run_in_slot(batch, p, None)
 
 
-def run_in_slot(batch: Batch, p: Preprocessing, opened: Archive | None) -> Counts | None:
+def run_in_slot(batch: Batch, p: Context, opened: Archive | None) -> Counts | None:
     """Preprocess a batch in the slot that the caller holds; `opened` saves reading the directory again."""
     claim, archive = Claim(batch, p), batch.archive
     try:
@@ -61,7 +61,7 @@ def span_of(name: telemetry.Span, archive: RawArchive) -> AbstractContextManager
     )
 
 
-def _finished(batch: Batch, p: Preprocessing, opened: Archive | None, claim: Claim) -> Counts:
+def _finished(batch: Batch, p: Context, opened: Archive | None, claim: Claim) -> Counts:
     began, reasons = p.clock(), Counter[str]()
     counts = _run(batch, p, opened or Archive(p.raw.open(batch.archive), p.limits), claim, reasons)
     p.ledger.finish(batch, counts, p.clock())
@@ -78,19 +78,19 @@ def _finished(batch: Batch, p: Preprocessing, opened: Archive | None, claim: Cla
     return counts
 
 
-def _run(batch: Batch, p: Preprocessing, archive: Archive, claim: Claim, reasons: Counter[str]) -> Counts:
+def _run(batch: Batch, p: Context, archive: Archive, claim: Claim, reasons: Counter[str]) -> Counts:
     if batch.end > len(archive.members):
         raise ArchiveRefusedError(f"it has {len(archive.members)} members, its plan was made for {batch.end} and more")
     maker = ImageMaker(batch.archive, p.recipe, p.hook, p.limits)
     counts = Counts()
     members = archive.batch(batch.first, batch.end)
     with few_lines(batch), warnings_heard(), p.results.write(batch) as writer, members as reader:
-        way = Ahead(partial(_read, maker, reader, claim), maker.made, p.limits, 1 if claim.wary else p.lanes)
+        way = DecodePool(partial(_read, maker, reader, claim), maker.made, p.limits, 1 if claim.isolate else p.lanes)
         with closing(way.each(archive.stored_order(batch.first, batch.end))) as turns:
             for member, turn in turns:
                 # What the directory claims may be absurd; no member has more bytes than its archive.
                 taken = Counts(members=1, bytes_in=min(member.compressed, batch.archive.size))
-                counts += taken + _guarded(member, turn, _Bench(maker, writer, reasons))
+                counts += taken + _guarded(member, turn, _BatchContext(maker, writer, reasons))
         claim.over()
         return replace(counts, bytes_out=writer.publish(counts))
 
@@ -103,7 +103,7 @@ def _read(maker: ImageMaker, reader: MemberReader, claim: Claim, member: Member)
 
 
 @dataclass(frozen=True, slots=True)
-class _Bench:
+class _BatchContext:
     """What is needed for each member of a batch."""
 
     maker: ImageMaker
@@ -112,7 +112,7 @@ class _Bench:
     """Why members were refused, in few words, and how many."""
 
 
-def _guarded(member: Member, turn: Turn, bench: _Bench) -> Counts:
+def _guarded(member: Member, turn: PendingMember, bench: _BatchContext) -> Counts:
     """Preprocess one member; whatever is wrong with it costs no other member anything."""
     try:
         return _preprocessed(member, turn, bench)
@@ -127,7 +127,7 @@ def _guarded(member: Member, turn: Turn, bench: _Bench) -> Counts:
         return _refused(member, str(exc) or type(exc).__name__, exc, bench)
 
 
-def _preprocessed(member: Member, turn: Turn, bench: _Bench) -> Counts:
+def _preprocessed(member: Member, turn: PendingMember, bench: _BatchContext) -> Counts:
     made = turn()
     if made is None:
         return Counts(skipped={skip_kind(member.name) or "not an image": 1})
@@ -136,7 +136,7 @@ def _preprocessed(member: Member, turn: Turn, bench: _Bench) -> Counts:
     return Counts(skipped={"left out by the hook": 1})
 
 
-def _refused(member: Member, reason: str, error: BaseException, bench: _Bench) -> Counts:
+def _refused(member: Member, reason: str, error: BaseException, bench: _BatchContext) -> Counts:
     kind = type(error).__name__
     bench.writer.refuse(Refusal(member=member.number, name=member.name, reason=reason, error=kind))
     bench.reasons[next((limit for limit in _LIMITS if f"{limit}=" in reason), kind)] += 1

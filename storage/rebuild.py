@@ -21,11 +21,11 @@ from imagefeed.entities import Properties, find, scan
 from imagefeed.layout import SMOKE, archive_row, images_partition, parse_stamp, shard_blob
 from imagefeed.ledger import ARCHIVE_COLUMNS, polled_sources, raw_archive, read_counts, state_of, time_of
 from imagefeed.model import Counts, Origin, RawArchive, State
-from ingest.model import Roster, Step
+from ingest.model import SourceState, Step
 from preprocess.model import Batch, BatchState
-from storage.blobs.raw import HAND, RawBlobs, StampOf, list_blobs, list_folders
-from storage.blobs.shard_metadata import ShardFacts, read_shard
-from storage.blobs.source_state import BlobRosters
+from storage.blobs.raw import MANUAL, RawBlobs, StampOf, list_blobs, list_folders
+from storage.blobs.shard_metadata import ShardMetadata, read_shard
+from storage.blobs.source_state import BlobSourceStates
 from storage.clients import Clients
 from storage.tables.archives import TableCopyLedger, raw_properties
 from storage.tables.batches import TableBatchLedger
@@ -35,7 +35,7 @@ from storage.tables.tally import TALLY_COLUMNS, tally
 
 
 @dataclass(slots=True)
-class Rebuilt:
+class RebuildOutcome:
     """What was found, and what was made again."""
 
     archives: int = 0
@@ -52,7 +52,7 @@ class Rebuilt:
     """Blobs put there by hand, whose stamps depend on settings that are not at hand."""
 
 
-def rebuild(clients: Clients, source: str | None, stamp_of: StampOf | None) -> Rebuilt:
+def rebuild(clients: Clients, source: str | None, stamp_of: StampOf | None) -> RebuildOutcome:
     """Make the ledger of a source, or of all, again. `stamp_of` None: how names tell stamps is not known here."""
     return _Rebuild(clients, stamp_of).run(source)
 
@@ -63,32 +63,32 @@ class _Rebuild:
         self._stamp_of = stamp_of
         self._raw = RawBlobs(clients, stamp_of or (lambda _source, _name: None))
         self._ledger = TableBatchLedger(clients)
-        self._done = Rebuilt()
+        self._done = RebuildOutcome()
         self._by_hand: dict[str, dict[str, RawArchive]] = {}
 
-    def run(self, source: str | None) -> Rebuilt:
+    def run(self, source: str | None) -> RebuildOutcome:
         pipelines = list_folders(self._clients.processed)
-        rosters = BlobRosters(self._clients)
+        source_states = BlobSourceStates(self._clients)
         for name in polled_sources(self._clients) if source is None else [source]:
-            self._restore_listed(rosters.look(name) or Roster(source=name))
+            self._restore_listed(source_states.look(name) or SourceState(source=name))
         # What lies in nobody's folder belongs to a source of its own, and is found only by looking everywhere.
-        for found in self._raw.list_zips("" if source in (None, HAND) else f"{source}/"):
+        for found in self._raw.list_zips("" if source in (None, MANUAL) else f"{source}/"):
             archive = self._raw.describe(found)
             if source in (None, archive.source) and archive.source != SMOKE:
                 self._done.archives += 1
                 self._restore(archive, found, pipelines)
         return self._done
 
-    def _restore_listed(self, roster: Roster) -> None:
+    def _restore_listed(self, source_state: SourceState) -> None:
         """Make sure that the ledger knows what the last listing knows; it also tells when each file was first seen."""
         copied = TableCopyLedger(self._clients)
-        for sighting in roster.sightings:
-            copied.record(sighting.archive, Step.SEEN, sighting.first_seen)
-            if sighting.is_same:
-                copied.record(sighting.archive, Step.SAME, sighting.first_seen)
+        for tracked_file in source_state.tracked_files:
+            copied.record(tracked_file.archive, Step.SEEN, tracked_file.first_seen)
+            if tracked_file.is_same:
+                copied.record(tracked_file.archive, Step.SAME, tracked_file.first_seen)
 
     def _restore(self, archive: RawArchive, found: BlobProperties, pipelines: Sequence[str]) -> None:
-        if archive.origin is Origin.HAND:
+        if archive.origin is Origin.MANUAL:
             known = self._known_by_hand(archive.source).get(archive.blob)
             if known is None and self._stamp_of is None:
                 self._done.unread += 1
@@ -105,7 +105,7 @@ class _Rebuild:
         """Archives by their blobs' names: their stamps may have been told by settings of another day."""
         if source not in self._by_hand:
             rows = scan(self._clients.archives, source, select=ARCHIVE_COLUMNS)
-            hand = (row for row in rows if row.get("origin") == Origin.HAND and row.get("pipeline") is None)
+            hand = (row for row in rows if row.get("origin") == Origin.MANUAL and row.get("pipeline") is None)
             self._by_hand[source] = {row["blob"]: raw_archive(source, row) for row in hand}
         return self._by_hand[source]
 
@@ -150,7 +150,7 @@ class _Rebuild:
         self._finish_imageless(archive, pipeline, read_counts(row))
         self._done.results += 1
 
-    def _finish(self, states: Sequence[BatchState], shards: Sequence[ShardFacts]) -> None:
+    def _finish(self, states: Sequence[BatchState], shards: Sequence[ShardMetadata]) -> None:
         """End batches with the counts that their shards tell."""
         shard_of = {shard.number: shard for shard in shards}
         ended_at = max((shard.written_at for shard in shards), default=datetime.now(UTC))
@@ -171,13 +171,13 @@ class _Rebuild:
                 self._ledger.finish(state.batch, rest, archive.raw_at or state.next_drive)
                 rest = Counts()
 
-    def _shards(self, archive: RawArchive, pipeline: str) -> list[ShardFacts]:
+    def _shards(self, archive: RawArchive, pipeline: str) -> list[ShardMetadata]:
         place = (pipeline, archive.source, archive.stamp, archive.version, archive.path)
         folder = shard_blob(*place, 0).rpartition("/")[0]
         shards = (read_shard(found) for found in list_blobs(self._clients.processed, f"{folder}/"))
         return sorted((shard for shard in shards if shard is not None), key=attrgetter("number"))
 
-    def _proven(self, archive: RawArchive, shards: Sequence[ShardFacts]) -> list[Batch]:
+    def _proven(self, archive: RawArchive, shards: Sequence[ShardMetadata]) -> list[Batch]:
         """Keep the batches whose shard and rows are complete: a worker may have died between the two."""
         proven = []
         for shard in shards:

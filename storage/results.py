@@ -16,7 +16,7 @@ from imagefeed.codec import encode
 from imagefeed.entities import Properties, scan, text
 from imagefeed.errors import StoreUnavailableError
 from imagefeed.layout import format_stamp, image_stem, images_partition, shard_blob
-from imagefeed.model import Codec, Counts, MemberFacts, Refusal
+from imagefeed.model import Codec, Counts, ImageMetadata, Refusal
 from imagefeed.rows import TRANSACTION_ROWS, Encoding, ImageRow, encoding_of, pack, pack_refusal, parts_of
 from imagefeed.shards import Place, ShardWriter
 from preprocess.model import Batch, Image
@@ -84,23 +84,23 @@ class BatchWriter:
         return size
 
     def _append(self, image: Image) -> ImageRow:
-        facts = image.facts
+        metadata = image.metadata
         payload = encode(image.pixels, self._codec)
         encoding = encoding_of(image.pixels, self._codec, payload)
         told = {
-            **_members(facts),
+            **_members(metadata),
             **_members(encoding),
-            "stamp": format_stamp(facts.stamp),
-            "captured_at": facts.captured_at.isoformat() if facts.captured_at else None,
+            "stamp": format_stamp(metadata.stamp),
+            "captured_at": metadata.captured_at.isoformat() if metadata.captured_at else None,
             "version": self._batch.archive.version,
         }
-        place = self._shard.add(image_stem(facts.member, facts.frame), self._codec, payload, told)
+        place = self._shard.add(image_stem(metadata.member, metadata.frame), self._codec, payload, told)
         return ImageRow(
-            member=facts.member,
-            frame=facts.frame,
-            name=text(facts.name),
-            format=text(facts.format),
-            captured_at=facts.captured_at,
+            member=metadata.member,
+            frame=metadata.frame,
+            name=text(metadata.name),
+            format=text(metadata.format),
+            captured_at=metadata.captured_at,
             encoding=encoding,
             parts=parts_of(len(payload), self._most),
             shard=self._name,
@@ -179,7 +179,7 @@ class BatchWriter:
         return True
 
 
-def _members(value: MemberFacts | Encoding) -> dict[str, Any]:
+def _members(value: ImageMetadata | Encoding) -> dict[str, Any]:
     """Give a value's members by name; asdict would copy each of them too, for every image."""
     return {each.name: getattr(value, each.name) for each in fields(value)}
 

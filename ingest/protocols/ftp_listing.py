@@ -50,8 +50,8 @@ _DAY = timedelta(days=1)
 
 def parse_mlsd(line: str) -> Entry | None:
     """Read one line of MLSD or MLST; None if it is no entry of the folder."""
-    facts, space, name = line.lstrip(" ").partition(" ")
-    told = {key.lower(): value for key, _, value in (fact.partition("=") for fact in facts.split(";"))}
+    metadata, space, name = line.lstrip(" ").partition(" ")
+    told = {key.lower(): value for key, _, value in (fact.partition("=") for fact in metadata.split(";"))}
     kind = told.get("type", "").lower()
     if not space or not name or kind in ("cdir", "pdir"):
         return None

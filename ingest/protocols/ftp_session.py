@@ -72,9 +72,9 @@ class Ftp(ftplib.FTP_TLS):
                 "ask its owner, or whether it wants implicit TLS (ftps://)"
             ) from exc
 
-    def ntransfercmd(self, cmd: str, rest: int | str | None = None) -> tuple[socket.socket, int | None]:
+    def ntransfercmd(self, cmd: str, wait_for_work: int | str | None = None) -> tuple[socket.socket, int | None]:
         """Open a data connection. Under TLS it resumes the control connection's session, as strict servers demand."""
-        plain, size = ftplib.FTP.ntransfercmd(self, cmd, rest)  # noqa: S321 - the user chose FTP
+        plain, size = ftplib.FTP.ntransfercmd(self, cmd, wait_for_work)  # noqa: S321 - the user chose FTP
         if not self._protected:
             return plain, size
         session = self._control.session if isinstance(self._control, ssl.SSLSocket) else None

@@ -98,12 +98,12 @@ class SftpConnection:
                 continue
             path = folder + raw.decode(self._endpoint.encoding, "surrogateescape")
             folder_itself = told.mode is not None and stat.S_ISDIR(told.mode)
-            facts: Attributes | None = told
+            metadata: Attributes | None = told
             if not folder_itself and (told.mode is None or stat.S_ISLNK(told.mode)):
-                facts = _stat(session, self._wire(path))
+                metadata = _stat(session, self._wire(path))
             if folder_itself and self._endpoint.recursive:
                 yield from self._list(session, f"{path}/")
-            elif facts is not None and (file := _remote_file(path, facts)):
+            elif metadata is not None and (file := _remote_file(path, metadata)):
                 yield file
 
     def _entries(self, session: SftpSession, folder: str) -> list[tuple[bytes, Attributes]]:
@@ -235,8 +235,12 @@ def _stat(session: SftpSession, path: bytes) -> Attributes | None:
         raise
 
 
-def _remote_file(path: str, facts: Attributes) -> RemoteFile | None:
+def _remote_file(path: str, metadata: Attributes) -> RemoteFile | None:
     """Make a RemoteFile of what is told; None if it is no regular file."""
-    if facts.size is None or facts.modified is None or (facts.mode is not None and not stat.S_ISREG(facts.mode)):
+    if (
+        metadata.size is None
+        or metadata.modified is None
+        or (metadata.mode is not None and not stat.S_ISREG(metadata.mode))
+    ):
         return None
-    return RemoteFile(path=path, size=facts.size, modified=datetime.fromtimestamp(facts.modified, UTC))
+    return RemoteFile(path=path, size=metadata.size, modified=datetime.fromtimestamp(metadata.modified, UTC))

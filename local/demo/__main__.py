@@ -12,7 +12,7 @@ from rich.text import Text
 from imagefeed.errors import PipelineError
 from local.demo import script
 from local.demo.contact_sheet import draw
-from local.demo.scenario import Ending, play
+from local.demo.scenario import CopyOutcome, play
 from local.demo.summary import tell, where_to_look
 from local.demo.view import view
 from local.interrupt import interrupt_once
@@ -70,7 +70,7 @@ def _stay(console: Console, running: System) -> None:
             time.sleep(1)
 
 
-def _close(console: Console, ending: Ending, folder: Path) -> int:
+def _close(console: Console, ending: CopyOutcome, folder: Path) -> int:
     sheet = folder / "contact-sheet.png"
     images = sum(line.progress.images for line in ending.lines)
     subtitle = f"{len(ending.tiles)} of {images} images from {len(ending.lines)} archives that came over SFTP and FTP"

@@ -73,7 +73,7 @@ class Chaos:
             return False
         rows = self._clients.batches.list_entities()
         return any(
-            row["PartitionKey"].endswith(f"~{arrival.version}") and row.get("holder") and not row.get("done_at")
+            row["PartitionKey"].endswith(f"~{arrival.version}") and row.get("owner") and not row.get("done_at")
             for row in rows
         )
 

@@ -37,7 +37,7 @@ def images(clients: Clients, sources: Iterable[str]) -> list[StoredImage]:
 def collect(clients: Clients, found: Iterable[StoredImage], progress: Mapping[Key, Progress]) -> dict[Key, Kept]:
     """Bring together all that is kept of each archive, whoever would look at it."""
     blobs, rows, shards = _by_key(_raw_blobs(clients)), _by_key(_rows(clients)), _by_key(_sharded(clients))
-    kept_images = _by_key(((image.facts.source, image.version), _kept(image)) for image in found)
+    kept_images = _by_key(((image.metadata.source, image.version), _kept(image)) for image in found)
     return {
         key: Kept(
             blobs=blobs[key],
@@ -75,7 +75,7 @@ def _kept(image: StoredImage) -> KeptImage:
     shape = image.pixels.shape
     square = len(shape) == 3 and shape[0] == shape[1] and shape[0] % CELLS == 0 and shape[2] == 3
     seen = look(image.pixels) if square else None
-    return KeptImage(member=image.facts.member, frame=image.facts.frame, shape=shape, look=seen)
+    return KeptImage(member=image.metadata.member, frame=image.metadata.frame, shape=shape, look=seen)
 
 
 def _raw_blobs(clients: Clients) -> Iterator[tuple[Key, tuple[int, str]]]:

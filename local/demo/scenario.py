@@ -26,7 +26,7 @@ TILES = 24
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ending:
+class CopyOutcome:
     """How it ended."""
 
     lines: Sequence[Line]
@@ -71,7 +71,7 @@ class Play:
             self.chaos.strike(arrival)
 
 
-def play(system: System, clients: Clients, view: View, cache: Path, *, chaos: bool) -> Ending:
+def play(system: System, clients: Clients, view: View, cache: Path, *, chaos: bool) -> CopyOutcome:
     """Run the whole demo in a running system."""
     killer = Chaos(system, clients, view.say) if chaos else None
     running = Play(system=system, clients=clients, view=view, chaos=killer)
@@ -89,7 +89,7 @@ def play(system: System, clients: Clients, view: View, cache: Path, *, chaos: bo
     return ending
 
 
-def _judge(running: Play, stand: Sequence[Line]) -> Ending:
+def _judge(running: Play, stand: Sequence[Line]) -> CopyOutcome:
     """Read all that storage holds, hold it against what arrived, and choose pictures to show."""
     clients, killer, sources = running.clients, running.chaos, running.system.sources
     images = evidence.images(clients, sources)
@@ -98,14 +98,14 @@ def _judge(running: Play, stand: Sequence[Line]) -> Ending:
     problems = verify(running.planned, running.arrivals, kept)
     if killer is not None and len(deaths) < DEATHS:
         problems.append(f"the host was to be killed {DEATHS} times, and was {len(deaths)} times: the work was too fast")
-    return Ending(lines=stand, problems=problems, tiles=_tiles(stand, images), deaths=deaths)
+    return CopyOutcome(lines=stand, problems=problems, tiles=_tiles(stand, images), deaths=deaths)
 
 
 def _tiles(stand: Sequence[Line], images: Sequence[StoredImage]) -> list[Tile]:
     """Take one image of each archive, then a second, and so on; from another place in each, for variety."""
     by_archive = {(line.arrival.drop.source, line.arrival.version): (line, list[StoredImage]()) for line in stand}
     for image in images:
-        if (key := (image.facts.source, image.version)) in by_archive:
+        if (key := (image.metadata.source, image.version)) in by_archive:
             by_archive[key][1].append(image)
     columns = [
         [_tile(line, image) for image in found[start % len(found) :] + found[: start % len(found)]]
@@ -117,5 +117,7 @@ def _tiles(stand: Sequence[Line], images: Sequence[StoredImage]) -> list[Tile]:
 
 
 def _tile(line: Line, image: StoredImage) -> Tile:
-    facts = image.facts
-    return Tile(pixels=image.pixels, source=facts.source, archive=facts.archive, member=facts.name, lag=line.lag or 0.0)
+    metadata = image.metadata
+    return Tile(
+        pixels=image.pixels, source=metadata.source, archive=metadata.archive, member=metadata.name, lag=line.lag or 0.0
+    )

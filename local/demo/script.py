@@ -17,8 +17,8 @@ SETTINGS: Mapping[str, str] = {
     "PREPROCESS_HEIGHT": str(SIDE),
     "BATCH_MEMBERS": "8",
     "SOURCES__NORTH__STAMP": "north_%Y%m%d_%H%M%S",
-    "SOURCES__NORTH__SETTLE": "1s",
-    "SOURCES__SOUTH__SETTLE": "1s",
+    "SOURCES__NORTH__STABLE_FOR": "1s",
+    "SOURCES__SOUTH__STABLE_FOR": "1s",
 }
 """North's archives tell their time in their names, south's by when they were modified."""
 

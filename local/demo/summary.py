@@ -15,11 +15,11 @@ _MOST_PROBLEMS = 20
 
 def tell(console: Console, lines: Sequence[Line], problems: Sequence[str], deaths: Sequence[str]) -> None:
     """Print the sums, and whether all is well."""
-    facts = _facts(lines)
+    metadata = _metadata(lines)
     if deaths:
-        facts.append(("host killed", ", and ".join(deaths)))
+        metadata.append(("host killed", ", and ".join(deaths)))
     console.print()
-    for title, value in facts:
+    for title, value in metadata:
         console.print(Text.assemble((f" {title:<16} ", "dim"), value), soft_wrap=True)
     console.print()
     problems_told(console, problems)
@@ -44,17 +44,19 @@ def where_to_look(console: Console, logs: Path) -> None:
     console.print(Text(f"Logs of the functions host and the relay: {logs}"), soft_wrap=True)
 
 
-def _facts(lines: Sequence[Line]) -> list[tuple[str, str]]:
+def _metadata(lines: Sequence[Line]) -> list[tuple[str, str]]:
     lags = sorted(line.lag for line in lines if line.lag is not None)
-    facts = [
+    metadata = [
         ("archives", f"{len(lines)}, {megabytes(sum(line.arrival.drop.sample.size for line in lines))}"),
         ("images", f"{sum(line.progress.images for line in lines)} read back from rows"),
         ("members refused", f"{sum(line.progress.refused for line in lines)}"),
         ("members skipped", f"{sum(line.progress.skipped for line in lines)}"),
     ]
     if lags:
-        facts.append(("readable after", f"{median(lags):.1f} s (median), {lags[-1]:.1f} s (longest)"))
+        metadata.append(("readable after", f"{median(lags):.1f} s (median), {lags[-1]:.1f} s (longest)"))
     if lines:
         largest = max(lines, key=lambda line: line.arrival.drop.sample.size).arrival.drop
-        facts.append(("largest", f"{largest.name}, {megabytes(largest.sample.size)}, SHA-256 {largest.sample.sha256}"))
-    return facts
+        metadata.append(
+            ("largest", f"{largest.name}, {megabytes(largest.sample.size)}, SHA-256 {largest.sample.sha256}")
+        )
+    return metadata

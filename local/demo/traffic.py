@@ -53,9 +53,9 @@ def upload(drop: Drop, root: Path, stop: threading.Event) -> Arrival | None:
             file.write(part)
             file.flush()
     written.replace(final)
-    facts = final.stat()
-    modified = datetime.fromtimestamp(int(facts.st_mtime), UTC)
-    known = RemoteFile(path=drop.name, size=facts.st_size, modified=modified)
+    metadata = final.stat()
+    modified = datetime.fromtimestamp(int(metadata.st_mtime), UTC)
+    known = RemoteFile(path=drop.name, size=metadata.st_size, modified=modified)
     return Arrival(drop=drop, arrived=datetime.now(UTC), version=version_of(known))
 
 

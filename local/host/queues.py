@@ -218,7 +218,7 @@ def message_metadata(message: QueueMessage, body: str) -> dict[str, TypedData]:
 
     Numbers and booleans become strings; nulls and arrays are left out (measured).
     """
-    facts = {
+    known = {
         "QueueTrigger": TypedData(string=body),
         "Id": TypedData(string=message.id),
         "PopReceipt": TypedData(string=message.pop_receipt or ""),
@@ -227,12 +227,12 @@ def message_metadata(message: QueueMessage, body: str) -> dict[str, TypedData]:
         "InsertionTime": TypedData(json=json.dumps(_iso(message.inserted_on))),
         "NextVisibleTime": TypedData(json=json.dumps(_iso(message.next_visible_on))),
     }
-    names = {name.lower(): name for name in facts}
+    names = {name.lower(): name for name in known}
     for member, value in _members(body).items():
         if value is not None and not isinstance(value, list):
             data = TypedData(json=json.dumps(value)) if isinstance(value, dict) else TypedData(string=str(value))
-            facts[names.setdefault(member.lower(), member)] = data
-    return facts
+            known[names.setdefault(member.lower(), member)] = data
+    return known
 
 
 def _members(body: str) -> dict[str, object]:

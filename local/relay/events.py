@@ -35,8 +35,8 @@ def fingerprint(blob: Blob, blocks: Sequence[str]) -> str:
 
     The creation time alone would do in Azure; Azurite keeps it when a block list is committed over a blob.
     """
-    facts = (blob.created.isoformat(), str(blob.size), blob.md5, *blocks)
-    return hashlib.sha256("\n".join(facts).encode()).hexdigest()[:16]
+    metadata = (blob.created.isoformat(), str(blob.size), blob.md5, *blocks)
+    return hashlib.sha256("\n".join(metadata).encode()).hexdigest()[:16]
 
 
 def blob_created(blob: Blob, *, account: str, container: str, url: str, blocks: Sequence[str]) -> Event:

@@ -45,13 +45,15 @@ class _ImplicitTls(TLS_FTPHandler):  # type: ignore[misc]  # pyftpdlib ships no 
 
 def _handler(config: PyftpdConfig) -> Any:
     kinds = {None: FTPHandler, "explicit": TLS_FTPHandler, "implicit": _ImplicitTls}
-    commands = {name: facts for name, facts in kinds[config.tls].proto_cmds.items() if config.mlsd or "MLS" not in name}
+    commands = {
+        name: metadata for name, metadata in kinds[config.tls].proto_cmds.items() if config.mlsd or "MLS" not in name
+    }
     authorizer = DummyAuthorizer()
     authorizer.add_user(config.user, config.password, config.root)
-    facts = {"proto_cmds": commands, "authorizer": authorizer, "auth_failed_timeout": 0, "use_gmt_times": True}
+    metadata = {"proto_cmds": commands, "authorizer": authorizer, "auth_failed_timeout": 0, "use_gmt_times": True}
     if config.tls:
-        facts |= {"certfile": config.certificate, "tls_control_required": True, "tls_data_required": True}
-    return type("Handler", (kinds[config.tls],), facts)
+        metadata |= {"certfile": config.certificate, "tls_control_required": True, "tls_data_required": True}
+    return type("Handler", (kinds[config.tls],), metadata)
 
 
 class _Server(MultiprocessFTPServer):  # type: ignore[misc]  # pyftpdlib ships no types

@@ -92,7 +92,7 @@ def _tell(
         "events withheld": unheard,
     }
     quiet, hit = lags
-    facts = {
+    metadata = {
         "time": f"{seconds:.0f} s, seed {soak.seed}",
         "archives": f"{len(sizes)}, {megabytes(sum(sizes))}, on {len(soak.system.sources)} servers",
         "images": f"{found.images} read back from rows",
@@ -107,7 +107,7 @@ def _tell(
         f"{megabytes(soak.memory.growth(Role.HOST))}, the worker by {megabytes(soak.memory.growth(Role.WORKER))}",
     }
     console.print()
-    for title, value in facts.items():
+    for title, value in metadata.items():
         console.print(Text.assemble((f" {title:<10} ", "dim"), value))
     console.print()
 

@@ -35,7 +35,7 @@ def audit(clients: Clients, sources: Iterable[str], arrivals: Sequence[Arrival])
     """Read back all that storage holds, and hold it against what was put on the servers."""
     names = list(sources)
     progress = evidence.observe(clients, names)
-    kept = _without_early_sightings(evidence.collect(clients, evidence.images(clients, names), progress), progress)
+    kept = _without_early_tracked_files(evidence.collect(clients, evidence.images(clients, names), progress), progress)
     failed = given_up(progress)
     judged = [arrival for arrival in arrivals if key_of(arrival) not in failed]
     others = [arrival for arrival in arrivals if key_of(arrival) in failed]
@@ -97,7 +97,7 @@ def _queues(clients: Clients) -> Iterator[QueueClient]:
         yield clients.queues.get_queue_client(f"{name}-poison")
 
 
-def _without_early_sightings(kept: Mapping[Key, Kept], progress: Mapping[Key, Progress]) -> dict[Key, Kept]:
+def _without_early_tracked_files(kept: Mapping[Key, Kept], progress: Mapping[Key, Progress]) -> dict[Key, Kept]:
     """Leave out what was seen of a file that stood still while it grew, and was never copied."""
     early = {key for key, one in progress.items() if one.raw is None and (one.ended or "").startswith("superseded")}
     empty = {key for key, one in kept.items() if not (one.blobs or one.images or one.rows or one.sharded)}

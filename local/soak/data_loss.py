@@ -13,7 +13,7 @@ from imagefeed.ledger import entries, sources
 from imagefeed.model import RawArchive, State
 from storage.blobs.raw import list_blobs
 from storage.blobs.raw_upload import look
-from storage.blobs.shard_metadata import ShardFacts, read_shard
+from storage.blobs.shard_metadata import ShardMetadata, read_shard
 from storage.clients import Clients
 
 RESULTS, MESSAGES = "results lost", "messages lost"
@@ -76,7 +76,7 @@ class Losses:
                 self._clients.images.delete_entity(partition, row)
         self._note(RESULTS, shard.name)
 
-    def _candidates(self) -> list[ShardFacts]:
+    def _candidates(self) -> list[ShardMetadata]:
         """Shards of archives that are processed."""
         done = {_key(entry.archive) for source in sources(self._clients) for entry in entries(self._clients, source)
                 if entry.state is State.PROCESSED}  # fmt: skip
@@ -92,5 +92,5 @@ def _key(archive: RawArchive) -> tuple[str, str]:
     return archive.source, archive.version
 
 
-def _partition(shard: ShardFacts) -> str:
+def _partition(shard: ShardMetadata) -> str:
     return images_partition(shard.pipeline, shard.source, shard.stamp, shard.version)

@@ -37,8 +37,8 @@ SETTINGS: Mapping[str, str] = {
     "PREPROCESS_WIDTH": str(SIDE),
     "PREPROCESS_HEIGHT": str(SIDE),
     "BATCH_MEMBERS": "8",
-    **{f"SOURCES__{name.upper()}__SETTLE": "1s" for name in SOURCES},
-    **{f"SOURCES__{name.upper()}__SETTLE_MAX": "5s" for name in SOURCES},
+    **{f"SOURCES__{name.upper()}__STABLE_FOR": "1s" for name in SOURCES},
+    **{f"SOURCES__{name.upper()}__STABLE_FOR_MAX": "5s" for name in SOURCES},
     **{f"SOURCES__{name.upper()}__TIMEOUT": "10" for name in SOURCES},
     # Small blocks make copies long enough to be broken in the middle.
     **{f"SOURCES__{name.upper()}__BLOCK_SIZE": str(2**20) for name in SOURCES},

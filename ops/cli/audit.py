@@ -23,10 +23,10 @@ from ops.health.audit_deep import read_everything
 from ops.health.findings import Finding, Kind
 from ops.health.watch import Watched, look
 from ops.text import clean, count
-from storage.blobs.raw import HAND, StampOf
-from storage.blobs.source_state import BlobRosters
+from storage.blobs.raw import MANUAL, StampOf
+from storage.blobs.source_state import BlobSourceStates
 from storage.clients import Clients, prepare
-from storage.rebuild import Rebuilt, rebuild
+from storage.rebuild import RebuildOutcome, rebuild
 from storage.tables.arrivals import TableArrivals
 
 
@@ -67,7 +67,7 @@ def rebuild_ledger(clients: Clients, source: str | None) -> int:
     prepare(clients)
     specs = read_specs()
     rebuilt = rebuild(clients, source, _stamp_of(specs) if specs else None)
-    if source is not None and source not in (HAND, *specs) and not rebuilt.archives:
+    if source is not None and source not in (MANUAL, *specs) and not rebuilt.archives:
         require_source(clients, source, "rebuild the ledger of source")
     _tell(rebuilt)
     return 0
@@ -87,7 +87,7 @@ def _report(
     if chosen.deep:
         findings += read_everything(clients, audited)
     if spec is not None:
-        findings += _seen(look(spec, BlobRosters(clients), TableArrivals(clients), now, since))
+        findings += _seen(look(spec, BlobSourceStates(clients), TableArrivals(clients), now, since))
     return _Report(audited=audited, findings=findings, watched=spec is not None)
 
 
@@ -101,10 +101,10 @@ def _seen(watched: Watched) -> Iterator[Finding]:
         until = "now" if gap.open else f"{gap.end:%Y-%m-%d %H:%M:%S}"
         yield Finding(source=source, kind=Kind.GAP, name=f"until {until}", since=gap.start)
     for deadline in watched.deadlines:
-        sighting = deadline.sighting
+        tracked_file = deadline.tracked_file
         detail = f"deleted at about {deadline.at:%Y-%m-%d %H:%M}"
-        path = sighting.archive.file.path
-        yield Finding(source=source, kind=Kind.NEAR_DELETION, name=path, since=sighting.first_seen, detail=detail)
+        path = tracked_file.archive.file.path
+        yield Finding(source=source, kind=Kind.NEAR_DELETION, name=path, since=tracked_file.first_seen, detail=detail)
 
 
 def _print(reports: Sequence[_Report], chosen: argparse.Namespace) -> None:
@@ -132,7 +132,7 @@ def _summary(report: _Report, chosen: argparse.Namespace) -> str:
         f"in {format_duration(chosen.since)}{', every byte read' if chosen.deep else ''}"
     ]
     told.append(f"{report.missing} missing" if report.missing else "nothing is missing")
-    if not report.watched and audited.source != HAND:
+    if not report.watched and audited.source != MANUAL:
         name = audited.source.upper().replace("-", "_")
         told.append(f"gaps and deadlines not looked for, as SOURCES__{name}__… are not set here")
     return "; ".join(told)
@@ -169,7 +169,7 @@ def _finding_as_json(finding: Finding) -> Mapping[str, Any]:
     }
 
 
-def _tell(done: Rebuilt) -> None:
+def _tell(done: RebuildOutcome) -> None:
     out = console()
     out.print(
         f"{count(done.archives, 'archive')} in the raw container: of {done.restored} the ledger had lost something, "

@@ -44,12 +44,12 @@ def show_latest(reader: Reader, source: str, archives: int) -> None:
     """Show the images of the newest processed archives."""
     table = Table("stamp", "member", "frame", "name", "format", "captured", "type", "mean", box=None)
     for image in reader.latest(source, archives):
-        facts, pixels = image.facts, image.pixels
-        numbers = (format_stamp(facts.stamp), str(facts.member), str(facts.frame))
+        stored, pixels = image.metadata, image.pixels
+        numbers = (format_stamp(stored.stamp), str(stored.member), str(stored.frame))
         shape = "x".join(map(str, pixels.shape))
-        captured = facts.captured_at.isoformat(" ") if facts.captured_at else ""
+        captured = stored.captured_at.isoformat(" ") if stored.captured_at else ""
         mean = f"{pixels.astype(np.float64).mean():.4g}" if pixels.size else ""
-        table.add_row(*numbers, clean(facts.name), facts.format, captured, f"{pixels.dtype.name} {shape}", mean)
+        table.add_row(*numbers, clean(stored.name), stored.format, captured, f"{pixels.dtype.name} {shape}", mean)
     if not table.row_count:
         raise PermanentError(f"read the latest images of source {source}: none of its archives has any yet")
     console().print(table)
@@ -83,15 +83,15 @@ def _processed(clients: Clients, reader: Reader, source: str, start: datetime, e
 
 
 def _write(image: StoredImage, to: Path, form: As) -> None:
-    facts = image.facts
-    folder = to / f"{format_stamp(facts.stamp)}.{image.version}"
+    stored = image.metadata
+    folder = to / f"{format_stamp(stored.stamp)}.{image.version}"
     folder.mkdir(parents=True, exist_ok=True)
     # The member's name is a stranger's: it must not choose where we write.
-    label = _UNSAFE.sub("_", PurePosixPath(facts.name).stem)[:80].strip("._")
-    stem = "-".join(filter(None, (image_stem(facts.member, facts.frame), label)))
+    label = _UNSAFE.sub("_", PurePosixPath(stored.name).stem)[:80].strip("._")
+    stem = "-".join(filter(None, (image_stem(stored.member, stored.frame), label)))
     suffix, payload = _encoded(image, form)
     (folder / f"{stem}.{suffix}").write_bytes(payload)
-    told = {**asdict(facts), "pipeline": image.pipeline, "version": image.version}
+    told = {**asdict(stored), "pipeline": image.pipeline, "version": image.version}
     (folder / f"{stem}.json").write_text(json.dumps(told, default=datetime.isoformat, indent=1) + "\n")
 
 

@@ -12,7 +12,7 @@ from imagefeed.ledger import Entry, entries, known_sources, refusals, require_so
 from imagefeed.model import State
 from ops.cli.images import console
 from ops.text import clean, last_error
-from storage.blobs.source_state import BlobRosters
+from storage.blobs.source_state import BlobSourceStates
 from storage.clients import Clients
 
 _STYLES = {State.PROCESSED: "green", State.REFUSED: "yellow", State.FAILED: "red", State.EXPIRED: "red"}
@@ -22,11 +22,11 @@ _WIDE = 140
 
 def list_archives(clients: Clients, source: str | None, pipeline: str | None, limit: int) -> None:
     """Show how each source is, then its archives' states, times and counts, the newest first, then the reasons."""
-    rosters = BlobRosters(clients)
+    source_states = BlobSourceStates(clients)
     names = [source] if source else sorted(known_sources(clients))
     out = console()
     for name in names:
-        for line in _health(rosters, name, datetime.now(UTC)):
+        for line in _health(source_states, name, datetime.now(UTC)):
             out.print(line, style="red" if "error:" in line else "dim", soft_wrap=True)
     found = [entry for name in names for entry in islice(entries(clients, name, pipeline=pipeline), limit)]
     if not found:
@@ -55,18 +55,18 @@ def list_refused(clients: Clients, source: str, pipeline: str | None, since: dat
     console().print(table if table.row_count else f"no member of source {source} was refused in that time")
 
 
-def _health(rosters: BlobRosters, source: str, now: datetime) -> Iterator[str]:
+def _health(source_states: BlobSourceStates, source: str, now: datetime) -> Iterator[str]:
     """Tell when a source was listed last, and what is wrong with it."""
-    roster = rosters.look(source)
-    if roster is None:
+    source_state = source_states.look(source)
+    if source_state is None:
         return
     listed = "never listed yet"
-    if roster.listed_at is not None:
-        listed = f"listed {(now - roster.listed_at).total_seconds():.0f} s ago"
-    waiting = sum(not sighting.done for sighting in roster.sightings)
-    yield f"{source}: {listed}, files there: {len(roster.sightings)}, not copied yet: {waiting}"
-    if roster.error:
-        yield f"{source}: error: {last_error(roster.error, roster.not_before, now)}"
+    if source_state.listed_at is not None:
+        listed = f"listed {(now - source_state.listed_at).total_seconds():.0f} s ago"
+    waiting = sum(not tracked_file.done for tracked_file in source_state.tracked_files)
+    yield f"{source}: {listed}, files there: {len(source_state.tracked_files)}, not copied yet: {waiting}"
+    if source_state.error:
+        yield f"{source}: error: {last_error(source_state.error, source_state.not_before, now)}"
 
 
 def _table(found: Sequence[Entry], *, wide: bool) -> Table:

@@ -22,7 +22,7 @@ from ops.text import count
 from preprocess.event import archive_blob
 from preprocess.recipe import identify
 from preprocess.recovery.dead_letters import send_back
-from preprocess.recovery.replay import Asked, Replaying, behind_live_work, drive_on, replay
+from preprocess.recovery.replay import Replaying, ReplayOutcome, behind_live_work, redrive, replay
 from storage.blobs.pipelines import check_pipeline
 from storage.blobs.raw import RawBlobs
 from storage.blobs.raw_upload import look
@@ -64,7 +64,7 @@ def run(chosen: argparse.Namespace, clients: Clients, pause: Callable[[float], N
         there = history(clients, chosen.source, pipeline, chosen.since, until)
         told = ", ".join(f"{number} {state}" for state, number in there.passed_over.items())
         console().print(f"pipeline {pipeline}: {count(len(there.due), 'archive')} to do; passed over: {told}")
-        _ask(there.due, drive_on, command)
+        _ask(there.due, redrive, command)
 
 
 def _check(chosen: argparse.Namespace, ways: int) -> None:
@@ -112,16 +112,18 @@ def _replaying(chosen: argparse.Namespace, clients: Clients) -> Replaying:
     )
 
 
-def _ask(archives: Sequence[RawArchive], how: Callable[[RawArchive, Replaying], Asked], command: _Command) -> None:
+def _ask(
+    archives: Sequence[RawArchive], how: Callable[[RawArchive, Replaying], ReplayOutcome], command: _Command
+) -> None:
     """Ask for archives one by one, behind what waits already, and tell what became of it."""
-    became: Counter[Asked] = Counter()
+    became: Counter[ReplayOutcome] = Counter()
     offline: list[str] = []
     try:
         with closing(_paced(archives, command)) as paced:
             for archive in paced:
                 asked = how(archive, command.replaying)
                 became[asked] += 1
-                if asked is Asked.OFFLINE:
+                if asked is ReplayOutcome.OFFLINE:
                     offline.append(archive.blob)
     except KeyboardInterrupt:
         console().print(f"stopped: {_told(became)}; {len(archives) - became.total()} to go: type the same again")
@@ -146,7 +148,7 @@ def _paced(archives: Sequence[RawArchive], command: _Command) -> Generator[RawAr
             progress.advance(task)
 
 
-def _told(became: Counter[Asked]) -> str:
+def _told(became: Counter[ReplayOutcome]) -> str:
     return ", ".join(f"{number} {asked}" for asked, number in became.items()) or "nothing to do"
 
 

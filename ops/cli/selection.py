@@ -7,9 +7,9 @@ from datetime import datetime, timedelta
 
 from imagefeed.errors import PermanentError
 from imagefeed.layout import RAW_CONTAINER, parse_stamp
-from imagefeed.ledger import SETTLED, Entry, entries, sources
+from imagefeed.ledger import TERMINAL, Entry, entries, sources
 from imagefeed.model import RawArchive, State
-from storage.blobs.raw import HAND, RawBlobs
+from storage.blobs.raw import MANUAL, RawBlobs
 from storage.clients import Clients
 
 _HANDLE = re.compile(r"(?P<source>[a-z0-9-]{1,32})/(?:(?P<stamp>\d{8}T\d{6}Z)\.)?(?P<version>[0-9a-f]{8})")
@@ -50,7 +50,7 @@ def _named(clients: Clients, name: str, pipeline: str) -> Iterator[Entry]:
     match = _HANDLE.fullmatch(name)
     if match is None:
         # What was put there by hand in no source's folder has a source of its own.
-        for source in {name.partition("/")[0], HAND}:
+        for source in {name.partition("/")[0], MANUAL}:
             found = entries(clients, source, pipeline=pipeline)
             yield from (entry for entry in found if entry.archive.blob == name)
         return
@@ -76,11 +76,11 @@ def ended(
 def history(clients: Clients, source: str, pipeline: str, since: datetime, until: datetime) -> History:
     """Look at all of a source's archives in the raw container, and at what the pipeline made of them."""
     due: list[RawArchive] = []
-    passed_over = dict.fromkeys(SETTLED, 0)
+    passed_over = dict.fromkeys(TERMINAL, 0)
     known: set[str] = set()
     for entry in entries(clients, source, pipeline=pipeline, start=since, end=until):
         known.add(entry.archive.blob)
-        if entry.state in SETTLED:
+        if entry.state in TERMINAL:
             passed_over[entry.state] += 1
         elif State.RAW in entry.times:
             due.append(entry.archive)

@@ -15,7 +15,7 @@ from ops import text
 from ops.cli.images import console
 from ops.web.model import Hole, Mark, Severity, Shown, SourceStatus, Status
 from ops.web.views import look
-from storage.blobs.raw import HAND
+from storage.blobs.raw import MANUAL
 from storage.clients import Clients
 
 _EVERY = 5.0
@@ -52,9 +52,9 @@ def _look(clients: Clients, source: str | None) -> Status:
     specs = read_specs()
     # Without settings there are no promises to hold a source to, but what is there can be shown.
     known = specs or known_sources(clients)
-    if source is not None and source not in (*known, HAND):
+    if source is not None and source not in (*known, MANUAL):
         require_source(clients, source, "show the status of source")
-    names = [source] if source else [*sorted(known), HAND]
+    names = [source] if source else [*sorted(known), MANUAL]
     return look(clients, specs, names, datetime.now(UTC))
 
 
@@ -77,7 +77,7 @@ def _source(source: SourceStatus, now: datetime, width: int) -> Iterator[Rendera
     yield Text.assemble("\n", _symbol(source.severity), (source.name, "bold"), f"  {source.headline}")
     if source.marks:
         yield Text.assemble("  ", *columns(source, now, max(width - 4, 20)))
-    yield Text(f"  {', '.join(_facts(source, now))}", "dim")
+    yield Text(f"  {', '.join(_stored(source, now))}", "dim")
     if source.error:
         yield Text(f"  last error: {source.error}", "red")
 
@@ -110,7 +110,7 @@ def _hole_at(holes: Sequence[Hole], start: datetime, length: timedelta) -> bool:
     return any(hole.start < start + length and hole.end > start for hole in holes)
 
 
-def _facts(source: SourceStatus, now: datetime) -> Iterator[str]:
+def _stored(source: SourceStatus, now: datetime) -> Iterator[str]:
     if source.lag:
         yield f"lag {text.span(source.lag.p50)} median, {text.span(source.lag.p95)} for 95 %"
     if source.next_deletion:

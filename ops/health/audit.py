@@ -6,14 +6,14 @@ from datetime import datetime, timedelta
 
 from imagefeed.entities import scan
 from imagefeed.layout import SMOKE, raw_blob
-from imagefeed.ledger import SETTLED, Entry, entries, known_sources
+from imagefeed.ledger import TERMINAL, Entry, entries, known_sources
 from imagefeed.model import Origin, RawArchive, State
-from ingest.model import Roster, Sighting
+from ingest.model import SourceState, TrackedFile
 from ops.health.audit_results import audit_results
 from ops.health.findings import Finding, Kind
-from storage.blobs.raw import HAND, RawBlobs, StampOf, list_folders
+from storage.blobs.raw import MANUAL, RawBlobs, StampOf, list_folders
 from storage.blobs.raw_upload import look
-from storage.blobs.source_state import BlobRosters
+from storage.blobs.source_state import BlobSourceStates
 from storage.clients import Clients
 
 LATE = timedelta(minutes=30)
@@ -52,7 +52,7 @@ class Audited:
 
 def all_sources(clients: Clients, stamp_of: StampOf) -> set[str]:
     """Name every source that was polled, or has archives in the ledger or in the raw container."""
-    by_hand = {HAND} if any(True for _ in RawBlobs(clients, stamp_of).strays(HAND)) else set[str]()
+    by_hand = {MANUAL} if any(True for _ in RawBlobs(clients, stamp_of).outside_layout(MANUAL)) else set[str]()
     return {*known_sources(clients), *list_folders(clients.raw), *by_hand} - {SMOKE}
 
 
@@ -71,11 +71,11 @@ def audit(
     """
     blobs = RawBlobs(clients, stamp_of)
     # The raw container first: what it has, the ledger must know a moment later.
-    found = [*blobs.recent(source, since), *(stray for stray in blobs.strays(source) if stray.stamp >= since)]
+    found = [*blobs.recent(source, since), *(stray for stray in blobs.outside_layout(source) if stray.stamp >= since)]
     raw = {archive.blob: archive for archive in found}
     book = list(entries(clients, source, pipeline=pipeline, start=since))
-    listed = BlobRosters(clients).look(source)
-    comparison = _Comparison(clients, source, since, now, listed or Roster(source=source), book, raw)
+    listed = BlobSourceStates(clients).look(source)
+    comparison = _Comparison(clients, source, since, now, listed or SourceState(source=source), book, raw)
     findings = [*comparison.run(), *audit_results(clients, source, since, now, pipeline, book)]
     return Audited(source=source, known=bool(listed or book or raw), entries=book, raw=raw, findings=findings)
 
@@ -89,7 +89,7 @@ class _Comparison:
         source: str,
         since: datetime,
         now: datetime,
-        roster: Roster,
+        source_state: SourceState,
         book: Sequence[Entry],
         raw: Mapping[str, RawArchive],
     ) -> None:
@@ -97,58 +97,64 @@ class _Comparison:
         self._source = source
         self._since = since
         self._now = now
-        self._roster = roster
+        self._source_state = source_state
         self._book = {entry.archive.blob: entry for entry in book}
         self._raw = raw
 
     def run(self) -> Iterator[Finding]:
-        for sighting in self._roster.sightings:
-            yield from self._of_sighting(sighting)
+        for tracked_file in self._source_state.tracked_files:
+            yield from self._of_tracked_file(tracked_file)
         for entry in self._book.values():
             yield from self._of_entry(entry)
         for archive in self._raw.values():
             yield from self._of_blob(archive)
 
-    def _of_sighting(self, sighting: Sighting) -> Iterator[Finding]:
-        path, blob = sighting.archive.file.path, _blob(sighting)
-        if not sighting.done:
-            if blob not in self._raw and self._is_late(sighting.first_seen):
-                yield self._finding(Kind.NOT_COPIED, path, sighting.first_seen, self._why_not(sighting))
-        elif sighting.archive.stamp >= self._since and not self._is_accounted_for(sighting) and self._is_gone(blob):
-            yield self._finding(Kind.RAW, blob, sighting.archive.stamp, "", blob)
+    def _of_tracked_file(self, tracked_file: TrackedFile) -> Iterator[Finding]:
+        path, blob = tracked_file.archive.file.path, _blob(tracked_file)
+        if not tracked_file.done:
+            if blob not in self._raw and self._is_late(tracked_file.first_seen):
+                yield self._finding(Kind.NOT_COPIED, path, tracked_file.first_seen, self._why_not(tracked_file))
+        elif (
+            tracked_file.archive.stamp >= self._since
+            and not self._is_accounted_for(tracked_file)
+            and self._is_gone(blob)
+        ):
+            yield self._finding(Kind.RAW, blob, tracked_file.archive.stamp, "", blob)
 
-    def _why_not(self, sighting: Sighting) -> str:
+    def _why_not(self, tracked_file: TrackedFile) -> str:
         """Tell why a file is not copied, as far as the last listing and the ledger know."""
-        entry = self._book.get(_blob(sighting))
+        entry = self._book.get(_blob(tracked_file))
         told = (
-            [f"{sighting.failures} {'try' if sighting.failures == 1 else 'tries'} failed"] if sighting.failures else []
+            [f"{tracked_file.failures} {'try' if tracked_file.failures == 1 else 'tries'} failed"]
+            if tracked_file.failures
+            else []
         )
         told += [entry.reason] if entry is not None and entry.reason else []
         return ": ".join(told) or "it was not tried yet"
 
-    def _is_accounted_for(self, sighting: Sighting) -> bool:
+    def _is_accounted_for(self, tracked_file: TrackedFile) -> bool:
         """Tell whether the ledger says what became of a file that polling is done with; a row without an end is lost.
 
         If its blob is there all the same, that is found from the blob.
         """
-        entry = self._book.get(_blob(sighting))
-        return sighting.is_same or (entry is not None and entry.state not in (State.SEEN, State.COPYING))
+        entry = self._book.get(_blob(tracked_file))
+        return tracked_file.is_same or (entry is not None and entry.state not in (State.SEEN, State.COPYING))
 
     def _of_entry(self, entry: Entry) -> Iterator[Finding]:
         archive = entry.archive
         kind = _ENDS.get(entry.state)
         if kind is not None:
             yield self._finding(kind, archive.path, archive.stamp, entry.reason or "", archive.blob)
-        if archive.origin is Origin.HAND:
+        if archive.origin is Origin.MANUAL:
             yield self._finding(Kind.BY_HAND, archive.blob, archive.stamp, "", archive.blob)
         if entry.state in (State.SEEN, State.COPYING):
             yield from self._of_uncopied(entry)
-        elif entry.state in (State.RAW, State.PROCESSING, *SETTLED):
+        elif entry.state in (State.RAW, State.PROCESSING, *TERMINAL):
             yield from self._of_copied(entry)
 
     def _of_uncopied(self, entry: Entry) -> Iterator[Finding]:
         archive, seen = entry.archive, max(entry.times.values(), default=entry.archive.stamp)
-        listed = {one.archive.version for one in self._roster.sightings}
+        listed = {one.archive.version for one in self._source_state.tracked_files}
         if archive.blob not in self._raw and archive.version not in listed and self._is_late(seen):
             yield self._finding(Kind.FORGOTTEN, archive.path, archive.stamp, "neither listed any more nor copied")
 
@@ -173,7 +179,7 @@ class _Comparison:
                 yield self._finding(
                     Kind.LEDGER, archive.blob, archive.stamp, f"it is {entry.state} there", archive.blob
                 )
-        elif archive.origin is not Origin.HAND or not self._is_known(archive.blob):
+        elif archive.origin is not Origin.MANUAL or not self._is_known(archive.blob):
             yield self._finding(Kind.LEDGER, archive.blob, archive.stamp, "", archive.blob)
 
     def _is_late(self, since: datetime) -> bool:
@@ -192,8 +198,8 @@ class _Comparison:
         return Finding(source=self._source, kind=kind, name=name, since=since, detail=detail, blob=blob)
 
 
-def _blob(sighting: Sighting) -> str:
-    archive = sighting.archive
+def _blob(tracked_file: TrackedFile) -> str:
+    archive = tracked_file.archive
     return raw_blob(archive.source, archive.stamp, archive.version, archive.file.path)
 
 

@@ -14,7 +14,7 @@ from imagefeed.ledger import Entry, read_counts
 from imagefeed.model import Counts, State
 from ops.health.findings import Finding, Kind
 from storage.blobs.raw import days, list_blobs, list_folders
-from storage.blobs.shard_metadata import ShardFacts, read_shard
+from storage.blobs.shard_metadata import ShardMetadata, read_shard
 from storage.clients import Clients
 from storage.tables.tally import TALLY_COLUMNS, Tally
 
@@ -38,7 +38,7 @@ _AHEAD = timedelta(days=1)
 class _Kept:
     """What there is of a pipeline's results, by the partition that names the archive."""
 
-    shards: Mapping[str, Mapping[int, ShardFacts]]
+    shards: Mapping[str, Mapping[int, ShardMetadata]]
     rows: Mapping[str, Tally]
     batches: Mapping[str, Mapping[int, Counts]]
 
@@ -74,7 +74,7 @@ def lost_results(
 
 
 def _look(clients: Clients, pipeline: str, source: str, since: datetime, until: datetime, *, rows: bool) -> _Kept:
-    shards: dict[str, dict[int, ShardFacts]] = defaultdict(dict)
+    shards: dict[str, dict[int, ShardMetadata]] = defaultdict(dict)
     tallies: dict[str, Tally] = defaultdict(Tally)
     batches: dict[str, dict[int, Counts]] = defaultdict(dict)
     for shard in _shards(clients, pipeline, source, since, until):
@@ -117,7 +117,7 @@ def _of_archive(entry: Entry, kept: _Kept) -> Iterator[Finding]:
         yield finding(Kind.SHARD, partition, f"there are: {len(shards)}, with fewer images than {counts.images}")
 
 
-def _shards(clients: Clients, pipeline: str, source: str, since: datetime, until: datetime) -> Iterator[ShardFacts]:
+def _shards(clients: Clients, pipeline: str, source: str, since: datetime, until: datetime) -> Iterator[ShardMetadata]:
     for day in days(since.astimezone(UTC).date(), until.astimezone(UTC).date()):
         for found in list_blobs(clients.processed, f"{pipeline}/{day_prefix(source, day)}"):
             shard = read_shard(found)

@@ -16,7 +16,7 @@ from imagefeed.layout import BATCH_QUEUE, POLL_QUEUE, behind_stamp, images_parti
 from imagefeed.ledger import ARCHIVE_COLUMNS, raw_archive, sources, state_of
 from imagefeed.model import RawArchive, State
 from storage.blobs.raw import RawBlobs
-from storage.blobs.source_state import BlobRosters
+from storage.blobs.source_state import BlobSourceStates
 from storage.clients import Clients
 from storage.queues.messages import BatchMessage, parse_batch_message
 
@@ -133,15 +133,15 @@ def requested(message: QueueMessage) -> BatchMessage | None:
 
 def is_polled(clients: Clients, names: Iterable[str], now: datetime) -> bool:
     """Tell whether a source is being polled, for which its lease is held, or was listed just now."""
-    rosters = BlobRosters(clients)
+    source_states = BlobSourceStates(clients)
     for name in names:
         with azure_errors(f"look at the lease of source {name}"):
             try:
                 blob = clients.state.get_blob_client(source_state_blob(name)).get_blob_properties()
             except ResourceNotFoundError:
                 continue
-        roster = rosters.look(name)
-        listed = roster.listed_at if roster else None
+        source_state = source_states.look(name)
+        listed = source_state.listed_at if source_state else None
         if blob.lease.state == "leased" or (listed is not None and now - listed < _LATELY):
             return True
     return False

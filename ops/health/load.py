@@ -14,9 +14,9 @@ from imagefeed.layout import BATCH_QUEUE, POISON, POLL_QUEUE, behind_stamp, imag
 from imagefeed.ledger import ARCHIVE_COLUMNS, Entry, entry_of, group_by_archive, state_of
 from imagefeed.model import RawArchive, State
 from imagefeed.rows import ROW_COLUMNS, ImageRow, read_row
-from ingest.model import Roster
+from ingest.model import SourceState
 from storage.blobs.runs import LastRun, last_run
-from storage.blobs.source_state import BlobRosters
+from storage.blobs.source_state import BlobSourceStates
 from storage.clients import Clients
 
 MOST_ROWS = 2_000
@@ -29,7 +29,7 @@ MOST_LETTERS = 100
 _NEWEST = 8
 """Image rows that are read for the contact sheet of a source."""
 _AT_ONCE = 8
-_UNUSED = {"stamp_replaced", "sound", "sha256", "etag", "error_at", "batches"}
+_UNUSED = {"stamp_replaced", "complete", "sha256", "etag", "error_at", "batches"}
 # Half of a look's time is spent on reading columns.
 _COLUMNS = [column for column in ARCHIVE_COLUMNS if column not in _UNUSED]
 
@@ -44,11 +44,11 @@ class StoredPicture:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SourceFacts:
+class StoredSource:
     """All that one look reads of a source."""
 
     source: str
-    roster: Roster | None
+    source_state: SourceState | None
     entries: Sequence[Entry]
     """Archives with a stamp within the window, newest first."""
     before: datetime | None
@@ -62,7 +62,7 @@ class SourceFacts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class QueueFacts:
+class StoredQueues:
     """What waits, and what was given up."""
 
     batches: int
@@ -73,25 +73,25 @@ class QueueFacts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Facts:
+class StoredStatus:
     """All that one look reads."""
 
-    sources: Sequence[SourceFacts]
-    queues: QueueFacts
+    sources: Sequence[StoredSource]
+    queues: StoredQueues
     run: LastRun | None = None
     """Of `reconcile`; None before the first."""
 
 
-def read_facts(clients: Clients, since: Sequence[tuple[str, datetime]]) -> Facts:
+def load_status(clients: Clients, since: Sequence[tuple[str, datetime]]) -> StoredStatus:
     """Read what there is of sources, each from a time on. Raises StoreUnavailableError, StoreRefusedError."""
     with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="status") as pool:
         queues, run = pool.submit(read_queues, clients), pool.submit(last_run, clients)
         sources = list(pool.map(lambda asked: read_source(clients, *asked), since))
-        return Facts(sources=sources, queues=queues.result(), run=run.result())
+        return StoredStatus(sources=sources, queues=queues.result(), run=run.result())
 
 
-def read_source(clients: Clients, source: str, since: datetime, most: int = MOST_ROWS) -> SourceFacts:
-    """Read a source's roster, at most `most` and MOST_BEFORE rows of the ledger, and the newest images' rows."""
+def read_source(clients: Clients, source: str, since: datetime, most: int = MOST_ROWS) -> StoredSource:
+    """Read a source's source state, at most `most` and MOST_BEFORE rows of the ledger, and the newest images' rows."""
     behind = behind_stamp(since)
     rows = list(islice(scan(clients.archives, source, end=behind, select=_COLUMNS), most))
     cut = len(rows) == most
@@ -106,9 +106,9 @@ def read_source(clients: Clients, source: str, since: datetime, most: int = MOST
         )
     )
     stamps = (moment(row.get("stamp")) for row in older if state_of(row) is not State.SAME)
-    return SourceFacts(
+    return StoredSource(
         source=source,
-        roster=BlobRosters(clients).look(source),
+        source_state=BlobSourceStates(clients).look(source),
         entries=archives,
         before=next((stamp for stamp in stamps if stamp is not None), None),
         rows=len(rows) + len(older),
@@ -117,9 +117,9 @@ def read_source(clients: Clients, source: str, since: datetime, most: int = MOST
     )
 
 
-def read_queues(clients: Clients) -> QueueFacts:
+def read_queues(clients: Clients) -> StoredQueues:
     """Count what waits in the queues, and what was given up."""
-    return QueueFacts(
+    return StoredQueues(
         batches=_waiting(clients, BATCH_QUEUE),
         polls=_waiting(clients, POLL_QUEUE),
         poison=sum(_waiting(clients, f"{name}{POISON}") for name in (BATCH_QUEUE, POLL_QUEUE)),

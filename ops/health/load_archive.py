@@ -22,7 +22,7 @@ _MOST_PIPELINES = 50
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ArchiveFacts:
+class StoredArchive:
     """All that one look reads of an archive."""
 
     entry: Entry
@@ -32,7 +32,7 @@ class ArchiveFacts:
     """There are more rows than were read."""
 
 
-def read_archive(clients: Clients, source: str, stamp: datetime, version: str) -> ArchiveFacts | None:
+def read_archive(clients: Clients, source: str, stamp: datetime, version: str) -> StoredArchive | None:
     """Read what there is of an archive; None if the ledger does not know it."""
     first = archive_row(stamp, version)
     ledger = scan(clients.archives, source, first=first, end=f"{first}~~", select=ARCHIVE_COLUMNS)
@@ -41,11 +41,11 @@ def read_archive(clients: Clients, source: str, stamp: datetime, version: str) -
         return None
     entry = entry_of(source, rows, None)
     if entry.pipeline is None:
-        return ArchiveFacts(entry=entry, images=(), refusals=(), cut=False)
+        return StoredArchive(entry=entry, images=(), refusals=(), cut=False)
     result = Result(pipeline=entry.pipeline, archive=entry.archive)
     columns = [*ROW_COLUMNS, "reason", "error"]
     found = list(islice(scan(clients.images, result.partition, select=columns), MOST_ROWS))
-    return ArchiveFacts(
+    return StoredArchive(
         entry=entry,
         images=[read_row(row) for row in found if row.get("part") == 0],
         refusals=[

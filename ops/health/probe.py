@@ -41,7 +41,7 @@ def probe(clients: Clients) -> Iterator[Probed]:
     yield from _service("queue", _queues(clients))
 
 
-def probe_leftovers(clients: Clients) -> Iterator[Probed]:
+def probe_dead_letters(clients: Clients) -> Iterator[Probed]:
     """Tell where something was given up. Where a queue or container cannot be read, `probe` has said so."""
     for name in (POLL_QUEUE, BATCH_QUEUE):
         count = _tried(partial(_length, clients.queues.get_queue_client(f"{name}{POISON}")))

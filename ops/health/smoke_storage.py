@@ -25,7 +25,7 @@ from preprocess.model import BatchState
 from storage.blobs.pipelines import known_pipelines
 from storage.blobs.raw import RawBlobs, list_blobs
 from storage.blobs.raw_upload import look
-from storage.blobs.source_state import BlobRosters
+from storage.blobs.source_state import BlobSourceStates
 from storage.clients import Clients
 from storage.tables.batches import TableBatchLedger
 
@@ -149,7 +149,7 @@ class PollRequest:
         front = peek(self._queue)
         return len(front) < FRONT and all(message.id != self._message.id for message in front)
 
-    def take_back(self) -> bool:
+    def reset(self) -> bool:
         """Remove it; False if somebody took it: from then on the receipt of putting it there does not hold."""
         with azure_errors("take a message back from the queue of polls"):
             try:
@@ -203,7 +203,7 @@ def _hold(clients: Clients, stack: ExitStack) -> None:
     until = time.monotonic() + 1.5 * _LEASE
     while True:
         try:
-            stack.enter_context(BlobRosters(clients, lease_seconds=_LEASE).hold(SMOKE))
+            stack.enter_context(BlobSourceStates(clients, lease_seconds=_LEASE).hold(SMOKE))
         except LeaseLostError:
             if time.monotonic() > until:
                 raise

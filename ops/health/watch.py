@@ -9,8 +9,8 @@ from config import telemetry
 from imagefeed.errors import TransientError
 from ingest.gaps import Gap, find_gaps
 from ingest.gauges import figures
-from ingest.model import Arrival, Roster, Sighting, SourceSpec
-from ingest.ports import Arrivals, RosterView
+from ingest.model import Arrival, SourceSpec, SourceState, TrackedFile
+from ingest.ports import Arrivals, SourceStateView
 
 log = logging.getLogger(f"ingestion.{__name__}")
 
@@ -33,7 +33,7 @@ class Silence:
 class Deadline:
     """A file that is not copied, and will be deleted."""
 
-    sighting: Sighting
+    tracked_file: TrackedFile
     at: datetime
     """When the server deletes it, as far as its owner's promise tells."""
 
@@ -53,13 +53,13 @@ class Watched:
 
 
 def watch(
-    specs: Iterable[SourceSpec], rosters: RosterView, ledger: Arrivals, now: datetime, window: timedelta
+    specs: Iterable[SourceSpec], source_states: SourceStateView, ledger: Arrivals, now: datetime, window: timedelta
 ) -> Sequence[Watched]:
     """Look at each source's last `window` and log what is missing. One that fails for now is left to the next call."""
     found = []
     for spec in specs:
         try:
-            found.append(look(spec, rosters, ledger, now, now - window))
+            found.append(look(spec, source_states, ledger, now, now - window))
         except TransientError as exc:
             log.warning("watch.deferred source=%s error=%s", spec.name, exc)
         else:
@@ -68,43 +68,45 @@ def watch(
     return found
 
 
-def look(spec: SourceSpec, rosters: RosterView, ledger: Arrivals, now: datetime, since: datetime) -> Watched:
+def look(spec: SourceSpec, source_states: SourceStateView, ledger: Arrivals, now: datetime, since: datetime) -> Watched:
     """Look at one source. Raises StoreUnavailableError, StoreRefusedError."""
-    roster = rosters.look(spec.name) or Roster(source=spec.name)
-    listed = [_arrival(sighting) for sighting in roster.sightings if not sighting.is_same]
+    source_state = source_states.look(spec.name) or SourceState(source=spec.name)
+    listed = [_arrival(tracked_file) for tracked_file in source_state.tracked_files if not tracked_file.is_same]
     arrivals = [*ledger.since(spec.name, since), *listed]
     gaps = [gap for gap in find_gaps(spec, arrivals, now) if gap.end > since]
-    deadlines = find_deadlines(spec, roster, now)
+    deadlines = find_deadlines(spec, source_state, now)
     counts = {"gaps": len(gaps), "near_deletion": len(deadlines)}
     return Watched(
         source=spec.name,
-        silence=find_silence(spec, roster, now),
+        silence=find_silence(spec, source_state, now),
         gaps=gaps,
         deadlines=deadlines,
         by_hand=[arrival.by_hand for arrival in arrivals if arrival.by_hand and arrival.stamp >= since],
-        figures={**figures(spec, roster, arrivals, now), **counts},
+        figures={**figures(spec, source_state, arrivals, now), **counts},
     )
 
 
-def find_silence(spec: SourceSpec, roster: Roster, now: datetime) -> Silence | None:
+def find_silence(spec: SourceSpec, source_state: SourceState, now: datetime) -> Silence | None:
     """Tell whether a source has not been listed for too long."""
     # While a poll copies, for at most its budget, it may not list; but then it has no error either.
-    patience = _PATIENCE if roster.error else _PATIENCE + spec.budget
-    if roster.listed_at is not None and now - roster.listed_at <= patience:
+    patience = _PATIENCE if source_state.error else _PATIENCE + spec.budget
+    if source_state.listed_at is not None and now - source_state.listed_at <= patience:
         return None
-    return Silence(since=roster.listed_at, error=roster.error)
+    return Silence(since=source_state.listed_at, error=source_state.error)
 
 
-def find_deadlines(spec: SourceSpec, roster: Roster, now: datetime) -> Sequence[Deadline]:
+def find_deadlines(spec: SourceSpec, source_state: SourceState, now: datetime) -> Sequence[Deadline]:
     """Find files that are not copied although half of their time on the server is over, the next to go first."""
     # The earlier of the two, since a server's clock may run ahead.
-    waiting = ((min(s.archive.file.modified, s.first_seen), s) for s in roster.sightings if not s.done)
-    late = [Deadline(sighting=s, at=born + spec.retention) for born, s in waiting if now - born > spec.retention / 2]
+    waiting = ((min(s.archive.file.modified, s.first_seen), s) for s in source_state.tracked_files if not s.done)
+    late = [
+        Deadline(tracked_file=s, at=born + spec.retention) for born, s in waiting if now - born > spec.retention / 2
+    ]
     return sorted(late, key=lambda deadline: deadline.at)
 
 
-def _arrival(sighting: Sighting) -> Arrival:
-    return Arrival(stamp=sighting.archive.stamp, seen=sighting.first_seen)
+def _arrival(tracked_file: TrackedFile) -> Arrival:
+    return Arrival(stamp=tracked_file.archive.stamp, seen=tracked_file.first_seen)
 
 
 def _tell(found: Watched) -> None:
@@ -119,13 +121,13 @@ def _tell(found: Watched) -> None:
         start, end = gap.start.isoformat(), "now" if gap.open else gap.end.isoformat()
         log.warning("gap.found source=%s from=%s to=%s", source, start, end, extra=told)
     for deadline in _few(found.deadlines, "file.more", source):
-        sighting = deadline.sighting
+        tracked_file = deadline.tracked_file
         log.error(
             "file.near_deletion source=%s path=%r deleted_at=%s failures=%d",
             source,
-            sighting.archive.file.path,
+            tracked_file.archive.file.path,
             deadline.at.isoformat(),
-            sighting.failures,
+            tracked_file.failures,
             extra=told,
         )
     for blob in _few(found.by_hand, "archive.more", source):

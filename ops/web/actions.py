@@ -6,10 +6,10 @@ from datetime import datetime
 from itertools import islice
 
 from imagefeed.model import Origin
-from ingest.model import Roster, SourceSpec
+from ingest.model import SourceSpec, SourceState
 from ops import text
 from ops.health.findings import Finding, Kind
-from ops.health.load import SourceFacts
+from ops.health.load import StoredSource
 from ops.health.watch import find_deadlines, find_silence
 from ops.web.model import Hole, Mark, Queues, Severity, Shown, SourceStatus, Todo
 from storage.blobs.runs import LastRun
@@ -46,26 +46,26 @@ def of_run(run: LastRun | None, now: datetime) -> Iterator[Todo]:
         )
 
 
-def of_source(facts: SourceFacts, source: SourceStatus, spec: SourceSpec | None, now: datetime) -> Iterator[Todo]:
+def of_source(stored: StoredSource, source: SourceStatus, spec: SourceSpec | None, now: datetime) -> Iterator[Todo]:
     """Tell of what is missing or late at a source, most urgent first."""
-    roster = facts.roster or Roster(source=source.name)
+    source_state = stored.source_state or SourceState(source=source.name)
     if spec is not None:
-        yield from _of_server(spec, roster, now)
+        yield from _of_server(spec, source_state, now)
     yield from _few([_of_hole(source.name, hole) for hole in reversed(source.holes)])
-    blobs = {entry.archive.version: entry.archive.blob for entry in facts.entries}
+    blobs = {entry.archive.version: entry.archive.blob for entry in stored.entries}
     newest_first = source.marks[::-1]
     for kind in _OF_MARKS:
         yield from _few([_of_mark(source.name, mark, kind, blobs) for mark in newest_first if _kind(mark) is kind])
     yield from _of_members(source)
-    by_hand = [one.archive for one in facts.entries if one.archive.origin is Origin.HAND]
+    by_hand = [one.archive for one in stored.entries if one.archive.origin is Origin.MANUAL]
     hand = (
         Finding(source=source.name, kind=Kind.BY_HAND, name=one.blob, since=one.stamp, blob=one.blob) for one in by_hand
     )
     yield from _few([_found(finding) for finding in hand])
 
 
-def _of_server(spec: SourceSpec, roster: Roster, now: datetime) -> Iterator[Todo]:
-    silence = find_silence(spec, roster, now)
+def _of_server(spec: SourceSpec, source_state: SourceState, now: datetime) -> Iterator[Todo]:
+    silence = find_silence(spec, source_state, now)
     if silence is not None and (silence.since or silence.error):
         error = silence.error or "it was not polled"
         yield _found(Finding(source=spec.name, kind=Kind.SILENT, name="", since=silence.since, detail=error))
@@ -73,11 +73,11 @@ def _of_server(spec: SourceSpec, roster: Roster, now: datetime) -> Iterator[Todo
         Finding(
             source=spec.name,
             kind=Kind.NEAR_DELETION,
-            name=one.sighting.archive.file.path,
-            since=one.sighting.first_seen,
-            detail=_deadline(one.at, one.sighting.failures, now),
+            name=one.tracked_file.archive.file.path,
+            since=one.tracked_file.first_seen,
+            detail=_deadline(one.at, one.tracked_file.failures, now),
         )
-        for one in find_deadlines(spec, roster, now)
+        for one in find_deadlines(spec, source_state, now)
     )
     yield from _few([_found(finding) for finding in near])
 

@@ -8,9 +8,9 @@ from imagefeed.layout import format_stamp
 from imagefeed.ledger import Entry
 from imagefeed.model import Origin, State
 from ingest.gaps import find_gaps
-from ingest.model import Arrival, Roster, SourceSpec
+from ingest.model import Arrival, SourceSpec, SourceState
 from ops import text
-from ops.health.load import MOST_LETTERS, Facts, QueueFacts, SourceFacts, StoredPicture
+from ops.health.load import MOST_LETTERS, StoredPicture, StoredQueues, StoredSource, StoredStatus
 from ops.health.watch import find_silence
 from ops.web import headlines
 from ops.web.actions import of_queues, of_run, of_source
@@ -37,15 +37,15 @@ def window(spec: SourceSpec | None) -> timedelta:
     return spec.retention if spec else timedelta(hours=48)
 
 
-def assess(facts: Facts, specs: Mapping[str, SourceSpec], now: datetime) -> Status:
+def assess(stored: StoredStatus, specs: Mapping[str, SourceSpec], now: datetime) -> Status:
     """Say how everything is. A source that is not in the settings (any more) is shown without its promises."""
-    found = [(one, assess_source(one, specs.get(one.source), now)) for one in facts.sources]
+    found = [(one, assess_source(one, specs.get(one.source), now)) for one in stored.sources]
     # What is not in the settings, and has nothing to show, is history.
     shown = [(one, source) for one, source in found if source.name in specs or source.marks]
     sources = [source for _, source in shown]
     todos = [todo for one, source in shown for todo in of_source(one, source, specs.get(source.name), now)]
-    queues = _queues(facts.queues)
-    late = list(of_run(facts.run, now))
+    queues = _queues(stored.queues)
+    late = list(of_run(stored.run, now))
     todos = sorted([*late, *of_queues(queues), *todos], key=lambda todo: -todo.severity)
     severity, headline = headlines.of_all(
         sources, given_up=bool(queues.poison or queues.dead_letters), unwatched=bool(late)
@@ -56,25 +56,25 @@ def assess(facts: Facts, specs: Mapping[str, SourceSpec], now: datetime) -> Stat
         headline=headline,
         sources=sources,
         queues=queues,
-        reconciled_at=facts.run.at if facts.run else None,
+        reconciled_at=stored.run.at if stored.run else None,
         todos=todos,
     )
 
 
-def assess_source(facts: SourceFacts, spec: SourceSpec | None, now: datetime) -> SourceStatus:
+def assess_source(stored: StoredSource, spec: SourceSpec | None, now: datetime) -> SourceStatus:
     """Say how one source is."""
-    roster = facts.roster or Roster(source=facts.source)
+    source_state = stored.source_state or SourceState(source=stored.source)
     limit = spec.interval * spec.gap if spec else _LATE
-    marks = [mark_of(entry, now, limit) for entry in reversed(facts.entries) if entry.state is not State.SAME]
-    since = facts.entries[-1].archive.stamp if facts.cut and facts.entries else now - window(spec)
+    marks = [mark_of(entry, now, limit) for entry in reversed(stored.entries) if entry.state is not State.SAME]
+    since = stored.entries[-1].archive.stamp if stored.cut and stored.entries else now - window(spec)
     start = _start(marks, spec, since, now)
-    holes = _holes(facts, roster, spec, since, now) if spec else []
-    silence = find_silence(spec, roster, now) if spec else None
+    holes = _holes(stored, source_state, spec, since, now) if spec else []
+    silence = find_silence(spec, source_state, now) if spec else None
     severity, headline = headlines.of_source(
         marks, holes, silence, now, headlines.of_window(window(spec), start, marks, now)
     )
     return SourceStatus(
-        name=facts.source,
+        name=stored.source,
         severity=severity,
         headline=headline,
         start=start,
@@ -83,13 +83,13 @@ def assess_source(facts: SourceFacts, spec: SourceSpec | None, now: datetime) ->
         holes=holes,
         counts={state: sum(mark.state is state for mark in marks) for state in Shown},
         lag=_lag([mark.lag for mark in marks if mark.lag is not None]),
-        next_deletion=_next_deletion(roster, spec, now),
-        polled_at=roster.listed_at,
-        error=text.last_error(roster.error or "", roster.not_before, now),
-        on_server=len(roster.sightings),
-        rows_read=facts.rows,
-        cut=facts.cut,
-        pictures=[picture_of(one) for one in facts.pictures],
+        next_deletion=_next_deletion(source_state, spec, now),
+        polled_at=source_state.listed_at,
+        error=text.last_error(source_state.error or "", source_state.not_before, now),
+        on_server=len(source_state.tracked_files),
+        rows_read=stored.rows,
+        cut=stored.cut,
+        pictures=[picture_of(one) for one in stored.pictures],
     )
 
 
@@ -145,7 +145,9 @@ def _start(marks: Sequence[Mark], spec: SourceSpec | None, since: datetime, now:
     return max(since, min(first - (now - first) / 20, now - least))
 
 
-def _holes(facts: SourceFacts, roster: Roster, spec: SourceSpec, since: datetime, now: datetime) -> Sequence[Hole]:
+def _holes(
+    stored: StoredSource, source_state: SourceState, spec: SourceSpec, since: datetime, now: datetime
+) -> Sequence[Hole]:
     return [
         Hole(
             start=gap.start,
@@ -153,23 +155,23 @@ def _holes(facts: SourceFacts, roster: Roster, spec: SourceSpec, since: datetime
             open=gap.open,
             missing=max(1, ceil((gap.end - gap.start) / spec.interval - 0.5) - (0 if gap.open else 1)),
         )
-        for gap in find_gaps(spec, list(_arrivals(facts, roster)), now)
+        for gap in find_gaps(spec, list(_arrivals(stored, source_state)), now)
         if gap.end > since
     ]
 
 
-def _arrivals(facts: SourceFacts, roster: Roster) -> Iterator[Arrival]:
+def _arrivals(stored: StoredSource, source_state: SourceState) -> Iterator[Arrival]:
     """Give what has come, by the ledger and by the last listing, as `reconcile` sees it."""
-    for entry in facts.entries:
+    for entry in stored.entries:
         if entry.state is not State.SAME:
             seen = entry.times.get(State.SEEN) or entry.times.get(State.RAW)
-            hand = entry.archive.blob if entry.archive.origin is Origin.HAND else None
+            hand = entry.archive.blob if entry.archive.origin is Origin.MANUAL else None
             yield Arrival(stamp=entry.archive.stamp, seen=seen, by_hand=hand)
-    if facts.before is not None:
-        yield Arrival(stamp=facts.before)
-    for sighting in roster.sightings:
-        if not sighting.is_same:
-            yield Arrival(stamp=sighting.archive.stamp, seen=sighting.first_seen)
+    if stored.before is not None:
+        yield Arrival(stamp=stored.before)
+    for tracked_file in source_state.tracked_files:
+        if not tracked_file.is_same:
+            yield Arrival(stamp=tracked_file.archive.stamp, seen=tracked_file.first_seen)
 
 
 def _lag(lags: Sequence[float]) -> Lag | None:
@@ -179,12 +181,12 @@ def _lag(lags: Sequence[float]) -> Lag | None:
     return Lag(p50=ordered[(len(ordered) - 1) // 2], p95=ordered[ceil(0.95 * len(ordered)) - 1])
 
 
-def _next_deletion(roster: Roster, spec: SourceSpec | None, now: datetime) -> Deletion | None:
+def _next_deletion(source_state: SourceState, spec: SourceSpec | None, now: datetime) -> Deletion | None:
     """Tell what the server deletes next; what is not copied comes before all that is."""
-    if spec is None or not roster.sightings:
+    if spec is None or not source_state.tracked_files:
         return None
     # The earlier of the two, since a server's clock may run ahead.
-    first = min(roster.sightings, key=lambda one: (one.done, min(one.archive.file.modified, one.first_seen)))
+    first = min(source_state.tracked_files, key=lambda one: (one.done, min(one.archive.file.modified, one.first_seen)))
     born = min(first.archive.file.modified, first.first_seen)
     return Deletion(
         at=born + spec.retention,
@@ -194,11 +196,11 @@ def _next_deletion(roster: Roster, spec: SourceSpec | None, now: datetime) -> De
     )
 
 
-def _queues(facts: QueueFacts) -> Queues:
+def _queues(stored: StoredQueues) -> Queues:
     return Queues(
-        batches=facts.batches,
-        polls=facts.polls,
-        poison=facts.poison,
-        dead_letters=facts.dead_letters,
-        dead_letters_more=facts.dead_letters >= MOST_LETTERS,
+        batches=stored.batches,
+        polls=stored.polls,
+        poison=stored.poison,
+        dead_letters=stored.dead_letters,
+        dead_letters_more=stored.dead_letters >= MOST_LETTERS,
     )

@@ -13,11 +13,11 @@ from markupsafe import Markup, escape
 from imagefeed.model import Counts, State
 from ingest.model import SourceSpec
 from ops import text
-from ops.health.load_archive import MOST_BYTES, MOST_ROWS, ArchiveFacts
+from ops.health.load_archive import MOST_BYTES, MOST_ROWS, StoredArchive
 from ops.web import timeline
 from ops.web.assess import lag_of, mark_of
 from ops.web.model import Severity, Shown, Status
-from ops.web.responses import Answer, Asked, answer, source_hash
+from ops.web.responses import Request, Response, answer, source_hash
 
 _FOLDER = Path(__file__).parent / "templates"
 _STYLE = (_FOLDER / "status.css").read_text(encoding="utf-8")
@@ -32,15 +32,15 @@ _COMMAND = re.compile(
 _MOST_REFUSALS = 200
 
 
-def status_page(asked: Asked, status: Status) -> Answer:
+def status_page(asked: Request, status: Status) -> Response:
     """Show everything at a glance."""
     drawn = [(source, timeline.draw(source, status.at)) for source in status.sources]
     return _page(asked, "status.html", {"status": status, "drawn": drawn, "now": status.at})
 
 
-def archive_page(asked: Asked, facts: ArchiveFacts, spec: SourceSpec | None, now: datetime) -> Answer:
+def archive_page(asked: Request, stored: StoredArchive, spec: SourceSpec | None, now: datetime) -> Response:
     """Show one archive: its times, its images, and what was refused."""
-    entry = facts.entry
+    entry = stored.entry
     limit = spec.interval * spec.gap if spec else timedelta(minutes=30)
     times = [(state, entry.times[state]) for state in State if state in entry.times]
     about = {
@@ -50,23 +50,23 @@ def archive_page(asked: Asked, facts: ArchiveFacts, spec: SourceSpec | None, now
         "counts": entry.counts or Counts(),
         "times": sorted(times, key=lambda one: one[1]),
         "lag": lag_of(entry),
-        "images": [row for row in facts.images if row.length <= MOST_BYTES][:MOST_PICTURES],
-        "known_images": len(facts.images),
-        "refusals": facts.refusals[:_MOST_REFUSALS],
-        "known_refusals": len(facts.refusals),
-        "cut": facts.cut,
+        "images": [row for row in stored.images if row.length <= MOST_BYTES][:MOST_PICTURES],
+        "known_images": len(stored.images),
+        "refusals": stored.refusals[:_MOST_REFUSALS],
+        "known_refusals": len(stored.refusals),
+        "cut": stored.cut,
         "most_rows": MOST_ROWS,
         "now": now,
     }
     return _page(asked, "archive.html", about)
 
 
-def message_page(asked: Asked, status: int, message: str) -> Answer:
+def message_page(asked: Request, status: int, message: str) -> Response:
     """Say what is the matter."""
     return _page(asked, "message.html", {"text": text.clean(" ".join(message.split())), "status": status}, status)
 
 
-def _page(asked: Asked, template: str, told: Mapping[str, Any], status: int = 200) -> Answer:
+def _page(asked: Request, template: str, told: Mapping[str, Any], status: int = 200) -> Response:
     html = _templates().get_template(template).render(**told, link=asked.linker())
     # A lone surrogate, which stands for a byte that was no text, is cleaned before; nothing else cannot be written.
     return answer(asked, "text/html; charset=utf-8", html.encode(), status=status, policy=_POLICY)

@@ -17,7 +17,7 @@ _GZIP_LEVEL = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
+class Request:
     """A request."""
 
     method: str = "GET"
@@ -35,7 +35,7 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
+class Response:
     """A response."""
 
     status: int
@@ -51,7 +51,9 @@ def way_up(url: str, below: int) -> str:
     return "../" * (below + urlsplit(url).path.endswith("/"))
 
 
-def answer(asked: Asked, kind: str, body: bytes, *, status: int = 200, seconds: int = 5, policy: str = "") -> Answer:
+def answer(
+    asked: Request, kind: str, body: bytes, *, status: int = 200, seconds: int = 5, policy: str = ""
+) -> Response:
     """Make an answer that may be kept for some seconds, by nobody but the one who asked."""
     # Weak, since the same page may come packed or not.
     etag = f'W/"{hashlib.sha256(body).hexdigest()[:32]}"'
@@ -69,14 +71,14 @@ def answer(asked: Asked, kind: str, body: bytes, *, status: int = 200, seconds: 
     if status == 200:
         headers["ETag"] = etag
         if _matches(asked.if_none_match, etag):
-            return Answer(status=304, headers={name: headers[name] for name in headers if name != "Content-Type"})
+            return Response(status=304, headers={name: headers[name] for name in headers if name != "Content-Type"})
     if asked.gzip and len(body) > _WORTH_PACKING and not kind.startswith("image/"):
         headers["Content-Encoding"] = "gzip"
         body = gzip.compress(body, _GZIP_LEVEL, mtime=0)
-    return Answer(status=status, headers=headers, body=b"" if asked.method == "HEAD" else body)
+    return Response(status=status, headers=headers, body=b"" if asked.method == "HEAD" else body)
 
 
-def guarded(make: Callable[[], Answer], say: Callable[[int, str], Answer]) -> Answer:
+def guarded(make: Callable[[], Response], say: Callable[[int, str], Response]) -> Response:
     """Answer, or `say` with which status it could not be done, and why: an empty page would help nobody."""
     try:
         return make()

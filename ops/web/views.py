@@ -8,14 +8,14 @@ from threading import Lock
 from imagefeed.errors import ImageDamagedError, StoreUnavailableError
 from imagefeed.layout import NAME, parse_stamp
 from ingest.model import SourceSpec
-from ops.health.load import read_facts
+from ops.health.load import load_status
 from ops.health.load_archive import PictureKey, read_archive, read_picture
 from ops.web.assess import assess, window
 from ops.web.model import Status
 from ops.web.pages import SCRIPT, archive_page, message_page, status_page
-from ops.web.responses import Answer, Asked, answer
+from ops.web.responses import Request, Response, answer
 from ops.web.to_json import to_json
-from storage.blobs.raw import HAND
+from storage.blobs.raw import MANUAL
 from storage.clients import Clients
 
 SHARED_FOR = timedelta(seconds=5)
@@ -26,10 +26,10 @@ _IMAGE = re.compile(r"(\d{1,9})-(\d{1,9})\.png")
 def look(clients: Clients, specs: Mapping[str, SourceSpec], names: Iterable[str], now: datetime) -> Status:
     """Look at sources and queues: storage is asked, in bounded reads, and no server."""
     since = [(name, now - window(specs.get(name))) for name in dict.fromkeys(names)]
-    return assess(read_facts(clients, since), specs, now)
+    return assess(load_status(clients, since), specs, now)
 
 
-class Desk:
+class StatusViews:
     """Answers over one storage. Safe to share between threads."""
 
     def __init__(
@@ -63,19 +63,19 @@ class Desk:
 
     def _looked(self) -> Status | StoreUnavailableError:
         try:
-            return look(self._clients, self._specs, (*self._specs, HAND), self._now())
+            return look(self._clients, self._specs, (*self._specs, MANUAL), self._now())
         except StoreUnavailableError as exc:
             return exc
 
-    def page(self, asked: Asked) -> Answer:
+    def page(self, asked: Request) -> Response:
         """Everything at a glance."""
         return status_page(asked, self.status())
 
-    def data(self, asked: Asked) -> Answer:
+    def data(self, asked: Request) -> Response:
         """The same for machines."""
         return answer(asked, "application/json", to_json(self.status()))
 
-    def archive(self, asked: Asked, source: str, name: str) -> Answer:
+    def archive(self, asked: Request, source: str, name: str) -> Response:
         """One archive."""
         key = _archive_key(name)
         found = None if key is None or not NAME.fullmatch(source) else read_archive(self._clients, source, *key)
@@ -84,7 +84,7 @@ class Desk:
         spec = self._specs.get(source)
         return archive_page(asked, found, spec, self._now())
 
-    def image(self, asked: Asked, key: PictureKey | None) -> Answer:
+    def image(self, asked: Request, key: PictureKey | None) -> Response:
         """One image, small."""
         from ops.web.thumbnail import thumbnail
 
@@ -98,7 +98,7 @@ class Desk:
         return answer(asked, "image/png", thumbnail(found.pixels), seconds=3_600)
 
 
-def refresh_script(asked: Asked) -> Answer:
+def refresh_script(asked: Request) -> Response:
     """Give the script that keeps the page fresh."""
     return answer(asked, "text/javascript; charset=utf-8", SCRIPT.encode(), seconds=3_600)
 

@@ -270,9 +270,9 @@ def _exif(image: ImageFile) -> Pillow.Exif:
 
 
 def _captured_at(exif: Pillow.Exif) -> datetime | None:
-    facts = exif.get_ifd(IFD.Exif)
+    metadata = exif.get_ifd(IFD.Exif)
     taken, offset, fraction = (
-        str(facts.get(tag, "")).strip("\0 ")
+        str(metadata.get(tag, "")).strip("\0 ")
         for tag in (Base.DateTimeOriginal, Base.OffsetTimeOriginal, Base.SubsecTimeOriginal)
     )
     try:

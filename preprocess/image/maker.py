@@ -9,7 +9,7 @@ from functools import partial
 import numpy as np
 
 from imagefeed.errors import MemberRefusedError
-from imagefeed.model import MemberFacts, Pixels, RawArchive
+from imagefeed.model import ImageMetadata, Pixels, RawArchive
 from preprocess.image.decode import Frame, Size, frames
 from preprocess.image.formats import is_image_content, is_image_name
 from preprocess.image.transform import shrink, transform
@@ -22,7 +22,7 @@ class TooLargeError(Exception):
     """A member takes more memory than it was given."""
 
 
-class Room:
+class MemoryBudget:
     """Bytes of memory that one member may take: for its decoded frames, and for what is made of them."""
 
     def __init__(self, most: float = math.inf) -> None:
@@ -36,10 +36,10 @@ class Room:
 
 
 @dataclass(frozen=True, slots=True)
-class Made:
+class DecodedFrame:
     """A frame as the recipe asks for it, before the hook has seen it."""
 
-    facts: MemberFacts
+    metadata: ImageMetadata
     pixels: Pixels
     size: Size
     """Of the frame as it was stored."""
@@ -60,31 +60,31 @@ class ImageMaker:
         named = is_image_name(member.name)
         return reader.read(member, wanted=lambda head: named or is_image_content(head))
 
-    def made(self, content: io.BytesIO, member: Member, room: Room) -> Iterator[Made]:
+    def made(self, content: io.BytesIO, member: Member, room: MemoryBudget) -> Iterator[DecodedFrame]:
         """Decode and transform each frame; any thread may do so. Raises MemberRefusedError and TooLargeError."""
         for frame in frames(content, member.name, self._limits, partial(shrink, recipe=self._recipe), room.take):
             pixels = transform(frame, self._recipe)
             room.take(pixels.nbytes)
-            yield Made(self._facts(member, frame), pixels, frame.size)
+            yield DecodedFrame(self._metadata(member, frame), pixels, frame.size)
 
-    def images(self, made: Iterable[Made]) -> Iterator[Image]:
+    def images(self, made: Iterable[DecodedFrame]) -> Iterator[Image]:
         """Count a member's frames, and leave out those that the hook does not want: one member after the other.
 
         Raises MemberRefusedError.
         """
         for frame in made:
             self._count(frame.size)
-            pixels = self._hooked(frame.pixels, frame.facts)
+            pixels = self._hooked(frame.pixels, frame.metadata)
             if pixels is not None:
-                yield Image(facts=frame.facts, pixels=pixels)
+                yield Image(metadata=frame.metadata, pixels=pixels)
 
     def _count(self, size: Size) -> None:
         self._pixels += size[0] * size[1]
         if self._pixels > self._limits.batch_pixels:
             raise MemberRefusedError(f"its batch has more pixels than LIMIT_BATCH_PIXELS={self._limits.batch_pixels}")
 
-    def _facts(self, member: Member, frame: Frame) -> MemberFacts:
-        return MemberFacts(
+    def _metadata(self, member: Member, frame: Frame) -> ImageMetadata:
+        return ImageMetadata(
             source=self._archive.source,
             archive=self._archive.path,
             stamp=self._archive.stamp,
@@ -95,11 +95,11 @@ class ImageMaker:
             captured_at=frame.captured_at,
         )
 
-    def _hooked(self, pixels: Pixels, facts: MemberFacts) -> Pixels | None:
+    def _hooked(self, pixels: Pixels, metadata: ImageMetadata) -> Pixels | None:
         made: object = pixels
         if self._hook is not None:
             # Pillow's arrays are read-only; a hook may well work in place.
-            made = self._hook(pixels if pixels.flags.writeable else pixels.copy(), facts)
+            made = self._hook(pixels if pixels.flags.writeable else pixels.copy(), metadata)
         if made is None:
             return None
         if not isinstance(made, np.ndarray):

@@ -9,7 +9,7 @@ from functools import partial
 from io import BytesIO
 
 from preprocess.image.decode import BYTES_A_PIXEL
-from preprocess.image.maker import Made, Room, TooLargeError
+from preprocess.image.maker import DecodedFrame, MemoryBudget, TooLargeError
 from preprocess.model import Limits
 from preprocess.zip.directory import Member
 
@@ -20,13 +20,13 @@ their way at most: together they take less than that one; beside one that is don
 
 type Read = Callable[[Member], BytesIO | None]
 """Reads a member, given them in order; None if it is no image."""
-type Decode = Callable[[BytesIO, Member, Room], Iterator[Made]]
-type Turn = Callable[[], Iterable[Made] | None]
+type Decode = Callable[[BytesIO, Member, MemoryBudget], Iterator[DecodedFrame]]
+type PendingMember = Callable[[], Iterable[DecodedFrame] | None]
 """Gives a member's frames, or raises what is wrong with it; None if it is no image."""
 
 
 @dataclass(frozen=True, slots=True)
-class Ahead:
+class DecodePool:
     """How members become frames: in so many lanes, but for large members, which are done alone."""
 
     read: Read
@@ -34,13 +34,13 @@ class Ahead:
     limits: Limits
     lanes: int
 
-    def each(self, members: Sequence[Member]) -> Generator[tuple[Member, Turn]]:
+    def each(self, members: Sequence[Member]) -> Generator[tuple[Member, PendingMember]]:
         """Give the members in order; whoever gets one takes its turn before asking for the next."""
         if self.lanes == 1:
             yield from ((member, partial(self._alone, member)) for member in members)
             return
-        waiting: deque[tuple[Member, Turn]] = deque()
-        with _Lanes(self) as lanes:
+        waiting: deque[tuple[Member, PendingMember]] = deque()
+        with _DecodeWorkers(self) as lanes:
             for member in members:
                 large = member.size > self.limits.member_bytes // _SHARE
                 while len(waiting) > (0 if large else self.lanes):
@@ -52,21 +52,21 @@ class Ahead:
             while waiting:
                 yield waiting.popleft()
 
-    def _alone(self, member: Member) -> Iterable[Made] | None:
+    def _alone(self, member: Member) -> Iterable[DecodedFrame] | None:
         content = self.read(member)
-        return None if content is None else self.decode(content, member, Room())
+        return None if content is None else self.decode(content, member, MemoryBudget())
 
 
-class _Lanes:
+class _DecodeWorkers:
     """Threads: one reads members, in order, and others decode them."""
 
-    def __init__(self, way: Ahead) -> None:
+    def __init__(self, way: DecodePool) -> None:
         self._way = way
         self._reading = ThreadPoolExecutor(1, "read")
         self._decoding = ThreadPoolExecutor(way.lanes, "decode")
-        self._under_way: list[Future[list[Made] | None]] = []
+        self._under_way: list[Future[list[DecodedFrame] | None]] = []
 
-    def __enter__(self) -> "_Lanes":
+    def __enter__(self) -> "_DecodeWorkers":
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -75,17 +75,17 @@ class _Lanes:
         for pool in (self._reading, self._decoding):
             pool.shutdown(wait=True)
 
-    def begin(self, member: Member) -> Turn:
+    def begin(self, member: Member) -> PendingMember:
         # The context goes along: traces, and who may write how many lines, hang on it.
         content = self._reading.submit(copy_context().run, self._way.read, member)
         made = self._decoding.submit(copy_context().run, self._decode, member, content)
         self._under_way = [*(future for future in self._under_way if not future.done()), made]
         return partial(self._turn, member, content, made)
 
-    def _decode(self, member: Member, content: Future[BytesIO | None]) -> list[Made] | None:
+    def _decode(self, member: Member, content: Future[BytesIO | None]) -> list[DecodedFrame] | None:
         """Decode a member; None if it is no image, or takes too much memory to be decoded beside others."""
         found = content.result()
-        room = Room(BYTES_A_PIXEL * self._way.limits.pixels // _SHARE)
+        room = MemoryBudget(BYTES_A_PIXEL * self._way.limits.pixels // _SHARE)
         try:
             return None if found is None else list(self._way.decode(found, member, room))
         except (TooLargeError, MemoryError):
@@ -93,11 +93,11 @@ class _Lanes:
             return None
 
     def _turn(
-        self, member: Member, content: Future[BytesIO | None], made: Future[list[Made] | None]
-    ) -> Iterable[Made] | None:
+        self, member: Member, content: Future[BytesIO | None], made: Future[list[DecodedFrame] | None]
+    ) -> Iterable[DecodedFrame] | None:
         done, found = made.result(), content.result()
         if done is not None or found is None:
             return done
         # Nothing new begins before this member's turn is over: once the others have ended it has all memory.
         wait(self._under_way)
-        return self._way.decode(found, member, Room())
+        return self._way.decode(found, member, MemoryBudget())

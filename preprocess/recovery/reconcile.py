@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 from imagefeed.errors import TransientError
 from imagefeed.model import RawArchive
-from preprocess.context import Preprocessing
+from preprocess.context import Context
 from preprocess.model import BatchState
 
 log = logging.getLogger(f"ingestion.{__name__}")
@@ -20,30 +20,30 @@ _SILENT = "it stopped without an error each time: too little memory or time"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reconciled:
+class ReconcileOutcome:
     """What was driven again, or settled."""
 
     asked: int = 0
     """Archives without a plan, to be planned."""
-    driven: int = 0
+    redriven: int = 0
     """Batches."""
     finished: int = 0
     """Archives whose batches were all done, but that nobody had settled."""
     failed: int = 0
     """Archives whose tries are spent."""
 
-    def __add__(self, other: "Reconciled") -> "Reconciled":
-        return Reconciled(
+    def __add__(self, other: "ReconcileOutcome") -> "ReconcileOutcome":
+        return ReconcileOutcome(
             asked=self.asked + other.asked,
-            driven=self.driven + other.driven,
+            redriven=self.redriven + other.redriven,
             finished=self.finished + other.finished,
             failed=self.failed + other.failed,
         )
 
 
-def reconcile(sources: Iterable[str], p: Preprocessing, now: datetime, window: timedelta) -> Reconciled:
+def reconcile(sources: Iterable[str], p: Context, now: datetime, window: timedelta) -> ReconcileOutcome:
     """Look at each source's archives of the last `window`. One that fails for now is looked at by the next call."""
-    total = Reconciled()
+    total = ReconcileOutcome()
     for source in sources:
         try:
             total += _reconcile_source(source, p, now, now - window)
@@ -52,17 +52,17 @@ def reconcile(sources: Iterable[str], p: Preprocessing, now: datetime, window: t
     log.info(
         "reconcile.done asked=%d driven=%d finished=%d failed=%d",
         total.asked,
-        total.driven,
+        total.redriven,
         total.finished,
         total.failed,
     )
     return total
 
 
-def _reconcile_source(source: str, p: Preprocessing, now: datetime, since: datetime) -> Reconciled:
-    total = Reconciled()
+def _reconcile_source(source: str, p: Context, now: datetime, since: datetime) -> ReconcileOutcome:
+    total = ReconcileOutcome()
     unplanned: list[RawArchive] = []
-    for archive in p.ledger.unsettled(source, p.pipeline, since):
+    for archive in p.ledger.list_unfinished(source, p.pipeline, since):
         states = p.ledger.plan(archive, p.pipeline)
         if states is None:
             unplanned.append(archive)
@@ -72,75 +72,75 @@ def _reconcile_source(source: str, p: Preprocessing, now: datetime, since: datet
     return total + _ask([archive for archive in unplanned if _is_old(archive, p, now)], p)
 
 
-def _unknown(source: str, p: Preprocessing, since: datetime) -> list[RawArchive]:
+def _unknown(source: str, p: Context, since: datetime) -> list[RawArchive]:
     """Raw archives without a row: a process died between the two, or an event was lost."""
     known = p.ledger.known(source, since)
     return [archive for archive in p.raw.recent(source, since) if (archive.stamp, archive.version) not in known]
 
 
-def _is_old(archive: RawArchive, p: Preprocessing, now: datetime) -> bool:
+def _is_old(archive: RawArchive, p: Context, now: datetime) -> bool:
     """Tell whether an archive's own event should have come by now."""
     return archive.raw_at is None or archive.raw_at + p.redrive_after <= now
 
 
-def _ask(archives: Sequence[RawArchive], p: Preprocessing) -> Reconciled:
+def _ask(archives: Sequence[RawArchive], p: Context) -> ReconcileOutcome:
     if archives and (waiting := p.queue.waiting()) >= _MOST_WAITING:
         # Behind all those they would be taken no sooner than if they are asked for when the queue is shorter.
         log.warning("reconcile.held source=%s unplanned=%d waiting=%d", archives[0].source, len(archives), waiting)
-        return Reconciled()
+        return ReconcileOutcome()
     newest = sorted(archives, key=lambda archive: archive.stamp, reverse=True)[:_MOST_ASKED]
     asked = [archive for archive in newest if not _is_pending(archive, p)]
     for archive in asked:
         log.warning("archive.unplanned blob=%s", archive.blob)
         p.queue.put(archive.blob, None)
-    return Reconciled(asked=len(asked))
+    return ReconcileOutcome(asked=len(asked))
 
 
-def _is_pending(archive: RawArchive, p: Preprocessing) -> bool:
+def _is_pending(archive: RawArchive, p: Context) -> bool:
     """Tell whether a copy into an archive's blob is under way: then nobody's try counts, and each would fail."""
     found = p.raw.find(archive.blob)
     return found is not None and found.pending
 
 
-def _drive(archive: RawArchive, states: Sequence[BatchState], p: Preprocessing, now: datetime) -> Reconciled:
+def _drive(archive: RawArchive, states: Sequence[BatchState], p: Context, now: datetime) -> ReconcileOutcome:
     undone = [state for state in states if state.done_at is None]
     if states and not undone:
         return _finish(states[-1], p, now)
     due = [state for state in undone if state.next_drive <= now]
     if due and _is_pending(archive, p):
-        return Reconciled()
+        return ReconcileOutcome()
     # What only waits is tried by nobody: the queue stands, or its message is lost.
     spent = [state for state in due if state.tried and state.attempts >= p.redrive_tries]
     if spent:
         return fail(archive, spent[0], p, now)
-    return Reconciled(driven=sum(drive_batch(state, p, now) for state in due))
+    return ReconcileOutcome(redriven=sum(redrive_batch(state, p, now) for state in due))
 
 
-def _finish(state: BatchState, p: Preprocessing, now: datetime) -> Reconciled:
+def _finish(state: BatchState, p: Context, now: datetime) -> ReconcileOutcome:
     """Repeat the end of the last batch, whose call died between its own row and the archive's."""
     if state.counts is None:
-        return Reconciled()
+        return ReconcileOutcome()
     p.ledger.finish(state.batch, state.counts, now)
-    return Reconciled(finished=1)
+    return ReconcileOutcome(finished=1)
 
 
-def fail(archive: RawArchive, state: BatchState, p: Preprocessing, now: datetime) -> Reconciled:
+def fail(archive: RawArchive, state: BatchState, p: Context, now: datetime) -> ReconcileOutcome:
     """Settle an archive as failed because of a batch whose tries are spent; not while nobody could have read it."""
     found = p.raw.find(archive.blob)
     if found is not None and found.offline:
         log.warning("archive.offline blob=%s: set its access tier to hot or cool, then replay it", archive.blob)
-        return Reconciled()
+        return ReconcileOutcome()
     reason = f"batch {state.batch.number} was driven {state.attempts} times more in vain: {state.error or _SILENT}"
     log.error("archive.failed blob=%s reason=%s", archive.blob, reason)
     p.ledger.fail(archive, p.pipeline, reason, now, state.batch)
-    return Reconciled(failed=1)
+    return ReconcileOutcome(failed=1)
 
 
-def drive_batch(state: BatchState, p: Preprocessing, now: datetime) -> bool:
+def redrive_batch(state: BatchState, p: Context, now: datetime) -> bool:
     """Count the try, if it was one, and ask for a batch once more; False if somebody else just did."""
     # Postponed first: of two calls at the same time only one goes on to the queue.
     tries, batch = state.attempts + state.tried, state.batch
-    if not p.ledger.postpone(state, now + p.pause(max(tries, 1))):
+    if not p.ledger.schedule_redrive(state, now + p.pause(max(tries, 1))):
         return False
     log.warning("batch.driven blob=%s batch=%d attempt=%d", batch.archive.blob, batch.number, tries)
     p.queue.put(batch.archive.blob, batch)

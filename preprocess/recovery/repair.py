@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from imagefeed.errors import TransientError
-from preprocess.context import Preprocessing
+from preprocess.context import Context
 from preprocess.model import Loss
 from preprocess.ports import ResultAudit
-from preprocess.recovery.replay import Asked, Replaying, replay
+from preprocess.recovery.replay import Replaying, ReplayOutcome, replay
 
 log = logging.getLogger(f"ingestion.{__name__}")
 
@@ -20,35 +20,33 @@ _MOST_LINES = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Repaired:
+class RepairOutcome:
     """What was found of archives that have lost results."""
 
     asked: int = 0
     """Taken back, and asked for anew."""
     beyond: int = 0
-    """Repaired too often, or their bytes cannot be had: told each time, and left as they are."""
+    """RepairOutcome too often, or their bytes cannot be had: told each time, and left as they are."""
 
-    def __add__(self, other: "Repaired") -> "Repaired":
-        return Repaired(asked=self.asked + other.asked, beyond=self.beyond + other.beyond)
+    def __add__(self, other: "RepairOutcome") -> "RepairOutcome":
+        return RepairOutcome(asked=self.asked + other.asked, beyond=self.beyond + other.beyond)
 
 
-def repair(
-    sources: Iterable[str], results: ResultAudit, p: Preprocessing, now: datetime, window: timedelta
-) -> Repaired:
+def repair(sources: Iterable[str], results: ResultAudit, p: Context, now: datetime, window: timedelta) -> RepairOutcome:
     """Look at some of each source's results of the last `window`. One that fails for now is left to the next call."""
-    total = Repaired()
+    total = RepairOutcome()
     for source in sources:
         try:
             for loss in results.lost(source, p.pipeline, now - window):
                 total += _repaired(loss, p, now)
         except TransientError as exc:
             log.warning("repair.deferred source=%s error=%s", source, exc)
-    if total != Repaired():
+    if total != RepairOutcome():
         log.info("repair.done asked=%d beyond=%d", total.asked, total.beyond)
     return total
 
 
-def _repaired(loss: Loss, p: Preprocessing, now: datetime) -> Repaired:
+def _repaired(loss: Loss, p: Context, now: datetime) -> RepairOutcome:
     blob = loss.archive.blob
     for what in loss.found[:_MOST_LINES]:
         log.warning("results.lost blob=%s what=%r", blob, what)
@@ -56,12 +54,12 @@ def _repaired(loss: Loss, p: Preprocessing, now: datetime) -> Repaired:
         log.warning("results.more blob=%s count=%d", blob, len(loss.found) - _MOST_LINES)
     reason = _beyond(loss, p, now)
     if reason is None:
-        return Repaired(asked=1)
+        return RepairOutcome(asked=1)
     log.error("results.beyond_repair blob=%s reason=%r", blob, reason)
-    return Repaired(beyond=1)
+    return RepairOutcome(beyond=1)
 
 
-def _beyond(loss: Loss, p: Preprocessing, now: datetime) -> str | None:
+def _beyond(loss: Loss, p: Context, now: datetime) -> str | None:
     """Ask for an archive anew; the reason where that is of no use."""
     found = p.raw.find(loss.archive.blob)
     if found is not None and not found.offline and p.ledger.repaired(found, p.pipeline, now) > _MOST_REPAIRS:
@@ -75,7 +73,10 @@ def _beyond(loss: Loss, p: Preprocessing, now: datetime) -> str | None:
         clock=lambda: now,
     )
     asked = replay(loss.archive, again)
-    return None if asked is Asked.QUEUED else f"its raw blob is {_WHY.get(asked, asked)}"
+    return None if asked is ReplayOutcome.QUEUED else f"its raw blob is {_WHY.get(asked, asked)}"
 
 
-_WHY = {Asked.OFFLINE: "in the archive tier: set its tier to hot or cool", Asked.GONE: "gone: undelete it"}
+_WHY = {
+    ReplayOutcome.OFFLINE: "in the archive tier: set its tier to hot or cool",
+    ReplayOutcome.GONE: "gone: undelete it",
+}

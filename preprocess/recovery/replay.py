@@ -9,7 +9,7 @@ from imagefeed.model import RawArchive
 from preprocess.ports import BatchLedger, BatchQueue, RawArchives
 
 
-class Asked(StrEnum):
+class ReplayOutcome(StrEnum):
     """What became of a request."""
 
     QUEUED = "queued"
@@ -39,21 +39,21 @@ class Replaying:
     clock: Callable[[], datetime] = _now
 
 
-def replay(archive: RawArchive, r: Replaying) -> Asked:
+def replay(archive: RawArchive, r: Replaying) -> ReplayOutcome:
     """Take back what became of an archive, whatever that was, and ask for it anew."""
     missing = _missing(archive, r)
     if missing is not None:
         return missing
     now = r.clock()
-    states = r.ledger.take_back(archive, r.pipeline, now, now + r.redrive_after)
+    states = r.ledger.reset(archive, r.pipeline, now, now + r.redrive_after)
     if not states:
         r.queue.put(archive.blob, None)
     for state in states or ():
         r.queue.put(archive.blob, state.batch)
-    return Asked.QUEUED
+    return ReplayOutcome.QUEUED
 
 
-def drive_on(archive: RawArchive, r: Replaying) -> Asked:
+def redrive(archive: RawArchive, r: Replaying) -> ReplayOutcome:
     """Ask for what is not done yet of an archive that is not settled, unless it was asked for just now."""
     missing = _missing(archive, r)
     if missing is not None:
@@ -61,17 +61,17 @@ def drive_on(archive: RawArchive, r: Replaying) -> Asked:
     states, now = r.ledger.plan(archive, r.pipeline), r.clock()
     if states is None:
         r.queue.put(archive.blob, None)
-        return Asked.QUEUED
+        return ReplayOutcome.QUEUED
     undone = [state for state in states if state.done_at is None]
     if states and not undone and states[-1].counts is not None:
         r.ledger.finish(states[-1].batch, states[-1].counts, now)
-        return Asked.FINISHED
+        return ReplayOutcome.FINISHED
     due = [state for state in undone if state.next_drive <= now]
     # Postponed first: of two that ask at the same time only one goes on to the queue.
-    driven = [state for state in due if r.ledger.postpone(state, now + r.redrive_after)]
-    for state in driven:
+    redriven = [state for state in due if r.ledger.schedule_redrive(state, now + r.redrive_after)]
+    for state in redriven:
         r.queue.put(archive.blob, state.batch)
-    return Asked.QUEUED if driven else Asked.UNDER_WAY
+    return ReplayOutcome.QUEUED if redriven else ReplayOutcome.UNDER_WAY
 
 
 def behind_live_work[T](
@@ -84,8 +84,8 @@ def behind_live_work[T](
         yield item
 
 
-def _missing(archive: RawArchive, r: Replaying) -> Asked | None:
+def _missing(archive: RawArchive, r: Replaying) -> ReplayOutcome | None:
     found = r.raw.find(archive.blob)
     if found is None or found.version != archive.version:
-        return Asked.GONE
-    return Asked.OFFLINE if found.offline else None
+        return ReplayOutcome.GONE
+    return ReplayOutcome.OFFLINE if found.offline else None

@@ -19,7 +19,7 @@ from imagefeed.model import Origin, RawArchive
 from storage.blobs.raw_upload import look
 from storage.clients import Clients
 
-HAND = "hand"
+MANUAL = "manual"
 """The source of archives that lie in no source's folder."""
 
 _YEAR = re.compile(r"\d{4}")
@@ -56,9 +56,9 @@ class RawBlobs:
         """List the archives whose blobs' names begin so, with their metadata; not those that are still being copied."""
         return (found for found in list_blobs(self._raw, prefix) if _is_zip(found))
 
-    def strays(self, source: str) -> Iterator[RawArchive]:
+    def outside_layout(self, source: str) -> Iterator[RawArchive]:
         """A source's archives outside the day folders, where copying puts none; found without looking into these."""
-        for prefix in ("", f"{HAND}/") if source == HAND else (f"{source}/",):
+        for prefix in ("", f"{MANUAL}/") if source == MANUAL else (f"{source}/",):
             skipped = NAME if prefix == "" else _YEAR
             for entry in list_entries(self._raw, prefix):
                 if not isinstance(entry, BlobPrefix):
@@ -75,18 +75,18 @@ class RawBlobs:
 
     def _by_hand(self, found: BlobProperties) -> RawArchive:
         name, etag = str(found.name), found.etag.strip('"')
-        facts = f"{name}\n{found.size}\n{etag}"
+        identity = f"{name}\n{found.size}\n{etag}"
         first, *rest = name.split("/")
         own = rest and NAME.fullmatch(first) and (first != SMOKE or SMOKE_BLOB.fullmatch(name))
-        source = first if own else HAND
+        source = first if own else MANUAL
         return RawArchive(
             source=source,
             stamp=self._stamp_of(source, PurePosixPath(name).name) or found.creation_time.replace(microsecond=0),
-            version=hashlib.sha256(facts.encode()).hexdigest()[:8],
+            version=hashlib.sha256(identity.encode()).hexdigest()[:8],
             blob=name,
             size=found.size,
             path=name,
-            origin=Origin.HAND,
+            origin=Origin.MANUAL,
             etag=etag,
             raw_at=found.last_modified,
             offline=_is_offline(found),
@@ -199,7 +199,7 @@ def _copied(found: BlobProperties) -> RawArchive | None:
         size=found.size,
         path=decode_path(told.get("path", str(found.name))),
         origin=Origin.COPIED,
-        sound=told.get("sound") != "false",
+        complete=told.get("complete") != "false",
         sha256=told.get("sha256"),
         etag=found.etag.strip('"'),
         modified=modified,

@@ -14,7 +14,7 @@ from imagefeed.azure_errors import azure_errors, error_code
 from imagefeed.errors import StoreUnavailableError
 from imagefeed.layout import encode_path, format_stamp, raw_blob
 from imagefeed.model import Origin
-from ingest.model import Archive, CopyFacts, Outcome, Published, Span
+from ingest.model import Archive, CopyMetadata, Outcome, Published, Span
 from storage.clients import Clients
 
 _THERE = ("BlobAlreadyExists", "ConditionNotMet")
@@ -38,10 +38,10 @@ class BlobArchives:
         if "sha256" not in found.metadata:
             return Published(None)
         return Published(
-            CopyFacts(
+            CopyMetadata(
                 sha256=found.metadata["sha256"],
                 md5=bytes(found.content_settings.content_md5 or b""),
-                sound=found.metadata.get("sound") != "false",
+                complete=found.metadata.get("complete") != "false",
             )
         )
 
@@ -79,15 +79,15 @@ class BlobUpload:
             md5 = b64encode(hashlib.md5(block, usedforsecurity=False).digest()).decode()
             self._blob.stage_block(name, block, length=block.nbytes, headers={"Content-MD5": md5})  # type: ignore[arg-type]  # sockets take any buffer
 
-    def commit(self, spans: Sequence[Span], facts: CopyFacts | None) -> Outcome:
+    def commit(self, spans: Sequence[Span], metadata: CopyMetadata | None) -> Outcome:
         """Publish `spans` under the archive's name unless it exists: all, or nothing."""
         _check_gapless(spans, self._blob.blob_name)
         with azure_errors(f"commit {self._blob.blob_name}"):
             try:
                 self._blob.commit_block_list(
                     [BlobBlock(_block_id(span)) for span in spans],
-                    content_settings=_content(facts),
-                    metadata=_metadata(self._archive, facts),
+                    content_settings=_content(metadata),
+                    metadata=_metadata(self._archive, metadata),
                     match_condition=MatchConditions.IfMissing,
                 )
             except HttpResponseError as exc:
@@ -118,12 +118,12 @@ class BlobUpload:
                 return
             yield chunk
 
-    def amend(self, facts: CopyFacts) -> None:
+    def amend(self, metadata: CopyMetadata) -> None:
         """Set the hashes of a committed blob."""
         with azure_errors(f"set the hashes of {self._blob.blob_name}"):
             # The metadata last: once it tells the hash, all is told.
-            self._blob.set_http_headers(_content(facts))
-            self._blob.set_blob_metadata(_metadata(self._archive, facts))
+            self._blob.set_http_headers(_content(metadata))
+            self._blob.set_blob_metadata(_metadata(self._archive, metadata))
 
 
 def look(container: ContainerClient, name: str) -> BlobProperties | None:
@@ -154,8 +154,8 @@ def _check_gapless(spans: Sequence[Span], name: str) -> None:
         end += span.length
 
 
-def _content(facts: CopyFacts | None) -> ContentSettings:
-    return ContentSettings(content_type="application/zip", content_md5=bytearray(facts.md5) if facts else None)
+def _content(metadata: CopyMetadata | None) -> ContentSettings:
+    return ContentSettings(content_type="application/zip", content_md5=bytearray(metadata.md5) if metadata else None)
 
 
 def _told_path(path: str) -> str:
@@ -164,7 +164,7 @@ def _told_path(path: str) -> str:
     return encode_path(path if len(raw) <= _LONGEST_PATH else raw[-_LONGEST_PATH:].decode("utf-8", "surrogateescape"))
 
 
-def _metadata(archive: Archive, facts: CopyFacts | None) -> dict[str, str]:
+def _metadata(archive: Archive, metadata: CopyMetadata | None) -> dict[str, str]:
     told = {
         "origin": Origin.COPIED,
         "source": archive.source,
@@ -177,6 +177,6 @@ def _metadata(archive: Archive, facts: CopyFacts | None) -> dict[str, str]:
     }
     if trace := telemetry.traceparent():
         told[telemetry.TRACEPARENT] = trace
-    if facts is not None:
-        told |= {"sha256": facts.sha256, "sound": str(facts.sound).lower()}
+    if metadata is not None:
+        told |= {"sha256": metadata.sha256, "complete": str(metadata.complete).lower()}
     return told

@@ -13,7 +13,7 @@ from preprocess.model import Batch
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ShardFacts:
+class ShardMetadata:
     """A shard, as its listing tells it."""
 
     name: str
@@ -37,11 +37,11 @@ class ShardFacts:
         return Batch(archive=archive, pipeline=self.pipeline, number=self.number, first=first, end=end, batches=batches)
 
 
-def read_shard(found: BlobProperties) -> ShardFacts | None:
+def read_shard(found: BlobProperties) -> ShardMetadata | None:
     """Read a shard's facts from its listing; None where it is no shard of ours."""
     told = found.metadata or {}
     try:
-        return ShardFacts(
+        return ShardMetadata(
             name=str(found.name),
             size=found.size,
             written_at=found.last_modified,

@@ -1,4 +1,4 @@
-"""Rosters: JSON blobs of the state container, each under a blob lease that is renewed while held."""
+"""SourceStates: JSON blobs of the state container, each under a blob lease that is renewed while held."""
 
 import json
 import logging
@@ -13,12 +13,12 @@ from pydantic import TypeAdapter
 from config.errors import LeaseLostError
 from imagefeed.azure_errors import azure_errors, error_code
 from imagefeed.layout import source_state_blob
-from ingest.model import Roster
+from ingest.model import SourceState
 from storage.clients import Clients
 
 log = logging.getLogger(f"ingestion.{__name__}")
 
-_ROSTER = TypeAdapter(Roster)
+_SOURCE_STATE = TypeAdapter(SourceState)
 _LEASE_LOST = {
     "LeaseLost",
     "LeaseIdMissing",
@@ -31,8 +31,8 @@ _LEASE_LOST = {
 }
 
 
-class BlobRosters:
-    """Rosters in the state container; a RosterStore and a RosterView."""
+class BlobSourceStates:
+    """SourceStates in the state container; a SourceStateStore and a SourceStateView."""
 
     def __init__(self, clients: Clients, lease_seconds: int = 30, renew_seconds: float = 10) -> None:
         """A lease lasts 15 to 60 seconds, by the service's clock, beyond the death of its holder.
@@ -44,7 +44,7 @@ class BlobRosters:
         self._every = renew_seconds
 
     @contextmanager
-    def hold(self, source: str) -> Iterator["HeldRoster"]:
+    def hold(self, source: str) -> Iterator["HeldSourceState"]:
         """Take the source's lease. Raises LeaseLostError if another process holds it."""
         blob = self._state.get_blob_client(source_state_blob(source))
         lease = self._acquire(blob, source)
@@ -55,15 +55,15 @@ class BlobRosters:
         )
         renewer.start()
         try:
-            yield HeldRoster(blob, lease, source, lost)
+            yield HeldSourceState(blob, lease, source, lost)
         finally:
             done.set()
             renewer.join()
             _release(lease, source)
 
-    def look(self, source: str) -> Roster | None:
-        """The roster as it was saved last, without the lease; None if the source was never polled."""
-        with azure_errors(f"look for the roster of source {source}"):
+    def look(self, source: str) -> SourceState | None:
+        """The source state as it was saved last, without the lease; None if the source was never polled."""
+        with azure_errors(f"look for the source state of source {source}"):
             try:
                 return _load(self._state.get_blob_client(source_state_blob(source)), source)
             except ResourceNotFoundError:
@@ -84,8 +84,8 @@ class BlobRosters:
                 raise LeaseLostError(f"poll source {source}: another process is at it") from exc
 
 
-class HeldRoster:
-    """A roster under our lease; a RosterHold."""
+class HeldSourceState:
+    """A source state under our lease; a SourceStateHold."""
 
     def __init__(self, blob: BlobClient, lease: BlobLeaseClient, source: str, lost: threading.Event) -> None:
         self._blob = blob
@@ -93,18 +93,20 @@ class HeldRoster:
         self._source = source
         self._lost = lost
 
-    def load(self) -> Roster:
+    def load(self) -> SourceState:
         """Read it; an empty one if there is none yet, or none that can be read."""
-        with azure_errors(f"read the roster of source {self._source}"):
+        with azure_errors(f"read the source state of source {self._source}"):
             return _load(self._blob, self._source)
 
-    def save(self, roster: Roster) -> None:
+    def save(self, source_state: SourceState) -> None:
         """Write it. Raises LeaseLostError if another process took over: then stop at once."""
         self.check()
-        with azure_errors(f"write the roster of source {self._source}"):
+        with azure_errors(f"write the source state of source {self._source}"):
             try:
                 # The lease's id is the fence: without the lease the service refuses the write.
-                self._blob.upload_blob(_json(roster), overwrite=True, lease=self._lease, content_settings=_CONTENT)
+                self._blob.upload_blob(
+                    _json(source_state), overwrite=True, lease=self._lease, content_settings=_CONTENT
+                )
             except HttpResponseError as exc:
                 if error_code(exc) not in _LEASE_LOST:
                     raise
@@ -120,29 +122,29 @@ class HeldRoster:
         return LeaseLostError(f"poll source {self._source}: the lease was lost, another process may be at it")
 
 
-def _load(blob: BlobClient, source: str) -> Roster:
+def _load(blob: BlobClient, source: str) -> SourceState:
     text = blob.download_blob().readall()
     try:
-        return _ROSTER.validate_python(json.loads(text))
+        return _SOURCE_STATE.validate_python(json.loads(text))
     except ValueError as exc:
         # Nothing is lost or doubled: names are deterministic, so what was copied is found to be there.
-        log.warning("roster.unreadable source=%s error=%s; begins anew", source, type(exc).__name__)
-        return Roster(source=source)
+        log.warning("source_state.unreadable source=%s error=%s; begins anew", source, type(exc).__name__)
+        return SourceState(source=source)
 
 
 _CONTENT = ContentSettings(content_type="application/json")
 
 
-def _json(roster: Roster) -> bytes:
+def _json(source_state: SourceState) -> bytes:
     # Not dump_json: it fails at names that were no UTF-8, which arrive with surrogates; here they are escaped.
-    return json.dumps(_ROSTER.dump_python(roster, mode="json")).encode("ascii")
+    return json.dumps(_SOURCE_STATE.dump_python(source_state, mode="json")).encode("ascii")
 
 
 def _create_empty(blob: BlobClient, source: str) -> None:
     try:
-        blob.upload_blob(_json(Roster(source=source)), overwrite=False, content_settings=_CONTENT)
+        blob.upload_blob(_json(SourceState(source=source)), overwrite=False, content_settings=_CONTENT)
     except ResourceExistsError:
-        log.debug("roster.made_by_another source=%s", source)
+        log.debug("source_state.made_by_another source=%s", source)
 
 
 def _renew(lease: BlobLeaseClient, source: str, every: float, lost: threading.Event, done: threading.Event) -> None:
@@ -154,9 +156,9 @@ def _renew(lease: BlobLeaseClient, source: str, every: float, lost: threading.Ev
             if error_code(exc) in _LEASE_LOST:
                 lost.set()
                 return
-            log.warning("roster.lease_not_renewed source=%s error=%s", source, error_code(exc))
+            log.warning("source_state.lease_not_renewed source=%s error=%s", source, error_code(exc))
         except AzureError as exc:
-            log.warning("roster.lease_not_renewed source=%s error=%s", source, type(exc).__name__)
+            log.warning("source_state.lease_not_renewed source=%s error=%s", source, type(exc).__name__)
 
 
 def _release(lease: BlobLeaseClient, source: str) -> None:
@@ -164,4 +166,4 @@ def _release(lease: BlobLeaseClient, source: str) -> None:
     try:
         lease.release()
     except AzureError as exc:
-        log.info("roster.lease_not_released source=%s error=%s", source, type(exc).__name__)
+        log.info("source_state.lease_not_released source=%s error=%s", source, type(exc).__name__)

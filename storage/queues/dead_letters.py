@@ -25,7 +25,7 @@ _HIDDEN = 300
 """Seconds for which others do not see a message while it is looked at; then it comes again unless it was removed."""
 
 
-def count_leftovers(clients: Clients) -> tuple[dict[str, int], int]:
+def count_dead_letters(clients: Clients) -> tuple[dict[str, int], int]:
     """Tell about how many messages lie in each poison queue, and how many blobs in the dead-letter container."""
     poison = {}
     for name in (POLL_QUEUE, BATCH_QUEUE):
@@ -49,7 +49,7 @@ def poison_messages(clients: Clients) -> Iterator["PoisonMessage"]:
             yield from (PoisonMessage(clients, name, message) for message in page)
 
 
-def dead_letters(clients: Clients, archive_of: ArchiveOf) -> Iterator["DeadLetter"]:
+def dead_letters(clients: Clients, archive_of: ArchiveOf) -> Iterator["DeadLetteredEvent"]:
     """Give what lies in the dead-letter container."""
     found = clients.dead_letters.list_blobs()
     while True:
@@ -63,7 +63,7 @@ def dead_letters(clients: Clients, archive_of: ArchiveOf) -> Iterator["DeadLette
             except ResourceNotFoundError:
                 # Somebody else took it since it was listed.
                 continue
-        yield DeadLetter(clients, str(blob.name), content, archive_of)
+        yield DeadLetteredEvent(clients, str(blob.name), content, archive_of)
 
 
 class PoisonMessage:
@@ -106,7 +106,7 @@ class PoisonMessage:
                 return
 
 
-class DeadLetter:
+class DeadLetteredEvent:
     """A blob of events that Event Grid gave up."""
 
     def __init__(self, clients: Clients, blob: str, content: bytes, archive_of: ArchiveOf) -> None:

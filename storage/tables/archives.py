@@ -9,7 +9,7 @@ from imagefeed.entities import Properties, text, whole
 from imagefeed.layout import archive_row, encode_path, raw_blob
 from imagefeed.ledger import time_of
 from imagefeed.model import Origin, RawArchive
-from ingest.model import Archive, CopyFacts, Step
+from ingest.model import Archive, CopyMetadata, Step
 from storage.clients import Clients
 from storage.tables.entities import change, set_once
 
@@ -23,9 +23,9 @@ class TableCopyLedger:
     def __init__(self, clients: Clients) -> None:
         self._archives = clients.archives
 
-    def record(self, archive: Archive, step: Step, at: datetime, facts: CopyFacts | None = None) -> None:
+    def record(self, archive: Archive, step: Step, at: datetime, metadata: CopyMetadata | None = None) -> None:
         """Set the time of a step, and with `RAW` the facts."""
-        known = {} if facts is None else {"sha256": facts.sha256, "sound": facts.sound}
+        known = {} if metadata is None else {"sha256": metadata.sha256, "complete": metadata.complete}
         row = archive_row(archive.stamp, archive.version)
         is_new = set_once(self._archives, archive.source, row, {**_copied(archive), **known, time_of(step): at})
         if is_new and step in _ENDS:
@@ -64,7 +64,7 @@ def raw_properties(archive: RawArchive) -> Properties:
         "origin": str(archive.origin),
         "blob": archive.blob,
         # Before the hashes are known, so is not whether it is sound.
-        "sound": None if archive.sha256 is None else archive.sound,
+        "complete": None if archive.sha256 is None else archive.complete,
         "sha256": archive.sha256,
         "etag": archive.etag or None,
     }

@@ -36,6 +36,6 @@ def _arrivals(rows: Iterable[Mapping[str, Any]]) -> Iterator[Arrival]:
         # What was only touched is nothing new. What became of an archive under a pipeline has a row of its own.
         if stamp is None or row.get("pipeline") is not None or state_of(row) is State.SAME:
             continue
-        by_hand = row.get("blob") if row.get("origin") == Origin.HAND else None
+        by_hand = row.get("blob") if row.get("origin") == Origin.MANUAL else None
         seen = moment(row.get(time_of(State.SEEN))) or moment(row.get(time_of(State.RAW)))
         yield Arrival(stamp=stamp, seen=seen, by_hand=by_hand)

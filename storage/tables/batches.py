@@ -13,7 +13,7 @@ from config import telemetry
 from imagefeed.azure_errors import azure_errors
 from imagefeed.entities import Properties, find, moment, scan, text
 from imagefeed.layout import archive_row, batch_row, behind_stamp, images_partition
-from imagefeed.ledger import ARCHIVE_COLUMNS, SETTLED, raw_archive, state_of, time_of
+from imagefeed.ledger import ARCHIVE_COLUMNS, TERMINAL, raw_archive, state_of, time_of
 from imagefeed.model import Counts, RawArchive, State
 from preprocess.model import Batch, BatchState
 from storage.clients import Clients
@@ -31,7 +31,7 @@ class TableBatchLedger:
         self._archives = clients.archives
         self._batches = clients.batches
 
-    def arrived(self, archive: RawArchive, at: datetime) -> None:
+    def record_raw(self, archive: RawArchive, at: datetime) -> None:
         """Make sure that the archive has its row, with the time it became raw."""
         row = archive_row(archive.stamp, archive.version)
         set_once(self._archives, archive.source, row, {**raw_properties(archive), time_of(State.RAW): at})
@@ -43,7 +43,7 @@ class TableBatchLedger:
             return None
         plan = read_plan(row)
         if plan is None:
-            return () if state_of(row) in SETTLED else None
+            return () if state_of(row) in TERMINAL else None
 
         def stands() -> bool:
             now = self._find(archive, pipeline)
@@ -63,7 +63,7 @@ class TableBatchLedger:
         proposed = plan_properties(uuid4().hex, batches, next_drive)
 
         def decide(there: TableEntity | None) -> Properties | None:
-            if there is not None and (there.get("plan") is not None or state_of(there) in SETTLED):
+            if there is not None and (there.get("plan") is not None or state_of(there) in TERMINAL):
                 return None
             return {**raw_properties(archive), "pipeline": pipeline, **proposed, time_of(State.PROCESSING): at}
 
@@ -74,22 +74,22 @@ class TableBatchLedger:
             self.plan(archive, pipeline)
         return decided
 
-    def claim(self, batch: Batch, holder: str, at: datetime, until: datetime) -> int:
+    def claim(self, batch: Batch, owner: str, at: datetime, until: datetime) -> int:
         """Note who works on a batch; 0 if it is done, or another holder's unexpired claim stands."""
-        holders = 0
+        owners = 0
 
         def decide(there: TableEntity | None) -> Properties | None:
-            nonlocal holders
+            nonlocal owners
             row = present(there, batch)
             claimed_until = moment(row.get("claimed_until"))
-            new = row.get("holder") != holder
+            new = row.get("owner") != owner
             if row.get("done_at") is not None or (new and claimed_until is not None and claimed_until > at):
                 return None
-            holders = row.get("holders", 0) + new
-            claimed = {"holder": holder, "claimed_until": until, "holders": holders, "tried": True}
+            owners = row.get("owners", 0) + new
+            claimed = {"owner": owner, "claimed_until": until, "owners": owners, "tried": True}
             return {**claimed, **death_of(row)} if new else claimed
 
-        return holders if self._change(batch, decide) else 0
+        return owners if self._change(batch, decide) else 0
 
     def begin(self, batch: Batch, member: int | None) -> int:
         """Note the member that the holder is at; None: at none any more. Gives how many holders died at it before."""
@@ -134,7 +134,7 @@ class TableBatchLedger:
         """Settle an archive whose tries are spent as failed; because of a batch: while that batch's plan stands."""
         self._end(archive, pipeline, State.FAILED, at, {"reason": text(reason)}, batch)
 
-    def take_back(
+    def reset(
         self, archive: RawArchive, pipeline: str, at: datetime, next_drive: datetime
     ) -> Sequence[BatchState] | None:
         """Undo what became of an archive under a pipeline, and give its batches back as if they were new."""
@@ -170,7 +170,7 @@ class TableBatchLedger:
         change(self._archives, archive.source, _row(archive, pipeline), decide)
         return times
 
-    def postpone(self, state: BatchState, next_drive: datetime) -> bool:
+    def schedule_redrive(self, state: BatchState, next_drive: datetime) -> bool:
         """Set `next_drive`, and count an attempt if it was tried; False if somebody else did since `state` was read."""
         told = {"attempts": state.attempts + state.tried, "tried": False, "next_drive": next_drive}
         entity = {**_key(state.batch), **told}
@@ -185,13 +185,13 @@ class TableBatchLedger:
                 return False
         return True
 
-    def unsettled(self, source: str, pipeline: str, since: datetime) -> Sequence[RawArchive]:
+    def list_unfinished(self, source: str, pipeline: str, since: datetime) -> Sequence[RawArchive]:
         """Raw archives with a stamp from `since` on that are not processed, refused or failed under `pipeline`."""
         raw: dict[str, RawArchive] = {}
         settled: set[str] = set()
         for row in self._since(source, since):
             archive = row["RowKey"].removesuffix(f"~{pipeline}")
-            if row.get("pipeline") == pipeline and state_of(row) in SETTLED:
+            if row.get("pipeline") == pipeline and state_of(row) in TERMINAL:
                 settled.add(archive)
             elif row.get("pipeline") is None and row.get(time_of(State.RAW)) is not None:
                 raw[archive] = raw_archive(source, row)

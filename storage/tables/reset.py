@@ -6,11 +6,11 @@ from typing import Any
 from uuid import uuid4
 
 from imagefeed.entities import Properties
-from imagefeed.ledger import SETTLED, state_of, time_of
+from imagefeed.ledger import TERMINAL, state_of, time_of
 from imagefeed.model import State
 
 _ENDS = {
-    *(time_of(state) for state in SETTLED),
+    *(time_of(state) for state in TERMINAL),
     *("reason", "members", "images", "refused", "skipped", "bytes_in", "bytes_out"),
     *("error", "error_at", "unplanned"),
 }

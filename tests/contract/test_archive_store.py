@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 import pytest
 from azure.storage.blob import BlobServiceClient
 
-from ingest.model import Archive, CopyFacts, Outcome, Published, RemoteFile, Span, version_of
+from ingest.model import Archive, CopyMetadata, Outcome, Published, RemoteFile, Span, version_of
 from ingest.ports import ArchiveStore
 from local.azurite import Azurite
 from storage.blobs.raw_upload import BlobArchives
@@ -26,13 +26,13 @@ def archive_of(source: str, path: str = "out/radar 1.zip", size: int = len(CONTE
     return Archive(source=source, file=file, version=version_of(file), stamp=MOMENT)
 
 
-def facts_of(content: bytes, *, sound: bool = True) -> CopyFacts:
+def metadata_of(content: bytes, *, complete: bool = True) -> CopyMetadata:
     # MD5 is what Azure calls Content-MD5.
     md5 = hashlib.md5(content, usedforsecurity=False).digest()
-    return CopyFacts(sha256=hashlib.sha256(content).hexdigest(), md5=md5, sound=sound)
+    return CopyMetadata(sha256=hashlib.sha256(content).hexdigest(), md5=md5, complete=complete)
 
 
-FACTS = facts_of(CONTENT)
+METADATA = metadata_of(CONTENT)
 
 
 class ArchiveStoreContract(ABC):
@@ -56,7 +56,7 @@ class ArchiveStoreContract(ABC):
         spans = self.stage(archive)
         assert self.peek(archive) is None
         assert self.store.find(archive) is None
-        assert self.store.upload(archive).commit(spans, FACTS) is Outcome.STORED
+        assert self.store.upload(archive).commit(spans, METADATA) is Outcome.STORED
         assert self.peek(archive) == CONTENT
 
     def test_staged_blocks_are_known_to_whoever_goes_on_in_order_of_their_offsets(self) -> None:
@@ -71,7 +71,7 @@ class ArchiveStoreContract(ABC):
         upload.stage(0, memoryview(b"junk"))
         upload.stage(0, memoryview(b"good"))
         assert list(upload.staged()) == [Span(0, 4)]
-        upload.commit([Span(0, 4)], facts_of(b"good"))
+        upload.commit([Span(0, 4)], metadata_of(b"good"))
         assert self.peek(archive) == b"good"
 
     def test_blocks_may_be_staged_by_several_threads(self) -> None:
@@ -80,19 +80,19 @@ class ArchiveStoreContract(ABC):
         spans = [Span(start, 512) for start in range(0, len(CONTENT), 512)]
         with ThreadPoolExecutor(8) as pool:
             list(pool.map(lambda span: upload.stage(span.offset, memoryview(CONTENT)[span.offset :][:512]), spans))
-        assert upload.commit(spans, FACTS) is Outcome.STORED
+        assert upload.commit(spans, METADATA) is Outcome.STORED
         assert self.peek(archive) == CONTENT
 
     def test_an_empty_archive_is_stored_too(self) -> None:
         archive = archive_of(self.source, size=0)
-        assert self.store.upload(archive).commit([], facts_of(b"")) is Outcome.STORED
+        assert self.store.upload(archive).commit([], metadata_of(b"")) is Outcome.STORED
         assert self.peek(archive) == b""
 
-    def test_facts_come_back_as_they_were_committed(self) -> None:
+    def test_metadata_come_back_as_they_were_committed(self) -> None:
         archive = archive_of(self.source)
-        facts = facts_of(CONTENT, sound=False)
-        self.store.upload(archive).commit(self.stage(archive), facts)
-        assert self.store.find(archive) == Published(facts)
+        metadata = metadata_of(CONTENT, complete=False)
+        self.store.upload(archive).commit(self.stage(archive), metadata)
+        assert self.store.find(archive) == Published(metadata)
 
     def test_an_archive_without_hashes_is_there_with_nothing_known_until_they_are_set(self) -> None:
         archive = archive_of(self.source)
@@ -100,25 +100,25 @@ class ArchiveStoreContract(ABC):
         assert upload.commit(self.stage(archive), None) is Outcome.STORED
         assert self.store.find(archive) == Published(None)
         assert b"".join(upload.read_back()) == CONTENT
-        upload.amend(FACTS)
-        assert self.store.find(archive) == Published(FACTS)
+        upload.amend(METADATA)
+        assert self.store.find(archive) == Published(METADATA)
         assert self.peek(archive) == CONTENT
 
     def test_a_second_commit_leaves_the_first_alone(self) -> None:
         archive = archive_of(self.source)
-        self.store.upload(archive).commit(self.stage(archive), FACTS)
+        self.store.upload(archive).commit(self.stage(archive), METADATA)
         late = self.store.upload(archive)
         late.stage(0, memoryview(b"late"))
-        assert late.commit([Span(0, 4)], facts_of(b"late")) is Outcome.ALREADY_THERE
+        assert late.commit([Span(0, 4)], metadata_of(b"late")) is Outcome.ALREADY_THERE
         assert self.peek(archive) == CONTENT
-        assert self.store.find(archive) == Published(FACTS)
+        assert self.store.find(archive) == Published(METADATA)
 
     def test_of_two_copiers_of_the_same_blocks_one_wins_and_the_other_sees_it(self) -> None:
         archive = archive_of(self.source)
         uploads = [self.store.upload(archive), self.store.upload(archive)]
         spans = self.stage(archive)
         with ThreadPoolExecutor(2) as pool:
-            outcomes = list(pool.map(lambda upload: upload.commit(spans, FACTS), uploads))
+            outcomes = list(pool.map(lambda upload: upload.commit(spans, METADATA), uploads))
         assert sorted(outcome.name for outcome in outcomes) == ["ALREADY_THERE", "STORED"]
         assert self.peek(archive) == CONTENT
 
@@ -126,20 +126,20 @@ class ArchiveStoreContract(ABC):
         archive = archive_of(self.source)
         spans = self.stage(archive)
         with pytest.raises(ValueError, match="commit"):
-            self.store.upload(archive).commit([spans[0], spans[2]], FACTS)
+            self.store.upload(archive).commit([spans[0], spans[2]], METADATA)
         assert self.peek(archive) is None
 
     def test_versions_of_one_path_are_archives_of_their_own(self) -> None:
         first, second = archive_of(self.source, size=3), archive_of(self.source, size=4)
         for archive, content in ((first, b"one"), (second, b"four")):
-            self.store.upload(archive).commit(self.stage(archive, content), facts_of(content))
+            self.store.upload(archive).commit(self.stage(archive, content), metadata_of(content))
         assert (self.peek(first), self.peek(second)) == (b"one", b"four")
 
     @pytest.mark.parametrize("path", ["ü/ß.zip", "a b%20+.ZIP", "no utf-8 \udcff.zip", "x" * 300 + ".zip", ".zip"])
     def test_odd_names_are_no_trouble(self, path: str) -> None:
         archive = archive_of(self.source, path=path)
-        self.store.upload(archive).commit(self.stage(archive), FACTS)
-        assert self.store.find(archive) == Published(FACTS)
+        self.store.upload(archive).commit(self.stage(archive), METADATA)
+        assert self.store.find(archive) == Published(METADATA)
 
 
 class TestFakeArchives(ArchiveStoreContract):
@@ -171,7 +171,7 @@ class TestBlobArchives(ArchiveStoreContract):
 
     def test_the_name_lists_by_hour_and_the_metadata_tells_the_rest(self) -> None:
         archive = archive_of(self.source, path="ä/radar 1.zip")
-        self.store.upload(archive).commit(self.stage(archive), FACTS)
+        self.store.upload(archive).commit(self.stage(archive), METADATA)
         (name,) = self.names(archive)
         assert name == f"{self.source}/2026/03/01/10/20260301T102030Z.{archive.version}.radar_1.zip"
         found = self.clients.raw.get_blob_client(name).get_blob_properties()
@@ -184,11 +184,11 @@ class TestBlobArchives(ArchiveStoreContract):
             "stamp": "20260301T102030Z",
             "stamp_replaced": "false",
             "version": archive.version,
-            "sha256": FACTS.sha256,
-            "sound": "true",
+            "sha256": METADATA.sha256,
+            "complete": "true",
         }
         assert found.content_settings.content_type == "application/zip"
-        assert bytes(found.content_settings.content_md5 or b"") == FACTS.md5
+        assert bytes(found.content_settings.content_md5 or b"") == METADATA.md5
 
     def test_the_service_is_given_the_means_to_refuse_a_damaged_block(self, azurite: Azurite) -> None:
         sent: list[str | None] = []
@@ -199,10 +199,10 @@ class TestBlobArchives(ArchiveStoreContract):
         with service:
             watched = BlobArchives(replace(self.clients, raw=service.get_container_client("raw")))
             watched.upload(archive_of(self.source)).stage(0, memoryview(CONTENT))
-        assert sent == [b64encode(FACTS.md5).decode()]
+        assert sent == [b64encode(METADATA.md5).decode()]
 
     def test_a_commit_whose_blocks_another_commit_took_along_sees_that_it_is_there(self) -> None:
         archive = archive_of(self.source)
         spans = self.stage(archive)
-        self.store.upload(archive).commit(spans, FACTS)
-        assert self.store.upload(archive).commit(spans, FACTS) is Outcome.ALREADY_THERE
+        self.store.upload(archive).commit(spans, METADATA)
+        assert self.store.upload(archive).commit(spans, METADATA) is Outcome.ALREADY_THERE

@@ -46,9 +46,9 @@ def test_what_was_only_touched_is_nothing_new(clients: Clients, source: str, cop
 def test_what_was_put_there_by_hand_is_told_by_its_blob(clients: Clients, source: str) -> None:
     ledger, blob = TableBatchLedger(clients), f"{source}/by hand.zip"
     put = RawArchive(
-        source=source, stamp=NOON, version="0123abcd", blob=blob, size=1, path=blob, origin=Origin.HAND, etag="1"
+        source=source, stamp=NOON, version="0123abcd", blob=blob, size=1, path=blob, origin=Origin.MANUAL, etag="1"
     )
-    ledger.arrived(put, NOON + HOUR)
+    ledger.record_raw(put, NOON + HOUR)
     ledger.refuse(put, "p1", "no zip", NOON + HOUR)
     assert TableArrivals(clients).since(source, NOON) == [Arrival(stamp=NOON, seen=NOON + HOUR, by_hand=blob)]
 

@@ -62,13 +62,13 @@ class BatchLedgerContract(ABC):
 
     def planned(self, count: int = 2, archive: RawArchive | None = None) -> list[Batch]:
         batches = batches_of(archive or archive_of(self.source), count)
-        self.ledger.arrived(batches[0].archive, NOW)
+        self.ledger.record_raw(batches[0].archive, NOW)
         assert self.ledger.insert_plan(batches, NOW, SOON)
         return batches
 
     def test_an_archive_has_no_plan_at_first(self) -> None:
         archive = archive_of(self.source)
-        self.ledger.arrived(archive, NOW)
+        self.ledger.record_raw(archive, NOW)
         assert self.ledger.plan(archive, "p1") is None
 
     @pytest.mark.parametrize("count", [1, 99, 100, 101, 250])
@@ -121,12 +121,12 @@ class BatchLedgerContract(ABC):
 
     def test_a_claim_tells_how_many_holders_there_were(self) -> None:
         (batch,) = self.planned(1)
-        assert [self.ledger.claim(batch, holder, NOW, NOW) for holder in ("one", "one", "two", "two")] == [1, 1, 2, 2]
+        assert [self.ledger.claim(batch, owner, NOW, NOW) for owner in ("one", "one", "two", "two")] == [1, 1, 2, 2]
 
     def test_holders_that_die_at_a_member_are_counted(self) -> None:
         (batch,) = self.planned(1)
-        for holder, deaths in (("one", 0), ("two", 1), ("three", 2)):
-            assert self.ledger.claim(batch, holder, NOW, NOW)
+        for owner, deaths in (("one", 0), ("two", 1), ("three", 2)):
+            assert self.ledger.claim(batch, owner, NOW, NOW)
             assert [self.ledger.begin(batch, 3), self.ledger.begin(batch, 7)] == [0, deaths]
 
     def test_a_holder_that_is_at_no_member_or_lives_to_tell_of_an_error_died_of_none(self) -> None:
@@ -187,7 +187,7 @@ class BatchLedgerContract(ABC):
 
     def test_a_refused_archive_has_no_batches_and_is_not_planned(self) -> None:
         archive = archive_of(self.source)
-        self.ledger.arrived(archive, NOW)
+        self.ledger.record_raw(archive, NOW)
         self.ledger.refuse(archive, "p1", "its directory is unreadable", NOW)
         found = self.ledger.plan(archive, "p1")
         assert found is not None
@@ -218,32 +218,32 @@ class BatchLedgerContract(ABC):
         state = self.state(batch)
         later = SOON + timedelta(minutes=30)
         assert state.tried
-        assert self.ledger.postpone(state, later)
-        assert not self.ledger.postpone(state, later)
+        assert self.ledger.schedule_redrive(state, later)
+        assert not self.ledger.schedule_redrive(state, later)
         state = self.state(batch)
         assert (state.attempts, state.next_drive, state.tried) == (1, later, False)
 
     def test_a_batch_that_nobody_began_with_spends_no_attempt(self) -> None:
         (batch,) = self.planned(1)
         for later in (SOON, SOON + timedelta(minutes=30)):
-            assert self.ledger.postpone(self.state(batch), later)
+            assert self.ledger.schedule_redrive(self.state(batch), later)
             assert (self.state(batch).attempts, self.state(batch).next_drive) == (0, later)
         self.ledger.claim(batch, "one", NOW, SOON)
-        self.ledger.postpone(self.state(batch), SOON)
+        self.ledger.schedule_redrive(self.state(batch), SOON)
         assert self.state(batch).attempts == 1
 
     def test_of_ten_that_postpone_at_once_one_does(self) -> None:
         self.planned(1)
         (state,) = self.ledger.plan(archive_of(self.source), "p1") or ()
         with ThreadPoolExecutor(10) as pool:
-            assert list(pool.map(lambda _: self.ledger.postpone(state, SOON), range(10))).count(True) == 1
+            assert list(pool.map(lambda _: self.ledger.schedule_redrive(state, SOON), range(10))).count(True) == 1
 
     def test_repairs_are_counted_over_replays(self) -> None:
         (batch,) = self.planned(1)
         self.ledger.finish(batch, COUNTS, NOW)
         assert self.ledger.repaired(batch.archive, "p1", NOW) == 1
         assert self.end(batch.archive, "p1")[:2] == (State.PROCESSED, COUNTS)
-        self.ledger.take_back(batch.archive, "p1", NOW, SOON)
+        self.ledger.reset(batch.archive, "p1", NOW, SOON)
         assert self.ledger.repaired(batch.archive, "p1", SOON) == 2
 
     def test_the_last_trouble_of_a_batch_is_kept(self) -> None:
@@ -257,37 +257,37 @@ class BatchLedgerContract(ABC):
         archives = [archive_of(self.source, f"{number:08}") for number in range(5)]
         raw, processed, refused, failed, planned = archives
         for archive in archives:
-            self.ledger.arrived(archive, NOW)
+            self.ledger.record_raw(archive, NOW)
         self.ledger.insert_plan(batches_of(processed, 1), NOW, SOON)
         self.ledger.finish(batches_of(processed, 1)[0], COUNTS, NOW)
         self.ledger.refuse(refused, "p1", "x", NOW)
         self.ledger.fail(failed, "p1", "x", NOW)
         self.ledger.insert_plan(batches_of(planned, 2), NOW, SOON)
-        assert {each.version for each in self.ledger.unsettled(self.source, "p1", NOW)} == {
+        assert {each.version for each in self.ledger.list_unfinished(self.source, "p1", NOW)} == {
             raw.version,
             planned.version,
         }
-        assert len(self.ledger.unsettled(self.source, "p2", NOW)) == 5
+        assert len(self.ledger.list_unfinished(self.source, "p2", NOW)) == 5
 
     def test_unsettled_archives_come_back_as_they_arrived(self) -> None:
         archive = archive_of(self.source)
-        self.ledger.arrived(archive, NOW)
-        assert list(self.ledger.unsettled(self.source, "p1", NOW)) == [archive]
+        self.ledger.record_raw(archive, NOW)
+        assert list(self.ledger.list_unfinished(self.source, "p1", NOW)) == [archive]
 
     def test_only_stamps_from_the_given_time_on_are_looked_at(self) -> None:
         old = archive_of(self.source, "aaaaaaaa", NOW - timedelta(seconds=1))
         new = archive_of(self.source, "bbbbbbbb", NOW)
         for archive in (old, new):
-            self.ledger.arrived(archive, NOW)
-        assert [each.version for each in self.ledger.unsettled(self.source, "p1", NOW)] == [new.version]
+            self.ledger.record_raw(archive, NOW)
+        assert [each.version for each in self.ledger.list_unfinished(self.source, "p1", NOW)] == [new.version]
         assert set(self.ledger.known(self.source, NOW)) == {(new.stamp, new.version)}
         assert set(self.ledger.known(self.source, old.stamp)) == {(old.stamp, old.version), (new.stamp, new.version)}
 
     def test_arriving_twice_keeps_the_first_time(self) -> None:
         archive = archive_of(self.source)
-        self.ledger.arrived(archive, NOW)
-        self.ledger.arrived(replace(archive, raw_at=SOON), SOON)
-        (found,) = self.ledger.unsettled(self.source, "p1", NOW)
+        self.ledger.record_raw(archive, NOW)
+        self.ledger.record_raw(replace(archive, raw_at=SOON), SOON)
+        (found,) = self.ledger.list_unfinished(self.source, "p1", NOW)
         assert found.raw_at == NOW
 
     def state(self, batch: Batch) -> BatchState:
@@ -298,7 +298,7 @@ class BatchLedgerContract(ABC):
     def test_what_is_taken_back_is_as_if_nobody_had_begun(self, end: str) -> None:
         first, second = self.planned(2)
         self.ledger.claim(second, "one", NOW, SOON)
-        self.ledger.postpone(self.state(second), SOON)
+        self.ledger.schedule_redrive(self.state(second), SOON)
         self.ledger.trouble(second, "it broke", NOW)
         self.ledger.finish(first, COUNTS, NOW)
         if end == "processed":
@@ -306,13 +306,13 @@ class BatchLedgerContract(ABC):
         elif end != "processing":
             getattr(self.ledger, end.removesuffix("ed").replace("refus", "refuse"))(first.archive, "p1", "why", NOW)
         later = SOON + timedelta(hours=1)
-        states = self.ledger.take_back(first.archive, "p1", SOON, later)
+        states = self.ledger.reset(first.archive, "p1", SOON, later)
         assert ranges(states) == [(0, 0, 10), (1, 10, 20)]
         assert {(s.done_at, s.attempts, s.next_drive, s.counts, s.error) for s in states or ()} == {
             (None, 0, later, None, None)
         }
         assert self.end(first.archive, "p1") == (State.PROCESSING, None, None)
-        assert [each.version for each in self.ledger.unsettled(self.source, "p1", NOW)] == [first.archive.version]
+        assert [each.version for each in self.ledger.list_unfinished(self.source, "p1", NOW)] == [first.archive.version]
         assert self.ledger.claim(second, "two", NOW, SOON)
         for batch in (first, second):
             self.ledger.finish(batch, COUNTS, SOON)
@@ -320,27 +320,27 @@ class BatchLedgerContract(ABC):
 
     def test_what_was_refused_without_a_plan_is_to_be_planned_after_it_was_taken_back(self) -> None:
         archive = archive_of(self.source)
-        self.ledger.arrived(archive, NOW)
+        self.ledger.record_raw(archive, NOW)
         self.ledger.refuse(archive, "p1", "its directory is unreadable", NOW)
-        assert self.ledger.take_back(archive, "p1", SOON, SOON) is None
+        assert self.ledger.reset(archive, "p1", SOON, SOON) is None
         assert self.ledger.plan(archive, "p1") is None
-        assert len(self.ledger.unsettled(self.source, "p1", NOW)) == 1
+        assert len(self.ledger.list_unfinished(self.source, "p1", NOW)) == 1
         assert self.ledger.insert_plan(batches_of(archive, 1), NOW, SOON)
         self.ledger.finish(batches_of(archive, 1)[0], COUNTS, SOON)
         assert self.end(archive, "p1") == (State.PROCESSED, COUNTS, None)
 
     def test_what_a_pipeline_never_saw_cannot_be_taken_back_and_others_are_left_alone(self) -> None:
         archive = archive_of(self.source)
-        self.ledger.arrived(archive, NOW)
+        self.ledger.record_raw(archive, NOW)
         self.ledger.refuse(archive, "p1", "why", NOW)
-        assert self.ledger.take_back(archive, "p2", SOON, SOON) is None
+        assert self.ledger.reset(archive, "p2", SOON, SOON) is None
         assert self.end(archive, "p1")[0] is State.REFUSED
         assert self.ledger.plan(archive, "p2") is None
 
     def test_who_works_by_a_plan_that_was_taken_back_settles_nothing(self) -> None:
         batch = self.planned(1)[0]
         late = self.state(batch).batch
-        assert self.ledger.take_back(batch.archive, "p1", NOW, SOON)
+        assert self.ledger.reset(batch.archive, "p1", NOW, SOON)
         self.ledger.fail(batch.archive, "p1", "late", SOON, late)
         self.ledger.refuse(batch.archive, "p1", "late", SOON, late)
         with pytest.raises(PermanentError, match="replaced"):
@@ -359,18 +359,18 @@ class BatchLedgerContract(ABC):
         archive = batches[0].archive
         self.ledger.fail(archive, "p1", "why", NOW)
         with ThreadPoolExecutor(10) as pool:
-            list(pool.map(lambda _: self.ledger.take_back(archive, "p1", NOW, SOON), range(10)))
+            list(pool.map(lambda _: self.ledger.reset(archive, "p1", NOW, SOON), range(10)))
         for state in self.ledger.plan(archive, "p1") or ():
             self.ledger.finish(state.batch, COUNTS, SOON)
         assert self.end(archive, "p1") == (State.PROCESSED, sum([COUNTS] * 3, start=Counts()), None)
 
     def test_what_could_not_be_planned_is_counted_and_stays_to_be_planned(self) -> None:
         archive = archive_of(self.source)
-        self.ledger.arrived(archive, NOW)
+        self.ledger.record_raw(archive, NOW)
         assert [self.ledger.unplanned(archive, "p1", "it died", NOW) for _ in range(3)] == [1, 2, 3]
         assert self.ledger.plan(archive, "p1") is None
-        assert len(self.ledger.unsettled(self.source, "p1", NOW)) == 1
-        self.ledger.take_back(archive, "p1", NOW, SOON)
+        assert len(self.ledger.list_unfinished(self.source, "p1", NOW)) == 1
+        self.ledger.reset(archive, "p1", NOW, SOON)
         assert self.ledger.unplanned(archive, "p1", "it died", NOW) == 1
 
 
@@ -446,7 +446,7 @@ class TestTableBatchLedger(BatchLedgerContract):
         (batch,) = self.planned(1)
         for number in range(2):
             self.ledger.fail(batch.archive, "p1", f"reason {number}", NOW)
-            self.ledger.take_back(batch.archive, "p1", SOON, SOON)
+            self.ledger.reset(batch.archive, "p1", SOON, SOON)
         row = self.clients.archives.get_entity(self.source, archive_row(batch.archive.stamp, "0123abcd", "p1"))
         told = {name: row[name] for name in ("replays", "replayed_at", "replayed_state", "replayed_reason")}
         assert told == {
@@ -463,7 +463,7 @@ class TestTableBatchLedger(BatchLedgerContract):
         row = self.clients.archives.get_entity(archive.source, archive_row(archive.stamp, archive.version, "p1"))
         read_before = read_plan(row)
         assert read_before is not None
-        self.ledger.take_back(archive, "p1", NOW, SOON)
+        self.ledger.reset(archive, "p1", NOW, SOON)
         self.ledger.finish(self.state(batch).batch, COUNTS, SOON)
         assert rows_of(self.clients.batches, partition, read_before, lambda: False) is None
         assert self.state(batch).done_at == SOON
@@ -472,6 +472,6 @@ class TestTableBatchLedger(BatchLedgerContract):
         file = RemoteFile(path="out/a.zip", size=9, modified=NOW)
         copied = Archive(source=self.source, file=file, version="0123abcd", stamp=NOW)
         TableCopyLedger(self.clients).record(copied, Step.RAW, NOW)
-        (found,) = self.ledger.unsettled(self.source, "p1", NOW)
+        (found,) = self.ledger.list_unfinished(self.source, "p1", NOW)
         assert found.blob == raw_blob(self.source, NOW, "0123abcd", "out/a.zip")
         assert (found.size, found.etag, found.raw_at) == (9, "", NOW)

@@ -392,7 +392,7 @@ class FtpContract(ServerContract):
         with self.connector().connect() as connection:
             assert self.file(connection, "recent.zip").modified == recent
 
-    def test_mlsd_and_list_lead_to_the_same_certain_facts(self) -> None:
+    def test_mlsd_and_list_lead_to_the_same_certain_metadata(self) -> None:
         for name in ("a.zip", "two words.zip"):
             self.put(name, name.encode())
         found = []

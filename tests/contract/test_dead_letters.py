@@ -12,10 +12,10 @@ from imagefeed.layout import RAW_CONTAINER
 from local.relay.delivery import Answer, Delivery, dead_letter
 from local.relay.events import Blob, blob_created
 from preprocess.event import archive_blob
-from preprocess.ports import Leftover
-from preprocess.recovery.dead_letters import Cleared, send_back
+from preprocess.ports import DeadLetter
+from preprocess.recovery.dead_letters import DeadLettersOutcome, send_back
 from storage.clients import Clients
-from storage.queues.dead_letters import DeadLetter, count_leftovers, dead_letters, poison_messages
+from storage.queues.dead_letters import DeadLetteredEvent, count_dead_letters, dead_letters, poison_messages
 from storage.queues.messages import BatchMessage, parse_batch_message
 from tests.fixtures.storage_events import NAME, Schema, storage_event
 
@@ -77,8 +77,8 @@ def kept(clients: Clients) -> dict[str, dict[str, str]]:
 def test_every_message_that_was_given_up_is_found_once(clients: Clients) -> None:
     poison(clients, "batches", *(f'{{"blob": "{number}.zip"}}'.encode() for number in range(70)))
     found = list(poison_messages(clients))
-    assert sorted(int(leftover.requests[0].blob.removesuffix(".zip")) for leftover in found) == list(range(70))
-    assert {(leftover.nonsense, leftover.requests[0].batch) for leftover in found} == {(None, None)}
+    assert sorted(int(dead_letter.requests[0].blob.removesuffix(".zip")) for dead_letter in found) == list(range(70))
+    assert {(dead_letter.nonsense, dead_letter.requests[0].batch) for dead_letter in found} == {(None, None)}
     assert "given up" in found[0].why
     assert list(poison_messages(clients)) == [], "they are hidden while somebody looks at them"
 
@@ -95,7 +95,7 @@ def test_messages_that_are_sent_back_arrive_as_they_were(clients: Clients) -> No
     body = json.dumps({"blob": "radar/ü.zip", "pipeline": "p1", "batch": 3})
     poison(clients, "batches", body.encode())
     poison(clients, "poll", b'{"source": "radar"}')
-    assert send_back(poison_messages(clients)) == Cleared(taken=2)
+    assert send_back(poison_messages(clients)) == DeadLettersOutcome(taken=2)
     (message,) = waiting(clients, "batches")
     assert parse_batch_message(message) == BatchMessage(blob="radar/ü.zip", pipeline="p1", batch=3)
     assert waiting(clients, "poll") == [], "every tick asks anew"
@@ -107,7 +107,7 @@ def test_messages_that_are_sent_back_arrive_as_they_were(clients: Clients) -> No
 def test_messages_that_make_no_sense_are_kept_with_the_reason(clients: Clients, queue: str) -> None:
     poison(clients, queue, b"what?", b'{"blob": ""}')
     clients.queues.get_queue_client(f"{queue}-poison").send_message("no base64 ~")
-    assert send_back(poison_messages(clients)) == Cleared(kept=3)
+    assert send_back(poison_messages(clients)) == DeadLettersOutcome(kept=3)
     told = kept(clients)
     assert all(name.startswith(f"poison/{queue}-poison/") for name in told)
     assert {each["content"] for each in told.values()} >= {base64.b64encode(b"what?").decode(), "no base64 ~"}
@@ -119,11 +119,11 @@ def test_events_that_were_given_up_are_planned_and_then_removed(clients: Clients
     blobs = ["radar/2026/01/01/00/a b ü.zip", "radar/b.zip"]
     for blob in blobs:
         clients.dead_letters.upload_blob(*letter(blob))
-    found: list[Leftover] = list(dead_letters(clients, ANNOUNCED))
+    found: list[DeadLetter] = list(dead_letters(clients, ANNOUNCED))
     assert {each.why for each in found} == {
         "Event Grid gave its event up after 30 attempts: MaxDeliveryAttemptsExceeded"
     }
-    assert send_back(found) == Cleared(taken=2)
+    assert send_back(found) == DeadLettersOutcome(taken=2)
     assert {parse_batch_message(body).blob for body in waiting(clients, "batches")} == set(blobs)
     assert list(clients.dead_letters.list_blob_names()) == []
     assert kept(clients) == {}
@@ -132,7 +132,7 @@ def test_events_that_were_given_up_are_planned_and_then_removed(clients: Clients
 @pytest.mark.parametrize("content", [b"", b"\xff", b"[]", b"{}", b"[1]", b'[{"eventType": "x", "data": 1}]'])
 def test_letters_that_announce_no_archive_are_kept_with_the_reason(clients: Clients, content: bytes) -> None:
     clients.dead_letters.upload_blob("SUB/2026/1/1/x.json", content)
-    assert send_back(dead_letters(clients, ANNOUNCED)) == Cleared(kept=1)
+    assert send_back(dead_letters(clients, ANNOUNCED)) == DeadLettersOutcome(kept=1)
     (told,) = kept(clients).items()
     assert told[0] == "poison/dead-letter/SUB/2026/1/1/x.json"
     assert "dead letter" in told[1]["reason"]
@@ -144,19 +144,19 @@ def test_what_somebody_else_removed_meanwhile_is_no_error(clients: Clients) -> N
     (message,) = poison_messages(clients)
     message.remove()
     message.remove()
-    gone = DeadLetter(clients, "gone.json", b"[]", ANNOUNCED)
+    gone = DeadLetteredEvent(clients, "gone.json", b"[]", ANNOUNCED)
     gone.remove()
 
 
 @pytest.mark.parametrize("schema", ["EventGrid", "CloudEvents"])
 def test_a_dead_letter_is_read_in_either_schema(clients: Clients, schema: Schema) -> None:
     content = json.dumps([storage_event("PutBlockList", schema)]).encode()
-    letter = DeadLetter(clients, "a.json", content, ANNOUNCED)
+    letter = DeadLetteredEvent(clients, "a.json", content, ANNOUNCED)
     assert [request.blob for request in letter.requests] == [NAME]
 
 
 def test_what_was_given_up_is_counted_place_by_place(clients: Clients) -> None:
-    assert count_leftovers(clients) == ({"poll": 0, "batches": 0}, 0)
+    assert count_dead_letters(clients) == ({"poll": 0, "batches": 0}, 0)
     poison(clients, "batches", b"{}", b"{}")
     clients.dead_letters.upload_blob("a.json", b"[]")
-    assert count_leftovers(clients) == ({"poll": 0, "batches": 2}, 1)
+    assert count_dead_letters(clients) == ({"poll": 0, "batches": 2}, 1)

@@ -11,7 +11,7 @@ import pytest
 from imagefeed.layout import archive_row
 from imagefeed.ledger import state_of, time_of
 from imagefeed.model import State
-from ingest.model import Archive, CopyFacts, RemoteFile, Step, version_of
+from ingest.model import Archive, CopyMetadata, RemoteFile, Step, version_of
 from ingest.ports import CopyLedger
 from storage.clients import Clients
 from storage.tables.archives import TableCopyLedger
@@ -19,7 +19,7 @@ from tests.fakes.copying import FakeLedger, key_of
 
 MOMENT = datetime(2026, 3, 1, 10, 20, 30, tzinfo=UTC)
 LATER = MOMENT + timedelta(seconds=1.25)
-FACTS = CopyFacts(sha256="ab" * 32, md5=b"0" * 16, sound=False)
+METADATA = CopyMetadata(sha256="ab" * 32, md5=b"0" * 16, complete=False)
 
 
 def archive_of(source: str, path: str = "out/a.zip") -> Archive:
@@ -53,10 +53,10 @@ class CopyLedgerContract(ABC):
 
     def test_steps_may_come_in_any_order(self) -> None:
         archive = archive_of(self.source)
-        self.ledger.record(archive, Step.RAW, LATER, FACTS)
+        self.ledger.record(archive, Step.RAW, LATER, METADATA)
         self.ledger.record(archive, Step.SEEN, MOMENT)
         assert self.times(archive) == {Step.SEEN: MOMENT, Step.RAW: LATER}
-        assert self.told(archive) == (FACTS.sha256, None)
+        assert self.told(archive) == (METADATA.sha256, None)
 
     def test_the_last_trouble_is_kept_and_is_no_step(self) -> None:
         archive = archive_of(self.source)
@@ -94,8 +94,8 @@ class TestFakeLedger(CopyLedgerContract):
         return self.fake.times.get(key_of(archive), {})
 
     def told(self, archive: Archive) -> tuple[str | None, str | None]:
-        facts = self.fake.facts.get(key_of(archive))
-        return facts.sha256 if facts else None, self.fake.errors.get(key_of(archive))
+        metadata = self.fake.metadata.get(key_of(archive))
+        return metadata.sha256 if metadata else None, self.fake.errors.get(key_of(archive))
 
 
 class TestTableCopyLedger(CopyLedgerContract):
@@ -118,13 +118,13 @@ class TestTableCopyLedger(CopyLedgerContract):
 
     def test_a_row_tells_what_is_known_of_the_archive(self) -> None:
         archive = archive_of(self.source, "ü/a b.zip")
-        self.ledger.record(archive, Step.RAW, MOMENT, FACTS)
+        self.ledger.record(archive, Step.RAW, MOMENT, METADATA)
         row = self.row(archive)
         assert row["RowKey"] == f"79739698897969~{archive.version}"
         assert row["path"] == "%C3%BC/a%20b.zip"
         assert row["size"].value == 5 * 2**40
         assert (row["modified"], row["stamp"], row["version"]) == (MOMENT, MOMENT, archive.version)
-        assert (row["origin"], row["sound"], row["stamp_replaced"]) == ("copied", False, False)
+        assert (row["origin"], row["complete"], row["stamp_replaced"]) == ("copied", False, False)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from config.errors import ArchiveRefusedError
 from imagefeed.errors import StoreUnavailableError
 from imagefeed.layout import raw_blob
 from imagefeed.model import Origin, RawArchive
-from ingest.model import Archive, CopyFacts, RemoteFile, Span, version_of
+from ingest.model import Archive, CopyMetadata, RemoteFile, Span, version_of
 from local.azurite import Azurite
 from preprocess.ports import RawArchives
 from storage.blobs.raw import RawBlobs
@@ -54,7 +54,7 @@ class RawArchivesContract(ABC):
         blob = self.put()
         archive = self.found(blob)
         assert (archive.blob, archive.source, archive.stamp, archive.version) == (blob, self.source, NOW, "0123abcd")
-        assert (archive.size, archive.origin, archive.sound) == (len(CONTENT), Origin.COPIED, True)
+        assert (archive.size, archive.origin, archive.complete) == (len(CONTENT), Origin.COPIED, True)
 
     def test_what_is_not_there_is_not_found(self) -> None:
         assert self.raw.find(f"{self.source}/nothing.zip") is None
@@ -151,7 +151,7 @@ class TestRawBlobs(RawArchivesContract):
             "version": version,
             "path": "out/%C3%A4%20b.zip",
             "sha256": "ab",
-            "sound": "true",
+            "complete": "true",
         }
         self.clients.raw.upload_blob(blob, content, overwrite=True, metadata=metadata)
         return blob
@@ -173,11 +173,11 @@ class TestRawBlobs(RawArchivesContract):
         archive = Archive(source=self.source, file=file, version=version_of(file), stamp=NOW)
         upload = BlobArchives(self.clients).upload(archive)
         upload.stage(0, memoryview(b"zip!"))
-        facts = CopyFacts(sha256=hashlib.sha256(b"zip!").hexdigest(), md5=b"0" * 16, sound=False)
-        upload.commit([Span(0, 4)], facts)
+        copied = CopyMetadata(sha256=hashlib.sha256(b"zip!").hexdigest(), md5=b"0" * 16, complete=False)
+        upload.commit([Span(0, 4)], copied)
         (found,) = self.raw.recent(self.source, NOW)
         assert (found.path, found.version, found.stamp) == (file.path, archive.version, NOW)
-        assert (found.sha256, found.sound, found.origin) == (facts.sha256, False, Origin.COPIED)
+        assert (found.sha256, found.complete, found.origin) == (copied.sha256, False, Origin.COPIED)
         assert found == self.raw.find(found.blob)
 
     def test_hashes_that_copying_adds_later_do_not_disturb_a_reader(self) -> None:
@@ -201,7 +201,7 @@ class TestRawBlobs(RawArchivesContract):
         blob = f"{self.source}/my ü.zip"
         self.clients.raw.upload_blob(blob, CONTENT)
         archive = self.found(blob)
-        assert (archive.source, archive.path, archive.origin) == (self.source, blob, Origin.HAND)
+        assert (archive.source, archive.path, archive.origin) == (self.source, blob, Origin.MANUAL)
         assert abs(archive.stamp - datetime.now(UTC)) < timedelta(minutes=1)
         assert archive.stamp.microsecond == 0
         assert archive == self.found(blob)
@@ -228,14 +228,14 @@ class TestRawBlobs(RawArchivesContract):
     def test_what_lies_in_no_sources_folder_has_the_source_hand(self, prefix: str) -> None:
         blob = f"{prefix}{self.source}.zip"
         self.clients.raw.upload_blob(blob, b"x")
-        assert self.found(blob).source == "hand"
+        assert self.found(blob).source == "manual"
 
     @pytest.mark.parametrize("name", ["source", "stamp", "version"])
     def test_metadata_that_is_not_ours_is_not_believed(self, name: str) -> None:
         blob = self.put()
         client = self.clients.raw.get_blob_client(blob)
         client.set_blob_metadata({**client.get_blob_properties().metadata, name: "No/Such"})
-        assert self.found(blob).origin is Origin.HAND
+        assert self.found(blob).origin is Origin.MANUAL
 
     def test_folders_and_other_files_are_no_archives(self) -> None:
         day = f"{self.source}/{NOW:%Y/%m/%d}"

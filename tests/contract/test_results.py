@@ -14,7 +14,7 @@ import pytest
 
 from imagefeed.codec import encode
 from imagefeed.layout import images_partition, raw_blob, shard_blob
-from imagefeed.model import Codec, MemberFacts, Pixels, RawArchive, Refusal
+from imagefeed.model import Codec, ImageMetadata, Pixels, RawArchive, Refusal
 from imagefeed.rows import ROW_BYTES
 from preprocess.model import Batch, Image
 from preprocess.ports import Results
@@ -33,7 +33,7 @@ def archive_of(source: str) -> RawArchive:
 
 def image(member: int, frame: int = 0, *, size: int = 12, dtype: str = "uint8") -> Image:
     pixels = np.random.default_rng([member, frame]).integers(0, 200, (size, size, 3)).astype(dtype)
-    facts = MemberFacts(
+    metadata = ImageMetadata(
         source="radar",
         archive="out/a.zip",
         stamp=NOW,
@@ -43,7 +43,7 @@ def image(member: int, frame: int = 0, *, size: int = 12, dtype: str = "uint8") 
         format="JPEG",
         captured_at=NOW,
     )
-    return Image(facts=facts, pixels=pixels)
+    return Image(metadata=metadata, pixels=pixels)
 
 
 class ResultsContract(ABC):
@@ -68,7 +68,7 @@ class ResultsContract(ABC):
 
     def holds(self, *expected: Image) -> bool:
         found = self.images()
-        keys = [(each.facts.member, each.facts.frame) for each in expected]
+        keys = [(each.metadata.member, each.metadata.frame) for each in expected]
         return [key[:2] for key in found] == keys and all(
             each.pixels.dtype == pixels.dtype and np.array_equal(each.pixels, pixels)
             for each, (_, _, pixels) in zip(expected, found, strict=True)
@@ -149,7 +149,7 @@ class TestMemoryResults(ResultsContract):
 
     def images(self) -> list[tuple[int, int, Pixels]]:
         found = self.memory.of(self.batch.archive, "p1")
-        return [(each.facts.member, each.facts.frame, each.pixels) for each in found]
+        return [(each.metadata.member, each.metadata.frame, each.pixels) for each in found]
 
     def refused(self) -> list[tuple[int, str, str]]:
         found = self.memory.refusals(self.batch.archive, "p1")
@@ -203,9 +203,9 @@ class TestShardsAndRows(ResultsContract):
                 file = shard.extractfile(name)
                 assert file is not None
                 assert np.array_equal(np.load(io.BytesIO(file.read())), each.pixels)
-            facts = shard.extractfile("000001-0001.json")
-            assert facts is not None
-            told = json.loads(facts.read())
+            metadata = shard.extractfile("000001-0001.json")
+            assert metadata is not None
+            told = json.loads(metadata.read())
         assert (told["member"], told["frame"], told["name"]) == (1, 1, "ü/1 no utf-8 \udcff.jpg")
         assert (told["source"], told["stamp"], told["version"]) == ("radar", "20260301T102030Z", "0123abcd")
         assert (told["shape"], told["dtype"], told["codec"]) == ([12, 12, 3], "uint8", "npy")
@@ -264,8 +264,8 @@ class TestShardsAndRows(ResultsContract):
         header = len(encode(np.zeros(100_000, np.uint8), "npy")) - 100_000
         pixels = np.arange(length - header + more, dtype=np.uint64).astype(np.uint8).reshape(1, -1)
         # Facts as large as they get: the longest name, of letters that are sent as six.
-        facts = replace(image(0).facts, name="ü" * 2_000)
-        edge = Image(facts=facts, pixels=pixels)
+        metadata = replace(image(0).metadata, name="ü" * 2_000)
+        edge = Image(metadata=metadata, pixels=pixels)
         assert len(encode(pixels, "npy")) == length + more
         self.publish([edge])
         if length + more <= 2 * ROW_BYTES:

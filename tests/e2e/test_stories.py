@@ -105,7 +105,7 @@ def settled(stored: Clients, source: str, name: str) -> str | None:
 def images_of(stored: Clients, source: str, name: str) -> dict[int, Pixels]:
     reader = Reader(stored)
     found = reader.between(source, datetime(2000, 1, 1, tzinfo=UTC), datetime(3000, 1, 1, tzinfo=UTC))
-    return {image.facts.member: image.pixels for image in found if image.facts.archive == name}
+    return {image.metadata.member: image.pixels for image in found if image.metadata.archive == name}
 
 
 def raw_bytes(stored: Clients, source: str, name: str) -> bytes:
@@ -325,7 +325,7 @@ def test_no_secret_is_logged_or_stored(running: System, stored: Clients) -> None
         assert not secrets_in(log.read_text(errors="replace")), log
     for container in (stored.raw, stored.processed, stored.state):
         assert not secrets_in(str([(blob.name, blob.metadata) for blob in container.list_blobs(include=["metadata"])]))
-    for roster in stored.state.list_blob_names():
-        assert not secrets_in(stored.state.download_blob(roster).readall().decode()), roster
+    for source_state in stored.state.list_blob_names():
+        assert not secrets_in(stored.state.download_blob(source_state).readall().decode()), source_state
     for table in (stored.archives, stored.batches):
         assert not secrets_in(str(list(table.list_entities())))

@@ -8,8 +8,8 @@ from datetime import datetime
 
 from config.errors import LeaseLostError
 from imagefeed.errors import StoreUnavailableError
-from ingest.model import Archive, CopyFacts, Outcome, Published, Roster, Span, Step
-from ingest.ports import RosterHold, Upload
+from ingest.model import Archive, CopyMetadata, Outcome, Published, SourceState, Span, Step
+from ingest.ports import SourceStateHold, Upload
 
 type Key = tuple[str, str, str]
 
@@ -25,7 +25,7 @@ class FakeBlob:
 
     blocks: dict[Span, bytes] = field(default_factory=dict)
     content: bytes | None = None
-    facts: CopyFacts | None = None
+    metadata: CopyMetadata | None = None
 
 
 class FakeArchives:
@@ -43,7 +43,7 @@ class FakeArchives:
     def find(self, archive: Archive) -> Published | None:
         """What is known of an archive that is there."""
         blob = self.blobs.get(key_of(archive))
-        return Published(blob.facts) if blob and blob.content is not None else None
+        return Published(blob.metadata) if blob and blob.content is not None else None
 
     def upload(self, archive: Archive) -> Upload:
         """Begin or resume an archive."""
@@ -77,7 +77,7 @@ class FakeUpload:
             self._blob.blocks[span] = bytes(block)
             self._store.staged.append(span)
 
-    def commit(self, spans: Sequence[Span], facts: CopyFacts | None) -> Outcome:
+    def commit(self, spans: Sequence[Span], metadata: CopyMetadata | None) -> Outcome:
         """Publish unless it exists."""
         ends = [0, *(span.offset + span.length for span in spans)]
         if [span.offset for span in spans] != ends[:-1]:
@@ -89,7 +89,7 @@ class FakeUpload:
             if missing := [span for span in spans if span not in blob.blocks]:
                 raise StoreUnavailableError(f"commit {self._key}: {missing} are not staged; copying begins anew")
             blob.content = b"".join(blob.blocks[span] for span in spans)
-            blob.blocks, blob.facts = {}, facts
+            blob.blocks, blob.metadata = {}, metadata
         return Outcome.STORED
 
     def read_back(self) -> Iterator[bytes]:
@@ -101,17 +101,17 @@ class FakeUpload:
         for offset in range(0, len(content), 1000):
             yield content[offset : offset + 1000]
 
-    def amend(self, facts: CopyFacts) -> None:
+    def amend(self, metadata: CopyMetadata) -> None:
         """Set the hashes."""
         self._store.before_amend()
-        self._blob.facts = facts
+        self._blob.metadata = metadata
 
 
-class FakeRosters:
-    """A RosterStore."""
+class FakeSourceStates:
+    """A SourceStateStore."""
 
     def __init__(self) -> None:
-        self.rosters: dict[str, Roster] = {}
+        self.source_states: dict[str, SourceState] = {}
         self.saves = 0
         self.loads = 0
         self.lost = False
@@ -120,7 +120,7 @@ class FakeRosters:
         self._lock = threading.Lock()
 
     @contextmanager
-    def hold(self, source: str) -> Iterator[RosterHold]:
+    def hold(self, source: str) -> Iterator[SourceStateHold]:
         """Take the lease."""
         with self._lock:
             if source in self._held:
@@ -133,22 +133,22 @@ class FakeRosters:
 
 
 class FakeHold:
-    """A RosterHold."""
+    """A SourceStateHold."""
 
-    def __init__(self, store: FakeRosters, source: str) -> None:
+    def __init__(self, store: FakeSourceStates, source: str) -> None:
         self._store = store
         self._source = source
 
-    def load(self) -> Roster:
+    def load(self) -> SourceState:
         """Read it."""
         self._store.loads += 1
-        return self._store.rosters.get(self._source, Roster(source=self._source))
+        return self._store.source_states.get(self._source, SourceState(source=self._source))
 
-    def save(self, roster: Roster) -> None:
+    def save(self, source_state: SourceState) -> None:
         """Write it."""
         self.check()
         self._store.saves += 1
-        self._store.rosters[self._source] = roster
+        self._store.source_states[self._source] = source_state
 
     def check(self) -> None:
         """Raise if the lease is lost."""
@@ -161,20 +161,20 @@ class FakeLedger:
 
     def __init__(self) -> None:
         self.times: dict[Key, dict[Step, datetime]] = {}
-        self.facts: dict[Key, CopyFacts] = {}
+        self.metadata: dict[Key, CopyMetadata] = {}
         self.errors: dict[Key, str] = {}
         self.archives: dict[Key, Archive] = {}
         self.writes = 0
         self.before_record: Callable[[Archive, Step], object] = lambda _archive, _step: None
 
-    def record(self, archive: Archive, step: Step, at: datetime, facts: CopyFacts | None = None) -> None:
+    def record(self, archive: Archive, step: Step, at: datetime, metadata: CopyMetadata | None = None) -> None:
         """Set the time of a step, once."""
         self.before_record(archive, step)
         self.writes += 1
         self.archives.setdefault(key_of(archive), archive)
         self.times.setdefault(key_of(archive), {}).setdefault(step, at)
-        if facts is not None:
-            self.facts.setdefault(key_of(archive), facts)
+        if metadata is not None:
+            self.metadata.setdefault(key_of(archive), metadata)
 
     def trouble(self, archive: Archive, error: str, at: datetime) -> None:
         """Note an error."""

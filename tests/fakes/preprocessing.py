@@ -93,7 +93,7 @@ class Published:
     def comparable(self) -> object:
         """The same for the same results; arrays have no equality of their own."""
         pixels = [
-            (image.facts, image.pixels.shape, image.pixels.dtype, image.pixels.tobytes()) for image in self.images
+            (image.metadata, image.pixels.shape, image.pixels.dtype, image.pixels.tobytes()) for image in self.images
         ]
         return pixels, self.refusals
 
@@ -182,9 +182,9 @@ class PipelineRow:
 @dataclass
 class _BatchRow:
     state: BatchState
-    holder: str | None = None
+    owner: str | None = None
     claimed_until: datetime | None = None
-    holders: int = 0
+    owners: int = 0
     begun: int | None = None
     deaths: list[int] = field(default_factory=list)
 
@@ -199,7 +199,7 @@ class MemoryBatchLedger:
         self._etags = count(1)
         self._lock = threading.RLock()
 
-    def arrived(self, archive: RawArchive, at: datetime) -> None:
+    def record_raw(self, archive: RawArchive, at: datetime) -> None:
         with self._lock:
             self.archives.setdefault(_key(archive), ArchiveRow(archive, at))
 
@@ -221,7 +221,7 @@ class MemoryBatchLedger:
             row.batches = len(batches)
             return True
 
-    def take_back(
+    def reset(
         self, archive: RawArchive, pipeline: str, at: datetime, next_drive: datetime
     ) -> Sequence[BatchState] | None:
         with self._lock:
@@ -246,19 +246,19 @@ class MemoryBatchLedger:
             row.repairs += 1
             return row.repairs
 
-    def claim(self, batch: Batch, holder: str, at: datetime, until: datetime) -> int:
+    def claim(self, batch: Batch, owner: str, at: datetime, until: datetime) -> int:
         with self._lock:
             row = self._planned(batch)
-            taken = row.claimed_until is not None and row.claimed_until > at and row.holder != holder
+            taken = row.claimed_until is not None and row.claimed_until > at and row.owner != owner
             if taken or row.state.done_at is not None:
                 return 0
-            if row.holder != holder:
-                row.holders += 1
+            if row.owner != owner:
+                row.owners += 1
                 row.deaths += [] if row.begun is None else [row.begun]
                 row.begun = None
-            row.holder, row.claimed_until = holder, until
+            row.owner, row.claimed_until = owner, until
             self._change(row, tried=True)
-            return row.holders
+            return row.owners
 
     def begin(self, batch: Batch, member: int | None) -> int:
         with self._lock:
@@ -287,7 +287,7 @@ class MemoryBatchLedger:
             self._planned(batch).begun = None
             self._change(self._planned(batch), error=error, tried=True)
 
-    def postpone(self, state: BatchState, next_drive: datetime) -> bool:
+    def schedule_redrive(self, state: BatchState, next_drive: datetime) -> bool:
         with self._lock:
             row = self._planned(state.batch)
             if row.state.etag != state.etag:
@@ -295,7 +295,7 @@ class MemoryBatchLedger:
             self._change(row, attempts=state.attempts + state.tried, tried=False, next_drive=next_drive)
             return True
 
-    def unsettled(self, source: str, pipeline: str, since: datetime) -> Sequence[RawArchive]:
+    def list_unfinished(self, source: str, pipeline: str, since: datetime) -> Sequence[RawArchive]:
         with self._lock:
             rows = [row for key, row in self.archives.items() if key[0] == source and key[1] >= since]
             return [replace(row.archive, raw_at=row.raw_at) for row in rows if self.end(row.archive, pipeline) is None]

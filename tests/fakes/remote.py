@@ -30,7 +30,7 @@ class FakeServer:
         """Called with the offset before each read of a file."""
         self.unaskable = set[str]()
         """Paths that are listed and cannot be asked for."""
-        self.untold = set[str]()
+        self.unreadable = set[str]()
         """Paths of which nothing can be told."""
         self.forbidden = set[str]()
         """Paths that are listed, and not there for whoever asks for them: FTP's 550 tells no difference."""
@@ -89,7 +89,7 @@ class FakeConnection:
         self._server.before_look()
         self._server.note(f"look {listed.path}")
         self._server.ask(listed.path)
-        if listed.path in self._server.untold:
+        if listed.path in self._server.unreadable:
             raise SourceUnavailableError(f"look at {listed.path!r}: failure")
         if listed.path not in self._server.files or listed.path in self._server.forbidden:
             return None

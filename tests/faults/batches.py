@@ -27,7 +27,7 @@ PIPELINE = "faults"
 VERSION = "0123abcd"
 PATH = "out/all sorts.zip"
 STAMP = datetime.now(UTC).replace(microsecond=0) - timedelta(hours=1)
-PASSING = {"plan", "attempts", "holder", "claimed_until", "next_drive", "error", "begun", "deaths", "holders", "tried"}
+PASSING = {"plan", "attempts", "owner", "claimed_until", "next_drive", "error", "begun", "deaths", "owners", "tried"}
 """What a ledger may tell otherwise after faults: who was at it, when and how often; every `…_at` too."""
 
 type Death = Mapping[str, Any]
@@ -71,8 +71,8 @@ class Batches:
         told = {"source": self.source, "stamp": stamp, "version": VERSION, "path": PATH.replace(" ", "%20")}
         self.clients.raw.upload_blob(self.blob, content, overwrite=True, metadata=told)
 
-    def event(self, **facts: Any) -> Job:
-        return Job(do="event", what=self.blob, ahead=self.ahead, **facts)
+    def event(self, **details: Any) -> Job:
+        return Job(do="event", what=self.blob, ahead=self.ahead, **details)
 
     def run(self, *jobs: Job) -> list[Done]:
         """Run jobs at once; afterwards claims of those that died have expired."""

@@ -49,7 +49,7 @@ def ftp(ftp_worlds: Worlds[FtpProxy]) -> tuple[World, FtpProxy]:
 def _world[P: TcpProxy](server: Server, proxy: P, clients: Clients) -> tuple[World, P]:
     # One connection: then it is certain whom a fault befalls.
     name = f"s-{uuid4().hex[:12]}"
-    spec = SourceSpec(name=name, max_connections=1, settle=timedelta(milliseconds=20), block_size=MIB)
+    spec = SourceSpec(name=name, max_connections=1, stable_for=timedelta(milliseconds=20), block_size=MIB)
     root = server.root / name
     root.mkdir()
     endpoint = replace(server.endpoint(), port=proxy.port, folder=str(Path(server.folder) / name), timeout=1)

@@ -10,7 +10,7 @@ from ingest.model import Endpoint, SourceSpec
 from ingest.poll import poll
 from ingest.protocols.connect import connector
 from storage.blobs.raw_upload import BlobArchives
-from storage.blobs.source_state import BlobRosters
+from storage.blobs.source_state import BlobSourceStates
 from storage.clients import connected
 from storage.tables.archives import TableCopyLedger
 
@@ -25,11 +25,11 @@ def main() -> int:
     """Do what the orders say."""
     orders = json.loads(Path(sys.argv[1]).read_text())
     told = orders["spec"] | {"budget": timedelta(seconds=orders["spec"]["budget"])}
-    spec = SourceSpec(**told, max_connections=1, settle=timedelta(milliseconds=20))
+    spec = SourceSpec(**told, max_connections=1, stable_for=timedelta(milliseconds=20))
     way = connector(Endpoint(**orders["endpoint"]))
     with connected(orders["connection"]) as clients:
         while True:
-            report = poll(spec, way, BlobRosters(clients), BlobArchives(clients), TableCopyLedger(clients))
+            report = poll(spec, way, BlobSourceStates(clients), BlobArchives(clients), TableCopyLedger(clients))
             if report.listed and not report.waiting:
                 return 0
 

@@ -22,8 +22,9 @@ from requests.adapters import HTTPAdapter
 import function_app
 from config.settings import settings
 from imagefeed.errors import PermanentError, TransientError
-from imagefeed.model import MemberFacts, Pixels
-from preprocess.handlers import Preprocessing, take_archive, take_message
+from imagefeed.model import ImageMetadata, Pixels
+from preprocess.context import Context
+from preprocess.handlers import handle_archive_created, handle_batch_message
 from preprocess.model import BatchSizes
 from preprocess.recovery.reconcile import reconcile
 from storage.queues.messages import parse_batch_message
@@ -159,8 +160,8 @@ def _told(child: int, readable: int) -> dict[str, Any]:
 
 
 def _work(job: Job) -> dict[str, Any]:
-    def deadly(pixels: Pixels, facts: MemberFacts) -> Pixels:
-        if facts.member == job.dies_at:
+    def deadly(pixels: Pixels, metadata: ImageMetadata) -> Pixels:
+        if metadata.member == job.dies_at:
             _die()
         return pixels
 
@@ -184,11 +185,11 @@ def _work(job: Job) -> dict[str, Any]:
         return {"settled": str(exc)}
 
 
-def _taken(job: Job, p: Preprocessing) -> str:
+def _taken(job: Job, p: Context) -> str:
     if job.do == "event":
-        return take_archive(job.what, p)
+        return handle_archive_created(job.what, p)
     if job.do == "message":
-        return take_message(parse_batch_message(job.what), p)
+        return handle_batch_message(parse_batch_message(job.what), p)
     return str(reconcile(list(settings().sources), p, p.clock(), timedelta(hours=72)))
 
 

@@ -127,7 +127,7 @@ def test_a_file_that_is_broken_on_the_server_is_archived_as_unsound_and_left_alo
     assert read == proxy.received["RETR"] <= len(content) + ticks * 2 * MIB
     assert world.raw() == [("a.zip", content)]
     (entry,) = world.entries()
-    assert (entry.state, entry.archive.sound) == (State.RAW, False)
+    assert (entry.state, entry.archive.complete) == (State.RAW, False)
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ import pytest
 from imagefeed.model import State
 from ingest.protocols.listing import MOST_BYTES
 from ingest.stager import BUFFERS, plan_blocks
-from ingest.transfer import Ending
+from ingest.transfer import CopyOutcome
 from local.servers.server import Server
 from tests.faults.conftest import Worlds
 from tests.faults.ftp import FtpProxy
@@ -186,7 +186,7 @@ def test_every_byte_counts_even_if_the_control_connection_dies_after_them(
     world.put("a.zip", CONTENT)
     proxy.replies["226"] += ["226 Directory send OK.", reply]
     report = world.tick()
-    assert [copied.ending for copied in report.copied] == [Ending.COPIED]
+    assert [copied.ending for copied in report.copied] == [CopyOutcome.COPIED]
     assert proxy.received["RETR"] == len(CONTENT)
     assert world.raw() == [("a.zip", CONTENT)]
 

@@ -115,14 +115,14 @@ def test_who_loses_the_lease_in_mid_copy_stops_and_another_completes(
 ) -> None:
     world, _ = sftp
     content = world.put("a.zip", make_zip(8 * MIB))
-    roster = world.clients.state.get_blob_client(source_state_blob(world.spec.name))
+    source_state = world.clients.state.get_blob_client(source_state_blob(world.spec.name))
     others: list[PollReport] = []
 
     def choose(request: Request) -> Answer | Break | None:
         # Another process takes over for good while the first one copies; that is how a lease runs out.
         if request.kind == "PUT raw block" and not others:
             others.append(PollReport(source="not yet"))
-            BlobLeaseClient(roster).break_lease(0)
+            BlobLeaseClient(source_state).break_lease(0)
             others.append(world.tick())
         return None
 

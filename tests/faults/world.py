@@ -24,7 +24,7 @@ from ingest.poll import PollReport, poll
 from ingest.ports import Upload
 from ingest.protocols.connect import connector
 from storage.blobs.raw_upload import BlobArchives
-from storage.blobs.source_state import BlobRosters
+from storage.blobs.source_state import BlobSourceStates
 from storage.clients import Clients
 from storage.tables.archives import TableCopyLedger
 
@@ -88,18 +88,18 @@ class World:
     def tick(self, clients: Clients | None = None, pause: timedelta = timedelta(minutes=11)) -> PollReport:
         """Poll once, and let time pass: enough that nothing is left alone at the next tick."""
         clients = clients or self.clients
-        rosters, store, ledger = BlobRosters(clients), BlobArchives(clients), TableCopyLedger(clients)
+        source_states, store, ledger = BlobSourceStates(clients), BlobArchives(clients), TableCopyLedger(clients)
         try:
-            return poll(self.spec, connector(self.endpoint), rosters, store, ledger, now=self.now, wait=self.wait)
+            return poll(self.spec, connector(self.endpoint), source_states, store, ledger, now=self.now, wait=self.wait)
         finally:
             self.ahead += pause
 
     def lease_runs_out(self) -> None:
         """Let the time pass after which a dead poller holds up nobody."""
-        roster = self.clients.state.get_blob_client(source_state_blob(self.spec.name))
-        # There may be no roster yet, or nobody who holds it.
+        source_state = self.clients.state.get_blob_client(source_state_blob(self.spec.name))
+        # There may be no source state yet, or nobody who holds it.
         with suppress(HttpResponseError):
-            BlobLeaseClient(roster).break_lease(0)
+            BlobLeaseClient(source_state).break_lease(0)
 
     def now(self) -> datetime:
         """Tell the pollers' time."""

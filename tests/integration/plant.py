@@ -1,4 +1,4 @@
-"""Makes archives and their results as copying and preprocessing do: blobs, shards, rows, ledger and roster."""
+"""Makes archives and their results as copying and preprocessing do: blobs, shards, rows, ledger and source state."""
 
 import hashlib
 from collections.abc import Mapping
@@ -11,13 +11,13 @@ from azure.data.tables import TableClient
 from imagefeed.ledger import Entry, entries
 from imagefeed.model import Counts, RawArchive, Refusal
 from imagefeed.tables import Reader
-from ingest.model import Archive, CopyFacts, RemoteFile, Roster, Sighting, Span, Step, version_of
+from ingest.model import Archive, CopyMetadata, RemoteFile, SourceState, Span, Step, TrackedFile, version_of
 from preprocess.model import Batch
 from storage.blobs.raw import RawBlobs
 from storage.blobs.raw_upload import BlobArchives
-from storage.blobs.source_state import BlobRosters
+from storage.blobs.source_state import BlobSourceStates
 from storage.clients import Clients
-from storage.rebuild import Rebuilt, rebuild
+from storage.rebuild import RebuildOutcome, rebuild
 from storage.results import ShardsAndRows
 from storage.tables.archives import TableCopyLedger
 from storage.tables.batches import TableBatchLedger
@@ -37,40 +37,40 @@ class Plant:
         self.copied = TableCopyLedger(clients)
         self.ledger = TableBatchLedger(clients)
         self.raw = RawBlobs(clients, lambda _source, _name: None)
-        self.sightings: list[Sighting] = []
+        self.tracked_files: list[TrackedFile] = []
 
-    def see(self, stamp: datetime, **known: Any) -> Sighting:
+    def see(self, stamp: datetime, **known: Any) -> TrackedFile:
         """List a file, settled and told to the ledger."""
         file = RemoteFile(path=f"out/ä {stamp:%d%H%M}.zip", size=1000, modified=stamp)
         archive = Archive(source=self.source, file=file, version=version_of(file), stamp=stamp)
-        sighting = Sighting(listed=file, archive=archive, first_seen=stamp + MINUTE, **known)
-        self.copied.record(archive, Step.SEEN, sighting.first_seen)
-        self.sightings.append(sighting)
+        tracked_file = TrackedFile(listed=file, archive=archive, first_seen=stamp + MINUTE, **known)
+        self.copied.record(archive, Step.SEEN, tracked_file.first_seen)
+        self.tracked_files.append(tracked_file)
         self.save()
-        return sighting
+        return tracked_file
 
     def save(self, **changes: Any) -> None:
-        roster = Roster(source=self.source, listed_at=NOW, sightings=tuple(self.sightings))
-        with BlobRosters(self.clients).hold(self.source) as held:
-            held.save(replace(roster, **changes))
+        source_state = SourceState(source=self.source, listed_at=NOW, tracked_files=tuple(self.tracked_files))
+        with BlobSourceStates(self.clients).hold(self.source) as held:
+            held.save(replace(source_state, **changes))
 
     def copy(self, stamp: datetime, *, announced: bool = True) -> RawArchive:
         """Copy a file; its ledger row is written as copying and, once that has come, the event do."""
         content = stamp.isoformat().encode().ljust(1000)
-        facts = CopyFacts(
+        metadata = CopyMetadata(
             sha256=hashlib.sha256(content).hexdigest(),
             md5=hashlib.md5(content, usedforsecurity=False).digest(),
-            sound=True,
+            complete=True,
         )
-        archive = self.see(stamp, done=True, sha256=facts.sha256).archive
+        archive = self.see(stamp, done=True, sha256=metadata.sha256).archive
         self.copied.record(archive, Step.COPYING, stamp + MINUTE)
         upload = BlobArchives(self.clients).upload(archive)
         upload.stage(0, memoryview(content))
-        upload.commit([Span(0, len(content))], facts)
-        self.copied.record(archive, Step.RAW, stamp + 2 * MINUTE, facts)
+        upload.commit([Span(0, len(content))], metadata)
+        self.copied.record(archive, Step.RAW, stamp + 2 * MINUTE, metadata)
         (found,) = [one for one in self.raw.recent(self.source, stamp) if one.version == archive.version]
         if announced:
-            self.ledger.arrived(found, stamp + 2 * MINUTE)
+            self.ledger.record_raw(found, stamp + 2 * MINUTE)
         return found
 
     def plan(self, archive: RawArchive, *, images: int = 4, batches: int = 2, pipeline: str = "p1") -> list[Batch]:
@@ -116,7 +116,7 @@ class Plant:
             self.run(batch, size=size)
         return archive
 
-    def rebuild(self) -> Rebuilt:
+    def rebuild(self) -> RebuildOutcome:
         return rebuild(self.clients, self.source, lambda _source, _name: None)
 
     def entries(self) -> list[Entry]:
@@ -141,4 +141,4 @@ class Plant:
         """All that readers get, by rows and by shards."""
         reader, start, end = Reader(self.clients, "p1"), NOW - 99 * HOUR, NOW + HOUR
         images = [*reader.between(self.source, start, end), *reader.shards(self.source, start, end)]
-        return sorted((str(one.facts), one.pixels.tobytes()) for one in images)
+        return sorted((str(one.metadata), one.pixels.tobytes()) for one in images)

@@ -43,7 +43,7 @@ def test_nothing_is_missing_where_nothing_is(plant: Plant) -> None:
     plant.process(NOW, batches=1)
     plant.process(NOW - HOUR)
     plant.see(NOW - 2 * HOUR, done=True, sha256="ab", previous_sha256="ab")
-    plant.copied.record(plant.sightings[-1].archive, Step.SAME, NOW)
+    plant.copied.record(plant.tracked_files[-1].archive, Step.SAME, NOW)
     assert find(plant, deep=True) == []
 
 
@@ -195,7 +195,7 @@ class TestReadingEverything:
 def test_an_archive_of_which_only_a_shard_is_left(plant: Plant) -> None:
     archive = plant.process(NOW, batches=1)
     raw_blob_and_row(plant, archive)
-    plant.sightings.clear()
+    plant.tracked_files.clear()
     plant.save()
     assert [(finding.kind, finding.name) for finding in find(plant)] == [(Kind.LEDGER, shard_of(archive))]
 
@@ -208,15 +208,15 @@ def test_a_file_that_was_never_copied(plant: Plant) -> None:
 
 @pytest.mark.parametrize(("failures", "told"), [(0, "it waits"), (2, "2 tries failed: it waits")])
 def test_a_file_that_was_never_copied_tells_why(plant: Plant, failures: int, told: str) -> None:
-    sighting = plant.see(NOW, failures=failures)
-    plant.copied.trouble(sighting.archive, "it waits", NOW)
+    tracked_file = plant.see(NOW, failures=failures)
+    plant.copied.trouble(tracked_file.archive, "it waits", NOW)
     (found,) = find(plant)
     assert (found.kind, found.detail) == (Kind.NOT_COPIED, told)
 
 
 def test_a_file_that_vanished_from_the_listing_without_a_word(plant: Plant) -> None:
     path = plant.see(NOW).archive.file.path
-    plant.sightings.clear()
+    plant.tracked_files.clear()
     plant.save()
     (found,) = find(plant)
     assert (found.kind, found.name) == (Kind.FORGOTTEN, path)
@@ -225,7 +225,7 @@ def test_a_file_that_vanished_from_the_listing_without_a_word(plant: Plant) -> N
 def test_ends_are_told_with_their_reason(plant: Plant) -> None:
     for number, step in enumerate((Step.EXPIRED, Step.SUPERSEDED)):
         plant.copied.record(plant.see(NOW - number * HOUR).archive, step, NOW)
-    plant.sightings.clear()
+    plant.tracked_files.clear()
     plant.save()
     plant.ledger.refuse(plant.copy(NOW - 2 * HOUR), "p1", "no zip at all", NOW)
     plant.ledger.fail(plant.copy(NOW - 3 * HOUR), "p1", "tries are spent", NOW)
@@ -243,7 +243,7 @@ def test_what_was_put_there_by_hand_is_told_and_lacks_only_its_row(plant: Plant)
     assert found is not None
     # Its stamp was told by other settings than those at hand.
     known = replace(found, stamp=NOW - 99 * HOUR)
-    plant.ledger.arrived(known, NOW)
+    plant.ledger.record_raw(known, NOW)
     assert find(plant) == []
     told = find(plant, since=100 * HOUR)
     assert Kind.BY_HAND in kinds(told)

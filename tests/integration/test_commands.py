@@ -13,13 +13,13 @@ from rich.console import Console
 
 from imagefeed.model import Counts, Refusal
 from imagefeed.tables import Reader, StoredImage
-from ingest.model import Roster
+from ingest.model import SourceState
 from local.azurite import Azurite
 from ops.cli import images as commands
 from ops.cli import ls as commands_ls
 from ops.cli.__main__ import main
 from preprocess.model import Batch
-from storage.blobs.source_state import BlobRosters
+from storage.blobs.source_state import BlobSourceStates
 from storage.clients import Clients
 from storage.results import ShardsAndRows
 from storage.tables.batches import TableBatchLedger
@@ -45,7 +45,7 @@ def test_init_makes_everything_and_may_run_again() -> None:
 def test_ls_shows_archives_with_state_and_counts(producer: Producer, capsys: pytest.CaptureFixture[str]) -> None:
     producer.process(NOW, 4)
     refused = producer.archive(NOW - timedelta(hours=1), "0000dead")
-    TableBatchLedger(producer.clients).arrived(refused, NOW)
+    TableBatchLedger(producer.clients).record_raw(refused, NOW)
     TableBatchLedger(producer.clients).refuse(refused, "p1", "no [zip] at all\x1b[2J \udcff", NOW)
     assert main(["ls", producer.source]) == 0
     _, first, second, reason = capsys.readouterr().out.splitlines()
@@ -58,8 +58,8 @@ def test_ls_shows_archives_with_state_and_counts(producer: Producer, capsys: pyt
 
 def test_ls_tells_how_a_source_is(producer: Producer, capsys: pytest.CaptureFixture[str]) -> None:
     producer.process(NOW, 1, batches=1)
-    with BlobRosters(producer.clients).hold(producer.source) as hold:
-        hold.save(Roster(source=producer.source, listed_at=NOW, failures=1, error="log in: wrong\x1b password"))
+    with BlobSourceStates(producer.clients).hold(producer.source) as hold:
+        hold.save(SourceState(source=producer.source, listed_at=NOW, failures=1, error="log in: wrong\x1b password"))
     assert main(["ls", producer.source]) == 0
     health, error, *_ = capsys.readouterr().out.splitlines()
     assert health.startswith(f"{producer.source}: listed ")
@@ -81,7 +81,7 @@ def test_a_narrow_terminal_cuts_the_path_and_nothing_that_matters_more(
 def test_refused_members_are_shown_with_their_reasons(producer: Producer, capsys: pytest.CaptureFixture[str]) -> None:
     archive = producer.archive(NOW, "0000beef")
     batch = Batch(archive=archive, pipeline="p1", number=0, first=0, end=2)
-    TableBatchLedger(producer.clients).arrived(archive, NOW)
+    TableBatchLedger(producer.clients).record_raw(archive, NOW)
     TableBatchLedger(producer.clients).insert_plan([batch], NOW, NOW)
     with ShardsAndRows(producer.clients, "npy", 8).write(batch) as writer:
         writer.refuse(Refusal(member=1, name="b.png", reason="it is [cut] off", error="MemberRefusedError"))
@@ -125,7 +125,7 @@ def test_a_folder_that_cannot_be_written_is_told_in_one_line(
 def test_ls_knows_all_sources_and_keeps_to_its_limit(producer: Producer, capsys: pytest.CaptureFixture[str]) -> None:
     other = Producer(producer.clients, f"{producer.source}-2")
     long = replace(producer.archive(NOW, "0000cafe"), path="x" * 1_000)
-    TableBatchLedger(producer.clients).arrived(replace(long, source=f"{producer.source}-long"), NOW)
+    TableBatchLedger(producer.clients).record_raw(replace(long, source=f"{producer.source}-long"), NOW)
     for hour in range(3):
         producer.process(NOW - timedelta(hours=hour), 1, batches=1)
         other.process(NOW - timedelta(hours=hour), 1, batches=1)
@@ -145,7 +145,7 @@ def test_latest_shows_the_images_of_the_newest_archive(producer: Producer, capsy
 
 
 @pytest.mark.parametrize("form", ["png", "npy"])
-def test_export_writes_every_image_since_then_with_its_facts(producer: Producer, tmp_path: Path, form: str) -> None:
+def test_export_writes_every_image_since_then_with_its_metadata(producer: Producer, tmp_path: Path, form: str) -> None:
     (batch,) = producer.process(NOW, 3, batches=1)
     producer.process(NOW - timedelta(hours=7), 3)
     assert main(["export", producer.source, "--since", "6h", "--to", str(tmp_path), "--as", form]) == 0

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 
 from imagefeed.model import Refusal, State
-from ingest.model import Roster
+from ingest.model import SourceState
 from local.completions import Ends
 from storage.clients import Clients
 from tests.fixtures.history import Past, write
@@ -13,7 +13,7 @@ REFUSED = Refusal(member=7, name="x.jpg", reason="it is no picture", error="OSEr
 
 
 def test_each_end_is_told_once_and_none_of_an_earlier_run(clients: Clients, source: str) -> None:
-    write(clients, source, [Past(stamp=NOW - timedelta(hours=1))], Roster(source=source))
+    write(clients, source, [Past(stamp=NOW - timedelta(hours=1))], SourceState(source=source))
     ends = Ends(clients, [source])
     assert list(ends.news()) == []
     later = [
@@ -23,7 +23,7 @@ def test_each_end_is_told_once_and_none_of_an_earlier_run(clients: Clients, sour
         Past(stamp=NOW + timedelta(minutes=3), state=State.EXPIRED, path="d.zip"),
         Past(stamp=NOW + timedelta(minutes=4), state=State.RAW, path="e.zip"),
     ]
-    write(clients, source, later, Roster(source=source))
+    write(clients, source, later, SourceState(source=source))
     told = list(ends.news())
     assert [line[10:] for line in told] == [
         f"{source}: a\N{REPLACEMENT CHARACTER}.zip is readable after 6.0 s, 4 images, 1 member refused",

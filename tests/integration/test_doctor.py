@@ -10,7 +10,7 @@ import pytest
 
 from config.settings import read_pipeline
 from imagefeed.layout import BATCH_QUEUE
-from ingest.model import Roster
+from ingest.model import SourceState
 from local.azurite import Azurite
 from local.azurite import azurite as start_azurite
 from local.servers.certificate import make_ssh_key
@@ -20,7 +20,7 @@ from ops.cli.__main__ import main
 from preprocess.recipe import identify
 from storage.blobs.pipelines import hold_pipeline
 from storage.blobs.runs import note_run
-from storage.blobs.source_state import BlobRosters
+from storage.blobs.source_state import BlobSourceStates
 from storage.clients import Clients, connected, development_connection, prepare
 from tests.faults.http import Answer, HttpProxy
 from tests.fixtures.azure_answers import secret
@@ -85,8 +85,8 @@ def settings(azurite: Azurite, server: Server, name: str, **changed: str) -> dic
 
 
 def test_all_is_well(azurite: Azurite, clients: Clients, server: Server, name: str, doctor: Doctor) -> None:
-    with BlobRosters(clients).hold(name) as hold:
-        hold.save(Roster(source=name, listed_at=datetime.now(UTC)))
+    with BlobSourceStates(clients).hold(name) as hold:
+        hold.save(SourceState(source=name, listed_at=datetime.now(UTC)))
     chosen = settings(azurite, server, name, PATTERN="doctor.zip")
     recipe, _ = read_pipeline(chosen)
     identity = identify(recipe, None)

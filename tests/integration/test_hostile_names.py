@@ -11,7 +11,7 @@ import pytest
 
 from imagefeed.layout import raw_blob
 from imagefeed.model import Counts, RawArchive, Refusal
-from ingest.model import Archive, CopyFacts, RemoteFile, Span, version_of
+from ingest.model import Archive, CopyMetadata, RemoteFile, Span, version_of
 from local.azurite import Azurite
 from ops.cli.__main__ import main
 from preprocess.model import Batch
@@ -51,17 +51,17 @@ def stored(clients: Clients, source: str, name: str, azurite: Azurite, monkeypat
     # Servers' paths end at 4,096 bytes, members' names at 65,535.
     path = name[:2_000]
     archive = replace(producer.archive(NOW), path=path, blob=raw_blob(source, NOW, "0123abcd", path))
-    producer.ledger.arrived(archive, NOW)
+    producer.ledger.record_raw(archive, NOW)
     batch = Batch(archive=archive, pipeline="p1", number=0, first=0, end=2)
     producer.ledger.insert_plan([batch], NOW, NOW)
     with ShardsAndRows(clients, "npy", max_rows_per_image=2).write(batch) as writer:
         image = made(archive, 0)
-        writer.add([replace(image, facts=replace(image.facts, name=name))])
+        writer.add([replace(image, metadata=replace(image.metadata, name=name))])
         writer.refuse(Refusal(member=1, name=name, reason=f"broken: {name}", error="E"))
         size = writer.publish()
     producer.ledger.finish(batch, Counts(members=2, images=1, refused=1, bytes_out=size), NOW)
     failed = replace(producer.archive(NOW, "0123dead"), path=path)
-    producer.ledger.arrived(failed, NOW)
+    producer.ledger.record_raw(failed, NOW)
     producer.ledger.refuse(failed, "p1", f"no zip: {name}", NOW)
     return archive
 
@@ -98,8 +98,8 @@ def test_export_writes_below_its_folder_alone(
     assert all(path.parent.parent == to for path in files)
     assert all(re.fullmatch(r"000000-0000[A-Za-z0-9._-]{0,82}\.(png|json)", path.name) for path in files)
     told = (to / f"{stored.blob.split('/')[-1].split('.')[0]}.0123abcd").glob("*.json")
-    facts = json.loads(next(told).read_text())
-    assert facts["name"] == name
+    metadata = json.loads(next(told).read_text())
+    assert metadata["name"] == name
 
 
 def test_a_copied_blob_tells_the_true_path_within_what_metadata_may_hold(
@@ -109,7 +109,7 @@ def test_a_copied_blob_tells_the_true_path_within_what_metadata_may_hold(
     file = RemoteFile(path=path, size=1, modified=NOW)
     upload = BlobArchives(clients).upload(Archive(source=source, file=file, version=version_of(file), stamp=NOW))
     upload.stage(0, memoryview(b"x"))
-    upload.commit([Span(0, 1)], CopyFacts(sha256="ab" * 32, md5=bytes(16), sound=False))
+    upload.commit([Span(0, 1)], CopyMetadata(sha256="ab" * 32, md5=bytes(16), complete=False))
     (blob,) = clients.raw.list_blobs(f"{source}/", include=["metadata"])
     assert sum(len(key) + len(value) for key, value in blob.metadata.items()) < 8_192
     told = RawBlobs(clients, lambda *_: None).find(blob.name)

@@ -12,7 +12,8 @@ from imagefeed.layout import format_stamp, raw_blob
 from imagefeed.ledger import state_of
 from imagefeed.model import Origin, RawArchive, State
 from local.azurite import Azurite
-from preprocess.handlers import Preprocessing, Taken, take_archive, take_message
+from preprocess.context import Context
+from preprocess.handlers import HandlerOutcome, handle_archive_created, handle_batch_message
 from preprocess.model import BatchSizes, Limits, Recipe
 from storage.blobs.raw import RawBlobs
 from storage.clients import Clients, connected, development_connection
@@ -51,8 +52,8 @@ def through(azurite: Azurite, clients: Clients, proxy: CopyProxy) -> Iterator[Cl
 
 
 @pytest.fixture
-def p(through: Clients, source: str) -> Preprocessing:
-    return Preprocessing(
+def p(through: Clients, source: str) -> Context:
+    return Context(
         raw=RawBlobs(through, lambda _source, _name: None),
         results=ShardsAndRows(through, "npy", 8),
         ledger=TableBatchLedger(through),
@@ -62,7 +63,7 @@ def p(through: Clients, source: str) -> Preprocessing:
         pipeline=f"p-{source[2:]}",
         limits=Limits(),
         sizes=BatchSizes(),
-        holder="h",
+        owner="h",
     )
 
 
@@ -85,7 +86,7 @@ def blob(request: pytest.FixtureRequest, source: str) -> str:
     return f"{source}/a b.zip" if request.param == "by hand" else raw_blob(source, NOW, "0123abcd", "a.zip")
 
 
-def found(p: Preprocessing, blob: str) -> RawArchive:
+def found(p: Context, blob: str) -> RawArchive:
     archive = p.raw.find(blob)
     assert archive is not None
     return archive
@@ -103,22 +104,22 @@ def reasons(clients: Clients, source: str) -> list[str]:
 
 @pytest.mark.parametrize("copy", PENDING)
 def test_an_archive_that_is_being_copied_is_processed_once_all_of_it_is_there(
-    p: Preprocessing, through: Clients, proxy: CopyProxy, source: str, blob: str, copy: Copy, copy_to: CopyTo
+    p: Context, through: Clients, proxy: CopyProxy, source: str, blob: str, copy: Copy, copy_to: CopyTo
 ) -> None:
     proxy.copies[copy_to(blob)] = copy
-    assert take_archive(blob, p) is Taken.PENDING
+    assert handle_archive_created(blob, p) is HandlerOutcome.PENDING
     assert states(through, source) == set()
     assert through.batch_queue.receive_message() is None, "whoever took it at once would spend its five tries"
     assert p.queue.waiting() == 1
     for _ in range(10):
-        assert take_message(BatchMessage(blob=blob), p) is Taken.PENDING
+        assert handle_batch_message(BatchMessage(blob=blob), p) is HandlerOutcome.PENDING
     assert states(through, source) == set()
     proxy.copies.clear()
     time.sleep(5)
     message = through.batch_queue.receive_message()
     assert message is not None
-    assert take_message(parse_batch_message(base64.b64decode(message.content)), p) is Taken.QUEUED
-    assert take_message(BatchMessage(blob=blob, pipeline=p.pipeline, batch=0), p) is Taken.DONE
+    assert handle_batch_message(parse_batch_message(base64.b64decode(message.content)), p) is HandlerOutcome.QUEUED
+    assert handle_batch_message(BatchMessage(blob=blob, pipeline=p.pipeline, batch=0), p) is HandlerOutcome.DONE
     assert states(through, source) == {State.RAW, State.PROCESSED}
 
 
@@ -128,19 +129,19 @@ def test_an_archive_that_is_being_copied_is_not_listed(
 ) -> None:
     proxy.copies[copy_to(blob)] = copy
     raw = RawBlobs(through, lambda _source, _name: None)
-    assert [*raw.recent(source, NOW), *raw.strays(source)] == []
+    assert [*raw.recent(source, NOW), *raw.outside_layout(source)] == []
     assert rebuild(through, source, lambda _source, _name: None).archives == 0
     assert states(through, source) == set()
     proxy.copies.clear()
-    assert [archive.blob for archive in (*raw.recent(source, NOW), *raw.strays(source))] == [blob]
+    assert [archive.blob for archive in (*raw.recent(source, NOW), *raw.outside_layout(source))] == [blob]
 
 
 @pytest.mark.parametrize("copy", ENDED)
 def test_a_copy_that_ended_without_its_bytes_is_refused_with_the_services_reason(
-    p: Preprocessing, through: Clients, proxy: CopyProxy, source: str, blob: str, copy: Copy, copy_to: CopyTo
+    p: Context, through: Clients, proxy: CopyProxy, source: str, blob: str, copy: Copy, copy_to: CopyTo
 ) -> None:
     proxy.copies[copy_to(blob)] = copy
-    assert take_archive(blob, p) is Taken.SETTLED
+    assert handle_archive_created(blob, p) is HandlerOutcome.TERMINAL
     assert states(through, source) == {State.RAW, State.REFUSED}
     (reason,) = reasons(through, source)
     assert f"{copy.status}: {copy.description}" in reason
@@ -149,30 +150,30 @@ def test_a_copy_that_ended_without_its_bytes_is_refused_with_the_services_reason
 
 @pytest.mark.parametrize("copy", ENDED)
 def test_the_archive_whose_metadata_a_failed_copy_has_is_not_settled_by_it(
-    p: Preprocessing, through: Clients, proxy: CopyProxy, source: str, copy: Copy, copy_to: CopyTo
+    p: Context, through: Clients, proxy: CopyProxy, source: str, copy: Copy, copy_to: CopyTo
 ) -> None:
     blob = raw_blob(source, NOW, "0123abcd", "a.zip")
     proxy.copies[copy_to(blob)] = copy
     failed = found(p, blob)
-    assert failed.origin is Origin.HAND
-    assert [archive.origin for archive in p.raw.recent(source, NOW)] == [Origin.HAND]
-    take_archive(blob, p)
+    assert failed.origin is Origin.MANUAL
+    assert [archive.origin for archive in p.raw.recent(source, NOW)] == [Origin.MANUAL]
+    handle_archive_created(blob, p)
     proxy.copies.clear()
     copy_to(blob)
-    assert take_archive(blob, p) is Taken.DONE
+    assert handle_archive_created(blob, p) is HandlerOutcome.DONE
     assert found(p, blob).version == "0123abcd"
     assert State.PROCESSED in states(through, source)
 
 
 def test_a_batch_waits_while_its_blob_is_copied_back(
-    p: Preprocessing, through: Clients, proxy: CopyProxy, source: str, copy_to: CopyTo
+    p: Context, through: Clients, proxy: CopyProxy, source: str, copy_to: CopyTo
 ) -> None:
     blob = copy_to(raw_blob(source, NOW, "0123abcd", "a.zip"))
-    assert take_message(BatchMessage(blob=blob), p) is Taken.QUEUED
+    assert handle_batch_message(BatchMessage(blob=blob), p) is HandlerOutcome.QUEUED
     through.batch_queue.clear_messages()
     proxy.copies[copy_to(blob)] = PENDING[0]
     batch = BatchMessage(blob=blob, pipeline=p.pipeline, batch=0)
-    assert take_message(batch, p) is Taken.PENDING
+    assert handle_batch_message(batch, p) is HandlerOutcome.PENDING
     (state,) = p.ledger.plan(found(p, blob), p.pipeline) or ()
     assert (state.attempts, state.tried, state.error) == (0, False, None)
     proxy.copies.clear()
@@ -181,49 +182,49 @@ def test_a_batch_waits_while_its_blob_is_copied_back(
     assert message is not None
     again = parse_batch_message(base64.b64decode(message.content))
     assert again == batch
-    assert take_message(again, p) is Taken.DONE
+    assert handle_batch_message(again, p) is HandlerOutcome.DONE
     assert states(through, source) == {State.RAW, State.PROCESSED}
 
 
 def test_what_a_tool_makes_empty_and_fills_later_is_known_only_as_what_it_became(
-    p: Preprocessing, clients: Clients, through: Clients, source: str
+    p: Context, clients: Clients, through: Clients, source: str
 ) -> None:
     blob = f"{source}/by hand.zip"
     clients.raw.upload_blob(blob, b"")
-    assert take_archive(blob, p) is Taken.PENDING
+    assert handle_archive_created(blob, p) is HandlerOutcome.PENDING
     clients.raw.upload_blob(blob, CONTENT, overwrite=True)
-    assert take_archive(blob, p) is Taken.DONE, "the second event"
-    assert take_message(BatchMessage(blob=blob), p) is Taken.KNOWN, "what the first one left on the queue"
+    assert handle_archive_created(blob, p) is HandlerOutcome.DONE, "the second event"
+    assert handle_batch_message(BatchMessage(blob=blob), p) is HandlerOutcome.KNOWN, (
+        "what the first one left on the queue"
+    )
     assert states(through, source) == {State.RAW, State.PROCESSED}
 
 
 def test_an_append_blob_is_announced_only_when_it_is_made_and_processed_once_it_is_whole(
-    p: Preprocessing, clients: Clients, through: Clients, source: str
+    p: Context, clients: Clients, through: Clients, source: str
 ) -> None:
     blob = clients.raw.get_blob_client(f"{source}/appended.zip")
     blob.create_append_blob()
-    assert take_archive(blob.blob_name, p) is Taken.PENDING
+    assert handle_archive_created(blob.blob_name, p) is HandlerOutcome.PENDING
     blob.append_block(CONTENT[:100])
-    assert take_message(BatchMessage(blob=blob.blob_name), p) is Taken.PENDING
+    assert handle_batch_message(BatchMessage(blob=blob.blob_name), p) is HandlerOutcome.PENDING
     assert states(through, source) == set()
     blob.append_block(CONTENT[100:])
-    assert take_message(BatchMessage(blob=blob.blob_name), p) is Taken.QUEUED
+    assert handle_batch_message(BatchMessage(blob=blob.blob_name), p) is HandlerOutcome.QUEUED
 
 
-def test_what_stays_unreadable_is_refused(p: Preprocessing, clients: Clients, through: Clients, source: str) -> None:
+def test_what_stays_unreadable_is_refused(p: Context, clients: Clients, through: Clients, source: str) -> None:
     blob = f"{source}/by hand.zip"
     clients.raw.upload_blob(blob, CONTENT[:-30])
-    assert take_archive(blob, p) is Taken.PENDING
+    assert handle_archive_created(blob, p) is HandlerOutcome.PENDING
     later = replace(p, clock=lambda: datetime.now(UTC) + timedelta(minutes=5))
-    assert take_message(BatchMessage(blob=blob), later) is Taken.SETTLED
+    assert handle_batch_message(BatchMessage(blob=blob), later) is HandlerOutcome.TERMINAL
     assert states(through, source) == {State.RAW, State.REFUSED}
 
 
-def test_what_copying_published_is_refused_at_once(
-    p: Preprocessing, clients: Clients, through: Clients, source: str
-) -> None:
+def test_what_copying_published_is_refused_at_once(p: Context, clients: Clients, through: Clients, source: str) -> None:
     told = {"source": source, "stamp": format_stamp(NOW), "version": "0123abcd", "path": "a.zip"}
     blob = raw_blob(source, NOW, "0123abcd", "a.zip")
     clients.raw.upload_blob(blob, CONTENT[:-30], metadata=told)
-    assert take_archive(blob, p) is Taken.SETTLED
+    assert handle_archive_created(blob, p) is HandlerOutcome.TERMINAL
     assert states(through, source) == {State.RAW, State.REFUSED}

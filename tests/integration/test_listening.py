@@ -8,13 +8,13 @@ from azure.storage.queue import QueueClient
 
 from config.settings import read_settings
 from imagefeed.model import Counts
-from ingest.model import Roster
+from ingest.model import SourceState
 from local.azurite import Azurite
 from local.azurite import azurite as start_azurite
 from ops.health.doctor.app import look_at_listeners
 from ops.health.doctor.findings import Sign
 from ops.health.listening import Symptom, look_at_queues, queue_not_consumed
-from storage.blobs.source_state import BlobRosters
+from storage.blobs.source_state import BlobSourceStates
 from storage.clients import Clients, connected, prepare
 from storage.queues.messages import BatchMessages, PollMessages
 from tests.integration.plant import HOUR, NOW, Plant
@@ -174,15 +174,15 @@ class TestPolls:
 
     def test_requests_wait_their_turn_while_a_source_is_polled(self, clients: Clients, look: Look, source: str) -> None:
         PollMessages(clients).put(source)
-        with BlobRosters(clients).hold(source):
+        with BlobSourceStates(clients).hold(source):
             assert look(SOON) == []
         assert len(look(SOON)) == 1
 
     def test_a_listing_of_just_now_shows_that_somebody_polls(self, clients: Clients, look: Look, source: str) -> None:
         now = datetime.now(UTC) + SOON
         for minutes, symptoms in ((1, 0), (3, 1)):
-            with BlobRosters(clients).hold(source) as held:
-                held.save(Roster(source=source, listed_at=now - timedelta(minutes=minutes)))
+            with BlobSourceStates(clients).hold(source) as held:
+                held.save(SourceState(source=source, listed_at=now - timedelta(minutes=minutes)))
             clients.poll_queue.clear_messages()
             PollMessages(clients).put(source)
             assert len(look(SOON)) == symptoms

@@ -9,7 +9,8 @@ import pytest
 from imagefeed.layout import format_stamp, raw_blob
 from imagefeed.tables import Reader
 from ops.cli.images import export
-from preprocess.handlers import Preprocessing, Taken, take_archive
+from preprocess.context import Context
+from preprocess.handlers import HandlerOutcome, handle_archive_created
 from preprocess.model import BatchSizes, Limits, Recipe
 from storage.blobs.raw import RawBlobs
 from storage.clients import Clients
@@ -46,7 +47,7 @@ def test_names_are_labels_from_the_zip_to_the_exported_file(clients: Clients, so
     blob = raw_blob(source, NOW, "0123abcd", "a.zip")
     told = {"source": source, "stamp": format_stamp(NOW), "version": "0123abcd", "path": "a.zip"}
     clients.raw.upload_blob(blob, content.replace(b"nul_byte.png", nul), metadata=told)
-    p = Preprocessing(
+    p = Context(
         raw=RawBlobs(clients, lambda *_: None),
         results=ShardsAndRows(clients, "npy", max_rows_per_image=8),
         ledger=TableBatchLedger(clients),
@@ -56,14 +57,14 @@ def test_names_are_labels_from_the_zip_to_the_exported_file(clients: Clients, so
         pipeline="p1",
         limits=Limits(),
         sizes=BatchSizes(),
-        holder="one",
+        owner="one",
     )
-    assert take_archive(blob, p) is Taken.DONE
+    assert handle_archive_created(blob, p) is HandlerOutcome.DONE
     expected = [*NAMES, nul.decode()]
     reader = Reader(clients)
-    assert [image.facts.name for image in reader.latest(source)] == expected
+    assert [image.metadata.name for image in reader.latest(source)] == expected
     start, end = NOW - timedelta(hours=1), NOW + timedelta(hours=1)
-    assert [image.facts.name for image in reader.shards(source, start, end)] == expected
+    assert [image.metadata.name for image in reader.shards(source, start, end)] == expected
     export(clients, reader, source, start, tmp_path / "images", "png")
     files = sorted(path for path in tmp_path.rglob("*") if path.is_file())
     assert len(files) == 2 * len(expected)

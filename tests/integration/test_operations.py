@@ -10,7 +10,8 @@ import pytest
 from benchmarks.operations import counted
 from imagefeed.layout import raw_blob
 from imagefeed.model import RawArchive
-from preprocess.handlers import Preprocessing, take_archive, take_message
+from preprocess.context import Context
+from preprocess.handlers import handle_archive_created, handle_batch_message
 from preprocess.model import Batch, BatchSizes, Limits, Recipe
 from storage.blobs.raw import RawBlobs
 from storage.clients import Clients
@@ -41,7 +42,7 @@ def test_an_archive_takes_so_many_requests_and_no_more(
     content = zipped(*((f"{number}.jpg", encoded(smooth(30, 40), "JPEG")) for number in range(2 * batches)))
     told = {"source": source, "stamp": f"{STAMP:%Y%m%dT%H%M%SZ}", "version": version, "path": "a.zip"}
     clients.raw.upload_blob(blob, content, metadata=told)
-    p = Preprocessing(
+    p = Context(
         raw=RawBlobs(clients, lambda _source, _name: None),
         results=ShardsAndRows(clients, "npy", 8),
         ledger=TableBatchLedger(clients),
@@ -51,14 +52,14 @@ def test_an_archive_takes_so_many_requests_and_no_more(
         pipeline=f"p-{source[:8]}",
         limits=Limits(),
         sizes=BatchSizes(members=2, inline_bytes=inline_bytes),
-        holder="h",
+        owner="h",
     )
     with counted() as at_event:
-        take_archive(blob, p)
+        handle_archive_created(blob, p)
     messages = [m for m in clients.batch_queue.receive_messages() if blob in base64.b64decode(m.content).decode()]
     with counted() as at_batches:
         for message in messages:
-            take_message(parse_batch_message(base64.b64decode(message.content)), p)
+            handle_batch_message(parse_batch_message(base64.b64decode(message.content)), p)
     for message in messages:
         clients.batch_queue.delete_message(message)
     here, queued = (batches, 0) if inline_bytes else (0, batches)

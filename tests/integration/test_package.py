@@ -116,7 +116,7 @@ def test_only_what_runs_is_sent(package: Path) -> None:
     assert not strange
 
 
-def test_secrets_and_leftovers_stay_here(tmp_path: Path) -> None:
+def test_secrets_and_dead_letters_stay_here(tmp_path: Path) -> None:
     """Also where Core Tools read .funcignore in another way than git reads .gitignore."""
     shutil.copyfile(PROJECT / ".funcignore", tmp_path / ".funcignore")
     for name in (*PLANTED, "function_app.py", "hooks.py", "mine/steps.py", "ingest/poll.py"):

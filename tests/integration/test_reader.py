@@ -11,11 +11,11 @@ from azure.data.tables import UpdateMode
 
 from imagefeed.errors import ImageDamagedError, PermanentError, StoreRefusedError
 from imagefeed.layout import images_partition, raw_blob, shard_blob
-from imagefeed.model import Codec, Counts, MemberFacts, RawArchive, Refusal
+from imagefeed.model import Codec, Counts, ImageMetadata, RawArchive, Refusal
 from imagefeed.tables import Reader, StoredImage
-from ingest.model import Roster
+from ingest.model import SourceState
 from preprocess.model import Batch, Image
-from storage.blobs.source_state import BlobRosters
+from storage.blobs.source_state import BlobSourceStates
 from storage.clients import Clients
 from storage.results import ShardsAndRows
 from storage.tables.batches import TableBatchLedger
@@ -59,7 +59,7 @@ class Producer:
     ) -> list[Batch]:
         """Process an archive whose images are spread over batches; only the first `finish` batches are ended."""
         archive = self.archive(stamp)
-        self.ledger.arrived(archive, at)
+        self.ledger.record_raw(archive, at)
         each = images // batches
         planned = [
             Batch(archive=archive, pipeline=pipeline, number=number, first=number * each, end=(number + 1) * each)
@@ -83,7 +83,7 @@ class Producer:
 
 def made(archive: RawArchive, member: int, size: int = 6) -> Image:
     seed = [member, archive.stamp.hour, archive.stamp.minute]
-    facts = MemberFacts(
+    metadata = ImageMetadata(
         source=archive.source,
         archive=archive.path,
         stamp=archive.stamp,
@@ -93,7 +93,9 @@ def made(archive: RawArchive, member: int, size: int = 6) -> Image:
         format="JPEG",
         captured_at=archive.stamp - timedelta(minutes=member),
     )
-    return Image(facts=facts, pixels=np.random.default_rng(seed).integers(0, 256, (size, size, 3), dtype=np.uint8))
+    return Image(
+        metadata=metadata, pixels=np.random.default_rng(seed).integers(0, 256, (size, size, 3), dtype=np.uint8)
+    )
 
 
 @pytest.fixture
@@ -102,7 +104,7 @@ def producer(clients: Clients, source: str) -> Producer:
 
 
 def keys(images: list[StoredImage]) -> list[tuple[int, int]]:
-    return [(image.facts.stamp.hour, image.facts.member) for image in images]
+    return [(image.metadata.stamp.hour, image.metadata.member) for image in images]
 
 
 class TestReading:
@@ -117,7 +119,7 @@ class TestReading:
                     return list(reader.between(source, start, end))
                 case "shards":
                     found = list(reader.shards(source, start, end))
-                    return sorted(found, key=lambda image: (image.facts.stamp, image.facts.member))
+                    return sorted(found, key=lambda image: (image.metadata.stamp, image.metadata.member))
                 case _:
                     return [reader.image(row) for row in reader.rows(source, start, end)]
 
@@ -132,7 +134,7 @@ class TestReading:
         batches = producer.process(NOON, 2, codec=codec, size=size)
         found = read()
         for image, expected in zip(found, [made(batches[0].archive, member, size) for member in range(2)], strict=True):
-            assert (image.facts, image.pipeline, image.version) == (expected.facts, "p1", "0123abcd")
+            assert (image.metadata, image.pipeline, image.version) == (expected.metadata, "p1", "0123abcd")
             assert image.pixels.dtype == expected.pixels.dtype
             assert np.array_equal(image.pixels, expected.pixels)
             assert image.pixels.flags.writeable, "training may change an image in place"
@@ -172,8 +174,8 @@ class TestReading:
     ) -> None:
         with pytest.raises(PermanentError, match=f"source {source}: there is no such source"):
             read()
-        with BlobRosters(clients).hold(source) as held:
-            held.save(Roster(source=source))
+        with BlobSourceStates(clients).hold(source) as held:
+            held.save(SourceState(source=source))
         assert read() == []
 
 
@@ -191,7 +193,7 @@ def test_a_reader_keeps_to_its_pipeline(clients: Clients, producer: Producer) ->
     producer.process(NOON + HOUR, 1, batches=1, pipeline="old", at=NOON + HOUR)
     producer.process(NOON, 1, batches=1, pipeline="new", at=NOON + 2 * HOUR)
     reader = Reader(clients, "new")
-    assert [(image.pipeline, image.facts.stamp) for image in reader.latest(producer.source)] == [("new", NOON)]
+    assert [(image.pipeline, image.metadata.stamp) for image in reader.latest(producer.source)] == [("new", NOON)]
 
 
 def test_without_a_pipeline_it_is_the_last_one_that_processed_the_newest_archive(
@@ -225,7 +227,7 @@ def test_workers_share_the_shards_without_doubling_or_losing_one(
 def test_a_share_stays_the_same_while_archives_are_added(clients: Clients, producer: Producer) -> None:
     def share() -> set[tuple[datetime, int]]:
         images = Reader(clients).shards(producer.source, NOON, NOON + HOUR, worker=1, workers=2)
-        return {(image.facts.stamp, image.facts.member) for image in images}
+        return {(image.metadata.stamp, image.metadata.member) for image in images}
 
     producer.process(NOON + timedelta(minutes=2), 8, batches=8)
     before = share()
@@ -319,7 +321,7 @@ def test_versions_of_one_time_are_archives_of_their_own(clients: Clients, produc
     for version in ("aaaaaaaa", "bbbbbbbb"):
         archive = replace(producer.archive(NOON), version=version)
         batch = Batch(archive=archive, pipeline="p1", number=0, first=0, end=1)
-        producer.ledger.arrived(archive, NOON)
+        producer.ledger.record_raw(archive, NOON)
         producer.ledger.insert_plan([batch], NOON, NOON)
         producer.run(batch)
     found = Reader(clients).between(producer.source, NOON, NOON + HOUR)

@@ -158,7 +158,7 @@ def test_what_is_raw_again_can_be_preprocessed_again(plant: Plant) -> None:
     plant.clients.processed.delete_blob(blob)
     plant.lose(plant.clients.archives)
     plant.rebuild()
-    assert [one.version for one in plant.ledger.unsettled(plant.source, "p1", NOW - HOUR)] == [archive.version]
+    assert [one.version for one in plant.ledger.list_unfinished(plant.source, "p1", NOW - HOUR)] == [archive.version]
     for batch in plant.plan(archive):
         plant.run(batch)
     assert shown(plant.entries()) == before
@@ -196,8 +196,8 @@ class TestByHand:
         plant.clients.raw.upload_blob(blob, b"zip")
         found = plant.raw.find(blob)
         assert found is not None
-        assert found.origin is Origin.HAND
-        plant.ledger.arrived(found, NOW)
+        assert found.origin is Origin.MANUAL
+        plant.ledger.record_raw(found, NOW)
         return found
 
     def test_it_is_found_again(self, plant: Plant, put: RawArchive) -> None:

@@ -7,9 +7,9 @@ import pytest
 
 from imagefeed.model import State
 from ops.health.result_audit import SlicedResultAudit
-from preprocess.context import Preprocessing
+from preprocess.context import Context
 from preprocess.model import BatchSizes, Limits, Loss, Recipe
-from preprocess.recovery.repair import Repaired, repair
+from preprocess.recovery.repair import RepairOutcome, repair
 from storage.clients import Clients
 from storage.results import ShardsAndRows
 from tests.fakes.preprocessing import MemoryBatchQueue
@@ -25,7 +25,7 @@ class World:
     def __init__(self, clients: Clients, source: str) -> None:
         self.plant = Plant(clients, source)
         self.queue = MemoryBatchQueue()
-        self.p = Preprocessing(
+        self.p = Context(
             raw=self.plant.raw,
             results=ShardsAndRows(clients, "npy", 2),
             ledger=self.plant.ledger,
@@ -35,10 +35,10 @@ class World:
             pipeline="p1",
             limits=Limits(),
             sizes=BatchSizes(),
-            holder="one",
+            owner="one",
         )
 
-    def repair(self, **slices: int) -> Repaired:
+    def repair(self, **slices: int) -> RepairOutcome:
         return repair([self.plant.source], self.audit(**slices), self.p, NOW, WINDOW)
 
     def audit(self, **slices: int) -> SlicedResultAudit:
@@ -78,16 +78,16 @@ def test_what_was_lost_is_told_and_comes_back_as_it_was(
     archive = world.plant.process(NOW)
     world.plant.process(NOW - HOUR)
     before = world.kept()
-    assert world.repair() == Repaired()
+    assert world.repair() == RepairOutcome()
     name = lose(world.plant, archive)
-    assert world.repair() == Repaired(asked=1)
+    assert world.repair() == RepairOutcome(asked=1)
     assert f"results.lost blob={archive.blob}" in caplog.text
     assert name in caplog.text
     assert [entry.state for entry in world.plant.entries()] == [State.PROCESSING, State.PROCESSED]
-    assert world.repair() == Repaired(), "it is under way"
+    assert world.repair() == RepairOutcome(), "it is under way"
     world.work()
     assert world.kept() == before
-    assert world.repair() == Repaired()
+    assert world.repair() == RepairOutcome()
 
 
 def test_what_is_lost_again_and_again_is_not_made_for_ever(world: World, caplog: pytest.LogCaptureFixture) -> None:
@@ -99,7 +99,7 @@ def test_what_is_lost_again_and_again_is_not_made_for_ever(world: World, caplog:
         world.work()
     shard(world.plant, archive)
     told += [world.repair(), world.repair()]
-    assert told == [Repaired(asked=1)] * 3 + [Repaired(beyond=1)] * 2
+    assert told == [RepairOutcome(asked=1)] * 3 + [RepairOutcome(beyond=1)] * 2
     assert world.queue.messages == []
     assert "results.beyond_repair" in caplog.text
 
@@ -112,7 +112,7 @@ def test_what_cannot_be_read_is_told_and_stays_processed(
     shard(world.plant, archive)
     blob = world.plant.clients.raw.get_blob_client(archive.blob)
     blob.delete_blob() if why == "gone" else blob.set_standard_blob_tier("Archive")
-    assert world.repair() == Repaired(beyond=1)
+    assert world.repair() == RepairOutcome(beyond=1)
     assert why in caplog.text
     assert [entry.state for entry in world.plant.entries()] == [State.PROCESSED]
 
@@ -140,7 +140,7 @@ def test_archives_of_one_stamp_stay_together_and_nothing_is_passed_over(world: W
 def test_what_is_outside_the_window_is_left_alone(world: World) -> None:
     archive = world.plant.process(NOW - WINDOW - HOUR)
     shard(world.plant, archive)
-    assert world.repair() == Repaired()
+    assert world.repair() == RepairOutcome()
 
 
 def test_an_archive_that_is_done_again_right_now_has_lost_nothing(
@@ -151,7 +151,7 @@ def test_an_archive_that_is_done_again_right_now_has_lost_nothing(
     listed = world.plant.clients.processed.list_blobs
 
     def meanwhile(*args: Any, **kwargs: Any) -> Any:
-        world.plant.ledger.take_back(archive, "p1", NOW, NOW)
+        world.plant.ledger.reset(archive, "p1", NOW, NOW)
         return listed(*args, **kwargs)
 
     monkeypatch.setattr(world.plant.clients.processed, "list_blobs", meanwhile)

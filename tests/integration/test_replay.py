@@ -56,7 +56,7 @@ class Shelf:
         archive = RawBlobs(self.clients, lambda _source, _name: None).find(blob)
         assert archive is not None
         if known:
-            self.ledger.arrived(archive, stamp)
+            self.ledger.record_raw(archive, stamp)
         return archive
 
     def batches(self, archive: RawArchive, count: int = 2) -> list[Batch]:
@@ -71,8 +71,8 @@ class Shelf:
         for batch in self.batches(archive):
             self.ledger.finish(batch, Counts(members=1, images=1), NOW)
 
-    def unsettled(self) -> set[str]:
-        found = self.ledger.unsettled(self.source, PIPELINE, NOW - timedelta(days=400))
+    def list_unfinished(self) -> set[str]:
+        found = self.ledger.list_unfinished(self.source, PIPELINE, NOW - timedelta(days=400))
         return {archive.version for archive in found}
 
     def asked(self) -> list[BatchMessage]:
@@ -101,7 +101,7 @@ def test_an_archive_is_named_as_ls_or_its_blob_does_and_done_again(shelf: Shelf,
         BatchMessage(blob=archive.blob, pipeline=PIPELINE, batch=0),
         BatchMessage(blob=archive.blob, pipeline=PIPELINE, batch=1),
     ]
-    assert archive.version in shelf.unsettled()
+    assert archive.version in shelf.list_unfinished()
 
 
 def test_an_archive_of_which_the_ledger_knows_nothing_is_asked_for_by_its_blob(shelf: Shelf) -> None:
@@ -120,7 +120,7 @@ def test_what_ended_so_since_then_is_done_again(shelf: Shelf, ends: list[str]) -
     assert main(["replay", *ends, "--since", "6h", "--source", shelf.source]) == 0
     wanted = [archive for archive, end in ((refused, "--refused"), (failed, "--failed")) if end in ends]
     assert shelf.asked() == [BatchMessage(blob=archive.blob) for archive in wanted]
-    assert shelf.unsettled() == {archive.version for archive in wanted}
+    assert shelf.list_unfinished() == {archive.version for archive in wanted}
 
 
 def test_history_is_asked_for_newest_first_and_what_is_settled_is_passed_over(
@@ -170,13 +170,13 @@ def test_a_blob_in_the_archive_tier_is_named_and_nothing_is_asked_for(
     names = [part for archive in (cold, warm) for part in ("--archive", archive.blob)]
     assert main(["replay", *names]) == 2
     assert {message.blob for message in shelf.asked()} == {warm.blob}
-    assert shelf.unsettled() == {warm.version}
+    assert shelf.list_unfinished() == {warm.version}
     said = capsys.readouterr()
     assert f"'{cold.blob}': in the archive tier" in said.out
     assert "1 of the archives are in the archive tier" in said.err
     blob.set_standard_blob_tier("Hot")
     assert main(["replay", "--archive", cold.blob]) == 0
-    assert shelf.unsettled() == {warm.version, cold.version}
+    assert shelf.list_unfinished() == {warm.version, cold.version}
 
 
 def test_settings_that_the_app_never_ran_with_ask_for_nothing(
@@ -190,7 +190,7 @@ def test_settings_that_the_app_never_ran_with_ask_for_nothing(
     assert "never run" in said
     assert PIPELINE in said
     assert shelf.asked() == []
-    assert shelf.unsettled() == set()
+    assert shelf.list_unfinished() == set()
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from config.settings import read_settings
 from imagefeed.errors import PermanentError, StoreRefusedError
 from imagefeed.layout import SMOKE
 from imagefeed.ledger import entries, known_sources, polled_sources, sources
-from imagefeed.model import MemberFacts, Pixels
+from imagefeed.model import ImageMetadata, Pixels
 from local.azurite import Azurite
 from local.azurite import azurite as start_azurite
 from ops.cli.__main__ import main
@@ -29,12 +29,13 @@ from ops.health.audit import all_sources
 from ops.health.doctor import smoke as watching
 from ops.health.doctor.smoke_archive import make
 from ops.health.listening import peek
-from preprocess.handlers import Preprocessing, Taken, take_archive, take_message
+from preprocess.context import Context
+from preprocess.handlers import HandlerOutcome, handle_archive_created, handle_batch_message
 from preprocess.model import BatchSizes, Limits
 from preprocess.recipe import identify
 from storage.blobs.pipelines import hold_pipeline
-from storage.blobs.raw import HAND, RawBlobs
-from storage.blobs.source_state import BlobRosters
+from storage.blobs.raw import MANUAL, RawBlobs
+from storage.blobs.source_state import BlobSourceStates
 from storage.clients import Clients, connected, prepare
 from storage.queues.messages import BatchMessages, parse_batch_message
 from storage.results import ShardsAndRows
@@ -77,9 +78,9 @@ class App:
         self.pipeline = identity.pipeline
         self.fingerprint = identity.fingerprint
         self.parts = {"events", "batches", "polls"}
-        self.planned: list[Taken] = []
+        self.planned: list[HandlerOutcome] = []
         self.ran: list[int | None] = []
-        self.p = Preprocessing(
+        self.p = Context(
             raw=RawBlobs(clients, lambda _source, _name: None),
             results=ShardsAndRows(clients, chosen.recipe.codec, chosen.table.max_rows_per_image),
             ledger=TableBatchLedger(clients),
@@ -89,7 +90,7 @@ class App:
             pipeline=identity.pipeline,
             limits=chosen.limits,
             sizes=chosen.batches,
-            holder="the app",
+            owner="the app",
         )
 
     @contextmanager
@@ -110,12 +111,12 @@ class App:
             if "events" in self.parts:
                 for blob in set(self.clients.raw.list_blob_names()) - heard:
                     heard.add(blob)
-                    self._settled(lambda blob=blob: self.planned.append(take_archive(blob, self.p)))  # type: ignore[misc]
+                    self._settled(lambda blob=blob: self.planned.append(handle_archive_created(blob, self.p)))  # type: ignore[misc]
             if "batches" in self.parts:
                 for message in list(self.clients.batch_queue.receive_messages(max_messages=1)):
                     asked = parse_batch_message(b64decode(message.content))
                     self.ran.append(asked.batch)
-                    self._settled(lambda asked=asked: take_message(asked, self.p))  # type: ignore[misc]
+                    self._settled(lambda asked=asked: handle_batch_message(asked, self.p))  # type: ignore[misc]
                     self.clients.batch_queue.delete_message(message)
             if "polls" in self.parts:
                 for message in list(self.clients.poll_queue.receive_messages(max_messages=1)):
@@ -175,15 +176,15 @@ def left(clients: Clients) -> list[object]:
     return [*blobs, *rows, *polls]
 
 
-def leave_out(pixels: Pixels, facts: MemberFacts) -> Pixels | None:
-    return None if facts.member == 1 else pixels
+def leave_out(pixels: Pixels, metadata: ImageMetadata) -> Pixels | None:
+    return None if metadata.member == 1 else pixels
 
 
-def refuse(_pixels: Pixels, facts: MemberFacts) -> Pixels | None:
-    raise ValueError(f"{facts.name} is none of ours")
+def refuse(_pixels: Pixels, metadata: ImageMetadata) -> Pixels | None:
+    raise ValueError(f"{metadata.name} is none of ours")
 
 
-def negate(pixels: Pixels, _facts: MemberFacts) -> Pixels:
+def negate(pixels: Pixels, _metadata: ImageMetadata) -> Pixels:
     return np.asarray(255 - pixels)
 
 
@@ -218,7 +219,7 @@ def test_it_passes_whatever_the_settings_and_leaves_nothing(
     assert (status, "0 wrong" in said) == (0, True), said
     assert "request to poll taken from the queue poll by poll_source" in said
     # All of it went over the queue, and nothing ran where the event was heard.
-    assert app.planned == [Taken.QUEUED]
+    assert app.planned == [HandlerOutcome.QUEUED]
     assert sorted(app.ran, key=str) == list(range(len(app.ran)))
     assert left(stored) == []
 
@@ -274,7 +275,7 @@ def test_an_app_that_makes_another_pipeline_is_named(command: Command, stored: C
 def test_an_app_without_the_queues_of_the_smoke_test_is_too_old(
     command: Command, stored: Clients, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Preprocessing, "sizes_for", lambda _p, _source: BatchSizes())
+    monkeypatch.setattr(Context, "sizes_for", lambda _p, _source: BatchSizes())
     with App(stored, command.given).running():
         (line,) = command.wrong("5s")
     assert "as 1 batch instead of 3" in line
@@ -395,18 +396,18 @@ def processed(app: App) -> None:
     """Leave a smoke test's archive behind, processed."""
     hold_pipeline(app.clients, app.pipeline, app.fingerprint)
     archive = smoke.put_archive(app.clients, make(app.p.recipe, app.p.limits).content)
-    assert take_archive(archive.blob, app.p) is Taken.QUEUED
+    assert handle_archive_created(archive.blob, app.p) is HandlerOutcome.QUEUED
     for message in app.clients.batch_queue.receive_messages():
-        take_message(parse_batch_message(b64decode(message.content)), app.p)
+        handle_batch_message(parse_batch_message(b64decode(message.content)), app.p)
         app.clients.batch_queue.delete_message(message)
-    with BlobRosters(app.clients).hold(SMOKE):
+    with BlobSourceStates(app.clients).hold(SMOKE):
         pass
 
 
 def test_of_two_at_once_one_gives_up(command: Command, stored: Clients, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(smoke, "_LEASE", 1)
     archive = None
-    with BlobRosters(stored).hold(SMOKE):
+    with BlobSourceStates(stored).hold(SMOKE):
         archive = smoke.put_archive(stored, b"of the other one")
         (line,) = command.wrong()
         assert "another smoke test runs right now" in line
@@ -456,10 +457,10 @@ def test_what_a_person_puts_into_its_folder_is_kept_and_seen(command: Command, s
     app = App(stored, command.given)
     with app.running():
         assert command.smoke()[0] == 0
-        while Taken.DONE not in app.planned:
+        while HandlerOutcome.DONE not in app.planned:
             time.sleep(0.1)
     assert list(stored.raw.list_blob_names()) == [name]
-    assert [(entry.state, entry.archive.blob) for entry in entries(stored, HAND)] == [("processed", name)]
+    assert [(entry.state, entry.archive.blob) for entry in entries(stored, MANUAL)] == [("processed", name)]
     stored.raw.delete_blob(name)
 
 

@@ -19,7 +19,7 @@ from PIL import Image
 
 from imagefeed.errors import PermanentError, StoreUnavailableError
 from imagefeed.model import Refusal, State
-from ingest.model import Roster, SourceSpec
+from ingest.model import SourceSpec, SourceState
 from local.azurite import Azurite
 from local.servers.child import free_port
 from ops.cli.__main__ import main
@@ -27,7 +27,7 @@ from ops.health.load import MOST_BEFORE, read_queues, read_source
 from ops.health.load_archive import read_picture
 from ops.web.assess import assess_source
 from ops.web.model import Shown, SourceStatus
-from ops.web.views import Desk, look, picture_key
+from ops.web.views import StatusViews, look, picture_key
 from storage.clients import Clients, connected, development_connection
 from tests.fixtures.history import Past, write
 from tests.fixtures.status_host import status_host
@@ -69,7 +69,7 @@ def status_of(clients: Clients, source: str) -> SourceStatus:
 def radar(clients: Clients) -> str:
     """A source with one archive in every state."""
     name = f"s-{uuid4().hex[:12]}"
-    write(clients, name, day(), Roster(source=name, listed_at=now(), error="no answer <i>from</i> the server"))
+    write(clients, name, day(), SourceState(source=name, listed_at=now(), error="no answer <i>from</i> the server"))
     return name
 
 
@@ -86,7 +86,7 @@ def test_states_holes_and_counts_are_those_that_the_ledgers_wrote(clients: Clien
 def test_a_look_reads_no_more_rows_than_it_says(clients: Clients, source: str) -> None:
     """However many archives there are, and whichever part of them is left out."""
     past = [Past(stamp=now() - number * MINUTE) for number in range(40)]
-    write(clients, source, past, Roster(source=source), threads=4)
+    write(clients, source, past, SourceState(source=source), threads=4)
     whole = read_source(clients, source, now() - timedelta(minutes=20))
     assert (len(whole.entries), whole.cut, whole.rows) == (21, False, 2 * 21 + MOST_BEFORE)
     assert whole.before == now() - timedelta(minutes=21)
@@ -105,23 +105,23 @@ def clock_of(*seconds: int) -> Callable[[], datetime]:
 
 def test_one_look_is_shared_by_all_who_ask_within_seconds(clients: Clients, source: str) -> None:
     # Asked, begun and ended at 0; asked at 4; asked, begun and ended at 6.
-    desk = Desk(clients, {source: SourceSpec(name=source)}, clock_of(0, 0, 0, 4, 6, 6, 6))
+    desk = StatusViews(clients, {source: SourceSpec(name=source)}, clock_of(0, 0, 0, 4, 6, 6, 6))
     first = desk.status()
-    write(clients, source, [Past(stamp=now() - MINUTE)], Roster(source=source))
+    write(clients, source, [Past(stamp=now() - MINUTE)], SourceState(source=source))
     assert desk.status() is first
     assert len(desk.status().sources[0].marks) == 1
 
 
 def test_a_long_look_is_shared_by_all_who_waited_for_it(clients: Clients, source: str) -> None:
     # It ended at 60; somebody had asked at 20.
-    desk = Desk(clients, {source: SourceSpec(name=source)}, clock_of(0, 0, 60, 20))
+    desk = StatusViews(clients, {source: SourceSpec(name=source)}, clock_of(0, 0, 60, 20))
     assert desk.status() is desk.status()
 
 
 def test_a_look_that_failed_is_shared_by_all_who_waited_for_it_and_by_nobody_later(source: str) -> None:
     ports = {kind: free_port() for kind in ("Blob", "Queue", "Table")}
     with connected(development_connection(ports), retries=0) as nowhere:
-        desk = Desk(nowhere, {source: SourceSpec(name=source)}, clock_of(0, 0, 60, 20, 60))
+        desk = StatusViews(nowhere, {source: SourceSpec(name=source)}, clock_of(0, 0, 60, 20, 60))
         for _ in range(2):
             with pytest.raises(StoreUnavailableError):
                 desk.status()

@@ -15,7 +15,7 @@ import pytest
 from playwright.sync_api import Browser, Dialog, Page, expect, sync_playwright
 
 from imagefeed.model import Refusal, State
-from ingest.model import Roster
+from ingest.model import SourceState
 from local import npm
 from local.azurite import Azurite
 from local.servers.needed import find, need
@@ -104,7 +104,7 @@ def site(
     chromium: Browser, clients: Clients, azurite: Azurite, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Site]:
     source = f"s-{uuid4().hex[:12]}"
-    write(clients, source, day(), Roster(source=source, listed_at=now(), error=HOSTILE), threads=4)
+    write(clients, source, day(), SourceState(source=source, listed_at=now(), error=HOSTILE), threads=4)
     with status_host(tmp_path_factory.mktemp("app"), azurite.connection, source) as host:
         yield Site(host.url, source, chromium)
 
@@ -160,7 +160,7 @@ def test_it_refreshes_in_place(site: Site, clients: Clients) -> None:
     before = page.evaluate(place)
     focused = page.evaluate("document.activeElement.getAttribute('href')")
     news = [Past(stamp=now() - 1 * MINUTE), *day()]
-    write(clients, site.source, news, Roster(source=site.source, listed_at=now(), error="another"), threads=4)
+    write(clients, site.source, news, SourceState(source=site.source, listed_at=now(), error="another"), threads=4)
     # As if the tab had been looked at again; a look at storage may be some seconds old.
     looked = "document.dispatchEvent(new Event('visibilitychange'))"
     marks = "document.querySelectorAll('.timeline a').length"

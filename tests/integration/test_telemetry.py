@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from config import telemetry
 from imagefeed.layout import raw_blob
 from imagefeed.model import Counts, RawArchive
-from ingest.model import Archive, CopyFacts, RemoteFile, Step, version_of
+from ingest.model import Archive, CopyMetadata, RemoteFile, Step, version_of
 from preprocess.model import Batch
 from storage.blobs.raw import RawBlobs
 from storage.blobs.raw_upload import BlobArchives
@@ -18,7 +18,7 @@ from storage.tables.batches import TableBatchLedger
 from tests.fixtures.recorded import Recorded
 
 NOW = datetime(2026, 3, 1, 10, 20, 30, tzinfo=UTC)
-FACTS = CopyFacts(sha256="ab" * 32, md5=bytes(16), sound=True)
+METADATA = CopyMetadata(sha256="ab" * 32, md5=bytes(16), complete=True)
 
 
 def archive_of(source: str, path: str = "a.zip") -> Archive:
@@ -26,12 +26,12 @@ def archive_of(source: str, path: str = "a.zip") -> Archive:
     return Archive(source=source, file=file, version=version_of(file), stamp=NOW)
 
 
-def copied(clients: Clients, archive: Archive, facts: CopyFacts | None = FACTS) -> RawArchive:
+def copied(clients: Clients, archive: Archive, metadata: CopyMetadata | None = METADATA) -> RawArchive:
     """Copy an archive of no bytes, and find it as preprocessing does."""
     upload = BlobArchives(clients).upload(archive)
-    upload.commit([], facts)
-    if facts is None:
-        upload.amend(FACTS)
+    upload.commit([], metadata)
+    if metadata is None:
+        upload.amend(METADATA)
     found = RawBlobs(clients, lambda _source, _name: None).find(
         raw_blob(archive.source, archive.stamp, archive.version, archive.file.path)
     )
@@ -49,7 +49,7 @@ class TestTraces:
             told, first, resumed = (
                 telemetry.traceparent(),
                 copied(clients, archive_of(source)),
-                copied(clients, archive_of(source, "b.zip"), facts=None),
+                copied(clients, archive_of(source, "b.zip"), metadata=None),
             )
         assert (first.traceparent, resumed.traceparent) == (told, told)
         assert first.modified == NOW

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from imagefeed.model import MemberFacts, State
+from imagefeed.model import ImageMetadata, State
 from preprocess.recipe import load_hook
 
 ROOT = Path(__file__).parents[2]
@@ -61,7 +61,7 @@ def test_the_hook_of_the_readme_works(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.delitem(sys.modules, "hooks", raising=False)
     (spec,) = re.findall(r"PREPROCESS_HOOK=(\S+?)`", README)
     hook = load_hook(spec)
-    facts = MemberFacts(
+    metadata = ImageMetadata(
         source="radar",
         archive="a.zip",
         stamp=datetime(2026, 1, 1, tzinfo=UTC),
@@ -71,8 +71,8 @@ def test_the_hook_of_the_readme_works(tmp_path: Path, monkeypatch: pytest.Monkey
         format="JPEG",
         captured_at=None,
     )
-    bright = hook(np.arange(48, dtype=np.uint8).reshape(4, 4, 3), facts)
+    bright = hook(np.arange(48, dtype=np.uint8).reshape(4, 4, 3), metadata)
     assert bright is not None
     assert bright.dtype == np.float32
     np.testing.assert_array_equal([bright.min(), bright.max()], [0, 1])
-    assert hook(np.full((4, 4, 3), 7, dtype=np.uint8), facts) is None
+    assert hook(np.full((4, 4, 3), 7, dtype=np.uint8), metadata) is None

@@ -6,21 +6,21 @@ from datetime import datetime
 from config.settings import Settings, Source, Storage
 from config.types import format_duration
 from imagefeed.errors import PipelineError
-from ingest.model import Roster
+from ingest.model import SourceState
 from ops.health.doctor.findings import Finding, ok, unknown, wrong
 from ops.health.listening import look_at_queues
-from ops.health.probe import known_fingerprint, probe, probe_leftovers
+from ops.health.probe import known_fingerprint, probe, probe_dead_letters
 from ops.health.watch import find_deadlines, find_silence
 from ops.text import count
 from preprocess.recipe import identify
 from storage.blobs.runs import last_run
-from storage.blobs.source_state import BlobRosters
+from storage.blobs.source_state import BlobSourceStates
 from storage.clients import Clients
 
 
 def look_at_storage(clients: Clients) -> Iterator[Finding]:
     """Try every container, table and queue, and count what was given up."""
-    for found in (*probe(clients), *probe_leftovers(clients)):
+    for found in (*probe(clients), *probe_dead_letters(clients)):
         yield (
             wrong("storage", f"{found.name}: {found.problem}")
             if found.problem
@@ -63,15 +63,15 @@ def other_settings(pipeline: str) -> str:
 
 
 def look_at_polling(clients: Clients, chosen: Settings, now: datetime) -> Iterator[Finding]:
-    """Tell from the rosters whether the app polls, and what the last poll said."""
-    rosters = BlobRosters(clients)
+    """Tell from the source states whether the app polls, and what the last poll said."""
+    source_states = BlobSourceStates(clients)
     for name, source in chosen.sources.items():
         try:
-            roster = rosters.look(name)
+            source_state = source_states.look(name)
         except PipelineError as exc:
             yield unknown("app", f"{name}: {exc}")
         else:
-            yield from _polled(source, roster or Roster(source=name), now)
+            yield from _polled(source, source_state or SourceState(source=name), now)
 
 
 def look_at_reconcile(clients: Clients, now: datetime) -> Iterator[Finding]:
@@ -107,9 +107,9 @@ def look_at_listeners(clients: Clients, chosen: Settings, now: datetime) -> Iter
         yield ok("app", "queues: no message waits in vain; whether the app listens `doctor --smoke` tries")
 
 
-def _polled(source: Source, roster: Roster, now: datetime) -> Iterator[Finding]:
+def _polled(source: Source, source_state: SourceState, now: datetime) -> Iterator[Finding]:
     name = source.spec.name
-    silence = find_silence(source.spec, roster, now)
+    silence = find_silence(source.spec, source_state, now)
     if silence and silence.error:
         yield wrong("app", f"{name}: its polls fail (the last good one: {_when(silence.since)}): {silence.error}")
     elif silence:
@@ -118,16 +118,18 @@ def _polled(source: Source, roster: Roster, now: datetime) -> Iterator[Finding]:
             f"{name}: last listed {_when(silence.since)}: the app is not running, or its timers stand still, which is "
             "known to happen after a deployment: restart it, and look into its log",
         )
-    elif roster.listed_at:
-        waiting = sum(not sighting.done for sighting in roster.sightings)
-        ago = f"{(now - roster.listed_at).total_seconds():.0f} s ago"
-        error = f"; the last poll failed: {roster.error}" if roster.error else ""
+    elif source_state.listed_at:
+        waiting = sum(not tracked_file.done for tracked_file in source_state.tracked_files)
+        files = count(len(source_state.tracked_files), "file")
+        ago = f"{(now - source_state.listed_at).total_seconds():.0f} s ago"
+        error = f"; the last poll failed: {source_state.error}" if source_state.error else ""
         yield ok(
-            "app", f"{name}: listed {ago}, {waiting} of {count(len(roster.sightings), 'file')} not copied yet{error}"
+            "app",
+            f"{name}: listed {ago}, {waiting} of {files} not copied yet{error}",
         )
-    late = find_deadlines(source.spec, roster, now)
+    late = find_deadlines(source.spec, source_state, now)
     if late:
-        first = late[0].sighting.archive.file.path
+        first = late[0].tracked_file.archive.file.path
         yield wrong(
             "app", f"{name}: not copied and near their deletion: {count(len(late), 'file')}, {first!r} is the next"
         )

@@ -11,7 +11,7 @@ from config.errors import LeaseLostError
 from config.types import format_duration
 from imagefeed.errors import PipelineError
 from imagefeed.layout import BATCH_QUEUE, POLL_QUEUE, RAW_CONTAINER
-from imagefeed.ledger import SETTLED, polled_sources
+from imagefeed.ledger import TERMINAL, polled_sources
 from imagefeed.model import Pixels, RawArchive, State
 from imagefeed.tables import Reader, Result, StoredImage
 from ops.health.doctor.findings import Finding, ok, wrong
@@ -42,7 +42,7 @@ def send_through(
             except PipelineError as exc:
                 yield wrong(ABOUT, str(exc))
             finally:
-                sent.take_back()
+                sent.reset()
     except LeaseLostError:
         yield wrong(ABOUT, "another smoke test runs right now, and may do so for minutes: begin again after its end")
     except PipelineError as exc:
@@ -74,10 +74,10 @@ class _Sent:
         yield from self._archive(archive)
         yield self._poll(request)
 
-    def take_back(self) -> None:
+    def reset(self) -> None:
         """Take back what nobody took."""
         if self.request is not None:
-            self.request.take_back()
+            self.request.reset()
 
     def _archive(self, archive: RawArchive) -> Iterator[Finding]:
         now = self._wait(archive, lambda course: course.pipeline is not None)
@@ -114,8 +114,8 @@ class _Sent:
             yield self._untaken()
             return
         yield self._step("first batch taken from the queue by process_batch")
-        now = self._wait(archive, lambda course: course.state in SETTLED)
-        if now.state not in SETTLED:
+        now = self._wait(archive, lambda course: course.state in TERMINAL)
+        if now.state not in TERMINAL:
             yield self._unfinished(now)
             return
         yield from self._settled(archive, now)
@@ -170,7 +170,7 @@ class _Sent:
         """Tell whether the queue of polls is listened to."""
         while not self._look_at_poll() and time.monotonic() < self.began + self.within.total_seconds():
             time.sleep(_EVERY)
-        if self.polled_after is not None or not request.take_back():
+        if self.polled_after is not None or not request.reset():
             after = self.polled_after or time.monotonic() - self.began
             return ok(ABOUT, f"{after:.1f} s: request to poll taken from the queue {POLL_QUEUE} by poll_source")
         told = f"nobody took a request to poll within {self._patience}"
@@ -190,7 +190,7 @@ class _Sent:
             now = course(self.clients, archive)
             self._look_at_poll()
             # What ended needs no step before.
-            if reached(now) or now.state in SETTLED or time.monotonic() > until:
+            if reached(now) or now.state in TERMINAL or time.monotonic() > until:
                 return now
             time.sleep(_EVERY)
 
@@ -244,7 +244,7 @@ class _Sent:
 
 
 def _by_member(images: Iterator[StoredImage]) -> dict[int, Pixels]:
-    return {image.facts.member: image.pixels for image in images}
+    return {image.metadata.member: image.pixels for image in images}
 
 
 def _equal(found: Pixels, expected: Pixels) -> bool:

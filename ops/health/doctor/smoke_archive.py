@@ -13,7 +13,7 @@ from imagefeed.codec import encode
 from imagefeed.errors import MemberRefusedError
 from imagefeed.layout import SMOKE
 from imagefeed.model import Pixels, RawArchive
-from preprocess.image.maker import ImageMaker, Room
+from preprocess.image.maker import ImageMaker, MemoryBudget
 from preprocess.model import Limits, Recipe
 from preprocess.zip.directory import Member
 from preprocess.zip.reader import Archive
@@ -86,7 +86,7 @@ def _image(archive: Archive, member: Member, recipe: Recipe, limits: Limits) -> 
         content = maker.content(reader, member)
         if content is None:
             raise MemberRefusedError("it is not taken for a picture")
-        (image,) = maker.images(maker.made(content, member, Room()))
+        (image,) = maker.images(maker.made(content, member, MemoryBudget()))
     # Not every type fits every codec.
     encode(image.pixels, recipe.codec)
     return image.pixels

@@ -16,9 +16,9 @@ from imagefeed.layout import SMOKE
 from imagefeed.model import RawArchive
 from ingest.model import SourceSpec
 from ingest.poll import poll
-from preprocess.handlers import Taken, take_archive
+from preprocess.handlers import HandlerOutcome, handle_archive_created
 from preprocess.model import Limits
-from tests.fakes.copying import FakeArchives, FakeLedger, FakeRosters
+from tests.fakes.copying import FakeArchives, FakeLedger, FakeSourceStates
 from tests.fakes.preprocessing import Request
 from tests.fixtures.recorded import Recorded
 from tests.unit.ingest.test_poll import START, Clock, make_zip
@@ -38,7 +38,7 @@ def record_all() -> None:
     telemetry.preprocessed("radar", "p1", 4, {"LIMIT_PIXELS": 2})
     figures = [name.removeprefix("source.") for name in telemetry.METRICS if name.startswith("source.")]
     telemetry.source("radar", dict.fromkeys(figures, 3.0))
-    telemetry.leftovers({"batches": 1}, 2)
+    telemetry.dead_letters({"batches": 1}, 2)
     telemetry.watch_ran()
 
 
@@ -225,7 +225,7 @@ class TestPolling:
         server, clock = PollWorld().server, Clock()
         spec = SourceSpec(name="radar")
         with telemetry.call(CALLER):
-            poll(spec, server, FakeRosters(), FakeArchives(), FakeLedger(), now=clock.now, wait=clock.wait)
+            poll(spec, server, FakeSourceStates(), FakeArchives(), FakeLedger(), now=clock.now, wait=clock.wait)
         assert clock.now() == START
         assert recorded.exporter.exports == 0
 
@@ -233,7 +233,7 @@ class TestPolling:
         server, clock, asked = PollWorld().server, Clock(), f"00-{'1' * 32}-{'2' * 16}-01"
         with telemetry.call(CALLER):
             poll(
-                SourceSpec(name="radar"), server, FakeRosters(), FakeArchives(), FakeLedger(),
+                SourceSpec(name="radar"), server, FakeSourceStates(), FakeArchives(), FakeLedger(),
                 now=clock.now, wait=clock.wait, traceparent=asked,
             )  # fmt: skip
         (span,) = recorded.spans()
@@ -249,7 +249,7 @@ class TestPreprocessing:
         world.raw.blobs[archive.blob] = (_traced(world, archive.blob, copied), world.raw.blobs[archive.blob][1])
         p = world.process(sizes=ONE_EACH)
         with telemetry.call(CALLER):
-            assert take_archive(archive.blob, p) is Taken.QUEUED
+            assert handle_archive_created(archive.blob, p) is HandlerOutcome.QUEUED
         world.work(p)
         assert [span.name for span in recorded.spans()] == ["plan", "batch", "batch", "batch"]
         assert {f"{span.context.trace_id:032x}" for span in recorded.spans()} == {"1" * 32}
@@ -269,8 +269,8 @@ class TestPreprocessing:
         world = World()
         members = [("0.jpg", jpeg()), ("1.jpg", jpeg()[:400]), ("LIMIT_PIXELS=1.jpg", b"\xff\xd8\xff nonsense")]
         archive = world.raw.add(zipped(*members))
-        take_archive(archive.blob, world.process(limits=Limits(member_bytes=500)))
-        take_archive(archive.blob, world.process(limits=Limits(member_bytes=500)))
+        handle_archive_created(archive.blob, world.process(limits=Limits(member_bytes=500)))
+        handle_archive_created(archive.blob, world.process(limits=Limits(member_bytes=500)))
         values = recorded.values()
         assert "images.processed" not in values
         told = sorted((str(labels["reason"]), count) for labels, count in values["members.refused"])

@@ -47,7 +47,7 @@ def answering(body: bytes) -> Iterator[TableClient]:
         {"Timestamp": "2026-03-01T10:20:30.1234567Z"},
         {"at@odata.type": "Edm.DateTime", "at": "2026-03-01T10:20:30.1234567Z"},
         {"at@odata.type": "Edm.DateTime", "at": "2026-03-01T10:20:30Z"},
-        {"part": None, "name": "\N{GRINNING FACE} \u2028", "sound": False, "number": 2**31 - 1},
+        {"part": None, "name": "\N{GRINNING FACE} \u2028", "complete": False, "number": 2**31 - 1},
         {"share@odata.type": "Edm.Double", "share": "Infinity"},
         {"share@odata.type": "Edm.Double", "share": 5.0},
         {},

@@ -79,7 +79,7 @@ def test_what_is_no_shard_of_ours_is_an_error() -> None:
         list(read_pairs([content[1_024:]]))
 
 
-def test_an_image_without_its_facts_is_an_error() -> None:
+def test_an_image_without_its_metadata_is_an_error() -> None:
     content, _ = shard_of([b"payload"])
     with pytest.raises(ValueError, match="without its facts"):
         list(read_pairs([content[:1_024], bytes(1_024)]))

@@ -14,8 +14,8 @@ import pytest
 from imagefeed.errors import StoreUnavailableError
 from ingest.model import Archive, RemoteFile, SourceSpec, Step
 from ingest.poll import PollReport, poll
-from ingest.transfer import Ending
-from tests.fakes.copying import FakeArchives, FakeLedger, FakeRosters
+from ingest.transfer import CopyOutcome
+from tests.fakes.copying import FakeArchives, FakeLedger, FakeSourceStates
 from tests.fakes.remote import FakeConnection, FakeServer
 
 MIB = 2**20
@@ -54,7 +54,7 @@ class World:
     def __init__(self) -> None:
         self.server = FakeServer()
         self.store = FakeArchives()
-        self.rosters = FakeRosters()
+        self.source_states = FakeSourceStates()
         self.ledger = FakeLedger()
         self.clock = Clock()
         self.spec = SourceSpec(name="radar", block_size=MIB, max_connections=1)
@@ -68,7 +68,7 @@ class World:
         report = poll(
             self.spec,
             self.server,
-            self.rosters,
+            self.source_states,
             self.store,
             self.ledger,
             now=self.clock.now,
@@ -93,7 +93,7 @@ def test_a_new_file_is_copied_and_told_of(world: World) -> None:
     assert world.ledger.steps("a.zip") == [{Step.SEEN, Step.COPYING, Step.RAW}]
     assert (report.listed, report.new, report.failed, report.waiting, report.error) == (1, 1, 0, 0, None)
     assert [(copied.path, copied.ending, copied.bytes) for copied in report.copied] == [
-        ("a.zip", Ending.COPIED, len(content))
+        ("a.zip", CopyOutcome.COPIED, len(content))
     ]
 
 
@@ -101,23 +101,23 @@ def test_a_quiet_tick_costs_one_listing_and_nothing_else(world: World) -> None:
     world.put("a.zip")
     world.tick()
     world.server.calls.clear()
-    writes, loads, saves = world.ledger.writes, world.rosters.loads, world.rosters.saves
+    writes, loads, saves = world.ledger.writes, world.source_states.loads, world.source_states.saves
     world.tick()
     assert world.server.calls == ["connect", "list"]
     assert world.ledger.writes == writes
-    assert (world.rosters.loads, world.rosters.saves) == (loads + 1, saves)
+    assert (world.source_states.loads, world.source_states.saves) == (loads + 1, saves)
 
 
 def test_quiet_ticks_keep_the_time_of_the_listing_fresh_to_about_a_minute(world: World) -> None:
     world.put("a.zip")
     world.tick()
-    saves = world.rosters.saves
+    saves = world.source_states.saves
     for _ in range(10):
         world.tick()
-        listed_at = world.rosters.rosters["radar"].listed_at
+        listed_at = world.source_states.source_states["radar"].listed_at
         assert listed_at is not None
         assert world.clock.time - listed_at <= timedelta(seconds=90)
-    assert 0 < world.rosters.saves - saves <= 5
+    assert 0 < world.source_states.saves - saves <= 5
 
 
 @pytest.mark.parametrize(
@@ -188,12 +188,12 @@ def test_a_file_that_was_only_touched_is_the_same(world: World) -> None:
     world.tick()
     world.put("a.zip", content, age=timedelta(minutes=1))
     report = world.tick()
-    assert [copied.ending for copied in report.copied] == [Ending.SAME]
+    assert [copied.ending for copied in report.copied] == [CopyOutcome.SAME]
     assert world.store.content("a.zip") == [content]
     assert world.ledger.steps("a.zip")[1] == {Step.SEEN, Step.COPYING, Step.SAME}
     # And what comes after it is held against the same bytes.
     world.put("a.zip", content, age=timedelta(seconds=1))
-    assert [copied.ending for copied in world.tick().copied] == [Ending.SAME]
+    assert [copied.ending for copied in world.tick().copied] == [CopyOutcome.SAME]
 
 
 def test_a_version_that_was_never_copied_is_superseded(world: World) -> None:
@@ -211,11 +211,11 @@ def test_bytes_are_held_against_the_last_copy_even_past_a_version_that_was_none(
     world.put("a.zip", b"no zip at all", age=timedelta(minutes=2))
     world.tick()
     world.put("a.zip", content, age=timedelta(minutes=1))
-    assert [copied.ending for copied in world.tick().copied] == [Ending.SAME]
+    assert [copied.ending for copied in world.tick().copied] == [CopyOutcome.SAME]
 
 
 def test_a_new_version_waits_until_the_old_one_is_no_longer_being_copied(world: World) -> None:
-    world.spec = replace(world.spec, max_connections=2, settle=timedelta())
+    world.spec = replace(world.spec, max_connections=2, stable_for=timedelta())
     old, new = make_zip(2 * MIB, "old"), make_zip(2 * MIB, "new")
     world.put("long.zip", old, age=timedelta(minutes=30))
     for minutes in (1, 2, 3):
@@ -250,7 +250,7 @@ def test_a_file_that_is_gone_before_it_was_copied_has_expired(world: World, capl
     world.tick()
     assert Step.EXPIRED in world.ledger.steps("a.zip")[0]
     assert "archive.expired source=radar path='a.zip'" in [r.message.partition(":")[0] for r in caplog.records]
-    assert world.rosters.rosters["radar"].sightings == ()
+    assert world.source_states.source_states["radar"].tracked_files == ()
 
 
 def test_a_server_that_will_not_tell_whether_a_file_is_there_holds_up_no_other(world: World) -> None:
@@ -259,7 +259,7 @@ def test_a_server_that_will_not_tell_whether_a_file_is_there_holds_up_no_other(w
     world.server.breaks_at["a.zip"] = 0
     world.tick()
     del world.server.files["a.zip"]
-    world.server.untold.add("a.zip")
+    world.server.unreadable.add("a.zip")
     world.put("b.zip")
     for _ in range(3):
         assert world.tick().error is None
@@ -271,13 +271,13 @@ def test_a_server_that_will_not_tell_whether_a_file_is_there_holds_up_no_other(w
     assert Step.EXPIRED in world.ledger.steps("a.zip")[0]
 
 
-def test_a_copied_file_that_is_deleted_leaves_the_roster_and_nothing_else_happens(world: World) -> None:
+def test_a_copied_file_that_is_deleted_leaves_the_source_state_and_nothing_else_happens(world: World) -> None:
     world.put("a.zip")
     world.tick()
     world.server.files.clear()
     for _ in range(3):
         world.tick()
-    assert world.rosters.rosters["radar"].sightings == ()
+    assert world.source_states.source_states["radar"].tracked_files == ()
     assert world.ledger.steps("a.zip") == [{Step.SEEN, Step.COPYING, Step.RAW}]
 
 
@@ -309,7 +309,7 @@ def test_one_file_needs_one_connection(world: World) -> None:
 
 
 def test_newcomers_overtake(world: World) -> None:
-    world.spec = replace(world.spec, settle=timedelta())
+    world.spec = replace(world.spec, stable_for=timedelta())
     for minutes in (10, 20, 30):
         world.put(f"{minutes}.zip", age=timedelta(minutes=minutes))
     world.server.before_read["30.zip"] = lambda _: world.put("new.zip", age=timedelta(minutes=1))
@@ -318,7 +318,7 @@ def test_newcomers_overtake(world: World) -> None:
 
 
 def test_a_newcomer_does_not_wait_for_a_long_copy_on_the_other_connection(world: World) -> None:
-    world.spec = replace(world.spec, max_connections=2, settle=timedelta())
+    world.spec = replace(world.spec, max_connections=2, stable_for=timedelta())
     world.put("long.zip", age=timedelta(minutes=30))
     world.put("short.zip", age=timedelta(minutes=1))
     newcomer_copied = threading.Event()
@@ -400,14 +400,14 @@ def test_a_file_of_which_nothing_can_be_told_for_now_costs_no_other_file(
     """FTP servers may answer 450 for what is still being written."""
     world.put("a.zip")
     world.put("busy.zip")
-    world.server.untold.add("busy.zip")
+    world.server.unreadable.add("busy.zip")
     report = world.tick()
     assert ([copied.path for copied in report.copied], report.failed) == (["a.zip"], 1)
     assert "file.untold source=radar path='busy.zip'" in caplog.text
-    assert report.error == world.rosters.rosters["radar"].error == "look at 'busy.zip': failure"
-    world.server.untold.clear()
+    assert report.error == world.source_states.source_states["radar"].error == "look at 'busy.zip': failure"
+    world.server.unreadable.clear()
     assert [copied.path for copied in world.tick().copied] == ["busy.zip"]
-    assert world.rosters.rosters["radar"].error is None
+    assert world.source_states.source_states["radar"].error is None
 
 
 def test_a_file_that_keeps_failing_is_left_alone_for_longer_and_longer(world: World) -> None:
@@ -433,8 +433,8 @@ def test_after_a_broken_transfer_only_what_is_missing_is_read(world: World) -> N
     assert [call for call in world.server.calls if call.startswith("open")] == [f"open a.zip {4 * MIB}"]
     assert report.copied[0].received == len(content) - 4 * MIB
     assert world.store.content("a.zip") == [content]
-    (facts,) = world.ledger.facts.values()
-    assert facts.sha256 == hashlib.sha256(content).hexdigest()
+    (metadata,) = world.ledger.metadata.values()
+    assert metadata.sha256 == hashlib.sha256(content).hexdigest()
 
 
 def test_a_source_that_is_down_is_reported_and_left_alone_for_a_while(world: World) -> None:
@@ -451,7 +451,7 @@ def test_a_source_that_is_down_is_reported_and_left_alone_for_a_while(world: Wor
     world.clock.pass_(timedelta(seconds=5))
     report = world.tick()
     assert (report.error, len(report.copied)) == (None, 1)
-    assert world.rosters.rosters["radar"].error is None
+    assert world.source_states.source_states["radar"].error is None
 
 
 def test_a_source_that_stays_down_is_asked_less_and_less_often(world: World) -> None:
@@ -464,16 +464,16 @@ def test_a_source_that_stays_down_is_asked_less_and_less_often(world: World) -> 
 def test_an_incomplete_listing_changes_nothing(world: World) -> None:
     world.put("a.zip")
     world.tick()
-    before = world.rosters.rosters["radar"].sightings
+    before = world.source_states.source_states["radar"].tracked_files
     world.server.before_list = lambda: setattr(world.server, "down", "list: 426 broke off")
     for _ in range(5):
         world.tick(timedelta(minutes=10))
-    assert world.rosters.rosters["radar"].sightings == before
+    assert world.source_states.source_states["radar"].tracked_files == before
 
 
 def test_a_source_that_another_process_polls_is_busy_and_no_error(world: World) -> None:
     world.put("a.zip")
-    with world.rosters.hold("radar"):
+    with world.source_states.hold("radar"):
         report = world.tick()
     assert (report.busy, report.error) == (True, None)
     assert world.server.calls == []
@@ -481,7 +481,7 @@ def test_a_source_that_another_process_polls_is_busy_and_no_error(world: World) 
 
 def test_a_lost_lease_stops_everything_at_once(world: World) -> None:
     world.put("a.zip", make_zip(5 * MIB))
-    world.server.before_read["a.zip"] = lambda offset: setattr(world.rosters, "lost", offset >= 2 * MIB)
+    world.server.before_read["a.zip"] = lambda offset: setattr(world.source_states, "lost", offset >= 2 * MIB)
     assert world.tick().busy
     assert world.store.content("a.zip") == []
     assert world.ledger.errors == {}
@@ -510,17 +510,17 @@ def test_what_is_no_zip_is_published_only_after_it_stayed_so_and_is_marked(world
         assert world.store.content("a.zip") == []
         assert world.clock.time - began < timedelta(minutes=7)
         report = world.tick()
-    assert world.clock.time - began > world.spec.settle_max
+    assert world.clock.time - began > world.spec.stable_for_max
     assert world.store.content("a.zip") == [content]
-    assert report.copied[0].ending is Ending.COPIED
-    (facts,) = world.ledger.facts.values()
-    assert not facts.sound
+    assert report.copied[0].ending is CopyOutcome.COPIED
+    (metadata,) = world.ledger.metadata.values()
+    assert not metadata.complete
 
 
 def test_an_empty_file_is_unsound_at_first_and_archived_in_the_end(world: World) -> None:
     world.put("a.zip", b"")
     assert world.tick().copied == ()
-    world.clock.pass_(world.spec.settle_max)
+    world.clock.pass_(world.spec.stable_for_max)
     world.tick()
     assert world.store.content("a.zip") == [b""]
 
@@ -552,16 +552,16 @@ def test_a_process_that_dies_before_the_hashes_are_set_does_not_copy_again(world
     world.server.calls.clear()
     report = world.tick()
     assert world.opened() == []
-    assert [copied.ending for copied in report.copied] == [Ending.COPIED]
+    assert [copied.ending for copied in report.copied] == [CopyOutcome.COPIED]
     assert world.store.content("a.zip") == [content]
-    (facts,) = world.ledger.facts.values()
-    assert facts.sound
+    (metadata,) = world.ledger.metadata.values()
+    assert metadata.complete
 
 
 def test_an_archive_that_is_there_already_is_only_noted(world: World) -> None:
     world.put("a.zip")
     world.tick()
-    world.rosters.rosters.clear()
+    world.source_states.source_states.clear()
     world.server.calls.clear()
     report = world.tick()
     assert world.opened() == []
@@ -571,8 +571,8 @@ def test_an_archive_that_is_there_already_is_only_noted(world: World) -> None:
 
 def test_the_stamp_is_saved_before_anybody_is_told_of_it(world: World) -> None:
     def die(archive: Archive, _step: Step) -> None:
-        (sighting,) = world.rosters.rosters["radar"].sightings
-        assert sighting.archive.stamp == archive.stamp
+        (tracked_file,) = world.source_states.source_states["radar"].tracked_files
+        assert tracked_file.archive.stamp == archive.stamp
         raise KeyboardInterrupt
 
     world.spec = replace(world.spec, stamp="radar_%Y%m%d%H%M")

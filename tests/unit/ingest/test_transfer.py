@@ -9,9 +9,9 @@ import pytest
 
 from config.errors import OutOfTimeError, SourceUnavailableError, TransferTruncatedError
 from imagefeed.errors import StoreUnavailableError
-from ingest.model import Archive, CopyFacts, Published, RemoteFile, Span, version_of
+from ingest.model import Archive, CopyMetadata, Published, RemoteFile, Span, version_of
 from ingest.stager import BUFFERS, plan_blocks, runs
-from ingest.transfer import CopyHooks, CopyJob, CopyResult, Ending, copy_archive
+from ingest.transfer import CopyHooks, CopyJob, CopyOutcome, CopyResult, copy_archive
 from tests.fakes.copying import FakeArchives, key_of
 from tests.fakes.remote import FakeServer
 from tests.unit.ingest.test_poll import make_zip
@@ -70,8 +70,10 @@ def test_every_size_arrives_byte_for_byte_with_its_hashes(copying: Copying, size
     result = copying.run(copying.put(content))
     assert copying.published() == [content]
     assert result == CopyResult(
-        ending=Ending.COPIED,
-        facts=CopyFacts(sha256=hashlib.sha256(content).hexdigest(), md5=hashlib.md5(content).digest(), sound=True),
+        ending=CopyOutcome.COPIED,
+        metadata=CopyMetadata(
+            sha256=hashlib.sha256(content).hexdigest(), md5=hashlib.md5(content).digest(), complete=True
+        ),
         received=size,
     )
     assert copying.told == ["started"]
@@ -79,7 +81,7 @@ def test_every_size_arrives_byte_for_byte_with_its_hashes(copying: Copying, size
 
 @pytest.mark.parametrize("content", [b"", b"x", make_zip()])
 def test_tiny_files_arrive_too(copying: Copying, content: bytes) -> None:
-    copying.run(replace(copying.put(content), accept_unsound=True))
+    copying.run(replace(copying.put(content), accept_truncated=True))
     assert copying.published() == [content]
 
 
@@ -89,7 +91,7 @@ def test_a_file_that_ends_early_is_not_published(copying: Copying, cut: int) -> 
     job = copying.put(content)
     copying.server.files["a.zip"] = (content[:-cut], WHEN)
     with pytest.raises(TransferTruncatedError, match="ended before"):
-        copying.run(replace(job, accept_unsound=True))
+        copying.run(replace(job, accept_truncated=True))
     assert copying.published() == []
 
 
@@ -98,7 +100,7 @@ def test_a_file_that_goes_on_is_not_published(copying: Copying) -> None:
     job = copying.put(content)
     copying.server.files["a.zip"] = (content + b"x", WHEN)
     with pytest.raises(TransferTruncatedError, match="goes on"):
-        copying.run(replace(job, accept_unsound=True))
+        copying.run(replace(job, accept_truncated=True))
     assert copying.published() == []
 
 
@@ -121,18 +123,18 @@ def test_a_file_that_was_deleted_after_its_last_byte_is_published(copying: Copyi
 
 def test_an_unsound_tail_is_published_only_when_it_is_accepted(copying: Copying) -> None:
     job = copying.put(b"x" * 3 * MIB)
-    assert copying.run(job).ending is Ending.UNSOUND
+    assert copying.run(job).ending is CopyOutcome.TRUNCATED
     assert copying.published() == []
-    result = copying.run(replace(job, accept_unsound=True))
-    assert result.facts is not None
-    assert not result.facts.sound
+    result = copying.run(replace(job, accept_truncated=True))
+    assert result.metadata is not None
+    assert not result.metadata.complete
     assert len(copying.published()) == 1
 
 
 def test_bytes_of_the_previous_version_are_not_published_again(copying: Copying) -> None:
     content = zip_of(MIB)
     job = replace(copying.put(content), previous_sha256=hashlib.sha256(content).hexdigest())
-    assert copying.run(job).ending is Ending.SAME
+    assert copying.run(job).ending is CopyOutcome.SAME
     assert copying.published() == []
 
 
@@ -141,7 +143,7 @@ def test_what_is_there_is_not_copied(copying: Copying) -> None:
     first = copying.run(job)
     copying.server.calls.clear()
     again = copying.run(job)
-    assert (again.facts, again.received) == (first.facts, 0)
+    assert (again.metadata, again.received) == (first.metadata, 0)
     assert copying.reads() == []
 
 
@@ -158,8 +160,8 @@ def test_a_broken_transfer_keeps_its_blocks_and_goes_on_there(copying: Copying, 
     assert copying.reads() == [at * MIB]
     assert result.received == len(content) - at * MIB
     assert copying.published() == [content]
-    assert result.facts is not None
-    assert result.facts.sha256 == hashlib.sha256(content).hexdigest()
+    assert result.metadata is not None
+    assert result.metadata.sha256 == hashlib.sha256(content).hexdigest()
 
 
 def test_gaps_are_filled_and_the_last_block_is_always_read(copying: Copying) -> None:
@@ -209,7 +211,7 @@ def test_of_two_copiers_one_wins_and_the_other_sees_what_it_published(copying: C
 
     copying.server.before_look = overtaken
     results.append(copying.run(job))
-    assert results[0].facts == results[1].facts
+    assert results[0].metadata == results[1].metadata
     assert copying.published() == [content]
 
 
@@ -217,13 +219,13 @@ def test_a_committed_archive_without_hashes_is_read_back_not_copied_again(copyin
     content = zip_of(2 * MIB)
     job = copying.put(content)
     copying.run(job)
-    copying.store.blobs[key_of(job.archive)].facts = None
+    copying.store.blobs[key_of(job.archive)].metadata = None
     copying.server.calls.clear()
     result = copying.run(job)
     assert copying.reads() == []
-    assert copying.store.find(job.archive) == Published(result.facts)
-    assert result.facts is not None
-    assert result.facts.sha256 == hashlib.sha256(content).hexdigest()
+    assert copying.store.find(job.archive) == Published(result.metadata)
+    assert result.metadata is not None
+    assert result.metadata.sha256 == hashlib.sha256(content).hexdigest()
 
 
 def test_an_error_of_the_store_passes_through_and_nothing_is_published(copying: Copying) -> None:

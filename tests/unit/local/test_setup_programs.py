@@ -59,14 +59,14 @@ def publish(repository: Path, name: str, path: str, needs: str = "") -> None:
     """Put a package with one program into the repository."""
     root, deb = repository / f"{name}-root", repository / f"{name}-package.deb"
     program(root / path, f"echo {name} says $*")
-    facts = f"Package: {name}-package\nVersion: 1\nArchitecture: all\nMaintainer: nobody\nDescription: a test's\n"
-    facts += f"Depends: {needs}\n" if needs else ""
+    metadata = f"Package: {name}-package\nVersion: 1\nArchitecture: all\nMaintainer: nobody\nDescription: a test's\n"
+    metadata += f"Depends: {needs}\n" if needs else ""
     (root / "DEBIAN").mkdir()
-    (root / "DEBIAN/control").write_text(facts)
+    (root / "DEBIAN/control").write_text(metadata)
     subprocess.run(["dpkg-deb", "--root-owner-group", "--build", root, deb], check=True, capture_output=True)
     digest = hashlib.sha256(deb.read_bytes()).hexdigest()
     with (repository / "Packages").open("a") as index:
-        index.write(f"{facts}Filename: ./{deb.name}\nSize: {deb.stat().st_size}\nSHA256: {digest}\n\n")
+        index.write(f"{metadata}Filename: ./{deb.name}\nSize: {deb.stat().st_size}\nSHA256: {digest}\n\n")
 
 
 def set_up(clone: Path, path: str, source: str = "") -> subprocess.CompletedProcess[str]:

@@ -134,11 +134,11 @@ def test_a_blob_that_changes_while_it_is_read_back_is_read_again() -> None:
     assert evidence._size_and_hash(raw, "a.zip") == (3, hashlib.sha256(b"abc").hexdigest())
 
 
-def test_a_sighting_of_a_growing_file_is_no_stranger_unless_something_of_it_was_kept() -> None:
+def test_a_tracked_file_of_a_growing_file_is_no_stranger_unless_something_of_it_was_kept() -> None:
     early = {KEY: Progress(ended="superseded: see the ledger")}
-    assert audit._without_early_sightings({KEY: NOTHING}, early) == {}
-    assert audit._without_early_sightings({KEY: GOOD}, early) == {KEY: GOOD}
-    assert audit._without_early_sightings({KEY: NOTHING}, {KEY: Progress()}) == {KEY: NOTHING}
+    assert audit._without_early_tracked_files({KEY: NOTHING}, early) == {}
+    assert audit._without_early_tracked_files({KEY: GOOD}, early) == {KEY: GOOD}
+    assert audit._without_early_tracked_files({KEY: NOTHING}, {KEY: Progress()}) == {KEY: NOTHING}
 
 
 def memory_of(*lives: list[int], role: Role = Role.WORKER) -> Memory:

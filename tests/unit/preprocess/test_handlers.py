@@ -15,11 +15,13 @@ import pytest
 from PIL import Image
 
 from imagefeed.errors import StoreRefusedError, StoreUnavailableError
-from imagefeed.model import Counts, MemberFacts, Origin, Pixels, RawArchive
-from preprocess.handlers import Preprocessing, Taken, run_batch, take_archive, take_message
+from imagefeed.model import Counts, ImageMetadata, Origin, Pixels, RawArchive
+from preprocess.context import Context
+from preprocess.handlers import HandlerOutcome, handle_archive_created, handle_batch_message
 from preprocess.model import Batch, BatchSizes, BatchState, Hook, Limits, Recipe
 from preprocess.ports import RangeReader
-from preprocess.recovery.reconcile import Reconciled, reconcile
+from preprocess.recovery.reconcile import ReconcileOutcome, reconcile
+from preprocess.run_batch import run_batch
 from tests.fakes.preprocessing import (
     STAMP,
     MemoryBatchLedger,
@@ -47,7 +49,7 @@ class World:
     queue: MemoryBatchQueue = field(default_factory=MemoryBatchQueue)
     now: datetime = STAMP + timedelta(minutes=1)
 
-    def process(self, **changes: Any) -> Preprocessing:
+    def process(self, **changes: Any) -> Context:
         """A process of its own, with its own slot."""
         defaults: dict[str, Any] = {
             "raw": self.raw,
@@ -59,17 +61,17 @@ class World:
             "pipeline": "p-test",
             "limits": Limits(),
             "sizes": BatchSizes(),
-            "holder": "first",
+            "owner": "first",
             "clock": lambda: self.now,
             "lanes": 3,
         }
-        return Preprocessing(**defaults | changes)
+        return Context(**defaults | changes)
 
-    def work(self, p: Preprocessing) -> list[Taken]:
+    def work(self, p: Context) -> list[HandlerOutcome]:
         """Take messages until none is left."""
         taken = []
         while self.queue.messages:
-            taken.append(take_message(self.queue.messages.pop(0), p))
+            taken.append(handle_batch_message(self.queue.messages.pop(0), p))
         return taken
 
     def die_over(self, archive: RawArchive) -> None:
@@ -109,13 +111,13 @@ def pictures(count: int) -> bytes:
 
 def test_one_small_batch_runs_where_it_was_found(world: World) -> None:
     archive = world.raw.add(pictures(3))
-    assert take_archive(archive.blob, world.process()) is Taken.DONE
+    assert handle_archive_created(archive.blob, world.process()) is HandlerOutcome.DONE
     assert world.queue.messages == []
     assert world.ledger.end(archive) == "processed"
     images = world.results.of(archive)
-    assert [image.facts.name for image in images] == ["0.jpg", "1.jpg", "2.jpg"]
+    assert [image.metadata.name for image in images] == ["0.jpg", "1.jpg", "2.jpg"]
     assert {(image.pixels.shape, image.pixels.dtype.name) for image in images} == {((6, 8, 3), "uint8")}
-    assert images[1].facts == MemberFacts(
+    assert images[1].metadata == ImageMetadata(
         source="radar",
         archive="120000.zip",
         stamp=STAMP,
@@ -134,14 +136,14 @@ def test_the_time_an_archive_became_raw_is_not_rounded_down_before_it_was_copied
     archive = world.raw.add(pictures(1))
     assert archive.raw_at is not None
     world.now = archive.raw_at + delay
-    take_archive(archive.blob, world.process())
+    handle_archive_created(archive.blob, world.process())
     (row,) = world.ledger.archives.values()
     assert row.raw_at == {"now": world.now, "then": archive.raw_at}[told]
 
 
 def test_several_small_batches_run_where_they_were_found(world: World) -> None:
     archive = world.raw.add(pictures(5))
-    assert take_archive(archive.blob, world.process(sizes=BatchSizes(members=2))) is Taken.DONE
+    assert handle_archive_created(archive.blob, world.process(sizes=BatchSizes(members=2))) is HandlerOutcome.DONE
     assert world.queue.messages == []
     assert world.ledger.end(archive) == "processed"
     assert len(world.results.of(archive)) == 5
@@ -150,18 +152,18 @@ def test_several_small_batches_run_where_they_were_found(world: World) -> None:
 def test_what_is_too_large_together_is_queued_before_the_rest_runs(world: World) -> None:
     queued: list[list[Request]] = []
 
-    def hook(pixels: Pixels, _: MemberFacts) -> Pixels:
+    def hook(pixels: Pixels, _: ImageMetadata) -> Pixels:
         queued.append(list(world.queue.messages))
         return pixels
 
     archive = world.raw.add(pictures(5))
     p = world.process(sizes=BatchSizes(members=2, inline_bytes=3 * len(jpeg())), hook=hook)
-    assert take_archive(archive.blob, p) is Taken.DONE
+    assert handle_archive_created(archive.blob, p) is HandlerOutcome.DONE
     others = [Request(blob=archive.blob, pipeline="p-test", batch=n) for n in (1, 2)]
     assert queued == [others] * 2
     assert world.queue.messages == others
     assert world.ledger.end(archive) is None
-    assert world.work(p) == [Taken.DONE] * 2
+    assert world.work(p) == [HandlerOutcome.DONE] * 2
     assert world.ledger.end(archive) == "processed"
     assert len(world.results.of(archive)) == 5
 
@@ -169,7 +171,7 @@ def test_what_is_too_large_together_is_queued_before_the_rest_runs(world: World)
 @pytest.mark.parametrize(("batches", "queued"), [(16, 0), (17, 17)])
 def test_of_many_batches_none_runs_where_it_was_found(world: World, batches: int, queued: int) -> None:
     archive = world.raw.add(zipped(*((f"{number}.txt", b"no image") for number in range(batches))))
-    take_archive(archive.blob, world.process(sizes=BatchSizes(members=1)))
+    handle_archive_created(archive.blob, world.process(sizes=BatchSizes(members=1)))
     assert len(world.queue.messages) == queued
 
 
@@ -179,7 +181,7 @@ def test_of_many_batches_none_runs_where_it_was_found(world: World, batches: int
 )
 def test_each_member_of_the_smoke_test_goes_over_the_queue(world: World, sizes: BatchSizes) -> None:
     archive, p = world.raw.add(pictures(3), source="smoke"), world.process(sizes=sizes)
-    assert take_archive(archive.blob, p) is Taken.QUEUED
+    assert handle_archive_created(archive.blob, p) is HandlerOutcome.QUEUED
     assert [message.batch for message in world.queue.messages] == [0, 1, 2]
     assert not world.results.of(archive)
     world.work(p)
@@ -188,7 +190,10 @@ def test_each_member_of_the_smoke_test_goes_over_the_queue(world: World, sizes: 
 
 def test_a_batch_that_is_not_small_goes_to_the_queue(world: World) -> None:
     archive = world.raw.add(pictures(2))
-    assert take_archive(archive.blob, world.process(sizes=BatchSizes(inline_bytes=1000))) is Taken.QUEUED
+    assert (
+        handle_archive_created(archive.blob, world.process(sizes=BatchSizes(inline_bytes=1000)))
+        is HandlerOutcome.QUEUED
+    )
 
 
 def test_a_batch_goes_to_the_queue_while_the_slot_is_taken(world: World) -> None:
@@ -196,47 +201,49 @@ def test_a_batch_goes_to_the_queue_while_the_slot_is_taken(world: World) -> None
     world.now = STAMP + timedelta(hours=1)
     p = world.process()
     with p.slot:
-        assert take_archive(archive.blob, p) is Taken.QUEUED
-    assert world.work(p) == [Taken.DONE]
+        assert handle_archive_created(archive.blob, p) is HandlerOutcome.QUEUED
+    assert world.work(p) == [HandlerOutcome.DONE]
     assert world.ledger.end(archive) == "processed"
 
 
 def test_a_newcomer_waits_for_the_slot_instead_of_standing_behind_the_queue(world: World) -> None:
     first, second = world.raw.add(pictures(1)), world.raw.add(pictures(1), version="0000000b")
-    p, taken = world.process(), list[Taken]()
-    waiting = threading.Thread(target=lambda: taken.append(take_archive(first.blob, p)))
+    p, taken = world.process(), list[HandlerOutcome]()
+    waiting = threading.Thread(target=lambda: taken.append(handle_archive_created(first.blob, p)))
     with p.slot:
         waiting.start()
         deadline = time.monotonic() + 10
         while not p.turn.locked() and time.monotonic() < deadline:
             waiting.join(0.01)
-        assert take_archive(second.blob, p) is Taken.QUEUED, "one waits; two would take threads that others need"
+        assert handle_archive_created(second.blob, p) is HandlerOutcome.QUEUED, (
+            "one waits; two would take threads that others need"
+        )
     waiting.join()
-    assert taken == [Taken.DONE]
+    assert taken == [HandlerOutcome.DONE]
     assert world.ledger.end(first) == "processed"
     assert not p.turn.locked()
 
 
 def test_the_slot_is_free_again_after_success_and_failure(world: World) -> None:
     p = world.process()
-    take_archive(world.raw.add(pictures(1)).blob, p)
+    handle_archive_created(world.raw.add(pictures(1)).blob, p)
     world.results.fail_next = StoreUnavailableError("write")
-    take_archive(world.raw.add(pictures(1), version="0000000b").blob, p)
+    handle_archive_created(world.raw.add(pictures(1), version="0000000b").blob, p)
     assert p.slot.acquire(blocking=False)
 
 
 def test_batches_of_one_process_run_one_after_another(world: World) -> None:
     running = threading.Semaphore(1)
 
-    def alone(pixels: Pixels, _: MemberFacts) -> Pixels:
+    def alone(pixels: Pixels, _: ImageMetadata) -> Pixels:
         assert running.acquire(blocking=False), "two batches at once"
         running.release()
         return pixels
 
     archive = world.raw.add(pictures(8))
     p = world.process(sizes=ONE_EACH, hook=alone)
-    take_archive(archive.blob, p)
-    threads = [threading.Thread(target=take_message, args=(message, p)) for message in world.queue.messages]
+    handle_archive_created(archive.blob, p)
+    threads = [threading.Thread(target=handle_batch_message, args=(message, p)) for message in world.queue.messages]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -259,12 +266,12 @@ def test_counts_tell_what_became_of_every_member(world: World) -> None:
         ("b.heic", b"no image either"),
     )
     archive = world.raw.add(content)
-    take_archive(archive.blob, world.process(limits=Limits(member_bytes=2_000_000)))
+    handle_archive_created(archive.blob, world.process(limits=Limits(member_bytes=2_000_000)))
     sums = world.sums(archive)
     assert (sums.members, sums.images, sums.refused) == (10, 3, 2)
     assert sums.skipped == {"directory": 1, "hidden": 1, "macos": 1, "not an image": 2}
     assert set(world.results.refusals(archive)) == {8, 9}
-    assert [image.facts.format for image in world.results.of(archive)] == ["JPEG", "PNG", "BMP"]
+    assert [image.metadata.format for image in world.results.of(archive)] == ["JPEG", "PNG", "BMP"]
     assert 5_000_000 < sums.bytes_in < len(content)
     assert sums.bytes_out == 3 * 6 * 8 * 3
 
@@ -272,7 +279,7 @@ def test_counts_tell_what_became_of_every_member(world: World) -> None:
 def test_an_archive_without_images_is_processed(world: World) -> None:
     for version, content in {"0000000a": zipped(), "0000000b": zipped(("readme.txt", b"x"))}.items():
         archive = world.raw.add(content, version=version)
-        assert take_archive(archive.blob, world.process()) is Taken.DONE
+        assert handle_archive_created(archive.blob, world.process()) is HandlerOutcome.DONE
         assert world.ledger.end(archive) == "processed"
         assert world.sums(archive).images == 0
 
@@ -284,8 +291,8 @@ def test_results_are_in_stored_order_whatever_the_directory_says(world: World) -
     second, end = content.index(b"PK\1\2", start + 4), content.index(b"PK\5\6")
     turned = content[:start] + content[second:end] + content[start:second] + content[end:]
     archive = world.raw.add(turned)
-    take_archive(archive.blob, world.process())
-    assert [(image.facts.name, image.facts.member) for image in world.results.of(archive)] == [
+    handle_archive_created(archive.blob, world.process())
+    assert [(image.metadata.name, image.metadata.member) for image in world.results.of(archive)] == [
         ("0.jpg", 1),
         ("1.jpg", 0),
     ]
@@ -309,9 +316,9 @@ BAD: dict[str, bytes] = {
 @pytest.mark.parametrize("bad", BAD)
 def test_one_bad_member_never_costs_the_others(world: World, bad: str) -> None:
     archive = world.raw.add(zipped(("a.jpg", jpeg(1)), ("bad.png", BAD[bad]), ("c.jpg", jpeg(2))))
-    take_archive(archive.blob, world.process())
+    handle_archive_created(archive.blob, world.process())
     assert world.ledger.end(archive) == "processed"
-    assert [image.facts.name for image in world.results.of(archive)] == ["a.jpg", "c.jpg"]
+    assert [image.metadata.name for image in world.results.of(archive)] == ["a.jpg", "c.jpg"]
     refusal = world.results.refusals(archive)[1]
     assert refusal.name == "bad.png"
     assert refusal.reason
@@ -323,7 +330,7 @@ def test_one_bad_member_never_costs_the_others(world: World, bad: str) -> None:
 )
 def test_what_the_zip_spoils_is_refused_with_the_reason(world: World, fields: dict[str, int], reason: str) -> None:
     archive = world.raw.add(patched(pictures(3), 1, **fields))
-    take_archive(archive.blob, world.process())
+    handle_archive_created(archive.blob, world.process())
     assert reason in world.results.refusals(archive)[1].reason
     assert len(world.results.of(archive)) == 2
 
@@ -333,14 +340,14 @@ def test_a_frame_that_is_broken_takes_its_whole_member_along(world: World) -> No
 
     whole = encoded(page, "TIFF", save_all=True, append_images=[Image.fromarray(page)])
     archive = world.raw.add(zipped(("a.tif", whole[:-200]), ("b.tif", whole)))
-    take_archive(archive.blob, world.process())
-    assert [(image.facts.member, image.facts.frame) for image in world.results.of(archive)] == [(1, 0), (1, 1)]
+    handle_archive_created(archive.blob, world.process())
+    assert [(image.metadata.member, image.metadata.frame) for image in world.results.of(archive)] == [(1, 0), (1, 1)]
     assert world.sums(archive) == replace(world.sums(archive), members=2, images=2, refused=1)
 
 
 def test_an_archive_of_bad_members_alone_is_refused(world: World) -> None:
     archive = world.raw.add(zipped(("a.jpg", b"x"), ("readme.txt", b"x")))
-    take_archive(archive.blob, world.process())
+    handle_archive_created(archive.blob, world.process())
     assert world.ledger.end(archive) == "refused"
     assert len(world.results.refusals(archive)) == 1
 
@@ -348,7 +355,7 @@ def test_an_archive_of_bad_members_alone_is_refused(world: World) -> None:
 def test_log_lines_have_one_line_and_each_refusal_one_of_them(world: World, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     archive = world.raw.add(zipped(("a\nb\x1b[2J.jpg", b"x"), ("c.jpg", jpeg())))
-    take_archive(archive.blob, world.process())
+    handle_archive_created(archive.blob, world.process())
     lines = [record.getMessage() for record in caplog.records]
     assert [line.split()[0] for line in lines] == ["archive.planned", "member.refused", "batch.done"]
     assert all(line.isprintable() for line in lines)
@@ -365,7 +372,7 @@ def test_an_archive_of_broken_members_writes_few_lines_and_tells_how_many_more(
 ) -> None:
     archive = world.raw.add(zipped(*((f"{number}.jpg", b"x") for number in range(60))))
     p = world.process(sizes=BatchSizes(members=4))
-    take_archive(archive.blob, p)
+    handle_archive_created(archive.blob, p)
     world.work(p)
     assert len(world.results.refusals(archive)) == 60
     assert len(told(caplog, "member.refused")) == 40, "those of the first ten batches"
@@ -376,11 +383,11 @@ def test_an_archive_of_broken_members_writes_few_lines_and_tells_how_many_more(
 
 def test_a_batch_of_broken_members_writes_ten_lines(world: World, caplog: pytest.LogCaptureFixture) -> None:
     archive = world.raw.add(zipped(*((f"{number}.jpg", b"x") for number in range(60))))
-    take_archive(archive.blob, world.process())
+    handle_archive_created(archive.blob, world.process())
     assert len(told(caplog, "member.refused")) == 10
     assert "lines=50" in told(caplog, "member.more")[0]
     caplog.clear()
-    take_archive(world.raw.add(zipped(("a.jpg", b"x")), version="11111111").blob, world.process())
+    handle_archive_created(world.raw.add(zipped(("a.jpg", b"x")), version="11111111").blob, world.process())
     assert (len(told(caplog, "member.refused")), told(caplog, "member.more")) == (1, [])
 
 
@@ -401,15 +408,15 @@ def test_however_many_members_are_decoded_at_once_results_are_the_same() -> None
     )
 
     def run(lanes: int) -> object:
-        def noted(pixels: Pixels, facts: MemberFacts) -> Pixels | None:
-            order.append((facts.member, facts.frame))
-            return pixels if facts.member != 2 else None
+        def noted(pixels: Pixels, metadata: ImageMetadata) -> Pixels | None:
+            order.append((metadata.member, metadata.frame))
+            return pixels if metadata.member != 2 else None
 
         order: list[tuple[int, int]] = []
         world = World()
         archive = world.raw.add(content)
         p = world.process(lanes=lanes, limits=limits, hook=noted, sizes=BatchSizes(members=30))
-        take_archive(archive.blob, p)
+        handle_archive_created(archive.blob, p)
         world.work(p)
         refusals = {number: refusal.reason for number, refusal in world.results.refusals(archive).items()}
         assert "LIMIT_PIXELS" in refusals[10]
@@ -423,12 +430,12 @@ def test_however_many_members_are_decoded_at_once_results_are_the_same() -> None
 def test_a_batch_ends_where_its_pixels_do_and_the_next_has_its_own(world: World) -> None:
     limits = Limits(batch_pixels=2 * 40 * 60)
     archive = world.raw.add(pictures(4))
-    take_archive(archive.blob, world.process(limits=limits))
+    handle_archive_created(archive.blob, world.process(limits=limits))
     assert sorted(world.results.refusals(archive)) == [2, 3]
     assert "LIMIT_BATCH_PIXELS=4800" in world.results.refusals(archive)[2].reason
     other = world.raw.add(pictures(4), version="11111111")
     p = world.process(limits=limits, sizes=BatchSizes(members=2))
-    take_archive(other.blob, p)
+    handle_archive_created(other.blob, p)
     world.work(p)
     assert world.results.refusals(other) == {}
 
@@ -436,38 +443,38 @@ def test_a_batch_ends_where_its_pixels_do_and_the_next_has_its_own(world: World)
 # The hook
 
 
-def test_the_hook_is_given_each_image_and_its_facts(world: World) -> None:
-    def halved(pixels: Pixels, facts: MemberFacts) -> Pixels | None:
+def test_the_hook_is_given_each_image_and_its_metadata(world: World) -> None:
+    def halved(pixels: Pixels, metadata: ImageMetadata) -> Pixels | None:
         pixels //= 2  # type: ignore[misc] # in place, as hooks may
-        return None if facts.member == 1 else np.moveaxis(pixels, 2, 0)
+        return None if metadata.member == 1 else np.moveaxis(pixels, 2, 0)
 
     plain, hooked = world.raw.add(pictures(3)), world.raw.add(pictures(3), version="0000000b")
-    take_archive(plain.blob, world.process())
-    take_archive(hooked.blob, world.process(hook=halved))
+    handle_archive_created(plain.blob, world.process())
+    handle_archive_created(hooked.blob, world.process(hook=halved))
     assert world.sums(hooked).skipped == {"left out by the hook": 1}
     for before, after in zip([0, 2], [0, 1], strict=True):
         expected = np.moveaxis(world.results.of(plain)[before].pixels.astype(int) // 2, 2, 0)
         np.testing.assert_array_equal(world.results.of(hooked)[after].pixels, expected)
 
 
-def fails(pixels: Pixels, facts: MemberFacts) -> Pixels:
-    if facts.member == 1:
+def fails(pixels: Pixels, metadata: ImageMetadata) -> Pixels:
+    if metadata.member == 1:
         raise ZeroDivisionError("in the hook")
     return pixels
 
 
-def lacks_memory(pixels: Pixels, facts: MemberFacts) -> Pixels:
-    if facts.member == 1:
+def lacks_memory(pixels: Pixels, metadata: ImageMetadata) -> Pixels:
+    if metadata.member == 1:
         raise MemoryError
     return pixels
 
 
-def gives_a_list(pixels: Pixels, facts: MemberFacts) -> Any:
-    return [1, 2] if facts.member == 1 else pixels
+def gives_a_list(pixels: Pixels, metadata: ImageMetadata) -> Any:
+    return [1, 2] if metadata.member == 1 else pixels
 
 
-def gives_objects(pixels: Pixels, facts: MemberFacts) -> Any:
-    return np.array([object()]) if facts.member == 1 else pixels
+def gives_objects(pixels: Pixels, metadata: ImageMetadata) -> Any:
+    return np.array([object()]) if metadata.member == 1 else pixels
 
 
 @pytest.mark.parametrize(
@@ -481,7 +488,7 @@ def gives_objects(pixels: Pixels, facts: MemberFacts) -> Any:
 )
 def test_a_hook_that_fails_costs_its_own_member_alone(world: World, hook: Hook, error: str) -> None:
     archive = world.raw.add(pictures(3))
-    take_archive(archive.blob, world.process(hook=hook))
+    handle_archive_created(archive.blob, world.process(hook=hook))
     refusals = world.results.refusals(archive)
     assert {member: refusal.error for member, refusal in refusals.items()} == {1: error}
     assert refusals[1].reason
@@ -493,22 +500,22 @@ def test_a_hook_that_fails_costs_its_own_member_alone(world: World, hook: Hook, 
 
 def test_what_is_no_zip_is_settled_as_refused(world: World) -> None:
     archive = world.raw.add(b"no zip at all")
-    assert take_archive(archive.blob, world.process()) is Taken.SETTLED
+    assert handle_archive_created(archive.blob, world.process()) is HandlerOutcome.TERMINAL
     assert world.ledger.end(archive) == "refused"
     assert "zip" in world.reason(archive)
-    assert take_archive(archive.blob, world.process()) is Taken.KNOWN
+    assert handle_archive_created(archive.blob, world.process()) is HandlerOutcome.KNOWN
 
 
 def test_an_unsound_archive_is_settled_as_refused(world: World) -> None:
     archive = world.raw.add(pictures(1))
-    world.raw.blobs[archive.blob] = (replace(archive, sound=False), pictures(1))
-    assert take_archive(archive.blob, world.process()) is Taken.SETTLED
+    world.raw.blobs[archive.blob] = (replace(archive, complete=False), pictures(1))
+    assert handle_archive_created(archive.blob, world.process()) is HandlerOutcome.TERMINAL
     assert world.ledger.end(archive) == "refused"
 
 
 def test_an_archive_limit_is_named_in_the_reason(world: World) -> None:
     archive = world.raw.add(pictures(3))
-    take_archive(archive.blob, world.process(limits=Limits(archive_members=2)))
+    handle_archive_created(archive.blob, world.process(limits=Limits(archive_members=2)))
     assert "LIMIT_ARCHIVE_MEMBERS" in world.reason(archive)
 
 
@@ -517,7 +524,7 @@ def test_a_missing_permission_settles_nothing_and_heals_once_it_is_given(world: 
     p = world.process()
     world.results.fail_next = StoreRefusedError("write: no permission")
     with pytest.raises(StoreRefusedError):
-        take_archive(archive.blob, p)
+        handle_archive_created(archive.blob, p)
     assert world.ledger.end(archive) is None
     world.now += p.redrive_after
     reconcile(["radar"], p, world.now, WINDOW)
@@ -528,15 +535,15 @@ def test_a_missing_permission_settles_nothing_and_heals_once_it_is_given(world: 
 def test_an_archive_that_is_replaced_between_plan_and_batch_is_refused(world: World) -> None:
     archive = world.raw.add(pictures(2))
     p = world.process(sizes=ONE_EACH)
-    take_archive(archive.blob, p)
+    handle_archive_created(archive.blob, p)
     world.raw.add(pictures(1))
     world.work(p)
     assert world.ledger.end(archive) == "refused"
 
 
 def test_a_blob_that_is_gone_is_nothing_to_do(world: World) -> None:
-    assert take_archive("radar/gone.zip", world.process()) is Taken.GONE
-    assert take_message(Request(blob="radar/gone.zip"), world.process()) is Taken.GONE
+    assert handle_archive_created("radar/gone.zip", world.process()) is HandlerOutcome.GONE
+    assert handle_batch_message(Request(blob="radar/gone.zip"), world.process()) is HandlerOutcome.GONE
 
 
 # Transient errors
@@ -545,10 +552,10 @@ def test_a_blob_that_is_gone_is_nothing_to_do(world: World) -> None:
 def test_a_batch_that_fails_for_now_goes_to_the_queue(world: World) -> None:
     archive = world.raw.add(pictures(2))
     world.results.fail_next = StoreUnavailableError("write")
-    assert take_archive(archive.blob, world.process()) is Taken.DEFERRED
+    assert handle_archive_created(archive.blob, world.process()) is HandlerOutcome.DEFERRED
     assert world.queue.messages == [Request(blob=archive.blob, pipeline="p-test", batch=0)]
     # Another process need not wait for the claim of the one that failed.
-    assert world.work(world.process(holder="second")) == [Taken.DONE]
+    assert world.work(world.process(owner="second")) == [HandlerOutcome.DONE]
     assert world.ledger.end(archive) == "processed"
 
 
@@ -563,7 +570,7 @@ def test_after_a_batch_that_fails_for_now_the_rest_is_queued_too(world: World) -
     archive = world.raw.add(pictures(3))
     p = world.process(sizes=BatchSizes(members=1))
     world.results.fail_next = StoreUnavailableError("write")
-    assert take_archive(archive.blob, p) is Taken.DEFERRED
+    assert handle_archive_created(archive.blob, p) is HandlerOutcome.DEFERRED
     assert [message.batch for message in world.queue.messages] == [0, 1, 2]
     world.work(p)
     assert world.ledger.end(archive) == "processed"
@@ -572,11 +579,11 @@ def test_after_a_batch_that_fails_for_now_the_rest_is_queued_too(world: World) -
 def test_planning_that_fails_for_now_goes_to_the_queue(world: World) -> None:
     raw = Unreachable()
     archive = raw.add(pictures(2))
-    assert take_archive(archive.blob, world.process(raw=raw)) is Taken.DEFERRED
+    assert handle_archive_created(archive.blob, world.process(raw=raw)) is HandlerOutcome.DEFERRED
     assert world.queue.messages == [Request(blob=archive.blob)]
     raw_again = MemoryRawArchives()
     raw_again.blobs = raw.blobs
-    assert world.work(world.process(raw=raw_again)) == [Taken.QUEUED, Taken.DONE]
+    assert world.work(world.process(raw=raw_again)) == [HandlerOutcome.QUEUED, HandlerOutcome.DONE]
     assert world.ledger.end(archive) == "processed"
 
 
@@ -585,29 +592,29 @@ def test_only_when_the_queue_fails_too_an_event_is_raised_back(world: World) -> 
     world.results.fail_next = StoreUnavailableError("write")
     world.queue.fail_next = StoreUnavailableError("put")
     with pytest.raises(StoreUnavailableError):
-        take_archive(archive.blob, world.process())
+        handle_archive_created(archive.blob, world.process())
 
 
 def test_a_message_that_fails_for_now_is_raised_back_with_its_reason_noted(world: World) -> None:
     archive = world.raw.add(pictures(2))
     p = world.process(sizes=ONE_EACH)
-    take_archive(archive.blob, p)
+    handle_archive_created(archive.blob, p)
     world.results.fail_next = StoreUnavailableError("write: busy")
     with pytest.raises(StoreUnavailableError):
-        take_message(world.queue.messages[0], p)
+        handle_batch_message(world.queue.messages[0], p)
     states = world.ledger.plan(archive, "p-test")
     assert states is not None
     assert states[0].error == "StoreUnavailableError: write: busy"
-    assert take_message(world.queue.messages[0], world.process(holder="second")) is Taken.DONE
+    assert handle_batch_message(world.queue.messages[0], world.process(owner="second")) is HandlerOutcome.DONE
 
 
 def test_an_error_of_storage_while_a_member_is_added_is_no_refusal(world: World) -> None:
     archive = world.raw.add(pictures(2))
 
-    def unreachable(_: Pixels, __: MemberFacts) -> Pixels:
+    def unreachable(_: Pixels, __: ImageMetadata) -> Pixels:
         raise StoreUnavailableError("from within a member")
 
-    assert take_archive(archive.blob, world.process(hook=unreachable)) is Taken.DEFERRED
+    assert handle_archive_created(archive.blob, world.process(hook=unreachable)) is HandlerOutcome.DEFERRED
     assert world.results.published == {}
 
 
@@ -617,11 +624,11 @@ def test_an_error_of_storage_while_a_member_is_added_is_no_refusal(world: World)
 def test_events_that_come_twice_change_nothing(world: World) -> None:
     archive = world.raw.add(pictures(3))
     p = world.process()
-    take_archive(archive.blob, p)
+    handle_archive_created(archive.blob, p)
     before, writes = world.left_behind(), world.results.writes
-    assert take_archive(archive.blob, p) is Taken.KNOWN
-    assert take_message(Request(blob=archive.blob), p) is Taken.KNOWN
-    assert take_message(Request(blob=archive.blob, pipeline="p-test", batch=0), p) is Taken.DONE
+    assert handle_archive_created(archive.blob, p) is HandlerOutcome.KNOWN
+    assert handle_batch_message(Request(blob=archive.blob), p) is HandlerOutcome.KNOWN
+    assert handle_batch_message(Request(blob=archive.blob, pipeline="p-test", batch=0), p) is HandlerOutcome.DONE
     assert (world.left_behind(), world.results.writes) == (before, writes)
 
 
@@ -630,7 +637,7 @@ def test_messages_in_any_order_and_number_leave_the_same() -> None:
         there = World()
         archive = there.raw.add(pictures(6))
         p = there.process(sizes=BatchSizes(members=2))
-        take_archive(archive.blob, p)
+        handle_archive_created(archive.blob, p)
         there.queue.messages *= 3
         random.Random(seed).shuffle(there.queue.messages)
         there.work(p)
@@ -646,13 +653,13 @@ def test_two_workers_on_one_archive_leave_what_one_leaves() -> None:
         archive = world.raw.add(pictures(6))
         # Claims that expire at once, so that all workers really do the same work.
         processes = [
-            world.process(holder=f"{n}", sizes=BatchSizes(members=2), claim_for=timedelta(0)) for n in range(workers)
+            world.process(owner=f"{n}", sizes=BatchSizes(members=2), claim_for=timedelta(0)) for n in range(workers)
         ]
-        take_archive(archive.blob, processes[0])
+        handle_archive_created(archive.blob, processes[0])
         states = world.ledger.plan(archive, "p-test") or ()
         start = threading.Barrier(workers)
 
-        def work(p: Preprocessing) -> None:
+        def work(p: Context) -> None:
             start.wait()
             for state in states:
                 run_batch(state.batch, p)
@@ -671,7 +678,7 @@ def test_two_workers_on_one_archive_leave_what_one_leaves() -> None:
 def test_a_batch_that_another_holds_is_left_to_it(world: World) -> None:
     archive = world.raw.add(pictures(2))
     p = world.process(sizes=ONE_EACH)
-    take_archive(archive.blob, p)
+    handle_archive_created(archive.blob, p)
     (first, _) = world.ledger.plan(archive, "p-test") or ()
     world.ledger.claim(first.batch, "second", world.now, world.now + timedelta(seconds=30))
     assert run_batch(first.batch, p) is None
@@ -685,19 +692,19 @@ def test_a_claim_is_renewed_while_a_single_member_is_worked_on(world: World) -> 
     waited: list[bool] = []
 
     class Noting(MemoryBatchLedger):
-        def claim(self, batch: Batch, holder: str, at: datetime, until: datetime) -> int:
+        def claim(self, batch: Batch, owner: str, at: datetime, until: datetime) -> int:
             claims.append(threading.current_thread().name)
             if len(claims) == 4:
                 renewed.set()
-            return super().claim(batch, holder, at, until)
+            return super().claim(batch, owner, at, until)
 
-    def slow(pixels: Pixels, _: MemberFacts) -> Pixels:
+    def slow(pixels: Pixels, _: ImageMetadata) -> Pixels:
         waited.append(renewed.wait(30))
         return pixels
 
     archive = world.raw.add(pictures(1))
     p = world.process(hook=slow, ledger=Noting(), claim_for=timedelta(milliseconds=20))
-    assert take_archive(archive.blob, p) is Taken.DONE
+    assert handle_archive_created(archive.blob, p) is HandlerOutcome.DONE
     assert waited == [True]
     for thread in renewals():
         thread.join(30)
@@ -717,7 +724,7 @@ class Hanging(MemoryBatchLedger):
         self.asked, self.answer = threading.Event(), threading.Event()
         self.told: list[str] = []
 
-    def claim(self, batch: Batch, holder: str, at: datetime, until: datetime) -> int:
+    def claim(self, batch: Batch, owner: str, at: datetime, until: datetime) -> int:
         if threading.current_thread().name == "claim":
             self.asked.set()
             self.answer.wait(self.seconds)
@@ -725,7 +732,7 @@ class Hanging(MemoryBatchLedger):
         elif until == at:
             self.told.append("let go")
             self.answer.set()
-        return super().claim(batch, holder, at, until)
+        return super().claim(batch, owner, at, until)
 
     def finish(self, batch: Batch, counts: Counts, at: datetime) -> None:
         super().finish(batch, counts, at)
@@ -735,13 +742,13 @@ class Hanging(MemoryBatchLedger):
 def test_a_renewal_that_hangs_holds_up_no_batch_that_is_done(world: World) -> None:
     ledger = Hanging(30)
 
-    def slow(pixels: Pixels, _: MemberFacts) -> Pixels:
+    def slow(pixels: Pixels, _: ImageMetadata) -> Pixels:
         assert ledger.asked.wait(30)
         return pixels
 
     archive = world.raw.add(pictures(1))
     p = world.process(hook=slow, ledger=ledger, claim_for=timedelta(milliseconds=20))
-    assert take_archive(archive.blob, p) is Taken.DONE
+    assert handle_archive_created(archive.blob, p) is HandlerOutcome.DONE
     assert ledger.told == ["finished"]
     ledger.answer.set()
     for thread in renewals():
@@ -752,13 +759,13 @@ def test_a_renewal_that_hangs_holds_up_no_batch_that_is_done(world: World) -> No
 def test_a_renewal_that_is_late_does_not_take_back_what_was_let_go(world: World) -> None:
     ledger = Hanging(0.2)
 
-    def fails(_: Pixels, __: MemberFacts) -> Pixels:
+    def fails(_: Pixels, __: ImageMetadata) -> Pixels:
         assert ledger.asked.wait(30)
         raise StoreUnavailableError("storage is away")
 
     archive = world.raw.add(pictures(1))
     p = world.process(hook=fails, ledger=ledger, claim_for=timedelta(milliseconds=20))
-    assert take_archive(archive.blob, p) is Taken.DEFERRED
+    assert handle_archive_created(archive.blob, p) is HandlerOutcome.DEFERRED
     assert ("renewed" in ledger.told, ledger.told[-1]) == (True, "let go")
 
 
@@ -767,14 +774,14 @@ def test_a_claim_that_is_anothers_by_now_is_not_taken_back(world: World) -> None
     waited: list[bool] = []
 
     class Lost(MemoryBatchLedger):
-        def claim(self, batch: Batch, holder: str, at: datetime, until: datetime) -> int:
+        def claim(self, batch: Batch, owner: str, at: datetime, until: datetime) -> int:
             if threading.current_thread().name != "claim":
-                return super().claim(batch, holder, at, until)
+                return super().claim(batch, owner, at, until)
             assert not lost.is_set(), "it is asked for once"
             lost.set()
             return 0
 
-    def slow(pixels: Pixels, _: MemberFacts) -> Pixels:
+    def slow(pixels: Pixels, _: ImageMetadata) -> Pixels:
         waited.append(lost.wait(30))
         for thread in threading.enumerate():
             if thread.name == "claim":
@@ -783,21 +790,21 @@ def test_a_claim_that_is_anothers_by_now_is_not_taken_back(world: World) -> None
 
     archive = world.raw.add(pictures(1))
     p = world.process(hook=slow, ledger=Lost(), claim_for=timedelta(milliseconds=20))
-    assert take_archive(archive.blob, p) is Taken.DONE
+    assert handle_archive_created(archive.blob, p) is HandlerOutcome.DONE
     assert (waited, len(world.results.of(archive))) == ([True], 1)
 
 
 def test_messages_of_another_pipeline_are_dropped(world: World) -> None:
     archive = world.raw.add(pictures(2))
-    take_archive(archive.blob, world.process(sizes=ONE_EACH))
-    assert world.work(world.process(pipeline="p-next")) == [Taken.DROPPED] * 2
+    handle_archive_created(archive.blob, world.process(sizes=ONE_EACH))
+    assert world.work(world.process(pipeline="p-next")) == [HandlerOutcome.DROPPED] * 2
     assert world.results.published == {}
 
 
 def test_another_pipeline_makes_its_own_results(world: World) -> None:
     archive = world.raw.add(pictures(2))
-    take_archive(archive.blob, world.process())
-    take_archive(archive.blob, world.process(pipeline="p-next", recipe=Recipe(width=4, height=4)))
+    handle_archive_created(archive.blob, world.process())
+    handle_archive_created(archive.blob, world.process(pipeline="p-next", recipe=Recipe(width=4, height=4)))
     assert [image.pixels.shape for image in world.results.of(archive)] == [(6, 8, 3)] * 2
     assert [image.pixels.shape for image in world.results.of(archive, "p-next")] == [(4, 4, 3)] * 2
 
@@ -811,7 +818,7 @@ def test_a_directory_is_read_once_where_it_was_found(world: World) -> None:
             return opened[-1]
 
     raw = Counting()
-    take_archive(raw.add(pictures(3)).blob, world.process(raw=raw))
+    handle_archive_created(raw.add(pictures(3)).blob, world.process(raw=raw))
     assert len(opened) == len(opened[0].requests) == 1
 
 
@@ -821,37 +828,39 @@ def test_a_directory_is_read_once_where_it_was_found(world: World) -> None:
 def test_nothing_is_driven_while_all_is_well(world: World) -> None:
     p = world.process(sizes=ONE_EACH)
     done, waiting = world.raw.add(pictures(1)), world.raw.add(pictures(2), version="0000000b")
-    take_archive(done.blob, world.process())
-    take_archive(waiting.blob, p)
+    handle_archive_created(done.blob, world.process())
+    handle_archive_created(waiting.blob, p)
     world.queue.messages.clear()
-    assert reconcile(["radar"], p, world.now, WINDOW) == Reconciled()
+    assert reconcile(["radar"], p, world.now, WINDOW) == ReconcileOutcome()
     assert world.queue.messages == []
 
 
 def test_an_archive_whose_event_was_lost_is_planned(world: World) -> None:
     archive = world.raw.add(pictures(2))
     p = world.process()
-    assert reconcile(["radar"], p, world.now, WINDOW) == Reconciled(), "its event may be on its way"
+    assert reconcile(["radar"], p, world.now, WINDOW) == ReconcileOutcome(), "its event may be on its way"
     world.now += timedelta(minutes=15)
-    assert reconcile(["radar"], p, world.now, WINDOW) == Reconciled(asked=1)
+    assert reconcile(["radar"], p, world.now, WINDOW) == ReconcileOutcome(asked=1)
     world.work(p)
     assert world.ledger.end(archive) == "processed"
     assert world.ledger.archives["radar", STAMP, archive.version].raw_at == STAMP
-    assert reconcile(["radar"], p, world.now, WINDOW) == Reconciled()
+    assert reconcile(["radar"], p, world.now, WINDOW) == ReconcileOutcome()
 
 
 def test_an_archive_that_is_known_and_unplanned_is_planned(world: World) -> None:
     archive = world.raw.add(pictures(2))
-    world.ledger.arrived(archive, STAMP)
-    assert reconcile(["radar"], world.process(), world.now + timedelta(minutes=15), WINDOW) == Reconciled(asked=1)
+    world.ledger.record_raw(archive, STAMP)
+    assert reconcile(["radar"], world.process(), world.now + timedelta(minutes=15), WINDOW) == ReconcileOutcome(asked=1)
     assert world.queue.messages == [Request(blob=archive.blob)]
 
 
 def test_a_new_pipeline_takes_the_archives_of_the_window_newest_first(world: World) -> None:
     for hour in range(5):
-        take_archive(world.raw.add(pictures(1), stamp=STAMP - timedelta(hours=hour)).blob, world.process())
+        handle_archive_created(world.raw.add(pictures(1), stamp=STAMP - timedelta(hours=hour)).blob, world.process())
     later = world.now + timedelta(minutes=15)
-    assert reconcile(["radar"], world.process(pipeline="p-next"), later, timedelta(hours=3)) == Reconciled(asked=3)
+    assert reconcile(["radar"], world.process(pipeline="p-next"), later, timedelta(hours=3)) == ReconcileOutcome(
+        asked=3
+    )
     blobs = [message.blob for message in world.queue.messages]
     assert blobs == sorted(blobs, reverse=True)
 
@@ -865,14 +874,14 @@ def test_while_the_queue_stands_requests_do_not_pile_up_and_none_is_forgotten(wo
     # It moves again, but not all of its messages are there any more.
     world.queue.messages = world.queue.messages[:10]
     world.work(p)
-    assert reconcile(["radar"], p, world.now + timedelta(days=1), WINDOW) == Reconciled(asked=80)
+    assert reconcile(["radar"], p, world.now + timedelta(days=1), WINDOW) == ReconcileOutcome(asked=80)
     world.work(p)
     assert {world.ledger.end(archive) for archive in archives} == {"processed"}
 
 
-def planned_and_lost(world: World, p: Preprocessing) -> RawArchive:
+def planned_and_lost(world: World, p: Context) -> RawArchive:
     archive = world.raw.add(pictures(2))
-    take_archive(archive.blob, p)
+    handle_archive_created(archive.blob, p)
     world.queue.messages.clear()
     return archive
 
@@ -881,8 +890,8 @@ def test_batches_that_nobody_drives_are_driven_again(world: World) -> None:
     p = world.process(sizes=ONE_EACH)
     archive = planned_and_lost(world, p)
     world.now += timedelta(minutes=15)
-    assert reconcile(["radar"], p, world.now, WINDOW) == Reconciled(driven=2)
-    assert reconcile(["radar"], p, world.now, WINDOW) == Reconciled(), "it is postponed before it is queued"
+    assert reconcile(["radar"], p, world.now, WINDOW) == ReconcileOutcome(redriven=2)
+    assert reconcile(["radar"], p, world.now, WINDOW) == ReconcileOutcome(), "it is postponed before it is queued"
     world.work(p)
     assert world.ledger.end(archive) == "processed"
 
@@ -890,8 +899,8 @@ def test_batches_that_nobody_drives_are_driven_again(world: World) -> None:
 def test_done_batches_are_not_driven_again(world: World) -> None:
     p = world.process(sizes=ONE_EACH)
     archive = world.raw.add(pictures(3))
-    take_archive(archive.blob, p)
-    take_message(world.queue.messages[1], p)
+    handle_archive_created(archive.blob, p)
+    handle_batch_message(world.queue.messages[1], p)
     world.queue.messages.clear()
     reconcile(["radar"], p, world.now + timedelta(minutes=15), WINDOW)
     assert [message.batch for message in world.queue.messages] == [0, 2]
@@ -901,14 +910,14 @@ def test_tries_are_further_and_further_apart_and_end_as_failed(world: World) -> 
     p = world.process(sizes=ONE_EACH, redrive_tries=3)
     archive = planned_and_lost(world, p)
     start = world.now
-    driven: list[float] = []
+    redriven: list[float] = []
     for minute in range(0, 300, 5):
         now = start + timedelta(minutes=minute)
         world.die_over(archive)
-        if reconcile(["radar"], p, now, WINDOW).driven:
-            driven.append(minute)
+        if reconcile(["radar"], p, now, WINDOW).redriven:
+            redriven.append(minute)
         world.queue.messages.clear()
-    assert driven == [15, 45, 105]
+    assert redriven == [15, 45, 105]
     assert world.ledger.end(archive) == "failed"
     assert "3 times more in vain: it stopped without an error" in world.reason(archive)
 
@@ -917,10 +926,10 @@ def test_an_archive_that_waits_in_a_queue_for_days_is_not_failed_and_spends_no_t
     p = world.process(sizes=ONE_EACH, redrive_tries=1)
     archive = planned_and_lost(world, p)
     for hour in range(1, 60):
-        assert reconcile(["radar"], p, world.now + timedelta(hours=hour), WINDOW) == Reconciled(driven=2)
+        assert reconcile(["radar"], p, world.now + timedelta(hours=hour), WINDOW) == ReconcileOutcome(redriven=2)
     assert {state.attempts for state in world.ledger.plan(archive, p.pipeline) or ()} == {0}
     world.now += timedelta(hours=60)
-    assert world.work(p)[:2] == [Taken.DONE] * 2
+    assert world.work(p)[:2] == [HandlerOutcome.DONE] * 2
     assert world.ledger.end(archive) == "processed"
 
 
@@ -928,20 +937,20 @@ def test_the_last_try_counts_only_once_somebody_has_begun_with_it(world: World) 
     p = world.process(sizes=ONE_EACH, redrive_tries=1)
     archive = planned_and_lost(world, p)
     world.die_over(archive)
-    assert reconcile(["radar"], p, world.now + timedelta(hours=1), WINDOW) == Reconciled(driven=2)
-    assert reconcile(["radar"], p, world.now + timedelta(hours=2), WINDOW) == Reconciled(driven=2)
+    assert reconcile(["radar"], p, world.now + timedelta(hours=1), WINDOW) == ReconcileOutcome(redriven=2)
+    assert reconcile(["radar"], p, world.now + timedelta(hours=2), WINDOW) == ReconcileOutcome(redriven=2)
     world.die_over(archive)
-    assert reconcile(["radar"], p, world.now + timedelta(hours=3), WINDOW) == Reconciled(failed=1)
+    assert reconcile(["radar"], p, world.now + timedelta(hours=3), WINDOW) == ReconcileOutcome(failed=1)
 
 
 def test_the_last_error_is_the_reason_of_a_failure(world: World) -> None:
     p = world.process(sizes=ONE_EACH, redrive_tries=0)
     archive = world.raw.add(pictures(2))
-    take_archive(archive.blob, p)
+    handle_archive_created(archive.blob, p)
     world.results.fail_next = StoreUnavailableError("write: busy")
     with pytest.raises(StoreUnavailableError):
-        take_message(world.queue.messages[0], p)
-    assert reconcile(["radar"], p, world.now + timedelta(minutes=15), WINDOW) == Reconciled(failed=1)
+        handle_batch_message(world.queue.messages[0], p)
+    assert reconcile(["radar"], p, world.now + timedelta(minutes=15), WINDOW) == ReconcileOutcome(failed=1)
     assert "StoreUnavailableError: write: busy" in world.reason(archive)
 
 
@@ -949,12 +958,12 @@ def test_an_end_that_was_lost_is_written_again(world: World) -> None:
     """The last worker died between its batch's row and the archive's."""
     p = world.process()
     archive = world.raw.add(pictures(2))
-    take_archive(archive.blob, p)
+    handle_archive_created(archive.blob, p)
     sums = world.sums(archive)
     row = world.ledger.pipelines["radar", STAMP, archive.version, "p-test"]
     row.ends.clear()
     row.sums = None
-    assert reconcile(["radar"], p, world.now, WINDOW) == Reconciled(finished=1)
+    assert reconcile(["radar"], p, world.now, WINDOW) == ReconcileOutcome(finished=1)
     assert (world.ledger.end(archive), world.sums(archive)) == ("processed", sums)
 
 
@@ -963,23 +972,23 @@ def test_two_reconcilers_at_once_drive_each_batch_once(world: World) -> None:
     archive = planned_and_lost(world, p)
     (first, _) = world.ledger.plan(archive, "p-test") or ()
     later = world.now + timedelta(minutes=15)
-    assert world.ledger.postpone(first, later + timedelta(minutes=30)), "the other one was faster"
-    assert reconcile(["radar"], p, later, WINDOW) == Reconciled(driven=1)
+    assert world.ledger.schedule_redrive(first, later + timedelta(minutes=30)), "the other one was faster"
+    assert reconcile(["radar"], p, later, WINDOW) == ReconcileOutcome(redriven=1)
 
 
 def test_a_source_that_fails_for_now_does_not_hold_up_the_others(
     world: World, caplog: pytest.LogCaptureFixture
 ) -> None:
     class HalfDown(MemoryBatchLedger):
-        def unsettled(self, source: str, pipeline: str, since: datetime) -> Any:
+        def list_unfinished(self, source: str, pipeline: str, since: datetime) -> Any:
             if source == "down":
                 raise StoreUnavailableError("scan")
-            return super().unsettled(source, pipeline, since)
+            return super().list_unfinished(source, pipeline, since)
 
     world.raw.add(pictures(1))
     p = world.process(ledger=HalfDown())
     later = world.now + timedelta(minutes=15)
-    assert reconcile(["down", "radar"], p, later, WINDOW) == Reconciled(asked=1)
+    assert reconcile(["down", "radar"], p, later, WINDOW) == ReconcileOutcome(asked=1)
     assert "reconcile.deferred source=down" in caplog.text
 
 
@@ -991,13 +1000,13 @@ def test_what_is_in_the_archive_tier_is_left_as_it_is(world: World) -> None:
     archive = world.raw.add(pictures(2))
     content = world.raw.blobs[archive.blob][1]
     world.raw.blobs[archive.blob] = replace(archive, offline=True), content
-    assert take_archive(archive.blob, p) is Taken.OFFLINE
+    assert handle_archive_created(archive.blob, p) is HandlerOutcome.OFFLINE
     world.queue.put(archive.blob, None)
-    assert world.work(p) == [Taken.OFFLINE]
+    assert world.work(p) == [HandlerOutcome.OFFLINE]
     assert world.ledger.end(archive) is None
     world.raw.blobs[archive.blob] = archive, content
-    take_archive(archive.blob, p)
-    assert world.work(p) == [Taken.DONE, Taken.DONE]
+    handle_archive_created(archive.blob, p)
+    assert world.work(p) == [HandlerOutcome.DONE, HandlerOutcome.DONE]
 
 
 def test_an_archive_does_not_fail_while_nobody_could_read_it(world: World) -> None:
@@ -1008,10 +1017,10 @@ def test_an_archive_does_not_fail_while_nobody_could_read_it(world: World) -> No
     for day in range(10):
         world.die_over(archive)
         reconcile(["radar"], p, world.now + timedelta(days=day), timedelta(days=30))
-    assert set(world.work(p)) == {Taken.OFFLINE}
+    assert set(world.work(p)) == {HandlerOutcome.OFFLINE}
     assert world.ledger.end(archive) is None
     world.raw.blobs[archive.blob] = archive, content
-    assert reconcile(["radar"], p, world.now + timedelta(days=11), timedelta(days=30)) == Reconciled(failed=1)
+    assert reconcile(["radar"], p, world.now + timedelta(days=11), timedelta(days=30)) == ReconcileOutcome(failed=1)
 
 
 # What is not whole yet
@@ -1029,14 +1038,14 @@ def test_a_copy_that_takes_days_spends_no_tries_and_fails_nothing(world: World) 
     world.queue.put(archive.blob, states_of(world, archive)[0].batch)
     for _ in range(14 * 24):
         world.now += timedelta(hours=1)
-        assert reconcile(["radar"], p, world.now, timedelta(days=30)) == Reconciled()
-        assert world.work(p) == [Taken.PENDING], "messages would gather"
+        assert reconcile(["radar"], p, world.now, timedelta(days=30)) == ReconcileOutcome()
+        assert world.work(p) == [HandlerOutcome.PENDING], "messages would gather"
         world.queue.show()
     assert {state.attempts for state in states_of(world, archive)} == {0}
     world.raw.blobs[archive.blob] = archive, content
-    assert world.work(p) == [Taken.DONE]
-    assert reconcile(["radar"], p, world.now, timedelta(days=30)) == Reconciled(driven=1)
-    assert world.work(p) == [Taken.DONE]
+    assert world.work(p) == [HandlerOutcome.DONE]
+    assert reconcile(["radar"], p, world.now, timedelta(days=30)) == ReconcileOutcome(redriven=1)
+    assert world.work(p) == [HandlerOutcome.DONE]
     assert world.ledger.end(archive) == "processed"
 
 
@@ -1047,18 +1056,18 @@ def test_an_archive_with_spent_tries_does_not_fail_while_it_is_copied_back(world
     world.die_over(archive)
     world.raw.blobs[archive.blob] = replace(archive, pending=True), b""
     later = world.now + timedelta(hours=1)
-    assert reconcile(["radar"], p, later, WINDOW) == Reconciled()
+    assert reconcile(["radar"], p, later, WINDOW) == ReconcileOutcome()
     world.raw.blobs[archive.blob] = archive, content
-    assert reconcile(["radar"], p, later, WINDOW) == Reconciled(failed=1)
+    assert reconcile(["radar"], p, later, WINDOW) == ReconcileOutcome(failed=1)
 
 
 def test_reconcile_does_not_ask_again_for_what_waits_for_its_copy(world: World) -> None:
     p = world.process()
     archive = world.raw.add(pictures(1))
-    world.ledger.arrived(archive, STAMP)
+    world.ledger.record_raw(archive, STAMP)
     world.raw.blobs[archive.blob] = replace(archive, pending=True), b""
     later = world.now + timedelta(minutes=15)
-    assert reconcile(["radar"], p, later, WINDOW) == Reconciled()
+    assert reconcile(["radar"], p, later, WINDOW) == ReconcileOutcome()
     assert (world.queue.messages, world.queue.hidden) == ([], [])
 
 
@@ -1075,14 +1084,14 @@ def test_the_longer_a_copy_takes_the_longer_are_the_pauses(world: World, waited:
     archive = world.raw.add(pictures(1))
     world.raw.blobs[archive.blob] = replace(archive, pending=True), b""
     world.now = STAMP + waited
-    assert take_archive(archive.blob, world.process()) is Taken.PENDING
+    assert handle_archive_created(archive.blob, world.process()) is HandlerOutcome.PENDING
     assert world.queue.hidden == [(Request(blob=archive.blob), pause)]
 
 
 def test_an_archive_that_is_copied_out_of_the_archive_tier_is_waited_for(world: World) -> None:
     archive = world.raw.add(pictures(1))
     world.raw.blobs[archive.blob] = replace(archive, pending=True, offline=True), b""
-    assert take_archive(archive.blob, world.process()) is Taken.PENDING
+    assert handle_archive_created(archive.blob, world.process()) is HandlerOutcome.PENDING
 
 
 @pytest.mark.parametrize("content", [b"", b"PK", pictures(2)[:-20], bytes(10_000)])
@@ -1090,15 +1099,15 @@ def test_a_zip_put_there_by_hand_that_cannot_be_read_is_refused_when_it_has_sett
     world: World, content: bytes
 ) -> None:
     archive = world.raw.add(content)
-    world.raw.blobs[archive.blob] = replace(archive, origin=Origin.HAND), content
+    world.raw.blobs[archive.blob] = replace(archive, origin=Origin.MANUAL), content
     looks = 0
-    while (taken := take_archive(archive.blob, world.process())) is Taken.PENDING:
+    while (taken := handle_archive_created(archive.blob, world.process())) is HandlerOutcome.PENDING:
         assert world.ledger.archives == {}
         ((_, pause),) = world.queue.hidden
         world.queue.hidden.clear()
         world.now += pause
         looks += 1
-    assert taken is Taken.SETTLED
+    assert taken is HandlerOutcome.TERMINAL
     assert world.ledger.end(archive) == "refused"
     assert timedelta(minutes=5) <= world.now - STAMP < timedelta(minutes=7)
     assert 1 < looks < 30

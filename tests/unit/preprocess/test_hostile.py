@@ -16,7 +16,7 @@ import tifffile
 from PIL import Image
 
 from imagefeed.errors import MemberRefusedError
-from preprocess.handlers import take_archive
+from preprocess.handlers import handle_archive_created
 from preprocess.model import Limits
 from preprocess.zip.reader import Archive
 from tests.fakes.preprocessing import MemoryReader
@@ -70,17 +70,17 @@ def test_a_sound_avif_is_no_cut_one_whatever_it_ends_in(seed: int) -> None:
 
 
 @pytest.mark.parametrize("facts", [True, False])
-def test_zeros_behind_an_avifs_picture_are_no_loss_where_they_may_be_there(facts: bool) -> None:
+def test_zeros_behind_an_avifs_picture_are_no_loss_where_they_may_be_there(metadata: bool) -> None:
     exif = Image.Exif()
     exif[0x010E] = "a camera"
-    content = encoded(smooth(40, 60), "AVIF", **({"exif": exif} if facts else {}))
+    content = encoded(smooth(40, 60), "AVIF", **({"exif": exif} if metadata else {}))
     assert made(content + struct.pack(">I4s", 208, b"free") + bytes(200))
     at = content.index(b"mdat") - 4
     longer = struct.pack(">I", struct.unpack_from(">I", content, at)[0] + 200)
     padded = content[:at] + longer + content[at + 4 :] + bytes(200)
     unknown = content[:at] + struct.pack(">I", 0) + content[at + 4 :] + bytes(200)
     for each in (padded, unknown):
-        if facts:
+        if metadata:
             assert made(each)
         else:
             with pytest.raises(MemberRefusedError, match="cut off"):
@@ -124,9 +124,9 @@ def test_an_avif_of_countless_boxes_is_refused() -> None:
 
 
 def test_scans_are_counted_within_the_picture_alone() -> None:
-    sound = encoded(smooth(40, 60), "JPEG", progressive=True)
+    complete = encoded(smooth(40, 60), "JPEG", progressive=True)
     limits = Limits(member_pixels=40 * 60 * 12)
-    assert len(made(sound + sound * 9, limits=limits)) == 1
+    assert len(made(complete + complete * 9, limits=limits)) == 1
     assert made(scans(3, 64), limits=Limits(member_pixels=64 * 64 * 4))
     with pytest.raises(MemberRefusedError, match="4 scans"):
         made(scans(3, 64), limits=Limits(member_pixels=64 * 64 * 4 - 1))
@@ -247,7 +247,7 @@ def test_zips_within_a_zip_are_passed_over_and_one_that_contains_itself_is_refus
     archive = world.raw.add(
         zipped(("inner.zip", zipped(("more.zip", inner))), ("a.jpg", encoded(smooth(9, 9), "JPEG")))
     )
-    take_archive(archive.blob, world.process())
+    handle_archive_created(archive.blob, world.process())
     assert world.ledger.end(archive) == "processed"
     assert world.sums(archive).skipped == {"not an image": 1}
     # Its only member are all its own bytes, from its first header on.

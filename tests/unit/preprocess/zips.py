@@ -38,9 +38,9 @@ def patched(content: bytes, index: int, **fields: int) -> bytes:
 
 def by_hand(payload: bytes, inflated: bytes, method: int, name: bytes = b"m.bin", flags: int = 0) -> bytes:
     """A zip of one member whose compressed bytes are given."""
-    facts = struct.pack("<3H4x3L", 20, flags, method, zlib.crc32(inflated), len(payload), len(inflated))
-    local = b"PK\3\4" + facts + struct.pack("<2H", len(name), 0) + name + payload
-    entry = b"PK\1\2" + struct.pack("<H", 20) + facts + struct.pack("<5H2L", len(name), 0, 0, 0, 0, 0, 0) + name
+    metadata = struct.pack("<3H4x3L", 20, flags, method, zlib.crc32(inflated), len(payload), len(inflated))
+    local = b"PK\3\4" + metadata + struct.pack("<2H", len(name), 0) + name + payload
+    entry = b"PK\1\2" + struct.pack("<H", 20) + metadata + struct.pack("<5H2L", len(name), 0, 0, 0, 0, 0, 0) + name
     return local + entry + struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, 1, 1, len(entry), len(local), 0)
 
 

@@ -250,20 +250,20 @@ def message() -> QueueMessage:
 
 
 def test_members_of_a_json_body_override_message_metadata_whatever_their_case() -> None:
-    facts = message_metadata(message(), '{"ID": "mine", "dequeueCount": 7, "flag": true, "none": null, "list": [1]}')
-    assert facts["Id"] == TypedData(string="mine")
-    assert facts["DequeueCount"] == TypedData(string="7")
-    assert facts["flag"] == TypedData(string="True")
-    assert not {"ID", "none", "list"} & facts.keys()
+    metadata = message_metadata(message(), '{"ID": "mine", "dequeueCount": 7, "flag": true, "none": null, "list": [1]}')
+    assert metadata["Id"] == TypedData(string="mine")
+    assert metadata["DequeueCount"] == TypedData(string="7")
+    assert metadata["flag"] == TypedData(string="True")
+    assert not {"ID", "none", "list"} & metadata.keys()
 
 
 @pytest.mark.parametrize(
     "body", ["plain", '["id"]', '"id"', "", "[" * 20_000], ids=["text", "list", "string", "empty", "deep"]
 )
 def test_a_body_that_is_no_json_object_leaves_the_metadata_alone(body: str) -> None:
-    facts = message_metadata(message(), body)
-    assert facts["Id"] == TypedData(string="real-id")
-    assert facts["QueueTrigger"] == TypedData(string=body)
+    metadata = message_metadata(message(), body)
+    assert metadata["Id"] == TypedData(string="real-id")
+    assert metadata["QueueTrigger"] == TypedData(string=body)
 
 
 @pytest.mark.parametrize(

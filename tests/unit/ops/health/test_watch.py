@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from imagefeed.errors import StoreUnavailableError
-from ingest.model import Archive, Arrival, RemoteFile, Roster, Sighting, SourceSpec, version_of
+from ingest.model import Archive, Arrival, RemoteFile, SourceSpec, SourceState, TrackedFile, version_of
 from ops.health.watch import Watched, find_deadlines, find_silence, look, watch
 from tests.fixtures.recorded import Recorded
 
@@ -18,29 +18,31 @@ HOUR = timedelta(hours=1)
 SPEC = SourceSpec(name="radar", interval=10 * MINUTE, retention=48 * HOUR, budget=25 * MINUTE)
 
 
-def sighting(age: timedelta, *, done: bool = False, seen: timedelta | None = None) -> Sighting:
+def tracked_file(age: timedelta, *, done: bool = False, seen: timedelta | None = None) -> TrackedFile:
     modified = NOW - age
     file = RemoteFile(path=f"{modified:%d%H%M%S}\n.zip", size=7, modified=modified)
     archive = Archive(source="radar", file=file, version=version_of(file), stamp=modified)
-    return Sighting(listed=file, archive=archive, first_seen=NOW - (age if seen is None else seen), done=done)
+    return TrackedFile(listed=file, archive=archive, first_seen=NOW - (age if seen is None else seen), done=done)
 
 
-def roster(*sightings: Sighting, listed: timedelta | None = MINUTE, error: str | None = None) -> Roster:
+def source_state(
+    *tracked_files: TrackedFile, listed: timedelta | None = MINUTE, error: str | None = None
+) -> SourceState:
     listed_at = None if listed is None else NOW - listed
-    return Roster(source="radar", listed_at=listed_at, sightings=sightings, error=error)
+    return SourceState(source="radar", listed_at=listed_at, tracked_files=tracked_files, error=error)
 
 
 class Here:
-    """A RosterView and an Arrivals, in memory."""
+    """A SourceStateView and an Arrivals, in memory."""
 
-    def __init__(self, rosters: Sequence[Roster] = (), arrivals: Sequence[Arrival] = ()) -> None:
-        self.rosters = {one.source: one for one in rosters}
+    def __init__(self, source_states: Sequence[SourceState] = (), arrivals: Sequence[Arrival] = ()) -> None:
+        self.source_states = {one.source: one for one in source_states}
         self.arrivals = arrivals
 
-    def look(self, source: str) -> Roster | None:
+    def look(self, source: str) -> SourceState | None:
         if source == "down":
-            raise StoreUnavailableError("read the roster of source down: no answer")
-        return self.rosters.get(source)
+            raise StoreUnavailableError("read the source state of source down: no answer")
+        return self.source_states.get(source)
 
     def since(self, source: str, start: datetime) -> Sequence[Arrival]:
         return self.arrivals
@@ -52,17 +54,17 @@ def look_at(here: Here, since: timedelta = 72 * HOUR) -> Watched:
 
 class TestSilence:
     def test_a_source_that_was_just_listed_is_none(self) -> None:
-        assert find_silence(SPEC, roster(), NOW) is None
+        assert find_silence(SPEC, source_state(), NOW) is None
 
     @pytest.mark.parametrize(("listed", "silent"), [(9 * MINUTE, False), (11 * MINUTE, True), (None, True)])
     def test_a_source_that_fails_is_given_a_moment(self, listed: timedelta | None, silent: bool) -> None:
-        found = find_silence(SPEC, roster(listed=listed, error="no route"), NOW)
+        found = find_silence(SPEC, source_state(listed=listed, error="no route"), NOW)
         assert (found is not None) is silent
         assert found is None or found.error == "no route"
 
     @pytest.mark.parametrize(("listed", "silent"), [(34 * MINUTE, False), (36 * MINUTE, True), (None, True)])
     def test_a_long_copy_is_no_silence_but_no_poll_at_all_is(self, listed: timedelta | None, silent: bool) -> None:
-        assert (find_silence(SPEC, roster(listed=listed), NOW) is not None) is silent
+        assert (find_silence(SPEC, source_state(listed=listed), NOW) is not None) is silent
 
     def test_a_source_that_nobody_ever_polled_is_silent(self) -> None:
         found = look_at(Here())
@@ -72,29 +74,29 @@ class TestSilence:
 
 class TestDeadlines:
     def test_a_file_is_nearer_to_its_deletion_than_it_should_be_past_half_of_its_time(self) -> None:
-        young, old, older = sighting(23 * HOUR), sighting(25 * HOUR), sighting(47 * HOUR)
-        found = find_deadlines(SPEC, roster(young, old, older, sighting(40 * HOUR, done=True)), NOW)
-        assert [(one.sighting, one.at) for one in found] == [(older, NOW + HOUR), (old, NOW + 23 * HOUR)]
+        young, old, older = tracked_file(23 * HOUR), tracked_file(25 * HOUR), tracked_file(47 * HOUR)
+        found = find_deadlines(SPEC, source_state(young, old, older, tracked_file(40 * HOUR, done=True)), NOW)
+        assert [(one.tracked_file, one.at) for one in found] == [(older, NOW + HOUR), (old, NOW + 23 * HOUR)]
 
     def test_a_server_whose_clock_runs_ahead_deletes_no_later(self) -> None:
-        ahead = sighting(-20 * HOUR, seen=25 * HOUR)
-        (found,) = find_deadlines(SPEC, roster(ahead), NOW)
+        ahead = tracked_file(-20 * HOUR, seen=25 * HOUR)
+        (found,) = find_deadlines(SPEC, source_state(ahead), NOW)
         assert found.at == NOW + 23 * HOUR
 
 
 class TestGaps:
     def test_files_that_only_the_listing_knows_fill_gaps(self) -> None:
         arrivals = [Arrival(stamp=NOW - 25 * MINUTE), Arrival(stamp=NOW - 5 * MINUTE)]
-        assert len(look_at(Here([roster()], arrivals)).gaps) == 1
-        assert not look_at(Here([roster(sighting(15 * MINUTE))], arrivals)).gaps
+        assert len(look_at(Here([source_state()], arrivals)).gaps) == 1
+        assert not look_at(Here([source_state(tracked_file(15 * MINUTE))], arrivals)).gaps
 
     def test_a_file_that_was_only_touched_fills_none(self) -> None:
-        touched = replace(sighting(15 * MINUTE, done=True), sha256="ab", previous_sha256="ab")
+        touched = replace(tracked_file(15 * MINUTE, done=True), sha256="ab", previous_sha256="ab")
         arrivals = [Arrival(stamp=NOW - 25 * MINUTE), Arrival(stamp=NOW - 5 * MINUTE)]
-        assert len(look_at(Here([roster(touched)], arrivals)).gaps) == 1
+        assert len(look_at(Here([source_state(touched)], arrivals)).gaps) == 1
 
     def test_only_gaps_that_reach_into_the_window_count(self) -> None:
-        here = Here([roster(*(sighting(minutes * MINUTE, done=True) for minutes in (5, 15, 45, 55, 99)))])
+        here = Here([source_state(*(tracked_file(minutes * MINUTE, done=True) for minutes in (5, 15, 45, 55, 99)))])
         assert len(look_at(here).gaps) == 2
         assert [gap.start for gap in look_at(here, 20 * MINUTE).gaps] == [NOW - 45 * MINUTE]
         assert not look_at(here, 14 * MINUTE).gaps
@@ -106,7 +108,7 @@ class TestLog:
             Arrival(stamp=NOW - 70 * MINUTE),
             Arrival(stamp=NOW - 40 * MINUTE, by_hand="radar/by hand.zip"),
         ]
-        here = Here([roster(sighting(47 * HOUR), listed=HOUR, error="no route\nat all")], arrivals)
+        here = Here([source_state(tracked_file(47 * HOUR), listed=HOUR, error="no route\nat all")], arrivals)
         watch([SPEC], here, here, NOW, 24 * HOUR)
         told = {(record.levelname, record.getMessage()) for record in caplog.records}
         assert told == {
@@ -123,20 +125,20 @@ class TestLog:
         }
 
     def test_a_source_without_findings_is_worth_no_line(self, caplog: pytest.LogCaptureFixture) -> None:
-        here = Here([roster(sighting(5 * MINUTE, done=True))])
+        here = Here([source_state(tracked_file(5 * MINUTE, done=True))])
         (found,) = watch([SPEC], here, here, NOW, 72 * HOUR)
         assert [found.silence, *found.gaps, *found.deadlines, *found.by_hand] == [None]
         assert not caplog.records
 
     def test_a_thousand_findings_of_a_kind_are_eleven_lines(self, caplog: pytest.LogCaptureFixture) -> None:
-        here = Here([roster()], [Arrival(stamp=NOW - number * HOUR) for number in range(1, 1001)])
+        here = Here([source_state()], [Arrival(stamp=NOW - number * HOUR) for number in range(1, 1001)])
         watch([SPEC], here, here, NOW, 2000 * HOUR)
         assert len(caplog.records) == 11
         assert caplog.messages[0].endswith("to=now")
         assert caplog.messages[-1] == "gap.more source=radar count=990"
 
     def test_a_source_that_cannot_be_looked_at_costs_the_others_nothing(self, caplog: pytest.LogCaptureFixture) -> None:
-        here = Here([roster(listed=HOUR)])
+        here = Here([source_state(listed=HOUR)])
         found = watch([SourceSpec(name="down"), SPEC], here, here, NOW, 72 * HOUR)
         assert [one.source for one in found] == ["radar"]
         assert caplog.messages[0].startswith("watch.deferred source=down")
@@ -146,12 +148,12 @@ class TestLog:
 class TestFigures:
     def test_what_waits_is_counted_and_the_oldest_of_it_has_an_age_and_a_deadline(self) -> None:
         waiting = [
-            sighting(30 * HOUR),
-            sighting(HOUR),
-            sighting(2 * HOUR, seen=50 * HOUR),
-            sighting(60 * HOUR, done=True),
+            tracked_file(30 * HOUR),
+            tracked_file(HOUR),
+            tracked_file(2 * HOUR, seen=50 * HOUR),
+            tracked_file(60 * HOUR, done=True),
         ]
-        figures = look_at(Here([roster(*waiting)])).figures
+        figures = look_at(Here([source_state(*waiting)])).figures
         assert figures["backlog"] == 3
         assert figures["oldest_uncopied"] == 50 * 3600
         assert figures["deletion_margin"] == -2
@@ -162,11 +164,14 @@ class TestFigures:
 
     def test_the_newest_archive_has_an_age_wherever_it_is_known_from(self) -> None:
         arrivals = [Arrival(stamp=NOW - HOUR), Arrival(stamp=NOW + HOUR, seen=NOW - 5 * MINUTE)]
-        assert look_at(Here([roster(sighting(20 * MINUTE, done=True))], arrivals)).figures["last_archive_age"] == 300
-        assert look_at(Here([roster(sighting(20 * MINUTE, done=True))])).figures["last_archive_age"] == 1200
+        assert (
+            look_at(Here([source_state(tracked_file(20 * MINUTE, done=True))], arrivals)).figures["last_archive_age"]
+            == 300
+        )
+        assert look_at(Here([source_state(tracked_file(20 * MINUTE, done=True))])).figures["last_archive_age"] == 1200
 
     def test_a_source_that_fails_for_now_costs_no_other_its_figures(self, recorded: Recorded) -> None:
         down = replace(SPEC, name="down")
-        watch([down, SPEC], Here([roster(sighting(HOUR))]), Here(), NOW, 72 * HOUR)
+        watch([down, SPEC], Here([source_state(tracked_file(HOUR))]), Here(), NOW, 72 * HOUR)
         assert recorded.values()["source.backlog"] == [({"source": "radar"}, 1)]
         assert {str(labels["source"]) for points in recorded.values().values() for labels, _ in points} == {"radar"}

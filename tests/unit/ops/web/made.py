@@ -7,8 +7,8 @@ from typing import Any
 from imagefeed.ledger import Entry
 from imagefeed.model import Counts, RawArchive, State
 from imagefeed.rows import Encoding, ImageRow
-from ingest.model import Archive, RemoteFile, Roster, Sighting, SourceSpec
-from ops.health.load import Facts, QueueFacts, SourceFacts, StoredPicture
+from ingest.model import Archive, RemoteFile, SourceSpec, SourceState, TrackedFile
+from ops.health.load import StoredPicture, StoredQueues, StoredSource, StoredStatus
 from ops.web.assess import assess
 from ops.web.model import Status
 from storage.blobs.runs import LastRun
@@ -16,7 +16,7 @@ from storage.blobs.runs import LastRun
 NOW = datetime(2026, 3, 1, 12, 0, 30, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
 SPEC = SourceSpec(name="radar")
-QUIET = QueueFacts(batches=0, polls=0, poison=0, dead_letters=0)
+QUIET = StoredQueues(batches=0, polls=0, poison=0, dead_letters=0)
 _TIMES = {
     State.SEEN: (State.SEEN,),
     State.COPYING: (State.SEEN, State.COPYING),
@@ -55,12 +55,12 @@ def regular(count: int = 6, newest: float = 3) -> list[Entry]:
     return [entry(newest + 10 * number) for number in range(count)]
 
 
-def sighting(minutes: float, **known: Any) -> Sighting:
+def tracked_file(minutes: float, **known: Any) -> TrackedFile:
     """Make a file of the last listing, of so many minutes ago."""
     at = NOW - minutes * MINUTE
     file = RemoteFile(path=known.pop("path", "a.zip"), size=9, modified=at)
     archive = Archive(source="radar", file=file, version="0" * 8, stamp=at)
-    return Sighting(listed=file, archive=archive, first_seen=at, **known)
+    return TrackedFile(listed=file, archive=archive, first_seen=at, **known)
 
 
 def picture(name: str) -> StoredPicture:
@@ -80,19 +80,19 @@ def picture(name: str) -> StoredPicture:
     return StoredPicture(archive=entry(3).archive, pipeline="p-1", row=row)
 
 
-def source_facts(entries: Sequence[Entry], roster: Roster | None = None, **known: Any) -> SourceFacts:
-    polled = Roster(source="radar", listed_at=NOW - timedelta(seconds=20))
+def stored_source(entries: Sequence[Entry], source_state: SourceState | None = None, **known: Any) -> StoredSource:
+    polled = SourceState(source="radar", listed_at=NOW - timedelta(seconds=20))
     told: dict[str, Any] = {"before": None, "rows": 2 * len(entries), "cut": False, "pictures": (), **known}
-    return SourceFacts(source="radar", roster=roster or polled, entries=entries, **told)
+    return StoredSource(source="radar", source_state=source_state or polled, entries=entries, **told)
 
 
 def status_of(
     entries: Sequence[Entry],
-    roster: Roster | None = None,
-    queues: QueueFacts = QUIET,
+    source_state: SourceState | None = None,
+    queues: StoredQueues = QUIET,
     run: LastRun | None = None,
     **known: Any,
 ) -> Status:
     """Say how a single source is."""
-    facts = Facts(sources=[source_facts(entries, roster, **known)], queues=queues, run=run)
-    return assess(facts, {"radar": SPEC}, NOW)
+    stored = StoredStatus(sources=[stored_source(entries, source_state, **known)], queues=queues, run=run)
+    return assess(stored, {"radar": SPEC}, NOW)

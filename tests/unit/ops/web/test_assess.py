@@ -6,12 +6,12 @@ from datetime import timedelta
 import pytest
 
 from imagefeed.model import Counts, Origin, State
-from ingest.model import Roster, SourceSpec
-from ops.health.load import MOST_LETTERS, Facts, SourceFacts
+from ingest.model import SourceSpec, SourceState
+from ops.health.load import MOST_LETTERS, StoredSource, StoredStatus
 from ops.web.assess import assess
 from ops.web.model import Severity, Shown, Status
 from storage.blobs.runs import LastRun
-from tests.unit.ops.web.made import MINUTE, NOW, QUIET, entry, regular, sighting, source_facts, status_of
+from tests.unit.ops.web.made import MINUTE, NOW, QUIET, entry, regular, status_of, stored_source, tracked_file
 
 
 def said(status: Status) -> str:
@@ -92,13 +92,13 @@ def test_holes_and_bad_ends_come_first_in_the_sentence() -> None:
 
 
 def test_what_is_late_is_told_apart_from_what_is_missing() -> None:
-    late = replace(source_facts([*regular(4), entry(43, State.COPYING)]), source="late")
-    good = replace(source_facts(regular()), source="good")
-    lost = replace(source_facts([*regular(4), entry(43, State.FAILED)]), source="lost")
+    late = replace(stored_source([*regular(4), entry(43, State.COPYING)]), source="late")
+    good = replace(stored_source(regular()), source="good")
+    lost = replace(stored_source([*regular(4), entry(43, State.FAILED)]), source="lost")
     specs = {name: SourceSpec(name=name) for name in ("late", "good", "lost")}
 
-    def headline(*sources: SourceFacts) -> str:
-        return assess(Facts(sources=sources, queues=QUIET), specs, NOW).headline
+    def headline(*sources: StoredSource) -> str:
+        return assess(StoredStatus(sources=sources, queues=QUIET), specs, NOW).headline
 
     assert headline(late) == "Something is late"
     assert headline(lost, good) == "Something is missing at 1 of 2 sources"
@@ -121,8 +121,10 @@ def test_the_last_archive_before_the_window_shows_the_hole_at_its_beginning() ->
 
 def test_where_archives_are_left_out_there_is_no_hole_made_up() -> None:
     """There are too many to be read: those of the listing that are older must not count either."""
-    roster = Roster(source="radar", listed_at=NOW, sightings=(sighting(900, done=True), sighting(3, done=True)))
-    status = status_of(regular(5), roster, cut=True)
+    source_state = SourceState(
+        source="radar", listed_at=NOW, tracked_files=(tracked_file(900, done=True), tracked_file(3, done=True))
+    )
+    status = status_of(regular(5), source_state, cut=True)
     assert (status.sources[0].holes, status.sources[0].cut) == ([], True)
 
 
@@ -135,8 +137,8 @@ def test_an_archive_that_hangs_is_late() -> None:
 
 
 def test_a_server_that_is_silent_is_named_with_its_error() -> None:
-    roster = Roster(source="radar", listed_at=NOW - 50 * MINUTE, failures=4, error="no\x1b[2J route")
-    status = status_of(regular(), roster)
+    source_state = SourceState(source="radar", listed_at=NOW - 50 * MINUTE, failures=4, error="no\x1b[2J route")
+    status = status_of(regular(), source_state)
     assert said(status).startswith("No answer from the server for 50 min. All 6 archives")
     assert (status.severity, kinds(status)) == (Severity.MISSING, ["no answer"])
     assert status.sources[0].error == "no\N{REPLACEMENT CHARACTER}[2J route"
@@ -144,26 +146,32 @@ def test_a_server_that_is_silent_is_named_with_its_error() -> None:
 
 @pytest.mark.parametrize(("again", "told"), [(MINUTE, f" (asked again at {NOW + MINUTE:%H:%M:%S} UTC)"), (-MINUTE, "")])
 def test_an_error_tells_when_the_server_is_asked_again(again: timedelta, told: str) -> None:
-    roster = Roster(source="radar", listed_at=NOW, failures=4, error="wrong password", not_before=NOW + again)
-    assert status_of(regular(), roster).sources[0].error == f"wrong password{told}"
+    source_state = SourceState(
+        source="radar", listed_at=NOW, failures=4, error="wrong password", not_before=NOW + again
+    )
+    assert status_of(regular(), source_state).sources[0].error == f"wrong password{told}"
 
 
 def test_before_the_first_poll_nothing_is_wrong() -> None:
-    status = status_of([], Roster(source="radar"))
+    status = status_of([], SourceState(source="radar"))
     assert (said(status), status.severity) == ("Waiting for the first poll.", Severity.FINE)
     assert status.headline == "Nothing has arrived yet"
     assert said(status_of([])) == "Polled; no archive has come yet."
 
 
 def test_the_next_deletion_is_of_what_is_not_copied() -> None:
-    files = (sighting(2800, done=True), sighting(1500, path="late.zip"), sighting(9, done=True))
-    status = status_of(regular(), Roster(source="radar", listed_at=NOW, sightings=files))
+    files = (tracked_file(2800, done=True), tracked_file(1500, path="late.zip"), tracked_file(9, done=True))
+    status = status_of(regular(), SourceState(source="radar", listed_at=NOW, tracked_files=files))
     found = status.sources[0].next_deletion
     assert found is not None
     assert (found.path, found.copied, found.near) == ("late.zip", False, True)
     assert found.at == NOW - 1500 * MINUTE + timedelta(hours=48)
     assert kinds(status)[0] == "near deletion"
-    done = status_of(regular(), Roster(source="radar", listed_at=NOW, sightings=files[::2])).sources[0].next_deletion
+    done = (
+        status_of(regular(), SourceState(source="radar", listed_at=NOW, tracked_files=files[::2]))
+        .sources[0]
+        .next_deletion
+    )
     assert done is not None
     assert (done.copied, done.near) == (True, False)
 
@@ -216,16 +224,16 @@ def test_many_of_a_kind_are_counted_instead_of_listed() -> None:
 
 
 def test_a_zip_put_by_hand_is_told() -> None:
-    by_hand = replace(entry(3), archive=replace(entry(3).archive, origin=Origin.HAND))
+    by_hand = replace(entry(3), archive=replace(entry(3).archive, origin=Origin.MANUAL))
     assert kinds(status_of([by_hand])) == ["put by hand"]
 
 
 def test_what_is_not_in_the_settings_is_shown_only_while_it_has_archives() -> None:
-    other = replace(source_facts(regular()), source="hand", roster=None)
-    shown = assess(Facts(sources=[source_facts(regular()), other], queues=QUIET), {}, NOW)
-    assert [source.name for source in shown.sources] == ["radar", "hand"]
+    other = replace(stored_source(regular()), source="manual", source_state=None)
+    shown = assess(StoredStatus(sources=[stored_source(regular()), other], queues=QUIET), {}, NOW)
+    assert [source.name for source in shown.sources] == ["radar", "manual"]
     empty = replace(other, entries=[])
-    assert not assess(Facts(sources=[empty], queues=QUIET), {}, NOW).sources
+    assert not assess(StoredStatus(sources=[empty], queues=QUIET), {}, NOW).sources
 
 
 def test_names_of_strangers_lose_what_steers_a_terminal_or_a_line() -> None:

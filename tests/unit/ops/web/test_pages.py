@@ -11,10 +11,10 @@ import pytest
 from config.errors import SettingsError
 from imagefeed.errors import StoreUnavailableError
 from imagefeed.model import Counts, Refusal, State
-from ingest.model import Roster
-from ops.health.load_archive import ArchiveFacts
+from ingest.model import SourceState
+from ops.health.load_archive import StoredArchive
 from ops.web.pages import archive_page, message_page, status_page
-from ops.web.responses import Answer, Asked, guarded, source_hash, way_up
+from ops.web.responses import Request, Response, guarded, source_hash, way_up
 from ops.web.to_json import to_json
 from tests.unit.ops.web.made import NOW, SPEC, entry, picture, regular, status_of
 
@@ -25,7 +25,7 @@ INNOCENT = {"main", "header", "nav", "section", "p", "a", "svg", "path", "rect",
 class Page(HTMLParser):
     """What a browser would make of a page: its elements, their attributes, and its text."""
 
-    def __init__(self, answer: Answer) -> None:
+    def __init__(self, answer: Response) -> None:
         super().__init__()
         self.elements: list[tuple[str, dict[str, str | None]]] = []
         self.text = ""
@@ -43,25 +43,25 @@ class Page(HTMLParser):
         return [link for link in found if link and not link.startswith(("#", "data:"))]
 
 
-def hostile_status() -> Answer:
+def hostile_status() -> Response:
     entries = [
         entry(3, path=HOSTILE),
         entry(13, State.FAILED, reason=HOSTILE, path=HOSTILE),
         entry(23, counts=Counts(members=2, images=1, refused=1), path=HOSTILE),
         *regular(3, newest=33),
     ]
-    roster = Roster(source="radar", listed_at=NOW, error=HOSTILE)
-    return status_page(Asked(), status_of(entries, roster, pictures=[picture(HOSTILE)]))
+    source_state = SourceState(source="radar", listed_at=NOW, error=HOSTILE)
+    return status_page(Request(), status_of(entries, source_state, pictures=[picture(HOSTILE)]))
 
 
-def archive(**asked: Any) -> Answer:
+def archive(**asked: Any) -> Response:
     refusal = Refusal(member=1, name=HOSTILE, reason=HOSTILE, error=HOSTILE)
     images = [picture(HOSTILE).row]
-    facts = ArchiveFacts(entry=entry(3, path=HOSTILE, reason=HOSTILE), images=images, refusals=[refusal], cut=False)
-    return archive_page(Asked(root="../../", **asked), facts, SPEC, NOW)
+    stored = StoredArchive(entry=entry(3, path=HOSTILE, reason=HOSTILE), images=images, refusals=[refusal], cut=False)
+    return archive_page(Request(root="../../", **asked), stored, SPEC, NOW)
 
 
-@pytest.mark.parametrize("make", [hostile_status, archive, lambda: message_page(Asked(), 404, HOSTILE)])
+@pytest.mark.parametrize("make", [hostile_status, archive, lambda: message_page(Request(), 404, HOSTILE)])
 def test_names_of_strangers_are_text_and_never_markup(make: Any) -> None:
     answer = make()
     page = Page(answer)
@@ -74,7 +74,7 @@ def test_names_of_strangers_are_text_and_never_markup(make: Any) -> None:
 
 
 def test_a_style_runs_by_its_hash_and_a_script_by_its_address_alone() -> None:
-    answer = status_page(Asked(), status_of(regular()))
+    answer = status_page(Request(), status_of(regular()))
     policy = answer.headers["Content-Security-Policy"]
     (style,) = re.findall(r"<style>(.*?)</style>", answer.body.decode(), re.DOTALL)
     assert f"style-src {source_hash(style)};" in policy
@@ -93,12 +93,12 @@ def test_nothing_comes_from_elsewhere_and_every_link_is_relative() -> None:
 
 def test_links_carry_the_key_only_if_it_came_in_the_address() -> None:
     key = 'a&b="c"/+'
-    for answer in (status_page(Asked(code=key), status_of(regular(), pictures=[picture("a")])), archive(code=key)):
+    for answer in (status_page(Request(code=key), status_of(regular(), pictures=[picture("a")])), archive(code=key)):
         links = Page(answer).links()
         assert links
         assert all(link.endswith("?code=a%26b%3D%22c%22%2F%2B") for link in links)
     assert not [link for link in Page(archive()).links() if "?" in link]
-    assert "secret" not in repr(Asked(code="secret"))
+    assert "secret" not in repr(Request(code="secret"))
 
 
 def test_an_address_with_a_slash_at_its_end_leads_to_the_same_places() -> None:
@@ -109,22 +109,22 @@ def test_an_address_with_a_slash_at_its_end_leads_to_the_same_places() -> None:
 
 def test_a_page_that_did_not_change_is_not_sent_again() -> None:
     status = status_of(regular())
-    first = status_page(Asked(gzip=True), status)
-    again = status_page(Asked(if_none_match=f'"other", {first.headers["ETag"]}'), status)
+    first = status_page(Request(gzip=True), status)
+    again = status_page(Request(if_none_match=f'"other", {first.headers["ETag"]}'), status)
     assert (again.status, again.body, again.headers["ETag"]) == (304, b"", first.headers["ETag"])
-    changed = status_page(Asked(if_none_match=first.headers["ETag"]), status_of(regular(7)))
+    changed = status_page(Request(if_none_match=first.headers["ETag"]), status_of(regular(7)))
     assert changed.status == 200
-    assert gzip.decompress(first.body) == status_page(Asked(), status).body
+    assert gzip.decompress(first.body) == status_page(Request(), status).body
 
 
 def test_head_has_the_headers_and_no_body() -> None:
-    got, head = (status_page(Asked(method=method), status_of(regular())) for method in ("GET", "HEAD"))
+    got, head = (status_page(Request(method=method), status_of(regular())) for method in ("GET", "HEAD"))
     assert (head.headers, head.body) == (got.headers, b"")
 
 
 def test_a_stranger_reads_states_in_words_and_shapes_not_by_colour_alone() -> None:
     states = [State.PROCESSED, State.RAW, State.COPYING, State.SEEN, State.REFUSED, State.FAILED, State.EXPIRED]
-    page = Page(status_page(Asked(), status_of([entry(3 + 10 * n, state) for n, state in enumerate(states)])))
+    page = Page(status_page(Request(), status_of([entry(3 + 10 * n, state) for n, state in enumerate(states)])))
     shapes = {attrs["href"] for tag, attrs in page.elements if tag == "use" and "x" in attrs}
     assert shapes == {"#raw", "#copying", "#waiting", "#refused", "#failed", "#expired"}
     assert {attrs["id"] for tag, attrs in page.elements if tag == "symbol"} >= {(one or "")[1:] for one in shapes}
@@ -134,24 +134,24 @@ def test_a_stranger_reads_states_in_words_and_shapes_not_by_colour_alone() -> No
 
 
 def test_an_empty_page_tells_what_to_do() -> None:
-    status = status_of([], Roster(source="radar"))
-    assert "Waiting for the first poll." in Page(status_page(Asked(), status)).text
+    status = status_of([], SourceState(source="radar"))
+    assert "Waiting for the first poll." in Page(status_page(Request(), status)).text
 
 
 def test_a_message_of_several_lines_is_shown_as_text() -> None:
-    page = message_page(Asked(), 500, "settings:\n  A is wrong;\n  B is wrong").body.decode()
+    page = message_page(Request(), 500, "settings:\n  A is wrong;\n  B is wrong").body.decode()
     assert "settings: A is wrong; B is wrong" in page
 
 
 def test_what_cannot_be_done_is_told_with_its_status() -> None:
-    def unavailable() -> Answer:
+    def unavailable() -> Response:
         raise StoreUnavailableError("read the ledger: no answer")
 
-    def wrong() -> Answer:
+    def wrong() -> Response:
         raise SettingsError("SOURCES__A__URL is missing")
 
-    def say(status: int, text: str) -> Answer:
-        return message_page(Asked(), status, text)
+    def say(status: int, text: str) -> Response:
+        return message_page(Request(), status, text)
 
     busy, unset = guarded(unavailable, say), guarded(wrong, say)
     assert (busy.status, unset.status) == (503, 500)
@@ -167,9 +167,10 @@ def test_the_data_is_plain_json_whatever_names_are_in_it() -> None:
 
 def test_a_high_bar_does_not_hide_what_went_wrong_beside_it() -> None:
     entries = [entry(3, State.REFUSED, size=1_000), entry(2.98, size=10**9), *regular(3, newest=13)]
-    roster = Roster(source="radar", listed_at=NOW)
+    source_state = SourceState(source="radar", listed_at=NOW)
     drawn = [
-        attrs.get("class", "") or "" for _, attrs in Page(status_page(Asked(), status_of(entries, roster))).elements
+        attrs.get("class", "") or ""
+        for _, attrs in Page(status_page(Request(), status_of(entries, source_state))).elements
     ]
     last_bar = max(at for at, name in enumerate(drawn) if name.startswith("bar "))
     assert drawn.index("symbol refused") > last_bar

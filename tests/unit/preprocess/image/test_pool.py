@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from imagefeed.errors import MemberRefusedError, StoreUnavailableError
-from imagefeed.model import MemberFacts
-from preprocess.image.maker import Made, Room
-from preprocess.image.pool import Ahead
+from imagefeed.model import ImageMetadata
+from preprocess.image.maker import DecodedFrame, MemoryBudget
+from preprocess.image.pool import DecodePool
 from preprocess.model import Limits
 from preprocess.zip.directory import Member
 from preprocess.zip.reader import Archive
@@ -32,12 +32,12 @@ def members(*sizes: int) -> Sequence[Member]:
     return Archive(MemoryReader(content), Limits()).members
 
 
-def frame(member: Member) -> Made:
-    facts = MemberFacts(
+def frame(member: Member) -> DecodedFrame:
+    metadata = ImageMetadata(
         source="s", archive="a.zip", stamp=STAMP, member=member.number, frame=0, name="n", format="JPEG",
         captured_at=None,
     )  # fmt: skip
-    return Made(facts, np.zeros(1, np.uint8), (1, 1))
+    return DecodedFrame(metadata, np.zeros(1, np.uint8), (1, 1))
 
 
 class Kitchen:
@@ -51,14 +51,14 @@ class Kitchen:
         """How many were being decoded when a member had all room to itself."""
         self.lock = threading.Lock()
 
-    def way(self, lanes: int = LANES, limits: Limits | None = None) -> Ahead:
-        return Ahead(self.read, self.decode, limits or Limits(), lanes)
+    def way(self, lanes: int = LANES, limits: Limits | None = None) -> DecodePool:
+        return DecodePool(self.read, self.decode, limits or Limits(), lanes)
 
     def read(self, member: Member) -> io.BytesIO | None:
         self.read_so_far.append(member.number)
         return io.BytesIO(b"x")
 
-    def decode(self, content: io.BytesIO, member: Member, room: Room) -> Iterator[Made]:
+    def decode(self, content: io.BytesIO, member: Member, room: MemoryBudget) -> Iterator[DecodedFrame]:
         with self.lock:
             self.decoding += 1
             self.most = max(self.most, self.decoding)
@@ -70,18 +70,18 @@ class Kitchen:
             with self.lock:
                 self.decoding -= 1
 
-    def work(self, member: Member, room: Room) -> None:
+    def work(self, member: Member, room: MemoryBudget) -> None:
         """What decoding takes."""
 
-    def served(self, way: Ahead, these: Sequence[Member]) -> list[int]:
+    def served(self, way: DecodePool, these: Sequence[Member]) -> list[int]:
         """Take every turn; gives the members whose frames came, in the order in which they came."""
-        return [made.facts.member for _, turn in way.each(these) for made in turn() or ()]
+        return [made.metadata.member for _, turn in way.each(these) for made in turn() or ()]
 
 
 @pytest.mark.parametrize("lanes", [1, 2, LANES])
 def test_members_come_in_order_whatever_is_ready_first(lanes: int) -> None:
     class Uneven(Kitchen):
-        def work(self, member: Member, room: Room) -> None:
+        def work(self, member: Member, room: MemoryBudget) -> None:
             # Each waits for the one behind it, as far as that has begun.
             if member.number % lanes == 0:
                 last.wait(PATIENCE if lanes > 1 else 0)
@@ -96,7 +96,7 @@ def test_members_come_in_order_whatever_is_ready_first(lanes: int) -> None:
 
 def test_several_are_decoded_at_once() -> None:
     class Meeting(Kitchen):
-        def work(self, member: Member, room: Room) -> None:
+        def work(self, member: Member, room: MemoryBudget) -> None:
             together.wait()
 
     together = threading.Barrier(LANES, timeout=PATIENCE)
@@ -114,7 +114,7 @@ def test_few_are_on_their_way_whatever_the_number_of_members() -> None:
 
 def test_what_takes_too_much_memory_beside_others_is_done_again_alone() -> None:
     class Hungry(Kitchen):
-        def work(self, member: Member, room: Room) -> None:
+        def work(self, member: Member, room: MemoryBudget) -> None:
             # An eighth of what a frame at LIMIT_PIXELS takes is what there is beside others.
             room.take(12 * Limits().pixels // 8 + (member.number == 2))
 
@@ -129,7 +129,7 @@ def test_what_was_too_much_is_not_kept_until_its_turn() -> None:
         """Memory that was taken."""
 
     class Hungry(Kitchen):
-        def work(self, member: Member, room: Room) -> None:
+        def work(self, member: Member, room: MemoryBudget) -> None:
             there.append(sum(block() is not None for block in blocks))
             block = Block()
             blocks.append(weakref.ref(block))
@@ -144,7 +144,7 @@ def test_what_was_too_much_is_not_kept_until_its_turn() -> None:
 
 def test_where_memory_ends_beside_others_it_may_suffice_alone() -> None:
     class Failing(Kitchen):
-        def work(self, member: Member, room: Room) -> None:
+        def work(self, member: Member, room: MemoryBudget) -> None:
             if member.number == 1 and member.number not in tried:
                 tried.append(member.number)
                 raise MemoryError
@@ -175,7 +175,7 @@ def test_what_goes_wrong_is_told_in_the_members_own_turn(lanes: int, error: Exce
                 raise error
             return super().read(member)
 
-        def work(self, member: Member, room: Room) -> None:
+        def work(self, member: Member, room: MemoryBudget) -> None:
             if member.number == 3:
                 raise error
 
@@ -183,7 +183,7 @@ def test_what_goes_wrong_is_told_in_the_members_own_turn(lanes: int, error: Exce
     came: list[object] = []
     for member, turn in kitchen.way(lanes).each(members(*[1] * 5)):
         try:
-            came.append([made.facts.member for made in turn() or ()])
+            came.append([made.metadata.member for made in turn() or ()])
         except type(error) as exc:
             came.append((member.number, str(exc)))
     assert came == [[0], (1, str(error)), [2], (3, str(error)), [4]]
@@ -204,7 +204,7 @@ def test_the_callers_context_goes_along() -> None:
             heard.append(where.get())
             return super().read(member)
 
-        def work(self, member: Member, room: Room) -> None:
+        def work(self, member: Member, room: MemoryBudget) -> None:
             heard.append(where.get())
 
     heard: list[str] = []

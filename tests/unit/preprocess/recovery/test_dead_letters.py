@@ -9,9 +9,10 @@ import pytest
 
 from imagefeed.errors import StoreRefusedError, StoreUnavailableError
 from imagefeed.model import RawArchive
-from preprocess.handlers import Preprocessing, Taken, take_archive, take_message
-from preprocess.recovery.dead_letters import Cleared, send_back, settle_leftovers
-from preprocess.recovery.reconcile import Reconciled, reconcile
+from preprocess.context import Context
+from preprocess.handlers import HandlerOutcome, handle_archive_created, handle_batch_message
+from preprocess.recovery.dead_letters import DeadLettersOutcome, send_back, settle_dead_letters
+from preprocess.recovery.reconcile import ReconcileOutcome, reconcile
 from tests.fakes.preprocessing import MemoryRawArchives, Request
 from tests.unit.preprocess.test_handlers import ONE_EACH, WINDOW, World, pictures
 
@@ -43,14 +44,14 @@ class Found:
         self.done.append("removed")
 
 
-def settle(world: World, p: Preprocessing, *leftovers: Found, sources: tuple[str, ...] = ("radar",)) -> Cleared:
-    return settle_leftovers(leftovers, p, world.now, sources=sources, window=WINDOW)
+def settle(world: World, p: Context, *dead_letters: Found, sources: tuple[str, ...] = ("radar",)) -> DeadLettersOutcome:
+    return settle_dead_letters(dead_letters, p, world.now, sources=sources, window=WINDOW)
 
 
-def planned(world: World, p: Preprocessing) -> tuple[RawArchive, Request]:
+def planned(world: World, p: Context) -> tuple[RawArchive, Request]:
     """An archive of two batches, whose messages are lost; and the message of the first."""
     archive = world.raw.add(pictures(2))
-    assert take_archive(archive.blob, p) is Taken.QUEUED
+    assert handle_archive_created(archive.blob, p) is HandlerOutcome.QUEUED
     message, _ = world.queue.messages
     world.queue.messages.clear()
     return archive, message
@@ -61,7 +62,7 @@ def test_what_the_smoke_test_left_is_removed_without_a_word(world: World, there:
     p = world.process(sizes=ONE_EACH)
     blob = world.raw.add(pictures(2), source="smoke").blob if there else "smoke/a.zip"
     found = Found([Request(blob=blob)])
-    assert settle(world, p, found) == Cleared(taken=1)
+    assert settle(world, p, found) == DeadLettersOutcome(taken=1)
     assert found.done == ["removed"]
     assert world.queue.messages == []
 
@@ -69,13 +70,13 @@ def test_what_the_smoke_test_left_is_removed_without_a_word(world: World, there:
 def test_a_batch_in_the_window_is_noted_and_left_to_reconcile(world: World) -> None:
     p = world.process(sizes=ONE_EACH)
     archive, message = planned(world, p)
-    leftover = Found([message])
-    assert settle(world, p, leftover) == Cleared(taken=1)
-    assert leftover.done == ["removed"]
+    dead_letter = Found([message])
+    assert settle(world, p, dead_letter) == DeadLettersOutcome(taken=1)
+    assert dead_letter.done == ["removed"]
     assert [state.error for state in world.ledger.plan(archive, "p-test") or ()] == ["it died", None]
     assert world.queue.messages == []
     world.now += p.redrive_after
-    assert reconcile(["radar"], p, world.now, WINDOW) == Reconciled(driven=2)
+    assert reconcile(["radar"], p, world.now, WINDOW) == ReconcileOutcome(redriven=2)
 
 
 @pytest.mark.parametrize("sources", [("radar",), ("other",)])
@@ -115,11 +116,11 @@ def test_the_error_that_the_batch_itself_told_is_kept(world: World) -> None:
 def test_a_batch_that_is_done_needs_nothing(world: World) -> None:
     p = world.process(sizes=ONE_EACH)
     archive, message = planned(world, p)
-    take_message(message, p)
+    handle_batch_message(message, p)
     world.now += LONG_AFTER
-    leftover = Found([message])
-    assert settle(world, p, leftover) == Cleared(taken=1)
-    assert leftover.done == ["removed"]
+    dead_letter = Found([message])
+    assert settle(world, p, dead_letter) == DeadLettersOutcome(taken=1)
+    assert dead_letter.done == ["removed"]
     assert world.queue.messages == []
     assert (world.ledger.plan(archive, "p-test") or ())[0].error is None
 
@@ -127,12 +128,12 @@ def test_a_batch_that_is_done_needs_nothing(world: World) -> None:
 def test_an_archive_that_could_not_be_planned_is_asked_for_and_fails_in_the_end(world: World) -> None:
     p = world.process()
     archive = world.raw.add(pictures(1))
-    leftovers = [Found([Request(blob=archive.blob)]) for _ in range(10)]
-    settle(world, p, *leftovers[:9])
+    dead_letters = [Found([Request(blob=archive.blob)]) for _ in range(10)]
+    settle(world, p, *dead_letters[:9])
     assert world.queue.messages == [Request(blob=archive.blob)] * 9
     assert world.ledger.end(archive) is None, "its time is not over yet"
     world.now += LONG_AFTER
-    settle(world, p, leftovers[9])
+    settle(world, p, dead_letters[9])
     assert world.ledger.end(archive) == "failed"
     assert "10 tries: it died" in world.reason(archive)
 
@@ -141,7 +142,7 @@ def test_an_event_that_was_dead_lettered_leads_to_a_plan(world: World) -> None:
     p = world.process()
     archive = world.raw.add(pictures(1))
     settle(world, p, Found([Request(blob=archive.blob)]))
-    assert world.work(p) == [Taken.QUEUED, Taken.DONE]
+    assert world.work(p) == [HandlerOutcome.QUEUED, HandlerOutcome.DONE]
     settle(world, p, Found([Request(blob=archive.blob)]))
     assert world.queue.messages == [], "it is known"
     assert world.ledger.end(archive) == "processed"
@@ -159,9 +160,9 @@ def test_what_nobody_can_do_is_kept_with_the_reason(world: World, caplog: pytest
         Found([Request(blob=other.blob, pipeline="p-old", batch=0)]),
     ]
     with caplog.at_level(logging.ERROR):
-        assert settle(world, p, *found) == Cleared(kept=4)
-    for leftover, reason in zip(found, ("no JSON", "gone.zip is gone", "archive tier", "p-old"), strict=True):
-        kept, removed = leftover.done
+        assert settle(world, p, *found) == DeadLettersOutcome(kept=4)
+    for dead_letter, reason in zip(found, ("no JSON", "gone.zip is gone", "archive tier", "p-old"), strict=True):
+        kept, removed = dead_letter.done
         assert kept.startswith("kept: ")
         assert reason in kept
         assert removed == "removed"
@@ -173,7 +174,7 @@ def test_what_fails_for_now_stays_where_it_is_and_does_not_hold_up_the_others(wo
     archive = world.raw.add(pictures(1))
     world.queue.fail_next = StoreUnavailableError("the queue is down")
     first, second = Found([Request(blob=archive.blob)]), Found([Request(blob=archive.blob)])
-    assert settle(world, p, first, second) == Cleared(taken=1, left=1)
+    assert settle(world, p, first, second) == DeadLettersOutcome(taken=1, left=1)
     assert (first.done, second.done) == ([], ["removed"])
 
 
@@ -186,14 +187,14 @@ def test_what_storage_refuses_does_not_stand_before_all_others_for_ever(world: W
 
     raw = Refusing()
     odd, good = Found([Request(blob="odd.zip")]), Found([Request(blob=raw.add(pictures(1)).blob)])
-    assert settle(world, world.process(raw=raw), odd, good) == Cleared(taken=1, left=1)
+    assert settle(world, world.process(raw=raw), odd, good) == DeadLettersOutcome(taken=1, left=1)
     assert (odd.done, good.done) == ([], ["removed"])
 
 
 def test_any_number_of_tries_stays_within_the_calendar(world: World) -> None:
     p = world.process(sizes=ONE_EACH, redrive_tries=1_000)
     archive = world.raw.add(pictures(1))
-    assert settle(world, p, Found([Request(blob=archive.blob)])) == Cleared(taken=1)
+    assert settle(world, p, Found([Request(blob=archive.blob)])) == DeadLettersOutcome(taken=1)
     assert p.pause(1) == 2 * p.redrive_after
     assert p.pause(1_000) == p.pause(16)
     assert world.now + replace(p, redrive_after=timedelta(days=3_650)).pause(1_000) > world.now
@@ -201,7 +202,7 @@ def test_any_number_of_tries_stays_within_the_calendar(world: World) -> None:
 
 def test_what_is_sent_back_is_removed_after_that_and_nonsense_is_kept() -> None:
     good, bad = Found([Request(blob="a.zip")]), Found((), nonsense="it is no JSON")
-    assert send_back([good, bad]) == Cleared(taken=1, kept=1)
+    assert send_back([good, bad]) == DeadLettersOutcome(taken=1, kept=1)
     assert good.done == ["sent back", "removed"]
     assert bad.done == ["kept: it is no JSON", "removed"]
 
@@ -214,8 +215,8 @@ def test_what_was_given_up_while_a_copy_goes_on_is_asked_for_later_and_spends_no
     archive, message = planned(world, p)
     world.raw.blobs[archive.blob] = replace(archive, pending=True), b""
     request = message if batch == 0 else Request(blob=archive.blob)
-    leftover = Found([request])
-    assert settle(world, p, leftover) == Cleared(taken=1)
-    assert leftover.done == ["removed"]
+    dead_letter = Found([request])
+    assert settle(world, p, dead_letter) == DeadLettersOutcome(taken=1)
+    assert dead_letter.done == ["removed"]
     assert [told for told, _ in world.queue.hidden] == [request]
     assert {state.error for state in world.ledger.plan(archive, "p-test") or ()} == {None}

@@ -6,10 +6,11 @@ from datetime import timedelta
 import pytest
 
 from imagefeed.model import RawArchive
-from preprocess.handlers import Preprocessing, Taken, take_archive, take_message
+from preprocess.context import Context
+from preprocess.handlers import HandlerOutcome, handle_archive_created, handle_batch_message
 from preprocess.model import Limits
-from preprocess.recovery.reconcile import Reconciled, reconcile
-from preprocess.recovery.replay import Asked, Replaying, behind_live_work, drive_on, replay
+from preprocess.recovery.reconcile import ReconcileOutcome, reconcile
+from preprocess.recovery.replay import Replaying, ReplayOutcome, behind_live_work, redrive, replay
 from tests.fakes.preprocessing import Request
 from tests.unit.preprocess.test_handlers import ONE_EACH, WINDOW, World, pictures
 
@@ -19,7 +20,7 @@ def world() -> World:
     return World()
 
 
-def replaying(world: World, p: Preprocessing) -> Replaying:
+def replaying(world: World, p: Context) -> Replaying:
     return Replaying(
         raw=p.raw,
         ledger=p.ledger,
@@ -32,11 +33,11 @@ def replaying(world: World, p: Preprocessing) -> Replaying:
 
 def test_a_refused_archive_is_processed_once_the_cause_is_removed(world: World) -> None:
     archive = world.raw.add(pictures(3))
-    take_archive(archive.blob, world.process(limits=Limits(archive_members=2)))
+    handle_archive_created(archive.blob, world.process(limits=Limits(archive_members=2)))
     assert world.ledger.end(archive) == "refused"
     p = world.process()
-    assert replay(archive, replaying(world, p)) is Asked.QUEUED
-    assert world.work(p) == [Taken.QUEUED, Taken.DONE]
+    assert replay(archive, replaying(world, p)) is ReplayOutcome.QUEUED
+    assert world.work(p) == [HandlerOutcome.QUEUED, HandlerOutcome.DONE]
     assert world.ledger.end(archive) == "processed"
     assert len(world.results.of(archive)) == 3
 
@@ -44,12 +45,12 @@ def test_a_refused_archive_is_processed_once_the_cause_is_removed(world: World) 
 def test_a_processed_archive_is_done_again_and_leaves_the_same(world: World) -> None:
     p = world.process(sizes=ONE_EACH)
     archive = world.raw.add(pictures(3))
-    take_archive(archive.blob, p)
+    handle_archive_created(archive.blob, p)
     world.work(p)
     before, sums, writes = world.left_behind(), world.sums(archive), world.results.writes
-    assert replay(archive, replaying(world, p)) is Asked.QUEUED
+    assert replay(archive, replaying(world, p)) is ReplayOutcome.QUEUED
     assert world.ledger.end(archive) is None
-    assert world.work(p) == [Taken.DONE] * 3
+    assert world.work(p) == [HandlerOutcome.DONE] * 3
     assert world.results.writes == 2 * writes
     assert (world.left_behind(), world.sums(archive)) == (before, sums)
 
@@ -57,7 +58,7 @@ def test_a_processed_archive_is_done_again_and_leaves_the_same(world: World) -> 
 def test_a_failed_archive_has_all_its_tries_again(world: World) -> None:
     p = world.process(sizes=ONE_EACH)
     archive = world.raw.add(pictures(2))
-    take_archive(archive.blob, p)
+    handle_archive_created(archive.blob, p)
     for day in range(1, 9):
         world.queue.messages.clear()
         world.die_over(archive)
@@ -72,7 +73,7 @@ def test_a_failed_archive_has_all_its_tries_again(world: World) -> None:
 def test_a_failure_that_is_told_too_late_does_not_undo_a_replay(world: World) -> None:
     p = world.process(sizes=ONE_EACH, redrive_tries=0)
     archive = world.raw.add(pictures(2))
-    take_archive(archive.blob, p)
+    handle_archive_created(archive.blob, p)
     before = world.ledger.plan(archive, p.pipeline) or ()
     replay(archive, replaying(world, p))
     world.ledger.fail(archive, p.pipeline, "late", world.now, before[0].batch)
@@ -82,27 +83,27 @@ def test_a_failure_that_is_told_too_late_does_not_undo_a_replay(world: World) ->
 def test_a_replay_whose_message_was_lost_is_driven_by_reconcile(world: World) -> None:
     p = world.process(sizes=ONE_EACH)
     archive = world.raw.add(pictures(2))
-    take_archive(archive.blob, p)
+    handle_archive_created(archive.blob, p)
     world.work(p)
     replay(archive, replaying(world, p))
     world.queue.messages.clear()
-    assert reconcile(["radar"], p, world.now, WINDOW) == Reconciled()
-    assert reconcile(["radar"], p, world.now + p.redrive_after, WINDOW) == Reconciled(driven=2)
+    assert reconcile(["radar"], p, world.now, WINDOW) == ReconcileOutcome()
+    assert reconcile(["radar"], p, world.now + p.redrive_after, WINDOW) == ReconcileOutcome(redriven=2)
 
 
-@pytest.mark.parametrize("how", [replay, drive_on])
+@pytest.mark.parametrize("how", [replay, redrive])
 def test_what_cannot_be_read_is_told_and_left_as_it_is(world: World, how: object) -> None:
-    assert how in (replay, drive_on)
-    ask = replay if how is replay else drive_on
+    assert how in (replay, redrive)
+    ask = replay if how is replay else redrive
     p = world.process()
     archive = world.raw.add(pictures(1))
-    take_archive(archive.blob, p)
+    handle_archive_created(archive.blob, p)
     r = replaying(world, p)
     world.raw.blobs[archive.blob] = replace(archive, offline=True), b""
-    assert ask(archive, r) is Asked.OFFLINE
-    assert ask(replace(archive, version="another1"), r) is Asked.GONE
+    assert ask(archive, r) is ReplayOutcome.OFFLINE
+    assert ask(replace(archive, version="another1"), r) is ReplayOutcome.GONE
     del world.raw.blobs[archive.blob]
-    assert ask(archive, r) is Asked.GONE
+    assert ask(archive, r) is ReplayOutcome.GONE
     assert world.ledger.end(archive) == "processed"
     assert world.queue.messages == []
 
@@ -111,16 +112,16 @@ def test_history_is_asked_for_and_driven_on_only_where_nobody_does(world: World)
     p = world.process(sizes=ONE_EACH)
     r = replaying(world, p)
     archive = world.raw.add(pictures(3))
-    assert drive_on(archive, r) is Asked.QUEUED
+    assert redrive(archive, r) is ReplayOutcome.QUEUED
     assert world.queue.messages == [Request(blob=archive.blob)]
-    assert take_message(world.queue.messages.pop(), p) is Taken.QUEUED
-    assert drive_on(archive, r) is Asked.UNDER_WAY
-    take_message(world.queue.messages.pop(0), p)
+    assert handle_batch_message(world.queue.messages.pop(), p) is HandlerOutcome.QUEUED
+    assert redrive(archive, r) is ReplayOutcome.UNDER_WAY
+    handle_batch_message(world.queue.messages.pop(0), p)
     world.queue.messages.clear()
     world.now += p.redrive_after
-    assert drive_on(archive, r) is Asked.QUEUED
+    assert redrive(archive, r) is ReplayOutcome.QUEUED
     assert [message.batch for message in world.queue.messages] == [1, 2]
-    assert drive_on(archive, r) is Asked.UNDER_WAY
+    assert redrive(archive, r) is ReplayOutcome.UNDER_WAY
     world.work(p)
     assert world.ledger.end(archive) == "processed"
 
@@ -128,10 +129,10 @@ def test_history_is_asked_for_and_driven_on_only_where_nobody_does(world: World)
 def test_an_end_that_nobody_wrote_is_written(world: World) -> None:
     p = world.process()
     archive: RawArchive = world.raw.add(pictures(1))
-    take_archive(archive.blob, p)
+    handle_archive_created(archive.blob, p)
     row = world.ledger.pipelines[archive.source, archive.stamp, archive.version, p.pipeline]
     row.ends.clear()
-    assert drive_on(archive, replaying(world, p)) is Asked.FINISHED
+    assert redrive(archive, replaying(world, p)) is ReplayOutcome.FINISHED
     assert world.ledger.end(archive) == "processed"
 
 

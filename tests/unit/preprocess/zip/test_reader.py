@@ -188,8 +188,8 @@ def test_what_is_no_zip_is_refused(content: bytes) -> None:
 @given(st.integers(0, 10_000), st.integers(0, 255))
 def test_one_wrong_byte_anywhere_is_refused_or_harmless(at: int, value: int) -> None:
     """Nothing but our own errors comes out, and no member with other bytes than went in."""
-    sound = zipped(("a.jpg", b"one" * 100), ("b.jpg", b"two" * 100), method=zipfile.ZIP_DEFLATED)
-    content = bytearray(sound)
+    complete = zipped(("a.jpg", b"one" * 100), ("b.jpg", b"two" * 100), method=zipfile.ZIP_DEFLATED)
+    content = bytearray(complete)
     content[at % len(content)] = value
     try:
         found = read_all(bytes(content))
@@ -201,9 +201,9 @@ def test_one_wrong_byte_anywhere_is_refused_or_harmless(at: int, value: int) -> 
 
 @given(st.integers(0, 10_000))
 def test_a_zip_that_was_cut_off_is_refused(cut: int) -> None:
-    sound = zipped(("a.jpg", b"one" * 100), ("b.jpg", b"two" * 100))
+    complete = zipped(("a.jpg", b"one" * 100), ("b.jpg", b"two" * 100))
     with pytest.raises(ArchiveRefusedError):
-        Archive(MemoryReader(sound[: cut % len(sound)]), Limits())
+        Archive(MemoryReader(complete[: cut % len(complete)]), Limits())
 
 
 def test_too_many_members_are_refused_before_the_directory_is_read() -> None:

@@ -22,7 +22,7 @@ ENTITIES: list[Properties] = [
         "large": whole(2**40),
         "payload": b"\0\xff\r\n--changeset",
         "name": 'a"b\\ \N{LATIN SMALL LETTER E WITH ACUTE}\N{GRINNING FACE}\r\n--changeset\u2028\0\udc80',
-        "sound": True,
+        "complete": True,
         "empty": "",
         "nothing": b"",
     },
