@@ -69,7 +69,7 @@ def test_a_sound_avif_is_no_cut_one_whatever_it_ends_in(seed: int) -> None:
     assert made(encoded(flat, "AVIF", quality=1 + seed * 30))
 
 
-@pytest.mark.parametrize("facts", [True, False])
+@pytest.mark.parametrize("metadata", [True, False])
 def test_zeros_behind_an_avifs_picture_are_no_loss_where_they_may_be_there(metadata: bool) -> None:
     exif = Image.Exif()
     exif[0x010E] = "a camera"
