@@ -6,6 +6,9 @@ from datetime import datetime, timedelta
 from enum import Enum, StrEnum
 from typing import Literal
 
+from config.types import Encoding, TimeZone
+from ingest.timestamps import StampPattern
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RemoteFile:
@@ -34,10 +37,10 @@ class Endpoint:
     """SFTP: `ssh-ed25519 AAAA...`, or a whole known_hosts line."""
     ca: str | None = None
     """FTP over TLS: PEM text of the certificate authorities to trust instead of the system's."""
-    timezone: str = "UTC"
+    timezone: TimeZone = "UTC"
     """IANA zone of the times that LIST shows; used only where MDTM gives no better."""
     mlsd: bool = True
-    encoding: str = "utf-8"
+    encoding: Encoding = "utf-8"
     recursive: bool = False
     timeout: float = 30.0
     """Seconds that any one network call may take."""
@@ -57,7 +60,7 @@ class SourceSpec:
     pattern: str = "*.zip"
     """Glob for the file's name, or for its path where it has a slash."""
     match_case: bool = False
-    stamp: str | None = None
+    stamp: StampPattern | None = None
     """How to read the stamp from a file's name: strptime codes in a text that must occur in the name,
     such as `radar_%Y%m%d_%H%M%S`; None takes the modified time."""
     max_connections: int = 2

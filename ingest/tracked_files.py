@@ -106,7 +106,7 @@ def after_stability_check(
 
 
 def _tracked_file(spec: SourceSpec, settled: StableFile, known: TrackedFile | None, now: datetime) -> TrackedFile:
-    stamp, replaced = decide_stamp(spec.stamp, settled.certain, now)
+    stamp, replaced = decide_stamp(spec.stamp, settled.certain.path, settled.certain.modified, now)
     archive = Archive(
         source=spec.name,
         file=settled.certain,

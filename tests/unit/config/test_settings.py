@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from config.errors import SettingsError
 from config.settings import FLAT, PER_SOURCE, environment, read_settings, read_specs
-from config.types import default_text, format_duration, longest_pause, parse_duration
+from config.types import format_duration, longest_pause, parse_duration
+from tests.fixtures.setting_defaults import default_text
 
 ROOT = Path(__file__).parents[3]
 KEY = f"ssh-ed25519 {b64encode(b'\0\0\0\x0bssh-ed25519\0\0\0\x20' + bytes(range(32))).decode()}"

@@ -149,10 +149,10 @@ def test_an_endpoint_that_hangs_gathers_no_threads(recorded: Recorded) -> None:
 
 def test_a_call_goes_on_in_its_callers_trace_and_leaves_it(recorded: Recorded) -> None:
     with telemetry.call(CALLER), telemetry.span("poll", source="radar"):
-        told = telemetry.traceparent()
-    assert told is not None
-    assert told.split("-")[1] == CALLER.split("-")[1]
-    assert told != CALLER
+        traceparent = telemetry.traceparent()
+    assert traceparent is not None
+    assert traceparent.split("-")[1] == CALLER.split("-")[1]
+    assert traceparent != CALLER
     assert not trace.get_current_span().get_span_context().is_valid
     (span,) = recorded.spans()
     assert (span.name, dict(span.attributes or {})) == ("poll", {"source": "radar"})
@@ -195,7 +195,7 @@ def test_exceptions_mark_a_span_as_failed_and_are_told_by_the_log_alone(recorded
 
 
 class TestPolling:
-    def test_each_copy_is_a_trace_of_its_own_that_is_tied_to_the_poll_whichever_lane_made_it(
+    def test_each_copy_is_a_trace_of_its_own_that_is_tied_to_the_poll_whichever_worker_made_it(
         self, recorded: Recorded
     ) -> None:
         world = PollWorld()
@@ -273,8 +273,8 @@ class TestPreprocessing:
         handle_archive_created(archive.blob, world.process(limits=Limits(member_bytes=500)))
         values = recorded.values()
         assert "images.processed" not in values
-        told = sorted((str(labels["reason"]), count) for labels, count in values["members.refused"])
-        assert told == [("LIMIT_MEMBER_BYTES", 1), ("OSError", 1), ("UnidentifiedImageError", 1)]
+        reasons = sorted((str(labels["reason"]), count) for labels, count in values["members.refused"])
+        assert reasons == [("LIMIT_MEMBER_BYTES", 1), ("OSError", 1), ("UnidentifiedImageError", 1)]
 
 
 def _traced(world: World, blob: str, traceparent: str) -> RawArchive:
