@@ -67,7 +67,7 @@ class SourceSpec:
     stable_for: timedelta = timedelta(seconds=2)
     """Time between the two looks that an unknown file must survive unchanged."""
     stable_for_max: timedelta = timedelta(minutes=5)
-    """How long a file may stay unsound before it is archived all the same."""
+    """How long a file may stay truncated before it is archived all the same."""
     block_size: int = 16 * 2**20
     """Bytes of a file that are on their way at most: asked for and not yet safe in the store."""
     budget: timedelta = timedelta(minutes=25)
@@ -116,7 +116,7 @@ class TrackedFile:
     """What polling remembers of one file of the last complete listing."""
 
     listed: RemoteFile
-    """As the listing told it (LIST knows neither year nor seconds): what a known file is recognised by."""
+    """As the listing gave it (LIST knows neither year nor seconds): what a known file is recognised by."""
     archive: Archive
     first_seen: datetime
     done: bool = False
@@ -162,7 +162,7 @@ class Step(StrEnum):
     EXPIRED = "expired"
 
 
-class Outcome(Enum):
+class CommitOutcome(Enum):
     """What became of a conditional write."""
 
     STORED = "stored"
