@@ -1,6 +1,7 @@
 """Types of app settings: what a setting's text may be, and what is made of it."""
 
 import re
+from collections.abc import Callable
 from dataclasses import Field, dataclass
 from datetime import timedelta
 from itertools import pairwise, product
@@ -22,13 +23,14 @@ _DURATION = re.compile(r"(\d+(?:\.\d+)?)(s|m|h|d)")
 _UNITS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 _LONGEST = timedelta(days=3_650)
 """Ten years: so no time that is reckoned with leaves the calendar."""
+_LIKE = f"like 90s, 10m, 48h or 7d, {_LONGEST.days}d at most"
 
 
 def parse_duration(text: str) -> timedelta:
     """Read `90s`, `10m`, `48h` or `7d`. Raises ValueError."""
     match = _DURATION.fullmatch(text)
     if match is None:
-        raise ValueError(f"{text!r} is no duration: it must be like 90s, 10m, 48h or 7d")
+        raise ValueError(f"{text!r} is no duration: it must be {_LIKE}")
     seconds = float(match[1]) * _UNITS[match[2]]
     if seconds > _LONGEST.total_seconds():
         raise ValueError(f"{text!r} is too long: it must be {_LONGEST.days}d at most")
@@ -42,43 +44,27 @@ class Words:
     text: str
 
 
-def _unescaped(text: str) -> str:
-    return text.replace("\\n", "\n")
+def passes(check: Callable[[str], object]) -> AfterValidator:
+    """Accept a text that `check` raises nothing for."""
 
+    def keep(text: str) -> str:
+        check(text)
+        return text
 
-def _time_zone(text: str) -> str:
-    ZoneInfo(text)
-    return text
-
-
-def _encoding(text: str) -> str:
-    "".encode(text)
-    return text
-
-
-def _schedule(text: str) -> str:
-    if len(text.split()) != 6:
-        raise ValueError(text)
-    return text
+    return AfterValidator(keep)
 
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9-]{1,32}$"), Words("1 to 32 of a-z, 0-9 and -")]
-TimeZone = Annotated[str, AfterValidator(_time_zone), Words("an IANA time zone such as Europe/Berlin")]
-Encoding = Annotated[
-    str, AfterValidator(_encoding), Words("a text encoding that Python knows, such as utf-8 or cp1252")
-]
-Schedule = Annotated[str, AfterValidator(_schedule), Words("six NCRONTAB fields")]
+TimeZone = Annotated[str, passes(ZoneInfo), Words("an IANA time zone such as Europe/Berlin")]
+Encoding = Annotated[str, passes("".encode), Words("a text encoding that Python knows, such as utf-8 or cp1252")]
+Schedule = Annotated[str, StringConstraints(pattern=r"^\S+(\s+\S+){5}$"), Words("six NCRONTAB fields")]
 
 _PLAIN: dict[Any, Any] = {
-    str: Annotated[str, AfterValidator(_unescaped), Words("a text")],
+    str: Annotated[str, AfterValidator(lambda text: text.replace("\\n", "\n")), Words("a text")],
     int: Annotated[PositiveInt, Words("a whole number above 0")],
     float: Annotated[PositiveFloat, Words("a number above 0")],
     bool: Annotated[bool, Words("true or false")],
-    timedelta: Annotated[
-        timedelta,
-        BeforeValidator(parse_duration),
-        Words(f"a duration like 90s, 10m, 48h or 7d, {_LONGEST.days}d at most"),
-    ],
+    timedelta: Annotated[timedelta, BeforeValidator(parse_duration), Words(f"a duration {_LIKE}")],
 }
 """What a field of a plain type accepts as an app setting."""
 
@@ -108,12 +94,10 @@ class Setting:
         if get_origin(hint) is Literal:
             return Annotated[hint, Words("one of " + ", ".join(get_args(hint)))]
         if get_origin(hint) is tuple:
-            return Annotated[hint, BeforeValidator(_parts), Words("numbers with commas between them")]
+            return Annotated[
+                hint, BeforeValidator(lambda text: text.split(",")), Words("numbers with commas between them")
+            ]
         return hint if get_origin(hint) is Annotated else _PLAIN[hint]
-
-
-def _parts(text: str) -> list[str]:
-    return text.split(",")
 
 
 def longest_pause(schedule: str) -> timedelta | None:

@@ -81,7 +81,7 @@ def _poll_held(
     if source_state.not_before is not None and now() < source_state.not_before:
         return _report(spec, tracker, source_state.error, source_state.not_before)
     discovery = Discovery(spec=spec, tracker=tracker, now=now, wait=wait)
-    workers = CopyWorkers(spec=spec, connector=connector, store=store, tracker=tracker, discovery=discovery, now=now)
+    workers = CopyWorkers(spec=spec, connector=connector, store=store, tracker=tracker, discovery=discovery)
     try:
         with connector.connect() as connection:
             workers.run(connection)

@@ -4,9 +4,8 @@ import re
 from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
-from pydantic import AfterValidator
-
 from config.errors import SettingsError
+from config.types import passes
 
 _CODES = {
     "Y": r"\d{4}",
@@ -68,10 +67,5 @@ def _regex(pattern: str) -> str:
     return "".join(re.escape(match[0]) if match[1] is None else _CODES[match[1]] for match in _PART.finditer(pattern))
 
 
-def _checked(pattern: str) -> str:
-    _regex(pattern)
-    return pattern
-
-
-StampPattern = Annotated[str, AfterValidator(_checked)]
+StampPattern = Annotated[str, passes(_regex)]
 """A pattern that `read_stamp` takes; as an app setting's type it raises SettingsError for any other."""

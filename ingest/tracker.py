@@ -147,6 +147,11 @@ class FileTracker:
                 self._change.wait(seconds)
             return bool(self._busy or self._due())
 
+    def is_truncated_for_long(self, tracked_file: TrackedFile) -> bool:
+        """Tell whether a file has been truncated for `stable_for_max`: then it is archived all the same."""
+        since = tracked_file.truncated_since
+        return since is not None and self._now() - since >= self._spec.stable_for_max
+
     def ensure_recorded(self, tracked_file: TrackedFile) -> None:
         """Make sure that the ledger knows an archive: an earlier process may have died before it recorded it."""
         if tracked_file.archive.version not in self._recorded:

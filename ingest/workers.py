@@ -3,11 +3,10 @@
 import itertools
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import dataclass, field
-from datetime import datetime
 from threading import Event
 
 from config import telemetry
@@ -34,7 +33,6 @@ class CopyWorkers:
     store: ArchiveStore
     tracker: FileTracker
     discovery: Discovery
-    now: Callable[[], datetime]
     _busy: Event = field(default_factory=Event)
     """The first worker has its first archive: what is due now is more than it can do."""
 
@@ -105,7 +103,7 @@ class CopyWorkers:
             archive=archive,
             block_size=self.spec.block_size,
             previous_sha256=tracked_file.previous_sha256,
-            accept_truncated=self._is_truncated_for_long(tracked_file),
+            accept_truncated=tracker.is_truncated_for_long(tracked_file),
         )
         hooks = CopyHooks(check=tracker.check, started=lambda: tracker.record_start(tracked_file))
         try:
@@ -121,7 +119,3 @@ class CopyWorkers:
             tracker.record_failure(tracked_file, exc)
             return False
         return True
-
-    def _is_truncated_for_long(self, tracked_file: TrackedFile) -> bool:
-        since = tracked_file.truncated_since
-        return since is not None and self.now() - since >= self.spec.stable_for_max
