@@ -66,7 +66,7 @@ class Discovery:
 
     def _exists(self, connection: Connection, tracked_file: TrackedFile) -> bool:
         try:
-            return connection.look(tracked_file.listed) is not None
+            return connection.stat(tracked_file.listed) is not None
         except SourceRefusedError:
             return False
         except SourceUnavailableError:
@@ -75,17 +75,17 @@ class Discovery:
 
     def _stable(self, connection: Connection, files: Sequence[RemoteFile]) -> list[StableFile]:
         """Look at files twice, `stable_for` apart, and return those that have not changed in between."""
-        first = [StableFile(listed=file, certain=seen) for file in files if (seen := self._look(connection, file))]
+        first = [StableFile(listed=file, certain=seen) for file in files if (seen := self._stat(connection, file))]
         if not first:
             return []
         self.wait(self.spec.stable_for / timedelta(seconds=1))
-        return [file for file in first if self._look(connection, file.listed) == file.certain]
+        return [file for file in first if self._stat(connection, file.listed) == file.certain]
 
-    def _look(self, connection: Connection, file: RemoteFile) -> RemoteFile | None:
+    def _stat(self, connection: Connection, file: RemoteFile) -> RemoteFile | None:
         # A hundred looks at a slow server take longer than a tick may.
         self.tracker.check()
         try:
-            seen = connection.look(file)
+            seen = connection.stat(file)
             # What is listed and yet absent, such as what we may not read, must not be passed over.
             return file if seen is None and file in connection.list_files() else seen
         except SourceRefusedError:

@@ -28,7 +28,7 @@ class Connection(Protocol):
         Raises SourceUnavailableError, SourceRefusedError.
         """
 
-    def look(self, listed: RemoteFile) -> RemoteFile | None:
+    def stat(self, listed: RemoteFile) -> RemoteFile | None:
         """Ask for a listed file's certain facts, now; None if it is gone.
 
         Raises SourceUnavailableError, SourceRefusedError.

@@ -168,7 +168,7 @@ def _expect_end(reader: Reader, file: RemoteFile) -> None:
 
 def _check_unchanged(connection: Connection, file: RemoteFile) -> bool:
     """Compare a file with what it was when copying began. True: it was deleted since, all its bytes are here."""
-    now = connection.look(file)
+    now = connection.stat(file)
     if now not in (None, file):
         raise TransferTruncatedError(f"copy {file.path!r}: it changed while it was copied; tried again later")
     return now is None

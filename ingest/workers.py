@@ -20,7 +20,7 @@ from ingest.transfer import CopyHooks, CopyJob, copy_archive
 
 log = logging.getLogger(f"ingestion.{__name__}")
 
-_LOOK_AGAIN = 5.0
+_LIST_AGAIN = 5.0
 """Seconds after which a worker without work lists again, while others are at long copies."""
 
 
@@ -65,7 +65,7 @@ class CopyWorkers:
     def _extra_worker(self) -> None:
         """Work on a connection of our own, which is made only once there is something for it."""
         self._busy.wait()
-        if not self.tracker.wait_for_work(_LOOK_AGAIN):
+        if not self.tracker.wait_for_work(_LIST_AGAIN):
             return
         try:
             with self.connector.connect() as connection:
@@ -91,7 +91,7 @@ class CopyWorkers:
                 self._busy.set()
                 doubtful = tracked_file is not None and not self._copy(connection, tracked_file)
             if tracked_file is None:
-                if not self.discovery.unchecked and not self.tracker.wait_for_work(_LOOK_AGAIN):
+                if not self.discovery.unchecked and not self.tracker.wait_for_work(_LIST_AGAIN):
                     return
                 self.tracker.check()
                 self.discovery.refresh(connection, even_if_fresh=self.discovery.unchecked)

@@ -63,7 +63,7 @@ class SftpConnection:
         with self._use(f"list {self._endpoint.folder!r}") as session:
             return whole(self._list(session, ""), self._endpoint.folder)
 
-    def look(self, listed: RemoteFile) -> RemoteFile | None:
+    def stat(self, listed: RemoteFile) -> RemoteFile | None:
         """Ask for a file's facts; SFTP's listings and answers agree."""
         with self._use(f"look at {listed.path!r}") as session:
             metadata = _stat(session, self._wire(listed.path))

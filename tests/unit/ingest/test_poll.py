@@ -148,11 +148,11 @@ def test_a_growing_upload_makes_no_version_until_it_is_stable(world: World) -> N
     content = make_zip(5000)
     lengths = iter(range(1000, 5000, 500))
     world.put("a.zip", content[:500])
-    world.server.before_look = lambda: world.put("a.zip", content[: next(lengths)])
+    world.server.before_stat = lambda: world.put("a.zip", content[: next(lengths)])
     for _ in range(3):
         assert world.tick().new == 0
     assert world.ledger.times == {}
-    world.server.before_look = lambda: None
+    world.server.before_stat = lambda: None
     world.put("a.zip", content)
     assert world.tick().new == 1
     assert world.store.content("a.zip") == [content]
@@ -169,7 +169,7 @@ def test_all_unknown_files_wait_for_one_pause_together(world: World) -> None:
 
 def test_a_file_that_vanishes_between_the_looks_is_no_trouble(world: World) -> None:
     world.put("a.zip")
-    world.server.before_look = lambda: world.server.files.clear()
+    world.server.before_stat = lambda: world.server.files.clear()
     report = world.tick()
     assert (report.new, report.error, world.ledger.writes) == (0, None, 0)
 
@@ -357,13 +357,13 @@ def test_a_file_that_fails_costs_the_others_nothing_and_is_tried_again(world: Wo
 
 def test_a_file_of_an_absurd_size_costs_the_others_nothing(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """A buffer for a piece of it would take all memory, tick for tick."""
-    real = FakeConnection.look
+    real = FakeConnection.stat
 
-    def look(connection: FakeConnection, listed: RemoteFile) -> RemoteFile | None:
+    def stat(connection: FakeConnection, listed: RemoteFile) -> RemoteFile | None:
         file = real(connection, listed)
         return replace(file, size=2**80) if file and file.path == "huge.zip" else file
 
-    monkeypatch.setattr(FakeConnection, "look", look)
+    monkeypatch.setattr(FakeConnection, "stat", stat)
     world.put("a.zip")
     world.put("huge.zip", age=timedelta(minutes=1))
     report = world.tick()

@@ -107,7 +107,7 @@ def test_a_file_that_goes_on_is_not_published(copying: Copying) -> None:
 def test_a_file_that_was_replaced_meanwhile_is_not_published(copying: Copying) -> None:
     job = copying.put(zip_of(2 * MIB))
     later = WHEN.replace(second=8)
-    copying.server.before_look = lambda: copying.server.put("a.zip", zip_of(2 * MIB), later)
+    copying.server.before_stat = lambda: copying.server.put("a.zip", zip_of(2 * MIB), later)
     with pytest.raises(TransferTruncatedError, match="changed"):
         copying.run(job)
     assert copying.published() == []
@@ -116,7 +116,7 @@ def test_a_file_that_was_replaced_meanwhile_is_not_published(copying: Copying) -
 def test_a_file_that_was_deleted_after_its_last_byte_is_published(copying: Copying) -> None:
     for content in (zip_of(2 * MIB), b"no zip"):
         job = copying.put(content)
-        copying.server.before_look = copying.server.files.clear
+        copying.server.before_stat = copying.server.files.clear
         copying.run(job)
         assert copying.published()[-1] == content
 
@@ -206,10 +206,10 @@ def test_of_two_copiers_one_wins_and_the_other_sees_what_it_published(copying: C
     results: list[CopyResult] = []
 
     def overtaken() -> None:
-        copying.server.before_look = lambda: None
+        copying.server.before_stat = lambda: None
         results.append(other.run(job))
 
-    copying.server.before_look = overtaken
+    copying.server.before_stat = overtaken
     results.append(copying.run(job))
     assert results[0].metadata == results[1].metadata
     assert copying.published() == [content]
