@@ -39,7 +39,7 @@ class Metric:
 METRICS: Mapping[str, Metric] = {
     "archives.copied": Metric("counter", "{archive}", "archives copied"),
     "archives.copied.bytes": Metric("counter", "By", "their size"),
-    "archives.settled": Metric("counter", "{archive}", "archives that came to an end", ("source", "state")),
+    "archives.terminal": Metric("counter", "{archive}", "archives that reached a terminal state", ("source", "state")),
     "images.processed": Metric("counter", "{image}", "images preprocessed", ("source", "pipeline")),
     "members.refused": Metric("counter", "{member}", "members refused", ("source", "reason")),
     "archive.copy.rate": Metric("histogram", "By/s", "rate of a copy"),
@@ -103,9 +103,9 @@ def copied(source: str, *, size: int, received: int, seconds: float, lag: timede
         _observe("archive.copy.rate", received / seconds, source=source)
 
 
-def settled(source: str, state: str, lag: timedelta | None = None) -> None:
-    """Record an archive's end; `lag` where it was processed, and its modified time is known."""
-    _add("archives.settled", 1, source=source, state=state)
+def terminal(source: str, state: str, lag: timedelta | None = None) -> None:
+    """Record that an archive is terminal; `lag` where it was processed, and its modified time is known."""
+    _add("archives.terminal", 1, source=source, state=state)
     if lag is not None:
         _observe("archive.lag.processed", lag / timedelta(seconds=1), source=source)
 

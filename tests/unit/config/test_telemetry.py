@@ -34,7 +34,7 @@ CALLER = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 def record_all() -> None:
     telemetry.copied("radar", size=100, received=60, seconds=2.0, lag=timedelta(seconds=5))
-    telemetry.settled("radar", "processed", timedelta(seconds=7))
+    telemetry.terminal("radar", "processed", timedelta(seconds=7))
     telemetry.preprocessed("radar", "p1", 4, {"LIMIT_PIXELS": 2})
     figures = [name.removeprefix("source.") for name in telemetry.METRICS if name.startswith("source.")]
     telemetry.source("radar", dict.fromkeys(figures, 3.0))
@@ -69,7 +69,7 @@ def test_the_values_are_those_that_were_told(recorded: Recorded) -> None:
     assert values["archive.copy.rate"] == [({"source": "radar"}, 30)]
     assert values["archive.lag.raw"] == [({"source": "radar"}, 5)]
     assert values["archive.lag.processed"] == [({"source": "radar"}, 7)]
-    assert values["archives.settled"] == [({"source": "radar", "state": "processed"}, 1)]
+    assert values["archives.terminal"] == [({"source": "radar", "state": "processed"}, 1)]
     assert values["members.refused"] == [({"source": "radar", "reason": "LIMIT_PIXELS"}, 2)]
     assert values["messages.poison"] == [({"queue": "batches"}, 1)]
     assert values["events.dead_letter"] == [({}, 2)]
@@ -77,7 +77,7 @@ def test_the_values_are_those_that_were_told(recorded: Recorded) -> None:
 
 def test_the_smoke_test_is_in_no_metric(recorded: Recorded) -> None:
     telemetry.copied(SMOKE, size=100, received=60, seconds=2.0, lag=timedelta(seconds=5))
-    telemetry.settled(SMOKE, "failed", timedelta(seconds=7))
+    telemetry.terminal(SMOKE, "failed", timedelta(seconds=7))
     telemetry.preprocessed(SMOKE, "p1", 4, {"LIMIT_PIXELS": 2})
     telemetry.source(SMOKE, {"backlog": 3.0, "gaps": 1.0})
     assert recorded.metrics() == []
