@@ -118,8 +118,8 @@ PER_SOURCE: Mapping[str, Setting] = {
 _OWN = re.compile(
     r"(DATA_STORAGE(__|$)|SOURCES__|PREPROCESS_|LIMIT_|BATCH_|TABLE_|PIPELINE_|(POLL|RECONCILE)_SCHEDULE$)"
 )
-_SOURCE_NAME = re.compile(r"(?!(HAND|SMOKE)$)[A-Z0-9_]{1,32}")
-"""`hand` is the source of archives that somebody puts into storage by hand, `smoke` that of the smoke test."""
+_SOURCE_NAME = re.compile(r"(?!(MANUAL|SMOKE)$)[A-Z0-9_]{1,32}")
+"""`manual` is the source of archives that somebody puts into storage by hand, `smoke` that of the smoke test."""
 _NEARLY_SOURCES = re.compile(r"SOU?R[CS]ES?_(.*_)?_")
 _OF_THE_PLATFORM = {"DATA_STORAGE__CREDENTIAL"}
 _TWIN = re.compile(r"((CONNECTIONSTRINGS__)?AZUREWEBJOBS|CONNECTIONSTRINGS__)DATA_STORAGE(__|$)")
@@ -279,7 +279,7 @@ class _Reading:
         before = len(self.problems)
         if not _SOURCE_NAME.fullmatch(name):
             self.problems.append(
-                f"SOURCES__{name}: the name must be 1 to 32 of A-Z, 0-9 and _, and neither HAND nor SMOKE"
+                f"SOURCES__{name}: the name must be 1 to 32 of A-Z, 0-9 and _, and neither MANUAL nor SMOKE"
             )
         groups: dict[type, dict[str, Any]] = {Endpoint: {}, SourceSpec: {"name": _source_name(name)}}
         for field_name, key in keys.items():

@@ -172,7 +172,7 @@ def test_a_stamp_that_names_no_time_is_an_error_at_once() -> None:
         read_specs({"SOURCES__RADAR__STAMP": "radar_%H%M"})
 
 
-@pytest.mark.parametrize("name", ["HAND", "SMOKE", "SOUTH-RADAR", "R" * 33])
+@pytest.mark.parametrize("name", ["MANUAL", "SMOKE", "SOUTH-RADAR", "R" * 33])
 def test_a_name_that_would_stand_for_another_source_is_refused(name: str) -> None:
     moved = {key.replace("__RADAR__", f"__{name}__"): value for key, value in LEAST.items()}
     assert f"SOURCES__{name}: the name must be" in problems(moved)
