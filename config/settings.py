@@ -153,12 +153,13 @@ def read_storage(environ: Mapping[str, str] = os.environ) -> Storage:
 
 def read_pipeline(environ: Mapping[str, str] = os.environ) -> tuple[Recipe, Pipeline]:
     """Read only what decides the pipeline; sources are not asked for. Raises SettingsError."""
-    return _Reading(environ).pipeline()
+    groups = _Reading(environ).groups()
+    return Recipe(**groups[Recipe]), Pipeline(**groups[Pipeline])
 
 
 def read_limits(environ: Mapping[str, str] = os.environ) -> Limits:
     """Read only what preprocessing accepts. Raises SettingsError."""
-    return _Reading(environ).limits()
+    return Limits(**_Reading(environ).groups()[Limits])
 
 
 def read_specs(environ: Mapping[str, str] = os.environ) -> Mapping[str, SourceSpec]:
@@ -201,15 +202,10 @@ class _Reading:
         self._raise_problems()
         return storage
 
-    def pipeline(self) -> tuple[Recipe, Pipeline]:
+    def groups(self) -> dict[type, dict[str, Any]]:
         groups = self._flat()
         self._raise_problems()
-        return Recipe(**groups[Recipe]), Pipeline(**groups[Pipeline])
-
-    def limits(self) -> Limits:
-        groups = self._flat()
-        self._raise_problems()
-        return Limits(**groups[Limits])
+        return groups
 
     def specs(self) -> dict[str, SourceSpec]:
         specs: dict[str, SourceSpec] = {}

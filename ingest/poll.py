@@ -89,10 +89,8 @@ def _poll_held(
         return _report(spec, tracker)
     except (SourceUnavailableError, SourceRefusedError, SettingsError) as exc:
         not_before = tracker.record_source_failure(exc)
-        dimensions = {"source": spec.name, "reason": type(exc).__name__}
-        log.warning(
-            "poll.failed source=%s until=%s error=%r", spec.name, not_before.isoformat(), str(exc), extra=dimensions
-        )
+        extra = {"source": spec.name, "reason": type(exc).__name__}
+        log.warning("poll.failed source=%s until=%s error=%r", spec.name, not_before.isoformat(), str(exc), extra=extra)
         return _report(spec, tracker, str(exc), not_before)
     return _report(spec, tracker)
 
