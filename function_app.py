@@ -259,6 +259,7 @@ def _answer(request: func.HttpRequest, make: 'Callable[["Request"], "Response"]'
 def _poll(name: str, services: Services, traceparent: str | None = None) -> None:
     from ingest.poll import poll
     from ingest.protocols.connect import connector
+    from preprocess.zip import end
     from storage.blobs.raw_upload import BlobArchives
     from storage.blobs.source_state import BlobSourceStates
     from storage.tables.archives import TableCopyLedger
@@ -277,6 +278,7 @@ def _poll(name: str, services: Services, traceparent: str | None = None) -> None
         BlobSourceStates(clients),
         BlobArchives(clients),
         TableCopyLedger(clients),
+        zip_end=end,
         traceparent=traceparent,
     )
 

@@ -14,7 +14,7 @@ from config import telemetry
 from config.errors import LeaseLostError, OutOfTimeError, SourceRefusedError, SourceUnavailableError
 from imagefeed.errors import PipelineError
 from ingest.model import RemoteFile, SourceSpec, TrackedFile
-from ingest.ports import ArchiveStore, Connection, Connector
+from ingest.ports import ArchiveStore, Connection, Connector, ZipEnd
 from ingest.tracked_files import StableFile, both_ends, nearly_gone, unknown, wanted
 from ingest.tracker import FileTracker, Order
 from ingest.transfer import CopyHooks, CopyJob, copy_archive
@@ -34,6 +34,7 @@ class CopyWorkers:
     spec: SourceSpec
     connector: Connector
     store: ArchiveStore
+    zip_end: ZipEnd
     tracker: FileTracker
     now: Callable[[], datetime]
     wait: Callable[[float], None]
@@ -109,6 +110,7 @@ class CopyWorkers:
         tracker, archive, began = self.tracker, tracked_file.archive, time.monotonic()
         job = CopyJob(
             archive=archive,
+            zip_end=self.zip_end,
             block_size=self.spec.block_size,
             previous_sha256=tracked_file.previous_sha256,
             accept_truncated=self._is_truncated_for_long(tracked_file),

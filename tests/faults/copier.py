@@ -9,6 +9,7 @@ from pathlib import Path
 from ingest.model import Endpoint, SourceSpec
 from ingest.poll import poll
 from ingest.protocols.connect import connector
+from preprocess.zip import end
 from storage.blobs.raw_upload import BlobArchives
 from storage.blobs.source_state import BlobSourceStates
 from storage.clients import connected
@@ -29,7 +30,9 @@ def main() -> int:
     way = connector(Endpoint(**orders["endpoint"]))
     with connected(orders["connection"]) as clients:
         while True:
-            report = poll(spec, way, BlobSourceStates(clients), BlobArchives(clients), TableCopyLedger(clients))
+            report = poll(
+                spec, way, BlobSourceStates(clients), BlobArchives(clients), TableCopyLedger(clients), zip_end=end
+            )
             if report.listed and not report.waiting:
                 return 0
 

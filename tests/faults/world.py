@@ -23,6 +23,7 @@ from ingest.model import Archive, Endpoint, RemoteFile, SourceSpec, version_of
 from ingest.poll import PollReport, poll
 from ingest.ports import Upload
 from ingest.protocols.connect import connector
+from preprocess.zip import end
 from storage.blobs.raw_upload import BlobArchives
 from storage.blobs.source_state import BlobSourceStates
 from storage.clients import Clients
@@ -90,7 +91,16 @@ class World:
         clients = clients or self.clients
         source_states, store, ledger = BlobSourceStates(clients), BlobArchives(clients), TableCopyLedger(clients)
         try:
-            return poll(self.spec, connector(self.endpoint), source_states, store, ledger, now=self.now, wait=self.wait)
+            return poll(
+                self.spec,
+                connector(self.endpoint),
+                source_states,
+                store,
+                ledger,
+                zip_end=end,
+                now=self.now,
+                wait=self.wait,
+            )
         finally:
             self.ahead += pause
 
