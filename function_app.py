@@ -227,7 +227,7 @@ def build_preprocessing() -> "Context":
         # A dead holder's claim must have run out when its batch is driven again: else that try is wasted.
         claim_for=min(timedelta(minutes=1), chosen.pipeline.redrive_after / 2),
         redrive_tries=chosen.pipeline.redrive_tries,
-        slot=_SLOT,
+        batch_lock=_SLOT,
     )
 
 

@@ -171,26 +171,26 @@ def _work(job: Job) -> dict[str, Any]:
         timer.daemon = True
         timer.start()
     try:
-        p = replace(
+        ctx = replace(
             function_app.build_preprocessing(),
             clock=lambda: datetime.now(UTC) + timedelta(seconds=job.ahead),
             sizes=BatchSizes(members=job.members),
             hook=None if job.dies_at is None else deadly,
         )
-        p = p if job.claims else replace(p, claim_for=timedelta(0))
-        return {"taken": _taken(job, p), "changes": changes.answered}
+        ctx = ctx if job.claims else replace(ctx, claim_for=timedelta(0))
+        return {"taken": _taken(job, ctx), "changes": changes.answered}
     except TransientError as exc:
         return {"error": str(exc)}
     except PermanentError as exc:
         return {"settled": str(exc)}
 
 
-def _taken(job: Job, p: Context) -> str:
+def _taken(job: Job, ctx: Context) -> str:
     if job.do == "event":
-        return handle_archive_created(job.what, p)
+        return handle_archive_created(job.what, ctx)
     if job.do == "message":
-        return handle_batch_message(parse_batch_message(job.what), p)
-    return str(reconcile(list(settings().sources), p, p.clock(), timedelta(hours=72)))
+        return handle_batch_message(parse_batch_message(job.what), ctx)
+    return str(reconcile(list(settings().sources), ctx, ctx.clock(), timedelta(hours=72)))
 
 
 class _Changes:
