@@ -1,4 +1,4 @@
-"""A process's claim to a batch, and its notes of the member that it is at, which tell what killed it."""
+"""A process's claim to a batch, and its record of the member that it is at, which shows what killed it."""
 
 from contextlib import suppress
 from datetime import timedelta
@@ -21,7 +21,7 @@ class Claim:
         self._batch = batch
         self._ctx = ctx
         self.isolate = False
-        """Others died at this batch: each member is noted before it is begun, and done alone."""
+        """True after a worker crashed on this batch: record each member before decoding it, one at a time."""
         self._ended = Event()
         # In a thread: a single member may take longer than a claim lasts.
         self._renewal = Thread(target=self._renew, name="claim", daemon=True)

@@ -35,7 +35,7 @@ class HandlerOutcome(StrEnum):
     """The blob is not there (any more), or is no archive of ours."""
     KNOWN = "known"
     """Planned or settled before."""
-    TERMINAL = "settled"
+    TERMINAL = "terminal"
     """As refused, with the reason."""
     QUEUED = "queued"
     DONE = "done"
@@ -73,17 +73,17 @@ def handle_archive_created(blob: str, ctx: Context) -> HandlerOutcome:
             plan = _plan(archive, ctx)
             if not isinstance(plan, _Plan):
                 return plan
-            here = _for_here(plan, ctx)
+            inline = _inline(plan, ctx)
             # First: another process may begin with them while this one waits and works.
-            _queue(plan.batches[len(here) :], ctx)
-            if not here or not _acquire(archive, ctx):
-                return _queue(here, ctx)
+            _queue(plan.batches[len(inline) :], ctx)
+            if not inline or not _acquire(archive, ctx):
+                return _queue(inline, ctx)
     except TransientError as exc:
         log.warning("archive.deferred blob=%s error=%s", blob, exc)
         ctx.queue.put(blob, None)
         return HandlerOutcome.DEFERRED
     try:
-        return _run_here(here, plan, ctx)
+        return _run_inline(inline, plan, ctx)
     finally:
         ctx.batch_lock.release()
 
@@ -171,7 +171,7 @@ def _new_plan(archive: RawArchive, ctx: Context) -> _Plan | HandlerOutcome:
     return _Plan(opened, batches)
 
 
-def _for_here(plan: _Plan, ctx: Context) -> Sequence[Batch]:
+def _inline(plan: _Plan, ctx: Context) -> Sequence[Batch]:
     """Choose what need not wait until the queue is looked at: as many of the first batches as are small together."""
     if len(plan.batches) > _FEW:
         return ()
@@ -201,7 +201,7 @@ def _queue(batches: Sequence[Batch], ctx: Context) -> HandlerOutcome:
     return HandlerOutcome.QUEUED
 
 
-def _run_here(batches: Sequence[Batch], plan: _Plan, ctx: Context) -> HandlerOutcome:
+def _run_inline(batches: Sequence[Batch], plan: _Plan, ctx: Context) -> HandlerOutcome:
     for number, batch in enumerate(batches):
         try:
             run_locked(batch, ctx, plan.archive)

@@ -16,7 +16,7 @@ log = logging.getLogger(f"ingestion.{__name__}")
 _MOST_REPAIRS = 3
 """Of one archive. What is lost again each time (a rule deletes it) is not helped by making it for ever."""
 _MOST_LINES = 10
-"""Findings of an archive that are told one by one."""
+"""Lost results of an archive that are logged one by one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,7 +26,7 @@ class RepairOutcome:
     asked: int = 0
     """Taken back, and asked for anew."""
     beyond: int = 0
-    """Repaired too often, or their bytes cannot be had: told each time, and left as they are."""
+    """Repaired too often, or their bytes cannot be had: logged each time, and left as they are."""
 
     def __add__(self, other: "RepairOutcome") -> "RepairOutcome":
         return RepairOutcome(asked=self.asked + other.asked, beyond=self.beyond + other.beyond)

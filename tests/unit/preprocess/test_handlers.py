@@ -129,16 +129,16 @@ def test_one_small_batch_runs_where_it_was_found(world: World) -> None:
     )
 
 
-@pytest.mark.parametrize(("delay", "told"), [(timedelta(seconds=2), "now"), (timedelta(minutes=2), "then")])
+@pytest.mark.parametrize(("delay", "moment"), [(timedelta(seconds=2), "now"), (timedelta(minutes=2), "then")])
 def test_the_time_an_archive_became_raw_is_not_rounded_down_before_it_was_copied(
-    world: World, delay: timedelta, told: str
+    world: World, delay: timedelta, moment: str
 ) -> None:
     archive = world.raw.add(pictures(1))
     assert archive.raw_at is not None
     world.now = archive.raw_at + delay
     handle_archive_created(archive.blob, world.process())
     (row,) = world.ledger.archives.values()
-    assert row.raw_at == {"now": world.now, "then": archive.raw_at}[told]
+    assert row.raw_at == {"now": world.now, "then": archive.raw_at}[moment]
 
 
 def test_several_small_batches_run_where_they_were_found(world: World) -> None:
@@ -362,7 +362,7 @@ def test_log_lines_have_one_line_and_each_refusal_one_of_them(world: World, capl
     assert "batch=0 images=1 refused=1 seconds=0.00" in lines[-1]
 
 
-def told(caplog: pytest.LogCaptureFixture, kind: str) -> list[str]:
+def lines_of(caplog: pytest.LogCaptureFixture, kind: str) -> list[str]:
     lines = (record.getMessage() for record in caplog.records)
     return [line for line in lines if line.startswith(kind)]
 
@@ -375,8 +375,8 @@ def test_an_archive_of_broken_members_writes_few_lines_and_tells_how_many_more(
     handle_archive_created(archive.blob, ctx)
     world.work(ctx)
     assert len(world.results.refusals(archive)) == 60
-    assert len(told(caplog, "member.refused")) == 40, "those of the first ten batches"
-    assert [line.split(":")[0].split()[2:] for line in told(caplog, "member.more")] == [
+    assert len(lines_of(caplog, "member.refused")) == 40, "those of the first ten batches"
+    assert [line.split(":")[0].split()[2:] for line in lines_of(caplog, "member.more")] == [
         [f"batch={number}", "lines=4"] for number in range(10, 15)
     ]
 
@@ -384,11 +384,11 @@ def test_an_archive_of_broken_members_writes_few_lines_and_tells_how_many_more(
 def test_a_batch_of_broken_members_writes_ten_lines(world: World, caplog: pytest.LogCaptureFixture) -> None:
     archive = world.raw.add(zipped(*((f"{number}.jpg", b"x") for number in range(60))))
     handle_archive_created(archive.blob, world.process())
-    assert len(told(caplog, "member.refused")) == 10
-    assert "lines=50" in told(caplog, "member.more")[0]
+    assert len(lines_of(caplog, "member.refused")) == 10
+    assert "lines=50" in lines_of(caplog, "member.more")[0]
     caplog.clear()
     handle_archive_created(world.raw.add(zipped(("a.jpg", b"x")), version="11111111").blob, world.process())
-    assert (len(told(caplog, "member.refused")), told(caplog, "member.more")) == (1, [])
+    assert (len(lines_of(caplog, "member.refused")), lines_of(caplog, "member.more")) == (1, [])
 
 
 def test_however_many_members_are_decoded_at_once_results_are_the_same() -> None:
@@ -634,17 +634,17 @@ def test_events_that_come_twice_change_nothing(world: World) -> None:
 
 def test_messages_in_any_order_and_number_leave_the_same() -> None:
     def run(seed: int) -> tuple[object, Counts]:
-        there = World()
-        archive = there.raw.add(pictures(6))
-        ctx = there.process(sizes=BatchSizes(members=2))
+        fresh = World()
+        archive = fresh.raw.add(pictures(6))
+        ctx = fresh.process(sizes=BatchSizes(members=2))
         handle_archive_created(archive.blob, ctx)
-        there.queue.messages *= 3
-        random.Random(seed).shuffle(there.queue.messages)
-        there.work(ctx)
-        assert there.ledger.end(archive) == "processed"
-        return there.left_behind(), there.sums(archive)
+        fresh.queue.messages *= 3
+        random.Random(seed).shuffle(fresh.queue.messages)
+        fresh.work(ctx)
+        assert fresh.ledger.end(archive) == "processed"
+        return fresh.left_behind(), fresh.sums(archive)
 
-    assert all(one == other for one, other in pairwise([run(seed) for seed in range(4)]))
+    assert all(first == second for first, second in pairwise([run(seed) for seed in range(4)]))
 
 
 def test_two_workers_on_one_archive_leave_what_one_leaves() -> None:
@@ -722,21 +722,21 @@ class Hanging(MemoryBatchLedger):
         super().__init__()
         self.seconds = seconds
         self.asked, self.answer = threading.Event(), threading.Event()
-        self.told: list[str] = []
+        self.calls: list[str] = []
 
     def claim(self, batch: Batch, owner: str, at: datetime, until: datetime) -> int:
         if threading.current_thread().name == "claim":
             self.asked.set()
             self.answer.wait(self.seconds)
-            self.told.append("renewed")
+            self.calls.append("renewed")
         elif until == at:
-            self.told.append("let go")
+            self.calls.append("let go")
             self.answer.set()
         return super().claim(batch, owner, at, until)
 
     def finish(self, batch: Batch, counts: Counts, at: datetime) -> None:
         super().finish(batch, counts, at)
-        self.told.append("finished")
+        self.calls.append("finished")
 
 
 def test_a_renewal_that_hangs_holds_up_no_batch_that_is_done(world: World) -> None:
@@ -749,11 +749,11 @@ def test_a_renewal_that_hangs_holds_up_no_batch_that_is_done(world: World) -> No
     archive = world.raw.add(pictures(1))
     ctx = world.process(hook=slow, ledger=ledger, claim_for=timedelta(milliseconds=20))
     assert handle_archive_created(archive.blob, ctx) is HandlerOutcome.DONE
-    assert ledger.told == ["finished"]
+    assert ledger.calls == ["finished"]
     ledger.answer.set()
     for thread in renewals():
         thread.join(30)
-    assert (ledger.told, ledger.end(archive)) == (["finished", "renewed"], "processed")
+    assert (ledger.calls, ledger.end(archive)) == (["finished", "renewed"], "processed")
 
 
 def test_a_renewal_that_is_late_does_not_take_back_what_was_let_go(world: World) -> None:
@@ -766,7 +766,7 @@ def test_a_renewal_that_is_late_does_not_take_back_what_was_let_go(world: World)
     archive = world.raw.add(pictures(1))
     ctx = world.process(hook=fails, ledger=ledger, claim_for=timedelta(milliseconds=20))
     assert handle_archive_created(archive.blob, ctx) is HandlerOutcome.DEFERRED
-    assert ("renewed" in ledger.told, ledger.told[-1]) == (True, "let go")
+    assert ("renewed" in ledger.calls, ledger.calls[-1]) == (True, "let go")
 
 
 def test_a_claim_that_is_anothers_by_now_is_not_taken_back(world: World) -> None:
