@@ -86,14 +86,8 @@ def _poll(clients: Clients, endpoint: Endpoint, connections: int, size: int, blo
     spec = SourceSpec(
         name=f"s-{uuid4().hex[:8]}", max_connections=connections, stable_for=timedelta(0), block_size=block_size
     )
-    report = poll(
-        spec,
-        connector(endpoint),
-        BlobSourceStates(clients),
-        BlobArchives(clients),
-        TableCopyLedger(clients),
-        zip_end=end,
-    )
+    adapters = BlobSourceStates(clients), BlobArchives(clients), TableCopyLedger(clients)
+    report = poll(spec, connector(endpoint), *adapters, zip_end=end)
     return _all_of(size, sum(copied.received for copied in report.copied))
 
 

@@ -158,14 +158,8 @@ def _tick_side(connection: str, source: str, endpoint: Endpoint) -> Iterator[Cal
     with connected(connection) as clients:
 
         def tick() -> int:
-            report = poll(
-                spec,
-                connector(endpoint),
-                BlobSourceStates(clients),
-                BlobArchives(clients),
-                TableCopyLedger(clients),
-                zip_end=end,
-            )
+            adapters = BlobSourceStates(clients), BlobArchives(clients), TableCopyLedger(clients)
+            report = poll(spec, connector(endpoint), *adapters, zip_end=end)
             if report.error or report.new or not report.listed:
                 raise BenchmarkError(f"poll {source}: it was no quiet tick: {report}")
             return report.listed

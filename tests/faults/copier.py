@@ -30,9 +30,8 @@ def main() -> int:
     way = connector(Endpoint(**orders["endpoint"]))
     with connected(orders["connection"]) as clients:
         while True:
-            report = poll(
-                spec, way, BlobSourceStates(clients), BlobArchives(clients), TableCopyLedger(clients), zip_end=end
-            )
+            adapters = BlobSourceStates(clients), BlobArchives(clients), TableCopyLedger(clients)
+            report = poll(spec, way, *adapters, zip_end=end)
             if report.listed and not report.waiting:
                 return 0
 

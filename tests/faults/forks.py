@@ -31,13 +31,7 @@ from storage.queues.messages import parse_batch_message
 
 PROJECT = Path(__file__).parents[2]
 ANY_URL = "ftp://nobody@127.0.0.1/"
-_MODULES = [
-    "preprocess.recipe",
-    "storage.blobs.pipelines",
-    "storage.blobs.raw",
-    "storage.results",
-    "storage.tables.batches",
-]
+_MODULES = ["preprocess.recipe", "storage.results", "storage.blobs.pipelines", "storage.tables.batches"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -89,18 +89,9 @@ class World:
     def tick(self, clients: Clients | None = None, pause: timedelta = timedelta(minutes=11)) -> PollReport:
         """Poll once, and let time pass: enough that nothing is left alone at the next tick."""
         clients = clients or self.clients
-        source_states, store, ledger = BlobSourceStates(clients), BlobArchives(clients), TableCopyLedger(clients)
+        adapters = BlobSourceStates(clients), BlobArchives(clients), TableCopyLedger(clients)
         try:
-            return poll(
-                self.spec,
-                connector(self.endpoint),
-                source_states,
-                store,
-                ledger,
-                zip_end=end,
-                now=self.now,
-                wait=self.wait,
-            )
+            return poll(self.spec, connector(self.endpoint), *adapters, zip_end=end, now=self.now, wait=self.wait)
         finally:
             self.ahead += pause
 

@@ -226,16 +226,8 @@ class TestPolling:
         server, clock = PollWorld().server, Clock()
         spec = SourceSpec(name="radar")
         with telemetry.call(CALLER):
-            poll(
-                spec,
-                server,
-                FakeSourceStates(),
-                FakeArchives(),
-                FakeLedger(),
-                zip_end=end,
-                now=clock.now,
-                wait=clock.wait,
-            )
+            fakes = FakeSourceStates(), FakeArchives(), FakeLedger()
+            poll(spec, server, *fakes, zip_end=end, now=clock.now, wait=clock.wait)
         assert clock.now() == START
         assert recorded.exporter.exports == 0
 
