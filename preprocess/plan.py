@@ -41,7 +41,7 @@ def due(states: Sequence[BatchState], now: datetime) -> list[BatchState]:
     return [state for state in states if state.done_at is None and state.next_drive <= now]
 
 
-def redrive(state: BatchState, ctx: ReplayContext, next_drive: datetime) -> bool:
+def ask_again(state: BatchState, ctx: ReplayContext, next_drive: datetime) -> bool:
     """Ask for a batch once more; False if somebody else just did."""
     # Scheduled first: of two calls at the same time only one goes on to the queue.
     if not ctx.ledger.schedule_redrive(state, next_drive):

@@ -9,7 +9,7 @@ from imagefeed.errors import TransientError
 from imagefeed.model import RawArchive
 from preprocess.context import Context
 from preprocess.model import BatchState
-from preprocess.plan import due, finish, redrive
+from preprocess.plan import ask_again, due, finish
 
 log = logging.getLogger(f"ingestion.{__name__}")
 
@@ -131,7 +131,7 @@ def fail(archive: RawArchive, state: BatchState, ctx: Context, now: datetime) ->
 def redrive_batch(state: BatchState, ctx: Context, now: datetime) -> bool:
     """Count the try, if it was one, and ask for a batch once more; False if somebody else just did."""
     tries, batch = state.attempts + state.tried, state.batch
-    if not redrive(state, ctx, now + ctx.pause(max(tries, 1))):
+    if not ask_again(state, ctx, now + ctx.pause(max(tries, 1))):
         return False
     log.warning("batch.driven blob=%s batch=%d attempt=%d", batch.archive.blob, batch.number, tries)
     return True

@@ -5,8 +5,7 @@ from enum import StrEnum
 
 from imagefeed.model import RawArchive
 from preprocess.context import ReplayContext
-from preprocess.plan import due, finish
-from preprocess.plan import redrive as redrive_batch
+from preprocess.plan import ask_again, due, finish
 
 
 class ReplayOutcome(StrEnum):
@@ -48,7 +47,7 @@ def redrive(archive: RawArchive, ctx: ReplayContext) -> ReplayOutcome:
         return ReplayOutcome.QUEUED
     if finish(states, ctx, now):
         return ReplayOutcome.FINISHED
-    redriven = [state for state in due(states, now) if redrive_batch(state, ctx, now + ctx.redrive_after)]
+    redriven = [state for state in due(states, now) if ask_again(state, ctx, now + ctx.redrive_after)]
     return ReplayOutcome.QUEUED if redriven else ReplayOutcome.UNDER_WAY
 
 
