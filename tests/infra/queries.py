@@ -43,8 +43,8 @@ EXPECTED = "'radar', 10m, 'north', 1h"
 
 def put_in() -> dict[str, str]:
     """What the workbook puts into the files, by what it takes the place of; parameters of the workbook in braces."""
-    found = re.findall(r"replace\(text, '((?:\\.|[^'])+)', (?:'((?:\\.|[^'])+)'|expectedSources)\)", WORKBOOK)
-    return {old.replace("\\'", "'"): new.replace("\\'", "'") or EXPECTED for old, new in found}
+    replacements = re.findall(r"replace\(text, '((?:\\.|[^'])+)', (?:'((?:\\.|[^'])+)'|expectedSources)\)", WORKBOOK)
+    return {old.replace("\\'", "'"): new.replace("\\'", "'") or EXPECTED for old, new in replacements}
 
 
 def in_workbook(text: str) -> str:

@@ -36,10 +36,10 @@ def slugs(page: Path) -> set[str]:
 
 
 def test_every_test_that_is_named_exists() -> None:
-    there = {test.name for test in ROOT.glob("tests/**/test_*.py")}
+    tests = {test.name for test in ROOT.glob("tests/**/test_*.py")}
     named = set(re.findall(r"`((?:tests/[\w/]+/)?test_\w+\.py)`", README))
     assert named
-    assert {Path(name).name for name in named} <= there
+    assert {Path(name).name for name in named} <= tests
     assert not [name for name in named if "/" in name and not (ROOT / name).exists()]
 
 
