@@ -4,7 +4,7 @@
 PYTHON := .venv/bin/python
 # Each process has servers of its own; three, since tests of outages and leases mostly wait.
 PARALLEL := -n 3 --dist loadfile
-IMPORTS := PYTHONPATH=. .venv/bin/lint-imports
+IMPORTS := PYTHONPATH=. .venv/bin/lint-imports --no-logo
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -64,5 +64,5 @@ reset: setup ## Forget what runs here have kept: archives, results, logs; set-up
 	@$(PYTHON) -m local.reset
 
 clean: ## Remove all that set-up, demo and tests have made here
-	rm -rf .local .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .local .venv .import_linter_cache .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,4 +1,4 @@
-"""What the README tells is so: its links lead somewhere, its commands exist, its hook works."""
+"""What README and CONTRIBUTING say is so: their links lead somewhere, their commands and paths exist, the hook works."""
 
 import re
 import sys
@@ -41,6 +41,12 @@ def test_every_test_that_is_named_exists() -> None:
     assert named
     assert {Path(name).name for name in named} <= tests
     assert not [name for name in named if "/" in name and not (ROOT / name).exists()]
+
+
+def test_every_path_of_the_table_for_contributors_exists() -> None:
+    paths = re.findall(r"`([\w.-]*[./][\w./-]*)`", (ROOT / "CONTRIBUTING.md").read_text())
+    assert len(paths) > 50
+    assert [path for path in paths if not (ROOT / path).exists()] == []
 
 
 def test_every_folder_and_make_target_that_is_named_exists() -> None:

@@ -1,4 +1,4 @@
-"""Names are those of the trade; docs/glossary.md has the few that are our own."""
+"""Names are the words of the field, not private ones."""
 
 import ast
 import re
