@@ -49,8 +49,8 @@ def put_in() -> dict[str, str]:
 
 def in_workbook(text: str) -> str:
     """A query as the workbook asks it once something was chosen there."""
-    chosen = {"{Source}": "radar", "{TimeRange:grain}": "30m", "{Version}": "0123abcd"}
-    for old, new in (put_in() | chosen).items():
+    parameters = {"{Source}": "radar", "{TimeRange:grain}": "30m", "{Version}": "0123abcd"}
+    for old, new in (put_in() | parameters).items():
         text = text.replace(old, new)
     return text
 

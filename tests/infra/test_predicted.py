@@ -176,8 +176,8 @@ def data_account(made: Deployment) -> Mapping[str, Any]:
 
 def names_in(made: Deployment, kind: str) -> set[str]:
     account = made.outputs["dataAccountName"]
-    found = made.resources(f"Microsoft.Storage/storageAccounts/{kind}")
-    return {resource["name"].rpartition("/")[2] for resource in found if resource["name"].startswith(f"{account}/")}
+    entries = made.resources(f"Microsoft.Storage/storageAccounts/{kind}")
+    return {resource["name"].rpartition("/")[2] for resource in entries if resource["name"].startswith(f"{account}/")}
 
 
 def keys_of(value: object) -> Iterator[str]:
@@ -201,14 +201,14 @@ def grants(made: Deployment) -> set[tuple[str, str, str]]:
 
 
 def _principal(text: str) -> str:
-    found = re.search(r"userAssignedIdentities/([\w-]+)'", text)
-    return found[1] if found else text
+    match = re.search(r"userAssignedIdentities/([\w-]+)'", text)
+    return match[1] if found else text
 
 
 def _scope(assignment: Mapping[str, Any]) -> str:
-    found = re.search(r"/([\w-]+)(?:/providers/Microsoft\.Authorization|',)", assignment["id"])
-    assert found
-    return found[1]
+    match = re.search(r"/([\w-]+)(?:/providers/Microsoft\.Authorization|',)", assignment["id"])
+    assert match
+    return match[1]
 
 
 # The app and its settings.
@@ -442,30 +442,30 @@ def test_an_existing_topic_is_left_alone() -> None:
 
 
 def test_the_event_subscription_asks_for_what_the_code_takes() -> None:
-    found = subscribe(TOPIC).resource("Microsoft.EventGrid/systemTopics/eventSubscriptions")["properties"]
-    (by_api,) = found["filter"]["advancedFilters"]
+    subscription = subscribe(TOPIC).resource("Microsoft.EventGrid/systemTopics/eventSubscriptions")["properties"]
+    (by_api,) = subscription["filter"]["advancedFilters"]
     assert (by_api["operatorType"], by_api["key"]) == ("StringIn", "data.api")
     assert set(by_api["values"]) == COMPLETE
-    assert {name: value for name, value in found["filter"].items() if name != "advancedFilters"} == {
+    assert {name: value for name, value in subscription["filter"].items() if name != "advancedFilters"} == {
         "includedEventTypes": ["Microsoft.Storage.BlobCreated"],
         "subjectBeginsWith": f"/blobServices/default/containers/{keys.RAW_CONTAINER}/blobs/",
         "subjectEndsWith": ".zip",
         "isSubjectCaseSensitive": False,
     }
-    assert found["eventDeliverySchema"] == "EventGridSchema"
+    assert subscription["eventDeliverySchema"] == "EventGridSchema"
     assert "event: func.EventGridEvent" in APP
 
 
 # https://learn.microsoft.com/azure/event-grid/delivery-and-retry: 1 to 30 tries, 1 to 1440 minutes
 def test_events_go_to_the_published_function_one_by_one_for_a_day() -> None:
-    found = subscribe(TOPIC).resource("Microsoft.EventGrid/systemTopics/eventSubscriptions")["properties"]
-    destination = found["destination"]
+    subscription = subscribe(TOPIC).resource("Microsoft.EventGrid/systemTopics/eventSubscriptions")["properties"]
+    destination = subscription["destination"]
     app, _, function = destination["properties"]["resourceId"].rpartition("/functions/")
     assert app.endswith(f"/resourceGroups/{GROUP}/providers/Microsoft.Web/sites/app")
     assert f'@app.function_name("{function}")' in APP
     assert (destination["endpointType"], destination["properties"]["maxEventsPerBatch"]) == ("AzureFunction", 1)
-    assert "deliveryWithResourceIdentity" not in found
-    assert found["retryPolicy"] == {"maxDeliveryAttempts": 30, "eventTimeToLiveInMinutes": 1440}
+    assert "deliveryWithResourceIdentity" not in subscription
+    assert subscription["retryPolicy"] == {"maxDeliveryAttempts": 30, "eventTimeToLiveInMinutes": 1440}
 
 
 # A storage firewall lets in the system-assigned identity alone, and no user-assigned one:
@@ -607,9 +607,9 @@ def test_a_closed_system_has_an_endpoint_for_each_service_that_the_app_uses() ->
 
 def duration(text: str) -> timedelta:
     """Read an ISO 8601 duration of days, hours and minutes."""
-    found = re.fullmatch(r"P(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?)?", text)
-    assert found
-    days, hours, minutes = (int(part or 0) for part in found.groups())
+    match = re.fullmatch(r"P(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?)?", text)
+    assert match
+    days, hours, minutes = (int(part or 0) for part in match.groups())
     return timedelta(days=days, hours=hours, minutes=minutes)
 
 
@@ -724,7 +724,7 @@ def test_a_resource_and_its_children_have_one_api_version() -> None:
         for resource in case(name).predicted:
             family = "/".join(resource["type"].split("/")[:2])
             versions.setdefault(family, set()).add(resource["apiVersion"])
-    assert {family: found for family, found in versions.items() if len(found) > 1} == {}
+    assert {family: used for family, used in versions.items() if len(used) > 1} == {}
 
 
 def test_no_parameter_file_is_left_behind() -> None:
