@@ -202,7 +202,7 @@ def grants(made: Deployment) -> set[tuple[str, str, str]]:
 
 def _principal(text: str) -> str:
     match = re.search(r"userAssignedIdentities/([\w-]+)'", text)
-    return match[1] if found else text
+    return match[1] if match else text
 
 
 def _scope(assignment: Mapping[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""What README and CONTRIBUTING say is so: their links lead somewhere, their commands and paths exist, the hook works."""
+"""What README and CONTRIBUTING say is so: links lead somewhere, commands and paths exist, the hook works."""
 
 import re
 import sys
