@@ -76,9 +76,11 @@ class StreamHasher:
 
     @property
     def complete(self) -> bool:
+        """Return whether the file ends in a zip directory that fits."""
         return self._zip_end.is_complete(self._tail, self._size)
 
     def metadata(self) -> CopyMetadata:
+        """Return the hashes of all bytes, and whether the zip directory is there."""
         return CopyMetadata(sha256=self._sha256.hexdigest(), md5=self._md5.digest(), complete=self.complete)
 
 

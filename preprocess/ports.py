@@ -145,10 +145,12 @@ class BatchRequest(Protocol):
     """What a BatchQueue was asked for, as a message brings it back."""
 
     @property
-    def blob(self) -> str: ...
+    def blob(self) -> str:
+        """Return the archive's blob name."""
 
     @property
-    def pipeline(self) -> str | None: ...
+    def pipeline(self) -> str | None:
+        """Return the pipeline that planned the batch; None: the archive is to be planned."""
 
     @property
     def batch(self) -> int | None:

@@ -130,8 +130,10 @@ _heard: ContextVar[list[str] | None] = ContextVar("heard", default=None)
 
 @contextmanager
 def warnings_heard() -> Iterator[None]:
-    """Let `frames` log what Pillow warns of. The interpreter's filters are everybody's, so only one may do this at a
-    time, for all threads."""
+    """Let `frames` log what Pillow warns of.
+
+    The interpreter's filters are everybody's, so only one may do this at a time, for all threads.
+    """
     with warnings.catch_warnings():
         others = warnings.showwarning
 
@@ -165,8 +167,10 @@ def _pillow(name: str) -> Iterator[None]:
 
 
 def _check_end(content: io.BytesIO, image: ImageFile) -> None:
-    """Refuse files that were cut where Pillow does not look: it needs neither PNG's last chunk nor GIF's last byte,
-    and makes grey of an AVIF's zeros."""
+    """Refuse files that were cut where Pillow does not look.
+
+    It needs neither PNG's last chunk nor GIF's last byte, and makes grey of an AVIF's zeros.
+    """
     # Not getbuffer: it would copy what `_opened` shares.
     end = content.getvalue()[-4096:]
     whole_png = image.format != "PNG" or b"IEND\xaeB`\x82" in end

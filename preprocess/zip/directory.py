@@ -59,6 +59,7 @@ class Tail:
         self._bytes = reader.read_range(self._start, reader.size - self._start) if reader.size else b""
 
     def read_range(self, offset: int, length: int) -> bytes:
+        """Return bytes of the file, from memory where they are kept."""
         if offset >= self._start:
             return self._bytes[offset - self._start : offset - self._start + length]
         return self._reader.read_range(offset, length)

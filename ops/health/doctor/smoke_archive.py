@@ -37,6 +37,7 @@ class SmokeArchive:
 
     @property
     def images(self) -> int:
+        """Return how many images the archive must yield."""
         return sum(not isinstance(outcome, str) for outcome in self.outcomes)
 
 
