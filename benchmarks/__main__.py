@@ -25,16 +25,16 @@ _FAILURES = (BenchmarkError, PipelineError, AzureError, SubprocessError, OSError
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run what was chosen; its exit status."""
-    chosen = _parser().parse_args(arguments)
+    options = _parser().parse_args(arguments)
     # Ended like by Ctrl-C, so that the servers end too.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     logging.getLogger("azure").setLevel(logging.ERROR)
     try:
-        if chosen.readme:
+        if options.readme:
             readme.refresh()
         else:
-            rows = [row for row in ROWS if row.name in (chosen.only or [each.name for each in ROWS])]
-            return 0 if measure(rows, None if chosen.quick else files.FOLDER) else 1
+            rows = [row for row in ROWS if row.name in (options.only or [each.name for each in ROWS])]
+            return 0 if measure(rows, None if options.quick else files.FOLDER) else 1
     except BenchmarkError as exc:
         print(f"error: {exc}", file=sys.stderr)
         return 2

@@ -380,11 +380,11 @@ def test_runs_of_a_timer_never_overlap(world: World) -> None:
 
 
 def test_a_message_stays_hidden_while_it_runs_longer_than_its_lease(world: World) -> None:
-    with world.host("--lease", "2") as one, world.host("--lease", "2") as two:
+    with world.host("--lease", "2") as first, world.host("--lease", "2") as second:
         world.put({"name": "long", "seconds": 5})
         wait_for(lambda: world.journal.notes("take", name="long", phase="end"))
         wait_for(lambda: world.left() == 0)
-        assert {one.process.poll(), two.process.poll()} == {None}
+        assert {first.process.poll(), second.process.poll()} == {None}
     assert len(world.journal.notes("take", name="long", phase="start")) == 1
 
 
