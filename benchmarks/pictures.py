@@ -24,7 +24,7 @@ def pictures(count: int, size: tuple[int, int]) -> list[Image.Image]:
 
 @cache
 def files(folder: Path, form: str, count: int, size: tuple[int, int]) -> Sequence[Path]:
-    """Write pictures as files of one form, once for all rows: of local/formats.py, or `tiff-deflate`."""
+    """Write pictures as files of one form, once for all benchmarks: of local/formats.py, or `tiff-deflate`."""
     suffix, encode = (".tif", _deflated) if form == "tiff-deflate" else FORMATS[form]
     made = []
     for number, picture in enumerate(pictures(count, size)):

@@ -42,9 +42,7 @@ def audit(clients: Clients, sources: Iterable[str], arrivals: Sequence[Arrival])
     others = [arrival for arrival in arrivals if key_of(arrival) in failed]
     judged_kept = {key: archive for key, archive in kept.items() if key not in failed}
     pairs = [(arrival.drop.sample, kept.get(key_of(arrival), NOTHING)) for arrival in judged]
-    without_raw = [
-        arrival for arrival in others if not _is_raw(arrival.drop.sample, kept.get(key_of(arrival), NOTHING))
-    ]
+    without_raw = [each for each in others if not _is_raw(each.drop.sample, kept.get(key_of(each), NOTHING))]
     problems = verify([arrival.drop for arrival in judged], judged, judged_kept)
     problems += [f"{_name(arrival)}: it was given up, and its raw blob is missing or wrong" for arrival in without_raw]
     problems += [*_wrong_ends(judged, progress), *_refusals_without_reason(clients), *stuck(clients, failed)]
@@ -102,14 +100,8 @@ def _queues(clients: Clients) -> Iterator[QueueClient]:
 
 def _without_early_tracked_files(kept: Mapping[Key, Kept], progress: Mapping[Key, Progress]) -> dict[Key, Kept]:
     """Leave out what was seen of a file that stood still while it grew, and was never copied."""
-    early = {
-        key
-        for key, archive in progress.items()
-        if archive.raw is None and (archive.ended or "").startswith("superseded")
-    }
-    empty = {
-        key for key, archive in kept.items() if not (archive.blobs or archive.images or archive.rows or archive.sharded)
-    }
+    early = {key for key, at in progress.items() if at.raw is None and (at.ended or "").startswith("superseded")}
+    empty = {key for key, of in kept.items() if not (of.blobs or of.images or of.rows or of.sharded)}
     return {key: archive for key, archive in kept.items() if key not in early & empty}
 
 
