@@ -80,13 +80,9 @@ def benchmark(
     name: str, *, task: str, against: str, goals: Mapping[str, Goal], prototype: str = "–", why: str = ""
 ) -> Callable[[Callable[[Bench], Measured]], Benchmark]:
     """Make a benchmark of the function that measures it."""
-
-    def made(measure: Callable[[Bench], Measured]) -> Benchmark:
-        return Benchmark(
-            name=name, task=task, against=against, prototype=prototype, goals=goals, why=why, measure=measure
-        )
-
-    return made
+    return lambda measure: Benchmark(
+        name=name, task=task, against=against, prototype=prototype, goals=goals, why=why, measure=measure
+    )
 
 
 @contextmanager

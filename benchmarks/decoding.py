@@ -134,10 +134,9 @@ def _beside_peers(bench: Bench, paths: Sequence[Path], target: int, peers: Mappi
     return Measured({"speed": cpu_ratio(timings, _OURS, best)}, timings, notes)
 
 
-def _compared(bench: Bench, candidates: Mapping[str, Decode], paths: Sequence[Path], target: int) -> dict[str, Timing]:
-    return bench.compare(
-        {name: Candidate(decoders.candidate, (decode, paths, target)) for name, decode in candidates.items()}, rounds=7
-    )
+def _compared(bench: Bench, decodes: Mapping[str, Decode], paths: Sequence[Path], target: int) -> dict[str, Timing]:
+    candidates = {name: Candidate(decoders.candidate, (decode, paths, target)) for name, decode in decodes.items()}
+    return bench.compare(candidates, rounds=7)
 
 
 def _difference(timing: Timing, plain: Timing) -> float:

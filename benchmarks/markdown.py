@@ -33,9 +33,7 @@ def summary(run: Run) -> str:
     if shortfalls := "\n".join(_shortfalls(run.results)):
         parts += ["Where not, profiles say why:", shortfalls]
     if older := [result for result in run.results if result.at != run.at]:
-        parts.append(
-            "Of earlier runs: " + ", ".join(f"`{each.name}` ({each.at}, commit {each.commit})" for each in older)
-        )
+        parts.append("Of earlier runs: " + ", ".join(f"`{old.name}` ({old.at}, commit {old.commit})" for old in older))
     return "\n\n".join(parts)
 
 
@@ -91,8 +89,8 @@ def shares(candidate: CandidateSummary) -> str:
 
 def _candidate(candidate: CandidateSummary) -> str:
     seconds = " | ".join(f"{each:.3f}" for each in (candidate.seconds, candidate.low, candidate.high))
-    peak = f"{candidate.peak / 1e6:.0f}"
-    return f"| {candidate.name} | {seconds} | {candidate.cpu:.2f} | {candidate.servers:.2f} | {peak} |"
+    rest = f"{candidate.cpu:.2f} | {candidate.servers:.2f} | {candidate.peak / 1e6:.0f}"
+    return f"| {candidate.name} | {seconds} | {rest} |"
 
 
 def _listed(values: Mapping[str, str]) -> str:

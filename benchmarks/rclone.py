@@ -40,9 +40,9 @@ def environment(folder: Path, server: "Server", blobs: str) -> Mapping[str, str]
         AccountSasPermissions(read=True, write=True, delete=True, list=True, add=True, create=True),
         expiry,
     )
-    environment = {"DST_TYPE": "azureblob", "DST_SAS_URL": f"{blobs}?{signature}"}
-    environment |= _sftp(folder, server) if server.scheme == "sftp" else _ftp(folder, server)
-    plain = {f"RCLONE_CONFIG_{name}": value for name, value in environment.items()}
+    remotes = {"DST_TYPE": "azureblob", "DST_SAS_URL": f"{blobs}?{signature}"}
+    remotes |= _sftp(folder, server) if server.scheme == "sftp" else _ftp(folder, server)
+    plain = {f"RCLONE_CONFIG_{name}": value for name, value in remotes.items()}
     return (
         plain
         | {"RCLONE_CONFIG": str(folder / "rclone.conf"), "HOME": str(folder), "PATH": "/usr/bin:/bin"}

@@ -33,9 +33,7 @@ def status_pages(bench: Bench) -> Measured:
         for name in sources:
             copy_ledger(clients, pattern, name, before(pattern, _WINDOW - (name == sources[0])))
         timings = bench.compare(
-            {"page": Candidate(_page_candidate, (server.connection, sources, pattern.stamp))},
-            rounds=9,
-            servers=[server.pid],
+            {"page": Candidate(_page, (server.connection, sources, pattern.stamp))}, rounds=9, servers=[server.pid]
         )
     page = timings["page"]
     figures = {
@@ -49,7 +47,7 @@ BENCHMARKS = (status_pages,)
 
 
 @contextmanager
-def _page_candidate(connection: str, sources: Sequence[str], now: datetime) -> Iterator[Callable[[], int]]:
+def _page(connection: str, sources: Sequence[str], now: datetime) -> Iterator[Callable[[], int]]:
     specs = {name: SourceSpec(name=name) for name in sources}
     with connected(connection) as clients:
         yield lambda: len(status_page(Request(gzip=True), look(clients, specs, specs, now)).body)

@@ -39,9 +39,7 @@ def measure(clients: Clients, azurite: Azurite, numbers: Sequence[int], rounds: 
     blobs = list(clients.raw.list_blob_names())
     with ExitStack() as stack:
         candidates = [Candidate(_worker_candidate, (azurite.connection, number)) for number in range(max(numbers))]
-        children = [
-            stack.enter_context(Child(f"worker {number}", candidate)) for number, candidate in enumerate(candidates)
-        ]
+        children = [stack.enter_context(Child(f"worker {number}", each)) for number, each in enumerate(candidates)]
         threads = stack.enter_context(ThreadPoolExecutor(len(children)))
         # All are warm: each has preprocessed something.
         for child in children:

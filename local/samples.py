@@ -40,7 +40,7 @@ class Picture:
     member: int
     frame: int
     name: str
-    colour_grid: ColourGrid
+    colours: ColourGrid
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -113,7 +113,7 @@ def _write(archive: Path, manifest: Path, spec: SampleSpec, side: int) -> None:
         for member, (name, content, grids) in enumerate(_members(spec, side)):
             bundle.writestr(_entry(name), content)
             pictures += [
-                {"member": member, "frame": frame, "name": name, "look": grid.tobytes().hex()}
+                {"member": member, "frame": frame, "name": name, "colours": grid.tobytes().hex()}
                 for frame, grid in enumerate(grids)
             ]
     damaged = [i for i, image in enumerate(spec.images) if image.damage]
@@ -188,7 +188,7 @@ def _read(archive: Path, manifest: Path, side: int) -> Sample:
             member=picture["member"],
             frame=picture["frame"],
             name=picture["name"],
-            colour_grid=np.frombuffer(bytes.fromhex(picture["look"]), np.uint8).reshape(CELLS, CELLS, 3),
+            colours=np.frombuffer(bytes.fromhex(picture["colours"]), np.uint8).reshape(CELLS, CELLS, 3),
         )
         for picture in metadata["pictures"]
     ]

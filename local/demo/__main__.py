@@ -12,7 +12,7 @@ from rich.text import Text
 from imagefeed.errors import PipelineError
 from local.demo import script
 from local.demo.contact_sheet import draw
-from local.demo.scenario import CopyOutcome, run_scenario
+from local.demo.scenario import DemoOutcome, run_scenario
 from local.demo.summary import print_summary, where_to_look
 from local.demo.view import view
 from local.interrupt import interrupt_once
@@ -52,10 +52,10 @@ def _run(console: Console, options: argparse.Namespace) -> int:
         _explain(console, running)
         begun = time.monotonic()
         with view(console, lambda: time.monotonic() - begun) as shown:
-            ending = run_scenario(running, clients, shown, CACHE, chaos=options.chaos)
+            outcome = run_scenario(running, clients, shown, CACHE, chaos=options.chaos)
         if not options.stay:
             stack.close()
-        failed = _close(console, ending, options.folder)
+        failed = _close(console, outcome, options.folder)
         if options.stay:
             _stay(console, running)
         return failed
@@ -70,16 +70,16 @@ def _stay(console: Console, running: System) -> None:
             time.sleep(1)
 
 
-def _close(console: Console, ending: CopyOutcome, folder: Path) -> int:
+def _close(console: Console, outcome: DemoOutcome, folder: Path) -> int:
     contact_sheet = folder / "contact-sheet.png"
-    images = sum(line.progress.images for line in ending.lines)
-    subtitle = f"{len(ending.tiles)} of {images} images from {len(ending.lines)} archives that came over SFTP and FTP"
-    draw(ending.tiles, "Read back from table rows", subtitle).save(contact_sheet)
-    print_summary(console, ending.lines, ending.problems, ending.deaths)
-    if ending.problems:
+    images = sum(line.progress.images for line in outcome.lines)
+    subtitle = f"{len(outcome.tiles)} of {images} images from {len(outcome.lines)} archives that came over SFTP and FTP"
+    draw(outcome.tiles, "Read back from table rows", subtitle).save(contact_sheet)
+    print_summary(console, outcome.lines, outcome.problems, outcome.deaths)
+    if outcome.problems:
         where_to_look(console, folder / "logs")
     console.print(Text(f"Contact sheet: {contact_sheet}"), soft_wrap=True)
-    return 1 if ending.problems else 0
+    return 1 if outcome.problems else 0
 
 
 def _explain(console: Console, running: System) -> None:

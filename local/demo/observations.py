@@ -75,7 +75,7 @@ def _kept(image: StoredImage) -> KeptImage:
     shape = image.pixels.shape
     square = len(shape) == 3 and shape[0] == shape[1] and shape[0] % CELLS == 0 and shape[2] == 3
     seen = colour_grid(image.pixels) if square else None
-    return KeptImage(member=image.metadata.member, frame=image.metadata.frame, shape=shape, colour_grid=seen)
+    return KeptImage(member=image.metadata.member, frame=image.metadata.frame, shape=shape, colours=seen)
 
 
 def _raw_blobs(clients: Clients) -> Iterator[tuple[Key, tuple[int, str]]]:

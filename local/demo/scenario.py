@@ -25,8 +25,8 @@ TILES = 24
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CopyOutcome:
-    """How it ended."""
+class DemoOutcome:
+    """How the demo ended."""
 
     lines: Sequence[Line]
     problems: Sequence[str]
@@ -70,7 +70,7 @@ class Scenario:
             self.chaos.strike(arrival)
 
 
-def run_scenario(system: System, clients: Clients, view: View, cache: Path, *, chaos: bool) -> CopyOutcome:
+def run_scenario(system: System, clients: Clients, view: View, cache: Path, *, chaos: bool) -> DemoOutcome:
     """Run the whole demo in a running system."""
     killer = Chaos(system, clients, view.say) if chaos else None
     running = Scenario(system=system, clients=clients, view=view, chaos=killer)
@@ -82,13 +82,13 @@ def run_scenario(system: System, clients: Clients, view: View, cache: Path, *, c
             killer.end()
     view.say("reading everything back")
     stand = running.stand()
-    ending = _judge(running, stand)
+    outcome = _judge(running, stand)
     view.say("everything is read back")
     view.show(stand)
-    return ending
+    return outcome
 
 
-def _judge(running: Scenario, stand: Sequence[Line]) -> CopyOutcome:
+def _judge(running: Scenario, stand: Sequence[Line]) -> DemoOutcome:
     """Read all that storage holds, hold it against what arrived, and choose pictures to show."""
     clients, killer, sources = running.clients, running.chaos, running.system.sources
     images = observations.images(clients, sources)
@@ -97,7 +97,7 @@ def _judge(running: Scenario, stand: Sequence[Line]) -> CopyOutcome:
     problems = verify(running.planned, running.arrivals, kept)
     if killer is not None and len(deaths) < DEATHS:
         problems.append(f"the host was to be killed {DEATHS} times, and was {len(deaths)} times: the work was too fast")
-    return CopyOutcome(lines=stand, problems=problems, tiles=_tiles(stand, images), deaths=deaths)
+    return DemoOutcome(lines=stand, problems=problems, tiles=_tiles(stand, images), deaths=deaths)
 
 
 def _tiles(stand: Sequence[Line], images: Sequence[StoredImage]) -> list[Tile]:

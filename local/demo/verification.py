@@ -25,7 +25,7 @@ class KeptImage:
     member: int
     frame: int
     shape: tuple[int, ...]
-    colour_grid: ColourGrid | None
+    colours: ColourGrid | None
     """None where the shape is none of which a look can be made."""
 
 
@@ -103,10 +103,10 @@ def _once(places: Sequence[Place], wanted: Mapping[Place, Picture], where: str) 
 
 
 def _image(picture: Picture, image: KeptImage, shape: tuple[int, ...]) -> Iterator[str]:
-    if image.shape != shape or image.colour_grid is None:
+    if image.shape != shape or image.colours is None:
         yield f"{picture.name}, frame {picture.frame}, has the shape {image.shape}, not {shape}"
         return
-    difference = float(np.abs(image.colour_grid.astype(int) - picture.colour_grid).mean())
+    difference = float(np.abs(image.colours.astype(int) - picture.colours).mean())
     if difference > TOLERANCE:
         yield f"{picture.name}, frame {picture.frame}, looks different: by {difference:.0f} of 255"
 

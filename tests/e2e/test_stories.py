@@ -68,11 +68,11 @@ def drop(system: System, source: str, content: bytes) -> str:
     return name
 
 
-def eventually[T](look: Callable[[], T | None], waited_for: str, system: System) -> T:
+def eventually[T](probe: Callable[[], T | None], waited_for: str, system: System) -> T:
     """Look until there is something to see."""
     deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
-        seen = look()
+        seen = probe()
         if seen is not None:
             return seen
         system.check()

@@ -18,10 +18,8 @@ from local.samples import Sample
 
 
 def _spec(*names: str, size: tuple[int, int] = (320, 240), frames: int = 1, damage: str = "") -> SampleSpec:
-    images = [
-        ImageSpec(photograph="coffee.png", size=size, format=name, frames=frames, damage=damage) for name in names
-    ]
-    return SampleSpec(seed=1, images=tuple(images))
+    specs = [ImageSpec(photograph="coffee.png", size=size, format=name, frames=frames, damage=damage) for name in names]
+    return SampleSpec(seed=1, images=tuple(specs))
 
 
 def _decoded(sample: Sample) -> dict[tuple[int, int], Image.Image]:
@@ -73,7 +71,7 @@ def test_what_is_expected_of_a_picture_is_what_its_file_shows(name: str, tmp_pat
 
 def _difference(image: Image.Image, sample: Sample) -> float:
     fitted = ImageOps.fit(image, (sample.side, sample.side), Image.Resampling.LANCZOS)
-    return float(np.abs(samples.colour_grid(np.asarray(fitted)).astype(int) - sample.pictures[0].colour_grid).mean())
+    return float(np.abs(samples.colour_grid(np.asarray(fitted)).astype(int) - sample.pictures[0].colours).mean())
 
 
 def test_what_is_expected_is_drawn_at_the_size_that_was_asked_for(tmp_path: Path) -> None:
@@ -82,7 +80,7 @@ def test_what_is_expected_is_drawn_at_the_size_that_was_asked_for(tmp_path: Path
 
     assert _difference(image, small) == _difference(image, large) == 0
     assert small.sha256 == large.sha256
-    assert not np.array_equal(small.pictures[0].colour_grid, large.pictures[0].colour_grid)
+    assert not np.array_equal(small.pictures[0].colours, large.pictures[0].colours)
 
 
 def test_frames_of_one_file_are_pictures_of_their_own(tmp_path: Path) -> None:
@@ -92,7 +90,7 @@ def test_frames_of_one_file_are_pictures_of_their_own(tmp_path: Path) -> None:
 
     assert places == [(0, 0), (0, 1), (0, 2), (1, 0), (1, 1), (1, 2)]
     assert places == list(_decoded(sample))
-    assert not np.array_equal(sample.pictures[0].colour_grid, sample.pictures[1].colour_grid)
+    assert not np.array_equal(sample.pictures[0].colours, sample.pictures[1].colours)
 
 
 def test_sixteen_bits_are_used_to_the_full(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ def grid(value: int) -> ColourGrid:
 
 
 def picture(member: int, frame: int = 0) -> Picture:
-    return Picture(member=member, frame=frame, name=f"IMG_{member}.jpg", colour_grid=grid(40 * member))
+    return Picture(member=member, frame=frame, name=f"IMG_{member}.jpg", colours=grid(40 * member))
 
 
 SAMPLE = Sample(
@@ -32,8 +32,7 @@ KEY = ("north", "v1")
 GOOD = Kept(
     blobs=[(1000, "ab")],
     images=[
-        KeptImage(member=p.member, frame=p.frame, shape=(224, 224, 3), colour_grid=p.colour_grid + 2)
-        for p in SAMPLE.pictures
+        KeptImage(member=p.member, frame=p.frame, shape=(224, 224, 3), colours=p.colours + 2) for p in SAMPLE.pictures
     ],
     refused=[2],
     counted=(3, 1, 1),
@@ -87,13 +86,13 @@ def test_each_thing_that_is_not_right_is_named(kept: Kept, problem: str) -> None
 
 
 def test_an_image_that_shows_something_else_is_named() -> None:
-    swapped = replace(GOOD, images=[replace(GOOD.images[0], colour_grid=GOOD.images[1].colour_grid), *GOOD.images[1:]])
+    swapped = replace(GOOD, images=[replace(GOOD.images[0], colours=GOOD.images[1].colours), *GOOD.images[1:]])
 
     assert "IMG_0.jpg, frame 0, looks different: by 42 of 255" in problems(swapped)
 
 
 def test_an_image_of_another_shape_is_named() -> None:
-    small = replace(GOOD, images=[replace(GOOD.images[0], shape=(100, 224, 3), colour_grid=None), *GOOD.images[1:]])
+    small = replace(GOOD, images=[replace(GOOD.images[0], shape=(100, 224, 3), colours=None), *GOOD.images[1:]])
 
     assert "IMG_0.jpg, frame 0, has the shape (100, 224, 3)" in problems(small)
 
