@@ -1,8 +1,9 @@
 """The one place where the Azure SDKs' errors become ours."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
 from azure.core.exceptions import AzureError, ClientAuthenticationError, HttpResponseError
 
@@ -20,6 +21,7 @@ _PASSING = (408, 409, 412, 429)
 _DAMAGED = "Md5Mismatch"
 """What arrived is not what was sent; the next time it may be."""
 _QUERY = re.compile(r"\?\S+")
+_Item = TypeVar("_Item")
 
 
 @contextmanager
@@ -29,6 +31,15 @@ def azure_errors(doing: str) -> Iterator[None]:
         yield
     except AzureError as exc:
         raise translated(exc, doing) from exc
+
+
+def each(items: Iterable[_Item], doing: str) -> Generator[_Item, None, None]:
+    """Yield each of `items`, which requests pages or chunks as it goes, and translate errors as `azure_errors` does.
+
+    Errors of the caller's loop stay as they are. Closing this closes `items` if it is a generator.
+    """
+    with azure_errors(doing):
+        yield from items
 
 
 def translated(exc: AzureError, doing: str) -> PipelineError:

@@ -4,15 +4,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ForwardRef, Literal, TypeAlias
 
 if TYPE_CHECKING:
     # Copying needs some of the values here, but neither numpy's time nor its 17 MB.
     import numpy as np
     from numpy.typing import NDArray
 
-type Pixels = NDArray[np.generic]
-"""One picture: height x width, or height x width x channels."""
+    Pixels: TypeAlias = NDArray[np.generic]
+    """One picture: height x width, or height x width x channels."""
+else:
+    Pixels = ForwardRef("NDArray[np.generic]")
 
 Codec = Literal["npy", "png"]
 

@@ -94,7 +94,7 @@ class Reader:
 
     def shards(
         self, source: str, start: datetime, end: datetime, *, worker: int = 0, workers: int = 1
-    ) -> Generator[StoredImage]:
+    ) -> Generator[StoredImage, None, None]:
         """Give the same images as `between` by whole shards, read ahead, newest archives first: for training.
 
         Each of `workers` (processes, machines) takes its share of the shards. Which, is decided by a shard's name
