@@ -12,7 +12,8 @@ from imagefeed.errors import PipelineError, StoreRefusedError, StoreUnavailableE
 _ADVICE = {
     400: "this is a defect of the request, not of the service",
     401: "check the account key, or that the identity belongs to this account's tenant",
-    403: "give the identity the roles Storage Blob, Queue and Table Data Contributor, and check the account's firewall",
+    403: "give the identity the roles Storage Blob, Queue and Table Data Contributor (to read alone, Storage Blob and "
+    "Table Data Reader), and check the account's firewall",
     404: "make what is missing with `python -m ops.cli init`",
     413: "the request is too large",
 }
@@ -49,7 +50,9 @@ def translated(exc: AzureError, doing: str) -> PipelineError:
     said = _QUERY.sub("", next(iter(exc.message.splitlines()), type(exc).__name__))
     if status is None:
         if isinstance(exc, ClientAuthenticationError):
-            return StoreUnavailableError(f"{doing}: no token for the identity: {said}; check DATA_STORAGE__clientId")
+            return StoreUnavailableError(
+                f"{doing}: no token: {said}; log in, or check DATA_STORAGE__clientId"
+            )
         return StoreUnavailableError(f"{doing}: no answer from Azure Storage: {said}")
     if status in _PASSING or status >= 500 or error_code(exc) == _DAMAGED:
         return StoreUnavailableError(f"{doing}: Azure Storage answered {status}: {said}")
