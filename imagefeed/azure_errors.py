@@ -50,9 +50,7 @@ def translated(exc: AzureError, doing: str) -> PipelineError:
     said = _QUERY.sub("", next(iter(exc.message.splitlines()), type(exc).__name__))
     if status is None:
         if isinstance(exc, ClientAuthenticationError):
-            return StoreUnavailableError(
-                f"{doing}: no token: {said}; log in, or check DATA_STORAGE__clientId"
-            )
+            return StoreUnavailableError(f"{doing}: no token: {said}; log in, or check DATA_STORAGE__clientId")
         return StoreUnavailableError(f"{doing}: no answer from Azure Storage: {said}")
     if status in _PASSING or status >= 500 or error_code(exc) == _DAMAGED:
         return StoreUnavailableError(f"{doing}: Azure Storage answered {status}: {said}")
