@@ -5,6 +5,7 @@ import subprocess
 import sys
 import venv
 import zipfile
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -70,12 +71,11 @@ def run(*command: str | Path, cwd: Path) -> str:
 
 
 def install(python: Path, package: str) -> None:
-    """Install with pip, or uv where it made `.venv` without pip; in the versions that are pinned."""
-    pip = [sys.executable, "-m", "pip", "--python", str(python), "install", "--disable-pip-version-check"]
-    if subprocess.run([*pip[:3], "--version"], capture_output=True, check=False).returncode:
-        pip = ["uv", "pip", "install", "--python", str(python)]
-    pins = PROJECT / "requirements.txt"
-    run(*pip, "--quiet", "--only-binary", ":all:", "--constraint", str(pins), package, cwd=python.parent)
+    """Install in the versions that are pinned: with uv where it is there, which takes a fifth of pip's time."""
+    with_uv = ("uv", "pip", "install", "--python", python)
+    with_pip = ("pip", "--python", python, "install", "--no-compile")
+    options = ("--quiet", "--only-binary", ":all:", "--constraint", PROJECT / "requirements.txt")
+    run(sys.executable, "-m", *(with_uv if find_spec("uv") else with_pip), *options, package, cwd=python.parent)
 
 
 def test_nothing_but_imagefeed_is_in_it(wheel: Path) -> None:
