@@ -82,7 +82,7 @@ class Reader:
         self.close()
 
     def close(self) -> None:
-        """Close the connections."""
+        """Close the connections, also those that were given to the Reader."""
         self._clients.close()
 
     def latest(self, source: str, archives: int = 1) -> Iterator[StoredImage]:

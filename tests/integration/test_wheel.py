@@ -106,3 +106,5 @@ def test_an_empty_environment_reads_shards_and_rows(
     assert "pip install 'imagefeed[identity]'" in advice
     pixels = [made(batch.archive, member).pixels.tolist() for member in range(2)]
     assert json.loads(images_read) == [pixels, pixels, ["imagefeed.cli:main"]]
+    if (PROJECT / "imagefeed" / "cli.py").exists():
+        assert "usage: imagefeed" in run(python.parent / "imagefeed", "--help", cwd=python.parent)
