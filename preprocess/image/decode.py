@@ -19,10 +19,9 @@ from PIL.ExifTags import IFD, Base
 from PIL.ImageFile import ImageFile
 
 from imagefeed.errors import MemberRefusedError
-from preprocess.image.avif import ends_in_zeros
 from preprocess.image.formats import printable
-from preprocess.image.jpeg import count_scans
 from preprocess.image.planes import Planes, is_text, load, tiff_tag, weight
+from preprocess.image.probes import count_scans, ends_in_zeros
 from preprocess.member_log import member_log
 from preprocess.model import Limits
 
@@ -54,7 +53,7 @@ type Size = tuple[int, int]
 type Shrink = Callable[[Size], float]
 """Given a picture's size, the scale at which it may be decoded: 1, or less where all detail is not needed."""
 type Admit = Callable[[int], None]
-"""Told how many bytes decoding a frame takes at most, before it does; raises where they are too many."""
+"""Called with an upper bound (bytes) before a frame is decoded; raises to reject it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
