@@ -18,9 +18,9 @@ from benchmarks.bench import Bench, benchmark
 from benchmarks.child import Candidate
 from benchmarks.machine import program
 from benchmarks.model import BenchmarkError, Goal, Measured, ratio
-from imagefeed.codec import decode, encode
+from imagefeed.codec import decode, encode, encoding_of
 from imagefeed.model import Counts, ImageMetadata, RawArchive
-from imagefeed.rows import ImageRow, encoding_of, pack
+from imagefeed.rows import ImageRow, pack
 from imagefeed.shards import ShardWriter
 from imagefeed.tables import Reader
 from preprocess.model import Batch, Image
