@@ -10,7 +10,7 @@ from typing import Any
 from imagefeed.azure_errors import azure_errors
 from imagefeed.entities import scan, scan_answers
 from imagefeed.errors import ImageDamagedError
-from imagefeed.layout import image_row, images_partition, parse_stamp
+from imagefeed.layout import image_row, parse_stamp
 from imagefeed.ledger import NEWEST, ShardEntry, entries, newest_pipeline, require_source, shard_entries
 from imagefeed.model import ImageMetadata, Pixels, RawArchive, State
 from imagefeed.pages import rows_in
@@ -35,7 +35,7 @@ class Result:
     @property
     def partition(self) -> str:
         """Its rows' PartitionKey."""
-        return images_partition(self.pipeline, self.archive.source, self.archive.stamp, self.archive.version)
+        return self.archive.key.partition(self.pipeline)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,6 +6,8 @@ from datetime import datetime, timedelta
 from enum import Enum, StrEnum
 from typing import Literal
 
+from imagefeed.model import ArchiveKey
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RemoteFile:
@@ -81,6 +83,11 @@ class Archive:
     stamp: datetime
     stamp_replaced: bool = False
     """The stamp that the name or the server gave lay more than a day ahead; the time first seen stands in."""
+
+    @property
+    def key(self) -> ArchiveKey:
+        """Its identity."""
+        return ArchiveKey(self.source, self.stamp, self.version)
 
 
 def version_of(file: RemoteFile) -> str:

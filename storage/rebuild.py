@@ -18,7 +18,7 @@ from azure.data.tables import TableEntity
 from azure.storage.blob import BlobProperties
 
 from imagefeed.entities import Properties, find, scan
-from imagefeed.layout import SMOKE, archive_row, images_partition, parse_stamp, shard_blob
+from imagefeed.layout import SMOKE, parse_stamp
 from imagefeed.ledger import ARCHIVE_COLUMNS, polled_sources, raw_archive, read_counts, state_of, time_of
 from imagefeed.model import Counts, Origin, RawArchive, State
 from ingest.model import SourceState, Step
@@ -94,7 +94,7 @@ class _Rebuild:
                 self._done.unread += 1
                 return
             archive = known or archive
-        row = archive_row(archive.stamp, archive.version)
+        row = archive.key.ledger_row()
         self._done.restored += set_once(self._clients.archives, archive.source, row, _properties(archive, found))
         begun = [self._restore_results(archive, pipeline) for pipeline in pipelines]
         if not any(begun) and not self._is_begun(archive):
@@ -110,13 +110,13 @@ class _Rebuild:
         return self._by_hand[source]
 
     def _is_begun(self, archive: RawArchive) -> bool:
-        row = archive_row(archive.stamp, archive.version)
+        row = archive.key.ledger_row()
         found = scan(self._clients.archives, archive.source, first=f"{row}~", end=f"{row}~~", select=["RowKey"], page=1)
         return next(found, None) is not None
 
     def _restore_results(self, archive: RawArchive, pipeline: str) -> bool:
         """Make what a pipeline did with an archive known again; False where it began nothing, as far as is proven."""
-        row = find(self._clients.archives, archive.source, archive_row(archive.stamp, archive.version, pipeline))
+        row = find(self._clients.archives, archive.source, archive.key.ledger_row(pipeline))
         if row is None:
             return self._settle_again(archive, pipeline)
         if state_of(row) is State.PROCESSED and read_plan(row) is not None:
@@ -140,7 +140,7 @@ class _Rebuild:
 
     def _finish_again(self, archive: RawArchive, pipeline: str, row: TableEntity) -> None:
         """Fill in batches whose rows were lost; that all of them were done, the archive's row tells."""
-        there = scan(self._clients.batches, _partition(archive, pipeline), select=["done_at"])
+        there = scan(self._clients.batches, archive.key.partition(pipeline), select=["done_at"])
         if sum(batch.get("done_at") is not None for batch in there) >= row["batches"]:
             return
         shards = self._shards(archive, pipeline)
@@ -172,8 +172,7 @@ class _Rebuild:
                 rest = Counts()
 
     def _shards(self, archive: RawArchive, pipeline: str) -> list[ShardMetadata]:
-        place = (pipeline, archive.source, archive.stamp, archive.version, archive.path)
-        folder = shard_blob(*place, 0).rpartition("/")[0]
+        folder = archive.key.shard(pipeline, archive.path, 0).rpartition("/")[0]
         shards = (read_shard(found) for found in list_blobs(self._clients.processed, f"{folder}/"))
         return sorted((shard for shard in shards if shard is not None), key=attrgetter("number"))
 
@@ -185,7 +184,7 @@ class _Rebuild:
             if batch is None or counts is None or shard.size != counts.bytes_out or shard.images != counts.images:
                 continue
             bounds = (f"{batch.first:06}", f"{batch.end:06}")
-            partition = _partition(archive, shard.pipeline)
+            partition = archive.key.partition(shard.pipeline)
             rows = scan(self._clients.images, partition, first=bounds[0], end=bounds[1], select=TALLY_COLUMNS)
             if tally(rows).fits(counts.images, counts.refused):
                 proven.append(batch)
@@ -225,7 +224,3 @@ def _copied(told: Mapping[str, str]) -> Properties:
     if "modified" not in told:
         return {}
     return {"modified": parse_stamp(told["modified"]), "stamp_replaced": told.get("stamp_replaced") == "true"}
-
-
-def _partition(archive: RawArchive, pipeline: str) -> str:
-    return images_partition(pipeline, archive.source, archive.stamp, archive.version)

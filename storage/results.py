@@ -15,7 +15,7 @@ from imagefeed.azure_errors import azure_errors, error_code
 from imagefeed.codec import encode
 from imagefeed.entities import Properties, scan, text
 from imagefeed.errors import StoreUnavailableError
-from imagefeed.layout import format_stamp, image_stem, images_partition, shard_blob
+from imagefeed.layout import format_stamp, image_stem
 from imagefeed.model import Codec, Counts, ImageMetadata, Refusal
 from imagefeed.rows import TRANSACTION_ROWS, Encoding, ImageRow, encoding_of, pack, pack_refusal, parts_of
 from imagefeed.shards import Place, ShardWriter
@@ -48,14 +48,13 @@ class BatchWriter:
 
     def __init__(self, clients: Clients, batch: Batch, shard: ShardWriter, *, codec: Codec, most: int) -> None:
         archive = batch.archive
-        place = (batch.pipeline, archive.source, archive.stamp, archive.version)
         self._clients = clients
         self._batch = batch
         self._shard = shard
         self._codec = codec
         self._most = most
-        self._partition = images_partition(*place)
-        self._name = shard_blob(*place, archive.path, batch.number)
+        self._partition = archive.key.partition(batch.pipeline)
+        self._name = archive.key.shard(batch.pipeline, archive.path, batch.number)
         self._rows: list[ImageRow] = []
         self._refusals: list[Refusal] = []
 

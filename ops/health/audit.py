@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from imagefeed.entities import scan
-from imagefeed.layout import SMOKE, raw_blob
+from imagefeed.layout import SMOKE
 from imagefeed.ledger import TERMINAL, Entry, entries, known_sources
 from imagefeed.model import Origin, RawArchive, State
 from ingest.model import SourceState, TrackedFile
@@ -200,7 +200,7 @@ class _Comparison:
 
 def _blob(tracked_file: TrackedFile) -> str:
     archive = tracked_file.archive
-    return raw_blob(archive.source, archive.stamp, archive.version, archive.file.path)
+    return archive.key.raw_blob(archive.file.path)
 
 
 def _differs(told: RawArchive, there: RawArchive) -> bool:

@@ -17,7 +17,7 @@ from config.errors import LeaseLostError
 from imagefeed.azure_errors import azure_errors, error_code
 from imagefeed.entities import scan
 from imagefeed.errors import StoreRefusedError
-from imagefeed.layout import BATCH_QUEUE, POISON, SMOKE, SMOKE_BLOB, images_partition, smoke_blob, source_state_blob
+from imagefeed.layout import BATCH_QUEUE, POISON, SMOKE, SMOKE_BLOB, smoke_blob, source_state_blob
 from imagefeed.ledger import ARCHIVE_COLUMNS, state_of
 from imagefeed.model import RawArchive, State
 from ops.health.listening import FRONT, peek, requested
@@ -128,7 +128,7 @@ def place_of_messages(clients: Clients) -> Place:
 
 def refusals(clients: Clients, archive: RawArchive, pipeline: str) -> dict[int, str]:
     """Give the members that were refused, with the reasons."""
-    partition = images_partition(pipeline, archive.source, archive.stamp, archive.version)
+    partition = archive.key.partition(pipeline)
     rows = scan(clients.images, partition, select=["RowKey", "member", "reason"])
     return {row["member"]: row["reason"] for row in rows if row.get("reason") is not None}
 

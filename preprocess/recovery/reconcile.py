@@ -75,7 +75,7 @@ def _reconcile_source(source: str, p: Context, now: datetime, since: datetime) -
 def _unknown(source: str, p: Context, since: datetime) -> list[RawArchive]:
     """Raw archives without a row: a process died between the two, or an event was lost."""
     known = p.ledger.known(source, since)
-    return [archive for archive in p.raw.recent(source, since) if (archive.stamp, archive.version) not in known]
+    return [archive for archive in p.raw.recent(source, since) if archive.key not in known]
 
 
 def _is_old(archive: RawArchive, p: Context, now: datetime) -> bool:

@@ -12,7 +12,7 @@ from azure.storage.blob import BlobBlock, BlobClient, BlobProperties, ContainerC
 from config import telemetry
 from imagefeed.azure_errors import azure_errors, error_code
 from imagefeed.errors import StoreUnavailableError
-from imagefeed.layout import encode_path, format_stamp, raw_blob
+from imagefeed.layout import encode_path, format_stamp
 from imagefeed.model import Origin
 from ingest.model import Archive, CopyMetadata, Outcome, Published, Span
 from storage.clients import Clients
@@ -32,7 +32,7 @@ class BlobArchives:
 
     def find(self, archive: Archive) -> Published | None:
         """What is known of an archive that is there already; None if it is not."""
-        found = look(self._raw, _name(archive))
+        found = look(self._raw, archive.key.raw_blob(archive.file.path))
         if found is None:
             return None
         if "sha256" not in found.metadata:
@@ -47,7 +47,7 @@ class BlobArchives:
 
     def upload(self, archive: Archive) -> "BlobUpload":
         """Begin or resume an archive."""
-        return BlobUpload(self._raw.get_blob_client(_name(archive)), archive)
+        return BlobUpload(self._raw.get_blob_client(archive.key.raw_blob(archive.file.path)), archive)
 
 
 class BlobUpload:
@@ -135,10 +135,6 @@ def look(container: ContainerClient, name: str) -> BlobProperties | None:
             if error_code(exc) == "ContainerNotFound":
                 raise
             return None
-
-
-def _name(archive: Archive) -> str:
-    return raw_blob(archive.source, archive.stamp, archive.version, archive.file.path)
 
 
 def _block_id(span: Span) -> str:

@@ -8,7 +8,7 @@ from datetime import datetime
 from azure.storage.blob import BlobProperties
 
 from imagefeed.layout import parse_stamp
-from imagefeed.model import Counts, RawArchive
+from imagefeed.model import ArchiveKey, Counts, RawArchive
 from preprocess.model import Batch
 
 
@@ -19,10 +19,8 @@ class ShardMetadata:
     name: str
     size: int
     written_at: datetime
+    key: ArchiveKey
     pipeline: str
-    source: str
-    stamp: datetime
-    version: str
     number: int
     images: int
     plan: tuple[int, int, int] | None
@@ -45,10 +43,8 @@ def read_shard(found: BlobProperties) -> ShardMetadata | None:
             name=str(found.name),
             size=found.size,
             written_at=found.last_modified,
+            key=ArchiveKey(told["source"], parse_stamp(told["stamp"]), told["version"]),
             pipeline=told["pipeline"],
-            source=told["source"],
-            stamp=parse_stamp(told["stamp"]),
-            version=told["version"],
             number=int(told["batch"]),
             images=int(told["images"]),
             plan=_plan(told),

@@ -12,9 +12,9 @@ from azure.data.tables import TableEntity, UpdateMode
 from config import telemetry
 from imagefeed.azure_errors import azure_errors
 from imagefeed.entities import Properties, find, moment, scan, text
-from imagefeed.layout import archive_row, batch_row, behind_stamp, images_partition
+from imagefeed.layout import batch_row, behind_stamp
 from imagefeed.ledger import ARCHIVE_COLUMNS, TERMINAL, raw_archive, state_of, time_of
-from imagefeed.model import Counts, RawArchive, State
+from imagefeed.model import ArchiveKey, Counts, RawArchive, State
 from preprocess.model import Batch, BatchState
 from storage.clients import Clients
 from storage.tables.archives import raw_properties
@@ -33,7 +33,7 @@ class TableBatchLedger:
 
     def record_raw(self, archive: RawArchive, at: datetime) -> None:
         """Make sure that the archive has its row, with the time it became raw."""
-        row = archive_row(archive.stamp, archive.version)
+        row = archive.key.ledger_row()
         set_once(self._archives, archive.source, row, {**raw_properties(archive), time_of(State.RAW): at})
 
     def plan(self, archive: RawArchive, pipeline: str) -> Sequence[BatchState] | None:
@@ -49,7 +49,7 @@ class TableBatchLedger:
             now = self._find(archive, pipeline)
             return now is not None and now.get("plan") == plan.name
 
-        rows = rows_of(self._batches, _partition(archive, pipeline), plan, stands)
+        rows = rows_of(self._batches, archive.key.partition(pipeline), plan, stands)
         if rows is None:
             return self.plan(archive, pipeline)
         return [batch_state(archive, pipeline, found, len(rows)) for found in rows]
@@ -67,9 +67,9 @@ class TableBatchLedger:
                 return None
             return {**raw_properties(archive), "pipeline": pipeline, **proposed, time_of(State.PROCESSING): at}
 
-        decided = change(self._archives, archive.source, _row(archive, pipeline), decide)
+        decided = change(self._archives, archive.source, archive.key.ledger_row(pipeline), decide)
         plan = read_plan(proposed) if decided else None
-        if plan is None or not insert_rows(self._batches, _partition(archive, pipeline), plan):
+        if plan is None or not insert_rows(self._batches, archive.key.partition(pipeline), plan):
             # Another's plan, or rows in the way: look, and complete what stands.
             self.plan(archive, pipeline)
         return decided
@@ -139,7 +139,7 @@ class TableBatchLedger:
     ) -> Sequence[BatchState] | None:
         """Undo what became of an archive under a pipeline, and give its batches back as if they were new."""
         again = partial(renewed, at=at, next_drive=next_drive)
-        if not change(self._archives, archive.source, _row(archive, pipeline), again, UpdateMode.REPLACE):
+        if not change(self._archives, archive.source, archive.key.ledger_row(pipeline), again, UpdateMode.REPLACE):
             return None
         # This replaces the rows of the old plan, and with them claims, tries and ends.
         return self.plan(archive, pipeline)
@@ -154,7 +154,7 @@ class TableBatchLedger:
             known = {**raw_properties(archive), "pipeline": pipeline} if there is None else {}
             return {**known, "unplanned": times, "error": text(error), "error_at": at}
 
-        change(self._archives, archive.source, _row(archive, pipeline), decide)
+        change(self._archives, archive.source, archive.key.ledger_row(pipeline), decide)
         return times
 
     def repaired(self, archive: RawArchive, pipeline: str, at: datetime) -> int:
@@ -167,7 +167,7 @@ class TableBatchLedger:
             known = {**raw_properties(archive), "pipeline": pipeline} if there is None else {}
             return {**known, "repairs": times, "repaired_at": at}
 
-        change(self._archives, archive.source, _row(archive, pipeline), decide)
+        change(self._archives, archive.source, archive.key.ledger_row(pipeline), decide)
         return times
 
     def schedule_redrive(self, state: BatchState, next_drive: datetime) -> bool:
@@ -197,18 +197,17 @@ class TableBatchLedger:
                 raw[archive] = raw_archive(source, row)
         return [archive for row, archive in raw.items() if row not in settled]
 
-    def known(self, source: str, since: datetime) -> set[tuple[datetime, str]]:
-        """Stamp and version of every archive with a stamp from `since` on whose row has the time it became raw."""
+    def known(self, source: str, since: datetime) -> set[ArchiveKey]:
+        """Every archive with a stamp from `since` on whose row has the time it became raw."""
         rows = (row for row in self._since(source, since) if row.get("pipeline") is None)
-        raw = (raw_archive(source, row) for row in rows if row.get(time_of(State.RAW)) is not None)
-        return {(archive.stamp, archive.version) for archive in raw}
+        return {raw_archive(source, row).key for row in rows if row.get(time_of(State.RAW)) is not None}
 
     def _since(self, source: str, since: datetime) -> Iterator[TableEntity]:
         # Stamps are inverted, so `since` is where the rows end.
         return scan(self._archives, source, end=behind_stamp(since), select=ARCHIVE_COLUMNS)
 
     def _find(self, archive: RawArchive, pipeline: str) -> TableEntity | None:
-        return find(self._archives, archive.source, _row(archive, pipeline))
+        return find(self._archives, archive.source, archive.key.ledger_row(pipeline))
 
     def _change(self, batch: Batch, decide: Decide) -> bool:
         key = _key(batch)
@@ -241,18 +240,10 @@ class TableBatchLedger:
                 return None
             return {**(known if there is None else {}), **told, time_of(state): at}
 
-        if change(self._archives, archive.source, _row(archive, pipeline), decide):
+        if change(self._archives, archive.source, archive.key.ledger_row(pipeline), decide):
             lag = at - archive.modified if archive.modified and state is State.PROCESSED else None
             telemetry.settled(archive.source, state, lag)
 
 
-def _row(archive: RawArchive, pipeline: str) -> str:
-    return archive_row(archive.stamp, archive.version, pipeline)
-
-
-def _partition(archive: RawArchive, pipeline: str) -> str:
-    return images_partition(pipeline, archive.source, archive.stamp, archive.version)
-
-
 def _key(batch: Batch) -> dict[str, str]:
-    return {"PartitionKey": _partition(batch.archive, batch.pipeline), "RowKey": batch_row(batch.number)}
+    return {"PartitionKey": batch.archive.key.partition(batch.pipeline), "RowKey": batch_row(batch.number)}

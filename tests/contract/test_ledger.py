@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from imagefeed.layout import archive_row
 from imagefeed.ledger import state_of, time_of
 from imagefeed.model import State
 from ingest.model import Archive, CopyMetadata, RemoteFile, Step, version_of
@@ -106,7 +105,7 @@ class TestTableCopyLedger(CopyLedgerContract):
         self.table = clients.tables.get_table_client("archives")
 
     def row(self, archive: Archive) -> Mapping[str, Any]:
-        return self.table.get_entity(archive.source, archive_row(archive.stamp, archive.version))
+        return self.table.get_entity(archive.source, archive.key.ledger_row())
 
     def times(self, archive: Archive) -> Mapping[Step, datetime]:
         row = self.row(archive)

@@ -10,8 +10,7 @@ import pytest
 
 from config.errors import ArchiveRefusedError
 from imagefeed.errors import StoreUnavailableError
-from imagefeed.layout import raw_blob
-from imagefeed.model import Origin, RawArchive
+from imagefeed.model import ArchiveKey, Origin, RawArchive
 from ingest.model import Archive, CopyMetadata, RemoteFile, Span, version_of
 from local.azurite import Azurite
 from preprocess.ports import RawArchives
@@ -144,7 +143,7 @@ class TestRawBlobs(RawArchivesContract):
                 yield
 
     def put(self, content: bytes = CONTENT, stamp: datetime = NOW, version: str = "0123abcd") -> str:
-        blob = raw_blob(self.source, stamp, version, "out/ä b.zip")
+        blob = ArchiveKey(self.source, stamp, version).raw_blob("out/ä b.zip")
         metadata = {
             "source": self.source,
             "stamp": f"{stamp:%Y%m%dT%H%M%SZ}",

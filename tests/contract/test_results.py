@@ -13,8 +13,7 @@ import numpy as np
 import pytest
 
 from imagefeed.codec import encode
-from imagefeed.layout import images_partition, raw_blob, shard_blob
-from imagefeed.model import Codec, ImageMetadata, Pixels, RawArchive, Refusal
+from imagefeed.model import ArchiveKey, Codec, ImageMetadata, Pixels, RawArchive, Refusal
 from imagefeed.rows import ROW_BYTES
 from preprocess.model import Batch, Image
 from preprocess.ports import Results
@@ -27,7 +26,7 @@ REFUSAL = Refusal(member=4, name="broken.jpg", reason="it ends early", error="OS
 
 
 def archive_of(source: str) -> RawArchive:
-    blob = raw_blob(source, NOW, "0123abcd", "out/a.zip")
+    blob = ArchiveKey(source, NOW, "0123abcd").raw_blob("out/a.zip")
     return RawArchive(source=source, stamp=NOW, version="0123abcd", blob=blob, size=9, path="out/a.zip", etag="1")
 
 
@@ -167,12 +166,12 @@ class TestShardsAndRows(ResultsContract):
 
     def rows(self) -> list[dict[str, object]]:
         archive = self.batch.archive
-        partition = images_partition("p1", archive.source, archive.stamp, archive.version)
+        partition = archive.key.partition("p1")
         return list(self.clients.images.query_entities("PartitionKey eq @p", parameters={"p": partition}))
 
     def shard(self, number: int = 0) -> bytes:
         archive = self.batch.archive
-        name = shard_blob("p1", archive.source, archive.stamp, archive.version, archive.path, number)
+        name = archive.key.shard("p1", archive.path, number)
         return self.clients.processed.download_blob(name).readall()
 
     def images(self) -> list[tuple[int, int, Pixels]]:

@@ -9,7 +9,7 @@ from itertools import count
 
 from config.errors import ArchiveRefusedError
 from imagefeed.errors import StoreRefusedError, StoreUnavailableError
-from imagefeed.model import Counts, RawArchive, Refusal
+from imagefeed.model import ArchiveKey, Counts, RawArchive, Refusal
 from preprocess.model import Batch, BatchState, Image
 from preprocess.ports import RangeReader
 
@@ -193,22 +193,22 @@ class MemoryBatchLedger:
     """The preprocessing side of the ledger in memory; a BatchLedger. Safe from several threads."""
 
     def __init__(self) -> None:
-        self.archives: dict[tuple[str, datetime, str], ArchiveRow] = {}
-        self.pipelines: dict[tuple[str, datetime, str, str], PipelineRow] = {}
-        self._batches: dict[tuple[str, datetime, str, str, int], _BatchRow] = {}
+        self.archives: dict[ArchiveKey, ArchiveRow] = {}
+        self.pipelines: dict[tuple[ArchiveKey, str], PipelineRow] = {}
+        self._batches: dict[tuple[ArchiveKey, str, int], _BatchRow] = {}
         self._etags = count(1)
         self._lock = threading.RLock()
 
     def record_raw(self, archive: RawArchive, at: datetime) -> None:
         with self._lock:
-            self.archives.setdefault(_key(archive), ArchiveRow(archive, at))
+            self.archives.setdefault(archive.key, ArchiveRow(archive, at))
 
     def plan(self, archive: RawArchive, pipeline: str) -> Sequence[BatchState] | None:
         with self._lock:
-            row = self.pipelines.get((*_key(archive), pipeline))
+            row = self.pipelines.get((archive.key, pipeline))
             if row is None or (row.batches is None and row.end is None):
                 return None
-            states = (self._batches[*_key(archive), pipeline, number].state for number in range(row.batches or 0))
+            states = (self._batches[archive.key, pipeline, number].state for number in range(row.batches or 0))
             return [replace(state, batch=replace(state.batch, archive=archive, plan=row.plan)) for state in states]
 
     def insert_plan(self, batches: Sequence[Batch], at: datetime, next_drive: datetime) -> bool:
@@ -225,7 +225,7 @@ class MemoryBatchLedger:
         self, archive: RawArchive, pipeline: str, at: datetime, next_drive: datetime
     ) -> Sequence[BatchState] | None:
         with self._lock:
-            row = self.pipelines.get((*_key(archive), pipeline))
+            row = self.pipelines.get((archive.key, pipeline))
             if row is None:
                 return None
             batches = [state.batch for state in self.plan(archive, pipeline) or ()]
@@ -297,16 +297,16 @@ class MemoryBatchLedger:
 
     def list_unfinished(self, source: str, pipeline: str, since: datetime) -> Sequence[RawArchive]:
         with self._lock:
-            rows = [row for key, row in self.archives.items() if key[0] == source and key[1] >= since]
+            rows = [row for key, row in self.archives.items() if key.source == source and key.stamp >= since]
             return [replace(row.archive, raw_at=row.raw_at) for row in rows if self.end(row.archive, pipeline) is None]
 
-    def known(self, source: str, since: datetime) -> Collection[tuple[datetime, str]]:
+    def known(self, source: str, since: datetime) -> Collection[ArchiveKey]:
         with self._lock:
-            return {(stamp, version) for name, stamp, version in self.archives if name == source and stamp >= since}
+            return {key for key in self.archives if key.source == source and key.stamp >= since}
 
     def end(self, archive: RawArchive, pipeline: str = "p-test") -> str | None:
         """How an archive ended under a pipeline, if it did."""
-        row = self.pipelines.get((*_key(archive), pipeline))
+        row = self.pipelines.get((archive.key, pipeline))
         return None if row is None else row.end
 
     def _settle(self, row: PipelineRow, sums: Counts, at: datetime) -> None:
@@ -326,7 +326,7 @@ class MemoryBatchLedger:
             row.reason = row.reason or reason
 
     def _row(self, archive: RawArchive, pipeline: str) -> PipelineRow:
-        return self.pipelines.setdefault((*_key(archive), pipeline), PipelineRow(archive))
+        return self.pipelines.setdefault((archive.key, pipeline), PipelineRow(archive))
 
     def _planned(self, batch: Batch) -> _BatchRow:
         row = self._batches.get(_batch_key(batch))
@@ -415,9 +415,5 @@ class MemoryBatchQueue:
         return len(self.messages) + len(self.hidden)
 
 
-def _key(archive: RawArchive) -> tuple[str, datetime, str]:
-    return archive.source, archive.stamp, archive.version
-
-
-def _batch_key(batch: Batch) -> tuple[str, datetime, str, str, int]:
-    return *_key(batch.archive), batch.pipeline, batch.number
+def _batch_key(batch: Batch) -> tuple[ArchiveKey, str, int]:
+    return batch.archive.key, batch.pipeline, batch.number

@@ -10,8 +10,7 @@ import pytest
 from azure.data.tables import UpdateMode
 
 from imagefeed.errors import ImageDamagedError, PermanentError, StoreRefusedError
-from imagefeed.layout import images_partition, raw_blob, shard_blob
-from imagefeed.model import Codec, Counts, ImageMetadata, RawArchive, Refusal
+from imagefeed.model import ArchiveKey, Codec, Counts, ImageMetadata, RawArchive, Refusal
 from imagefeed.tables import Reader, StoredImage
 from ingest.model import SourceState
 from preprocess.model import Batch, Image
@@ -33,7 +32,7 @@ class Producer:
         self.ledger = TableBatchLedger(clients)
 
     def archive(self, stamp: datetime, version: str = "0123abcd") -> RawArchive:
-        blob = raw_blob(self.source, stamp, version, "out/ä.zip")
+        blob = ArchiveKey(self.source, stamp, version).raw_blob("out/ä.zip")
         return RawArchive(
             source=self.source,
             stamp=stamp,
@@ -258,8 +257,8 @@ class TestDamage:
     def arrange(self, size: int) -> None:
         (batch,) = self.producer.process(NOON, 1, batches=1, size=size)
         archive = batch.archive
-        self.partition = images_partition("p1", archive.source, NOON, archive.version)
-        self.shard = shard_blob("p1", archive.source, NOON, archive.version, archive.path, 0)
+        self.partition = archive.key.partition("p1")
+        self.shard = archive.key.shard("p1", archive.path, 0)
 
     def overwrite(self, content: bytes) -> None:
         self.clients.processed.upload_blob(self.shard, content, overwrite=True)

@@ -6,7 +6,6 @@ from datetime import UTC, datetime
 import pytest
 
 from imagefeed.errors import ImageDamagedError
-from imagefeed.layout import archive_row, images_partition
 from imagefeed.ledger import Entry
 from imagefeed.model import Origin, RawArchive, State
 from ingest.model import Step
@@ -87,7 +86,7 @@ def test_a_second_run_changes_nothing(plant: Plant) -> None:
 def test_a_single_row_that_was_lost_is_made_again(plant: Plant) -> None:
     archive = plant.process(NOW)
     before = shown(plant.entries())
-    for row in (archive_row(archive.stamp, archive.version), archive_row(archive.stamp, archive.version, "p1")):
+    for row in (archive.key.ledger_row(), archive.key.ledger_row("p1")):
         plant.clients.archives.delete_entity(plant.source, row)
         plant.rebuild()
         assert shown(plant.entries()) == before
@@ -128,7 +127,7 @@ class TestDoubt:
 
     @pytest.mark.parametrize("row", ["000000~0000~00", "000000~0000~01", "000001~refused"])
     def test_a_row_is_missing(self, plant: Plant, lost: RawArchive, row: str) -> None:
-        partition = images_partition("p1", plant.source, lost.stamp, lost.version)
+        partition = lost.key.partition("p1")
         plant.clients.images.get_entity(partition, row)
         plant.clients.images.delete_entity(partition, row)
         assert self.state(plant) is State.RAW

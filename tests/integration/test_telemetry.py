@@ -5,7 +5,6 @@ from base64 import b64decode
 from datetime import UTC, datetime, timedelta
 
 from config import telemetry
-from imagefeed.layout import raw_blob
 from imagefeed.model import Counts, RawArchive
 from ingest.model import Archive, CopyMetadata, RemoteFile, Step, version_of
 from preprocess.model import Batch
@@ -32,9 +31,7 @@ def copied(clients: Clients, archive: Archive, metadata: CopyMetadata | None = M
     upload.commit([], metadata)
     if metadata is None:
         upload.amend(METADATA)
-    found = RawBlobs(clients, lambda _source, _name: None).find(
-        raw_blob(archive.source, archive.stamp, archive.version, archive.file.path)
-    )
+    found = RawBlobs(clients, lambda _source, _name: None).find(archive.key.raw_blob(archive.file.path))
     assert found is not None
     return found
 

@@ -130,7 +130,7 @@ def test_an_end_that_nobody_wrote_is_written(world: World) -> None:
     p = world.process()
     archive: RawArchive = world.raw.add(pictures(1))
     handle_archive_created(archive.blob, p)
-    row = world.ledger.pipelines[archive.source, archive.stamp, archive.version, p.pipeline]
+    row = world.ledger.pipelines[archive.key, p.pipeline]
     row.ends.clear()
     assert redrive(archive, replaying(world, p)) is ReplayOutcome.FINISHED
     assert world.ledger.end(archive) == "processed"
