@@ -12,7 +12,7 @@ from azure.storage.blob import BlobPrefix, BlobProperties, ContainerClient
 
 from config.errors import ArchiveRefusedError
 from config.telemetry import TRACEPARENT
-from imagefeed.azure_errors import azure_errors, error_code
+from imagefeed.azure_errors import azure_errors, each, error_code
 from imagefeed.errors import StoreUnavailableError
 from imagefeed.layout import NAME, SMOKE, SMOKE_BLOB, day_prefix, decode_path, parse_stamp
 from imagefeed.model import Origin, RawArchive
@@ -153,13 +153,8 @@ class PinnedBlob:
 
 def list_blobs(container: ContainerClient, prefix: str) -> Iterator[BlobProperties]:
     """List the blobs whose names begin so, with their metadata."""
-    found = container.list_blobs(name_starts_with=prefix, include=["metadata", "copy"])
-    while True:
-        with azure_errors(f"list {container.container_name}/{prefix}"):
-            blob = next(found, None)
-        if blob is None:
-            return
-        yield blob
+    blobs = container.list_blobs(name_starts_with=prefix, include=["metadata", "copy"])
+    return each(blobs, f"list {container.container_name}/{prefix}")
 
 
 def list_entries(container: ContainerClient, prefix: str = "") -> list[BlobProperties | BlobPrefix]:

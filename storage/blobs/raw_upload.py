@@ -10,7 +10,7 @@ from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
 from azure.storage.blob import BlobBlock, BlobClient, BlobProperties, ContainerClient, ContentSettings
 
 from config import telemetry
-from imagefeed.azure_errors import azure_errors, error_code
+from imagefeed.azure_errors import azure_errors, each, error_code
 from imagefeed.errors import StoreUnavailableError
 from imagefeed.layout import encode_path, format_stamp
 from imagefeed.model import Origin
@@ -110,13 +110,8 @@ class BlobUpload:
         """The committed blob's bytes."""
         doing = f"read back {self._blob.blob_name}"
         with azure_errors(doing):
-            chunks = iter(self._blob.download_blob().chunks())
-        while True:
-            with azure_errors(doing):
-                chunk = next(chunks, None)
-            if chunk is None:
-                return
-            yield chunk
+            chunks = self._blob.download_blob().chunks()
+        yield from each(chunks, doing)
 
     def amend(self, metadata: CopyMetadata) -> None:
         """Set the hashes of a committed blob."""

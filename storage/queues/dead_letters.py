@@ -10,9 +10,10 @@ from azure.core.exceptions import ResourceNotFoundError
 from azure.storage.blob import ContainerClient
 from azure.storage.queue import QueueMessage
 
-from imagefeed.azure_errors import azure_errors
+from imagefeed.azure_errors import azure_errors, each
 from imagefeed.errors import PermanentError
 from imagefeed.layout import BATCH_QUEUE, POISON, POLL_QUEUE, kept_blob
+from storage.blobs.json_blob import JsonBlob
 from storage.clients import Clients
 from storage.queues.messages import BatchMessage, BatchMessages, parse_batch_message, parse_poll_message
 
@@ -40,23 +41,14 @@ def poison_messages(clients: Clients) -> Iterator["PoisonMessage"]:
     """Give what lies in the poison queues, each message once."""
     for name in (POLL_QUEUE, BATCH_QUEUE):
         queue = clients.queues.get_queue_client(f"{name}{POISON}")
-        while True:
-            with azure_errors(f"read the queue {queue.queue_name}"):
-                pages = queue.receive_messages(messages_per_page=_PAGE, visibility_timeout=_HIDDEN).by_page()
-                page = list(next(pages, ()))
-            if not page:
-                break
-            yield from (PoisonMessage(clients, name, message) for message in page)
+        messages = queue.receive_messages(messages_per_page=_PAGE, visibility_timeout=_HIDDEN)
+        for message in each(messages, f"read the queue {queue.queue_name}"):
+            yield PoisonMessage(clients, name, message)
 
 
 def dead_letters(clients: Clients, archive_of: ArchiveOf) -> Iterator["DeadLetteredEvent"]:
     """Give what lies in the dead-letter container."""
-    found = clients.dead_letters.list_blobs()
-    while True:
-        with azure_errors(f"list the container {clients.dead_letters.container_name}"):
-            blob = next(found, None)
-        if blob is None:
-            return
+    for blob in each(clients.dead_letters.list_blobs(), f"list the container {clients.dead_letters.container_name}"):
         with azure_errors(f"read the dead letter {blob.name}"):
             try:
                 content = clients.dead_letters.download_blob(blob.name).readall()
@@ -181,5 +173,4 @@ def _why(event: dict[str, Any]) -> str:
 
 
 def _keep(state: ContainerClient, name: str, reason: str, told: dict[str, str]) -> None:
-    with azure_errors(f"keep {name} in the state container"):
-        state.upload_blob(name, json.dumps({"reason": reason, **told}, indent=1).encode(), overwrite=True)
+    JsonBlob(state, name, dict[str, str]).write({"reason": reason, **told})
