@@ -130,5 +130,5 @@ def run_blob(function: str) -> str:
 
 
 def kept_blob(where: str, name: str) -> str:
-    """Name what is kept of a leftover of a queue or container in the state container."""
+    """Name the copy of a dead letter of a queue or container in the state container."""
     return f"poison/{where}/{name.removesuffix('.json')}.json"

@@ -11,7 +11,7 @@ from imagefeed.errors import StoreUnavailableError
 from imagefeed.ledger import entries, sources
 from imagefeed.model import State
 from storage.blobs.raw import list_blobs
-from storage.blobs.raw_upload import look
+from storage.blobs.raw_upload import stat_blob
 from storage.blobs.shard_metadata import ShardMetadata, read_shard
 from storage.clients import Clients
 
@@ -45,7 +45,7 @@ class Losses:
 
     def healed(self) -> bool:
         """Whether all results that were taken are there again."""
-        shards = all(look(self._clients.processed, name) is not None for name in self._shards)
+        shards = all(stat_blob(self._clients.processed, name) is not None for name in self._shards)
         return shards and all(find(self._clients.images, *row) is not None for row in self._rows)
 
     def _lose_message(self) -> None:

@@ -12,7 +12,7 @@ from ingest.model import SourceState, TrackedFile
 from ops.health.audit_results import audit_results
 from ops.health.findings import Finding, Kind
 from storage.blobs.raw import MANUAL, RawBlobs, StampOf, list_folders
-from storage.blobs.raw_upload import look
+from storage.blobs.raw_upload import stat_blob
 from storage.blobs.source_state import BlobSourceStates
 from storage.clients import Clients
 
@@ -187,7 +187,7 @@ class _Comparison:
 
     def _is_gone(self, blob: str) -> bool:
         """Look once more: what was listed may be older than what the ledger told since."""
-        return blob not in self._raw and look(self._clients.raw, blob) is None
+        return blob not in self._raw and stat_blob(self._clients.raw, blob) is None
 
     def _is_known(self, blob: str) -> bool:
         """Look everywhere: the stamp of what was put there by hand may have been told by other settings."""

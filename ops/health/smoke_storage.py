@@ -24,7 +24,7 @@ from ops.health.listening import FRONT, peek, requested
 from preprocess.model import BatchState
 from storage.blobs.pipelines import known_pipelines
 from storage.blobs.raw import RawBlobs, list_blobs
-from storage.blobs.raw_upload import look
+from storage.blobs.raw_upload import stat_blob
 from storage.blobs.source_state import BlobSourceStates
 from storage.clients import Clients
 from storage.tables.batches import TableBatchLedger
@@ -180,7 +180,7 @@ def _is_ours(message: QueueMessage) -> bool:
 def _clear_folder(container: ContainerClient, folder: str, ours: Callable[[str], bool] = lambda _name: True) -> None:
     names = [str(found.name) for found in list_blobs(container, f"{folder}/")]
     found = [name for name in names if ours(name)]
-    itself = look(container, folder) if len(found) == len(names) else None
+    itself = stat_blob(container, folder) if len(found) == len(names) else None
     # With a hierarchical namespace folders are listed like blobs, and can be removed once they are empty.
     if itself is not None and (itself.metadata or {}).get("hdi_isfolder") == "true":
         found.append(folder)

@@ -1,4 +1,4 @@
-"""Messages of the poison queues, and events in the dead-letter container; each is a Leftover."""
+"""Messages of the poison queues, and events in the dead-letter container; each is a DeadLetter."""
 
 import base64
 import binascii
@@ -86,8 +86,8 @@ class PoisonMessage:
     def keep(self, reason: str) -> None:
         """Put a copy into the state container."""
         message = self._message
-        told = {"content": message.content, "inserted_at": f"{message.inserted_on}", "queue": self._queue.queue_name}
-        _keep(self._clients.state, kept_blob(self._queue.queue_name, str(message.id)), reason, told)
+        fields = {"content": message.content, "inserted_at": f"{message.inserted_on}", "queue": self._queue.queue_name}
+        _keep(self._clients.state, kept_blob(self._queue.queue_name, str(message.id)), reason, fields)
 
     def remove(self) -> None:
         """Delete it from the poison queue, unless somebody else did."""
@@ -123,8 +123,8 @@ class DeadLetteredEvent:
 
     def keep(self, reason: str) -> None:
         """Put a copy into the state container."""
-        told = {"content": self._content.decode(errors="replace")}
-        _keep(self._clients.state, kept_blob(self._clients.dead_letters.container_name, self._blob), reason, told)
+        fields = {"content": self._content.decode(errors="replace")}
+        _keep(self._clients.state, kept_blob(self._clients.dead_letters.container_name, self._blob), reason, fields)
 
     def remove(self) -> None:
         """Delete it from the dead-letter container, unless somebody else did."""
@@ -148,10 +148,10 @@ def _requests(queue: str, content: str) -> Sequence[BatchMessage]:
 
 def _events(content: bytes) -> list[dict[str, Any]]:
     try:
-        told = json.loads(content)
+        parsed = json.loads(content)
     except (ValueError, RecursionError) as exc:
         raise PermanentError("read a dead letter: it is no JSON") from exc
-    events = told if isinstance(told, list) else [told]
+    events = parsed if isinstance(parsed, list) else [parsed]
     if not events or not all(isinstance(event, dict) for event in events):
         raise PermanentError("read a dead letter: it holds no events")
     return events
@@ -172,5 +172,5 @@ def _why(event: dict[str, Any]) -> str:
     return f"Event Grid gave its event up after {attempts} attempts: {reason}"
 
 
-def _keep(state: ContainerClient, name: str, reason: str, told: dict[str, str]) -> None:
-    JsonBlob(state, name, dict[str, str]).write({"reason": reason, **told})
+def _keep(state: ContainerClient, name: str, reason: str, fields: dict[str, str]) -> None:
+    JsonBlob(state, name, dict[str, str]).write({"reason": reason, **fields})

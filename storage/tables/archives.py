@@ -33,10 +33,10 @@ class TableCopyLedger:
 
     def trouble(self, archive: Archive, error: str, at: datetime) -> None:
         """Note why copying failed this time."""
-        told = {"error": text(error), "error_at": at}
+        failure = {"error": text(error), "error_at": at}
 
-        def note(there: TableEntity | None) -> Properties:
-            return told if there is not None else {**_copied(archive), **told}
+        def note(row: TableEntity | None) -> Properties:
+            return failure if row is not None else {**_copied(archive), **failure}
 
         change(self._archives, archive.source, archive.key.ledger_row(), note)
 

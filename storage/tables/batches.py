@@ -18,7 +18,7 @@ from imagefeed.model import ArchiveKey, Counts, RawArchive, State
 from preprocess.model import Batch, BatchState
 from storage.clients import Clients
 from storage.tables.archives import raw_properties
-from storage.tables.batch_rows import NO_MEMBER, batch_state, count_properties, death_of, deaths_of, present
+from storage.tables.batch_rows import NO_MEMBER, batch_state, count_crash, count_properties, crashes_of, present
 from storage.tables.entities import Decide, change, set_once
 from storage.tables.plans import insert_rows, plan_properties, read_plan, rows_of
 from storage.tables.reset import renewed
@@ -52,7 +52,7 @@ class TableBatchLedger:
         rows = rows_of(self._batches, archive.key.partition(pipeline), plan, stands)
         if rows is None:
             return self.plan(archive, pipeline)
-        return [batch_state(archive, pipeline, found, len(rows)) for found in rows]
+        return [batch_state(archive, pipeline, entity, len(rows)) for entity in rows]
 
     def insert_plan(self, batches: Sequence[Batch], at: datetime, next_drive: datetime) -> bool:
         """Decide on a plan, with the number of its batches, then insert its rows; False if there was one already.
@@ -62,8 +62,8 @@ class TableBatchLedger:
         archive, pipeline = batches[0].archive, batches[0].pipeline
         proposed = plan_properties(uuid4().hex, batches, next_drive)
 
-        def decide(there: TableEntity | None) -> Properties | None:
-            if there is not None and (there.get("plan") is not None or state_of(there) in TERMINAL):
+        def decide(row: TableEntity | None) -> Properties | None:
+            if row is not None and (row.get("plan") is not None or state_of(row) in TERMINAL):
                 return None
             return {**raw_properties(archive), "pipeline": pipeline, **proposed, time_of(State.PROCESSING): at}
 
@@ -75,48 +75,48 @@ class TableBatchLedger:
         return decided
 
     def claim(self, batch: Batch, owner: str, at: datetime, until: datetime) -> int:
-        """Note who works on a batch; 0 if it is done, or another holder's unexpired claim stands."""
+        """Note who works on a batch; 0 if it is done, or another owner's unexpired claim stands."""
         owners = 0
 
-        def decide(there: TableEntity | None) -> Properties | None:
+        def decide(row: TableEntity | None) -> Properties | None:
             nonlocal owners
-            row = present(there, batch)
+            row = present(row, batch)
             claimed_until = moment(row.get("claimed_until"))
             new = row.get("owner") != owner
             if row.get("done_at") is not None or (new and claimed_until is not None and claimed_until > at):
                 return None
             owners = row.get("owners", 0) + new
             claimed = {"owner": owner, "claimed_until": until, "owners": owners, "tried": True}
-            return {**claimed, **death_of(row)} if new else claimed
+            return {**claimed, **count_crash(row)} if new else claimed
 
         return owners if self._change(batch, decide) else 0
 
     def begin(self, batch: Batch, member: int | None) -> int:
-        """Note the member that the holder is at; None: at none any more. Gives how many holders died at it before."""
-        deaths = 0
+        """Record the member that the owner is at, None for none; return how many owners crashed at it before."""
+        crashes = 0
 
-        def decide(there: TableEntity | None) -> Properties:
-            nonlocal deaths
-            deaths = deaths_of(present(there, batch)).get(str(member), 0)
-            return {"begun": NO_MEMBER if member is None else member}
+        def decide(row: TableEntity | None) -> Properties:
+            nonlocal crashes
+            crashes = crashes_of(present(row, batch)).get(str(member), 0)
+            return {"current_member": NO_MEMBER if member is None else member}
 
         self._change(batch, decide)
-        return deaths
+        return crashes
 
     def trouble(self, batch: Batch, error: str, at: datetime) -> None:
         """Note why a batch failed this time."""
 
-        def decide(there: TableEntity | None) -> Properties | None:
-            present(there, batch)
-            return {"error": text(error), "error_at": at, "begun": NO_MEMBER, "tried": True}
+        def decide(row: TableEntity | None) -> Properties | None:
+            present(row, batch)
+            return {"error": text(error), "error_at": at, "current_member": NO_MEMBER, "tried": True}
 
         self._change(batch, decide)
 
     def finish(self, batch: Batch, counts: Counts, at: datetime) -> None:
         """Write a batch's counts; if all batches are done, merge the archive's end and sums into the ledger."""
 
-        def decide(there: TableEntity | None) -> Properties | None:
-            done = present(there, batch).get("done_at") is not None
+        def decide(row: TableEntity | None) -> Properties | None:
+            done = present(row, batch).get("done_at") is not None
             return None if done else {"done_at": at, **count_properties(counts)}
 
         self._change(batch, decide)
@@ -148,10 +148,10 @@ class TableBatchLedger:
         """Note why an archive could not be planned; how often that was so."""
         times = 0
 
-        def decide(there: TableEntity | None) -> Properties:
+        def decide(row: TableEntity | None) -> Properties:
             nonlocal times
-            times = 1 if there is None else there.get("unplanned", 0) + 1
-            known = {**raw_properties(archive), "pipeline": pipeline} if there is None else {}
+            times = 1 if row is None else row.get("unplanned", 0) + 1
+            known = {**raw_properties(archive), "pipeline": pipeline} if row is None else {}
             return {**known, "unplanned": times, "error": text(error), "error_at": at}
 
         change(self._archives, archive.source, archive.key.ledger_row(pipeline), decide)
@@ -161,10 +161,10 @@ class TableBatchLedger:
         """Note that lost results of an archive are to be made again; how often that was so, with this one."""
         times = 0
 
-        def decide(there: TableEntity | None) -> Properties:
+        def decide(row: TableEntity | None) -> Properties:
             nonlocal times
-            times = 1 if there is None else there.get("repairs", 0) + 1
-            known = {**raw_properties(archive), "pipeline": pipeline} if there is None else {}
+            times = 1 if row is None else row.get("repairs", 0) + 1
+            known = {**raw_properties(archive), "pipeline": pipeline} if row is None else {}
             return {**known, "repairs": times, "repaired_at": at}
 
         change(self._archives, archive.source, archive.key.ledger_row(pipeline), decide)
@@ -172,9 +172,9 @@ class TableBatchLedger:
 
     def schedule_redrive(self, state: BatchState, next_drive: datetime) -> bool:
         """Set `next_drive`, and count an attempt if it was tried; False if somebody else did since `state` was read."""
-        told = {"attempts": state.attempts + state.tried, "tried": False, "next_drive": next_drive}
-        entity = {**_key(state.batch), **told}
-        with azure_errors(f"postpone batch {state.batch.number} of {state.batch.archive.blob}"):
+        properties = {"attempts": state.attempts + state.tried, "tried": False, "next_drive": next_drive}
+        entity = {**_key(state.batch), **properties}
+        with azure_errors(f"schedule the redrive of batch {state.batch.number} of {state.batch.archive.blob}"):
             try:
                 self._batches.update_entity(
                     entity, UpdateMode.MERGE, etag=state.etag, match_condition=MatchConditions.IfNotModified
@@ -227,18 +227,18 @@ class TableBatchLedger:
         pipeline: str,
         state: State,
         at: datetime,
-        told: Properties,
+        properties: Properties,
         batch: Batch | None,
     ) -> None:
         """Set the time of an end once; what is told with it belongs to the one who set it."""
         known = {**raw_properties(archive), "pipeline": pipeline}
 
-        def decide(there: TableEntity | None) -> Properties | None:
-            if there is not None and there.get(time_of(state)) is not None:
+        def decide(row: TableEntity | None) -> Properties | None:
+            if row is not None and row.get(time_of(state)) is not None:
                 return None
-            if batch is not None and batch.plan and (there is None or there.get("plan") != batch.plan):
+            if batch is not None and batch.plan and (row is None or row.get("plan") != batch.plan):
                 return None
-            return {**(known if there is None else {}), **told, time_of(state): at}
+            return {**(known if row is None else {}), **properties, time_of(state): at}
 
         if change(self._archives, archive.source, archive.key.ledger_row(pipeline), decide):
             lag = at - archive.modified if archive.modified and state is State.PROCESSED else None
