@@ -124,9 +124,9 @@ class BatchLedgerContract(ABC):
 
     def test_holders_that_die_at_a_member_are_counted(self) -> None:
         (batch,) = self.planned(1)
-        for owner, deaths in (("one", 0), ("two", 1), ("three", 2)):
+        for owner, crashes in (("one", 0), ("two", 1), ("three", 2)):
             assert self.ledger.claim(batch, owner, NOW, NOW)
-            assert [self.ledger.begin(batch, 3), self.ledger.begin(batch, 7)] == [0, deaths]
+            assert [self.ledger.begin(batch, 3), self.ledger.begin(batch, 7)] == [0, crashes]
 
     def test_a_holder_that_is_at_no_member_or_lives_to_tell_of_an_error_died_of_none(self) -> None:
         (batch,) = self.planned(1)
@@ -447,8 +447,8 @@ class TestTableBatchLedger(BatchLedgerContract):
             self.ledger.fail(batch.archive, "p1", f"reason {number}", NOW)
             self.ledger.reset(batch.archive, "p1", SOON, SOON)
         row = self.clients.archives.get_entity(self.source, batch.archive.key.ledger_row("p1"))
-        told = {name: row[name] for name in ("replays", "replayed_at", "replayed_state", "replayed_reason")}
-        assert told == {
+        replayed = {name: row[name] for name in ("replays", "replayed_at", "replayed_state", "replayed_reason")}
+        assert replayed == {
             "replays": 2,
             "replayed_at": SOON,
             "replayed_state": "failed",

@@ -35,7 +35,7 @@ class CopyLedgerContract(ABC):
         """Read the times behind the ledger's back."""
 
     @abstractmethod
-    def told(self, archive: Archive) -> tuple[str | None, str | None]:
+    def recorded(self, archive: Archive) -> tuple[str | None, str | None]:
         """Read hash and error behind the ledger's back."""
 
     def test_each_step_has_its_time(self) -> None:
@@ -55,14 +55,14 @@ class CopyLedgerContract(ABC):
         self.ledger.record(archive, Step.RAW, LATER, METADATA)
         self.ledger.record(archive, Step.SEEN, MOMENT)
         assert self.times(archive) == {Step.SEEN: MOMENT, Step.RAW: LATER}
-        assert self.told(archive) == (METADATA.sha256, None)
+        assert self.recorded(archive) == (METADATA.sha256, None)
 
     def test_the_last_trouble_is_kept_and_is_no_step(self) -> None:
         archive = archive_of(self.source)
         self.ledger.trouble(archive, "no route", MOMENT)
         self.ledger.trouble(archive, "no login \udcff", LATER)
         assert self.times(archive) == {}
-        hashed, error = self.told(archive)
+        hashed, error = self.recorded(archive)
         assert hashed is None
         assert error is not None
         assert error.startswith("no login")
@@ -92,7 +92,7 @@ class TestFakeLedger(CopyLedgerContract):
     def times(self, archive: Archive) -> Mapping[Step, datetime]:
         return self.fake.times.get(key_of(archive), {})
 
-    def told(self, archive: Archive) -> tuple[str | None, str | None]:
+    def recorded(self, archive: Archive) -> tuple[str | None, str | None]:
         metadata = self.fake.metadata.get(key_of(archive))
         return metadata.sha256 if metadata else None, self.fake.errors.get(key_of(archive))
 
@@ -111,7 +111,7 @@ class TestTableCopyLedger(CopyLedgerContract):
         row = self.row(archive)
         return {step: row[f"{step}_at"] for step in Step if row.get(f"{step}_at") is not None}
 
-    def told(self, archive: Archive) -> tuple[str | None, str | None]:
+    def recorded(self, archive: Archive) -> tuple[str | None, str | None]:
         row = self.row(archive)
         return row.get("sha256"), row.get("error")
 

@@ -185,8 +185,8 @@ class _BatchRow:
     owner: str | None = None
     claimed_until: datetime | None = None
     owners: int = 0
-    begun: int | None = None
-    deaths: list[int] = field(default_factory=list)
+    current_member: int | None = None
+    crashes: list[int] = field(default_factory=list)
 
 
 class MemoryBatchLedger:
@@ -254,8 +254,8 @@ class MemoryBatchLedger:
                 return 0
             if row.owner != owner:
                 row.owners += 1
-                row.deaths += [] if row.begun is None else [row.begun]
-                row.begun = None
+                row.crashes += [] if row.current_member is None else [row.current_member]
+                row.current_member = None
             row.owner, row.claimed_until = owner, until
             self._change(row, tried=True)
             return row.owners
@@ -263,8 +263,8 @@ class MemoryBatchLedger:
     def begin(self, batch: Batch, member: int | None) -> int:
         with self._lock:
             row = self._planned(batch)
-            row.begun = member
-            return sum(died == member for died in row.deaths)
+            row.current_member = member
+            return sum(crashed == member for crashed in row.crashes)
 
     def finish(self, batch: Batch, counts: Counts, at: datetime) -> None:
         with self._lock:
@@ -284,7 +284,7 @@ class MemoryBatchLedger:
 
     def trouble(self, batch: Batch, error: str, at: datetime) -> None:
         with self._lock:
-            self._planned(batch).begun = None
+            self._planned(batch).current_member = None
             self._change(self._planned(batch), error=error, tried=True)
 
     def schedule_redrive(self, state: BatchState, next_drive: datetime) -> bool:
@@ -400,15 +400,17 @@ class MemoryBatchQueue:
         error, self.fail_next = self.fail_next, None
         if error is not None:
             raise error
-        told = Request(blob=blob) if batch is None else Request(blob=blob, pipeline=batch.pipeline, batch=batch.number)
+        request = (
+            Request(blob=blob) if batch is None else Request(blob=blob, pipeline=batch.pipeline, batch=batch.number)
+        )
         if after:
-            self.hidden.append((told, after))
+            self.hidden.append((request, after))
         else:
-            self.messages.append(told)
+            self.messages.append(request)
 
     def show(self) -> None:
         """Let all that is hidden be taken."""
-        self.messages += [told for told, _ in self.hidden]
+        self.messages += [request for request, _ in self.hidden]
         self.hidden.clear()
 
     def waiting(self) -> int:

@@ -73,8 +73,8 @@ def copy_to(clients: Clients, source: str) -> CopyTo:
 
     def copied(name: str) -> str:
         origin = clients.raw.get_blob_client(f"{source}/original")
-        told = {"source": source, "stamp": format_stamp(NOW), "version": "0123abcd", "path": "a.zip"}
-        origin.upload_blob(CONTENT, overwrite=True, metadata=told if "0123abcd" in name else None)
+        metadata = {"source": source, "stamp": format_stamp(NOW), "version": "0123abcd", "path": "a.zip"}
+        origin.upload_blob(CONTENT, overwrite=True, metadata=metadata if "0123abcd" in name else None)
         clients.raw.get_blob_client(name).start_copy_from_url(origin.url)
         return name
 
@@ -223,8 +223,8 @@ def test_what_stays_unreadable_is_refused(p: Context, clients: Clients, through:
 
 
 def test_what_copying_published_is_refused_at_once(p: Context, clients: Clients, through: Clients, source: str) -> None:
-    told = {"source": source, "stamp": format_stamp(NOW), "version": "0123abcd", "path": "a.zip"}
+    metadata = {"source": source, "stamp": format_stamp(NOW), "version": "0123abcd", "path": "a.zip"}
     blob = ArchiveKey(source, NOW, "0123abcd").raw_blob("a.zip")
-    clients.raw.upload_blob(blob, CONTENT[:-30], metadata=told)
+    clients.raw.upload_blob(blob, CONTENT[:-30], metadata=metadata)
     assert handle_archive_created(blob, p) is HandlerOutcome.TERMINAL
     assert states(through, source) == {State.RAW, State.REFUSED}

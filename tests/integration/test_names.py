@@ -46,8 +46,8 @@ def test_names_are_labels_from_the_zip_to_the_exported_file(clients: Clients, so
     nul = b"nul\0byte.png"
     content = zipped(*((name, picture) for name in NAMES), ("nul_byte.png", picture), ("nul_byte.png", b"none"))
     blob = ArchiveKey(source, NOW, "0123abcd").raw_blob("a.zip")
-    told = {"source": source, "stamp": format_stamp(NOW), "version": "0123abcd", "path": "a.zip"}
-    clients.raw.upload_blob(blob, content.replace(b"nul_byte.png", nul), metadata=told)
+    metadata = {"source": source, "stamp": format_stamp(NOW), "version": "0123abcd", "path": "a.zip"}
+    clients.raw.upload_blob(blob, content.replace(b"nul_byte.png", nul), metadata=metadata)
     p = Context(
         raw=RawBlobs(clients, lambda *_: None),
         results=ShardsAndRows(clients, "npy", max_rows_per_image=8),

@@ -19,10 +19,11 @@ def plant(clients: Clients, source: str) -> Plant:
     return Plant(clients, source)
 
 
-def shown(found: list[Entry]) -> list[tuple[object, ...]]:
+def shown(book: list[Entry]) -> list[tuple[object, ...]]:
     """What `ls` shows of archives, but for the times that only the ledger knew."""
     return [
-        (replace(one.archive, etag="", raw_at=None), one.state, one.pipeline, one.counts, one.reason) for one in found
+        (replace(entry.archive, etag="", raw_at=None), entry.state, entry.pipeline, entry.counts, entry.reason)
+        for entry in book
     ]
 
 
@@ -135,7 +136,7 @@ class TestDoubt:
     def test_a_shard_of_an_older_release_tells_too_little(self, plant: Plant, lost: RawArchive) -> None:
         blob = plant.clients.processed.get_blob_client(self.shards(plant)[0])
         metadata = blob.get_blob_properties().metadata
-        blob.set_blob_metadata({name: told for name, told in metadata.items() if name not in ("batches", "counts")})
+        blob.set_blob_metadata({name: value for name, value in metadata.items() if name not in ("batches", "counts")})
         assert self.state(plant) is State.RAW
 
     def test_a_batch_without_images_has_no_shard_to_prove_it(self, plant: Plant) -> None:
@@ -157,7 +158,7 @@ def test_what_is_raw_again_can_be_preprocessed_again(plant: Plant) -> None:
     plant.clients.processed.delete_blob(blob)
     plant.lose(plant.clients.archives)
     plant.rebuild()
-    assert [one.version for one in plant.ledger.list_unfinished(plant.source, "p1", NOW - HOUR)] == [archive.version]
+    assert [raw.version for raw in plant.ledger.list_unfinished(plant.source, "p1", NOW - HOUR)] == [archive.version]
     for batch in plant.plan(archive):
         plant.run(batch)
     assert shown(plant.entries()) == before

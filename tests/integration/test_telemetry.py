@@ -43,12 +43,12 @@ def batch_of(archive: RawArchive, number: int = 0) -> Batch:
 class TestTraces:
     def test_a_raw_blob_tells_the_trace_of_its_copy(self, clients: Clients, source: str, recorded: Recorded) -> None:
         with telemetry.span("copy"):
-            told, first, resumed = (
+            traceparent, first, resumed = (
                 telemetry.traceparent(),
                 copied(clients, archive_of(source)),
                 copied(clients, archive_of(source, "b.zip"), metadata=None),
             )
-        assert (first.traceparent, resumed.traceparent) == (told, told)
+        assert (first.traceparent, resumed.traceparent) == (traceparent, traceparent)
         assert first.modified == NOW
         assert len(recorded.spans("copy")) == 1
 
@@ -67,13 +67,13 @@ class TestTraces:
         archive = copied(clients, archive_of(source))
         clients.batch_queue.clear_messages()
         with telemetry.span("plan"):
-            told = telemetry.traceparent()
+            traceparent = telemetry.traceparent()
             BatchMessages(clients).put(archive.blob, batch_of(archive))
             BatchMessages(clients).put(archive.blob, None)
         BatchMessages(clients).put(archive.blob, None)
         bodies = [b64decode(message.content) for message in clients.batch_queue.receive_messages()]
         clients.batch_queue.clear_messages()
-        assert [parse_batch_message(body).traceparent for body in bodies] == [told, told, None]
+        assert [parse_batch_message(body).traceparent for body in bodies] == [traceparent, traceparent, None]
         assert json.loads(bodies[2]) == {"blob": archive.blob}
 
     def test_a_message_with_nonsense_for_a_trace_is_a_message(self) -> None:
