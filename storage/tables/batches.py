@@ -146,29 +146,11 @@ class TableBatchLedger:
 
     def unplanned(self, archive: RawArchive, pipeline: str, error: str, at: datetime) -> int:
         """Note why an archive could not be planned; how often that was so."""
-        times = 0
-
-        def decide(row: TableEntity | None) -> Properties:
-            nonlocal times
-            times = 1 if row is None else row.get("unplanned", 0) + 1
-            known = {**raw_properties(archive), "pipeline": pipeline} if row is None else {}
-            return {**known, "unplanned": times, "error": text(error), "error_at": at}
-
-        change(self._archives, archive.source, archive.key.ledger_row(pipeline), decide)
-        return times
+        return self._count(archive, pipeline, "unplanned", {"error": text(error), "error_at": at})
 
     def repaired(self, archive: RawArchive, pipeline: str, at: datetime) -> int:
         """Note that lost results of an archive are to be made again; how often that was so, with this one."""
-        times = 0
-
-        def decide(row: TableEntity | None) -> Properties:
-            nonlocal times
-            times = 1 if row is None else row.get("repairs", 0) + 1
-            known = {**raw_properties(archive), "pipeline": pipeline} if row is None else {}
-            return {**known, "repairs": times, "repaired_at": at}
-
-        change(self._archives, archive.source, archive.key.ledger_row(pipeline), decide)
-        return times
+        return self._count(archive, pipeline, "repairs", {"repaired_at": at})
 
     def schedule_redrive(self, state: BatchState, next_drive: datetime) -> bool:
         """Set `next_drive`, and count an attempt if it was tried; False if somebody else did since `state` was read."""
@@ -212,6 +194,19 @@ class TableBatchLedger:
     def _change(self, batch: Batch, decide: Decide) -> bool:
         key = _key(batch)
         return change(self._batches, key["PartitionKey"], key["RowKey"], decide)
+
+    def _count(self, archive: RawArchive, pipeline: str, counter: str, properties: Properties) -> int:
+        """Raise a counter by one, and set properties beside it; return the new count."""
+        times = 0
+
+        def decide(row: TableEntity | None) -> Properties:
+            nonlocal times
+            times = 1 if row is None else row.get(counter, 0) + 1
+            known = {**raw_properties(archive), "pipeline": pipeline} if row is None else {}
+            return {**known, **properties, counter: times}
+
+        change(self._archives, archive.source, archive.key.ledger_row(pipeline), decide)
+        return times
 
     def _settle(self, batch: Batch, sums: Counts, at: datetime) -> None:
         archive, pipeline, counts = batch.archive, batch.pipeline, count_properties(sums)
