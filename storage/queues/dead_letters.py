@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from azure.core.exceptions import ResourceNotFoundError
-from azure.storage.blob import ContainerClient
 from azure.storage.queue import QueueMessage
 
 from imagefeed.azure_errors import azure_errors, each
@@ -85,9 +84,9 @@ class PoisonMessage:
 
     def keep(self, reason: str) -> None:
         """Put a copy into the state container."""
-        message = self._message
-        fields = {"content": message.content, "inserted_at": f"{message.inserted_on}", "queue": self._queue.queue_name}
-        _keep(self._clients.state, kept_blob(self._queue.queue_name, str(message.id)), reason, fields)
+        message, queue = self._message, self._queue.queue_name
+        copy = {"reason": reason, "content": message.content, "inserted_at": f"{message.inserted_on}", "queue": queue}
+        JsonBlob(self._clients.state, kept_blob(queue, str(message.id)), dict[str, str]).write(copy)
 
     def remove(self) -> None:
         """Delete it from the poison queue, unless somebody else did."""
@@ -123,8 +122,9 @@ class DeadLetteredEvent:
 
     def keep(self, reason: str) -> None:
         """Put a copy into the state container."""
-        fields = {"content": self._content.decode(errors="replace")}
-        _keep(self._clients.state, kept_blob(self._clients.dead_letters.container_name, self._blob), reason, fields)
+        copy = {"reason": reason, "content": self._content.decode(errors="replace")}
+        name = kept_blob(self._clients.dead_letters.container_name, self._blob)
+        JsonBlob(self._clients.state, name, dict[str, str]).write(copy)
 
     def remove(self) -> None:
         """Delete it from the dead-letter container, unless somebody else did."""
@@ -170,7 +170,3 @@ def _archive(event: dict[str, Any], archive_of: ArchiveOf) -> str:
 def _why(event: dict[str, Any]) -> str:
     reason, attempts = event.get("deadLetterReason", "unknown"), event.get("deliveryAttempts", "some")
     return f"Event Grid gave its event up after {attempts} attempts: {reason}"
-
-
-def _keep(state: ContainerClient, name: str, reason: str, fields: dict[str, str]) -> None:
-    JsonBlob(state, name, dict[str, str]).write({"reason": reason, **fields})

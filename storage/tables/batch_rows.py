@@ -73,7 +73,5 @@ def count_crash(row: TableEntity) -> Properties:
     if member == NO_MEMBER:
         return {}
     crashes = crashes_of(row)
-    return {
-        "current_member": NO_MEMBER,
-        "crashes": json.dumps({**crashes, str(member): crashes.get(str(member), 0) + 1}),
-    }
+    crashes[str(member)] = crashes.get(str(member), 0) + 1
+    return {"current_member": NO_MEMBER, "crashes": json.dumps(crashes)}

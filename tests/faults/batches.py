@@ -28,16 +28,8 @@ VERSION = "0123abcd"
 PATH = "out/all sorts.zip"
 STAMP = datetime.now(UTC).replace(microsecond=0) - timedelta(hours=1)
 PASSING = {
-    "plan",
-    "attempts",
-    "owner",
-    "claimed_until",
-    "next_drive",
-    "error",
-    "current_member",
-    "crashes",
-    "owners",
-    "tried",
+    *("plan", "attempts", "owner", "claimed_until", "next_drive", "error"),
+    *("current_member", "crashes", "owners", "tried"),
 }
 """What a ledger may tell otherwise after faults: who was at it, when and how often; every `…_at` too."""
 
