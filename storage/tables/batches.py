@@ -237,7 +237,7 @@ class TableBatchLedger:
 
         if change(self._archives, archive.source, archive.key.ledger_row(pipeline), decide):
             lag = at - archive.modified if archive.modified and state is State.PROCESSED else None
-            telemetry.settled(archive.source, state, lag)
+            telemetry.terminal(archive.source, state, lag)
 
 
 def _key(batch: Batch) -> dict[str, str]:
