@@ -227,7 +227,7 @@ def build_preprocessing() -> "Context":
         # A dead holder's claim must have run out when its batch is driven again: else that try is wasted.
         claim_for=min(timedelta(minutes=1), chosen.pipeline.redrive_after / 2),
         redrive_tries=chosen.pipeline.redrive_tries,
-        slot=_SLOT,
+        batch_lock=_SLOT,
     )
 
 
@@ -259,6 +259,7 @@ def _answer(request: func.HttpRequest, make: 'Callable[["Request"], "Response"]'
 def _poll(name: str, services: Services, traceparent: str | None = None) -> None:
     from ingest.poll import poll
     from ingest.protocols.connect import connector
+    from preprocess.zip import end
     from storage.blobs.raw_upload import BlobArchives
     from storage.blobs.source_state import BlobSourceStates
     from storage.tables.archives import TableCopyLedger
@@ -277,6 +278,7 @@ def _poll(name: str, services: Services, traceparent: str | None = None) -> None
         BlobSourceStates(clients),
         BlobArchives(clients),
         TableCopyLedger(clients),
+        zip_end=end,
         traceparent=traceparent,
     )
 

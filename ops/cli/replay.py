@@ -19,10 +19,11 @@ from imagefeed.model import RawArchive, State
 from ops.cli.images import console
 from ops.cli.selection import ended, find_archive, history
 from ops.text import count
+from preprocess.context import ReplayContext
 from preprocess.event import archive_blob
 from preprocess.recipe import identify
 from preprocess.recovery.dead_letters import send_back
-from preprocess.recovery.replay import Replaying, ReplayOutcome, behind_live_work, redrive, replay
+from preprocess.recovery.replay import ReplayOutcome, behind_live_work, redrive, replay
 from storage.blobs.pipelines import check_pipeline
 from storage.blobs.raw import RawBlobs
 from storage.blobs.raw_upload import stat_blob
@@ -40,7 +41,7 @@ class _Command:
     """One run: what it works with, and what it was told."""
 
     clients: Clients
-    replaying: Replaying
+    replaying: ReplayContext
     most: int
     pause: Callable[[float], None]
 
@@ -94,7 +95,7 @@ def _send_back(chosen: argparse.Namespace, clients: Clients) -> None:
             )
 
 
-def _replaying(chosen: argparse.Namespace, clients: Clients) -> Replaying:
+def _replaying(chosen: argparse.Namespace, clients: Clients) -> ReplayContext:
     recipe, pipeline = read_pipeline()
     identity = identify(recipe, pipeline.name)
     if chosen.pipeline not in (None, identity.pipeline):
@@ -103,7 +104,7 @@ def _replaying(chosen: argparse.Namespace, clients: Clients) -> Replaying:
             "by one pipeline, so set PREPROCESS_ and PIPELINE_NAME in the app and here, or leave --pipeline out"
         )
     check_pipeline(clients, identity.pipeline, identity.fingerprint)
-    return Replaying(
+    return ReplayContext(
         raw=RawBlobs(clients, lambda _source, _name: None),
         ledger=TableBatchLedger(clients),
         queue=BatchMessages(clients),
@@ -113,7 +114,7 @@ def _replaying(chosen: argparse.Namespace, clients: Clients) -> Replaying:
 
 
 def _ask(
-    archives: Sequence[RawArchive], how: Callable[[RawArchive, Replaying], ReplayOutcome], command: _Command
+    archives: Sequence[RawArchive], how: Callable[[RawArchive, ReplayContext], ReplayOutcome], command: _Command
 ) -> None:
     """Ask for archives one by one, behind what waits already, and tell what became of it."""
     became: Counter[ReplayOutcome] = Counter()

@@ -17,7 +17,7 @@ import pytest
 from config.settings import FLAT
 from tests.fixtures.package import PROJECT, build_package, packaged
 
-FOLDERS = {"doctor", "ingest", "preprocess", "status", "storage"}
+FOLDERS = {"config", "imagefeed", "ingest", "ops", "preprocess", "storage"}
 PLANTED = [
     ".env",
     ".env.production",
