@@ -23,9 +23,9 @@ from ops.health.doctor.azure_cli import app_settings, find_azure_cli
 from ops.health.doctor.events import look_at_events
 from ops.health.doctor.findings import Finding, Sign, line, ok, secrets_of, summary, unknown, wrong
 from ops.health.doctor.sources import CALL_WITHIN, look_at_sources
-from ops.health.probe import known_fingerprint
 from ops.text import count
 from preprocess.recipe import identify
+from storage.blobs.pipelines import known_fingerprint
 from storage.clients import Clients, connect
 
 _NO_SETTINGS = (

@@ -26,7 +26,7 @@ from preprocess.recovery.dead_letters import send_back
 from preprocess.recovery.replay import ReplayOutcome, behind_live_work, redrive, replay
 from storage.blobs.pipelines import check_pipeline
 from storage.blobs.raw import RawBlobs
-from storage.blobs.raw_upload import look
+from storage.blobs.raw_upload import stat_blob
 from storage.clients import Clients
 from storage.queues.dead_letters import dead_letters, poison_messages
 from storage.queues.messages import BatchMessages
@@ -155,7 +155,7 @@ def _told(became: Counter[ReplayOutcome]) -> str:
 
 def _tell_offline(blobs: Sequence[str], clients: Clients) -> None:
     for blob in blobs:
-        found = look(clients.raw, blob)
+        found = stat_blob(clients.raw, blob)
         status = found.archive_status if found else None
         console().print(f"{blob!r}: in the archive tier{f', {status}' if status else ''}")
     if blobs:

@@ -5,14 +5,14 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from imagefeed.entities import scan
-from imagefeed.layout import SMOKE, raw_blob
+from imagefeed.layout import SMOKE
 from imagefeed.ledger import TERMINAL, Entry, entries, known_sources
 from imagefeed.model import Origin, RawArchive, State
 from ingest.model import SourceState, TrackedFile
 from ops.health.audit_results import audit_results
 from ops.health.findings import Finding, Kind
 from storage.blobs.raw import MANUAL, RawBlobs, StampOf, list_folders
-from storage.blobs.raw_upload import look
+from storage.blobs.raw_upload import stat_blob
 from storage.blobs.source_state import BlobSourceStates
 from storage.clients import Clients
 
@@ -187,7 +187,7 @@ class _Comparison:
 
     def _is_gone(self, blob: str) -> bool:
         """Look once more: what was listed may be older than what the ledger told since."""
-        return blob not in self._raw and look(self._clients.raw, blob) is None
+        return blob not in self._raw and stat_blob(self._clients.raw, blob) is None
 
     def _is_known(self, blob: str) -> bool:
         """Look everywhere: the stamp of what was put there by hand may have been told by other settings."""
@@ -200,7 +200,7 @@ class _Comparison:
 
 def _blob(tracked_file: TrackedFile) -> str:
     archive = tracked_file.archive
-    return raw_blob(archive.source, archive.stamp, archive.version, archive.file.path)
+    return archive.key.raw_blob(archive.file.path)
 
 
 def _differs(told: RawArchive, there: RawArchive) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 from azure.data.tables import TableClient
 
 from imagefeed.azure_errors import azure_errors
-from imagefeed.layout import day_prefix, format_stamp, images_partition, shard_blob
+from imagefeed.layout import day_prefix, format_stamp
 from imagefeed.ledger import Entry, read_counts
 from imagefeed.model import Counts, State
 from ops.health.findings import Finding, Kind
@@ -47,7 +47,7 @@ def audit_results(
     clients: Clients, source: str, since: datetime, now: datetime, pipeline: str | None, book: Sequence[Entry]
 ) -> Iterator[Finding]:
     """Find what is missing of processed archives, and shards of archives that the ledger does not know."""
-    known = {(entry.archive.stamp, entry.archive.version) for entry in book}
+    known = {entry.archive.key for entry in book}
     made = {entry.pipeline for entry in book if entry.pipeline} | set(list_folders(clients.processed))
     for name in sorted(made if pipeline is None else {pipeline}):
         processed = [entry for entry in book if entry.pipeline == name and entry.state is State.PROCESSED]
@@ -57,9 +57,9 @@ def audit_results(
         for shards in kept.shards.values():
             shard = next(iter(shards.values()))
             # A moment later than the listing of the ledger: younger ones may have come since.
-            if (shard.stamp, shard.version) not in known and shard.written_at + _MOMENT <= now:
+            if shard.key not in known and shard.written_at + _MOMENT <= now:
                 told = "its shard is there; if its raw blob is gone too, undelete that first"
-                yield Finding(source=source, kind=Kind.LEDGER, name=shard.name, since=shard.stamp, detail=told)
+                yield Finding(source=source, kind=Kind.LEDGER, name=shard.name, since=shard.key.stamp, detail=told)
 
 
 def lost_results(
@@ -78,7 +78,7 @@ def _look(clients: Clients, pipeline: str, source: str, since: datetime, until: 
     tallies: dict[str, Tally] = defaultdict(Tally)
     batches: dict[str, dict[int, Counts]] = defaultdict(dict)
     for shard in _shards(clients, pipeline, source, since, until):
-        shards[images_partition(pipeline, source, shard.stamp, shard.version)][shard.number] = shard
+        shards[shard.key.partition(pipeline)][shard.number] = shard
     if rows:
         bounds = (f"{pipeline}~{source}~{format_stamp(since)}", f"{pipeline}~{source}~{format_stamp(until)}~~")
         for row in _range(clients.images, *bounds, TALLY_COLUMNS):
@@ -92,7 +92,7 @@ def _look(clients: Clients, pipeline: str, source: str, since: datetime, until: 
 
 def _of_archive(entry: Entry, kept: _Kept) -> Iterator[Finding]:
     archive, pipeline, counts = entry.archive, entry.pipeline or "", entry.counts or Counts()
-    partition = images_partition(pipeline, archive.source, archive.stamp, archive.version)
+    partition = archive.key.partition(pipeline)
     batches, shards = kept.batches.get(partition, {}), kept.shards.get(partition, {})
     rows = kept.rows.get(partition, Tally())
 
@@ -108,7 +108,7 @@ def _of_archive(entry: Entry, kept: _Kept) -> Iterator[Finding]:
             Kind.ROWS, partition, detail + (f", further parts missing: {rows.missing}" if rows.missing else "")
         )
     for number, batch in batches.items():
-        name = shard_blob(pipeline, archive.source, archive.stamp, archive.version, archive.path, number)
+        name = archive.key.shard(pipeline, archive.path, number)
         if batch.images and number not in shards:
             yield finding(Kind.SHARD, name, f"images: {batch.images}")
         elif batch.images and shards[number].size != batch.bytes_out:
@@ -121,7 +121,7 @@ def _shards(clients: Clients, pipeline: str, source: str, since: datetime, until
     for day in days(since.astimezone(UTC).date(), until.astimezone(UTC).date()):
         for found in list_blobs(clients.processed, f"{pipeline}/{day_prefix(source, day)}"):
             shard = read_shard(found)
-            if shard is not None and since <= shard.stamp <= until:
+            if shard is not None and since <= shard.key.stamp <= until:
                 yield shard
 
 

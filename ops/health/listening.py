@@ -12,7 +12,7 @@ from azure.storage.queue import QueueClient, QueueMessage
 from imagefeed.azure_errors import azure_errors
 from imagefeed.entities import moment, scan
 from imagefeed.errors import PermanentError
-from imagefeed.layout import BATCH_QUEUE, POLL_QUEUE, behind_stamp, images_partition, source_state_blob
+from imagefeed.layout import BATCH_QUEUE, POLL_QUEUE, behind_stamp, source_state_blob
 from imagefeed.ledger import ARCHIVE_COLUMNS, raw_archive, sources, state_of
 from imagefeed.model import RawArchive, State
 from storage.blobs.raw import RawBlobs
@@ -177,4 +177,4 @@ def _asked_for(clients: Clients, waiting: Iterable[QueueMessage]) -> Iterator[st
 
 
 def _plan(pipeline: str, archive: RawArchive) -> str:
-    return images_partition(pipeline, archive.source, archive.stamp, archive.version)
+    return archive.key.partition(pipeline)

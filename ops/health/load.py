@@ -10,7 +10,7 @@ from azure.core.exceptions import ResourceNotFoundError
 
 from imagefeed.azure_errors import azure_errors
 from imagefeed.entities import moment, scan
-from imagefeed.layout import BATCH_QUEUE, POISON, POLL_QUEUE, behind_stamp, images_partition
+from imagefeed.layout import BATCH_QUEUE, POISON, POLL_QUEUE, behind_stamp
 from imagefeed.ledger import ARCHIVE_COLUMNS, Entry, entry_of, group_by_archive, state_of
 from imagefeed.model import RawArchive, State
 from imagefeed.rows import ROW_COLUMNS, ImageRow, read_row
@@ -139,7 +139,7 @@ def read_pictures(clients: Clients, entry: Entry, most: int) -> Iterator[StoredP
     archive = entry.archive
     if entry.pipeline is None:
         return
-    partition = images_partition(entry.pipeline, archive.source, archive.stamp, archive.version)
+    partition = archive.key.partition(entry.pipeline)
     for row in islice(scan(clients.images, partition, select=ROW_COLUMNS, page=most), most):
         if row.get("part") == 0:
             yield StoredPicture(archive=archive, pipeline=entry.pipeline, row=read_row(row))

@@ -7,9 +7,9 @@ from itertools import islice
 
 from imagefeed.entities import scan
 from imagefeed.errors import PermanentError
-from imagefeed.layout import archive_row, image_row
+from imagefeed.layout import image_row
 from imagefeed.ledger import ARCHIVE_COLUMNS, Entry, entry_of
-from imagefeed.model import RawArchive, Refusal
+from imagefeed.model import ArchiveKey, RawArchive, Refusal
 from imagefeed.rows import ROW_COLUMNS, ImageRow, read_row
 from imagefeed.tables import Reader, Result, StoredImage, StoredRow
 from storage.clients import Clients
@@ -34,7 +34,7 @@ class StoredArchive:
 
 def read_archive(clients: Clients, source: str, stamp: datetime, version: str) -> StoredArchive | None:
     """Read what there is of an archive; None if the ledger does not know it."""
-    first = archive_row(stamp, version)
+    first = ArchiveKey(source, stamp, version).ledger_row()
     ledger = scan(clients.archives, source, first=first, end=f"{first}~~", select=ARCHIVE_COLUMNS)
     rows = list(islice(ledger, _MOST_PIPELINES))
     if not rows:

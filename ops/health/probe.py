@@ -1,18 +1,17 @@
 """Tries every container, table and queue: whether it is there, can be read and written, and which role is missing."""
 
-import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from uuid import uuid4
 
-from azure.core.exceptions import AzureError, HttpResponseError, ResourceNotFoundError
+from azure.core.exceptions import AzureError, HttpResponseError
 from azure.data.tables import TableClient
 from azure.storage.blob import ContainerClient
 from azure.storage.queue import QueueClient
 
 from imagefeed.azure_errors import error_code, translated
-from imagefeed.layout import BATCH_QUEUE, POISON, POLL_QUEUE, pipeline_blob
+from imagefeed.layout import BATCH_QUEUE, POISON, POLL_QUEUE
 from storage.clients import Clients
 
 _NAME = "doctor-probe"
@@ -51,17 +50,6 @@ def probe_dead_letters(clients: Clients) -> Iterator[Probed]:
     if letters:
         name = clients.dead_letters.container_name
         yield _left_over(f"container {name}", f"events that were given up: {letters}", "--dead-letters")
-
-
-def known_fingerprint(clients: Clients, pipeline: str) -> str | None:
-    """Give the fingerprint of the settings under which results were first made; None if there are no results."""
-    try:
-        told = clients.state.download_blob(pipeline_blob(pipeline)).readall()
-    except ResourceNotFoundError:
-        return None
-    except AzureError as exc:
-        raise translated(exc, f"read what is known of pipeline {pipeline}") from exc
-    return str(json.loads(told)["fingerprint"])
 
 
 type _Try = tuple[str, Callable[[], str]]

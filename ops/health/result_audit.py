@@ -1,22 +1,27 @@
 """Looks through processed archives a slice at a time, and remembers in storage how far it came."""
 
-import json
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from azure.core.exceptions import ResourceNotFoundError
-
-from imagefeed.azure_errors import azure_errors, error_code
-from imagefeed.layout import check_blob, format_stamp, parse_stamp
+from imagefeed.layout import check_blob
 from imagefeed.ledger import Entry, entries
 from imagefeed.model import State
 from ops.health.audit_results import lost_results
 from preprocess.model import Loss
+from storage.blobs.json_blob import JsonBlob
 from storage.clients import Clients
 
 _AHEAD = timedelta(days=1)
 _MOMENT = timedelta(seconds=1)
 """Stamps are whole seconds."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Check:
+    pipeline: str
+    before: datetime | None
+    """Archives older than this are looked at next; None: begin with the newest."""
 
 
 class SlicedResultAudit:
@@ -70,21 +75,12 @@ class SlicedResultAudit:
 
     def _cursor(self, source: str, pipeline: str) -> datetime | None:
         """Where to go on; None: at the newest."""
-        name = check_blob(source)
-        with azure_errors(f"read {name} from the state container"):
-            try:
-                content = self._clients.state.download_blob(name).readall()
-            except ResourceNotFoundError as exc:
-                if error_code(exc) == "ContainerNotFound":
-                    raise
-                return None
-        told = json.loads(content)
-        return parse_stamp(told["before"]) if told["before"] and told["pipeline"] == pipeline else None
+        check = self._check(source).read()
+        return check.before if check is not None and check.pipeline == pipeline else None
 
     def _remember(self, source: str, pipeline: str, before: datetime | None, after: datetime | None) -> None:
-        if before == after:
-            return
-        name = check_blob(source)
-        told = {"pipeline": pipeline, "before": format_stamp(after) if after else None}
-        with azure_errors(f"write {name} to the state container"):
-            self._clients.state.upload_blob(name, json.dumps(told).encode(), overwrite=True)
+        if before != after:
+            self._check(source).write(_Check(pipeline=pipeline, before=after))
+
+    def _check(self, source: str) -> JsonBlob[_Check]:
+        return JsonBlob(self._clients.state, check_blob(source), _Check)

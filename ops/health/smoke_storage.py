@@ -17,14 +17,14 @@ from config.errors import LeaseLostError
 from imagefeed.azure_errors import azure_errors, error_code
 from imagefeed.entities import scan
 from imagefeed.errors import StoreRefusedError
-from imagefeed.layout import BATCH_QUEUE, POISON, SMOKE, SMOKE_BLOB, images_partition, smoke_blob, source_state_blob
+from imagefeed.layout import BATCH_QUEUE, POISON, SMOKE, SMOKE_BLOB, smoke_blob, source_state_blob
 from imagefeed.ledger import ARCHIVE_COLUMNS, state_of
 from imagefeed.model import RawArchive, State
 from ops.health.listening import FRONT, peek, requested
 from preprocess.model import BatchState
 from storage.blobs.pipelines import known_pipelines
 from storage.blobs.raw import RawBlobs, list_blobs
-from storage.blobs.raw_upload import look
+from storage.blobs.raw_upload import stat_blob
 from storage.blobs.source_state import BlobSourceStates
 from storage.clients import Clients
 from storage.tables.batches import TableBatchLedger
@@ -128,7 +128,7 @@ def place_of_messages(clients: Clients) -> Place:
 
 def refusals(clients: Clients, archive: RawArchive, pipeline: str) -> dict[int, str]:
     """Give the members that were refused, with the reasons."""
-    partition = images_partition(pipeline, archive.source, archive.stamp, archive.version)
+    partition = archive.key.partition(pipeline)
     rows = scan(clients.images, partition, select=["RowKey", "member", "reason"])
     return {row["member"]: row["reason"] for row in rows if row.get("reason") is not None}
 
@@ -180,7 +180,7 @@ def _is_ours(message: QueueMessage) -> bool:
 def _clear_folder(container: ContainerClient, folder: str, ours: Callable[[str], bool] = lambda _name: True) -> None:
     names = [str(found.name) for found in list_blobs(container, f"{folder}/")]
     found = [name for name in names if ours(name)]
-    itself = look(container, folder) if len(found) == len(names) else None
+    itself = stat_blob(container, folder) if len(found) == len(names) else None
     # With a hierarchical namespace folders are listed like blobs, and can be removed once they are empty.
     if itself is not None and (itself.metadata or {}).get("hdi_isfolder") == "true":
         found.append(folder)

@@ -8,7 +8,6 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from imagefeed.layout import archive_row, images_partition, shard_blob
 from imagefeed.model import RawArchive
 from ingest.model import Step
 from local.azurite import Azurite
@@ -71,7 +70,7 @@ def bytes_of_raw_blob(plant: Plant, archive: RawArchive) -> str:
 
 
 def shard_of(archive: RawArchive) -> str:
-    return shard_blob("p1", archive.source, archive.stamp, archive.version, archive.path, 0)
+    return archive.key.shard("p1", archive.path, 0)
 
 
 def shard(plant: Plant, archive: RawArchive) -> str:
@@ -89,24 +88,24 @@ def end_of_shard(plant: Plant, archive: RawArchive) -> str:
 
 
 def image_row(plant: Plant, archive: RawArchive) -> str:
-    partition = images_partition("p1", plant.source, archive.stamp, archive.version)
+    partition = archive.key.partition("p1")
     plant.clients.images.delete_entity(partition, "000000~0000~00")
     return partition
 
 
 def refusal_row(plant: Plant, archive: RawArchive) -> str:
-    partition = images_partition("p1", plant.source, archive.stamp, archive.version)
+    partition = archive.key.partition("p1")
     plant.clients.images.delete_entity(partition, "000001~refused")
     return partition
 
 
 def row_of_the_copy(plant: Plant, archive: RawArchive) -> str:
-    plant.clients.archives.delete_entity(plant.source, archive_row(archive.stamp, archive.version))
+    plant.clients.archives.delete_entity(plant.source, archive.key.ledger_row())
     return archive.blob
 
 
 def row_of_the_pipeline(plant: Plant, archive: RawArchive) -> str:
-    plant.clients.archives.delete_entity(plant.source, archive_row(archive.stamp, archive.version, "p1"))
+    plant.clients.archives.delete_entity(plant.source, archive.key.ledger_row("p1"))
     return archive.blob
 
 
@@ -116,7 +115,7 @@ def all_rows(plant: Plant, archive: RawArchive) -> str:
 
 
 def batch_row(plant: Plant, archive: RawArchive) -> str:
-    partition = images_partition("p1", plant.source, archive.stamp, archive.version)
+    partition = archive.key.partition("p1")
     plant.clients.batches.delete_entity(partition, "0001")
     return partition
 
@@ -176,7 +175,7 @@ class TestReadingEverything:
 
     def test_a_bit_of_an_image_in_a_row(self, plant: Plant) -> None:
         archive = plant.process(NOW)
-        partition = images_partition("p1", plant.source, archive.stamp, archive.version)
+        partition = archive.key.partition("p1")
         row = plant.clients.images.get_entity(partition, "000000~0000~00")
         row["data0"] = bytes(row["data0"][:-1]) + bytes([row["data0"][-1] ^ 1])
         plant.clients.images.update_entity(row)

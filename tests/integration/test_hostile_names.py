@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from imagefeed.layout import raw_blob
-from imagefeed.model import Counts, RawArchive, Refusal
+from imagefeed.model import ArchiveKey, Counts, RawArchive, Refusal
 from ingest.model import Archive, CopyMetadata, RemoteFile, Span, version_of
 from local.azurite import Azurite
 from ops.cli.__main__ import main
@@ -50,7 +49,7 @@ def stored(clients: Clients, source: str, name: str, azurite: Azurite, monkeypat
     producer = Producer(clients, source)
     # Servers' paths end at 4,096 bytes, members' names at 65,535.
     path = name[:2_000]
-    archive = replace(producer.archive(NOW), path=path, blob=raw_blob(source, NOW, "0123abcd", path))
+    archive = replace(producer.archive(NOW), path=path, blob=ArchiveKey(source, NOW, "0123abcd").raw_blob(path))
     producer.ledger.record_raw(archive, NOW)
     batch = Batch(archive=archive, pipeline="p1", number=0, first=0, end=2)
     producer.ledger.insert_plan([batch], NOW, NOW)
@@ -119,7 +118,7 @@ def test_a_copied_blob_tells_the_true_path_within_what_metadata_may_hold(
 
 
 def test_a_blob_s_name_is_safe_whatever_the_file_s_is(source: str, name: str) -> None:
-    blob = raw_blob(source, NOW, "0123abcd", name)
+    blob = ArchiveKey(source, NOW, "0123abcd").raw_blob(name)
     assert re.fullmatch(r"[a-z0-9-]+/\d{4}/\d\d/\d\d/\d\d/\d{8}T\d{6}Z\.[0-9a-f]{8}\.[A-Za-z0-9._-]{1,80}\.zip", blob)
 
 

@@ -92,14 +92,14 @@ def test_what_was_lost_is_told_and_comes_back_as_it_was(
 
 def test_what_is_lost_again_and_again_is_not_made_for_ever(world: World, caplog: pytest.LogCaptureFixture) -> None:
     archive = world.plant.process(NOW)
-    told = []
+    outcomes = []
     for _ in range(3):
         shard(world.plant, archive)
-        told.append(world.repair())
+        outcomes.append(world.repair())
         world.work()
     shard(world.plant, archive)
-    told += [world.repair(), world.repair()]
-    assert told == [RepairOutcome(asked=1)] * 3 + [RepairOutcome(beyond=1)] * 2
+    outcomes += [world.repair(), world.repair()]
+    assert outcomes == [RepairOutcome(asked=1)] * 3 + [RepairOutcome(beyond=1)] * 2
     assert world.queue.messages == []
     assert "results.beyond_repair" in caplog.text
 

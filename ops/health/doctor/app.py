@@ -9,10 +9,11 @@ from imagefeed.errors import PipelineError
 from ingest.model import SourceState
 from ops.health.doctor.findings import Finding, ok, unknown, wrong
 from ops.health.listening import look_at_queues
-from ops.health.probe import known_fingerprint, probe, probe_dead_letters
+from ops.health.probe import probe, probe_dead_letters
 from ops.health.watch import find_deadlines, find_silence
 from ops.text import count
 from preprocess.recipe import identify
+from storage.blobs.pipelines import known_fingerprint
 from storage.blobs.runs import last_run
 from storage.blobs.source_state import BlobSourceStates
 from storage.clients import Clients
