@@ -127,8 +127,8 @@ def _todos(status: Status) -> Iterator[RenderableType]:
     table = Table("what", "source", "which", "since (UTC)", "what to do", box=None, header_style="bold")
     for todo in status.actions:
         since = text.moment(todo.since) if todo.since else ""
-        which = Text(todo.which).append(f"{': ' if todo.which and todo.detail else ''}{todo.detail}", "dim")
-        table.add_row(_symbol(todo.severity).append(todo.what), todo.source, which, since, todo.advice)
+        which = Text(todo.name).append(f"{': ' if todo.name and todo.detail else ''}{todo.detail}", "dim")
+        table.add_row(_symbol(todo.severity).append(todo.kind), todo.source, which, since, todo.advice)
     yield table
 
 

@@ -60,7 +60,7 @@ class Progress:
 
 
 @contextmanager
-def smoke_lock(clients: Clients) -> Iterator[None]:
+def lock(clients: Clients) -> Iterator[None]:
     """Hold off other smoke tests, and in the end clear away what this one and any earlier one left.
 
     Raises LeaseLostError while another one runs, and the errors of storage.
@@ -73,7 +73,7 @@ def smoke_lock(clients: Clients) -> Iterator[None]:
         yield
 
 
-def put_archive(clients: Clients, content: bytes) -> RawArchive:
+def upload(clients: Clients, content: bytes) -> RawArchive:
     """Put a zip there as a person would by hand: without any metadata of ours."""
     blob = smoke_blob()
     with azure_errors(f"write raw/{blob}"):
@@ -112,7 +112,7 @@ class Location(Enum):
     """Somebody has them, had them, or never put them there."""
 
 
-def locate_messages(clients: Clients) -> Location:
+def find_messages(clients: Clients) -> Location:
     """Find the messages of the smoke test on the queue of batches."""
     front = peek(clients.batch_queue)
     ours = [message for message in front if _is_ours(message)]

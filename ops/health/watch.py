@@ -115,14 +115,8 @@ def _log_findings(outcome: WatchOutcome) -> None:
     """Log one line for each finding, of each kind the newest or most urgent few: alerts are built on them."""
     source, silence, extra = outcome.source, outcome.silence, {"source": outcome.source}
     if silence:
-        since = silence.since.isoformat() if silence.since else "ever"
-        log.error(
-            "source.silent source=%s since=%s error=%r",
-            source,
-            since,
-            silence.error or "it was not polled",
-            extra=extra,
-        )
+        since, error = (silence.since.isoformat() if silence.since else "ever"), silence.error or "it was not polled"
+        log.error("source.silent source=%s since=%s error=%r", source, since, error, extra=extra)
     for gap in _few(outcome.gaps[::-1], "gap.more", source):
         start, end = gap.start.isoformat(), "now" if gap.open else gap.end.isoformat()
         log.warning("gap.found source=%s from=%s to=%s", source, start, end, extra=extra)

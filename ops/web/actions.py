@@ -25,13 +25,13 @@ _REPLAY = "reconcile takes them; at once: python -m ops.cli replay --poison --de
 
 def queue_actions(queues: Queues) -> Iterator[Action]:
     """Tell of what was given up."""
-    given_up = Action(severity=Severity.MISSING, what="", which="", advice=_REPLAY)
+    given_up = Action(severity=Severity.MISSING, kind="", name="", advice=_REPLAY)
     if queues.poison:
         which = text.count(queues.poison, "message")
-        yield replace(given_up, what="poison queue", which=which, detail="given up after several calls")
+        yield replace(given_up, kind="poison queue", name=which, detail="given up after several calls")
     if queues.dead_letters:
         which = f"{text.count(queues.dead_letters, 'dead letter')}{' or more' if queues.dead_letters_more else ''}"
-        yield replace(given_up, what="dead letters", which=which, detail="Event Grid could not deliver")
+        yield replace(given_up, kind="dead letters", name=which, detail="Event Grid could not deliver")
 
 
 def run_actions(run: LastRun | None, now: datetime) -> Iterator[Action]:
@@ -39,8 +39,8 @@ def run_actions(run: LastRun | None, now: datetime) -> Iterator[Action]:
     if run is not None and run.every is not None and run.is_overdue(now):
         yield Action(
             severity=Severity.MISSING,
-            what="reconcile stands still",
-            which="",
+            kind="reconcile stands still",
+            name="",
             since=run.at,
             detail=f"it is to run every {text.span(run.every.total_seconds())}",
             advice="restart the app: timers are known to stop after a deployment; or its calls fail: see its log",
@@ -115,8 +115,8 @@ def _of_members(source: SourceStatus) -> Iterator[Action]:
         yield Action(
             severity=Severity.NOTICE,
             source=source.name,
-            what="refused members",
-            which=f"{members} of {text.count(len(partly), 'archive')}",
+            kind="refused members",
+            name=f"{members} of {text.count(len(partly), 'archive')}",
             since=partly[-1].stamp,
             detail="all others can be read",
             advice=f"python -m ops.cli refused {source.name} tells the reasons",
@@ -128,8 +128,8 @@ def _from_finding(finding: Finding, archive: str | None = None) -> Action:
     return Action(
         severity=Severity.MISSING if finding.missing else Severity.NOTICE,
         source=finding.source,
-        what=str(finding.kind),
-        which=text.clean(finding.name),
+        kind=str(finding.kind),
+        name=text.clean(finding.name),
         since=finding.since,
         detail=text.clean(finding.detail),
         advice=text.clean(finding.advice),
@@ -140,4 +140,4 @@ def _from_finding(finding: Finding, archive: str | None = None) -> Action:
 def _few(actions: Sequence[Action]) -> Iterator[Action]:
     yield from islice(actions, MAX)
     if len(actions) > MAX:
-        yield replace(actions[MAX], which=f"{len(actions) - MAX} more", since=None, detail="", archive=None)
+        yield replace(actions[MAX], name=f"{len(actions) - MAX} more", since=None, detail="", archive=None)

@@ -136,8 +136,8 @@ class Action:
 
     severity: Severity
     source: str = ""
-    what: str
-    which: str
+    kind: str
+    name: str
     since: datetime | None = None
     detail: str = ""
     advice: str

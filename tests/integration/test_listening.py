@@ -207,7 +207,5 @@ def test_the_doctor_says_so(clients: Clients) -> None:
     ],
 )
 def test_the_judgement(queue: str, seconds: int, worked_on: bool, is_one: bool) -> None:
-    symptom = queue_not_consumed(
-        queue, timedelta(seconds=seconds), "images.queue.core.windows.net", worked_on=worked_on
-    )
+    symptom = queue_not_consumed(queue, timedelta(seconds=seconds), "queue.core.windows.net", worked_on=worked_on)
     assert (symptom is not None) == is_one

@@ -383,7 +383,7 @@ class _Then:
 def test_what_an_earlier_one_left_is_removed_too(command: Command, stored: Clients) -> None:
     app = App(stored, command.given)
     processed(app)
-    smoke.put_archive(stored, b"cut off")
+    smoke.upload(stored, b"cut off")
     others = App(stored, {**command.given, "PIPELINE_NAME": "long-ago"})
     processed(others)
     assert len({row["PartitionKey"] for row in stored.images.list_entities()}) == 2
@@ -395,7 +395,7 @@ def test_what_an_earlier_one_left_is_removed_too(command: Command, stored: Clien
 def processed(app: App) -> None:
     """Leave a smoke test's archive behind, processed."""
     hold_pipeline(app.clients, app.pipeline, app.fingerprint)
-    archive = smoke.put_archive(app.clients, make(app.p.recipe, app.p.limits).content)
+    archive = smoke.upload(app.clients, make(app.p.recipe, app.p.limits).content)
     assert handle_archive_created(archive.blob, app.p) is HandlerOutcome.QUEUED
     for message in app.clients.batch_queue.receive_messages():
         handle_batch_message(parse_batch_message(b64decode(message.content)), app.p)
@@ -408,7 +408,7 @@ def test_of_two_at_once_one_gives_up(command: Command, stored: Clients, monkeypa
     monkeypatch.setattr(smoke, "_LEASE", 1)
     archive = None
     with BlobSourceStates(stored).hold(SMOKE):
-        archive = smoke.put_archive(stored, b"of the other one")
+        archive = smoke.upload(stored, b"of the other one")
         (line,) = command.wrong()
         assert "another smoke test runs right now" in line
         assert list(stored.raw.list_blob_names()) == [archive.blob]

@@ -230,7 +230,7 @@ class TestOnTheHost:
         assert source["counts"]["failed"] == 1
         assert (source["window"], source["lag"]["p50"]) == (172_800, 6)
         assert source["gaps"][0]["missing"] == 1
-        assert {action["what"] for action in json.loads(browser.text("status.json"))["actions"]} >= {"gap", "failed"}
+        assert {action["kind"] for action in json.loads(browser.text("status.json"))["actions"]} >= {"gap", "failed"}
 
     def test_answers_are_guarded_packed_and_sent_once(self, browser: Browser) -> None:
         for path in ("status", "status.json", "status/refresh.js"):

@@ -17,16 +17,7 @@ from imagefeed.tables import Reader, Result, StoredImage
 from ops.health.doctor.findings import Finding, ok, wrong
 from ops.health.doctor.smoke_archive import SmokeArchive
 from ops.health.listening import FUNCTIONS, account_of, is_polled, not_listening
-from ops.health.smoke_storage import (
-    Location,
-    PollRequest,
-    Progress,
-    locate_messages,
-    progress_of,
-    put_archive,
-    refusals,
-    smoke_lock,
-)
+from ops.health.smoke_storage import Location, PollRequest, Progress, find_messages, lock, progress_of, refusals, upload
 from ops.text import count
 from storage.clients import Clients
 
@@ -44,7 +35,7 @@ def run_smoke_test(
     `hooked`: a hook has the last word about each picture. It is not run here, where it might lack what it needs.
     """
     try:
-        with smoke_lock(clients):
+        with lock(clients):
             test = _SmokeTest(clients, sample, pipeline, has_hook=has_hook, within=within)
             try:
                 yield from test.steps()
@@ -76,7 +67,7 @@ class _SmokeTest:
     def steps(self) -> Iterator[Finding]:
         """Go on until a step does not happen."""
         request = self.request = PollRequest(self.clients, 10 * self.within)
-        archive = put_archive(self.clients, self.sample.content)
+        archive = upload(self.clients, self.sample.content)
         self.began = time.monotonic()
         pictures = count(len(self.sample.outcomes), "picture")
         yield ok(ABOUT, f"uploaded {RAW_CONTAINER}/{archive.blob}: {pictures}, {archive.size} bytes; the clock runs")
@@ -219,7 +210,7 @@ class _SmokeTest:
 
     def _untaken(self) -> Finding:
         text = f"planned, but no batch was taken within {self._limit}: "
-        match locate_messages(self.clients):
+        match find_messages(self.clients):
             case Location.WAITING:
                 text += f"they wait on the queue {BATCH_QUEUE}, and nobody takes them: {self._silent(BATCH_QUEUE)}"
             case Location.BEHIND_OTHERS:

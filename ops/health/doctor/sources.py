@@ -58,8 +58,8 @@ class _SourceCheck(threading.Thread):
         self.join(max(0.0, until - monotonic()))
         if self._ended:
             return self._findings
-        why = f"no end after {within:.0f} s: the server, or DNS, is too slow to be polled"
-        why = why if self.is_alive() else "looking failed; the traceback tells why"
+        slow = f"no end after {within:.0f} s: the server, or DNS, is too slow to be polled"
+        why = slow if self.is_alive() else "looking failed; the traceback tells why"
         return [*self._findings, wrong(self._about, why)]
 
 

@@ -76,10 +76,7 @@ class TestDeadlines:
     def test_a_file_is_nearer_to_its_deletion_than_it_should_be_past_half_of_its_time(self) -> None:
         young, old, older = tracked_file(23 * HOUR), tracked_file(25 * HOUR), tracked_file(47 * HOUR)
         deadlines = find_deadlines(SPEC, source_state(young, old, older, tracked_file(40 * HOUR, done=True)), NOW)
-        assert [(late.tracked_file, late.at) for late in deadlines] == [
-            (older, NOW + HOUR),
-            (old, NOW + 23 * HOUR),
-        ]
+        assert [(d.tracked_file, d.at) for d in deadlines] == [(older, NOW + HOUR), (old, NOW + 23 * HOUR)]
 
     def test_a_server_whose_clock_runs_ahead_deletes_no_later(self) -> None:
         ahead = tracked_file(-20 * HOUR, seen=25 * HOUR)

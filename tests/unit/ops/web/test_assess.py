@@ -19,7 +19,7 @@ def headline_of(status: Status) -> str:
 
 
 def kinds(status: Status) -> list[str]:
-    return [action.what for action in status.actions]
+    return [action.kind for action in status.actions]
 
 
 def test_a_good_day_is_told_in_one_sentence() -> None:
@@ -132,7 +132,7 @@ def test_an_archive_that_hangs_is_late() -> None:
     status = status_of([entry(3), entry(13), entry(23, State.SEEN, reason="no answer")])
     assert headline_of(status).startswith("1 late. 2 archives")
     (action,) = status.actions
-    assert (action.what, action.detail) == ("not copied", "no answer")
+    assert (action.kind, action.detail) == ("not copied", "no answer")
     assert kinds(status_of([entry(3), entry(13), entry(23, State.PROCESSING)])) == ["not preprocessed"]
 
 
@@ -144,14 +144,12 @@ def test_a_server_that_is_silent_is_named_with_its_error() -> None:
     assert status.sources[0].error == "no\N{REPLACEMENT CHARACTER}[2J route"
 
 
-@pytest.mark.parametrize(
-    ("again", "message"), [(MINUTE, f" (asked again at {NOW + MINUTE:%H:%M:%S} UTC)"), (-MINUTE, "")]
-)
-def test_an_error_tells_when_the_server_is_asked_again(again: timedelta, message: str) -> None:
+@pytest.mark.parametrize(("again", "tail"), [(MINUTE, f" (asked again at {NOW + MINUTE:%H:%M:%S} UTC)"), (-MINUTE, "")])
+def test_an_error_tells_when_the_server_is_asked_again(again: timedelta, tail: str) -> None:
     source_state = SourceState(
         source="radar", listed_at=NOW, failures=4, error="wrong password", not_before=NOW + again
     )
-    assert status_of(regular(), source_state).sources[0].error == f"wrong password{message}"
+    assert status_of(regular(), source_state).sources[0].error == f"wrong password{tail}"
 
 
 def test_before_the_first_poll_nothing_is_wrong() -> None:
@@ -191,7 +189,7 @@ def test_lag_is_from_the_server_to_readable_images() -> None:
 def test_what_was_given_up_needs_a_person() -> None:
     status = status_of(regular(), queues=replace(QUIET, poison=2, dead_letters=MAX_DEAD_LETTERS))
     assert (status.severity, status.headline) == (Severity.MISSING, "Everything is here, and messages were given up")
-    assert [(action.what, action.which) for action in status.actions] == [
+    assert [(action.kind, action.name) for action in status.actions] == [
         ("poison queue", "2 messages"),
         ("dead letters", "100 dead letters or more"),
     ]
@@ -221,7 +219,7 @@ def test_a_reconcile_that_stands_still_needs_a_person(every: timedelta | None, q
 
 def test_many_of_a_kind_are_counted_instead_of_listed() -> None:
     actions = status_of([entry(minutes, State.FAILED) for minutes in range(3, 203, 10)]).actions
-    assert [action.which for action in actions][-1] == "12 more"
+    assert [action.name for action in actions][-1] == "12 more"
     assert len(actions) == 9
 
 
