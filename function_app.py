@@ -136,7 +136,7 @@ def status(req: func.HttpRequest) -> func.HttpResponse:
 @app.route(route="status.json", methods=["GET", "HEAD"], auth_level=func.AuthLevel.FUNCTION)
 def status_json(req: func.HttpRequest) -> func.HttpResponse:
     """Give the same for machines."""
-    return _answer(req, lambda asked: build_status_views().data(asked))
+    return _answer(req, lambda asked: build_status_views().json(asked))
 
 
 @app.function_name("status_script")
@@ -160,10 +160,10 @@ def status_archive(req: func.HttpRequest) -> func.HttpResponse:
 @app.route(route="images/{source}/{id}/{pipeline}/{image}", methods=["GET", "HEAD"], auth_level=func.AuthLevel.FUNCTION)
 def status_image(req: func.HttpRequest) -> func.HttpResponse:
     """Show one image, small, as it is read back from its rows."""
-    from ops.web.views import picture_key
+    from ops.web.views import parse_image_key
 
     where = req.route_params
-    key = picture_key(where["source"], where["id"], where["pipeline"], where["image"])
+    key = parse_image_key(where["source"], where["id"], where["pipeline"], where["image"])
     return _answer(req, lambda asked: build_status_views().image(asked, key))
 
 
@@ -295,12 +295,12 @@ def _watch(services: Services, now: datetime) -> None:
 
 def _look_at_queues(services: Services, now: datetime) -> None:
     """Tell of queues to which nobody listens. One look that fails for now is left to the next call."""
-    from ops.health.listening import look_at_queues
+    from ops.health.listening import check_queues
 
     chosen = services.settings
     try:
-        for symptom in look_at_queues(services.clients, chosen.sources, now, chosen.pipeline.window):
-            log.error("%s %s", symptom.slug, symptom.told)
+        for symptom in check_queues(services.clients, chosen.sources, now, chosen.pipeline.window):
+            log.error("%s %s", symptom.slug, symptom.message)
     except TransientError as exc:
         log.warning("queues.deferred error=%s", exc)
 

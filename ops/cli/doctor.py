@@ -11,18 +11,18 @@ from config.errors import SettingsError
 from config.settings import Settings, Storage, environment, read_limits, read_pipeline, read_settings, read_storage
 from imagefeed.errors import PermanentError, PipelineError
 from ops.health.doctor.app import (
-    look_at_listeners,
-    look_at_pipeline,
-    look_at_polling,
-    look_at_reconcile,
-    look_at_storage,
+    check_identity,
+    check_listeners,
+    check_pipeline,
+    check_polling,
+    check_reconcile,
+    check_storage,
     other_settings,
-    whose_rights,
 )
 from ops.health.doctor.azure_cli import app_settings, find_azure_cli
-from ops.health.doctor.events import look_at_events
-from ops.health.doctor.findings import Finding, Sign, line, ok, secrets_of, summary, unknown, wrong
-from ops.health.doctor.sources import CALL_WITHIN, look_at_sources
+from ops.health.doctor.events import check_events
+from ops.health.doctor.findings import CheckStatus, Finding, line, ok, secrets_of, summary, unknown, wrong
+from ops.health.doctor.sources import CALL_WITHIN, check_sources
 from ops.text import count
 from preprocess.recipe import identify
 from storage.blobs.pipelines import known_fingerprint
@@ -46,7 +46,7 @@ def run_smoke(app: str | None, within: timedelta, tell: Callable[[str], object])
     """Send a small archive through the app, and remove it again; returns and raises as `run` does."""
     told, unread = _told(app)
     # Passwords of servers are not needed, and whoever deploys may lack the right to read them.
-    chosen, found = (None, [unknown(one.about, one.told) for one in unread]) if unread else _settings(told)
+    chosen, found = (None, [unknown(one.about, one.message) for one in unread]) if unread else _settings(told)
     secrets = secrets_of(chosen) if chosen else [text for name, text in told.items() if name.upper() == "DATA_STORAGE"]
     if chosen is None and not unread:
         # The app itself cannot run with them.
@@ -75,7 +75,7 @@ def _tell(findings: Iterable[Finding], secrets: Iterable[str], tell: Callable[[s
         told.append(finding)
         tell(line(finding, secrets))
     tell(f" {summary(told)}")
-    return int(any(finding.sign is Sign.WRONG for finding in told))
+    return int(any(finding.status is CheckStatus.WRONG for finding in told))
 
 
 def _told(app: str | None) -> tuple[Mapping[str, str], Sequence[Finding]]:
@@ -104,19 +104,19 @@ def _look(told: Mapping[str, str], chosen: Settings | None) -> Iterator[Finding]
     if chosen is None:
         yield unknown("sources", _MEND)
     else:
-        yield from look_at_sources(chosen.sources, now)
+        yield from check_sources(chosen.sources, now)
     try:
         storage = read_storage(told)
     except SettingsError:
         yield unknown("storage", _MEND)
         return
     yield from _look_into(storage, chosen, now)
-    yield from look_at_events(storage, find_azure_cli())
+    yield from check_events(storage, find_azure_cli())
 
 
 def _send(told: Mapping[str, str], within: timedelta) -> Generator[Finding]:
     # Imported here: what decodes pictures takes its time, and no other command needs it.
-    from ops.health.doctor.smoke import send_through
+    from ops.health.doctor.smoke import run_smoke_test
     from ops.health.doctor.smoke_archive import make
 
     try:
@@ -132,7 +132,7 @@ def _send(told: Mapping[str, str], within: timedelta) -> Generator[Finding]:
             yield wrong("pipeline", other_settings(identity.pipeline))
             return
         hooked = identity.hook is not None
-        yield from send_through(clients, made, identity.pipeline, hooked=hooked, within=within)
+        yield from run_smoke_test(clients, made, identity.pipeline, has_hook=hooked, within=within)
     except PipelineError as exc:
         yield wrong("smoke", str(exc))
     finally:
@@ -154,17 +154,17 @@ def _look_into(where: Storage, chosen: Settings | None, now: datetime) -> Iterat
         yield wrong("settings", str(exc))
         return
     try:
-        there = list(look_at_storage(clients))
+        there = list(check_storage(clients))
         yield from there
-        yield from whose_rights(where)
+        yield from check_identity(where)
         if chosen is None:
             yield unknown("app", _MEND)
-        elif all(finding.sign is Sign.WRONG for finding in there):
+        elif all(finding.status is CheckStatus.WRONG for finding in there):
             yield unknown("app", "storage must answer first: the app's marks are there")
         else:
-            yield from look_at_pipeline(clients, chosen)
-            yield from look_at_polling(clients, chosen, now)
-            yield from look_at_reconcile(clients, now)
-            yield from look_at_listeners(clients, chosen, now)
+            yield from check_pipeline(clients, chosen)
+            yield from check_polling(clients, chosen, now)
+            yield from check_reconcile(clients, now)
+            yield from check_listeners(clients, chosen, now)
     finally:
         clients.close()

@@ -31,40 +31,40 @@ class SlicedResultAudit:
     each 1,000 rows of the images and batches tables.
     """
 
-    def __init__(self, clients: Clients, *, most_archives: int = 100, most_images: int = 10_000) -> None:
+    def __init__(self, clients: Clients, *, max_archives: int = 100, max_images: int = 10_000) -> None:
         """A slice ends with the archive that reaches either; archives of one stamp stay together."""
         self._clients = clients
-        self._most = most_archives
-        self._most_images = most_images
+        self._max_archives = max_archives
+        self._max_images = max_images
 
     def lost(self, source: str, pipeline: str, since: datetime) -> Sequence[Loss]:
         """Look at the next few of a source's processed archives, and name what they lost."""
         before = self._cursor(source, pipeline)
         end = before or datetime.now(UTC) + _AHEAD
-        book = self._slice(entries(self._clients, source, pipeline=pipeline, start=since, end=end))
-        processed = [entry for entry in book if entry.state is State.PROCESSED and entry.pipeline == pipeline]
+        ledger = self._slice(entries(self._clients, source, pipeline=pipeline, start=since, end=end))
+        processed = [entry for entry in ledger if entry.state is State.PROCESSED and entry.pipeline == pipeline]
         found = list(lost_results(self._clients, source, pipeline, processed)) if processed else []
         # Before anything is repaired: whoever dies over it must not meet the same slice for ever.
-        self._remember(source, pipeline, before, book[-1].archive.stamp if self._is_full(book) else None)
+        self._remember(source, pipeline, before, ledger[-1].archive.stamp if self._is_full(ledger) else None)
         return [
             Loss(archive=entry.archive, missing=[f"{one.kind}: {one.name} {one.detail}".rstrip() for one in findings])
             for entry, findings in found
-            if self._stood(entry)
+            if self._is_unchanged(entry)
         ]
 
-    def _slice(self, book: Iterable[Entry]) -> list[Entry]:
-        taken: list[Entry] = []
-        for entry in book:
-            if self._is_full(taken) and entry.archive.stamp != taken[-1].archive.stamp:
+    def _slice(self, ledger: Iterable[Entry]) -> list[Entry]:
+        selected: list[Entry] = []
+        for entry in ledger:
+            if self._is_full(selected) and entry.archive.stamp != selected[-1].archive.stamp:
                 break
-            taken.append(entry)
-        return taken
+            selected.append(entry)
+        return selected
 
-    def _is_full(self, taken: Sequence[Entry]) -> bool:
-        images = sum(entry.counts.images for entry in taken if entry.counts is not None)
-        return len(taken) >= self._most or images >= self._most_images
+    def _is_full(self, selected: Sequence[Entry]) -> bool:
+        images = sum(entry.counts.images for entry in selected if entry.counts is not None)
+        return len(selected) >= self._max_archives or images >= self._max_images
 
-    def _stood(self, entry: Entry) -> bool:
+    def _is_unchanged(self, entry: Entry) -> bool:
         """Tell whether an archive was processed all the while: else somebody does it again, and it only seemed to lack.
 
         What does it again takes away the time at which it was processed, and its end sets another.
