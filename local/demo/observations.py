@@ -81,8 +81,12 @@ def _kept(image: StoredImage) -> KeptImage:
 def _raw_blobs(clients: Clients) -> Iterator[tuple[Key, tuple[int, str]]]:
     """Read every raw blob's bytes back: what its metadata says is no proof."""
     for name in clients.raw.list_blob_names():
-        # `{source}/…/{stamp}.{version}.{stem}.zip`
-        yield (name.split("/")[0], name.rsplit("/", 1)[-1].split(".")[1]), _size_and_hash(clients.raw, name)
+        yield key_of_raw_blob(name), _size_and_hash(clients.raw, name)
+
+
+def key_of_raw_blob(name: str) -> Key:
+    """Return the archive that a raw blob's name, `{source}/…/{stamp}.{version}.{stem}.zip`, is made of."""
+    return name.split("/")[0], name.rsplit("/", 1)[-1].split(".")[1]
 
 
 def _size_and_hash(raw: ContainerClient, name: str) -> tuple[int, str]:

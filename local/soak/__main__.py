@@ -19,7 +19,7 @@ from local.servers.child import ServerFailedError
 from local.soak.audit import Audit, audit
 from local.soak.memory import Role
 from local.soak.picture import draw_memory
-from local.soak.soak import SCALE, SETTINGS, SOURCES, Soak
+from local.soak.soak import SCALE, SETTINGS, SOURCES, Lags, Soak
 from local.soak.workload import SUPPRESSED, make_workload
 from local.system import CACHE, LOCAL, system
 from storage.clients import connected
@@ -80,9 +80,7 @@ def _run(console: Console, options: argparse.Namespace) -> int:
     return 1 if problems else 0
 
 
-def _print_summary(
-    console: Console, soak: Soak, audited: Audit, lags: tuple[Sequence[float], Sequence[float]], seconds: float
-) -> None:
+def _print_summary(console: Console, soak: Soak, audited: Audit, lags: Lags, seconds: float) -> None:
     sizes = [arrival.drop.sample.size for arrival in soak.arrivals]
     suppressed = sum(SUPPRESSED in arrival.drop.name for arrival in soak.arrivals)
     injected = {
@@ -91,7 +89,6 @@ def _print_summary(
         "events doubled": soak.duplicate_events.delivered,
         "events withheld": suppressed,
     }
-    quiet, hit = lags
     metadata = {
         "time": f"{seconds:.0f} s, seed {soak.seed}",
         "archives": f"{len(sizes)}, {megabytes(sum(sizes))}, on {len(soak.system.sources)} servers",
@@ -99,7 +96,8 @@ def _print_summary(
         "refused": f"{audited.archives_refused} archives and {audited.members_refused} members, each with its reason",
         "faults": ", ".join(f"{kind} {times}" for kind, times in sorted(injected.items())),
         "restarts": f"{soak.faults.restarts}, and {soak.system.host_ends} of a host that ended by itself",
-        "lag": f"{lag(quiet)}; of those over which the host ended {lag(hit)}",
+        "lag": f"{lag(lags.quiet)}; of those over which the host ended {lag(lags.killed)}; of those of which a message "
+        f"or results were taken away {lag(lags.robbed)}",
         "given up": "; ".join(audited.given_up) or "none",
         "lost": str(audited.lost),
         "doubled": str(audited.doubled),

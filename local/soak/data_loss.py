@@ -10,13 +10,16 @@ from imagefeed.entities import find, scan
 from imagefeed.errors import StoreUnavailableError
 from imagefeed.ledger import entries, sources
 from imagefeed.model import State
+from local.demo.observations import key_of_raw_blob
+from local.demo.verification import Key
+from ops.health.listening import read_request
 from storage.blobs.raw import list_blobs
 from storage.blobs.raw_upload import stat_blob
 from storage.blobs.shard_metadata import ShardMetadata, read_shard
 from storage.clients import Clients
 
 RESULTS, MESSAGES = "results lost", "messages lost"
-_GAP = (3.0, 8.0)
+_GAP = (10.0, 30.0)
 
 
 class DataLoss:
@@ -26,8 +29,8 @@ class DataLoss:
         self._clients = clients
         self._rng = rng
         self._say = say
-        self._robbed = set[str]()
-        """Archives, by their partitions."""
+        self.robbed = set[Key]()
+        """Archives of which something was taken."""
         self._shards: list[str] = []
         self._rows: list[tuple[str, str]] = []
         self.injected = Counter[str]()
@@ -52,19 +55,26 @@ class DataLoss:
         queue = self._clients.batch_queue
         with azure_errors("take a message away"):
             message = queue.receive_message(visibility_timeout=30)
-            if message is not None:
-                queue.delete_message(message)
-                self._note(MESSAGES, "")
+            request = read_request(message) if message is not None else None
+            if message is None or request is None:
+                return
+            key = key_of_raw_blob(request.blob)
+            if key in self.robbed:
+                queue.update_message(message, visibility_timeout=0)
+                return
+            self.robbed.add(key)
+            queue.delete_message(message)
+            self._note(MESSAGES, request.blob)
 
     def _lose_results(self) -> None:
-        shards = [shard for shard in self._candidates() if shard.key.partition(shard.pipeline) not in self._robbed]
+        shards = [shard for shard in self._candidates() if _key_of(shard) not in self.robbed]
         if not shards:
             return
         shard = self._rng.choice(sorted(shards, key=lambda shard: shard.name))
         partition = shard.key.partition(shard.pipeline)
         # Noted first: what fails on its way may be done all the same.
-        self._robbed.add(partition)
-        if len(self._robbed) % 2:
+        self.robbed.add(_key_of(shard))
+        if self.injected[RESULTS] % 2:
             self._shards.append(shard.name)
             with azure_errors(f"take the shard {shard.name} away"):
                 self._clients.processed.delete_blob(shard.name)
@@ -85,3 +95,7 @@ class DataLoss:
     def _note(self, kind: str, subject: str) -> None:
         self.injected[kind] += 1
         self._say(f"fault: {kind} {subject}".rstrip())
+
+
+def _key_of(shard: ShardMetadata) -> Key:
+    return shard.key.source, shard.key.version

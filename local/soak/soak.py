@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from random import Random
 
 from imagefeed.errors import StoreUnavailableError
@@ -44,13 +45,25 @@ SETTINGS: Mapping[str, str] = {
     **{f"SOURCES__{name.upper()}__BLOCK_SIZE": str(2**20) for name in SOURCES},
 }
 PATIENCE = 4 * 15 * 60 / SCALE
-"""Seconds after the last fault, after which what is not at its end is stuck: two re-drives and one `reconcile`."""
+"""Seconds after the last fault and the latest re-drive that is due by then, after which what is not at its end is
+stuck: two re-drives and one `reconcile`."""
 _EVERY = 3.0
 _UNSETTLED_LIMIT = 40
 """Archives whose events were withheld wait for `reconcile`; so do those over which the host died."""
 _REPLACED = 0.15
 """Share of the archives that come under a name which is known."""
 _LOOK_EVERY = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lags:
+    """Seconds from server to rows of each archive, by what happened on its way."""
+
+    quiet: list[float] = field(default_factory=list)
+    killed: list[float] = field(default_factory=list)
+    """Of archives over which the host ended."""
+    robbed: list[float] = field(default_factory=list)
+    """Of archives of which a message or results were taken away: until they were made again."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -86,7 +99,7 @@ class Soak:
                     if passed > seconds / 2 and all(self.faults.injected[kind] for kind in KINDS):
                         self.spare_host.set()
             self.say("no more archives, no more faults")
-            deadline = time.monotonic() + PATIENCE
+            deadline = time.monotonic() + self._until_latest_redrive() + PATIENCE
             while time.monotonic() < deadline and not self._at_rest():
                 self._look(duplicating)
 
@@ -96,16 +109,27 @@ class Soak:
         missing = [kind for kind in (*KINDS, RESULTS) if not injected[kind]]
         return [f"{kind}: never, so it was not tried; let the soak run for longer" for kind in missing]
 
-    def lags(self) -> tuple[list[float], list[float]]:
-        """Return the seconds from server to rows: of archives that met no end of the host, and of those that did."""
+    def lags(self) -> Lags:
+        """Return the seconds from server to rows of all that was processed."""
         progress = observations.observe(self.clients, self.system.sources)
-        quiet, hit = list[float](), list[float]()
+        lags = Lags()
         for line in lines(self.arrivals, progress):
             processed = line.progress.processed
-            if line.lag is not None and processed is not None:
-                met = any(line.arrival.arrived <= end <= processed for end in self.faults.ended_at)
-                (hit if met else quiet).append(line.lag)
-        return quiet, hit
+            if line.lag is None or processed is None:
+                continue
+            if key_of(line.arrival) in self.data_loss.robbed:
+                lags.robbed.append(line.lag)
+            elif any(line.arrival.arrived <= end <= processed for end in self.faults.ended_at):
+                lags.killed.append(line.lag)
+            else:
+                lags.quiet.append(line.lag)
+        return lags
+
+    def _until_latest_redrive(self) -> float:
+        """Return the seconds until the last of the undone batches is to be driven again."""
+        undone = [row for row in self.clients.batches.list_entities() if row.get("done_at") is None]
+        now = datetime.now(UTC)
+        return max((max((row["next_drive"] - now).total_seconds(), 0) for row in undone), default=0)
 
     def _look(self, work: Sequence[Future[None]]) -> None:
         """See what has settled, and raise what has gone wrong in the background."""
