@@ -1,15 +1,19 @@
 """The soak's own judgement: what it counts as lost, doubled, stuck or leaking, and what it lets happen."""
 
+import base64
 import hashlib
+import json
 import subprocess
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from itertools import islice
 from pathlib import Path
 from random import Random
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import MagicMock
 from xml.etree import ElementTree
 
 import pytest
@@ -23,6 +27,8 @@ from local.samples import Sample
 from local.servers.child import kill_tree
 from local.soak import audit, workload
 from local.soak.__main__ import lag
+from local.soak.audit import key_of
+from local.soak.data_loss import DataLoss
 from local.soak.memory import ALLOWED_GROWTH, ALLOWED_PEAK, Memory, MemorySample, Role, growth, resident
 from local.soak.picture import draw_memory
 from local.soak.soak import Soak, background
@@ -218,3 +224,55 @@ def test_an_end_of_the_host_that_the_soak_did_not_bring_about_is_noted_as_well(m
     soak._look([])
     assert said == ["the functions host has ended"]
     assert (len(soak.faults.ended_at), len(soak.faults.ends)) == (1, 1)
+
+
+def test_lags_are_apart_by_what_happened_to_an_archive_on_its_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    arrivals = [replace(ARRIVAL, version=version) for version in ("quiet", "killed", "robbed", "waits")]
+    minute = timedelta(minutes=1)
+    done = {
+        key_of(arrival): Progress(processed=None if arrival.version == "waits" else ARRIVAL.arrived + minute)
+        for arrival in arrivals
+    }
+    done[key_of(arrivals[1])] = Progress(processed=ARRIVAL.arrived + 3 * minute)
+    monkeypatch.setattr("local.soak.soak.observations.observe", lambda *_: done)
+    system: Any = SimpleNamespace(host_url="", sources={})
+    clients: Any = SimpleNamespace(raw=SimpleNamespace(account_name="", container_name=""))
+    soak = Soak(system=system, clients=clients, say=print, workload={}, seed=1, arrivals=arrivals)
+    soak.faults.ended_at.append(ARRIVAL.arrived + 2 * minute)
+    soak.data_loss.robbed.add(key_of(arrivals[2]))
+    lags = soak.lags()
+    assert (lags.quiet, lags.killed, lags.robbed) == ([60.0], [180.0], [60.0])
+
+
+class TestPatience:
+    @staticmethod
+    def until(rows: list[dict[str, Any]]) -> float:
+        clients: Any = SimpleNamespace(
+            raw=SimpleNamespace(account_name="", container_name=""),
+            batches=SimpleNamespace(list_entities=lambda: rows),
+        )
+        system: Any = SimpleNamespace(host_url="", sources={})
+        return Soak(system=system, clients=clients, say=print, workload={}, seed=1)._until_latest_redrive()
+
+    def test_the_soak_waits_for_the_latest_batch_that_is_to_be_driven_again(self) -> None:
+        now = datetime.now(UTC)
+        rows = [
+            {"next_drive": now + timedelta(seconds=s), "done_at": done}
+            for s, done in ((-9, None), (90, None), (900, now))
+        ]
+        assert 80 < self.until(rows) <= 90
+
+    def test_it_waits_for_nothing_where_all_is_done_or_due(self) -> None:
+        assert self.until([]) == self.until([{"next_drive": datetime.now(UTC), "done_at": None}]) == 0
+
+
+def test_of_one_archive_only_one_message_is_taken_and_the_next_is_put_back() -> None:
+    body = json.dumps({"blob": "north/2026/01/01/00/20260101T000000Z.v1.a.zip", "pipeline": "p1", "batch": 0})
+    message = SimpleNamespace(content=base64.b64encode(body.encode()).decode())
+    queue = MagicMock(receive_message=lambda **_: message)
+    loss = DataLoss(MagicMock(batch_queue=queue), Random(1), print)
+    loss._lose_message()
+    assert (queue.delete_message.call_count, queue.update_message.call_count) == (1, 0)
+    loss._lose_message()
+    queue.update_message.assert_called_once_with(message, visibility_timeout=0)
+    assert (queue.delete_message.call_count, loss.robbed) == (1, {("north", "v1")})
