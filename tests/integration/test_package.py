@@ -45,7 +45,8 @@ from local.host.worker import Worker
 functions = asyncio.run(Worker().load(package))
 import function_app
 
-function_app.build_services()
+import bootstrap
+bootstrap.build_services()
 # What a function imports when it first runs must be there as well; commands for people need more, and say so.
 for module in pkgutil.walk_packages([package]):
     if not module.name.startswith(("ops.cli.images", "ops.cli.__main__")):
