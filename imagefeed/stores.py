@@ -1,9 +1,26 @@
-"""The containers and tables that readers need."""
+"""The containers and tables that readers need, and how to reach them."""
 
-from typing import Protocol
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
 
-from azure.data.tables import TableClient
-from azure.storage.blob import ContainerClient
+from azure.data.tables import TableClient, TableServiceClient
+from azure.storage.blob import BlobServiceClient, ContainerClient, ExponentialRetry
+
+from imagefeed.errors import PermanentError
+from imagefeed.layout import ARCHIVES_TABLE, BATCHES_TABLE, IMAGES_TABLE, PROCESSED_CONTAINER, STATE_CONTAINER
+
+if TYPE_CHECKING:
+    from azure.core.credentials import TokenCredential
+
+DEVELOPMENT_ACCOUNT = "devstoreaccount1"
+# Published by Microsoft, the same in every emulator; it opens nothing else.
+DEVELOPMENT_KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
+PIECE = 8 * 2**20
+"""Bytes of one request; the SDK's default is 32 MiB."""
+# Waits of about 1, 3, 5 and 9 seconds: enough for a failover, short beside a function's time-out.
+BACKOFF: dict[str, Any] = {"initial_backoff": 1, "increment_base": 2, "random_jitter_range": 1}
+_ADDRESS = re.compile(r"https://([a-z0-9-]+(?:\.[a-z0-9-]+)*)\.blob\.([a-z0-9.-]+)/?", re.IGNORECASE)
 
 
 class Stores(Protocol):
@@ -28,3 +45,113 @@ class Stores(Protocol):
     @property
     def images(self) -> TableClient:
         """Rows of images and refusals."""
+
+    def close(self) -> None:
+        """Close the connections."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReaderStores:
+    """Connections of a reader; a Stores. Safe to share between threads."""
+
+    blobs: BlobServiceClient
+    tables: TableServiceClient
+    processed: ContainerClient
+    state: ContainerClient
+    archives: TableClient
+    batches: TableClient
+    images: TableClient
+
+    def close(self) -> None:
+        """Close the connections."""
+        self.blobs.close()
+        self.tables.close()
+
+
+def connect_stores(where: str, credential: "TokenCredential | None" = None) -> ReaderStores:
+    """Reach the stores by the blob service's address or a connection string, as `open_reader` says.
+
+    Nothing is sent yet. Raises PermanentError for what is neither, and ImportError where a package is missing.
+    """
+    blob_options = {**blob_client_options(), "max_single_get_size": PIECE, "max_chunk_get_size": PIECE}
+    if not where.lower().startswith(("https:", "http:")):
+        if credential is not None:
+            raise PermanentError("open a reader: a connection string holds its own key; leave out the credential")
+        text = spelt_out(where)
+        try:
+            blobs = BlobServiceClient.from_connection_string(text, **blob_options)
+            tables = TableServiceClient.from_connection_string(text, **table_client_options())
+        except ValueError:
+            # Without the cause: the SDK's message may repeat the text, which holds the key.
+            raise PermanentError("open a reader: this is no connection string; copy it from the account") from None
+    else:
+        table, identity = table_address(where), credential or default_identity()
+        blobs = BlobServiceClient(where, credential=identity, **blob_options)
+        tables = TableServiceClient(table, credential=identity, **table_client_options())
+    return ReaderStores(
+        blobs=blobs,
+        tables=tables,
+        processed=blobs.get_container_client(PROCESSED_CONTAINER),
+        state=blobs.get_container_client(STATE_CONTAINER),
+        archives=tables.get_table_client(ARCHIVES_TABLE),
+        batches=tables.get_table_client(BATCHES_TABLE),
+        images=tables.get_table_client(IMAGES_TABLE),
+    )
+
+
+def blob_client_options(retries: int = 4, read_timeout: float = 60) -> dict[str, Any]:
+    """Return the retries and time-outs (seconds) of clients of the blob service."""
+    retry = ExponentialRetry(retry_total=retries, **BACKOFF)
+    return {"retry_policy": retry, "connection_timeout": 10, "read_timeout": read_timeout}
+
+
+def table_client_options(retries: int = 4, read_timeout: float = 60) -> dict[str, Any]:
+    """Return the same of the table service."""
+    return {
+        "retry_total": retries,
+        "retry_backoff_factor": 0.5,
+        "retry_backoff_max": 8,
+        "connection_timeout": 10,
+        "read_timeout": read_timeout,
+        # Rows are read in pieces as large as they come: the SDK's are of 4 KiB.
+        "connection_data_block_size": 2**20,
+    }
+
+
+def table_address(blob: str) -> str:
+    """Return the table service's address of an account, in any cloud. Raises PermanentError where none follows."""
+    match = _ADDRESS.fullmatch(blob)
+    if match is None:
+        # Without what follows the host: it may be a signature.
+        raise PermanentError(
+            f"open a reader at {blob.partition('?')[0]}: give https://ACCOUNT.blob.core.windows.net (or as your cloud "
+            "ends), without a path or signature, or a connection string with BlobEndpoint and TableEndpoint"
+        )
+    return f"https://{match[1]}.table.{match[2]}"
+
+
+def default_identity() -> "TokenCredential":
+    """Return azure.identity's DefaultAzureCredential. Raises ImportError where the package is missing."""
+    # Imported here: it takes half a second, and a connection string needs none of it.
+    try:
+        from azure.identity import DefaultAzureCredential
+    except ModuleNotFoundError as exc:
+        raise ImportError(
+            "open a reader: to find an identity, azure-identity is missing: `pip install 'imagefeed[identity]'`, "
+            "or give a credential"
+        ) from exc
+    return DefaultAzureCredential()
+
+
+def spelt_out(connection: str) -> str:
+    """Spell out the emulator's short form, which the Python SDKs do not know."""
+    if connection.strip().rstrip(";").lower() != "usedevelopmentstorage=true":
+        return connection
+    return development_connection({"Blob": 10_000, "Queue": 10_001, "Table": 10_002})
+
+
+def development_connection(ports: dict[str, int]) -> str:
+    """Write the connection string of an emulator that listens on these ports of 127.0.0.1."""
+    addresses = (f"{name}Endpoint=http://127.0.0.1:{port}/{DEVELOPMENT_ACCOUNT}" for name, port in ports.items())
+    account = ("DefaultEndpointsProtocol=http", f"AccountName={DEVELOPMENT_ACCOUNT}", f"AccountKey={DEVELOPMENT_KEY}")
+    return ";".join((*account, *addresses))

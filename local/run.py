@@ -80,9 +80,11 @@ def own_settings(file: Path) -> dict[str, str]:
 
 
 def write_environment(file: Path, settings: Mapping[str, str]) -> None:
-    """Write settings as a file that a shell can source; none of the host's with names that no shell can have."""
-    file.touch(mode=0o600)
-    lines = (f"export {name}={shlex.quote(value)}\n" for name, value in settings.items() if name.isidentifier())
+    """Write a file that a shell can source: the command's folder on PATH, and settings whose names a shell can have."""
+    file.touch()
+    file.chmod(0o600)
+    lines = [f'export PATH={shlex.quote(str(PROJECT / "local" / "bin"))}:"$PATH"\n']
+    lines += [f"export {name}={shlex.quote(value)}\n" for name, value in settings.items() if name.isidentifier()]
     file.write_text("".join(lines), encoding="utf-8")
 
 
@@ -98,7 +100,7 @@ def _explain(console: Console, running: System, settings: Mapping[str, str]) -> 
         ("status page", running.status_url),
         ("settings", f"{_short(running.folder / 'app' / 'local.settings.json')}, and {shown} for a shell"),
         ("logs", _short(running.logs)),
-        ("look inside", f". {shown} && .venv/bin/python -m ops.cli ls"),
+        ("look inside", f". {shown} && imagefeed ls"),
         ("stop", "Ctrl-C"),
     ]
     for title, value in told:

@@ -86,6 +86,6 @@ def read_picture(clients: Clients, key: PictureKey, most: int = MOST_BYTES) -> S
     if found.length > most:
         raise PermanentError(
             f"show the image {result.partition}/{first}: it takes {found.length} bytes, more than {most}; "
-            f"`python -m ops.cli export {key.source}` writes it as a file"
+            f"`imagefeed export {key.source}` writes it as a file"
         )
     return Reader(clients).image(StoredRow(result=result, row=found))

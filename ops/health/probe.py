@@ -161,4 +161,4 @@ def _tried(count: Callable[[], int]) -> int | None:
 
 
 def _left_over(name: str, told: str, option: str) -> Probed:
-    return Probed(name, "", f"{told}: reconcile takes them; at once with `python -m ops.cli replay {option}`")
+    return Probed(name, "", f"{told}: reconcile takes them; at once with `imagefeed replay {option}`")

@@ -19,7 +19,7 @@ MOST = 8
 _ENDS = {Shown.EXPIRED: Kind.EXPIRED, Shown.FAILED: Kind.FAILED, Shown.REFUSED: Kind.REFUSED}
 _LATE = {Shown.WAITING: Kind.NOT_COPIED, Shown.COPYING: Kind.NOT_COPIED, Shown.RAW: Kind.UNPROCESSED}
 _OF_MARKS = (Kind.EXPIRED, Kind.NOT_COPIED, Kind.FAILED, Kind.UNPROCESSED, Kind.REFUSED)
-_REPLAY = "reconcile takes them; at once: python -m ops.cli replay --poison --dead-letters"
+_REPLAY = "reconcile takes them; at once: imagefeed replay --poison --dead-letters"
 
 
 def of_queues(queues: Queues) -> Iterator[Todo]:
@@ -115,7 +115,7 @@ def _of_members(source: SourceStatus) -> Iterator[Todo]:
             which=f"{members} of {text.count(len(partly), 'archive')}",
             since=partly[-1].stamp,
             detail="all others can be read",
-            advice=f"python -m ops.cli refused {source.name} tells the reasons",
+            advice=f"imagefeed refused {source.name} tells the reasons",
             archive=partly[-1].id,
         )
 

@@ -8,9 +8,7 @@ from azure.storage.blob import BlobClient, ContentSettings
 
 from config.errors import PipelineMismatchError
 from imagefeed.azure_errors import azure_errors
-from imagefeed.errors import PermanentError
 from imagefeed.layout import pipeline_blob
-from storage.blobs.raw import list_folders
 from storage.clients import Clients
 
 
@@ -41,19 +39,6 @@ def check_pipeline(clients: Clients, name: str, fingerprint: str) -> None:
             f"pipeline {name}, which the settings here make: the app has never run with them; {others}; give this "
             "command the app's own PREPROCESS_ and PIPELINE_ settings, or let the app start with these first"
         )
-
-
-def require_pipeline(clients: Clients, name: str) -> None:
-    """Raise PermanentError where no pipeline has that name: misspelt, it would look as if nothing had been done."""
-    known = known_pipelines(clients)
-    if name not in known:
-        there = f"there are {', '.join(sorted(known))}" if known else "there is none yet"
-        raise PermanentError(f"--pipeline {name}: there is no such pipeline; {there}")
-
-
-def known_pipelines(clients: Clients) -> set[str]:
-    """Name every pipeline that has run, or has results."""
-    return {*dict(_known(clients)), *list_folders(clients.processed)}
 
 
 def _known(clients: Clients) -> Iterator[tuple[str, str]]:

@@ -276,7 +276,7 @@ class TestCommand:
         assert main(["--pipeline", "p1", "audit", plant.source]) == 1
         said = capsys.readouterr().out
         assert name in said
-        assert "python -m ops.cli replay" in said
+        assert "imagefeed replay" in said
         assert "1 missing" in said
 
     def test_gaps_and_deadlines_need_what_the_source_promises(
@@ -307,7 +307,7 @@ class TestCommand:
         plant.copy(NOW - HOUR)
         plant.clients.raw.upload_blob(f"{plant.source}/hand.zip", b"zip")
         all_rows(plant, plant.copy(NOW - 2 * HOUR))
-        assert main(["rebuild-ledger", plant.source]) == 0
+        assert main(["rebuild", plant.source]) == 0
         said = capsys.readouterr().out
         assert "4 archives in the raw container: of 3 the ledger had lost something, of 1 what became" in said
         assert "2 archives not processed" in said

@@ -198,7 +198,7 @@ def test_settings_that_are_wrong_have_a_line_each(
         (["refused", "nothing"], "source nothing: there is no such source"),
         (["status", "nothing"], "source nothing: there is no such source"),
         (["status", "--watch", "nothing"], "source nothing: there is no such source"),
-        (["rebuild-ledger", "nothing"], "source nothing: there is no such source"),
+        (["rebuild", "nothing"], "source nothing: there is no such source"),
     ],
 )
 def test_nothing_to_show_is_told_in_one_line(

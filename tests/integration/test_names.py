@@ -5,10 +5,10 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from ops.cli.images import export
 
 from imagefeed.layout import format_stamp, raw_blob
 from imagefeed.tables import Reader
-from ops.cli.images import export
 from preprocess.context import Context
 from preprocess.handlers import HandlerOutcome, handle_archive_created
 from preprocess.model import BatchSizes, Limits, Recipe

@@ -7,13 +7,13 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from ops.cli.replay_arguments import add_parser
 
 from imagefeed.layout import raw_blob
 from imagefeed.model import Counts, RawArchive
 from local.azurite import Azurite
 from ops.cli.__main__ import main
 from ops.cli.replay import run
-from ops.cli.replay_arguments import add_parser
 from preprocess.model import Batch, Recipe
 from preprocess.recipe import identify
 from storage.blobs.pipelines import hold_pipeline

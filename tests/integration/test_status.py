@@ -162,7 +162,7 @@ def test_the_terminal_shows_the_same(
     assert main(["status", radar]) == 0
     told = capsys.readouterr().out
     assert "1 gap (about 1 missing), 1 expired, 1 failed and 1 refused. 2 archives since" in told
-    assert "python -m ops.cli replay --archive" in told
+    assert "imagefeed replay --archive" in told
     assert "dead letters, reconciled " in told
     assert "last error: no answer <i>from</i> the server" in told
     assert all(letter in told for letter in "FERcp░")

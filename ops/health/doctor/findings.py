@@ -53,11 +53,16 @@ def secrets_of(settings: Settings) -> Collection[str]:
 
 def line(finding: Finding, secrets: Iterable[str] = ()) -> str:
     """Write a finding as one line that tells a terminal nothing but text."""
-    told = finding.told
+    return clean(f" {finding.sign:<10}  {finding.about:<14}  {redacted(finding, secrets)}")
+
+
+def redacted(finding: Finding, secrets: Iterable[str] = ()) -> str:
+    """Return a finding's text in one line, without secrets."""
+    text = finding.told
     for secret in secrets:
         if len(secret) >= _SHORTEST_SECRET:
-            told = told.replace(secret, "***")
-    return clean(f" {finding.sign:<10}  {finding.about:<14}  {' '.join(told.split())}")
+            text = text.replace(secret, "***")
+    return " ".join(text.split())
 
 
 def summary(findings: Sequence[Finding]) -> str:
