@@ -265,7 +265,7 @@ class TestCommand:
 
     def test_nothing_is_missing(self, plant: Plant, capsys: pytest.CaptureFixture[str]) -> None:
         plant.process(NOW)
-        assert main(["--pipeline", "p1", "audit", plant.source, "--deep"]) == 0
+        assert main(["audit", plant.source, "--pipeline", "p1", "--deep"]) == 0
         said = capsys.readouterr().out
         assert "1 archive, 2 images" in said
         assert "nothing is missing" in said
@@ -273,7 +273,7 @@ class TestCommand:
 
     def test_something_is_missing(self, plant: Plant, capsys: pytest.CaptureFixture[str]) -> None:
         name = shard(plant, plant.process(NOW))
-        assert main(["--pipeline", "p1", "audit", plant.source]) == 1
+        assert main(["audit", plant.source, "--pipeline", "p1"]) == 1
         said = capsys.readouterr().out
         assert name in said
         assert "imagefeed replay" in said
@@ -287,7 +287,7 @@ class TestCommand:
         for minutes in (0, 10, 40):
             plant.process(NOW - minutes * MINUTE, batches=1)
         plant.see(NOW - 40 * HOUR)
-        command = ["--pipeline", "p1", "audit", plant.source, "--json", "--since", "1h"]
+        command = ["audit", plant.source, "--pipeline", "p1", "--json", "--since", "1h"]
         for setting_of, expected in (("10m", {"gap", "near deletion", "not copied"}), ("60h", {"not copied"})):
             monkeypatch.setenv(f"{setting}INTERVAL", setting_of)
             monkeypatch.setenv(f"{setting}RETENTION", "48h" if setting_of == "10m" else "99h")

@@ -5,8 +5,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from ops.cli.images import export
 
+from imagefeed.cli import export
 from imagefeed.layout import format_stamp, raw_blob
 from imagefeed.tables import Reader
 from preprocess.context import Context
