@@ -419,7 +419,7 @@ def test_an_interrupted_one_removes_what_it_put_there(
     number: signal.Signals, command: Command, stored: Clients
 ) -> None:
     child = subprocess.Popen(
-        [sys.executable, "-m", "storage", "doctor", "--smoke"],
+        [sys.executable, "-m", "ops.cli", "doctor", "--smoke"],
         cwd=PROJECT, env={**command.given, "PYTHONUNBUFFERED": "1"}, stdout=subprocess.PIPE, text=True,
         # Shells make what they run in the background ignore it.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
