@@ -95,7 +95,7 @@ def _copy(clients: Clients, endpoint: Endpoint, size: int, block_size: int) -> i
     with connector(endpoint).connect() as connection:
         for listed in connection.list_files():
             # A listing of FTP knows no seconds.
-            file = connection.look(listed) or listed
+            file = connection.stat(listed) or listed
             archive = Archive(source=source, file=file, version=version_of(file), stamp=file.modified)
             job = CopyJob(archive=archive, block_size=block_size)
             received += copy_archive(connection, BlobArchives(clients), job, hooks).received

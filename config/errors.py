@@ -10,8 +10,8 @@ class SettingsError(PermanentError):
 
     def __init__(self, message: str, problems: Sequence[str] = ()) -> None:
         """Several problems have a line each behind the message; one stands in the message's own."""
-        told = ";\n  ".join(problems)
-        super().__init__(f"{message}:\n  {told}" if len(problems) > 1 else ": ".join(filter(None, (message, told))))
+        lines = ";\n  ".join(problems)
+        super().__init__(f"{message}:\n  {lines}" if len(problems) > 1 else ": ".join(filter(None, (message, lines))))
         self.problems = tuple(problems) or (message,)
 
 

@@ -3,6 +3,7 @@
 import difflib
 import os
 import re
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from datetime import timedelta
@@ -11,10 +12,9 @@ from typing import Any, get_type_hints
 from urllib.parse import unquote, urlsplit
 
 from config.errors import SettingsError
-from config.types import Setting, check_value, read_value, wanted
+from config.types import Name, Schedule, Setting
 from ingest.model import Endpoint, SourceSpec
 from ingest.protocols.host_keys import read_host_keys
-from ingest.timestamps import read_stamp
 from preprocess.model import BatchSizes, Limits, Recipe
 
 _PORTS = {"sftp": 22, "ftp": 21, "ftpes": 21, "ftps": 990}
@@ -35,7 +35,7 @@ class Storage:
 class Pipeline:
     """How results are kept and re-driven."""
 
-    name: str | None = None
+    name: Name | None = None
     """None: a hash of the preprocessing settings and the hook's source."""
     redrive_after: timedelta = timedelta(minutes=15)
     """A batch that is not done by then is driven again, then after twice that time, and so on."""
@@ -56,8 +56,8 @@ class Table:
 class Schedules:
     """NCRONTAB expressions of the two timers: seconds, minutes, hours, day, month, weekday; UTC."""
 
-    poll: str = "*/30 * * * * *"
-    reconcile: str = "0 */5 * * * *"
+    poll: Schedule = "*/30 * * * * *"
+    reconcile: Schedule = "0 */5 * * * *"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,7 +83,7 @@ class Settings:
 
 
 def _group(prefix: str, group: type, suffix: str = "") -> dict[str, Setting]:
-    hints = get_type_hints(group)
+    hints = get_type_hints(group, include_extras=True)
     return {f"{prefix}{f.name.upper()}{suffix}": Setting(group, f, hints[f.name]) for f in fields(group)}
 
 
@@ -118,8 +118,8 @@ PER_SOURCE: Mapping[str, Setting] = {
 _OWN = re.compile(
     r"(DATA_STORAGE(__|$)|SOURCES__|PREPROCESS_|LIMIT_|BATCH_|TABLE_|PIPELINE_|(POLL|RECONCILE)_SCHEDULE$)"
 )
-_SOURCE_NAME = re.compile(r"(?!(HAND|SMOKE)$)[A-Z0-9_]{1,32}")
-"""`hand` is the source of archives that somebody puts into storage by hand, `smoke` that of the smoke test."""
+_SOURCE_NAME = re.compile(r"(?!(MANUAL|SMOKE)$)[A-Z0-9_]{1,32}")
+"""`manual` is the source of archives that somebody puts into storage by hand, `smoke` that of the smoke test."""
 _NEARLY_SOURCES = re.compile(r"SOU?R[CS]ES?_(.*_)?_")
 _OF_THE_PLATFORM = {"DATA_STORAGE__CREDENTIAL"}
 _TWIN = re.compile(r"((CONNECTIONSTRINGS__)?AZUREWEBJOBS|CONNECTIONSTRINGS__)DATA_STORAGE(__|$)")
@@ -153,12 +153,13 @@ def read_storage(environ: Mapping[str, str] = os.environ) -> Storage:
 
 def read_pipeline(environ: Mapping[str, str] = os.environ) -> tuple[Recipe, Pipeline]:
     """Read only what decides the pipeline; sources are not asked for. Raises SettingsError."""
-    return _Reading(environ).pipeline()
+    groups = _Reading(environ).groups()
+    return Recipe(**groups[Recipe]), Pipeline(**groups[Pipeline])
 
 
 def read_limits(environ: Mapping[str, str] = os.environ) -> Limits:
     """Read only what preprocessing accepts. Raises SettingsError."""
-    return _Reading(environ).limits()
+    return Limits(**_Reading(environ).groups()[Limits])
 
 
 def read_specs(environ: Mapping[str, str] = os.environ) -> Mapping[str, SourceSpec]:
@@ -180,7 +181,7 @@ class _Reading:
 
     def settings(self) -> Settings:
         groups = self._flat()
-        self._strays()
+        self._check_misspelt()
         self._check_twins()
         storage = self._storage(groups)
         sources = self._sources()
@@ -188,12 +189,12 @@ class _Reading:
         return Settings(
             storage=storage,
             sources=sources,
-            recipe=Recipe(**groups.get(Recipe, {})),
-            limits=Limits(**groups.get(Limits, {})),
-            batches=BatchSizes(**groups.get(BatchSizes, {})),
-            table=Table(**groups.get(Table, {})),
-            pipeline=Pipeline(**groups.get(Pipeline, {})),
-            schedules=Schedules(**groups.get(Schedules, {})),
+            recipe=Recipe(**groups[Recipe]),
+            limits=Limits(**groups[Limits]),
+            batches=BatchSizes(**groups[BatchSizes]),
+            table=Table(**groups[Table]),
+            pipeline=Pipeline(**groups[Pipeline]),
+            schedules=Schedules(**groups[Schedules]),
         )
 
     def storage(self) -> Storage:
@@ -201,40 +202,35 @@ class _Reading:
         self._raise_problems()
         return storage
 
-    def pipeline(self) -> tuple[Recipe, Pipeline]:
+    def groups(self) -> dict[type, dict[str, Any]]:
         groups = self._flat()
         self._raise_problems()
-        return Recipe(**groups.get(Recipe, {})), Pipeline(**groups.get(Pipeline, {}))
-
-    def limits(self) -> Limits:
-        groups = self._flat()
-        self._raise_problems()
-        return Limits(**groups.get(Limits, {}))
+        return groups
 
     def specs(self) -> dict[str, SourceSpec]:
         specs: dict[str, SourceSpec] = {}
         for name, keys in self._by_source().items():
-            told: dict[str, Any] = {"name": _source_name(name)}
+            values: dict[str, Any] = {"name": _source_name(name)}
             for field_name, key in keys.items():
                 setting = PER_SOURCE.get(field_name)
                 if setting is not None and setting.group is SourceSpec:
-                    self._take(key, setting, told)
-            specs[told["name"]] = SourceSpec(**told)
+                    self._read(key, setting, values)
+            specs[values["name"]] = SourceSpec(**values)
         self._raise_problems()
         return specs
 
     def _flat(self) -> dict[type, dict[str, Any]]:
         flat = {name.upper(): (name, setting) for name, setting in FLAT.items()}
-        groups: dict[type, dict[str, Any]] = {}
+        groups: dict[type, dict[str, Any]] = defaultdict(dict)
         for key in self.values:
             if key in flat:
                 name, setting = flat[key]
-                self._take(name, setting, groups.setdefault(setting.group, {}))
+                self._read(name, setting, groups[setting.group])
             elif not key.startswith("SOURCES__") and key not in _OF_THE_PLATFORM:
                 self._unknown(key, [*FLAT])
         return groups
 
-    def _strays(self) -> None:
+    def _check_misspelt(self) -> None:
         """Name what is misspelt at its beginning; the environment is full of names that are none of ours."""
         for key in self.others:
             if _NEARLY_SOURCES.match(key):
@@ -251,7 +247,7 @@ class _Reading:
             raise SettingsError("settings", self.problems)
 
     def _storage(self, groups: Mapping[type, Mapping[str, Any]]) -> Storage:
-        storage = Storage(**groups.get(Storage, {}))
+        storage = Storage(**groups[Storage])
         if storage.connection is None and None in (storage.blob, storage.queue, storage.table):
             self.problems.append(
                 "DATA_STORAGE is missing: set it to a connection string, or set DATA_STORAGE__blobServiceUri, "
@@ -279,13 +275,13 @@ class _Reading:
         before = len(self.problems)
         if not _SOURCE_NAME.fullmatch(name):
             self.problems.append(
-                f"SOURCES__{name}: the name must be 1 to 32 of A-Z, 0-9 and _, and neither HAND nor SMOKE"
+                f"SOURCES__{name}: the name must be 1 to 32 of A-Z, 0-9 and _, and neither MANUAL nor SMOKE"
             )
         groups: dict[type, dict[str, Any]] = {Endpoint: {}, SourceSpec: {"name": _source_name(name)}}
         for field_name, key in keys.items():
             if field_name in PER_SOURCE:
                 setting = PER_SOURCE[field_name]
-                self._take(key, setting, groups[setting.group])
+                self._read(key, setting, groups[setting.group])
             elif field_name != "URL":
                 self._unknown(key, [f"SOURCES__{name}__{known}" for known in ("URL", *PER_SOURCE)])
         self._url(f"SOURCES__{name}__URL", groups[Endpoint])
@@ -301,8 +297,8 @@ class _Reading:
             self.problems.append(f"{key} is no URL: it must be like sftp://user@host:22/folder")
             return
         if scheme not in _PORTS or not host:
-            what = "is missing" if key not in self.values else "is wrong"
-            self.problems.append(f"{key} {what}: it must be like sftp://user@host:22/folder ({', '.join(_PORTS)})")
+            problem = "is missing" if key not in self.values else "is wrong"
+            self.problems.append(f"{key} {problem}: it must be like sftp://user@host:22/folder ({', '.join(_PORTS)})")
             return
         if url.password is not None:
             self.problems.append(f"{key} holds a password: set {key[:-3]}PASSWORD instead")
@@ -330,7 +326,7 @@ class _Reading:
         if "password" not in endpoint and "private_key" not in endpoint:
             self.problems.append(f"{prefix}PASSWORD or {prefix}PRIVATE_KEY is missing")
 
-    def _take(self, name: str, setting: Setting, into: dict[str, Any]) -> None:
+    def _read(self, name: str, setting: Setting, into: dict[str, Any]) -> None:
         text = self.values[name.upper()]
         if text.startswith("@Microsoft.KeyVault("):
             self.problems.append(
@@ -339,14 +335,11 @@ class _Reading:
             )
             return
         try:
-            value = into[setting.field.name] = read_value(text, setting.hint)
-            check_value(name, value)
-            if setting.field.name == "stamp":
-                read_stamp(value, "")
+            into[setting.field.name] = setting.read(text)
         except SettingsError as exc:
             self.problems.append(f"{name} is wrong: {exc}")
         except (ValueError, LookupError, OSError):
-            self.problems.append(f"{name} is wrong: it must be {wanted(setting)}")
+            self.problems.append(f"{name} is wrong: it must be {setting.accepts}")
 
     def _unknown(self, key: str, known: list[str]) -> None:
         spelt = {name.upper(): name for name in known}

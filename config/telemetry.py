@@ -39,7 +39,7 @@ class Metric:
 METRICS: Mapping[str, Metric] = {
     "archives.copied": Metric("counter", "{archive}", "archives copied"),
     "archives.copied.bytes": Metric("counter", "By", "their size"),
-    "archives.settled": Metric("counter", "{archive}", "archives that came to an end", ("source", "state")),
+    "archives.terminal": Metric("counter", "{archive}", "archives that reached a terminal state", ("source", "state")),
     "images.processed": Metric("counter", "{image}", "images preprocessed", ("source", "pipeline")),
     "members.refused": Metric("counter", "{member}", "members refused", ("source", "reason")),
     "archive.copy.rate": Metric("histogram", "By/s", "rate of a copy"),
@@ -103,9 +103,9 @@ def copied(source: str, *, size: int, received: int, seconds: float, lag: timede
         _observe("archive.copy.rate", received / seconds, source=source)
 
 
-def settled(source: str, state: str, lag: timedelta | None = None) -> None:
-    """Record an archive's end; `lag` where it was processed, and its modified time is known."""
-    _add("archives.settled", 1, source=source, state=state)
+def terminal(source: str, state: str, lag: timedelta | None = None) -> None:
+    """Record that an archive is terminal; `lag` where it was processed, and its modified time is known."""
+    _add("archives.terminal", 1, source=source, state=state)
     if lag is not None:
         _observe("archive.lag.processed", lag / timedelta(seconds=1), source=source)
 
@@ -120,14 +120,14 @@ def preprocessed(source: str, pipeline: str, images: int, refused: Mapping[str, 
 def source(name: str, figures: Mapping[str, float]) -> None:
     """Record what is known of a source, by the names of its gauges behind `source.`."""
     for figure, value in figures.items():
-        _tell(f"source.{figure}", value, source=name)
+        _set_gauge(f"source.{figure}", value, source=name)
 
 
 def dead_letters(poison: Mapping[str, int], dead_letters: int) -> None:
     """Record what queues, by their names, and Event Grid gave up."""
     for queue, messages in poison.items():
-        _tell("messages.poison", messages, queue=queue)
-    _tell("events.dead_letter", dead_letters)
+        _set_gauge("messages.poison", messages, queue=queue)
+    _set_gauge("events.dead_letter", dead_letters)
 
 
 def watch_ran() -> None:
@@ -160,8 +160,8 @@ def span(
 
     In another trace, what goes on here is linked.
     """
-    told = {"source": source, "archive": archive, "blob": blob}
-    attributes = {key: value for key, value in told.items() if value is not None}
+    optional = {"source": source, "archive": archive, "blob": blob}
+    attributes = {key: value for key, value in optional.items() if value is not None}
     parent = _remote(of) if of or root else None
     here = trace.get_current_span().get_span_context()
     links = [trace.Link(here)] if parent is not None and here.is_valid else []
@@ -217,7 +217,7 @@ def _observe(name: str, value: float, **labels: str) -> None:
     _RECORDED.set()
 
 
-def _tell(name: str, value: float, **labels: str) -> None:
+def _set_gauge(name: str, value: float, **labels: str) -> None:
     if _is_smoke(labels):
         return
     _GAUGES[name].set(value, labels)

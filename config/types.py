@@ -1,22 +1,72 @@
-"""One app setting: what its text may be, what is made of it, and how its default is written."""
+"""Types of app settings: what a setting's text may be, and what is made of it."""
 
 import re
-from dataclasses import MISSING, Field, dataclass
+from collections.abc import Callable
+from dataclasses import Field, dataclass
 from datetime import timedelta
 from itertools import pairwise, product
-from math import isfinite
-from types import UnionType
-from typing import Any, Literal, get_args, get_origin
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from zoneinfo import ZoneInfo
 
-from pydantic import TypeAdapter
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    ConfigDict,
+    PositiveFloat,
+    PositiveInt,
+    StringConstraints,
+    TypeAdapter,
+)
 
-NAME = re.compile(r"[a-z0-9-]{1,32}")
-"""Names of sources and pipelines."""
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(s|m|h|d)")
 _UNITS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 _LONGEST = timedelta(days=3_650)
 """Ten years: so no time that is reckoned with leaves the calendar."""
+_LIKE = f"like 90s, 10m, 48h or 7d, {_LONGEST.days}d at most"
+
+
+def parse_duration(text: str) -> timedelta:
+    """Read `90s`, `10m`, `48h` or `7d`. Raises ValueError."""
+    match = _DURATION.fullmatch(text)
+    if match is None:
+        raise ValueError(f"{text!r} is no duration: it must be {_LIKE}")
+    seconds = float(match[1]) * _UNITS[match[2]]
+    if seconds > _LONGEST.total_seconds():
+        raise ValueError(f"{text!r} is too long: it must be {_LONGEST.days}d at most")
+    return timedelta(seconds=seconds)
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """What a type accepts, in words, for the error that refuses a text."""
+
+    text: str
+
+
+def passes(check: Callable[[str], object]) -> AfterValidator:
+    """Accept a text that `check` raises nothing for."""
+
+    def keep(text: str) -> str:
+        check(text)
+        return text
+
+    return AfterValidator(keep)
+
+
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9-]{1,32}$"), Words("1 to 32 of a-z, 0-9 and -")]
+TimeZone = Annotated[str, passes(ZoneInfo), Words("an IANA time zone such as Europe/Berlin")]
+Encoding = Annotated[str, passes("".encode), Words("a text encoding that Python knows, such as utf-8 or cp1252")]
+Schedule = Annotated[str, StringConstraints(pattern=r"^\S+(\s+\S+){5}$"), Words("six NCRONTAB fields")]
+
+_PLAIN: dict[Any, Any] = {
+    str: Annotated[str, AfterValidator(lambda text: text.replace("\\n", "\n")), Words("a text")],
+    int: Annotated[PositiveInt, Words("a whole number above 0")],
+    float: Annotated[PositiveFloat, Words("a number above 0")],
+    bool: Annotated[bool, Words("true or false")],
+    timedelta: Annotated[timedelta, BeforeValidator(parse_duration), Words(f"a duration {_LIKE}")],
+}
+"""What a field of a plain type accepts as an app setting."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,45 +76,28 @@ class Setting:
     group: type
     field: Field[Any]
     hint: Any
+    """The field's type, Annotated with what it accepts or plain."""
 
+    def read(self, text: str) -> Any:
+        """Read a setting's text as its field's type. Raises ValueError, LookupError, OSError, SettingsError."""
+        return TypeAdapter(self._type, config=ConfigDict(allow_inf_nan=False)).validate_python(text)
 
-def read_value(text: str, hint: Any) -> Any:
-    """Read a setting's text as its field's type. Raises ValueError, ValidationError."""
-    if hint is timedelta:
-        return parse_duration(text)
-    if _is_tuple(hint):
-        return TypeAdapter(hint).validate_python(text.split(","))
-    if hint is str or str in get_args(hint):
-        return text.replace("\\n", "\n")
-    return TypeAdapter(hint).validate_python(text)
+    @property
+    def accepts(self) -> str:
+        """Say in words what a setting's type accepts."""
+        return next((each.text for each in get_args(self._type) if isinstance(each, Words)), "a text")
 
-
-def check_value(name: str, value: Any) -> None:
-    """Hold a value against what its type cannot say. Raises ValueError, LookupError, OSError."""
-    numbers = value if isinstance(value, tuple) else (value,)
-    if any(isinstance(number, float) and not isfinite(number) for number in numbers):
-        raise ValueError(name)
-    if isinstance(value, int | float) and not isinstance(value, bool) and value <= 0:
-        raise ValueError(name)
-    if name == "PIPELINE_NAME" and not NAME.fullmatch(value):
-        raise ValueError(name)
-    if name.endswith("_SCHEDULE") and len(value.split()) != 6:
-        raise ValueError(name)
-    if name.endswith("__TIMEZONE"):
-        ZoneInfo(value)
-    if name.endswith("__ENCODING"):
-        "".encode(value)
-
-
-def parse_duration(text: str) -> timedelta:
-    """Read `90s`, `10m`, `48h` or `7d`. Raises ValueError."""
-    match = _DURATION.fullmatch(text)
-    if match is None:
-        raise ValueError(f"{text!r} is no duration: it must be like 90s, 10m, 48h or 7d")
-    seconds = float(match[1]) * _UNITS[match[2]]
-    if seconds > _LONGEST.total_seconds():
-        raise ValueError(f"{text!r} is too long: it must be {_LONGEST.days}d at most")
-    return timedelta(seconds=seconds)
+    @property
+    def _type(self) -> Any:
+        options = get_args(self.hint) if get_origin(self.hint) in (UnionType, Union) else (self.hint,)
+        (hint,) = (option for option in options if option is not NoneType)
+        if get_origin(hint) is Literal:
+            return Annotated[hint, Words("one of " + ", ".join(get_args(hint)))]
+        if get_origin(hint) is tuple:
+            return Annotated[
+                hint, BeforeValidator(lambda text: text.split(",")), Words("numbers with commas between them")
+            ]
+        return hint if get_origin(hint) is Annotated else _PLAIN[hint]
 
 
 def longest_pause(schedule: str) -> timedelta | None:
@@ -99,40 +132,3 @@ def format_duration(span: timedelta) -> str:
         if seconds and seconds % size == 0:
             return f"{seconds / size:.15g}{unit}"
     return f"{seconds:.15g}s"
-
-
-def default_text(setting: Setting) -> str:
-    """Write a setting's default as an app setting would; empty where there is none."""
-    value = None if setting.field.default is MISSING else setting.field.default
-    if isinstance(value, timedelta):
-        return format_duration(value)
-    if isinstance(value, tuple):
-        return ",".join(f"{part:g}" for part in value)
-    if isinstance(value, bool):
-        return str(value).lower()
-    return "" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def wanted(setting: Setting) -> str:
-    """Say in words what a setting's type accepts."""
-    hint = setting.hint
-    if hint is timedelta:
-        return f"a duration like 90s, 10m, 48h or 7d, {_LONGEST.days}d at most"
-    if get_origin(hint) is Literal:
-        return "one of " + ", ".join(get_args(hint))
-    if _is_tuple(hint):
-        return "numbers with commas between them"
-    words = {int: "a whole number above 0", float: "a number above 0", bool: "true or false"}
-    special = {
-        "timezone": "an IANA time zone such as Europe/Berlin",
-        "encoding": "a text encoding that Python knows, such as utf-8 or cp1252",
-        "name": "1 to 32 of a-z, 0-9 and -",
-        "poll": "six NCRONTAB fields",
-        "reconcile": "six NCRONTAB fields",
-    }
-    return special.get(setting.field.name) or words.get(hint, "a text")
-
-
-def _is_tuple(hint: Any) -> bool:
-    options = get_args(hint) if get_origin(hint) is UnionType else (hint,)
-    return any(get_origin(option) is tuple for option in options)

@@ -27,10 +27,10 @@ def find_gaps(spec: SourceSpec, arrivals: Iterable[Arrival], now: datetime) -> S
     known = list(arrivals)
     limit = spec.interval * spec.gap
     times = sorted({time_of(arrival) for arrival in known})
-    found = [Gap(start=earlier, end=later) for earlier, later in pairwise(times) if later - earlier > limit]
+    gaps = [Gap(start=earlier, end=later) for earlier, later in pairwise(times) if later - earlier > limit]
     if times and now - times[-1] > limit + _delay(known):
-        found.append(Gap(start=times[-1], end=now, open=True))
-    return found
+        gaps.append(Gap(start=times[-1], end=now, open=True))
+    return gaps
 
 
 def time_of(arrival: Arrival) -> datetime:

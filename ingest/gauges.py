@@ -16,12 +16,12 @@ def figures(
     # The earlier of the two, since a server's clock may run ahead.
     waiting = [min(s.archive.file.modified, s.first_seen) for s in source_state.tracked_files if not s.done]
     newest = max(map(time_of, arrivals), default=None)
-    found = {"backlog": float(len(waiting)), "oldest_uncopied": 0.0}
+    values = {"backlog": float(len(waiting)), "oldest_uncopied": 0.0}
     if waiting:
-        found["oldest_uncopied"] = (now - min(waiting)) / _SECOND
-        found["deletion_margin"] = (min(waiting) + spec.retention - now) / _HOUR
+        values["oldest_uncopied"] = (now - min(waiting)) / _SECOND
+        values["deletion_margin"] = (min(waiting) + spec.retention - now) / _HOUR
     if newest:
-        found["last_archive_age"] = (now - newest) / _SECOND
+        values["last_archive_age"] = (now - newest) / _SECOND
     if source_state.listed_at:
-        found["silent"] = (now - source_state.listed_at) / _SECOND
-    return found
+        values["silent"] = (now - source_state.listed_at) / _SECOND
+    return values

@@ -6,6 +6,9 @@ from datetime import datetime, timedelta
 from enum import Enum, StrEnum
 from typing import Literal
 
+from config.types import Encoding, TimeZone
+from ingest.timestamps import StampPattern
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RemoteFile:
@@ -34,10 +37,10 @@ class Endpoint:
     """SFTP: `ssh-ed25519 AAAA...`, or a whole known_hosts line."""
     ca: str | None = None
     """FTP over TLS: PEM text of the certificate authorities to trust instead of the system's."""
-    timezone: str = "UTC"
+    timezone: TimeZone = "UTC"
     """IANA zone of the times that LIST shows; used only where MDTM gives no better."""
     mlsd: bool = True
-    encoding: str = "utf-8"
+    encoding: Encoding = "utf-8"
     recursive: bool = False
     timeout: float = 30.0
     """Seconds that any one network call may take."""
@@ -57,14 +60,14 @@ class SourceSpec:
     pattern: str = "*.zip"
     """Glob for the file's name, or for its path where it has a slash."""
     match_case: bool = False
-    stamp: str | None = None
+    stamp: StampPattern | None = None
     """How to read the stamp from a file's name: strptime codes in a text that must occur in the name,
     such as `radar_%Y%m%d_%H%M%S`; None takes the modified time."""
     max_connections: int = 2
     stable_for: timedelta = timedelta(seconds=2)
     """Time between the two looks that an unknown file must survive unchanged."""
     stable_for_max: timedelta = timedelta(minutes=5)
-    """How long a file may stay unsound before it is archived all the same."""
+    """How long a file may stay truncated before it is archived all the same."""
     block_size: int = 16 * 2**20
     """Bytes of a file that are on their way at most: asked for and not yet safe in the store."""
     budget: timedelta = timedelta(minutes=25)
@@ -113,7 +116,7 @@ class TrackedFile:
     """What polling remembers of one file of the last complete listing."""
 
     listed: RemoteFile
-    """As the listing told it (LIST knows neither year nor seconds): what a known file is recognised by."""
+    """As the listing gave it (LIST knows neither year nor seconds): what a known file is recognised by."""
     archive: Archive
     first_seen: datetime
     done: bool = False
@@ -159,7 +162,7 @@ class Step(StrEnum):
     EXPIRED = "expired"
 
 
-class Outcome(Enum):
+class CommitOutcome(Enum):
     """What became of a conditional write."""
 
     STORED = "stored"

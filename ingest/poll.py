@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 
 from config import telemetry
 from config.errors import LeaseLostError, OutOfTimeError, SettingsError, SourceRefusedError, SourceUnavailableError
+from ingest.discover import Discovery
 from ingest.model import SourceSpec
 from ingest.ports import ArchiveStore, Connector, CopyLedger, SourceStateHold, SourceStateStore
 from ingest.tracker import Copied, FileTracker
@@ -62,7 +63,7 @@ def poll(
                 report = _poll_held(spec, connector, hold, store, ledger, now, wait)
         except LeaseLostError:
             report = PollReport(source=spec.name, busy=True)
-        _tell(report)
+        _log_report(report)
     return report
 
 
@@ -79,16 +80,17 @@ def _poll_held(
     tracker = FileTracker(spec, hold, ledger, source_state, now)
     if source_state.not_before is not None and now() < source_state.not_before:
         return _report(spec, tracker, source_state.error, source_state.not_before)
-    workers = CopyWorkers(spec=spec, connector=connector, store=store, tracker=tracker, now=now, wait=wait)
+    discovery = Discovery(spec=spec, tracker=tracker, now=now, wait=wait)
+    workers = CopyWorkers(spec=spec, connector=connector, store=store, tracker=tracker, discovery=discovery)
     try:
         with connector.connect() as connection:
             workers.run(connection)
     except OutOfTimeError:
         return _report(spec, tracker)
     except (SourceUnavailableError, SourceRefusedError, SettingsError) as exc:
-        not_before = tracker.source_failed(exc)
-        told = {"source": spec.name, "reason": type(exc).__name__}
-        log.warning("poll.failed source=%s until=%s error=%r", spec.name, not_before.isoformat(), str(exc), extra=told)
+        not_before = tracker.record_source_failure(exc)
+        extra = {"source": spec.name, "reason": type(exc).__name__}
+        log.warning("poll.failed source=%s until=%s error=%r", spec.name, not_before.isoformat(), str(exc), extra=extra)
         return _report(spec, tracker, str(exc), not_before)
     return _report(spec, tracker)
 
@@ -108,7 +110,7 @@ def _report(
     )
 
 
-def _tell(report: PollReport) -> None:
+def _log_report(report: PollReport) -> None:
     """Log one line, and record what waits; a tick that did nothing is worth neither."""
     quiet = report.busy or not (report.new or report.copied or report.failed)
     if not quiet:

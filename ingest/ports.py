@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import Protocol
 
-from ingest.model import Archive, Arrival, CopyMetadata, Outcome, Published, RemoteFile, SourceState, Span, Step
+from ingest.model import Archive, Arrival, CommitOutcome, CopyMetadata, Published, RemoteFile, SourceState, Span, Step
 
 
 class Reader(Protocol):
@@ -28,7 +28,7 @@ class Connection(Protocol):
         Raises SourceUnavailableError, SourceRefusedError.
         """
 
-    def look(self, listed: RemoteFile) -> RemoteFile | None:
+    def stat(self, listed: RemoteFile) -> RemoteFile | None:
         """Ask for a listed file's certain facts, now; None if it is gone.
 
         Raises SourceUnavailableError, SourceRefusedError.
@@ -58,10 +58,10 @@ class Upload(Protocol):
     def stage(self, offset: int, block: memoryview) -> None:
         """Stage one block; the same one again replaces it. Safe from several threads."""
 
-    def commit(self, spans: Sequence[Span], metadata: CopyMetadata | None) -> Outcome:
+    def commit(self, spans: Sequence[Span], metadata: CopyMetadata | None) -> CommitOutcome:
         """Publish `spans`, which must be gapless, under the archive's name unless it exists: all, or nothing.
 
-        `facts` None: blocks were resumed, so the hashes are unknown; `amend` sets them.
+        `metadata` None: blocks were resumed, so the hashes are unknown; `amend` sets them.
         """
 
     def read_back(self) -> Iterator[bytes]:

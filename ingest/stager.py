@@ -11,15 +11,15 @@ from ingest.ports import Upload
 BUFFERS = 4
 """What is on its way, in parts: one is being read, the others hashed and staged, or asked for meanwhile."""
 _GRID = 256 * 2**10
-_MOST_BLOCKS = 50_000
+_MAX_BLOCKS = 50_000
 """A blob has at most so many."""
-LARGEST = _MOST_BLOCKS * 256 * 2**20
+LARGEST = _MAX_BLOCKS * 256 * 2**20
 """Bytes of a file that can be copied: beyond, the buffers of blocks so large would take more than 1 GiB."""
 
 
 def plan_blocks(size: int, wanted: int) -> Sequence[Span]:
     """Divide a file into blocks of `wanted` bytes, or more if they would be too many; always the same for a size."""
-    length = max(wanted, -(-size // _MOST_BLOCKS))
+    length = max(wanted, -(-size // _MAX_BLOCKS))
     length = -(-length // _GRID) * _GRID
     return [Span(offset, min(length, size - offset)) for offset in range(0, size, length)]
 
@@ -40,12 +40,12 @@ class Stager:
     """Hashes and stages blocks in threads of its own, out of a few buffers; each is free again once both are done."""
 
     def __init__(
-        self, upload: Upload, length: int, see: Callable[[memoryview], None], started: Callable[[], None]
+        self, upload: Upload, length: int, update: Callable[[memoryview], None], started: Callable[[], None]
     ) -> None:
-        """`length` of a buffer; `see` gets all blocks in order, `started` is called once the first is staged."""
+        """`length` of a buffer; `update` gets all blocks in order, `started` is called once the first is staged."""
         self._upload = upload
         self._length = length
-        self._see = see
+        self._update = update
         self._started: Callable[[], None] | None = started
         self._pool = ThreadPoolExecutor(BUFFERS, thread_name_prefix="stage")
         # One thread alone keeps the order of the file.
@@ -82,16 +82,16 @@ class Stager:
     def stage(self, offset: int, buffer: memoryview, length: int) -> None:
         """Hash and stage the first `length` bytes of a buffer that `buffer` gave; it is free again afterwards."""
         block = buffer[:length]
-        seen = self._hasher.submit(self._see, block)
-        self._under_way[self._pool.submit(self._stage, offset, block, seen)] = buffer
+        hashed = self._hasher.submit(self._update, block)
+        self._under_way[self._pool.submit(self._stage, offset, block, hashed)] = buffer
 
     def finish(self) -> None:
         """Wait until all is hashed and staged. Raises what went wrong with a block."""
         self._collect(wait(self._under_way).done)
 
-    def _stage(self, offset: int, block: memoryview, seen: Future[None]) -> None:
+    def _stage(self, offset: int, block: memoryview, hashed: Future[None]) -> None:
         self._upload.stage(offset, block)
-        seen.result()
+        hashed.result()
 
     def _collect(self, done: Iterable[Future[None]]) -> None:
         for future in done:

@@ -2,9 +2,10 @@
 
 import re
 from datetime import UTC, datetime, timedelta
+from typing import Annotated
 
 from config.errors import SettingsError
-from ingest.model import RemoteFile
+from config.types import passes
 
 _CODES = {
     "Y": r"\d{4}",
@@ -46,10 +47,10 @@ def read_stamp(pattern: str, name: str) -> datetime | None:
     return None
 
 
-def decide_stamp(pattern: str | None, file: RemoteFile, first_seen: datetime) -> tuple[datetime, bool]:
+def decide_stamp(pattern: str | None, path: str, modified: datetime, first_seen: datetime) -> tuple[datetime, bool]:
     """Give an archive's stamp, and whether the time first seen had to stand in for one more than a day ahead."""
-    name = file.path.rpartition("/")[2]
-    stamp = (read_stamp(pattern, name) if pattern else None) or file.modified
+    name = path.rpartition("/")[2]
+    stamp = (read_stamp(pattern, name) if pattern else None) or modified
     if stamp > first_seen + _AHEAD:
         return first_seen.replace(microsecond=0), True
     return stamp, False
@@ -64,3 +65,7 @@ def _regex(pattern: str) -> str:
             f"read the time from file names by STAMP {pattern!r}: {why}; use codes of strptime, once each"
         )
     return "".join(re.escape(match[0]) if match[1] is None else _CODES[match[1]] for match in _PART.finditer(pattern))
+
+
+StampPattern = Annotated[str, passes(_regex)]
+"""A pattern that `read_stamp` takes; as an app setting's type it raises SettingsError for any other."""

@@ -28,7 +28,7 @@ class StableFile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Changed:
-    """TrackedFiles after a change, and what the ledger has to be told."""
+    """TrackedFiles after a change, and what the ledger has to record."""
 
     tracked_files: TrackedFiles
     new: Sequence[TrackedFile] = ()
@@ -43,14 +43,14 @@ def wanted(spec: SourceSpec, files: Iterable[RemoteFile]) -> Sequence[RemoteFile
 
 
 def unknown(tracked_files: TrackedFiles, files: Iterable[RemoteFile]) -> Sequence[RemoteFile]:
-    """Keep the files that are new or changed, by what the listing told; newest first."""
-    strange = [file for file in files if file.path not in tracked_files or tracked_files[file.path].listed != file]
-    return sorted(strange, key=attrgetter("modified"), reverse=True)
+    """Keep the files that are new or changed, by the listing; newest first."""
+    new = (file for file in files if file.path not in tracked_files or tracked_files[file.path].listed != file)
+    return sorted(new, key=attrgetter("modified"), reverse=True)
 
 
-def both_ends(files: Sequence[RemoteFile], most: int) -> Sequence[RemoteFile]:
+def both_ends(files: Sequence[RemoteFile], limit: int) -> Sequence[RemoteFile]:
     """Keep the first and the last of a long list: what is nearest to being wanted, and to being deleted."""
-    return files if len(files) <= most else [*files[: most // 2], *files[-(most // 2) :]]
+    return files if len(files) <= limit else [*files[: limit // 2], *files[-(limit // 2) :]]
 
 
 def after_listing(
@@ -85,37 +85,37 @@ def nearly_gone(tracked_files: TrackedFiles, files: Iterable[RemoteFile]) -> Seq
 
 
 def after_stability_check(
-    spec: SourceSpec, tracked_files: TrackedFiles, settled: Iterable[StableFile], busy: AbstractSet[str], now: datetime
+    spec: SourceSpec, tracked_files: TrackedFiles, stable: Iterable[StableFile], busy: AbstractSet[str], now: datetime
 ) -> Changed:
-    """Take in settled files. What is being copied right now (`busy`) is left for a later listing."""
+    """Take in stable files. What is being copied right now (`busy`) is left for a later listing."""
     after, new, superseded = dict(tracked_files), [], []
-    for one in settled:
-        known = after.get(one.certain.path)
-        if one.certain.path in busy:
+    for file in stable:
+        known = after.get(file.certain.path)
+        if file.certain.path in busy:
             continue
-        if known is not None and known.archive.version == version_of(one.certain):
+        if known is not None and known.archive.version == version_of(file.certain):
             # Only the listing's wording changed: LIST shows the year instead of the time after six months.
-            after[one.certain.path] = replace(known, listed=one.listed)
+            after[file.certain.path] = replace(known, listed=file.listed)
             continue
         if known is not None and not known.done:
             superseded.append(known.archive)
-        tracked_file = _tracked_file(spec, one, known, now)
-        after[one.certain.path] = tracked_file
+        tracked_file = _tracked_file(spec, file, known, now)
+        after[file.certain.path] = tracked_file
         new.append(tracked_file)
     return Changed(tracked_files=after, new=new, superseded=superseded)
 
 
-def _tracked_file(spec: SourceSpec, settled: StableFile, known: TrackedFile | None, now: datetime) -> TrackedFile:
-    stamp, replaced = decide_stamp(spec.stamp, settled.certain, now)
+def _tracked_file(spec: SourceSpec, stable: StableFile, known: TrackedFile | None, now: datetime) -> TrackedFile:
+    stamp, replaced = decide_stamp(spec.stamp, stable.certain.path, stable.certain.modified, now)
     archive = Archive(
         source=spec.name,
-        file=settled.certain,
-        version=version_of(settled.certain),
+        file=stable.certain,
+        version=version_of(stable.certain),
         stamp=stamp,
         stamp_replaced=replaced,
     )
     previous = (known.sha256 or known.previous_sha256) if known else None
-    return TrackedFile(listed=settled.listed, archive=archive, first_seen=now, previous_sha256=previous)
+    return TrackedFile(listed=stable.listed, archive=archive, first_seen=now, previous_sha256=previous)
 
 
 def _pattern(spec: SourceSpec) -> Callable[[str], bool]:

@@ -1,4 +1,4 @@
-"""What one tick knows of a source's files: shared by the lanes, saved in the source state, told to the ledger."""
+"""What one poll knows of a source's files: shared by its workers, saved in the source state, recorded in the ledger."""
 
 import logging
 import threading
@@ -25,7 +25,7 @@ _FIRST_PAUSE, _LONGEST_PAUSE = timedelta(seconds=10), timedelta(minutes=10)
 _FIRST_SOURCE_PAUSE, _LONGEST_SOURCE_PAUSE = timedelta(seconds=5), timedelta(minutes=5)
 """Of a source that failed: the first is over when the next tick comes."""
 _TAIL_PAUSE = timedelta(seconds=30)
-"""Between two looks at the end of a file that is not sound; `stable_for_max` ends it."""
+"""Between two looks at the end of a file that is truncated; `stable_for_max` ends it."""
 _TRUNCATED = "waits: its end is no zip directory that fits, so it may still be being written"
 _SAVE_EVERY = timedelta(minutes=1)
 """Age at which a listing is saved although it tells nothing new. Readers of the source state (the status page,
@@ -34,7 +34,7 @@ seconds and tell it no better."""
 
 
 class Order(Enum):
-    """Which of the waiting archives a lane wants."""
+    """Which of the waiting archives a worker takes next."""
 
     NEWEST_FIRST = "newest"
     OLDEST_FIRST = "oldest"
@@ -46,14 +46,14 @@ class Copied:
 
     path: str
     version: str
-    ending: CopyOutcome
+    outcome: CopyOutcome
     bytes: int
     received: int
     seconds: float
 
 
 class FileTracker:
-    """The tracked files of one tick. Every method may be called from several lanes."""
+    """The tracked files of one tick. Every method may be called from several workers."""
 
     def __init__(
         self,
@@ -68,7 +68,7 @@ class FileTracker:
         self._tracked_files: TrackedFiles = {
             tracked_file.archive.file.path: tracked_file for tracked_file in source_state.tracked_files
         }
-        self._told = set[str]()
+        self._recorded = set[str]()
         """Versions whose SEEN was recorded in this tick."""
         self._busy = set[str]()
         self._change = threading.Condition(threading.RLock())
@@ -79,7 +79,7 @@ class FileTracker:
         self.new = 0
         self.failed = 0
         self.error: str | None = None
-        """Why nothing could be told of a file."""
+        """Why a file could not be read."""
         self.copied: list[Copied] = []
 
     @property
@@ -94,7 +94,7 @@ class FileTracker:
         return sum(not tracked_file.done for tracked_file in self.tracked_files.values())
 
     def stop(self) -> None:
-        """Make all lanes stop at their next `check`."""
+        """Make all workers stop at their next `check`."""
         self._stopped = True
 
     def check(self) -> None:
@@ -103,36 +103,36 @@ class FileTracker:
         if self._stopped or self._now() >= self._deadline:
             raise OutOfTimeError(f"poll source {self._spec.name}: out of time; the next poll goes on here")
 
-    def update(self, files: Sequence[RemoteFile], settled: Sequence[StableFile], listed_at: datetime) -> None:
-        """Take in a complete listing and what has settled; save it, and tell the ledger."""
+    def update(self, files: Sequence[RemoteFile], stable: Sequence[StableFile], listed_at: datetime) -> None:
+        """Take in a complete listing and its stable files; save it, and record it in the ledger."""
         with self._change:
             gone = after_listing(self._tracked_files, files, self._busy, first=not self._listed_before)
             self._listed_before = True
-            change = after_stability_check(self._spec, gone.tracked_files, settled, self._busy, listed_at)
-            self._tell_ends(replace(change, expired=gone.expired), listed_at)
+            change = after_stability_check(self._spec, gone.tracked_files, stable, self._busy, listed_at)
+            self._record_terminal(replace(change, expired=gone.expired), listed_at)
             self._tracked_files = change.tracked_files
             self.listed, self.new = len(files), self.new + len(change.new)
             self._save(listed_at)
             # Only now: the stamp that the ledger gets to see is in the source state, and stays what it is.
             for tracked_file in change.new:
-                self._tell_seen(tracked_file)
+                self._record_seen(tracked_file)
                 _log_seen(tracked_file.archive)
             self._change.notify_all()
 
     @contextmanager
-    def take(self, end: Order) -> Iterator[TrackedFile | None]:
-        """Take the newest or oldest archive that is due, for this lane alone; None if there is none."""
+    def claim_next(self, order: Order) -> Iterator[TrackedFile | None]:
+        """Claim the newest or oldest archive that is due, for this worker alone; None if there is none."""
         with self._change:
-            due = sorted(self._due(), key=lambda one: (one.archive.stamp, one.archive.file.path))
-            taken = None if not due else due[-1 if end is Order.NEWEST_FIRST else 0]
-            if taken:
-                self._busy.add(taken.archive.file.path)
+            due = sorted(self._due(), key=lambda file: (file.archive.stamp, file.archive.file.path))
+            claimed = None if not due else due[-1 if order is Order.NEWEST_FIRST else 0]
+            if claimed:
+                self._busy.add(claimed.archive.file.path)
         try:
-            yield taken
+            yield claimed
         finally:
             with self._change:
-                if taken:
-                    self._busy.discard(taken.archive.file.path)
+                if claimed:
+                    self._busy.discard(claimed.archive.file.path)
                 self._change.notify_all()
 
     def newest_due(self) -> datetime | None:
@@ -141,46 +141,53 @@ class FileTracker:
             return max((tracked_file.listed.modified for tracked_file in self._due()), default=None)
 
     def wait_for_work(self, seconds: float) -> bool:
-        """Wait until there may be something to do; False once all lanes are at rest and nothing is due."""
+        """Wait until there may be something to do; False once all workers are at rest and nothing is due."""
         with self._change:
             if self._busy and not self._due():
                 self._change.wait(seconds)
             return bool(self._busy or self._due())
 
-    def begin(self, tracked_file: TrackedFile) -> None:
-        """Make sure that the ledger knows an archive: an earlier process may have died before it told."""
-        if tracked_file.archive.version not in self._told:
-            self._tell_seen(tracked_file)
+    def is_truncated_for_long(self, tracked_file: TrackedFile) -> bool:
+        """Tell whether a file has been truncated for `stable_for_max`: then it is archived all the same."""
+        since = tracked_file.truncated_since
+        return since is not None and self._now() - since >= self._spec.stable_for_max
 
-    def started(self, tracked_file: TrackedFile) -> None:
-        """Note that the first block is staged."""
+    def ensure_recorded(self, tracked_file: TrackedFile) -> None:
+        """Make sure that the ledger knows an archive: an earlier process may have died before it recorded it."""
+        if tracked_file.archive.version not in self._recorded:
+            self._record_seen(tracked_file)
+
+    def record_start(self, tracked_file: TrackedFile) -> None:
+        """Record that the first block is staged."""
         self._ledger.record(tracked_file.archive, Step.COPYING, self._now())
 
-    def finished(self, tracked_file: TrackedFile, result: CopyResult, seconds: float) -> None:
-        """Settle a copy."""
+    def record_result(self, tracked_file: TrackedFile, result: CopyResult, seconds: float) -> None:
+        """Record how a copy ended."""
         at, archive = self._now(), tracked_file.archive
-        if result.ending is CopyOutcome.TRUNCATED:
+        if result.outcome is CopyOutcome.TRUNCATED:
             since = tracked_file.truncated_since or at
             again = min(at + _TAIL_PAUSE, max(since + self._spec.stable_for_max, at))
-            self._update(tracked_file, truncated_since=since, not_before=again)
-            log.warning("archive.unsound source=%s path=%r since=%s", archive.source, archive.file.path, since)
-            # Each time, since a failure in between may have told something else.
+            self._replace(tracked_file, truncated_since=since, not_before=again)
+            log.warning("archive.truncated source=%s path=%r since=%s", archive.source, archive.file.path, since)
+            # Each time, since a failure in between may have recorded something else.
             until = since + self._spec.stable_for_max
             self._ledger.trouble(archive, f"{_TRUNCATED}; copied as it is from {until:%H:%M:%S} UTC on", at)
             return
         metadata = result.metadata
-        if result.ending is CopyOutcome.SAME:
+        if result.outcome is CopyOutcome.SAME:
             self._ledger.record(archive, Step.SAME, at)
         else:
             self._ledger.record(archive, Step.RAW, at, metadata)
-        self._update(tracked_file, done=True, sha256=metadata.sha256 if metadata else None, failures=0, not_before=None)
-        if result.ending is CopyOutcome.COPIED:
+        self._replace(
+            tracked_file, done=True, sha256=metadata.sha256 if metadata else None, failures=0, not_before=None
+        )
+        if result.outcome is CopyOutcome.COPIED:
             size, received, lag = archive.file.size, result.received, at - archive.file.modified
             telemetry.copied(archive.source, size=size, received=received, seconds=seconds, lag=lag)
-        self._tell_copied(tracked_file, result, seconds)
+        self._record_copied(tracked_file, result, seconds)
 
-    def fail(self, tracked_file: TrackedFile, error: PipelineError) -> None:
-        """Note a failure; the archive is left alone for a while, the others are not affected."""
+    def record_failure(self, tracked_file: TrackedFile, error: PipelineError) -> None:
+        """Record a failure; the archive is left alone for a while, the others are not affected."""
         at, archive, failures = self._now(), tracked_file.archive, tracked_file.failures + 1
         log.warning(
             "archive.failed source=%s path=%r failures=%d error=%r",
@@ -192,18 +199,18 @@ class FileTracker:
         )
         with self._change:
             self.failed += 1
-        self._update(tracked_file, failures=failures, not_before=at + backoff(failures, _FIRST_PAUSE, _LONGEST_PAUSE))
+        self._replace(tracked_file, failures=failures, not_before=at + backoff(failures, _FIRST_PAUSE, _LONGEST_PAUSE))
         self._ledger.trouble(archive, str(error), at)
 
     def record_unreadable(self, file: RemoteFile, error: PipelineError) -> None:
-        """Note that nothing could be told of a file, which is no archive yet: the next listing shows it again."""
-        log.warning("file.untold source=%s path=%r error=%r", self._spec.name, file.path, str(error))
+        """Record that a file could not be read. It is not tracked yet; the next listing retries it."""
+        log.warning("file.unreadable source=%s path=%r error=%r", self._spec.name, file.path, str(error))
         with self._change:
             self.failed += 1
             self.error = str(error)
 
-    def source_failed(self, error: PipelineError) -> datetime:
-        """Note that the source could not be polled, and give the time before which it is left alone."""
+    def record_source_failure(self, error: PipelineError) -> datetime:
+        """Record that the source could not be polled, and return the time before which it is left alone."""
         at = self._now()
         with self._change:
             failures = self._saved.failures + 1
@@ -222,7 +229,7 @@ class FileTracker:
             and not (tracked_file.not_before and tracked_file.not_before > at)
         ]
 
-    def _update(self, tracked_file: TrackedFile, **changes: Any) -> None:
+    def _replace(self, tracked_file: TrackedFile, **changes: Any) -> None:
         path = tracked_file.archive.file.path
         with self._change:
             self._tracked_files = {**self._tracked_files, path: replace(self._tracked_files[path], **changes)}
@@ -239,11 +246,11 @@ class FileTracker:
             self._hold.save(source_state)
             self._saved = source_state
 
-    def _tell_seen(self, tracked_file: TrackedFile) -> None:
+    def _record_seen(self, tracked_file: TrackedFile) -> None:
         self._ledger.record(tracked_file.archive, Step.SEEN, tracked_file.first_seen)
-        self._told.add(tracked_file.archive.version)
+        self._recorded.add(tracked_file.archive.version)
 
-    def _tell_ends(self, change: Changed, at: datetime) -> None:
+    def _record_terminal(self, change: Changed, at: datetime) -> None:
         for archive in change.superseded:
             self._ledger.record(archive, Step.SUPERSEDED, at)
             log.warning("archive.superseded source=%s path=%r", archive.source, archive.file.path)
@@ -256,12 +263,12 @@ class FileTracker:
                 extra={"source": archive.source, "state": "expired"},
             )
 
-    def _tell_copied(self, tracked_file: TrackedFile, result: CopyResult, seconds: float) -> None:
+    def _record_copied(self, tracked_file: TrackedFile, result: CopyResult, seconds: float) -> None:
         file = tracked_file.archive.file
         copied = Copied(
             path=file.path,
             version=tracked_file.archive.version,
-            ending=result.ending,
+            outcome=result.outcome,
             bytes=file.size,
             received=result.received,
             seconds=seconds,
@@ -270,7 +277,7 @@ class FileTracker:
             self.copied.append(copied)
         log.info(
             "archive.%s source=%s path=%r bytes=%d seconds=%.3f mb_s=%.1f",
-            result.ending.value,
+            result.outcome.value,
             tracked_file.archive.source,
             file.path,
             file.size,

@@ -7,7 +7,7 @@ from enum import Enum
 
 from config.errors import TransferTruncatedError
 from imagefeed.errors import PermanentError, StoreUnavailableError
-from ingest.model import Archive, CopyMetadata, Outcome, Published, RemoteFile, Span
+from ingest.model import Archive, CommitOutcome, CopyMetadata, Published, RemoteFile, Span
 from ingest.ports import ArchiveStore, Connection, Reader, Upload
 from ingest.stager import BUFFERS, LARGEST, Stager, plan_blocks, runs
 from ingest.zip_tail import ends_in_directory, tail_length
@@ -21,7 +21,7 @@ class CopyOutcome(Enum):
     COPIED = "copied"
     SAME = "same"
     """The path's previous version has these bytes: nothing was published."""
-    TRUNCATED = "unsound"
+    TRUNCATED = "truncated"
     """The tail is no zip directory that fits: nothing was published yet."""
 
 
@@ -38,7 +38,7 @@ class CopyJob:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CopyHooks:
-    """Whom to tell, and whom to ask, while a copy goes on."""
+    """What is called while a copy goes on."""
 
     check: Callable[[], None]
     """Called before each piece that is read; raises to stop."""
@@ -50,7 +50,7 @@ class CopyHooks:
 class CopyResult:
     """What became of a copy; `received` bytes came from the source this time."""
 
-    ending: CopyOutcome
+    outcome: CopyOutcome
     metadata: CopyMetadata | None
     received: int
 
@@ -65,7 +65,7 @@ class StreamHasher:
         self._tail = b""
         self.seen = 0
 
-    def see(self, part: memoryview | bytes) -> None:
+    def update(self, part: memoryview | bytes) -> None:
         """Take in the next bytes."""
         self._sha256.update(part)
         self._md5.update(part)
@@ -93,29 +93,31 @@ def copy_archive(connection: Connection, store: ArchiveStore, job: CopyJob, hook
             f"copy {archive.file.path!r}: by the server's word it has {archive.file.size} bytes, more than the "
             f"{LARGEST} that can be copied; ask the server's owner"
         )
-    upload, found = store.upload(archive), store.find(archive)
-    if found is not None:
-        return CopyResult(ending=CopyOutcome.COPIED, metadata=_metadata_of(found, upload, archive, hooks), received=0)
+    upload, published = store.upload(archive), store.find(archive)
+    if published is not None:
+        return CopyResult(
+            outcome=CopyOutcome.COPIED, metadata=_metadata_of(published, upload, archive, hooks), received=0
+        )
     blocks = plan_blocks(archive.file.size, job.block_size // BUFFERS)
     missing = _missing(blocks, upload.staged(), archive.file.size)
     hasher = StreamHasher(archive.file.size)
     resumed = len(missing) < len(blocks)
-    _read_and_stage(connection, upload, archive.file, missing, hasher.see, hooks)
+    _read_and_stage(connection, upload, archive.file, missing, hasher.update, hooks)
     last_chance = _check_unchanged(connection, archive.file)
     if not (hasher.complete or job.accept_truncated or last_chance):
-        return CopyResult(ending=CopyOutcome.TRUNCATED, metadata=None, received=hasher.seen)
+        return CopyResult(outcome=CopyOutcome.TRUNCATED, metadata=None, received=hasher.seen)
     # Who has not seen all bytes knows no hash of them.
     metadata = None if resumed else hasher.metadata()
     if metadata and metadata.sha256 == job.previous_sha256:
-        return CopyResult(ending=CopyOutcome.SAME, metadata=metadata, received=hasher.seen)
+        return CopyResult(outcome=CopyOutcome.SAME, metadata=metadata, received=hasher.seen)
     metadata = _publish(store, upload, archive, blocks, metadata, hooks)
-    return CopyResult(ending=CopyOutcome.COPIED, metadata=metadata, received=hasher.seen)
+    return CopyResult(outcome=CopyOutcome.COPIED, metadata=metadata, received=hasher.seen)
 
 
 def _missing(blocks: Sequence[Span], staged: Sequence[Span], size: int) -> Sequence[Span]:
     """Blocks that must be read: those that are not staged, and those that hold the tail, which is always checked."""
-    there, tail = set(staged), size - tail_length(size)
-    return [block for block in blocks if block not in there or block.offset + block.length > tail]
+    present, tail = set(staged), size - tail_length(size)
+    return [block for block in blocks if block not in present or block.offset + block.length > tail]
 
 
 def _read_and_stage(
@@ -123,11 +125,11 @@ def _read_and_stage(
     upload: Upload,
     file: RemoteFile,
     blocks: Sequence[Span],
-    see: Callable[[memoryview], None],
+    update: Callable[[memoryview], None],
     hooks: CopyHooks,
 ) -> None:
     length = max((block.length for block in blocks), default=0)
-    with Stager(upload, length, see, hooks.started) as stager:
+    with Stager(upload, length, update, hooks.started) as stager:
         for run in runs(blocks):
             with connection.open(file, run[0].offset) as reader:
                 left = sum(block.length for block in run)
@@ -166,7 +168,7 @@ def _expect_end(reader: Reader, file: RemoteFile) -> None:
 
 def _check_unchanged(connection: Connection, file: RemoteFile) -> bool:
     """Compare a file with what it was when copying began. True: it was deleted since, all its bytes are here."""
-    now = connection.look(file)
+    now = connection.stat(file)
     if now not in (None, file):
         raise TransferTruncatedError(f"copy {file.path!r}: it changed while it was copied; tried again later")
     return now is None
@@ -180,24 +182,24 @@ def _publish(
     metadata: CopyMetadata | None,
     hooks: CopyHooks,
 ) -> CopyMetadata:
-    stored = upload.commit(blocks, metadata) is Outcome.STORED
+    stored = upload.commit(blocks, metadata) is CommitOutcome.STORED
     # If another copier won, what counts is what it published.
-    found = Published(metadata) if stored else store.find(archive)
-    if found is None:
+    published = Published(metadata) if stored else store.find(archive)
+    if published is None:
         raise StoreUnavailableError(
             f"publish {archive.file.path!r}: the store said that it is there, and now it is not; tried again later"
         )
-    return _metadata_of(found, upload, archive, hooks)
+    return _metadata_of(published, upload, archive, hooks)
 
 
-def _metadata_of(found: Published, upload: Upload, archive: Archive, hooks: CopyHooks) -> CopyMetadata:
+def _metadata_of(published: Published, upload: Upload, archive: Archive, hooks: CopyHooks) -> CopyMetadata:
     """Give an archive's facts. Blocks that an earlier try staged could not be hashed: then it is read back once."""
-    if found.metadata is not None:
-        return found.metadata
+    if published.metadata is not None:
+        return published.metadata
     hasher = StreamHasher(archive.file.size)
     for chunk in upload.read_back():
         hooks.check()
-        hasher.see(chunk)
+        hasher.update(chunk)
     if hasher.seen != archive.file.size:
         raise TransferTruncatedError(
             f"read back {archive.file.path!r}: {hasher.seen} of {archive.file.size} bytes; tried again later"

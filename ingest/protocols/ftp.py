@@ -76,10 +76,10 @@ class FtpConnection:
         with self._use(f"list {self._endpoint.folder!r}") as ftp:
             return whole(self._list(ftp, ""), self._endpoint.folder)
 
-    def look(self, listed: RemoteFile) -> RemoteFile | None:
+    def stat(self, listed: RemoteFile) -> RemoteFile | None:
         """Ask for a file's size and time of change, to the second; what the server cannot tell is as listed now."""
         with self._use(f"look at {listed.path!r}") as ftp:
-            return self._look_mlst(ftp, listed.path) if self._mlsd else self._look(ftp, listed.path)
+            return self._stat_mlst(ftp, listed.path) if self._mlsd else self._stat(ftp, listed.path)
 
     @contextmanager
     def open(self, file: RemoteFile, offset: int) -> Iterator[Reader]:
@@ -181,7 +181,7 @@ class FtpConnection:
         size, modified = _ask_size(ftp, path), entry.modified or _ask_modified(ftp, path)
         return None if size is None or modified is None else RemoteFile(path=path, size=size, modified=modified)
 
-    def _look(self, ftp: Ftp, path: str) -> RemoteFile | None:
+    def _stat(self, ftp: Ftp, path: str) -> RemoteFile | None:
         try:
             size, modified = _ask_size(ftp, path), _ask_modified(ftp, path)
         except ftplib.error_perm as exc:
@@ -190,7 +190,7 @@ class FtpConnection:
             return next((file for file in self._list(ftp, "") if file.path == path), None)
         return None if size is None or modified is None else RemoteFile(path=path, size=size, modified=modified)
 
-    def _look_mlst(self, ftp: Ftp, path: str) -> RemoteFile | None:
+    def _stat_mlst(self, ftp: Ftp, path: str) -> RemoteFile | None:
         try:
             answer = ftp.sendcmd(f"MLST {ftp.wire(path)}")
         except ftplib.error_perm as exc:
@@ -199,7 +199,7 @@ class FtpConnection:
             raise
         entry = next(filter(None, map(parse_mlsd, answer.split("\n")[1:-1])), None)
         if entry is None or entry.size is None or entry.modified is None:
-            return self._look(ftp, path)
+            return self._stat(ftp, path)
         return RemoteFile(path=path, size=entry.size, modified=entry.modified)
 
     @contextmanager

@@ -50,17 +50,17 @@ _DAY = timedelta(days=1)
 
 def parse_mlsd(line: str) -> Entry | None:
     """Read one line of MLSD or MLST; None if it is no entry of the folder."""
-    metadata, space, name = line.lstrip(" ").partition(" ")
-    told = {key.lower(): value for key, _, value in (fact.partition("=") for fact in metadata.split(";"))}
-    kind = told.get("type", "").lower()
+    text, space, name = line.lstrip(" ").partition(" ")
+    facts = {key.lower(): value for key, _, value in (fact.partition("=") for fact in text.split(";"))}
+    kind = facts.get("type", "").lower()
     if not space or not name or kind in ("cdir", "pdir"):
         return None
     link = kind.startswith(("os.unix=slink", "os.unix=symlink"))
     return Entry(
         name=name,
         kind=Kind.LINK if link else _MLSD_KINDS.get(kind, Kind.OTHER),
-        size=int(told["size"]) if told.get("size", "").isdecimal() else None,
-        modified=parse_mdtm(told.get("modify", "")),
+        size=int(facts["size"]) if facts.get("size", "").isdecimal() else None,
+        modified=parse_mdtm(facts.get("modify", "")),
     )
 
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 from config.errors import SourceRefusedError, SourceUnavailableError
 from ingest.model import Endpoint
-from ingest.protocols.listing import MOST_BYTES, too_long
+from ingest.protocols.listing import MAX_BYTES, too_long
 from ingest.protocols.pace import Pace
 
 _BUSY = re.compile(r"too many|maximum|limit|busy|try again", re.IGNORECASE)
@@ -72,9 +72,9 @@ class Ftp(ftplib.FTP_TLS):
                 "ask its owner, or whether it wants implicit TLS (ftps://)"
             ) from exc
 
-    def ntransfercmd(self, cmd: str, wait_for_work: int | str | None = None) -> tuple[socket.socket, int | None]:
+    def ntransfercmd(self, cmd: str, rest: int | str | None = None) -> tuple[socket.socket, int | None]:
         """Open a data connection. Under TLS it resumes the control connection's session, as strict servers demand."""
-        plain, size = ftplib.FTP.ntransfercmd(self, cmd, wait_for_work)  # noqa: S321 - the user chose FTP
+        plain, size = ftplib.FTP.ntransfercmd(self, cmd, rest)  # noqa: S321 - the user chose FTP
         if not self._protected:
             return plain, size
         session = self._control.session if isinstance(self._control, ssl.SSLSocket) else None
@@ -116,7 +116,7 @@ class Ftp(ftplib.FTP_TLS):
         return [self.name(line) for line in text.replace(b"\r\n", b"\n").split(b"\n") if line]
 
     def _receive_all(self, connection: socket.socket) -> bytes:
-        pace, parts, left = Pace(self._endpoint.timeout), [b""], MOST_BYTES
+        pace, parts, left = Pace(self._endpoint.timeout), [b""], MAX_BYTES
         while left >= 0:
             began = time.monotonic()
             parts.append(connection.recv(_RECEIVE))

@@ -63,11 +63,11 @@ class SftpConnection:
         with self._use(f"list {self._endpoint.folder!r}") as session:
             return whole(self._list(session, ""), self._endpoint.folder)
 
-    def look(self, listed: RemoteFile) -> RemoteFile | None:
+    def stat(self, listed: RemoteFile) -> RemoteFile | None:
         """Ask for a file's facts; SFTP's listings and answers agree."""
         with self._use(f"look at {listed.path!r}") as session:
-            found = _stat(session, self._wire(listed.path))
-        return None if found is None else _remote_file(listed.path, found)
+            metadata = _stat(session, self._wire(listed.path))
+        return None if metadata is None else _remote_file(listed.path, metadata)
 
     @contextmanager
     def open(self, file: RemoteFile, offset: int) -> Iterator[Reader]:
@@ -93,13 +93,13 @@ class SftpConnection:
             self.close()
 
     def _list(self, session: SftpSession, folder: str) -> Iterator[RemoteFile]:
-        for raw, told in self._entries(session, folder):
+        for raw, attributes in self._entries(session, folder):
             if raw in (b".", b".."):
                 continue
             path = folder + raw.decode(self._endpoint.encoding, "surrogateescape")
-            folder_itself = told.mode is not None and stat.S_ISDIR(told.mode)
-            metadata: Attributes | None = told
-            if not folder_itself and (told.mode is None or stat.S_ISLNK(told.mode)):
+            folder_itself = attributes.mode is not None and stat.S_ISDIR(attributes.mode)
+            metadata: Attributes | None = attributes
+            if not folder_itself and (attributes.mode is None or stat.S_ISLNK(attributes.mode)):
                 metadata = _stat(session, self._wire(path))
             if folder_itself and self._endpoint.recursive:
                 yield from self._list(session, f"{path}/")

@@ -21,7 +21,7 @@ _MACS = ("hmac-sha2-256-etm@openssh.com", "hmac-sha2-512-etm@openssh.com", "hmac
 
 _FASTEST = 2**28
 """Bytes a second at which the window does not hold up a server."""
-_LEAST_WINDOW, _MOST_WINDOW = 2 * 2**20, 16 * 2**20
+_MIN_WINDOW, _MAX_WINDOW = 2 * 2**20, 16 * 2**20
 """What other clients allow, however far the server is; and what is asked for at most, unless BLOCK_SIZE is larger."""
 _PACKET = 256 * 1024
 """Bytes of an SSH packet at most; paramiko's own choice is an eighth of it, and spends a fifth more time on a byte."""
@@ -49,12 +49,12 @@ def log_in(endpoint: Endpoint) -> paramiko.Transport:
     return transport
 
 
-def window_for(way: float) -> int:
+def window_for(round_trip: float) -> int:
     """Choose how many bytes SSH lets be on their way, by the seconds that it takes there and back.
 
     The server holds as many in its buffers: of a near one, a larger window takes more than twice the processor time.
     """
-    return max(_LEAST_WINDOW, min(int(way * _FASTEST), _MOST_WINDOW))
+    return max(_MIN_WINDOW, min(int(round_trip * _FASTEST), _MAX_WINDOW))
 
 
 def _shake_hands(transport: paramiko.Transport, endpoint: Endpoint, pinned: HostKeys) -> None:

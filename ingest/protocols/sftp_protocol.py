@@ -19,9 +19,9 @@ _STATUS, _HANDLE, _DATA, _NAME, _ATTRS, _EXTENDED_REPLY = 101, 102, 103, 104, 10
 _LIMITS = b"limits@openssh.com"
 _LONGEST_READ = 32 * 1024
 """Bytes that every server must grant one request."""
-_LEAST_TO_READ = 4 * 1024
+_MIN_READ = 4 * 1024
 """Servers may answer short, and then are asked for the rest; who grants a byte must not be asked for each at once."""
-_MOST_TO_READ = 255 * 1024
+_MAX_READ = 255 * 1024
 """What OpenSSH grants; more would only make the pieces larger that are lost with a connection."""
 _HAS_SIZE, _HAS_OWNER, _HAS_MODE, _HAS_TIMES, _HAS_MORE = 1, 2, 4, 8, 0x8000_0000
 _FOR_READING = 1
@@ -112,7 +112,7 @@ class SftpSession:
         kind, hello = self._receive()
         if kind != _VERSION:
             raise ProtocolError(f"the server began with message {kind} instead of its version")
-        self._tells_limits = _LIMITS in bytes(hello)
+        self._has_limits = _LIMITS in bytes(hello)
         self._longest_read = 0
 
     def close(self) -> None:
@@ -155,8 +155,8 @@ class SftpSession:
     def longest_read(self) -> int:
         """Tell how many bytes one request may ask for: servers with limits tell them, some hang up on more."""
         if not self._longest_read:
-            granted = self._ask_limit() if self._tells_limits else 0
-            self._longest_read = max(_LEAST_TO_READ, min(granted or _LONGEST_READ, _MOST_TO_READ))
+            granted = self._ask_limit() if self._has_limits else 0
+            self._longest_read = max(_MIN_READ, min(granted or _LONGEST_READ, _MAX_READ))
         return self._longest_read
 
     def _ask_limit(self) -> int:

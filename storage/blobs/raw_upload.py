@@ -14,7 +14,7 @@ from imagefeed.azure_errors import azure_errors, error_code
 from imagefeed.errors import StoreUnavailableError
 from imagefeed.layout import encode_path, format_stamp, raw_blob
 from imagefeed.model import Origin
-from ingest.model import Archive, CopyMetadata, Outcome, Published, Span
+from ingest.model import Archive, CommitOutcome, CopyMetadata, Published, Span
 from storage.clients import Clients
 
 _THERE = ("BlobAlreadyExists", "ConditionNotMet")
@@ -79,7 +79,7 @@ class BlobUpload:
             md5 = b64encode(hashlib.md5(block, usedforsecurity=False).digest()).decode()
             self._blob.stage_block(name, block, length=block.nbytes, headers={"Content-MD5": md5})  # type: ignore[arg-type]  # sockets take any buffer
 
-    def commit(self, spans: Sequence[Span], metadata: CopyMetadata | None) -> Outcome:
+    def commit(self, spans: Sequence[Span], metadata: CopyMetadata | None) -> CommitOutcome:
         """Publish `spans` under the archive's name unless it exists: all, or nothing."""
         _check_gapless(spans, self._blob.blob_name)
         with azure_errors(f"commit {self._blob.blob_name}"):
@@ -92,16 +92,16 @@ class BlobUpload:
                 )
             except HttpResponseError as exc:
                 if error_code(exc) in _THERE:
-                    return Outcome.ALREADY_THERE
+                    return CommitOutcome.ALREADY_THERE
                 if error_code(exc) != "InvalidBlockList":
                     raise
                 return self._without_blocks(exc)
-        return Outcome.STORED
+        return CommitOutcome.STORED
 
-    def _without_blocks(self, exc: HttpResponseError) -> Outcome:
+    def _without_blocks(self, exc: HttpResponseError) -> CommitOutcome:
         """Another copier's commit took the blocks along, or they lay unused for a week and were removed."""
         if self._blob.exists():
-            return Outcome.ALREADY_THERE
+            return CommitOutcome.ALREADY_THERE
         raise StoreUnavailableError(
             f"commit {self._blob.blob_name}: staged blocks are gone; copying begins anew"
         ) from exc

@@ -29,7 +29,7 @@ class TableCopyLedger:
         row = archive_row(archive.stamp, archive.version)
         is_new = set_once(self._archives, archive.source, row, {**_copied(archive), **known, time_of(step): at})
         if is_new and step in _ENDS:
-            telemetry.settled(archive.source, step)
+            telemetry.terminal(archive.source, step)
 
     def trouble(self, archive: Archive, error: str, at: datetime) -> None:
         """Note why copying failed this time."""

@@ -243,7 +243,7 @@ class TableBatchLedger:
 
         if change(self._archives, archive.source, _row(archive, pipeline), decide):
             lag = at - archive.modified if archive.modified and state is State.PROCESSED else None
-            telemetry.settled(archive.source, state, lag)
+            telemetry.terminal(archive.source, state, lag)
 
 
 def _row(archive: RawArchive, pipeline: str) -> str:

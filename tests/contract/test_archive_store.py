@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 import pytest
 from azure.storage.blob import BlobServiceClient
 
-from ingest.model import Archive, CopyMetadata, Outcome, Published, RemoteFile, Span, version_of
+from ingest.model import Archive, CommitOutcome, CopyMetadata, Published, RemoteFile, Span, version_of
 from ingest.ports import ArchiveStore
 from local.azurite import Azurite
 from storage.blobs.raw_upload import BlobArchives
@@ -56,7 +56,7 @@ class ArchiveStoreContract(ABC):
         spans = self.stage(archive)
         assert self.peek(archive) is None
         assert self.store.find(archive) is None
-        assert self.store.upload(archive).commit(spans, METADATA) is Outcome.STORED
+        assert self.store.upload(archive).commit(spans, METADATA) is CommitOutcome.STORED
         assert self.peek(archive) == CONTENT
 
     def test_staged_blocks_are_known_to_whoever_goes_on_in_order_of_their_offsets(self) -> None:
@@ -80,12 +80,12 @@ class ArchiveStoreContract(ABC):
         spans = [Span(start, 512) for start in range(0, len(CONTENT), 512)]
         with ThreadPoolExecutor(8) as pool:
             list(pool.map(lambda span: upload.stage(span.offset, memoryview(CONTENT)[span.offset :][:512]), spans))
-        assert upload.commit(spans, METADATA) is Outcome.STORED
+        assert upload.commit(spans, METADATA) is CommitOutcome.STORED
         assert self.peek(archive) == CONTENT
 
     def test_an_empty_archive_is_stored_too(self) -> None:
         archive = archive_of(self.source, size=0)
-        assert self.store.upload(archive).commit([], metadata_of(b"")) is Outcome.STORED
+        assert self.store.upload(archive).commit([], metadata_of(b"")) is CommitOutcome.STORED
         assert self.peek(archive) == b""
 
     def test_metadata_come_back_as_they_were_committed(self) -> None:
@@ -97,7 +97,7 @@ class ArchiveStoreContract(ABC):
     def test_an_archive_without_hashes_is_there_with_nothing_known_until_they_are_set(self) -> None:
         archive = archive_of(self.source)
         upload = self.store.upload(archive)
-        assert upload.commit(self.stage(archive), None) is Outcome.STORED
+        assert upload.commit(self.stage(archive), None) is CommitOutcome.STORED
         assert self.store.find(archive) == Published(None)
         assert b"".join(upload.read_back()) == CONTENT
         upload.amend(METADATA)
@@ -109,7 +109,7 @@ class ArchiveStoreContract(ABC):
         self.store.upload(archive).commit(self.stage(archive), METADATA)
         late = self.store.upload(archive)
         late.stage(0, memoryview(b"late"))
-        assert late.commit([Span(0, 4)], metadata_of(b"late")) is Outcome.ALREADY_THERE
+        assert late.commit([Span(0, 4)], metadata_of(b"late")) is CommitOutcome.ALREADY_THERE
         assert self.peek(archive) == CONTENT
         assert self.store.find(archive) == Published(METADATA)
 
@@ -205,4 +205,4 @@ class TestBlobArchives(ArchiveStoreContract):
         archive = archive_of(self.source)
         spans = self.stage(archive)
         self.store.upload(archive).commit(spans, METADATA)
-        assert self.store.upload(archive).commit(spans, METADATA) is Outcome.ALREADY_THERE
+        assert self.store.upload(archive).commit(spans, METADATA) is CommitOutcome.ALREADY_THERE

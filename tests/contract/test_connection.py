@@ -77,7 +77,7 @@ class ConnectionContract(ABC):
 
     def file(self, connection: Connection, path: str) -> RemoteFile:
         listed = {file.path: file for file in connection.list_files()}
-        certain = connection.look(listed[path])
+        certain = connection.stat(listed[path])
         assert certain is not None
         return certain
 
@@ -110,7 +110,7 @@ class ConnectionContract(ABC):
                     with suppress(SourceRefusedError):
                         read_all(connection, file)
                     with suppress(SourceRefusedError):
-                        connection.look(file)
+                        connection.stat(file)
             assert read_all(connection, self.file(connection, "a.zip")) == b"x"
 
     def hides(self, name: str) -> bool:
@@ -170,7 +170,7 @@ class ConnectionContract(ABC):
         with self.connector().connect() as connection:
             file = self.file(connection, "a.zip")
             self.remove("a.zip")
-            assert connection.look(file) is None
+            assert connection.stat(file) is None
             assert list(connection.list_files()) == []
 
     def test_opening_a_file_that_is_gone_is_an_error_of_the_source(self) -> None:
@@ -188,7 +188,7 @@ class ConnectionContract(ABC):
             file = self.file(connection, "a.zip")
             later = WHEN + timedelta(seconds=1)
             self.put("a.zip", b"xy", later)
-            assert connection.look(file) == RemoteFile(path="a.zip", size=2, modified=later)
+            assert connection.stat(file) == RemoteFile(path="a.zip", size=2, modified=later)
 
     def test_two_connections_read_at_the_same_time(self) -> None:
         self.put("a.zip", content_of(LARGE))

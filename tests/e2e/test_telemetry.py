@@ -115,9 +115,9 @@ def test_every_metric_arrives_under_its_name_with_its_dimensions(run: Run) -> No
 def test_everything_is_counted_exactly_once(run: Run) -> None:
     assert run.total("archives.copied", source="north") == 3
     assert run.total("archives.copied.bytes") == run.bytes
-    assert run.total("archives.settled", state=State.PROCESSED) == 2
-    assert run.total("archives.settled", state=State.REFUSED) == 1
-    assert run.total("archives.settled") == 3
+    assert run.total("archives.terminal", state=State.PROCESSED) == 2
+    assert run.total("archives.terminal", state=State.REFUSED) == 1
+    assert run.total("archives.terminal") == 3
     assert run.total("images.processed", source="north") == 6
     assert run.total("members.refused", reason="UnidentifiedImageError") == 2
 

@@ -8,7 +8,7 @@ from datetime import datetime
 
 from config.errors import LeaseLostError
 from imagefeed.errors import StoreUnavailableError
-from ingest.model import Archive, CopyMetadata, Outcome, Published, SourceState, Span, Step
+from ingest.model import Archive, CommitOutcome, CopyMetadata, Published, SourceState, Span, Step
 from ingest.ports import SourceStateHold, Upload
 
 type Key = tuple[str, str, str]
@@ -77,7 +77,7 @@ class FakeUpload:
             self._blob.blocks[span] = bytes(block)
             self._store.staged.append(span)
 
-    def commit(self, spans: Sequence[Span], metadata: CopyMetadata | None) -> Outcome:
+    def commit(self, spans: Sequence[Span], metadata: CopyMetadata | None) -> CommitOutcome:
         """Publish unless it exists."""
         ends = [0, *(span.offset + span.length for span in spans)]
         if [span.offset for span in spans] != ends[:-1]:
@@ -85,12 +85,12 @@ class FakeUpload:
         with self._store.lock:
             blob = self._blob
             if blob.content is not None:
-                return Outcome.ALREADY_THERE
+                return CommitOutcome.ALREADY_THERE
             if missing := [span for span in spans if span not in blob.blocks]:
                 raise StoreUnavailableError(f"commit {self._key}: {missing} are not staged; copying begins anew")
             blob.content = b"".join(blob.blocks[span] for span in spans)
             blob.blocks, blob.metadata = {}, metadata
-        return Outcome.STORED
+        return CommitOutcome.STORED
 
     def read_back(self) -> Iterator[bytes]:
         """The committed bytes."""

@@ -34,7 +34,7 @@ class FakeServer:
         """Paths of which nothing can be told."""
         self.forbidden = set[str]()
         """Paths that are listed, and not there for whoever asks for them: FTP's 550 tells no difference."""
-        self.before_look: Hook = lambda: None
+        self.before_stat: Hook = lambda: None
         self.before_list: Hook = lambda: None
         self._lock = threading.Lock()
 
@@ -84,10 +84,10 @@ class FakeConnection:
             for path, (content, modified) in list(self._server.files.items())
         ]
 
-    def look(self, listed: RemoteFile) -> RemoteFile | None:
+    def stat(self, listed: RemoteFile) -> RemoteFile | None:
         """Ask for one file."""
-        self._server.before_look()
-        self._server.note(f"look {listed.path}")
+        self._server.before_stat()
+        self._server.note(f"stat {listed.path}")
         self._server.ask(listed.path)
         if listed.path in self._server.unreadable:
             raise SourceUnavailableError(f"look at {listed.path!r}: failure")

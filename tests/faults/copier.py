@@ -15,21 +15,21 @@ from storage.clients import connected
 from storage.tables.archives import TableCopyLedger
 
 
-def write_orders(file: Path, connection: str, endpoint: Endpoint, spec: SourceSpec) -> None:
-    """Write down what a copier is to do."""
-    told = {"name": spec.name, "block_size": spec.block_size, "budget": spec.budget.total_seconds()}
-    file.write_text(json.dumps({"connection": connection, "endpoint": asdict(endpoint), "spec": told}))
+def write_job(file: Path, connection: str, endpoint: Endpoint, spec: SourceSpec) -> None:
+    """Write a copier's job to a file."""
+    settings = {"name": spec.name, "block_size": spec.block_size, "budget": spec.budget.total_seconds()}
+    file.write_text(json.dumps({"connection": connection, "endpoint": asdict(endpoint), "spec": settings}))
 
 
 def main() -> int:
-    """Do what the orders say."""
-    orders = json.loads(Path(sys.argv[1]).read_text())
-    told = orders["spec"] | {"budget": timedelta(seconds=orders["spec"]["budget"])}
-    spec = SourceSpec(**told, max_connections=1, stable_for=timedelta(milliseconds=20))
-    way = connector(Endpoint(**orders["endpoint"]))
-    with connected(orders["connection"]) as clients:
+    """Do the job."""
+    job = json.loads(Path(sys.argv[1]).read_text())
+    settings = job["spec"] | {"budget": timedelta(seconds=job["spec"]["budget"])}
+    spec = SourceSpec(**settings, max_connections=1, stable_for=timedelta(milliseconds=20))
+    source = connector(Endpoint(**job["endpoint"]))
+    with connected(job["connection"]) as clients:
         while True:
-            report = poll(spec, way, BlobSourceStates(clients), BlobArchives(clients), TableCopyLedger(clients))
+            report = poll(spec, source, BlobSourceStates(clients), BlobArchives(clients), TableCopyLedger(clients))
             if report.listed and not report.waiting:
                 return 0
 

@@ -66,24 +66,24 @@ class HttpProxy(TcpProxy):
         head, body = _read_head(client)
         request = _parse(head)
         self.requests.append(request)
-        chosen = self.choose(request)
+        decision = self.choose(request)
         length = re.search(rb"(?i)\r\ncontent-length: *(\d+)", head)
         missing = (int(length[1]) if length else 0) - len(body)
-        if chosen is Break.UPLOAD:
+        if decision is Break.UPLOAD:
             client.recv(max(missing // 2, 1))
             return reset(client)
         while missing > 0 and (part := client.recv(min(missing, _CHUNK))):
             body, missing = body + part, missing - len(part)
-        if chosen is Break.STALL:
+        if decision is Break.STALL:
             return self._stall(client)
-        if chosen is Break.DAMAGE:
+        if decision is Break.DAMAGE:
             body = bytes([body[0] ^ 1]) + body[1:]
         answer = b""
-        if not isinstance(chosen, Answer) or chosen.done:
+        if not isinstance(decision, Answer) or decision.done:
             answer = self._ask(head, body)
-        if isinstance(chosen, Answer):
-            answer = _answer(chosen, of_tables=self._of_tables)
-        if chosen is Break.DOWNLOAD:
+        if isinstance(decision, Answer):
+            answer = _answer(decision, of_tables=self._of_tables)
+        if decision is Break.DOWNLOAD:
             client.sendall(answer[: len(answer) // 2])
             return reset(client)
         return client.sendall(answer)
@@ -120,13 +120,13 @@ def _parse(head: bytes) -> Request:
     return Request(method, url.path, parse_qs(url.query).get("comp", [""])[0])
 
 
-def _answer(chosen: Answer, *, of_tables: bool) -> bytes:
-    kind, body = "application/xml", f"<Error><Code>{chosen.code}</Code><Message>made up</Message></Error>"
+def _answer(answer: Answer, *, of_tables: bool) -> bytes:
+    kind, body = "application/xml", f"<Error><Code>{answer.code}</Code><Message>made up</Message></Error>"
     if of_tables:
         kind = "application/json"
-        body = json.dumps({"odata.error": {"code": chosen.code, "message": {"lang": "en", "value": "made up"}}})
+        body = json.dumps({"odata.error": {"code": answer.code, "message": {"lang": "en", "value": "made up"}}})
     head = (
-        f"HTTP/1.1 {chosen.status} made up\r\nx-ms-error-code: {chosen.code}\r\nContent-Type: {kind}\r\n"
+        f"HTTP/1.1 {answer.status} made up\r\nx-ms-error-code: {answer.code}\r\nContent-Type: {kind}\r\n"
         f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
     )
     return (head + body).encode()

@@ -111,7 +111,7 @@ def test_a_touched_file_is_the_same_and_is_read_once_more_not_for_ever(ftp: tupl
     assert world.states("a.zip") == [State.RAW, State.SAME]
 
 
-def test_a_file_that_is_broken_on_the_server_is_archived_as_unsound_and_left_alone(
+def test_a_file_that_is_broken_on_the_server_is_archived_as_truncated_and_left_alone(
     ftp: tuple[World, FtpProxy],
 ) -> None:
     world, proxy = ftp

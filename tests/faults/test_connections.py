@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from imagefeed.model import State
-from ingest.protocols.listing import MOST_BYTES
+from ingest.protocols.listing import MAX_BYTES
 from ingest.stager import BUFFERS, plan_blocks
 from ingest.transfer import CopyOutcome
 from local.servers.server import Server
@@ -162,8 +162,8 @@ def test_a_server_may_refuse_any_command_for_now(ftp: tuple[World, FtpProxy], co
     proxy.answers[command].append(answer)
     with in_time():
         report = world.tick()
-    told = report.error or world.entries()[0].reason or ""
-    assert answer.split()[0] in told
+    reason = report.error or world.entries()[0].reason or ""
+    assert answer.split()[0] in reason
     assert not report.copied
     comes_through(world)
 
@@ -186,7 +186,7 @@ def test_every_byte_counts_even_if_the_control_connection_dies_after_them(
     world.put("a.zip", CONTENT)
     proxy.replies["226"] += ["226 Directory send OK.", reply]
     report = world.tick()
-    assert [copied.ending for copied in report.copied] == [CopyOutcome.COPIED]
+    assert [copied.outcome for copied in report.copied] == [CopyOutcome.COPIED]
     assert proxy.received["RETR"] == len(CONTENT)
     assert world.raw() == [("a.zip", CONTENT)]
 
@@ -246,7 +246,7 @@ def test_gaps_are_not_filled_with_bytes_of_another_place(ftp: tuple[World, FtpPr
 def test_a_listing_without_an_end_does_not_fill_the_memory(ftp: tuple[World, FtpProxy]) -> None:
     world, proxy = ftp
     world.put("a.zip", b"")
-    proxy.rewrite["LIST"] = lambda _: b"x" * (MOST_BYTES + 1)
+    proxy.rewrite["LIST"] = lambda _: b"x" * (MAX_BYTES + 1)
     assert "more than 200,000 files" in (world.tick().error or "")
 
 

@@ -12,7 +12,7 @@ from imagefeed.model import State
 from ingest.model import SourceSpec
 from ingest.stager import BUFFERS
 from local.azurite import Azurite
-from tests.faults.copier import write_orders
+from tests.faults.copier import write_job
 from tests.faults.ftp import FtpProxy
 from tests.faults.tcp import TcpProxy
 from tests.faults.world import MIB, World, make_zip
@@ -24,9 +24,9 @@ SSH = MIB
 """What SSH itself sends: keys, listings, and some 40 bytes around each piece."""
 
 
-def run_copier(orders: Path, until: Callable[[], bool] | None) -> None:
+def run_copier(job: Path, until: Callable[[], bool] | None) -> None:
     """Copy in a process of its own, to the end or until it is killed."""
-    copier = subprocess.Popen([sys.executable, "-m", "tests.faults.copier", orders], cwd=PROJECT)
+    copier = subprocess.Popen([sys.executable, "-m", "tests.faults.copier", job], cwd=PROJECT)
     try:
         if until:
             wait_for(until, within=60)
@@ -44,12 +44,12 @@ def test_a_copy_that_is_killed_at_random_points_goes_on_there(
     world.spec = replace(world.spec, block_size=SourceSpec(name="default").block_size)
     world.endpoint = replace(world.endpoint, timeout=10)
     content = world.put("a.zip", make_zip(SIZE))
-    write_orders(tmp_path / "orders", azurite.connection, world.endpoint, world.spec)
+    write_job(tmp_path / "job", azurite.connection, world.endpoint, world.spec)
     for point in sorted(random.Random(1).sample(range(2 * MIB, SIZE), KILLS)):
-        run_copier(tmp_path / "orders", until=lambda point=point: proxy.sent >= point)  # type: ignore[misc]  # mypy cannot infer the default
+        run_copier(tmp_path / "job", until=lambda point=point: proxy.sent >= point)  # type: ignore[misc]  # mypy cannot infer the default
         assert world.raw() == []
         world.lease_runs_out()
-    run_copier(tmp_path / "orders", until=None)
+    run_copier(tmp_path / "job", until=None)
     assert world.raw() == [("a.zip", content)]
     assert world.states("a.zip") == [State.RAW]
     again = proxy.sent - len(content)

@@ -36,7 +36,7 @@ _MEMBER = 64 * MIB
 
 
 def make_zip(size: int = 0, seed: int = 0) -> bytes:
-    """Make a sound zip of somewhat more than `size` bytes that no compression shortens."""
+    """Make a complete zip of somewhat more than `size` bytes that no compression shortens."""
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w") as archive:
         noise = random.Random(seed)
@@ -105,22 +105,22 @@ class World:
         """Tell the pollers' time."""
         return self.clock() + self.ahead
 
-    def tick_until_copied(self, most: int = 4) -> None:
+    def tick_until_copied(self, limit: int = 4) -> None:
         """Poll until nothing waits and nothing went wrong."""
         reports: list[PollReport] = []
-        while len(reports) < most:
+        while len(reports) < limit:
             reports.append(report := self.tick())
             if report.error is None and report.failed == 0 and report.listed and not report.waiting:
                 return
-        raise AssertionError(f"not copied after {most} polls: {reports}")
+        raise AssertionError(f"not copied after {limit} polls: {reports}")
 
     def raw(self) -> list[tuple[str, bytes]]:
         """Path and content of every raw blob of the source, by the names of the blobs."""
         blobs = self.clients.raw.list_blobs(name_starts_with=f"{self.spec.name}/", include=["metadata"])
-        found = [(blob.metadata, self.clients.raw.download_blob(blob.name).readall()) for blob in blobs]
-        for metadata, content in found:
+        pairs = [(blob.metadata, self.clients.raw.download_blob(blob.name).readall()) for blob in blobs]
+        for metadata, content in pairs:
             assert metadata["sha256"] == hashlib.sha256(content).hexdigest()
-        return [(decode_path(metadata["path"]), content) for metadata, content in found]
+        return [(decode_path(metadata["path"]), content) for metadata, content in pairs]
 
     def entries(self) -> list[Entry]:
         """What the ledger tells."""

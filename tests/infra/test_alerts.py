@@ -140,11 +140,11 @@ def test_the_latest_that_was_told_of_deadlines_counts(told: Workspace) -> None:
 
 def test_bad_ends_are_told_apart_and_good_ones_are_none(told: Workspace) -> None:
     for state in ("processed", "same", "superseded"):
-        tell(told, "archives.settled", 9, 5, source="radar", state=state)
+        tell(told, "archives.terminal", 9, 5, source="radar", state=state)
     assert not fired(told, "failed") | fired(told, "expired")
-    tell(told, "archives.settled", 1, 50, source="radar", state="refused")
-    tell(told, "archives.settled", 1, 5, source="north", state="failed")
-    tell(told, "archives.settled", 1, 5, source="north", state="expired")
+    tell(told, "archives.terminal", 1, 50, source="radar", state="refused")
+    tell(told, "archives.terminal", 1, 5, source="north", state="failed")
+    tell(told, "archives.terminal", 1, 5, source="north", state="expired")
     assert fired(told, "failed") == {("radar", "refused"), ("north", "failed")}
     assert fired(told, "expired") == {("north", "expired")}
 

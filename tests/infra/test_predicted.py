@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 
 from config.settings import FLAT, PER_SOURCE, Settings, read_settings
-from config.types import default_text
 from imagefeed import layout as keys
 from local.servers.certificate import make_ssh_key
 from preprocess.event import COMPLETE
+from tests.fixtures.setting_defaults import default_text
 from tests.tools.bicep import GROUP, INFRA, SUBSCRIPTION, Deployment, given, predict, refusal
 
 ROOT = INFRA.parent

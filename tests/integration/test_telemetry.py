@@ -92,7 +92,7 @@ class TestEnds:
             ledger.record(archive_of(source), step, NOW)
         ledger.record(archive_of(source, "b.zip"), Step.SAME, NOW)
         assert recorded.values() == {
-            "archives.settled": [
+            "archives.terminal": [
                 ({"source": source, "state": "expired"}, 1),
                 ({"source": source, "state": "same"}, 1),
             ]
@@ -107,7 +107,7 @@ class TestEnds:
         for number in (0, 1, 1):
             ledger.finish(batches[number], Counts(members=1, images=1), NOW + timedelta(seconds=9))
         assert recorded.values() == {
-            "archives.settled": [({"source": source, "state": "processed"}, 1)],
+            "archives.terminal": [({"source": source, "state": "processed"}, 1)],
             "archive.lag.processed": [({"source": source}, 9)],
         }
 
@@ -120,7 +120,7 @@ class TestEnds:
             ledger.refuse(refused, "p1", "no zip", NOW)
             ledger.fail(failed, "p1", "tries spent", NOW)
         assert recorded.values() == {
-            "archives.settled": [
+            "archives.terminal": [
                 ({"source": source, "state": "refused"}, 1),
                 ({"source": source, "state": "failed"}, 1),
             ]

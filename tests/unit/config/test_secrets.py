@@ -100,5 +100,5 @@ def test_a_connection_string_that_does_not_work_is_not_repeated(text: str) -> No
 def test_no_function_answers_strangers() -> None:
     triggers = [function.get_trigger() for function in functions()]
     assert len(triggers) >= 5
-    open_to_all = [one for one in triggers if getattr(one, "auth_level", None) is func.AuthLevel.ANONYMOUS]
+    open_to_all = [each for each in triggers if getattr(each, "auth_level", None) is func.AuthLevel.ANONYMOUS]
     assert not open_to_all

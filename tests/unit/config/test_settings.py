@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from config.errors import SettingsError
 from config.settings import FLAT, PER_SOURCE, environment, read_settings, read_specs
-from config.types import default_text, format_duration, longest_pause, parse_duration
+from config.types import format_duration, longest_pause, parse_duration
+from tests.fixtures.setting_defaults import default_text
 
 ROOT = Path(__file__).parents[3]
 KEY = f"ssh-ed25519 {b64encode(b'\0\0\0\x0bssh-ed25519\0\0\0\x20' + bytes(range(32))).decode()}"
@@ -171,7 +172,7 @@ def test_a_stamp_that_names_no_time_is_an_error_at_once() -> None:
         read_specs({"SOURCES__RADAR__STAMP": "radar_%H%M"})
 
 
-@pytest.mark.parametrize("name", ["HAND", "SMOKE", "SOUTH-RADAR", "R" * 33])
+@pytest.mark.parametrize("name", ["MANUAL", "SMOKE", "SOUTH-RADAR", "R" * 33])
 def test_a_name_that_would_stand_for_another_source_is_refused(name: str) -> None:
     moved = {key.replace("__RADAR__", f"__{name}__"): value for key, value in LEAST.items()}
     assert f"SOURCES__{name}: the name must be" in problems(moved)

@@ -34,7 +34,7 @@ CALLER = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 def record_all() -> None:
     telemetry.copied("radar", size=100, received=60, seconds=2.0, lag=timedelta(seconds=5))
-    telemetry.settled("radar", "processed", timedelta(seconds=7))
+    telemetry.terminal("radar", "processed", timedelta(seconds=7))
     telemetry.preprocessed("radar", "p1", 4, {"LIMIT_PIXELS": 2})
     figures = [name.removeprefix("source.") for name in telemetry.METRICS if name.startswith("source.")]
     telemetry.source("radar", dict.fromkeys(figures, 3.0))
@@ -69,7 +69,7 @@ def test_the_values_are_those_that_were_told(recorded: Recorded) -> None:
     assert values["archive.copy.rate"] == [({"source": "radar"}, 30)]
     assert values["archive.lag.raw"] == [({"source": "radar"}, 5)]
     assert values["archive.lag.processed"] == [({"source": "radar"}, 7)]
-    assert values["archives.settled"] == [({"source": "radar", "state": "processed"}, 1)]
+    assert values["archives.terminal"] == [({"source": "radar", "state": "processed"}, 1)]
     assert values["members.refused"] == [({"source": "radar", "reason": "LIMIT_PIXELS"}, 2)]
     assert values["messages.poison"] == [({"queue": "batches"}, 1)]
     assert values["events.dead_letter"] == [({}, 2)]
@@ -77,7 +77,7 @@ def test_the_values_are_those_that_were_told(recorded: Recorded) -> None:
 
 def test_the_smoke_test_is_in_no_metric(recorded: Recorded) -> None:
     telemetry.copied(SMOKE, size=100, received=60, seconds=2.0, lag=timedelta(seconds=5))
-    telemetry.settled(SMOKE, "failed", timedelta(seconds=7))
+    telemetry.terminal(SMOKE, "failed", timedelta(seconds=7))
     telemetry.preprocessed(SMOKE, "p1", 4, {"LIMIT_PIXELS": 2})
     telemetry.source(SMOKE, {"backlog": 3.0, "gaps": 1.0})
     assert recorded.metrics() == []
@@ -149,10 +149,10 @@ def test_an_endpoint_that_hangs_gathers_no_threads(recorded: Recorded) -> None:
 
 def test_a_call_goes_on_in_its_callers_trace_and_leaves_it(recorded: Recorded) -> None:
     with telemetry.call(CALLER), telemetry.span("poll", source="radar"):
-        told = telemetry.traceparent()
-    assert told is not None
-    assert told.split("-")[1] == CALLER.split("-")[1]
-    assert told != CALLER
+        traceparent = telemetry.traceparent()
+    assert traceparent is not None
+    assert traceparent.split("-")[1] == CALLER.split("-")[1]
+    assert traceparent != CALLER
     assert not trace.get_current_span().get_span_context().is_valid
     (span,) = recorded.spans()
     assert (span.name, dict(span.attributes or {})) == ("poll", {"source": "radar"})
@@ -195,7 +195,7 @@ def test_exceptions_mark_a_span_as_failed_and_are_told_by_the_log_alone(recorded
 
 
 class TestPolling:
-    def test_each_copy_is_a_trace_of_its_own_that_is_tied_to_the_poll_whichever_lane_made_it(
+    def test_each_copy_is_a_trace_of_its_own_that_is_tied_to_the_poll_whichever_worker_made_it(
         self, recorded: Recorded
     ) -> None:
         world = PollWorld()
@@ -273,8 +273,8 @@ class TestPreprocessing:
         handle_archive_created(archive.blob, world.process(limits=Limits(member_bytes=500)))
         values = recorded.values()
         assert "images.processed" not in values
-        told = sorted((str(labels["reason"]), count) for labels, count in values["members.refused"])
-        assert told == [("LIMIT_MEMBER_BYTES", 1), ("OSError", 1), ("UnidentifiedImageError", 1)]
+        reasons = sorted((str(labels["reason"]), count) for labels, count in values["members.refused"])
+        assert reasons == [("LIMIT_MEMBER_BYTES", 1), ("OSError", 1), ("UnidentifiedImageError", 1)]
 
 
 def _traced(world: World, blob: str, traceparent: str) -> RawArchive:

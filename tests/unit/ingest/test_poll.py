@@ -92,7 +92,7 @@ def test_a_new_file_is_copied_and_told_of(world: World) -> None:
     assert world.store.content("a.zip") == [content]
     assert world.ledger.steps("a.zip") == [{Step.SEEN, Step.COPYING, Step.RAW}]
     assert (report.listed, report.new, report.failed, report.waiting, report.error) == (1, 1, 0, 0, None)
-    assert [(copied.path, copied.ending, copied.bytes) for copied in report.copied] == [
+    assert [(copied.path, copied.outcome, copied.bytes) for copied in report.copied] == [
         ("a.zip", CopyOutcome.COPIED, len(content))
     ]
 
@@ -144,15 +144,15 @@ def test_patterns_match_names_or_paths(world: World, pattern: str, match_case: b
     assert world.tick().listed == listed
 
 
-def test_a_growing_upload_makes_no_version_until_it_has_settled(world: World) -> None:
+def test_a_growing_upload_makes_no_version_until_it_is_stable(world: World) -> None:
     content = make_zip(5000)
     lengths = iter(range(1000, 5000, 500))
     world.put("a.zip", content[:500])
-    world.server.before_look = lambda: world.put("a.zip", content[: next(lengths)])
+    world.server.before_stat = lambda: world.put("a.zip", content[: next(lengths)])
     for _ in range(3):
         assert world.tick().new == 0
     assert world.ledger.times == {}
-    world.server.before_look = lambda: None
+    world.server.before_stat = lambda: None
     world.put("a.zip", content)
     assert world.tick().new == 1
     assert world.store.content("a.zip") == [content]
@@ -169,7 +169,7 @@ def test_all_unknown_files_wait_for_one_pause_together(world: World) -> None:
 
 def test_a_file_that_vanishes_between_the_looks_is_no_trouble(world: World) -> None:
     world.put("a.zip")
-    world.server.before_look = lambda: world.server.files.clear()
+    world.server.before_stat = lambda: world.server.files.clear()
     report = world.tick()
     assert (report.new, report.error, world.ledger.writes) == (0, None, 0)
 
@@ -188,12 +188,12 @@ def test_a_file_that_was_only_touched_is_the_same(world: World) -> None:
     world.tick()
     world.put("a.zip", content, age=timedelta(minutes=1))
     report = world.tick()
-    assert [copied.ending for copied in report.copied] == [CopyOutcome.SAME]
+    assert [copied.outcome for copied in report.copied] == [CopyOutcome.SAME]
     assert world.store.content("a.zip") == [content]
     assert world.ledger.steps("a.zip")[1] == {Step.SEEN, Step.COPYING, Step.SAME}
     # And what comes after it is held against the same bytes.
     world.put("a.zip", content, age=timedelta(seconds=1))
-    assert [copied.ending for copied in world.tick().copied] == [CopyOutcome.SAME]
+    assert [copied.outcome for copied in world.tick().copied] == [CopyOutcome.SAME]
 
 
 def test_a_version_that_was_never_copied_is_superseded(world: World) -> None:
@@ -211,7 +211,7 @@ def test_bytes_are_held_against_the_last_copy_even_past_a_version_that_was_none(
     world.put("a.zip", b"no zip at all", age=timedelta(minutes=2))
     world.tick()
     world.put("a.zip", content, age=timedelta(minutes=1))
-    assert [copied.ending for copied in world.tick().copied] == [CopyOutcome.SAME]
+    assert [copied.outcome for copied in world.tick().copied] == [CopyOutcome.SAME]
 
 
 def test_a_new_version_waits_until_the_old_one_is_no_longer_being_copied(world: World) -> None:
@@ -357,13 +357,13 @@ def test_a_file_that_fails_costs_the_others_nothing_and_is_tried_again(world: Wo
 
 def test_a_file_of_an_absurd_size_costs_the_others_nothing(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """A buffer for a piece of it would take all memory, tick for tick."""
-    real = FakeConnection.look
+    real = FakeConnection.stat
 
-    def look(connection: FakeConnection, listed: RemoteFile) -> RemoteFile | None:
-        found = real(connection, listed)
-        return replace(found, size=2**80) if found and found.path == "huge.zip" else found
+    def stat(connection: FakeConnection, listed: RemoteFile) -> RemoteFile | None:
+        file = real(connection, listed)
+        return replace(file, size=2**80) if file and file.path == "huge.zip" else file
 
-    monkeypatch.setattr(FakeConnection, "look", look)
+    monkeypatch.setattr(FakeConnection, "stat", stat)
     world.put("a.zip")
     world.put("huge.zip", age=timedelta(minutes=1))
     report = world.tick()
@@ -403,7 +403,7 @@ def test_a_file_of_which_nothing_can_be_told_for_now_costs_no_other_file(
     world.server.unreadable.add("busy.zip")
     report = world.tick()
     assert ([copied.path for copied in report.copied], report.failed) == (["a.zip"], 1)
-    assert "file.untold source=radar path='busy.zip'" in caplog.text
+    assert "file.unreadable source=radar path='busy.zip'" in caplog.text
     assert report.error == world.source_states.source_states["radar"].error == "look at 'busy.zip': failure"
     world.server.unreadable.clear()
     assert [copied.path for copied in world.tick().copied] == ["busy.zip"]
@@ -512,12 +512,12 @@ def test_what_is_no_zip_is_published_only_after_it_stayed_so_and_is_marked(world
         report = world.tick()
     assert world.clock.time - began > world.spec.stable_for_max
     assert world.store.content("a.zip") == [content]
-    assert report.copied[0].ending is CopyOutcome.COPIED
+    assert report.copied[0].outcome is CopyOutcome.COPIED
     (metadata,) = world.ledger.metadata.values()
     assert not metadata.complete
 
 
-def test_an_empty_file_is_unsound_at_first_and_archived_in_the_end(world: World) -> None:
+def test_an_empty_file_is_truncated_at_first_and_archived_in_the_end(world: World) -> None:
     world.put("a.zip", b"")
     assert world.tick().copied == ()
     world.clock.pass_(world.spec.stable_for_max)
@@ -525,7 +525,7 @@ def test_an_empty_file_is_unsound_at_first_and_archived_in_the_end(world: World)
     assert world.store.content("a.zip") == [b""]
 
 
-def test_an_unsound_file_that_is_completed_is_copied_whole(world: World) -> None:
+def test_a_truncated_file_that_is_completed_is_copied_whole(world: World) -> None:
     whole = make_zip(3 * MIB)
     world.put("a.zip", whole[: 2 * MIB], age=timedelta(minutes=1))
     assert world.tick().copied == ()
@@ -552,7 +552,7 @@ def test_a_process_that_dies_before_the_hashes_are_set_does_not_copy_again(world
     world.server.calls.clear()
     report = world.tick()
     assert world.opened() == []
-    assert [copied.ending for copied in report.copied] == [CopyOutcome.COPIED]
+    assert [copied.outcome for copied in report.copied] == [CopyOutcome.COPIED]
     assert world.store.content("a.zip") == [content]
     (metadata,) = world.ledger.metadata.values()
     assert metadata.complete
@@ -609,7 +609,7 @@ def test_a_store_that_is_down_is_raised(world: World) -> None:
     assert len(world.tick().copied) == 1
 
 
-def test_a_bug_in_one_lane_stops_the_others_and_surfaces(world: World) -> None:
+def test_a_bug_in_one_worker_stops_the_others_and_surfaces(world: World) -> None:
     world.spec = replace(world.spec, max_connections=2)
     broken = threading.Event()
     for minutes in range(1, 10):
@@ -640,7 +640,7 @@ def test_of_thousands_of_files_the_newest_and_the_oldest_are_copied_first(world:
 def test_names_from_outside_cannot_forge_log_lines(world: World, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     world.put("a\narchive.copied source=radar path='forged.zip'.zip")
-    world.put("\udcff.zip", b"not sound")
+    world.put("\udcff.zip", b"no zip")
     world.tick()
     assert all("\n" not in record.getMessage() for record in caplog.records)
     for record in caplog.records:

@@ -7,7 +7,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from config.errors import SettingsError
-from ingest.model import RemoteFile
 from ingest.timestamps import decide_stamp, read_stamp
 
 MODIFIED = datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC)
@@ -52,29 +51,27 @@ def test_what_strftime_writes_is_read_again(before: str, time: datetime, prefix:
     time = time.replace(microsecond=0, tzinfo=UTC)
     pattern = prefix.replace("%", "%%") + "_%Y-%m-%d %H:%M:%S"
     name = f"{before}{prefix}_{time:%Y-%m-%d %H:%M:%S}.zip"
-    found = read_stamp(pattern, name)
-    assert found is not None
-    assert found == time or len(before) > 19
+    stamp = read_stamp(pattern, name)
+    assert stamp is not None
+    assert stamp == time or len(before) > 19
 
 
 def test_without_a_pattern_or_a_match_the_modified_time_stands() -> None:
-    file = RemoteFile(path="2020/20200101.zip", size=1, modified=MODIFIED)
-    assert decide_stamp(None, file, SEEN) == (MODIFIED, False)
-    assert decide_stamp("other_%Y%m%d", file, SEEN) == (MODIFIED, False)
+    path = "2020/20200101.zip"
+    assert decide_stamp(None, path, MODIFIED, SEEN) == (MODIFIED, False)
+    assert decide_stamp("other_%Y%m%d", path, MODIFIED, SEEN) == (MODIFIED, False)
 
 
 def test_only_the_name_counts_not_its_folder() -> None:
-    file = RemoteFile(path="20200101/a.zip", size=1, modified=MODIFIED)
-    assert decide_stamp("%Y%m%d", file, SEEN) == (MODIFIED, False)
+    assert decide_stamp("%Y%m%d", "20200101/a.zip", MODIFIED, SEEN) == (MODIFIED, False)
 
 
 @pytest.mark.parametrize(("ahead", "replaced"), [(timedelta(days=1), False), (timedelta(days=1, seconds=1), True)])
 def test_a_stamp_more_than_a_day_ahead_is_replaced_by_the_time_first_seen(ahead: timedelta, replaced: bool) -> None:
     seen = SEEN.replace(microsecond=0)
-    file = RemoteFile(path="a.zip", size=1, modified=seen + ahead)
-    assert decide_stamp(None, file, seen) == ((seen if replaced else file.modified), replaced)
+    modified = seen + ahead
+    assert decide_stamp(None, "a.zip", modified, seen) == ((seen if replaced else modified), replaced)
 
 
 def test_a_replaced_stamp_has_whole_seconds() -> None:
-    file = RemoteFile(path="29990101.zip", size=1, modified=MODIFIED)
-    assert decide_stamp("%Y%m%d", file, SEEN) == (SEEN.replace(microsecond=0), True)
+    assert decide_stamp("%Y%m%d", "29990101.zip", MODIFIED, SEEN) == (SEEN.replace(microsecond=0), True)

@@ -26,7 +26,7 @@ class Copying:
     def __init__(self) -> None:
         self.server = FakeServer()
         self.store = FakeArchives()
-        self.told: list[str] = []
+        self.events: list[str] = []
         self.pieces_until_stop = 10**9
 
     def put(self, content: bytes) -> CopyJob:
@@ -40,7 +40,7 @@ class Copying:
             raise OutOfTimeError("out of time")
 
     def run(self, job: CopyJob) -> CopyResult:
-        hooks = CopyHooks(check=self.check, started=lambda: self.told.append("started"))
+        hooks = CopyHooks(check=self.check, started=lambda: self.events.append("started"))
         with self.server.connect() as connection:
             return copy_archive(connection, self.store, job, hooks)
 
@@ -57,7 +57,7 @@ def copying() -> Copying:
 
 
 def zip_of(size: int) -> bytes:
-    """Make a sound zip of exactly so many bytes."""
+    """Make a complete zip of exactly so many bytes."""
     empty = len(make_zip())
     return make_zip(size - empty)
 
@@ -70,13 +70,13 @@ def test_every_size_arrives_byte_for_byte_with_its_hashes(copying: Copying, size
     result = copying.run(copying.put(content))
     assert copying.published() == [content]
     assert result == CopyResult(
-        ending=CopyOutcome.COPIED,
+        outcome=CopyOutcome.COPIED,
         metadata=CopyMetadata(
             sha256=hashlib.sha256(content).hexdigest(), md5=hashlib.md5(content).digest(), complete=True
         ),
         received=size,
     )
-    assert copying.told == ["started"]
+    assert copying.events == ["started"]
 
 
 @pytest.mark.parametrize("content", [b"", b"x", make_zip()])
@@ -107,7 +107,7 @@ def test_a_file_that_goes_on_is_not_published(copying: Copying) -> None:
 def test_a_file_that_was_replaced_meanwhile_is_not_published(copying: Copying) -> None:
     job = copying.put(zip_of(2 * MIB))
     later = WHEN.replace(second=8)
-    copying.server.before_look = lambda: copying.server.put("a.zip", zip_of(2 * MIB), later)
+    copying.server.before_stat = lambda: copying.server.put("a.zip", zip_of(2 * MIB), later)
     with pytest.raises(TransferTruncatedError, match="changed"):
         copying.run(job)
     assert copying.published() == []
@@ -116,14 +116,14 @@ def test_a_file_that_was_replaced_meanwhile_is_not_published(copying: Copying) -
 def test_a_file_that_was_deleted_after_its_last_byte_is_published(copying: Copying) -> None:
     for content in (zip_of(2 * MIB), b"no zip"):
         job = copying.put(content)
-        copying.server.before_look = copying.server.files.clear
+        copying.server.before_stat = copying.server.files.clear
         copying.run(job)
         assert copying.published()[-1] == content
 
 
-def test_an_unsound_tail_is_published_only_when_it_is_accepted(copying: Copying) -> None:
+def test_a_truncated_tail_is_published_only_when_it_is_accepted(copying: Copying) -> None:
     job = copying.put(b"x" * 3 * MIB)
-    assert copying.run(job).ending is CopyOutcome.TRUNCATED
+    assert copying.run(job).outcome is CopyOutcome.TRUNCATED
     assert copying.published() == []
     result = copying.run(replace(job, accept_truncated=True))
     assert result.metadata is not None
@@ -134,7 +134,7 @@ def test_an_unsound_tail_is_published_only_when_it_is_accepted(copying: Copying)
 def test_bytes_of_the_previous_version_are_not_published_again(copying: Copying) -> None:
     content = zip_of(MIB)
     job = replace(copying.put(content), previous_sha256=hashlib.sha256(content).hexdigest())
-    assert copying.run(job).ending is CopyOutcome.SAME
+    assert copying.run(job).outcome is CopyOutcome.SAME
     assert copying.published() == []
 
 
@@ -206,10 +206,10 @@ def test_of_two_copiers_one_wins_and_the_other_sees_what_it_published(copying: C
     results: list[CopyResult] = []
 
     def overtaken() -> None:
-        copying.server.before_look = lambda: None
+        copying.server.before_stat = lambda: None
         results.append(other.run(job))
 
-    copying.server.before_look = overtaken
+    copying.server.before_stat = overtaken
     results.append(copying.run(job))
     assert results[0].metadata == results[1].metadata
     assert copying.published() == [content]
@@ -291,7 +291,7 @@ def test_runs_join_neighbours() -> None:
 
 
 def test_a_version_is_made_of_path_size_and_time() -> None:
-    one = RemoteFile(path="a.zip", size=1, modified=WHEN)
-    others = [replace(one, path="b.zip"), replace(one, size=2), replace(one, modified=WHEN.replace(second=8))]
-    assert len({version_of(file) for file in [one, *others]}) == 4
-    assert version_of(replace(one)) == version_of(one)
+    file = RemoteFile(path="a.zip", size=1, modified=WHEN)
+    others = [replace(file, path="b.zip"), replace(file, size=2), replace(file, modified=WHEN.replace(second=8))]
+    assert len({version_of(each) for each in [file, *others]}) == 4
+    assert version_of(replace(file)) == version_of(file)

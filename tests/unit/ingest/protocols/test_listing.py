@@ -9,11 +9,11 @@ from ingest.protocols.listing import whole
 
 
 def test_a_listing_that_fits_is_taken_whole() -> None:
-    assert whole(range(3), "out", most=3) == [0, 1, 2]
+    assert whole(range(3), "out", limit=3) == [0, 1, 2]
 
 
 def test_of_a_listing_without_an_end_no_more_is_taken_than_is_needed_to_tell() -> None:
     listing = count()
     with pytest.raises(SourceRefusedError, match=r"list 'out': .* name a folder with fewer"):
-        whole(listing, "out", most=3)
+        whole(listing, "out", limit=3)
     assert next(listing) == 4

@@ -1,0 +1,98 @@
+"""Which files of a source are new and stable: one listing at a time, shared by all workers of a poll."""
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from threading import Lock
+
+from config.errors import SourceRefusedError, SourceUnavailableError
+from ingest.model import RemoteFile, SourceSpec, TrackedFile
+from ingest.ports import Connection
+from ingest.tracked_files import StableFile, both_ends, nearly_gone, unknown, wanted
+from ingest.tracker import FileTracker
+
+log = logging.getLogger(f"ingestion.{__name__}")
+
+_AT_ONCE = 100
+"""Unknown files that are checked before copying goes on: of thousands, none waits until all are checked."""
+
+
+@dataclass(kw_only=True)
+class Discovery:
+    """Lists a source and tracks its new, stable files."""
+
+    spec: SourceSpec
+    tracker: FileTracker
+    now: Callable[[], datetime]
+    wait: Callable[[float], None]
+    unchecked: bool = False
+    """The last listing had more unknown files than are checked at once."""
+    _lock: Lock = field(default_factory=Lock)
+    _listed_at: datetime | None = None
+
+    def refresh(self, connection: Connection, *, even_if_fresh: bool = False) -> None:
+        """List, unless that was done, perhaps by another worker, within the time that files take to be stable."""
+        with self._lock:
+            age = self.now() - self._listed_at if self._listed_at else timedelta.max
+            if even_if_fresh or age >= self.spec.stable_for:
+                self._list(connection)
+
+    def _list(self, connection: Connection) -> None:
+        """List the source, check that unknown files are stable, and track those that are."""
+        listed_at = self.now()
+        files = wanted(self.spec, connection.list_files())
+        files = [*files, *self._overlooked(connection, files)]
+        unknown_files = unknown(self.tracker.tracked_files, files)
+        # While there is work, only what is newer than all of it is worth checking before the work goes on.
+        newest = self.tracker.newest_due()
+        urgent = [file for file in unknown_files if newest is None or file.modified >= newest]
+        checked = both_ends(urgent, _AT_ONCE)
+        stable = self._stable(connection, checked)
+        self.unchecked = len(checked) < len(unknown_files)
+        self.tracker.update(files, stable, listed_at)
+        self._listed_at = self.now()
+
+    def _overlooked(self, connection: Connection, files: Sequence[RemoteFile]) -> Iterator[RemoteFile]:
+        """Files that would count as gone by this listing, and that the server has when it is asked for each.
+
+        A listing that is cut short at the end of a line, by a server that calls it complete, looks like any other.
+        """
+        for tracked_file in nearly_gone(self.tracker.tracked_files, files):
+            self.tracker.check()
+            if self._exists(connection, tracked_file):
+                log.warning("listing.incomplete source=%s path=%r", self.spec.name, tracked_file.listed.path)
+                yield tracked_file.listed
+
+    def _exists(self, connection: Connection, tracked_file: TrackedFile) -> bool:
+        try:
+            return connection.stat(tracked_file.listed) is not None
+        except SourceRefusedError:
+            return False
+        except SourceUnavailableError:
+            # Some servers answer so for what is gone. It must neither hold up all others, nor be awaited for ever.
+            return self.now() < tracked_file.first_seen + self.spec.retention
+
+    def _stable(self, connection: Connection, files: Sequence[RemoteFile]) -> list[StableFile]:
+        """Look at files twice, `stable_for` apart, and return those that have not changed in between."""
+        first = [StableFile(listed=file, certain=seen) for file in files if (seen := self._stat(connection, file))]
+        if not first:
+            return []
+        self.wait(self.spec.stable_for / timedelta(seconds=1))
+        return [file for file in first if self._stat(connection, file.listed) == file.certain]
+
+    def _stat(self, connection: Connection, file: RemoteFile) -> RemoteFile | None:
+        # A hundred looks at a slow server take longer than a tick may.
+        self.tracker.check()
+        try:
+            seen = connection.stat(file)
+            # What is listed and yet absent, such as what we may not read, must not be passed over.
+            return file if seen is None and file in connection.list_files() else seen
+        except SourceRefusedError:
+            # Track the file as listed; its copy will fail and record the reason without blocking other files.
+            return file
+        except SourceUnavailableError as exc:
+            # Whether the server or the file is to blame, a listing shows: some are busy as long as they are written.
+            connection.list_files()
+            self.tracker.record_unreadable(file, exc)
+            return None
