@@ -1,15 +1,24 @@
 # Every target but help and clean first sets up what it needs, and does so only once.
 .DEFAULT_GOAL := help
-.PHONY: help setup programs demo run soak bench bench-quick check test test-long reset clean
+.PHONY: help setup requirements programs demo run soak bench bench-quick check test test-long reset clean
 PYTHON := .venv/bin/python
 # Each process has servers of its own; three, since tests of outages and leases mostly wait.
 PARALLEL := -n 3 --dist loadfile
+IMPORTS := PYTHONPATH=. .venv/bin/lint-imports --no-logo
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## Python 3.13 in .venv, packages, Azurite; nothing if all is there
 	@sh local/setup.sh
+
+# For the deployed app's Python and system, wherever this runs.
+requirements: COMPILE = $(PYTHON) -m uv pip compile --quiet --python-version 3.13 --python-platform linux \
+	--custom-compile-command "make requirements" $(ARGS)
+requirements: setup ## Write the requirements files from pyproject.toml's groups; pins stay as they are (ARGS=--upgrade: newer ones)
+	@$(COMPILE) --group app --output-file requirements.txt
+	@$(COMPILE) --group dev --constraints requirements.txt --output-file requirements-dev.txt
+	@$(COMPILE) --group bench --constraints requirements-dev.txt --output-file benchmarks/requirements.txt
 
 # Servers and tools that only tests and benchmarks need; without them the demo, too, has servers of its own.
 programs:
@@ -32,18 +41,20 @@ bench-quick: setup programs ## The same once at a small size, to see that it wor
 	@sh benchmarks/setup.sh
 	@$(PYTHON) -m benchmarks --quick $(ARGS)
 
-check: setup ## The fast part of the tests: lint, types, unit tests
+check: setup ## The fast part of the tests: lint, types, imports, unit tests
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
 	$(PYTHON) -m mypy .
+	$(IMPORTS)
 	$(PYTHON) -m pytest -q $(PARALLEL) tests/unit
 
-test: setup programs ## All tests: lint, types, unit, contract (real servers), end to end
+test: setup programs ## All tests: lint, types, imports, unit, contract (real servers), end to end
 	@sh infra/setup-checkov.sh
 	@$(PYTHON) -m tests.tools.kusto
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
 	$(PYTHON) -m mypy .
+	$(IMPORTS)
 	$(PYTHON) -m pytest $(PARALLEL)
 
 test-long: setup programs ## The tests that take minutes by themselves, which `make test` leaves out
@@ -53,5 +64,5 @@ reset: setup ## Forget what runs here have kept: archives, results, logs; set-up
 	@$(PYTHON) -m local.reset
 
 clean: ## Remove all that set-up, demo and tests have made here
-	rm -rf .local .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .local .venv .import_linter_cache .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

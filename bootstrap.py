@@ -100,7 +100,7 @@ def build_context() -> "Context":
         # A dead owner's claim must have run out when its batch is redriven: else that try is wasted.
         claim_for=min(timedelta(minutes=1), settings.pipeline.redrive_after / 2),
         redrive_tries=settings.pipeline.redrive_tries,
-        slot=_BATCH_LOCK,
+        batch_lock=_BATCH_LOCK,
     )
 
 
@@ -117,6 +117,7 @@ def poll_source(name: str, traceparent: str | None = None) -> None:
     """Poll one source; a name that no setting knows (any more) is logged."""
     from ingest.poll import poll
     from ingest.protocols.connect import connector
+    from preprocess.zip import end
     from storage.blobs.raw_upload import BlobArchives
     from storage.blobs.source_state import BlobSourceStates
     from storage.tables.archives import TableCopyLedger
@@ -134,6 +135,7 @@ def poll_source(name: str, traceparent: str | None = None) -> None:
         BlobSourceStates(clients),
         BlobArchives(clients),
         TableCopyLedger(clients),
+        zip_end=end,
         traceparent=traceparent,
     )
 

@@ -1,0 +1,1 @@
+"""Benchmarks of copying, preprocessing, writing and reading, each beside a peer."""

@@ -16,6 +16,7 @@ from ingest.model import Archive, Endpoint, SourceSpec, version_of
 from ingest.poll import poll
 from ingest.protocols.connect import connector
 from ingest.transfer import CopyHooks, CopyJob, copy_archive
+from preprocess.zip import end
 from storage.blobs import raw_upload as blobs
 from storage.blobs.raw_upload import BlobArchives
 from storage.blobs.source_state import BlobSourceStates
@@ -85,7 +86,8 @@ def _poll(clients: Clients, endpoint: Endpoint, connections: int, size: int, blo
     spec = SourceSpec(
         name=f"s-{uuid4().hex[:8]}", max_connections=connections, stable_for=timedelta(0), block_size=block_size
     )
-    report = poll(spec, connector(endpoint), BlobSourceStates(clients), BlobArchives(clients), TableCopyLedger(clients))
+    adapters = BlobSourceStates(clients), BlobArchives(clients), TableCopyLedger(clients)
+    report = poll(spec, connector(endpoint), *adapters, zip_end=end)
     return _all_of(size, sum(copied.received for copied in report.copied))
 
 
@@ -97,7 +99,7 @@ def _copy(clients: Clients, endpoint: Endpoint, size: int, block_size: int) -> i
             # A listing of FTP knows no seconds.
             file = connection.stat(listed) or listed
             archive = Archive(source=source, file=file, version=version_of(file), stamp=file.modified)
-            job = CopyJob(archive=archive, block_size=block_size)
+            job = CopyJob(archive=archive, zip_end=end, block_size=block_size)
             received += copy_archive(connection, BlobArchives(clients), job, hooks).received
     return _all_of(size, received)
 

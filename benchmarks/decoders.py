@@ -76,7 +76,7 @@ def simplejpeg(factor: float, content: bytes, target: int) -> Array:
 
 
 def pyvips(content: bytes, target: int) -> Array:
-    """libvips' thumbnails, which shrink while they load."""
+    """Libvips' thumbnails, which shrink while they load."""
     # Read when the library is loaded.
     os.environ["VIPS_CONCURRENCY"] = "1"
     import pyvips as library

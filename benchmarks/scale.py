@@ -23,6 +23,7 @@ from ingest.poll import PollReport, poll
 from ingest.protocols.connect import connector
 from local.servers.server import Server, sftp_server
 from preprocess.model import BatchSizes
+from preprocess.zip import end
 from storage.blobs.raw_upload import BlobArchives
 from storage.blobs.source_state import BlobSourceStates
 from storage.clients import Clients, connected
@@ -152,6 +153,7 @@ def _copied(clients: Clients, server: Server, archives: int) -> _Copies:
             BlobSourceStates(clients),
             BlobArchives(clients),
             TableCopyLedger(clients),
+            zip_end=end,
         )
 
     with counted() as all_requests:

@@ -20,6 +20,7 @@ from ingest.poll import poll
 from ingest.protocols.connect import connector
 from local.servers.server import ftp_server, sftp_server
 from ops.health.load import load_status
+from preprocess.zip import end
 from storage.blobs.raw_upload import BlobArchives
 from storage.blobs.source_state import BlobSourceStates
 from storage.clients import Clients, connected
@@ -157,9 +158,8 @@ def _tick_side(connection: str, source: str, endpoint: Endpoint) -> Iterator[Cal
     with connected(connection) as clients:
 
         def tick() -> int:
-            report = poll(
-                spec, connector(endpoint), BlobSourceStates(clients), BlobArchives(clients), TableCopyLedger(clients)
-            )
+            adapters = BlobSourceStates(clients), BlobArchives(clients), TableCopyLedger(clients)
+            report = poll(spec, connector(endpoint), *adapters, zip_end=end)
             if report.error or report.new or not report.listed:
                 raise BenchmarkError(f"poll {source}: it was no quiet tick: {report}")
             return report.listed

@@ -60,8 +60,7 @@ def scan_answers(table: TableClient, partition: str, **of: Unpack[Range]) -> Ite
 
 
 def whole(number: int) -> EntityProperty:
-    """Write an integer that may need more than 32 bits; of one that needs more than 64, as servers may claim any, the
-    nearest."""
+    """Write an integer as 64 bits; one that needs more, as servers may claim any, as the nearest that fits."""
     return EntityProperty(max(-(2**63), min(int(number), 2**63 - 1)), EdmType.INT64)
 
 

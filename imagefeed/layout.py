@@ -1,6 +1,6 @@
-"""Names of everything that lies in storage. They are deterministic and carry their own keys.
+r"""Names of everything that lies in storage. They are deterministic and carry their own keys.
 
-Limits: blob names 1,024 characters; table keys without `/ \\ # ?` and control characters, at most 512 characters
+Limits: blob names 1,024 characters; table keys without `/ \ # ?` and control characters, at most 512 characters
 (https://learn.microsoft.com/rest/api/storageservices/understanding-the-table-service-data-model).
 """
 

@@ -189,30 +189,30 @@ var refused = concat(
 var rules = [
   {
     broken: name != toLower(name) || contains(name, '-') || contains(name, '_')
-    told: 'name must be lower-case letters and digits'
+    message: 'name must be lower-case letters and digits'
   }
   {
     broken: rawArchiveAfterDays > 0 && contains(storageRedundancy, 'ZRS')
-    told: 'rawArchiveAfterDays must be 0 with storageRedundancy ${storageRedundancy}: accounts with zone redundancy have no archive tier. Choose Standard_LRS, Standard_GRS or Standard_RAGRS, or leave raw archives in the cold tier'
+    message: 'rawArchiveAfterDays must be 0 with storageRedundancy ${storageRedundancy}: accounts with zone redundancy have no archive tier. Choose Standard_LRS, Standard_GRS or Standard_RAGRS, or leave raw archives in the cold tier'
   }
   {
     broken: alwaysReadyInstances > maximumInstances
-    told: 'alwaysReadyInstances (${alwaysReadyInstances}) must not be more than maximumInstances (${maximumInstances})'
+    message: 'alwaysReadyInstances (${alwaysReadyInstances}) must not be more than maximumInstances (${maximumInstances})'
   }
   {
     broken: !empty(refused)
-    told: 'appSettings must not hold ${join(refused, ', ')}: Flex Consumption does not take it, or this template decides it'
+    message: 'appSettings must not hold ${join(refused, ', ')}: Flex Consumption does not take it, or this template decides it'
   }
   {
     broken: monthlyBudget > 0 && (length(budgetStart) != 10 || !endsWith(budgetStart, '-01'))
-    told: 'monthlyBudget needs budgetStart: the first day of the current month, as 2026-12-01. Leave it as it is afterwards'
+    message: 'monthlyBudget needs budgetStart: the first day of the current month, as 2026-12-01. Leave it as it is afterwards'
   }
   {
     broken: monthlyBudget > 0 && empty(alertEmail)
-    told: 'monthlyBudget needs alertEmail, the address that is told'
+    message: 'monthlyBudget needs alertEmail, the address that is told'
   }
 ]
-var problems = map(filter(rules, rule => rule.broken), rule => rule.told)
+var problems = map(filter(rules, rule => rule.broken), rule => rule.message)
 
 module identity 'modules/identity.bicep' = {
   // Names are known before anything is made: so are the problems.

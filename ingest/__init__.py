@@ -1,0 +1,1 @@
+"""Copying files from SFTP and FTP servers into raw storage."""

@@ -10,7 +10,7 @@ from config import telemetry
 from config.errors import LeaseLostError, OutOfTimeError, SettingsError, SourceRefusedError, SourceUnavailableError
 from ingest.discover import Discovery
 from ingest.model import SourceSpec
-from ingest.ports import ArchiveStore, Connector, CopyLedger, SourceStateHold, SourceStateStore
+from ingest.ports import ArchiveStore, Connector, CopyLedger, SourceStateHold, SourceStateStore, ZipEnd
 from ingest.tracker import Copied, FileTracker
 from ingest.workers import CopyWorkers
 
@@ -49,6 +49,7 @@ def poll(
     store: ArchiveStore,
     ledger: CopyLedger,
     *,
+    zip_end: ZipEnd,
     now: Callable[[], datetime] = utc_now,
     wait: Callable[[float], None] = time.sleep,
     traceparent: str | None = None,
@@ -60,7 +61,7 @@ def poll(
     with telemetry.span("poll", source=spec.name, of=traceparent):
         try:
             with source_states.hold(spec.name) as hold:
-                report = _poll_held(spec, connector, hold, store, ledger, now, wait)
+                report = _poll_held(spec, connector, hold, store, ledger, zip_end, now, wait)
         except LeaseLostError:
             report = PollReport(source=spec.name, busy=True)
         _log_report(report)
@@ -73,6 +74,7 @@ def _poll_held(
     hold: SourceStateHold,
     store: ArchiveStore,
     ledger: CopyLedger,
+    zip_end: ZipEnd,
     now: Callable[[], datetime],
     wait: Callable[[float], None],
 ) -> PollReport:
@@ -81,7 +83,9 @@ def _poll_held(
     if source_state.not_before is not None and now() < source_state.not_before:
         return _report(spec, tracker, source_state.error, source_state.not_before)
     discovery = Discovery(spec=spec, tracker=tracker, now=now, wait=wait)
-    workers = CopyWorkers(spec=spec, connector=connector, store=store, tracker=tracker, discovery=discovery)
+    workers = CopyWorkers(
+        spec=spec, connector=connector, store=store, zip_end=zip_end, tracker=tracker, discovery=discovery
+    )
     try:
         with connector.connect() as connection:
             workers.run(connection)

@@ -71,6 +71,16 @@ class Upload(Protocol):
         """Set the hashes of a committed blob."""
 
 
+class ZipEnd(Protocol):
+    """Judges by a file's last bytes whether a zip was written to its end."""
+
+    def tail_length(self, size: int) -> int:
+        """Return how many of a file's last bytes `is_complete` needs."""
+
+    def is_complete(self, tail: bytes, size: int) -> bool:
+        """Return whether a file of `size` bytes that ends in `tail` ends in a zip directory."""
+
+
 class ArchiveStore(Protocol):
     """Where whole archives end up. All of it raises StoreUnavailableError, StoreRefusedError."""
 

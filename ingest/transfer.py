@@ -8,9 +8,8 @@ from enum import Enum
 from config.errors import TransferTruncatedError
 from imagefeed.errors import PermanentError, StoreUnavailableError
 from ingest.model import Archive, CommitOutcome, CopyMetadata, Published, RemoteFile, Span
-from ingest.ports import ArchiveStore, Connection, Reader, Upload
+from ingest.ports import ArchiveStore, Connection, Reader, Upload, ZipEnd
 from ingest.stager import BUFFERS, LARGEST, Stager, plan_blocks, runs
-from ingest.zip_tail import ends_in_directory, tail_length
 
 _PIECE = 256 * 2**10
 
@@ -30,6 +29,7 @@ class CopyJob:
     """What to copy, and on what terms."""
 
     archive: Archive
+    zip_end: ZipEnd
     block_size: int
     """Bytes on their way at most; what is staged at once is a part of it, so that parts overlap."""
     previous_sha256: str | None = None
@@ -58,8 +58,9 @@ class CopyResult:
 class StreamHasher:
     """Sees a file's bytes in order: hashes them, counts them, remembers the last ones."""
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, zip_end: ZipEnd) -> None:
         self._size = size
+        self._zip_end = zip_end
         self._sha256 = hashlib.sha256()
         self._md5 = hashlib.md5(usedforsecurity=False)
         self._tail = b""
@@ -69,15 +70,17 @@ class StreamHasher:
         """Take in the next bytes."""
         self._sha256.update(part)
         self._md5.update(part)
-        keep = tail_length(self._size)
+        keep = self._zip_end.tail_length(self._size)
         self._tail = (self._tail + bytes(part[-keep:]))[-keep:]
         self.seen += len(part)
 
     @property
     def complete(self) -> bool:
-        return ends_in_directory(self._tail, self._size)
+        """Return whether the file ends in a zip directory that fits."""
+        return self._zip_end.is_complete(self._tail, self._size)
 
     def metadata(self) -> CopyMetadata:
+        """Return the hashes of all bytes, and whether the zip directory is there."""
         return CopyMetadata(sha256=self._sha256.hexdigest(), md5=self._md5.digest(), complete=self.complete)
 
 
@@ -95,12 +98,10 @@ def copy_archive(connection: Connection, store: ArchiveStore, job: CopyJob, hook
         )
     upload, published = store.upload(archive), store.find(archive)
     if published is not None:
-        return CopyResult(
-            outcome=CopyOutcome.COPIED, metadata=_metadata_of(published, upload, archive, hooks), received=0
-        )
+        return CopyResult(outcome=CopyOutcome.COPIED, metadata=_metadata_of(published, upload, job, hooks), received=0)
     blocks = plan_blocks(archive.file.size, job.block_size // BUFFERS)
-    missing = _missing(blocks, upload.staged(), archive.file.size)
-    hasher = StreamHasher(archive.file.size)
+    missing = _missing(blocks, upload.staged(), archive.file.size - job.zip_end.tail_length(archive.file.size))
+    hasher = StreamHasher(archive.file.size, job.zip_end)
     resumed = len(missing) < len(blocks)
     _read_and_stage(connection, upload, archive.file, missing, hasher.update, hooks)
     last_chance = _check_unchanged(connection, archive.file)
@@ -110,14 +111,14 @@ def copy_archive(connection: Connection, store: ArchiveStore, job: CopyJob, hook
     metadata = None if resumed else hasher.metadata()
     if metadata and metadata.sha256 == job.previous_sha256:
         return CopyResult(outcome=CopyOutcome.SAME, metadata=metadata, received=hasher.seen)
-    metadata = _publish(store, upload, archive, blocks, metadata, hooks)
+    metadata = _publish(store, upload, job, blocks, metadata, hooks)
     return CopyResult(outcome=CopyOutcome.COPIED, metadata=metadata, received=hasher.seen)
 
 
-def _missing(blocks: Sequence[Span], staged: Sequence[Span], size: int) -> Sequence[Span]:
-    """Blocks that must be read: those that are not staged, and those that hold the tail, which is always checked."""
-    present, tail = set(staged), size - tail_length(size)
-    return [block for block in blocks if block not in present or block.offset + block.length > tail]
+def _missing(blocks: Sequence[Span], staged: Sequence[Span], tail: int) -> Sequence[Span]:
+    """Return blocks to read: those that are not staged, and those behind `tail`, which are always checked."""
+    done = set(staged)
+    return [block for block in blocks if block not in done or block.offset + block.length > tail]
 
 
 def _read_and_stage(
@@ -177,33 +178,32 @@ def _check_unchanged(connection: Connection, file: RemoteFile) -> bool:
 def _publish(
     store: ArchiveStore,
     upload: Upload,
-    archive: Archive,
+    job: CopyJob,
     blocks: Sequence[Span],
     metadata: CopyMetadata | None,
     hooks: CopyHooks,
 ) -> CopyMetadata:
     stored = upload.commit(blocks, metadata) is CommitOutcome.STORED
     # If another copier won, what counts is what it published.
-    published = Published(metadata) if stored else store.find(archive)
+    published = Published(metadata) if stored else store.find(job.archive)
     if published is None:
         raise StoreUnavailableError(
-            f"publish {archive.file.path!r}: the store said that it is there, and now it is not; tried again later"
+            f"publish {job.archive.file.path!r}: the store said that it is there, and now it is not; tried again later"
         )
-    return _metadata_of(published, upload, archive, hooks)
+    return _metadata_of(published, upload, job, hooks)
 
 
-def _metadata_of(published: Published, upload: Upload, archive: Archive, hooks: CopyHooks) -> CopyMetadata:
+def _metadata_of(published: Published, upload: Upload, job: CopyJob, hooks: CopyHooks) -> CopyMetadata:
     """Give an archive's facts. Blocks that an earlier try staged could not be hashed: then it is read back once."""
     if published.metadata is not None:
         return published.metadata
-    hasher = StreamHasher(archive.file.size)
+    file = job.archive.file
+    hasher = StreamHasher(file.size, job.zip_end)
     for chunk in upload.read_back():
         hooks.check()
         hasher.update(chunk)
-    if hasher.seen != archive.file.size:
-        raise TransferTruncatedError(
-            f"read back {archive.file.path!r}: {hasher.seen} of {archive.file.size} bytes; tried again later"
-        )
+    if hasher.seen != file.size:
+        raise TransferTruncatedError(f"read back {file.path!r}: {hasher.seen} of {file.size} bytes; tried again later")
     metadata = hasher.metadata()
     upload.amend(metadata)
     return metadata

@@ -14,7 +14,7 @@ from config.errors import LeaseLostError, OutOfTimeError, SourceRefusedError, So
 from imagefeed.errors import PipelineError
 from ingest.discover import Discovery
 from ingest.model import SourceSpec, TrackedFile
-from ingest.ports import ArchiveStore, Connection, Connector
+from ingest.ports import ArchiveStore, Connection, Connector, ZipEnd
 from ingest.tracker import FileTracker, Order
 from ingest.transfer import CopyHooks, CopyJob, copy_archive
 
@@ -31,6 +31,7 @@ class CopyWorkers:
     spec: SourceSpec
     connector: Connector
     store: ArchiveStore
+    zip_end: ZipEnd
     tracker: FileTracker
     discovery: Discovery
     _busy: Event = field(default_factory=Event)
@@ -101,6 +102,7 @@ class CopyWorkers:
         tracker, archive, started = self.tracker, tracked_file.archive, time.monotonic()
         job = CopyJob(
             archive=archive,
+            zip_end=self.zip_end,
             block_size=self.spec.block_size,
             previous_sha256=tracked_file.previous_sha256,
             accept_truncated=tracker.is_truncated_for_long(tracked_file),

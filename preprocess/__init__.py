@@ -1,0 +1,1 @@
+"""Turning raw archives into images, rows and shards."""

@@ -1,4 +1,4 @@
-"""What the use cases of preprocessing work with: ports, settings, and this process's one slot for batches."""
+"""What the use cases of preprocessing work with: ports, settings, and this process's lock for batches."""
 
 import os
 from collections.abc import Callable
@@ -21,31 +21,37 @@ def _now() -> datetime:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Context:
-    """Ports and values, bundled once at start."""
+class ReplayContext:
+    """Ports and values that asking for an archive again needs."""
 
     raw: RawArchives
-    results: Results
     ledger: BatchLedger
     queue: BatchQueue
+    pipeline: str
+    redrive_after: timedelta = timedelta(minutes=15)
+    clock: Callable[[], datetime] = _now
+
+
+@dataclass(frozen=True, kw_only=True)
+class Context(ReplayContext):
+    """Ports and values that preprocessing needs, bundled once at start."""
+
+    results: Results
     recipe: Recipe
     hook: Hook | None
-    pipeline: str
     limits: Limits
     sizes: BatchSizes
     owner: str
     """Names this process in claims."""
-    redrive_after: timedelta = timedelta(minutes=15)
     redrive_tries: int = 6
     claim_for: timedelta = timedelta(minutes=1)
-    """A claim is renewed while its holder lives; so soon after a holder's death another may go on."""
-    lanes: int = field(default_factory=lambda: min(_MOST_DECODE_WORKERS, os.process_cpu_count() or 1))
+    """A claim is renewed while its owner lives; so soon after an owner's death another may go on."""
+    decode_workers: int = field(default_factory=lambda: min(_MOST_DECODE_WORKERS, os.process_cpu_count() or 1))
     """Members of a batch that are decoded at once: Pillow does so without Python's lock."""
-    clock: Callable[[], datetime] = _now
-    slot: Lock = field(default_factory=Lock)
+    batch_lock: Lock = field(default_factory=Lock)
     """One batch at a time in this process: each may take as much memory as the limits allow."""
-    turn: Lock = field(default_factory=Lock)
-    """Held by the one call that waits for the slot."""
+    waiter_lock: Lock = field(default_factory=Lock)
+    """Held by the one call that waits for `batch_lock`."""
 
     def sizes_for(self, source: str) -> BatchSizes:
         """Give the sizes of a source's batches; of the smoke test each member is one, and none runs inline.

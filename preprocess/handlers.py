@@ -15,7 +15,7 @@ from preprocess.incomplete import ask_later, may_still_grow
 from preprocess.model import Batch
 from preprocess.plan import divide
 from preprocess.ports import BatchRequest
-from preprocess.run_batch import run_batch, run_in_slot, span_of
+from preprocess.run_batch import run_batch, run_locked, span_of
 from preprocess.zip.reader import Archive
 
 log = logging.getLogger(f"ingestion.{__name__}")
@@ -23,7 +23,7 @@ log = logging.getLogger(f"ingestion.{__name__}")
 _AT_ONCE = timedelta(seconds=5)
 _NEW = timedelta(minutes=10)
 _PATIENCE = 10.0
-"""Seconds that a newcomer waits for the slot; a third of what Event Grid allows for all of the call."""
+"""Seconds that a newcomer waits for `batch_lock`; a third of what Event Grid allows for all of the call."""
 _FEW = 16
 """Batches. With more, to begin here would save next to nothing, and to queue the others takes a while."""
 
@@ -35,7 +35,7 @@ class HandlerOutcome(StrEnum):
     """The blob is not there (any more), or is no archive of ours."""
     KNOWN = "known"
     """Planned or settled before."""
-    TERMINAL = "settled"
+    TERMINAL = "terminal"
     """As refused, with the reason."""
     QUEUED = "queued"
     DONE = "done"
@@ -56,62 +56,62 @@ class _Plan:
     batches: tuple[Batch, ...]
 
 
-def handle_archive_created(blob: str, p: Context) -> HandlerOutcome:
-    """Plan an archive that became raw. What is small of it runs here if the slot is to be had, all else is queued.
+def handle_archive_created(blob: str, ctx: Context) -> HandlerOutcome:
+    """Plan an archive that became raw. What is small of it runs here if no other batch does, all else is queued.
 
     Raises TransientError only if not even the queue can be reached, and PermanentError if a person has to help.
     """
     try:
-        archive = p.raw.find(blob)
+        archive = ctx.raw.find(blob)
         if archive is None:
             return HandlerOutcome.GONE
         if archive.pending:
-            return _later(archive, p)
+            return _later(archive, ctx)
         if archive.offline:
             return _offline(archive)
         with span_of("plan", archive):
-            plan = _plan(archive, p)
+            plan = _plan(archive, ctx)
             if not isinstance(plan, _Plan):
                 return plan
-            here = _for_here(plan, p)
+            inline = _inline(plan, ctx)
             # First: another process may begin with them while this one waits and works.
-            _queue(plan.batches[len(here) :], p)
-            if not here or not _has_slot(archive, p):
-                return _queue(here, p)
+            _queue(plan.batches[len(inline) :], ctx)
+            if not inline or not _acquire(archive, ctx):
+                return _queue(inline, ctx)
     except TransientError as exc:
         log.warning("archive.deferred blob=%s error=%s", blob, exc)
-        p.queue.put(blob, None)
+        ctx.queue.put(blob, None)
         return HandlerOutcome.DEFERRED
     try:
-        return _run_here(here, plan, p)
+        return _run_inline(inline, plan, ctx)
     finally:
-        p.slot.release()
+        ctx.batch_lock.release()
 
 
-def handle_batch_message(message: BatchRequest, p: Context) -> HandlerOutcome:
+def handle_batch_message(message: BatchRequest, ctx: Context) -> HandlerOutcome:
     """Run the batch that a message names, or plan the archive if it names none. Raises PipelineError."""
-    if message.pipeline not in (None, p.pipeline):
-        log.info("batch.dropped blob=%s pipeline=%s wanted=%s", message.blob, message.pipeline, p.pipeline)
+    if message.pipeline not in (None, ctx.pipeline):
+        log.info("batch.dropped blob=%s pipeline=%s wanted=%s", message.blob, message.pipeline, ctx.pipeline)
         return HandlerOutcome.DROPPED
-    archive = p.raw.find(message.blob)
+    archive = ctx.raw.find(message.blob)
     if archive is None:
         log.warning("archive.gone blob=%s", message.blob)
         return HandlerOutcome.GONE
     if archive.pending:
-        return _later(archive, p, message.batch)
+        return _later(archive, ctx, message.batch)
     if archive.offline:
         return _offline(archive)
     if archive.traceparent is None:
         archive = replace(archive, traceparent=message.traceparent)
     if message.batch is not None:
-        for state in p.ledger.plan(archive, p.pipeline) or ():
+        for state in ctx.ledger.plan(archive, ctx.pipeline) or ():
             if state.batch.number == message.batch:
                 if state.done_at is None:
-                    run_batch(state.batch, p)
+                    run_batch(state.batch, ctx)
                 return HandlerOutcome.DONE
     with span_of("plan", archive):
-        plan = _plan(archive, p)
-        return _queue(plan.batches, p) if isinstance(plan, _Plan) else plan
+        plan = _plan(archive, ctx)
+        return _queue(plan.batches, ctx) if isinstance(plan, _Plan) else plan
 
 
 def _offline(archive: RawArchive) -> HandlerOutcome:
@@ -119,28 +119,28 @@ def _offline(archive: RawArchive) -> HandlerOutcome:
     return HandlerOutcome.OFFLINE
 
 
-def _later(archive: RawArchive, p: Context, batch: int | None = None) -> HandlerOutcome:
-    ask_later(archive, p, batch)
+def _later(archive: RawArchive, ctx: Context, batch: int | None = None) -> HandlerOutcome:
+    ask_later(archive, ctx, batch)
     return HandlerOutcome.PENDING
 
 
-def _plan(archive: RawArchive, p: Context) -> _Plan | HandlerOutcome:
+def _plan(archive: RawArchive, ctx: Context) -> _Plan | HandlerOutcome:
     """Plan an archive unless that was done before; one that cannot be read, and will not grow, is settled as refused.
 
     Other permanent errors (a missing role) are the system's, not the archive's: they pass through, the archive stays
     as it is, and `reconcile` asks for it again once they are mended.
     """
-    if p.ledger.plan(archive, p.pipeline) is not None:
+    if ctx.ledger.plan(archive, ctx.pipeline) is not None:
         return HandlerOutcome.KNOWN
     try:
-        return _new_plan(archive, p)
+        return _new_plan(archive, ctx)
     except ArchiveRefusedError as exc:
-        if isinstance(exc, ArchiveIncompleteError) and may_still_grow(archive, p.clock()):
-            return _later(archive, p)
-        p.ledger.record_raw(archive, _became_raw(archive, p.clock()))
-        told = {"source": archive.source, "state": "refused", "reason": str(exc)}
-        log.warning("archive.refused blob=%s reason=%s", archive.blob, exc, extra=told)
-        p.ledger.refuse(archive, p.pipeline, str(exc), p.clock())
+        if isinstance(exc, ArchiveIncompleteError) and may_still_grow(archive, ctx.clock()):
+            return _later(archive, ctx)
+        ctx.ledger.record_raw(archive, _became_raw(archive, ctx.clock()))
+        extra = {"source": archive.source, "state": "refused", "reason": str(exc)}
+        log.warning("archive.refused blob=%s reason=%s", archive.blob, exc, extra=extra)
+        ctx.ledger.refuse(archive, ctx.pipeline, str(exc), ctx.clock())
     return HandlerOutcome.TERMINAL
 
 
@@ -151,60 +151,62 @@ def _became_raw(archive: RawArchive, now: datetime) -> datetime:
     return archive.raw_at
 
 
-def _new_plan(archive: RawArchive, p: Context) -> _Plan | HandlerOutcome:
+def _new_plan(archive: RawArchive, ctx: Context) -> _Plan | HandlerOutcome:
     if not archive.complete:
         raise ArchiveRefusedError("its end is no zip directory that fits: the server never completed it")
     if archive.copy_error is not None:
         raise ArchiveRefusedError(
             f"the copy into its blob ended without its bytes, {archive.copy_error}; copy it again"
         )
-    opened = Archive(p.raw.open(archive), p.limits)
-    batches = divide(archive, p.pipeline, [member.compressed for member in opened.members], p.sizes_for(archive.source))
-    now = p.clock()
+    opened = Archive(ctx.raw.open(archive), ctx.limits)
+    batches = divide(
+        archive, ctx.pipeline, [member.compressed for member in opened.members], ctx.sizes_for(archive.source)
+    )
+    now = ctx.clock()
     # Not before it was read: what still grows is another archive each time, and only the last one is to be known.
-    p.ledger.record_raw(archive, _became_raw(archive, now))
-    if not p.ledger.insert_plan(batches, now, now + p.redrive_after):
+    ctx.ledger.record_raw(archive, _became_raw(archive, now))
+    if not ctx.ledger.insert_plan(batches, now, now + ctx.redrive_after):
         return HandlerOutcome.KNOWN
     log.info("archive.planned blob=%s members=%d batches=%d", archive.blob, len(opened.members), len(batches))
     return _Plan(opened, batches)
 
 
-def _for_here(plan: _Plan, p: Context) -> Sequence[Batch]:
+def _inline(plan: _Plan, ctx: Context) -> Sequence[Batch]:
     """Choose what need not wait until the queue is looked at: as many of the first batches as are small together."""
     if len(plan.batches) > _FEW:
         return ()
     ends = list(accumulate((member.compressed for member in plan.archive.members), initial=0))
-    return [batch for batch in plan.batches if ends[batch.end] <= p.sizes_for(batch.archive.source).inline_bytes]
+    return [batch for batch in plan.batches if ends[batch.end] <= ctx.sizes_for(batch.archive.source).inline_bytes]
 
 
-def _has_slot(archive: RawArchive, p: Context) -> bool:
-    """Take the slot if it is free. A newcomer waits a while: on the queue it would stand behind a whole backlog.
+def _acquire(archive: RawArchive, ctx: Context) -> bool:
+    """Acquire `batch_lock` if it is free. A newcomer waits a while: on the queue it would stand behind a whole backlog.
 
     Only one waits in a process, so that calls that wait cannot take all of its threads.
     """
-    if p.slot.acquire(blocking=False):
+    if ctx.batch_lock.acquire(blocking=False):
         return True
-    if p.clock() - archive.stamp > _NEW or not p.turn.acquire(blocking=False):
+    if ctx.clock() - archive.stamp > _NEW or not ctx.waiter_lock.acquire(blocking=False):
         return False
     try:
-        return p.slot.acquire(timeout=_PATIENCE)
+        return ctx.batch_lock.acquire(timeout=_PATIENCE)
     finally:
-        p.turn.release()
+        ctx.waiter_lock.release()
 
 
-def _queue(batches: Sequence[Batch], p: Context) -> HandlerOutcome:
+def _queue(batches: Sequence[Batch], ctx: Context) -> HandlerOutcome:
     """Queue batches. Should this call die half way, `reconcile` finds those that nobody drives."""
     for batch in batches:
-        p.queue.put(batch.archive.blob, batch)
+        ctx.queue.put(batch.archive.blob, batch)
     return HandlerOutcome.QUEUED
 
 
-def _run_here(batches: Sequence[Batch], plan: _Plan, p: Context) -> HandlerOutcome:
+def _run_inline(batches: Sequence[Batch], plan: _Plan, ctx: Context) -> HandlerOutcome:
     for number, batch in enumerate(batches):
         try:
-            run_in_slot(batch, p, plan.archive)
+            run_locked(batch, ctx, plan.archive)
         except TransientError as exc:
             log.warning("batch.deferred blob=%s batch=%d error=%s", batch.archive.blob, batch.number, exc)
-            _queue(batches[number:], p)
+            _queue(batches[number:], ctx)
             return HandlerOutcome.DEFERRED
     return HandlerOutcome.DONE

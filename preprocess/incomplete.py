@@ -5,10 +5,11 @@ from datetime import datetime, timedelta
 
 from imagefeed.model import Origin, RawArchive
 from preprocess.context import Context
+from preprocess.plan import find_undone
 
 log = logging.getLogger(f"ingestion.{__name__}")
 
-_SETTLED_AFTER = timedelta(minutes=5)
+_STABLE_AFTER = timedelta(minutes=5)
 """A zip put there by hand that cannot be read may grow or be replaced for so long after its last change."""
 _SHORTEST = timedelta(seconds=5)
 _LONGEST = timedelta(minutes=5)
@@ -21,17 +22,17 @@ def may_still_grow(archive: RawArchive, now: datetime) -> bool:
     """
     if archive.origin is not Origin.MANUAL or archive.copy_error is not None or archive.raw_at is None:
         return False
-    return now - archive.raw_at < _SETTLED_AFTER
+    return now - archive.raw_at < _STABLE_AFTER
 
 
-def ask_later(archive: RawArchive, p: Context, batch: int | None = None) -> None:
+def ask_later(archive: RawArchive, ctx: Context, batch: int | None = None) -> None:
     """Ask again for an archive that is not whole, or for a batch of it. No try is spent: the wait has no fixed end.
 
     The pauses grow with the time that it has waited. Azure Storage ends a copy that makes no progress after two weeks.
     """
-    states = () if batch is None else p.ledger.plan(archive, p.pipeline) or ()
-    wanted = next((state.batch for state in states if state.batch.number == batch and state.done_at is None), None)
-    waited = timedelta() if archive.raw_at is None else p.clock() - archive.raw_at
+    states = () if batch is None else ctx.ledger.plan(archive, ctx.pipeline) or ()
+    state = find_undone(states, batch)
+    waited = timedelta() if archive.raw_at is None else ctx.clock() - archive.raw_at
     pause = min(max(waited / 4, _SHORTEST), _LONGEST)
     log.info("archive.incomplete blob=%s bytes=%d next=%.0fs", archive.blob, archive.size, pause.total_seconds())
-    p.queue.put(archive.blob, wanted, pause)
+    ctx.queue.put(archive.blob, None if state is None else state.batch, pause)

@@ -26,15 +26,15 @@ def few_lines(batch: Batch) -> Iterator[None]:
     finally:
         _gate.reset(before)
         if gate.held:
-            told = "member.more blob=%s batch=%d lines=%d: the members' rows have each reason"
-            member_log.warning(told, batch.archive.blob, batch.number, gate.held)
+            line = "member.more blob=%s batch=%d lines=%d: the members' rows have each reason"
+            member_log.warning(line, batch.archive.blob, batch.number, gate.held)
 
 
 class _Gate:
     """Lets so many lines pass, and counts the others."""
 
-    def __init__(self, most: int) -> None:
-        self._left = most
+    def __init__(self, lines: int) -> None:
+        self._left = lines
         self._one_by_one = Lock()
         self.held = 0
 

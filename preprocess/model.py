@@ -99,6 +99,8 @@ class Image:
 
     metadata: ImageMetadata
     pixels: Pixels
+    source_pixels: int = 0
+    """Width x height of the frame as it was stored; counts against LIMIT_BATCH_PIXELS."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,5 +125,5 @@ class Loss:
     """Results of a processed archive that are not there any more."""
 
     archive: RawArchive
-    found: Sequence[str]
+    missing: Sequence[str]
     """What is missing, one by one, for a log."""

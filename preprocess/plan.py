@@ -1,9 +1,11 @@
-"""How an archive is divided into batches."""
+"""An archive's batches: how it is divided, which are due, and how they are asked for again."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
 
 from imagefeed.model import RawArchive
-from preprocess.model import Batch, BatchSizes
+from preprocess.context import ReplayContext
+from preprocess.model import Batch, BatchSizes, BatchState
 
 
 def divide(archive: RawArchive, pipeline: str, compressed: Sequence[int], sizes: BatchSizes) -> tuple[Batch, ...]:
@@ -27,3 +29,30 @@ def _ends(compressed: Iterable[int], sizes: BatchSizes) -> Iterator[int]:
             members = taken = 0
         members += 1
         taken += size
+
+
+def find_undone(states: Sequence[BatchState], number: int | None) -> BatchState | None:
+    """Return a batch by its number; None if it is done, or the plan has none of that number."""
+    return next((state for state in states if state.batch.number == number and state.done_at is None), None)
+
+
+def due(states: Sequence[BatchState], now: datetime) -> list[BatchState]:
+    """Return batches that are not done, and that nobody was asked for recently."""
+    return [state for state in states if state.done_at is None and state.next_drive <= now]
+
+
+def ask_again(state: BatchState, ctx: ReplayContext, next_drive: datetime) -> bool:
+    """Ask for a batch once more; False if somebody else just did."""
+    # Scheduled first: of two calls at the same time only one goes on to the queue.
+    if not ctx.ledger.schedule_redrive(state, next_drive):
+        return False
+    ctx.queue.put(state.batch.archive.blob, state.batch)
+    return True
+
+
+def finish(states: Sequence[BatchState], ctx: ReplayContext, now: datetime) -> bool:
+    """Repeat the end of the last batch if all are done: its call died between its own row and the archive's."""
+    if not states or any(state.done_at is None for state in states) or states[-1].counts is None:
+        return False
+    ctx.ledger.finish(states[-1].batch, states[-1].counts, now)
+    return True

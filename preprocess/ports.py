@@ -81,16 +81,16 @@ class BatchLedger(Protocol):
         """
 
     def claim(self, batch: Batch, owner: str, at: datetime, until: datetime) -> int:
-        """Note who works on a batch; 0 if it is done, or another holder's unexpired claim stands.
+        """Note who works on a batch; 0 if it is done, or another owner's unexpired claim stands.
 
-        Gives how many holders it has had with this one. The holder itself may claim again, to move `until`: on to
+        Return how many owners it has had with this one. The owner itself may claim again, to move `until`: on to
         renew, to `at` to let go. Only saves work.
         """
 
     def begin(self, batch: Batch, member: int | None) -> int:
-        """Note the member that the holder is at; None: at none any more. Gives how many holders died at it before.
+        """Note the member that the owner is at; None: at none any more. Return how many owners died at it before.
 
-        A holder died where it was noted at a member when another took the batch over; `trouble` shows that it lives.
+        An owner died where it was noted at a member when another took the batch over; `trouble` shows that it lives.
         """
 
     def finish(self, batch: Batch, counts: Counts, at: datetime) -> None:
@@ -145,10 +145,12 @@ class BatchRequest(Protocol):
     """What a BatchQueue was asked for, as a message brings it back."""
 
     @property
-    def blob(self) -> str: ...
+    def blob(self) -> str:
+        """Return the archive's blob name."""
 
     @property
-    def pipeline(self) -> str | None: ...
+    def pipeline(self) -> str | None:
+        """Return the pipeline that planned the batch; None: the archive is to be planned."""
 
     @property
     def batch(self) -> int | None:

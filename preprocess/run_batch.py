@@ -28,29 +28,29 @@ log = logging.getLogger(f"ingestion.{__name__}")
 _LIMITS = [f"LIMIT_{limit.name.upper()}" for limit in fields(Limits)]
 
 
-def run_batch(batch: Batch, p: Context) -> Counts | None:
-    """Preprocess a batch, once this process's slot is free.
+def run_batch(batch: Batch, ctx: Context) -> Counts | None:
+    """Preprocess a batch, once this process has no other at work.
 
     None: another is at it, it is done, or its archive was settled as refused. Raises PipelineError: the batch stays
     undone, with the error noted, and `reconcile` drives it again until its tries are spent.
     """
-    with p.slot:
-        return run_in_slot(batch, p, None)
+    with ctx.batch_lock:
+        return run_locked(batch, ctx, None)
 
 
-def run_in_slot(batch: Batch, p: Context, opened: Archive | None) -> Counts | None:
-    """Preprocess a batch in the slot that the caller holds; `opened` saves reading the directory again."""
-    claim, archive = Claim(batch, p), batch.archive
+def run_locked(batch: Batch, ctx: Context, opened: Archive | None) -> Counts | None:
+    """Preprocess a batch under `ctx.batch_lock`, which the caller holds; `opened` saves reading the directory again."""
+    claim, archive = Claim(batch, ctx), batch.archive
     try:
         if not claim.take():
             log.info("batch.claimed blob=%s batch=%d", archive.blob, batch.number)
             return None
         with span_of("batch", archive), claim:
-            return _finished(batch, p, opened, claim)
+            return _finished(batch, ctx, opened, claim)
     except ArchiveRefusedError as exc:
-        told = {"source": archive.source, "state": "refused", "reason": str(exc)}
-        log.warning("archive.refused blob=%s batch=%d reason=%s", archive.blob, batch.number, exc, extra=told)
-        p.ledger.refuse(archive, batch.pipeline, str(exc), p.clock(), batch)
+        extra = {"source": archive.source, "state": "refused", "reason": str(exc)}
+        log.warning("archive.refused blob=%s batch=%d reason=%s", archive.blob, batch.number, exc, extra=extra)
+        ctx.ledger.refuse(archive, batch.pipeline, str(exc), ctx.clock(), batch)
     return None
 
 
@@ -61,10 +61,10 @@ def span_of(name: telemetry.Span, archive: RawArchive) -> AbstractContextManager
     )
 
 
-def _finished(batch: Batch, p: Context, opened: Archive | None, claim: Claim) -> Counts:
-    began, reasons = p.clock(), Counter[str]()
-    counts = _run(batch, p, opened or Archive(p.raw.open(batch.archive), p.limits), claim, reasons)
-    p.ledger.finish(batch, counts, p.clock())
+def _finished(batch: Batch, ctx: Context, opened: Archive | None, claim: Claim) -> Counts:
+    began, reasons = ctx.clock(), Counter[str]()
+    counts = _run(batch, ctx, opened or Archive(ctx.raw.open(batch.archive), ctx.limits), claim, reasons)
+    ctx.ledger.finish(batch, counts, ctx.clock())
     # Only now: of a batch that is tried again, each image counts once.
     telemetry.preprocessed(batch.archive.source, batch.pipeline, counts.images, reasons)
     log.info(
@@ -73,24 +73,26 @@ def _finished(batch: Batch, p: Context, opened: Archive | None, claim: Claim) ->
         batch.number,
         counts.images,
         counts.refused,
-        (p.clock() - began).total_seconds(),
+        (ctx.clock() - began).total_seconds(),
     )
     return counts
 
 
-def _run(batch: Batch, p: Context, archive: Archive, claim: Claim, reasons: Counter[str]) -> Counts:
+def _run(batch: Batch, ctx: Context, archive: Archive, claim: Claim, reasons: Counter[str]) -> Counts:
     if batch.end > len(archive.members):
         raise ArchiveRefusedError(f"it has {len(archive.members)} members, its plan was made for {batch.end} and more")
-    maker = ImageMaker(batch.archive, p.recipe, p.hook, p.limits)
+    maker = ImageMaker(batch.archive, ctx.recipe, ctx.hook, ctx.limits)
     counts = Counts()
     members = archive.batch(batch.first, batch.end)
-    with few_lines(batch), warnings_heard(), p.results.write(batch) as writer, members as reader:
-        way = DecodePool(partial(_read, maker, reader, claim), maker.made, p.limits, 1 if claim.isolate else p.lanes)
-        with closing(way.each(archive.stored_order(batch.first, batch.end))) as turns:
-            for member, turn in turns:
+    with few_lines(batch), warnings_heard(), ctx.results.write(batch) as writer, members as reader:
+        pool = DecodePool(
+            partial(_read, maker, reader, claim), maker.decode, ctx.limits, 1 if claim.isolate else ctx.decode_workers
+        )
+        with closing(pool.each(archive.stored_order(batch.first, batch.end))) as pending_members:
+            for member, pending in pending_members:
                 # What the directory claims may be absurd; no member has more bytes than its archive.
                 taken = Counts(members=1, bytes_in=min(member.compressed, batch.archive.size))
-                counts += taken + _guarded(member, turn, _BatchContext(maker, writer, reasons))
+                counts += taken + _guarded(member, pending, _BatchContext(maker, writer, reasons))
         claim.over()
         return replace(counts, bytes_out=writer.publish(counts))
 
@@ -104,7 +106,7 @@ def _read(maker: ImageMaker, reader: MemberReader, claim: Claim, member: Member)
 
 @dataclass(frozen=True, slots=True)
 class _BatchContext:
-    """What is needed for each member of a batch."""
+    """Objects that each member of a batch is preprocessed with."""
 
     maker: ImageMaker
     writer: ResultWriter
@@ -112,32 +114,32 @@ class _BatchContext:
     """Why members were refused, in few words, and how many."""
 
 
-def _guarded(member: Member, turn: PendingMember, bench: _BatchContext) -> Counts:
+def _guarded(member: Member, pending: PendingMember, context: _BatchContext) -> Counts:
     """Preprocess one member; whatever is wrong with it costs no other member anything."""
     try:
-        return _preprocessed(member, turn, bench)
+        return _preprocessed(member, pending, context)
     except MemberRefusedError as exc:
         member_log.warning("member.refused member=%d name=%s reason=%s", member.number, printable(member.name), exc)
-        return _refused(member, str(exc), exc.__cause__ or exc, bench)
+        return _refused(member, str(exc), exc.__cause__ or exc, context)
     except PipelineError:
         raise
     except Exception as exc:
         # Not foreseen: a hook that fails, an image that makes a library stumble, too little memory.
         member_log.exception("member.refused member=%d name=%s", member.number, printable(member.name))
-        return _refused(member, str(exc) or type(exc).__name__, exc, bench)
+        return _refused(member, str(exc) or type(exc).__name__, exc, context)
 
 
-def _preprocessed(member: Member, turn: PendingMember, bench: _BatchContext) -> Counts:
-    made = turn()
-    if made is None:
+def _preprocessed(member: Member, pending: PendingMember, context: _BatchContext) -> Counts:
+    images = pending()
+    if images is None:
         return Counts(skipped={skip_kind(member.name) or "not an image": 1})
-    if images := bench.writer.add(bench.maker.images(made)):
-        return Counts(images=images)
+    if written := context.writer.add(context.maker.finish(images)):
+        return Counts(images=written)
     return Counts(skipped={"left out by the hook": 1})
 
 
-def _refused(member: Member, reason: str, error: BaseException, bench: _BatchContext) -> Counts:
+def _refused(member: Member, reason: str, error: BaseException, context: _BatchContext) -> Counts:
     kind = type(error).__name__
-    bench.writer.refuse(Refusal(member=member.number, name=member.name, reason=reason, error=kind))
-    bench.reasons[next((limit for limit in _LIMITS if f"{limit}=" in reason), kind)] += 1
+    context.writer.refuse(Refusal(member=member.number, name=member.name, reason=reason, error=kind))
+    context.reasons[next((limit for limit in _LIMITS if f"{limit}=" in reason), kind)] += 1
     return Counts(refused=1)

@@ -1,0 +1,1 @@
+"""Adapters for Azure Storage: blobs, tables and queues."""

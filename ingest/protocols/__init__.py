@@ -1,0 +1,1 @@
+"""SFTP and FTP: connections, keys and listings."""

@@ -1,0 +1,1 @@
+"""A functions host for development and tests."""

@@ -1,0 +1,1 @@
+"""An event relay: tells the functions host of blobs that Azurite stored."""

@@ -1,0 +1,1 @@
+"""SFTP and FTP servers for development and tests."""

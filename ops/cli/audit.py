@@ -150,6 +150,8 @@ def _finding_as_json(finding: Finding) -> Mapping[str, Any]:
 
 
 def stamps_by(specs: Mapping[str, SourceSpec]) -> StampOf:
+    """Return what reads stamps by the sources' settings; None for a source without any."""
+
     def stamp_of(source: str, path: str) -> datetime | None:
         pattern = specs[source].stamp if source in specs else None
         return read_stamp(pattern, path) if pattern else None

@@ -18,10 +18,11 @@ from imagefeed.model import RawArchive, State
 from imagefeed.terminal import progress, write
 from ops.cli.selection import ended, find_archive, history
 from ops.text import count
+from preprocess.context import ReplayContext
 from preprocess.event import archive_blob
 from preprocess.recipe import identify
 from preprocess.recovery.dead_letters import send_back
-from preprocess.recovery.replay import Replaying, ReplayOutcome, behind_live_work, redrive, replay
+from preprocess.recovery.replay import ReplayOutcome, behind_live_work, redrive, replay
 from storage.blobs.pipelines import check_pipeline
 from storage.blobs.raw import RawBlobs
 from storage.blobs.raw_upload import look
@@ -39,7 +40,7 @@ class _Command:
     """One run: what it works with, and its options."""
 
     clients: Clients
-    replaying: Replaying
+    replaying: ReplayContext
     limit: int
     json: bool
     pause: Callable[[float], None]
@@ -99,7 +100,7 @@ def _send_back(options: argparse.Namespace, clients: Clients) -> None:
         write_json(outcomes)
 
 
-def _replaying(options: argparse.Namespace, clients: Clients) -> Replaying:
+def _replaying(options: argparse.Namespace, clients: Clients) -> ReplayContext:
     recipe, pipeline = read_pipeline()
     identity = identify(recipe, pipeline.name)
     if options.pipeline not in (None, identity.pipeline):
@@ -108,7 +109,7 @@ def _replaying(options: argparse.Namespace, clients: Clients) -> Replaying:
             "by one pipeline, so set PREPROCESS_ and PIPELINE_NAME in the app and here, or leave --pipeline out"
         )
     check_pipeline(clients, identity.pipeline, identity.fingerprint)
-    return Replaying(
+    return ReplayContext(
         raw=RawBlobs(clients, lambda _source, _name: None),
         ledger=TableBatchLedger(clients),
         queue=BatchMessages(clients),
@@ -118,7 +119,7 @@ def _replaying(options: argparse.Namespace, clients: Clients) -> Replaying:
 
 
 def _ask(
-    archives: Sequence[RawArchive], how: Callable[[RawArchive, Replaying], ReplayOutcome], command: _Command
+    archives: Sequence[RawArchive], how: Callable[[RawArchive, ReplayContext], ReplayOutcome], command: _Command
 ) -> None:
     """Ask for archives one by one, behind what waits already, and report what became of it."""
     outcomes: Counter[ReplayOutcome] = Counter()

@@ -1,0 +1,1 @@
+"""Checks of the running system: watch, audit and doctor."""

@@ -42,7 +42,7 @@ class SlicedResultAudit:
         # Before anything is repaired: whoever dies over it must not meet the same slice for ever.
         self._remember(source, pipeline, before, book[-1].archive.stamp if self._is_full(book) else None)
         return [
-            Loss(archive=entry.archive, found=[f"{one.kind}: {one.name} {one.detail}".rstrip() for one in findings])
+            Loss(archive=entry.archive, missing=[f"{one.kind}: {one.name} {one.detail}".rstrip() for one in findings])
             for entry, findings in found
             if self._stood(entry)
         ]

@@ -19,10 +19,9 @@ from PIL.ExifTags import IFD, Base
 from PIL.ImageFile import ImageFile
 
 from imagefeed.errors import MemberRefusedError
-from preprocess.image.avif import ends_in_zeros
 from preprocess.image.formats import printable
-from preprocess.image.jpeg import count_scans
 from preprocess.image.planes import Planes, is_text, load, tiff_tag, weight
+from preprocess.image.probes import count_scans, ends_in_zeros
 from preprocess.member_log import member_log
 from preprocess.model import Limits
 
@@ -54,7 +53,7 @@ type Size = tuple[int, int]
 type Shrink = Callable[[Size], float]
 """Given a picture's size, the scale at which it may be decoded: 1, or less where all detail is not needed."""
 type Admit = Callable[[int], None]
-"""Told how many bytes decoding a frame takes at most, before it does; raises where they are too many."""
+"""Called with an upper bound (bytes) before a frame is decoded; raises to reject it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,8 +130,10 @@ _heard: ContextVar[list[str] | None] = ContextVar("heard", default=None)
 
 @contextmanager
 def warnings_heard() -> Iterator[None]:
-    """Let `frames` log what Pillow warns of. The interpreter's filters are everybody's, so only one may do this at a
-    time, for all threads."""
+    """Let `frames` log what Pillow warns of.
+
+    The interpreter's filters are everybody's, so only one may do this at a time, for all threads.
+    """
     with warnings.catch_warnings():
         others = warnings.showwarning
 
@@ -166,8 +167,10 @@ def _pillow(name: str) -> Iterator[None]:
 
 
 def _check_end(content: io.BytesIO, image: ImageFile) -> None:
-    """Refuse files that were cut where Pillow does not look: it needs neither PNG's last chunk nor GIF's last byte,
-    and makes grey of an AVIF's zeros."""
+    """Refuse files that were cut where Pillow does not look.
+
+    It needs neither PNG's last chunk nor GIF's last byte, and makes grey of an AVIF's zeros.
+    """
     # Not getbuffer: it would copy what `_opened` shares.
     end = content.getvalue()[-4096:]
     whole_png = image.format != "PNG" or b"IEND\xaeB`\x82" in end

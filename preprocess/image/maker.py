@@ -3,14 +3,14 @@
 import io
 import math
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
 
 from imagefeed.errors import MemberRefusedError
 from imagefeed.model import ImageMetadata, Pixels, RawArchive
-from preprocess.image.decode import Frame, Size, frames
+from preprocess.image.decode import Frame, frames
 from preprocess.image.formats import is_image_content, is_image_name
 from preprocess.image.transform import shrink, transform
 from preprocess.model import Hook, Image, Limits, Recipe
@@ -25,24 +25,14 @@ class TooLargeError(Exception):
 class MemoryBudget:
     """Bytes of memory that one member may take: for its decoded frames, and for what is made of them."""
 
-    def __init__(self, most: float = math.inf) -> None:
-        self._left = most
+    def __init__(self, limit: float = math.inf) -> None:
+        self._left = limit
 
     def take(self, count: int) -> None:
         """Take some of it. Raises TooLargeError."""
         self._left -= count
         if self._left < 0:
             raise TooLargeError
-
-
-@dataclass(frozen=True, slots=True)
-class DecodedFrame:
-    """A frame as the recipe asks for it, before the hook has seen it."""
-
-    metadata: ImageMetadata
-    pixels: Pixels
-    size: Size
-    """Of the frame as it was stored."""
 
 
 class ImageMaker:
@@ -60,26 +50,27 @@ class ImageMaker:
         named = is_image_name(member.name)
         return reader.read(member, wanted=lambda head: named or is_image_content(head))
 
-    def made(self, content: io.BytesIO, member: Member, room: MemoryBudget) -> Iterator[DecodedFrame]:
+    def decode(self, content: io.BytesIO, member: Member, memory: MemoryBudget) -> Iterator[Image]:
         """Decode and transform each frame; any thread may do so. Raises MemberRefusedError and TooLargeError."""
-        for frame in frames(content, member.name, self._limits, partial(shrink, recipe=self._recipe), room.take):
+        for frame in frames(content, member.name, self._limits, partial(shrink, recipe=self._recipe), memory.take):
             pixels = transform(frame, self._recipe)
-            room.take(pixels.nbytes)
-            yield DecodedFrame(self._metadata(member, frame), pixels, frame.size)
+            memory.take(pixels.nbytes)
+            width, height = frame.size
+            yield Image(metadata=self._metadata(member, frame), pixels=pixels, source_pixels=width * height)
 
-    def images(self, made: Iterable[DecodedFrame]) -> Iterator[Image]:
-        """Count a member's frames, and leave out those that the hook does not want: one member after the other.
+    def finish(self, images: Iterable[Image]) -> Iterator[Image]:
+        """Count a member's images and pass them through the hook, which may drop some: one member after the other.
 
         Raises MemberRefusedError.
         """
-        for frame in made:
-            self._count(frame.size)
-            pixels = self._hooked(frame.pixels, frame.metadata)
+        for image in images:
+            self._count(image.source_pixels)
+            pixels = self._hooked(image.pixels, image.metadata)
             if pixels is not None:
-                yield Image(metadata=frame.metadata, pixels=pixels)
+                yield replace(image, pixels=pixels)
 
-    def _count(self, size: Size) -> None:
-        self._pixels += size[0] * size[1]
+    def _count(self, pixels: int) -> None:
+        self._pixels += pixels
         if self._pixels > self._limits.batch_pixels:
             raise MemberRefusedError(f"its batch has more pixels than LIMIT_BATCH_PIXELS={self._limits.batch_pixels}")
 
@@ -96,14 +87,14 @@ class ImageMaker:
         )
 
     def _hooked(self, pixels: Pixels, metadata: ImageMetadata) -> Pixels | None:
-        made: object = pixels
-        if self._hook is not None:
-            # Pillow's arrays are read-only; a hook may well work in place.
-            made = self._hook(pixels if pixels.flags.writeable else pixels.copy(), metadata)
-        if made is None:
+        if self._hook is None:
+            return pixels
+        # Pillow's arrays are read-only; a hook may well work in place.
+        output: object = self._hook(pixels if pixels.flags.writeable else pixels.copy(), metadata)
+        if output is None:
             return None
-        if not isinstance(made, np.ndarray):
-            raise MemberRefusedError(f"PREPROCESS_HOOK gave {type(made).__name__}: it must give an array or None")
-        if made.dtype.kind not in "biufc" or made.ndim == 0:
-            raise MemberRefusedError(f"PREPROCESS_HOOK gave an array of {made.dtype}: it must give one of numbers")
-        return made
+        if not isinstance(output, np.ndarray):
+            raise MemberRefusedError(f"PREPROCESS_HOOK gave {type(output).__name__}: it must give an array or None")
+        if output.dtype.kind not in "biufc" or output.ndim == 0:
+            raise MemberRefusedError(f"PREPROCESS_HOOK gave an array of {output.dtype}: it must give one of numbers")
+        return output

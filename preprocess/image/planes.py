@@ -51,10 +51,12 @@ class Planes:
 
     @property
     def channels(self) -> int:
+        """Return the number of channels of all images."""
         return sum(len(image.getbands()) for image in self.images)
 
     @property
     def size(self) -> tuple[int, int]:
+        """Return width and height in pixels."""
         return self.images[0].size
 
     def map(self, change: Callable[[Pillow.Image], Pillow.Image]) -> "Planes":

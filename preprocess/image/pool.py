@@ -1,4 +1,4 @@
-"""Members of a batch, several of them decoded at once, and given one after the other as if they had been done so."""
+"""Decode members of a batch concurrently and yield them in member order."""
 
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
@@ -9,8 +9,8 @@ from functools import partial
 from io import BytesIO
 
 from preprocess.image.decode import BYTES_A_PIXEL
-from preprocess.image.maker import DecodedFrame, MemoryBudget, TooLargeError
-from preprocess.model import Limits
+from preprocess.image.maker import MemoryBudget, TooLargeError
+from preprocess.model import Image, Limits
 from preprocess.zip.directory import Member
 
 _SHARE = 8
@@ -20,39 +20,39 @@ their way at most: together they take less than that one; beside one that is don
 
 type Read = Callable[[Member], BytesIO | None]
 """Reads a member, given them in order; None if it is no image."""
-type Decode = Callable[[BytesIO, Member, MemoryBudget], Iterator[DecodedFrame]]
-type PendingMember = Callable[[], Iterable[DecodedFrame] | None]
-"""Gives a member's frames, or raises what is wrong with it; None if it is no image."""
+type Decode = Callable[[BytesIO, Member, MemoryBudget], Iterator[Image]]
+type PendingMember = Callable[[], Iterable[Image] | None]
+"""Returns a member's images, or raises what is wrong with it; None if it is no image."""
 
 
 @dataclass(frozen=True, slots=True)
 class DecodePool:
-    """How members become frames: in so many lanes, but for large members, which are done alone."""
+    """How members become images: by so many workers, but for large members, which are decoded alone."""
 
     read: Read
     decode: Decode
     limits: Limits
-    lanes: int
+    decode_workers: int
 
     def each(self, members: Sequence[Member]) -> Generator[tuple[Member, PendingMember]]:
-        """Give the members in order; whoever gets one takes its turn before asking for the next."""
-        if self.lanes == 1:
+        """Yield the members in order; the caller calls each pending member before it asks for the next."""
+        if self.decode_workers == 1:
             yield from ((member, partial(self._alone, member)) for member in members)
             return
         waiting: deque[tuple[Member, PendingMember]] = deque()
-        with _DecodeWorkers(self) as lanes:
+        with _DecodeWorkers(self) as workers:
             for member in members:
                 large = member.size > self.limits.member_bytes // _SHARE
-                while len(waiting) > (0 if large else self.lanes):
+                while len(waiting) > (0 if large else self.decode_workers):
                     yield waiting.popleft()
                 if large:
                     yield member, partial(self._alone, member)
                 else:
-                    waiting.append((member, lanes.begin(member)))
+                    waiting.append((member, workers.begin(member)))
             while waiting:
                 yield waiting.popleft()
 
-    def _alone(self, member: Member) -> Iterable[DecodedFrame] | None:
+    def _alone(self, member: Member) -> Iterable[Image] | None:
         content = self.read(member)
         return None if content is None else self.decode(content, member, MemoryBudget())
 
@@ -60,44 +60,44 @@ class DecodePool:
 class _DecodeWorkers:
     """Threads: one reads members, in order, and others decode them."""
 
-    def __init__(self, way: DecodePool) -> None:
-        self._way = way
+    def __init__(self, pool: DecodePool) -> None:
+        self._pool = pool
         self._reading = ThreadPoolExecutor(1, "read")
-        self._decoding = ThreadPoolExecutor(way.lanes, "decode")
-        self._under_way: list[Future[list[DecodedFrame] | None]] = []
+        self._decoding = ThreadPoolExecutor(pool.decode_workers, "decode")
+        self._under_way: list[Future[list[Image] | None]] = []
 
     def __enter__(self) -> "_DecodeWorkers":
         return self
 
     def __exit__(self, *_: object) -> None:
-        for pool in (self._reading, self._decoding):
-            pool.shutdown(wait=False, cancel_futures=True)
-        for pool in (self._reading, self._decoding):
-            pool.shutdown(wait=True)
+        for threads in (self._reading, self._decoding):
+            threads.shutdown(wait=False, cancel_futures=True)
+        for threads in (self._reading, self._decoding):
+            threads.shutdown(wait=True)
 
     def begin(self, member: Member) -> PendingMember:
         # The context goes along: traces, and who may write how many lines, hang on it.
-        content = self._reading.submit(copy_context().run, self._way.read, member)
-        made = self._decoding.submit(copy_context().run, self._decode, member, content)
-        self._under_way = [*(future for future in self._under_way if not future.done()), made]
-        return partial(self._turn, member, content, made)
+        content = self._reading.submit(copy_context().run, self._pool.read, member)
+        images = self._decoding.submit(copy_context().run, self._decode, member, content)
+        self._under_way = [*(future for future in self._under_way if not future.done()), images]
+        return partial(self._images, member, content, images)
 
-    def _decode(self, member: Member, content: Future[BytesIO | None]) -> list[DecodedFrame] | None:
+    def _decode(self, member: Member, content: Future[BytesIO | None]) -> list[Image] | None:
         """Decode a member; None if it is no image, or takes too much memory to be decoded beside others."""
-        found = content.result()
-        room = MemoryBudget(BYTES_A_PIXEL * self._way.limits.pixels // _SHARE)
+        inflated = content.result()
+        memory = MemoryBudget(BYTES_A_PIXEL * self._pool.limits.pixels // _SHARE)
         try:
-            return None if found is None else list(self._way.decode(found, member, room))
+            return None if inflated is None else list(self._pool.decode(inflated, member, memory))
         except (TooLargeError, MemoryError):
-            # Not kept until the member's turn: the error would keep all that was decoded.
+            # Not kept until the member is asked for: the error would keep all that was decoded.
             return None
 
-    def _turn(
-        self, member: Member, content: Future[BytesIO | None], made: Future[list[DecodedFrame] | None]
-    ) -> Iterable[DecodedFrame] | None:
-        done, found = made.result(), content.result()
-        if done is not None or found is None:
-            return done
-        # Nothing new begins before this member's turn is over: once the others have ended it has all memory.
+    def _images(
+        self, member: Member, content: Future[BytesIO | None], decoded: Future[list[Image] | None]
+    ) -> Iterable[Image] | None:
+        images, inflated = decoded.result(), content.result()
+        if images is not None or inflated is None:
+            return images
+        # Nothing new begins before this call is over: once the others have ended this member has all memory.
         wait(self._under_way)
-        return self._way.decode(found, member, MemoryBudget())
+        return self._pool.decode(inflated, member, MemoryBudget())

@@ -1,0 +1,1 @@
+"""Retrying, replaying and repairing what did not succeed."""

@@ -11,18 +11,19 @@ from imagefeed.model import RawArchive
 from preprocess.context import Context
 from preprocess.incomplete import ask_later
 from preprocess.model import BatchState
+from preprocess.plan import find_undone
 from preprocess.ports import BatchRequest, DeadLetter
 from preprocess.recovery.reconcile import fail, redrive_batch
 
 log = logging.getLogger(f"ingestion.{__name__}")
 
 type _Take = Callable[[DeadLetter], str | None]
-"""Does what a leftover asks for; the reason to keep it where that cannot be done."""
+"""Does what a dead letter asks for; the reason to keep it where that cannot be done."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeadLettersOutcome:
-    """What became of leftovers."""
+    """What became of dead letters."""
 
     taken: int = 0
     """Driven again, settled or sent back, and removed."""
@@ -38,7 +39,7 @@ class DeadLettersOutcome:
 
 
 def settle_dead_letters(
-    dead_letters: Iterable[DeadLetter], p: Context, now: datetime, *, sources: Collection[str], window: timedelta
+    dead_letters: Iterable[DeadLetter], ctx: Context, now: datetime, *, sources: Collection[str], window: timedelta
 ) -> DeadLettersOutcome:
     """Note what was given up in the ledger, and fail what has no tries left.
 
@@ -50,7 +51,7 @@ def settle_dead_letters(
         return archive.source in sources and archive.stamp >= now - window
 
     def settle(dead_letter: DeadLetter) -> str | None:
-        kept = [_settle(request, dead_letter.why, p, now, is_looked_after) for request in dead_letter.requests]
+        kept = [_settle(request, dead_letter.why, ctx, now, is_looked_after) for request in dead_letter.requests]
         return "; ".join(filter(None, kept)) or None
 
     return _clear(dead_letters, settle)
@@ -68,29 +69,29 @@ def _clear(dead_letters: Iterable[DeadLetter], take: _Take) -> DeadLettersOutcom
             total += _clear_one(dead_letter, take)
         except (TransientError, StoreRefusedError) as exc:
             # Also what storage refuses: one that cannot be dealt with must not stand before all others for ever.
-            log.warning("leftover.deferred name=%r error=%s", dead_letter.name, exc)
+            log.warning("dead_letter.deferred name=%r error=%s", dead_letter.name, exc)
             total += DeadLettersOutcome(left=1)
     if total != DeadLettersOutcome():
-        log.info("leftovers.done taken=%d kept=%d left=%d", total.taken, total.kept, total.left)
+        log.info("dead_letters.done taken=%d kept=%d left=%d", total.taken, total.kept, total.left)
     return total
 
 
 def _clear_one(dead_letter: DeadLetter, take: _Take) -> DeadLettersOutcome:
     reason = dead_letter.nonsense or take(dead_letter)
     if reason is None:
-        log.warning("leftover.taken name=%r why=%r", dead_letter.name, dead_letter.why)
+        log.warning("dead_letter.taken name=%r why=%r", dead_letter.name, dead_letter.why)
         dead_letter.remove()
         return DeadLettersOutcome(taken=1)
-    log.error("leftover.kept name=%r why=%r reason=%r", dead_letter.name, dead_letter.why, reason)
+    log.error("dead_letter.kept name=%r why=%r reason=%r", dead_letter.name, dead_letter.why, reason)
     dead_letter.keep(reason)
     dead_letter.remove()
     return DeadLettersOutcome(kept=1)
 
 
 def _settle(
-    request: BatchRequest, why: str, p: Context, now: datetime, is_looked_after: Callable[[RawArchive], bool]
+    request: BatchRequest, why: str, ctx: Context, now: datetime, is_looked_after: Callable[[RawArchive], bool]
 ) -> str | None:
-    archive = p.raw.find(request.blob)
+    archive = ctx.raw.find(request.blob)
     source = request.blob.partition("/")[0] if archive is None else archive.source
     if source == SMOKE:
         # The smoke test has told whoever began it, and removes what it put there.
@@ -98,40 +99,41 @@ def _settle(
     if archive is None:
         return f"the blob {request.blob} is gone"
     if archive.pending:
-        ask_later(archive, p, request.batch)
+        ask_later(archive, ctx, request.batch)
         return None
     if archive.offline:
         return f"the blob {request.blob} is in the archive tier: set its access tier to hot or cool, then replay it"
-    if request.pipeline not in (None, p.pipeline):
+    if request.pipeline not in (None, ctx.pipeline):
         return f"it is for the pipeline {request.pipeline}, which is not the app's any more"
-    p.ledger.record_raw(archive, archive.raw_at or now)
-    states = p.ledger.plan(archive, p.pipeline)
+    ctx.ledger.record_raw(archive, archive.raw_at or now)
+    states = ctx.ledger.plan(archive, ctx.pipeline)
     if states is None:
-        _unplanned(archive, why, p, now)
-    for state in states or ():
-        if state.batch.number == request.batch and state.done_at is None:
-            _undone(state, why, p, now, is_looked_after(archive))
+        _unplanned(archive, why, ctx, now)
+    elif (state := find_undone(states, request.batch)) is not None:
+        _undone(state, why, ctx, now, is_looked_after(archive))
     return None
 
 
-def _unplanned(archive: RawArchive, why: str, p: Context, now: datetime) -> None:
+def _unplanned(archive: RawArchive, why: str, ctx: Context, now: datetime) -> None:
     """Ask for the plan again, as long as batches would be driven too: by number, and by time."""
-    times = p.ledger.unplanned(archive, p.pipeline, why, now)
-    if times < p.redrive_tries or (archive.raw_at is not None and now < archive.raw_at + p.pause(p.redrive_tries)):
-        p.queue.put(archive.blob, None)
+    times = ctx.ledger.unplanned(archive, ctx.pipeline, why, now)
+    if times < ctx.redrive_tries or (
+        archive.raw_at is not None and now < archive.raw_at + ctx.pause(ctx.redrive_tries)
+    ):
+        ctx.queue.put(archive.blob, None)
         return
     reason = f"it could not be planned in {times} tries: {why}"
     log.error("archive.failed blob=%s reason=%r", archive.blob, reason)
-    p.ledger.fail(archive, p.pipeline, reason, now)
+    ctx.ledger.fail(archive, ctx.pipeline, reason, now)
 
 
-def _undone(state: BatchState, why: str, p: Context, now: datetime, looked_after: bool) -> None:
+def _undone(state: BatchState, why: str, ctx: Context, now: datetime, looked_after: bool) -> None:
     # A message is given up after several calls, whether or not they came so far as to begin with the batch.
     noted = replace(state, error=state.error or why, tried=True)
-    if state.attempts >= p.redrive_tries:
-        fail(state.batch.archive, noted, p, now)
+    if state.attempts >= ctx.redrive_tries:
+        fail(state.batch.archive, noted, ctx, now)
     elif not looked_after:
         # Before the note, which changes the row: of two calls at the same time only one drives it.
-        redrive_batch(noted, p, now)
+        redrive_batch(noted, ctx, now)
     if noted != state:
-        p.ledger.trouble(state.batch, noted.error or why, now)
+        ctx.ledger.trouble(state.batch, noted.error or why, now)

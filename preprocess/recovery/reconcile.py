@@ -9,6 +9,7 @@ from imagefeed.errors import TransientError
 from imagefeed.model import RawArchive
 from preprocess.context import Context
 from preprocess.model import BatchState
+from preprocess.plan import ask_again, due, finish
 
 log = logging.getLogger(f"ingestion.{__name__}")
 
@@ -41,12 +42,12 @@ class ReconcileOutcome:
         )
 
 
-def reconcile(sources: Iterable[str], p: Context, now: datetime, window: timedelta) -> ReconcileOutcome:
+def reconcile(sources: Iterable[str], ctx: Context, now: datetime, window: timedelta) -> ReconcileOutcome:
     """Look at each source's archives of the last `window`. One that fails for now is looked at by the next call."""
     total = ReconcileOutcome()
     for source in sources:
         try:
-            total += _reconcile_source(source, p, now, now - window)
+            total += _reconcile_source(source, ctx, now, now - window)
         except TransientError as exc:
             log.warning("reconcile.deferred source=%s error=%s", source, exc)
     log.info(
@@ -59,89 +60,78 @@ def reconcile(sources: Iterable[str], p: Context, now: datetime, window: timedel
     return total
 
 
-def _reconcile_source(source: str, p: Context, now: datetime, since: datetime) -> ReconcileOutcome:
+def _reconcile_source(source: str, ctx: Context, now: datetime, since: datetime) -> ReconcileOutcome:
     total = ReconcileOutcome()
     unplanned: list[RawArchive] = []
-    for archive in p.ledger.list_unfinished(source, p.pipeline, since):
-        states = p.ledger.plan(archive, p.pipeline)
+    for archive in ctx.ledger.list_unfinished(source, ctx.pipeline, since):
+        states = ctx.ledger.plan(archive, ctx.pipeline)
         if states is None:
             unplanned.append(archive)
         else:
-            total += _drive(archive, states, p, now)
-    unplanned += _unknown(source, p, since)
-    return total + _ask([archive for archive in unplanned if _is_old(archive, p, now)], p)
+            total += _drive(archive, states, ctx, now)
+    unplanned += _unknown(source, ctx, since)
+    return total + _ask([archive for archive in unplanned if _is_old(archive, ctx, now)], ctx)
 
 
-def _unknown(source: str, p: Context, since: datetime) -> list[RawArchive]:
+def _unknown(source: str, ctx: Context, since: datetime) -> list[RawArchive]:
     """Raw archives without a row: a process died between the two, or an event was lost."""
-    known = p.ledger.known(source, since)
-    return [archive for archive in p.raw.recent(source, since) if (archive.stamp, archive.version) not in known]
+    known = ctx.ledger.known(source, since)
+    return [archive for archive in ctx.raw.recent(source, since) if (archive.stamp, archive.version) not in known]
 
 
-def _is_old(archive: RawArchive, p: Context, now: datetime) -> bool:
+def _is_old(archive: RawArchive, ctx: Context, now: datetime) -> bool:
     """Tell whether an archive's own event should have come by now."""
-    return archive.raw_at is None or archive.raw_at + p.redrive_after <= now
+    return archive.raw_at is None or archive.raw_at + ctx.redrive_after <= now
 
 
-def _ask(archives: Sequence[RawArchive], p: Context) -> ReconcileOutcome:
-    if archives and (waiting := p.queue.waiting()) >= _MOST_WAITING:
+def _ask(archives: Sequence[RawArchive], ctx: Context) -> ReconcileOutcome:
+    if archives and (waiting := ctx.queue.waiting()) >= _MOST_WAITING:
         # Behind all those they would be taken no sooner than if they are asked for when the queue is shorter.
         log.warning("reconcile.held source=%s unplanned=%d waiting=%d", archives[0].source, len(archives), waiting)
         return ReconcileOutcome()
     newest = sorted(archives, key=lambda archive: archive.stamp, reverse=True)[:_MOST_ASKED]
-    asked = [archive for archive in newest if not _is_pending(archive, p)]
+    asked = [archive for archive in newest if not _is_pending(archive, ctx)]
     for archive in asked:
         log.warning("archive.unplanned blob=%s", archive.blob)
-        p.queue.put(archive.blob, None)
+        ctx.queue.put(archive.blob, None)
     return ReconcileOutcome(asked=len(asked))
 
 
-def _is_pending(archive: RawArchive, p: Context) -> bool:
+def _is_pending(archive: RawArchive, ctx: Context) -> bool:
     """Tell whether a copy into an archive's blob is under way: then nobody's try counts, and each would fail."""
-    found = p.raw.find(archive.blob)
-    return found is not None and found.pending
+    current = ctx.raw.find(archive.blob)
+    return current is not None and current.pending
 
 
-def _drive(archive: RawArchive, states: Sequence[BatchState], p: Context, now: datetime) -> ReconcileOutcome:
-    undone = [state for state in states if state.done_at is None]
-    if states and not undone:
-        return _finish(states[-1], p, now)
-    due = [state for state in undone if state.next_drive <= now]
-    if due and _is_pending(archive, p):
+def _drive(archive: RawArchive, states: Sequence[BatchState], ctx: Context, now: datetime) -> ReconcileOutcome:
+    if finish(states, ctx, now):
+        return ReconcileOutcome(finished=1)
+    unfinished = due(states, now)
+    if unfinished and _is_pending(archive, ctx):
         return ReconcileOutcome()
     # What only waits is tried by nobody: the queue stands, or its message is lost.
-    spent = [state for state in due if state.tried and state.attempts >= p.redrive_tries]
+    spent = [state for state in unfinished if state.tried and state.attempts >= ctx.redrive_tries]
     if spent:
-        return fail(archive, spent[0], p, now)
-    return ReconcileOutcome(redriven=sum(redrive_batch(state, p, now) for state in due))
+        return fail(archive, spent[0], ctx, now)
+    return ReconcileOutcome(redriven=sum(redrive_batch(state, ctx, now) for state in unfinished))
 
 
-def _finish(state: BatchState, p: Context, now: datetime) -> ReconcileOutcome:
-    """Repeat the end of the last batch, whose call died between its own row and the archive's."""
-    if state.counts is None:
-        return ReconcileOutcome()
-    p.ledger.finish(state.batch, state.counts, now)
-    return ReconcileOutcome(finished=1)
-
-
-def fail(archive: RawArchive, state: BatchState, p: Context, now: datetime) -> ReconcileOutcome:
+def fail(archive: RawArchive, state: BatchState, ctx: Context, now: datetime) -> ReconcileOutcome:
     """Settle an archive as failed because of a batch whose tries are spent; not while nobody could have read it."""
-    found = p.raw.find(archive.blob)
-    if found is not None and found.offline:
+    current = ctx.raw.find(archive.blob)
+    if current is not None and current.offline:
         log.warning("archive.offline blob=%s: set its access tier to hot or cool, then replay it", archive.blob)
         return ReconcileOutcome()
     reason = f"batch {state.batch.number} was driven {state.attempts} times more in vain: {state.error or _SILENT}"
     log.error("archive.failed blob=%s reason=%s", archive.blob, reason)
-    p.ledger.fail(archive, p.pipeline, reason, now, state.batch)
+    ctx.ledger.fail(archive, ctx.pipeline, reason, now, state.batch)
     return ReconcileOutcome(failed=1)
 
 
-def redrive_batch(state: BatchState, p: Context, now: datetime) -> bool:
+def redrive_batch(state: BatchState, ctx: Context, now: datetime) -> bool:
     """Count the try, if it was one, and ask for a batch once more; False if somebody else just did."""
-    # Postponed first: of two calls at the same time only one goes on to the queue.
     tries, batch = state.attempts + state.tried, state.batch
-    if not p.ledger.schedule_redrive(state, now + p.pause(max(tries, 1))):
+    if not ask_again(state, ctx, now + ctx.pause(max(tries, 1))):
         return False
     log.warning("batch.driven blob=%s batch=%d attempt=%d", batch.archive.blob, batch.number, tries)
-    p.queue.put(batch.archive.blob, batch)
     return True

@@ -2,21 +2,21 @@
 
 import logging
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from imagefeed.errors import TransientError
 from preprocess.context import Context
 from preprocess.model import Loss
 from preprocess.ports import ResultAudit
-from preprocess.recovery.replay import Replaying, ReplayOutcome, replay
+from preprocess.recovery.replay import ReplayOutcome, replay
 
 log = logging.getLogger(f"ingestion.{__name__}")
 
 _MOST_REPAIRS = 3
 """Of one archive. What is lost again each time (a rule deletes it) is not helped by making it for ever."""
 _MOST_LINES = 10
-"""Findings of an archive that are told one by one."""
+"""Lost results of an archive that are logged one by one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,19 +26,21 @@ class RepairOutcome:
     asked: int = 0
     """Taken back, and asked for anew."""
     beyond: int = 0
-    """RepairOutcome too often, or their bytes cannot be had: told each time, and left as they are."""
+    """Repaired too often, or their bytes cannot be had: logged each time, and left as they are."""
 
     def __add__(self, other: "RepairOutcome") -> "RepairOutcome":
         return RepairOutcome(asked=self.asked + other.asked, beyond=self.beyond + other.beyond)
 
 
-def repair(sources: Iterable[str], results: ResultAudit, p: Context, now: datetime, window: timedelta) -> RepairOutcome:
+def repair(
+    sources: Iterable[str], results: ResultAudit, ctx: Context, now: datetime, window: timedelta
+) -> RepairOutcome:
     """Look at some of each source's results of the last `window`. One that fails for now is left to the next call."""
     total = RepairOutcome()
     for source in sources:
         try:
-            for loss in results.lost(source, p.pipeline, now - window):
-                total += _repaired(loss, p, now)
+            for loss in results.lost(source, ctx.pipeline, now - window):
+                total += _repaired(loss, ctx, now)
         except TransientError as exc:
             log.warning("repair.deferred source=%s error=%s", source, exc)
     if total != RepairOutcome():
@@ -46,33 +48,25 @@ def repair(sources: Iterable[str], results: ResultAudit, p: Context, now: dateti
     return total
 
 
-def _repaired(loss: Loss, p: Context, now: datetime) -> RepairOutcome:
+def _repaired(loss: Loss, ctx: Context, now: datetime) -> RepairOutcome:
     blob = loss.archive.blob
-    for what in loss.found[:_MOST_LINES]:
-        log.warning("results.lost blob=%s what=%r", blob, what)
-    if len(loss.found) > _MOST_LINES:
-        log.warning("results.more blob=%s count=%d", blob, len(loss.found) - _MOST_LINES)
-    reason = _beyond(loss, p, now)
+    for item in loss.missing[:_MOST_LINES]:
+        log.warning("results.lost blob=%s what=%r", blob, item)
+    if len(loss.missing) > _MOST_LINES:
+        log.warning("results.more blob=%s count=%d", blob, len(loss.missing) - _MOST_LINES)
+    reason = _beyond(loss, ctx, now)
     if reason is None:
         return RepairOutcome(asked=1)
     log.error("results.beyond_repair blob=%s reason=%r", blob, reason)
     return RepairOutcome(beyond=1)
 
 
-def _beyond(loss: Loss, p: Context, now: datetime) -> str | None:
+def _beyond(loss: Loss, ctx: Context, now: datetime) -> str | None:
     """Ask for an archive anew; the reason where that is of no use."""
-    found = p.raw.find(loss.archive.blob)
-    if found is not None and not found.offline and p.ledger.repaired(found, p.pipeline, now) > _MOST_REPAIRS:
+    current = ctx.raw.find(loss.archive.blob)
+    if current is not None and not current.offline and ctx.ledger.repaired(current, ctx.pipeline, now) > _MOST_REPAIRS:
         return f"it was repaired {_MOST_REPAIRS} times: find out who deletes results, then replay it"
-    again = Replaying(
-        raw=p.raw,
-        ledger=p.ledger,
-        queue=p.queue,
-        pipeline=p.pipeline,
-        redrive_after=p.redrive_after,
-        clock=lambda: now,
-    )
-    asked = replay(loss.archive, again)
+    asked = replay(loss.archive, replace(ctx, clock=lambda: now))
     return None if asked is ReplayOutcome.QUEUED else f"its raw blob is {_WHY.get(asked, asked)}"
 
 

@@ -1,12 +1,11 @@
 """Archives that are done again because somebody asks for it: what was refused or failed, and history."""
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
 from imagefeed.model import RawArchive
-from preprocess.ports import BatchLedger, BatchQueue, RawArchives
+from preprocess.context import ReplayContext
+from preprocess.plan import ask_again, due, finish
 
 
 class ReplayOutcome(StrEnum):
@@ -23,69 +22,47 @@ class ReplayOutcome(StrEnum):
     """Its blob is in the archive tier, or on its way back from there."""
 
 
-def _now() -> datetime:
-    return datetime.now(UTC)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Replaying:
-    """Ports and values, bundled once at start."""
-
-    raw: RawArchives
-    ledger: BatchLedger
-    queue: BatchQueue
-    pipeline: str
-    redrive_after: timedelta
-    clock: Callable[[], datetime] = _now
-
-
-def replay(archive: RawArchive, r: Replaying) -> ReplayOutcome:
+def replay(archive: RawArchive, ctx: ReplayContext) -> ReplayOutcome:
     """Take back what became of an archive, whatever that was, and ask for it anew."""
-    missing = _missing(archive, r)
+    missing = _missing(archive, ctx)
     if missing is not None:
         return missing
-    now = r.clock()
-    states = r.ledger.reset(archive, r.pipeline, now, now + r.redrive_after)
+    now = ctx.clock()
+    states = ctx.ledger.reset(archive, ctx.pipeline, now, now + ctx.redrive_after)
     if not states:
-        r.queue.put(archive.blob, None)
+        ctx.queue.put(archive.blob, None)
     for state in states or ():
-        r.queue.put(archive.blob, state.batch)
+        ctx.queue.put(archive.blob, state.batch)
     return ReplayOutcome.QUEUED
 
 
-def redrive(archive: RawArchive, r: Replaying) -> ReplayOutcome:
+def redrive(archive: RawArchive, ctx: ReplayContext) -> ReplayOutcome:
     """Ask for what is not done yet of an archive that is not settled, unless it was asked for just now."""
-    missing = _missing(archive, r)
+    missing = _missing(archive, ctx)
     if missing is not None:
         return missing
-    states, now = r.ledger.plan(archive, r.pipeline), r.clock()
+    states, now = ctx.ledger.plan(archive, ctx.pipeline), ctx.clock()
     if states is None:
-        r.queue.put(archive.blob, None)
+        ctx.queue.put(archive.blob, None)
         return ReplayOutcome.QUEUED
-    undone = [state for state in states if state.done_at is None]
-    if states and not undone and states[-1].counts is not None:
-        r.ledger.finish(states[-1].batch, states[-1].counts, now)
+    if finish(states, ctx, now):
         return ReplayOutcome.FINISHED
-    due = [state for state in undone if state.next_drive <= now]
-    # Postponed first: of two that ask at the same time only one goes on to the queue.
-    redriven = [state for state in due if r.ledger.schedule_redrive(state, now + r.redrive_after)]
-    for state in redriven:
-        r.queue.put(archive.blob, state.batch)
+    redriven = [state for state in due(states, now) if ask_again(state, ctx, now + ctx.redrive_after)]
     return ReplayOutcome.QUEUED if redriven else ReplayOutcome.UNDER_WAY
 
 
 def behind_live_work[T](
-    items: Iterable[T], waiting: Callable[[], int], most: int, wait: Callable[[int], None]
+    items: Iterable[T], waiting: Callable[[], int], limit: int, wait: Callable[[int], None]
 ) -> Iterator[T]:
-    """Give the next item only once fewer than `most` messages wait on the queue; until then `wait` is called."""
+    """Give the next item only once fewer than `limit` messages wait on the queue; until then `wait` is called."""
     for item in items:
-        while (count := waiting()) >= most:
+        while (count := waiting()) >= limit:
             wait(count)
         yield item
 
 
-def _missing(archive: RawArchive, r: Replaying) -> ReplayOutcome | None:
-    found = r.raw.find(archive.blob)
-    if found is None or found.version != archive.version:
+def _missing(archive: RawArchive, ctx: ReplayContext) -> ReplayOutcome | None:
+    current = ctx.raw.find(archive.blob)
+    if current is None or current.version != archive.version:
         return ReplayOutcome.GONE
-    return ReplayOutcome.OFFLINE if found.offline else None
+    return ReplayOutcome.OFFLINE if current.offline else None

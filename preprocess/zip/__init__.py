@@ -1,0 +1,1 @@
+"""Reading zip archives from byte ranges."""

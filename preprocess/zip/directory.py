@@ -8,13 +8,13 @@ against each other.
 import struct
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from config.errors import ArchiveIncompleteError, ArchiveRefusedError
 from imagefeed.errors import MemberRefusedError
 from preprocess.model import Limits
 from preprocess.ports import RangeReader
+from preprocess.zip.end import End, find_end, tail_length
 
 BLOCK = 8 * 2**20
 """Bytes of one request; an archive of at most this size is read in a single one."""
@@ -25,9 +25,6 @@ _ENTRY_MEAN = 1024
 _NAME_MAX = 1024
 _ALL_ONES = 0xFFFFFFFF
 
-_END = struct.Struct("<4s4H2LH")
-_LOCATOR = struct.Struct("<4sLQL")
-_END64 = struct.Struct("<4sQ2H2L4Q")
 _ENTRY = struct.Struct("<4s6H3L5H2L")
 _EXTRA = struct.Struct("<HH")
 
@@ -52,18 +49,6 @@ class Member(NamedTuple):
     """Why the entry cannot be used."""
 
 
-@dataclass(frozen=True, slots=True)
-class _End:
-    """What the end record says of the directory."""
-
-    members: int
-    size: int
-    start: int
-    """Where the directory is."""
-    shift: int
-    """Bytes in front of the archive proper: offsets count from there."""
-
-
 class Tail:
     """A reader whose last bytes, or all of them where they are few, are kept after one request."""
 
@@ -74,6 +59,7 @@ class Tail:
         self._bytes = reader.read_range(self._start, reader.size - self._start) if reader.size else b""
 
     def read_range(self, offset: int, length: int) -> bytes:
+        """Return bytes of the file, from memory where they are kept."""
         if offset >= self._start:
             return self._bytes[offset - self._start : offset - self._start + length]
         return self._reader.read_range(offset, length)
@@ -81,7 +67,8 @@ class Tail:
 
 def read_directory(reader: RangeReader, limits: Limits) -> tuple[Member, ...]:
     """Read all entries, in their order. Raises ArchiveRefusedError."""
-    end = _find_end(reader)
+    span = tail_length(reader.size)
+    end = find_end(reader.read_range(reader.size - span, span), reader.size)
     allowed = limits.archive_members
     if end.members > allowed:
         raise ArchiveRefusedError(f"the zip has {end.members} members, LIMIT_ARCHIVE_MEMBERS allows {allowed}")
@@ -98,52 +85,7 @@ def read_directory(reader: RangeReader, limits: Limits) -> tuple[Member, ...]:
     return _bounded(members, end.start)
 
 
-def _find_end(reader: RangeReader) -> _End:
-    span = min(reader.size, _END.size + 65_535)
-    tail = reader.read_range(reader.size - span, span)
-    at = _end_record(tail)
-    _, disk, first_disk, _, members, size, offset, _ = _END.unpack_from(tail, at)
-    record = reader.size - span + at
-    wide = _end64(reader, record)
-    if wide is not None:
-        record, (_, _, _, _, disk, first_disk, _, members, size, offset) = wide
-    if disk or first_disk:
-        raise ArchiveRefusedError("the zip is one part of several: it must be a single file")
-    start = record - size
-    if start < offset:
-        raise ArchiveIncompleteError("the zip's directory is not where its end record says: it is damaged or cut off")
-    return _End(members, size, start, start - offset)
-
-
-def _end_record(tail: bytes) -> int:
-    """Find the end record: the one whose comment ends with the file, else the last one."""
-    last = at = tail.rfind(b"PK\5\6", 0, max(0, len(tail) - _END.size + 4))
-    while at >= 0:
-        if at + _END.size + _END.unpack_from(tail, at)[-1] == len(tail):
-            return at
-        at = tail.rfind(b"PK\5\6", 0, at)
-    if last < 0:
-        raise ArchiveIncompleteError("the file does not end like a zip: it is none, or it was cut off")
-    return last
-
-
-def _end64(reader: RangeReader, end: int) -> tuple[int, tuple[int, ...]] | None:
-    """The zip64 end record's place and fields; None if there is none."""
-    if end < _LOCATOR.size + _END64.size:
-        return None
-    signature, _, offset, _ = _LOCATOR.unpack(reader.read_range(end - _LOCATOR.size, _LOCATOR.size))
-    if signature != b"PK\6\7":
-        return None
-    # Directly before its locator, wherever that says it is: bytes may have been put in front of the archive.
-    for at in (end - _LOCATOR.size - _END64.size, offset):
-        if 0 <= at <= end - _LOCATOR.size - _END64.size:
-            record = _END64.unpack(reader.read_range(at, _END64.size))
-            if record[0] == b"PK\6\6":
-                return at, record
-    raise ArchiveIncompleteError("the zip's zip64 end record is missing: the file is damaged")
-
-
-def _entries(directory: bytes, end: _End, allowed: int) -> Iterator[Member]:
+def _entries(directory: bytes, end: End, allowed: int) -> Iterator[Member]:
     at = index = 0
     while at < len(directory):
         if index == allowed:

@@ -34,10 +34,10 @@ def inflate(chunks: Iterable[memoryview], member: Member, budget: Budget) -> Gen
 
     Raises MemberRefusedError.
     """
-    most = min(member.size, budget.limits.member_bytes)
+    limit = min(member.size, budget.limits.member_bytes)
     crc = total = 0
     try:
-        for piece in _METHODS[member.method](chunks, most):
+        for piece in _METHODS[member.method](chunks, limit):
             total += len(piece)
             budget.left -= len(piece)
             _hold(member, total, budget)
@@ -96,7 +96,7 @@ def _bzip2(chunks: Iterable[memoryview], _most: int) -> Iterator[bytes]:
     return _bounded(bz2.BZ2Decompressor(), chunks, marked=True)
 
 
-def _lzma(chunks: Iterable[memoryview], most: int) -> Iterator[bytes]:
+def _lzma(chunks: Iterable[memoryview], limit: int) -> Iterator[bytes]:
     """Read the header (two bytes of version, two of length, the properties), then the raw stream."""
     rest = iter(chunks)
     head = b""
@@ -104,13 +104,13 @@ def _lzma(chunks: Iterable[memoryview], most: int) -> Iterator[bytes]:
         head += chunk
     if len(head) < 9 or head[2:4] != b"\5\0":
         raise ValueError("their LZMA header is unknown")
-    yield from _bounded(_lzma_decoder(head[4:9], most), chain([memoryview(head)[9:]], rest), marked=False)
+    yield from _bounded(_lzma_decoder(head[4:9], limit), chain([memoryview(head)[9:]], rest), marked=False)
 
 
-def _lzma_decoder(properties: bytes, most: int) -> lzma.LZMADecompressor:
+def _lzma_decoder(properties: bytes, limit: int) -> lzma.LZMADecompressor:
     lc, lp, pb = properties[0] % 9, properties[0] // 9 % 5, properties[0] // 45
     # No stream needs a dictionary larger than what it makes; a claim of 4 GiB would take as much memory.
-    dictionary = min(int.from_bytes(properties[1:], "little"), most)
+    dictionary = min(int.from_bytes(properties[1:], "little"), limit)
     spec = {"id": lzma.FILTER_LZMA1, "dict_size": max(dictionary, 4096), "lc": lc, "lp": lp, "pb": pb}
     return lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=[spec])
 

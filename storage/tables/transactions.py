@@ -75,8 +75,9 @@ def _upsert(table: TableClient, group: list[Properties], doing: str) -> None:
 
 
 def _body(table: str, group: list[Properties], boundary: str) -> bytes:
-    """Write an entity group transaction
-    (https://learn.microsoft.com/rest/api/storageservices/performing-entity-group-transactions).
+    """Write an entity group transaction.
+
+    https://learn.microsoft.com/rest/api/storageservices/performing-entity-group-transactions
     """
     # As the SDK names them, in the service's own words: batch_… and changeset_…
     changes = boundary.replace("batch", "changeset", 1)

@@ -68,11 +68,11 @@ class Batches:
     def put(self, content: bytes) -> None:
         """Make an archive raw, as copying does."""
         stamp = f"{STAMP:%Y%m%dT%H%M%SZ}"
-        told = {"source": self.source, "stamp": stamp, "version": VERSION, "path": PATH.replace(" ", "%20")}
-        self.clients.raw.upload_blob(self.blob, content, overwrite=True, metadata=told)
+        metadata = {"source": self.source, "stamp": stamp, "version": VERSION, "path": PATH.replace(" ", "%20")}
+        self.clients.raw.upload_blob(self.blob, content, overwrite=True, metadata=metadata)
 
     def event(self, **details: Any) -> Job:
-        return Job(do="event", what=self.blob, ahead=self.ahead, **details)
+        return Job(do="event", subject=self.blob, ahead=self.ahead, **details)
 
     def run(self, *jobs: Job) -> list[Done]:
         """Run jobs at once; afterwards claims of those that died have expired."""
@@ -97,7 +97,7 @@ class Batches:
         queue = self.clients.batch_queue
         while (message := queue.receive_message(visibility_timeout=600)) is not None:
             taken = True
-            job = Job(do="message", what=_text(message), ahead=self.ahead, members=members, **next(deaths))
+            job = Job(do="message", subject=_text(message), ahead=self.ahead, members=members, **next(deaths))
             (done,) = self.run(job)
             if done.killed or done.error:
                 queue.update_message(message, content=_text(message), visibility_timeout=0)
@@ -119,15 +119,15 @@ class Batches:
 
     def left_behind(self) -> Mapping[str, object]:
         """Every blob with its metadata, every row of every table; without what may differ."""
-        found: dict[str, object] = {}
+        left: dict[str, object] = {}
         for blob in self.clients.processed.list_blobs(f"{PIPELINE}/{self.source}/", include=["metadata"]):
             content = self.clients.processed.download_blob(blob.name).readall()
-            found[blob.name] = (content, dict(blob.metadata))
+            left[blob.name] = (content, dict(blob.metadata))
         for name, table, partition in self._tables():
             for row in _rows(table, partition):
                 known = {key: value for key, value in row.items() if key not in PASSING and not key.endswith("_at")}
-                found[f"{name}/{row['RowKey']}"] = known
-        return found
+                left[f"{name}/{row['RowKey']}"] = known
+        return left
 
     def orderly(self) -> bool:
         """Tell whether what is there was written in order: shards, rows, batch rows, the archive's end."""

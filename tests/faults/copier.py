@@ -9,6 +9,7 @@ from pathlib import Path
 from ingest.model import Endpoint, SourceSpec
 from ingest.poll import poll
 from ingest.protocols.connect import connector
+from preprocess.zip import end
 from storage.blobs.raw_upload import BlobArchives
 from storage.blobs.source_state import BlobSourceStates
 from storage.clients import connected
@@ -29,7 +30,8 @@ def main() -> int:
     source = connector(Endpoint(**job["endpoint"]))
     with connected(job["connection"]) as clients:
         while True:
-            report = poll(spec, source, BlobSourceStates(clients), BlobArchives(clients), TableCopyLedger(clients))
+            adapters = BlobSourceStates(clients), BlobArchives(clients), TableCopyLedger(clients)
+            report = poll(spec, source, *adapters, zip_end=end)
             if report.listed and not report.waiting:
                 return 0
 

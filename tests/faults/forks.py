@@ -31,8 +31,7 @@ from storage.queues.messages import parse_batch_message
 
 PROJECT = Path(__file__).parents[2]
 ANY_URL = "ftp://nobody@127.0.0.1/"
-_MODULES = [f"preprocess.{name}" for name in ("pipeline", "recipe", "reconcile")]
-_MODULES += [f"storage.{name}" for name in ("batches", "pipelines", "queues", "raw_archives", "results")]
+_MODULES = ["preprocess.recipe", "storage.results", "storage.blobs.pipelines", "storage.tables.batches"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +39,7 @@ class Job:
     """What one process does, and when it is killed."""
 
     do: Literal["event", "message", "reconcile"]
-    what: str = ""
+    subject: str = ""
     """The blob of an event, the text of a message."""
     ahead: float = 0
     """Seconds that its clock is ahead: what has to wait need not be waited for."""
@@ -84,9 +83,9 @@ class Forks:
         assert self._process.stdout
         self._process.stdin.write(json.dumps([asdict(job) for job in jobs]) + "\n")
         self._process.stdin.flush()
-        told = self._process.stdout.readline()
-        assert told, "the process that forks has ended"
-        return [Done(**done) for done in json.loads(told)]
+        line = self._process.stdout.readline()
+        assert line, "the process that forks has ended"
+        return [Done(**done) for done in json.loads(line)]
 
 
 @contextmanager
@@ -122,7 +121,7 @@ def main() -> None:
     _load()
     for line in sys.stdin:
         started = [_fork(Job(**job)) for job in json.loads(line)]
-        sys.stdout.write(json.dumps([_told(*each) for each in started]) + "\n")
+        sys.stdout.write(json.dumps([_outcome(*each) for each in started]) + "\n")
         sys.stdout.flush()
 
 
@@ -151,12 +150,12 @@ def _fork(job: Job) -> tuple[int, int]:
         os._exit(0)
 
 
-def _told(child: int, readable: int) -> dict[str, Any]:
-    with os.fdopen(readable) as answer:
-        told = answer.read()
+def _outcome(child: int, readable: int) -> dict[str, Any]:
+    with os.fdopen(readable) as pipe:
+        outcome = pipe.read()
     _, status = os.waitpid(child, 0)
     # What none of our errors tells is what no fault may lead to.
-    return json.loads(told) if told else {"killed": os.WIFSIGNALED(status), "broken": not os.WIFSIGNALED(status)}
+    return json.loads(outcome) if outcome else {"killed": os.WIFSIGNALED(status), "broken": not os.WIFSIGNALED(status)}
 
 
 def _work(job: Job) -> dict[str, Any]:
@@ -171,26 +170,26 @@ def _work(job: Job) -> dict[str, Any]:
         timer.daemon = True
         timer.start()
     try:
-        p = replace(
+        ctx = replace(
             bootstrap.build_context(),
             clock=lambda: datetime.now(UTC) + timedelta(seconds=job.ahead),
             sizes=BatchSizes(members=job.members),
             hook=None if job.dies_at is None else deadly,
         )
-        p = p if job.claims else replace(p, claim_for=timedelta(0))
-        return {"taken": _taken(job, p), "changes": changes.answered}
+        ctx = ctx if job.claims else replace(ctx, claim_for=timedelta(0))
+        return {"taken": _taken(job, ctx), "changes": changes.answered}
     except TransientError as exc:
         return {"error": str(exc)}
     except PermanentError as exc:
         return {"settled": str(exc)}
 
 
-def _taken(job: Job, p: Context) -> str:
+def _taken(job: Job, ctx: Context) -> str:
     if job.do == "event":
-        return handle_archive_created(job.what, p)
+        return handle_archive_created(job.subject, ctx)
     if job.do == "message":
-        return handle_batch_message(parse_batch_message(job.what), p)
-    return str(reconcile(list(settings().sources), p, p.clock(), timedelta(hours=72)))
+        return handle_batch_message(parse_batch_message(job.subject), ctx)
+    return str(reconcile(list(settings().sources), ctx, ctx.clock(), timedelta(hours=72)))
 
 
 class _Changes:

@@ -26,43 +26,43 @@ def own() -> Iterator[Azurite]:
 
 @pytest.fixture(scope="module")
 def own_clients(own: Azurite) -> Iterator[Clients]:
-    with connected(own.connection) as found:
-        prepare(found)
-        yield found
+    with connected(own.connection) as clients:
+        prepare(clients)
+        yield clients
 
 
 @pytest.fixture(scope="module")
 def forked(own: Azurite, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forks]:
-    with forks(own.connection, SOURCE, tmp_path_factory.mktemp("forks") / "log") as found:
-        yield found
+    with forks(own.connection, SOURCE, tmp_path_factory.mktemp("forks") / "log") as forking:
+        yield forking
 
 
 @pytest.fixture(scope="module")
 def undisturbed(own_clients: Clients, forked: Forks) -> Mapping[int, Mapping[str, object]]:
     """What is left by runs that nothing happens to: in one batch, and in several."""
-    found = {}
+    rows = {}
     batches = Batches(own_clients, SOURCE, forked)
     batches.put(all_sorts())
     for members in (64, SEVERAL):
         batches.begin_anew()
         batches.run(batches.event(members=members))
         batches.drive(members=members)
-        found[members] = batches.left_behind()
-    return found
+        rows[members] = batches.left_behind()
+    return rows
 
 
 @pytest.fixture
 def batches(own_clients: Clients, forked: Forks, undisturbed: object) -> Batches:
     """The archive, raw and not begun; with rows that an older run left."""
     assert undisturbed
-    found = Batches(own_clients, SOURCE, forked)
-    found.begin_anew()
-    return found
+    batches = Batches(own_clients, SOURCE, forked)
+    batches.begin_anew()
+    return batches
 
 
 def test_an_undisturbed_run_leaves_every_image_and_refusal(undisturbed: Mapping[int, Mapping[str, object]]) -> None:
-    for found in undisturbed.values():
-        images = [name for name in found if name.startswith("images/")]
+    for rows in undisturbed.values():
+        images = [name for name in rows if name.startswith("images/")]
         assert sum(name.endswith("~00") for name in images) == 1 + 110 + 2 + 4
         assert sorted(name for name in images if name.endswith("~refused")) == [
             "images/000002~refused",
@@ -117,7 +117,7 @@ def test_ten_deliveries_at_once_leave_what_one_leaves(
 ) -> None:
     batches.run(*[batches.event(members=members, claims=False)] * 10)
     texts = batches.waiting()
-    batches.run(*(Job(do="message", what=text, members=members, claims=False) for text in texts * 3))
+    batches.run(*(Job(do="message", subject=text, members=members, claims=False) for text in texts * 3))
     batches.drive(members=members)
     assert batches.left_behind() == undisturbed[members]
 
@@ -129,9 +129,9 @@ def test_events_and_messages_late_twice_and_out_of_order_leave_the_same(
     texts = batches.waiting() * 2
     random.Random(1).shuffle(texts)
     for text in texts:
-        batches.run(Job(do="message", what=text, ahead=batches.ahead))
+        batches.run(Job(do="message", subject=text, ahead=batches.ahead))
     assert batches.state() == "processed"
-    batches.run(batches.event(), *(Job(do="message", what=text) for text in texts))
+    batches.run(batches.event(), *(Job(do="message", subject=text) for text in texts))
     assert batches.left_behind() == undisturbed[SEVERAL]
     assert batches.waiting() == []
 
@@ -150,7 +150,7 @@ def test_a_member_that_kills_the_process_is_refused_and_costs_no_other(batches: 
 def test_events_and_messages_for_what_is_gone_or_was_never_ours_change_nothing(batches: Batches, blob: str) -> None:
     before = batches.left_behind()
     message = json.dumps({"blob": blob, "pipeline": "faults", "batch": 7})
-    done = batches.run(Job(do="event", what=blob), Job(do="message", what=message))
+    done = batches.run(Job(do="event", subject=blob), Job(do="message", subject=message))
     assert [each.taken for each in done] == ["gone", "gone"]
     assert batches.left_behind() == before
 
@@ -159,7 +159,7 @@ def test_a_claim_whose_holder_died_holds_the_batch_up_for_a_minute_and_no_longer
     (died,) = batches.forks.run(batches.event(dies_at=0))
     assert died.killed
     message = json.dumps({"blob": batches.blob, "pipeline": "faults", "batch": 0})
-    batches.forks.run(Job(do="message", what=message, ahead=50))
+    batches.forks.run(Job(do="message", subject=message, ahead=50))
     assert batches.state() == "processing"
-    batches.forks.run(Job(do="message", what=message, ahead=70))
+    batches.forks.run(Job(do="message", subject=message, ahead=70))
     assert batches.state() == "processed"

@@ -41,8 +41,8 @@ class Scene:
 
 @pytest.fixture(scope="module")
 def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
-    with _scene(tmp_path_factory.mktemp("broken")) as found:
-        yield found
+    with _scene(tmp_path_factory.mktemp("broken")) as built:
+        yield built
 
 
 @contextmanager
@@ -64,19 +64,19 @@ def _scene(folder: Path) -> Iterator[Scene]:
 @pytest.mark.parametrize("seed", range(3))
 def test_wrong_answers_of_every_kind_leave_the_same(scene: Scene, seed: int) -> None:
     chance = random.Random(seed)
-    made: list[Answer] = []
+    answers: list[Answer] = []
 
     def choose(_: Request) -> Answer | None:
-        if len(made) == WRONG or chance.random() > 0.3:
+        if len(answers) == WRONG or chance.random() > 0.3:
             return None
-        made.append(chance.choice(ANSWERS))
-        return made[-1]
+        answers.append(chance.choice(ANSWERS))
+        return answers[-1]
 
     scene.batches.begin_anew()
     scene.choose(choose)
     scene.batches.run(scene.batches.event())
     scene.batches.drive()
-    assert len(made) > WRONG // 4
+    assert len(answers) > WRONG // 4
     assert scene.batches.left_behind() == scene.expected
 
 

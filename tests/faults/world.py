@@ -23,6 +23,7 @@ from ingest.model import Archive, Endpoint, RemoteFile, SourceSpec, version_of
 from ingest.poll import PollReport, poll
 from ingest.ports import Upload
 from ingest.protocols.connect import connector
+from preprocess.zip import end
 from storage.blobs.raw_upload import BlobArchives
 from storage.blobs.source_state import BlobSourceStates
 from storage.clients import Clients
@@ -88,9 +89,9 @@ class World:
     def tick(self, clients: Clients | None = None, pause: timedelta = timedelta(minutes=11)) -> PollReport:
         """Poll once, and let time pass: enough that nothing is left alone at the next tick."""
         clients = clients or self.clients
-        source_states, store, ledger = BlobSourceStates(clients), BlobArchives(clients), TableCopyLedger(clients)
+        adapters = BlobSourceStates(clients), BlobArchives(clients), TableCopyLedger(clients)
         try:
-            return poll(self.spec, connector(self.endpoint), source_states, store, ledger, now=self.now, wait=self.wait)
+            return poll(self.spec, connector(self.endpoint), *adapters, zip_end=end, now=self.now, wait=self.wait)
         finally:
             self.ahead += pause
 

@@ -43,14 +43,14 @@ EXPECTED = "'radar', 10m, 'north', 1h"
 
 def put_in() -> dict[str, str]:
     """What the workbook puts into the files, by what it takes the place of; parameters of the workbook in braces."""
-    found = re.findall(r"replace\(text, '((?:\\.|[^'])+)', (?:'((?:\\.|[^'])+)'|expectedSources)\)", WORKBOOK)
-    return {old.replace("\\'", "'"): new.replace("\\'", "'") or EXPECTED for old, new in found}
+    replacements = re.findall(r"replace\(text, '((?:\\.|[^'])+)', (?:'((?:\\.|[^'])+)'|expectedSources)\)", WORKBOOK)
+    return {old.replace("\\'", "'"): new.replace("\\'", "'") or EXPECTED for old, new in replacements}
 
 
 def in_workbook(text: str) -> str:
     """A query as the workbook asks it once something was chosen there."""
-    chosen = {"{Source}": "radar", "{TimeRange:grain}": "30m", "{Version}": "0123abcd"}
-    for old, new in (put_in() | chosen).items():
+    parameters = {"{Source}": "radar", "{TimeRange:grain}": "30m", "{Version}": "0123abcd"}
+    for old, new in (put_in() | parameters).items():
         text = text.replace(old, new)
     return text
 

@@ -31,8 +31,8 @@ class Alert:
 
 
 def read(text: str, name: str) -> str:
-    (found,) = re.findall(rf"^    {name}: (.+)$", text, re.MULTILINE)
-    return str(found).strip("'")
+    (text,) = re.findall(rf"^    {name}: (.+)$", text, re.MULTILINE)
+    return str(text).strip("'")
 
 
 def read_alert(text: str) -> Alert:
@@ -56,23 +56,23 @@ RULES = {name: read_alert(text) for name, text in zip(BLOCKS[::2], BLOCKS[1::2],
 
 
 @pytest.fixture
-def told() -> Iterator[Workspace]:
+def logs() -> Iterator[Workspace]:
     with workspace() as empty:
         yield empty
 
 
-def tell(told: Workspace, name: str, value: float, minutes_ago: float, **labels: str) -> None:
+def put(logs: Workspace, name: str, value: float, minutes_ago: float, **labels: str) -> None:
     """Put in a row as the exporter makes it."""
     at = NOW - timedelta(minutes=minutes_ago)
-    told.put("AppMetrics", at, Name=name, Sum=value, ItemCount=1, Max=value, Properties=labels)
+    logs.put("AppMetrics", at, Name=name, Sum=value, ItemCount=1, Max=value, Properties=labels)
 
 
-def fired(told: Workspace, name: str) -> set[tuple[str, ...]]:
+def fired(logs: Workspace, name: str) -> set[tuple[str, ...]]:
     """What an alert fires for, by its dimensions: what Azure does with a query's answer, in short."""
     rule = RULES[name]
     return {
         tuple(row[dimension] for dimension in rule.dimensions)
-        for row in told.ask(in_alert(QUERIES[rule.query]), NOW, rule.window)
+        for row in logs.ask(in_alert(QUERIES[rule.query]), NOW, rule.window)
         if row[rule.measure] > rule.limit
         and all(values == ("*",) or row[dimension] in values for dimension, values in rule.dimensions.items())
     }
@@ -98,78 +98,78 @@ def test_an_alert_keeps_to_what_azure_accepts(name: str) -> None:
     assert RULES[name].window <= timedelta(days=2)
 
 
-def test_an_app_that_tells_nothing_is_noticed_for_each_source_and_as_such(told: Workspace) -> None:
-    assert fired(told, "no-archive") == {("radar",), ("north",)}
-    assert fired(told, "heartbeat") == {()}
+def test_an_app_that_tells_nothing_is_noticed_for_each_source_and_as_such(logs: Workspace) -> None:
+    assert fired(logs, "no-archive") == {("radar",), ("north",)}
+    assert fired(logs, "heartbeat") == {()}
 
 
-def test_an_app_that_tells_nothing_fires_nothing_else(told: Workspace) -> None:
-    assert {name for name in RULES if fired(told, name)} == {"no-archive", "heartbeat"}
+def test_an_app_that_tells_nothing_fires_nothing_else(logs: Workspace) -> None:
+    assert {name for name in RULES if fired(logs, name)} == {"no-archive", "heartbeat"}
 
 
 @pytest.mark.parametrize(("minutes", "dry"), [(29, False), (31, True)])
-def test_a_source_is_dry_after_three_of_its_own_intervals(told: Workspace, minutes: int, dry: bool) -> None:
-    tell(told, "archives.copied", 1, minutes, source="radar")
-    tell(told, "archives.copied", 1, 500, source="radar")
-    tell(told, "archives.copied", 1, minutes, source="north")
-    assert fired(told, "no-archive") == ({("radar",)} if dry else set())
+def test_a_source_is_dry_after_three_of_its_own_intervals(logs: Workspace, minutes: int, dry: bool) -> None:
+    put(logs, "archives.copied", 1, minutes, source="radar")
+    put(logs, "archives.copied", 1, 500, source="radar")
+    put(logs, "archives.copied", 1, minutes, source="north")
+    assert fired(logs, "no-archive") == ({("radar",)} if dry else set())
 
 
-def test_an_archive_before_the_window_or_of_another_source_helps_nobody(told: Workspace) -> None:
-    tell(told, "archives.copied", 1, 60 * 49, source="radar")
-    tell(told, "archives.copied", 1, 1, source="north")
-    tell(told, "archives.copied", 1, 1, source="unknown")
-    assert fired(told, "no-archive") == {("radar",)}
+def test_an_archive_before_the_window_or_of_another_source_helps_nobody(logs: Workspace) -> None:
+    put(logs, "archives.copied", 1, 60 * 49, source="radar")
+    put(logs, "archives.copied", 1, 1, source="north")
+    put(logs, "archives.copied", 1, 1, source="unknown")
+    assert fired(logs, "no-archive") == {("radar",)}
 
 
 @pytest.mark.parametrize(("minutes", "silent"), [(19, False), (21, True)])
-def test_a_missing_run_of_reconcile_is_noticed(told: Workspace, minutes: int, silent: bool) -> None:
-    tell(told, "watch.runs", 1, minutes)
-    tell(told, "watch.runs", 1, minutes + 5)
-    tell(told, "archives.copied", 1, 1, source="radar")
-    assert bool(fired(told, "heartbeat")) is silent
+def test_a_missing_run_of_reconcile_is_noticed(logs: Workspace, minutes: int, silent: bool) -> None:
+    put(logs, "watch.runs", 1, minutes)
+    put(logs, "watch.runs", 1, minutes + 5)
+    put(logs, "archives.copied", 1, 1, source="radar")
+    assert bool(fired(logs, "heartbeat")) is silent
 
 
-def test_the_latest_that_was_told_of_deadlines_counts(told: Workspace) -> None:
-    tell(told, "source.near_deletion", 2, 10, source="radar")
-    tell(told, "source.near_deletion", 0, 5, source="radar")
-    tell(told, "source.near_deletion", 0, 10, source="north")
-    tell(told, "source.near_deletion", 1, 5, source="north")
-    assert fired(told, "near-deletion") == {("north",)}
+def test_the_latest_that_was_told_of_deadlines_counts(logs: Workspace) -> None:
+    put(logs, "source.near_deletion", 2, 10, source="radar")
+    put(logs, "source.near_deletion", 0, 5, source="radar")
+    put(logs, "source.near_deletion", 0, 10, source="north")
+    put(logs, "source.near_deletion", 1, 5, source="north")
+    assert fired(logs, "near-deletion") == {("north",)}
 
 
-def test_bad_ends_are_told_apart_and_good_ones_are_none(told: Workspace) -> None:
+def test_bad_ends_are_told_apart_and_good_ones_are_none(logs: Workspace) -> None:
     for state in ("processed", "same", "superseded"):
-        tell(told, "archives.terminal", 9, 5, source="radar", state=state)
-    assert not fired(told, "failed") | fired(told, "expired")
-    tell(told, "archives.terminal", 1, 50, source="radar", state="refused")
-    tell(told, "archives.terminal", 1, 5, source="north", state="failed")
-    tell(told, "archives.terminal", 1, 5, source="north", state="expired")
-    assert fired(told, "failed") == {("radar", "refused"), ("north", "failed")}
-    assert fired(told, "expired") == {("north", "expired")}
+        put(logs, "archives.terminal", 9, 5, source="radar", state=state)
+    assert not fired(logs, "failed") | fired(logs, "expired")
+    put(logs, "archives.terminal", 1, 50, source="radar", state="refused")
+    put(logs, "archives.terminal", 1, 5, source="north", state="failed")
+    put(logs, "archives.terminal", 1, 5, source="north", state="expired")
+    assert fired(logs, "failed") == {("radar", "refused"), ("north", "failed")}
+    assert fired(logs, "expired") == {("north", "expired")}
 
 
-def test_refused_members_are_told_by_source_and_reason(told: Workspace) -> None:
-    tell(told, "members.refused", 2, 5, source="radar", reason="encrypted")
-    tell(told, "members.refused", 1, 90, source="north", reason="encrypted")
-    assert fired(told, "refusals") == {("radar", "encrypted")}
+def test_refused_members_are_told_by_source_and_reason(logs: Workspace) -> None:
+    put(logs, "members.refused", 2, 5, source="radar", reason="encrypted")
+    put(logs, "members.refused", 1, 90, source="north", reason="encrypted")
+    assert fired(logs, "refusals") == {("radar", "encrypted")}
 
 
-def test_what_was_given_up_is_noticed_although_it_was_taken_at_once(told: Workspace) -> None:
-    tell(told, "messages.poison", 1, 20, queue="batches-poison")
-    tell(told, "messages.poison", 0, 15, queue="batches-poison")
-    tell(told, "messages.poison", 0, 15, queue="poll-poison")
-    tell(told, "events.dead_letter", 3, 5)
-    assert fired(told, "given-up") == {("batches-poison",), ("dead-letter",)}
+def test_what_was_given_up_is_noticed_although_it_was_taken_at_once(logs: Workspace) -> None:
+    put(logs, "messages.poison", 1, 20, queue="batches-poison")
+    put(logs, "messages.poison", 0, 15, queue="batches-poison")
+    put(logs, "messages.poison", 0, 15, queue="poll-poison")
+    put(logs, "events.dead_letter", 3, 5)
+    assert fired(logs, "given-up") == {("batches-poison",), ("dead-letter",)}
 
 
-def test_deliveries_that_fail_again_and_again_are_noticed_and_single_ones_are_not(told: Workspace) -> None:
+def test_deliveries_that_fail_again_and_again_are_noticed_and_single_ones_are_not(logs: Workspace) -> None:
     def fail(minutes_ago: float, outcome: str, subscription: str = "RAW-ARCHIVES") -> None:
         message = (
             f"Message:outcome={outcome}, latencyInMs=2635, id=1, httpStatusCode=InternalServerError, errorMessage=x"
         )
         at = NOW - timedelta(minutes=minutes_ago)
-        told.put("AegDeliveryFailureLogs", at, EventSubscriptionName=subscription, Message=message)
+        logs.put("AegDeliveryFailureLogs", at, EventSubscriptionName=subscription, Message=message)
 
     for minutes in (1, 2, 3, 4, 5):
         fail(minutes, "GenericError")
@@ -177,12 +177,12 @@ def test_deliveries_that_fail_again_and_again_are_noticed_and_single_ones_are_no
     for minutes in (50, 60, 70, 80, 90, 100):
         fail(minutes, "Busy")
         fail(minutes / 10, "GenericError", "ANOTHER")
-    assert fired(told, "deliveries") == set()
+    assert fired(logs, "deliveries") == set()
     fail(6, "GenericError")
-    assert fired(told, "deliveries") == {("GenericError InternalServerError",)}
+    assert fired(logs, "deliveries") == {("GenericError InternalServerError",)}
 
 
-def test_results_that_are_gone_are_told_by_source_and_by_what_became_of_them(told: Workspace) -> None:
+def test_results_that_are_gone_are_told_by_source_and_by_what_became_of_them(logs: Workspace) -> None:
     for blob, line in (
         ("radar/2026/a.zip", "results.lost blob={} what='shard missing: x'"),
         ("radar/2026/a.zip", "results.lost blob={} what='image rows missing: 3'"),
@@ -191,14 +191,14 @@ def test_results_that_are_gone_are_told_by_source_and_by_what_became_of_them(tol
         ("north/2026/c.zip", "results.beyond_repair blob={} reason='it was repaired 3 times'"),
         ("south/2026/d.zip", "results.more blob={} count=7"),
     ):
-        told.put("AppTraces", NOW - timedelta(minutes=5), Message=line.format(blob), SeverityLevel=2)
-    assert fired(told, "lost-results") == {("radar", "made again"), ("north", "beyond repair")}
-    rows = told.ask(in_alert(QUERIES["lost-results.kql"]), NOW)
+        logs.put("AppTraces", NOW - timedelta(minutes=5), Message=line.format(blob), SeverityLevel=2)
+    assert fired(logs, "lost-results") == {("radar", "made again"), ("north", "beyond repair")}
+    rows = logs.ask(in_alert(QUERIES["lost-results.kql"]), NOW)
     assert {row["Source"]: row["Archives"] for row in rows} == {"radar": 2, "north": 1}
 
 
-def test_one_slow_archive_among_many_is_noticed(told: Workspace) -> None:
-    tell(told, "archive.lag.raw", 10.0, 5, source="radar")
-    tell(told, "archive.lag.processed", 20.0, 5, source="radar")
-    tell(told, "archive.lag.processed", 31 * 60.0, 5, source="radar")
-    assert fired(told, "slow") == {("radar", "processed")}
+def test_one_slow_archive_among_many_is_noticed(logs: Workspace) -> None:
+    put(logs, "archive.lag.raw", 10.0, 5, source="radar")
+    put(logs, "archive.lag.processed", 20.0, 5, source="radar")
+    put(logs, "archive.lag.processed", 31 * 60.0, 5, source="radar")
+    assert fired(logs, "slow") == {("radar", "processed")}

@@ -14,37 +14,37 @@ VERSION = "0123abcd"
 
 
 @pytest.fixture
-def told() -> Iterator[Workspace]:
+def logs() -> Iterator[Workspace]:
     with workspace() as empty:
         yield empty
 
 
-def line(told: Workspace, seconds_ago: int, operation: str, message: str, level: int = 1) -> None:
+def line(logs: Workspace, seconds_ago: int, operation: str, message: str, level: int = 1) -> None:
     at = NOW - timedelta(seconds=seconds_ago)
-    told.put("AppTraces", at, OperationId=operation, Message=message, SeverityLevel=level)
+    logs.put("AppTraces", at, OperationId=operation, Message=message, SeverityLevel=level)
 
 
-def error(told: Workspace, seconds_ago: int, operation: str, message: str) -> None:
+def error(logs: Workspace, seconds_ago: int, operation: str, message: str) -> None:
     at = NOW - timedelta(seconds=seconds_ago)
-    told.put("AppExceptions", at, OperationId=operation, OuterMessage=message, SeverityLevel=3)
+    logs.put("AppExceptions", at, OperationId=operation, OuterMessage=message, SeverityLevel=3)
 
 
-def span(told: Workspace, seconds_ago: int, operation: str, name: str, seconds: float, **attributes: str) -> None:
+def span(logs: Workspace, seconds_ago: int, operation: str, name: str, seconds: float, **attributes: str) -> None:
     at, table = NOW - timedelta(seconds=seconds_ago), "AppDependencies" if attributes else "AppRequests"
-    told.put(table, at, OperationId=operation, Name=name, DurationMs=seconds * 1000, Properties=attributes)
+    logs.put(table, at, OperationId=operation, Name=name, DurationMs=seconds * 1000, Properties=attributes)
 
 
-def test_the_trace_of_an_archive_is_whole_and_in_order_and_has_no_other(told: Workspace) -> None:
+def test_the_trace_of_an_archive_is_whole_and_in_order_and_has_no_other(logs: Workspace) -> None:
     blob = f"radar/2026/01/02/11/20260102T110000Z.{VERSION}.a.zip"
-    span(told, 9, "its", "copy", 1.5, source="radar", archive=VERSION)
-    span(told, 8, "its", "process_batch", 0.5)
-    span(told, 7, "its", "batch", 0.25, blob=blob)
-    line(told, 6, "its", "batch.done images=3")
-    error(told, 5, "its", "member.refused member=2")
-    line(told, 4, "another", f"batch.driven blob={blob}", 2)
-    span(told, 3, "other", "copy", 1, archive="99999999")
-    line(told, 2, "other", "archive.raw")
-    assert [(row["Kind"], row["Seconds"]) for row in told.ask(QUERIES["archive.kql"], NOW)] == [
+    span(logs, 9, "its", "copy", 1.5, source="radar", archive=VERSION)
+    span(logs, 8, "its", "process_batch", 0.5)
+    span(logs, 7, "its", "batch", 0.25, blob=blob)
+    line(logs, 6, "its", "batch.done images=3")
+    error(logs, 5, "its", "member.refused member=2")
+    line(logs, 4, "another", f"batch.driven blob={blob}", 2)
+    span(logs, 3, "other", "copy", 1, archive="99999999")
+    line(logs, 2, "other", "archive.raw")
+    assert [(row["Kind"], row["Seconds"]) for row in logs.ask(QUERIES["archive.kql"], NOW)] == [
         ("span", 1.5),
         ("function", 0.5),
         ("span", 0.25),
@@ -54,59 +54,59 @@ def test_the_trace_of_an_archive_is_whole_and_in_order_and_has_no_other(told: Wo
     ]
 
 
-def test_errors_are_counted_by_kind_with_the_latest_of_each(told: Workspace) -> None:
-    line(told, 9, "a", "archive.failed source=radar", 2)
-    line(told, 3, "b", "archive.failed source=north", 2)
-    line(told, 2, "c", "archive.raw source=north")
-    error(told, 1, "d", "batch.settled")
-    rows = told.ask(QUERIES["errors.kql"], NOW)
+def test_errors_are_counted_by_kind_with_the_latest_of_each(logs: Workspace) -> None:
+    line(logs, 9, "a", "archive.failed source=radar", 2)
+    line(logs, 3, "b", "archive.failed source=north", 2)
+    line(logs, 2, "c", "archive.raw source=north")
+    error(logs, 1, "d", "batch.settled")
+    rows = logs.ask(QUERIES["errors.kql"], NOW)
     assert [(row["Level"], row["Line"], row["Lines"], row["OperationId"]) for row in rows] == [
         ("error", "batch.settled", 1, "d"),
         ("warning", "archive.failed", 2, "b"),
     ]
 
 
-def test_the_smoke_test_is_no_error(told: Workspace) -> None:
-    line(told, 9, "a", f"archive.gone blob={smoke_blob()}", 2)
-    line(told, 8, "a", "archive.refused blob=smoke/by-hand.zip reason=x", 2)
-    line(told, 7, "b", "queue_not_consumed a message has waited: `doctor --smoke` tries it", 3)
-    assert [row["Line"] for row in told.ask(QUERIES["errors.kql"], NOW)] == ["queue_not_consumed", "archive.refused"]
+def test_the_smoke_test_is_no_error(logs: Workspace) -> None:
+    line(logs, 9, "a", f"archive.gone blob={smoke_blob()}", 2)
+    line(logs, 8, "a", "archive.refused blob=smoke/by-hand.zip reason=x", 2)
+    line(logs, 7, "b", "queue_not_consumed a message has waited: `doctor --smoke` tries it", 3)
+    assert [row["Line"] for row in logs.ask(QUERIES["errors.kql"], NOW)] == ["queue_not_consumed", "archive.refused"]
 
 
-def test_a_gap_that_is_told_again_is_one_and_ends_as_it_was_told_last(told: Workspace) -> None:
+def test_a_gap_that_is_told_again_is_one_and_ends_as_it_was_told_last(logs: Workspace) -> None:
     start, end = "2026-01-02T10:00:00+00:00", "2026-01-02T11:00:00+00:00"
-    line(told, 600, "a", f"gap.found source=radar from={start} to=now", 2)
-    line(told, 300, "b", f"gap.found source=radar from={start} to={end}", 2)
-    line(told, 100, "b", "gap.more source=radar count=1", 2)
-    rows = told.ask(QUERIES["gaps.kql"], NOW)
+    line(logs, 600, "a", f"gap.found source=radar from={start} to=now", 2)
+    line(logs, 300, "b", f"gap.found source=radar from={start} to={end}", 2)
+    line(logs, 100, "b", "gap.more source=radar count=1", 2)
+    rows = logs.ask(QUERIES["gaps.kql"], NOW)
     assert [(row["Source"], row["From"].isoformat(), row["To"]) for row in rows] == [
         ("radar", "2026-01-02T10:00:00", end)
     ]
 
 
-def volume(told: Workspace) -> dict[tuple[str, str, str], tuple[float, float, float]]:
-    rows = told.ask(QUERIES["telemetry-volume.kql"], NOW)
+def volume(logs: Workspace) -> dict[tuple[str, str, str], tuple[float, float, float]]:
+    rows = logs.ask(QUERIES["telemetry-volume.kql"], NOW)
     return {
         (row["Table"], row["Sender"], row["Kind"]): (row["PerHour"], row["BytesEach"], row["GigabytesPerMonth"])
         for row in rows
     }
 
 
-def test_the_volume_of_telemetry_is_told_by_table_sender_and_kind_as_a_month_of_it(told: Workspace) -> None:
+def test_the_volume_of_telemetry_is_told_by_table_sender_and_kind_as_a_month_of_it(logs: Workspace) -> None:
     billed = {"_IsBillable": "True", "_BilledSize": 1000.0}
     for minute in range(601):
         at = NOW - timedelta(minutes=minute)
-        told.put("AppMetrics", at, Name="process.cpu.time", SDKVersion="azurefunctions:4.1_dotnet8", **billed)
-        told.put("AppMetrics", at, Name="process.cpu.count", SDKVersion="azurefunctions:4.1_dotnet8", **billed)
-    told.put("AppMetrics", NOW, Name="source.gaps", SDKVersion="py3.13:otel1.45", **billed)
-    told.put("AppTraces", NOW, Message="poll.done", SeverityLevel=1, SDKVersion="py3.13:otel1.45", **billed)
-    told.put("AppTraces", NOW, Message="free", SeverityLevel=2, _IsBillable="False", _BilledSize=1e9)
-    told.put("AppDependencies", NOW, Name="poll", SDKVersion="py3.13:otel1.45", **billed)
-    told.put("AppRequests", NOW, Name="poll_sources", SDKVersion="azurefunctions:4.1_dotnet8", **billed)
-    told.put("AppExceptions", NOW, ExceptionType="ValueError", SDKVersion="py3.13:otel1.45", **billed)
-    found = volume(told)
-    assert found.pop(("AppMetrics", "host", "process")) == pytest.approx((120.2, 1000, 120.2 * 730 * 1000 / 1e9))
-    assert found.keys() == {
+        logs.put("AppMetrics", at, Name="process.cpu.time", SDKVersion="azurefunctions:4.1_dotnet8", **billed)
+        logs.put("AppMetrics", at, Name="process.cpu.count", SDKVersion="azurefunctions:4.1_dotnet8", **billed)
+    logs.put("AppMetrics", NOW, Name="source.gaps", SDKVersion="py3.13:otel1.45", **billed)
+    logs.put("AppTraces", NOW, Message="poll.done", SeverityLevel=1, SDKVersion="py3.13:otel1.45", **billed)
+    logs.put("AppTraces", NOW, Message="free", SeverityLevel=2, _IsBillable="False", _BilledSize=1e9)
+    logs.put("AppDependencies", NOW, Name="poll", SDKVersion="py3.13:otel1.45", **billed)
+    logs.put("AppRequests", NOW, Name="poll_sources", SDKVersion="azurefunctions:4.1_dotnet8", **billed)
+    logs.put("AppExceptions", NOW, ExceptionType="ValueError", SDKVersion="py3.13:otel1.45", **billed)
+    volumes = volume(logs)
+    assert volumes.pop(("AppMetrics", "host", "process")) == pytest.approx((120.2, 1000, 120.2 * 730 * 1000 / 1e9))
+    assert volumes.keys() == {
         ("AppMetrics", "worker", "source"),
         ("AppTraces", "worker", "severity 1"),
         ("AppDependencies", "worker", "poll"),
@@ -115,10 +115,10 @@ def test_the_volume_of_telemetry_is_told_by_table_sender_and_kind_as_a_month_of_
     }
 
 
-def test_a_workspace_that_has_just_begun_is_not_scaled_up_beyond_an_hour(told: Workspace) -> None:
-    told.put("AppRequests", NOW, Name="poll_sources", _IsBillable="true", _BilledSize=1000.0)
-    assert volume(told)["AppRequests", "worker", "poll_sources"] == pytest.approx((1, 1000, 0.00073))
+def test_a_workspace_that_has_just_begun_is_not_scaled_up_beyond_an_hour(logs: Workspace) -> None:
+    logs.put("AppRequests", NOW, Name="poll_sources", _IsBillable="true", _BilledSize=1000.0)
+    assert volume(logs)["AppRequests", "worker", "poll_sources"] == pytest.approx((1, 1000, 0.00073))
 
 
-def test_a_workspace_without_telemetry_has_no_volume(told: Workspace) -> None:
-    assert volume(told) == {}
+def test_a_workspace_without_telemetry_has_no_volume(logs: Workspace) -> None:
+    assert volume(logs) == {}

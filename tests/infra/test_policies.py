@@ -19,10 +19,10 @@ def test_checkov_finds_nothing_that_was_not_accepted() -> None:
         raise ProgramMissingError("checkov", "sh infra/setup-checkov.sh")
     command = [str(CHECKOV), "--directory", "infra", "--framework", "bicep", "--output", "json", "--skip-download"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    found = json.loads(done.stdout)
-    failed = [f"{c['check_id']} {c['file_path']}: {c['check_name']}" for c in found["results"]["failed_checks"]]
-    assert (failed, found["results"]["parsing_errors"]) == ([], [])
-    assert found["summary"]["passed"] > 20, "checkov must have looked at the files"
+    report = json.loads(done.stdout)
+    failed = [f"{c['check_id']} {c['file_path']}: {c['check_name']}" for c in report["results"]["failed_checks"]]
+    assert (failed, report["results"]["parsing_errors"]) == ([], [])
+    assert report["summary"]["passed"] > 20, "checkov must have looked at the files"
 
 
 def test_every_accepted_finding_has_a_reason() -> None:

@@ -166,18 +166,18 @@ def subscribe(principal: str, topic_group: str = GROUP) -> Deployment:
 
 
 def app_settings(made: Deployment) -> Mapping[str, Any]:
-    settings: Mapping[str, Any] = made.one("Microsoft.Web/sites/config", "/appsettings")["properties"]
+    settings: Mapping[str, Any] = made.resource("Microsoft.Web/sites/config", "/appsettings")["properties"]
     return settings
 
 
 def data_account(made: Deployment) -> Mapping[str, Any]:
-    return made.one("Microsoft.Storage/storageAccounts", made.outputs["dataAccountName"])
+    return made.resource("Microsoft.Storage/storageAccounts", made.outputs["dataAccountName"])
 
 
 def names_in(made: Deployment, kind: str) -> set[str]:
     account = made.outputs["dataAccountName"]
-    found = made.of(f"Microsoft.Storage/storageAccounts/{kind}")
-    return {resource["name"].rpartition("/")[2] for resource in found if resource["name"].startswith(f"{account}/")}
+    entries = made.resources(f"Microsoft.Storage/storageAccounts/{kind}")
+    return {resource["name"].rpartition("/")[2] for resource in entries if resource["name"].startswith(f"{account}/")}
 
 
 def keys_of(value: object) -> Iterator[str]:
@@ -196,19 +196,19 @@ def grants(made: Deployment) -> set[tuple[str, str, str]]:
             roles[assignment["properties"]["roleDefinitionId"].rpartition("/")[2]],
             _scope(assignment),
         )
-        for assignment in made.of("Microsoft.Authorization/roleAssignments")
+        for assignment in made.resources("Microsoft.Authorization/roleAssignments")
     }
 
 
 def _principal(text: str) -> str:
-    found = re.search(r"userAssignedIdentities/([\w-]+)'", text)
-    return found[1] if found else text
+    match = re.search(r"userAssignedIdentities/([\w-]+)'", text)
+    return match[1] if match else text
 
 
 def _scope(assignment: Mapping[str, Any]) -> str:
-    found = re.search(r"/([\w-]+)(?:/providers/Microsoft\.Authorization|',)", assignment["id"])
-    assert found
-    return found[1]
+    match = re.search(r"/([\w-]+)(?:/providers/Microsoft\.Authorization|',)", assignment["id"])
+    assert match
+    return match[1]
 
 
 # The app and its settings.
@@ -218,11 +218,16 @@ def test_the_app_reads_what_the_template_sets(made: Deployment) -> None:
     known = {name: "known in Azure" if value.startswith("[") else value for name, value in app_settings(made).items()}
     # The example has no key of a server that exists.
     environ = {n: make_ssh_key().public if v.endswith("AAAA...") else v for n, v in known.items()}
-    chosen = read_settings(environ)
-    assert isinstance(chosen, Settings)
-    assert chosen.storage.connection is None
-    assert None not in (chosen.storage.blob, chosen.storage.queue, chosen.storage.table, chosen.storage.client_id)
-    assert chosen.sources
+    settings = read_settings(environ)
+    assert isinstance(settings, Settings)
+    assert settings.storage.connection is None
+    assert None not in (
+        settings.storage.blob,
+        settings.storage.queue,
+        settings.storage.table,
+        settings.storage.client_id,
+    )
+    assert settings.sources
 
 
 def test_each_of_eight_sources_is_read_with_its_settings() -> None:
@@ -262,7 +267,7 @@ def test_telemetry_is_exported_once_and_holds_our_own_loggers_alone(made: Deploy
 
 
 def test_nothing_is_set_that_flex_consumption_deprecates_or_that_holds_a_key(made: Deployment) -> None:
-    site = made.one("Microsoft.Web/sites")
+    site = made.resource("Microsoft.Web/sites")
     deprecated = {name.casefold() for name in DEPRECATED_PROPERTIES}
     assert [name for name in keys_of(site["properties"]) if name.casefold() in deprecated] == []
     settings = app_settings(made)
@@ -275,9 +280,9 @@ def test_a_setting_that_flex_consumption_deprecates_or_the_template_decides_is_r
     decided = ["AzureWebJobsStorage", "AzureWebJobsData_Storage__queueServiceUri", "data_storage__clientId"]
     wanted = [*sorted(name.lower() for name in DEPRECATED_SETTINGS), *decided]
     groups = ("appSettings", "sourceSettings", "sourceSecretNames")
-    told = refusal(given(**{group: dict.fromkeys(wanted[i::3], "x") for i, group in enumerate(groups)}))
-    assert told.startswith("appSettings must not hold ")
-    assert set(told.removeprefix("appSettings must not hold ").partition(": ")[0].split(", ")) == set(wanted)
+    message = refusal(given(**{group: dict.fromkeys(wanted[i::3], "x") for i, group in enumerate(groups)}))
+    assert message.startswith("appSettings must not hold ")
+    assert set(message.removeprefix("appSettings must not hold ").partition(": ")[0].split(", ")) == set(wanted)
 
 
 def test_no_secret_is_in_a_setting() -> None:
@@ -291,10 +296,10 @@ def test_no_secret_is_in_a_setting() -> None:
 
 
 def test_the_app_runs_what_the_project_is_written_for(made: Deployment) -> None:
-    site = made.one("Microsoft.Web/sites")
+    site = made.resource("Microsoft.Web/sites")
     config = site["properties"]["functionAppConfig"]
     assert config["runtime"] == {"name": "python", "version": (ROOT / ".python-version").read_text().strip()}
-    assert made.one("Microsoft.Web/serverfarms")["sku"] == {"tier": "FlexConsumption", "name": "FC1"}
+    assert made.resource("Microsoft.Web/serverfarms")["sku"] == {"tier": "FlexConsumption", "name": "FC1"}
     assert config["deployment"]["storage"]["authentication"]["type"] == "UserAssignedIdentity"
     assert site["properties"]["keyVaultReferenceIdentity"] in site["identity"]["userAssignedIdentities"]
     functions = re.findall(r'@app\.function_name\("(\w+)"\)', APP)
@@ -307,14 +312,14 @@ def test_the_app_runs_what_the_project_is_written_for(made: Deployment) -> None:
 def test_instances_are_as_many_and_as_large_as_asked_for() -> None:
     asked = {}
     for name in ("example", "closed", "fixed address"):
-        config = case(name).one("Microsoft.Web/sites")["properties"]["functionAppConfig"]["scaleAndConcurrency"]
+        config = case(name).resource("Microsoft.Web/sites")["properties"]["functionAppConfig"]["scaleAndConcurrency"]
         asked[name] = (config["instanceMemoryMB"], config["maximumInstanceCount"], len(config["alwaysReady"]))
     assert asked == {"example": (2048, 40, 1), "closed": (2048, 1, 0), "fixed address": (512, 1000, 1)}
 
 
 def test_what_is_wrong_is_told_at_once() -> None:
-    told = refusal(with_sources("RADAR", alwaysReadyInstances=3, maximumInstances=2, name="Images"))
-    assert told == (
+    message = refusal(with_sources("RADAR", alwaysReadyInstances=3, maximumInstances=2, name="Images"))
+    assert message == (
         "name must be lower-case letters and digits. "
         "alwaysReadyInstances (3) must not be more than maximumInstances (2)"
     )
@@ -333,7 +338,7 @@ def test_containers_tables_and_queues_are_those_of_the_code(made: Deployment) ->
 
 
 def test_storage_has_no_keys_no_public_blobs_and_can_undelete(made: Deployment) -> None:
-    accounts = made.of("Microsoft.Storage/storageAccounts")
+    accounts = made.resources("Microsoft.Storage/storageAccounts")
     assert len(accounts) == 2
     wanted = {
         "allowBlobPublicAccess": False,
@@ -345,16 +350,16 @@ def test_storage_has_no_keys_no_public_blobs_and_can_undelete(made: Deployment) 
     for account in accounts:
         assert wanted.items() <= account["properties"].items()
         assert re.fullmatch("[a-z0-9]{3,24}", account["name"])
-    for blobs in made.of("Microsoft.Storage/storageAccounts/blobServices"):
+    for blobs in made.resources("Microsoft.Storage/storageAccounts/blobServices"):
         kinds = ("deleteRetentionPolicy", "containerDeleteRetentionPolicy")
         assert all(blobs["properties"][kind]["enabled"] for kind in kinds)
-    containers = made.of("Microsoft.Storage/storageAccounts/blobServices/containers")
+    containers = made.resources("Microsoft.Storage/storageAccounts/blobServices/containers")
     assert [c["properties"] for c in containers] == [{"publicAccess": "None"}] * len(containers)
 
 
 def test_versions_are_kept_where_the_account_allows_them(made: Deployment) -> None:
     account = data_account(made)
-    blobs = made.one("Microsoft.Storage/storageAccounts/blobServices", f"{account['name']}/default")
+    blobs = made.resource("Microsoft.Storage/storageAccounts/blobServices", f"{account['name']}/default")
     assert blobs["properties"]["isVersioningEnabled"] is not account["properties"]["isHnsEnabled"]
     assert account["properties"]["isHnsEnabled"] is (made == case("data lake"))
 
@@ -362,7 +367,7 @@ def test_versions_are_kept_where_the_account_allows_them(made: Deployment) -> No
 # https://learn.microsoft.com/azure/storage/blobs/lifecycle-management-policy-structure#rule-actions
 def test_lifecycle_rules_are_taken_by_storage_and_move_raw_archives_alone(made: Deployment) -> None:
     account = data_account(made)
-    rules = made.one("Microsoft.Storage/storageAccounts/managementPolicies")["properties"]["policy"]["rules"]
+    rules = made.resource("Microsoft.Storage/storageAccounts/managementPolicies")["properties"]["policy"]["rules"]
     for rule in rules:
         actions, prefixes = rule["definition"]["actions"], rule["definition"]["filters"]["prefixMatch"]
         assert all(prefix.removesuffix("/") in names_in(made, "blobServices/containers") for prefix in prefixes)
@@ -377,7 +382,9 @@ def test_lifecycle_rules_are_taken_by_storage_and_move_raw_archives_alone(made: 
 
 
 def test_every_container_forgets_old_versions() -> None:
-    rules = case("example").one("Microsoft.Storage/storageAccounts/managementPolicies")["properties"]["policy"]["rules"]
+    rules = case("example").resource("Microsoft.Storage/storageAccounts/managementPolicies")["properties"]["policy"][
+        "rules"
+    ]
     forgetting = [rule["definition"]["filters"]["prefixMatch"] for rule in rules if rule["name"] != "raw-tiers"]
     reached = {prefix.removesuffix("/") for prefixes in forgetting for prefix in prefixes}
     assert reached == names_in(case("example"), "blobServices/containers")
@@ -386,7 +393,7 @@ def test_every_container_forgets_old_versions() -> None:
 def test_raw_archives_go_to_the_archive_tier_where_that_is_asked_for() -> None:
     tiers = {}
     for name in ("example", "archive tier"):
-        policy = case(name).one("Microsoft.Storage/storageAccounts/managementPolicies")["properties"]["policy"]
+        policy = case(name).resource("Microsoft.Storage/storageAccounts/managementPolicies")["properties"]["policy"]
         tiers[name] = policy["rules"][0]["definition"]["actions"]["baseBlob"]
     assert tiers["example"].keys() == {"tierToCool", "tierToCold"}
     assert tiers["archive tier"]["tierToArchive"]["daysAfterModificationGreaterThan"] == 180
@@ -395,18 +402,18 @@ def test_raw_archives_go_to_the_archive_tier_where_that_is_asked_for() -> None:
 # https://learn.microsoft.com/azure/storage/blobs/access-tiers-overview#archive-access-tier
 @pytest.mark.parametrize("redundancy", ["Standard_ZRS", "Standard_RAGZRS"])
 def test_the_archive_tier_is_refused_where_zone_redundancy_excludes_it(redundancy: str) -> None:
-    told = refusal(with_sources("RADAR", storageRedundancy=redundancy, rawArchiveAfterDays=1))
-    assert told.startswith(f"rawArchiveAfterDays must be 0 with storageRedundancy {redundancy}: ")
-    assert "Choose Standard_LRS, Standard_GRS or Standard_RAGRS" in told
+    message = refusal(with_sources("RADAR", storageRedundancy=redundancy, rawArchiveAfterDays=1))
+    assert message.startswith(f"rawArchiveAfterDays must be 0 with storageRedundancy {redundancy}: ")
+    assert "Choose Standard_LRS, Standard_GRS or Standard_RAGRS" in message
 
 
 def test_the_account_of_the_archives_is_locked_where_that_is_asked_for() -> None:
     made = case("closed")
-    lock = made.one("Microsoft.Authorization/locks")
+    lock = made.resource("Microsoft.Authorization/locks")
     assert lock["properties"]["level"] == "CanNotDelete"
     assert lock["id"].startswith(f"{data_account(made)['id']}/providers/")
     assert made.outputs["dataAccountLock"] == lock["name"]
-    assert case("example").of("Microsoft.Authorization/locks") == []
+    assert case("example").resources("Microsoft.Authorization/locks") == []
     assert case("example").outputs["dataAccountLock"] == ""
 
 
@@ -415,7 +422,7 @@ def test_the_account_of_the_archives_is_locked_where_that_is_asked_for() -> None
 
 def test_our_own_topic_has_a_system_assigned_identity_and_tells_of_failures() -> None:
     made = case("example")
-    topic = made.one("Microsoft.EventGrid/systemTopics")
+    topic = made.resource("Microsoft.EventGrid/systemTopics")
     assert topic["identity"] == {"type": "SystemAssigned"}
     assert topic["properties"]["source"] == data_account(made)["id"]
     assert topic["location"] == data_account(made)["location"]
@@ -427,38 +434,38 @@ def test_our_own_topic_has_a_system_assigned_identity_and_tells_of_failures() ->
 
 def test_an_existing_topic_is_left_alone() -> None:
     made = case("existing topic")
-    assert made.of("Microsoft.EventGrid/systemTopics") == []
-    told = {name: made.outputs[name] for name in ("topicName", "topicGroup", "topicPrincipalId")}
-    assert told == {"topicName": "theirs", "topicGroup": "shared", "topicPrincipalId": ""}
+    assert made.resources("Microsoft.EventGrid/systemTopics") == []
+    outputs = {name: made.outputs[name] for name in ("topicName", "topicGroup", "topicPrincipalId")}
+    assert outputs == {"topicName": "theirs", "topicGroup": "shared", "topicPrincipalId": ""}
     here = case("fixed address").outputs
     assert (here["topicName"], here["topicGroup"], here["topicPrincipalId"]) == ("ours", GROUP, "")
 
 
 def test_the_event_subscription_asks_for_what_the_code_takes() -> None:
-    found = subscribe(TOPIC).one("Microsoft.EventGrid/systemTopics/eventSubscriptions")["properties"]
-    (by_api,) = found["filter"]["advancedFilters"]
+    subscription = subscribe(TOPIC).resource("Microsoft.EventGrid/systemTopics/eventSubscriptions")["properties"]
+    (by_api,) = subscription["filter"]["advancedFilters"]
     assert (by_api["operatorType"], by_api["key"]) == ("StringIn", "data.api")
     assert set(by_api["values"]) == COMPLETE
-    assert {name: value for name, value in found["filter"].items() if name != "advancedFilters"} == {
+    assert {name: value for name, value in subscription["filter"].items() if name != "advancedFilters"} == {
         "includedEventTypes": ["Microsoft.Storage.BlobCreated"],
         "subjectBeginsWith": f"/blobServices/default/containers/{keys.RAW_CONTAINER}/blobs/",
         "subjectEndsWith": ".zip",
         "isSubjectCaseSensitive": False,
     }
-    assert found["eventDeliverySchema"] == "EventGridSchema"
+    assert subscription["eventDeliverySchema"] == "EventGridSchema"
     assert "event: func.EventGridEvent" in APP
 
 
 # https://learn.microsoft.com/azure/event-grid/delivery-and-retry: 1 to 30 tries, 1 to 1440 minutes
 def test_events_go_to_the_published_function_one_by_one_for_a_day() -> None:
-    found = subscribe(TOPIC).one("Microsoft.EventGrid/systemTopics/eventSubscriptions")["properties"]
-    destination = found["destination"]
+    subscription = subscribe(TOPIC).resource("Microsoft.EventGrid/systemTopics/eventSubscriptions")["properties"]
+    destination = subscription["destination"]
     app, _, function = destination["properties"]["resourceId"].rpartition("/functions/")
     assert app.endswith(f"/resourceGroups/{GROUP}/providers/Microsoft.Web/sites/app")
     assert f'@app.function_name("{function}")' in APP
     assert (destination["endpointType"], destination["properties"]["maxEventsPerBatch"]) == ("AzureFunction", 1)
-    assert "deliveryWithResourceIdentity" not in found
-    assert found["retryPolicy"] == {"maxDeliveryAttempts": 30, "eventTimeToLiveInMinutes": 1440}
+    assert "deliveryWithResourceIdentity" not in subscription
+    assert subscription["retryPolicy"] == {"maxDeliveryAttempts": 30, "eventTimeToLiveInMinutes": 1440}
 
 
 # A storage firewall lets in the system-assigned identity alone, and no user-assigned one:
@@ -466,7 +473,7 @@ def test_events_go_to_the_published_function_one_by_one_for_a_day() -> None:
 @pytest.mark.parametrize("group", [GROUP, "shared"])
 def test_dead_letters_are_written_as_the_identity_of_the_topic_which_may_do_that_alone(group: str) -> None:
     made = subscribe(TOPIC, group)
-    subscription = made.one("Microsoft.EventGrid/systemTopics/eventSubscriptions")
+    subscription = made.resource("Microsoft.EventGrid/systemTopics/eventSubscriptions")
     topics = f"/subscriptions/{SUBSCRIPTION}/resourceGroups/{group}/providers/Microsoft.EventGrid/systemTopics"
     assert subscription["id"] == f"{topics}/topic/eventSubscriptions/raw-archives"
     dead_letters = subscription["properties"]["deadLetterWithResourceIdentity"]
@@ -479,9 +486,9 @@ def test_dead_letters_are_written_as_the_identity_of_the_topic_which_may_do_that
 
 def test_without_an_identity_of_the_topic_there_are_no_dead_letters() -> None:
     made = subscribe("")
-    subscription = made.one("Microsoft.EventGrid/systemTopics/eventSubscriptions")
+    subscription = made.resource("Microsoft.EventGrid/systemTopics/eventSubscriptions")
     assert subscription["properties"]["deadLetterWithResourceIdentity"] is None
-    assert made.of("Microsoft.Authorization/roleAssignments") == []
+    assert made.resources("Microsoft.Authorization/roleAssignments") == []
 
 
 # Who may do what.
@@ -489,7 +496,7 @@ def test_without_an_identity_of_the_topic_there_are_no_dead_letters() -> None:
 
 def test_the_identity_of_the_app_may_do_no_more_than_it_must(made: Deployment) -> None:
     data, host, vault = (made.outputs[name] for name in ("dataAccountName", "hostAccountName", "keyVaultName"))
-    app = made.one("Microsoft.ManagedIdentity/userAssignedIdentities")["name"]
+    app = made.resource("Microsoft.ManagedIdentity/userAssignedIdentities")["name"]
     assert {grant for grant in grants(made) if grant[0] not in (OPERATOR, READER)} == {
         (app, "Storage Blob Data Owner", host),
         (app, "Storage Table Data Contributor", host),
@@ -513,29 +520,29 @@ def test_people_may_do_what_their_part_is() -> None:
 
 
 def test_a_role_that_is_given_again_is_the_same_assignment_and_none_is_made_twice(made: Deployment) -> None:
-    for assignment in made.of("Microsoft.Authorization/roleAssignments"):
+    for assignment in made.resources("Microsoft.Authorization/roleAssignments"):
         properties = assignment["properties"]
         role = properties["roleDefinitionId"].rpartition("/")[2]
         principal = properties["principalId"].strip("[]")
         known = "[" not in properties["principalId"]
         assert known or re.fullmatch(rf"\[guid\('[^']+', {re.escape(principal)}, '{role}'\)\]", assignment["name"])
-    names = [assignment["name"] for assignment in made.of("Microsoft.Authorization/roleAssignments")]
+    names = [assignment["name"] for assignment in made.resources("Microsoft.Authorization/roleAssignments")]
     assert len(set(names)) == len(names)
 
 
 def test_nobody_gets_in_by_password_or_without_tls(made: Deployment) -> None:
-    site = made.one("Microsoft.Web/sites")["properties"]
+    site = made.resource("Microsoft.Web/sites")["properties"]
     assert site["httpsOnly"]
     assert (site["siteConfig"]["minTlsVersion"], site["siteConfig"]["scmMinTlsVersion"]) == ("1.2", "1.2")
-    doors = made.of("Microsoft.Web/sites/basicPublishingCredentialsPolicies")
+    doors = made.resources("Microsoft.Web/sites/basicPublishingCredentialsPolicies")
     assert {door["name"].rpartition("/")[2]: door["properties"]["allow"] for door in doors} == {
         "scm": False,
         "ftp": False,
     }
-    vault = made.one("Microsoft.KeyVault/vaults")["properties"]
+    vault = made.resource("Microsoft.KeyVault/vaults")["properties"]
     assert (vault["enableRbacAuthorization"], vault["enablePurgeProtection"]) == (True, True)
-    assert made.one("Microsoft.Insights/components")["properties"]["DisableLocalAuth"]
-    assert made.one("Microsoft.OperationalInsights/workspaces")["properties"]["features"]["disableLocalAuth"]
+    assert made.resource("Microsoft.Insights/components")["properties"]["DisableLocalAuth"]
+    assert made.resource("Microsoft.OperationalInsights/workspaces")["properties"]["features"]["disableLocalAuth"]
 
 
 # Networks.
@@ -543,7 +550,7 @@ def test_nobody_gets_in_by_password_or_without_tls(made: Deployment) -> None:
 
 def test_storage_and_key_vault_are_open_or_closed_as_asked_and_never_to_event_grid(made: Deployment) -> None:
     closed = made == case("closed")
-    for resource in [*made.of("Microsoft.Storage/storageAccounts"), made.one("Microsoft.KeyVault/vaults")]:
+    for resource in [*made.resources("Microsoft.Storage/storageAccounts"), made.resource("Microsoft.KeyVault/vaults")]:
         assert resource["properties"]["publicNetworkAccess"] == "Enabled"
         rules = resource["properties"]["networkAcls"]
         assert (rules["bypass"], rules["defaultAction"]) == ("AzureServices", "Deny" if closed else "Allow")
@@ -551,7 +558,7 @@ def test_storage_and_key_vault_are_open_or_closed_as_asked_and_never_to_event_gr
 
 
 def test_a_closed_app_still_hears_event_grid_and_those_who_deploy() -> None:
-    site = case("closed").one("Microsoft.Web/sites")["properties"]
+    site = case("closed").resource("Microsoft.Web/sites")["properties"]
     assert site["publicNetworkAccess"] == "Enabled"
     config = site["siteConfig"]
     defaults = (config["ipSecurityRestrictionsDefaultAction"], config["scmIpSecurityRestrictionsDefaultAction"])
@@ -569,14 +576,14 @@ def test_a_closed_app_still_hears_event_grid_and_those_who_deploy() -> None:
 @pytest.mark.parametrize("name", ["closed", "fixed address"])
 def test_the_app_sends_from_one_address_by_a_subnet_that_flex_consumption_takes(name: str) -> None:
     made = case(name)
-    network = made.one("Microsoft.Network/virtualNetworks")
+    network = made.resource("Microsoft.Network/virtualNetworks")
     functions, endpoints = network["properties"]["subnets"]
     assert not [subnet["name"] for subnet in (functions, endpoints) if "_" in subnet["name"]]
     assert functions["properties"]["delegations"][0]["properties"]["serviceName"] == "Microsoft.App/environments"
-    assert functions["properties"]["natGateway"]["id"] == made.one("Microsoft.Network/natGateways")["id"]
-    subnet = made.one("Microsoft.Web/sites")["properties"]["virtualNetworkSubnetId"]
+    assert functions["properties"]["natGateway"]["id"] == made.resource("Microsoft.Network/natGateways")["id"]
+    subnet = made.resource("Microsoft.Web/sites")["properties"]["virtualNetworkSubnetId"]
     assert subnet == f"{network['id']}/subnets/{functions['name']}"
-    assert made.one("Microsoft.Network/publicIPAddresses")["id"] in made.outputs["outboundAddress"]
+    assert made.resource("Microsoft.Network/publicIPAddresses")["id"] in made.outputs["outboundAddress"]
 
 
 def test_a_closed_system_has_an_endpoint_for_each_service_that_the_app_uses() -> None:
@@ -584,7 +591,7 @@ def test_a_closed_system_has_an_endpoint_for_each_service_that_the_app_uses() ->
     data, host, vault = (made.outputs[name] for name in ("dataAccountName", "hostAccountName", "keyVaultName"))
     reached = {
         (connection["properties"]["privateLinkServiceId"].rpartition("/")[2], *connection["properties"]["groupIds"])
-        for endpoint in made.of("Microsoft.Network/privateEndpoints")
+        for endpoint in made.resources("Microsoft.Network/privateEndpoints")
         for connection in endpoint["properties"]["privateLinkServiceConnections"]
     }
     assert reached == {
@@ -592,7 +599,7 @@ def test_a_closed_system_has_an_endpoint_for_each_service_that_the_app_uses() ->
         *((host, service) for service in ("blob", "table")),
         (vault, "vault"),
     }
-    assert case("example").of("Microsoft.Network/privateEndpoints") == []
+    assert case("example").resources("Microsoft.Network/privateEndpoints") == []
 
 
 # Watching.
@@ -600,9 +607,9 @@ def test_a_closed_system_has_an_endpoint_for_each_service_that_the_app_uses() ->
 
 def duration(text: str) -> timedelta:
     """Read an ISO 8601 duration of days, hours and minutes."""
-    found = re.fullmatch(r"P(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?)?", text)
-    assert found
-    days, hours, minutes = (int(part or 0) for part in found.groups())
+    match = re.fullmatch(r"P(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?)?", text)
+    assert match
+    days, hours, minutes = (int(part or 0) for part in match.groups())
     return timedelta(days=days, hours=hours, minutes=minutes)
 
 
@@ -615,7 +622,7 @@ WINDOWS = {
 
 
 def test_every_alert_rule_looks_at_all_of_the_time_at_every_frequency(made: Deployment) -> None:
-    rules = [rule["properties"] for rule in made.of("Microsoft.Insights/scheduledQueryRules")]
+    rules = [rule["properties"] for rule in made.resources("Microsoft.Insights/scheduledQueryRules")]
     assert len(rules) == (INFRA / "modules" / "alerts.bicep").read_text().count("    title: ")
     for rule in rules:
         frequency, window = duration(rule["evaluationFrequency"]), duration(rule["windowSize"])
@@ -633,13 +640,13 @@ def test_every_frequency_that_is_allowed_was_looked_at() -> None:
     seen = {
         rule["properties"]["evaluationFrequency"]
         for name in CASES
-        for rule in case(name).of("Microsoft.Insights/scheduledQueryRules")
+        for rule in case(name).resources("Microsoft.Insights/scheduledQueryRules")
     }
     assert seen == set(json.loads(allowed))
 
 
 def test_each_source_is_expected_by_its_name_and_interval() -> None:
-    rule = case("eight sources").one("Microsoft.Insights/scheduledQueryRules", "-no-archive")
+    rule = case("eight sources").resource("Microsoft.Insights/scheduledQueryRules", "-no-archive")
     (query,) = (criterion["query"] for criterion in rule["properties"]["criteria"]["allOf"])
     expected = dict(re.findall(r"'([a-z0-9-]+)', (\w+)", query.split("datatable")[1].split("]")[0]))
     default = default_text(PER_SOURCE["INTERVAL"])
@@ -648,7 +655,7 @@ def test_each_source_is_expected_by_its_name_and_interval() -> None:
 
 
 def test_the_workbook_is_whole_and_asks_for_the_sources_that_there_are() -> None:
-    page = json.loads(case("eight sources").one("Microsoft.Insights/workbooks")["properties"]["serializedData"])
+    page = json.loads(case("eight sources").resource("Microsoft.Insights/workbooks")["properties"]["serializedData"])
     queries = {item["name"]: item["content"]["query"] for item in page["items"] if "query" in item["content"]}
     assert not [query for query in queries.values() if query.endswith(".kql")]
     assert "'south-2', 1h" in queries["no-archive"]
@@ -659,39 +666,39 @@ def test_the_workbook_is_whole_and_asks_for_the_sources_that_there_are() -> None
 
 # https://learn.microsoft.com/azure/azure-monitor/reference/supported-logs/logs-index
 def test_failed_deliveries_and_what_is_done_with_secrets_are_logged(made: Deployment) -> None:
-    workspace = made.one("Microsoft.OperationalInsights/workspaces")["id"]
-    told = {}
-    for setting in made.of("Microsoft.Insights/diagnosticSettings"):
+    workspace = made.resource("Microsoft.OperationalInsights/workspaces")["id"]
+    categories = {}
+    for setting in made.resources("Microsoft.Insights/diagnosticSettings"):
         properties = setting["properties"]
         # To tables of their own, which the queries ask.
         assert (properties["workspaceId"], properties["logAnalyticsDestinationType"]) == (workspace, "Dedicated")
         about = setting["id"].partition("/providers/Microsoft.Insights/")[0]
-        told[about] = [log["category"] for log in properties["logs"] if log["enabled"]]
-    vault = {made.one("Microsoft.KeyVault/vaults")["id"]: ["AuditEvent"]}
-    topics = {topic["id"]: ["DeliveryFailures"] for topic in made.of("Microsoft.EventGrid/systemTopics")}
-    assert told == vault | topics
+        categories[about] = [log["category"] for log in properties["logs"] if log["enabled"]]
+    vault = {made.resource("Microsoft.KeyVault/vaults")["id"]: ["AuditEvent"]}
+    topics = {topic["id"]: ["DeliveryFailures"] for topic in made.resources("Microsoft.EventGrid/systemTopics")}
+    assert categories == vault | topics
 
 
 def test_deliveries_are_looked_for_under_the_name_of_the_subscription() -> None:
-    subscription = subscribe(TOPIC).one("Microsoft.EventGrid/systemTopics/eventSubscriptions")
+    subscription = subscribe(TOPIC).resource("Microsoft.EventGrid/systemTopics/eventSubscriptions")
     assert f"'{subscription['name'].rpartition('/')[2]}'" in (INFRA / "queries" / "deliveries.kql").read_text()
 
 
 # https://learn.microsoft.com/azure/templates/microsoft.consumption/budgets#budgettimeperiod
 def test_a_budget_begins_with_the_month_that_is_given_and_tells_the_operator() -> None:
-    budget = case("closed").one("Microsoft.Consumption/budgets")["properties"]
+    budget = case("closed").resource("Microsoft.Consumption/budgets")["properties"]
     assert (budget["amount"], budget["timeGrain"]) == (100, "Monthly")
     assert budget["timePeriod"] == {"startDate": "2026-12-01"}
-    told = [notice["contactEmails"] for notice in budget["notifications"].values()]
-    assert told == [["operator@mail.example"]] * 2
-    assert case("example").of("Microsoft.Consumption/budgets") == []
+    contacts = [notice["contactEmails"] for notice in budget["notifications"].values()]
+    assert contacts == [["operator@mail.example"]] * 2
+    assert case("example").resources("Microsoft.Consumption/budgets") == []
 
 
 def test_a_budget_that_azure_would_refuse_is_refused_with_all_that_it_needs() -> None:
     needs = ["monthlyBudget needs budgetStart: the first day of the current month", "monthlyBudget needs alertEmail"]
     for start in ("", "2026-12-02"):
-        told = refusal(with_sources("RADAR", monthlyBudget=1, budgetStart=start))
-        assert [need for need in needs if need not in told] == []
+        message = refusal(with_sources("RADAR", monthlyBudget=1, budgetStart=start))
+        assert [need for need in needs if need not in message] == []
 
 
 # Names, as https://learn.microsoft.com/azure/azure-resource-manager/management/resource-name-rules has them.
@@ -706,18 +713,18 @@ def test_the_longest_and_the_shortest_names_are_taken_by_every_service(made: Dep
         "Microsoft.OperationalInsights/workspaces": r"[a-zA-Z0-9][a-zA-Z0-9-]{2,61}[a-zA-Z0-9]",
     }
     for kind, pattern in limits.items():
-        for resource in made.of(kind):
+        for resource in made.resources(kind):
             assert re.fullmatch(pattern, resource["name"]), resource["name"]
-    assert 1 <= len(made.one("Microsoft.Insights/actionGroups")["properties"]["groupShortName"]) <= 12
+    assert 1 <= len(made.resource("Microsoft.Insights/actionGroups")["properties"]["groupShortName"]) <= 12
 
 
 def test_a_resource_and_its_children_have_one_api_version() -> None:
     versions: dict[str, set[str]] = {}
     for name in CASES:
-        for resource in case(name).resources:
+        for resource in case(name).predicted:
             family = "/".join(resource["type"].split("/")[:2])
             versions.setdefault(family, set()).add(resource["apiVersion"])
-    assert {family: found for family, found in versions.items() if len(found) > 1} == {}
+    assert {family: used for family, used in versions.items() if len(used) > 1} == {}
 
 
 def test_no_parameter_file_is_left_behind() -> None:

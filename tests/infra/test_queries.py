@@ -55,10 +55,10 @@ def test_a_query_asks_only_for_what_the_app_tells(name: str) -> None:
     metrics = set(METRIC.findall(text))
     assert metrics <= telemetry.METRICS.keys()
     about = [telemetry.METRICS[metric] for metric in metrics] or list(telemetry.METRICS.values())
-    told = {label for metric in about for label in metric.dimensions}
-    # Spans tell these, telemetry.span's own arguments.
-    told |= {"source", "archive", "blob"} if "AppDependencies" in text else set()
-    assert set(re.findall(r"Properties\.(\w+)", text)) <= told
+    recorded = {label for metric in about for label in metric.dimensions}
+    # Spans record these, telemetry.span's own arguments.
+    recorded |= {"source", "archive", "blob"} if "AppDependencies" in text else set()
+    assert set(re.findall(r"Properties\.(\w+)", text)) <= recorded
 
 
 def test_every_metric_is_asked_for() -> None:
@@ -68,10 +68,10 @@ def test_every_metric_is_asked_for() -> None:
 
 def test_log_lines_are_read_as_they_are_written() -> None:
     (line,) = re.findall(r"parse Message with '(\S+ \S+=)' Source '( \S+=)' From '( \S+=)' To", QUERIES["gaps.kql"])
-    assert "%s".join(line) + "%s" in (ROOT / "ingest" / "watch.py").read_text()
+    assert "%s".join(line) + "%s" in (ROOT / "ops/health/watch.py").read_text()
     lines = re.findall(r"startswith '(\S+ \S+=)'", QUERIES["lost-results.kql"])
     assert len(lines) == 2
-    assert [line for line in lines if f'"{line}%s ' not in (ROOT / "preprocess" / "repair.py").read_text()] == []
+    assert [line for line in lines if f'"{line}%s ' not in (ROOT / "preprocess/recovery/repair.py").read_text()] == []
 
 
 def test_every_query_is_used_and_every_file_that_is_used_exists() -> None:

@@ -348,8 +348,8 @@ class TestSetUp:
         }
 
     def test_the_workflows_are_told_what_they_read(self, calls: list[list[str]]) -> None:
-        told = {call[3]: call[-1] for call in calls if call[1:3] == ["variable", "set"] and "--env" not in call}
-        assert told == {
+        variables = {call[3]: call[-1] for call in calls if call[1:3] == ["variable", "set"] and "--env" not in call}
+        assert variables == {
             "AZURE_CLIENT_ID": "app-what-if",
             "AZURE_TENANT_ID": "tenant",
             "AZURE_SUBSCRIPTION_ID": "subscription",
@@ -358,7 +358,7 @@ class TestSetUp:
             "PARAMETER_FILE": "infra/mine.bicepparam",
         }
         assert ["gh", "variable", "set", "AZURE_CLIENT_ID", "--env", "production", "--body", "app-deploy"] in calls
-        assert set(told) == set(re.findall(r"vars\.(\w+)", (WORKFLOWS / "deploy.yml").read_text()))
+        assert set(variables) == set(re.findall(r"vars\.(\w+)", (WORKFLOWS / "deploy.yml").read_text()))
 
 
 def option(call: list[str], name: str) -> str:

@@ -32,15 +32,15 @@ class Workspace:
         self._tables = connection
         for name, schema in TABLES.items():
             columns = [part.split(":") for part in schema.strip("()").split(",")]
-            told = ", ".join(f'"{column.strip()}" {_TYPES[kind.strip()]}' for column, kind in columns)
-            connection.execute(f"CREATE TABLE {name} ({told})")
+            definitions = ", ".join(f'"{column.strip()}" {_TYPES[kind.strip()]}' for column, kind in columns)
+            connection.execute(f"CREATE TABLE {name} ({definitions})")
 
     def put(self, table: str, at: datetime, **values: object) -> None:
         """Add a row."""
         row = {"TimeGenerated": _bare(at)} | values
-        told = [json.dumps(value) if isinstance(value, Mapping) else value for value in row.values()]
+        cells = [json.dumps(value) if isinstance(value, Mapping) else value for value in row.values()]
         names = ", ".join(f'"{name}"' for name in row)
-        self._tables.execute(f"INSERT INTO {table} ({names}) VALUES ({', '.join('?' * len(row))})", told)
+        self._tables.execute(f"INSERT INTO {table} ({names}) VALUES ({', '.join('?' * len(row))})", cells)
 
     def take(self, envelopes: Sequence[Mapping[str, Any]]) -> None:
         """File what the exporter sent, as Application Insights does."""

@@ -54,7 +54,7 @@ GROUP_EXISTS, MAIN, EVENTS = (
     "deployment group create --name main",
     "deployment group create --name events",
 )
-TOLD, PARAMETERS, LIST, APP = (
+SHOW_OUTPUTS, PARAMETERS, LIST, APP = (
     "deployment group show",
     "bicep build-params",
     "functionapp function list",
@@ -84,7 +84,7 @@ def tools(tmp_path: Path) -> Tools:
         PARAMETERS: [{"sourceSettings": {}}],
         MAIN: [deployment("main", OUTPUTS)],
         EVENTS: [deployment("events")],
-        TOLD: [deployment("main", OUTPUTS)],
+        SHOW_OUTPUTS: [deployment("main", OUTPUTS)],
         LIST: [listed(*FUNCTIONS)],
         APP: [site()],
         STATE: [event_subscription()],
@@ -103,9 +103,9 @@ def steps(tools: Tools) -> list[str]:
     return [call for call in tools.calls if re.match(changing, call)]
 
 
-def told(tools: Tools, **changed: Any) -> None:
+def deployed(tools: Tools, **changed: Any) -> None:
     """Let main.bicep give other outputs."""
-    tools.az[TOLD] = [deployment("main", {**OUTPUTS, **changed})]
+    tools.az[SHOW_OUTPUTS] = [deployment("main", {**OUTPUTS, **changed})]
 
 
 def test_the_whole_way(tools: Tools, parameters: str) -> None:
@@ -171,7 +171,9 @@ def test_the_second_run_makes_no_second_group(tools: Tools, parameters: str) -> 
 def test_outputs_that_a_deployment_does_not_have_are_empty(tools: Tools, parameters: str) -> None:
     """az writes null within a list as `None`."""
     without = {"topicPrincipalId", "outboundAddress", "dataAccountLock"}
-    tools.az[TOLD] = [deployment("main", {name: value for name, value in OUTPUTS.items() if name not in without})]
+    tools.az[SHOW_OUTPUTS] = [
+        deployment("main", {name: value for name, value in OUTPUTS.items() if name not in without})
+    ]
     tools.az[TOPIC] = [topic(None)]
     done = tools.run("g", "westeurope", parameters)
     assert done.returncode == 0, done.stderr
@@ -367,7 +369,7 @@ class TestEvents:
     def test_dead_letters_are_written_as_the_identity_of_an_existing_topic(
         self, tools: Tools, parameters: str, kind: str
     ) -> None:
-        told(tools, **EXISTING)
+        deployed(tools, **EXISTING)
         tools.az[TOPIC] = [topic(identity(kind, "2222-theirs"), name="theirs", where="hub")]
         done = tools.run("g", "westeurope", parameters)
         assert done.returncode == 0, done.stderr
@@ -381,7 +383,7 @@ class TestEvents:
     def test_a_topic_without_an_identity_is_told_with_the_line_that_gives_one(
         self, tools: Tools, parameters: str, of: Any
     ) -> None:
-        told(tools, **EXISTING)
+        deployed(tools, **EXISTING)
         tools.az |= {
             TOPIC: [topic(of, name="theirs", where="hub")],
             STATE: [event_subscription(deadLetterWithResourceIdentity=None)],
@@ -397,7 +399,7 @@ class TestEvents:
 
     def test_other_identities_of_a_topic_are_not_taken_away(self, tools: Tools, parameters: str) -> None:
         """`az eventgrid system-topic update --identity systemassigned` sets the kind, and so drops the others."""
-        told(tools, **EXISTING)
+        deployed(tools, **EXISTING)
         tools.az[TOPIC] = [topic(identity("UserAssigned"), name="theirs", where="hub")]
         done = tools.run("g", "westeurope", parameters)
         assert done.returncode == 0
@@ -405,7 +407,7 @@ class TestEvents:
         assert "--identity systemassigned" not in done.stdout
 
     def test_a_topic_that_cannot_be_looked_at_is_told(self, tools: Tools, parameters: str) -> None:
-        told(tools, **EXISTING)
+        deployed(tools, **EXISTING)
         tools.az[TOPIC] = [refused(1, "ERROR: (AuthorizationFailed) The client has no authorization")]
         done = tools.run("g", "westeurope", parameters)
         assert done.returncode == 0
@@ -555,14 +557,14 @@ class TestCheck:
         assert done.returncode == 1
         wrong = [line for line in done.stdout.splitlines() if "WRONG" in line]
         assert len(wrong) == 4 + len(FUNCTIONS) - 1
-        for what in (
+        for text in (
             "'Stopped': az functionapp start --resource-group g --name images-abc",
             "does not answer (503)",
             "on_raw_archive is not there",
             "'Failed'",
             "--secret g radar-password",
         ):
-            assert any(what in line for line in wrong), what
+            assert any(text in line for line in wrong), text
         assert not steps(tools)
 
     def test_what_is_not_there_is_told(self, tools: Tools) -> None:
@@ -570,8 +572,8 @@ class TestCheck:
         tools.curl = [0]
         done = tools.run("--check", "g")
         assert done.returncode == 1
-        for what in ("does not say whether it runs", "does not answer (000)", "'missing'"):
-            assert re.search(rf"WRONG .*{re.escape(what)}", done.stdout), what
+        for text in ("does not say whether it runs", "does not answer (000)", "'missing'"):
+            assert re.search(rf"WRONG .*{re.escape(text)}", done.stdout), text
 
     def test_dead_letters_that_are_off_are_a_warning(self, tools: Tools) -> None:
         tools.az[STATE] = [event_subscription(deadLetterWithResourceIdentity=None)]
@@ -591,11 +593,11 @@ class TestCheck:
         assert len(re.findall("not looked", done.stdout)) == 3
 
     def test_a_fixed_address_is_told(self, tools: Tools) -> None:
-        told(tools, outboundAddress="20.1.2.3", topicPrincipalId="", dataAccountLock="")
+        deployed(tools, outboundAddress="20.1.2.3", topicPrincipalId="", dataAccountLock="")
         assert "address 20.1.2.3: let it in" in tools.run("--check", "g").stdout
 
     def test_an_app_without_secrets_needs_none(self, tools: Tools) -> None:
-        told(tools, secretNames=[])
+        deployed(tools, secretNames=[])
         assert tools.run("--check", "g").returncode == 0
         assert tools.count(f"az {SECRETS}") == 0
 
@@ -603,7 +605,7 @@ class TestCheck:
         "answer", [refused(3, NOT_FOUND), deployment("main"), deployment("main", {"functionAppName": "a"})]
     )
     def test_a_group_without_our_deployment_is_told(self, tools: Tools, answer: Answer) -> None:
-        tools.az[TOLD] = [answer]
+        tools.az[SHOW_OUTPUTS] = [answer]
         done = tools.run("--check", "g")
         assert done.returncode == 1
         assert "holds no deployment of ours" in done.stderr
@@ -685,7 +687,7 @@ class TestRemoving:
 
     @pytest.mark.parametrize("typed", ["", "yes\n", "gg\n"])
     def test_who_types_anything_else_does_not(self, tools: Tools, typed: str) -> None:
-        told(tools, **EXISTING)
+        deployed(tools, **EXISTING)
         tools.az[LOCKS] = [[lock("keep-archives")]]
         done = tools.run("--remove", "g", typed=typed)
         assert done.returncode == 1
@@ -702,7 +704,7 @@ class TestRemoving:
     @pytest.mark.parametrize("name", ["", "keep-archives"])
     def test_our_lock_goes_first(self, tools: Tools, name: str) -> None:
         """It stays in Azure when the parameter is taken back, and then no output names it."""
-        told(tools, dataAccountLock=name)
+        deployed(tools, dataAccountLock=name)
         tools.az[LOCKS] = [[lock("of-somebody-else"), lock("keep-archives")]]
         done = tools.run("--remove", "g", typed="g\n")
         assert done.returncode == 0
@@ -739,25 +741,25 @@ class TestRemoving:
         assert "is gone" not in done.stdout
 
     def test_what_it_subscribed_to_the_topic_of_another_group_goes_too(self, tools: Tools) -> None:
-        told(tools, **EXISTING)
+        deployed(tools, **EXISTING)
         done = tools.run("--remove", "g", typed="g\n")
         assert done.returncode == 0
         gone = "event-subscription delete --resource-group hub --system-topic-name theirs --name raw-archives"
         assert steps(tools)[0].startswith(f"az eventgrid system-topic {gone}")
         assert "gone from the topic theirs in the group hub" in done.stdout
-        told(tools, topicGroup="G")
+        deployed(tools, topicGroup="G")
         tools.run("--remove", "g", typed="g\n")
         assert tools.count("az eventgrid") == 0, "in the group itself it goes with the group"
 
     def test_one_that_cannot_go_is_told_with_the_line_that_removes_it(self, tools: Tools) -> None:
-        told(tools, **EXISTING)
+        deployed(tools, **EXISTING)
         tools.az["eventgrid system-topic event-subscription delete"] = [refused(1, "ERROR: (AuthorizationFailed) no")]
         done = tools.run("--remove", "g", typed="g\n")
         assert done.returncode == 0
         assert "Later: az eventgrid system-topic event-subscription delete --resource-group hub" in done.stdout
 
     def test_a_group_that_was_only_half_made_goes(self, tools: Tools) -> None:
-        tools.az |= {TOLD: [deployment("main", provisioningState="Failed")], LOCKS: [[lock("keep-archives")]]}
+        tools.az |= {SHOW_OUTPUTS: [deployment("main", provisioningState="Failed")], LOCKS: [[lock("keep-archives")]]}
         assert tools.run("--remove", "g", typed="g\n").returncode == 0
         assert len(steps(tools)) == 2
 

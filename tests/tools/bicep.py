@@ -23,17 +23,17 @@ GROUP = "pictures"
 class Deployment:
     """What a deployment would make; what only Azure knows stays an expression in brackets."""
 
-    resources: tuple[Mapping[str, Any], ...]
+    predicted: tuple[Mapping[str, Any], ...]
     outputs: Mapping[str, Any]
 
-    def of(self, kind: str) -> list[Mapping[str, Any]]:
+    def resources(self, kind: str) -> list[Mapping[str, Any]]:
         """Give all resources of a type, such as Microsoft.Web/sites."""
-        return [resource for resource in self.resources if resource["type"] == kind]
+        return [resource for resource in self.predicted if resource["type"] == kind]
 
-    def one(self, kind: str, name: str = "") -> Mapping[str, Any]:
+    def resource(self, kind: str, name: str = "") -> Mapping[str, Any]:
         """Give the only resource of a type whose name ends like this."""
-        (found,) = (resource for resource in self.of(kind) if resource["name"].endswith(name))
-        return found
+        (only,) = (resource for resource in self.resources(kind) if resource["name"].endswith(name))
+        return only
 
 
 def compiler() -> str:
@@ -59,16 +59,16 @@ def predict(lines: str, template: str = "main.bicep") -> Deployment:
     """Tell what a deployment with these lines of a parameter file would make."""
     done, snapshot = _snapshot(template, lines)
     assert snapshot is not None, done.stderr
-    found = json.loads(snapshot)
-    return Deployment(tuple(found["predictedResources"]), found["outputs"])
+    prediction = json.loads(snapshot)
+    return Deployment(tuple(prediction["predictedResources"]), prediction["outputs"])
 
 
 def refusal(lines: str, template: str = "main.bicep") -> str:
     """Tell why a deployment with these lines of a parameter file is refused before it begins."""
     done, snapshot = _snapshot(template, lines)
     assert snapshot is None, "it is not refused"
-    (found,) = re.findall(r"is not valid: (.*)\. Please see ", done.stderr)
-    return str(found)
+    (message,) = re.findall(r"is not valid: (.*)\. Please see ", done.stderr)
+    return str(message)
 
 
 @cache

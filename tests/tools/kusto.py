@@ -38,7 +38,7 @@ def judge(queries: Mapping[str, str], tables: Mapping[str, str]) -> dict[str, Ju
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    return {name: Judged(tuple(found["said"]), found["columns"]) for name, found in json.loads(done.stdout).items()}
+    return {name: Judged(tuple(query["said"]), query["columns"]) for name, query in json.loads(done.stdout).items()}
 
 
 if __name__ == "__main__":

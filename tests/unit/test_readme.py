@@ -1,4 +1,4 @@
-"""What the README tells is so: its links lead somewhere, its commands exist, its hook works."""
+"""What README and CONTRIBUTING say is so: links lead somewhere, commands and paths exist, the hook works."""
 
 import re
 import sys
@@ -36,11 +36,17 @@ def slugs(page: Path) -> set[str]:
 
 
 def test_every_test_that_is_named_exists() -> None:
-    there = {test.name for test in ROOT.glob("tests/**/test_*.py")}
+    tests = {test.name for test in ROOT.glob("tests/**/test_*.py")}
     named = set(re.findall(r"`((?:tests/[\w/]+/)?test_\w+\.py)`", README))
     assert named
-    assert {Path(name).name for name in named} <= there
+    assert {Path(name).name for name in named} <= tests
     assert not [name for name in named if "/" in name and not (ROOT / name).exists()]
+
+
+def test_every_path_of_the_table_for_contributors_exists() -> None:
+    paths = re.findall(r"`([\w.-]*[./][\w./-]*)`", (ROOT / "CONTRIBUTING.md").read_text())
+    assert len(paths) > 50
+    assert [path for path in paths if not (ROOT / path).exists()] == []
 
 
 def test_every_folder_and_make_target_that_is_named_exists() -> None:

@@ -1,0 +1,1 @@
+"""The doctor: checks settings, Azure resources, sources and events."""

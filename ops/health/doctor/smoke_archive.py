@@ -37,6 +37,7 @@ class SmokeArchive:
 
     @property
     def images(self) -> int:
+        """Return how many images the archive must yield."""
         return sum(not isinstance(outcome, str) for outcome in self.outcomes)
 
 
@@ -86,7 +87,7 @@ def _image(archive: Archive, member: Member, recipe: Recipe, limits: Limits) -> 
         content = maker.content(reader, member)
         if content is None:
             raise MemberRefusedError("it is not taken for a picture")
-        (image,) = maker.images(maker.made(content, member, MemoryBudget()))
+        (image,) = maker.finish(maker.decode(content, member, MemoryBudget()))
     # Not every type fits every codec.
     encode(image.pixels, recipe.codec)
     return image.pixels

@@ -18,6 +18,7 @@ from ingest.model import SourceSpec
 from ingest.poll import poll
 from preprocess.handlers import HandlerOutcome, handle_archive_created
 from preprocess.model import Limits
+from preprocess.zip import end
 from tests.fakes.copying import FakeArchives, FakeLedger, FakeSourceStates
 from tests.fakes.preprocessing import Request
 from tests.fixtures.recorded import Recorded
@@ -225,7 +226,8 @@ class TestPolling:
         server, clock = PollWorld().server, Clock()
         spec = SourceSpec(name="radar")
         with telemetry.call(CALLER):
-            poll(spec, server, FakeSourceStates(), FakeArchives(), FakeLedger(), now=clock.now, wait=clock.wait)
+            fakes = FakeSourceStates(), FakeArchives(), FakeLedger()
+            poll(spec, server, *fakes, zip_end=end, now=clock.now, wait=clock.wait)
         assert clock.now() == START
         assert recorded.exporter.exports == 0
 
@@ -234,7 +236,7 @@ class TestPolling:
         with telemetry.call(CALLER):
             poll(
                 SourceSpec(name="radar"), server, FakeSourceStates(), FakeArchives(), FakeLedger(),
-                now=clock.now, wait=clock.wait, traceparent=asked,
+                zip_end=end, now=clock.now, wait=clock.wait, traceparent=asked,
             )  # fmt: skip
         (span,) = recorded.spans()
         assert f"{span.context.trace_id:032x}" == "1" * 32

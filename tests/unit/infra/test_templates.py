@@ -18,8 +18,8 @@ DESCRIBED = re.compile(r"^@description\('.{10,}'\)\n(?:@.*\n)*(?:param|output) (
 
 def listed(text: str, name: str) -> set[str]:
     """Read a list of texts that has this name."""
-    (found,) = re.findall(rf"\b{name}(?: =|:) \[([^\]]*)\]", text)
-    return set(re.findall(r"'([^']+)'", found))
+    (entries,) = re.findall(rf"\b{name}(?: =|:) \[([^\]]*)\]", text)
+    return set(re.findall(r"'([^']+)'", entries))
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(INFRA)))

@@ -15,6 +15,7 @@ from imagefeed.errors import StoreUnavailableError
 from ingest.model import Archive, RemoteFile, SourceSpec, Step
 from ingest.poll import PollReport, poll
 from ingest.transfer import CopyOutcome
+from preprocess.zip import end
 from tests.fakes.copying import FakeArchives, FakeLedger, FakeSourceStates
 from tests.fakes.remote import FakeConnection, FakeServer
 
@@ -71,6 +72,7 @@ class World:
             self.source_states,
             self.store,
             self.ledger,
+            zip_end=end,
             now=self.clock.now,
             wait=self.clock.wait,
         )

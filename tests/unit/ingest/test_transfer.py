@@ -12,6 +12,7 @@ from imagefeed.errors import StoreUnavailableError
 from ingest.model import Archive, CopyMetadata, Published, RemoteFile, Span, version_of
 from ingest.stager import BUFFERS, plan_blocks, runs
 from ingest.transfer import CopyHooks, CopyJob, CopyOutcome, CopyResult, copy_archive
+from preprocess.zip import end
 from tests.fakes.copying import FakeArchives, key_of
 from tests.fakes.remote import FakeServer
 from tests.unit.ingest.test_poll import make_zip
@@ -32,7 +33,7 @@ class Copying:
     def put(self, content: bytes) -> CopyJob:
         file = self.server.put("a.zip", content, WHEN)
         archive = Archive(source="radar", file=file, version=version_of(file), stamp=WHEN)
-        return CopyJob(archive=archive, block_size=BUFFERS * MIB)
+        return CopyJob(archive=archive, zip_end=end, block_size=BUFFERS * MIB)
 
     def check(self) -> None:
         self.pieces_until_stop -= 1

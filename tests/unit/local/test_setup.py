@@ -192,14 +192,3 @@ def test_without_a_network_for_uv_an_installed_python_is_taken(clone: Path, path
 def test_shellcheck_has_no_complaint(script: str) -> None:
     done = subprocess.run([need("shellcheck"), ROOT / script], capture_output=True, text=True, check=False)
     assert done.stdout == ""
-
-
-def test_no_package_is_pinned_twice() -> None:
-    """pip refuses two versions of one package, and each file names the packages that the files before it bring."""
-    files = ("requirements.txt", "requirements-dev.txt", "benchmarks/requirements.txt")
-    lines = [line for file in files for line in (ROOT / file).read_text().splitlines()]
-    pinned = [line.partition("==")[0].lower().replace("_", "-") for line in lines if "==" in line]
-    assert len(pinned) > 80
-    # What the app brings along may be named again for development, at the same version.
-    versions = {line.lower().replace("_", "-") for line in lines if "==" in line}
-    assert len(versions) == len(set(pinned))

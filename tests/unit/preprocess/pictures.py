@@ -56,7 +56,7 @@ def decoded(content: bytes, recipe: Recipe = AS_IT_IS, limits: Limits | None = N
     return list(_frames(content, recipe, limits))
 
 
-def made(content: bytes, recipe: Recipe = AS_IT_IS, limits: Limits | None = None) -> list[Pixels]:
+def images_of(content: bytes, recipe: Recipe = AS_IT_IS, limits: Limits | None = None) -> list[Pixels]:
     """Every image of a file."""
     return [transform(frame, recipe) for frame in _frames(content, recipe, limits)]
 
@@ -66,7 +66,7 @@ def _frames(content: bytes, recipe: Recipe, limits: Limits | None) -> Iterator[F
         yield from frames(io.BytesIO(content), "m", limits or Limits(), partial(shrink, recipe=recipe))
 
 
-def one(content: bytes, recipe: Recipe = AS_IT_IS) -> NDArray[Any]:
+def image_of(content: bytes, recipe: Recipe = AS_IT_IS) -> NDArray[Any]:
     """The only image of a file."""
-    (pixels,) = made(content, recipe)
+    (pixels,) = images_of(content, recipe)
     return pixels

@@ -50,7 +50,7 @@ class World:
     now: datetime = STAMP + timedelta(minutes=1)
 
     def process(self, **changes: Any) -> Context:
-        """A process of its own, with its own slot."""
+        """A process of its own, with its own lock."""
         defaults: dict[str, Any] = {
             "raw": self.raw,
             "results": self.results,
@@ -63,15 +63,15 @@ class World:
             "sizes": BatchSizes(),
             "owner": "first",
             "clock": lambda: self.now,
-            "lanes": 3,
+            "decode_workers": 3,
         }
         return Context(**defaults | changes)
 
-    def work(self, p: Context) -> list[HandlerOutcome]:
+    def work(self, ctx: Context) -> list[HandlerOutcome]:
         """Take messages until none is left."""
         taken = []
         while self.queue.messages:
-            taken.append(handle_batch_message(self.queue.messages.pop(0), p))
+            taken.append(handle_batch_message(self.queue.messages.pop(0), ctx))
         return taken
 
     def die_over(self, archive: RawArchive) -> None:
@@ -129,16 +129,16 @@ def test_one_small_batch_runs_where_it_was_found(world: World) -> None:
     )
 
 
-@pytest.mark.parametrize(("delay", "told"), [(timedelta(seconds=2), "now"), (timedelta(minutes=2), "then")])
+@pytest.mark.parametrize(("delay", "moment"), [(timedelta(seconds=2), "now"), (timedelta(minutes=2), "then")])
 def test_the_time_an_archive_became_raw_is_not_rounded_down_before_it_was_copied(
-    world: World, delay: timedelta, told: str
+    world: World, delay: timedelta, moment: str
 ) -> None:
     archive = world.raw.add(pictures(1))
     assert archive.raw_at is not None
     world.now = archive.raw_at + delay
     handle_archive_created(archive.blob, world.process())
     (row,) = world.ledger.archives.values()
-    assert row.raw_at == {"now": world.now, "then": archive.raw_at}[told]
+    assert row.raw_at == {"now": world.now, "then": archive.raw_at}[moment]
 
 
 def test_several_small_batches_run_where_they_were_found(world: World) -> None:
@@ -157,13 +157,13 @@ def test_what_is_too_large_together_is_queued_before_the_rest_runs(world: World)
         return pixels
 
     archive = world.raw.add(pictures(5))
-    p = world.process(sizes=BatchSizes(members=2, inline_bytes=3 * len(jpeg())), hook=hook)
-    assert handle_archive_created(archive.blob, p) is HandlerOutcome.DONE
+    ctx = world.process(sizes=BatchSizes(members=2, inline_bytes=3 * len(jpeg())), hook=hook)
+    assert handle_archive_created(archive.blob, ctx) is HandlerOutcome.DONE
     others = [Request(blob=archive.blob, pipeline="p-test", batch=n) for n in (1, 2)]
     assert queued == [others] * 2
     assert world.queue.messages == others
     assert world.ledger.end(archive) is None
-    assert world.work(p) == [HandlerOutcome.DONE] * 2
+    assert world.work(ctx) == [HandlerOutcome.DONE] * 2
     assert world.ledger.end(archive) == "processed"
     assert len(world.results.of(archive)) == 5
 
@@ -180,11 +180,11 @@ def test_of_many_batches_none_runs_where_it_was_found(world: World, batches: int
     [BatchSizes(), ONE_EACH, BatchSizes(members=10**6, bytes=10**12, inline_bytes=10**12), BatchSizes(members=2)],
 )
 def test_each_member_of_the_smoke_test_goes_over_the_queue(world: World, sizes: BatchSizes) -> None:
-    archive, p = world.raw.add(pictures(3), source="smoke"), world.process(sizes=sizes)
-    assert handle_archive_created(archive.blob, p) is HandlerOutcome.QUEUED
+    archive, ctx = world.raw.add(pictures(3), source="smoke"), world.process(sizes=sizes)
+    assert handle_archive_created(archive.blob, ctx) is HandlerOutcome.QUEUED
     assert [message.batch for message in world.queue.messages] == [0, 1, 2]
     assert not world.results.of(archive)
-    world.work(p)
+    world.work(ctx)
     assert len(world.results.of(archive)) == 3
 
 
@@ -196,40 +196,40 @@ def test_a_batch_that_is_not_small_goes_to_the_queue(world: World) -> None:
     )
 
 
-def test_a_batch_goes_to_the_queue_while_the_slot_is_taken(world: World) -> None:
+def test_a_batch_goes_to_the_queue_while_another_batch_runs(world: World) -> None:
     archive = world.raw.add(pictures(2))
     world.now = STAMP + timedelta(hours=1)
-    p = world.process()
-    with p.slot:
-        assert handle_archive_created(archive.blob, p) is HandlerOutcome.QUEUED
-    assert world.work(p) == [HandlerOutcome.DONE]
+    ctx = world.process()
+    with ctx.batch_lock:
+        assert handle_archive_created(archive.blob, ctx) is HandlerOutcome.QUEUED
+    assert world.work(ctx) == [HandlerOutcome.DONE]
     assert world.ledger.end(archive) == "processed"
 
 
-def test_a_newcomer_waits_for_the_slot_instead_of_standing_behind_the_queue(world: World) -> None:
+def test_a_newcomer_waits_for_the_batch_lock_instead_of_standing_behind_the_queue(world: World) -> None:
     first, second = world.raw.add(pictures(1)), world.raw.add(pictures(1), version="0000000b")
-    p, taken = world.process(), list[HandlerOutcome]()
-    waiting = threading.Thread(target=lambda: taken.append(handle_archive_created(first.blob, p)))
-    with p.slot:
+    ctx, taken = world.process(), list[HandlerOutcome]()
+    waiting = threading.Thread(target=lambda: taken.append(handle_archive_created(first.blob, ctx)))
+    with ctx.batch_lock:
         waiting.start()
         deadline = time.monotonic() + 10
-        while not p.turn.locked() and time.monotonic() < deadline:
+        while not ctx.waiter_lock.locked() and time.monotonic() < deadline:
             waiting.join(0.01)
-        assert handle_archive_created(second.blob, p) is HandlerOutcome.QUEUED, (
+        assert handle_archive_created(second.blob, ctx) is HandlerOutcome.QUEUED, (
             "one waits; two would take threads that others need"
         )
     waiting.join()
     assert taken == [HandlerOutcome.DONE]
     assert world.ledger.end(first) == "processed"
-    assert not p.turn.locked()
+    assert not ctx.waiter_lock.locked()
 
 
-def test_the_slot_is_free_again_after_success_and_failure(world: World) -> None:
-    p = world.process()
-    handle_archive_created(world.raw.add(pictures(1)).blob, p)
+def test_the_batch_lock_is_free_again_after_success_and_failure(world: World) -> None:
+    ctx = world.process()
+    handle_archive_created(world.raw.add(pictures(1)).blob, ctx)
     world.results.fail_next = StoreUnavailableError("write")
-    handle_archive_created(world.raw.add(pictures(1), version="0000000b").blob, p)
-    assert p.slot.acquire(blocking=False)
+    handle_archive_created(world.raw.add(pictures(1), version="0000000b").blob, ctx)
+    assert ctx.batch_lock.acquire(blocking=False)
 
 
 def test_batches_of_one_process_run_one_after_another(world: World) -> None:
@@ -241,9 +241,9 @@ def test_batches_of_one_process_run_one_after_another(world: World) -> None:
         return pixels
 
     archive = world.raw.add(pictures(8))
-    p = world.process(sizes=ONE_EACH, hook=alone)
-    handle_archive_created(archive.blob, p)
-    threads = [threading.Thread(target=handle_batch_message, args=(message, p)) for message in world.queue.messages]
+    ctx = world.process(sizes=ONE_EACH, hook=alone)
+    handle_archive_created(archive.blob, ctx)
+    threads = [threading.Thread(target=handle_batch_message, args=(message, ctx)) for message in world.queue.messages]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -362,7 +362,7 @@ def test_log_lines_have_one_line_and_each_refusal_one_of_them(world: World, capl
     assert "batch=0 images=1 refused=1 seconds=0.00" in lines[-1]
 
 
-def told(caplog: pytest.LogCaptureFixture, kind: str) -> list[str]:
+def lines_of(caplog: pytest.LogCaptureFixture, kind: str) -> list[str]:
     lines = (record.getMessage() for record in caplog.records)
     return [line for line in lines if line.startswith(kind)]
 
@@ -371,12 +371,12 @@ def test_an_archive_of_broken_members_writes_few_lines_and_tells_how_many_more(
     world: World, caplog: pytest.LogCaptureFixture
 ) -> None:
     archive = world.raw.add(zipped(*((f"{number}.jpg", b"x") for number in range(60))))
-    p = world.process(sizes=BatchSizes(members=4))
-    handle_archive_created(archive.blob, p)
-    world.work(p)
+    ctx = world.process(sizes=BatchSizes(members=4))
+    handle_archive_created(archive.blob, ctx)
+    world.work(ctx)
     assert len(world.results.refusals(archive)) == 60
-    assert len(told(caplog, "member.refused")) == 40, "those of the first ten batches"
-    assert [line.split(":")[0].split()[2:] for line in told(caplog, "member.more")] == [
+    assert len(lines_of(caplog, "member.refused")) == 40, "those of the first ten batches"
+    assert [line.split(":")[0].split()[2:] for line in lines_of(caplog, "member.more")] == [
         [f"batch={number}", "lines=4"] for number in range(10, 15)
     ]
 
@@ -384,11 +384,11 @@ def test_an_archive_of_broken_members_writes_few_lines_and_tells_how_many_more(
 def test_a_batch_of_broken_members_writes_ten_lines(world: World, caplog: pytest.LogCaptureFixture) -> None:
     archive = world.raw.add(zipped(*((f"{number}.jpg", b"x") for number in range(60))))
     handle_archive_created(archive.blob, world.process())
-    assert len(told(caplog, "member.refused")) == 10
-    assert "lines=50" in told(caplog, "member.more")[0]
+    assert len(lines_of(caplog, "member.refused")) == 10
+    assert "lines=50" in lines_of(caplog, "member.more")[0]
     caplog.clear()
     handle_archive_created(world.raw.add(zipped(("a.jpg", b"x")), version="11111111").blob, world.process())
-    assert (len(told(caplog, "member.refused")), told(caplog, "member.more")) == (1, [])
+    assert (len(lines_of(caplog, "member.refused")), lines_of(caplog, "member.more")) == (1, [])
 
 
 def test_however_many_members_are_decoded_at_once_results_are_the_same() -> None:
@@ -407,7 +407,7 @@ def test_however_many_members_are_decoded_at_once_results_are_the_same() -> None
         *((f"left-{n}.jpg", jpeg(n)) for n in range(40)),
     )
 
-    def run(lanes: int) -> object:
+    def run(decode_workers: int) -> object:
         def noted(pixels: Pixels, metadata: ImageMetadata) -> Pixels | None:
             order.append((metadata.member, metadata.frame))
             return pixels if metadata.member != 2 else None
@@ -415,9 +415,9 @@ def test_however_many_members_are_decoded_at_once_results_are_the_same() -> None
         order: list[tuple[int, int]] = []
         world = World()
         archive = world.raw.add(content)
-        p = world.process(lanes=lanes, limits=limits, hook=noted, sizes=BatchSizes(members=30))
-        handle_archive_created(archive.blob, p)
-        world.work(p)
+        ctx = world.process(decode_workers=decode_workers, limits=limits, hook=noted, sizes=BatchSizes(members=30))
+        handle_archive_created(archive.blob, ctx)
+        world.work(ctx)
         refusals = {number: refusal.reason for number, refusal in world.results.refusals(archive).items()}
         assert "LIMIT_PIXELS" in refusals[10]
         assert "cut" in refusals[6] or "decoded" in refusals[6]
@@ -434,9 +434,9 @@ def test_a_batch_ends_where_its_pixels_do_and_the_next_has_its_own(world: World)
     assert sorted(world.results.refusals(archive)) == [2, 3]
     assert "LIMIT_BATCH_PIXELS=4800" in world.results.refusals(archive)[2].reason
     other = world.raw.add(pictures(4), version="11111111")
-    p = world.process(limits=limits, sizes=BatchSizes(members=2))
-    handle_archive_created(other.blob, p)
-    world.work(p)
+    ctx = world.process(limits=limits, sizes=BatchSizes(members=2))
+    handle_archive_created(other.blob, ctx)
+    world.work(ctx)
     assert world.results.refusals(other) == {}
 
 
@@ -521,23 +521,23 @@ def test_an_archive_limit_is_named_in_the_reason(world: World) -> None:
 
 def test_a_missing_permission_settles_nothing_and_heals_once_it_is_given(world: World) -> None:
     archive = world.raw.add(pictures(1))
-    p = world.process()
+    ctx = world.process()
     world.results.fail_next = StoreRefusedError("write: no permission")
     with pytest.raises(StoreRefusedError):
-        handle_archive_created(archive.blob, p)
+        handle_archive_created(archive.blob, ctx)
     assert world.ledger.end(archive) is None
-    world.now += p.redrive_after
-    reconcile(["radar"], p, world.now, WINDOW)
-    world.work(p)
+    world.now += ctx.redrive_after
+    reconcile(["radar"], ctx, world.now, WINDOW)
+    world.work(ctx)
     assert world.ledger.end(archive) == "processed"
 
 
 def test_an_archive_that_is_replaced_between_plan_and_batch_is_refused(world: World) -> None:
     archive = world.raw.add(pictures(2))
-    p = world.process(sizes=ONE_EACH)
-    handle_archive_created(archive.blob, p)
+    ctx = world.process(sizes=ONE_EACH)
+    handle_archive_created(archive.blob, ctx)
     world.raw.add(pictures(1))
-    world.work(p)
+    world.work(ctx)
     assert world.ledger.end(archive) == "refused"
 
 
@@ -568,11 +568,11 @@ class Unreachable(MemoryRawArchives):
 
 def test_after_a_batch_that_fails_for_now_the_rest_is_queued_too(world: World) -> None:
     archive = world.raw.add(pictures(3))
-    p = world.process(sizes=BatchSizes(members=1))
+    ctx = world.process(sizes=BatchSizes(members=1))
     world.results.fail_next = StoreUnavailableError("write")
-    assert handle_archive_created(archive.blob, p) is HandlerOutcome.DEFERRED
+    assert handle_archive_created(archive.blob, ctx) is HandlerOutcome.DEFERRED
     assert [message.batch for message in world.queue.messages] == [0, 1, 2]
-    world.work(p)
+    world.work(ctx)
     assert world.ledger.end(archive) == "processed"
 
 
@@ -597,11 +597,11 @@ def test_only_when_the_queue_fails_too_an_event_is_raised_back(world: World) -> 
 
 def test_a_message_that_fails_for_now_is_raised_back_with_its_reason_noted(world: World) -> None:
     archive = world.raw.add(pictures(2))
-    p = world.process(sizes=ONE_EACH)
-    handle_archive_created(archive.blob, p)
+    ctx = world.process(sizes=ONE_EACH)
+    handle_archive_created(archive.blob, ctx)
     world.results.fail_next = StoreUnavailableError("write: busy")
     with pytest.raises(StoreUnavailableError):
-        handle_batch_message(world.queue.messages[0], p)
+        handle_batch_message(world.queue.messages[0], ctx)
     states = world.ledger.plan(archive, "p-test")
     assert states is not None
     assert states[0].error == "StoreUnavailableError: write: busy"
@@ -623,28 +623,28 @@ def test_an_error_of_storage_while_a_member_is_added_is_no_refusal(world: World)
 
 def test_events_that_come_twice_change_nothing(world: World) -> None:
     archive = world.raw.add(pictures(3))
-    p = world.process()
-    handle_archive_created(archive.blob, p)
+    ctx = world.process()
+    handle_archive_created(archive.blob, ctx)
     before, writes = world.left_behind(), world.results.writes
-    assert handle_archive_created(archive.blob, p) is HandlerOutcome.KNOWN
-    assert handle_batch_message(Request(blob=archive.blob), p) is HandlerOutcome.KNOWN
-    assert handle_batch_message(Request(blob=archive.blob, pipeline="p-test", batch=0), p) is HandlerOutcome.DONE
+    assert handle_archive_created(archive.blob, ctx) is HandlerOutcome.KNOWN
+    assert handle_batch_message(Request(blob=archive.blob), ctx) is HandlerOutcome.KNOWN
+    assert handle_batch_message(Request(blob=archive.blob, pipeline="p-test", batch=0), ctx) is HandlerOutcome.DONE
     assert (world.left_behind(), world.results.writes) == (before, writes)
 
 
 def test_messages_in_any_order_and_number_leave_the_same() -> None:
     def run(seed: int) -> tuple[object, Counts]:
-        there = World()
-        archive = there.raw.add(pictures(6))
-        p = there.process(sizes=BatchSizes(members=2))
-        handle_archive_created(archive.blob, p)
-        there.queue.messages *= 3
-        random.Random(seed).shuffle(there.queue.messages)
-        there.work(p)
-        assert there.ledger.end(archive) == "processed"
-        return there.left_behind(), there.sums(archive)
+        fresh = World()
+        archive = fresh.raw.add(pictures(6))
+        ctx = fresh.process(sizes=BatchSizes(members=2))
+        handle_archive_created(archive.blob, ctx)
+        fresh.queue.messages *= 3
+        random.Random(seed).shuffle(fresh.queue.messages)
+        fresh.work(ctx)
+        assert fresh.ledger.end(archive) == "processed"
+        return fresh.left_behind(), fresh.sums(archive)
 
-    assert all(one == other for one, other in pairwise([run(seed) for seed in range(4)]))
+    assert all(first == second for first, second in pairwise([run(seed) for seed in range(4)]))
 
 
 def test_two_workers_on_one_archive_leave_what_one_leaves() -> None:
@@ -659,12 +659,12 @@ def test_two_workers_on_one_archive_leave_what_one_leaves() -> None:
         states = world.ledger.plan(archive, "p-test") or ()
         start = threading.Barrier(workers)
 
-        def work(p: Context) -> None:
+        def work(ctx: Context) -> None:
             start.wait()
             for state in states:
-                run_batch(state.batch, p)
+                run_batch(state.batch, ctx)
 
-        threads = [threading.Thread(target=work, args=(p,)) for p in processes]
+        threads = [threading.Thread(target=work, args=(ctx,)) for ctx in processes]
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -677,13 +677,13 @@ def test_two_workers_on_one_archive_leave_what_one_leaves() -> None:
 
 def test_a_batch_that_another_holds_is_left_to_it(world: World) -> None:
     archive = world.raw.add(pictures(2))
-    p = world.process(sizes=ONE_EACH)
-    handle_archive_created(archive.blob, p)
+    ctx = world.process(sizes=ONE_EACH)
+    handle_archive_created(archive.blob, ctx)
     (first, _) = world.ledger.plan(archive, "p-test") or ()
     world.ledger.claim(first.batch, "second", world.now, world.now + timedelta(seconds=30))
-    assert run_batch(first.batch, p) is None
+    assert run_batch(first.batch, ctx) is None
     world.now += timedelta(seconds=31)
-    assert run_batch(first.batch, p) is not None, "a holder that died holds nobody up for long"
+    assert run_batch(first.batch, ctx) is not None, "a holder that died holds nobody up for long"
 
 
 def test_a_claim_is_renewed_while_a_single_member_is_worked_on(world: World) -> None:
@@ -703,8 +703,8 @@ def test_a_claim_is_renewed_while_a_single_member_is_worked_on(world: World) -> 
         return pixels
 
     archive = world.raw.add(pictures(1))
-    p = world.process(hook=slow, ledger=Noting(), claim_for=timedelta(milliseconds=20))
-    assert handle_archive_created(archive.blob, p) is HandlerOutcome.DONE
+    ctx = world.process(hook=slow, ledger=Noting(), claim_for=timedelta(milliseconds=20))
+    assert handle_archive_created(archive.blob, ctx) is HandlerOutcome.DONE
     assert waited == [True]
     for thread in renewals():
         thread.join(30)
@@ -722,21 +722,21 @@ class Hanging(MemoryBatchLedger):
         super().__init__()
         self.seconds = seconds
         self.asked, self.answer = threading.Event(), threading.Event()
-        self.told: list[str] = []
+        self.calls: list[str] = []
 
     def claim(self, batch: Batch, owner: str, at: datetime, until: datetime) -> int:
         if threading.current_thread().name == "claim":
             self.asked.set()
             self.answer.wait(self.seconds)
-            self.told.append("renewed")
+            self.calls.append("renewed")
         elif until == at:
-            self.told.append("let go")
+            self.calls.append("let go")
             self.answer.set()
         return super().claim(batch, owner, at, until)
 
     def finish(self, batch: Batch, counts: Counts, at: datetime) -> None:
         super().finish(batch, counts, at)
-        self.told.append("finished")
+        self.calls.append("finished")
 
 
 def test_a_renewal_that_hangs_holds_up_no_batch_that_is_done(world: World) -> None:
@@ -747,13 +747,13 @@ def test_a_renewal_that_hangs_holds_up_no_batch_that_is_done(world: World) -> No
         return pixels
 
     archive = world.raw.add(pictures(1))
-    p = world.process(hook=slow, ledger=ledger, claim_for=timedelta(milliseconds=20))
-    assert handle_archive_created(archive.blob, p) is HandlerOutcome.DONE
-    assert ledger.told == ["finished"]
+    ctx = world.process(hook=slow, ledger=ledger, claim_for=timedelta(milliseconds=20))
+    assert handle_archive_created(archive.blob, ctx) is HandlerOutcome.DONE
+    assert ledger.calls == ["finished"]
     ledger.answer.set()
     for thread in renewals():
         thread.join(30)
-    assert (ledger.told, ledger.end(archive)) == (["finished", "renewed"], "processed")
+    assert (ledger.calls, ledger.end(archive)) == (["finished", "renewed"], "processed")
 
 
 def test_a_renewal_that_is_late_does_not_take_back_what_was_let_go(world: World) -> None:
@@ -764,9 +764,9 @@ def test_a_renewal_that_is_late_does_not_take_back_what_was_let_go(world: World)
         raise StoreUnavailableError("storage is away")
 
     archive = world.raw.add(pictures(1))
-    p = world.process(hook=fails, ledger=ledger, claim_for=timedelta(milliseconds=20))
-    assert handle_archive_created(archive.blob, p) is HandlerOutcome.DEFERRED
-    assert ("renewed" in ledger.told, ledger.told[-1]) == (True, "let go")
+    ctx = world.process(hook=fails, ledger=ledger, claim_for=timedelta(milliseconds=20))
+    assert handle_archive_created(archive.blob, ctx) is HandlerOutcome.DEFERRED
+    assert ("renewed" in ledger.calls, ledger.calls[-1]) == (True, "let go")
 
 
 def test_a_claim_that_is_anothers_by_now_is_not_taken_back(world: World) -> None:
@@ -789,8 +789,8 @@ def test_a_claim_that_is_anothers_by_now_is_not_taken_back(world: World) -> None
         return pixels
 
     archive = world.raw.add(pictures(1))
-    p = world.process(hook=slow, ledger=Lost(), claim_for=timedelta(milliseconds=20))
-    assert handle_archive_created(archive.blob, p) is HandlerOutcome.DONE
+    ctx = world.process(hook=slow, ledger=Lost(), claim_for=timedelta(milliseconds=20))
+    assert handle_archive_created(archive.blob, ctx) is HandlerOutcome.DONE
     assert (waited, len(world.results.of(archive))) == ([True], 1)
 
 
@@ -826,25 +826,25 @@ def test_a_directory_is_read_once_where_it_was_found(world: World) -> None:
 
 
 def test_nothing_is_driven_while_all_is_well(world: World) -> None:
-    p = world.process(sizes=ONE_EACH)
+    ctx = world.process(sizes=ONE_EACH)
     done, waiting = world.raw.add(pictures(1)), world.raw.add(pictures(2), version="0000000b")
     handle_archive_created(done.blob, world.process())
-    handle_archive_created(waiting.blob, p)
+    handle_archive_created(waiting.blob, ctx)
     world.queue.messages.clear()
-    assert reconcile(["radar"], p, world.now, WINDOW) == ReconcileOutcome()
+    assert reconcile(["radar"], ctx, world.now, WINDOW) == ReconcileOutcome()
     assert world.queue.messages == []
 
 
 def test_an_archive_whose_event_was_lost_is_planned(world: World) -> None:
     archive = world.raw.add(pictures(2))
-    p = world.process()
-    assert reconcile(["radar"], p, world.now, WINDOW) == ReconcileOutcome(), "its event may be on its way"
+    ctx = world.process()
+    assert reconcile(["radar"], ctx, world.now, WINDOW) == ReconcileOutcome(), "its event may be on its way"
     world.now += timedelta(minutes=15)
-    assert reconcile(["radar"], p, world.now, WINDOW) == ReconcileOutcome(asked=1)
-    world.work(p)
+    assert reconcile(["radar"], ctx, world.now, WINDOW) == ReconcileOutcome(asked=1)
+    world.work(ctx)
     assert world.ledger.end(archive) == "processed"
     assert world.ledger.archives["radar", STAMP, archive.version].raw_at == STAMP
-    assert reconcile(["radar"], p, world.now, WINDOW) == ReconcileOutcome()
+    assert reconcile(["radar"], ctx, world.now, WINDOW) == ReconcileOutcome()
 
 
 def test_an_archive_that_is_known_and_unplanned_is_planned(world: World) -> None:
@@ -867,54 +867,54 @@ def test_a_new_pipeline_takes_the_archives_of_the_window_newest_first(world: Wor
 
 def test_while_the_queue_stands_requests_do_not_pile_up_and_none_is_forgotten(world: World) -> None:
     archives = [world.raw.add(pictures(1), stamp=STAMP - timedelta(minutes=n)) for n in range(90)]
-    p = world.process()
+    ctx = world.process()
     for minutes in range(15, 24 * 60, 5):
-        reconcile(["radar"], p, world.now + timedelta(minutes=minutes), WINDOW)
+        reconcile(["radar"], ctx, world.now + timedelta(minutes=minutes), WINDOW)
     assert len(archives) <= world.queue.waiting() <= 1_100
     # It moves again, but not all of its messages are there any more.
     world.queue.messages = world.queue.messages[:10]
-    world.work(p)
-    assert reconcile(["radar"], p, world.now + timedelta(days=1), WINDOW) == ReconcileOutcome(asked=80)
-    world.work(p)
+    world.work(ctx)
+    assert reconcile(["radar"], ctx, world.now + timedelta(days=1), WINDOW) == ReconcileOutcome(asked=80)
+    world.work(ctx)
     assert {world.ledger.end(archive) for archive in archives} == {"processed"}
 
 
-def planned_and_lost(world: World, p: Context) -> RawArchive:
+def planned_and_lost(world: World, ctx: Context) -> RawArchive:
     archive = world.raw.add(pictures(2))
-    handle_archive_created(archive.blob, p)
+    handle_archive_created(archive.blob, ctx)
     world.queue.messages.clear()
     return archive
 
 
 def test_batches_that_nobody_drives_are_driven_again(world: World) -> None:
-    p = world.process(sizes=ONE_EACH)
-    archive = planned_and_lost(world, p)
+    ctx = world.process(sizes=ONE_EACH)
+    archive = planned_and_lost(world, ctx)
     world.now += timedelta(minutes=15)
-    assert reconcile(["radar"], p, world.now, WINDOW) == ReconcileOutcome(redriven=2)
-    assert reconcile(["radar"], p, world.now, WINDOW) == ReconcileOutcome(), "it is postponed before it is queued"
-    world.work(p)
+    assert reconcile(["radar"], ctx, world.now, WINDOW) == ReconcileOutcome(redriven=2)
+    assert reconcile(["radar"], ctx, world.now, WINDOW) == ReconcileOutcome(), "it is postponed before it is queued"
+    world.work(ctx)
     assert world.ledger.end(archive) == "processed"
 
 
 def test_done_batches_are_not_driven_again(world: World) -> None:
-    p = world.process(sizes=ONE_EACH)
+    ctx = world.process(sizes=ONE_EACH)
     archive = world.raw.add(pictures(3))
-    handle_archive_created(archive.blob, p)
-    handle_batch_message(world.queue.messages[1], p)
+    handle_archive_created(archive.blob, ctx)
+    handle_batch_message(world.queue.messages[1], ctx)
     world.queue.messages.clear()
-    reconcile(["radar"], p, world.now + timedelta(minutes=15), WINDOW)
+    reconcile(["radar"], ctx, world.now + timedelta(minutes=15), WINDOW)
     assert [message.batch for message in world.queue.messages] == [0, 2]
 
 
 def test_tries_are_further_and_further_apart_and_end_as_failed(world: World) -> None:
-    p = world.process(sizes=ONE_EACH, redrive_tries=3)
-    archive = planned_and_lost(world, p)
+    ctx = world.process(sizes=ONE_EACH, redrive_tries=3)
+    archive = planned_and_lost(world, ctx)
     start = world.now
     redriven: list[float] = []
     for minute in range(0, 300, 5):
         now = start + timedelta(minutes=minute)
         world.die_over(archive)
-        if reconcile(["radar"], p, now, WINDOW).redriven:
+        if reconcile(["radar"], ctx, now, WINDOW).redriven:
             redriven.append(minute)
         world.queue.messages.clear()
     assert redriven == [15, 45, 105]
@@ -923,57 +923,57 @@ def test_tries_are_further_and_further_apart_and_end_as_failed(world: World) -> 
 
 
 def test_an_archive_that_waits_in_a_queue_for_days_is_not_failed_and_spends_no_try(world: World) -> None:
-    p = world.process(sizes=ONE_EACH, redrive_tries=1)
-    archive = planned_and_lost(world, p)
+    ctx = world.process(sizes=ONE_EACH, redrive_tries=1)
+    archive = planned_and_lost(world, ctx)
     for hour in range(1, 60):
-        assert reconcile(["radar"], p, world.now + timedelta(hours=hour), WINDOW) == ReconcileOutcome(redriven=2)
-    assert {state.attempts for state in world.ledger.plan(archive, p.pipeline) or ()} == {0}
+        assert reconcile(["radar"], ctx, world.now + timedelta(hours=hour), WINDOW) == ReconcileOutcome(redriven=2)
+    assert {state.attempts for state in world.ledger.plan(archive, ctx.pipeline) or ()} == {0}
     world.now += timedelta(hours=60)
-    assert world.work(p)[:2] == [HandlerOutcome.DONE] * 2
+    assert world.work(ctx)[:2] == [HandlerOutcome.DONE] * 2
     assert world.ledger.end(archive) == "processed"
 
 
 def test_the_last_try_counts_only_once_somebody_has_begun_with_it(world: World) -> None:
-    p = world.process(sizes=ONE_EACH, redrive_tries=1)
-    archive = planned_and_lost(world, p)
+    ctx = world.process(sizes=ONE_EACH, redrive_tries=1)
+    archive = planned_and_lost(world, ctx)
     world.die_over(archive)
-    assert reconcile(["radar"], p, world.now + timedelta(hours=1), WINDOW) == ReconcileOutcome(redriven=2)
-    assert reconcile(["radar"], p, world.now + timedelta(hours=2), WINDOW) == ReconcileOutcome(redriven=2)
+    assert reconcile(["radar"], ctx, world.now + timedelta(hours=1), WINDOW) == ReconcileOutcome(redriven=2)
+    assert reconcile(["radar"], ctx, world.now + timedelta(hours=2), WINDOW) == ReconcileOutcome(redriven=2)
     world.die_over(archive)
-    assert reconcile(["radar"], p, world.now + timedelta(hours=3), WINDOW) == ReconcileOutcome(failed=1)
+    assert reconcile(["radar"], ctx, world.now + timedelta(hours=3), WINDOW) == ReconcileOutcome(failed=1)
 
 
 def test_the_last_error_is_the_reason_of_a_failure(world: World) -> None:
-    p = world.process(sizes=ONE_EACH, redrive_tries=0)
+    ctx = world.process(sizes=ONE_EACH, redrive_tries=0)
     archive = world.raw.add(pictures(2))
-    handle_archive_created(archive.blob, p)
+    handle_archive_created(archive.blob, ctx)
     world.results.fail_next = StoreUnavailableError("write: busy")
     with pytest.raises(StoreUnavailableError):
-        handle_batch_message(world.queue.messages[0], p)
-    assert reconcile(["radar"], p, world.now + timedelta(minutes=15), WINDOW) == ReconcileOutcome(failed=1)
+        handle_batch_message(world.queue.messages[0], ctx)
+    assert reconcile(["radar"], ctx, world.now + timedelta(minutes=15), WINDOW) == ReconcileOutcome(failed=1)
     assert "StoreUnavailableError: write: busy" in world.reason(archive)
 
 
 def test_an_end_that_was_lost_is_written_again(world: World) -> None:
     """The last worker died between its batch's row and the archive's."""
-    p = world.process()
+    ctx = world.process()
     archive = world.raw.add(pictures(2))
-    handle_archive_created(archive.blob, p)
+    handle_archive_created(archive.blob, ctx)
     sums = world.sums(archive)
     row = world.ledger.pipelines["radar", STAMP, archive.version, "p-test"]
     row.ends.clear()
     row.sums = None
-    assert reconcile(["radar"], p, world.now, WINDOW) == ReconcileOutcome(finished=1)
+    assert reconcile(["radar"], ctx, world.now, WINDOW) == ReconcileOutcome(finished=1)
     assert (world.ledger.end(archive), world.sums(archive)) == ("processed", sums)
 
 
 def test_two_reconcilers_at_once_drive_each_batch_once(world: World) -> None:
-    p = world.process(sizes=ONE_EACH)
-    archive = planned_and_lost(world, p)
+    ctx = world.process(sizes=ONE_EACH)
+    archive = planned_and_lost(world, ctx)
     (first, _) = world.ledger.plan(archive, "p-test") or ()
     later = world.now + timedelta(minutes=15)
     assert world.ledger.schedule_redrive(first, later + timedelta(minutes=30)), "the other one was faster"
-    assert reconcile(["radar"], p, later, WINDOW) == ReconcileOutcome(redriven=1)
+    assert reconcile(["radar"], ctx, later, WINDOW) == ReconcileOutcome(redriven=1)
 
 
 def test_a_source_that_fails_for_now_does_not_hold_up_the_others(
@@ -986,9 +986,9 @@ def test_a_source_that_fails_for_now_does_not_hold_up_the_others(
             return super().list_unfinished(source, pipeline, since)
 
     world.raw.add(pictures(1))
-    p = world.process(ledger=HalfDown())
+    ctx = world.process(ledger=HalfDown())
     later = world.now + timedelta(minutes=15)
-    assert reconcile(["down", "radar"], p, later, WINDOW) == ReconcileOutcome(asked=1)
+    assert reconcile(["down", "radar"], ctx, later, WINDOW) == ReconcileOutcome(asked=1)
     assert "reconcile.deferred source=down" in caplog.text
 
 
@@ -996,31 +996,31 @@ def test_a_source_that_fails_for_now_does_not_hold_up_the_others(
 
 
 def test_what_is_in_the_archive_tier_is_left_as_it_is(world: World) -> None:
-    p = world.process(sizes=ONE_EACH)
+    ctx = world.process(sizes=ONE_EACH)
     archive = world.raw.add(pictures(2))
     content = world.raw.blobs[archive.blob][1]
     world.raw.blobs[archive.blob] = replace(archive, offline=True), content
-    assert handle_archive_created(archive.blob, p) is HandlerOutcome.OFFLINE
+    assert handle_archive_created(archive.blob, ctx) is HandlerOutcome.OFFLINE
     world.queue.put(archive.blob, None)
-    assert world.work(p) == [HandlerOutcome.OFFLINE]
+    assert world.work(ctx) == [HandlerOutcome.OFFLINE]
     assert world.ledger.end(archive) is None
     world.raw.blobs[archive.blob] = archive, content
-    handle_archive_created(archive.blob, p)
-    assert world.work(p) == [HandlerOutcome.DONE, HandlerOutcome.DONE]
+    handle_archive_created(archive.blob, ctx)
+    assert world.work(ctx) == [HandlerOutcome.DONE, HandlerOutcome.DONE]
 
 
 def test_an_archive_does_not_fail_while_nobody_could_read_it(world: World) -> None:
-    p = world.process(sizes=ONE_EACH)
-    archive = planned_and_lost(world, p)
+    ctx = world.process(sizes=ONE_EACH)
+    archive = planned_and_lost(world, ctx)
     content = world.raw.blobs[archive.blob][1]
     world.raw.blobs[archive.blob] = replace(archive, offline=True), content
     for day in range(10):
         world.die_over(archive)
-        reconcile(["radar"], p, world.now + timedelta(days=day), timedelta(days=30))
-    assert set(world.work(p)) == {HandlerOutcome.OFFLINE}
+        reconcile(["radar"], ctx, world.now + timedelta(days=day), timedelta(days=30))
+    assert set(world.work(ctx)) == {HandlerOutcome.OFFLINE}
     assert world.ledger.end(archive) is None
     world.raw.blobs[archive.blob] = archive, content
-    assert reconcile(["radar"], p, world.now + timedelta(days=11), timedelta(days=30)) == ReconcileOutcome(failed=1)
+    assert reconcile(["radar"], ctx, world.now + timedelta(days=11), timedelta(days=30)) == ReconcileOutcome(failed=1)
 
 
 # What is not whole yet
@@ -1031,43 +1031,43 @@ def states_of(world: World, archive: RawArchive) -> Sequence[BatchState]:
 
 
 def test_a_copy_that_takes_days_spends_no_tries_and_fails_nothing(world: World) -> None:
-    p = world.process(sizes=ONE_EACH)
-    archive = planned_and_lost(world, p)
+    ctx = world.process(sizes=ONE_EACH)
+    archive = planned_and_lost(world, ctx)
     content = world.raw.blobs[archive.blob][1]
     world.raw.blobs[archive.blob] = replace(archive, pending=True), b""
     world.queue.put(archive.blob, states_of(world, archive)[0].batch)
     for _ in range(14 * 24):
         world.now += timedelta(hours=1)
-        assert reconcile(["radar"], p, world.now, timedelta(days=30)) == ReconcileOutcome()
-        assert world.work(p) == [HandlerOutcome.PENDING], "messages would gather"
+        assert reconcile(["radar"], ctx, world.now, timedelta(days=30)) == ReconcileOutcome()
+        assert world.work(ctx) == [HandlerOutcome.PENDING], "messages would gather"
         world.queue.show()
     assert {state.attempts for state in states_of(world, archive)} == {0}
     world.raw.blobs[archive.blob] = archive, content
-    assert world.work(p) == [HandlerOutcome.DONE]
-    assert reconcile(["radar"], p, world.now, timedelta(days=30)) == ReconcileOutcome(redriven=1)
-    assert world.work(p) == [HandlerOutcome.DONE]
+    assert world.work(ctx) == [HandlerOutcome.DONE]
+    assert reconcile(["radar"], ctx, world.now, timedelta(days=30)) == ReconcileOutcome(redriven=1)
+    assert world.work(ctx) == [HandlerOutcome.DONE]
     assert world.ledger.end(archive) == "processed"
 
 
 def test_an_archive_with_spent_tries_does_not_fail_while_it_is_copied_back(world: World) -> None:
-    p = world.process(sizes=ONE_EACH, redrive_tries=0)
-    archive = planned_and_lost(world, p)
+    ctx = world.process(sizes=ONE_EACH, redrive_tries=0)
+    archive = planned_and_lost(world, ctx)
     content = world.raw.blobs[archive.blob][1]
     world.die_over(archive)
     world.raw.blobs[archive.blob] = replace(archive, pending=True), b""
     later = world.now + timedelta(hours=1)
-    assert reconcile(["radar"], p, later, WINDOW) == ReconcileOutcome()
+    assert reconcile(["radar"], ctx, later, WINDOW) == ReconcileOutcome()
     world.raw.blobs[archive.blob] = archive, content
-    assert reconcile(["radar"], p, later, WINDOW) == ReconcileOutcome(failed=1)
+    assert reconcile(["radar"], ctx, later, WINDOW) == ReconcileOutcome(failed=1)
 
 
 def test_reconcile_does_not_ask_again_for_what_waits_for_its_copy(world: World) -> None:
-    p = world.process()
+    ctx = world.process()
     archive = world.raw.add(pictures(1))
     world.ledger.record_raw(archive, STAMP)
     world.raw.blobs[archive.blob] = replace(archive, pending=True), b""
     later = world.now + timedelta(minutes=15)
-    assert reconcile(["radar"], p, later, WINDOW) == ReconcileOutcome()
+    assert reconcile(["radar"], ctx, later, WINDOW) == ReconcileOutcome()
     assert (world.queue.messages, world.queue.hidden) == ([], [])
 
 

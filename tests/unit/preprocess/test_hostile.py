@@ -20,7 +20,7 @@ from preprocess.handlers import handle_archive_created
 from preprocess.model import Limits
 from preprocess.zip.reader import Archive
 from tests.fakes.preprocessing import MemoryReader
-from tests.unit.preprocess.pictures import encoded, made, noise, smooth
+from tests.unit.preprocess.pictures import encoded, images_of, noise, smooth
 from tests.unit.preprocess.test_handlers import World
 from tests.unit.preprocess.zips import by_hand, read_all, zipped
 
@@ -47,10 +47,10 @@ FORMS: dict[str, tuple[str, dict[str, Any]]] = {
 def test_a_picture_that_was_cut_off_at_any_of_twenty_places_is_never_half_a_picture(form: str) -> None:
     name, options = FORMS[form]
     content = encoded(noise(120, 160, 3), name, **options)
-    assert made(content)
+    assert images_of(content)
     for cut in np.linspace(len(content) * 0.05, len(content) - 3, 20).astype(int):
         with pytest.raises(MemberRefusedError):
-            made(content[:cut])
+            images_of(content[:cut])
 
 
 @pytest.mark.parametrize("form", ["jpeg", "progressive jpeg", "png", "jpeg 2000", "tiff lzw", "gif", "avif"])
@@ -60,13 +60,13 @@ def test_a_picture_whose_rest_is_zeros_is_refused(form: str) -> None:
     content = encoded(smooth(120, 160), name, **options)
     half = len(content) // 2
     with pytest.raises(MemberRefusedError):
-        made(content[:half] + bytes(len(content) - half))
+        images_of(content[:half] + bytes(len(content) - half))
 
 
 @pytest.mark.parametrize("seed", range(4))
 def test_a_sound_avif_is_no_cut_one_whatever_it_ends_in(seed: int) -> None:
     flat = np.full((200, 300, 3), seed * 80, dtype=np.uint8)
-    assert made(encoded(flat, "AVIF", quality=1 + seed * 30))
+    assert images_of(encoded(flat, "AVIF", quality=1 + seed * 30))
 
 
 @pytest.mark.parametrize("metadata", [True, False])
@@ -74,17 +74,17 @@ def test_zeros_behind_an_avifs_picture_are_no_loss_where_they_may_be_there(metad
     exif = Image.Exif()
     exif[0x010E] = "a camera"
     content = encoded(smooth(40, 60), "AVIF", **({"exif": exif} if metadata else {}))
-    assert made(content + struct.pack(">I4s", 208, b"free") + bytes(200))
+    assert images_of(content + struct.pack(">I4s", 208, b"free") + bytes(200))
     at = content.index(b"mdat") - 4
     longer = struct.pack(">I", struct.unpack_from(">I", content, at)[0] + 200)
     padded = content[:at] + longer + content[at + 4 :] + bytes(200)
     unknown = content[:at] + struct.pack(">I", 0) + content[at + 4 :] + bytes(200)
     for each in (padded, unknown):
         if metadata:
-            assert made(each)
+            assert images_of(each)
         else:
             with pytest.raises(MemberRefusedError, match="cut off"):
-                made(each)
+                images_of(each)
 
 
 def scans(count: int, side: int = 10_000) -> bytes:
@@ -104,7 +104,7 @@ def test_a_jpeg_of_ten_thousand_scans_is_refused_before_it_is_decoded() -> None:
     """Two megabytes that take minutes."""
     began = time.monotonic()
     with pytest.raises(MemberRefusedError, match="10001 scans, more than LIMIT_MEMBER_PIXELS"):
-        made(scans(10_000))
+        images_of(scans(10_000))
     assert time.monotonic() - began < 2
 
 
@@ -112,42 +112,42 @@ def test_a_jpeg_of_countless_markers_is_refused() -> None:
     """Half a gigabyte of them, which a zip makes of two megabytes, would take minutes."""
     content = encoded(smooth(16, 16), "JPEG")
     with pytest.raises(MemberRefusedError, match="too many pieces"):
-        made(content[:-2] + b"\xff\xe0\x00\x02" * 100_000 + content[-2:])
-    assert made(content[:-2] + b"\xff\x01" * 100_000 + content[-2:])
+        images_of(content[:-2] + b"\xff\xe0\x00\x02" * 100_000 + content[-2:])
+    assert images_of(content[:-2] + b"\xff\x01" * 100_000 + content[-2:])
 
 
 def test_an_avif_of_countless_boxes_is_refused() -> None:
     content = encoded(smooth(16, 16), "AVIF")
     first = struct.unpack_from(">I", content)[0]
     with pytest.raises(MemberRefusedError, match="too many pieces"):
-        made(content[:first] + struct.pack(">I4s", 8, b"free") * 100_000 + content[first:])
+        images_of(content[:first] + struct.pack(">I4s", 8, b"free") * 100_000 + content[first:])
 
 
 def test_scans_are_counted_within_the_picture_alone() -> None:
     complete = encoded(smooth(40, 60), "JPEG", progressive=True)
     limits = Limits(member_pixels=40 * 60 * 12)
-    assert len(made(complete + complete * 9, limits=limits)) == 1
-    assert made(scans(3, 64), limits=Limits(member_pixels=64 * 64 * 4))
+    assert len(images_of(complete + complete * 9, limits=limits)) == 1
+    assert images_of(scans(3, 64), limits=Limits(member_pixels=64 * 64 * 4))
     with pytest.raises(MemberRefusedError, match="4 scans"):
-        made(scans(3, 64), limits=Limits(member_pixels=64 * 64 * 4 - 1))
+        images_of(scans(3, 64), limits=Limits(member_pixels=64 * 64 * 4 - 1))
 
 
 @pytest.mark.parametrize("kind", [b"P1", b"P2", b"P3"])
 def test_a_text_of_comments_is_refused_and_one_of_numbers_counts_for_its_time(kind: bytes) -> None:
     """A megabyte of comments takes seconds, half a gigabyte an hour; the zip of that has three megabytes."""
     head, row = kind + b"\n8 8\n" + (b"" if kind == b"P1" else b"9\n"), b"# by hand\n" + b"1 " * 24
-    assert made(head + row * 8)
+    assert images_of(head + row * 8)
     with pytest.raises(MemberRefusedError, match="too many comments"):
-        made(head + b"#\n" * 1_001 + row * 8)
-    assert made(head + row * 8, limits=Limits(pixels=20 * 64))
+        images_of(head + b"#\n" * 1_001 + row * 8)
+    assert images_of(head + row * 8, limits=Limits(pixels=20 * 64))
     with pytest.raises(MemberRefusedError, match="counts 20 times"):
-        made(head + row * 8, limits=Limits(pixels=20 * 64 - 1))
+        images_of(head + row * 8, limits=Limits(pixels=20 * 64 - 1))
 
 
 def test_a_file_of_countless_pieces_is_refused() -> None:
     began = time.monotonic()
     with pytest.raises(MemberRefusedError, match="too many pieces"):
-        made(b"\xff\xd8" + b"\xff\xe0\0\2" * MIB)
+        images_of(b"\xff\xd8" + b"\xff\xe0\0\2" * MIB)
     assert time.monotonic() - began < 20
 
 
@@ -156,9 +156,9 @@ def test_pages_that_are_no_images_count_as_frames() -> None:
     with tifffile.TiffWriter(stream) as writer:
         for page in range(4):
             writer.write(noise(8, 8), subfiletype=int(page > 0))
-    assert len(made(stream.getvalue(), limits=Limits(frames=4))) == 1
+    assert len(images_of(stream.getvalue(), limits=Limits(frames=4))) == 1
     with pytest.raises(MemberRefusedError, match="LIMIT_FRAMES=3"):
-        made(stream.getvalue(), limits=Limits(frames=3))
+        images_of(stream.getvalue(), limits=Limits(frames=3))
 
 
 def test_sixteen_bit_pages_are_each_read_once_more_and_not_all_before_them() -> None:
@@ -167,19 +167,19 @@ def test_sixteen_bit_pages_are_each_read_once_more_and_not_all_before_them() -> 
         for page in range(300):
             writer.write(np.full((4, 4, 3), page * 200, np.uint16), photometric="rgb")
     began = time.monotonic()
-    assert [int(pixels[0, 0, 0]) for pixels in made(stream.getvalue())] == [page * 200 for page in range(300)]
+    assert [int(pixels[0, 0, 0]) for pixels in images_of(stream.getvalue())] == [page * 200 for page in range(300)]
     assert time.monotonic() - began < 5
 
 
 PEAK = """
 import sys
-from tests.unit.preprocess.pictures import made
+from tests.unit.preprocess.pictures import images_of
 from preprocess.model import Limits, Recipe
 def peak():
     return int(next(line for line in open("/proc/self/status") if line.startswith("VmHWM")).split()[1]) * 1024
 content = open(sys.argv[1], "rb").read()
 before = peak()
-assert made(content, Recipe(), Limits(pixels=int(sys.argv[2])))
+assert images_of(content, Recipe(), Limits(pixels=int(sys.argv[2])))
 print(peak() - before)
 """
 
@@ -204,7 +204,7 @@ def test_decoding_takes_at_most_twelve_bytes_for_each_pixel_that_is_allowed(heav
     # A quarter more for the interpreter's own ups and downs, and for libraries that are loaded late.
     assert int(done.stdout) < 12 * allowed * 1.25 + 16 * MIB
     with pytest.raises(MemberRefusedError, match="LIMIT_PIXELS"):
-        made(content, limits=Limits(pixels=allowed - 1))
+        images_of(content, limits=Limits(pixels=allowed - 1))
 
 
 def flat_png(side: int, bits: int, kind: int, row: int) -> bytes:
@@ -223,10 +223,10 @@ def flat_png(side: int, bits: int, kind: int, row: int) -> bytes:
 
 def overlapping(entries: int, inflated: int) -> bytes:
     """A zip whose every entry is the same member: little that claims to be much."""
-    one = by_hand(zlib.compress(bytes(inflated), 9, -15), bytes(inflated), 8)
-    start, end = one.index(b"PK\1\2"), one.index(b"PK\5\6")
+    archive = by_hand(zlib.compress(bytes(inflated), 9, -15), bytes(inflated), 8)
+    start, end = archive.index(b"PK\1\2"), archive.index(b"PK\5\6")
     record = struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, entries, entries, (end - start) * entries, start, 0)
-    return one[:start] + one[start:end] * entries + record
+    return archive[:start] + archive[start:end] * entries + record
 
 
 def test_two_megabytes_that_declare_546_gigabytes_are_refused_in_no_time() -> None:
@@ -235,9 +235,9 @@ def test_two_megabytes_that_declare_546_gigabytes_are_refused_in_no_time() -> No
     began = time.monotonic()
     archive = Archive(MemoryReader(content), Limits())
     assert sum(member.size for member in archive.members) > 546e9
-    found = read_all(content)
-    assert len(found) == 30_000
-    assert all(isinstance(member, str) for member in found)
+    contents = read_all(content)
+    assert len(contents) == 30_000
+    assert all(isinstance(member, str) for member in contents)
     assert time.monotonic() - began < 10
 
 
@@ -277,9 +277,9 @@ def peak():
 content = open(sys.argv[1], "rb").read()
 before, began = peak(), time.monotonic()
 raw = MemoryRawArchives()
-found = raw.add(content)
-members = Archive(raw.open(found), Limits()).members
-batches = divide(found, "p", [member.compressed for member in members], BatchSizes())
+archive = raw.add(content)
+members = Archive(raw.open(archive), Limits()).members
+batches = divide(archive, "p", [member.compressed for member in members], BatchSizes())
 print(len(members), len(batches), peak() - before, time.monotonic() - began)
 """
 

@@ -119,9 +119,9 @@ def test_sound_recipes_pass(recipe: Recipe) -> None:
     ],
 )
 def test_recipes_that_cannot_work_are_told_at_once(recipe: Recipe, named: list[str]) -> None:
-    with pytest.raises(SettingsError) as told:
+    with pytest.raises(SettingsError) as raised:
         check_recipe(recipe)
-    assert all(name in str(told.value) for name in named)
+    assert all(name in str(raised.value) for name in named)
 
 
 @given(

@@ -47,13 +47,13 @@ def by_hand(payload: bytes, inflated: bytes, method: int, name: bytes = b"m.bin"
 def read_all(content: bytes, limits: Limits | None = None) -> list[bytes | str]:
     """Each member's bytes, or why it was refused."""
     archive = Archive(MemoryReader(content), limits or Limits())
-    found: dict[int, bytes | str] = {}
+    contents: dict[int, bytes | str] = {}
     with archive.batch(0, len(archive.members)) as reader:
         for member in archive.stored_order(0, len(archive.members)):
             try:
                 read = reader.read(member, wanted=lambda _: True)
                 assert read is not None
-                found[member.number] = read.getvalue()
+                contents[member.number] = read.getvalue()
             except MemberRefusedError as exc:
-                found[member.number] = str(exc)
-    return [found[index] for index in sorted(found)]
+                contents[member.number] = str(exc)
+    return [contents[index] for index in sorted(contents)]

@@ -16,7 +16,7 @@ from imagefeed.errors import MemberRefusedError
 from preprocess.image.decode import FORMATS, warnings_heard
 from preprocess.image.formats import is_image_content, is_image_name, printable, skip_kind
 from preprocess.model import Limits, Recipe
-from tests.unit.preprocess.pictures import decoded, encoded, made, noise, one, png16, smooth
+from tests.unit.preprocess.pictures import decoded, encoded, image_of, images_of, noise, png16, smooth
 
 LOSSLESS: dict[str, dict[str, Any]] = {
     "PNG": {},
@@ -39,14 +39,14 @@ def test_lossless_formats_keep_every_value(form: str) -> None:
     pixels = noise(20, 30, 3)
     content = encoded(pixels, form, **LOSSLESS[form])
     assert is_image_content(content[:64])
-    np.testing.assert_array_equal(one(content), pixels)
+    np.testing.assert_array_equal(image_of(content), pixels)
 
 
 @pytest.mark.parametrize("form", ["JPEG", "AVIF", "WEBP"])
 def test_lossy_formats_come_near(form: str) -> None:
     content = encoded(smooth(60, 80), form, quality=95)
     assert is_image_content(content[:64])
-    assert np.abs(one(content).astype(int) - smooth(60, 80)).max() < 20
+    assert np.abs(image_of(content).astype(int) - smooth(60, 80)).max() < 20
 
 
 def test_formats_are_told() -> None:
@@ -57,7 +57,7 @@ def test_formats_are_told() -> None:
 @pytest.mark.parametrize("form", ["ICO", "TGA", "PCX", "SGI", "PDF", "EPS"])
 def test_other_formats_that_pillow_knows_are_refused(form: str) -> None:
     with pytest.raises(MemberRefusedError, match="accepted format"):
-        made(encoded(smooth(32, 32), form))
+        images_of(encoded(smooth(32, 32), form))
 
 
 @pytest.mark.parametrize(
@@ -65,7 +65,7 @@ def test_other_formats_that_pillow_knows_are_refused(form: str) -> None:
 )
 def test_what_is_no_image_is_refused(content: bytes) -> None:
     with pytest.raises(MemberRefusedError):
-        made(content)
+        images_of(content)
 
 
 # Values
@@ -77,23 +77,23 @@ def test_grey_tiffs_keep_their_values(dtype: type[np.generic], order: str) -> No
     values = noise(9, 11, dtype=dtype)
     if np.dtype(dtype).kind != "u":
         values = np.negative(values)
-    found = one(tiff(values, byteorder=order, photometric="minisblack"))
-    np.testing.assert_array_equal(found, values)
-    assert found.dtype.isnative
+    output = image_of(tiff(values, byteorder=order, photometric="minisblack"))
+    np.testing.assert_array_equal(output, values)
+    assert output.dtype.isnative
 
 
 def test_unsigned_32_bits_are_kept_as_far_as_they_fit() -> None:
-    np.testing.assert_array_equal(one(tiff(np.array([[0, 2**31 - 1]], np.uint32))), [[0, 2**31 - 1]])
+    np.testing.assert_array_equal(image_of(tiff(np.array([[0, 2**31 - 1]], np.uint32))), [[0, 2**31 - 1]])
     with pytest.raises(MemberRefusedError, match="32-bit"):
-        made(tiff(np.array([[0, 2**31]], np.uint32)))
+        images_of(tiff(np.array([[0, 2**31]], np.uint32)))
 
 
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])
 def test_png_keeps_16_bits_in_all_channels(channels: int) -> None:
     values = noise(9, 11, channels, dtype=np.uint16)
-    found = one(png16(values))
-    assert found.dtype == np.uint16
-    np.testing.assert_array_equal(found, values[..., 0] if channels == 1 else values)
+    output = image_of(png16(values))
+    assert output.dtype == np.uint16
+    np.testing.assert_array_equal(output, values[..., 0] if channels == 1 else values)
 
 
 @pytest.mark.parametrize("channels", [3, 4])
@@ -103,46 +103,46 @@ def test_tiff_keeps_16_bits_in_all_channels(channels: int, compression: str | No
     values = noise(9, 11, channels, dtype=np.uint16)
     extra = {"extrasamples": ["unassalpha"]} if channels == 4 else {}
     content = tiff(values, photometric="rgb", byteorder=order, compression=compression, **extra)
-    np.testing.assert_array_equal(one(content), values)
+    np.testing.assert_array_equal(image_of(content), values)
 
 
 def test_16_bits_that_pillow_cannot_read_whole_are_refused() -> None:
     planar = tiff(noise(3, 9, 11, dtype=np.uint16), photometric="rgb", planarconfig="separate")
     with pytest.raises(MemberRefusedError, match="without loss"):
-        made(planar)
+        images_of(planar)
 
 
 def test_pgm_of_16_bits_keeps_its_values() -> None:
     values = np.array([[0, 1, 300], [65534, 65535, 2]], np.uint16)
-    found = one(b"P5 3 2 65535\n" + values.astype(">u2").tobytes())
-    assert found.dtype == np.uint16
-    np.testing.assert_array_equal(found, values)
+    output = image_of(b"P5 3 2 65535\n" + values.astype(">u2").tobytes())
+    assert output.dtype == np.uint16
+    np.testing.assert_array_equal(output, values)
 
 
 def test_one_bit_is_black_and_white() -> None:
     picture = Image.fromarray(np.array([[0, 255], [255, 0]], np.uint8)).convert("1")
-    np.testing.assert_array_equal(one(encoded(picture, "PNG")), [[0, 255], [255, 0]])
+    np.testing.assert_array_equal(image_of(encoded(picture, "PNG")), [[0, 255], [255, 0]])
 
 
 def test_cmyk_becomes_rgb() -> None:
     red = Image.new("CMYK", (16, 16), (0, 255, 255, 0))
-    np.testing.assert_allclose(one(encoded(red, "JPEG"))[8, 8], [254, 0, 0], atol=3)
-    np.testing.assert_allclose(one(encoded(red, "TIFF"))[8, 8], [255, 0, 0], atol=1)
+    np.testing.assert_allclose(image_of(encoded(red, "JPEG"))[8, 8], [254, 0, 0], atol=3)
+    np.testing.assert_allclose(image_of(encoded(red, "TIFF"))[8, 8], [255, 0, 0], atol=1)
 
 
 def test_a_palette_gives_its_colours_and_its_transparency() -> None:
     picture = Image.new("P", (2, 1))
     picture.putpalette([10, 20, 30, 200, 100, 50])
     picture.putpixel((1, 0), 1)
-    np.testing.assert_array_equal(one(encoded(picture, "PNG")), [[[10, 20, 30], [200, 100, 50]]])
-    transparent = one(encoded(picture, "PNG", transparency=1))
+    np.testing.assert_array_equal(image_of(encoded(picture, "PNG")), [[[10, 20, 30], [200, 100, 50]]])
+    transparent = image_of(encoded(picture, "PNG", transparency=1))
     np.testing.assert_array_equal(transparent, [[[10, 20, 30, 255], [200, 100, 50, 0]]])
 
 
 @pytest.mark.parametrize("mode", ["LA", "RGBA"])
 def test_alpha_is_kept_as_the_last_channel(mode: str) -> None:
     values = noise(5, 6, len(mode))
-    np.testing.assert_array_equal(one(encoded(Image.fromarray(values, None), "PNG")), values)
+    np.testing.assert_array_equal(image_of(encoded(Image.fromarray(values, None), "PNG")), values)
 
 
 # Frames
@@ -154,7 +154,7 @@ def test_every_frame_is_an_image(form: str) -> None:
     first, *others = (Image.fromarray(shade) for shade in shades)
     content = encoded(first, form, save_all=True, append_images=others)
     assert [frame.number for frame in decoded(content)] == [0, 1, 2]
-    for pixels, shade in zip(made(content), shades, strict=True):
+    for pixels, shade in zip(images_of(content), shades, strict=True):
         assert np.abs(pixels[..., :3].astype(int) - shade).max() < 5
 
 
@@ -164,8 +164,8 @@ def test_pages_of_a_tiff_may_differ() -> None:
         Image.fromarray(noise(7, 8, dtype=np.uint16)),
         Image.fromarray(noise(3, 2, 3)),
     ]
-    found = made(encoded(pages[0], "TIFF", save_all=True, append_images=pages[1:]))
-    for pixels, page in zip(found, pages, strict=True):
+    output = images_of(encoded(pages[0], "TIFF", save_all=True, append_images=pages[1:]))
+    for pixels, page in zip(output, pages, strict=True):
         np.testing.assert_array_equal(pixels, np.asarray(page))
 
 
@@ -233,7 +233,7 @@ def test_broken_exif_costs_a_warning_in_the_log_and_not_the_picture(caplog: pyte
     broken = content[: at + 4] + struct.pack(">L", 9_999_999) + content[at + 8 :]
     (frame,) = decoded(broken)
     assert frame.captured_at is None
-    assert len(one(broken)) == 48
+    assert len(image_of(broken)) == 48
     assert "image.warning" in caplog.text
 
 
@@ -247,14 +247,14 @@ def test_a_file_that_was_cut_off_is_refused_wherever_that_was(form: str) -> None
     cuts = sorted({len(content) - 1 - padding, len(content) - 5 - padding, *range(0, len(content) - padding, 37)})
     for cut in cuts:
         with pytest.raises(MemberRefusedError):
-            made(content[:cut])
+            images_of(content[:cut])
 
 
 @pytest.mark.parametrize("form", ["JPEG", "PNG"])
 def test_a_file_that_was_cut_off_is_refused_also_when_it_is_made_smaller(form: str) -> None:
     content = encoded(noise(400, 400, 3), form)
     with pytest.raises(MemberRefusedError):
-        made(content[: len(content) // 2], Recipe(width=20, height=20))
+        images_of(content[: len(content) // 2], Recipe(width=20, height=20))
 
 
 def test_a_picture_with_too_many_pixels_is_refused_before_it_is_decoded() -> None:
@@ -263,23 +263,23 @@ def test_a_picture_with_too_many_pixels_is_refused_before_it_is_decoded() -> Non
     struct.pack_into(">II", content, 16, 10_000, 8_000)
     struct.pack_into(">I", content, 29, zlib.crc32(content[12:29]))
     with pytest.raises(MemberRefusedError, match="10000 x 8000, LIMIT_PIXELS allows 79999999"):
-        made(bytes(content), limits=Limits(pixels=79_999_999))
+        images_of(bytes(content), limits=Limits(pixels=79_999_999))
 
 
 def test_frames_are_limited_in_number_and_in_pixels_together() -> None:
     page = Image.new("L", (10, 10))
     content = encoded(page, "TIFF", save_all=True, append_images=[page, page])
-    assert len(made(content, limits=Limits(frames=3, member_pixels=300))) == 3
+    assert len(images_of(content, limits=Limits(frames=3, member_pixels=300))) == 3
     with pytest.raises(MemberRefusedError, match="LIMIT_FRAMES=2"):
-        made(content, limits=Limits(frames=2))
+        images_of(content, limits=Limits(frames=2))
     with pytest.raises(MemberRefusedError, match="LIMIT_MEMBER_PIXELS=299"):
-        made(content, limits=Limits(member_pixels=299))
+        images_of(content, limits=Limits(member_pixels=299))
 
 
 def test_later_pages_are_held_to_the_limit_too() -> None:
     content = encoded(Image.new("L", (10, 10)), "TIFF", save_all=True, append_images=[Image.new("L", (200, 10))])
     with pytest.raises(MemberRefusedError, match="LIMIT_PIXELS"):
-        made(content, limits=Limits(pixels=1000))
+        images_of(content, limits=Limits(pixels=1000))
 
 
 def test_warnings_of_pillow_reach_the_log_and_nothing_else(caplog: pytest.LogCaptureFixture) -> None:
@@ -287,14 +287,14 @@ def test_warnings_of_pillow_reach_the_log_and_nothing_else(caplog: pytest.LogCap
     content = bytearray(encoded(smooth(20, 20), "TIFF", software="x" * 40))
     at = content.index(struct.pack("<HHL", 0x0131, 2, 41))
     struct.pack_into("<L", content, at + 4, 9_999)
-    np.testing.assert_array_equal(one(bytes(content)), smooth(20, 20))
+    np.testing.assert_array_equal(image_of(bytes(content)), smooth(20, 20))
     assert "image.warning member=m" in caplog.text
 
 
 def test_warnings_of_others_go_where_they_would_have_gone(caplog: pytest.LogCaptureFixture) -> None:
     def at_a_picture() -> None:
         with warnings_heard():
-            one(encoded(smooth(20, 20), "PNG"))
+            image_of(encoded(smooth(20, 20), "PNG"))
             warnings.warn("not of a picture", stacklevel=1)
 
     with pytest.warns(UserWarning, match="not of a picture"):

@@ -13,16 +13,16 @@ from hypothesis import strategies as st
 
 from imagefeed.errors import MemberRefusedError, StoreUnavailableError
 from imagefeed.model import ImageMetadata
-from preprocess.image.maker import DecodedFrame, MemoryBudget
+from preprocess.image.maker import MemoryBudget
 from preprocess.image.pool import DecodePool
-from preprocess.model import Limits
+from preprocess.model import Image, Limits
 from preprocess.zip.directory import Member
 from preprocess.zip.reader import Archive
 from tests.fakes.preprocessing import STAMP, MemoryReader
 from tests.unit.preprocess.zips import zipped
 
 PATIENCE = 10
-LANES = 3
+WORKERS = 3
 where: ContextVar[str] = ContextVar("where", default="nowhere")
 
 
@@ -32,126 +32,126 @@ def members(*sizes: int) -> Sequence[Member]:
     return Archive(MemoryReader(content), Limits()).members
 
 
-def frame(member: Member) -> DecodedFrame:
+def image_of(member: Member) -> Image:
     metadata = ImageMetadata(
         source="s", archive="a.zip", stamp=STAMP, member=member.number, frame=0, name="n", format="JPEG",
         captured_at=None,
     )  # fmt: skip
-    return DecodedFrame(metadata, np.zeros(1, np.uint8), (1, 1))
+    return Image(metadata=metadata, pixels=np.zeros(1, np.uint8))
 
 
 class Kitchen:
-    """Reads and decodes as told, and remembers what was under way at once."""
+    """Reads and decodes as a test asks, and remembers what was under way at once."""
 
     def __init__(self) -> None:
         self.read_so_far: list[int] = []
         self.decoding = 0
-        self.most = 0
+        self.at_once = 0
         self.alone: dict[int, int] = {}
-        """How many were being decoded when a member had all room to itself."""
+        """How many were being decoded when a member had all memory to itself."""
         self.lock = threading.Lock()
 
-    def way(self, lanes: int = LANES, limits: Limits | None = None) -> DecodePool:
-        return DecodePool(self.read, self.decode, limits or Limits(), lanes)
+    def pool(self, workers: int = WORKERS, limits: Limits | None = None) -> DecodePool:
+        return DecodePool(self.read, self.decode, limits or Limits(), workers)
 
     def read(self, member: Member) -> io.BytesIO | None:
         self.read_so_far.append(member.number)
         return io.BytesIO(b"x")
 
-    def decode(self, content: io.BytesIO, member: Member, room: MemoryBudget) -> Iterator[DecodedFrame]:
+    def decode(self, content: io.BytesIO, member: Member, memory: MemoryBudget) -> Iterator[Image]:
         with self.lock:
             self.decoding += 1
-            self.most = max(self.most, self.decoding)
+            self.at_once = max(self.at_once, self.decoding)
             self.alone[member.number] = self.decoding
         try:
-            self.work(member, room)
-            yield frame(member)
+            self.work(member, memory)
+            yield image_of(member)
         finally:
             with self.lock:
                 self.decoding -= 1
 
-    def work(self, member: Member, room: MemoryBudget) -> None:
+    def work(self, member: Member, memory: MemoryBudget) -> None:
         """What decoding takes."""
 
-    def served(self, way: DecodePool, these: Sequence[Member]) -> list[int]:
-        """Take every turn; gives the members whose frames came, in the order in which they came."""
-        return [made.metadata.member for _, turn in way.each(these) for made in turn() or ()]
+    def served(self, pool: DecodePool, these: Sequence[Member]) -> list[int]:
+        """Call every pending member; return the members whose images came, in the order in which they came."""
+        return [image.metadata.member for _, pending in pool.each(these) for image in pending() or ()]
 
 
-@pytest.mark.parametrize("lanes", [1, 2, LANES])
-def test_members_come_in_order_whatever_is_ready_first(lanes: int) -> None:
+@pytest.mark.parametrize("workers", [1, 2, WORKERS])
+def test_members_come_in_order_whatever_is_ready_first(workers: int) -> None:
     class Uneven(Kitchen):
-        def work(self, member: Member, room: MemoryBudget) -> None:
+        def work(self, member: Member, memory: MemoryBudget) -> None:
             # Each waits for the one behind it, as far as that has begun.
-            if member.number % lanes == 0:
-                last.wait(PATIENCE if lanes > 1 else 0)
-            if member.number == lanes - 1:
+            if member.number % workers == 0:
+                last.wait(PATIENCE if workers > 1 else 0)
+            if member.number == workers - 1:
                 last.set()
 
     last = threading.Event()
     kitchen = Uneven()
-    assert kitchen.served(kitchen.way(lanes), members(*[1] * 7)) == list(range(7))
+    assert kitchen.served(kitchen.pool(workers), members(*[1] * 7)) == list(range(7))
     assert kitchen.read_so_far == list(range(7)), "they are read in order too"
 
 
 def test_several_are_decoded_at_once() -> None:
     class Meeting(Kitchen):
-        def work(self, member: Member, room: MemoryBudget) -> None:
+        def work(self, member: Member, memory: MemoryBudget) -> None:
             together.wait()
 
-    together = threading.Barrier(LANES, timeout=PATIENCE)
+    together = threading.Barrier(WORKERS, timeout=PATIENCE)
     kitchen = Meeting()
-    assert kitchen.served(kitchen.way(), members(*[1] * 2 * LANES)) == list(range(2 * LANES))
-    assert kitchen.most == LANES
+    assert kitchen.served(kitchen.pool(), members(*[1] * 2 * WORKERS)) == list(range(2 * WORKERS))
+    assert kitchen.at_once == WORKERS
 
 
 def test_few_are_on_their_way_whatever_the_number_of_members() -> None:
     kitchen = Kitchen()
-    for taken, (_, turn) in enumerate(kitchen.way().each(members(*[1] * 40))):
-        turn()
-        assert len(kitchen.read_so_far) <= taken + 1 + LANES + 1
+    for taken, (_, pending) in enumerate(kitchen.pool().each(members(*[1] * 40))):
+        pending()
+        assert len(kitchen.read_so_far) <= taken + 1 + WORKERS + 1
 
 
 def test_what_takes_too_much_memory_beside_others_is_done_again_alone() -> None:
     class Hungry(Kitchen):
-        def work(self, member: Member, room: MemoryBudget) -> None:
+        def work(self, member: Member, memory: MemoryBudget) -> None:
             # An eighth of what a frame at LIMIT_PIXELS takes is what there is beside others.
-            room.take(12 * Limits().pixels // 8 + (member.number == 2))
+            memory.take(12 * Limits().pixels // 8 + (member.number == 2))
 
     kitchen = Hungry()
-    assert kitchen.served(kitchen.way(), members(*[1] * 6)) == list(range(6))
+    assert kitchen.served(kitchen.pool(), members(*[1] * 6)) == list(range(6))
     assert kitchen.alone[2] == 1
     assert sorted(kitchen.read_so_far) == list(range(6)), "no member is read twice"
 
 
-def test_what_was_too_much_is_not_kept_until_its_turn() -> None:
+def test_what_was_too_much_is_not_kept_until_its_pending() -> None:
     class Block:
         """Memory that was taken."""
 
     class Hungry(Kitchen):
-        def work(self, member: Member, room: MemoryBudget) -> None:
-            there.append(sum(block() is not None for block in blocks))
+        def work(self, member: Member, memory: MemoryBudget) -> None:
+            others.append(sum(block() is not None for block in blocks))
             block = Block()
             blocks.append(weakref.ref(block))
-            room.take(12 * Limits().pixels // 8 + 1)
+            memory.take(12 * Limits().pixels // 8 + 1)
 
     blocks: list[weakref.ref[Block]] = []
-    there: list[int] = []
+    others: list[int] = []
     kitchen = Hungry()
-    assert kitchen.served(kitchen.way(2), members(*[1] * 4)) == list(range(4))
-    assert max(there) <= 1, "what the other lane holds at that moment"
+    assert kitchen.served(kitchen.pool(2), members(*[1] * 4)) == list(range(4))
+    assert max(others) <= 1, "what the other worker holds at that moment"
 
 
 def test_where_memory_ends_beside_others_it_may_suffice_alone() -> None:
     class Failing(Kitchen):
-        def work(self, member: Member, room: MemoryBudget) -> None:
+        def work(self, member: Member, memory: MemoryBudget) -> None:
             if member.number == 1 and member.number not in tried:
                 tried.append(member.number)
                 raise MemoryError
 
     tried: list[int] = []
     kitchen = Failing()
-    assert kitchen.served(kitchen.way(), members(1, 1, 1)) == [0, 1, 2]
+    assert kitchen.served(kitchen.pool(), members(1, 1, 1)) == [0, 1, 2]
     assert kitchen.alone[1] == 1
 
 
@@ -159,31 +159,31 @@ def test_a_large_member_is_read_when_all_before_it_are_behind() -> None:
     kitchen = Kitchen()
     limits = Limits(member_bytes=800)
     seen: list[tuple[int, list[int]]] = []
-    for member, turn in kitchen.way(limits=limits).each(members(100, 100, 101, 100, 100)):
+    for member, pending in kitchen.pool(limits=limits).each(members(100, 100, 101, 100, 100)):
         seen.append((member.number, list(kitchen.read_so_far)))
-        turn()
+        pending()
     assert dict(seen)[2] == [0, 1], "it is not even read"
     assert kitchen.read_so_far == list(range(5))
 
 
-@pytest.mark.parametrize("lanes", [1, LANES])
+@pytest.mark.parametrize("workers", [1, WORKERS])
 @pytest.mark.parametrize("error", [MemberRefusedError("bad"), StoreUnavailableError("down"), RuntimeError("odd")])
-def test_what_goes_wrong_is_told_in_the_members_own_turn(lanes: int, error: Exception) -> None:
+def test_what_goes_wrong_is_told_in_the_members_own_turn(workers: int, error: Exception) -> None:
     class Broken(Kitchen):
         def read(self, member: Member) -> io.BytesIO | None:
             if member.number == 1:
                 raise error
             return super().read(member)
 
-        def work(self, member: Member, room: MemoryBudget) -> None:
+        def work(self, member: Member, memory: MemoryBudget) -> None:
             if member.number == 3:
                 raise error
 
     kitchen = Broken()
     came: list[object] = []
-    for member, turn in kitchen.way(lanes).each(members(*[1] * 5)):
+    for member, pending in kitchen.pool(workers).each(members(*[1] * 5)):
         try:
-            came.append([made.metadata.member for made in turn() or ()])
+            came.append([image.metadata.member for image in pending() or ()])
         except type(error) as exc:
             came.append((member.number, str(exc)))
     assert came == [[0], (1, str(error)), [2], (3, str(error)), [4]]
@@ -195,7 +195,7 @@ def test_what_is_no_image_takes_its_turn_too() -> None:
             return None if member.number == 1 else super().read(member)
 
     kitchen = Passing()
-    assert [turn() is None for _, turn in kitchen.way().each(members(1, 1, 1))] == [False, True, False]
+    assert [pending() is None for _, pending in kitchen.pool().each(members(1, 1, 1))] == [False, True, False]
 
 
 def test_the_callers_context_goes_along() -> None:
@@ -204,14 +204,14 @@ def test_the_callers_context_goes_along() -> None:
             heard.append(where.get())
             return super().read(member)
 
-        def work(self, member: Member, room: MemoryBudget) -> None:
+        def work(self, member: Member, memory: MemoryBudget) -> None:
             heard.append(where.get())
 
     heard: list[str] = []
     kitchen = Asking()
     token = where.set("here")
     try:
-        kitchen.served(kitchen.way(), members(1, 1))
+        kitchen.served(kitchen.pool(), members(1, 1))
     finally:
         where.reset(token)
     assert heard == ["here"] * 4
@@ -220,15 +220,15 @@ def test_the_callers_context_goes_along() -> None:
 def test_who_leaves_early_leaves_no_thread_behind() -> None:
     before = threading.active_count()
     kitchen = Kitchen()
-    turns = kitchen.way().each(members(*[1] * 20))
-    next(turns)[1]()
-    turns.close()
+    pending_members = kitchen.pool().each(members(*[1] * 20))
+    next(pending_members)[1]()
+    pending_members.close()
     assert threading.active_count() == before
-    assert len(kitchen.read_so_far) <= LANES + 2
+    assert len(kitchen.read_so_far) <= WORKERS + 2
 
 
 @given(st.lists(st.integers(1, 40), max_size=12), st.integers(1, 4), st.integers(8, 400))
-def test_any_members_come_once_each_and_in_order(sizes: list[int], lanes: int, limit: int) -> None:
+def test_any_members_come_once_each_and_in_order(sizes: list[int], workers: int, limit: int) -> None:
     kitchen = Kitchen()
-    way = kitchen.way(lanes, Limits(member_bytes=limit))
-    assert kitchen.served(way, members(*sizes)) == list(range(len(sizes)))
+    pool = kitchen.pool(workers, Limits(member_bytes=limit))
+    assert kitchen.served(pool, members(*sizes)) == list(range(len(sizes)))

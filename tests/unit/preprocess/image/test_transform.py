@@ -15,12 +15,12 @@ from local import photos as scenes
 from preprocess.image.decode import frames
 from preprocess.image.transform import shrink
 from preprocess.model import Colour, DType, Fit, Limits, Recipe, Resample
-from tests.unit.preprocess.pictures import encoded, made, noise, one, png16, smooth
+from tests.unit.preprocess.pictures import encoded, image_of, images_of, noise, png16, smooth
 
 
-def near(found: np.ndarray[Any, Any], expected: np.ndarray[Any, Any], most: float) -> None:
-    assert found.shape == expected.shape
-    assert np.abs(found.astype(float) - expected.astype(float)).max() <= most
+def near(output: np.ndarray[Any, Any], expected: np.ndarray[Any, Any], limit: float) -> None:
+    assert output.shape == expected.shape
+    assert np.abs(output.astype(float) - expected.astype(float)).max() <= limit
 
 
 # Geometry
@@ -39,30 +39,30 @@ def test_fits_are_what_pillow_calls_them(size: tuple[int, int]) -> None:
         "none": picture,
     }
     for fit, image in expected.items():
-        near(one(content, Recipe(width=64, height=48, fit=fit)), np.asarray(image), 3)
+        near(image_of(content, Recipe(width=64, height=48, fit=fit)), np.asarray(image), 3)
 
 
 def test_contain_pads_with_zeros_on_both_sides() -> None:
-    found = one(
+    output = image_of(
         encoded(np.full((10, 20), 200, np.uint8), "PNG"), Recipe(width=40, height=40, fit="contain", colour="L")
     )
-    assert (found[:10] == 0).all()
-    assert (found[10:30] == 200).all()
-    assert (found[30:] == 0).all()
+    assert (output[:10] == 0).all()
+    assert (output[10:30] == 200).all()
+    assert (output[30:] == 0).all()
 
 
 def test_a_crop_is_taken_before_resizing_and_ends_where_the_picture_ends() -> None:
     pixels = noise(40, 60, 3)
     content = encoded(pixels, "PNG")
-    np.testing.assert_array_equal(one(content, Recipe(fit="none", crop=(10, 5, 30, 25))), pixels[5:25, 10:30])
-    np.testing.assert_array_equal(one(content, Recipe(fit="none", crop=(50, 30, 99, 99))), pixels[30:, 50:])
+    np.testing.assert_array_equal(image_of(content, Recipe(fit="none", crop=(10, 5, 30, 25))), pixels[5:25, 10:30])
+    np.testing.assert_array_equal(image_of(content, Recipe(fit="none", crop=(50, 30, 99, 99))), pixels[30:, 50:])
     same_size = Recipe(fit="stretch", width=20, height=20, crop=(10, 5, 30, 25))
-    np.testing.assert_array_equal(one(content, same_size), pixels[5:25, 10:30])
+    np.testing.assert_array_equal(image_of(content, same_size), pixels[5:25, 10:30])
 
 
 def test_a_crop_outside_the_picture_is_refused() -> None:
     with pytest.raises(MemberRefusedError, match="PREPROCESS_CROP"):
-        made(encoded(noise(40, 60, 3), "PNG"), Recipe(crop=(60, 0, 70, 10)))
+        images_of(encoded(noise(40, 60, 3), "PNG"), Recipe(crop=(60, 0, 70, 10)))
 
 
 @pytest.mark.parametrize("crop", [None, (400, 300, 1200, 900)])
@@ -75,23 +75,23 @@ def test_a_jpeg_decoded_smaller_looks_like_one_decoded_whole(
     exif[0x0112] = orientation
     picture = smooth(1203, 1601)
     recipe = Recipe(width=50, height=40, fit=fit, crop=crop)
-    found = one(encoded(picture, "JPEG", quality=95, exif=exif), recipe)
-    whole = one(encoded(picture, "PNG", exif=exif), recipe)
-    near(found, whole, 6)
+    output = image_of(encoded(picture, "JPEG", quality=95, exif=exif), recipe)
+    whole = image_of(encoded(picture, "PNG", exif=exif), recipe)
+    near(output, whole, 6)
 
 
 @pytest.mark.parametrize(
-    ("form", "size", "side", "most"),
+    ("form", "size", "side", "limit"),
     # Decoded at 1/8, at 1/4, at 1/2; averaged. Without sharpening the first differs by more.
     [("JPEG", 1600, 120, 0.5), ("JPEG", 1600, 300, 0.7), ("JPEG", 1600, 600, 0.7), ("PNG", 1600, 400, 0.5)],
 )
-def test_a_photograph_looks_as_if_all_of_it_were_resized(form: str, size: int, side: int, most: float) -> None:
+def test_a_photograph_looks_as_if_all_of_it_were_resized(form: str, size: int, side: int, limit: float) -> None:
     photograph = scenes.scene(np.random.default_rng(4), "coffee.png", (size, size))
     content = encoded(photograph, form, **({"quality": 90} if form == "JPEG" else {"compress_level": 1}))
     with Image.open(io.BytesIO(content)) as whole:
         expected = np.asarray(whole.resize((side, side), Image.Resampling.LANCZOS))
-    found = one(content, Recipe(width=side, height=side))
-    assert np.abs(found.astype(int) - expected).mean() < most
+    output = image_of(content, Recipe(width=side, height=side))
+    assert np.abs(output.astype(int) - expected).mean() < limit
 
 
 def test_a_large_jpeg_is_decoded_smaller_and_a_small_one_is_not() -> None:
@@ -120,29 +120,29 @@ def test_every_fit_gives_the_size_asked_for(
 ) -> None:
     recipe = Recipe(width=to_width, height=to_height, fit=fit, resample=resample)
     for form in ("PNG", "JPEG"):
-        assert one(encoded(noise(height, width, 3), form), recipe).shape == (to_height, to_width, 3)
+        assert image_of(encoded(noise(height, width, 3), form), recipe).shape == (to_height, to_width, 3)
 
 
 def test_16_bits_are_resized_without_clipping() -> None:
     ramp = np.repeat(np.linspace(0, 65_535, 400).astype(np.uint16)[np.newaxis], 300, axis=0)
-    found = one(encoded(ramp, "PNG"), Recipe(width=40, height=30, fit="stretch", colour="keep", dtype="keep"))
-    assert found.dtype == np.uint16
+    output = image_of(encoded(ramp, "PNG"), Recipe(width=40, height=30, fit="stretch", colour="keep", dtype="keep"))
+    assert output.dtype == np.uint16
     expected = ramp.reshape(30, 10, 40, 10).mean(axis=(1, 3))
-    near(found[:, 2:-2], expected[:, 2:-2], 60)
+    near(output[:, 2:-2], expected[:, 2:-2], 60)
 
 
 def test_edges_of_16_bits_do_not_wrap_around() -> None:
     edge = np.zeros((64, 64), np.uint16)
     edge[:, 32:] = 65_535
-    found = one(encoded(edge, "PNG"), Recipe(width=24, height=24, fit="stretch", colour="keep", dtype="keep"))
-    assert (found[:, :11] < 9_000).all()
-    assert (found[:, -11:] > 56_000).all()
+    output = image_of(encoded(edge, "PNG"), Recipe(width=24, height=24, fit="stretch", colour="keep", dtype="keep"))
+    assert (output[:, :11] < 9_000).all()
+    assert (output[:, -11:] > 56_000).all()
 
 
 def test_floats_are_resized_as_floats() -> None:
     values = np.full((50, 50), -1234.5, np.float32)
-    found = one(encoded(values, "TIFF"), Recipe(width=10, height=10, colour="keep", dtype="keep"))
-    np.testing.assert_allclose(found, np.full((10, 10), -1234.5), rtol=1e-6)
+    output = image_of(encoded(values, "TIFF"), Recipe(width=10, height=10, colour="keep", dtype="keep"))
+    np.testing.assert_allclose(output, np.full((10, 10), -1234.5), rtol=1e-6)
 
 
 # Colour
@@ -163,16 +163,16 @@ def test_colours_have_their_shapes(colour: Colour, shapes: list[tuple[int, ...]]
     for channels, shape in enumerate(shapes, start=1):
         values = noise(4, 5, channels, dtype=dtype)
         content = png16(values) if dtype is np.uint16 else encoded(np.squeeze(values), "PNG")
-        found = one(content, Recipe(fit="none", dtype="keep", colour=colour))
-        assert found.shape == shape
-        assert found.dtype == dtype
+        output = image_of(content, Recipe(fit="none", dtype="keep", colour=colour))
+        assert output.shape == shape
+        assert output.dtype == dtype
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 def test_grey_is_the_weighted_sum(dtype: type[Any]) -> None:
     values = noise(9, 9, 3, dtype=dtype)
     content = png16(values) if dtype is np.uint16 else encoded(values, "PNG")
-    near(one(content, Recipe(fit="none", dtype="keep", colour="L")), values @ np.array([0.299, 0.587, 0.114]), 1)
+    near(image_of(content, Recipe(fit="none", dtype="keep", colour="L")), values @ np.array([0.299, 0.587, 0.114]), 1)
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
@@ -183,16 +183,16 @@ def test_what_is_transparent_is_black_whatever_hides_below(dtype: type[Any], fit
     values[:, :4, 3] = 0
     values[:, 4:, 3] = top // 2 + 1
     content = png16(values) if dtype is np.uint16 else encoded(values, "PNG")
-    found = one(content, Recipe(width=8, height=8, fit=fit, dtype="keep"))
-    assert (found[:, :4] == 0).all()
-    near(found[:, 4:], np.full((8, 4, 3), top // 2 + 1), 1)
+    output = image_of(content, Recipe(width=8, height=8, fit=fit, dtype="keep"))
+    assert (output[:, :4] == 0).all()
+    near(output[:, 4:], np.full((8, 4, 3), top // 2 + 1), 1)
 
 
 def test_transparency_of_a_palette_or_a_colour_counts_too() -> None:
     white = Image.new("P", (2, 2))
     white.putpalette([255, 255, 255])
-    assert (one(encoded(white, "PNG", transparency=0), KEPT) == 0).all()
-    assert (one(encoded(Image.new("L", (2, 2), 77), "PNG", transparency=77), KEPT) == 0).all()
+    assert (image_of(encoded(white, "PNG", transparency=0), KEPT) == 0).all()
+    assert (image_of(encoded(Image.new("L", (2, 2), 77), "PNG", transparency=77), KEPT) == 0).all()
 
 
 # Values
@@ -203,10 +203,10 @@ FLOATS = encoded(np.array([[-1.5, 0.25, 70_000]], np.float32), "TIFF")
 
 
 def values_of(content: bytes, dtype: DType, **more: Any) -> list[float]:
-    found = one(content, Recipe(fit="none", colour="keep", dtype=dtype, **more))
-    assert found.dtype.name == dtype
-    assert found.flags.c_contiguous
-    return [float(value) for value in found.ravel()]
+    output = image_of(content, Recipe(fit="none", colour="keep", dtype=dtype, **more))
+    assert output.dtype.name == dtype
+    assert output.flags.c_contiguous
+    return [float(value) for value in output.ravel()]
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "float16", "float32"])
@@ -246,20 +246,20 @@ def test_scaled_values_are_rounded_and_clipped_as_documented() -> None:
 
 
 def test_keep_gives_floats_once_values_are_scaled() -> None:
-    found = one(GREY8, Recipe(fit="none", colour="keep", dtype="keep", scale=1 / 255))
-    np.testing.assert_allclose(found, np.array([[0, 1, 128, 255]]) / 255, rtol=1e-6)
-    assert found.dtype == np.float32
+    output = image_of(GREY8, Recipe(fit="none", colour="keep", dtype="keep", scale=1 / 255))
+    np.testing.assert_allclose(output, np.array([[0, 1, 128, 255]]) / 255, rtol=1e-6)
+    assert output.dtype == np.float32
 
 
 def test_mean_and_std_are_per_channel_or_once_for_all() -> None:
     pixels = noise(3, 4, 3)
     recipe = Recipe(fit="none", dtype="float32", scale=1 / 255, mean=(0.5, 0.4, 0.3), std=(0.1, 0.2, 0.3))
     expected = (pixels / 255 - [0.5, 0.4, 0.3]) / [0.1, 0.2, 0.3]
-    np.testing.assert_allclose(one(encoded(pixels, "PNG"), recipe), expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(image_of(encoded(pixels, "PNG"), recipe), expected, rtol=1e-4, atol=1e-5)
     once = Recipe(fit="none", dtype="float32", mean=(100,), std=(50,))
-    np.testing.assert_allclose(one(encoded(pixels, "PNG"), once), (pixels - 100.0) / 50, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(image_of(encoded(pixels, "PNG"), once), (pixels - 100.0) / 50, rtol=1e-5, atol=1e-6)
 
 
 def test_a_mean_for_other_channels_is_refused() -> None:
     with pytest.raises(MemberRefusedError, match="PREPROCESS_MEAN"):
-        made(GREY8, Recipe(colour="keep", dtype="float32", mean=(1, 2, 3)))
+        images_of(GREY8, Recipe(colour="keep", dtype="float32", mean=(1, 2, 3)))

@@ -25,8 +25,8 @@ def world() -> World:
 
 
 @dataclass
-class Found:
-    """A Leftover in memory."""
+class MemoryDeadLetter:
+    """A dead letter in memory."""
 
     requests: Sequence[Request]
     nonsense: str | None = None
@@ -44,14 +44,16 @@ class Found:
         self.done.append("removed")
 
 
-def settle(world: World, p: Context, *dead_letters: Found, sources: tuple[str, ...] = ("radar",)) -> DeadLettersOutcome:
-    return settle_dead_letters(dead_letters, p, world.now, sources=sources, window=WINDOW)
+def settle(
+    world: World, ctx: Context, *dead_letters: MemoryDeadLetter, sources: tuple[str, ...] = ("radar",)
+) -> DeadLettersOutcome:
+    return settle_dead_letters(dead_letters, ctx, world.now, sources=sources, window=WINDOW)
 
 
-def planned(world: World, p: Context) -> tuple[RawArchive, Request]:
+def planned(world: World, ctx: Context) -> tuple[RawArchive, Request]:
     """An archive of two batches, whose messages are lost; and the message of the first."""
     archive = world.raw.add(pictures(2))
-    assert handle_archive_created(archive.blob, p) is HandlerOutcome.QUEUED
+    assert handle_archive_created(archive.blob, ctx) is HandlerOutcome.QUEUED
     message, _ = world.queue.messages
     world.queue.messages.clear()
     return archive, message
@@ -59,109 +61,109 @@ def planned(world: World, p: Context) -> tuple[RawArchive, Request]:
 
 @pytest.mark.parametrize("there", [True, False])
 def test_what_the_smoke_test_left_is_removed_without_a_word(world: World, there: bool) -> None:
-    p = world.process(sizes=ONE_EACH)
+    ctx = world.process(sizes=ONE_EACH)
     blob = world.raw.add(pictures(2), source="smoke").blob if there else "smoke/a.zip"
-    found = Found([Request(blob=blob)])
-    assert settle(world, p, found) == DeadLettersOutcome(taken=1)
-    assert found.done == ["removed"]
+    dead_letter = MemoryDeadLetter([Request(blob=blob)])
+    assert settle(world, ctx, dead_letter) == DeadLettersOutcome(taken=1)
+    assert dead_letter.done == ["removed"]
     assert world.queue.messages == []
 
 
 def test_a_batch_in_the_window_is_noted_and_left_to_reconcile(world: World) -> None:
-    p = world.process(sizes=ONE_EACH)
-    archive, message = planned(world, p)
-    dead_letter = Found([message])
-    assert settle(world, p, dead_letter) == DeadLettersOutcome(taken=1)
+    ctx = world.process(sizes=ONE_EACH)
+    archive, message = planned(world, ctx)
+    dead_letter = MemoryDeadLetter([message])
+    assert settle(world, ctx, dead_letter) == DeadLettersOutcome(taken=1)
     assert dead_letter.done == ["removed"]
     assert [state.error for state in world.ledger.plan(archive, "p-test") or ()] == ["it died", None]
     assert world.queue.messages == []
-    world.now += p.redrive_after
-    assert reconcile(["radar"], p, world.now, WINDOW) == ReconcileOutcome(redriven=2)
+    world.now += ctx.redrive_after
+    assert reconcile(["radar"], ctx, world.now, WINDOW) == ReconcileOutcome(redriven=2)
 
 
 @pytest.mark.parametrize("sources", [("radar",), ("other",)])
 def test_a_batch_that_reconcile_does_not_look_at_is_driven_at_once(world: World, sources: tuple[str, ...]) -> None:
-    p = world.process(sizes=ONE_EACH)
-    archive, message = planned(world, p)
+    ctx = world.process(sizes=ONE_EACH)
+    archive, message = planned(world, ctx)
     if sources == ("radar",):
         world.now += LONG_AFTER
-    settle(world, p, Found([message]), sources=sources)
+    settle(world, ctx, MemoryDeadLetter([message]), sources=sources)
     assert world.queue.messages == [message]
     state = (world.ledger.plan(archive, "p-test") or ())[0]
     assert (state.attempts, state.error) == (1, "it died")
 
 
 def test_a_batch_without_tries_left_fails_its_archive_with_the_reason(world: World) -> None:
-    p = world.process(sizes=ONE_EACH)
-    archive, message = planned(world, p)
+    ctx = world.process(sizes=ONE_EACH)
+    archive, message = planned(world, ctx)
     world.now += LONG_AFTER
-    for _ in range(p.redrive_tries):
-        settle(world, p, Found([message]))
+    for _ in range(ctx.redrive_tries):
+        settle(world, ctx, MemoryDeadLetter([message]))
         assert world.ledger.end(archive) is None
-    settle(world, p, Found([message]))
+    settle(world, ctx, MemoryDeadLetter([message]))
     assert world.ledger.end(archive) == "failed"
     assert "it died" in world.reason(archive)
-    assert len(world.queue.messages) == p.redrive_tries
+    assert len(world.queue.messages) == ctx.redrive_tries
 
 
 def test_the_error_that_the_batch_itself_told_is_kept(world: World) -> None:
-    p = world.process(sizes=ONE_EACH)
-    archive, message = planned(world, p)
+    ctx = world.process(sizes=ONE_EACH)
+    archive, message = planned(world, ctx)
     batch = (world.ledger.plan(archive, "p-test") or ())[0].batch
     world.ledger.trouble(batch, "the disk is full", world.now)
-    settle(world, p, Found([message]))
+    settle(world, ctx, MemoryDeadLetter([message]))
     assert (world.ledger.plan(archive, "p-test") or ())[0].error == "the disk is full"
 
 
 def test_a_batch_that_is_done_needs_nothing(world: World) -> None:
-    p = world.process(sizes=ONE_EACH)
-    archive, message = planned(world, p)
-    handle_batch_message(message, p)
+    ctx = world.process(sizes=ONE_EACH)
+    archive, message = planned(world, ctx)
+    handle_batch_message(message, ctx)
     world.now += LONG_AFTER
-    dead_letter = Found([message])
-    assert settle(world, p, dead_letter) == DeadLettersOutcome(taken=1)
+    dead_letter = MemoryDeadLetter([message])
+    assert settle(world, ctx, dead_letter) == DeadLettersOutcome(taken=1)
     assert dead_letter.done == ["removed"]
     assert world.queue.messages == []
     assert (world.ledger.plan(archive, "p-test") or ())[0].error is None
 
 
 def test_an_archive_that_could_not_be_planned_is_asked_for_and_fails_in_the_end(world: World) -> None:
-    p = world.process()
+    ctx = world.process()
     archive = world.raw.add(pictures(1))
-    dead_letters = [Found([Request(blob=archive.blob)]) for _ in range(10)]
-    settle(world, p, *dead_letters[:9])
+    dead_letters = [MemoryDeadLetter([Request(blob=archive.blob)]) for _ in range(10)]
+    settle(world, ctx, *dead_letters[:9])
     assert world.queue.messages == [Request(blob=archive.blob)] * 9
     assert world.ledger.end(archive) is None, "its time is not over yet"
     world.now += LONG_AFTER
-    settle(world, p, dead_letters[9])
+    settle(world, ctx, dead_letters[9])
     assert world.ledger.end(archive) == "failed"
     assert "10 tries: it died" in world.reason(archive)
 
 
 def test_an_event_that_was_dead_lettered_leads_to_a_plan(world: World) -> None:
-    p = world.process()
+    ctx = world.process()
     archive = world.raw.add(pictures(1))
-    settle(world, p, Found([Request(blob=archive.blob)]))
-    assert world.work(p) == [HandlerOutcome.QUEUED, HandlerOutcome.DONE]
-    settle(world, p, Found([Request(blob=archive.blob)]))
+    settle(world, ctx, MemoryDeadLetter([Request(blob=archive.blob)]))
+    assert world.work(ctx) == [HandlerOutcome.QUEUED, HandlerOutcome.DONE]
+    settle(world, ctx, MemoryDeadLetter([Request(blob=archive.blob)]))
     assert world.queue.messages == [], "it is known"
     assert world.ledger.end(archive) == "processed"
 
 
 def test_what_nobody_can_do_is_kept_with_the_reason(world: World, caplog: pytest.LogCaptureFixture) -> None:
-    p = world.process()
+    ctx = world.process()
     offline = world.raw.add(pictures(1))
     world.raw.blobs[offline.blob] = replace(offline, offline=True), b""
     other = world.raw.add(pictures(1), version="11111111")
-    found = [
-        Found((), nonsense="it is no JSON"),
-        Found([Request(blob="gone.zip")]),
-        Found([Request(blob=offline.blob)]),
-        Found([Request(blob=other.blob, pipeline="p-old", batch=0)]),
+    dead_letters = [
+        MemoryDeadLetter((), nonsense="it is no JSON"),
+        MemoryDeadLetter([Request(blob="gone.zip")]),
+        MemoryDeadLetter([Request(blob=offline.blob)]),
+        MemoryDeadLetter([Request(blob=other.blob, pipeline="p-old", batch=0)]),
     ]
     with caplog.at_level(logging.ERROR):
-        assert settle(world, p, *found) == DeadLettersOutcome(kept=4)
-    for dead_letter, reason in zip(found, ("no JSON", "gone.zip is gone", "archive tier", "p-old"), strict=True):
+        assert settle(world, ctx, *dead_letters) == DeadLettersOutcome(kept=4)
+    for dead_letter, reason in zip(dead_letters, ("no JSON", "gone.zip is gone", "archive tier", "p-old"), strict=True):
         kept, removed = dead_letter.done
         assert kept.startswith("kept: ")
         assert reason in kept
@@ -170,11 +172,11 @@ def test_what_nobody_can_do_is_kept_with_the_reason(world: World, caplog: pytest
 
 
 def test_what_fails_for_now_stays_where_it_is_and_does_not_hold_up_the_others(world: World) -> None:
-    p = world.process()
+    ctx = world.process()
     archive = world.raw.add(pictures(1))
     world.queue.fail_next = StoreUnavailableError("the queue is down")
-    first, second = Found([Request(blob=archive.blob)]), Found([Request(blob=archive.blob)])
-    assert settle(world, p, first, second) == DeadLettersOutcome(taken=1, left=1)
+    first, second = MemoryDeadLetter([Request(blob=archive.blob)]), MemoryDeadLetter([Request(blob=archive.blob)])
+    assert settle(world, ctx, first, second) == DeadLettersOutcome(taken=1, left=1)
     assert (first.done, second.done) == ([], ["removed"])
 
 
@@ -186,22 +188,22 @@ def test_what_storage_refuses_does_not_stand_before_all_others_for_ever(world: W
             return super().find(blob)
 
     raw = Refusing()
-    odd, good = Found([Request(blob="odd.zip")]), Found([Request(blob=raw.add(pictures(1)).blob)])
+    odd, good = MemoryDeadLetter([Request(blob="odd.zip")]), MemoryDeadLetter([Request(blob=raw.add(pictures(1)).blob)])
     assert settle(world, world.process(raw=raw), odd, good) == DeadLettersOutcome(taken=1, left=1)
     assert (odd.done, good.done) == ([], ["removed"])
 
 
 def test_any_number_of_tries_stays_within_the_calendar(world: World) -> None:
-    p = world.process(sizes=ONE_EACH, redrive_tries=1_000)
+    ctx = world.process(sizes=ONE_EACH, redrive_tries=1_000)
     archive = world.raw.add(pictures(1))
-    assert settle(world, p, Found([Request(blob=archive.blob)])) == DeadLettersOutcome(taken=1)
-    assert p.pause(1) == 2 * p.redrive_after
-    assert p.pause(1_000) == p.pause(16)
-    assert world.now + replace(p, redrive_after=timedelta(days=3_650)).pause(1_000) > world.now
+    assert settle(world, ctx, MemoryDeadLetter([Request(blob=archive.blob)])) == DeadLettersOutcome(taken=1)
+    assert ctx.pause(1) == 2 * ctx.redrive_after
+    assert ctx.pause(1_000) == ctx.pause(16)
+    assert world.now + replace(ctx, redrive_after=timedelta(days=3_650)).pause(1_000) > world.now
 
 
 def test_what_is_sent_back_is_removed_after_that_and_nonsense_is_kept() -> None:
-    good, bad = Found([Request(blob="a.zip")]), Found((), nonsense="it is no JSON")
+    good, bad = MemoryDeadLetter([Request(blob="a.zip")]), MemoryDeadLetter((), nonsense="it is no JSON")
     assert send_back([good, bad]) == DeadLettersOutcome(taken=1, kept=1)
     assert good.done == ["sent back", "removed"]
     assert bad.done == ["kept: it is no JSON", "removed"]
@@ -211,12 +213,12 @@ def test_what_is_sent_back_is_removed_after_that_and_nonsense_is_kept() -> None:
 def test_what_was_given_up_while_a_copy_goes_on_is_asked_for_later_and_spends_no_try(
     world: World, batch: int | None
 ) -> None:
-    p = world.process(sizes=ONE_EACH)
-    archive, message = planned(world, p)
+    ctx = world.process(sizes=ONE_EACH)
+    archive, message = planned(world, ctx)
     world.raw.blobs[archive.blob] = replace(archive, pending=True), b""
     request = message if batch == 0 else Request(blob=archive.blob)
-    dead_letter = Found([request])
-    assert settle(world, p, dead_letter) == DeadLettersOutcome(taken=1)
+    dead_letter = MemoryDeadLetter([request])
+    assert settle(world, ctx, dead_letter) == DeadLettersOutcome(taken=1)
     assert dead_letter.done == ["removed"]
-    assert [told for told, _ in world.queue.hidden] == [request]
+    assert [message for message, _ in world.queue.hidden] == [request]
     assert {state.error for state in world.ledger.plan(archive, "p-test") or ()} == {None}

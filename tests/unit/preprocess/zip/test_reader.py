@@ -172,8 +172,8 @@ def test_the_standard_library_reads_the_same(members: list[tuple[str, bytes, int
             archive.writestr(zipfile.ZipInfo(name), content, method)
     with zipfile.ZipFile(stream) as archive:
         expected = [(info.filename, archive.read(info)) for info in archive.infolist()]
-    found = zip(names(stream.getvalue()), read_all(stream.getvalue()), strict=True)
-    assert list(found) == expected
+    contents = zip(names(stream.getvalue()), read_all(stream.getvalue()), strict=True)
+    assert list(contents) == expected
 
 
 # Whole archives that are refused
@@ -192,10 +192,10 @@ def test_one_wrong_byte_anywhere_is_refused_or_harmless(at: int, value: int) -> 
     content = bytearray(complete)
     content[at % len(content)] = value
     try:
-        found = read_all(bytes(content))
+        contents = read_all(bytes(content))
     except ArchiveRefusedError:
         return
-    for member, expected in zip(found, (b"one" * 100, b"two" * 100), strict=False):
+    for member, expected in zip(contents, (b"one" * 100, b"two" * 100), strict=False):
         assert isinstance(member, str) or member == expected
 
 
@@ -277,8 +277,8 @@ def test_members_that_share_bytes_are_refused() -> None:
 
 def test_two_entries_of_one_member_are_read_once() -> None:
     content = zipped(("a.jpg", b"a" * 100), ("b.jpg", b"b" * 100))
-    found = read_all(patched(content, 1, offset=0, crc=zlib.crc32(b"a" * 100)))
-    assert sum(read == b"a" * 100 for read in found) == 1
+    contents = read_all(patched(content, 1, offset=0, crc=zlib.crc32(b"a" * 100)))
+    assert sum(read == b"a" * 100 for read in contents) == 1
 
 
 @pytest.mark.parametrize("method", METHODS[1:])
