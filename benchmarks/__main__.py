@@ -14,27 +14,27 @@ from time import perf_counter
 from azure.core.exceptions import AzureError
 
 from benchmarks import files, readme, results, tables
-from benchmarks.bench import Bench, Row, workplace
+from benchmarks.bench import Bench, Benchmark, workplace
 from benchmarks.model import BenchmarkError, PeerMissingError
-from benchmarks.rows import ROWS
+from benchmarks.registry import BENCHMARKS
 from imagefeed.errors import PipelineError
 
 _FAILURES = (BenchmarkError, PipelineError, AzureError, SubprocessError, OSError)
-"""What costs a row its figures, and no other row."""
+"""What costs a benchmark its figures, and no other benchmark."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run what was chosen; its exit status."""
-    chosen = _parser().parse_args(arguments)
+    options = _parser().parse_args(arguments)
     # Ended like by Ctrl-C, so that the servers end too.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     logging.getLogger("azure").setLevel(logging.ERROR)
     try:
-        if chosen.readme:
+        if options.readme:
             readme.refresh()
         else:
-            rows = [row for row in ROWS if row.name in (chosen.only or [each.name for each in ROWS])]
-            return 0 if measure(rows, None if chosen.quick else files.FOLDER) else 1
+            benchmarks = [each for each in BENCHMARKS if not options.only or each.name in options.only]
+            return 0 if measure(benchmarks, None if options.quick else files.FOLDER) else 1
     except BenchmarkError as exc:
         print(f"error: {exc}", file=sys.stderr)
         return 2
@@ -43,36 +43,36 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def measure(rows: Sequence[Row], kept: Path | None, table: Sequence[Row] = ROWS) -> bool:
-    """Measure rows of the table, and keep each at once; tells whether none failed. Kept nowhere, they are small."""
+def measure(benchmarks: Sequence[Benchmark], kept: Path | None, table: Sequence[Benchmark] = BENCHMARKS) -> bool:
+    """Measure benchmarks, and keep each at once; return whether none failed. Kept nowhere, they are small."""
     quick = kept is None
     with workplace(quick=quick) as bench:
         # The quick run draws and writes too, so that this cannot rot, but keeps nothing: its times mean nothing.
         folder = kept or bench.folder
         run = results.begin(datetime.now(UTC))
-        for number, row in enumerate(rows, 1):
-            print(f"[{number}/{len(rows)}] {row.name}: {row.what}", flush=True)
-            run = results.with_row(run, _result(row, bench))
-            tables.show(run.rows[-1], quick=quick)
-            files.write(run, folder, keep_others=not quick, order=[row.name for row in table])
+        for number, benchmark in enumerate(benchmarks, 1):
+            print(f"[{number}/{len(benchmarks)}] {benchmark.name}: {benchmark.task}", flush=True)
+            run = results.with_result(run, _result(benchmark, bench))
+            tables.show(run.results[-1], quick=quick)
+            files.write(run, folder, keep_others=not quick, order=[benchmark.name for benchmark in table])
         if not quick:
             print(f"written to {folder}")
-    failed = [result.name for result in run.rows if result.failed]
+    failed = [result.name for result in run.results if result.failed]
     if failed:
         print(f"error: measure {', '.join(failed)}: see above; `--only` measures them again", file=sys.stderr)
     return not failed
 
 
-def _result(row: Row, bench: Bench) -> results.Result:
+def _result(benchmark: Benchmark, bench: Bench) -> results.Result:
     began = perf_counter()
     try:
-        result = results.of(row, row.measure(bench))
+        result = results.of(benchmark, benchmark.measure(bench))
     except _FAILURES as exc:
-        # Whoever has no rclone still gets the other rows.
+        # Whoever has no rclone still gets the other benchmarks.
         failed = not isinstance(exc, PeerMissingError)
         lines = str(exc).splitlines() or [type(exc).__name__]
-        print(f"error: measure {row.name}: {exc}", file=sys.stderr)
-        result = results.without(row, " … ".join(dict.fromkeys((lines[0], lines[-1]))), failed=failed)
+        print(f"error: measure {benchmark.name}: {exc}", file=sys.stderr)
+        result = results.without(benchmark, " … ".join(dict.fromkeys((lines[0], lines[-1]))), failed=failed)
     return replace(result, seconds=perf_counter() - began)
 
 
@@ -83,7 +83,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--quick", action="store_true", help="everything once at a small size; nothing is kept")
     parser.add_argument(
-        "--only", nargs="+", metavar="NAME", choices=[row.name for row in ROWS], help="these rows: %(choices)s"
+        "--only", nargs="+", metavar="NAME", choices=[each.name for each in BENCHMARKS], help="these: %(choices)s"
     )
     parser.add_argument("--readme", action="store_true", help="put the last results into README.md; measure nothing")
     return parser

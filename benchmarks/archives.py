@@ -1,4 +1,4 @@
-"""Rows of whole archives: a zip read from a blob, and the way from the event to rows that can be read."""
+"""Benchmarks of whole archives: a zip read from a blob, and the way from the event to rows that can be read."""
 
 import io
 import tempfile
@@ -15,24 +15,24 @@ from azure.storage.blob import BlobServiceClient
 from PIL import Image
 
 from benchmarks import decoders, pictures
-from benchmarks.bench import Bench, row
-from benchmarks.child import Side
+from benchmarks.bench import Bench, benchmark
+from benchmarks.child import Candidate
 from benchmarks.model import BenchmarkError, Goal, Measured, memory_ratio, ratio
 from imagefeed.entities import scan
 from imagefeed.layout import images_partition, parse_stamp
 from storage.clients import Clients, connected
 
 _BLOB = "bench/2026/01/01/00/20260101T000000Z.0123abcd.bench.zip"
-_TOLD = {"source": "bench", "stamp": "20260101T000000Z", "version": "0123abcd", "path": "bench.zip"}
+_METADATA = {"source": "bench", "stamp": "20260101T000000Z", "version": "0123abcd", "path": "bench.zip"}
 _SIDE = 224
 
 
-@row(
+@benchmark(
     "read-zip",
-    what="zip of 200 JPEGs, read from a blob",
+    task="zip of 200 JPEGs, read from a blob",
     against="download whole with the SDK as it comes, then zipfile",
-    seen="1.65 at 0.55 of the memory",
-    goals={"speed": Goal(least=1.6), "memory": Goal(most=0.6)},
+    prototype="1.65 at 0.55 of the memory",
+    goals={"speed": Goal(at_least=1.6), "memory": Goal(at_most=0.6)},
     why="of 115 MB interpreter and SDKs have 72 before the first request; the rest is the block that is read, the one "
     "that comes and its pieces, 8 MiB each, and what requests leave behind",
 )
@@ -40,14 +40,14 @@ def read_zip(bench: Bench) -> Measured:
     """Read and check every member of an archive in a blob."""
     with bench.azurite() as server:
         _store(server.connection, bench.folder, bench.size(200, 6), pictures.FULL_HD)
-        sides = {
-            "ours": Side(_ranges_side, (server.connection,)),
-            "download, zipfile": Side(_download_side, (server.connection, False)),
-            "download, zipfile, blocks as ours": Side(_download_side, (server.connection, True)),
+        candidates = {
+            "ours": Candidate(_ranges_candidate, (server.connection,)),
+            "download, zipfile": Candidate(_download_candidate, (server.connection, False)),
+            "download, zipfile, blocks as ours": Candidate(_download_candidate, (server.connection, True)),
         }
-        timings = bench.race(sides, servers=[server.pid])
+        timings = bench.compare(candidates, servers=[server.pid])
     if len({timing.outcome for timing in timings.values()}) != 1:
-        raise BenchmarkError(f"read an archive: the sides read different bytes: {timings}")
+        raise BenchmarkError(f"read an archive: the candidates read different bytes: {timings}")
     figures = {
         "speed": ratio(timings, "ours", "download, zipfile"),
         "memory": memory_ratio(timings, "ours", "download, zipfile"),
@@ -55,45 +55,45 @@ def read_zip(bench: Bench) -> Measured:
     return Measured(figures, timings)
 
 
-@row(
+@benchmark(
     "whole-archive",
-    what="archive of 100 JPEGs of 12 MP: event → rows readable",
+    task="archive of 100 JPEGs of 12 MP: event → rows readable",
     against="the obvious function: download, Image.open, LANCZOS, a blob and a row per image, in turn",
-    goals={"speed": Goal(least=8)},
+    goals={"speed": Goal(at_least=8)},
     why="of 3.6 s of our processor time libjpeg-turbo has 71 %, on two cores, which Azurite's 1.1 s share",
 )
 def whole_archive(bench: Bench) -> Measured:
     """Take an archive from its event to its end, as the app does, queue and all; or as one would at first."""
     with bench.azurite() as server:
         _store(server.connection, bench.folder, bench.size(100, 3), pictures.TWELVE)
-        sides = {
-            "ours": Side(_app_side, (server.connection,)),
-            "the obvious function": Side(_obvious_side, (server.connection,)),
+        candidates = {
+            "ours": Candidate(_app_candidate, (server.connection,)),
+            "the obvious function": Candidate(_obvious_candidate, (server.connection,)),
         }
-        timings = bench.race(sides, servers=[server.pid], rounds=2)
+        timings = bench.compare(candidates, servers=[server.pid], rounds=2)
     if len({timing.outcome for timing in timings.values()}) != 1:
-        raise BenchmarkError(f"preprocess an archive: the sides made different numbers of rows: {timings}")
+        raise BenchmarkError(f"preprocess an archive: the candidates made different numbers of rows: {timings}")
     return Measured({"speed": ratio(timings, "ours", "the obvious function")}, timings)
 
 
-@row(
+@benchmark(
     "two-workers",
-    what="two workers (threads) in one process, JPEG 12 MP → 224²",
+    task="two workers (threads) in one process, JPEG 12 MP → 224²",
     against="one",
-    seen="1.6–2.0",
-    goals={"speed": Goal(least=1.8)},
+    prototype="1.6–2.0",
+    goals={"speed": Goal(at_least=1.8)},
     why="a thread holds Python's lock for 2 of 29 ms a picture, half of it to count scans: that leaves 1.91 of the "
     "1.98 that two processes reach",
 )
 def two_workers(bench: Bench) -> Measured:
     """Decode in one thread and in two."""
     paths = pictures.files(bench.folder, "jpeg", bench.size(12, 2), pictures.TWELVE)
-    sides = {"one": Side(_threads_side, (paths, 1)), "two": Side(_threads_side, (paths, 2))}
-    timings = bench.race(sides, rounds=7)
+    candidates = {"one": Candidate(_threads_candidate, (paths, 1)), "two": Candidate(_threads_candidate, (paths, 2))}
+    timings = bench.compare(candidates, rounds=7)
     return Measured({"speed": ratio(timings, "two", "one")}, timings)
 
 
-ROWS = (read_zip, whole_archive, two_workers)
+BENCHMARKS = (read_zip, whole_archive, two_workers)
 
 
 def _store(connection: str, folder: Path, number: int, size: tuple[int, int]) -> None:
@@ -105,11 +105,11 @@ def _store(connection: str, folder: Path, number: int, size: tuple[int, int]) ->
                 bundle.write(paths[index % len(paths)], f"images/{index:06}.jpg")
         length = file.tell()
         file.seek(0)
-        clients.raw.upload_blob(_BLOB, file, length=length, metadata=_TOLD)
+        clients.raw.upload_blob(_BLOB, file, length=length, metadata=_METADATA)
 
 
 @contextmanager
-def _ranges_side(connection: str) -> Iterator[Callable[[], object]]:
+def _ranges_candidate(connection: str) -> Iterator[Callable[[], object]]:
     from preprocess.model import Limits
     from preprocess.zip.reader import Archive
     from storage.blobs.raw import RawBlobs
@@ -118,10 +118,10 @@ def _ranges_side(connection: str) -> Iterator[Callable[[], object]]:
         raw = RawBlobs(clients, lambda _source, _name: None)
 
         def run() -> object:
-            found = raw.find(_BLOB)
-            if found is None:
+            archive_blob = raw.find(_BLOB)
+            if archive_blob is None:
                 raise BenchmarkError(f"read {_BLOB}: it is gone")
-            archive, total = Archive(raw.open(found), Limits()), 0
+            archive, total = Archive(raw.open(archive_blob), Limits()), 0
             with archive.batch(0, len(archive.members)) as reader:
                 for member in archive.stored_order(0, len(archive.members)):
                     content = reader.read(member, wanted=lambda _head: True)
@@ -132,7 +132,7 @@ def _ranges_side(connection: str) -> Iterator[Callable[[], object]]:
 
 
 @contextmanager
-def _download_side(connection: str, like_ours: bool) -> Iterator[Callable[[], object]]:
+def _download_candidate(connection: str, like_ours: bool) -> Iterator[Callable[[], object]]:
     """Download with the SDK as it comes (32 MiB, then pieces of 4), or by pieces of 8 MiB as we set it up."""
     with connected(connection) as clients, BlobServiceClient.from_connection_string(connection) as plain:
         raw = clients.raw if like_ours else plain.get_container_client(clients.raw.container_name)
@@ -146,7 +146,7 @@ def _download_side(connection: str, like_ours: bool) -> Iterator[Callable[[], ob
 
 
 @contextmanager
-def _app_side(connection: str) -> Iterator[Callable[[], object]]:
+def _app_candidate(connection: str) -> Iterator[Callable[[], object]]:
     """Each round under a pipeline of its own: to each the archive is new."""
     # Imported late: whoever runs beside ours must not run with what ours sets in Pillow.
     from benchmarks import app
@@ -157,22 +157,22 @@ def _app_side(connection: str) -> Iterator[Callable[[], object]]:
     with connected(connection) as clients:
 
         def run() -> object:
-            p = app.preprocessing(clients, f"bench-{next(rounds)}", Recipe(width=_SIDE, height=_SIDE))
-            handle_archive_created(_BLOB, p)
-            app.drain(clients, p)
-            return _readable(clients, p.pipeline)
+            ctx = app.preprocessing(clients, f"bench-{next(rounds)}", Recipe(width=_SIDE, height=_SIDE))
+            handle_archive_created(_BLOB, ctx)
+            app.drain(clients, ctx)
+            return _readable(clients, ctx.pipeline)
 
         yield run
 
 
 def _readable(clients: Clients, pipeline: str) -> int:
     """Tell how many rows can be read now."""
-    partition = images_partition(pipeline, _TOLD["source"], parse_stamp(_TOLD["stamp"]), _TOLD["version"])
+    partition = images_partition(pipeline, _METADATA["source"], parse_stamp(_METADATA["stamp"]), _METADATA["version"])
     return sum(1 for _ in scan(clients.images, partition, select=["RowKey"]))
 
 
 @contextmanager
-def _obvious_side(connection: str) -> Iterator[Callable[[], object]]:
+def _obvious_candidate(connection: str) -> Iterator[Callable[[], object]]:
     rounds = count()
     with connected(connection) as clients:
 
@@ -181,13 +181,13 @@ def _obvious_side(connection: str) -> Iterator[Callable[[], object]]:
             content = clients.raw.download_blob(_BLOB).readall()
             with zipfile.ZipFile(io.BytesIO(content)) as bundle:
                 for index, name in enumerate(bundle.namelist()):
-                    _one(clients, place, index, bundle.read(name))
+                    _store_one(clients, place, index, bundle.read(name))
                 return len(bundle.namelist())
 
         yield run
 
 
-def _one(clients: Clients, place: str, index: int, content: bytes) -> None:
+def _store_one(clients: Clients, place: str, index: int, content: bytes) -> None:
     with Image.open(io.BytesIO(content)) as image:
         pixels = np.asarray(image.convert("RGB").resize((_SIDE, _SIDE), Image.Resampling.LANCZOS))
     stream = io.BytesIO()
@@ -199,7 +199,7 @@ def _one(clients: Clients, place: str, index: int, content: bytes) -> None:
 
 
 @contextmanager
-def _threads_side(paths: Sequence[Path], threads: int) -> Iterator[Callable[[], object]]:
+def _threads_candidate(paths: Sequence[Path], threads: int) -> Iterator[Callable[[], object]]:
     contents = [path.read_bytes() for path in paths]
 
     def run() -> object:

@@ -1,4 +1,4 @@
-"""A row of the table, and what it measures with: a race of several sides in rounds, an emulator, a folder, a size."""
+"""A benchmark, and what it measures with: candidates that run in rounds, an emulator, a folder, a size."""
 
 import os
 import tempfile
@@ -7,7 +7,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from benchmarks.child import Child, Sample, Side
+from benchmarks.child import Candidate, Child, Sample
 from benchmarks.model import Goal, Measured, Timing
 from local.azurite import Azurite, azurite
 from storage.clients import connected, prepare
@@ -18,7 +18,7 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """The workplace of all rows of one run."""
+    """The workplace of all benchmarks of one run."""
 
     quick: bool
     """Everything once, at a small size: whether it works, not how fast."""
@@ -29,26 +29,26 @@ class Bench:
         """Choose how much is to be done."""
         return quick if self.quick else usual
 
-    def race(
-        self, sides: Mapping[str, Side], *, rounds: int = _ROUNDS, servers: Sequence[int] = ()
+    def compare(
+        self, candidates: Mapping[str, Candidate], *, rounds: int = _ROUNDS, servers: Sequence[int] = ()
     ) -> dict[str, Timing]:
-        """Run the sides in turn, round after round, each in a warm process of its own. Raises BenchmarkError.
+        """Run the candidates in turn, round after round, each in a warm process of its own. Raises BenchmarkError.
 
-        `servers` are processes that work for the sides: how much they do is counted too. The first side, which is ours,
-        then runs once more, untimed, and is watched: where its time on the processors goes.
+        `servers` are processes that work for the candidates: how much they do is counted too. The first candidate,
+        which is ours, then runs once more, untimed, and is watched: where its time on the processors goes.
         """
         with ExitStack() as started:
-            children = {name: started.enter_context(Child(name, side)) for name, side in sides.items()}
+            children = {name: started.enter_context(Child(name, candidate)) for name, candidate in candidates.items()}
             for child in children.values():
                 child.run()
-            laps: dict[str, list[tuple[Sample, float]]] = {name: [] for name in sides}
+            samples: dict[str, list[tuple[Sample, float]]] = {name: [] for name in candidates}
             for _ in range(1 if self.quick else rounds):
                 for name, child in children.items():
                     before = spent(servers)
-                    laps[name].append((child.run(), spent(servers) - before))
+                    samples[name].append((child.run(), spent(servers) - before))
             ours, first = next(iter(children.items()))
             modules = first.run(watched=True).modules
-        timings = {name: timing(lap) for name, lap in laps.items()}
+        timings = {name: timing(pairs) for name, pairs in samples.items()}
         return timings | {ours: replace(timings[ours], modules=modules)}
 
     @contextmanager
@@ -61,13 +61,13 @@ class Bench:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
+class Benchmark:
     """One line of the table."""
 
     name: str
-    what: str
+    task: str
     against: str
-    seen: str
+    prototype: str
     """What a prototype reached; the goal lies beyond it."""
     goals: Mapping[str, Goal]
     """By the names of figures."""
@@ -76,15 +76,13 @@ class Row:
     measure: Callable[[Bench], Measured]
 
 
-def row(
-    name: str, *, what: str, against: str, goals: Mapping[str, Goal], seen: str = "–", why: str = ""
-) -> Callable[[Callable[[Bench], Measured]], Row]:
-    """Make a row of the function that measures it."""
-
-    def made(measure: Callable[[Bench], Measured]) -> Row:
-        return Row(name=name, what=what, against=against, seen=seen, goals=goals, why=why, measure=measure)
-
-    return made
+def benchmark(
+    name: str, *, task: str, against: str, goals: Mapping[str, Goal], prototype: str = "–", why: str = ""
+) -> Callable[[Callable[[Bench], Measured]], Benchmark]:
+    """Make a benchmark of the function that measures it."""
+    return lambda measure: Benchmark(
+        name=name, task=task, against=against, prototype=prototype, goals=goals, why=why, measure=measure
+    )
 
 
 @contextmanager
@@ -99,14 +97,14 @@ def spent(pids: Sequence[int]) -> float:
     return sum(_ticks(pid) for pid in pids) / _TICKS
 
 
-def timing(lap: Sequence[tuple[Sample, float]]) -> Timing:
-    """Put the rounds of a side together: what each took, and what the servers spent on it."""
-    samples = [sample for sample, _ in lap]
+def timing(pairs: Sequence[tuple[Sample, float]]) -> Timing:
+    """Put the rounds of a candidate together: what each took, and what the servers spent on it."""
+    samples = [sample for sample, _ in pairs]
     return Timing(
         seconds=[sample.seconds for sample in samples],
         cpu=[sample.cpu for sample in samples],
         peak=[sample.peak for sample in samples],
-        servers=[serving for _, serving in lap],
+        servers=[serving for _, serving in pairs],
         outcome=samples[-1].outcome,
     )
 

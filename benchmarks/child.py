@@ -1,4 +1,4 @@
-"""One side of a race, in a process of its own: warm, told when to run, its time and memory taken there."""
+"""One candidate of a comparison, in a process of its own: warm, told when to run, its time and memory taken there."""
 
 import multiprocessing
 import sys
@@ -20,13 +20,13 @@ if multiprocessing.parent_process() is not None:
 
 _PROCESSES = multiprocessing.get_context("spawn")
 _PATIENCE = 900.0
-_LOOK = 0.5
-"""Seconds that a side is watched at least: short ones run again and again."""
+_WATCHED_FOR = 0.5
+"""Seconds that a candidate is watched at least: short ones run again and again."""
 
 
 @dataclass(frozen=True, slots=True)
-class Side:
-    """How a side gets ready: called in its process, `make(*arguments)` gives what is then run in each round."""
+class Candidate:
+    """How a candidate gets ready: called in its process, `make(*arguments)` gives what is then run in each round."""
 
     make: Callable[..., AbstractContextManager[Callable[[], object]]]
     arguments: tuple[Any, ...] = ()
@@ -45,14 +45,14 @@ class Sample:
 
 
 class Child:
-    """A process that is ready to run its side."""
+    """A process that is ready to run its candidate."""
 
-    def __init__(self, name: str, side: Side) -> None:
+    def __init__(self, name: str, candidate: Candidate) -> None:
         self._name = name
-        self._here, there = _PROCESSES.Pipe()
-        self._process = _PROCESSES.Process(target=_serve, args=(there, side), daemon=False)
+        self._here, connection = _PROCESSES.Pipe()
+        self._process = _PROCESSES.Process(target=_serve, args=(connection, candidate), daemon=False)
         self._process.start()
-        there.close()
+        connection.close()
 
     def __enter__(self) -> Self:
         return self
@@ -70,28 +70,28 @@ class Child:
             self._here.send(watched)
             if not self._here.poll(_PATIENCE):
                 raise BenchmarkError(f"run {self._name}: it did not end within {_PATIENCE:.0f} s")
-            answer = self._here.recv()
+            sample = self._here.recv()
         except (EOFError, OSError) as exc:
             raise BenchmarkError(f"run {self._name}: its process died") from exc
-        if not isinstance(answer, Sample):
-            raise BenchmarkError(f"run {self._name}: it failed:\n{answer}")
-        return answer
+        if not isinstance(sample, Sample):
+            raise BenchmarkError(f"run {self._name}: it failed:\n{sample}")
+        return sample
 
 
-def _serve(there: Connection, side: Side) -> None:
+def _serve(connection: Connection, candidate: Candidate) -> None:
     try:
-        with side.make(*side.arguments) as run:
-            while (watched := _told(there)) is not None:
-                there.send(_watched(run) if watched else _timed(run))
+        with candidate.make(*candidate.arguments) as run:
+            while (watched := _next_request(connection)) is not None:
+                connection.send(_watched(run) if watched else _timed(run))
     except BaseException:
-        there.send(traceback.format_exc())
+        connection.send(traceback.format_exc())
         raise
 
 
-def _told(there: Connection) -> bool | None:
+def _next_request(connection: Connection) -> bool | None:
     """Wait until it is to run, watched or not; None: never again."""
     try:
-        return bool(there.recv())
+        return bool(connection.recv())
     except EOFError:
         return None
 
@@ -100,7 +100,7 @@ def _watched(run: Callable[[], object]) -> Sample:
     began = time.perf_counter()
     with sampled() as modules:
         sample = _timed(run)
-        while time.perf_counter() - began < _LOOK:
+        while time.perf_counter() - began < _WATCHED_FOR:
             run()
     return replace(sample, modules=dict(modules))
 

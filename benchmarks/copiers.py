@@ -55,7 +55,7 @@ def polls(
 
 @contextmanager
 def copies(storage: str, endpoint: Endpoint, size: int, block_size: int = BLOCK_SIZE) -> Iterator[Callable[[], int]]:
-    """Copy file by file, without the source state and the ledger, which a sink does not have."""
+    """Copy file by file, without the source state and the ledger, which the null service does not have."""
     with connected(storage) as clients:
         yield partial(_copy, clients, endpoint, size, block_size)
 
@@ -64,7 +64,7 @@ def copies(storage: str, endpoint: Endpoint, size: int, block_size: int = BLOCK_
 def unchecked(
     make: Callable[..., AbstractContextManager[Callable[[], int]]], *arguments: object
 ) -> Iterator[Callable[[], int]]:
-    """Run a side of ours as rclone runs: without a hash of the file or of a block. Tells what checking costs.
+    """Run a candidate of ours as rclone runs: without a hash of the file or of a block. Tells what checking costs.
 
     For a process of its own alone: it never gets the hashes back.
     """
@@ -73,9 +73,9 @@ def unchecked(
         setattr(module, "hashlib", nothing)  # noqa: B010 - a type checker would not let it be assigned
     stage = BlobClient.stage_block
 
-    def stage_unchecked(client: BlobClient, *told: Any, **more: Any) -> object:
+    def stage_unchecked(client: BlobClient, *arguments: Any, **more: Any) -> object:
         del more["headers"]
-        return stage(client, *told, **more)
+        return stage(client, *arguments, **more)
 
     setattr(BlobClient, "stage_block", stage_unchecked)  # noqa: B010 - likewise
     with make(*arguments) as run:

@@ -1,4 +1,4 @@
-"""Rows of copying: from a server's file to a committed blob, beside rclone."""
+"""Benchmarks of copying: from a server's file to a committed blob, beside rclone."""
 
 import hashlib
 import os
@@ -13,11 +13,11 @@ from time import process_time
 from typing import Literal, cast
 
 from benchmarks import copiers, openssh, rclone
-from benchmarks.bench import Bench, Row, row
-from benchmarks.child import Side
+from benchmarks.bench import Bench, Benchmark, benchmark
+from benchmarks.child import Candidate
 from benchmarks.machine import program
 from benchmarks.model import Figure, Goal, Measured, Timing, ratio
-from benchmarks.null_service import sink
+from benchmarks.null_service import null_service
 from benchmarks.peer import Run
 from imagefeed.layout import RAW_CONTAINER
 from local.servers.server import Server, ftp_server, sftp_server
@@ -33,7 +33,7 @@ _UNCHECKED, _FETCHED = "without hashes", "sftp, no upload"
 """Ours as rclone works, so that what remains is what checking costs; and OpenSSH's program, which only fetches."""
 _END_OF_ZIP = b"PK\x05\x06".ljust(22, b"\0")
 """The end of an empty zip: whatever comes before it, the file is sound."""
-_ONE, _MANY = (1, 256 * _MIB, 16 * _MIB), (20, 32 * _MIB, 2 * _MIB)
+_SINGLE, _MANY = (1, 256 * _MIB, 16 * _MIB), (20, 32 * _MIB, 2 * _MIB)
 """Number of files, and their size; the last in a quick run."""
 _CORES = len(os.sched_getaffinity(0))
 
@@ -66,19 +66,19 @@ def _server(protocol: Protocol, folder: Path, root: Path) -> Iterator[Server]:
             yield server
 
 
-def _peers(bench: Bench, server: Server, port: int, options: Mapping[str, tuple[str, ...]]) -> dict[str, Side]:
+def _peers(bench: Bench, server: Server, port: int, options: Mapping[str, tuple[str, ...]]) -> dict[str, Candidate]:
     """Let rclone copy the same folder to the same service, which listens on `port`."""
     program("rclone")
     folder = bench.folder / f"rclone-{server.port}-{port}"
     folder.mkdir()
-    told = rclone.environment(folder, server, f"http://127.0.0.1:{port}/{DEVELOPMENT_ACCOUNT}")
+    environment = rclone.environment(folder, server, f"http://127.0.0.1:{port}/{DEVELOPMENT_ACCOUNT}")
     where = str(server.root) if server.scheme == "sftp" else ""
-    return {name: Side(rclone.copies, (told, where, each, RAW_CONTAINER)) for name, each in options.items()}
+    return {name: Candidate(rclone.copies, (environment, where, each, RAW_CONTAINER)) for name, each in options.items()}
 
 
-def _unchecked(make: Callable[..., AbstractContextManager[Callable[[], int]]], *arguments: object) -> Side:
-    """Give a side of ours as rclone works: without hashes, and in blocks of its size."""
-    return Side(copiers.unchecked, (make, *arguments, copiers.RCLONES_BLOCK_SIZE))
+def _unchecked(make: Callable[..., AbstractContextManager[Callable[[], int]]], *arguments: object) -> Candidate:
+    """Give a candidate of ours as rclone works: without hashes, and in blocks of its size."""
+    return Candidate(copiers.unchecked, (make, *arguments, copiers.RCLONES_BLOCK_SIZE))
 
 
 def _into_azurite(
@@ -89,43 +89,43 @@ def _into_azurite(
     rounds: int = _ROUNDS,
 ) -> Measured:
     with bench.azurite() as azurite, _served(bench, protocol, files) as (server, size):
-        told = (azurite.connection, server.endpoint(), min(files[0], 4), size)
-        sides = {_OURS: Side(copiers.polls, told)}
-        if files is _ONE:
+        arguments = (azurite.connection, server.endpoint(), min(files[0], 4), size)
+        candidates = {_OURS: Candidate(copiers.polls, arguments)}
+        if files is _SINGLE:
             # Not of many: the emulator keeps all that it ever got, in memory.
-            sides[_UNCHECKED] = _unchecked(copiers.polls, *told)
-        sides |= _peers(bench, server, azurite.ports.blob, peers)
-        timings = bench.race(sides, rounds=rounds, servers=[azurite.pid, server.process.pid])
+            candidates[_UNCHECKED] = _unchecked(copiers.polls, *arguments)
+        candidates |= _peers(bench, server, azurite.ports.blob, peers)
+        timings = bench.compare(candidates, rounds=rounds, servers=[azurite.pid, server.process.pid])
     return _measured(timings, size, peers)
 
 
-def _into_a_sink(bench: Bench, protocol: Protocol) -> Measured:
-    with sink() as (port, pid), _served(bench, protocol, _ONE) as (server, size):
+def _into_null_service(bench: Bench, protocol: Protocol) -> Measured:
+    with null_service() as (port, pid), _served(bench, protocol, _SINGLE) as (server, size):
         storage = development_connection({"Blob": port, "Queue": port, "Table": port})
-        told = (storage, server.endpoint(), size)
-        sides = {_OURS: Side(copiers.copies, told), _UNCHECKED: _unchecked(copiers.copies, *told)}
-        sides |= _peers(bench, server, port, {_TUNED: rclone.TUNED})
+        arguments = (storage, server.endpoint(), size)
+        candidates = {_OURS: Candidate(copiers.copies, arguments), _UNCHECKED: _unchecked(copiers.copies, *arguments)}
+        candidates |= _peers(bench, server, port, {_TUNED: rclone.TUNED})
         if protocol == "SFTP":
-            sides[_FETCHED] = _fetching(bench, server, size)
-        timings = bench.race(sides, rounds=_ROUNDS, servers=[pid, server.process.pid])
-    return _measured(timings, size, [name for name in sides if name in (_TUNED, _FETCHED)])
+            candidates[_FETCHED] = _fetching(bench, server, size)
+        timings = bench.compare(candidates, rounds=_ROUNDS, servers=[pid, server.process.pid])
+    return _measured(timings, size, [name for name in candidates if name in (_TUNED, _FETCHED)])
 
 
-def _fetching(bench: Bench, server: Server, size: int) -> Side:
+def _fetching(bench: Bench, server: Server, size: int) -> Candidate:
     folder = bench.folder / f"sftp-{server.port}"
     folder.mkdir()
     target = (_MEMORY if _MEMORY.is_dir() else bench.folder) / f"{bench.folder.name}-fetched"
-    return Side(openssh.fetches, (openssh.command(folder, server), target, size))
+    return Candidate(openssh.fetches, (openssh.command(folder, server), target, size))
 
 
 def _measured(timings: Mapping[str, Timing], size: int, peers: Iterable[str]) -> Measured:
     figures = {name: ratio(timings, _OURS, name) for name in peers}
     if _UNCHECKED in timings:
         figures[_UNCHECKED] = ratio(timings, _UNCHECKED, _TUNED)
-    return Measured(figures, timings, [_told(timings, size)], _why(timings, size))
+    return Measured(figures, timings, [_note(timings, size)], _why(timings, size))
 
 
-def _told(timings: Mapping[str, Timing], size: int) -> str:
+def _note(timings: Mapping[str, Timing], size: int) -> str:
     """Tell rates, and what processors spent: under a load from elsewhere that says more than times do."""
     rate = size / 1e6 / min(timings[_OURS].seconds)
     spent = ", ".join(f"{name} {_spent(timing):.2f} s" for name, timing in timings.items())
@@ -135,7 +135,7 @@ def _told(timings: Mapping[str, Timing], size: int) -> str:
 def _why(timings: Mapping[str, Timing], size: int) -> str:
     """Tell what checking costs, and how full the cores are that all share: where they are, work alone decides."""
     ours, theirs = timings[_OURS], timings[_TUNED]
-    worked, they_worked = (_spent(side) + median(side.servers) for side in (ours, theirs))
+    worked, they_worked = (_spent(candidate) + median(candidate.servers) for candidate in (ours, theirs))
     busy = worked / _CORES / median(ours.seconds)
     return (
         f"three hashes of each byte take {_hashing(size):.1f} of our {_spent(ours):.1f} s of processor time; rclone, "
@@ -155,75 +155,78 @@ def _hashing(size: int) -> float:
 
 
 def _spent(timing: Timing) -> float:
-    """Give the processor time of a side, which is that of its program where it runs one."""
+    """Give the processor time of a candidate, which is that of its program where it runs one."""
     return timing.outcome.cpu if isinstance(timing.outcome, Run) else min(timing.cpu)
 
 
-def _azurite_row(
-    protocol: Protocol, files: tuple[int, int, int], seen: str, goals: Mapping[str, float], name: str, what: str
-) -> Row:
+def _to_azurite(
+    protocol: Protocol, files: tuple[int, int, int], prototype: str, goals: Mapping[str, float], name: str, task: str
+) -> Benchmark:
     options = {_TUNED: rclone.TUNED, _DEFAULT: rclone.DEFAULT}
     peers = {peer: options[peer] for peer in goals}
-    made = row(
+    made = benchmark(
         name,
-        what=what,
+        task=task,
         against="rclone",
-        seen=seen,
-        goals={peer: Goal(least=goal) for peer, goal in goals.items()},
+        prototype=prototype,
+        goals={peer: Goal(at_least=goal) for peer, goal in goals.items()},
     )
     return made(partial(_into_azurite, protocol=protocol, files=files, peers=peers))
 
 
-def _sink_row(protocol: Protocol, seen: str) -> Row:
-    made = row(
+def _to_null_service(protocol: Protocol, prototype: str) -> Benchmark:
+    made = benchmark(
         f"sink-{protocol.lower()}",
-        what=f"{protocol}, the client's own ceiling: the same into a sink",
+        task=f"{protocol}, the client's own ceiling: the same into a sink",
         against="rclone, tuned",
-        seen=seen,
-        goals={_TUNED: Goal(least=0.9)},
+        prototype=prototype,
+        goals={_TUNED: Goal(at_least=0.9)},
     )
-    return made(partial(_into_a_sink, protocol=protocol))
+    return made(partial(_into_null_service, protocol=protocol))
 
 
-@row(
+@benchmark(
     "copy-memory",
-    what="peak memory of a copy by SFTP",
+    task="peak memory of a copy by SFTP",
     against="rclone, tuned; and itself at 16 times the size",
-    seen="114–139 vs 194–405 MB",
-    goals={"share": Goal(most=0.6), "growth": Goal(most=10)},
+    prototype="114–139 vs 194–405 MB",
+    goals={"share": Goal(at_most=0.6), "growth": Goal(at_most=10)},
     why="half of it is Python with paramiko and the SDK, before a byte has come",
 )
 def _memory(bench: Bench) -> Measured:
-    """Copy a file beside rclone; then, into a sink, it and one of 16 times its size, whose content does not matter."""
-    beside = _into_azurite(bench, "SFTP", _ONE, {_TUNED: rclone.TUNED}, rounds=1)
+    """Copy a file beside rclone; then, into the null service, it and one of 16 times its size, of any content."""
+    beside = _into_azurite(bench, "SFTP", _SINGLE, {_TUNED: rclone.TUNED}, rounds=1)
     ours, theirs = max(beside.timings[_OURS].peak), cast("Run", beside.timings[_TUNED].outcome).peak
     large = bench.folder / "large"
     large.mkdir()
-    usual = bench.size(*_ONE[1:])
+    usual = bench.size(*_SINGLE[1:])
     for folder, size in ((large / "1", usual), (large / "16", 16 * usual)):
         folder.mkdir()
         with (folder / "a.zip").open("wb") as file:
             file.seek(size - len(_END_OF_ZIP))
             file.write(_END_OF_ZIP)
-    with sink() as (port, _), sftp_server(bench.folder / "large-server", large) as server:
+    with null_service() as (port, _), sftp_server(bench.folder / "large-server", large) as server:
         storage = development_connection({"Blob": port, "Queue": port, "Table": port})
-        ends = {name: replace(server.endpoint(), folder=f"{server.folder}/{name}") for name in ("1", "16")}
-        timings = bench.race(
-            {name: Side(copiers.copies, (storage, end, int(name) * usual)) for name, end in ends.items()}, rounds=1
+        endpoints = {name: replace(server.endpoint(), folder=f"{server.folder}/{name}") for name in ("1", "16")}
+        timings = bench.compare(
+            {name: Candidate(copiers.copies, (storage, at, int(name) * usual)) for name, at in endpoints.items()},
+            rounds=1,
         )
     grown = max(timings["16"].peak) - max(timings["1"].peak)
     figures = {"share": Figure.of([ours / theirs]), "growth": Figure.of([max(grown, 0) / 1e6], "MB")}
     return Measured(figures, beside.timings, [f"ours {ours / 1e6:.0f} MB, rclone {theirs / 1e6:.0f} MB"])
 
 
-ROWS: tuple[Row, ...] = (
-    _azurite_row("SFTP", _ONE, "0.97–1.15 / 1.4–2.3", {_TUNED: 1.1, _DEFAULT: 2.0}, "sftp", "SFTP, 256 MiB → Azurite"),
-    _azurite_row("FTP", _ONE, "0.97–1.15", {_TUNED: 1.15}, "ftp", "FTP, 256 MiB → Azurite"),
-    _azurite_row("FTPS", _ONE, "1.0", {_TUNED: 1.1}, "ftps", "FTPS, 256 MiB → Azurite"),
-    _azurite_row("SFTP", _MANY, "1.0–1.1", {_TUNED: 1.1}, "sftp-many", "SFTP, 20 × 32 MiB, 4 connections → Azurite"),
-    _azurite_row("FTP", _MANY, "1.0–1.1", {_TUNED: 1.1}, "ftp-many", "FTP, 20 × 32 MiB, 4 connections → Azurite"),
-    _sink_row("SFTP", "293 vs 339 MB/s"),
-    _sink_row("FTP", "725 vs 896 MB/s"),
-    _sink_row("FTPS", "384 vs 396 MB/s"),
+BENCHMARKS: tuple[Benchmark, ...] = (
+    _to_azurite(
+        "SFTP", _SINGLE, "0.97–1.15 / 1.4–2.3", {_TUNED: 1.1, _DEFAULT: 2.0}, "sftp", "SFTP, 256 MiB → Azurite"
+    ),
+    _to_azurite("FTP", _SINGLE, "0.97–1.15", {_TUNED: 1.15}, "ftp", "FTP, 256 MiB → Azurite"),
+    _to_azurite("FTPS", _SINGLE, "1.0", {_TUNED: 1.1}, "ftps", "FTPS, 256 MiB → Azurite"),
+    _to_azurite("SFTP", _MANY, "1.0–1.1", {_TUNED: 1.1}, "sftp-many", "SFTP, 20 × 32 MiB, 4 connections → Azurite"),
+    _to_azurite("FTP", _MANY, "1.0–1.1", {_TUNED: 1.1}, "ftp-many", "FTP, 20 × 32 MiB, 4 connections → Azurite"),
+    _to_null_service("SFTP", "293 vs 339 MB/s"),
+    _to_null_service("FTP", "725 vs 896 MB/s"),
+    _to_null_service("FTPS", "384 vs 396 MB/s"),
     _memory,
 )

@@ -17,7 +17,7 @@ type Decode = Callable[[bytes, int], Array]
 
 
 @contextmanager
-def side(decode: Decode, paths: Sequence[Path], target: int) -> Iterator[Callable[[], Array]]:
+def candidate(decode: Decode, paths: Sequence[Path], target: int) -> Iterator[Callable[[], Array]]:
     """Decode files one after the other."""
     contents = [path.read_bytes() for path in paths]
 
@@ -70,8 +70,8 @@ def simplejpeg(factor: float, content: bytes, target: int) -> Array:
     import simplejpeg as library
 
     cv2.setNumThreads(1)
-    least = int(target * factor)
-    picture = library.decode_jpeg(content, "RGB", min_height=least, min_width=least)
+    at_least = int(target * factor)
+    picture = library.decode_jpeg(content, "RGB", min_height=at_least, min_width=at_least)
     return np.asarray(cv2.resize(picture, (target, target), interpolation=cv2.INTER_AREA))
 
 

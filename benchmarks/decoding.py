@@ -1,4 +1,4 @@
-"""Rows of decoding: from a picture file's bytes to the array that a model takes; per core."""
+"""Benchmarks of decoding: from a picture file's bytes to the array that a model takes; per core."""
 
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -9,8 +9,8 @@ from typing import cast
 import numpy as np
 
 from benchmarks import decoders, pictures
-from benchmarks.bench import Bench, row
-from benchmarks.child import Side
+from benchmarks.bench import Bench, benchmark
+from benchmarks.child import Candidate
 from benchmarks.decoders import Array, Decode
 from benchmarks.model import BenchmarkError, Figure, Goal, Measured, Timing, cpu_ratio
 
@@ -31,12 +31,12 @@ _LITTLE = 0.2
 _FLOOR = "what is left is libjpeg-turbo's entropy decoding, the same for all"
 
 
-@row(
+@benchmark(
     "jpeg-12mp",
-    what="JPEG 12 MP → 224², per core",
+    task="JPEG 12 MP → 224², per core",
     against="Pillow: all of it, LANCZOS",
-    seen="5.4–5.8, difference ≤ 0.5",
-    goals={"speed": Goal(least=6), "difference": Goal(most=0.5)},
+    prototype="5.4–5.8, difference ≤ 0.5",
+    goals={"speed": Goal(at_least=6), "difference": Goal(at_most=0.5)},
     why=_FLOOR,
 )
 def jpeg_12mp(bench: Bench) -> Measured:
@@ -44,12 +44,12 @@ def jpeg_12mp(bench: Bench) -> Measured:
     return _beside_plain(bench, _jpegs(bench, pictures.TWELVE), 224)
 
 
-@row(
+@benchmark(
     "jpeg-hd",
-    what="JPEG full HD → 512², per core",
+    task="JPEG full HD → 512², per core",
     against="Pillow: all of it, LANCZOS",
-    seen="2.6, difference 0.9",
-    goals={"speed": Goal(least=2.5), "difference": Goal(most=1)},
+    prototype="2.6, difference 0.9",
+    goals={"speed": Goal(at_least=2.5), "difference": Goal(at_most=1)},
     why="of 15.5 ms a picture, Pillow's LANCZOS takes 7.6 and libjpeg-turbo, at half the scale, 6.4; our checks of the "
     "file take 0.2",
 )
@@ -58,12 +58,12 @@ def jpeg_hd(bench: Bench) -> Measured:
     return _beside_plain(bench, _jpegs(bench, pictures.FULL_HD), 512)
 
 
-@row(
+@benchmark(
     "jpeg-12mp-peers",
-    what="JPEG 12 MP → 224², per core",
+    task="JPEG 12 MP → 224², per core",
     against="the fastest of OpenCV, pyvips, simplejpeg that differs as little",
-    seen="0.9–1.1",
-    goals={"speed": Goal(least=1)},
+    prototype="0.9–1.1",
+    goals={"speed": Goal(at_least=1)},
     why=_FLOOR,
 )
 def jpeg_12mp_peers(bench: Bench) -> Measured:
@@ -71,12 +71,12 @@ def jpeg_12mp_peers(bench: Bench) -> Measured:
     return _beside_peers(bench, _jpegs(bench, pictures.TWELVE), 224, _JPEG_PEERS)
 
 
-@row(
+@benchmark(
     "jpeg-hd-peers",
-    what="JPEG full HD → 512², per core",
+    task="JPEG full HD → 512², per core",
     against="the fastest of OpenCV, pyvips, simplejpeg that differs as little",
-    seen="0.9–1.1",
-    goals={"speed": Goal(least=1)},
+    prototype="0.9–1.1",
+    goals={"speed": Goal(at_least=1)},
     why="OpenCV averages where we weigh by LANCZOS",
 )
 def jpeg_hd_peers(bench: Bench) -> Measured:
@@ -84,12 +84,12 @@ def jpeg_hd_peers(bench: Bench) -> Measured:
     return _beside_peers(bench, _jpegs(bench, pictures.FULL_HD), 512, _JPEG_PEERS)
 
 
-@row(
+@benchmark(
     "png-tiff-peers",
-    what="PNG 8 and 16 bit, TIFF raw, LZW, deflate, full HD → 512², per core",
+    task="PNG 8 and 16 bit, TIFF raw, LZW, deflate, full HD → 512², per core",
     against="the faster of OpenCV, pyvips that differs as little, per format",
-    seen="1.2–2.7 over plain Pillow; pyvips 1.3–1.9",
-    goals={f"speed {form}": Goal(least=0.9) for form in ("png", "png-16", "tiff", "tiff-lzw", "tiff-deflate")},
+    prototype="1.2–2.7 over plain Pillow; pyvips 1.3–1.9",
+    goals={f"speed {form}": Goal(at_least=0.9) for form in ("png", "png-16", "tiff", "tiff-lzw", "tiff-deflate")},
     why="of 88 ms a PNG, inflating takes 37, by the system's zlib, which Pillow's wheels load whatever they were built "
     "with, unfiltering 19, LANCZOS 21; pyvips inflates in 26, unfilters in 8 and is done after 52. LANCZOS, without "
     "vector instructions, is 18 of a raw TIFF's 23 ms, of LZW's 49 and of deflate's 65; pyvips takes 10.5, 44 and 44",
@@ -102,11 +102,11 @@ def png_tiff_peers(bench: Bench) -> Measured:
         paths = pictures.files(bench.folder, form, bench.size(4, 1), pictures.FULL_HD)
         measured = _beside_peers(bench, paths, 512, _OTHER_PEERS)
         figures[f"speed {form}"] = measured.figures["speed"]
-        timings |= {f"{form}, {side}": timing for side, timing in measured.timings.items()}
+        timings |= {f"{form}, {candidate}": timing for candidate, timing in measured.timings.items()}
     return Measured(figures, timings)
 
 
-ROWS = (jpeg_12mp, jpeg_hd, jpeg_12mp_peers, jpeg_hd_peers, png_tiff_peers)
+BENCHMARKS = (jpeg_12mp, jpeg_hd, jpeg_12mp_peers, jpeg_hd_peers, png_tiff_peers)
 
 
 def _jpegs(bench: Bench, size: tuple[int, int]) -> Sequence[Path]:
@@ -114,7 +114,7 @@ def _jpegs(bench: Bench, size: tuple[int, int]) -> Sequence[Path]:
 
 
 def _beside_plain(bench: Bench, paths: Sequence[Path], target: int) -> Measured:
-    timings = _raced(bench, {_OURS: decoders.ours, _PLAIN: decoders.plain}, paths, target)
+    timings = _compared(bench, {_OURS: decoders.ours, _PLAIN: decoders.plain}, paths, target)
     figures = {
         "speed": cpu_ratio(timings, _OURS, _PLAIN),
         "difference": Figure.of([_difference(timings[_OURS], timings[_PLAIN])], ""),
@@ -123,24 +123,25 @@ def _beside_plain(bench: Bench, paths: Sequence[Path], target: int) -> Measured:
 
 
 def _beside_peers(bench: Bench, paths: Sequence[Path], target: int, peers: Mapping[str, Decode]) -> Measured:
-    """Race the peers too, and hold ours against the fastest that differs from plain Pillow at most a little more."""
-    timings = _raced(bench, {_OURS: decoders.ours, _PLAIN: decoders.plain, **peers}, paths, target)
-    differences = {side: _difference(timing, timings[_PLAIN]) for side, timing in timings.items()}
-    equal = [side for side in peers if differences[side] <= differences[_OURS] + _LITTLE]
+    """Compare the peers too, and hold ours against the fastest that differs from plain Pillow at most a little more."""
+    timings = _compared(bench, {_OURS: decoders.ours, _PLAIN: decoders.plain, **peers}, paths, target)
+    differences = {candidate: _difference(timing, timings[_PLAIN]) for candidate, timing in timings.items()}
+    equal = [candidate for candidate in peers if differences[candidate] <= differences[_OURS] + _LITTLE]
     if not equal:
         raise BenchmarkError(f"choose a peer: all differ much more from plain Pillow: {differences}")
-    best = min(equal, key=lambda side: median(timings[side].cpu))
+    best = min(equal, key=lambda candidate: median(timings[candidate].cpu))
     notes = [f"the fastest is {best}", "differences: " + ", ".join(f"{k} {v:.2f}" for k, v in differences.items())]
     return Measured({"speed": cpu_ratio(timings, _OURS, best)}, timings, notes)
 
 
-def _raced(bench: Bench, sides: Mapping[str, Decode], paths: Sequence[Path], target: int) -> dict[str, Timing]:
-    return bench.race({name: Side(decoders.side, (decode, paths, target)) for name, decode in sides.items()}, rounds=7)
+def _compared(bench: Bench, decodes: Mapping[str, Decode], paths: Sequence[Path], target: int) -> dict[str, Timing]:
+    candidates = {name: Candidate(decoders.candidate, (decode, paths, target)) for name, decode in decodes.items()}
+    return bench.compare(candidates, rounds=7)
 
 
 def _difference(timing: Timing, plain: Timing) -> float:
     """Mean absolute difference of all values, of 255."""
     ours, theirs = (cast("Array", each.outcome).astype(np.int16) for each in (timing, plain))
     if ours.shape != theirs.shape:
-        raise BenchmarkError(f"compare arrays: one side made {ours.shape}, plain Pillow {theirs.shape}")
+        raise BenchmarkError(f"compare arrays: one candidate made {ours.shape}, plain Pillow {theirs.shape}")
     return float(np.abs(ours - theirs).mean())

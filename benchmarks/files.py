@@ -1,4 +1,4 @@
-"""The files that keep results: written after every row, read again to add to them."""
+"""The files that keep results: written after every benchmark, read again to add to them."""
 
 import json
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from pathlib import Path
 from benchmarks import markdown, plots
 from benchmarks.machine import ROOT
 from benchmarks.model import BenchmarkError
-from benchmarks.results import Lap, Number, Result, Run
+from benchmarks.results import CandidateSummary, Number, Result, Run
 
 FOLDER = ROOT / "benchmarks" / "results"
 LATEST = FOLDER / "latest.json"
@@ -18,24 +18,24 @@ _PLOT = ROOT / "docs" / "speed.svg"
 def read(file: Path) -> Run:
     """Read a run. Raises BenchmarkError."""
     try:
-        told = json.loads(file.read_text(encoding="utf-8"))
+        metadata = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as exc:
         raise BenchmarkError(f"read {file}: {exc}; run `make bench` first") from exc
-    rows = [
+    results = [
         Result(
             **{
-                **row,
-                "numbers": [Number(**number) for number in row["numbers"]],
-                "laps": [Lap(**lap) for lap in row["laps"]],
+                **result,
+                "numbers": [Number(**number) for number in result["numbers"]],
+                "candidates": [CandidateSummary(**candidate) for candidate in result["candidates"]],
             }
         )
-        for row in told.pop("rows")
+        for result in metadata.pop("results")
     ]
-    return Run(**told, rows=rows)
+    return Run(**metadata, results=results)
 
 
 def write(run: Run, folder: Path, *, keep_others: bool, order: Sequence[str]) -> None:
-    """Write latest.json, latest.md and the plot; rows that were not measured this time may stay as they were."""
+    """Write latest.json, latest.md and the plot; results that were not measured this time may stay as they were."""
     latest = folder / LATEST.name
     if keep_others and latest.exists():
         run = _merged(read(latest), run, order)
@@ -46,8 +46,8 @@ def write(run: Run, folder: Path, *, keep_others: bool, order: Sequence[str]) ->
 
 
 def _merged(old: Run, new: Run, order: Sequence[str]) -> Run:
-    """Replace in `old` what `new` has, where both are of one machine; else its rows mean nothing beside these."""
+    """Replace in `old` what `new` has, where both are of one machine; else its results mean nothing beside these."""
     if old.machine != new.machine:
         return new
-    known = {row.name: row for row in old.rows} | {row.name: row for row in new.rows}
-    return replace(new, rows=[known[name] for name in order if name in known])
+    known = {result.name: result for result in old.results} | {result.name: result for result in new.results}
+    return replace(new, results=[known[name] for name in order if name in known])

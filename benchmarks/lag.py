@@ -1,4 +1,4 @@
-"""Rows of lag: the whole system runs, zips appear on a server, and the ledger tells when their rows were there."""
+"""Benchmarks of lag: the whole system runs, zips appear on a server, the ledger tells when their rows were there."""
 
 import os
 import time
@@ -11,7 +11,7 @@ from pathlib import Path
 from statistics import median, quantiles
 
 from benchmarks import pictures
-from benchmarks.bench import Bench, row
+from benchmarks.bench import Bench, benchmark
 from benchmarks.model import BenchmarkError, Figure, Goal, Measured
 from imagefeed.ledger import Entry, entries
 from imagefeed.model import State
@@ -32,15 +32,15 @@ _SETTINGS: Mapping[str, str] = {
 _PATIENCE = 600.0
 _BACK = timedelta(minutes=1)
 """How far the ledger is read for a newcomer: who measures must not keep the emulator busy with a whole backlog."""
-_SHOT = (2144, 1608)
+_PICTURE_SIZE = (2144, 1608)
 """Pixels of the pictures; a JPEG of it takes about 0.6 MB."""
 
 
-@row(
+@benchmark(
     "lag",
-    what=f"lag of a 60 MB zip of 100 JPEGs, polled every {_INTERVAL:g} s: settled on the server → rows readable",
+    task=f"lag of a 60 MB zip of 100 JPEGs, polled every {_INTERVAL:g} s: settled on the server → rows readable",
     against="half the poll interval + 3 s",
-    goals={"p95": Goal(most=_INTERVAL / 2 + 3)},
+    goals={"p95": Goal(at_most=_INTERVAL / 2 + 3)},
     why="it waits up to 2 s for the poll; then an archive takes 2.4 s of the functions host's processor time (1.6 s to "
     "preprocess, of which Pillow and libjpeg-turbo have 77 %) and more than 0.5 s of Azurite's, on two cores",
 )
@@ -55,14 +55,14 @@ def lag(bench: Bench) -> Measured:
         passed = [_drop(running, clients, content, number) for number in range(-1, zips)][1:]
         _insist_on(clients, images)
     size = content.stat().st_size
-    return Measured(_figures(passed), notes=_told(passed, size, images))
+    return Measured(_figures(passed), notes=_notes(passed, size, images))
 
 
-@row(
+@benchmark(
     "newcomer",
-    what="lag of a zip that comes while 288 of its size wait: settled on the server → rows readable",
+    task="lag of a zip that comes while 288 of its size wait: settled on the server → rows readable",
     against="the same without a backlog, and one archive of it",
-    goals={"lag": Goal(most=1)},
+    goals={"lag": Goal(at_most=1)},
     why="each of its steps shares both cores, and one worker's lanes and slot, with those of the backlog, of which "
     "each archive takes 0.19 s of the functions host's processor time",
 )
@@ -79,21 +79,21 @@ def newcomer(bench: Bench) -> Measured:
         old = [_put(running, content, 1_000 + number, timedelta(minutes=10 * number + 60)) for number in range(waiting)]
         _until(clients, old[:1], State.RAW, began - timedelta(minutes=61))
         ahead = _ahead(running, clients, content, old, comers)
-        ends = _until(clients, old, State.PROCESSED, every=2.0)
-        seconds = (max(entry.times[State.PROCESSED] for entry in ends.values()) - began).total_seconds()
-    one = seconds / (waiting + len(ahead))
+        done = _until(clients, old, State.PROCESSED, every=2.0)
+        seconds = (max(entry.times[State.PROCESSED] for entry in done.values()) - began).total_seconds()
+    each = seconds / (waiting + len(ahead))
     usual = median(passed.total for passed in alone)
     figures = {
-        "lag": Figure.of([passed.total / (usual + one) for passed in ahead]),
+        "lag": Figure.of([passed.total / (usual + each) for passed in ahead]),
         "seconds": Figure.of([passed.total for passed in ahead], "s"),
         "without a backlog": Figure.of([passed.total for passed in alone], "s"),
-        "one archive": Figure.of([one], "s"),
+        "one archive": Figure.of([each], "s"),
     }
     notes = [f"{content.stat().st_size / 1e6:.0f} MB and {images} images each; {len(ahead)} newcomers, one at a time"]
     return Measured(figures, notes=[*notes, *_steps("a newcomer", ahead), *_steps("one without a backlog", alone)])
 
 
-ROWS = (lag, newcomer)
+BENCHMARKS = (lag, newcomer)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,9 +113,9 @@ class Passage:
 
 
 def _figures(passed: Sequence[Passage]) -> dict[str, Figure]:
-    totals = [one.total for one in passed]
+    totals = [passage.total for passage in passed]
     p95 = quantiles(totals, n=20, method="inclusive")[-1] if len(totals) > 1 else totals[0]
-    after = [one.total - one.begun for one in passed]
+    after = [passage.total - passage.begun for passage in passed]
     return {
         "p50": Figure.of(totals, "s"),
         "p95": Figure(p95, min(totals), max(totals), "s"),
@@ -123,7 +123,7 @@ def _figures(passed: Sequence[Passage]) -> dict[str, Figure]:
     }
 
 
-def _told(passed: Sequence[Passage], size: int, images: int) -> list[str]:
+def _notes(passed: Sequence[Passage], size: int, images: int) -> list[str]:
     half = 30 / 2 - _INTERVAL / 2
     return [
         f"{len(passed)} zips of {size / 1e6:.0f} MB and {images} images, one at a time",
@@ -135,17 +135,17 @@ def _told(passed: Sequence[Passage], size: int, images: int) -> list[str]:
 
 def _steps(whose: str, passed: Sequence[Passage]) -> list[str]:
     steps = ("begun", "copied", "planned", "processed")
-    medians = (f"{step} {median(getattr(one, step) for one in passed):.1f} s" for step in steps)
+    medians = (f"{step} {median(getattr(passage, step) for passage in passed):.1f} s" for step in steps)
     return [f"steps of {whose}, medians: {', '.join(medians)}"]
 
 
 def _zip(bench: Bench, images: int) -> Path:
     """Write a zip of real photographs; each comes several times, under other names."""
     made = bench.folder / f"{images}.zip"
-    shots = pictures.files(bench.folder, "jpeg", bench.size(20, 2), _SHOT)
+    photographs = pictures.files(bench.folder, "jpeg", bench.size(20, 2), _PICTURE_SIZE)
     with zipfile.ZipFile(made, "w") as archive:
-        for number, shot in enumerate(islice(cycle(shots), images)):
-            archive.write(shot, f"DCIM/IMG_{number:04}.jpg")
+        for number, photograph in enumerate(islice(cycle(photographs), images)):
+            archive.write(photograph, f"DCIM/IMG_{number:04}.jpg")
     return made
 
 
@@ -175,7 +175,7 @@ def _drop(running: System, clients: Clients, content: Path, number: int) -> Pass
 def _ahead(running: System, clients: Clients, content: Path, old: Sequence[str], comers: int) -> list[Passage]:
     """Drop newcomers for as long as something of a backlog is left. Raises BenchmarkError."""
     passed: list[Passage] = []
-    while len(passed) < comers and any(e.state is not State.PROCESSED for e in _found(clients, set(old)).values()):
+    while len(passed) < comers and any(e.state is not State.PROCESSED for e in _entries(clients, set(old)).values()):
         passed.append(_drop(running, clients, content, 2_000 + len(passed)))
     if not passed:
         raise BenchmarkError("measure newcomers: the backlog was done before they came; make it longer")
@@ -191,17 +191,17 @@ def _until(
     """
     wanted, deadline = set(names), time.monotonic() + _PATIENCE
     while time.monotonic() < deadline:
-        found = _found(clients, wanted, since)
-        ends = [entry for entry in found.values() if entry.state in (State.REFUSED, State.FAILED, State.EXPIRED)]
-        if ends:
-            raise BenchmarkError(f"wait for {ends[0].archive.path}: it is {ends[0].state}: {ends[0].reason}")
-        if len(found) == len(wanted) and all(state in entry.times for entry in found.values()):
-            return found
+        reached = _entries(clients, wanted, since)
+        failed = [entry for entry in reached.values() if entry.state in (State.REFUSED, State.FAILED, State.EXPIRED)]
+        if failed:
+            raise BenchmarkError(f"wait for {failed[0].archive.path}: it is {failed[0].state}: {failed[0].reason}")
+        if len(reached) == len(wanted) and all(state in entry.times for entry in reached.values()):
+            return reached
         time.sleep(every)
     raise BenchmarkError(f"wait for {len(names)} archives to be {state}: it took longer than {_PATIENCE:.0f} s")
 
 
-def _found(clients: Clients, names: set[str], since: datetime | None = None) -> dict[str, Entry]:
+def _entries(clients: Clients, names: set[str], since: datetime | None = None) -> dict[str, Entry]:
     return {
         entry.archive.path: entry for entry in entries(clients, _SOURCE, start=since) if entry.archive.path in names
     }

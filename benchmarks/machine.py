@@ -48,28 +48,28 @@ def describe() -> dict[str, str]:
 
 def versions() -> dict[str, str]:
     """Tell the versions of what takes part."""
-    found = {"python": platform.python_version(), **{name: _package(name) for name in _PACKAGES}}
+    versions = {"python": platform.python_version(), **{name: _package(name) for name in _PACKAGES}}
     azurite = ROOT / "local" / "package.json"
     pinned = re.search(r'"azurite": "(.+?)"', azurite.read_text())
-    return {**found, "azurite": pinned[1] if pinned else "?", **_programs(_PROGRAMS)}
+    return {**versions, "azurite": pinned[1] if pinned else "?", **_programs(_PROGRAMS)}
 
 
 def commit() -> str:
     """Tell what is measured: the commit, with a + if files of it are changed; what measuring itself writes apart."""
     if not (ROOT / ".git").exists() or not shutil.which("git"):
         return "unknown"
-    found = _told("git", "rev-parse", "--short", "HEAD")
+    revision = _first_line("git", "rev-parse", "--short", "HEAD")
     ours = (".", ":!benchmarks/results", ":!docs", ":!README.md")
-    changed = _told("git", "status", "--porcelain", "--", *ours) != "?"
-    return f"{found}+" if changed else found
+    changed = _first_line("git", "status", "--porcelain", "--", *ours) != "?"
+    return f"{revision}+" if changed else revision
 
 
 def _programs(programs: Mapping[str, tuple[str, str]]) -> dict[str, str]:
-    found = {name: (find(program), option) for name, (program, option) in programs.items()}
-    return {name: _told(path, option) if path else "missing" for name, (path, option) in found.items()}
+    commands = {name: (find(program), option) for name, (program, option) in programs.items()}
+    return {name: _first_line(path, option) if path else "missing" for name, (path, option) in commands.items()}
 
 
-def _told(*command: str) -> str:
+def _first_line(*command: str) -> str:
     # OpenSSH tells its version as if it were an error.
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     lines = (done.stdout or done.stderr).strip().splitlines()
@@ -84,5 +84,5 @@ def _package(name: str) -> str:
 
 
 def _first(pattern: str, file: str) -> str | None:
-    found = re.search(pattern, Path(file).read_text()) if Path(file).exists() else None
-    return found[1] if found else None
+    match = re.search(pattern, Path(file).read_text()) if Path(file).exists() else None
+    return match[1] if match else None

@@ -1,11 +1,11 @@
-"""Results as Markdown: the table with what each row came to, and every row's details."""
+"""Results as Markdown: the table with what each benchmark came to, and every benchmark's details."""
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from benchmarks.results import Lap, Number, Result, Run
+from benchmarks.results import CandidateSummary, Number, Result, Run
 
-_SIDES = [
-    "| side | seconds | from | to | own CPU s | servers' CPU s | peak MB |",
+_CANDIDATES = [
+    "| candidate | seconds | from | to | own CPU s | servers' CPU s | peak MB |",
     "|---|--:|--:|--:|--:|--:|--:|",
 ]
 
@@ -16,31 +16,31 @@ def page(run: Run) -> str:
         "# How fast, and beside what",
         f"{run.at}, commit {run.commit}. Made by `make bench`; ratios are medians of rounds in turn, with the least "
         "and the most.",
-        f"Machine: {_metadata(run.machine)}. The servers and the emulator share it.",
-        f"Versions: {_metadata(run.versions)}.",
+        f"Machine: {_listed(run.machine)}. The servers and the emulator share it.",
+        f"Versions: {_listed(run.versions)}.",
         summary(run),
-        *(_details(result) for result in run.rows),
+        *(_details(result) for result in run.results),
     ]
     return "\n\n".join(parts) + "\n"
 
 
 def summary(run: Run) -> str:
     """Write the table, and below it why goals are not met."""
-    lines = ["| | what | beside | measured, goal |", "|---|---|---|---|", *map(_line, run.rows)]
-    judged = [result for result in run.rows if any(number.goal for number in result.numbers)]
+    lines = ["| | what | beside | measured, goal |", "|---|---|---|---|", *map(_line, run.results)]
+    judged = [result for result in run.results if any(number.goal for number in result.numbers)]
     met = sum(not result.missed for result in judged)
     parts = ["\n".join(lines), f"{met} of {len(judged)} rows with goals meet them all."]
-    if shortfalls := "\n".join(_shortfalls(run.rows)):
+    if shortfalls := "\n".join(_shortfalls(run.results)):
         parts += ["Where not, profiles say why:", shortfalls]
-    if older := [result for result in run.rows if result.at != run.at]:
-        parts.append("Of earlier runs: " + ", ".join(f"`{row.name}` ({row.at}, commit {row.commit})" for row in older))
+    if older := [result for result in run.results if result.at != run.at]:
+        parts.append("Of earlier runs: " + ", ".join(f"`{old.name}` ({old.at}, commit {old.commit})" for old in older))
     return "\n\n".join(parts)
 
 
 def _line(result: Result) -> str:
     measured = _absent(result) or "; ".join(_judged(number) for number in result.numbers if number.goal)
     without_goals = "; ".join(f"{number.figure} {number}" for number in result.numbers)
-    return f"| `{result.name}` | {result.what} | {result.against} | {measured or without_goals} |"
+    return f"| `{result.name}` | {result.task} | {result.against} | {measured or without_goals} |"
 
 
 def _absent(result: Result) -> str:
@@ -51,10 +51,10 @@ def _judged(number: Number) -> str:
     return f"{number.figure} **{number}** {number.goal} {'✓' if number.met else '✗'}"
 
 
-def _shortfalls(rows: Sequence[Result]) -> Iterator[str]:
-    """Give each reason once, with all rows that it holds for."""
+def _shortfalls(results: Sequence[Result]) -> Iterator[str]:
+    """Give each reason once, with all benchmarks that it holds for."""
     reasons: dict[str, list[str]] = {}
-    for result in rows:
+    for result in results:
         if result.missed:
             reasons.setdefault(result.why or "not explained yet", []).append(f"`{result.name}`")
     return (f"- {', '.join(names)}: {why}" for why, names in reasons.items())
@@ -64,7 +64,7 @@ def _details(result: Result) -> str:
     lines = [
         f"## {result.name}",
         "",
-        f"{result.what}, beside {result.against}. Prototype: {result.seen}. "
+        f"{result.task}, beside {result.against}. Prototype: {result.prototype}. "
         f"Measured {result.at}, commit {result.commit}, in {result.seconds:.0f} s.",
         "",
     ]
@@ -76,21 +76,22 @@ def _details(result: Result) -> str:
     lines += [f"- {note}" for note in result.notes]
     if result.missed and result.why:
         lines.append(f"- Why not: {result.why}")
-    lines += [f"- processor time of {lap.side}: {shares(lap)}" for lap in result.laps if lap.modules]
-    if result.laps:
-        lines += ["", *_SIDES, *map(_lap, result.laps)]
+    lines += [f"- processor time of {each.name}: {shares(each)}" for each in result.candidates if each.modules]
+    if result.candidates:
+        lines += ["", *_CANDIDATES, *map(_candidate, result.candidates)]
     return "\n".join(lines)
 
 
-def shares(lap: Lap) -> str:
-    """Tell where the processor time of a side went."""
-    return ", ".join(f"`{module}` {share:.0%}" for module, share in lap.modules.items())
+def shares(candidate: CandidateSummary) -> str:
+    """Tell where the processor time of a candidate went."""
+    return ", ".join(f"`{module}` {share:.0%}" for module, share in candidate.modules.items())
 
 
-def _lap(lap: Lap) -> str:
-    seconds = " | ".join(f"{each:.3f}" for each in (lap.seconds, lap.low, lap.high))
-    return f"| {lap.side} | {seconds} | {lap.cpu:.2f} | {lap.servers:.2f} | {lap.peak / 1e6:.0f} |"
+def _candidate(candidate: CandidateSummary) -> str:
+    seconds = " | ".join(f"{each:.3f}" for each in (candidate.seconds, candidate.low, candidate.high))
+    rest = f"{candidate.cpu:.2f} | {candidate.servers:.2f} | {candidate.peak / 1e6:.0f}"
+    return f"| {candidate.name} | {seconds} | {rest} |"
 
 
-def _metadata(told: Mapping[str, str]) -> str:
-    return ", ".join(f"{name} {text}" for name, text in told.items())
+def _listed(values: Mapping[str, str]) -> str:
+    return ", ".join(f"{name} {text}" for name, text in values.items())

@@ -1,4 +1,4 @@
-"""What is measured: goals, what the sides took, and the figures that come out."""
+"""What is measured: goals, what the candidates took, and the figures that come out."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -6,7 +6,7 @@ from statistics import median
 
 
 class BenchmarkError(Exception):
-    """A benchmark could not be run, or its sides did not do the same work."""
+    """A benchmark could not be run, or its candidates did not do the same work."""
 
 
 class PeerMissingError(BenchmarkError):
@@ -17,15 +17,15 @@ class PeerMissingError(BenchmarkError):
 class Goal:
     """What a figure is to be: at least, or at most."""
 
-    least: float | None = None
-    most: float | None = None
+    at_least: float | None = None
+    at_most: float | None = None
 
     def met_by(self, value: float) -> bool:
         """Judge a value."""
-        return (self.least is None or value >= self.least) and (self.most is None or value <= self.most)
+        return (self.at_least is None or value >= self.at_least) and (self.at_most is None or value <= self.at_most)
 
     def __str__(self) -> str:
-        return f"≥ {self.least:g}" if self.least is not None else f"≤ {self.most:g}"
+        return f"≥ {self.at_least:g}" if self.at_least is not None else f"≤ {self.at_most:g}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,30 +45,30 @@ class Figure:
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """All rounds of one side."""
+    """All rounds of one candidate."""
 
     seconds: Sequence[float]
     cpu: Sequence[float]
-    """Seconds of this side's own process."""
+    """Seconds of this candidate's own process."""
     peak: Sequence[int]
     """Most bytes of memory that its process held; of the rounds, each by itself."""
     servers: Sequence[float] = ()
     """Seconds of processor time that the servers took."""
     outcome: object = None
-    """What the last run gave: a row may hold the sides' outcomes against each other."""
+    """What the last run gave: a benchmark may hold the candidates' outcomes against each other."""
     modules: Mapping[str, int] = field(default_factory=dict)
-    """Where its time on the processors goes, in nanoseconds; of the side that was watched."""
+    """Where its time on the processors goes, in nanoseconds; of the candidate that was watched."""
 
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What a row has measured."""
+    """What a benchmark has measured."""
 
     figures: Mapping[str, Figure]
     timings: Mapping[str, Timing] = field(default_factory=dict)
     notes: Sequence[str] = ()
     why: str = ""
-    """What stands in the way of a goal, if it takes this run's numbers to say so; else the row's own words stand."""
+    """What stands in the way of a goal, if only this run's numbers can say it; else the benchmark's own words stand."""
 
 
 def ratio(timings: Mapping[str, Timing], ours: str, peer: str) -> Figure:
@@ -78,7 +78,7 @@ def ratio(timings: Mapping[str, Timing], ours: str, peer: str) -> Figure:
 
 
 def cpu_ratio(timings: Mapping[str, Timing], ours: str, peer: str) -> Figure:
-    """Tell the same of sides that have one thread, by processor time: nobody else's load is in it."""
+    """Tell the same of candidates that have one thread, by processor time: nobody else's load is in it."""
     pairs = zip(timings[peer].cpu, timings[ours].cpu, strict=True)
     return Figure.of([theirs / our for theirs, our in pairs])
 

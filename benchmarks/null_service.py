@@ -20,7 +20,7 @@ _EMPTY_LIST = b'<?xml version="1.0" encoding="utf-8"?><EnumerationResults><Blobs
 _LENGTH = re.compile(rb"(?i)\r\ncontent-length: *(\d+)")
 
 
-class _Sink:
+class _NullService:
     """What every connection shares."""
 
     def __init__(self) -> None:
@@ -46,7 +46,7 @@ class _Sink:
         return "404 Not Found", 0, b""
 
 
-def _serve(connection: socket.socket, service: _Sink) -> None:
+def _serve(connection: socket.socket, service: _NullService) -> None:
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     buffer, left = memoryview(bytearray(_BUFFER)), b""
     with connection:
@@ -58,13 +58,13 @@ def _serve(connection: socket.socket, service: _Sink) -> None:
                 left += buffer[:received]
             head, _, left = left.partition(_END)
             method, target, _ = head.split(b"\r\n")[0].decode().split(" ")
-            found = _LENGTH.search(head)
-            length = int(found[1]) if found else 0
+            match = _LENGTH.search(head)
+            length = int(match[1]) if match else 0
             missing, left = length - len(left), left[length:]
             while missing > 0 and (received := connection.recv_into(buffer, min(missing, _BUFFER))):
                 missing -= received
-            status, told, body = service.answer(method, target, length)
-            connection.sendall(_head(status, told) + body)
+            status, announced, body = service.answer(method, target, length)
+            connection.sendall(_head(status, announced) + body)
 
 
 def _head(status: str, length: int) -> bytes:
@@ -77,7 +77,7 @@ def _head(status: str, length: int) -> bytes:
 
 
 @contextmanager
-def sink() -> Iterator[tuple[int, int]]:
+def null_service() -> Iterator[tuple[int, int]]:
     """Run one in a process of its own; gives its port and its process."""
     with subprocess.Popen(
         [sys.executable, "-m", "benchmarks.null_service"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -91,7 +91,7 @@ def sink() -> Iterator[tuple[int, int]]:
 
 def main() -> int:
     """Print the port, then serve until stdin ends."""
-    listener, service = socket.create_server(("127.0.0.1", 0)), _Sink()
+    listener, service = socket.create_server(("127.0.0.1", 0)), _NullService()
     print(listener.getsockname()[1], flush=True)
 
     def accept() -> None:

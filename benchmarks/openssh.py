@@ -38,7 +38,7 @@ def command(folder: Path, server: "Server") -> tuple[str, ...]:
 
 @contextmanager
 def fetches(command: tuple[str, ...], target: Path, size: int) -> Iterator[Callable[[], Run]]:
-    """Let `sftp` fetch the folder: a side."""
+    """Let `sftp` fetch the folder: a candidate."""
     yield partial(_fetch, command, target, size)
 
 

@@ -18,11 +18,11 @@ class Run:
     peak: int
 
 
-def run(command: Sequence[str], doing: str, told: Mapping[str, str] | None = None) -> Run:
+def run(command: Sequence[str], doing: str, environment: Mapping[str, str] | None = None) -> Run:
     """Run a program; `told` is its environment, if not ours. Raises BenchmarkError."""
     before = os.times()
     with subprocess.Popen(
-        command, env=told, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
     ) as process:
         peak = 0
         while process.poll() is None:

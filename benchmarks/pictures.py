@@ -8,7 +8,7 @@ from pathlib import Path
 from numpy.random import default_rng
 from PIL import Image
 
-from local import photos as scenes
+from local import photos
 from local.formats import FORMATS
 
 TWELVE = (4000, 3000)
@@ -19,12 +19,12 @@ FULL_HD = (1920, 1080)
 def pictures(count: int, size: tuple[int, int]) -> list[Image.Image]:
     """Make pictures of the photographs in turn; the same ones each time."""
     rng = default_rng(count)
-    return [scenes.scene(rng, scenes.COLOUR[number % len(scenes.COLOUR)], size) for number in range(count)]
+    return [photos.render(rng, photos.COLOUR[number % len(photos.COLOUR)], size) for number in range(count)]
 
 
 @cache
 def files(folder: Path, form: str, count: int, size: tuple[int, int]) -> Sequence[Path]:
-    """Write pictures as files of one form, once for all rows: of local/formats.py, or `tiff-deflate`."""
+    """Write pictures as files of one form, once for all benchmarks: of local/formats.py, or `tiff-deflate`."""
     suffix, encode = (".tif", _deflated) if form == "tiff-deflate" else FORMATS[form]
     made = []
     for number, picture in enumerate(pictures(count, size)):

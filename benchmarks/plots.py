@@ -15,7 +15,7 @@ _IN_THE_WAY = 1.3
 
 def draw(run: Run, file: Path) -> None:
     """Draw how many times as fast ours is; without anything to draw, no plot."""
-    bars = {_label(row.name, number): number for row in run.rows for number in row.numbers if _is_speed(number)}
+    bars = {_label(each.name, number): number for each in run.results for number in each.numbers if _is_speed(number)}
     if not bars:
         return
     drawn = figure(9, 0.9 + 0.25 * len(bars))
@@ -50,9 +50,9 @@ def _bar(axes: "Axes", place: int, number: Number) -> None:
     )
 
 
-def _label(row: str, number: Number) -> str:
+def _label(benchmark: str, number: Number) -> str:
     figure = number.figure.removeprefix("speed").strip()
-    return f"{row}: {figure}" if figure else row
+    return f"{benchmark}: {figure}" if figure else benchmark
 
 
 def _is_speed(number: Number) -> bool:

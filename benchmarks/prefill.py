@@ -76,12 +76,12 @@ def add_rows(clients: Clients, pattern: Pattern, stamps: Iterable[datetime]) -> 
         with closing(HTTPConnection(address.netloc)) as connection:
             for number, stamp in some:
                 partition = images_partition(PIPELINE, pattern.source, stamp, pattern.version)
-                told = body.replace(_PARTITION, partition.encode()).replace(_NUMBER, f"{number:06}".encode())
-                connection.request("POST", target, told, _HEADERS)
-                answer = connection.getresponse()
-                told = answer.read()
-                if told.count(b"HTTP/1.1 204") != TRANSACTION_ROWS:
-                    raise BenchmarkError(f"fill the images table: {answer.status} {told[:500]!r}")
+                payload = body.replace(_PARTITION, partition.encode()).replace(_NUMBER, f"{number:06}".encode())
+                connection.request("POST", target, payload, _HEADERS)
+                response = connection.getresponse()
+                content = response.read()
+                if content.count(b"HTTP/1.1 204") != TRANSACTION_ROWS:
+                    raise BenchmarkError(f"fill the images table: {response.status} {content[:500]!r}")
 
     every = list(enumerate(sorted(stamps)))
     with ThreadPoolExecutor(_THREADS) as pool:

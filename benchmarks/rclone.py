@@ -27,7 +27,7 @@ DEFAULT = ("--ftp-disable-tls13",)
 
 def environment(folder: Path, server: "Server", blobs: str) -> Mapping[str, str]:
     """Tell rclone of a server (`src:`) and of a blob service (`dst:`), whose address is `blobs`."""
-    # Here, since a side imports this module, and rclone's needs no SDK.
+    # Here, since a candidate imports this module, and rclone's needs no SDK.
     from azure.storage.blob import AccountSasPermissions, ResourceTypes, generate_account_sas
 
     from storage.clients import DEVELOPMENT_ACCOUNT, DEVELOPMENT_KEY
@@ -40,9 +40,9 @@ def environment(folder: Path, server: "Server", blobs: str) -> Mapping[str, str]
         AccountSasPermissions(read=True, write=True, delete=True, list=True, add=True, create=True),
         expiry,
     )
-    told = {"DST_TYPE": "azureblob", "DST_SAS_URL": f"{blobs}?{signature}"}
-    told |= _sftp(folder, server) if server.scheme == "sftp" else _ftp(folder, server)
-    plain = {f"RCLONE_CONFIG_{name}": value for name, value in told.items()}
+    remotes = {"DST_TYPE": "azureblob", "DST_SAS_URL": f"{blobs}?{signature}"}
+    remotes |= _sftp(folder, server) if server.scheme == "sftp" else _ftp(folder, server)
+    plain = {f"RCLONE_CONFIG_{name}": value for name, value in remotes.items()}
     return (
         plain
         | {"RCLONE_CONFIG": str(folder / "rclone.conf"), "HOME": str(folder), "PATH": "/usr/bin:/bin"}
@@ -52,17 +52,17 @@ def environment(folder: Path, server: "Server", blobs: str) -> Mapping[str, str]
 
 @contextmanager
 def copies(
-    told: Mapping[str, str], folder: str, options: tuple[str, ...], container: str
+    environment: Mapping[str, str], folder: str, options: tuple[str, ...], container: str
 ) -> Iterator[Callable[[], Run]]:
-    """Let rclone copy the folder, each time to another place: a side."""
+    """Let rclone copy the folder, each time to another place: a candidate."""
     numbers = itertools.count()
-    yield lambda: _copy(told, folder, f"{container}/{uuid4().hex[:8]}-{next(numbers)}", options)
+    yield lambda: _copy(environment, folder, f"{container}/{uuid4().hex[:8]}-{next(numbers)}", options)
 
 
-def _copy(told: Mapping[str, str], folder: str, target: str, options: tuple[str, ...]) -> Run:
+def _copy(environment: Mapping[str, str], folder: str, target: str, options: tuple[str, ...]) -> Run:
     """Copy a folder. Raises BenchmarkError."""
     command = [str(program("rclone")), "copy", f"src:{folder}", f"dst:{target}", "--retries", "1", *options]
-    return run(command, "copy with rclone", told)
+    return run(command, "copy with rclone", environment)
 
 
 def _sftp(folder: Path, server: "Server") -> Mapping[str, str]:

@@ -5,7 +5,7 @@ from benchmarks.files import LATEST, read
 from benchmarks.machine import ROOT
 from benchmarks.model import BenchmarkError
 from benchmarks.results import Run
-from benchmarks.summary import at_a_glance
+from benchmarks.summary import summarize
 
 _README = ROOT / "README.md"
 _MARK = "<!-- {name}: python -m benchmarks --readme -->"
@@ -15,18 +15,18 @@ def refresh() -> None:
     """Replace what stands between the marks in README.md. Raises BenchmarkError."""
     run = read(LATEST)
     text = _README.read_text(encoding="utf-8")
-    for name, told in {"speed": at_a_glance(run), "table": _table(run), "scale": _scale(run)}.items():
-        text = _replaced(text, name, told)
+    for name, content in {"speed": summarize(run), "table": _table(run), "scale": _scale(run)}.items():
+        text = _replaced(text, name, content)
     _README.write_text(text, encoding="utf-8")
 
 
-def _replaced(text: str, name: str, told: str) -> str:
+def _replaced(text: str, name: str, content: str) -> str:
     begin, end = _MARK.format(name=name), f"<!-- /{name} -->"
-    before, found, rest = text.partition(f"{begin}\n")
+    before, opened, rest = text.partition(f"{begin}\n")
     _, closed, after = rest.partition(end)
-    if not found or not closed:
+    if not opened or not closed:
         raise BenchmarkError(f"refresh {_README}: the marks {begin} and {end} are missing")
-    return f"{before}{found}{told}\n{end}{after}"
+    return f"{before}{opened}{content}\n{end}{after}"
 
 
 def _table(run: Run) -> str:
@@ -36,4 +36,4 @@ def _table(run: Run) -> str:
 
 
 def _scale(run: Run) -> str:
-    return "\n".join(f"- {note}" for result in run.rows if result.name == "workers" for note in result.notes)
+    return "\n".join(f"- {note}" for result in run.results if result.name == "workers" for note in result.notes)

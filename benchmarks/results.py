@@ -6,16 +6,16 @@ from datetime import datetime
 from statistics import median
 
 from benchmarks import machine
-from benchmarks.bench import Row
+from benchmarks.bench import Benchmark
 from benchmarks.model import BenchmarkError, Figure, Goal, Measured, Timing
 
 _LEAST_SHARE = 0.03
-"""Of a side's time on the processors: modules with less are not told."""
+"""Of a candidate's time on the processors: modules with less are not told."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Number:
-    """A figure of a row, and its goal."""
+    """A figure of a benchmark, and its goal."""
 
     figure: str
     value: float
@@ -32,10 +32,10 @@ class Number:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Lap:
-    """What one side took; the median of its rounds."""
+class CandidateSummary:
+    """What one candidate took; the median of its rounds."""
 
-    side: str
+    name: str
     seconds: float
     low: float
     high: float
@@ -43,20 +43,20 @@ class Lap:
     servers: float
     peak: int
     modules: Mapping[str, float]
-    """Shares of its time on the processors, the largest first; of the side that was watched."""
+    """Shares of its time on the processors, the largest first; of the candidate that was watched."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """A row with what it measured."""
+    """A benchmark with what it measured."""
 
     name: str
-    what: str
+    task: str
     against: str
-    seen: str
+    prototype: str
     why: str
     numbers: Sequence[Number] = ()
-    laps: Sequence[Lap] = ()
+    candidates: Sequence[CandidateSummary] = ()
     notes: Sequence[str] = ()
     missing: str = ""
     """Why it has no figures."""
@@ -75,13 +75,13 @@ class Result:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """A run of the benchmarks, and rows of earlier ones that it did not measure."""
+    """A run of the benchmarks, and benchmarks of earlier ones that it did not measure."""
 
     at: str
     commit: str
     machine: Mapping[str, str]
     versions: Mapping[str, str]
-    rows: Sequence[Result] = ()
+    results: Sequence[Result] = ()
 
 
 def begin(at: datetime) -> Run:
@@ -94,33 +94,33 @@ def begin(at: datetime) -> Run:
     )
 
 
-def with_row(run: Run, result: Result) -> Run:
-    """Add a row, which is of this run."""
-    return replace(run, rows=[*run.rows, replace(result, at=run.at, commit=run.commit)])
+def with_result(run: Run, result: Result) -> Run:
+    """Add a benchmark, which is of this run."""
+    return replace(run, results=[*run.results, replace(result, at=run.at, commit=run.commit)])
 
 
-def of(row: Row, measured: Measured) -> Result:
-    """Put a row and its figures together."""
-    unknown = row.goals.keys() - measured.figures.keys()
+def of(benchmark: Benchmark, measured: Measured) -> Result:
+    """Put a benchmark and its figures together."""
+    unknown = benchmark.goals.keys() - measured.figures.keys()
     if unknown:
-        raise BenchmarkError(f"judge {row.name}: it has goals for figures that it does not measure: {unknown}")
+        raise BenchmarkError(f"judge {benchmark.name}: it has goals for figures that it does not measure: {unknown}")
     return replace(
-        without(row, ""),
-        why=measured.why or row.why,
-        numbers=[_number(name, figure, row.goals.get(name)) for name, figure in measured.figures.items()],
-        laps=[_lap(side, timing) for side, timing in measured.timings.items()],
+        without(benchmark, ""),
+        why=measured.why or benchmark.why,
+        numbers=[_number(name, figure, benchmark.goals.get(name)) for name, figure in measured.figures.items()],
+        candidates=[_candidate(name, timing) for name, timing in measured.timings.items()],
         notes=measured.notes,
     )
 
 
-def without(row: Row, missing: str, *, failed: bool = False) -> Result:
-    """Say of a row why it has no figures."""
+def without(benchmark: Benchmark, missing: str, *, failed: bool = False) -> Result:
+    """Say of a benchmark why it has no figures."""
     return Result(
-        name=row.name,
-        what=row.what,
-        against=row.against,
-        seen=row.seen,
-        why=row.why,
+        name=benchmark.name,
+        task=benchmark.task,
+        against=benchmark.against,
+        prototype=benchmark.prototype,
+        why=benchmark.why,
         missing=missing,
         failed=failed,
     )
@@ -138,9 +138,9 @@ def _number(name: str, figure: Figure, goal: Goal | None) -> Number:
     )
 
 
-def _lap(side: str, timing: Timing) -> Lap:
-    return Lap(
-        side=side,
+def _candidate(name: str, timing: Timing) -> CandidateSummary:
+    return CandidateSummary(
+        name=name,
         seconds=median(timing.seconds),
         low=min(timing.seconds),
         high=max(timing.seconds),
@@ -153,5 +153,5 @@ def _lap(side: str, timing: Timing) -> Lap:
 
 def _shares(modules: Mapping[str, int]) -> Mapping[str, float]:
     total = sum(modules.values())
-    most_first = sorted(modules.items(), key=lambda spent: -spent[1])
-    return {module: round(spent / total, 3) for module, spent in most_first if spent > _LEAST_SHARE * total}
+    largest_first = sorted(modules.items(), key=lambda spent: -spent[1])
+    return {module: round(spent / total, 3) for module, spent in largest_first if spent > _LEAST_SHARE * total}

@@ -58,9 +58,9 @@ def _module(frame: FrameType) -> str:
 
 def _times() -> Mapping[int, int]:
     """Give the nanoseconds that each thread has had a processor."""
-    found: dict[int, int] = {}
+    run_times: dict[int, int] = {}
     for thread in _THREADS.iterdir():
         # It may be over by now.
         with suppress(OSError):
-            found[int(thread.name)] = int((thread / "schedstat").read_text().split()[0])
-    return found
+            run_times[int(thread.name)] = int((thread / "schedstat").read_text().split()[0])
+    return run_times

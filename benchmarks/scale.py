@@ -1,4 +1,4 @@
-"""The row of scale: one to four workers measured, and a model, fed with what each thing took, of many more."""
+"""The benchmark of scale: one to four workers measured, and a model, fed with what each thing took, of many more."""
 
 import os
 import shutil
@@ -12,12 +12,12 @@ from statistics import median
 from time import perf_counter
 
 from benchmarks import app, pictures, scale_plot
-from benchmarks.bench import Bench, row
+from benchmarks.bench import Bench, benchmark
 from benchmarks.machine import ROOT
 from benchmarks.model import BenchmarkError, Figure, Measured, Timing
 from benchmarks.operations import counted
 from benchmarks.scaling import ACCOUNT, PARTITION, Limits, Load, Service, most_sources, outlook
-from benchmarks.workers import laps, on_one_core, queue_all
+from benchmarks.workers import measure, on_one_core, queue_all
 from ingest.model import SourceSpec
 from ingest.poll import PollReport, poll
 from ingest.protocols.connect import connector
@@ -30,16 +30,16 @@ from storage.clients import Clients, connected
 from storage.tables.archives import TableCopyLedger
 
 _SPEC = SourceSpec(name="radar", max_connections=1, stable_for=timedelta(0))
-_SHOT = (2144, 1608)
+_PICTURE_SIZE = (2144, 1608)
 _WORKERS = (1, 2, 3, 4)
 _MANY = 500
 """Sources, of which the model says what they ask of Azure."""
 _PLOT = ROOT / "docs" / "scale.svg"
 
 
-@row(
+@benchmark(
     "workers",
-    what="archives preprocessed by 2, 3 and 4 workers, processes that have one core each",
+    task="archives preprocessed by 2, 3 and 4 workers, processes that have one core each",
     against="1 worker",
     goals={},
 )
@@ -56,7 +56,7 @@ def workers(bench: Bench) -> Measured:
     ):
         with on_one_core():
             copied = _copied(clients, server, archives)
-        timings = laps(clients, azurite, _WORKERS[: bench.size(4, 2)], rounds=bench.size(3, 1))
+        timings = measure(clients, azurite, _WORKERS[: bench.size(4, 2)], rounds=bench.size(3, 1))
         service = Service(
             poll=copied.poll,
             copy=copied.copy,
@@ -69,11 +69,11 @@ def workers(bench: Bench) -> Measured:
         )
     scale_plot.draw(service, bench.folder / _PLOT.name if bench.quick else _PLOT)
     figures = {_named(number): _against_one(timings, number) for number in timings if number > 1}
-    notes = [_told_of_laps(timings, archives), *_told_of_model(service, images)]
+    notes = [_note_on_samples(timings, archives), *_notes_on_model(service, images)]
     return Measured(figures, {_named(number): timing for number, timing in timings.items()}, notes)
 
 
-ROWS = (workers,)
+BENCHMARKS = (workers,)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,10 +92,10 @@ def _named(number: int) -> str:
 
 def _against_one(timings: Mapping[int, Timing], number: int) -> Figure:
     pairs = zip(timings[1].seconds, timings[number].seconds, strict=True)
-    return Figure.of([one / more for one, more in pairs])
+    return Figure.of([alone / together for alone, together in pairs])
 
 
-def _told_of_laps(timings: Mapping[int, Timing], archives: int) -> str:
+def _note_on_samples(timings: Mapping[int, Timing], archives: int) -> str:
     cores = len(os.sched_getaffinity(0))
     busy = ", ".join(f"{_share(timing, cores):.0%} with {_named(number)}" for number, timing in timings.items())
     own, serving = (median(spent) / archives for spent in (timings[1].cpu, timings[1].servers))
@@ -110,9 +110,9 @@ def _share(timing: Timing, cores: int) -> float:
     return (median(timing.cpu) + median(timing.servers)) / (median(timing.seconds) * cores)
 
 
-def _told_of_model(service: Service, images: int) -> list[str]:
+def _notes_on_model(service: Service, images: int) -> list[str]:
     """Say what the model takes, what it says of workers, and what stands beside them."""
-    one, four, sixteen = (most_sources(service, number) for number in (1, 4, 16))
+    single, four, sixteen = (most_sources(service, number) for number in (1, 4, 16))
     calm, many = outlook(service, Load(sources=1, workers=1)), outlook(service, Load(sources=_MANY, workers=16))
     load, limits = Load(sources=1, workers=1), Limits()
     return [
@@ -120,8 +120,8 @@ def _told_of_model(service: Service, images: int) -> list[str]:
         f"of {service.bytes / 1e6:.0f} MB, {service.batches:.1f} s for its {images} JPEGs (each the least of its "
         f"rounds), {service.requests:.0f} requests to storage for an archive, {service.poll_requests:.0f} for a quiet "
         "poll.",
-        f"**One worker for each {one * 2 // 30 * 10} such sources**, which keeps it two thirds busy: it is enough for "
-        f"{one}, 4 workers for {four:,} and 16 for {sixteen:,}.",
+        f"**One worker for each {single * 2 // 30 * 10} such sources**, which keeps it two thirds busy: it is enough "
+        f"for {single}, 4 workers for {four:,} and 16 for {sixteen:,}.",
         f"Most of the lag is no work: of {calm.lag:.0f} s, {load.tick / 2:.0f} are half of `POLL_SCHEDULE`'s interval "
         f"and {load.settle:.0f} `STABLE_FOR`. A shorter interval shortens it, fewer sources or more workers do not.",
         "What workers do not lift: one server of 1 Gbit/s that all share ends it at "
@@ -133,11 +133,11 @@ def _told_of_model(service: Service, images: int) -> list[str]:
 
 def _zips(bench: Bench, root: Path, archives: int, images: int) -> int:
     """Put so many equal zips of real photographs on the server; gives the size of one."""
-    shots = pictures.files(bench.folder, "jpeg", bench.size(20, 2), _SHOT)
+    photographs = pictures.files(bench.folder, "jpeg", bench.size(20, 2), _PICTURE_SIZE)
     first = root / "radar_000.zip"
     with zipfile.ZipFile(first, "w") as archive:
-        for number, shot in enumerate(islice(cycle(shots), images)):
-            archive.write(shot, f"DCIM/IMG_{number:04}.jpg")
+        for number, photograph in enumerate(islice(cycle(photographs), images)):
+            archive.write(photograph, f"DCIM/IMG_{number:04}.jpg")
     for number in range(1, archives):
         shutil.copyfile(first, root / f"radar_{number:03}.zip")
     return first.stat().st_size

@@ -85,9 +85,9 @@ def outlook(service: Service, load: Load, limits: Limits = Limits()) -> Outlook:
         PARTITION: service.rows / service.batches * min(load.workers, service.parts) / limits.partition_rows,
         SERVER: comes * service.bytes / limits.server_bytes,
     }
-    most = max(busy.values())
-    archives = comes / max(1.0, most)
-    if most >= 1:
+    busiest = max(busy.values())
+    archives = comes / max(1.0, busiest)
+    if busiest >= 1:
         return Outlook(archives=archives, round=inf, lag=inf, busy=busy)
     around = max(load.tick, load.sources * service.poll / (load.workers * (1 - busy[POLLING])))
     waits = queueing(busy[PREPROCESSING], load.workers, service.batches)

@@ -1,4 +1,4 @@
-"""Rows of what must not grow with what is stored: a tick with nothing new, the newest images, the last days."""
+"""Benchmarks of what must not grow with what is stored: a tick with nothing new, the newest images, the last days."""
 
 import os
 import time
@@ -9,8 +9,8 @@ from functools import partial
 from pathlib import Path
 from statistics import median
 
-from benchmarks.bench import Bench, row
-from benchmarks.child import Side
+from benchmarks.bench import Bench, benchmark
+from benchmarks.child import Candidate
 from benchmarks.model import BenchmarkError, Figure, Goal, Measured, Timing, cpu_ratio, ratio
 from benchmarks.operations import counted
 from benchmarks.prefill import Pattern, add_rows, before, copy_ledger, lay_pattern
@@ -29,21 +29,21 @@ from storage.tables.archives import TableCopyLedger
 _IMAGES = 100
 """Of each archive."""
 _TIMES = 5
-"""Reads of a lap: one takes hundredths of a second, which scatter."""
+"""Reads of a sample: one takes hundredths of a second, which scatter."""
 _PAUSE = 0.15
 """Seconds between them, as long as the emulator is at work on one beside many images: whoever waits finds the
 processor's caches taken, and then spends half as much again on the same work."""
 _WINDOW = 288
 """Archives of 48 hours, one every ten minutes."""
-_FLAT = Goal(most=1.2)
+_FLAT = Goal(at_most=1.2)
 """What two runs of the same differ by, here."""
 
 
-@row(
+@benchmark(
     "quiet-tick",
-    what="a tick without anything new, 10,000 archives in the ledger; 10,000 files listed",
+    task="a tick without anything new, 10,000 archives in the ledger; 10,000 files listed",
     against="10 archives; 300 files",
-    goals={"ledger": _FLAT, "requests to storage": Goal(most=4)},
+    goals={"ledger": _FLAT, "requests to storage": Goal(at_most=4)},
 )
 def quiet_tick(bench: Bench) -> Measured:
     """Poll sources that have nothing new."""
@@ -60,9 +60,9 @@ def quiet_tick(bench: Bench) -> Measured:
         for name, (endpoint, known) in sources.items():
             copy_ledger(clients, pattern, name, before(pattern, known))
             _know_all(clients, name, endpoint)
-        sides = {name: Side(_tick_side, (server.connection, name, at)) for name, (at, _) in sources.items()}
-        timings = bench.race(sides, rounds=15, servers=[server.pid])
-        with counted() as requests, _tick_side(server.connection, "long-ledger", endpoints[f"sftp-{few}"]) as tick:
+        candidates = {name: Candidate(_tick, (server.connection, name, at)) for name, (at, _) in sources.items()}
+        timings = bench.compare(candidates, rounds=15, servers=[server.pid])
+        with counted() as requests, _tick(server.connection, "long-ledger", endpoints[f"sftp-{few}"]) as tick:
             tick()
             first = requests.total
             tick()
@@ -74,21 +74,21 @@ def quiet_tick(bench: Bench) -> Measured:
     return Measured(figures, timings)
 
 
-@row(
+@benchmark(
     "flat-reads",
-    what="`latest()` and the status page's data with 300,000 images stored",
+    task="`latest()` and the status page's data with 300,000 images stored",
     against="300 images",
     goals={
         "latest CPU": _FLAT,
-        "latest requests": Goal(most=1),
+        "latest requests": Goal(at_most=1),
         "status CPU": _FLAT,
-        "status requests": Goal(most=1),
+        "status requests": Goal(at_most=1),
     },
 )
 def flat_reads(bench: Bench) -> Measured:
     """Read the newest archive, and 48 hours of the ledger, beside few and many other images."""
     amounts = {"many": bench.size(3_000, 30), "few": 300 // _IMAGES}
-    sides: dict[str, Side] = {}
+    candidates: dict[str, Candidate] = {}
     requests: dict[str, int] = {}
     servers: list[int] = []
     with ExitStack() as stack:
@@ -97,19 +97,19 @@ def flat_reads(bench: Bench) -> Measured:
             servers.append(server.pid)
             clients = stack.enter_context(connected(server.connection))
             pattern = _stored(clients, archives)
-            for kind, side in (("latest", _latest_side), ("status", partial(_status_side, pattern.stamp))):
-                sides[f"{kind}, {name}"] = Side(side, (server.connection,))
-                with counted() as count, side(server.connection) as run:
+            for kind, reads in (("latest", _latest_candidate), ("status", partial(_status_candidate, pattern.stamp))):
+                candidates[f"{kind}, {name}"] = Candidate(reads, (server.connection,))
+                with counted() as count, reads(server.connection) as run:
                     run()
                 requests[f"{kind}, {name}"] = count.total // _TIMES
-        timings = bench.race(sides, rounds=7, servers=servers)
+        timings = bench.compare(candidates, rounds=7, servers=servers)
     figures: dict[str, Figure] = {}
     for kind in ("latest", "status"):
         few, many = f"{kind}, few", f"{kind}, many"
         figures[f"{kind} CPU"] = cpu_ratio(timings, few, many)
         figures[f"{kind} requests"] = Figure.of([requests[many] / requests[few]])
     notes = [
-        f"each side reads {_TIMES} times; requests to storage of one: "
+        f"each candidate reads {_TIMES} times; requests to storage of one: "
         f"latest {requests['latest, many']}, status {requests['status, many']}",
         "what grows is the emulator's processor time, for latest from "
         f"{_serving(timings, 'latest, few')} to {_serving(timings, 'latest, many')}: Azurite holds each query against "
@@ -118,7 +118,7 @@ def flat_reads(bench: Bench) -> Measured:
     return Measured(figures, timings, notes)
 
 
-ROWS = (quiet_tick, flat_reads)
+BENCHMARKS = (quiet_tick, flat_reads)
 
 
 def _served(stack: ExitStack, folder: Path, kind: str, files: int) -> Endpoint:
@@ -153,7 +153,7 @@ def _know_all(clients: Clients, source: str, endpoint: Endpoint) -> None:
 
 
 @contextmanager
-def _tick_side(connection: str, source: str, endpoint: Endpoint) -> Iterator[Callable[[], int]]:
+def _tick(connection: str, source: str, endpoint: Endpoint) -> Iterator[Callable[[], int]]:
     spec = SourceSpec(name=source)
     with connected(connection) as clients:
 
@@ -172,8 +172,8 @@ def _slope(timings: Mapping[str, Timing], kind: str, few: int, many: int) -> Fig
     return Figure.of([(more - less) / (many - few) * 1e6 for less, more in pairs], "ms")
 
 
-def _serving(timings: Mapping[str, Timing], side: str) -> str:
-    return f"{median(timings[side].servers):.2f} s"
+def _serving(timings: Mapping[str, Timing], candidate: str) -> str:
+    return f"{median(timings[candidate].servers):.2f} s"
 
 
 def _stored(clients: Clients, archives: int) -> Pattern:
@@ -185,7 +185,7 @@ def _stored(clients: Clients, archives: int) -> Pattern:
 
 
 @contextmanager
-def _latest_side(connection: str) -> Iterator[Callable[[], None]]:
+def _latest_candidate(connection: str) -> Iterator[Callable[[], None]]:
     with connected(connection) as clients:
 
         def latest() -> None:
@@ -199,7 +199,7 @@ def _latest_side(connection: str) -> Iterator[Callable[[], None]]:
 
 
 @contextmanager
-def _status_side(now: datetime, connection: str) -> Iterator[Callable[[], None]]:
+def _status_candidate(now: datetime, connection: str) -> Iterator[Callable[[], None]]:
     with connected(connection) as clients:
 
         def status() -> None:

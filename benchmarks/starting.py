@@ -1,10 +1,10 @@
-"""Rows of starting: from nothing imported to the functions known, as a cold instance does it."""
+"""Benchmarks of starting: from nothing imported to the functions known, as a cold instance does it."""
 
 import subprocess
 import sys
 from pathlib import Path
 
-from benchmarks.bench import Bench, row
+from benchmarks.bench import Bench, benchmark
 from benchmarks.model import BenchmarkError, Figure, Goal, Measured, Timing
 
 _PROJECT = Path(__file__).parents[1]
@@ -32,12 +32,12 @@ worker.close()
 """Microsoft's worker library is there already, as in Azure; azure.functions and all else is the app's to import."""
 
 
-@row(
+@benchmark(
     "start",
-    what="import of the app until the worker has indexed it",
+    task="import of the app until the worker has indexed it",
     against="an empty app",
-    seen="imports of paramiko and the SDKs alone take 0.5–0.9 s",
-    goals={"CPU": Goal(most=2.5)},
+    prototype="imports of paramiko and the SDKs alone take 0.5–0.9 s",
+    goals={"CPU": Goal(at_most=2.5)},
 )
 def start(bench: Bench) -> Measured:
     """Load both apps in turn, each in a fresh process."""
@@ -45,20 +45,20 @@ def start(bench: Bench) -> Measured:
     empty.mkdir()
     (empty / "function_app.py").write_text(_EMPTY)
     apps = {"ours": _PROJECT, "an empty app": empty}
-    laps: dict[str, list[tuple[float, float]]] = {name: [] for name in apps}
+    samples: dict[str, list[tuple[float, float]]] = {name: [] for name in apps}
     for _ in range(bench.size(11, 1)):
         for name, folder in apps.items():
-            laps[name].append(_indexed(folder))
-    pairs = list(zip(*laps.values(), strict=True))
+            samples[name].append(_indexed(folder))
+    rounds = list(zip(*samples.values(), strict=True))
     figures = {
-        "CPU": Figure.of([ours[1] / theirs[1] for ours, theirs in pairs]),
-        "wall": Figure.of([ours[0] / theirs[0] for ours, theirs in pairs]),
-        "seconds": Figure.of([ours[0] for ours, _ in pairs], "s"),
+        "CPU": Figure.of([ours[1] / theirs[1] for ours, theirs in rounds]),
+        "wall": Figure.of([ours[0] / theirs[0] for ours, theirs in rounds]),
+        "seconds": Figure.of([ours[0] for ours, _ in rounds], "s"),
     }
-    return Measured(figures, {name: _timing(lap) for name, lap in laps.items()})
+    return Measured(figures, {name: _timing(pairs) for name, pairs in samples.items()})
 
 
-ROWS = (start,)
+BENCHMARKS = (start,)
 
 
 def _indexed(app: Path) -> tuple[float, float]:
@@ -74,5 +74,5 @@ def _indexed(app: Path) -> tuple[float, float]:
     return seconds, cpu
 
 
-def _timing(lap: list[tuple[float, float]]) -> Timing:
-    return Timing(seconds=[wall for wall, _ in lap], cpu=[cpu for _, cpu in lap], peak=[0] * len(lap))
+def _timing(pairs: list[tuple[float, float]]) -> Timing:
+    return Timing(seconds=[wall for wall, _ in pairs], cpu=[cpu for _, cpu in pairs], peak=[0] * len(pairs))

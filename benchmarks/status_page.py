@@ -22,17 +22,17 @@ _THREADS = 6
 
 def main() -> int:
     """Fill a ledger through the real ledger code, and look at it a few times."""
-    chosen = _arguments()
-    specs = {f"source-{number}": SourceSpec(name=f"source-{number}") for number in range(chosen.sources)}
+    options = _arguments()
+    specs = {f"source-{number}": SourceSpec(name=f"source-{number}") for number in range(options.sources)}
     with azurite() as server, connected(server.connection) as clients:
         prepare(clients)
         now = datetime.now(UTC)
         for number, spec in enumerate(specs.values()):
-            past = list(ordinary(spec, now, number, archives=chosen.archives))
-            past = list(bad_day(past, number)) if chosen.archives > 200 else past
+            past = list(ordinary(spec, now, number, archives=options.archives))
+            past = list(bad_day(past, number)) if options.archives > 200 else past
             write(clients, spec.name, past, SourceState(source=spec.name, listed_at=now), threads=_THREADS)
-        print(f"{chosen.sources} sources of {chosen.archives} archives are in Azurite")
-        _measure(clients, specs, chosen.times)
+        print(f"{options.sources} sources of {options.archives} archives are in Azurite")
+        _measure(clients, specs, options.times)
     return 0
 
 

@@ -1,4 +1,4 @@
-"""Rows of writing and reading back: arrays as shards and as rows, beside one blob or one row each."""
+"""Benchmarks of writing and reading back: arrays as shards and as rows, beside one blob or one row each."""
 
 import io
 from collections.abc import Callable, Iterable, Iterator
@@ -14,13 +14,13 @@ import numpy as np
 from azure.storage.blob import generate_blob_sas
 
 from benchmarks import pictures
-from benchmarks.bench import Bench, row
-from benchmarks.child import Side
+from benchmarks.bench import Bench, benchmark
+from benchmarks.child import Candidate
 from benchmarks.machine import program
 from benchmarks.model import BenchmarkError, Goal, Measured, ratio
-from imagefeed.codec import decode, encode
+from imagefeed.codec import decode, encode, encoding_of
 from imagefeed.model import Counts, ImageMetadata, RawArchive
-from imagefeed.rows import ImageRow, encoding_of, pack
+from imagefeed.rows import ImageRow, pack
 from imagefeed.shards import ShardWriter
 from imagefeed.tables import Reader
 from preprocess.model import Batch, Image
@@ -37,12 +37,12 @@ _PIPELINE = "bench"
 _SOURCE = "bench"
 
 
-@row(
+@benchmark(
     "write-shard",
-    what="write 500 arrays of 224×224×3, as shards of 64",
+    task="write 500 arrays of 224×224×3, as shards of 64",
     against="one blob each, 16 threads",
-    seen="3.6",
-    goals={"speed": Goal(least=3.5)},
+    prototype="3.6",
+    goals={"speed": Goal(at_least=3.5)},
     why="the goal leaves 0.35 s; the bytes alone take as much of Azurite's one thread, rows another 0.1 s, and facts, "
     "checksums and rows, which the blobs go without, 0.35 s of ours before and after",
 )
@@ -50,13 +50,13 @@ def write_shard(bench: Bench) -> Measured:
     """Write arrays as one tar, with all facts and checksums and a row that links to each, or as a blob each."""
     number = bench.size(500, 20)
     with bench.azurite() as server:
-        sides = {
-            "shard": Side(_shard_side, (server.connection, number)),
-            "shard without rows": Side(_tar_side, (server.connection, number)),
-            "blobs": Side(_blobs_side, (server.connection, number)),
-            "blobs and rows": Side(_blobs_and_rows_side, (server.connection, number)),
+        candidates = {
+            "shard": Candidate(_shard_candidate, (server.connection, number)),
+            "shard without rows": Candidate(_tar_candidate, (server.connection, number)),
+            "blobs": Candidate(_blobs_candidate, (server.connection, number)),
+            "blobs and rows": Candidate(_blobs_and_rows_candidate, (server.connection, number)),
         }
-        timings = bench.race(sides, servers=[server.pid])
+        timings = bench.compare(candidates, servers=[server.pid])
     alone = ratio(timings, "shard without rows", "blobs").value
     alike = ratio(timings, "shard", "blobs and rows").value
     notes = [
@@ -66,12 +66,12 @@ def write_shard(bench: Bench) -> Measured:
     return Measured({"speed": ratio(timings, "shard", "blobs")}, timings, notes)
 
 
-@row(
+@benchmark(
     "write-rows",
-    what="write rows of the same 500",
+    task="write rows of the same 500",
     against="row by row",
-    seen="1.6",
-    goals={"speed": Goal(least=2.5)},
+    prototype="1.6",
+    goals={"speed": Goal(at_least=2.5)},
     why="Azurite's one thread takes 1.4 s, a third of it to decode bodies as if they were addresses and to make a line "
     "of a log that it does not write; ours are 0.3 s, beside 1.6 s row by row",
 )
@@ -79,20 +79,20 @@ def write_rows(bench: Bench) -> Measured:
     """Write arrays as rows, in transactions or one by one."""
     number = bench.size(500, 20)
     with bench.azurite() as server:
-        sides = {
-            "transactions": Side(_transactions_side, (server.connection, number)),
-            "row by row": Side(_one_by_one_side, (server.connection, number)),
+        candidates = {
+            "transactions": Candidate(_transactions_candidate, (server.connection, number)),
+            "row by row": Candidate(_one_by_one_candidate, (server.connection, number)),
         }
-        timings = bench.race(sides, servers=[server.pid], rounds=3)
+        timings = bench.compare(candidates, servers=[server.pid], rounds=3)
     return Measured({"speed": ratio(timings, "transactions", "row by row")}, timings)
 
 
-@row(
+@benchmark(
     "read-back",
-    what="read the same 500 for training, each against its checksum",
+    task="read the same 500 for training, each against its checksum",
     against="one blob each, 16 threads",
-    seen="one tar 5, rows 1.1",
-    goals={"speed shards": Goal(least=4.5), "speed rows": Goal(least=2)},
+    prototype="one tar 5, rows 1.1",
+    goals={"speed shards": Goal(at_least=4.5), "speed rows": Goal(at_least=2)},
     why="Azurite's one thread takes 0.75 s to write rows as base64 in JSON, more than half of what the blobs take in "
     "all; ours, 0.35 s, go on meanwhile",
 )
@@ -102,15 +102,15 @@ def read_back(bench: Bench) -> Measured:
     with bench.azurite() as server:
         with connected(server.connection) as clients:
             _prepare_reading(clients, number)
-        sides = {
-            "shards": Side(_read_shards_side, (server.connection, number)),
-            "rows": Side(_read_rows_side, (server.connection, number)),
-            "WebDataset": Side(_read_webdataset_side, (server.connection, number, curl)),
-            "blobs": Side(_read_blobs_side, (server.connection, number)),
+        candidates = {
+            "shards": Candidate(_read_shards_candidate, (server.connection, number)),
+            "rows": Candidate(_read_rows_candidate, (server.connection, number)),
+            "WebDataset": Candidate(_read_webdataset_candidate, (server.connection, number, curl)),
+            "blobs": Candidate(_read_blobs_candidate, (server.connection, number)),
         }
-        timings = bench.race(sides, servers=[server.pid])
+        timings = bench.compare(candidates, servers=[server.pid])
     if len({timing.outcome for timing in timings.values()}) != 1:
-        raise BenchmarkError(f"read arrays back: the sides read different ones: {timings}")
+        raise BenchmarkError(f"read arrays back: the candidates read different ones: {timings}")
     figures = {
         "speed shards": ratio(timings, "shards", "blobs"),
         "speed rows": ratio(timings, "rows", "blobs"),
@@ -119,7 +119,7 @@ def read_back(bench: Bench) -> Measured:
     return Measured(figures, timings, [f"shards beside WebDataset, which checks no sums: {beside:.2f}×"])
 
 
-ROWS = (write_shard, write_rows, read_back)
+BENCHMARKS = (write_shard, write_rows, read_back)
 
 
 def _images(number: int) -> list[Image]:
@@ -158,7 +158,7 @@ def _write(clients: Clients, batch: Batch, images: list[Image], *, rows: int) ->
 
 
 @contextmanager
-def _shard_side(connection: str, number: int) -> Iterator[Callable[[], object]]:
+def _shard_candidate(connection: str, number: int) -> Iterator[Callable[[], object]]:
     images, versions = _images(number), count()
     with connected(connection) as clients:
 
@@ -171,7 +171,7 @@ def _shard_side(connection: str, number: int) -> Iterator[Callable[[], object]]:
 
 
 @contextmanager
-def _tar_side(connection: str, number: int) -> Iterator[Callable[[], object]]:
+def _tar_candidate(connection: str, number: int) -> Iterator[Callable[[], object]]:
     images, names = _images(number), count()
     with connected(connection) as clients:
 
@@ -179,8 +179,8 @@ def _tar_side(connection: str, number: int) -> Iterator[Callable[[], object]]:
             with ShardWriter() as shard:
                 for image in some:
                     payload = encode(image.pixels, "npy")
-                    told = {"name": image.metadata.name, **asdict(encoding_of(image.pixels, "npy", payload))}
-                    shard.add(f"{image.metadata.member:06}", "npy", payload, told)
+                    metadata = {"name": image.metadata.name, **asdict(encoding_of(image.pixels, "npy", payload))}
+                    shard.add(f"{image.metadata.member:06}", "npy", payload, metadata)
                 clients.processed.upload_blob(f"tar/{next(names)}.tar", shard.finish(), length=shard.size)
                 return shard.size
 
@@ -191,7 +191,7 @@ def _tar_side(connection: str, number: int) -> Iterator[Callable[[], object]]:
 
 
 @contextmanager
-def _blobs_side(connection: str, number: int) -> Iterator[Callable[[], object]]:
+def _blobs_candidate(connection: str, number: int) -> Iterator[Callable[[], object]]:
     images, rounds = _images(number), count()
     with connected(connection) as clients:
 
@@ -208,7 +208,7 @@ def _blobs_side(connection: str, number: int) -> Iterator[Callable[[], object]]:
 
 
 @contextmanager
-def _blobs_and_rows_side(connection: str, number: int) -> Iterator[Callable[[], object]]:
+def _blobs_and_rows_candidate(connection: str, number: int) -> Iterator[Callable[[], object]]:
     images, rounds = _images(number), count()
     with connected(connection) as clients:
 
@@ -251,14 +251,14 @@ def _entities(partition: str, images: list[Image]) -> Iterator[dict[str, object]
 
 
 @contextmanager
-def _transactions_side(connection: str, number: int) -> Iterator[Callable[[], object]]:
+def _transactions_candidate(connection: str, number: int) -> Iterator[Callable[[], object]]:
     images, rounds = _images(number), count()
     with connected(connection) as clients:
         yield lambda: len(upsert_all(clients.images, _entities(f"t{next(rounds)}", images), "write rows"))
 
 
 @contextmanager
-def _one_by_one_side(connection: str, number: int) -> Iterator[Callable[[], object]]:
+def _one_by_one_candidate(connection: str, number: int) -> Iterator[Callable[[], object]]:
     images, rounds = _images(number), count()
     with connected(connection) as clients:
 
@@ -284,7 +284,7 @@ def _prepare_reading(clients: Clients, number: int) -> None:
 
 
 @contextmanager
-def _read_shards_side(connection: str, number: int) -> Iterator[Callable[[], object]]:
+def _read_shards_candidate(connection: str, number: int) -> Iterator[Callable[[], object]]:
     with connected(connection) as clients:
         reader = Reader(clients, _PIPELINE)
         until = _STAMP + timedelta(hours=1)
@@ -292,14 +292,14 @@ def _read_shards_side(connection: str, number: int) -> Iterator[Callable[[], obj
 
 
 @contextmanager
-def _read_rows_side(connection: str, number: int) -> Iterator[Callable[[], object]]:
+def _read_rows_candidate(connection: str, number: int) -> Iterator[Callable[[], object]]:
     with connected(connection) as clients:
         reader = Reader(clients, _PIPELINE)
         yield lambda: _sum((image.pixels for image in reader.latest(_SOURCE)), number)
 
 
 @contextmanager
-def _read_webdataset_side(connection: str, number: int, curl: Path) -> Iterator[Callable[[], object]]:
+def _read_webdataset_candidate(connection: str, number: int, curl: Path) -> Iterator[Callable[[], object]]:
     """Read the same shards as its users do."""
     import webdataset
 
@@ -312,14 +312,14 @@ def _read_webdataset_side(connection: str, number: int, curl: Path) -> Iterator[
     pipes = [f"pipe:{curl} -sf '{url}?{allow(name)}'" for name, url in zip(names, urls, strict=True)]
 
     def run() -> object:
-        found = webdataset.WebDataset(pipes, shardshuffle=False).decode()
-        return _sum((sample["npy"] for sample in found), number)
+        dataset = webdataset.WebDataset(pipes, shardshuffle=False).decode()
+        return _sum((sample["npy"] for sample in dataset), number)
 
     yield run
 
 
 @contextmanager
-def _read_blobs_side(connection: str, number: int) -> Iterator[Callable[[], object]]:
+def _read_blobs_candidate(connection: str, number: int) -> Iterator[Callable[[], object]]:
     with connected(connection) as clients:
 
         def get(member: int) -> np.ndarray[tuple[int, ...], np.dtype[np.generic]]:

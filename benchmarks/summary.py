@@ -18,14 +18,14 @@ _SENTENCES = {
     "**{status CPU}** the processor time that they cost beside 300, and {latest requests} the requests.",
     "start": "A cold instance knows its functions after {seconds}, **{CPU}** what an empty app takes.",
 }
-"""By rows; the gaps are named after their figures."""
+"""By benchmarks; the gaps are named after their figures."""
 
 
-def at_a_glance(run: Run) -> str:
-    """Say what the last results come to; nothing of rows that have none."""
-    results = {result.name: result for result in run.rows if not result.missing}
-    return "\n".join(f"- {_filled(told, results[name])}" for name, told in _SENTENCES.items() if name in results)
+def summarize(run: Run) -> str:
+    """Say what the last results come to; nothing of benchmarks that have none."""
+    results = {result.name: result for result in run.results if not result.missing}
+    return "\n".join(f"- {_filled(text, results[name])}" for name, text in _SENTENCES.items() if name in results)
 
 
-def _filled(told: str, result: Result) -> str:
-    return told.format_map({number.figure: number for number in result.numbers})
+def _filled(text: str, result: Result) -> str:
+    return text.format_map({number.figure: number for number in result.numbers})

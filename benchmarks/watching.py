@@ -1,11 +1,11 @@
-"""The row of the status page: what a first visitor waits for."""
+"""The benchmark of the status page: what a first visitor waits for."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 
-from benchmarks.bench import Bench, row
-from benchmarks.child import Side
+from benchmarks.bench import Bench, benchmark
+from benchmarks.child import Candidate
 from benchmarks.model import Figure, Goal, Measured
 from benchmarks.prefill import before, copy_ledger, lay_pattern
 from ingest.model import SourceSpec
@@ -18,11 +18,11 @@ _WINDOW = 288
 """Archives of 48 hours, one every ten minutes."""
 
 
-@row(
+@benchmark(
     "status-page",
-    what="the status page of 6 sources × 288 archives, read and drawn",
+    task="the status page of 6 sources × 288 archives, read and drawn",
     against="–",
-    goals={"seconds": Goal(most=1)},
+    goals={"seconds": Goal(at_most=1)},
     why="reading 3,456 rows takes 0.22 s of our processor time and 0.11 s of Azurite's, drawing 1.2 MB of HTML 0.11 s",
 )
 def status_pages(bench: Bench) -> Measured:
@@ -32,8 +32,8 @@ def status_pages(bench: Bench) -> Measured:
         pattern = lay_pattern(clients, sources[0], datetime.now(UTC), images=10)
         for name in sources:
             copy_ledger(clients, pattern, name, before(pattern, _WINDOW - (name == sources[0])))
-        timings = bench.race(
-            {"page": Side(_page_side, (server.connection, sources, pattern.stamp))}, rounds=9, servers=[server.pid]
+        timings = bench.compare(
+            {"page": Candidate(_page, (server.connection, sources, pattern.stamp))}, rounds=9, servers=[server.pid]
         )
     page = timings["page"]
     figures = {
@@ -43,11 +43,11 @@ def status_pages(bench: Bench) -> Measured:
     return Measured(figures, timings, ["processor: our own and Azurite's"])
 
 
-ROWS = (status_pages,)
+BENCHMARKS = (status_pages,)
 
 
 @contextmanager
-def _page_side(connection: str, sources: Sequence[str], now: datetime) -> Iterator[Callable[[], int]]:
+def _page(connection: str, sources: Sequence[str], now: datetime) -> Iterator[Callable[[], int]]:
     specs = {name: SourceSpec(name=name) for name in sources}
     with connected(connection) as clients:
         yield lambda: len(status_page(Request(gzip=True), look(clients, specs, specs, now)).body)

@@ -10,7 +10,7 @@ from uuid import uuid4
 
 from benchmarks import app
 from benchmarks.bench import spent, timing
-from benchmarks.child import Child, Sample, Side
+from benchmarks.child import Candidate, Child, Sample
 from benchmarks.model import BenchmarkError, Timing
 from local.azurite import Azurite
 from preprocess.context import Context
@@ -34,31 +34,31 @@ def on_one_core(number: int = 0) -> Iterator[None]:
         os.sched_setaffinity(0, usual)
 
 
-def laps(clients: Clients, azurite: Azurite, numbers: Sequence[int], rounds: int) -> Mapping[int, Timing]:
+def measure(clients: Clients, azurite: Azurite, numbers: Sequence[int], rounds: int) -> Mapping[int, Timing]:
     """Let so many workers preprocess all raw archives anew, in turn, round by round."""
     blobs = list(clients.raw.list_blob_names())
     with ExitStack() as stack:
-        sides = [Side(_worker_side, (azurite.connection, number)) for number in range(max(numbers))]
-        children = [stack.enter_context(Child(f"worker {number}", side)) for number, side in enumerate(sides)]
+        candidates = [Candidate(_worker_candidate, (azurite.connection, number)) for number in range(max(numbers))]
+        children = [stack.enter_context(Child(f"worker {number}", each)) for number, each in enumerate(candidates)]
         threads = stack.enter_context(ThreadPoolExecutor(len(children)))
         # All are warm: each has preprocessed something.
         for child in children:
             queue_all(clients, blobs[:1])
             child.run()
-        lap = partial(_lap, clients, threads, blobs)
-        done = [[lap(children[:number], azurite.pid) for number in numbers] for _ in range(rounds)]
+        run = partial(_measure_once, clients, threads, blobs)
+        done = [[run(children[:number], azurite.pid) for number in numbers] for _ in range(rounds)]
     return {number: timing(each) for number, each in zip(numbers, zip(*done, strict=True), strict=True)}
 
 
 def queue_all(clients: Clients, blobs: Iterable[str]) -> Context:
     """Plan archives under a new pipeline, so that all is to be done anew."""
-    p = app.preprocessing(clients, f"p-{uuid4().hex[:8]}", sizes=_QUEUED)
+    ctx = app.preprocessing(clients, f"p-{uuid4().hex[:8]}", sizes=_QUEUED)
     for blob in blobs:
-        handle_archive_created(blob, p)
-    return p
+        handle_archive_created(blob, ctx)
+    return ctx
 
 
-def _lap(
+def _measure_once(
     clients: Clients, threads: ThreadPoolExecutor, blobs: Sequence[str], children: Sequence[Child], server: int
 ) -> tuple[Sample, float]:
     """Run workers side by side, until nothing is left; gives what they took, and the server's processor time."""
@@ -73,7 +73,7 @@ def _lap(
 
 
 @contextmanager
-def _worker_side(connection: str, number: int) -> Iterator[Callable[[], int]]:
+def _worker_candidate(connection: str, number: int) -> Iterator[Callable[[], int]]:
     with on_one_core(number), connected(connection) as clients:
-        p = app.preprocessing(clients, "any")
-        yield lambda: app.drain(clients, p)
+        ctx = app.preprocessing(clients, "any")
+        yield lambda: app.drain(clients, ctx)

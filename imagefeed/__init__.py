@@ -1,1 +1,57 @@
-"""The format of results and reading them."""
+"""Preprocessed images as numpy arrays, read from the storage account that they were written to.
+
+with imagefeed.open_reader("https://ACCOUNT.blob.core.windows.net") as reader:
+    for image in reader.latest("radar"):
+        print(image.metadata.name, image.pixels.shape)
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from imagefeed.errors import (
+    ImageDamagedError,
+    PermanentError,
+    PipelineError,
+    StoreRefusedError,
+    StoreUnavailableError,
+    TransientError,
+)
+from imagefeed.model import ImageMetadata, Pixels
+
+if TYPE_CHECKING:
+    from imagefeed.shards import read_images
+    from imagefeed.tables import Reader, Result, StoredImage, StoredRow, open_reader
+
+__all__ = [
+    "ImageDamagedError",
+    "ImageMetadata",
+    "PermanentError",
+    "PipelineError",
+    "Pixels",
+    "Reader",
+    "Result",
+    "StoreRefusedError",
+    "StoreUnavailableError",
+    "StoredImage",
+    "StoredRow",
+    "TransientError",
+    "open_reader",
+    "read_images",
+]
+
+
+def __getattr__(name: str) -> object:
+    """Import what needs numpy or the SDKs when it is first asked for."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name == "read_images":
+        return import_module("imagefeed.shards").read_images
+    try:
+        return getattr(import_module("imagefeed.tables"), name)
+    except ModuleNotFoundError as exc:
+        if exc.name not in ("azure.data", "azure.data.tables", "pybase64"):
+            raise
+        raise ImportError(
+            f"imagefeed.{name} reads tables, and {exc.name} is missing: `pip install 'imagefeed[tables]'`; "
+            "without it only imagefeed.read_images works, on the bytes of a shard"
+        ) from exc

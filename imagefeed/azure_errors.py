@@ -1,8 +1,9 @@
 """The one place where the Azure SDKs' errors become ours."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
 from azure.core.exceptions import AzureError, ClientAuthenticationError, HttpResponseError
 
@@ -11,7 +12,8 @@ from imagefeed.errors import PipelineError, StoreRefusedError, StoreUnavailableE
 _ADVICE = {
     400: "this is a defect of the request, not of the service",
     401: "check the account key, or that the identity belongs to this account's tenant",
-    403: "give the identity the roles Storage Blob, Queue and Table Data Contributor, and check the account's firewall",
+    403: "give the identity the roles Storage Blob, Queue and Table Data Contributor (to read alone, Storage Blob and "
+    "Table Data Reader), and check the account's firewall",
     404: "make what is missing with `imagefeed init`",
     413: "the request is too large",
 }
@@ -20,6 +22,7 @@ _PASSING = (408, 409, 412, 429)
 _DAMAGED = "Md5Mismatch"
 """What arrived is not what was sent; the next time it may be."""
 _QUERY = re.compile(r"\?\S+")
+_Item = TypeVar("_Item")
 
 
 @contextmanager
@@ -31,6 +34,15 @@ def azure_errors(doing: str) -> Iterator[None]:
         raise translated(exc, doing) from exc
 
 
+def each(items: Iterable[_Item], doing: str) -> Generator[_Item, None, None]:
+    """Yield each of `items`, which requests pages or chunks as it goes, and translate errors as `azure_errors` does.
+
+    Errors of the caller's loop stay as they are. Closing this closes `items` if it is a generator.
+    """
+    with azure_errors(doing):
+        yield from items
+
+
 def translated(exc: AzureError, doing: str) -> PipelineError:
     """Decide whether trying again may help: after time-outs, throttling, 5xx, lost connections and races it may."""
     status = exc.status_code if isinstance(exc, HttpResponseError) else None
@@ -38,7 +50,7 @@ def translated(exc: AzureError, doing: str) -> PipelineError:
     said = _QUERY.sub("", next(iter(exc.message.splitlines()), type(exc).__name__))
     if status is None:
         if isinstance(exc, ClientAuthenticationError):
-            return StoreUnavailableError(f"{doing}: no token for the identity: {said}; check DATA_STORAGE__clientId")
+            return StoreUnavailableError(f"{doing}: no token: {said}; log in, or check DATA_STORAGE__clientId")
         return StoreUnavailableError(f"{doing}: no answer from Azure Storage: {said}")
     if status in _PASSING or status >= 500 or error_code(exc) == _DAMAGED:
         return StoreUnavailableError(f"{doing}: Azure Storage answered {status}: {said}")

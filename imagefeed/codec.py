@@ -1,16 +1,32 @@
-"""An image's pixels as bytes and back: `npy` holds every type, `png` 8 and 16 bits."""
+"""An image's pixels as bytes and back, and held against their checksum: `npy` holds every type, `png` 8 and 16 bits."""
 
+import hashlib
 import math
+from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import lru_cache
 from io import BytesIO
+from typing import Any, get_args
 
 import numpy as np
 from PIL import Image
 
-from imagefeed.errors import MemberRefusedError
+from imagefeed.errors import ImageDamagedError, MemberRefusedError
 from imagefeed.model import Codec, Pixels
 
 _PNG_CHANNELS = {"uint8": (1, 2, 3, 4), "uint16": (1,)}
+_CODECS = get_args(Codec)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Encoding:
+    """How an image's pixels became a payload, and what to hold them against."""
+
+    shape: tuple[int, ...]
+    dtype: str
+    codec: Codec
+    checksum: str
+    """SHA-256 over the payload."""
 
 
 def encode(pixels: Pixels, codec: Codec) -> bytes:
@@ -34,6 +50,37 @@ def decode(payload: bytes | bytearray, codec: Codec) -> Pixels:
         raise ValueError(f"no PNG: {exc}") from exc
 
 
+def encoding_of(pixels: Pixels, codec: Codec, payload: bytes) -> Encoding:
+    """Describe a payload that was just made of `pixels`."""
+    return Encoding(shape=pixels.shape, dtype=pixels.dtype.name, codec=codec, checksum=checksum(payload))
+
+
+def read_encoding(metadata: Mapping[str, Any]) -> Encoding:
+    """Read an encoding from its members. Raises KeyError, TypeError, ValueError."""
+    codec = metadata["codec"]
+    if codec not in _CODECS:
+        raise ValueError(f"codec {codec!r} is unknown")
+    return Encoding(shape=tuple(metadata["shape"]), dtype=metadata["dtype"], codec=codec, checksum=metadata["checksum"])
+
+
+def checked_pixels(payload: bytes | bytearray, encoding: Encoding, where: str) -> Pixels:
+    """Decode a payload after holding it against what is known of it. Raises ImageDamagedError."""
+    if checksum(payload) != encoding.checksum:
+        raise ImageDamagedError(f"read the image {where}: its {len(payload)} bytes do not fit the checksum")
+    try:
+        pixels = decode(payload, encoding.codec).reshape(encoding.shape)
+    except ValueError as exc:
+        raise ImageDamagedError(f"read the image {where}: {exc}") from exc
+    if pixels.dtype.name != encoding.dtype:
+        raise ImageDamagedError(f"read the image {where}: its pixels are {pixels.dtype.name}, not {encoding.dtype}")
+    return pixels
+
+
+def checksum(payload: bytes | bytearray) -> str:
+    """Sum a payload up."""
+    return hashlib.sha256(payload).hexdigest()
+
+
 def _npy(pixels: Pixels) -> bytes:
     # Not np.lib.format.write_array: it makes each image's header anew, and copies the pixels piece by piece.
     return b"".join((_header(pixels.shape, pixels.dtype), pixels.data))
@@ -44,8 +91,8 @@ def _header(shape: tuple[int, ...], dtype: np.dtype[np.generic]) -> bytes:
     if dtype.hasobject:
         raise ValueError("encode pixels: they are Python objects, not numbers")
     stream = BytesIO()
-    told = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
-    np.lib.format.write_array_header_1_0(stream, told)
+    header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(stream, header)
     return stream.getvalue()
 
 

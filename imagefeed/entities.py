@@ -1,21 +1,18 @@
-"""Entities of tables: our values in and out of properties, and changes that hold against concurrent writers."""
+"""Entities of tables: our values in and out of properties, and reading them."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime
-from typing import Any, TypedDict, Unpack
+from typing import Any, TypeAlias, TypedDict, Unpack
 
 from azure.core.exceptions import ResourceNotFoundError
 from azure.data.tables import EdmType, EntityProperty, TableClient, TableEntity
 
-from imagefeed.azure_errors import azure_errors, error_code
+from imagefeed.azure_errors import azure_errors, each, error_code
 from imagefeed.pages import read_answers, rows_in
 
-type Properties = dict[str, Any]
-type Decide = Callable[[TableEntity | None], Properties | None]
+Properties: TypeAlias = dict[str, Any]
 
 _BEHIND_ALL = "~~~"
-_MOST_TRIES = 100
-_LOST_RACE = {404, 409, 412}
 
 
 def find(table: TableClient, partition: str, row: str) -> TableEntity | None:
@@ -51,12 +48,7 @@ def scan_answers(table: TableClient, partition: str, **of: Unpack[Range]) -> Ite
     query = "PartitionKey eq @partition and RowKey ge @first and RowKey lt @end"
     keys = {"partition": partition, "first": of.get("first", ""), "end": of.get("end", _BEHIND_ALL)}
     answers = read_answers(table, query, keys, select=of.get("select"), results_per_page=of.get("page"))
-    while True:
-        with azure_errors(f"read {partition} from the table {table.table_name}"):
-            answer = next(answers, None)
-        if answer is None:
-            return
-        yield answer
+    return each(answers, f"read {partition} from the table {table.table_name}")
 
 
 def whole(number: int) -> EntityProperty:

@@ -119,13 +119,13 @@ def sources(clients: Stores) -> Iterator[str]:
     last = ""
     while True:
         with azure_errors("list the sources in the ledger"):
-            behind = clients.archives.query_entities(
+            rows = clients.archives.query_entities(
                 "PartitionKey gt @last", parameters={"last": last}, results_per_page=1, select=["PartitionKey"]
             )
-            found = next(behind, None)
-        if found is None:
+            row = next(rows, None)
+        if row is None:
             return
-        last = found["PartitionKey"]
+        last = row["PartitionKey"]
         if last != SMOKE:
             yield last
 
@@ -162,8 +162,8 @@ def entry_of(source: str, rows: list[TableEntity], pipeline: str | None) -> Entr
     """Make an entry of an archive's rows, as `pipeline` left it; with None, as the one that came last to it did."""
     own = {name: value for row in rows if row.get("pipeline") is None for name, value in _set(row)}
     results = [dict(_set(row)) for row in rows if row.get("pipeline") is not None]
-    chosen = [result for result in results if pipeline in (None, result["pipeline"])]
-    result = max(chosen, key=_last_time, default={})
+    candidates = [result for result in results if pipeline in (None, result["pipeline"])]
+    result = max(candidates, key=_last_time, default={})
     # A pipeline's row repeats the archive's facts, so it can stand alone.
     row = (own or {name: value for name, value in results[0].items() if name in _METADATA}) | result
     state = state_of(row)
@@ -288,9 +288,9 @@ def shard_entries(clients: Stores, archive: RawArchive, pipeline: str) -> Sequen
             "make it again with `imagefeed rebuild`"
         )
     return [
-        ShardEntry(archive=archive, pipeline=pipeline, batch=number, images=found.images)
-        for number, found in sorted(counts.items())
-        if found is not None and found.images
+        ShardEntry(archive=archive, pipeline=pipeline, batch=number, images=done.images)
+        for number, done in sorted(counts.items())
+        if done is not None and done.images
     ]
 
 
@@ -310,5 +310,5 @@ def require_source(clients: Stores, source: str, doing: str) -> None:
     """Raise PermanentError for a source that never was: misspelt, it would look as if it had nothing."""
     known = known_sources(clients)
     if source not in known:
-        there = f"there are {', '.join(sorted(known))}" if known else "there is none yet"
-        raise PermanentError(f"{doing} {source}: there is no such source; {there}")
+        others = f"there are {', '.join(sorted(known))}" if known else "there is none yet"
+        raise PermanentError(f"{doing} {source}: there is no such source; {others}")

@@ -4,15 +4,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, ForwardRef, Literal, TypeAlias
+
+from imagefeed.layout import parse_stamp
 
 if TYPE_CHECKING:
     # Copying needs some of the values here, but neither numpy's time nor its 17 MB.
     import numpy as np
     from numpy.typing import NDArray
 
-type Pixels = NDArray[np.generic]
-"""One picture: height x width, or height x width x channels."""
+    from imagefeed.rows import ImageRow
+
+    Pixels: TypeAlias = NDArray[np.generic]
+    """One picture: height x width, or height x width x channels."""
+else:
+    Pixels = ForwardRef("NDArray[np.generic]")
 
 Codec = Literal["npy", "png"]
 
@@ -85,6 +91,34 @@ class ImageMetadata:
     """Pillow's name of the format, such as JPEG."""
     captured_at: datetime | None
     """From EXIF; UTC, or as the camera's clock had it where EXIF tells no offset."""
+
+    @classmethod
+    def from_row(cls, archive: RawArchive, row: "ImageRow") -> "ImageMetadata":
+        """Return the metadata of a row of the images table."""
+        return cls(
+            source=archive.source,
+            archive=archive.path,
+            stamp=archive.stamp,
+            member=row.member,
+            frame=row.frame,
+            name=row.name,
+            format=row.format,
+            captured_at=row.captured_at,
+        )
+
+    @classmethod
+    def from_json(cls, members: Mapping[str, Any]) -> "ImageMetadata":
+        """Return the metadata that a shard holds beside an image. Raises KeyError, TypeError and ValueError."""
+        return cls(
+            source=members["source"],
+            archive=members["archive"],
+            stamp=parse_stamp(members["stamp"]),
+            member=members["member"],
+            frame=members["frame"],
+            name=members["name"],
+            format=members["format"],
+            captured_at=datetime.fromisoformat(members["captured_at"]) if members["captured_at"] else None,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -35,14 +35,14 @@ _READ: Mapping[str, Callable[[Any], object]] = {
 class _Row(TableEntity):
     """A row with its etag, as the SDK would give it."""
 
-    def __init__(self, told: dict[str, Any]) -> None:
-        """Take over what an answer tells of a row."""
-        etag, changed = told.pop("odata.etag", None), told.pop("Timestamp", None)
-        told.pop(f"Timestamp{_TYPE}", None)
-        for name in [name for name in told if name.endswith(_TYPE)]:
+    def __init__(self, members: dict[str, Any]) -> None:
+        """Take over the members of a row in an answer, which is changed."""
+        etag, changed = members.pop("odata.etag", None), members.pop("Timestamp", None)
+        members.pop(f"Timestamp{_TYPE}", None)
+        for name in [name for name in members if name.endswith(_TYPE)]:
             of = name.removesuffix(_TYPE)
-            told[of] = _READ.get(told.pop(name), _as_is)(told[of])
-        super().__init__(told)
+            members[of] = _READ.get(members.pop(name), _as_is)(members[of])
+        super().__init__(members)
         self._metadata = {
             "etag": etag or (changed and f"W/\"datetime'{quote(changed)}'\""),
             "timestamp": changed and datetime.fromisoformat(changed),
@@ -54,7 +54,7 @@ def read_answers(table: TableClient, query: str, parameters: Mapping[str, str], 
 
     Raises AzureError.
     """
-    taken: list[bytes] = []
+    bodies: list[bytes] = []
 
     def ask(request: PipelineRequest[Any]) -> None:
         # Else it would be read in pieces of 10 KiB, and JSON made of it.
@@ -63,20 +63,20 @@ def read_answers(table: TableClient, query: str, parameters: Mapping[str, str], 
     def take(response: PipelineResponse[Any, Any]) -> None:
         body = response.http_response.read()
         if response.http_response.status_code == 200:
-            taken.append(body)
+            bodies.append(body)
             # What the SDK finds: an answer without rows.
             response.context[ContentDecodePolicy.CONTEXT_NAME] = {"value": []}
 
     options |= {"raw_request_hook": ask, "raw_response_hook": take}
     for _ in table.query_entities(query, parameters=dict(parameters), **options).by_page():
-        yield taken.pop()
+        yield bodies.pop()
 
 
 def rows_in(answer: bytes) -> Iterator[TableEntity]:
     """Read the rows of an answer, each as it is asked for. Raises StoreUnavailableError."""
     try:
-        for told in json.loads(answer)["value"]:
-            yield _Row(told)
+        for members in json.loads(answer)["value"]:
+            yield _Row(members)
     except (KeyError, TypeError, ValueError) as exc:
         raise StoreUnavailableError(f"read an answer of Azure Storage: it holds no rows: {exc}") from exc
 

@@ -4,8 +4,10 @@ import threading
 from collections.abc import Generator, Iterable
 from dataclasses import dataclass
 from queue import Full, Queue
+from typing import TypeVar
 
 _PAUSE = 0.05
+_Item = TypeVar("_Item")
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,12 +19,12 @@ class _End:
     """Nothing comes after this."""
 
 
-def read_ahead[T](items: Iterable[T], most: int) -> Generator[T]:
-    """Give `items`, drawn by a thread that is at most `most` of them ahead; their error comes in its turn.
+def read_ahead(items: Iterable[_Item], limit: int) -> Generator[_Item, None, None]:
+    """Give `items`, drawn by a thread that is at most `limit` of them ahead; their error comes in its turn.
 
     Whoever stops early closes the iterator, and the thread ends with it.
     """
-    waiting: Queue[T | _Failed | _End] = Queue(maxsize=most)
+    waiting: Queue[_Item | _Failed | _End] = Queue(maxsize=limit)
     stop = threading.Event()
     thread = threading.Thread(target=_draw, args=(items, waiting, stop), name="read-ahead", daemon=True)
     thread.start()
@@ -36,7 +38,7 @@ def read_ahead[T](items: Iterable[T], most: int) -> Generator[T]:
         thread.join()
 
 
-def _draw[T](items: Iterable[T], waiting: "Queue[T | _Failed | _End]", stop: threading.Event) -> None:
+def _draw(items: Iterable[_Item], waiting: "Queue[_Item | _Failed | _End]", stop: threading.Event) -> None:
     try:
         for item in items:
             if not _put(waiting, item, stop):
@@ -46,7 +48,7 @@ def _draw[T](items: Iterable[T], waiting: "Queue[T | _Failed | _End]", stop: thr
         _put(waiting, _Failed(exc), stop)
 
 
-def _put[T](waiting: "Queue[T]", item: T, stop: threading.Event) -> bool:
+def _put(waiting: "Queue[_Item]", item: _Item, stop: threading.Event) -> bool:
     """Wait for room; False if nobody wants items any more."""
     while not stop.is_set():
         try:

@@ -5,20 +5,19 @@ a transaction stays under 4 MiB as sent and within 100 rows
 (https://learn.microsoft.com/rest/api/storageservices/understanding-the-table-service-data-model).
 """
 
-import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, get_args
+from typing import Any
 
 from azure.data.tables import EntityProperty
 
-from imagefeed.codec import decode
+from imagefeed.codec import Encoding, read_encoding
 from imagefeed.entities import Properties, number, text, whole
 from imagefeed.errors import ImageDamagedError
 from imagefeed.layout import image_row, refusal_row
-from imagefeed.model import Codec, Pixels, Refusal
+from imagefeed.model import Refusal
 
 PROPERTY_BYTES = 64 * 1024
 ROW_PROPERTIES = 11
@@ -28,7 +27,6 @@ TRANSACTION_ROWS = 100
 TRANSACTION_BYTES = 4 * 2**20
 # Around each row of a transaction: headers, the operation, the address with the keys (percent-encoded).
 _ENVELOPE = 2_048
-_CODECS = get_args(Codec)
 ROW_COLUMNS = [
     "RowKey",
     "member",
@@ -50,17 +48,6 @@ ROW_COLUMNS = [
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Encoding:
-    """How an image's pixels became a payload, and what to hold them against."""
-
-    shape: tuple[int, ...]
-    dtype: str
-    codec: Codec
-    checksum: str
-    """SHA-256 over the payload."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class ImageRow:
     """An image as the table knows it, without its payload."""
 
@@ -77,15 +64,10 @@ class ImageRow:
     length: int
 
 
-def checksum(payload: bytes | bytearray) -> str:
-    """Sum a payload up."""
-    return hashlib.sha256(payload).hexdigest()
-
-
-def parts_of(length: int, most: int) -> int:
-    """Number of rows that a payload takes; 0 where that is more than `most`: then the row holds the link alone."""
+def parts_of(length: int, limit: int) -> int:
+    """Number of rows that a payload takes; 0 where that is more than `limit`: then the row holds the link alone."""
     parts = max(1, -(-length // ROW_BYTES))
-    return parts if parts <= most else 0
+    return parts if parts <= limit else 0
 
 
 def pack(partition: str, row: ImageRow, payload: bytes) -> Iterator[Properties]:
@@ -143,32 +125,6 @@ def unpack(entities: Sequence[Mapping[str, Any]]) -> tuple[ImageRow, bytearray |
     return row, bytearray().join(entity[name] for entity in entities for name in _NAMES if entity.get(name) is not None)
 
 
-def encoding_of(pixels: Pixels, codec: Codec, payload: bytes) -> Encoding:
-    """Describe a payload that was just made of `pixels`."""
-    return Encoding(shape=pixels.shape, dtype=pixels.dtype.name, codec=codec, checksum=checksum(payload))
-
-
-def read_encoding(told: Mapping[str, Any]) -> Encoding:
-    """Read an encoding from its members. Raises KeyError, TypeError, ValueError."""
-    codec = told["codec"]
-    if codec not in _CODECS:
-        raise ValueError(f"codec {codec!r} is unknown")
-    return Encoding(shape=tuple(told["shape"]), dtype=told["dtype"], codec=codec, checksum=told["checksum"])
-
-
-def checked_pixels(payload: bytes | bytearray, encoding: Encoding, where: str) -> Pixels:
-    """Decode a payload after holding it against what is known of it. Raises ImageDamagedError."""
-    if checksum(payload) != encoding.checksum:
-        raise ImageDamagedError(f"read the image {where}: its {len(payload)} bytes do not fit the checksum")
-    try:
-        pixels = decode(payload, encoding.codec).reshape(encoding.shape)
-    except ValueError as exc:
-        raise ImageDamagedError(f"read the image {where}: {exc}") from exc
-    if pixels.dtype.name != encoding.dtype:
-        raise ImageDamagedError(f"read the image {where}: its pixels are {pixels.dtype.name}, not {encoding.dtype}")
-    return pixels
-
-
 def in_transactions(entities: Iterable[Properties]) -> Iterator[list[Properties]]:
     """Group entities so that each group fits one transaction, which also means: of one partition."""
     group: list[Properties] = []
@@ -183,13 +139,6 @@ def in_transactions(entities: Iterable[Properties]) -> Iterator[list[Properties]
         size += more
     if group:
         yield group
-
-
-def stored_size(entity: Mapping[str, Any]) -> int:
-    """Size of an entity by the service's formula, which must stay within ROW_LIMIT."""
-    keys = 2 * len(entity["PartitionKey"]) + 2 * len(entity["RowKey"])
-    others = ((name, value) for name, value in entity.items() if name not in ("PartitionKey", "RowKey"))
-    return 4 + keys + sum(8 + 2 * len(name) + _stored(value) for name, value in others)
 
 
 def sent_size(entity: Mapping[str, Any]) -> int:
@@ -222,20 +171,6 @@ def _metadata(row: ImageRow) -> Properties:
 def _pieces(payload: bytes) -> Properties:
     starts = range(0, len(payload), PROPERTY_BYTES)
     return {name: payload[start : start + PROPERTY_BYTES] for name, start in zip(_NAMES, starts, strict=False)}
-
-
-def _stored(value: object) -> int:
-    match value:
-        case str():
-            return 4 + len(value.encode("utf-16-le"))
-        case bytes():
-            return 4 + len(value)
-        case bool():
-            return 1
-        case int():
-            return 4
-        case _:
-            return 8
 
 
 def _sent(value: object) -> int:

@@ -8,6 +8,9 @@ from tempfile import SpooledTemporaryFile
 from types import TracebackType
 from typing import IO, Any, Self, cast
 
+from imagefeed.errors import ImageDamagedError
+from imagefeed.model import ImageMetadata, Pixels
+
 _BLOCK = tarfile.BLOCKSIZE
 _END = b"\0" * (2 * _BLOCK)
 IN_MEMORY = 64 * 2**20
@@ -71,6 +74,29 @@ class ShardWriter:
         self._file.seek(self.size)
         self._file.write(content)
         self.size += len(content)
+
+
+def read_images(shard: str, chunks: Iterable[bytes]) -> Iterator[tuple[ImageMetadata, Pixels]]:
+    """Yield metadata and pixels of each image of a shard as its bytes arrive; one image is in memory at a time.
+
+    `chunks` are all bytes of the blob in order, cut anywhere: `blob.download_blob().chunks()`; `shard` is its name, for
+    messages. Pixels are height x width or height x width x channels, of the type that preprocessing stored (uint8,
+    uint16, float32, …), and can be changed in place. Raises ImageDamagedError where an image does not fit its length,
+    checksum, shape or type, and where the shard ends early; errors of `chunks` pass through.
+    """
+    # Imported here: this module's writer needs neither numpy nor Pillow.
+    from imagefeed.codec import checked_pixels, read_encoding
+
+    try:
+        for payload, members in read_pairs(chunks):
+            where = f"{shard}, member {members.get('member')}, frame {members.get('frame')}"
+            try:
+                encoding, metadata = read_encoding(members), ImageMetadata.from_json(members)
+            except (KeyError, TypeError, ValueError) as exc:
+                raise ImageDamagedError(f"read the image {where}: its facts are wrong: {exc}") from exc
+            yield metadata, checked_pixels(payload, encoding, where)
+    except ValueError as exc:
+        raise ImageDamagedError(f"read the shard {shard}: {exc}") from exc
 
 
 def read_pairs(chunks: Iterable[bytes]) -> Iterator[tuple[bytearray, dict[str, Any]]]:

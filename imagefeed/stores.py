@@ -3,6 +3,7 @@
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
+from urllib.parse import urlsplit
 
 from azure.data.tables import TableClient, TableServiceClient
 from azure.storage.blob import BlobServiceClient, ContainerClient, ExponentialRetry
@@ -122,9 +123,9 @@ def table_address(blob: str) -> str:
     """Return the table service's address of an account, in any cloud. Raises PermanentError where none follows."""
     match = _ADDRESS.fullmatch(blob)
     if match is None:
-        # Without what follows the host: it may be a signature.
+        # The host alone: the rest may hold a key or a signature.
         raise PermanentError(
-            f"open a reader at {blob.partition('?')[0]}: give https://ACCOUNT.blob.core.windows.net (or as your cloud "
+            f"open a reader at {urlsplit(blob).hostname}: give https://ACCOUNT.blob.core.windows.net (or as your cloud "
             "ends), without a path or signature, or a connection string with BlobEndpoint and TableEndpoint"
         )
     return f"https://{match[1]}.table.{match[2]}"

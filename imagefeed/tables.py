@@ -5,19 +5,25 @@ from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import groupby, islice
-from typing import Any
+from typing import TYPE_CHECKING, Any, Self
 
-from imagefeed.azure_errors import azure_errors
+from imagefeed.azure_errors import azure_errors, each
+from imagefeed.codec import checked_pixels
 from imagefeed.entities import scan, scan_answers
 from imagefeed.errors import ImageDamagedError
-from imagefeed.layout import image_row, images_partition, parse_stamp
+from imagefeed.layout import image_row, images_partition
 from imagefeed.ledger import NEWEST, ShardEntry, entries, newest_pipeline, require_source, shard_entries
 from imagefeed.model import ImageMetadata, Pixels, RawArchive, State
 from imagefeed.pages import rows_in
 from imagefeed.prefetch import read_ahead
-from imagefeed.rows import ROW_COLUMNS, ImageRow, checked_pixels, read_encoding, read_row, unpack
-from imagefeed.shards import read_pairs
-from imagefeed.stores import Stores
+from imagefeed.rows import ROW_COLUMNS, ImageRow, read_row, unpack
+from imagefeed.shards import read_images
+from imagefeed.stores import Stores, connect_stores
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from azure.core.credentials import TokenCredential
 
 _CHUNKS_AHEAD = 8
 _ROWS_AT_ONCE = 32
@@ -69,6 +75,16 @@ class Reader:
         self._clients = clients
         self._pipeline = pipeline
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, tb: "TracebackType | None") -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections, also those that were given to the Reader."""
+        self._clients.close()
+
     def latest(self, source: str, archives: int = 1) -> Iterator[StoredImage]:
         """Give the images of a source's newest processed archives, the newest archive first."""
         yield from self._of_rows(islice(self._processed(source, page=NEWEST), archives))
@@ -94,7 +110,7 @@ class Reader:
 
     def shards(
         self, source: str, start: datetime, end: datetime, *, worker: int = 0, workers: int = 1
-    ) -> Generator[StoredImage]:
+    ) -> Generator[StoredImage, None, None]:
         """Give the same images as `between` by whole shards, read ahead, newest archives first: for training.
 
         Each of `workers` (processes, machines) takes its share of the shards. Which, is decided by a shard's name
@@ -123,12 +139,12 @@ class Reader:
         self, source: str, start: datetime | None = None, end: datetime | None = None, page: int | None = None
     ) -> Iterator[Result]:
         pipeline = self.pipeline(source)
-        found = None
+        entry = None
         if pipeline is not None:
-            for found in entries(self._clients, source, pipeline=pipeline, start=start, end=end, page=page):
-                if found.state is State.PROCESSED:
-                    yield Result(pipeline=pipeline, archive=found.archive)
-        if found is None:
+            for entry in entries(self._clients, source, pipeline=pipeline, start=start, end=end, page=page):
+                if entry.state is State.PROCESSED:
+                    yield Result(pipeline=pipeline, archive=entry.archive)
+        if entry is None:
             require_source(self._clients, source, "read images of source")
 
     def _in_order(self, source: str, start: datetime, end: datetime) -> list[Result]:
@@ -143,7 +159,7 @@ class Reader:
         answers = read_ahead(self._answers(results), _ANSWERS_AHEAD)
         try:
             rows = ((result, row) for result, answer in answers for row in rows_in(answer))
-            images = (found for found in rows if found[1].get("part") is not None)
+            images = (pair for pair in rows if pair[1].get("part") is not None)
             for (result, _, _), parts in groupby(images, key=_image_key):
                 yield self._stored(result, *unpack([row for _, row in parts]))
         finally:
@@ -161,16 +177,7 @@ class Reader:
         return StoredImage(
             pipeline=result.pipeline,
             version=result.archive.version,
-            metadata=ImageMetadata(
-                source=result.archive.source,
-                archive=result.archive.path,
-                stamp=result.archive.stamp,
-                member=row.member,
-                frame=row.frame,
-                name=row.name,
-                format=row.format,
-                captured_at=row.captured_at,
-            ),
+            metadata=ImageMetadata.from_row(result.archive, row),
             pixels=checked_pixels(payload, row.encoding, where),
         )
 
@@ -194,52 +201,35 @@ class Reader:
             yield shard, b""
             doing = f"read the shard {shard.name}"
             with azure_errors(doing):
-                chunks = iter(self._clients.processed.get_blob_client(shard.name).download_blob().chunks())
-            while True:
-                with azure_errors(doing):
-                    chunk = next(chunks, None)
-                if chunk is None:
-                    break
+                chunks = self._clients.processed.get_blob_client(shard.name).download_blob().chunks()
+            for chunk in each(chunks, doing):
                 yield shard, chunk
 
 
-def _image_key(found: tuple[Result, Mapping[str, Any]]) -> tuple[Result, int, int]:
-    result, row = found
+def _image_key(pair: tuple[Result, Mapping[str, Any]]) -> tuple[Result, int, int]:
+    result, row = pair
     return result, row["member"], row["frame"]
 
 
 def _of_shard(shard: ShardEntry, chunks: Iterator[bytes]) -> Iterator[StoredImage]:
     count = 0
-    try:
-        for payload, told in read_pairs(chunks):
-            count += 1
-            yield _image_of(shard, payload, told)
-    except ValueError as exc:
-        raise ImageDamagedError(f"read the shard {shard.name}: {exc}") from exc
+    for metadata, pixels in read_images(shard.name, chunks):
+        count += 1
+        yield StoredImage(pipeline=shard.pipeline, version=shard.archive.version, metadata=metadata, pixels=pixels)
     if count != shard.images:
         raise ImageDamagedError(f"read the shard {shard.name}: {count} images, but the ledger knows {shard.images}")
 
 
-def _image_of(shard: ShardEntry, payload: bytearray, told: Mapping[str, Any]) -> StoredImage:
-    """Make an image of a shard's member. Raises ImageDamagedError."""
-    where = f"{shard.name}, member {told.get('member')}, frame {told.get('frame')}"
-    try:
-        encoding = read_encoding(told)
-        metadata = ImageMetadata(
-            source=told["source"],
-            archive=told["archive"],
-            stamp=parse_stamp(told["stamp"]),
-            member=told["member"],
-            frame=told["frame"],
-            name=told["name"],
-            format=told["format"],
-            captured_at=datetime.fromisoformat(told["captured_at"]) if told["captured_at"] else None,
-        )
-    except (KeyError, TypeError, ValueError) as exc:
-        raise ImageDamagedError(f"read the image {where}: its facts are wrong: {exc}") from exc
-    return StoredImage(
-        pipeline=shard.pipeline,
-        version=shard.archive.version,
-        metadata=metadata,
-        pixels=checked_pixels(payload, encoding, where),
-    )
+def open_reader(where: str, *, credential: "TokenCredential | None" = None, pipeline: str | None = None) -> Reader:
+    """Return a Reader of the results in a storage account; nothing is sent before the first read, and no read writes.
+
+    `where` is the address of the account's blob service, `https://ACCOUNT.blob.core.windows.net`, of any cloud, from
+    which the table service's address follows; or a connection string (`UseDevelopmentStorage=true`, too). At an address
+    `credential` is used, or azure.identity's DefaultAzureCredential, which needs the extra `identity`; its roles are
+    Storage Blob Data Reader and Storage Table Data Reader, no others. `pipeline` names whose results are read; with
+    None these are, at each call, those of the pipeline that made the source's newest results.
+
+    Close the Reader, or use it in a `with` statement. Raises PermanentError for a `where` that is neither, and
+    ImportError where azure-identity is needed and missing.
+    """
+    return Reader(connect_stores(where, credential), pipeline)

@@ -123,9 +123,9 @@ class Azurite:
         while time.monotonic() < deadline:
             said = self.log.read_text(errors="replace")
             # The wording differs between versions; the service's name and the port at the end of the line do not.
-            found = {name.lower(): int(port) for name, port in _LISTENING.findall(said)}
-            if len(found) == 3 and all(_answers(port) for port in found.values()):
-                return Ports(**found)
+            listening = {name.lower(): int(port) for name, port in _LISTENING.findall(said)}
+            if len(listening) == 3 and all(_answers(port) for port in listening.values()):
+                return Ports(**listening)
             if process.poll() is not None:
                 break
             time.sleep(0.05)
@@ -168,7 +168,7 @@ def _mend(folder: Path) -> None:
     if not database.exists():
         return
     text = database.read_text(encoding="utf-8")
-    mended = _BUFFER.sub(lambda found: json.dumps(dict(enumerate(map(int, found[1].split(","))))), text)
+    mended = _BUFFER.sub(lambda match: json.dumps(dict(enumerate(map(int, match[1].split(","))))), text)
     if mended != text:
         fresh = database.with_suffix(".mended")
         fresh.write_text(mended, encoding="utf-8")
@@ -192,11 +192,11 @@ def main() -> int:
     parser.add_argument("--blob-port", type=int, default=10_000, help="0 takes a free one (default: %(default)s)")
     parser.add_argument("--queue-port", type=int, default=10_001, help="0 takes a free one (default: %(default)s)")
     parser.add_argument("--table-port", type=int, default=10_002, help="0 takes a free one (default: %(default)s)")
-    chosen = parser.parse_args()
+    options = parser.parse_args()
     interrupt_once()
-    ports = Ports(blob=chosen.blob_port, queue=chosen.queue_port, table=chosen.table_port)
+    ports = Ports(blob=options.blob_port, queue=options.queue_port, table=options.table_port)
     try:
-        with azurite(chosen.folder, ports=ports) as server:
+        with azurite(options.folder, ports=ports) as server:
             print(server.connection, flush=True)  # noqa: T201 - a command prints
             server.wait()
     except PipelineError as exc:

@@ -12,12 +12,12 @@ from storage.clients import Clients
 
 type _Key = tuple[str, datetime, str, datetime]
 
-_ENDS = (State.PROCESSED, State.REFUSED, State.FAILED, State.EXPIRED)
-_MOST = 100
+_TERMINAL = (State.PROCESSED, State.REFUSED, State.FAILED, State.EXPIRED)
+_LIMIT = 100
 """Archives of a source that one look reads, the newest: it is taken every second."""
 
 
-class Ends:
+class Completions:
     """The ends of sources' archives; what has ended before the first look is no news."""
 
     def __init__(self, clients: Clients, sources: Iterable[str]) -> None:
@@ -29,13 +29,13 @@ class Ends:
 
     def news(self) -> Iterator[str]:
         """Tell what has ended since the last look, again if it was done again. Raises StoreUnavailableError."""
-        for end, entry in sorted(self._new(), key=lambda found: found[0][-1]):
+        for end, entry in sorted(self._new(), key=lambda completion: completion[0][-1]):
             self._known.add(end)
             yield f"{end[-1]:%H:%M:%S}  {line(entry)}"
 
     def _new(self) -> list[tuple[_Key, Entry]]:
-        newest = (entry for source in self._sources for entry in islice(entries(self._clients, source), _MOST))
-        keyed = ((_key(entry), entry) for entry in newest if entry.state in _ENDS)
+        newest = (entry for source in self._sources for entry in islice(entries(self._clients, source), _LIMIT))
+        keyed = ((_key(entry), entry) for entry in newest if entry.state in _TERMINAL)
         return [(end, entry) for end, entry in keyed if end not in self._known]
 
 

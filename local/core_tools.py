@@ -53,10 +53,10 @@ def check_version(environment: Mapping[str, str]) -> None:
         ).stdout
     except (OSError, subprocess.SubprocessError) as exc:
         raise PermanentError(f"ask func for its version: {exc}; {_INSTALL}") from exc
-    found = _VERSION.search(said)
-    version = tuple(int(part) for part in found.groups()) if found else ()
+    match = _VERSION.search(said)
+    version = tuple(int(part) for part in match.groups()) if match else ()
     if not OLDEST <= version < BELOW:
-        named = found[0] if found else repr(said.strip())
+        named = match[0] if match else repr(said.strip())
         oldest = ".".join(str(part) for part in OLDEST)
         raise PermanentError(
             f"start the functions host: Azure Functions Core Tools {named} cannot run this app, "
@@ -80,8 +80,8 @@ def wait_for_answer(port: int, ended: Callable[[], bool], patience: Patience, sa
         if listening is not None and now > listening + patience.to_answer:
             return f"it does not answer {patience.to_answer:.0f} s after it began to listen"
         if now > next_line:
-            what = "it starts" if listening else "the first time it downloads its extension bundle"
-            say(f"waiting for func for {now - begun:.0f} s: {what}")
+            reason = "it starts" if listening else "the first time it downloads its extension bundle"
+            say(f"waiting for func for {now - begun:.0f} s: {reason}")
             next_line = now + _EVERY
         time.sleep(0.05)
     return None

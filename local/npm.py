@@ -22,7 +22,7 @@ _UNREACHABLE = re.compile(
 )
 
 
-def install(what: str, lock: Path, tools: Path) -> None:
+def install(package: str, lock: Path, tools: Path) -> None:
     """Install what `lock` and the package.json beside it name into `tools`, unless it is there.
 
     Raises PermanentError.
@@ -33,26 +33,26 @@ def install(what: str, lock: Path, tools: Path) -> None:
     tools.parent.mkdir(parents=True, exist_ok=True)
     # Made aside and moved into place whole: a run that broke off, or a second one, leaves nothing half installed.
     with tempfile.TemporaryDirectory(prefix=f"{tools.name}-", dir=tools.parent) as fresh:
-        _npm_ci(what, lock, Path(fresh) / "tools")
+        _npm_ci(package, lock, Path(fresh) / "tools")
         _replace(tools, Path(fresh), lock.name)
 
 
-def _npm_ci(what: str, lock: Path, folder: Path) -> None:
+def _npm_ci(package: str, lock: Path, folder: Path) -> None:
     folder.mkdir()
     for name in ("package.json", lock.name):
         shutil.copyfile(lock.with_name(name), folder / name)
-    _look_for_registry(what, folder)
+    _check_registry(package, folder)
     options = ["ci", "--ignore-scripts", "--no-audit", "--no-fund"]
     done = subprocess.run([str(NODE), str(_NPM), *options], cwd=folder, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         said = "\n".join(done.stderr.strip().splitlines()[-20:])
         raise PermanentError(
-            f"install {what} with `npm ci`: it ended with {done.returncode}; check the network, and that the disk has "
-            f"200 MB free. It said:\n{said}"
+            f"install {package} with `npm ci`: it ended with {done.returncode}; check the network, and that the disk "
+            f"has 200 MB free. It said:\n{said}"
         )
 
 
-def _look_for_registry(what: str, folder: Path) -> None:
+def _check_registry(package: str, folder: Path) -> None:
     """Ask whether the registry answers, whatever it says: `npm ci` tries for many minutes before it says anything."""
     try:
         said = subprocess.run(
@@ -63,8 +63,8 @@ def _look_for_registry(what: str, folder: Path) -> None:
         said = "ETIMEDOUT"
     if problem := _UNREACHABLE.search(said):
         raise PermanentError(
-            f"install {what} with npm: its registry cannot be reached ({problem[0]}); check the network and the proxy "
-            "(HTTPS_PROXY), or set npm_config_registry to a registry that this machine reaches"
+            f"install {package} with npm: its registry cannot be reached ({problem[0]}); check the network and the "
+            "proxy (HTTPS_PROXY), or set npm_config_registry to a registry that this machine reaches"
         )
 
 

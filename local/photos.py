@@ -45,7 +45,7 @@ def photograph(name: str) -> Image.Image:
         return picture.convert("RGB")
 
 
-def scene(rng: Generator, name: str, size: tuple[int, int]) -> Image.Image:
+def render(rng: Generator, name: str, size: tuple[int, int]) -> Image.Image:
     """Cut a turned piece out of a photograph, enlarge it to `size`, and add the grain that a camera would."""
     cut = _cut(rng, photograph(name), size)
     if rng.random() < 0.5:

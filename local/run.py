@@ -21,7 +21,7 @@ from config.settings import read_settings, read_specs
 from imagefeed.errors import PipelineError, TransientError
 from local import sample_specs as orders
 from local import samples
-from local.completions import Ends
+from local.completions import Completions
 from local.demo.traffic import Drop, upload
 from local.emulator import DEVELOPMENT_STORAGE
 from local.interrupt import interrupt_once
@@ -51,7 +51,7 @@ def main() -> int:
         with system(folder, sources=sources, settings=settings, host=chosen.host) as running:
             _explain(console, running, settings)
             with connected(running.connection) as clients:
-                ends = None if chosen.quiet else Ends(clients, read_specs(running.settings))
+                ends = None if chosen.quiet else Completions(clients, read_specs(running.settings))
                 _keep_going(console, running, None if chosen.quiet or not sources else chosen.every, ends)
     except KeyboardInterrupt:
         console.print(Text("stopped; the data stays, and the next run goes on with it"))
@@ -107,7 +107,7 @@ def _explain(console: Console, running: System, settings: Mapping[str, str]) -> 
         console.print(Text.assemble((f"{title:<16} ", "dim"), value), soft_wrap=True)
 
 
-def _keep_going(console: Console, running: System, every: float | None, ends: Ends | None) -> None:
+def _keep_going(console: Console, running: System, every: float | None, ends: Completions | None) -> None:
     """Put a zip on one of the servers, wait and tell what ends, and so on."""
     for number in itertools.count():
         if every is not None:
@@ -123,7 +123,7 @@ def _next_drop(sources: Sequence[str], number: int) -> Drop:
     return Drop(source=source, name=f"{source}_{datetime.now(UTC):%Y%m%d_%H%M%S}.zip", sample=sample, after=0)
 
 
-def _wait(console: Console, running: System, seconds: float, ends: Ends | None) -> None:
+def _wait(console: Console, running: System, seconds: float, ends: Completions | None) -> None:
     until = time.monotonic() + seconds
     while (left := until - time.monotonic()) > 0:
         if told := running.check():

@@ -5,12 +5,11 @@ from dataclasses import dataclass, field
 
 from numpy.random import default_rng
 
-from local import formats
-from local import photos as scenes
+from local import formats, photos
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Shot:
+class ImageSpec:
     """One image file of a sample, before it is made."""
 
     photograph: str
@@ -22,64 +21,65 @@ class Shot:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Order:
+class SampleSpec:
     """What goes into one sample."""
 
     seed: int
-    shots: tuple[Shot, ...]
+    images: tuple[ImageSpec, ...]
     others: Mapping[str, bytes] = field(default_factory=dict)
     """Members that are no images; a name that ends in a slash is a folder."""
     folder: str = ""
 
 
-def small(seed: int, images: int = 10) -> Order:
+def small(seed: int, images: int = 10) -> SampleSpec:
     """A few megabytes of camera JPEGs, every fifth one a PNG."""
     rng = default_rng(seed)
-    names = rng.permutation(scenes.COLOUR)
-    shots = [
-        Shot(
+    names = rng.permutation(photos.COLOUR)
+    specs = [
+        ImageSpec(
             photograph=str(names[i % len(names)]),
             size=(1280, 960) if rng.random() < 0.7 else (900, 1200),
             format="png" if i % 5 == 4 else "jpeg",
         )
         for i in range(images)
     ]
-    return Order(seed=seed, shots=tuple(shots))
+    return SampleSpec(seed=seed, images=tuple(specs))
 
 
-def large(seed: int = 50) -> Order:
+def large(seed: int = 50) -> SampleSpec:
     """Twenty pictures of 12 megapixels, well over 50 MB."""
     special = {3: "tiff", 11: "png", 17: "jpeg-turned"}
-    shots = [
-        Shot(
-            photograph=scenes.COLOUR[i % len(scenes.COLOUR)],
+    specs = [
+        ImageSpec(
+            photograph=photos.COLOUR[i % len(photos.COLOUR)],
             size=(2000, 1500) if special.get(i) == "png" else (4000, 3000),
             format=special.get(i, "jpeg"),
         )
         for i in range(20)
     ]
-    return Order(seed=seed, shots=tuple(shots), folder="DCIM/100/")
+    return SampleSpec(seed=seed, images=tuple(specs), folder="DCIM/100/")
 
 
-def all_formats(seed: int = 70) -> Order:
+def all_formats(seed: int = 70) -> SampleSpec:
     """Every way to write an image that the pipeline accepts; two of the files hold several frames."""
-    shots = [
-        Shot(
-            photograph=(scenes.GREY if name in formats.GREY_FORMATS else scenes.COLOUR)[i % 7],
+    specs = [
+        ImageSpec(
+            photograph=(photos.GREY if name in formats.GREY_FORMATS else photos.COLOUR)[i % 7],
             size=(640, 480),
             format=name,
             frames=3 if name in {"gif", "tiff-lzw"} else 1,
         )
         for i, name in enumerate(formats.FORMATS)
     ]
-    return Order(seed=seed, shots=tuple(shots))
+    return SampleSpec(seed=seed, images=tuple(specs))
 
 
-def broken(seed: int = 90) -> Order:
+def broken(seed: int = 90) -> SampleSpec:
     """Good pictures among members that are damaged and members that are no pictures."""
     damage = {1: "cut", 4: "flip"}
-    shots = [
-        Shot(photograph=scenes.COLOUR[i], size=(1200, 900), damage=damage.get(i, ""), format="jpeg") for i in range(8)
+    specs = [
+        ImageSpec(photograph=photos.COLOUR[i], size=(1200, 900), damage=damage.get(i, ""), format="jpeg")
+        for i in range(8)
     ]
     others = {
         "notes.txt": b"Lens cleaned at noon.\n",
@@ -87,4 +87,4 @@ def broken(seed: int = 90) -> Order:
         "__MACOSX/._IMG_0000.jpg": b"\x00\x05\x16\x07",
         ".hidden.jpg": b"not for us",
     }
-    return Order(seed=seed, shots=tuple(shots), others=others)
+    return SampleSpec(seed=seed, images=tuple(specs), others=others)

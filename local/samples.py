@@ -20,9 +20,8 @@ from numpy.random import Generator, default_rng
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from local import formats
-from local import photos as scenes
-from local.sample_specs import Order, Shot
+from local import formats, photos
+from local.sample_specs import ImageSpec, SampleSpec
 
 SIDE = 224
 """Width and height to which the demo preprocesses."""
@@ -30,7 +29,7 @@ CELLS = 32
 """Of a look, in each direction."""
 _UNUSED = 86_400.0
 
-type Look = NDArray[np.uint8]
+type ColourGrid = NDArray[np.uint8]
 """A picture as a grid of mean colours: enough to tell any two apart, and what is turned or has channels swapped."""
 
 
@@ -41,7 +40,7 @@ class Picture:
     member: int
     frame: int
     name: str
-    look: Look
+    colours: ColourGrid
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -60,25 +59,25 @@ class Sample:
     """Width and height to which its pictures are preprocessed; their looks are drawn from this size."""
 
 
-def look(pixels: NDArray[np.generic]) -> Look:
+def colour_grid(pixels: NDArray[np.generic]) -> ColourGrid:
     """Reduce a square of pixels, its side a multiple of 32, of three channels to a grid of mean colours."""
     step = len(pixels) // CELLS
     cells = pixels.astype(np.float32).reshape(CELLS, step, CELLS, step, 3)
     return np.rint(cells.mean(axis=(1, 3))).astype(np.uint8)
 
 
-def make(order: Order, cache_folder: Path, side: int = SIDE) -> Sample:
+def make(spec: SampleSpec, cache_folder: Path, side: int = SIDE) -> Sample:
     """Return the sample for an order: from the cache, else made now. The same order gives the same bytes.
 
     `side` is the width and height to which its pictures will be preprocessed, a multiple of 32.
     """
-    stem = cache_folder / _recipe_version() / hashlib.sha256(f"{order} {side}".encode()).hexdigest()[:16]
+    stem = cache_folder / _recipe_version() / hashlib.sha256(f"{spec} {side}".encode()).hexdigest()[:16]
     archive, manifest = stem.with_suffix(".zip"), stem.with_suffix(".json")
     if not manifest.exists():
         if not stem.parent.is_dir():
             _forget_old(cache_folder)
             stem.parent.mkdir(parents=True, exist_ok=True)
-        _write(archive, manifest, order, side)
+        _write(archive, manifest, spec, side)
     # So that its folder's age tells when it was last of use.
     os.utime(stem.parent)
     return _read(archive, manifest, side)
@@ -96,36 +95,36 @@ def _forget_old(cache_folder: Path) -> None:
 @cache
 def _recipe_version() -> str:
     """What the bytes depend on besides the order: this code, the photographs, and the libraries that encode."""
-    code = [Path(module.__file__ or "").read_bytes() for module in (formats, scenes)] + [Path(__file__).read_bytes()]
-    photographs = [(scenes.photographs_folder() / name).read_bytes() for name in (*scenes.COLOUR, *scenes.GREY)]
+    code = [Path(module.__file__ or "").read_bytes() for module in (formats, photos)] + [Path(__file__).read_bytes()]
+    photographs = [(photos.photographs_folder() / name).read_bytes() for name in (*photos.COLOUR, *photos.GREY)]
     digest = hashlib.sha256(f"{PIL.__version__} {np.__version__}".encode())
     for part in (*code, *photographs):
         digest.update(part)
     return digest.hexdigest()[:12]
 
 
-def _write(archive: Path, manifest: Path, order: Order, side: int) -> None:
+def _write(archive: Path, manifest: Path, spec: SampleSpec, side: int) -> None:
     """Write the zip, then its manifest, which so vouches for a whole zip."""
     # Names of its own: several demos and tests may share the cache, and make the same sample at the same time.
     own = uuid4().hex
     partial = archive.with_suffix(f".{own}.partial")
     pictures: list[dict[str, object]] = []
     with zipfile.ZipFile(partial, "w") as bundle:
-        for member, (name, content, looks) in enumerate(_members(order, side)):
+        for member, (name, content, grids) in enumerate(_members(spec, side)):
             bundle.writestr(_entry(name), content)
             pictures += [
-                {"member": member, "frame": frame, "name": name, "look": grid.tobytes().hex()}
-                for frame, grid in enumerate(looks)
+                {"member": member, "frame": frame, "name": name, "colours": grid.tobytes().hex()}
+                for frame, grid in enumerate(grids)
             ]
-    damaged = [i for i, shot in enumerate(order.shots) if shot.damage]
-    for member in (i for i, shot in enumerate(order.shots) if shot.damage == "flip"):
+    damaged = [i for i, image in enumerate(spec.images) if image.damage]
+    for member in (i for i, image in enumerate(spec.images) if image.damage == "flip"):
         _flip(partial, member)
     metadata = {
         "size": partial.stat().st_size,
         "sha256": _sha256(partial),
         "pictures": pictures,
         "refused": damaged,
-        "skipped": len(order.others),
+        "skipped": len(spec.others),
     }
     partial.replace(archive)
     unfinished = manifest.with_suffix(f".{own}.unfinished")
@@ -133,28 +132,28 @@ def _write(archive: Path, manifest: Path, order: Order, side: int) -> None:
     unfinished.replace(manifest)
 
 
-def _members(order: Order, side: int) -> Iterator[tuple[str, bytes, Sequence[Look]]]:
-    rng = default_rng(order.seed)
-    for number, shot in enumerate(order.shots):
-        suffix, encode = formats.FORMATS[shot.format]
-        frames = [_frame(rng, shot) for _ in range(shot.frames)]
+def _members(spec: SampleSpec, side: int) -> Iterator[tuple[str, bytes, Sequence[ColourGrid]]]:
+    rng = default_rng(spec.seed)
+    for number, image in enumerate(spec.images):
+        suffix, encode = formats.FORMATS[image.format]
+        frames = [_frame(rng, image) for _ in range(image.frames)]
         content = encode(frames)
-        name = f"{order.folder}IMG_{number:04}{suffix}"
-        if shot.damage == "cut":
+        name = f"{spec.folder}IMG_{number:04}{suffix}"
+        if image.damage == "cut":
             content = content[: len(content) // 2]
-        yield name, content, [] if shot.damage else [_expected(frame, side) for frame in frames]
-    for name, content in order.others.items():
+        yield name, content, [] if image.damage else [_expected(frame, side) for frame in frames]
+    for name, content in spec.others.items():
         yield name, content, []
 
 
-def _frame(rng: Generator, shot: Shot) -> Image.Image:
-    picture = scenes.scene(rng, shot.photograph, shot.size)
-    return picture.convert("L").convert("RGB") if shot.format in formats.GREY_FORMATS else picture
+def _frame(rng: Generator, image: ImageSpec) -> Image.Image:
+    picture = photos.render(rng, image.photograph, image.size)
+    return picture.convert("L").convert("RGB") if image.format in formats.GREY_FORMATS else picture
 
 
-def _expected(frame: Image.Image, side: int) -> Look:
+def _expected(frame: Image.Image, side: int) -> ColourGrid:
     """What preprocessing must give for a picture, computed from the picture itself with plain Pillow."""
-    return look(np.asarray(ImageOps.fit(frame, (side, side), Image.Resampling.LANCZOS)))
+    return colour_grid(np.asarray(ImageOps.fit(frame, (side, side), Image.Resampling.LANCZOS)))
 
 
 def _entry(name: str) -> zipfile.ZipInfo:
@@ -189,7 +188,7 @@ def _read(archive: Path, manifest: Path, side: int) -> Sample:
             member=picture["member"],
             frame=picture["frame"],
             name=picture["name"],
-            look=np.frombuffer(bytes.fromhex(picture["look"]), np.uint8).reshape(CELLS, CELLS, 3),
+            colours=np.frombuffer(bytes.fromhex(picture["colours"]), np.uint8).reshape(CELLS, CELLS, 3),
         )
         for picture in metadata["pictures"]
     ]

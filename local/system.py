@@ -47,7 +47,7 @@ _START = Patience(to_listen=60.0, to_answer=60.0, quiet=60.0)
 """Of the small host, which downloads nothing."""
 _STOP_WITHIN = 15.0
 """Seconds; the host itself gives running functions 10."""
-_UNHEARD_ENDS = 3
+_UNANSWERED_ENDS = 3
 """A host that ends so often in a row, and was never seen to answer, will not start."""
 
 
@@ -63,7 +63,7 @@ class System:
         sources: Mapping[str, Server],
         host: Host,
         scale: float = 1,
-        unheard: str | None = None,
+        suppressed: str | None = None,
         say: Callable[[str], None] = print,
     ) -> None:
         self.folder = folder
@@ -87,9 +87,9 @@ class System:
         self._host_listened = False
         self.host_ends = 0
         """How often the host has ended by itself and was started again."""
-        self._unheard_ends = 0
+        self._unanswered_ends = 0
         self._relay = Child(
-            _relay_command(self.host_url, folder / "relay.json", unheard),
+            _relay_command(self.host_url, folder / "relay.json", suppressed),
             PROJECT,
             self.logs / "relay.log",
             environment | {"DATA_STORAGE": connection},
@@ -164,8 +164,8 @@ class System:
         ended = self._host.ended
         self._host_listened = self._host_listened or (not ended and answers(self._port))
         # A host may listen and end between two looks: a single end before it was seen to answer proves nothing.
-        self._unheard_ends = 0 if self._host_listened else self._unheard_ends + ended
-        if self._relay.ended or self._unheard_ends >= _UNHEARD_ENDS:
+        self._unanswered_ends = 0 if self._host_listened else self._unanswered_ends + ended
+        if self._relay.ended or self._unanswered_ends >= _UNANSWERED_ENDS:
             child = self._relay if self._relay.ended else self._host
             raise PermanentError(
                 f"the {child.log.stem} has ended by itself, so all is stopped: see {child.log}; what was under way "
@@ -196,7 +196,7 @@ def system(
     settings: Mapping[str, str] = QUICK,
     host: Host = "auto",
     scale: float = 1,
-    unheard: str | None = None,
+    suppressed: str | None = None,
     fresh: bool = False,
     say: Callable[[str], None] = print,
 ) -> Iterator[System]:
@@ -204,8 +204,8 @@ def system(
 
     `sources` gives each source's kind of server; `settings` come on top of what the servers and Azurite require.
     `scale` makes the host's intervals shorter: leases of messages and timers, patience; only `local` can change them.
-    No event tells of archives whose names contain `unheard`. `say` is given a line now and then while a host is slow to
-    start. Raises PermanentError.
+    No event tells of archives whose names contain `suppressed`. `say` is given a line now and then while a host is slow
+    to start. Raises PermanentError.
     """
     folder = folder.absolute()
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -225,7 +225,7 @@ def system(
             sources=servers,
             host=host,
             scale=scale,
-            unheard=unheard,
+            suppressed=suppressed,
             say=say,
         )
         stack.callback(running.stop)
@@ -310,7 +310,7 @@ def _host_command(kind: Literal["func", "local"], app: Path, port: int, scale: f
     return [sys.executable, "-m", "local.host", "--app", str(app), "--port", str(port), "--scale", str(scale)]
 
 
-def _relay_command(host: str, state: Path, unheard: str | None) -> list[str]:
+def _relay_command(host: str, state: Path, suppressed: str | None) -> list[str]:
     to = f"{host}/runtime/webhooks/EventGrid?functionName=on_raw_archive"
     watched = ["--container", RAW_CONTAINER, "--suffix", ".zip", "--to", to, "--dead-letter", DEAD_LETTER_CONTAINER]
     return [
@@ -318,7 +318,7 @@ def _relay_command(host: str, state: Path, unheard: str | None) -> list[str]:
         "-m",
         "local.relay",
         *watched,
-        *(["--without", unheard] if unheard else []),
+        *(["--without", suppressed] if suppressed else []),
         "--state",
         str(state),
         "--interval",

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 from azure.core.exceptions import ResourceExistsError
 from azure.data.tables import TableClient, TableServiceClient
 from azure.storage.blob import BlobServiceClient, ContainerClient
-from azure.storage.blob import ExponentialRetry as BlobRetry
 from azure.storage.queue import ExponentialRetry as QueueRetry
 from azure.storage.queue import QueueClient, QueueServiceClient, TextBase64EncodePolicy
 
@@ -27,21 +26,20 @@ from imagefeed.layout import (
     STATE_CONTAINER,
 )
 from imagefeed.shards import IN_MEMORY
+from imagefeed.stores import BACKOFF, PIECE, blob_client_options, default_identity, spelt_out, table_client_options
+from imagefeed.stores import DEVELOPMENT_ACCOUNT as DEVELOPMENT_ACCOUNT
+from imagefeed.stores import DEVELOPMENT_KEY as DEVELOPMENT_KEY
+from imagefeed.stores import development_connection as development_connection
 
 if TYPE_CHECKING:
     from azure.core.credentials import TokenCredential
 
-DEVELOPMENT_ACCOUNT = "devstoreaccount1"
-# Published by Microsoft, the same in every emulator; it opens nothing else.
-DEVELOPMENT_KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
-_PIECE = 8 * 2**20
-# The SDK's defaults would get 32 MiB at once.
 _PIECES: dict[str, Any] = {
     # Of what is uploaded whole only shards are large, and up to this size they lie in memory anyway.
     "max_single_put_size": IN_MEMORY,
-    "max_block_size": _PIECE,
-    "max_single_get_size": _PIECE,
-    "max_chunk_get_size": _PIECE,
+    "max_block_size": PIECE,
+    "max_single_get_size": PIECE,
+    "max_chunk_get_size": PIECE,
 }
 
 
@@ -82,20 +80,16 @@ def connect(
 
     Nothing is sent yet. Raises SettingsError.
     """
-    # Waits of about 1, 3, 5 and 9 seconds: enough for a failover, short beside a function's time-out.
-    backoff: dict[str, Any] = {"initial_backoff": 1, "increment_base": 2, "random_jitter_range": 1}
-    timeouts: dict[str, Any] = {"connection_timeout": 10, "read_timeout": read_timeout}
-    of_blobs: dict[str, Any] = {"retry_policy": BlobRetry(retry_total=retries, **backoff), **timeouts, **_PIECES}
-    of_queues: dict[str, Any] = {"retry_policy": QueueRetry(retry_total=retries, **backoff), **timeouts}
-    of_tables: dict[str, Any] = {"retry_total": retries, "retry_backoff_factor": 0.5, "retry_backoff_max": 8}
-    # Rows are read in pieces as large as they come: the SDK's are of 4 KiB.
-    of_tables["connection_data_block_size"] = 2**20
+    of_blobs = blob_client_options(retries, read_timeout) | _PIECES
+    of_tables = table_client_options(retries, read_timeout)
+    timeouts = {"connection_timeout": 10, "read_timeout": read_timeout}
+    of_queues: dict[str, Any] = {"retry_policy": QueueRetry(retry_total=retries, **BACKOFF), **timeouts}
     if connection is not None:
-        text = _spelt_out(connection)
+        text = spelt_out(connection)
         try:
             return _clients(
                 BlobServiceClient.from_connection_string(text, **of_blobs),
-                TableServiceClient.from_connection_string(text, **of_tables, **timeouts),
+                TableServiceClient.from_connection_string(text, **of_tables),
                 QueueServiceClient.from_connection_string(text, **of_queues),
             )
         except ValueError:
@@ -108,7 +102,7 @@ def connect(
     identity = _identity(client_id)
     return _clients(
         BlobServiceClient(blob, credential=identity, **of_blobs),
-        TableServiceClient(table, credential=identity, **of_tables, **timeouts),
+        TableServiceClient(table, credential=identity, **of_tables),
         QueueServiceClient(queue, credential=identity, **of_queues),
     )
 
@@ -165,22 +159,8 @@ def _clients(blobs: BlobServiceClient, tables: TableServiceClient, queues: Queue
     )
 
 
-def _spelt_out(connection: str) -> str:
-    """Spell out the emulator's short form, which the Python SDKs do not know."""
-    if connection.strip().rstrip(";").lower() != "usedevelopmentstorage=true":
-        return connection
-    return development_connection({"Blob": 10_000, "Queue": 10_001, "Table": 10_002})
-
-
-def development_connection(ports: dict[str, int]) -> str:
-    """Write the connection string of an emulator that listens on these ports of 127.0.0.1."""
-    addresses = (f"{name}Endpoint=http://127.0.0.1:{port}/{DEVELOPMENT_ACCOUNT}" for name, port in ports.items())
-    account = ("DefaultEndpointsProtocol=http", f"AccountName={DEVELOPMENT_ACCOUNT}", f"AccountKey={DEVELOPMENT_KEY}")
-    return ";".join((*account, *addresses))
-
-
 def _identity(client_id: str | None) -> "TokenCredential":
     # Imported here: it takes half a second, and a connection string needs none of it.
-    from azure.identity import DefaultAzureCredential, ManagedIdentityCredential
+    from azure.identity import ManagedIdentityCredential
 
-    return ManagedIdentityCredential(client_id=client_id) if client_id else DefaultAzureCredential()
+    return ManagedIdentityCredential(client_id=client_id) if client_id else default_identity()

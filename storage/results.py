@@ -12,12 +12,12 @@ from azure.data.tables import TableEntity, TableTransactionError
 from azure.storage.blob import ContentSettings
 
 from imagefeed.azure_errors import azure_errors, error_code
-from imagefeed.codec import encode
+from imagefeed.codec import Encoding, encode, encoding_of
 from imagefeed.entities import Properties, scan, text
 from imagefeed.errors import StoreUnavailableError
 from imagefeed.layout import format_stamp, image_stem, images_partition, shard_blob
 from imagefeed.model import Codec, Counts, ImageMetadata, Refusal
-from imagefeed.rows import TRANSACTION_ROWS, Encoding, ImageRow, encoding_of, pack, pack_refusal, parts_of
+from imagefeed.rows import TRANSACTION_ROWS, ImageRow, pack, pack_refusal, parts_of
 from imagefeed.shards import Place, ShardWriter
 from preprocess.model import Batch, Image
 from storage.clients import Clients

@@ -12,8 +12,8 @@ from rich.text import Text
 from imagefeed.errors import PipelineError
 from local.demo import script
 from local.demo.contact_sheet import draw
-from local.demo.scenario import CopyOutcome, play
-from local.demo.summary import tell, where_to_look
+from local.demo.scenario import DemoOutcome, run_scenario
+from local.demo.summary import print_summary, where_to_look
 from local.demo.view import view
 from local.interrupt import interrupt_once
 from local.servers.child import ServerFailedError
@@ -23,40 +23,40 @@ from storage.clients import connected
 
 def main() -> int:
     """Run the demo; 0 only if all that was put on the servers was found again."""
-    chosen = _arguments()
+    options = _arguments()
     console = Console()
     interrupt_once()
     try:
-        return _run(console, chosen)
+        return _run(console, options)
     except KeyboardInterrupt:
         console.print("interrupted; everything is stopped")
         return 130
     except (PipelineError, ServerFailedError) as exc:
         console.print(Text(f"error: {exc}", "red"), soft_wrap=True)
-        where_to_look(console, chosen.folder / "logs")
+        where_to_look(console, options.folder / "logs")
         return 1
 
 
-def _run(console: Console, chosen: argparse.Namespace) -> int:
+def _run(console: Console, options: argparse.Namespace) -> int:
     with console.status("making sample archives of real photographs (once, some 15 seconds)"):
         script.make_samples(CACHE)
     with ExitStack() as stack:
         with console.status("starting Azurite, the servers, the functions host and the event relay"):
-            settings = script.CHAOS if chosen.chaos else script.SETTINGS
+            settings = script.CHAOS if options.chaos else script.SETTINGS
             # An earlier run's archives would be found again as well.
-            scale = script.CHAOS_SCALE if chosen.chaos else 1
+            scale = script.CHAOS_SCALE if options.chaos else 1
             running = stack.enter_context(
-                system(chosen.folder, settings=settings, host=chosen.host, scale=scale, fresh=True)
+                system(options.folder, settings=settings, host=options.host, scale=scale, fresh=True)
             )
             clients = stack.enter_context(connected(running.connection))
         _explain(console, running)
         begun = time.monotonic()
         with view(console, lambda: time.monotonic() - begun) as shown:
-            ending = play(running, clients, shown, CACHE, chaos=chosen.chaos)
-        if not chosen.stay:
+            outcome = run_scenario(running, clients, shown, CACHE, chaos=options.chaos)
+        if not options.stay:
             stack.close()
-        failed = _close(console, ending, chosen.folder)
-        if chosen.stay:
+        failed = _close(console, outcome, options.folder)
+        if options.stay:
             _stay(console, running)
         return failed
 
@@ -70,16 +70,16 @@ def _stay(console: Console, running: System) -> None:
             time.sleep(1)
 
 
-def _close(console: Console, ending: CopyOutcome, folder: Path) -> int:
-    sheet = folder / "contact-sheet.png"
-    images = sum(line.progress.images for line in ending.lines)
-    subtitle = f"{len(ending.tiles)} of {images} images from {len(ending.lines)} archives that came over SFTP and FTP"
-    draw(ending.tiles, "Read back from table rows", subtitle).save(sheet)
-    tell(console, ending.lines, ending.problems, ending.deaths)
-    if ending.problems:
+def _close(console: Console, outcome: DemoOutcome, folder: Path) -> int:
+    contact_sheet = folder / "contact-sheet.png"
+    images = sum(line.progress.images for line in outcome.lines)
+    subtitle = f"{len(outcome.tiles)} of {images} images from {len(outcome.lines)} archives that came over SFTP and FTP"
+    draw(outcome.tiles, "Read back from table rows", subtitle).save(contact_sheet)
+    print_summary(console, outcome.lines, outcome.problems, outcome.deaths)
+    if outcome.problems:
         where_to_look(console, folder / "logs")
-    console.print(Text(f"Contact sheet: {sheet}"), soft_wrap=True)
-    return 1 if ending.problems else 0
+    console.print(Text(f"Contact sheet: {contact_sheet}"), soft_wrap=True)
+    return 1 if outcome.problems else 0
 
 
 def _explain(console: Console, running: System) -> None:

@@ -54,9 +54,9 @@ class Chaos:
 
     def _copying(self, arrival: Arrival) -> bool:
         """Whether some of the archive's blocks are staged; they are invisible but to who asks for them."""
-        found = (entry.archive for entry in entries(self._clients, arrival.drop.source))
+        archives = (entry.archive for entry in entries(self._clients, arrival.drop.source))
         return any(
-            self._staged(archive.blob) >= _BLOCKS_BEFORE for archive in found if archive.version == arrival.version
+            self._staged(archive.blob) >= _BLOCKS_BEFORE for archive in archives if archive.version == arrival.version
         )
 
     def _staged(self, blob: str) -> int:

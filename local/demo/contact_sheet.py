@@ -39,23 +39,23 @@ def draw(tiles: Sequence[Tile], title: str, subtitle: str) -> Image.Image:
     rows = -(-len(tiles) // COLUMNS)
     width = 2 * _MARGIN + COLUMNS * TILE + (COLUMNS - 1) * _GAP
     height = _HEAD + rows * (TILE + _CAPTION + _GAP) - _GAP + _MARGIN
-    sheet = Image.new("RGB", (width, max(height, _HEAD)), _GROUND)
-    pen = ImageDraw.Draw(sheet)
+    contact_sheet = Image.new("RGB", (width, max(height, _HEAD)), _GROUND)
+    pen = ImageDraw.Draw(contact_sheet)
     pen.text((_MARGIN, 30), title, _BRIGHT, ImageFont.load_default(30))
     pen.text((_MARGIN, 70), subtitle, _DIM, ImageFont.load_default(16))
     for number, tile in enumerate(tiles):
         row, column = divmod(number, COLUMNS)
-        _place(sheet, pen, tile, _MARGIN + column * (TILE + _GAP), _HEAD + row * (TILE + _CAPTION + _GAP))
-    return sheet
+        _place(contact_sheet, pen, tile, _MARGIN + column * (TILE + _GAP), _HEAD + row * (TILE + _CAPTION + _GAP))
+    return contact_sheet
 
 
-def _place(sheet: Image.Image, pen: ImageDraw.ImageDraw, tile: Tile, left: int, top: int) -> None:
+def _place(contact_sheet: Image.Image, pen: ImageDraw.ImageDraw, tile: Tile, left: int, top: int) -> None:
     pen.rounded_rectangle((left, top, left + TILE - 1, top + TILE + _CAPTION - 1), 8, _CARD)
     picture = Image.fromarray(np.asarray(tile.pixels, dtype=np.uint8)).convert("RGB").resize((TILE, TILE))
     mask = Image.new("L", (TILE, TILE), 0)
     # Round above, square below, where the caption joins.
     ImageDraw.Draw(mask).rounded_rectangle((0, 0, TILE - 1, TILE + 8), 8, 255)
-    sheet.paste(picture, (left, top), mask)
+    contact_sheet.paste(picture, (left, top), mask)
     lines = (
         (tile.member.rsplit("/", 1)[-1], _BRIGHT, 14),
         (f"{tile.source}  {tile.archive}", _DIM, 12),

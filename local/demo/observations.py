@@ -15,7 +15,7 @@ from imagefeed.model import State
 from imagefeed.tables import Reader, StoredImage
 from local.demo.progress import UNSEEN, Progress
 from local.demo.verification import Kept, KeptImage, Key, Place
-from local.samples import CELLS, look
+from local.samples import CELLS, colour_grid
 from storage.clients import Clients
 
 _BEGINNING, _END = datetime(1970, 1, 1, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC)
@@ -24,8 +24,8 @@ _WITHOUT_RESULT = (State.REFUSED, State.FAILED, State.SAME, State.SUPERSEDED, St
 
 def observe(clients: Clients, sources: Iterable[str]) -> dict[Key, Progress]:
     """Read from the ledger how far every archive is."""
-    found = ((source, entry) for source in sources for entry in entries(clients, source))
-    return {(source, entry.archive.version): _progress(entry) for source, entry in found}
+    pairs = ((source, entry) for source in sources for entry in entries(clients, source))
+    return {(source, entry.archive.version): _progress(entry) for source, entry in pairs}
 
 
 def images(clients: Clients, sources: Iterable[str]) -> list[StoredImage]:
@@ -34,10 +34,10 @@ def images(clients: Clients, sources: Iterable[str]) -> list[StoredImage]:
     return [image for source in sources for image in reader.between(source, _BEGINNING, _END)]
 
 
-def collect(clients: Clients, found: Iterable[StoredImage], progress: Mapping[Key, Progress]) -> dict[Key, Kept]:
+def collect(clients: Clients, stored: Iterable[StoredImage], progress: Mapping[Key, Progress]) -> dict[Key, Kept]:
     """Bring together all that is kept of each archive, whoever would look at it."""
     blobs, rows, shards = _by_key(_raw_blobs(clients)), _by_key(_rows(clients)), _by_key(_sharded(clients))
-    kept_images = _by_key(((image.metadata.source, image.version), _kept(image)) for image in found)
+    kept_images = _by_key(((image.metadata.source, image.version), _kept(image)) for image in stored)
     return {
         key: Kept(
             blobs=blobs[key],
@@ -74,8 +74,8 @@ def _counts(progress: Progress) -> tuple[int, int, int]:
 def _kept(image: StoredImage) -> KeptImage:
     shape = image.pixels.shape
     square = len(shape) == 3 and shape[0] == shape[1] and shape[0] % CELLS == 0 and shape[2] == 3
-    seen = look(image.pixels) if square else None
-    return KeptImage(member=image.metadata.member, frame=image.metadata.frame, shape=shape, look=seen)
+    seen = colour_grid(image.pixels) if square else None
+    return KeptImage(member=image.metadata.member, frame=image.metadata.frame, shape=shape, colours=seen)
 
 
 def _raw_blobs(clients: Clients) -> Iterator[tuple[Key, tuple[int, str]]]:

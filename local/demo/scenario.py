@@ -1,4 +1,4 @@
-"""The demo from the first upload to the verdict."""
+"""The demo from the first upload to the verification."""
 
 import time
 from collections.abc import Sequence
@@ -8,8 +8,7 @@ from itertools import islice, zip_longest
 from pathlib import Path
 
 from imagefeed.tables import StoredImage
-from local.demo import observations as evidence
-from local.demo import script
+from local.demo import observations, script
 from local.demo.chaos import DEATHS, Chaos
 from local.demo.contact_sheet import Tile
 from local.demo.progress import Line, lines
@@ -26,8 +25,8 @@ TILES = 24
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CopyOutcome:
-    """How it ended."""
+class DemoOutcome:
+    """How the demo ended."""
 
     lines: Sequence[Line]
     problems: Sequence[str]
@@ -36,7 +35,7 @@ class CopyOutcome:
 
 
 @dataclass(slots=True, kw_only=True)
-class Play:
+class Scenario:
     """A running demo: the system, its storage, and what has arrived on the servers so far."""
 
     system: System
@@ -52,8 +51,8 @@ class Play:
         self.planned += drops
         with uploads(drops, lambda source: self.system.sources[source].root, self._arrived):
             while time.monotonic() < self.deadline:
-                if told := self.system.check():
-                    self.view.say(told)
+                if message := self.system.check():
+                    self.view.say(message)
                 stand = self.stand()
                 self.view.show(stand)
                 if len(stand) == len(self.planned) and all(line.progress.settled for line in stand):
@@ -62,7 +61,7 @@ class Play:
 
     def stand(self) -> list[Line]:
         """See how far every archive is."""
-        return lines(list(self.arrivals), evidence.observe(self.clients, self.system.sources))
+        return lines(list(self.arrivals), observations.observe(self.clients, self.system.sources))
 
     def _arrived(self, arrival: Arrival) -> None:
         self.arrivals.append(arrival)
@@ -71,10 +70,10 @@ class Play:
             self.chaos.strike(arrival)
 
 
-def play(system: System, clients: Clients, view: View, cache: Path, *, chaos: bool) -> CopyOutcome:
+def run_scenario(system: System, clients: Clients, view: View, cache: Path, *, chaos: bool) -> DemoOutcome:
     """Run the whole demo in a running system."""
     killer = Chaos(system, clients, view.say) if chaos else None
-    running = Play(system=system, clients=clients, view=view, chaos=killer)
+    running = Scenario(system=system, clients=clients, view=view, chaos=killer)
     try:
         running.perform(script.drops(cache, datetime.now(UTC)))
         running.perform([script.replacement(cache)])
@@ -83,22 +82,22 @@ def play(system: System, clients: Clients, view: View, cache: Path, *, chaos: bo
             killer.end()
     view.say("reading everything back")
     stand = running.stand()
-    ending = _judge(running, stand)
+    outcome = _judge(running, stand)
     view.say("everything is read back")
     view.show(stand)
-    return ending
+    return outcome
 
 
-def _judge(running: Play, stand: Sequence[Line]) -> CopyOutcome:
+def _judge(running: Scenario, stand: Sequence[Line]) -> DemoOutcome:
     """Read all that storage holds, hold it against what arrived, and choose pictures to show."""
     clients, killer, sources = running.clients, running.chaos, running.system.sources
-    images = evidence.images(clients, sources)
-    kept = evidence.collect(clients, images, evidence.observe(clients, sources))
+    images = observations.images(clients, sources)
+    kept = observations.collect(clients, images, observations.observe(clients, sources))
     deaths = killer.deaths if killer is not None else []
     problems = verify(running.planned, running.arrivals, kept)
     if killer is not None and len(deaths) < DEATHS:
         problems.append(f"the host was to be killed {DEATHS} times, and was {len(deaths)} times: the work was too fast")
-    return CopyOutcome(lines=stand, problems=problems, tiles=_tiles(stand, images), deaths=deaths)
+    return DemoOutcome(lines=stand, problems=problems, tiles=_tiles(stand, images), deaths=deaths)
 
 
 def _tiles(stand: Sequence[Line], images: Sequence[StoredImage]) -> list[Tile]:
@@ -108,9 +107,9 @@ def _tiles(stand: Sequence[Line], images: Sequence[StoredImage]) -> list[Tile]:
         if (key := (image.metadata.source, image.version)) in by_archive:
             by_archive[key][1].append(image)
     columns = [
-        [_tile(line, image) for image in found[start % len(found) :] + found[: start % len(found)]]
-        for start, (line, found) in enumerate(by_archive.values())
-        if found
+        [_tile(line, image) for image in group[start % len(group) :] + group[: start % len(group)]]
+        for start, (line, group) in enumerate(by_archive.values())
+        if group
     ]
     in_turn = (tile for tiles in zip_longest(*columns) for tile in tiles if tile is not None)
     return list(islice(in_turn, TILES))

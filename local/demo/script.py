@@ -4,10 +4,9 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from local import sample_specs as orders
-from local import samples
+from local import sample_specs, samples
 from local.demo.traffic import Drop
-from local.sample_specs import Order
+from local.sample_specs import SampleSpec
 from local.samples import SIDE, Sample
 from local.system import QUICK
 
@@ -30,22 +29,22 @@ CHAOS_SCALE = 4
 REPLACED = "harbour.zip"
 
 
-_ORDERS: Mapping[str, Order] = {
-    "first": orders.small(1),
-    "formats": orders.all_formats(),
-    "large": orders.large(),
-    "second": orders.small(2),
-    "broken": orders.broken(),
-    "third": orders.small(3),
-    "fourth": orders.small(4, images=6),
-    "fifth": orders.small(5, images=4),
-    "replacement": orders.small(6, images=5),
+_SPECS: Mapping[str, SampleSpec] = {
+    "first": sample_specs.small(1),
+    "formats": sample_specs.all_formats(),
+    "large": sample_specs.large(),
+    "second": sample_specs.small(2),
+    "broken": sample_specs.broken(),
+    "third": sample_specs.small(3),
+    "fourth": sample_specs.small(4, images=6),
+    "fifth": sample_specs.small(5, images=4),
+    "replacement": sample_specs.small(6, images=5),
 }
 
 
 def make_samples(cache: Path) -> dict[str, Sample]:
     """Give all archives that the demo needs; they are made only once."""
-    return {name: samples.make(order, cache) for name, order in _ORDERS.items()}
+    return {name: samples.make(spec, cache) for name, spec in _SPECS.items()}
 
 
 def drops(cache: Path, now: datetime) -> list[Drop]:

@@ -10,10 +10,10 @@ from rich.text import Text
 from local.demo.progress import Line
 from local.demo.view import megabytes
 
-_MOST_PROBLEMS = 20
+_PROBLEM_LIMIT = 20
 
 
-def tell(console: Console, lines: Sequence[Line], problems: Sequence[str], deaths: Sequence[str]) -> None:
+def print_summary(console: Console, lines: Sequence[Line], problems: Sequence[str], deaths: Sequence[str]) -> None:
     """Print the sums, and whether all is well."""
     metadata = _metadata(lines)
     if deaths:
@@ -22,10 +22,10 @@ def tell(console: Console, lines: Sequence[Line], problems: Sequence[str], death
     for title, value in metadata:
         console.print(Text.assemble((f" {title:<16} ", "dim"), value), soft_wrap=True)
     console.print()
-    problems_told(console, problems)
+    print_problems(console, problems)
 
 
-def problems_told(console: Console, problems: Sequence[str]) -> None:
+def print_problems(console: Console, problems: Sequence[str]) -> None:
     """Print whether all is well, and what is not."""
     if not problems:
         console.print(
@@ -33,10 +33,10 @@ def problems_told(console: Console, problems: Sequence[str]) -> None:
         )
         return
     console.print(Text(f"Not as it should be ({len(problems)}):", "bold red"))
-    for problem in problems[:_MOST_PROBLEMS]:
+    for problem in problems[:_PROBLEM_LIMIT]:
         console.print(Text(f"  {problem}"), soft_wrap=True)
-    if len(problems) > _MOST_PROBLEMS:
-        console.print(f"  … and {len(problems) - _MOST_PROBLEMS} more")
+    if len(problems) > _PROBLEM_LIMIT:
+        console.print(f"  … and {len(problems) - _PROBLEM_LIMIT} more")
 
 
 def where_to_look(console: Console, logs: Path) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from local.demo.traffic import Arrival, Drop
-from local.samples import Look, Picture, Sample
+from local.samples import ColourGrid, Picture, Sample
 
 TOLERANCE = 4.0
 """Mean difference of colour, of 255, that lossy formats may make; two crops of one dark photograph differ by 6."""
@@ -25,7 +25,7 @@ class KeptImage:
     member: int
     frame: int
     shape: tuple[int, ...]
-    look: Look | None
+    colours: ColourGrid | None
     """None where the shape is none of which a look can be made."""
 
 
@@ -64,13 +64,13 @@ def verify(planned: Sequence[Drop], arrivals: Sequence[Arrival], kept: Mapping[K
 def _archive(sample: Sample, kept: Kept) -> Iterator[str]:
     yield from _blob(sample, kept)
     wanted = {(picture.member, picture.frame): picture for picture in sample.pictures}
-    found = {(image.member, image.frame): image for image in kept.images}
+    kept_images = {(image.member, image.frame): image for image in kept.images}
     for where, places in (("rows", [*_places(kept.images)]), ("shards", kept.sharded)):
         yield from _once(places, wanted, where)
     for row, times in _repeated(kept.rows):
         yield f"row {row} is there {times} times"
-    for place in sorted(wanted.keys() & found.keys()):
-        yield from _image(wanted[place], found[place], (sample.side, sample.side, 3))
+    for place in sorted(wanted.keys() & kept_images.keys()):
+        yield from _image(wanted[place], kept_images[place], (sample.side, sample.side, 3))
     if sorted(kept.refused) != sorted(sample.refused):
         yield f"members refused: {sorted(kept.refused)}, not {sorted(sample.refused)}"
     counts = (len(sample.pictures), len(sample.refused), sample.skipped)
@@ -103,10 +103,10 @@ def _once(places: Sequence[Place], wanted: Mapping[Place, Picture], where: str) 
 
 
 def _image(picture: Picture, image: KeptImage, shape: tuple[int, ...]) -> Iterator[str]:
-    if image.shape != shape or image.look is None:
+    if image.shape != shape or image.colours is None:
         yield f"{picture.name}, frame {picture.frame}, has the shape {image.shape}, not {shape}"
         return
-    difference = float(np.abs(image.look.astype(int) - picture.look).mean())
+    difference = float(np.abs(image.colours.astype(int) - picture.colours).mean())
     if difference > TOLERANCE:
         yield f"{picture.name}, frame {picture.frame}, looks different: by {difference:.0f} of 255"
 

@@ -59,15 +59,15 @@ class PlainView:
     def __init__(self, console: Console, clock: Callable[[], float]) -> None:
         self._console = console
         self._clock = clock
-        self._told: set[tuple[str, str, int]] = set()
+        self._printed: set[tuple[str, str, int]] = set()
 
     def show(self, lines: Sequence[Line]) -> None:
         """Print the steps that are new."""
         for line in lines:
             drop = line.arrival.drop
             for step, text in enumerate(_steps(line)):
-                if text and (drop.source, line.arrival.version, step) not in self._told:
-                    self._told.add((drop.source, line.arrival.version, step))
+                if text and (drop.source, line.arrival.version, step) not in self._printed:
+                    self._printed.add((drop.source, line.arrival.version, step))
                     self.say(f"{drop.source:<6} {drop.name:<32} {text}")
 
     def say(self, text: str) -> None:

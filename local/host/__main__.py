@@ -21,22 +21,22 @@ log = logging.getLogger(__name__)
 
 def main() -> int:
     """Run until interrupted; 0 if all ended well."""
-    chosen = _arguments()
+    options = _arguments()
     console.configure()
     try:
-        return asyncio.run(_run(chosen))
+        return asyncio.run(_run(options))
     except (HostError, HostEndsError) as exc:
         # The last line of the log, where one looks first for the reason.
         log.error("%s", exc)  # noqa: TRY400 - the message says it all; a traceback of the host's would bury it
         return 1
 
 
-async def _run(chosen: argparse.Namespace) -> int:
-    folder = chosen.app.resolve()
+async def _run(options: argparse.Namespace) -> int:
+    folder = options.app.resolve()
     app = load_app(folder)
     add_local_settings(folder, os.environ)
     os.environ.setdefault("AZURE_FUNCTIONS_ENVIRONMENT", "Development")
-    host = Host(app, os.environ, Options(port=chosen.port, intervals=_intervals(chosen)))
+    host = Host(app, os.environ, Options(port=options.port, intervals=_intervals(options)))
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, _stop, host)
     await host.run()
@@ -50,12 +50,12 @@ def _stop(host: Host) -> None:
     host.stopping.set()
 
 
-def _intervals(chosen: argparse.Namespace) -> Intervals:
+def _intervals(options: argparse.Namespace) -> Intervals:
     try:
-        intervals = Intervals().scaled(chosen.scale)
+        intervals = Intervals().scaled(options.scale)
     except ValueError as exc:
         raise HostError(f"--scale: {exc}") from exc
-    given = {"shutdown": chosen.grace, "message_lease": chosen.lease}
+    given = {"shutdown": options.grace, "message_lease": options.lease}
     return replace(intervals, **{name: value for name, value in given.items() if value is not None})
 
 

@@ -13,7 +13,7 @@ from local.emulator import written_out
 
 _TIME_SPAN = re.compile(r"(?:(\d+)\.)?(\d{1,2}):(\d{2})(?::(\d{2}(?:\.\d+)?))?")
 _NAME = re.compile(r"%([^%\s]+)%")
-_MOST_WORKERS = 10
+_WORKER_LIMIT = 10
 _SHORTEST_POLLING = timedelta(milliseconds=100)
 
 
@@ -136,12 +136,12 @@ def connection_string(name: str, environ: Mapping[str, str]) -> str:
     name, settings = name or "Storage", _configuration(environ)
     names = (f"AzureWebJobs{name}", name)
     sections = [section for plain in names for section in (f"ConnectionStrings:{plain}", plain)]
-    found = next((section for section in sections if _exists(section.casefold(), settings)), None)
-    if found is None:
+    section_name = next((section for section in sections if _exists(section.casefold(), settings)), None)
+    if section_name is None:
         raise HostError(f"the connection {name} is not set: set {name} to a connection string, such as Azurite's")
-    if text := settings.get(found.casefold(), "").strip():
+    if text := settings.get(section_name.casefold(), "").strip():
         return written_out(text)
-    key = found.replace(":", "__")
+    key = section_name.replace(":", "__")
     raise HostError(
         f"the connection {name} resolves to the setting {key}, which holds no connection string: this host knows no "
         "identities; set it to a connection string, remove it, or run the app with `func start`"
@@ -169,8 +169,8 @@ def worker_count(environ: Mapping[str, str]) -> int:
         count = max(int(text), 1)
     except ValueError:
         count = 0
-    if not 1 <= count <= _MOST_WORKERS:
-        raise HostError(f"FUNCTIONS_WORKER_PROCESS_COUNT must be 1 to {_MOST_WORKERS}, not {text}")
+    if not 1 <= count <= _WORKER_LIMIT:
+        raise HostError(f"FUNCTIONS_WORKER_PROCESS_COUNT must be 1 to {_WORKER_LIMIT}, not {text}")
     return count
 
 

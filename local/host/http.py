@@ -55,14 +55,14 @@ class Endpoints:
         return web.json_response([_description(function, request) for function in self._functions.values()])
 
     async def _describe(self, request: web.Request) -> web.Response:
-        return web.json_response(_description(self._found(request.match_info["name"]), request))
+        return web.json_response(_description(self._function(request.match_info["name"]), request))
 
     async def _status(self, request: web.Request) -> web.Response:
-        function = self._found(request.match_info["name"])
+        function = self._function(request.match_info["name"])
         return web.json_response({"errors": [function.problem]} if function.problem else {})
 
     async def _start(self, request: web.Request) -> web.Response:
-        function = self._found(request.match_info["name"])
+        function = self._function(request.match_info["name"])
         if function.problem:
             raise web.HTTPNotFound(text=function.problem)
         body = await _json(request)
@@ -74,7 +74,7 @@ class Endpoints:
     async def _event_grid(self, request: web.Request) -> web.Response:
         name = request.query.get("functionName", "")
         # Found by its name exactly as it is spelt, unlike at the admin endpoints (measured).
-        function = self._found(name if name in self._names else "", trigger="eventGridTrigger")
+        function = self._function(name if name in self._names else "", trigger="eventGridTrigger")
         kind = request.headers.get("aeg-event-type", "")
         if kind == "SubscriptionValidation":
             return web.json_response({"validationResponse": _validation_code(_events(await request.read()))})
@@ -95,7 +95,7 @@ class Endpoints:
             return web.Response(status=500, text=f"Exception while executing function: Functions.{function.name}")
         return web.Response(status=202)
 
-    def _found(self, name: str, trigger: str | None = None) -> Function:
+    def _function(self, name: str, trigger: str | None = None) -> Function:
         function = self._functions.get(name.lower())
         # A trigger that is switched off listens to nothing; by its name the function can still be called.
         if function is None or (trigger is not None and (trigger != function.trigger.type or not function.runs)):

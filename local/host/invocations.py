@@ -72,9 +72,9 @@ class Invocations:
         if outcome.error is None:
             log.info("Executed 'Functions.%s' (Succeeded, Id=%s, Duration=%dms)", name, invocation, milliseconds)
         else:
-            told = outcome.error.stack_trace.strip() or outcome.error.message
+            trace = outcome.error.stack_trace.strip() or outcome.error.message
             log.error(
-                "Executed 'Functions.%s' (Failed, Id=%s, Duration=%dms)\n%s", name, invocation, milliseconds, told
+                "Executed 'Functions.%s' (Failed, Id=%s, Duration=%dms)\n%s", name, invocation, milliseconds, trace
             )
 
 

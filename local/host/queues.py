@@ -94,10 +94,10 @@ class QueueListener:
         return []
 
     async def _receive(self) -> list[QueueMessage]:
-        found = self._queue.receive_messages(
+        messages = self._queue.receive_messages(
             messages_per_page=self._options.batch_size, visibility_timeout=round(self._lease)
         )
-        async for page in found.by_page():
+        async for page in messages.by_page():
             return [message async for message in page]
         return []
 
@@ -164,9 +164,9 @@ class QueueListener:
         await self._change(lambda: send(poison, message.content), "put a message into a poison queue")
         await self._change(lambda: self._queue.delete_message(message), "delete a message")
 
-    async def _change[T](self, call: Callable[[], Awaitable[T]], what: str) -> T | None:
+    async def _change[T](self, call: Callable[[], Awaitable[T]], action: str) -> T | None:
         """Change a message; None if it is gone, or another host has it. Raises HostEndsError."""
-        doing = f"{what} of queue {self._queue.queue_name}"
+        doing = f"{action} of queue {self._queue.queue_name}"
         try:
             return await insist(call, doing, self._patience)
         except ResourceNotFoundError:

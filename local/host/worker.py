@@ -47,9 +47,9 @@ class Worker:
         metadata = await library.functions_metadata_request(_request())
         if metadata.result.exception is not None:
             raise HostError(f"the app cannot be loaded: {_describe(metadata.result.exception)}")
-        found = metadata.function_metadata_results or ()
-        self._ids = {one.name: one.function_id for one in found}
-        return [_function(one) for one in found]
+        metadata = metadata.function_metadata_results or ()
+        self._ids = {function.name: function.function_id for function in metadata}
+        return [_function(function) for function in metadata]
 
     async def invoke(self, invocation: Invocation) -> Outcome:
         """Run one function to its end, in the library's thread pool unless it is `async`."""

@@ -196,9 +196,9 @@ class Workers:
         if self._deaths and now - self._deaths[-1] > self._forgotten.total_seconds():
             self._deaths.clear()
         self._deaths.append(now)
-        most = _DEATHS * self._count
-        log.error("Language Worker Process exited: death %d of %d", len(self._deaths), most)
-        if len(self._deaths) >= most:
+        limit = _DEATHS * self._count
+        log.error("Language Worker Process exited: death %d of %d", len(self._deaths), limit)
+        if len(self._deaths) >= limit:
             log.error(_TOO_MANY)
             raise HostEndsError(_TOO_MANY)
 

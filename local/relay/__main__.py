@@ -20,38 +20,38 @@ log = logging.getLogger("local.relay")
 
 def main() -> int:
     """Relay until interrupted; 0 if all ended well."""
-    chosen = _arguments()
+    options = _arguments()
     logging.basicConfig(stream=sys.stdout, level=logging.INFO, format="%(asctime)s %(levelname)-7s %(message)s")
     for chatty in ("azure", "urllib3"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
     try:
-        relay = _relay(chosen)
+        relay = _relay(options)
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: relay.stop())
-        if chosen.skip_existing:
+        if options.skip_existing:
             relay.skip_existing()
         relay.run()
     except (ValueError, OSError) as exc:
         return _failed(str(exc))
     except AzureError as exc:
-        return _failed(f"cannot list the container {chosen.container}: {exc}; is Azurite running?")
+        return _failed(f"cannot list the container {options.container}: {exc}; is Azurite running?")
     return 0
 
 
-def _relay(chosen: argparse.Namespace) -> Relay:
+def _relay(options: argparse.Namespace) -> Relay:
     subscription = Subscription(
-        container=chosen.container,
-        to=chosen.to,
-        prefix=chosen.prefix,
-        suffix=chosen.suffix,
-        without=chosen.without,
-        dead_letter_container=chosen.dead_letter,
+        container=options.container,
+        to=options.to,
+        prefix=options.prefix,
+        suffix=options.suffix,
+        without=options.without,
+        dead_letter_container=options.dead_letter,
     )
-    patience = Patience(max_attempts=chosen.max_attempts, scale=chosen.scale, timeout=chosen.timeout)
-    pace = Pace(interval=chosen.interval, parallel=chosen.parallel, patience=patience)
+    patience = Patience(max_attempts=options.max_attempts, scale=options.scale, timeout=options.timeout)
+    pace = Pace(interval=options.interval, parallel=options.parallel, patience=patience)
     # In the environment it stays out of the list of processes.
-    connection = chosen.connection or os.environ.get("DATA_STORAGE") or DEVELOPMENT_STORAGE
-    return Relay(written_out(connection), subscription, pace=pace, state=chosen.state)
+    connection = options.connection or os.environ.get("DATA_STORAGE") or DEVELOPMENT_STORAGE
+    return Relay(written_out(connection), subscription, pace=pace, state=options.state)
 
 
 def _failed(message: str) -> int:

@@ -19,8 +19,8 @@ class WatchedContainer:
     def list(self) -> Iterator[Blob]:
         """List all that is committed. Raises AzureError."""
         try:
-            for found in self._client.list_blobs():
-                yield _blob(found)
+            for blob in self._client.list_blobs():
+                yield _blob(blob)
         except ResourceNotFoundError:
             return
 
@@ -39,16 +39,16 @@ class WatchedContainer:
         return self._client.get_blob_client(blob.name).url.partition("?")[0]
 
 
-def _blob(found: BlobProperties) -> Blob:
-    settings = found.content_settings
+def _blob(blob: BlobProperties) -> Blob:
+    settings = blob.content_settings
     return Blob(
-        name=found.name,
-        created=found.creation_time,
-        modified=found.last_modified,
-        etag=found.etag,
-        size=found.size,
+        name=blob.name,
+        created=blob.creation_time,
+        modified=blob.last_modified,
+        etag=blob.etag,
+        size=blob.size,
         content_type=settings.content_type or "application/octet-stream",
         md5=bytes(settings.content_md5 or b"").hex(),
-        type=str(getattr(found.blob_type, "value", found.blob_type)),
-        tier="Default" if found.blob_tier_inferred or not found.blob_tier else str(found.blob_tier),
+        type=str(getattr(blob.blob_type, "value", blob.blob_type)),
+        tier="Default" if blob.blob_tier_inferred or not blob.blob_tier else str(blob.blob_tier),
     )

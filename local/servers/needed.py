@@ -29,13 +29,13 @@ def packages() -> dict[str, str]:
 def find(name: str) -> str | None:
     """Give a program's absolute path, the system's before the one unpacked here; None if it is missing."""
     folders = (*os.get_exec_path(), *_ALSO, str(UNPACKED / "bin"))
-    found = shutil.which(name, path=os.pathsep.join(folders))
-    return found and str(Path(found).absolute())
+    path = shutil.which(name, path=os.pathsep.join(folders))
+    return path and str(Path(path).absolute())
 
 
 def need(name: str) -> str:
     """Give a listed program's absolute path. Raises ProgramMissingError."""
-    found = find(name)
-    if found is None:
+    path = find(name)
+    if path is None:
         raise ProgramMissingError(name, f"apt-get install {packages()[name]}")
-    return found
+    return path

@@ -49,8 +49,8 @@ ForceCommand internal-sftp
 
 
 def _parts() -> str:
-    found = {option: UNPACKED / "root/usr/lib/openssh" / name for option, name in _PARTS.items()}
-    return "".join(f'{option} "{path}"\n' for option, path in found.items() if path.exists())
+    parts = {option: UNPACKED / "root/usr/lib/openssh" / name for option, name in _PARTS.items()}
+    return "".join(f'{option} "{path}"\n' for option, path in parts.items() if path.exists())
 
 
 def _write(path: Path, text: str) -> None:

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.text import Text
 
 from imagefeed.errors import PipelineError
-from local.demo.summary import problems_told, where_to_look
+from local.demo.summary import print_problems, where_to_look
 from local.demo.view import megabytes
 from local.interrupt import interrupt_once
 from local.servers.child import ServerFailedError
@@ -20,40 +20,40 @@ from local.soak.audit import Audit, audit
 from local.soak.memory import Role
 from local.soak.picture import draw_memory
 from local.soak.soak import SCALE, SETTINGS, SOURCES, Soak
-from local.soak.workload import UNHEARD, make_cargo
+from local.soak.workload import SUPPRESSED, make_workload
 from local.system import CACHE, LOCAL, system
 from storage.clients import connected
 
 
 def main() -> int:
     """Run the soak; 0 only if all that was put on the servers was found again, once."""
-    chosen = _arguments()
+    options = _arguments()
     console = Console(markup=False, emoji=False, highlight=False, soft_wrap=True)
     interrupt_once()
     try:
-        return _run(console, chosen)
+        return _run(console, options)
     except KeyboardInterrupt:
         console.print("interrupted; everything is stopped")
         return 130
     except (PipelineError, ServerFailedError) as exc:
         console.print(Text(f"error: {exc}", "red"))
-        where_to_look(console, chosen.folder / "logs")
+        where_to_look(console, options.folder / "logs")
         return 1
 
 
-def _run(console: Console, chosen: argparse.Namespace) -> int:
-    console.print(f"soak of {chosen.minutes:g} minutes, --seed {chosen.seed}")
-    cargo = make_cargo(CACHE)
+def _run(console: Console, options: argparse.Namespace) -> int:
+    console.print(f"soak of {options.minutes:g} minutes, --seed {options.seed}")
+    workload = make_workload(CACHE)
     with ExitStack() as stack:
         # Our own host, whichever is installed: only its intervals can be made shorter.
         running = stack.enter_context(
             system(
-                chosen.folder,
+                options.folder,
                 sources=SOURCES,
                 settings=SETTINGS,
                 host="local",
                 scale=SCALE,
-                unheard=UNHEARD,
+                suppressed=SUPPRESSED,
                 fresh=True,
             )
         )
@@ -63,46 +63,46 @@ def _run(console: Console, chosen: argparse.Namespace) -> int:
         def say(text: str) -> None:
             console.print(f"{time.monotonic() - began:6.1f} s  {text}")
 
-        soak = Soak(system=running, clients=clients, say=say, cargo=cargo, seed=chosen.seed)
-        soak.run(chosen.minutes * 60)
-        picture = chosen.folder / "memory.svg"
+        soak = Soak(system=running, clients=clients, say=say, workload=workload, seed=options.seed)
+        soak.run(options.minutes * 60)
+        picture = options.folder / "memory.svg"
         picture.write_text(draw_memory(soak.memory, soak.faults.ends, time.monotonic() - soak.began), encoding="utf-8")
         say("reading everything back")
-        found = audit(clients, running.sources, soak.arrivals)
+        audited = audit(clients, running.sources, soak.arrivals)
         lags = soak.lags()
         seconds = time.monotonic() - began
-    problems = [*found.problems, *soak.never(), *soak.memory.problems()]
-    _tell(console, soak, found, lags, seconds)
+    problems = [*audited.problems, *soak.never(), *soak.memory.problems()]
+    _print_summary(console, soak, audited, lags, seconds)
     console.print(f" memory over time: {picture}")
-    problems_told(console, problems)
+    print_problems(console, problems)
     if problems:
-        where_to_look(console, chosen.folder / "logs")
+        where_to_look(console, options.folder / "logs")
     return 1 if problems else 0
 
 
-def _tell(
-    console: Console, soak: Soak, found: Audit, lags: tuple[Sequence[float], Sequence[float]], seconds: float
+def _print_summary(
+    console: Console, soak: Soak, audited: Audit, lags: tuple[Sequence[float], Sequence[float]], seconds: float
 ) -> None:
     sizes = [arrival.drop.sample.size for arrival in soak.arrivals]
-    unheard = sum(UNHEARD in arrival.drop.name for arrival in soak.arrivals)
+    suppressed = sum(SUPPRESSED in arrival.drop.name for arrival in soak.arrivals)
     injected = {
         **soak.faults.injected,
-        **soak.losses.injected,
-        "events doubled": soak.echoes.delivered,
-        "events withheld": unheard,
+        **soak.data_loss.injected,
+        "events doubled": soak.duplicate_events.delivered,
+        "events withheld": suppressed,
     }
     quiet, hit = lags
     metadata = {
         "time": f"{seconds:.0f} s, seed {soak.seed}",
         "archives": f"{len(sizes)}, {megabytes(sum(sizes))}, on {len(soak.system.sources)} servers",
-        "images": f"{found.images} read back from rows",
-        "refused": f"{found.archives_refused} archives and {found.members_refused} members, each with its reason",
+        "images": f"{audited.images} read back from rows",
+        "refused": f"{audited.archives_refused} archives and {audited.members_refused} members, each with its reason",
         "faults": ", ".join(f"{kind} {times}" for kind, times in sorted(injected.items())),
         "restarts": f"{soak.faults.restarts}, and {soak.system.host_ends} of a host that ended by itself",
         "lag": f"{lag(quiet)}; of those over which the host ended {lag(hit)}",
-        "given up": "; ".join(found.given_up) or "none",
-        "lost": str(found.lost),
-        "doubled": str(found.doubled),
+        "given up": "; ".join(audited.given_up) or "none",
+        "lost": str(audited.lost),
+        "doubled": str(audited.doubled),
         "memory": f"peak {megabytes(soak.memory.peak)}; once warm the host grew by "
         f"{megabytes(soak.memory.growth(Role.HOST))}, the worker by {megabytes(soak.memory.growth(Role.WORKER))}",
     }

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from azure.storage.queue import QueueClient
 
 from imagefeed.layout import BATCH_QUEUE, POLL_QUEUE
-from local.demo import observations as evidence
+from local.demo import observations
 from local.demo.progress import Progress
 from local.demo.traffic import Arrival
 from local.demo.verification import NOTHING, Kept, Key, verify
@@ -34,23 +34,24 @@ class Audit:
 def audit(clients: Clients, sources: Iterable[str], arrivals: Sequence[Arrival]) -> Audit:
     """Read back all that storage holds, and hold it against what was put on the servers."""
     names = list(sources)
-    progress = evidence.observe(clients, names)
-    kept = _without_early_tracked_files(evidence.collect(clients, evidence.images(clients, names), progress), progress)
+    progress = observations.observe(clients, names)
+    collected = observations.collect(clients, observations.images(clients, names), progress)
+    kept = _without_early_tracked_files(collected, progress)
     failed = given_up(progress)
     judged = [arrival for arrival in arrivals if key_of(arrival) not in failed]
     others = [arrival for arrival in arrivals if key_of(arrival) in failed]
-    judged_kept = {key: one for key, one in kept.items() if key not in failed}
+    judged_kept = {key: archive for key, archive in kept.items() if key not in failed}
     pairs = [(arrival.drop.sample, kept.get(key_of(arrival), NOTHING)) for arrival in judged]
-    without_raw = [one for one in others if not _is_raw(one.drop.sample, kept.get(key_of(one), NOTHING))]
+    without_raw = [each for each in others if not _is_raw(each.drop.sample, kept.get(key_of(each), NOTHING))]
     problems = verify([arrival.drop for arrival in judged], judged, judged_kept)
     problems += [f"{_name(arrival)}: it was given up, and its raw blob is missing or wrong" for arrival in without_raw]
     problems += [*_wrong_ends(judged, progress), *_refusals_without_reason(clients), *stuck(clients, failed)]
     return Audit(
-        images=sum(len(one.images) for one in kept.values()),
-        members_refused=sum(len(one.refused) for one in kept.values()),
-        archives_refused=sum((one.ended or "").startswith("refused: ") for one in progress.values()),
-        lost=sum(_lost(sample, one) for sample, one in pairs) + len(without_raw),
-        doubled=sum(_doubled(one) for one in kept.values()),
+        images=sum(len(archive.images) for archive in kept.values()),
+        members_refused=sum(len(archive.refused) for archive in kept.values()),
+        archives_refused=sum((archive.ended or "").startswith("refused: ") for archive in progress.values()),
+        lost=sum(_lost(sample, archive) for sample, archive in pairs) + len(without_raw),
+        doubled=sum(_doubled(archive) for archive in kept.values()),
         given_up=[f"{_name(arrival)}: {progress[key_of(arrival)].ended}" for arrival in others],
         problems=problems,
     )
@@ -63,18 +64,18 @@ def key_of(arrival: Arrival) -> Key:
 
 def given_up(progress: Mapping[Key, Progress]) -> set[Key]:
     """Return the archives whose tries were spent."""
-    return {key for key, one in progress.items() if (one.ended or "").startswith("failed: ")}
+    return {key for key, archive in progress.items() if (archive.ended or "").startswith("failed: ")}
 
 
 def stuck(clients: Clients, failed: Collection[Key]) -> list[str]:
     """Return a line for whatever still waits: messages, dead messages, and batches of archives that did not fail."""
-    told = [
+    queued = [
         f"the queue {queue.queue_name} holds {waiting} messages"
         for queue in _queues(clients)
         if (waiting := queue.get_queue_properties().approximate_message_count)
     ]
     undone = [row for row in clients.batches.list_entities() if row.get("done_at") is None]
-    return told + [
+    return queued + [
         f"batch {row['RowKey']} of {row['PartitionKey']} is not done"
         for row in undone
         if _key_of_partition(row["PartitionKey"]) not in failed
@@ -99,15 +100,15 @@ def _queues(clients: Clients) -> Iterator[QueueClient]:
 
 def _without_early_tracked_files(kept: Mapping[Key, Kept], progress: Mapping[Key, Progress]) -> dict[Key, Kept]:
     """Leave out what was seen of a file that stood still while it grew, and was never copied."""
-    early = {key for key, one in progress.items() if one.raw is None and (one.ended or "").startswith("superseded")}
-    empty = {key for key, one in kept.items() if not (one.blobs or one.images or one.rows or one.sharded)}
-    return {key: one for key, one in kept.items() if key not in early & empty}
+    early = {key for key, at in progress.items() if at.raw is None and (at.ended or "").startswith("superseded")}
+    empty = {key for key, of in kept.items() if not (of.blobs or of.images or of.rows or of.sharded)}
+    return {key: archive for key, archive in kept.items() if key not in early & empty}
 
 
 def _wrong_ends(arrivals: Sequence[Arrival], progress: Mapping[Key, Progress]) -> Iterator[str]:
     for arrival in arrivals:
-        found = progress.get(key_of(arrival), Progress())
-        ended = found.ended or ("processed" if found.processed else "nothing yet")
+        reached = progress.get(key_of(arrival), Progress())
+        ended = reached.ended or ("processed" if reached.processed else "nothing yet")
         # What cannot be read at all is refused, with the reason; all else is processed.
         right = ended.startswith("refused: ") if unreadable(arrival.drop.sample) else ended == "processed"
         if not right or ended.endswith("see the ledger"):

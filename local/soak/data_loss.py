@@ -20,7 +20,7 @@ RESULTS, MESSAGES = "results lost", "messages lost"
 _GAP = (3.0, 8.0)
 
 
-class Losses:
+class DataLoss:
     """Deletes a shard, a row or a message now and then; of one archive never more than one."""
 
     def __init__(self, clients: Clients, rng: Random, say: Callable[[str], None]) -> None:
@@ -80,12 +80,12 @@ class Losses:
         """Shards of archives that are processed."""
         done = {_key(entry.archive) for source in sources(self._clients) for entry in entries(self._clients, source)
                 if entry.state is State.PROCESSED}  # fmt: skip
-        found = (read_shard(blob) for blob in list_blobs(self._clients.processed, ""))
-        return [shard for shard in found if shard is not None and (shard.source, shard.version) in done]
+        read = (read_shard(blob) for blob in list_blobs(self._clients.processed, ""))
+        return [shard for shard in read if shard is not None and (shard.source, shard.version) in done]
 
-    def _note(self, kind: str, what: str) -> None:
+    def _note(self, kind: str, subject: str) -> None:
         self.injected[kind] += 1
-        self._say(f"fault: {kind} {what}".rstrip())
+        self._say(f"fault: {kind} {subject}".rstrip())
 
 
 def _key(archive: RawArchive) -> tuple[str, str]:

@@ -11,7 +11,7 @@ from azure.core.exceptions import AzureError
 from local.relay.container import WatchedContainer
 from local.relay.delivery import post
 from local.relay.events import Event, blob_created
-from local.soak.workload import UNHEARD
+from local.soak.workload import SUPPRESSED
 from local.system import System
 from storage.clients import Clients
 
@@ -20,7 +20,7 @@ _LATE = (3.0, 20.0)
 _TIMEOUT = 30.0
 
 
-class Echoes:
+class DuplicateEvents:
     """Watches the raw container beside the relay, and posts an event of its own for each blob, several times."""
 
     def __init__(self, system: System, clients: Clients, rng: Random) -> None:
@@ -33,7 +33,7 @@ class Echoes:
 
     def run(self, stop: threading.Event) -> None:
         """Go on until stopped."""
-        with ThreadPoolExecutor(4, "echo") as pool:
+        with ThreadPoolExecutor(4, "duplicate") as pool:
             while not stop.wait(_LOOK_EVERY):
                 # Storage may be away, which is injected: the next look tells what this one missed.
                 with suppress(AzureError):
@@ -49,7 +49,7 @@ class Echoes:
 
     def _discover(self) -> None:
         for blob in self._raw.list():
-            if blob.name not in self._known and UNHEARD not in blob.name:
+            if blob.name not in self._known and SUPPRESSED not in blob.name:
                 raw = self._raw
                 event = blob_created(
                     blob, account=raw.account, container=raw.name, url=raw.url(blob), blocks=raw.blocks(blob)

@@ -25,7 +25,7 @@ class Role(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class MemorySample:
     """Resident bytes at a time, in seconds from the beginning."""
 
     at: float
@@ -36,7 +36,7 @@ class Look:
 class Memory:
     """The looks at each process that was the host or a worker of it, in the order of time."""
 
-    lives: dict[tuple[Role, int], list[Look]] = field(default_factory=dict)
+    lives: dict[tuple[Role, int], list[MemorySample]] = field(default_factory=dict)
     peak: int = 0
     """The most that host and workers had together."""
 
@@ -45,13 +45,13 @@ class Memory:
         sizes = {} if host is None else resident(host)
         for pid, size in sizes.items():
             role = Role.HOST if pid == host else Role.WORKER
-            self.lives.setdefault((role, pid), []).append(Look(at, size))
+            self.lives.setdefault((role, pid), []).append(MemorySample(at, size))
         self.peak = max(self.peak, sum(sizes.values()))
 
     def growth(self, role: Role) -> int:
         """By how much the last process of a role grew from its second quarter, when it was warm, to its last."""
         lives = [life for (known, _), life in self.lives.items() if known is role]
-        return growth([look.size for look in lives[-1]]) if lives else 0
+        return growth([sample.size for sample in lives[-1]]) if lives else 0
 
     def problems(self) -> list[str]:
         """Say what is wrong with it."""

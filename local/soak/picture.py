@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from html import escape
 
-from local.soak.memory import Look, Memory, Role
+from local.soak.memory import Memory, MemorySample, Role
 
 _WIDTH, _HEIGHT = 960, 320
 _LEFT, _RIGHT, _TOP, _BOTTOM = 64, 16, 40, 40
@@ -15,7 +15,7 @@ _STEPS = 4
 
 def draw_memory(memory: Memory, ends: Sequence[float], seconds: float) -> str:
     """Draw the resident memory of every host and worker as SVG; `ends` are the times at which the host ended."""
-    highest = max((look.size for life in memory.lives.values() for look in life), default=_MIB) / _MIB
+    highest = max((sample.size for life in memory.lives.values() for sample in life), default=_MIB) / _MIB
     step = max(round(highest / _STEPS / 50 + 0.5) * 50, 50)
     top = step * _STEPS
 
@@ -25,8 +25,8 @@ def draw_memory(memory: Memory, ends: Sequence[float], seconds: float) -> str:
     def y(mib: float) -> float:
         return _HEIGHT - _BOTTOM - (_HEIGHT - _TOP - _BOTTOM) * mib / top
 
-    def line(life: Sequence[Look]) -> str:
-        return " ".join(f"{x(look.at):.1f},{y(look.size / _MIB):.1f}" for look in life)
+    def line(life: Sequence[MemorySample]) -> str:
+        return " ".join(f"{x(sample.at):.1f},{y(sample.size / _MIB):.1f}" for sample in life)
 
     def shapes() -> Iterator[str]:
         for number in range(_STEPS + 1):

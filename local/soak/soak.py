@@ -10,15 +10,15 @@ from dataclasses import dataclass, field, replace
 from random import Random
 
 from imagefeed.errors import StoreUnavailableError
-from local.demo import observations as evidence
+from local.demo import observations
 from local.demo.progress import lines
 from local.demo.traffic import Arrival, Drop, upload
 from local.demo.verification import Key
 from local.demo.view import megabytes
 from local.samples import Sample
 from local.soak.audit import given_up, key_of, stuck
-from local.soak.data_loss import RESULTS, Losses
-from local.soak.duplicate_events import Echoes
+from local.soak.data_loss import RESULTS, DataLoss
+from local.soak.duplicate_events import DuplicateEvents
 from local.soak.faults import KINDS, Faults
 from local.soak.memory import Memory
 from local.soak.workload import SIDE, drops
@@ -46,7 +46,7 @@ SETTINGS: Mapping[str, str] = {
 PATIENCE = 4 * 15 * 60 / SCALE
 """Seconds after the last fault, after which what is not at its end is stuck: two re-drives and one `reconcile`."""
 _EVERY = 3.0
-_MOST_UNSETTLED = 40
+_UNSETTLED_LIMIT = 40
 """Archives whose events were withheld wait for `reconcile`; so do those over which the host died."""
 _REPLACED = 0.15
 """Share of the archives that come under a name which is known."""
@@ -60,7 +60,7 @@ class Soak:
     system: System
     clients: Clients
     say: Callable[[str], None]
-    cargo: Mapping[str, Sample]
+    workload: Mapping[str, Sample]
     seed: int
     memory: Memory = field(default_factory=Memory)
     arrivals: list[Arrival] = field(default_factory=list)
@@ -68,37 +68,37 @@ class Soak:
     spare_host: threading.Event = field(default_factory=threading.Event)
     began: float = field(default_factory=time.monotonic)
     faults: Faults = field(init=False)
-    echoes: Echoes = field(init=False)
-    losses: Losses = field(init=False)
+    duplicate_events: DuplicateEvents = field(init=False)
+    data_loss: DataLoss = field(init=False)
 
     def __post_init__(self) -> None:
         self.faults = Faults(self.system, self._rng("faults"), self.say, self.spare_host, SCALE)
-        self.echoes = Echoes(self.system, self.clients, self._rng("echoes"))
-        self.losses = Losses(self.clients, self._rng("losses"), self.say)
+        self.duplicate_events = DuplicateEvents(self.system, self.clients, self._rng("duplicate events"))
+        self.data_loss = DataLoss(self.clients, self._rng("data loss"), self.say)
 
     def run(self, seconds: float) -> None:
         """Let archives arrive and things go wrong for so long, then wait until nothing more is to come."""
         began = self.began
-        with background(self.echoes.run) as echoing:
-            with background(self._arrive, self.faults.run, self.losses.run) as work:
+        with background(self.duplicate_events.run) as duplicating:
+            with background(self._arrive, self.faults.run, self.data_loss.run) as work:
                 while (passed := time.monotonic() - began) < seconds or (self.never() and passed < 2 * seconds):
-                    self._look([*work, *echoing])
+                    self._look([*work, *duplicating])
                     if passed > seconds / 2 and all(self.faults.injected[kind] for kind in KINDS):
                         self.spare_host.set()
             self.say("no more archives, no more faults")
             deadline = time.monotonic() + PATIENCE
             while time.monotonic() < deadline and not self._at_rest():
-                self._look(echoing)
+                self._look(duplicating)
 
     def never(self) -> list[str]:
         """Name what was to go wrong and did not: a soak without it proves less."""
-        injected = self.faults.injected + self.losses.injected
+        injected = self.faults.injected + self.data_loss.injected
         missing = [kind for kind in (*KINDS, RESULTS) if not injected[kind]]
         return [f"{kind}: never, so it was not tried; let the soak run for longer" for kind in missing]
 
     def lags(self) -> tuple[list[float], list[float]]:
         """Return the seconds from server to rows: of archives that met no end of the host, and of those that did."""
-        progress = evidence.observe(self.clients, self.system.sources)
+        progress = observations.observe(self.clients, self.system.sources)
         quiet, hit = list[float](), list[float]()
         for line in lines(self.arrivals, progress):
             processed = line.progress.processed
@@ -109,40 +109,40 @@ class Soak:
 
     def _look(self, work: Sequence[Future[None]]) -> None:
         """See what has settled, and raise what has gone wrong in the background."""
-        if told := self.system.check():
+        if message := self.system.check():
             self.faults.note_end()
-            self.say(told)
+            self.say(message)
         for done in (future for future in work if future.done()):
             done.result()
         self.memory.sample(time.monotonic() - self.began, self.system.host_pid)
         try:
-            self._tell_settled()
+            self._log_settled()
         except StoreUnavailableError:
             # It is we who took storage away; the next look tells more.
             return
         finally:
             time.sleep(_LOOK_EVERY)
 
-    def _tell_settled(self) -> None:
-        progress = evidence.observe(self.clients, self.system.sources)
+    def _log_settled(self) -> None:
+        progress = observations.observe(self.clients, self.system.sources)
         for arrival in list(self.arrivals):
-            found = progress.get(key := key_of(arrival))
-            if found is not None and found.settled and key not in self.settled:
+            reached = progress.get(key := key_of(arrival))
+            if reached is not None and reached.settled and key not in self.settled:
                 self.settled.add(key)
-                told = found.ended or f"{found.images} images, {found.refused} members refused"
-                self._tell(arrival.drop, told)
+                message = reached.ended or f"{reached.images} images, {reached.refused} members refused"
+                self._log(arrival.drop, message)
 
     def _at_rest(self) -> bool:
-        if len(self.settled) < len(self.arrivals) or not self.losses.healed():
+        if len(self.settled) < len(self.arrivals) or not self.data_loss.healed():
             return False
-        return not stuck(self.clients, given_up(evidence.observe(self.clients, self.system.sources)))
+        return not stuck(self.clients, given_up(observations.observe(self.clients, self.system.sources)))
 
     def _arrive(self, stop: threading.Event) -> None:
         """Upload archives, several at a time; what has begun is finished."""
         rng = self._rng("arrivals")
         with ThreadPoolExecutor(8, "upload") as pool:
             uploads = []
-            for drop in drops(self.cargo, tuple(self.system.sources), rng):
+            for drop in drops(self.workload, tuple(self.system.sources), rng):
                 if stop.wait(rng.uniform(0.5, 1.5) * _EVERY) or self._catch_up(stop):
                     break
                 uploads.append(pool.submit(self._upload, self._perhaps_replaced(drop, rng)))
@@ -151,7 +151,7 @@ class Soak:
 
     def _catch_up(self, stop: threading.Event) -> bool:
         """Wait for a slow machine to catch up: a queue that only grows proves nothing. True if told to stop."""
-        while len(self.arrivals) - len(self.settled) >= _MOST_UNSETTLED:
+        while len(self.arrivals) - len(self.settled) >= _UNSETTLED_LIMIT:
             if stop.wait(_LOOK_EVERY):
                 return True
         return False
@@ -160,7 +160,7 @@ class Soak:
         arrival = upload(drop, self.system.sources[drop.source].root, threading.Event())
         if arrival is not None:
             self.arrivals.append(arrival)
-            self._tell(drop, f"arrived, {megabytes(drop.sample.size)}")
+            self._log(drop, f"arrived, {megabytes(drop.sample.size)}")
 
     def _perhaps_replaced(self, drop: Drop, rng: Random) -> Drop:
         """Now and then give new content under a name whose archive is settled; before, it might be superseded."""
@@ -177,7 +177,7 @@ class Soak:
         ]
         return replace(drop, name=rng.choice(names), how="renamed") if names else drop
 
-    def _tell(self, drop: Drop, text: str) -> None:
+    def _log(self, drop: Drop, text: str) -> None:
         self.say(f"{drop.source:<6} {printable(drop.name):<34} {text}")
 
     def _rng(self, purpose: str) -> Random:

@@ -6,60 +6,58 @@ from datetime import UTC, datetime
 from pathlib import Path
 from random import Random
 
-from local import photos as scenes
-from local import sample_specs as orders
-from local import samples
+from local import photos, sample_specs, samples
 from local.demo.traffic import Drop
-from local.sample_specs import Order, Shot
+from local.sample_specs import ImageSpec, SampleSpec
 from local.samples import Sample
 
 SIDE = 64
 """Width and height to which the soak preprocesses: Azurite's tables hold 512 MB in all, some 20,000 such images."""
-_SEVERAL_BATCHES = Order(
+_SEVERAL_BATCHES = SampleSpec(
     seed=201,
-    shots=tuple(Shot(photograph=scenes.COLOUR[i % len(scenes.COLOUR)], size=(320, 240)) for i in range(40)),
+    images=tuple(ImageSpec(photograph=photos.COLOUR[i % len(photos.COLOUR)], size=(320, 240)) for i in range(40)),
 )
-_HEAVY = Order(
+_HEAVY = SampleSpec(
     seed=202,
-    shots=tuple(Shot(photograph=name, size=(3000, 2000), format="tiff") for name in scenes.COLOUR[:3]),
+    images=tuple(ImageSpec(photograph=name, size=(3000, 2000), format="tiff") for name in photos.COLOUR[:3]),
 )
 """54 MB: long under way, soon decoded."""
-_ORDERS: Mapping[str, Order] = {
-    "one": orders.small(203, images=1),
-    "few": orders.small(204, images=4),
+_SPECS: Mapping[str, SampleSpec] = {
+    "one": sample_specs.small(203, images=1),
+    "few": sample_specs.small(204, images=4),
     "several batches": _SEVERAL_BATCHES,
-    "all formats": orders.all_formats(),
-    "broken members": orders.broken(),
+    "all formats": sample_specs.all_formats(),
+    "broken members": sample_specs.broken(),
     "heavy": _HEAVY,
 }
 _CUT = "cut"
 _DECK = ("one", "few", "several batches") * 2 + ("one", "all formats", "broken members", "heavy", _CUT)
 """So often each comes before any comes once more."""
-UNHEARD = "unheard"
+SUPPRESSED = "suppressed"
 """No event tells of archives that have this in their names: only `reconcile` can find them."""
-_UNHEARD_EVERY = 4
+_SUPPRESSED_EVERY = 4
 _ODD_NAMES = ("Südkai (Probe) {}, 100 %.ZIP", "[red]a&b{} #?.zip", "{} $(id); 'x' \"y\".zip")
 
 
-def make_cargo(cache: Path) -> dict[str, Sample]:
+def make_workload(cache: Path) -> dict[str, Sample]:
     """Give all samples by their kind; they are made only once."""
-    made = {kind: samples.make(order, cache, SIDE) for kind, order in _ORDERS.items()}
+    made = {kind: samples.make(spec, cache, SIDE) for kind, spec in _SPECS.items()}
     return made | {_CUT: _cut(made["few"])}
 
 
-def drops(cargo: Mapping[str, Sample], sources: tuple[str, ...], rng: Random) -> Iterator[Drop]:
+def drops(workload: Mapping[str, Sample], sources: tuple[str, ...], rng: Random) -> Iterator[Drop]:
     """Give archives without end: each a new name on some source, renamed into place or growing."""
     number = 0
     while True:
         for kind in rng.sample(_DECK, len(_DECK)):
             number += 1
             source = rng.choice(sources)
-            unheard = f"_{UNHEARD}" if number % _UNHEARD_EVERY == 2 else ""
-            odd = rng.choice(_ODD_NAMES).format(f"{number}{unheard}") if rng.random() < 0.2 else None
+            suppressed = f"_{SUPPRESSED}" if number % _SUPPRESSED_EVERY == 2 else ""
+            odd = rng.choice(_ODD_NAMES).format(f"{number}{suppressed}") if rng.random() < 0.2 else None
             yield Drop(
                 source=source,
-                name=odd or f"{source}_{datetime.now(UTC):%Y%m%d_%H%M%S}_{number:04}{unheard}.zip",
-                sample=cargo[kind],
+                name=odd or f"{source}_{datetime.now(UTC):%Y%m%d_%H%M%S}_{number:04}{suppressed}.zip",
+                sample=workload[kind],
                 after=0,
                 how=rng.choice(("renamed", "growing")),
                 lasts=rng.uniform(0.2, 3),

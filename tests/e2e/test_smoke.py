@@ -36,8 +36,8 @@ def left(stored: Clients) -> list[str]:
 
 
 def test_it_passes_where_all_is_well(running: System, stored: Clients) -> None:
-    status, told = smoke(running, "60s")
-    assert status == 0, told
+    status, output = smoke(running, "60s")
+    assert status == 0, output
     steps = ("uploaded raw/smoke/", "planned by on_raw_archive: 3 batches", "taken from the queue by process_batch")
     for step in (
         *steps,
@@ -45,7 +45,7 @@ def test_it_passes_where_all_is_well(running: System, stored: Clients) -> None:
         "queue poll by poll_source",
         "removed again",
     ):
-        assert step in told, told
+        assert step in output, output
     assert left(stored) == []
     # It is no misspelt source, whose name would be worth a warning.
     log = (running.logs / "host.log").read_text(errors="replace")
@@ -64,9 +64,9 @@ class TestSwitchedOff:
             yield started
 
     def test_each_is_named_and_nothing_is_left(self, running: System) -> None:
-        status, told = smoke(running, "5s")
+        status, output = smoke(running, "5s")
         assert status == 1
-        wrong = [line for line in told.splitlines() if line.startswith(" WRONG")]
+        wrong = [line for line in output.splitlines() if line.startswith(" WRONG")]
         assert [
             name for line in wrong for name in ("process_batch", "poll_source") if f"of {name} does not" in line
         ] == [

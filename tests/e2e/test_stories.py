@@ -68,17 +68,17 @@ def drop(system: System, source: str, content: bytes) -> str:
     return name
 
 
-def eventually[T](look: Callable[[], T | None], what: str, system: System) -> T:
+def eventually[T](probe: Callable[[], T | None], waited_for: str, system: System) -> T:
     """Look until there is something to see."""
     deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
-        seen = look()
+        seen = probe()
         if seen is not None:
             return seen
         system.check()
         time.sleep(0.2)
     tail = (system.logs / "host.log").read_text(errors="replace")[-5000:]
-    raise AssertionError(f"{what}: not within {PATIENCE:.0f} s; the functions host said at last:\n{tail}")
+    raise AssertionError(f"{waited_for}: not within {PATIENCE:.0f} s; the functions host said at last:\n{tail}")
 
 
 def row_of(stored: Clients, source: str, name: str, *, pipeline: bool = False) -> Row | None:
@@ -104,8 +104,8 @@ def settled(stored: Clients, source: str, name: str) -> str | None:
 
 def images_of(stored: Clients, source: str, name: str) -> dict[int, Pixels]:
     reader = Reader(stored)
-    found = reader.between(source, datetime(2000, 1, 1, tzinfo=UTC), datetime(3000, 1, 1, tzinfo=UTC))
-    return {image.metadata.member: image.pixels for image in found if image.metadata.archive == name}
+    images = reader.between(source, datetime(2000, 1, 1, tzinfo=UTC), datetime(3000, 1, 1, tzinfo=UTC))
+    return {image.metadata.member: image.pixels for image in images if image.metadata.archive == name}
 
 
 def raw_bytes(stored: Clients, source: str, name: str) -> bytes:
@@ -223,8 +223,8 @@ def test_a_zip_that_someone_puts_into_the_container_is_preprocessed_too(running:
     assert eventually(lambda: settled(stored, "north", blob), blob, running) == "processed"
     assert sorted(images_of(stored, "north", blob)) == [0]
     log = running.logs / "host.log"
-    told = f"archive.by_hand source=north blob='{blob}'"
-    eventually(lambda: True if told in log.read_text(errors="replace") else None, told, running)
+    expected = f"archive.by_hand source=north blob='{blob}'"
+    eventually(lambda: True if expected in log.read_text(errors="replace") else None, expected, running)
 
 
 def test_what_no_event_told_of_is_found_by_reconcile(running: System, stored: Clients) -> None:

@@ -44,12 +44,12 @@ class Run:
 
     def metrics(self) -> list[tuple[str, float, Mapping[str, str]]]:
         """Name, value and dimensions of every metric, the exporter's counters of machine and process apart."""
-        points = [(point, told) for told in self.sent.of("MetricData") for point in told["metrics"]]
-        ours = [(p, told) for p, told in points if not p["name"].startswith(("\\", "_OTELRESOURCE_"))]
-        return [(p["name"], p["value"], told.get("properties") or {}) for p, told in ours]
+        points = [(point, data) for data in self.sent.of("MetricData") for point in data["metrics"]]
+        ours = [(p, data) for p, data in points if not p["name"].startswith(("\\", "_OTELRESOURCE_"))]
+        return [(p["name"], p["value"], data.get("properties") or {}) for p, data in ours]
 
     def total(self, name: str, **dimensions: str) -> float:
-        return sum(v for n, v, found in self.metrics() if n == name and dimensions.items() <= found.items())
+        return sum(v for n, v, observed in self.metrics() if n == name and dimensions.items() <= observed.items())
 
     def spans(self) -> list[Envelope]:
         return self.sent.of("RemoteDependencyData")
@@ -100,16 +100,16 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
             names = [drop(running, "north", content) for content in whole]
             ends = [eventually(partial(settled, stored, "north", name), "an end", running) for name in names]
             assert ends == ["processed", "processed", "refused"]
-            found = Run(sent=sent, bytes=sum(map(len, whole)), stored=everything(stored))
-            eventually(found.is_whole, "all of its telemetry", running)
+            observed = Run(sent=sent, bytes=sum(map(len, whole)), stored=everything(stored))
+            eventually(observed.is_whole, "all of its telemetry", running)
             # A worker is killed at the host's end, with what it has not sent.
             sent.close()
-        yield found
+        yield observed
 
 
 def test_every_metric_arrives_under_its_name_with_its_dimensions(run: Run) -> None:
-    found = {name: set(dimensions) for name, _, dimensions in run.metrics()}
-    assert found == {name: set(about.dimensions) for name, about in telemetry.METRICS.items()}
+    observed = {name: set(dimensions) for name, _, dimensions in run.metrics()}
+    assert observed == {name: set(about.dimensions) for name, about in telemetry.METRICS.items()}
 
 
 def test_everything_is_counted_exactly_once(run: Run) -> None:
@@ -149,7 +149,7 @@ def test_one_trace_follows_each_archive_from_its_copy_to_its_batches(run: Run) -
 def test_neither_results_nor_ledger_know_of_traces(run: Run) -> None:
     assert "north" in run.stored
     ids = {span["tags"]["ai.operation.id"] for span in run.spans()} | {span["id"] for span in run.spans()}
-    assert not [one for one in ids if one in run.stored]
+    assert not [identifier for identifier in ids if identifier in run.stored]
 
 
 def test_log_lines_are_ours_alone_come_once_and_belong_to_their_archives_traces(run: Run) -> None:
@@ -174,9 +174,9 @@ def test_nothing_else_is_sent_and_no_secret(run: Run) -> None:
 def test_the_queries_of_workbook_and_alerts_answer_what_was_done(run: Run) -> None:
     now = datetime.now(UTC)
     (version, *_) = [span["properties"]["archive"] for span in run.spans() if span["name"] == "batch"]
-    with workspace() as told:
-        told.take(json.loads(run.sent.text()))
-        ask = {name: partial(told.ask, in_alert(text), now) for name, text in QUERIES.items()}
+    with workspace() as logs:
+        logs.take(json.loads(run.sent.text()))
+        ask = {name: partial(logs.ask, in_alert(text), now) for name, text in QUERIES.items()}
         assert sum(row["Archives"] for row in ask["archives.kql"]()) == 3
         assert sum(row["Images"] for row in ask["images.kql"]()) == 6
         assert [row["Members"] for row in ask["refusals.kql"]()] == [2]
@@ -189,6 +189,6 @@ def test_the_queries_of_workbook_and_alerts_answer_what_was_done(run: Run) -> No
         }
         assert [row["Minutes"] < 1000 for row in ask["heartbeat.kql"]()] == [True]
         assert {row["Waiting"] for row in ask["given-up.kql"]()} == {0}
-        trace = told.ask(QUERIES["archive.kql"].replace("0123abcd", version), now)
+        trace = logs.ask(QUERIES["archive.kql"].replace("0123abcd", version), now)
     assert {"copy", "plan", "batch"} <= {row["What"] for row in trace if row["Kind"] == "span"}
     assert [row for row in trace if row["What"].startswith("batch.done")]

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 from imagefeed.model import Refusal, State
 from ingest.model import SourceState
-from local.completions import Ends
+from local.completions import Completions
 from storage.clients import Clients
 from tests.fixtures.history import Past, write
 
@@ -14,8 +14,8 @@ REFUSED = Refusal(member=7, name="x.jpg", reason="it is no picture", error="OSEr
 
 def test_each_end_is_told_once_and_none_of_an_earlier_run(clients: Clients, source: str) -> None:
     write(clients, source, [Past(stamp=NOW - timedelta(hours=1))], SourceState(source=source))
-    ends = Ends(clients, [source])
-    assert list(ends.news()) == []
+    completions = Completions(clients, [source])
+    assert list(completions.news()) == []
     later = [
         Past(stamp=NOW, path="a\u202e.zip", images=4, refused=[REFUSED]),
         Past(stamp=NOW + timedelta(minutes=1), path="b.zip", images=1),
@@ -24,12 +24,12 @@ def test_each_end_is_told_once_and_none_of_an_earlier_run(clients: Clients, sour
         Past(stamp=NOW + timedelta(minutes=4), state=State.RAW, path="e.zip"),
     ]
     write(clients, source, later, SourceState(source=source))
-    told = list(ends.news())
-    assert [line[10:] for line in told] == [
+    news = list(completions.news())
+    assert [line[10:] for line in news] == [
         f"{source}: a\N{REPLACEMENT CHARACTER}.zip is readable after 6.0 s, 4 images, 1 member refused",
         f"{source}: b.zip is readable after 6.0 s, 1 image",
         f"{source}: c.zip is refused: its directory is cut",
         f"{source}: d.zip is expired: no longer on the server",
     ]
-    assert told[0].startswith(f"{NOW + timedelta(seconds=6):%H:%M:%S}  ")
-    assert list(ends.news()) == []
+    assert news[0].startswith(f"{NOW + timedelta(seconds=6):%H:%M:%S}  ")
+    assert list(completions.news()) == []

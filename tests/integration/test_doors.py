@@ -173,7 +173,7 @@ class TestCertificates:
         assert f"PASS {PASSWORD}" in fake.heard
 
     @pytest.mark.parametrize(
-        ("name", "until", "told"),
+        ("name", "until", "message"),
         [
             (x509.DNSName("images.example"), TOMORROW, "mismatch"),
             (x509.IPAddress(IPv4Address("127.0.0.2")), TOMORROW, "mismatch"),
@@ -181,12 +181,12 @@ class TestCertificates:
         ],
     )
     def test_one_for_another_host_or_another_time_is_refused(
-        self, implicit: bool, name: x509.GeneralName, until: datetime, told: str, tmp_path: Path
+        self, implicit: bool, name: x509.GeneralName, until: datetime, message: str, tmp_path: Path
     ) -> None:
         chain = Chain(tmp_path, name=name, until=until)
         fake = FakeFtp(WELCOME, chain.context(), implicit)
         with served(fake, ca=chain.authority) as endpoint:
-            assert told in refused(endpoint)
+            assert message in refused(endpoint)
         assert not any("doors" in line for line in fake.heard)
 
     @pytest.mark.parametrize("trusted", [False, True], ids=["by nobody", "by another authority"])

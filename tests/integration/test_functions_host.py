@@ -380,11 +380,11 @@ def test_runs_of_a_timer_never_overlap(world: World) -> None:
 
 
 def test_a_message_stays_hidden_while_it_runs_longer_than_its_lease(world: World) -> None:
-    with world.host("--lease", "2") as one, world.host("--lease", "2") as two:
+    with world.host("--lease", "2") as first, world.host("--lease", "2") as second:
         world.put({"name": "long", "seconds": 5})
         wait_for(lambda: world.journal.notes("take", name="long", phase="end"))
         wait_for(lambda: world.left() == 0)
-        assert {one.process.poll(), two.process.poll()} == {None}
+        assert {first.process.poll(), second.process.poll()} == {None}
     assert len(world.journal.notes("take", name="long", phase="start")) == 1
 
 
@@ -541,18 +541,18 @@ class TestStorageThatFails:
     def test_answers_that_end_the_host_and_answers_that_do_not(
         self, world: World, azurite: Azurite, request_kind: str, answer: Answer, ends: bool
     ) -> None:
-        method, _, what = request_kind.partition(" ")
+        method, _, action = request_kind.partition(" ")
 
         def choose(request: Request) -> Answer | None:
             of_queue = f"/{world.name}/messages" in request.path
             updates = request.method == "PUT"
-            return answer if of_queue and request.method == method and (what != "update" or updates) else None
+            return answer if of_queue and request.method == method and (action != "update" or updates) else None
 
         with HttpProxy(azurite.ports.queue) as proxy:
             through = replace(azurite.ports, queue=proxy.port).connection
             with world.host("--grace", "0.5", DATA_STORAGE=through) as host:
                 proxy.choose = choose
-                world.put({"name": "one", "fail": "always"} if what == "update" else {"name": "one"})
+                world.put({"name": "one", "fail": "always"} if action == "update" else {"name": "one"})
                 if ends:
                     assert host.process.wait(20) == 1
                     assert f"storage answered {answer.status}" in host.said()

@@ -38,10 +38,10 @@ def same(found: object, expected: object) -> bool:
 
 
 @settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(told=st.dictionaries(st.sampled_from("abcdefgh"), values, min_size=1))
-def test_a_row_is_what_the_sdk_would_make_of_it(clients: Clients, source: str, told: Properties) -> None:
+@given(members=st.dictionaries(st.sampled_from("abcdefgh"), values, min_size=1))
+def test_a_row_is_what_the_sdk_would_make_of_it(clients: Clients, source: str, members: Properties) -> None:
     clients.images.upsert_entity({"PartitionKey": source, "RowKey": "r"}, UpdateMode.REPLACE)
-    clients.images.upsert_entity({"PartitionKey": source, "RowKey": "r", **told}, UpdateMode.REPLACE)
+    clients.images.upsert_entity({"PartitionKey": source, "RowKey": "r", **members}, UpdateMode.REPLACE)
     for select in (None, ["PartitionKey", "a", "b"], ["Timestamp"]):
         [found], [expected] = (
             scan(clients.images, source, select=select),
@@ -64,7 +64,7 @@ def test_pages_follow_one_another_without_a_gap(clients: Clients, source: str, p
 def test_nothing_there_is_no_row_and_no_table_an_error(clients: Clients, source: str) -> None:
     assert list(scan(clients.images, source)) == []
     with pytest.raises(
-        StoreRefusedError, match=f"read {source} from the table nowhere: .* answered 404: The table .*storage init"
+        StoreRefusedError, match=f"read {source} from the table nowhere: .* answered 404: The table .*ops.cli init"
     ):
         list(scan(clients.tables.get_table_client("nowhere"), source))
 

@@ -1,24 +1,30 @@
 """What inference and training rely on: every image of what is processed, whole and as it was made, and nothing else."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pytest
 from azure.data.tables import UpdateMode
+from azure.storage.blob import AccountSasPermissions, ResourceTypes, generate_account_sas
 
+from imagefeed import open_reader
 from imagefeed.errors import ImageDamagedError, PermanentError, StoreRefusedError
 from imagefeed.layout import images_partition, raw_blob, shard_blob
 from imagefeed.model import Codec, Counts, ImageMetadata, RawArchive, Refusal
-from imagefeed.tables import Reader, StoredImage
+from imagefeed.stores import DEVELOPMENT_ACCOUNT, DEVELOPMENT_KEY
+from imagefeed.tables import Reader, Result, StoredImage
 from ingest.model import SourceState
+from local.azurite import Azurite
 from preprocess.model import Batch, Image
 from storage.blobs.source_state import BlobSourceStates
 from storage.clients import Clients
 from storage.results import ShardsAndRows
 from storage.tables.batches import TableBatchLedger
+from tests.faults.http import Answer, HttpProxy, Request
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -326,3 +332,72 @@ def test_versions_of_one_time_are_archives_of_their_own(clients: Clients, produc
         producer.run(batch)
     found = Reader(clients).between(producer.source, NOON, NOON + HOUR)
     assert sorted(image.version for image in found) == ["aaaaaaaa", "bbbbbbbb"]
+
+
+class TestReadOnly:
+    """Readers have roles to read, and a query has no side effects."""
+
+    @pytest.fixture
+    def reader(self, azurite: Azurite) -> Iterator[Reader]:
+        """A reader whose every request to write is refused, by the service itself and on the way there."""
+
+        def refuse_writes(request: Request) -> Answer | None:
+            return None if request.method in {"GET", "HEAD"} else Answer(403, "AuthorizationPermissionMismatch")
+
+        signature = generate_account_sas(
+            DEVELOPMENT_ACCOUNT,
+            DEVELOPMENT_KEY,
+            ResourceTypes(container=True, object=True),
+            AccountSasPermissions(read=True, list=True),
+            datetime.now(UTC) + HOUR,
+            services="bt",
+        )
+        with ExitStack() as opened:
+            ports = {"Blob": azurite.ports.blob, "Table": azurite.ports.table}
+            self.proxies = [
+                opened.enter_context(HttpProxy(port, of_tables=name == "Table")) for name, port in ports.items()
+            ]
+            endpoints = []
+            for name, proxy in zip(ports, self.proxies, strict=True):
+                proxy.choose = refuse_writes
+                endpoints.append(f"{name}Endpoint=http://127.0.0.1:{proxy.port}/{DEVELOPMENT_ACCOUNT}")
+            connection = ";".join((*endpoints, f"SharedAccessSignature={signature}"))
+            yield opened.enter_context(open_reader(connection))
+
+    def test_no_read_writes(self, reader: Reader, producer: Producer) -> None:
+        first, _ = producer.process(NOON, 4)
+        producer.process(NOON + HOUR, 2, size=700)
+        producer.process(NOON + 2 * HOUR, 4, finish=1)
+        source, time = producer.source, (NOON, NOON + 3 * HOUR)
+        result = Result(pipeline="p1", archive=first.archive)
+        reads: dict[str, Callable[[], int]] = {
+            "pipeline": lambda: reader.pipeline(source) == "p1",
+            "latest": lambda: len(list(reader.latest(source, archives=3))),
+            "between": lambda: len(list(reader.between(source, *time))),
+            "rows": lambda: len(list(reader.rows(source, *time))),
+            "image": lambda: len([reader.image(row) for row in reader.rows(source, *time)]),
+            "shards": lambda: len(list(reader.shards(source, *time))),
+            "of_rows": lambda: len(list(reader.of_rows(result))),
+            "of_shards": lambda: len(list(reader.of_shards(result))),
+        }
+        assert reads.keys() == {name for name in vars(Reader) if not name.startswith("_")} - {"close"}
+        images = {name: read() for name, read in reads.items()}
+        assert images == {**dict.fromkeys(reads, 6), "pipeline": True, "of_rows": 4, "of_shards": 4}
+        self.assert_nothing_was_written()
+
+    def test_a_read_that_fails_writes_nothing_either(
+        self, reader: Reader, producer: Producer, clients: Clients
+    ) -> None:
+        _, lost = producer.process(NOON, 4)
+        archive = lost.archive
+        clients.batches.delete_entity(images_partition("p1", archive.source, NOON, archive.version), "0001")
+        with pytest.raises(ImageDamagedError, match="lost what became of it"):
+            list(reader.shards(producer.source, NOON, NOON + HOUR))
+        with pytest.raises(PermanentError, match="no such source"):
+            list(reader.latest("never"))
+        self.assert_nothing_was_written()
+
+    def assert_nothing_was_written(self) -> None:
+        methods = {request.method for proxy in self.proxies for request in proxy.requests}
+        assert "GET" in methods
+        assert methods <= {"GET", "HEAD"}

@@ -13,36 +13,36 @@ import pytest
 
 from benchmarks import __main__ as command
 from benchmarks import files, markdown, results
-from benchmarks.bench import Bench, Row, row
-from benchmarks.child import Child, Side
+from benchmarks.bench import Bench, Benchmark, benchmark
+from benchmarks.child import Candidate, Child
 from benchmarks.model import BenchmarkError, Figure, Goal, Measured, PeerMissingError, Timing, ratio
-from benchmarks.rows import ROWS
+from benchmarks.registry import BENCHMARKS
 from benchmarks.sampling import sampled
-from benchmarks.summary import at_a_glance
+from benchmarks.summary import summarize
 
 MEASURED = Measured({"pace": Figure(2.5, 2, 3, "MB/s"), "memory": Figure(0.7, 0.6, 0.8)}, notes=["a note"])
 
 
-def a_row(**goals: Goal) -> Row:
-    return row("a-row", what="what", against="peer", goals=goals, why="it waits")(lambda _bench: MEASURED)
+def a_benchmark(**goals: Goal) -> Benchmark:
+    return benchmark("a-row", task="what", against="peer", goals=goals, why="it waits")(lambda _bench: MEASURED)
 
 
 def test_every_row_has_a_name_of_its_own_and_a_goal_or_a_reason_to_have_none() -> None:
-    assert len({each.name for each in ROWS}) == len(ROWS)
-    assert all(each.what and each.against for each in ROWS)
+    assert len({each.name for each in BENCHMARKS}) == len(BENCHMARKS)
+    assert all(each.task and each.against for each in BENCHMARKS)
 
 
 def test_what_is_said_at_a_glance_is_of_figures_that_were_measured() -> None:
-    told = at_a_glance(files.read(files.LATEST))
-    assert "×" in told
-    assert "{" not in told
+    highlights = summarize(files.read(files.LATEST))
+    assert "×" in highlights
+    assert "{" not in highlights
 
 
 def test_a_figure_is_held_against_its_goal() -> None:
-    result = results.of(a_row(pace=Goal(least=2), memory=Goal(most=0.6)), MEASURED)
+    result = results.of(a_benchmark(pace=Goal(at_least=2), memory=Goal(at_most=0.6)), MEASURED)
     assert [number.met for number in result.numbers] == [True, False]
     with pytest.raises(BenchmarkError, match="latency"):
-        results.of(a_row(latency=Goal(most=1)), MEASURED)
+        results.of(a_benchmark(latency=Goal(at_most=1)), MEASURED)
 
 
 def test_ratios_are_taken_round_by_round() -> None:
@@ -52,23 +52,23 @@ def test_ratios_are_taken_round_by_round() -> None:
 
 def test_what_is_written_is_read_again_and_other_rows_stay(tmp_path: Path) -> None:
     # No figure is a speed: there is nothing to draw, and what draws is not installed for the tests.
-    first = results.of(a_row(pace=Goal(least=2), memory=Goal(most=0.6)), MEASURED)
+    first = results.of(a_benchmark(pace=Goal(at_least=2), memory=Goal(at_most=0.6)), MEASURED)
     begun = results.begin(datetime(2026, 1, 1, tzinfo=UTC))
     later = replace(begun, at="2026-01-02 00:00 UTC", commit="0123abc+")
     for run, each in ((begun, first), (begun, replace(first, name="b-row")), (later, replace(first, name="b-row"))):
-        files.write(results.with_row(run, each), tmp_path, keep_others=True, order=["b-row", "a-row"])
-    found = files.read(tmp_path / "latest.json")
-    assert [(each.name, each.at, each.commit) for each in found.rows] == [
+        files.write(results.with_result(run, each), tmp_path, keep_others=True, order=["b-row", "a-row"])
+    kept = files.read(tmp_path / "latest.json")
+    assert [(each.name, each.at, each.commit) for each in kept.results] == [
         ("b-row", later.at, later.commit),
         ("a-row", begun.at, begun.commit),
     ]
-    assert found.rows[1] == replace(first, at=begun.at, commit=begun.commit)
-    told = markdown.summary(found)
-    assert told in (tmp_path / "latest.md").read_text()
-    assert "| `a-row` | what | peer | pace **2.50 MB/s** ≥ 2 ✓; memory **0.70×** ≤ 0.6 ✗ |" in told
-    assert "0 of 2 rows with goals meet them all." in told
-    assert "- `b-row`, `a-row`: it waits" in told
-    assert told.endswith(f"Of earlier runs: `a-row` (2026-01-01 00:00 UTC, commit {begun.commit})")
+    assert kept.results[1] == replace(first, at=begun.at, commit=begun.commit)
+    summary = markdown.summary(kept)
+    assert summary in (tmp_path / "latest.md").read_text()
+    assert "| `a-row` | what | peer | pace **2.50 MB/s** ≥ 2 ✓; memory **0.70×** ≤ 0.6 ✗ |" in summary
+    assert "0 of 2 rows with goals meet them all." in summary
+    assert "- `b-row`, `a-row`: it waits" in summary
+    assert summary.endswith(f"Of earlier runs: `a-row` (2026-01-01 00:00 UTC, commit {begun.commit})")
 
 
 def test_a_row_that_fails_costs_no_other_row_its_figures_and_keeps_none_of_its_own(
@@ -80,14 +80,14 @@ def test_a_row_that_fails_costs_no_other_row_its_figures_and_keeps_none_of_its_o
     def lacks(_bench: Bench) -> Measured:
         raise PeerMissingError("rclone is missing: apt-get install rclone")
 
-    well = [replace(a_row(pace=Goal(least=2)), name=name) for name in ("fails", "lacks", "a-row")]
+    well = [replace(a_benchmark(pace=Goal(at_least=2)), name=name) for name in ("fails", "lacks", "a-row")]
     assert command.measure(well, tmp_path, well)
     ill = [replace(each, measure=does) for each, does in zip(well, (fails, lacks, well[2].measure), strict=True)]
     assert not command.measure(ill, tmp_path, well)
-    found = {each.name: each for each in files.read(tmp_path / "latest.json").rows}
-    assert {name: len(each.numbers) for name, each in found.items()} == {"fails": 0, "lacks": 0, "a-row": 2}
-    assert (found["fails"].missing, found["fails"].failed) == ("no space left … on device", True)
-    assert not found["lacks"].failed
+    kept = {each.name: each for each in files.read(tmp_path / "latest.json").results}
+    assert {name: len(each.numbers) for name, each in kept.items()} == {"fails": 0, "lacks": 0, "a-row": 2}
+    assert (kept["fails"].missing, kept["fails"].failed) == ("no space left … on device", True)
+    assert not kept["lacks"].failed
     said = capsys.readouterr()
     assert "FAILED" in said.out
     assert "Traceback" in said.err
@@ -105,12 +105,12 @@ def failing() -> Iterator[Callable[[], object]]:
 
 
 def test_a_side_runs_in_a_process_of_its_own_and_tells_what_went_wrong() -> None:
-    with Child("works", Side(working)) as child:
+    with Child("works", Candidate(working)) as child:
         sample = child.run()
         assert sample.outcome == 42
         assert sample.peak > 2**20
         assert not sample.modules
-    with Child("fails", Side(failing)) as child, pytest.raises(BenchmarkError, match="ZeroDivisionError"):
+    with Child("fails", Candidate(failing)) as child, pytest.raises(BenchmarkError, match="ZeroDivisionError"):
         child.run()
 
 

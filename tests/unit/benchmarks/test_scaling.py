@@ -25,9 +25,9 @@ SERVICE = Service(poll=0.1, copy=1.0, batches=4.0, requests=60, poll_requests=3,
 
 
 def test_one_source_waits_half_a_tick_and_then_for_nobody() -> None:
-    one = outlook(SERVICE, Load(sources=1, workers=4))
-    assert one.lag == pytest.approx(15 + 2 + 1 + 1.5 + 4, abs=0.01)
-    assert one.archives == 1 / 600
+    outcome = outlook(SERVICE, Load(sources=1, workers=4))
+    assert outcome.lag == pytest.approx(15 + 2 + 1 + 1.5 + 4, abs=0.01)
+    assert outcome.archives == 1 / 600
 
 
 def test_what_comes_passes_until_the_workers_are_busy_all_the_time() -> None:

@@ -79,9 +79,9 @@ def test_blob_names_lie_in_their_hour_and_keep_within_the_limit(
 
 @given(BYTES_AS_TEXT)
 def test_a_true_name_survives_metadata(path: str) -> None:
-    told = encode_path(path)
-    assert told.isascii()
-    assert decode_path(told) == path
+    text = encode_path(path)
+    assert text.isascii()
+    assert decode_path(text) == path
 
 
 @given(st.tuples(st.integers(0, 99_999), st.integers(0, 9_999), st.integers(0, 99)))

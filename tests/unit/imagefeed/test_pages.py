@@ -41,7 +41,7 @@ def answering(body: bytes) -> Iterator[TableClient]:
 
 
 @pytest.mark.parametrize(
-    "told",
+    "members",
     [
         {"Timestamp": "2026-03-01T10:20:30.1234567Z", "odata.etag": "W/\"datetime'2026'\""},
         {"Timestamp": "2026-03-01T10:20:30.1234567Z"},
@@ -53,12 +53,12 @@ def answering(body: bytes) -> Iterator[TableClient]:
         {},
     ],
 )
-def test_a_row_is_what_the_sdk_would_make_of_it(told: dict[str, Any]) -> None:
-    row = {"PartitionKey": "p", "RowKey": "r", **told}
+def test_a_row_is_what_the_sdk_would_make_of_it(members: dict[str, Any]) -> None:
+    row = {"PartitionKey": "p", "RowKey": "r", **members}
     with answering(json.dumps({"odata.metadata": "m", "value": [row]}).encode()) as table:
-        [expected], [found] = table.query_entities(""), scan(table, "p")
-    assert dict(found) == dict(expected)
-    assert found.metadata == expected.metadata
+        [expected], [row_read] = table.query_entities(""), scan(table, "p")
+    assert dict(row_read) == dict(expected)
+    assert row_read.metadata == expected.metadata
 
 
 @pytest.mark.parametrize(

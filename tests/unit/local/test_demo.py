@@ -98,15 +98,15 @@ def test_an_arrival_has_the_version_that_a_listing_gives(sample: Sample, root: P
 
 def test_uploads_happen_in_the_background_and_stop_with_the_block(sample: Sample, root: Path) -> None:
     arrived: list[str] = []
-    there = threading.Event()
+    uploaded = threading.Event()
 
     def note(arrival: Arrival) -> None:
         arrived.append(arrival.drop.name)
-        there.set()
+        uploaded.set()
 
     later = Drop(source="north", name="b.zip", sample=sample, after=3600)
     with uploads([drop(sample), later], lambda _: root, note):
-        assert there.wait(10)
+        assert uploaded.wait(10)
 
     assert arrived == ["a.zip"]
     assert not (root / "b.zip").exists()
@@ -129,29 +129,29 @@ def test_a_copys_rate_is_told_where_it_means_something_and_leaves_out_what_came_
 def test_an_archive_that_storage_does_not_know_yet_has_a_line(sample: Sample) -> None:
     arrival = Arrival(drop=drop(sample), arrived=NOON, version="v1")
 
-    (found,) = lines([arrival], {})
+    (archive,) = lines([arrival], {})
 
-    assert found.progress == Progress()
-    assert (found.lag, found.copy_rate, found.image_rate) == (None, None, None)
+    assert archive.progress == Progress()
+    assert (archive.lag, archive.copy_rate, archive.image_rate) == (None, None, None)
 
 
 def printed(*shown: Line) -> list[str]:
     out = io.StringIO()
     with view(Console(file=out, width=200), lambda: 1.5) as plain:
         assert isinstance(plain, PlainView)
-        for one in shown:
-            plain.show([one])
+        for archive in shown:
+            plain.show([archive])
     return out.getvalue().splitlines()
 
 
 def test_without_a_terminal_each_step_is_one_line_once(sample: Sample) -> None:
     done = line(sample, DONE)
 
-    told = printed(line(sample, Progress()), done, done)
+    printed_lines = printed(line(sample, Progress()), done, done)
 
-    assert [text.split()[4] for text in told] == ["arrived", "found", "copied", "preprocessed", "readable"]
-    assert told[3].endswith("10 images (2 refused) 2.0/s")
-    assert told[4].endswith("10.0 s")
+    assert [text.split()[4] for text in printed_lines] == ["arrived", "found", "copied", "preprocessed", "readable"]
+    assert printed_lines[3].endswith("10 images (2 refused) 2.0/s")
+    assert printed_lines[4].endswith("10.0 s")
 
 
 def test_an_archive_that_failed_says_why(sample: Sample) -> None:
@@ -178,16 +178,16 @@ def tile(value: int = 90, archive: str = "a.zip") -> Tile:
 
 
 def test_a_contact_sheet_shows_every_picture_unchanged() -> None:
-    sheet = np.asarray(draw([tile(value) for value in range(60, 60 + COLUMNS + 1)], "title", "subtitle"))
+    contact_sheet = np.asarray(draw([tile(value) for value in range(60, 60 + COLUMNS + 1)], "title", "subtitle"))
 
     for value in range(60, 60 + COLUMNS + 1):
-        assert (sheet == (value, 10, 20)).all(axis=2).sum() > 0.99 * TILE**2
+        assert (contact_sheet == (value, 10, 20)).all(axis=2).sum() > 0.99 * TILE**2
 
 
 def test_a_contact_sheet_has_a_row_for_each_six_pictures() -> None:
-    one, six, seven = (draw([tile()] * number, "t", "s") for number in (1, COLUMNS, COLUMNS + 1))
+    single, six, seven = (draw([tile()] * number, "t", "s") for number in (1, COLUMNS, COLUMNS + 1))
 
-    assert one.size == six.size
+    assert single.size == six.size
     assert seven.width == six.width
     assert seven.height > six.height + TILE
 

@@ -59,16 +59,16 @@ def test_wrong_own_settings_are_told_before_anything_starts(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(
-    ("wrong", "told"),
+    ("wrong", "message"),
     [
         ({"PREPROCESS_HOOK": "hooks_of_nobody:stretch"}, "PREPROCESS_HOOK=hooks_of_nobody:stretch: cannot import"),
         ({"SOURCES__RADAR__STAMP": "radar_%q"}, "STAMP 'radar_%q': %q is unknown"),
     ],
 )
 def test_what_only_a_call_would_meet_is_told_before_anything_starts(
-    wrong: dict[str, str], told: str, tmp_path: Path
+    wrong: dict[str, str], message: str, tmp_path: Path
 ) -> None:
-    with pytest.raises(SettingsError, match=told):
+    with pytest.raises(SettingsError, match=message):
         own_settings(written(tmp_path, OWN | wrong))
 
 

@@ -12,15 +12,14 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps, ImageSequence
 
-from local import formats, samples
-from local import sample_specs as orders
-from local.sample_specs import Order, Shot
+from local import formats, sample_specs, samples
+from local.sample_specs import ImageSpec, SampleSpec
 from local.samples import Sample
 
 
-def _shots(*names: str, size: tuple[int, int] = (320, 240), frames: int = 1, damage: str = "") -> Order:
-    shots = [Shot(photograph="coffee.png", size=size, format=name, frames=frames, damage=damage) for name in names]
-    return Order(seed=1, shots=tuple(shots))
+def _spec(*names: str, size: tuple[int, int] = (320, 240), frames: int = 1, damage: str = "") -> SampleSpec:
+    specs = [ImageSpec(photograph="coffee.png", size=size, format=name, frames=frames, damage=damage) for name in names]
+    return SampleSpec(seed=1, images=tuple(specs))
 
 
 def _decoded(sample: Sample) -> dict[tuple[int, int], Image.Image]:
@@ -37,9 +36,9 @@ def _decoded(sample: Sample) -> dict[tuple[int, int], Image.Image]:
 
 
 def test_the_same_order_gives_the_same_bytes(tmp_path: Path) -> None:
-    order = orders.small(7, images=2)
+    spec = sample_specs.small(7, images=2)
 
-    once, again = samples.make(order, tmp_path / "a"), samples.make(order, tmp_path / "b")
+    once, again = samples.make(spec, tmp_path / "a"), samples.make(spec, tmp_path / "b")
 
     assert once.path.read_bytes() == again.path.read_bytes()
     assert once.sha256 == again.sha256
@@ -47,23 +46,23 @@ def test_the_same_order_gives_the_same_bytes(tmp_path: Path) -> None:
 
 def test_another_seed_gives_other_bytes(tmp_path: Path) -> None:
     assert (
-        samples.make(orders.small(7, images=1), tmp_path).sha256
-        != samples.make(orders.small(8, images=1), tmp_path).sha256
+        samples.make(sample_specs.small(7, images=1), tmp_path).sha256
+        != samples.make(sample_specs.small(8, images=1), tmp_path).sha256
     )
 
 
 def test_a_sample_is_made_once_and_then_taken_from_the_cache(tmp_path: Path) -> None:
-    order = _shots("jpeg")
-    made = samples.make(order, tmp_path).path
+    spec = _spec("jpeg")
+    made = samples.make(spec, tmp_path).path
     written = made.stat().st_mtime_ns
 
-    assert samples.make(order, tmp_path).path == made
+    assert samples.make(spec, tmp_path).path == made
     assert made.stat().st_mtime_ns == written
 
 
 @pytest.mark.parametrize("name", formats.FORMATS)
 def test_what_is_expected_of_a_picture_is_what_its_file_shows(name: str, tmp_path: Path) -> None:
-    sample = samples.make(_shots(name), tmp_path)
+    sample = samples.make(_spec(name), tmp_path)
 
     (image,) = _decoded(sample).values()
 
@@ -72,30 +71,30 @@ def test_what_is_expected_of_a_picture_is_what_its_file_shows(name: str, tmp_pat
 
 def _difference(image: Image.Image, sample: Sample) -> float:
     fitted = ImageOps.fit(image, (sample.side, sample.side), Image.Resampling.LANCZOS)
-    return float(np.abs(samples.look(np.asarray(fitted)).astype(int) - sample.pictures[0].look).mean())
+    return float(np.abs(samples.colour_grid(np.asarray(fitted)).astype(int) - sample.pictures[0].colours).mean())
 
 
 def test_what_is_expected_is_drawn_at_the_size_that_was_asked_for(tmp_path: Path) -> None:
-    small, large = (samples.make(_shots("png"), tmp_path, side) for side in (32, 224))
+    small, large = (samples.make(_spec("png"), tmp_path, side) for side in (32, 224))
     (image,) = _decoded(small).values()
 
     assert _difference(image, small) == _difference(image, large) == 0
     assert small.sha256 == large.sha256
-    assert not np.array_equal(small.pictures[0].look, large.pictures[0].look)
+    assert not np.array_equal(small.pictures[0].colours, large.pictures[0].colours)
 
 
 def test_frames_of_one_file_are_pictures_of_their_own(tmp_path: Path) -> None:
-    sample = samples.make(_shots("gif", "tiff-lzw", frames=3), tmp_path)
+    sample = samples.make(_spec("gif", "tiff-lzw", frames=3), tmp_path)
 
-    found = [(picture.member, picture.frame) for picture in sample.pictures]
+    places = [(picture.member, picture.frame) for picture in sample.pictures]
 
-    assert found == [(0, 0), (0, 1), (0, 2), (1, 0), (1, 1), (1, 2)]
-    assert found == list(_decoded(sample))
-    assert not np.array_equal(sample.pictures[0].look, sample.pictures[1].look)
+    assert places == [(0, 0), (0, 1), (0, 2), (1, 0), (1, 1), (1, 2)]
+    assert places == list(_decoded(sample))
+    assert not np.array_equal(sample.pictures[0].colours, sample.pictures[1].colours)
 
 
 def test_sixteen_bits_are_used_to_the_full(tmp_path: Path) -> None:
-    sample = samples.make(_shots("png-16", "tiff-16"), tmp_path)
+    sample = samples.make(_spec("png-16", "tiff-16"), tmp_path)
 
     with zipfile.ZipFile(sample.path) as bundle:
         for name in bundle.namelist():
@@ -110,16 +109,16 @@ def test_samples_that_another_version_made_are_removed_once_nobody_uses_them(tmp
         (tmp_path / name / "sub").mkdir(parents=True)
     os.utime(tmp_path / "old", (long_ago, long_ago))
 
-    made = samples.make(_shots("jpeg"), tmp_path).path
+    made = samples.make(_spec("jpeg"), tmp_path).path
     assert sorted(folder.name for folder in tmp_path.iterdir()) == sorted([made.parent.name, "young"])
 
     os.utime(made.parent, (long_ago, long_ago))
-    samples.make(_shots("jpeg"), tmp_path)
+    samples.make(_spec("jpeg"), tmp_path)
     assert made.parent.stat().st_mtime > long_ago, "whoever uses it keeps it"
 
 
 def test_damaged_members_are_refused_and_expected_nowhere_else(tmp_path: Path) -> None:
-    sample = samples.make(orders.broken(), tmp_path)
+    sample = samples.make(sample_specs.broken(), tmp_path)
 
     assert sample.refused == (1, 4)
     assert not {picture.member for picture in sample.pictures} & {1, 4}
@@ -133,29 +132,29 @@ def test_damaged_members_are_refused_and_expected_nowhere_else(tmp_path: Path) -
 
 
 def test_the_large_archive_is_well_over_fifty_megabytes_by_its_order() -> None:
-    order = orders.large()
+    spec = sample_specs.large()
 
-    uncompressed = [shot for shot in order.shots if shot.format == "tiff"]
+    uncompressed = [image for image in spec.images if image.format == "tiff"]
 
-    assert len(order.shots) == 20
-    assert sum(3 * shot.size[0] * shot.size[1] for shot in uncompressed) > 30e6
-    assert all(shot.size == (4000, 3000) for shot in order.shots if shot.format != "png")
+    assert len(spec.images) == 20
+    assert sum(3 * image.size[0] * image.size[1] for image in uncompressed) > 30e6
+    assert all(image.size == (4000, 3000) for image in spec.images if image.format != "png")
 
 
 def test_a_run_that_broke_off_leaves_nothing_that_counts_as_made(tmp_path: Path) -> None:
-    order = _shots("jpeg")
-    made = samples.make(order, tmp_path)
+    spec = _spec("jpeg")
+    made = samples.make(spec, tmp_path)
     good = made.path.read_bytes()
     made.path.write_bytes(b"half")
     made.path.with_suffix(".json").unlink()
 
-    assert samples.make(order, tmp_path).path.read_bytes() == good
+    assert samples.make(spec, tmp_path).path.read_bytes() == good
 
 
 def test_two_that_make_the_same_sample_at_once_do_not_get_in_each_others_way(tmp_path: Path) -> None:
-    order = _shots("jpeg", "png")
+    spec = _spec("jpeg", "png")
     with ThreadPoolExecutor(4) as pool:
-        made = list(pool.map(lambda _: samples.make(order, tmp_path), range(4)))
+        made = list(pool.map(lambda _: samples.make(spec, tmp_path), range(4)))
     assert len({sample.sha256 for sample in made}) == 1
     assert hashlib.sha256(made[0].path.read_bytes()).hexdigest() == made[0].sha256
     assert not [path for path in tmp_path.rglob("*") if "partial" in path.name or "unfinished" in path.name]

@@ -38,8 +38,8 @@ def bin_folder(tmp_path: Path) -> Path:
 def apt() -> None:
     """The machine's own apt-get, which must run; whether it reaches a network does not matter here."""
     for name in ("apt-get", "dpkg-deb"):
-        found = shutil.which(name)
-        if found is None or subprocess.run([found, "--version"], capture_output=True, check=False).returncode:
+        path = shutil.which(name)
+        if path is None or subprocess.run([path, "--version"], capture_output=True, check=False).returncode:
             raise ProgramMissingError(name, "only Debian and its kin have it")
 
 

@@ -16,15 +16,14 @@ import pytest
 from azure.core.exceptions import ResourceModifiedError
 
 from imagefeed.layout import safe_stem
-from local.demo import observations as evidence
+from local.demo import observations
 from local.demo.progress import Progress
 from local.demo.verification import NOTHING, Kept
 from local.samples import Sample
 from local.servers.child import kill_tree
-from local.soak import audit
-from local.soak import workload as cargo
+from local.soak import audit, workload
 from local.soak.__main__ import lag
-from local.soak.memory import ALLOWED_GROWTH, ALLOWED_PEAK, Look, Memory, Role, growth, resident
+from local.soak.memory import ALLOWED_GROWTH, ALLOWED_PEAK, Memory, MemorySample, Role, growth, resident
 from local.soak.picture import draw_memory
 from local.soak.soak import Soak, background
 from tests.fixtures.sample_app import wait_for
@@ -39,29 +38,29 @@ def sample_of(kind: str) -> Sample:
 
 
 def test_a_seed_decides_what_arrives_and_each_kind_comes_before_any_comes_too_often() -> None:
-    kinds = {kind: sample_of(kind) for kind in cargo._DECK}
+    kinds = {kind: sample_of(kind) for kind in workload._DECK}
 
     def dealt(seed: int) -> list[tuple[str, str, str]]:
-        found = islice(cargo.drops(kinds, ("north", "south"), Random(seed)), 2 * len(cargo._DECK))
-        return [(drop.source, drop.sample.sha256, drop.how) for drop in found]
+        arriving = islice(workload.drops(kinds, ("north", "south"), Random(seed)), 2 * len(workload._DECK))
+        return [(drop.source, drop.sample.sha256, drop.how) for drop in arriving]
 
     assert dealt(1) == dealt(1) != dealt(2)
-    assert {kind for _, kind, _ in dealt(1)[: len(cargo._DECK)]} == set(cargo._DECK)
+    assert {kind for _, kind, _ in dealt(1)[: len(workload._DECK)]} == set(workload._DECK)
 
 
 def test_names_are_new_each_time_and_some_are_odd() -> None:
-    kinds = {kind: sample_of(kind) for kind in cargo._DECK}
-    names = [drop.name for drop in islice(cargo.drops(kinds, ("north",), Random(3)), 200)]
+    kinds = {kind: sample_of(kind) for kind in workload._DECK}
+    names = [drop.name for drop in islice(workload.drops(kinds, ("north",), Random(3)), 200)]
     assert len(set(names)) == len(names)
     assert any("[red]" in name for name in names)
 
 
 def test_no_event_tells_of_every_fourth_archive_whatever_else_its_name_is() -> None:
-    kinds = {kind: sample_of(kind) for kind in cargo._DECK}
-    names = [drop.name for drop in islice(cargo.drops(kinds, ("north",), Random(3)), 200)]
-    unheard = [name for name in names if cargo.UNHEARD in safe_stem(name)]
-    assert len(unheard) == 50
-    assert any("[red]" in name for name in unheard)
+    kinds = {kind: sample_of(kind) for kind in workload._DECK}
+    names = [drop.name for drop in islice(workload.drops(kinds, ("north",), Random(3)), 200)]
+    suppressed = [name for name in names if workload.SUPPRESSED in safe_stem(name)]
+    assert len(suppressed) == 50
+    assert any("[red]" in name for name in suppressed)
 
 
 @pytest.mark.parametrize(
@@ -103,9 +102,9 @@ def test_of_an_archive_that_was_given_up_only_the_raw_blob_is_judged(monkeypatch
     undone = [{"PartitionKey": "p1~north~20260101T000000Z~v1", "RowKey": "0000", "done_at": None}]
 
     def audited(kept: Kept, progress: dict[tuple[str, str], Progress]) -> audit.Audit:
-        monkeypatch.setattr(evidence, "observe", lambda *_: progress)
-        monkeypatch.setattr(evidence, "collect", lambda *_: {KEY: kept})
-        monkeypatch.setattr(evidence, "images", lambda *_: [])
+        monkeypatch.setattr(observations, "observe", lambda *_: progress)
+        monkeypatch.setattr(observations, "collect", lambda *_: {KEY: kept})
+        monkeypatch.setattr(observations, "images", lambda *_: [])
         monkeypatch.setattr(audit, "_queues", lambda _: [])
         tables = {"images": [], "batches": undone}
         clients: Any = SimpleNamespace(
@@ -113,12 +112,12 @@ def test_of_an_archive_that_was_given_up_only_the_raw_blob_is_judged(monkeypatch
         )
         return audit.audit(clients, ["north"], [ARRIVAL])
 
-    found = audited(replace(NOTHING, blobs=GOOD.blobs), failed)
-    assert (found.lost, found.problems, found.given_up) == (0, [], ["north a.zip: failed: 6 tries are spent"])
-    found = audited(replace(NOTHING, blobs=[(1000, "wrong")]), failed)
-    assert (found.lost, found.problems) == (1, ["north a.zip: it was given up, and its raw blob is missing or wrong"])
-    found = audited(GOOD, {KEY: Progress(processed=ARRIVAL.arrived)})
-    assert found.problems == [f"batch 0000 of {undone[0]['PartitionKey']} is not done"]
+    result = audited(replace(NOTHING, blobs=GOOD.blobs), failed)
+    assert (result.lost, result.problems, result.given_up) == (0, [], ["north a.zip: failed: 6 tries are spent"])
+    result = audited(replace(NOTHING, blobs=[(1000, "wrong")]), failed)
+    assert (result.lost, result.problems) == (1, ["north a.zip: it was given up, and its raw blob is missing or wrong"])
+    result = audited(GOOD, {KEY: Progress(processed=ARRIVAL.arrived)})
+    assert result.problems == [f"batch 0000 of {undone[0]['PartitionKey']} is not done"]
 
 
 def test_a_blob_that_changes_while_it_is_read_back_is_read_again() -> None:
@@ -131,7 +130,7 @@ def test_a_blob_that_changes_while_it_is_read_back_is_read_again() -> None:
             yield chunk
 
     raw: Any = SimpleNamespace(download_blob=lambda _: SimpleNamespace(chunks=chunks))
-    assert evidence._size_and_hash(raw, "a.zip") == (3, hashlib.sha256(b"abc").hexdigest())
+    assert observations._size_and_hash(raw, "a.zip") == (3, hashlib.sha256(b"abc").hexdigest())
 
 
 def test_a_tracked_file_of_a_growing_file_is_no_stranger_unless_something_of_it_was_kept() -> None:
@@ -142,21 +141,21 @@ def test_a_tracked_file_of_a_growing_file_is_no_stranger_unless_something_of_it_
 
 
 def memory_of(*lives: list[int], role: Role = Role.WORKER) -> Memory:
-    looks = {(role, pid): [Look(at, size) for at, size in enumerate(life)] for pid, life in enumerate(lives)}
-    return Memory(looks, peak=max(map(max, lives)))
+    samples = {(role, pid): [MemorySample(at, size) for at, size in enumerate(life)] for pid, life in enumerate(lives)}
+    return Memory(samples, peak=max(map(max, lives)))
 
 
-def told(*lives: list[int]) -> str:
+def problems_of(*lives: list[int]) -> str:
     return "\n".join(memory_of(*lives).problems())
 
 
 def test_memory_that_grows_or_peaks_is_named_and_warming_up_is_not() -> None:
     warmed_up = [50 * MIB] * 20 + [200 * MIB] * 80
     leaking = [100 * MIB + second * ALLOWED_GROWTH // 40 for second in range(100)]
-    assert told(warmed_up) == ""
-    assert "the worker's memory grew" in told(leaking)
-    assert told(leaking, warmed_up) == ""
-    assert "more than" in told([ALLOWED_PEAK + MIB], warmed_up)
+    assert problems_of(warmed_up) == ""
+    assert "the worker's memory grew" in problems_of(leaking)
+    assert problems_of(leaking, warmed_up) == ""
+    assert "more than" in problems_of([ALLOWED_PEAK + MIB], warmed_up)
     assert growth(leaking[:80]) == 0
 
 
@@ -213,8 +212,8 @@ def test_an_end_of_the_host_that_the_soak_did_not_bring_about_is_noted_as_well(m
     system: Any = SimpleNamespace(host_url="", sources={}, host_pid=None, check=lambda: "the functions host has ended")
     clients: Any = SimpleNamespace(raw=SimpleNamespace(account_name="", container_name=""))
     said: list[str] = []
-    soak = Soak(system=system, clients=clients, say=said.append, cargo={}, seed=1)
-    monkeypatch.setattr("local.soak.soak.evidence.observe", lambda *_: {})
+    soak = Soak(system=system, clients=clients, say=said.append, workload={}, seed=1)
+    monkeypatch.setattr("local.soak.soak.observations.observe", lambda *_: {})
     monkeypatch.setattr("local.soak.soak._LOOK_EVERY", 0)
     soak._look([])
     assert said == ["the functions host has ended"]

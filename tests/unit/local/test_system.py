@@ -37,9 +37,9 @@ def test_the_callers_own_settings_and_telemetry_are_kept_from_a_local_system(mon
     ):
         monkeypatch.setenv(name, "of the caller")
     monkeypatch.setenv("SSL_CERT_FILE", "/of/the/machine")
-    found = clean_environment()
-    assert "of the caller" not in found.values()
-    assert found["SSL_CERT_FILE"] == "/of/the/machine"
+    environment = clean_environment()
+    assert "of the caller" not in environment.values()
+    assert environment["SSL_CERT_FILE"] == "/of/the/machine"
 
 
 def test_what_ran_is_forgotten_but_not_while_it_runs(tmp_path: Path) -> None:

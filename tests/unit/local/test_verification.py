@@ -1,4 +1,4 @@
-"""The demo's verdict: whatever is missing, wrong or there twice is named."""
+"""The demo's verification: whatever is missing, wrong or there twice is named."""
 
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -9,15 +9,15 @@ import pytest
 
 from local.demo.traffic import Arrival, Drop
 from local.demo.verification import Kept, KeptImage, verify
-from local.samples import Look, Picture, Sample
+from local.samples import ColourGrid, Picture, Sample
 
 
-def grid(value: int) -> Look:
+def grid(value: int) -> ColourGrid:
     return np.full((32, 32, 3), value, np.uint8)
 
 
 def picture(member: int, frame: int = 0) -> Picture:
-    return Picture(member=member, frame=frame, name=f"IMG_{member}.jpg", look=grid(40 * member))
+    return Picture(member=member, frame=frame, name=f"IMG_{member}.jpg", colours=grid(40 * member))
 
 
 SAMPLE = Sample(
@@ -31,7 +31,9 @@ ARRIVAL = Arrival(
 KEY = ("north", "v1")
 GOOD = Kept(
     blobs=[(1000, "ab")],
-    images=[KeptImage(member=p.member, frame=p.frame, shape=(224, 224, 3), look=p.look + 2) for p in SAMPLE.pictures],
+    images=[
+        KeptImage(member=p.member, frame=p.frame, shape=(224, 224, 3), colours=p.colours + 2) for p in SAMPLE.pictures
+    ],
     refused=[2],
     counted=(3, 1, 1),
     rows=["000000~0000~00", "000001~0000~00", "000002~refused", "000003~0000~00"],
@@ -54,7 +56,7 @@ def test_an_archive_that_storage_does_not_know_is_named() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kept", "told"),
+    ("kept", "problem"),
     [
         (replace(GOOD, blobs=[]), "no raw blobs"),
         (replace(GOOD, blobs=[(1000, "ab"), (1000, "ab")]), "2 raw blobs, not 1"),
@@ -79,26 +81,26 @@ def test_an_archive_that_storage_does_not_know_is_named() -> None:
         ),
     ],
 )
-def test_each_thing_that_is_not_right_is_named(kept: Kept, told: str) -> None:
-    assert told in problems(kept)
+def test_each_thing_that_is_not_right_is_named(kept: Kept, problem: str) -> None:
+    assert problem in problems(kept)
 
 
 def test_an_image_that_shows_something_else_is_named() -> None:
-    swapped = replace(GOOD, images=[replace(GOOD.images[0], look=GOOD.images[1].look), *GOOD.images[1:]])
+    swapped = replace(GOOD, images=[replace(GOOD.images[0], colours=GOOD.images[1].colours), *GOOD.images[1:]])
 
     assert "IMG_0.jpg, frame 0, looks different: by 42 of 255" in problems(swapped)
 
 
 def test_an_image_of_another_shape_is_named() -> None:
-    small = replace(GOOD, images=[replace(GOOD.images[0], shape=(100, 224, 3), look=None), *GOOD.images[1:]])
+    small = replace(GOOD, images=[replace(GOOD.images[0], shape=(100, 224, 3), colours=None), *GOOD.images[1:]])
 
     assert "IMG_0.jpg, frame 0, has the shape (100, 224, 3)" in problems(small)
 
 
 def test_what_nobody_put_on_a_server_is_named() -> None:
-    told = verify([ARRIVAL.drop], [ARRIVAL], {KEY: GOOD, ("north", "v2"): GOOD})
+    named = verify([ARRIVAL.drop], [ARRIVAL], {KEY: GOOD, ("north", "v2"): GOOD})
 
-    assert told == ["north v2: in storage, but nobody put it on the server"]
+    assert named == ["north v2: in storage, but nobody put it on the server"]
 
 
 def test_what_was_planned_and_never_came_is_named() -> None:

@@ -55,12 +55,12 @@ class Runs:
         self._clock = clock
         self._seconds = list(seconds)
         self.started: list[datetime] = []
-        self.told: list[dict[str, Any]] = []
+        self.timers: list[dict[str, Any]] = []
 
     async def __call__(self, trigger: TypedData, _reason: str) -> None:
         assert trigger.json is not None
         self.started.append(self._clock.now())
-        self.told.append(json.loads(trigger.json))
+        self.timers.append(json.loads(trigger.json))
         self._clock.time += SECOND * (self._seconds.pop(0) if self._seconds else 0)
 
     def offsets(self) -> list[float]:
@@ -86,12 +86,12 @@ def test_the_first_of_six_fields_is_seconds_and_five_fields_have_none(text: str,
 
 def following(text: str, number: int) -> list[datetime]:
     """The first ticks after noon."""
-    found, schedule = [NOON], Schedule(text)
+    times, schedule = [NOON], Schedule(text)
     for _ in range(number):
-        tick = schedule.after(found[-1])
+        tick = schedule.after(times[-1])
         assert tick is not None
-        found.append(tick)
-    return found[1:]
+        times.append(tick)
+    return times[1:]
 
 
 def test_day_of_month_and_weekday_must_both_fit() -> None:
@@ -138,7 +138,7 @@ def test_a_timer_runs_at_every_tick() -> None:
     runs = Runs(clock)
     keep(Timer(schedule=Schedule("*/10 * * * * *"), run=runs), clock)
     assert runs.offsets() == [10, 20, 30]
-    assert not any(told["IsPastDue"] for told in runs.told)
+    assert not any(timer["IsPastDue"] for timer in runs.timers)
 
 
 def test_a_run_that_overruns_ticks_is_followed_at_once_by_one_run() -> None:
@@ -146,7 +146,7 @@ def test_a_run_that_overruns_ticks_is_followed_at_once_by_one_run() -> None:
     runs = Runs(clock, 35)
     keep(Timer(schedule=Schedule("*/10 * * * * *"), run=runs), clock)
     assert runs.offsets() == [10, 45, 50, 60]
-    assert not any(told["IsPastDue"] for told in runs.told)
+    assert not any(timer["IsPastDue"] for timer in runs.timers)
 
 
 def test_a_clock_that_wakes_early_does_not_double_a_tick() -> None:
@@ -170,8 +170,8 @@ def test_ticks_missed_while_no_host_ran_make_one_past_due_run_at_start() -> None
     monitor = FakeMonitor(Status(last=NOON - hour, next=NOON - hour, updated=NOON - hour))
     keep(Timer(schedule=Schedule("0 */5 * * * *"), monitor=monitor, run=runs), clock)
     assert runs.offsets() == [0, 300, 600]
-    assert [told["IsPastDue"] for told in runs.told] == [True, False, False]
-    assert runs.told[0]["ScheduleStatus"]["Last"] == (NOON - hour).isoformat()
+    assert [timer["IsPastDue"] for timer in runs.timers] == [True, False, False]
+    assert runs.timers[0]["ScheduleStatus"]["Last"] == (NOON - hour).isoformat()
 
 
 def test_a_timer_that_missed_nothing_waits_for_its_tick() -> None:

@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from imagefeed.codec import Encoding
 from imagefeed.ledger import Entry
 from imagefeed.model import Counts, RawArchive, State
-from imagefeed.rows import Encoding, ImageRow
+from imagefeed.rows import ImageRow
 from ingest.model import Archive, RemoteFile, SourceSpec, SourceState, TrackedFile
 from ops.health.load import StoredPicture, StoredQueues, StoredSource, StoredStatus
 from ops.web.assess import assess

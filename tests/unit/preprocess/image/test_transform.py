@@ -86,7 +86,7 @@ def test_a_jpeg_decoded_smaller_looks_like_one_decoded_whole(
     [("JPEG", 1600, 120, 0.5), ("JPEG", 1600, 300, 0.7), ("JPEG", 1600, 600, 0.7), ("PNG", 1600, 400, 0.5)],
 )
 def test_a_photograph_looks_as_if_all_of_it_were_resized(form: str, size: int, side: int, limit: float) -> None:
-    photograph = scenes.scene(np.random.default_rng(4), "coffee.png", (size, size))
+    photograph = scenes.render(np.random.default_rng(4), "coffee.png", (size, size))
     content = encoded(photograph, form, **({"quality": 90} if form == "JPEG" else {"compress_level": 1}))
     with Image.open(io.BytesIO(content)) as whole:
         expected = np.asarray(whole.resize((side, side), Image.Resampling.LANCZOS))

@@ -1,0 +1,110 @@
+"""The package imagefeed on its own: built, installed where nothing else is, and reading shards and rows there."""
+
+import json
+import subprocess
+import sys
+import venv
+import zipfile
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from local.azurite import Azurite
+from storage.clients import Clients
+from tests.fixtures.package import PROJECT
+from tests.integration.test_reader import NOON, Producer, made
+
+SHARDS_ALONE = """
+import sys
+from azure.storage.blob import BlobClient
+import imagefeed
+
+connection, shard = sys.argv[1:]
+with BlobClient.from_connection_string(connection, "processed", shard) as blob:
+    for metadata, pixels in imagefeed.read_images(shard, blob.download_blob().chunks()):
+        print(metadata.member, pixels.shape, pixels.dtype)
+try:
+    imagefeed.open_reader
+except ImportError as error:
+    print(error)
+"""
+ROWS_AND_SHARDS = """
+import json, sys
+from datetime import datetime, timedelta
+from importlib.metadata import entry_points
+import imagefeed
+
+connection, source, noon = sys.argv[1:]
+start = datetime.fromisoformat(noon)
+with imagefeed.open_reader(connection) as reader:
+    rows = [image.pixels.tolist() for image in reader.latest(source)]
+    shards = [image.pixels.tolist() for image in reader.shards(source, start, start + timedelta(hours=1))]
+try:
+    imagefeed.open_reader("https://account.blob.core.windows.net")
+except ImportError as error:
+    print(error)
+print(json.dumps([rows, shards, [command.value for command in entry_points(name="imagefeed")]]))
+"""
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("wheel")
+    run(sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", folder, cwd=PROJECT)
+    (built,) = folder.iterdir()
+    return built
+
+
+@pytest.fixture(scope="module")
+def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The interpreter of an empty virtual environment."""
+    folder = tmp_path_factory.mktemp("empty")
+    venv.create(folder, symlinks=True)
+    return folder / "bin" / "python"
+
+
+def run(*command: str | Path, cwd: Path) -> str:
+    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def install(python: Path, package: str) -> None:
+    """Install in the versions that are pinned: with uv where it is there, which takes a fifth of pip's time."""
+    with_uv = ("uv", "pip", "install", "--python", python)
+    with_pip = ("pip", "--python", python, "install", "--no-compile")
+    options = ("--quiet", "--only-binary", ":all:", "--constraint", PROJECT / "requirements.txt")
+    run(sys.executable, "-m", *(with_uv if find_spec("uv") else with_pip), *options, package, cwd=python.parent)
+
+
+def test_nothing_but_imagefeed_is_in_it(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        names = archive.namelist()
+    about = "imagefeed-0.1.0.dist-info/"
+    modules = {str(path.relative_to(PROJECT)) for path in (PROJECT / "imagefeed").rglob("*.py")}
+    assert {name for name in names if not name.startswith(about)} == modules | {"imagefeed/py.typed"}
+    assert {f"{about}METADATA", f"{about}entry_points.txt", f"{about}licenses/LICENSE"} <= set(names)
+
+
+@pytest.mark.timeout(400)  # a dozen packages are installed, which a slow network may delay
+def test_an_empty_environment_reads_shards_and_rows(
+    wheel: Path, python: Path, clients: Clients, azurite: Azurite, source: str
+) -> None:
+    producer = Producer(clients, source)
+    (batch,) = producer.process(NOON, 2, batches=1)
+    (shard,) = clients.processed.list_blob_names(name_starts_with=f"p1/{source}/")
+    install(python, str(wheel))
+    alone = run(python, "-I", "-c", SHARDS_ALONE, azurite.connection, shard, cwd=python.parent)
+    *images, advice = alone.splitlines()
+    assert images == ["0 (6, 6, 3) uint8", "1 (6, 6, 3) uint8"]
+    assert "pip install 'imagefeed[tables]'" in advice
+
+    install(python, f"{wheel}[tables]")
+    output = run(python, "-I", "-c", ROWS_AND_SHARDS, azurite.connection, source, NOON.isoformat(), cwd=python.parent)
+    advice, images_read = output.splitlines()
+    assert "pip install 'imagefeed[identity]'" in advice
+    pixels = [made(batch.archive, member).pixels.tolist() for member in range(2)]
+    assert json.loads(images_read) == [pixels, pixels, ["imagefeed.cli:main"]]
+    if (PROJECT / "imagefeed" / "cli.py").exists():
+        assert "usage: imagefeed" in run(python.parent / "imagefeed", "--help", cwd=python.parent)
