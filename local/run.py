@@ -93,7 +93,7 @@ def _explain(console: Console, running: System, settings: Mapping[str, str]) -> 
     write_environment(environment, running.settings)
     shown = _short(environment)
     own = [value for name, value in settings.items() if name.upper().endswith("__URL")]
-    told = [
+    rows = [
         *((f"source {name}", f"{s.kind}, drop zips into {_short(s.root)}") for name, s in running.sources.items()),
         *(("your source", url) for url in own),
         ("functions host", f"{running.host_kind}, {running.host_url}"),
@@ -103,7 +103,7 @@ def _explain(console: Console, running: System, settings: Mapping[str, str]) -> 
         ("look inside", f". {shown} && imagefeed ls"),
         ("stop", "Ctrl-C"),
     ]
-    for title, value in told:
+    for title, value in rows:
         console.print(Text.assemble((f"{title:<16} ", "dim"), value), soft_wrap=True)
 
 
@@ -113,7 +113,7 @@ def _keep_going(console: Console, running: System, every: float | None, ends: Co
         if every is not None:
             drop = _next_drop(list(running.sources), number)
             upload(drop, running.sources[drop.source].root, threading.Event())
-            _tell(console, f"{datetime.now(UTC):%H:%M:%S}  {drop.source}: {drop.name} is new")
+            _print(console, f"{datetime.now(UTC):%H:%M:%S}  {drop.source}: {drop.name} is new")
         _wait(console, running, every or _LOOK_EVERY, ends)
 
 
@@ -126,17 +126,17 @@ def _next_drop(sources: Sequence[str], number: int) -> Drop:
 def _wait(console: Console, running: System, seconds: float, ends: Completions | None) -> None:
     until = time.monotonic() + seconds
     while (left := until - time.monotonic()) > 0:
-        if told := running.check():
-            _tell(console, f"{datetime.now(UTC):%H:%M:%S}  {told}")
+        if event := running.check():
+            _print(console, f"{datetime.now(UTC):%H:%M:%S}  {event}")
         # A look that fails is told by the next one.
         with suppress(TransientError):
-            for told in ends.news() if ends else ():
-                _tell(console, told)
+            for line in ends.news() if ends else ():
+                _print(console, line)
         time.sleep(min(left, _LOOK_EVERY))
 
 
-def _tell(console: Console, told: str) -> None:
-    console.print(told, highlight=False, markup=False, emoji=False, soft_wrap=True)
+def _print(console: Console, line: str) -> None:
+    console.print(line, highlight=False, markup=False, emoji=False, soft_wrap=True)
 
 
 def _short(path: Path) -> str:

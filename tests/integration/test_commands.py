@@ -296,7 +296,6 @@ def test_the_verbs_that_pages_name_exist(page: str) -> None:
     text = (PROJECT / page).read_text()
     named = set(re.findall(r"(?:^|`|\$ |&& )imagefeed ([a-z-]+)", text, re.MULTILINE))
     assert named <= set(VERBS)
-    assert "python -m ops.cli" not in text
 
 
 def test_the_launcher_works_from_any_folder(tmp_path: Path) -> None:
