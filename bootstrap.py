@@ -176,12 +176,12 @@ def _watch(services: Services, now: datetime) -> None:
 
 def _check_queues(services: Services, now: datetime) -> None:
     """Log queues to which nobody listens. A check that fails for now is left to the next call."""
-    from ops.health.listening import look_at_queues
+    from ops.health.listening import check_queues
 
     settings = services.settings
     try:
-        for symptom in look_at_queues(services.clients, settings.sources, now, settings.pipeline.window):
-            log.error("%s %s", symptom.slug, symptom.told)
+        for symptom in check_queues(services.clients, settings.sources, now, settings.pipeline.window):
+            log.error("%s %s", symptom.slug, symptom.message)
     except TransientError as exc:
         log.warning("queues.deferred error=%s", exc)
 

@@ -115,7 +115,7 @@ def status(req: func.HttpRequest) -> func.HttpResponse:
 @app.route(route="status.json", methods=["GET", "HEAD"], auth_level=func.AuthLevel.FUNCTION)
 def status_json(req: func.HttpRequest) -> func.HttpResponse:
     """Return the status as JSON."""
-    return _respond(req, lambda request: bootstrap.build_status_views().data(request))
+    return _respond(req, lambda request: bootstrap.build_status_views().json(request))
 
 
 @app.function_name("status_script")
@@ -139,10 +139,10 @@ def status_archive(req: func.HttpRequest) -> func.HttpResponse:
 @app.route(route="images/{source}/{id}/{pipeline}/{image}", methods=["GET", "HEAD"], auth_level=func.AuthLevel.FUNCTION)
 def status_image(req: func.HttpRequest) -> func.HttpResponse:
     """Show one image, small, as it is read back from its rows."""
-    from ops.web.views import picture_key
+    from ops.web.views import parse_image_key
 
     part = req.route_params
-    key = picture_key(part["source"], part["id"], part["pipeline"], part["image"])
+    key = parse_image_key(part["source"], part["id"], part["pipeline"], part["image"])
     return _respond(req, lambda request: bootstrap.build_status_views().image(request, key))
 
 

@@ -19,7 +19,8 @@ from benchmarks.bench import Bench, benchmark
 from benchmarks.child import Candidate
 from benchmarks.model import BenchmarkError, Goal, Measured, memory_ratio, ratio
 from imagefeed.entities import scan
-from imagefeed.layout import images_partition, parse_stamp
+from imagefeed.layout import parse_stamp
+from imagefeed.model import ArchiveKey
 from storage.clients import Clients, connected
 
 _BLOB = "bench/2026/01/01/00/20260101T000000Z.0123abcd.bench.zip"
@@ -167,7 +168,9 @@ def _app_candidate(connection: str) -> Iterator[Callable[[], object]]:
 
 def _readable(clients: Clients, pipeline: str) -> int:
     """Tell how many rows can be read now."""
-    partition = images_partition(pipeline, _METADATA["source"], parse_stamp(_METADATA["stamp"]), _METADATA["version"])
+    partition = ArchiveKey(_METADATA["source"], parse_stamp(_METADATA["stamp"]), _METADATA["version"]).partition(
+        pipeline
+    )
     return sum(1 for _ in scan(clients.images, partition, select=["RowKey"]))
 
 

@@ -17,7 +17,8 @@ from azure.data.tables import AccountSasPermissions, ResourceTypes, generate_acc
 
 from benchmarks.model import BenchmarkError
 from imagefeed.entities import moment, scan
-from imagefeed.layout import archive_row, image_row, images_partition
+from imagefeed.layout import image_row
+from imagefeed.model import ArchiveKey
 from imagefeed.rows import TRANSACTION_ROWS
 from ingest.model import SourceState
 from storage.clients import DEVELOPMENT_ACCOUNT, DEVELOPMENT_KEY, Clients
@@ -75,7 +76,7 @@ def add_rows(clients: Clients, pattern: Pattern, stamps: Iterable[datetime]) -> 
     def fill(some: Sequence[tuple[int, datetime]]) -> None:
         with closing(HTTPConnection(address.netloc)) as connection:
             for number, stamp in some:
-                partition = images_partition(PIPELINE, pattern.source, stamp, pattern.version)
+                partition = ArchiveKey(pattern.source, stamp, pattern.version).partition(PIPELINE)
                 payload = body.replace(_PARTITION, partition.encode()).replace(_NUMBER, f"{number:06}".encode())
                 connection.request("POST", target, payload, _HEADERS)
                 response = connection.getresponse()
@@ -112,7 +113,10 @@ def _signature() -> str:
 def _moved(row: Mapping[str, Any], pattern: Pattern, source: str, stamp: datetime) -> dict[str, Any]:
     by = stamp - pattern.stamp
     later = {name: _later(value, by) for name, value in row.items()}
-    return later | {"PartitionKey": source, "RowKey": archive_row(stamp, pattern.version, row.get("pipeline"))}
+    return later | {
+        "PartitionKey": source,
+        "RowKey": ArchiveKey(source, stamp, pattern.version).ledger_row(row.get("pipeline")),
+    }
 
 
 def _later(value: object, by: timedelta) -> object:

@@ -11,7 +11,7 @@ from benchmarks.prefill import before, copy_ledger, lay_pattern
 from ingest.model import SourceSpec
 from ops.web.pages import status_page
 from ops.web.responses import Request
-from ops.web.views import look
+from ops.web.views import load_current
 from storage.clients import connected
 
 _WINDOW = 288
@@ -50,4 +50,4 @@ BENCHMARKS = (status_pages,)
 def _page(connection: str, sources: Sequence[str], now: datetime) -> Iterator[Callable[[], int]]:
     specs = {name: SourceSpec(name=name) for name in sources}
     with connected(connection) as clients:
-        yield lambda: len(status_page(Request(gzip=True), look(clients, specs, specs, now)).body)
+        yield lambda: len(status_page(Request(gzip=True), load_current(clients, specs, specs, now)).body)

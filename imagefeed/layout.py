@@ -64,11 +64,6 @@ def decode_path(text: str) -> str:
     return unquote_to_bytes(text).decode("utf-8", "surrogateescape")
 
 
-def raw_blob(source: str, stamp: datetime, version: str, path: str) -> str:
-    """Name an archive's blob in the raw container."""
-    return f"{source}/{_hour(stamp)}/{format_stamp(stamp)}.{version}.{safe_stem(path)}.zip"
-
-
 def smoke_blob() -> str:
     """Name a new archive of the smoke test in the raw container."""
     return f"{SMOKE}/{uuid4().hex}.zip"
@@ -79,20 +74,14 @@ def day_prefix(source: str, day: date) -> str:
     return f"{source}/{day:%Y/%m/%d}/"
 
 
-def shard_blob(pipeline: str, source: str, stamp: datetime, version: str, path: str, batch: int) -> str:
-    """Name a batch's shard in the processed container."""
-    name = f"{format_stamp(stamp)}.{version}.{safe_stem(path)}"
-    return f"{pipeline}/{source}/{_hour(stamp)}/{name}/{batch:04}.tar"
+def hour_prefix(source: str, stamp: datetime) -> str:
+    """Begin the names of a source's raw blobs of one hour, and behind the pipeline those of its shards."""
+    return f"{source}/{stamp.astimezone(UTC):%Y/%m/%d/%H}/"
 
 
 def image_stem(member: int, frame: int) -> str:
     """Name an image within its shard, without the suffix."""
     return f"{member:06}-{frame:04}"
-
-
-def images_partition(pipeline: str, source: str, stamp: datetime, version: str) -> str:
-    """PartitionKey of an archive's rows in the images table, and of its plan in the batches table."""
-    return f"{pipeline}~{source}~{format_stamp(stamp)}~{version}"
 
 
 def image_row(member: int, frame: int, part: int) -> str:
@@ -120,12 +109,6 @@ def behind_stamp(stamp: datetime) -> str:
     return f"{invert_stamp(stamp)}~~"
 
 
-def archive_row(stamp: datetime, version: str, pipeline: str | None = None) -> str:
-    """RowKey of an archive in the ledger, or of what happened to it under a pipeline."""
-    row = f"{invert_stamp(stamp)}~{version}"
-    return row if pipeline is None else f"{row}~{pipeline}"
-
-
 def source_state_blob(source: str) -> str:
     """Name a source's state in the state container."""
     return f"{SOURCES}{source}.json"
@@ -147,9 +130,5 @@ def run_blob(function: str) -> str:
 
 
 def kept_blob(where: str, name: str) -> str:
-    """Name what is kept of a leftover of a queue or container in the state container."""
+    """Name the copy of a dead letter of a queue or container in the state container."""
     return f"poison/{where}/{name.removesuffix('.json')}.json"
-
-
-def _hour(stamp: datetime) -> str:
-    return f"{stamp.astimezone(UTC):%Y/%m/%d/%H}"

@@ -12,15 +12,7 @@ from azure.data.tables import TableEntity
 from imagefeed.azure_errors import azure_errors
 from imagefeed.entities import find, moment, number, scan
 from imagefeed.errors import ImageDamagedError, PermanentError
-from imagefeed.layout import (
-    SMOKE,
-    SOURCES,
-    archive_row,
-    behind_stamp,
-    decode_path,
-    images_partition,
-    shard_blob,
-)
+from imagefeed.layout import SMOKE, SOURCES, behind_stamp, decode_path
 from imagefeed.model import Counts, Origin, RawArchive, Refusal, State
 from imagefeed.stores import Stores
 
@@ -135,7 +127,7 @@ def refusals(clients: Stores, entry: Entry) -> Iterator[Refusal]:
     archive = entry.archive
     if entry.pipeline is None or (entry.counts is not None and not entry.counts.refused):
         return
-    partition = images_partition(entry.pipeline, archive.source, archive.stamp, archive.version)
+    partition = archive.key.partition(entry.pipeline)
     for row in scan(clients.images, partition, select=["RowKey", "member", "name", "reason", "error"]):
         if row.get("reason") is not None:
             yield Refusal(member=row["member"], name=row["name"], reason=row["reason"], error=row["error"])
@@ -262,7 +254,7 @@ class ShardEntry:
     def name(self) -> str:
         """Its blob in the processed container."""
         archive = self.archive
-        return shard_blob(self.pipeline, archive.source, archive.stamp, archive.version, archive.path, self.batch)
+        return archive.key.shard(self.pipeline, archive.path, self.batch)
 
 
 def shard_entries(clients: Stores, archive: RawArchive, pipeline: str) -> Sequence[ShardEntry]:
@@ -271,11 +263,11 @@ def shard_entries(clients: Stores, archive: RawArchive, pipeline: str) -> Sequen
     Empty if it was taken back meanwhile. Raises ImageDamagedError where the ledger has lost what became of a batch:
     images must not be passed over in silence.
     """
-    key = archive_row(archive.stamp, archive.version, pipeline)
+    key = archive.key.ledger_row(pipeline)
     row = find(clients.archives, archive.source, key)
     if row is None or row.get("plan") is None:
         return ()
-    partition = images_partition(pipeline, archive.source, archive.stamp, archive.version)
+    partition = archive.key.partition(pipeline)
     batches = [batch for batch in scan(clients.batches, partition) if batch.get("plan") == row["plan"]]
     counts = {int(batch["number"]): read_counts(batch) for batch in batches}
     lost = [number for number in range(row["batches"]) if counts.get(number) is None]

@@ -6,7 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, ForwardRef, Literal, TypeAlias
 
-from imagefeed.layout import parse_stamp
+from imagefeed.layout import format_stamp, hour_prefix, invert_stamp, parse_stamp, safe_stem
 
 if TYPE_CHECKING:
     # Copying needs some of the values here, but neither numpy's time nor its 17 MB.
@@ -45,6 +45,36 @@ class Origin(StrEnum):
     MANUAL = "manual"
 
 
+@dataclass(frozen=True, slots=True)
+class ArchiveKey:
+    """The identity of an archive, from which the names of all that is stored of it are made."""
+
+    source: str
+    stamp: datetime
+    version: str
+    """Of its bytes: the same path may be published again, changed."""
+
+    def raw_blob(self, path: str) -> str:
+        """Name its blob in the raw container."""
+        return f"{hour_prefix(self.source, self.stamp)}{self._name(path)}.zip"
+
+    def shard(self, pipeline: str, path: str, batch: int) -> str:
+        """Name a batch's shard in the processed container."""
+        return f"{pipeline}/{hour_prefix(self.source, self.stamp)}{self._name(path)}/{batch:04}.tar"
+
+    def partition(self, pipeline: str) -> str:
+        """PartitionKey of its rows in the images table, and of its plan in the batches table."""
+        return f"{pipeline}~{self.source}~{format_stamp(self.stamp)}~{self.version}"
+
+    def ledger_row(self, pipeline: str | None = None) -> str:
+        """RowKey in the ledger, where the source is the PartitionKey; with a pipeline: of what became of it there."""
+        row = f"{invert_stamp(self.stamp)}~{self.version}"
+        return row if pipeline is None else f"{row}~{pipeline}"
+
+    def _name(self, path: str) -> str:
+        return f"{format_stamp(self.stamp)}.{self.version}.{safe_stem(path)}"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RawArchive:
     """An archive that lies in the raw container."""
@@ -72,6 +102,11 @@ class RawArchive:
     """Why the copy into its blob ended without its bytes; None if it did not."""
     traceparent: str | None = field(default=None, compare=False)
     """The span that its own spans belong to; None if nobody recorded it."""
+
+    @property
+    def key(self) -> ArchiveKey:
+        """Its identity."""
+        return ArchiveKey(self.source, self.stamp, self.version)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,7 +11,7 @@ from imagefeed.azure_errors import azure_errors, each
 from imagefeed.codec import checked_pixels
 from imagefeed.entities import scan, scan_answers
 from imagefeed.errors import ImageDamagedError
-from imagefeed.layout import image_row, images_partition
+from imagefeed.layout import image_row
 from imagefeed.ledger import NEWEST, ShardEntry, entries, newest_pipeline, require_source, shard_entries
 from imagefeed.model import ImageMetadata, Pixels, RawArchive, State
 from imagefeed.pages import rows_in
@@ -41,7 +41,7 @@ class Result:
     @property
     def partition(self) -> str:
         """Its rows' PartitionKey."""
-        return images_partition(self.pipeline, self.archive.source, self.archive.stamp, self.archive.version)
+        return self.archive.key.partition(self.pipeline)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,6 +7,7 @@ from enum import Enum, StrEnum
 from typing import Literal
 
 from config.types import Encoding, TimeZone
+from imagefeed.model import ArchiveKey
 from ingest.timestamps import StampPattern
 
 
@@ -84,6 +85,11 @@ class Archive:
     stamp: datetime
     stamp_replaced: bool = False
     """The stamp that the name or the server gave lay more than a day ahead; the time first seen stands in."""
+
+    @property
+    def key(self) -> ArchiveKey:
+        """Its identity."""
+        return ArchiveKey(self.source, self.stamp, self.version)
 
 
 def version_of(file: RemoteFile) -> str:

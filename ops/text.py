@@ -57,10 +57,10 @@ def moment(time: datetime) -> str:
 
 def clock(time: datetime, now: datetime) -> str:
     """Write a time to the minute, with its day where that is another one."""
-    there = time.astimezone(UTC)
-    return f"{there:%H:%M}" if there.date() == now.astimezone(UTC).date() else f"{there:%d %b %H:%M}"
+    utc = time.astimezone(UTC)
+    return f"{utc:%H:%M}" if utc.date() == now.astimezone(UTC).date() else f"{utc:%d %b %H:%M}"
 
 
-def count(number: int, one: str, many: str | None = None) -> str:
+def count(number: int, singular: str, plural: str | None = None) -> str:
     """Write a number of things."""
-    return f"{number} {one if number == 1 else many or one + 's'}"
+    return f"{number} {singular if number == 1 else plural or singular + 's'}"

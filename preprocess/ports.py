@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from imagefeed.model import Counts, RawArchive, Refusal
+from imagefeed.model import ArchiveKey, Counts, RawArchive, Refusal
 from preprocess.model import Batch, BatchState, Image, Loss
 
 
@@ -126,8 +126,8 @@ class BatchLedger(Protocol):
     def list_unfinished(self, source: str, pipeline: str, since: datetime) -> Sequence[RawArchive]:
         """Raw archives with a stamp from `since` on that are not processed, refused or failed under `pipeline`."""
 
-    def known(self, source: str, since: datetime) -> Collection[tuple[datetime, str]]:
-        """Stamp and version of every archive with a stamp from `since` on whose row has the time it became raw."""
+    def known(self, source: str, since: datetime) -> Collection[ArchiveKey]:
+        """Every archive with a stamp from `since` on whose row has the time it became raw."""
 
 
 class ResultAudit(Protocol):

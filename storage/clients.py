@@ -120,19 +120,19 @@ def connected(connection: str, *, retries: int = 4, read_timeout: float = 60) ->
 def prepare(clients: Clients) -> None:
     """Make the containers, tables and queues that are missing, the poison queues too."""
     for container in (clients.raw, clients.processed, clients.state, clients.dead_letters):
-        with azure_errors(f"make the container {container.container_name}"), _there_already():
+        with azure_errors(f"make the container {container.container_name}"), _ignore_existing():
             container.create_container()
     for table in (clients.archives, clients.batches, clients.images):
-        with azure_errors(f"make the table {table.table_name}"), _there_already():
+        with azure_errors(f"make the table {table.table_name}"), _ignore_existing():
             table.create_table()
     for name in (POLL_QUEUE, BATCH_QUEUE):
         for queue in (name, f"{name}{POISON}"):
-            with azure_errors(f"make the queue {queue}"), _there_already():
+            with azure_errors(f"make the queue {queue}"), _ignore_existing():
                 clients.queues.create_queue(queue)
 
 
 @contextmanager
-def _there_already() -> Iterator[None]:
+def _ignore_existing() -> Iterator[None]:
     try:
         yield
     except ResourceExistsError as exc:

@@ -18,7 +18,7 @@ from azure.data.tables import TableEntity
 from azure.storage.blob import BlobProperties
 
 from imagefeed.entities import Properties, find, scan
-from imagefeed.layout import SMOKE, archive_row, images_partition, parse_stamp, shard_blob
+from imagefeed.layout import SMOKE, parse_stamp
 from imagefeed.ledger import ARCHIVE_COLUMNS, polled_sources, raw_archive, read_counts, state_of, time_of
 from imagefeed.model import Counts, Origin, RawArchive, State
 from ingest.model import SourceState, Step
@@ -64,7 +64,7 @@ class _Rebuild:
         self._raw = RawBlobs(clients, stamp_of or (lambda _source, _name: None))
         self._ledger = TableBatchLedger(clients)
         self._done = RebuildOutcome()
-        self._by_hand: dict[str, dict[str, RawArchive]] = {}
+        self._manual: dict[str, dict[str, RawArchive]] = {}
 
     def run(self, source: str | None) -> RebuildOutcome:
         pipelines = list_folders(self._clients.processed)
@@ -72,11 +72,11 @@ class _Rebuild:
         for name in polled_sources(self._clients) if source is None else [source]:
             self._restore_listed(source_states.look(name) or SourceState(source=name))
         # What lies in nobody's folder belongs to a source of its own, and is found only by looking everywhere.
-        for found in self._raw.list_zips("" if source in (None, MANUAL) else f"{source}/"):
-            archive = self._raw.describe(found)
+        for blob in self._raw.list_zips("" if source in (None, MANUAL) else f"{source}/"):
+            archive = self._raw.describe(blob)
             if source in (None, archive.source) and archive.source != SMOKE:
                 self._done.archives += 1
-                self._restore(archive, found, pipelines)
+                self._restore(archive, blob, pipelines)
         return self._done
 
     def _restore_listed(self, source_state: SourceState) -> None:
@@ -87,36 +87,36 @@ class _Rebuild:
             if tracked_file.is_same:
                 copied.record(tracked_file.archive, Step.SAME, tracked_file.first_seen)
 
-    def _restore(self, archive: RawArchive, found: BlobProperties, pipelines: Sequence[str]) -> None:
+    def _restore(self, archive: RawArchive, blob: BlobProperties, pipelines: Sequence[str]) -> None:
         if archive.origin is Origin.MANUAL:
-            known = self._known_by_hand(archive.source).get(archive.blob)
+            known = self._known_manual(archive.source).get(archive.blob)
             if known is None and self._stamp_of is None:
                 self._done.unread += 1
                 return
             archive = known or archive
-        row = archive_row(archive.stamp, archive.version)
-        self._done.restored += set_once(self._clients.archives, archive.source, row, _properties(archive, found))
-        begun = [self._restore_results(archive, pipeline) for pipeline in pipelines]
-        if not any(begun) and not self._is_begun(archive):
+        row = archive.key.ledger_row()
+        self._done.restored += set_once(self._clients.archives, archive.source, row, _properties(archive, blob))
+        results = [self._restore_results(archive, pipeline) for pipeline in pipelines]
+        if not any(results) and not self._is_begun(archive):
             self._done.unprocessed += 1
             self._done.oldest = min(self._done.oldest or archive.stamp, archive.stamp)
 
-    def _known_by_hand(self, source: str) -> dict[str, RawArchive]:
+    def _known_manual(self, source: str) -> dict[str, RawArchive]:
         """Archives by their blobs' names: their stamps may have been told by settings of another day."""
-        if source not in self._by_hand:
+        if source not in self._manual:
             rows = scan(self._clients.archives, source, select=ARCHIVE_COLUMNS)
-            hand = (row for row in rows if row.get("origin") == Origin.MANUAL and row.get("pipeline") is None)
-            self._by_hand[source] = {row["blob"]: raw_archive(source, row) for row in hand}
-        return self._by_hand[source]
+            manual = (row for row in rows if row.get("origin") == Origin.MANUAL and row.get("pipeline") is None)
+            self._manual[source] = {row["blob"]: raw_archive(source, row) for row in manual}
+        return self._manual[source]
 
     def _is_begun(self, archive: RawArchive) -> bool:
-        row = archive_row(archive.stamp, archive.version)
-        found = scan(self._clients.archives, archive.source, first=f"{row}~", end=f"{row}~~", select=["RowKey"], page=1)
-        return next(found, None) is not None
+        row = archive.key.ledger_row()
+        rows = scan(self._clients.archives, archive.source, first=f"{row}~", end=f"{row}~~", select=["RowKey"], page=1)
+        return next(rows, None) is not None
 
     def _restore_results(self, archive: RawArchive, pipeline: str) -> bool:
         """Make what a pipeline did with an archive known again; False where it began nothing, as far as is proven."""
-        row = find(self._clients.archives, archive.source, archive_row(archive.stamp, archive.version, pipeline))
+        row = find(self._clients.archives, archive.source, archive.key.ledger_row(pipeline))
         if row is None:
             return self._settle_again(archive, pipeline)
         if state_of(row) is State.PROCESSED and read_plan(row) is not None:
@@ -140,8 +140,8 @@ class _Rebuild:
 
     def _finish_again(self, archive: RawArchive, pipeline: str, row: TableEntity) -> None:
         """Fill in batches whose rows were lost; that all of them were done, the archive's row tells."""
-        there = scan(self._clients.batches, _partition(archive, pipeline), select=["done_at"])
-        if sum(batch.get("done_at") is not None for batch in there) >= row["batches"]:
+        rows = scan(self._clients.batches, archive.key.partition(pipeline), select=["done_at"])
+        if sum(batch.get("done_at") is not None for batch in rows) >= row["batches"]:
             return
         shards = self._shards(archive, pipeline)
         proven = {batch.number for batch in self._proven(archive, shards)}
@@ -172,9 +172,8 @@ class _Rebuild:
                 rest = Counts()
 
     def _shards(self, archive: RawArchive, pipeline: str) -> list[ShardMetadata]:
-        place = (pipeline, archive.source, archive.stamp, archive.version, archive.path)
-        folder = shard_blob(*place, 0).rpartition("/")[0]
-        shards = (read_shard(found) for found in list_blobs(self._clients.processed, f"{folder}/"))
+        folder = archive.key.shard(pipeline, archive.path, 0).rpartition("/")[0]
+        shards = (read_shard(blob) for blob in list_blobs(self._clients.processed, f"{folder}/"))
         return sorted((shard for shard in shards if shard is not None), key=attrgetter("number"))
 
     def _proven(self, archive: RawArchive, shards: Sequence[ShardMetadata]) -> list[Batch]:
@@ -185,7 +184,7 @@ class _Rebuild:
             if batch is None or counts is None or shard.size != counts.bytes_out or shard.images != counts.images:
                 continue
             bounds = (f"{batch.first:06}", f"{batch.end:06}")
-            partition = _partition(archive, shard.pipeline)
+            partition = archive.key.partition(shard.pipeline)
             rows = scan(self._clients.images, partition, first=bounds[0], end=bounds[1], select=TALLY_COLUMNS)
             if tally(rows).fits(counts.images, counts.refused):
                 proven.append(batch)
@@ -214,18 +213,14 @@ def _left_over(sums: Counts, known: Counts) -> Counts:
     )
 
 
-def _properties(archive: RawArchive, found: BlobProperties) -> Properties:
+def _properties(archive: RawArchive, blob: BlobProperties) -> Properties:
     # Not the ETag, which preprocessing notes: whoever has none asks the blob.
     known = {name: value for name, value in raw_properties(archive).items() if name != "etag"}
-    return {**known, **_copied(found.metadata or {}), time_of(State.RAW): archive.raw_at}
+    return {**known, **_copied(blob.metadata or {}), time_of(State.RAW): archive.raw_at}
 
 
-def _copied(told: Mapping[str, str]) -> Properties:
+def _copied(metadata: Mapping[str, str]) -> Properties:
     """Read what only copying tells."""
-    if "modified" not in told:
+    if "modified" not in metadata:
         return {}
-    return {"modified": parse_stamp(told["modified"]), "stamp_replaced": told.get("stamp_replaced") == "true"}
-
-
-def _partition(archive: RawArchive, pipeline: str) -> str:
-    return images_partition(pipeline, archive.source, archive.stamp, archive.version)
+    return {"modified": parse_stamp(metadata["modified"]), "stamp_replaced": metadata.get("stamp_replaced") == "true"}

@@ -15,7 +15,7 @@ from imagefeed.azure_errors import azure_errors, error_code
 from imagefeed.codec import Encoding, encode, encoding_of
 from imagefeed.entities import Properties, scan, text
 from imagefeed.errors import StoreUnavailableError
-from imagefeed.layout import format_stamp, image_stem, images_partition, shard_blob
+from imagefeed.layout import format_stamp, image_stem
 from imagefeed.model import Codec, Counts, ImageMetadata, Refusal
 from imagefeed.rows import TRANSACTION_ROWS, ImageRow, pack, pack_refusal, parts_of
 from imagefeed.shards import Place, ShardWriter
@@ -23,7 +23,7 @@ from preprocess.model import Batch, Image
 from storage.clients import Clients
 from storage.tables.transactions import upsert_all
 
-_MOST_TRIES = 10
+_MAX_TRIES = 10
 _VERSIONS = {f"{library}_version": version(library) for library in ("numpy", "pillow")}
 """Another version may decode an image a little differently: recorded with the results, not part of their name."""
 
@@ -34,28 +34,27 @@ class ShardsAndRows:
     def __init__(self, clients: Clients, codec: Codec, max_rows_per_image: int) -> None:
         self._clients = clients
         self._codec = codec
-        self._most = max_rows_per_image
+        self._max_rows = max_rows_per_image
 
     @contextmanager
     def write(self, batch: Batch) -> Iterator["BatchWriter"]:
         """Begin a batch's results; leaving without `publish` leaves nothing behind."""
         with ShardWriter() as shard:
-            yield BatchWriter(self._clients, batch, shard, codec=self._codec, most=self._most)
+            yield BatchWriter(self._clients, batch, shard, codec=self._codec, max_rows=self._max_rows)
 
 
 class BatchWriter:
     """Results of one batch in the making; a ResultWriter."""
 
-    def __init__(self, clients: Clients, batch: Batch, shard: ShardWriter, *, codec: Codec, most: int) -> None:
+    def __init__(self, clients: Clients, batch: Batch, shard: ShardWriter, *, codec: Codec, max_rows: int) -> None:
         archive = batch.archive
-        place = (batch.pipeline, archive.source, archive.stamp, archive.version)
         self._clients = clients
         self._batch = batch
         self._shard = shard
         self._codec = codec
-        self._most = most
-        self._partition = images_partition(*place)
-        self._name = shard_blob(*place, archive.path, batch.number)
+        self._max_rows = max_rows
+        self._partition = archive.key.partition(batch.pipeline)
+        self._name = archive.key.shard(batch.pipeline, archive.path, batch.number)
         self._rows: list[ImageRow] = []
         self._refusals: list[Refusal] = []
 
@@ -87,14 +86,14 @@ class BatchWriter:
         metadata = image.metadata
         payload = encode(image.pixels, self._codec)
         encoding = encoding_of(image.pixels, self._codec, payload)
-        told = {
+        record = {
             **_members(metadata),
             **_members(encoding),
             "stamp": format_stamp(metadata.stamp),
             "captured_at": metadata.captured_at.isoformat() if metadata.captured_at else None,
             "version": self._batch.archive.version,
         }
-        place = self._shard.add(image_stem(metadata.member, metadata.frame), self._codec, payload, told)
+        place = self._shard.add(image_stem(metadata.member, metadata.frame), self._codec, payload, record)
         return ImageRow(
             member=metadata.member,
             frame=metadata.frame,
@@ -102,7 +101,7 @@ class BatchWriter:
             format=text(metadata.format),
             captured_at=metadata.captured_at,
             encoding=encoding,
-            parts=parts_of(len(payload), self._most),
+            parts=parts_of(len(payload), self._max_rows),
             shard=self._name,
             offset=place.offset,
             length=place.length,
@@ -133,7 +132,7 @@ class BatchWriter:
     def _metadata(self, counts: Counts | None) -> dict[str, str]:
         """Tell whose shard it is, and all that the ledger knows of its batch, which can be made again from that."""
         archive = self._batch.archive
-        told = {} if counts is None else {"counts": json.dumps({**asdict(counts), "bytes_out": self._shard.size})}
+        sums = {} if counts is None else {"counts": json.dumps({**asdict(counts), "bytes_out": self._shard.size})}
         return {
             "pipeline": self._batch.pipeline,
             "source": archive.source,
@@ -144,7 +143,7 @@ class BatchWriter:
             "first": str(self._batch.first),
             "end": str(self._batch.end),
             "images": str(len(self._rows)),
-            **told,
+            **sums,
             **_VERSIONS,
         }
 
@@ -160,9 +159,9 @@ class BatchWriter:
 
     def _remove_others(self, written: set[str]) -> None:
         first, end = (f"{member:06}" for member in (self._batch.first, self._batch.end))
-        for _ in range(_MOST_TRIES):
-            there = scan(self._clients.images, self._partition, first=first, end=end, select=["PartitionKey", "RowKey"])
-            others = [row for row in there if row["RowKey"] not in written]
+        for _ in range(_MAX_TRIES):
+            rows = scan(self._clients.images, self._partition, first=first, end=end, select=["PartitionKey", "RowKey"])
+            others = [row for row in rows if row["RowKey"] not in written]
             if all(self._removed(others[start : start + TRANSACTION_ROWS]) for start in _starts(others)):
                 return
         raise StoreUnavailableError(f"remove older rows of {self._partition}: another worker does the same")

@@ -8,11 +8,10 @@ from random import Random
 from imagefeed.azure_errors import azure_errors
 from imagefeed.entities import find, scan
 from imagefeed.errors import StoreUnavailableError
-from imagefeed.layout import images_partition
 from imagefeed.ledger import entries, sources
-from imagefeed.model import RawArchive, State
+from imagefeed.model import State
 from storage.blobs.raw import list_blobs
-from storage.blobs.raw_upload import look
+from storage.blobs.raw_upload import stat_blob
 from storage.blobs.shard_metadata import ShardMetadata, read_shard
 from storage.clients import Clients
 
@@ -46,7 +45,7 @@ class DataLoss:
 
     def healed(self) -> bool:
         """Whether all results that were taken are there again."""
-        shards = all(look(self._clients.processed, name) is not None for name in self._shards)
+        shards = all(stat_blob(self._clients.processed, name) is not None for name in self._shards)
         return shards and all(find(self._clients.images, *row) is not None for row in self._rows)
 
     def _lose_message(self) -> None:
@@ -58,11 +57,11 @@ class DataLoss:
                 self._note(MESSAGES, "")
 
     def _lose_results(self) -> None:
-        shards = [shard for shard in self._candidates() if _partition(shard) not in self._robbed]
+        shards = [shard for shard in self._candidates() if shard.key.partition(shard.pipeline) not in self._robbed]
         if not shards:
             return
         shard = self._rng.choice(sorted(shards, key=lambda shard: shard.name))
-        partition = _partition(shard)
+        partition = shard.key.partition(shard.pipeline)
         # Noted first: what fails on its way may be done all the same.
         self._robbed.add(partition)
         if len(self._robbed) % 2:
@@ -78,19 +77,11 @@ class DataLoss:
 
     def _candidates(self) -> list[ShardMetadata]:
         """Shards of archives that are processed."""
-        done = {_key(entry.archive) for source in sources(self._clients) for entry in entries(self._clients, source)
+        done = {entry.archive.key for source in sources(self._clients) for entry in entries(self._clients, source)
                 if entry.state is State.PROCESSED}  # fmt: skip
         read = (read_shard(blob) for blob in list_blobs(self._clients.processed, ""))
-        return [shard for shard in read if shard is not None and (shard.source, shard.version) in done]
+        return [shard for shard in read if shard is not None and shard.key in done]
 
     def _note(self, kind: str, subject: str) -> None:
         self.injected[kind] += 1
         self._say(f"fault: {kind} {subject}".rstrip())
-
-
-def _key(archive: RawArchive) -> tuple[str, str]:
-    return archive.source, archive.version
-
-
-def _partition(shard: ShardMetadata) -> str:
-    return images_partition(shard.pipeline, shard.source, shard.stamp, shard.version)

@@ -14,10 +14,10 @@ from imagefeed.pipelines import require_pipeline
 from imagefeed.terminal import Column, Table, write
 from ingest.model import SourceSpec
 from ingest.timestamps import read_stamp
-from ops.health.audit import Audited, all_sources, audit
+from ops.health.audit import AuditOutcome, all_sources, audit
 from ops.health.audit_deep import read_everything
 from ops.health.findings import Finding, Kind
-from ops.health.watch import Watched, look
+from ops.health.watch import WatchOutcome, watch_source
 from ops.text import clean, count
 from storage.blobs.raw import MANUAL, StampOf
 from storage.blobs.source_state import BlobSourceStates
@@ -29,7 +29,7 @@ from storage.tables.arrivals import TableArrivals
 class _Report:
     """What is said of a source."""
 
-    audited: Audited
+    audited: AuditOutcome
     findings: Sequence[Finding]
     watched: bool
     """The source's settings are at hand, so that gaps and deadlines could be looked for."""
@@ -71,11 +71,11 @@ def _report(
     if options.deep:
         findings += read_everything(clients, audited)
     if spec is not None:
-        findings += _seen(look(spec, BlobSourceStates(clients), TableArrivals(clients), now, since))
+        findings += _seen(watch_source(spec, BlobSourceStates(clients), TableArrivals(clients), now, since))
     return _Report(audited=audited, findings=findings, watched=spec is not None)
 
 
-def _seen(watched: Watched) -> Iterator[Finding]:
+def _seen(watched: WatchOutcome) -> Iterator[Finding]:
     """Yield what watching finds, manual uploads aside: the audit has reported them already."""
     source, silence = watched.source, watched.silence
     if silence is not None:

@@ -13,21 +13,21 @@ from config.settings import Settings, Storage, environment, read_limits, read_pi
 from imagefeed.cli import write_json
 from imagefeed.errors import PermanentError, PipelineError
 from ops.health.doctor.app import (
-    look_at_listeners,
-    look_at_pipeline,
-    look_at_polling,
-    look_at_reconcile,
-    look_at_storage,
+    check_identity,
+    check_listeners,
+    check_pipeline,
+    check_polling,
+    check_reconcile,
+    check_storage,
     other_settings,
-    whose_rights,
 )
 from ops.health.doctor.azure_cli import app_settings, find_azure_cli
-from ops.health.doctor.events import look_at_events
-from ops.health.doctor.findings import Finding, Sign, line, ok, redacted, secrets_of, summary, unknown, wrong
-from ops.health.doctor.sources import CALL_WITHIN, look_at_sources
-from ops.health.probe import known_fingerprint
+from ops.health.doctor.events import check_events
+from ops.health.doctor.findings import CheckStatus, Finding, line, ok, redacted, secrets_of, summary, unknown, wrong
+from ops.health.doctor.sources import CALL_WITHIN, check_sources
 from ops.text import count
 from preprocess.recipe import identify
+from storage.blobs.pipelines import known_fingerprint
 
 _NO_SETTINGS = (
     "doctor: this shell has no settings of the app. Locally: `make run`, then `. .local/env` in another terminal. "
@@ -48,7 +48,7 @@ def run_smoke(options: argparse.Namespace) -> int:
     """Send a small archive through the app, and remove it again; return and raise as `run` does."""
     texts, unread = _read_texts(options.app)
     # Passwords of servers are not needed, and whoever deploys may lack the right to read them.
-    settings, findings = (None, [unknown(one.about, one.told) for one in unread]) if unread else _settings(texts)
+    settings, findings = (None, [unknown(one.about, one.message) for one in unread]) if unread else _settings(texts)
     storage = [text for name, text in texts.items() if name.upper() == "DATA_STORAGE"]
     secrets = secrets_of(settings) if settings else storage
     if settings is None and not unread:
@@ -79,17 +79,14 @@ def _report(findings: Iterable[Finding], secrets: Collection[str], *, as_json: b
         if not as_json:
             print(line(finding, secrets), flush=True)
     if as_json:
-        checks = [
-            {"status": each.sign.name.lower(), "about": each.about, "message": redacted(each, secrets)} for each in seen
-        ]
-        write_json({"checks": checks})
+        write_json({"checks": [_as_json(finding, secrets) for finding in seen]})
     else:
         print(f" {summary(seen)}")
-    return int(any(finding.sign is Sign.WRONG for finding in seen))
+    return int(any(finding.status is CheckStatus.WRONG for finding in seen))
 
 
 def _as_json(finding: Finding, secrets: Collection[str]) -> Mapping[str, str]:
-    status = finding.sign.name.lower()
+    status = finding.status.name.lower()
     return {"status": status, "about": finding.about, "message": redacted(finding, secrets)}
 
 
@@ -120,19 +117,19 @@ def _look(texts: Mapping[str, str], settings: Settings | None) -> Iterator[Findi
     if settings is None:
         yield unknown("sources", _MEND)
     else:
-        yield from look_at_sources(settings.sources, now)
+        yield from check_sources(settings.sources, now)
     try:
         storage = read_storage(texts)
     except SettingsError:
         yield unknown("storage", _MEND)
         return
     yield from _look_into(storage, settings, now)
-    yield from look_at_events(storage, find_azure_cli())
+    yield from check_events(storage, find_azure_cli())
 
 
 def _send(texts: Mapping[str, str], within: timedelta) -> Generator[Finding]:
     # Imported here: what decodes pictures takes its time, and no other command needs it.
-    from ops.health.doctor.smoke import send_through
+    from ops.health.doctor.smoke import run_smoke_test
     from ops.health.doctor.smoke_archive import make
 
     try:
@@ -148,7 +145,7 @@ def _send(texts: Mapping[str, str], within: timedelta) -> Generator[Finding]:
             yield wrong("pipeline", other_settings(identity.pipeline))
             return
         hooked = identity.hook is not None
-        yield from send_through(clients, made, identity.pipeline, hooked=hooked, within=within)
+        yield from run_smoke_test(clients, made, identity.pipeline, has_hook=hooked, within=within)
     except PipelineError as exc:
         yield wrong("smoke", str(exc))
     finally:
@@ -163,17 +160,17 @@ def _look_into(where: Storage, settings: Settings | None, now: datetime) -> Iter
         yield wrong("settings", str(exc))
         return
     try:
-        checks = list(look_at_storage(clients))
+        checks = list(check_storage(clients))
         yield from checks
-        yield from whose_rights(where)
+        yield from check_identity(where)
         if settings is None:
             yield unknown("app", _MEND)
-        elif all(finding.sign is Sign.WRONG for finding in checks):
+        elif all(finding.status is CheckStatus.WRONG for finding in checks):
             yield unknown("app", "storage must answer first: the app's marks are there")
         else:
-            yield from look_at_pipeline(clients, settings)
-            yield from look_at_polling(clients, settings, now)
-            yield from look_at_reconcile(clients, now)
-            yield from look_at_listeners(clients, settings, now)
+            yield from check_pipeline(clients, settings)
+            yield from check_polling(clients, settings, now)
+            yield from check_reconcile(clients, now)
+            yield from check_listeners(clients, settings, now)
     finally:
         clients.close()

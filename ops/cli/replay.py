@@ -25,7 +25,7 @@ from preprocess.recovery.dead_letters import send_back
 from preprocess.recovery.replay import ReplayOutcome, behind_live_work, redrive, replay
 from storage.blobs.pipelines import check_pipeline
 from storage.blobs.raw import RawBlobs
-from storage.blobs.raw_upload import look
+from storage.blobs.raw_upload import stat_blob
 from storage.clients import Clients
 from storage.queues.dead_letters import dead_letters, poison_messages
 from storage.queues.messages import BatchMessages
@@ -162,7 +162,7 @@ def _report(outcomes: Counter[ReplayOutcome], sentence: str, command: _Command, 
 
 def _refuse_offline(blobs: Sequence[str], command: _Command) -> None:
     for blob in () if command.json else blobs:
-        properties = look(command.clients.raw, blob)
+        properties = stat_blob(command.clients.raw, blob)
         status = properties.archive_status if properties else None
         write(f"{blob!r}: in the archive tier{f', {status}' if status else ''}")
     if blobs:

@@ -9,9 +9,9 @@ from config.settings import read_specs
 from imagefeed.ledger import known_sources, require_source
 from imagefeed.terminal import Column, Line, Table, watch, width, write
 from ops import text
-from ops.web.model import Hole, Mark, Severity, Shown, SourceStatus, Status
+from ops.web.model import ArchiveMark, DisplayState, Gap, Severity, SourceStatus, Status
 from ops.web.to_json import to_json
-from ops.web.views import look
+from ops.web.views import load_current
 from storage.blobs.raw import MANUAL
 from storage.clients import Clients
 
@@ -20,14 +20,14 @@ _BARS = "▁▂▃▄▅▆▇█"
 _HOLE = "░"
 # Not by colour alone: what is processed is a bar, and each other state has a letter of its own.
 _LETTERS = {
-    Shown.FAILED: ("F", "bold red"),
-    Shown.EXPIRED: ("E", "bold red"),
-    Shown.REFUSED: ("R", "bold magenta"),
-    Shown.WAITING: ("w", "yellow"),
-    Shown.COPYING: ("c", "cyan"),
-    Shown.RAW: ("r", "cyan"),
-    Shown.PARTLY: ("p", "yellow"),
-    Shown.REPLACED: ("-", "dim"),
+    DisplayState.FAILED: ("F", "bold red"),
+    DisplayState.EXPIRED: ("E", "bold red"),
+    DisplayState.REFUSED: ("R", "bold magenta"),
+    DisplayState.WAITING: ("w", "yellow"),
+    DisplayState.COPYING: ("c", "cyan"),
+    DisplayState.RAW: ("r", "cyan"),
+    DisplayState.PARTLY: ("p", "yellow"),
+    DisplayState.REPLACED: ("-", "dim"),
 }
 """The worst first: of several archives in one column it is the one that is shown."""
 _SEVERITY = {Severity.FINE: ("✓", "green"), Severity.NOTICE: ("◆", "yellow"), Severity.MISSING: ("▲", "bold red")}
@@ -51,7 +51,7 @@ def _look(clients: Clients, source: str | None) -> Status:
     if source is not None and source not in (*known, MANUAL):
         require_source(clients, source, "show the status of source")
     names = [source] if source else [*sorted(known), MANUAL]
-    return look(clients, specs, names, datetime.now(UTC))
+    return load_current(clients, specs, names, datetime.now(UTC))
 
 
 def _drawn(status: Status) -> Sequence[Line | Table]:
@@ -63,7 +63,7 @@ def _drawn(status: Status) -> Sequence[Line | Table]:
         _symbol(status.severity), (status.headline, "bold"), (f"  {counts}  {status.at:%H:%M:%S} UTC", "dim")
     )  # fmt: skip
     sources = [line for source in status.sources for line in _source(source, status.at, width())]
-    return [headline, [(f"{legend}, {_HOLE} missing", "dim")], *sources, *_todos(status)]
+    return [headline, [(f"{legend}, {_HOLE} missing", "dim")], *sources, *_actions(status)]
 
 
 def _source(source: SourceStatus, now: datetime, width: int) -> Iterator[Line]:
@@ -79,16 +79,16 @@ def columns(source: SourceStatus, now: datetime, width: int) -> Sequence[tuple[s
     """Draw a timeline as letters with styles, the newest at the right."""
     length = (now - source.start) / width
     largest = max((mark.size for mark in source.marks), default=0) or 1
-    cells: list[list[Mark]] = [[] for _ in range(width)]
+    cells: list[list[ArchiveMark]] = [[] for _ in range(width)]
     for mark in source.marks:
         cells[min(max(int((mark.stamp - source.start) / length), 0), width - 1)].append(mark)
     return [
-        _cell(marks, largest, _hole_at(source.holes, source.start + length * number, length))
+        _cell(marks, largest, _hole_at(source.gaps, source.start + length * number, length))
         for number, marks in enumerate(cells)
     ]
 
 
-def _cell(marks: Sequence[Mark], largest: int, hole: bool) -> tuple[str, str]:
+def _cell(marks: Sequence[ArchiveMark], largest: int, hole: bool) -> tuple[str, str]:
     if not marks:
         return (_HOLE, "red") if hole else (" ", "")
     states = {mark.state for mark in marks}
@@ -99,8 +99,8 @@ def _cell(marks: Sequence[Mark], largest: int, hole: bool) -> tuple[str, str]:
     return _BARS[min(int(share * len(_BARS)), len(_BARS) - 1)], "blue"
 
 
-def _hole_at(holes: Sequence[Hole], start: datetime, length: timedelta) -> bool:
-    return any(hole.start < start + length and hole.end > start for hole in holes)
+def _hole_at(gaps: Sequence[Gap], start: datetime, length: timedelta) -> bool:
+    return any(gap.start < start + length and gap.end > start for gap in gaps)
 
 
 def _stored(source: SourceStatus, now: datetime) -> Iterator[str]:
@@ -113,16 +113,16 @@ def _stored(source: SourceStatus, now: datetime) -> Iterator[str]:
     yield f"polled {text.ago(source.polled_at, now) if source.polled_at else 'never'}"
 
 
-def _todos(status: Status) -> Iterator[Line | Table]:
-    if not status.todos:
+def _actions(status: Status) -> Iterator[Line | Table]:
+    if not status.actions:
         return
     yield [("\nWhat needs a person", "bold")]
     titles = ("what", "source", "which", "since (UTC)", "what to do")
     table = Table(columns=[Column(title=title) for title in titles])
-    for todo in status.todos:
-        since = text.moment(todo.since) if todo.since else ""
-        which: Line = (todo.which, (f"{': ' if todo.which and todo.detail else ''}{todo.detail}", "dim"))
-        table.add((_symbol(todo.severity), todo.what), todo.source, which, since, todo.advice)
+    for action in status.actions:
+        since = text.moment(action.since) if action.since else ""
+        which: Line = (action.name, (f"{': ' if action.name and action.detail else ''}{action.detail}", "dim"))
+        table.add((_symbol(action.severity), action.kind), action.source, which, since, action.advice)
     yield table
 
 

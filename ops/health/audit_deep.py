@@ -9,21 +9,21 @@ from imagefeed.errors import ImageDamagedError, StoreRefusedError
 from imagefeed.ledger import Entry
 from imagefeed.model import RawArchive, State
 from imagefeed.tables import Reader, Result, StoredImage
-from ops.health.audit import Audited
+from ops.health.audit import AuditOutcome
 from ops.health.findings import Finding, Kind
 from storage.clients import Clients
 
 
-def read_everything(clients: Clients, audited: Audited) -> Iterator[Finding]:
+def read_everything(clients: Clients, audited: AuditOutcome) -> Iterator[Finding]:
     """Read what an audit has found to be there."""
     for archive in audited.raw.values():
-        yield from _raw(clients, archive)
+        yield from _check_raw(clients, archive)
     for entry in audited.entries:
         if entry.state is State.PROCESSED and entry.pipeline is not None:
-            yield from _images(clients, entry, entry.pipeline)
+            yield from _check_images(clients, entry, entry.pipeline)
 
 
-def _raw(clients: Clients, archive: RawArchive) -> Iterator[Finding]:
+def _check_raw(clients: Clients, archive: RawArchive) -> Iterator[Finding]:
     if archive.offline or archive.sha256 is None:
         # What lies in the archive tier cannot be read; of what was put there by hand nobody told the hash.
         return
@@ -35,13 +35,13 @@ def _raw(clients: Clients, archive: RawArchive) -> Iterator[Finding]:
         yield _finding(archive, Kind.RAW_DAMAGED, archive.blob, archive.stamp, detail)
 
 
-def _images(clients: Clients, entry: Entry, pipeline: str) -> Iterator[Finding]:
+def _check_images(clients: Clients, entry: Entry, pipeline: str) -> Iterator[Finding]:
     reader, result = Reader(clients, pipeline), Result(pipeline=pipeline, archive=entry.archive)
-    yield from _read(reader.of_rows, result, Kind.ROWS_DAMAGED)
-    yield from _read(reader.of_shards, result, Kind.SHARD_DAMAGED)
+    yield from _check_readable(reader.of_rows, result, Kind.ROWS_DAMAGED)
+    yield from _check_readable(reader.of_shards, result, Kind.SHARD_DAMAGED)
 
 
-def _read(images: Callable[[Result], Iterable[StoredImage]], result: Result, kind: Kind) -> Iterator[Finding]:
+def _check_readable(images: Callable[[Result], Iterable[StoredImage]], result: Result, kind: Kind) -> Iterator[Finding]:
     try:
         for _ in images(result):
             # One at a time, each held against its checksum: no more is asked of it.

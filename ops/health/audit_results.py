@@ -9,7 +9,7 @@ from typing import Any
 from azure.data.tables import TableClient
 
 from imagefeed.azure_errors import azure_errors
-from imagefeed.layout import day_prefix, format_stamp, images_partition, shard_blob
+from imagefeed.layout import day_prefix, format_stamp
 from imagefeed.ledger import Entry, read_counts
 from imagefeed.model import Counts, State
 from ops.health.findings import Finding, Kind
@@ -35,7 +35,7 @@ _AHEAD = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
-class _Kept:
+class _Stored:
     """What there is of a pipeline's results, by the partition that names the archive."""
 
     shards: Mapping[str, Mapping[int, ShardMetadata]]
@@ -44,22 +44,22 @@ class _Kept:
 
 
 def audit_results(
-    clients: Clients, source: str, since: datetime, now: datetime, pipeline: str | None, book: Sequence[Entry]
+    clients: Clients, source: str, since: datetime, now: datetime, pipeline: str | None, ledger: Sequence[Entry]
 ) -> Iterator[Finding]:
     """Find what is missing of processed archives, and shards of archives that the ledger does not know."""
-    known = {(entry.archive.stamp, entry.archive.version) for entry in book}
-    made = {entry.pipeline for entry in book if entry.pipeline} | set(list_folders(clients.processed))
-    for name in sorted(made if pipeline is None else {pipeline}):
-        processed = [entry for entry in book if entry.pipeline == name and entry.state is State.PROCESSED]
-        kept = _look(clients, name, source, since, now + _AHEAD, rows=bool(processed))
+    known = {entry.archive.key for entry in ledger}
+    pipelines = {entry.pipeline for entry in ledger if entry.pipeline} | set(list_folders(clients.processed))
+    for name in sorted(pipelines if pipeline is None else {pipeline}):
+        processed = [entry for entry in ledger if entry.pipeline == name and entry.state is State.PROCESSED]
+        stored = _load(clients, name, source, since, now + _AHEAD, rows=bool(processed))
         for entry in processed:
-            yield from _of_archive(entry, kept)
-        for shards in kept.shards.values():
+            yield from _check_archive(entry, stored)
+        for shards in stored.shards.values():
             shard = next(iter(shards.values()))
             # A moment later than the listing of the ledger: younger ones may have come since.
-            if (shard.stamp, shard.version) not in known and shard.written_at + _MOMENT <= now:
-                told = "its shard is there; if its raw blob is gone too, undelete that first"
-                yield Finding(source=source, kind=Kind.LEDGER, name=shard.name, since=shard.stamp, detail=told)
+            if shard.key not in known and shard.written_at + _MOMENT <= now:
+                detail = "its shard is there; if its raw blob is gone too, undelete that first"
+                yield Finding(source=source, kind=Kind.LEDGER, name=shard.name, since=shard.key.stamp, detail=detail)
 
 
 def lost_results(
@@ -67,18 +67,18 @@ def lost_results(
 ) -> Iterator[tuple[Entry, Sequence[Finding]]]:
     """Find what is missing of these archives, which the pipeline has processed: they lie side by side in time."""
     stamps = [entry.archive.stamp for entry in processed]
-    kept = _look(clients, pipeline, source, min(stamps), max(stamps), rows=True)
+    stored = _load(clients, pipeline, source, min(stamps), max(stamps), rows=True)
     for entry in processed:
-        if findings := list(_of_archive(entry, kept)):
+        if findings := list(_check_archive(entry, stored)):
             yield entry, findings
 
 
-def _look(clients: Clients, pipeline: str, source: str, since: datetime, until: datetime, *, rows: bool) -> _Kept:
+def _load(clients: Clients, pipeline: str, source: str, since: datetime, until: datetime, *, rows: bool) -> _Stored:
     shards: dict[str, dict[int, ShardMetadata]] = defaultdict(dict)
     tallies: dict[str, Tally] = defaultdict(Tally)
     batches: dict[str, dict[int, Counts]] = defaultdict(dict)
     for shard in _shards(clients, pipeline, source, since, until):
-        shards[images_partition(pipeline, source, shard.stamp, shard.version)][shard.number] = shard
+        shards[shard.key.partition(pipeline)][shard.number] = shard
     if rows:
         bounds = (f"{pipeline}~{source}~{format_stamp(since)}", f"{pipeline}~{source}~{format_stamp(until)}~~")
         for row in _range(clients.images, *bounds, TALLY_COLUMNS):
@@ -87,14 +87,14 @@ def _look(clients: Clients, pipeline: str, source: str, since: datetime, until: 
             counts = read_counts(row)
             if counts is not None:
                 batches[row["PartitionKey"]][int(row["RowKey"])] = counts
-    return _Kept(shards, tallies, batches)
+    return _Stored(shards, tallies, batches)
 
 
-def _of_archive(entry: Entry, kept: _Kept) -> Iterator[Finding]:
+def _check_archive(entry: Entry, stored: _Stored) -> Iterator[Finding]:
     archive, pipeline, counts = entry.archive, entry.pipeline or "", entry.counts or Counts()
-    partition = images_partition(pipeline, archive.source, archive.stamp, archive.version)
-    batches, shards = kept.batches.get(partition, {}), kept.shards.get(partition, {})
-    rows = kept.rows.get(partition, Tally())
+    partition = archive.key.partition(pipeline)
+    batches, shards = stored.batches.get(partition, {}), stored.shards.get(partition, {})
+    rows = stored.rows.get(partition, Tally())
 
     def finding(kind: Kind, name: str, detail: str) -> Finding:
         since = archive.stamp
@@ -108,7 +108,7 @@ def _of_archive(entry: Entry, kept: _Kept) -> Iterator[Finding]:
             Kind.ROWS, partition, detail + (f", further parts missing: {rows.missing}" if rows.missing else "")
         )
     for number, batch in batches.items():
-        name = shard_blob(pipeline, archive.source, archive.stamp, archive.version, archive.path, number)
+        name = archive.key.shard(pipeline, archive.path, number)
         if batch.images and number not in shards:
             yield finding(Kind.SHARD, name, f"images: {batch.images}")
         elif batch.images and shards[number].size != batch.bytes_out:
@@ -119,16 +119,16 @@ def _of_archive(entry: Entry, kept: _Kept) -> Iterator[Finding]:
 
 def _shards(clients: Clients, pipeline: str, source: str, since: datetime, until: datetime) -> Iterator[ShardMetadata]:
     for day in days(since.astimezone(UTC).date(), until.astimezone(UTC).date()):
-        for found in list_blobs(clients.processed, f"{pipeline}/{day_prefix(source, day)}"):
-            shard = read_shard(found)
-            if shard is not None and since <= shard.stamp <= until:
+        for blob in list_blobs(clients.processed, f"{pipeline}/{day_prefix(source, day)}"):
+            shard = read_shard(blob)
+            if shard is not None and since <= shard.key.stamp <= until:
                 yield shard
 
 
 def _range(table: TableClient, first: str, end: str, select: list[str]) -> Iterator[Mapping[str, Any]]:
     """Read the rows of a range of partitions: one request for a thousand of them, not one for each archive."""
-    asked = "PartitionKey ge @first and PartitionKey lt @end"
-    rows = table.query_entities(asked, parameters={"first": first, "end": end}, select=select)
+    query = "PartitionKey ge @first and PartitionKey lt @end"
+    rows = table.query_entities(query, parameters={"first": first, "end": end}, select=select)
     while True:
         with azure_errors(f"read from {first} on from the table {table.table_name}"):
             row = next(rows, None)

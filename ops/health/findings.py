@@ -27,10 +27,10 @@ class Kind(StrEnum):
     GAP = "gap"
     REFUSED = "refused"
     SUPERSEDED = "superseded"
-    BY_HAND = "put by hand"
+    MANUAL_UPLOAD = "put by hand"
 
 
-NOTICES = frozenset({Kind.REFUSED, Kind.SUPERSEDED, Kind.BY_HAND})
+NOTICES = frozenset({Kind.REFUSED, Kind.SUPERSEDED, Kind.MANUAL_UPLOAD})
 """Worth knowing, but nothing that somebody promised is missing."""
 
 _VERSION = re.compile(r"/\d{8}T\d{6}Z\.([0-9a-f]{8})\.[^/]*$")
@@ -55,7 +55,7 @@ _ADVICE = {
     Kind.GAP: "the server had nothing: ask its owner",
     Kind.REFUSED: "nothing, if the archive is broken; after a change of limits " + _REPLAY,
     Kind.SUPERSEDED: "nothing: its path has a newer version",
-    Kind.BY_HAND: "nothing, if you know who put it there",
+    Kind.MANUAL_UPLOAD: "nothing, if you know who put it there",
 }
 
 

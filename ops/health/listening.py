@@ -12,7 +12,7 @@ from azure.storage.queue import QueueClient, QueueMessage
 from imagefeed.azure_errors import azure_errors
 from imagefeed.entities import moment, scan
 from imagefeed.errors import PermanentError
-from imagefeed.layout import BATCH_QUEUE, POLL_QUEUE, behind_stamp, images_partition, source_state_blob
+from imagefeed.layout import BATCH_QUEUE, POLL_QUEUE, behind_stamp, source_state_blob
 from imagefeed.ledger import ARCHIVE_COLUMNS, raw_archive, sources, state_of
 from imagefeed.model import RawArchive, State
 from storage.blobs.raw import RawBlobs
@@ -36,7 +36,7 @@ class Symptom:
     """A sign that something is wrong: a name to recognise it by, and what it means and what to do."""
 
     slug: str
-    told: str
+    message: str
 
 
 def queue_not_consumed(queue: str, waited: timedelta, account: str, *, worked_on: bool) -> Symptom | None:
@@ -70,7 +70,7 @@ def account_of(clients: Clients) -> str:
     return str(clients.queues.primary_hostname)
 
 
-def look_at_queues(
+def check_queues(
     clients: Clients,
     names: Iterable[str],
     now: datetime,
@@ -123,7 +123,7 @@ def peek(queue: QueueClient) -> list[QueueMessage]:
         return list(queue.peek_messages(FRONT))
 
 
-def requested(message: QueueMessage) -> BatchMessage | None:
+def read_request(message: QueueMessage) -> BatchMessage | None:
     """Read what a message of the queue of batches asks for; None where it is nonsense, and asks for nothing."""
     try:
         return parse_batch_message(b64decode(message.content, validate=True))
@@ -149,7 +149,7 @@ def is_polled(clients: Clients, names: Iterable[str], now: datetime) -> bool:
 
 def _is_claimed(clients: Clients, waiting: Iterable[QueueMessage], now: datetime, window: timedelta) -> bool:
     """Tell whether a batch is claimed: by a claim that its holder renews, for as long as it lives."""
-    partitions = {*_under_way(clients, now - window), *_asked_for(clients, waiting)}
+    partitions = {*_unfinished_plans(clients, now - window), *_requested_plans(clients, waiting)}
     columns = ["claimed_until", "done_at"]
     return any(
         row.get("done_at") is None and (until := moment(row.get("claimed_until"))) is not None and until > now
@@ -158,7 +158,7 @@ def _is_claimed(clients: Clients, waiting: Iterable[QueueMessage], now: datetime
     )
 
 
-def _under_way(clients: Clients, since: datetime) -> Iterator[str]:
+def _unfinished_plans(clients: Clients, since: datetime) -> Iterator[str]:
     """Name the plans of the archives that are not at their end."""
     for source in sources(clients):
         for row in scan(clients.archives, source, end=behind_stamp(since), select=ARCHIVE_COLUMNS):
@@ -166,15 +166,15 @@ def _under_way(clients: Clients, since: datetime) -> Iterator[str]:
                 yield _plan(row["pipeline"], raw_archive(source, row))
 
 
-def _asked_for(clients: Clients, waiting: Iterable[QueueMessage]) -> Iterator[str]:
+def _requested_plans(clients: Clients, waiting: Iterable[QueueMessage]) -> Iterator[str]:
     """Name the plans that messages are about: archives of older times are only replayed, batch after batch."""
     raw = RawBlobs(clients, lambda _source, _name: None)
     for message in waiting:
-        asked = requested(message)
-        archive = raw.find(asked.blob) if asked is not None and asked.pipeline is not None else None
-        if archive is not None and asked is not None and asked.pipeline is not None:
-            yield _plan(asked.pipeline, archive)
+        request = read_request(message)
+        archive = raw.find(request.blob) if request is not None and request.pipeline is not None else None
+        if archive is not None and request is not None and request.pipeline is not None:
+            yield _plan(request.pipeline, archive)
 
 
 def _plan(pipeline: str, archive: RawArchive) -> str:
-    return images_partition(pipeline, archive.source, archive.stamp, archive.version)
+    return archive.key.partition(pipeline)

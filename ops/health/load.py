@@ -10,7 +10,7 @@ from azure.core.exceptions import ResourceNotFoundError
 
 from imagefeed.azure_errors import azure_errors
 from imagefeed.entities import moment, scan
-from imagefeed.layout import BATCH_QUEUE, POISON, POLL_QUEUE, behind_stamp, images_partition
+from imagefeed.layout import BATCH_QUEUE, POISON, POLL_QUEUE, behind_stamp
 from imagefeed.ledger import ARCHIVE_COLUMNS, Entry, entry_of, group_by_archive, state_of
 from imagefeed.model import RawArchive, State
 from imagefeed.rows import ROW_COLUMNS, ImageRow, read_row
@@ -19,12 +19,12 @@ from storage.blobs.runs import LastRun, last_run
 from storage.blobs.source_state import BlobSourceStates
 from storage.clients import Clients
 
-MOST_ROWS = 2_000
+MAX_ROWS = 2_000
 """Of the ledger that one look reads for a source: two requests. An archive takes two rows, one more for each further
 pipeline, so 48 hours of an archive every ten minutes are 576."""
-MOST_BEFORE = 20
+MAX_ROWS_BEFORE = 20
 """Rows that are looked at for the last archive before the window."""
-MOST_LETTERS = 100
+MAX_DEAD_LETTERS = 100
 """Dead letters that are counted."""
 _NEWEST = 8
 """Image rows that are read for the contact sheet of a source."""
@@ -35,7 +35,7 @@ _COLUMNS = [column for column in ARCHIVE_COLUMNS if column not in _UNUSED]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StoredPicture:
+class ImageEntry:
     """An image in the table, its pixels not read."""
 
     archive: RawArchive
@@ -57,7 +57,7 @@ class StoredSource:
     """Rows of the ledger that were read."""
     cut: bool
     """There were more: the oldest archives are not among the entries."""
-    pictures: Sequence[StoredPicture]
+    images: Sequence[ImageEntry]
     """Images of the newest archive that has any."""
 
 
@@ -69,7 +69,7 @@ class StoredQueues:
     polls: int
     poison: int
     dead_letters: int
-    """At most MOST_LETTERS are counted."""
+    """At most MAX_DEAD_LETTERS are counted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,23 +86,23 @@ def load_status(clients: Clients, since: Sequence[tuple[str, datetime]]) -> Stor
     """Read what there is of sources, each from a time on. Raises StoreUnavailableError, StoreRefusedError."""
     with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="status") as pool:
         queues, run = pool.submit(read_queues, clients), pool.submit(last_run, clients)
-        sources = list(pool.map(lambda asked: read_source(clients, *asked), since))
+        sources = list(pool.map(lambda window: read_source(clients, *window), since))
         return StoredStatus(sources=sources, queues=queues.result(), run=run.result())
 
 
-def read_source(clients: Clients, source: str, since: datetime, most: int = MOST_ROWS) -> StoredSource:
-    """Read a source's source state, at most `most` and MOST_BEFORE rows of the ledger, and the newest images' rows."""
+def read_source(clients: Clients, source: str, since: datetime, limit: int = MAX_ROWS) -> StoredSource:
+    """Read a source's state, at most `limit` and MAX_ROWS_BEFORE rows of the ledger, and rows of the newest images."""
     behind = behind_stamp(since)
-    rows = list(islice(scan(clients.archives, source, end=behind, select=_COLUMNS), most))
-    cut = len(rows) == most
+    rows = list(islice(scan(clients.archives, source, end=behind, select=_COLUMNS), limit))
+    cut = len(rows) == limit
     archives = [entry_of(source, group, None) for group in group_by_archive(rows)]
     if cut:
         # The last one's further rows were not read: its state would be a guess.
         archives.pop()
     older = list(
         islice(
-            scan(clients.archives, source, first=behind, select=_COLUMNS, page=MOST_BEFORE),
-            0 if cut else MOST_BEFORE,
+            scan(clients.archives, source, first=behind, select=_COLUMNS, page=MAX_ROWS_BEFORE),
+            0 if cut else MAX_ROWS_BEFORE,
         )
     )
     stamps = (moment(row.get("stamp")) for row in older if state_of(row) is not State.SAME)
@@ -113,7 +113,7 @@ def read_source(clients: Clients, source: str, since: datetime, most: int = MOST
         before=next((stamp for stamp in stamps if stamp is not None), None),
         rows=len(rows) + len(older),
         cut=cut,
-        pictures=list(_newest_pictures(clients, archives)),
+        images=list(_newest_images(clients, archives)),
     )
 
 
@@ -127,38 +127,38 @@ def read_queues(clients: Clients) -> StoredQueues:
     )
 
 
-def _newest_pictures(clients: Clients, archives: Sequence[Entry]) -> Iterator[StoredPicture]:
+def _newest_images(clients: Clients, archives: Sequence[Entry]) -> Iterator[ImageEntry]:
     for entry in archives:
         if entry.state is State.PROCESSED and entry.pipeline and entry.counts and entry.counts.images:
-            yield from read_pictures(clients, entry, _NEWEST)
+            yield from read_image_entries(clients, entry, _NEWEST)
             return
 
 
-def read_pictures(clients: Clients, entry: Entry, most: int) -> Iterator[StoredPicture]:
-    """Give an archive's first images, of at most `most` rows; no pixels are read."""
+def read_image_entries(clients: Clients, entry: Entry, limit: int) -> Iterator[ImageEntry]:
+    """Give an archive's first images, of at most `limit` rows; no pixels are read."""
     archive = entry.archive
     if entry.pipeline is None:
         return
-    partition = images_partition(entry.pipeline, archive.source, archive.stamp, archive.version)
-    for row in islice(scan(clients.images, partition, select=ROW_COLUMNS, page=most), most):
+    partition = archive.key.partition(entry.pipeline)
+    for row in islice(scan(clients.images, partition, select=ROW_COLUMNS, page=limit), limit):
         if row.get("part") == 0:
-            yield StoredPicture(archive=archive, pipeline=entry.pipeline, row=read_row(row))
+            yield ImageEntry(archive=archive, pipeline=entry.pipeline, row=read_row(row))
 
 
 def _waiting(clients: Clients, name: str) -> int:
     with azure_errors(f"count the messages of the queue {name}"):
         try:
-            found = clients.queues.get_queue_client(name).get_queue_properties()
+            properties = clients.queues.get_queue_client(name).get_queue_properties()
         except ResourceNotFoundError:
             # The functions host makes a poison queue when it needs one.
             return 0
-    return int(found.approximate_message_count or 0)
+    return int(properties.approximate_message_count or 0)
 
 
 def _dead_letters(clients: Clients) -> int:
     with azure_errors(f"list the container {clients.dead_letters.container_name}"):
         try:
-            pages = clients.dead_letters.list_blob_names(results_per_page=MOST_LETTERS).by_page()
+            pages = clients.dead_letters.list_blob_names(results_per_page=MAX_DEAD_LETTERS).by_page()
             return len(list(next(pages, ())))
         except ResourceNotFoundError:
             return 0

@@ -7,18 +7,18 @@ from itertools import islice
 
 from imagefeed.entities import scan
 from imagefeed.errors import PermanentError
-from imagefeed.layout import archive_row, image_row
+from imagefeed.layout import image_row
 from imagefeed.ledger import ARCHIVE_COLUMNS, Entry, entry_of
-from imagefeed.model import RawArchive, Refusal
+from imagefeed.model import ArchiveKey, RawArchive, Refusal
 from imagefeed.rows import ROW_COLUMNS, ImageRow, read_row
 from imagefeed.tables import Reader, Result, StoredImage, StoredRow
 from storage.clients import Clients
 
-MOST_ROWS = 1_000
+MAX_ROWS = 1_000
 """Of the images table that one look reads: one request."""
-MOST_BYTES = 32 * 2**20
+MAX_BYTES = 32 * 2**20
 """Of a stored image that is read to be shown."""
-_MOST_PIPELINES = 50
+_MAX_PIPELINES = 50
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,9 +34,9 @@ class StoredArchive:
 
 def read_archive(clients: Clients, source: str, stamp: datetime, version: str) -> StoredArchive | None:
     """Read what there is of an archive; None if the ledger does not know it."""
-    first = archive_row(stamp, version)
+    first = ArchiveKey(source, stamp, version).ledger_row()
     ledger = scan(clients.archives, source, first=first, end=f"{first}~~", select=ARCHIVE_COLUMNS)
-    rows = list(islice(ledger, _MOST_PIPELINES))
+    rows = list(islice(ledger, _MAX_PIPELINES))
     if not rows:
         return None
     entry = entry_of(source, rows, None)
@@ -44,21 +44,21 @@ def read_archive(clients: Clients, source: str, stamp: datetime, version: str) -
         return StoredArchive(entry=entry, images=(), refusals=(), cut=False)
     result = Result(pipeline=entry.pipeline, archive=entry.archive)
     columns = [*ROW_COLUMNS, "reason", "error"]
-    found = list(islice(scan(clients.images, result.partition, select=columns), MOST_ROWS))
+    image_rows = list(islice(scan(clients.images, result.partition, select=columns), MAX_ROWS))
     return StoredArchive(
         entry=entry,
-        images=[read_row(row) for row in found if row.get("part") == 0],
+        images=[read_row(row) for row in image_rows if row.get("part") == 0],
         refusals=[
             Refusal(member=row["member"], name=row["name"], reason=row["reason"], error=row["error"])
-            for row in found
+            for row in image_rows
             if row.get("reason") is not None
         ],
-        cut=len(found) == MOST_ROWS,
+        cut=len(image_rows) == MAX_ROWS,
     )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PictureKey:
+class ImageKey:
     """Where an image lies."""
 
     source: str
@@ -69,7 +69,7 @@ class PictureKey:
     frame: int
 
 
-def read_picture(clients: Clients, key: PictureKey, most: int = MOST_BYTES) -> StoredImage | None:
+def read_image(clients: Clients, key: ImageKey, limit: int = MAX_BYTES) -> StoredImage | None:
     """Read an image back, held against its checksum; None if there is none.
 
     Raises PermanentError for one that is too large to be shown, and ImageDamagedError.
@@ -82,10 +82,10 @@ def read_picture(clients: Clients, key: PictureKey, most: int = MOST_BYTES) -> S
     row = next(scan(clients.images, result.partition, first=first, end=f"{first}~", select=ROW_COLUMNS), None)
     if row is None:
         return None
-    found = read_row(row)
-    if found.length > most:
+    image = read_row(row)
+    if image.length > limit:
         raise PermanentError(
-            f"show the image {result.partition}/{first}: it takes {found.length} bytes, more than {most}; "
+            f"show the image {result.partition}/{first}: it takes {image.length} bytes, more than {limit}; "
             f"`imagefeed export {key.source}` writes it as a file"
         )
-    return Reader(clients).image(StoredRow(result=result, row=found))
+    return Reader(clients).image(StoredRow(result=result, row=image))

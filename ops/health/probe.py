@@ -1,18 +1,17 @@
 """Tries every container, table and queue: whether it is there, can be read and written, and which role is missing."""
 
-import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from uuid import uuid4
 
-from azure.core.exceptions import AzureError, HttpResponseError, ResourceNotFoundError
+from azure.core.exceptions import AzureError, HttpResponseError
 from azure.data.tables import TableClient
 from azure.storage.blob import ContainerClient
 from azure.storage.queue import QueueClient
 
 from imagefeed.azure_errors import error_code, translated
-from imagefeed.layout import BATCH_QUEUE, POISON, POLL_QUEUE, pipeline_blob
+from imagefeed.layout import BATCH_QUEUE, POISON, POLL_QUEUE
 from storage.clients import Clients
 
 _NAME = "doctor-probe"
@@ -26,53 +25,42 @@ _ROLES = {
 
 
 @dataclass(frozen=True, slots=True)
-class Probed:
+class ProbeOutcome:
     """One container, table or queue; `problem` says what is wrong and what to do, None that all is well."""
 
     name: str
-    told: str
+    detail: str
     problem: str | None = None
 
 
-def probe(clients: Clients) -> Iterator[Probed]:
+def probe(clients: Clients) -> Iterator[ProbeOutcome]:
     """Try everything. A service that does not answer is asked once only."""
     yield from _service("container", _containers(clients))
     yield from _service("table", _tables(clients))
     yield from _service("queue", _queues(clients))
 
 
-def probe_dead_letters(clients: Clients) -> Iterator[Probed]:
+def probe_dead_letters(clients: Clients) -> Iterator[ProbeOutcome]:
     """Tell where something was given up. Where a queue or container cannot be read, `probe` has said so."""
     for name in (POLL_QUEUE, BATCH_QUEUE):
-        count = _tried(partial(_length, clients.queues.get_queue_client(f"{name}{POISON}")))
+        count = _count(partial(_length, clients.queues.get_queue_client(f"{name}{POISON}")))
         if count:
-            yield _left_over(f"queue {name}{POISON}", f"messages that were given up: {count}", "--poison")
-    letters = _tried(lambda: len(list(next(clients.dead_letters.list_blobs(results_per_page=1000).by_page(), ()))))
-    if letters:
+            yield _given_up(f"queue {name}{POISON}", f"messages that were given up: {count}", "--poison")
+    dead_letters = _count(lambda: len(list(next(clients.dead_letters.list_blobs(results_per_page=1000).by_page(), ()))))
+    if dead_letters:
         name = clients.dead_letters.container_name
-        yield _left_over(f"container {name}", f"events that were given up: {letters}", "--dead-letters")
+        yield _given_up(f"container {name}", f"events that were given up: {dead_letters}", "--dead-letters")
 
 
-def known_fingerprint(clients: Clients, pipeline: str) -> str | None:
-    """Give the fingerprint of the settings under which results were first made; None if there are no results."""
-    try:
-        told = clients.state.download_blob(pipeline_blob(pipeline)).readall()
-    except ResourceNotFoundError:
-        return None
-    except AzureError as exc:
-        raise translated(exc, f"read what is known of pipeline {pipeline}") from exc
-    return str(json.loads(told)["fingerprint"])
+type _Attempt = tuple[str, Callable[[], str]]
 
 
-type _Try = tuple[str, Callable[[], str]]
-
-
-def _service(kind: str, tries: Iterator[_Try]) -> Iterator[Probed]:
+def _service(kind: str, tries: Iterator[_Attempt]) -> Iterator[ProbeOutcome]:
     for name, attempt in tries:
         try:
-            yield Probed(f"{kind} {name}", attempt())
+            yield ProbeOutcome(f"{kind} {name}", attempt())
         except AzureError as exc:
-            yield Probed(f"{kind} {name}", "", _problem(exc, kind, name))
+            yield ProbeOutcome(f"{kind} {name}", "", _problem(exc, kind, name))
             if not isinstance(exc, HttpResponseError) or exc.status_code is None:
                 return
 
@@ -91,38 +79,38 @@ def _problem(exc: AzureError, kind: str, name: str) -> str:
     return str(translated(exc, f"try the {kind} {name}"))
 
 
-def _containers(clients: Clients) -> Iterator[_Try]:
-    yield clients.raw.container_name, partial(_stages, clients.raw)
-    yield clients.processed.container_name, partial(_stages, clients.processed)
-    yield clients.state.container_name, partial(_writes, clients.state)
-    yield clients.dead_letters.container_name, partial(_lists, clients.dead_letters)
+def _containers(clients: Clients) -> Iterator[_Attempt]:
+    yield clients.raw.container_name, partial(_probe_blobs, clients.raw)
+    yield clients.processed.container_name, partial(_probe_blobs, clients.processed)
+    yield clients.state.container_name, partial(_probe_writing, clients.state)
+    yield clients.dead_letters.container_name, partial(_probe_listing, clients.dead_letters)
 
 
-def _tables(clients: Clients) -> Iterator[_Try]:
+def _tables(clients: Clients) -> Iterator[_Attempt]:
     for table in (clients.archives, clients.batches, clients.images):
-        yield table.table_name, partial(_asks_and_deletes, table)
+        yield table.table_name, partial(_probe_table, table)
 
 
-def _queues(clients: Clients) -> Iterator[_Try]:
+def _queues(clients: Clients) -> Iterator[_Attempt]:
     for queue in (clients.poll_queue, clients.batch_queue):
-        yield queue.queue_name, partial(_sends, queue)
+        yield queue.queue_name, partial(_probe_queue, queue)
         poison = clients.queues.get_queue_client(f"{queue.queue_name}{POISON}")
-        yield poison.queue_name, partial(_is_there, poison)
+        yield poison.queue_name, partial(_probe_existence, poison)
 
 
-def _lists(container: ContainerClient) -> str:
+def _probe_listing(container: ContainerClient) -> str:
     next(container.list_blobs(results_per_page=1).by_page(), None)
     return "there, and can be read"
 
 
-def _stages(container: ContainerClient) -> str:
+def _probe_blobs(container: ContainerClient) -> str:
     """Stage a block that is never committed: nothing becomes visible, no event is raised, a week later it is gone."""
-    _lists(container)
+    _probe_listing(container)
     container.get_blob_client(_NAME).stage_block("0" * 8, b"x")
     return "there, can be read and written"
 
 
-def _writes(container: ContainerClient) -> str:
+def _probe_writing(container: ContainerClient) -> str:
     blob = container.get_blob_client(f"{_NAME}/{uuid4().hex}")
     blob.upload_blob(b"x")
     blob.download_blob().readall()
@@ -130,21 +118,21 @@ def _writes(container: ContainerClient) -> str:
     return "there, can be read, written and deleted from"
 
 
-def _asks_and_deletes(table: TableClient) -> str:
+def _probe_table(table: TableClient) -> str:
     """Delete a row that never was: it needs the same role as writing, and changes nothing."""
     next(table.query_entities("PartitionKey eq ''", results_per_page=1).by_page(), None)
     table.delete_entity(_NAME, uuid4().hex)
     return "there, can be read and written"
 
 
-def _sends(queue: QueueClient) -> str:
+def _probe_queue(queue: QueueClient) -> str:
     length = _length(queue)
     message = queue.send_message(_NAME, visibility_timeout=_HIDDEN, time_to_live=_HIDDEN + 1)
     queue.delete_message(message)
     return f"there, can be written; messages that wait or are worked on: {length}"
 
 
-def _is_there(queue: QueueClient) -> str:
+def _probe_existence(queue: QueueClient) -> str:
     _length(queue)
     return "there"
 
@@ -153,12 +141,12 @@ def _length(queue: QueueClient) -> int:
     return int(queue.get_queue_properties().approximate_message_count or 0)
 
 
-def _tried(count: Callable[[], int]) -> int | None:
+def _count(count: Callable[[], int]) -> int | None:
     try:
         return count()
     except AzureError:
         return None
 
 
-def _left_over(name: str, told: str, option: str) -> Probed:
-    return Probed(name, "", f"{told}: reconcile takes them; at once with `imagefeed replay {option}`")
+def _given_up(name: str, detail: str, option: str) -> ProbeOutcome:
+    return ProbeOutcome(name, "", f"{detail}: reconcile takes them; at once with `imagefeed replay {option}`")

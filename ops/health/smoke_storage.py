@@ -17,14 +17,14 @@ from config.errors import LeaseLostError
 from imagefeed.azure_errors import azure_errors, error_code
 from imagefeed.entities import scan
 from imagefeed.errors import StoreRefusedError
-from imagefeed.layout import BATCH_QUEUE, POISON, SMOKE, SMOKE_BLOB, images_partition, smoke_blob, source_state_blob
+from imagefeed.layout import BATCH_QUEUE, POISON, SMOKE, SMOKE_BLOB, smoke_blob, source_state_blob
 from imagefeed.ledger import ARCHIVE_COLUMNS, state_of
 from imagefeed.model import RawArchive, State
 from imagefeed.pipelines import known_pipelines
-from ops.health.listening import FRONT, peek, requested
+from ops.health.listening import FRONT, peek, read_request
 from preprocess.model import BatchState
 from storage.blobs.raw import RawBlobs, list_blobs
-from storage.blobs.raw_upload import look
+from storage.blobs.raw_upload import stat_blob
 from storage.blobs.source_state import BlobSourceStates
 from storage.clients import Clients
 from storage.tables.batches import TableBatchLedger
@@ -35,7 +35,7 @@ _GONE = ("MessageNotFound", "PopReceiptMismatch")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Course:
+class Progress:
     """How far an archive has come."""
 
     arrived: bool = False
@@ -48,7 +48,7 @@ class Course:
     batches: Sequence[BatchState] = ()
 
     @property
-    def taken(self) -> bool:
+    def started(self) -> bool:
         """Somebody has begun with one of its batches."""
         return any(batch.tried or batch.done_at is not None for batch in self.batches)
 
@@ -60,7 +60,7 @@ class Course:
 
 
 @contextmanager
-def alone(clients: Clients) -> Iterator[None]:
+def lock(clients: Clients) -> Iterator[None]:
     """Hold off other smoke tests, and in the end clear away what this one and any earlier one left.
 
     Raises LeaseLostError while another one runs, and the errors of storage.
@@ -68,12 +68,12 @@ def alone(clients: Clients) -> Iterator[None]:
     with ExitStack() as stack:
         # Last, since a lease's blob cannot be removed before the lease is released.
         stack.callback(_remove_lease, clients)
-        _hold(clients, stack)
-        stack.callback(clear, clients)
+        _take_lease(clients, stack)
+        stack.callback(remove_all, clients)
         yield
 
 
-def put_archive(clients: Clients, content: bytes) -> RawArchive:
+def upload(clients: Clients, content: bytes) -> RawArchive:
     """Put a zip there as a person would by hand: without any metadata of ours."""
     blob = smoke_blob()
     with azure_errors(f"write raw/{blob}"):
@@ -84,14 +84,14 @@ def put_archive(clients: Clients, content: bytes) -> RawArchive:
     return archive
 
 
-def course(clients: Clients, archive: RawArchive) -> Course:
+def progress_of(clients: Clients, archive: RawArchive) -> Progress:
     """Look how far an archive has come, under whichever pipeline."""
     rows = [row for row in scan(clients.archives, SMOKE, select=ARCHIVE_COLUMNS) if row["version"] == archive.version]
     result = next((row for row in rows if row.get("pipeline") is not None), None)
     if result is None:
-        return Course(arrived=bool(rows))
+        return Progress(arrived=bool(rows))
     pipeline = result["pipeline"]
-    return Course(
+    return Progress(
         arrived=True,
         pipeline=pipeline,
         state=state_of(result),
@@ -100,7 +100,7 @@ def course(clients: Clients, archive: RawArchive) -> Course:
     )
 
 
-class Place(Enum):
+class Location(Enum):
     """Where messages about an archive are."""
 
     WAITING = auto()
@@ -112,23 +112,23 @@ class Place(Enum):
     """Somebody has them, had them, or never put them there."""
 
 
-def place_of_messages(clients: Clients) -> Place:
+def find_messages(clients: Clients) -> Location:
     """Find the messages of the smoke test on the queue of batches."""
     front = peek(clients.batch_queue)
     ours = [message for message in front if _is_ours(message)]
     if any(message.dequeue_count for message in ours):
-        return Place.TAKEN
+        return Location.TAKEN
     if ours:
-        return Place.WAITING if _is_ours(front[0]) else Place.BEHIND_OTHERS
+        return Location.WAITING if _is_ours(front[0]) else Location.BEHIND_OTHERS
     if len(front) == FRONT:
-        return Place.BEHIND_OTHERS
+        return Location.BEHIND_OTHERS
     poison = clients.queues.get_queue_client(f"{BATCH_QUEUE}{POISON}")
-    return Place.GIVEN_UP if any(_is_ours(message) for message in peek(poison)) else Place.TAKEN
+    return Location.GIVEN_UP if any(_is_ours(message) for message in peek(poison)) else Location.TAKEN
 
 
 def refusals(clients: Clients, archive: RawArchive, pipeline: str) -> dict[int, str]:
     """Give the members that were refused, with the reasons."""
-    partition = images_partition(pipeline, archive.source, archive.stamp, archive.version)
+    partition = archive.key.partition(pipeline)
     rows = scan(clients.images, partition, select=["RowKey", "member", "reason"])
     return {row["member"]: row["reason"] for row in rows if row.get("reason") is not None}
 
@@ -136,12 +136,12 @@ def refusals(clients: Clients, archive: RawArchive, pipeline: str) -> dict[int, 
 class PollRequest:
     """A request to poll the source of the smoke test, of which `poll_source` knows that there is nothing to do."""
 
-    def __init__(self, clients: Clients, lives: timedelta) -> None:
+    def __init__(self, clients: Clients, lifetime: timedelta) -> None:
         """Put it on the queue. It must outlive whoever watches: one that expired looks as if it had been taken."""
         self._queue = clients.poll_queue
         with azure_errors("put a message on the queue of polls"):
             self._message = self._queue.send_message(
-                json.dumps({"source": SMOKE}), time_to_live=round(lives.total_seconds())
+                json.dumps({"source": SMOKE}), time_to_live=round(lifetime.total_seconds())
             )
 
     def is_taken(self) -> bool:
@@ -161,35 +161,35 @@ class PollRequest:
         return True
 
 
-def clear(clients: Clients) -> None:
+def remove_all(clients: Clients) -> None:
     """Remove all that any smoke test has put or caused. Raw blobs first: what comes late finds nothing to do."""
     # What a person put into that folder is none of ours.
-    _clear_folder(clients.raw, SMOKE, lambda name: SMOKE_BLOB.fullmatch(name) is not None)
-    _clear_rows(clients.archives, SMOKE, SMOKE)
+    _remove_folder(clients.raw, SMOKE, lambda name: SMOKE_BLOB.fullmatch(name) is not None)
+    _remove_rows(clients.archives, SMOKE, SMOKE)
     for pipeline in known_pipelines(clients):
         for table in (clients.batches, clients.images):
-            _clear_rows(table, f"{pipeline}~{SMOKE}~", f"{pipeline}~{SMOKE}~~")
-        _clear_folder(clients.processed, f"{pipeline}/{SMOKE}")
+            _remove_rows(table, f"{pipeline}~{SMOKE}~", f"{pipeline}~{SMOKE}~~")
+        _remove_folder(clients.processed, f"{pipeline}/{SMOKE}")
 
 
 def _is_ours(message: QueueMessage) -> bool:
-    asked = requested(message)
-    return asked is not None and SMOKE_BLOB.fullmatch(asked.blob) is not None
+    request = read_request(message)
+    return request is not None and SMOKE_BLOB.fullmatch(request.blob) is not None
 
 
-def _clear_folder(container: ContainerClient, folder: str, ours: Callable[[str], bool] = lambda _name: True) -> None:
-    names = [str(found.name) for found in list_blobs(container, f"{folder}/")]
-    found = [name for name in names if ours(name)]
-    itself = look(container, folder) if len(found) == len(names) else None
+def _remove_folder(container: ContainerClient, folder: str, ours: Callable[[str], bool] = lambda _name: True) -> None:
+    names = [str(blob.name) for blob in list_blobs(container, f"{folder}/")]
+    removable = [name for name in names if ours(name)]
+    itself = stat_blob(container, folder) if len(removable) == len(names) else None
     # With a hierarchical namespace folders are listed like blobs, and can be removed once they are empty.
     if itself is not None and (itself.metadata or {}).get("hdi_isfolder") == "true":
-        found.append(folder)
-    for name in sorted(found, reverse=True):
+        removable.append(folder)
+    for name in sorted(removable, reverse=True):
         with azure_errors(f"remove {container.container_name}/{name}"), suppress(ResourceNotFoundError):
             container.delete_blob(name)
 
 
-def _clear_rows(table: TableClient, first: str, last: str) -> None:
+def _remove_rows(table: TableClient, first: str, last: str) -> None:
     """Remove the rows of all partitions from `first` to `last`."""
     keys = ["PartitionKey", "RowKey"]
     with azure_errors(f"remove the rows of the smoke test from the table {table.table_name}"):
@@ -198,7 +198,7 @@ def _clear_rows(table: TableClient, first: str, last: str) -> None:
             table.delete_entity(row["PartitionKey"], row["RowKey"])
 
 
-def _hold(clients: Clients, stack: ExitStack) -> None:
+def _take_lease(clients: Clients, stack: ExitStack) -> None:
     """Take the lease, once that of a smoke test that died has run out."""
     until = time.monotonic() + 1.5 * _LEASE
     while True:

@@ -16,7 +16,7 @@ log = logging.getLogger(f"ingestion.{__name__}")
 
 _PATIENCE = timedelta(minutes=10)
 """A server may be down for so long before it counts as silent: it must not cost a word each time that one restarts."""
-_MOST_LINES = 10
+_MAX_LINES = 10
 """Lines of each kind that one call writes for a source; one more tells the number of the others."""
 
 
@@ -39,7 +39,7 @@ class Deadline:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Watched:
+class WatchOutcome:
     """What there is to say of a source."""
 
     source: str
@@ -54,21 +54,23 @@ class Watched:
 
 def watch(
     specs: Iterable[SourceSpec], source_states: SourceStateView, ledger: Arrivals, now: datetime, window: timedelta
-) -> Sequence[Watched]:
+) -> Sequence[WatchOutcome]:
     """Look at each source's last `window` and log what is missing. One that fails for now is left to the next call."""
-    found = []
+    outcomes = []
     for spec in specs:
         try:
-            found.append(look(spec, source_states, ledger, now, now - window))
+            outcomes.append(watch_source(spec, source_states, ledger, now, now - window))
         except TransientError as exc:
             log.warning("watch.deferred source=%s error=%s", spec.name, exc)
         else:
-            _tell(found[-1])
-            telemetry.source(spec.name, found[-1].figures)
-    return found
+            _log_findings(outcomes[-1])
+            telemetry.source(spec.name, outcomes[-1].figures)
+    return outcomes
 
 
-def look(spec: SourceSpec, source_states: SourceStateView, ledger: Arrivals, now: datetime, since: datetime) -> Watched:
+def watch_source(
+    spec: SourceSpec, source_states: SourceStateView, ledger: Arrivals, now: datetime, since: datetime
+) -> WatchOutcome:
     """Look at one source. Raises StoreUnavailableError, StoreRefusedError."""
     source_state = source_states.look(spec.name) or SourceState(source=spec.name)
     listed = [_arrival(tracked_file) for tracked_file in source_state.tracked_files if not tracked_file.is_same]
@@ -76,7 +78,7 @@ def look(spec: SourceSpec, source_states: SourceStateView, ledger: Arrivals, now
     gaps = [gap for gap in find_gaps(spec, arrivals, now) if gap.end > since]
     deadlines = find_deadlines(spec, source_state, now)
     counts = {"gaps": len(gaps), "near_deletion": len(deadlines)}
-    return Watched(
+    return WatchOutcome(
         source=spec.name,
         silence=find_silence(spec, source_state, now),
         gaps=gaps,
@@ -109,18 +111,16 @@ def _arrival(tracked_file: TrackedFile) -> Arrival:
     return Arrival(stamp=tracked_file.archive.stamp, seen=tracked_file.first_seen)
 
 
-def _tell(found: Watched) -> None:
+def _log_findings(outcome: WatchOutcome) -> None:
     """Log one line for each finding, of each kind the newest or most urgent few: alerts are built on them."""
-    source, silence, told = found.source, found.silence, {"source": found.source}
+    source, silence, extra = outcome.source, outcome.silence, {"source": outcome.source}
     if silence:
-        since = silence.since.isoformat() if silence.since else "ever"
-        log.error(
-            "source.silent source=%s since=%s error=%r", source, since, silence.error or "it was not polled", extra=told
-        )
-    for gap in _few(found.gaps[::-1], "gap.more", source):
+        since, error = (silence.since.isoformat() if silence.since else "ever"), silence.error or "it was not polled"
+        log.error("source.silent source=%s since=%s error=%r", source, since, error, extra=extra)
+    for gap in _few(outcome.gaps[::-1], "gap.more", source):
         start, end = gap.start.isoformat(), "now" if gap.open else gap.end.isoformat()
-        log.warning("gap.found source=%s from=%s to=%s", source, start, end, extra=told)
-    for deadline in _few(found.deadlines, "file.more", source):
+        log.warning("gap.found source=%s from=%s to=%s", source, start, end, extra=extra)
+    for deadline in _few(outcome.deadlines, "file.more", source):
         tracked_file = deadline.tracked_file
         log.error(
             "file.near_deletion source=%s path=%r deleted_at=%s failures=%d",
@@ -128,13 +128,13 @@ def _tell(found: Watched) -> None:
             tracked_file.archive.file.path,
             deadline.at.isoformat(),
             tracked_file.failures,
-            extra=told,
+            extra=extra,
         )
-    for blob in _few(found.by_hand, "archive.more", source):
+    for blob in _few(outcome.by_hand, "archive.more", source):
         log.warning("archive.by_hand source=%s blob=%r", source, blob)
 
 
-def _few[T](found: Sequence[T], more: str, source: str) -> Iterator[T]:
-    yield from found[:_MOST_LINES]
-    if len(found) > _MOST_LINES:
-        log.warning("%s source=%s count=%d", more, source, len(found) - _MOST_LINES)
+def _few[T](findings: Sequence[T], more: str, source: str) -> Iterator[T]:
+    yield from findings[:_MAX_LINES]
+    if len(findings) > _MAX_LINES:
+        log.warning("%s source=%s count=%d", more, source, len(findings) - _MAX_LINES)

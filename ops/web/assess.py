@@ -1,4 +1,4 @@
-"""From what storage knows to what the page says: states, holes, lags, and what needs a person. Pure."""
+"""From what storage knows to what the page says: states, gaps, lags, and what needs a person. Pure."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
@@ -10,25 +10,25 @@ from imagefeed.model import Origin, State
 from ingest.gaps import find_gaps
 from ingest.model import Arrival, SourceSpec, SourceState
 from ops import text
-from ops.health.load import MOST_LETTERS, StoredPicture, StoredQueues, StoredSource, StoredStatus
+from ops.health.load import MAX_DEAD_LETTERS, ImageEntry, StoredQueues, StoredSource, StoredStatus
 from ops.health.watch import find_silence
-from ops.web import headlines
-from ops.web.actions import of_queues, of_run, of_source
-from ops.web.model import Deletion, Hole, Lag, Mark, Picture, Queues, Shown, SourceStatus, Status
+from ops.web.actions import queue_actions, run_actions, source_actions
+from ops.web.headlines import source_headline, total_headline, window_phrase
+from ops.web.model import ArchiveMark, Deletion, DisplayState, Gap, Lag, Queues, SourceStatus, Status, Thumbnail
 
 LEAST_INTERVALS = 8
 """A young source's timeline is as long as this, so that its first archives are not squeezed into a corner."""
 _LATE = timedelta(minutes=30)
-_SHOWN = {
-    State.SEEN: Shown.WAITING,
-    State.COPYING: Shown.COPYING,
-    State.RAW: Shown.RAW,
-    State.PROCESSING: Shown.RAW,
-    State.PROCESSED: Shown.PROCESSED,
-    State.REFUSED: Shown.REFUSED,
-    State.FAILED: Shown.FAILED,
-    State.SUPERSEDED: Shown.REPLACED,
-    State.EXPIRED: Shown.EXPIRED,
+_DISPLAYED = {
+    State.SEEN: DisplayState.WAITING,
+    State.COPYING: DisplayState.COPYING,
+    State.RAW: DisplayState.RAW,
+    State.PROCESSING: DisplayState.RAW,
+    State.PROCESSED: DisplayState.PROCESSED,
+    State.REFUSED: DisplayState.REFUSED,
+    State.FAILED: DisplayState.FAILED,
+    State.SUPERSEDED: DisplayState.REPLACED,
+    State.EXPIRED: DisplayState.EXPIRED,
 }
 
 
@@ -39,25 +39,25 @@ def window(spec: SourceSpec | None) -> timedelta:
 
 def assess(stored: StoredStatus, specs: Mapping[str, SourceSpec], now: datetime) -> Status:
     """Say how everything is. A source that is not in the settings (any more) is shown without its promises."""
-    found = [(one, assess_source(one, specs.get(one.source), now)) for one in stored.sources]
+    assessed = [(item, assess_source(item, specs.get(item.source), now)) for item in stored.sources]
     # What is not in the settings, and has nothing to show, is history.
-    shown = [(one, source) for one, source in found if source.name in specs or source.marks]
+    shown = [(item, source) for item, source in assessed if source.name in specs or source.marks]
     sources = [source for _, source in shown]
-    todos = [todo for one, source in shown for todo in of_source(one, source, specs.get(source.name), now)]
+    actions = [action for item, src in shown for action in source_actions(item, src, specs.get(src.name), now)]
     queues = _queues(stored.queues)
-    late = list(of_run(stored.run, now))
-    todos = sorted([*late, *of_queues(queues), *todos], key=lambda todo: -todo.severity)
-    severity, headline = headlines.of_all(
-        sources, given_up=bool(queues.poison or queues.dead_letters), unwatched=bool(late)
+    overdue = list(run_actions(stored.run, now))
+    actions = sorted([*overdue, *queue_actions(queues), *actions], key=lambda action: -action.severity)
+    severity, headline = total_headline(
+        sources, given_up=bool(queues.poison or queues.dead_letters), unwatched=bool(overdue)
     )
     return Status(
         at=now,
-        severity=max([severity, *(todo.severity for todo in todos)]),
+        severity=max([severity, *(action.severity for action in actions)]),
         headline=headline,
         sources=sources,
         queues=queues,
         reconciled_at=stored.run.at if stored.run else None,
-        todos=todos,
+        actions=actions,
     )
 
 
@@ -65,14 +65,12 @@ def assess_source(stored: StoredSource, spec: SourceSpec | None, now: datetime) 
     """Say how one source is."""
     source_state = stored.source_state or SourceState(source=stored.source)
     limit = spec.interval * spec.gap if spec else _LATE
-    marks = [mark_of(entry, now, limit) for entry in reversed(stored.entries) if entry.state is not State.SAME]
+    marks = [make_mark(entry, now, limit) for entry in reversed(stored.entries) if entry.state is not State.SAME]
     since = stored.entries[-1].archive.stamp if stored.cut and stored.entries else now - window(spec)
     start = _start(marks, spec, since, now)
-    holes = _holes(stored, source_state, spec, since, now) if spec else []
+    gaps = _gaps(stored, source_state, spec, since, now) if spec else []
     silence = find_silence(spec, source_state, now) if spec else None
-    severity, headline = headlines.of_source(
-        marks, holes, silence, now, headlines.of_window(window(spec), start, marks, now)
-    )
+    severity, headline = source_headline(marks, gaps, silence, now, window_phrase(window(spec), start, marks, now))
     return SourceStatus(
         name=stored.source,
         severity=severity,
@@ -80,8 +78,8 @@ def assess_source(stored: StoredSource, spec: SourceSpec | None, now: datetime) 
         start=start,
         window=window(spec),
         marks=marks,
-        holes=holes,
-        counts={state: sum(mark.state is state for mark in marks) for state in Shown},
+        gaps=gaps,
+        counts={state: sum(mark.state is state for mark in marks) for state in DisplayState},
         lag=_lag([mark.lag for mark in marks if mark.lag is not None]),
         next_deletion=_next_deletion(source_state, spec, now),
         polled_at=source_state.listed_at,
@@ -89,19 +87,19 @@ def assess_source(stored: StoredSource, spec: SourceSpec | None, now: datetime) 
         on_server=len(source_state.tracked_files),
         rows_read=stored.rows,
         cut=stored.cut,
-        pictures=[picture_of(one) for one in stored.pictures],
+        thumbnails=[make_thumbnail(image) for image in stored.images],
     )
 
 
-def mark_of(entry: Entry, now: datetime, limit: timedelta) -> Mark:
+def make_mark(entry: Entry, now: datetime, limit: timedelta) -> ArchiveMark:
     """Make an archive's mark; `limit` is how long it may be under way."""
     archive, counts = entry.archive, entry.counts
-    state = _SHOWN.get(entry.state, Shown.REPLACED)
+    state = _DISPLAYED.get(entry.state, DisplayState.REPLACED)
     refused = counts.refused if counts else 0
-    if state is Shown.PROCESSED and refused:
-        state = Shown.PARTLY
+    if state is DisplayState.PROCESSED and refused:
+        state = DisplayState.PARTLY
     begun = min(entry.times.values(), default=archive.stamp)
-    return Mark(
+    return ArchiveMark(
         id=f"{format_stamp(archive.stamp)}.{archive.version}",
         stamp=archive.stamp,
         state=state,
@@ -124,10 +122,10 @@ def lag_of(entry: Entry) -> float | None:
     return max((readable - entry.modified).total_seconds(), 0.0)
 
 
-def picture_of(stored: StoredPicture) -> Picture:
+def make_thumbnail(stored: ImageEntry) -> Thumbnail:
     """Make what links to an image."""
     archive = stored.archive
-    return Picture(
+    return Thumbnail(
         source=archive.source,
         archive=f"{format_stamp(archive.stamp)}.{archive.version}",
         stamp=archive.stamp,
@@ -138,18 +136,18 @@ def picture_of(stored: StoredPicture) -> Picture:
     )
 
 
-def _start(marks: Sequence[Mark], spec: SourceSpec | None, since: datetime, now: datetime) -> datetime:
+def _start(marks: Sequence[ArchiveMark], spec: SourceSpec | None, since: datetime, now: datetime) -> datetime:
     """Begin a young source's timeline a little before its first archive."""
     least = (spec.interval if spec else timedelta(minutes=10)) * LEAST_INTERVALS
     first = min((mark.stamp for mark in marks), default=now)
     return max(since, min(first - (now - first) / 20, now - least))
 
 
-def _holes(
+def _gaps(
     stored: StoredSource, source_state: SourceState, spec: SourceSpec, since: datetime, now: datetime
-) -> Sequence[Hole]:
+) -> Sequence[Gap]:
     return [
-        Hole(
+        Gap(
             start=gap.start,
             end=gap.end,
             open=gap.open,
@@ -165,8 +163,8 @@ def _arrivals(stored: StoredSource, source_state: SourceState) -> Iterator[Arriv
     for entry in stored.entries:
         if entry.state is not State.SAME:
             seen = entry.times.get(State.SEEN) or entry.times.get(State.RAW)
-            hand = entry.archive.blob if entry.archive.origin is Origin.MANUAL else None
-            yield Arrival(stamp=entry.archive.stamp, seen=seen, by_hand=hand)
+            manual = entry.archive.blob if entry.archive.origin is Origin.MANUAL else None
+            yield Arrival(stamp=entry.archive.stamp, seen=seen, by_hand=manual)
     if stored.before is not None:
         yield Arrival(stamp=stored.before)
     for tracked_file in source_state.tracked_files:
@@ -186,7 +184,7 @@ def _next_deletion(source_state: SourceState, spec: SourceSpec | None, now: date
     if spec is None or not source_state.tracked_files:
         return None
     # The earlier of the two, since a server's clock may run ahead.
-    first = min(source_state.tracked_files, key=lambda one: (one.done, min(one.archive.file.modified, one.first_seen)))
+    first = min(source_state.tracked_files, key=lambda f: (f.done, min(f.archive.file.modified, f.first_seen)))
     born = min(first.archive.file.modified, first.first_seen)
     return Deletion(
         at=born + spec.retention,
@@ -202,5 +200,5 @@ def _queues(stored: StoredQueues) -> Queues:
         polls=stored.polls,
         poison=stored.poison,
         dead_letters=stored.dead_letters,
-        dead_letters_more=stored.dead_letters >= MOST_LETTERS,
+        dead_letters_more=stored.dead_letters >= MAX_DEAD_LETTERS,
     )

@@ -6,36 +6,35 @@ from datetime import datetime, timedelta
 
 from ops.health.watch import Silence
 from ops.text import ago, clock, count, span
-from ops.web.model import Hole, Mark, Severity, Shown, SourceStatus
+from ops.web.model import ArchiveMark, DisplayState, Gap, Severity, SourceStatus
 
-_WRONG = (Shown.EXPIRED, Shown.FAILED, Shown.REFUSED)
-_ENDS = {Shown.EXPIRED: "expired", Shown.FAILED: "failed", Shown.REFUSED: "refused"}
+_ENDS = {DisplayState.EXPIRED: "expired", DisplayState.FAILED: "failed", DisplayState.REFUSED: "refused"}
 
 
-def of_source(
-    marks: Sequence[Mark], holes: Sequence[Hole], silence: Silence | None, now: datetime, since: str
+def source_headline(
+    marks: Sequence[ArchiveMark], gaps: Sequence[Gap], silence: Silence | None, now: datetime, since: str
 ) -> tuple[Severity, str]:
     """Say in one sentence what arrived, what is late and what is missing; `since` is like "of the last 48 h"."""
     counts = Counter(mark.state for mark in marks)
     late = sum(mark.late for mark in marks)
-    wrong = [*_of_holes(holes), *(f"{counts[end]} {word}" for end, word in _ENDS.items() if counts[end])]
+    wrong = [*_of_gaps(gaps), *(f"{counts[end]} {word}" for end, word in _ENDS.items() if counts[end])]
     wrong += [f"{late} late"] if late else []
-    missing = bool(holes or late or counts[Shown.EXPIRED] or counts[Shown.FAILED])
+    missing = bool(gaps or late or counts[DisplayState.EXPIRED] or counts[DisplayState.FAILED])
     first = _of_silence(silence, now)
     if not marks and not first:
         return Severity.FINE, "Polled; no archive has come yet."
     parts = [part for part in (first, _of_archives(marks, counts, wrong, now, since)) if part]
     if silence is not None and (silence.since or silence.error):
         missing = True
-    severity = Severity.MISSING if missing else Severity.NOTICE if wrong or counts[Shown.PARTLY] else Severity.FINE
-    return severity, " ".join(parts)
+    notice = wrong or counts[DisplayState.PARTLY]
+    return Severity.MISSING if missing else Severity.NOTICE if notice else Severity.FINE, " ".join(parts)
 
 
-def of_all(sources: Sequence[SourceStatus], *, given_up: bool, unwatched: bool = False) -> tuple[Severity, str]:
+def total_headline(sources: Sequence[SourceStatus], *, given_up: bool, unwatched: bool = False) -> tuple[Severity, str]:
     """Say in one sentence how everything is; `given_up`: messages or events were; `unwatched`: by `reconcile`."""
-    severity, said = _of_sources(sources)
+    severity, sentence = _of_sources(sources)
     also = [", and messages were given up"] * given_up + [", and nobody watches: reconcile stands still"] * unwatched
-    return severity, "".join((said, *also))
+    return severity, "".join((sentence, *also))
 
 
 def _of_sources(sources: Sequence[SourceStatus]) -> tuple[Severity, str]:
@@ -50,42 +49,42 @@ def _of_sources(sources: Sequence[SourceStatus]) -> tuple[Severity, str]:
         return severity, here if severity is Severity.FINE else f"{here}; some of it was refused"
     late = sum(_only_late(source) for source in bad)
     lost = len(bad) - late
-    said = f"Something is {'missing' if lost else 'late'}"
+    sentence = f"Something is {'missing' if lost else 'late'}"
     if len(sources) > 1:
-        said += f" at {lost or late} of {len(sources)} sources"
-    return severity, f"{said}, and late at {late}" if lost and late else said
+        sentence += f" at {lost or late} of {len(sources)} sources"
+    return severity, f"{sentence}, and late at {late}" if lost and late else sentence
 
 
 def _only_late(source: SourceStatus) -> bool:
-    lost = source.holes or source.counts[Shown.EXPIRED] or source.counts[Shown.FAILED]
+    lost = source.gaps or source.counts[DisplayState.EXPIRED] or source.counts[DisplayState.FAILED]
     return not lost and any(mark.late for mark in source.marks)
 
 
 def _of_archives(
-    marks: Sequence[Mark], counts: Mapping[Shown, int], wrong: Sequence[str], now: datetime, since: str
+    marks: Sequence[ArchiveMark], counts: Mapping[DisplayState, int], wrong: Sequence[str], now: datetime, since: str
 ) -> str:
     if not marks:
         return ""
-    here = sum(counts[state] for state in Shown if state.here)
-    moving = sum(counts[state] for state in Shown if state.under_way) - sum(mark.late for mark in marks)
+    here = sum(counts[state] for state in DisplayState if state.here)
+    moving = sum(counts[state] for state in DisplayState if state.under_way) - sum(mark.late for mark in marks)
     newest = f"newest {ago(max(min(mark.stamp, now) for mark in marks), now)}"
-    also = [f"{counts[Shown.PARTLY]} with refused members"] if counts[Shown.PARTLY] else []
+    also = [f"{counts[DisplayState.PARTLY]} with refused members"] if counts[DisplayState.PARTLY] else []
     also += [f"{moving} on the way"] if moving else []
-    told = ", ".join([f"{count(here, 'archive')} {since} {'is' if here == 1 else 'are'} here", *also])
+    sentence = ", ".join([f"{count(here, 'archive')} {since} {'is' if here == 1 else 'are'} here", *also])
     if wrong:
-        return f"{_listed(wrong)}. {told}; {newest}."
+        return f"{_listed(wrong)}. {sentence}; {newest}."
     if not here:
         return f"{count(moving, 'archive')} on the way; {newest}."
-    return f"{'All ' if here > 1 and not moving else ''}{told}; {newest}."
+    return f"{'All ' if here > 1 and not moving else ''}{sentence}; {newest}."
 
 
-def _of_holes(holes: Sequence[Hole]) -> list[str]:
-    closed, open_ = [hole for hole in holes if not hole.open], [hole for hole in holes if hole.open]
-    told = [f"Nothing has come for {span((hole.end - hole.start).total_seconds())}" for hole in open_]
+def _of_gaps(gaps: Sequence[Gap]) -> list[str]:
+    closed, open_ = [gap for gap in gaps if not gap.open], [gap for gap in gaps if gap.open]
+    parts = [f"Nothing has come for {span((gap.end - gap.start).total_seconds())}" for gap in open_]
     if closed:
-        missing = sum(hole.missing for hole in closed)
-        told.append(f"{count(len(closed), 'gap')} (about {missing} missing)")
-    return told
+        missing = sum(gap.missing for gap in closed)
+        parts.append(f"{count(len(closed), 'gap')} (about {missing} missing)")
+    return parts
 
 
 def _of_silence(silence: Silence | None, now: datetime) -> str:
@@ -106,7 +105,7 @@ def _moving(sources: Sequence[SourceStatus]) -> bool:
     return any(mark.state.under_way for source in sources for mark in source.marks)
 
 
-def of_window(window: timedelta, start: datetime, marks: Sequence[Mark], now: datetime) -> str:
+def window_phrase(window: timedelta, start: datetime, marks: Sequence[ArchiveMark], now: datetime) -> str:
     """Name the time that a source's archives are from: its window, or since its first archive where that is later."""
     if marks and now - start < window:
         return f"since {clock(marks[0].stamp, now)}"

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from enum import IntEnum, StrEnum
 
 
-class Shown(StrEnum):
+class DisplayState(StrEnum):
     """The states that the page tells apart, each by a colour and a shape of its own."""
 
     PROCESSED = "processed"
@@ -22,12 +22,12 @@ class Shown(StrEnum):
     @property
     def here(self) -> bool:
         """Its images can be read."""
-        return self in (Shown.PROCESSED, Shown.PARTLY)
+        return self in (DisplayState.PROCESSED, DisplayState.PARTLY)
 
     @property
     def under_way(self) -> bool:
         """It will be something else soon."""
-        return self in (Shown.RAW, Shown.COPYING, Shown.WAITING)
+        return self in (DisplayState.RAW, DisplayState.COPYING, DisplayState.WAITING)
 
 
 class Severity(IntEnum):
@@ -41,13 +41,13 @@ class Severity(IntEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Mark:
+class ArchiveMark:
     """One archive."""
 
     id: str
     """Stamp and version, as in its page's address."""
     stamp: datetime
-    state: Shown
+    state: DisplayState
     path: str
     size: int
     images: int
@@ -61,7 +61,7 @@ class Mark:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Hole:
+class Gap:
     """A time without an archive."""
 
     start: datetime
@@ -92,7 +92,7 @@ class Deletion:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Picture:
+class Thumbnail:
     """An image that can be shown."""
 
     source: str
@@ -115,10 +115,10 @@ class SourceStatus:
     start: datetime
     """Of the window; of the first archive where that is later."""
     window: timedelta
-    marks: Sequence[Mark]
+    marks: Sequence[ArchiveMark]
     """Oldest first."""
-    holes: Sequence[Hole]
-    counts: Mapping[Shown, int]
+    gaps: Sequence[Gap]
+    counts: Mapping[DisplayState, int]
     lag: Lag | None
     next_deletion: Deletion | None
     polled_at: datetime | None
@@ -127,17 +127,17 @@ class SourceStatus:
     rows_read: int
     cut: bool
     """Older archives of the window were not read: there are too many."""
-    pictures: Sequence[Picture]
+    thumbnails: Sequence[Thumbnail]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Todo:
+class Action:
     """What needs a person, or at least a look."""
 
     severity: Severity
     source: str = ""
-    what: str
-    which: str
+    kind: str
+    name: str
     since: datetime | None = None
     detail: str = ""
     advice: str
@@ -168,4 +168,4 @@ class Status:
     queues: Queues
     reconciled_at: datetime | None
     """When `reconcile` last came to its end; None before the first time."""
-    todos: Sequence[Todo]
+    actions: Sequence[Action]

@@ -13,32 +13,32 @@ from markupsafe import Markup, escape
 from imagefeed.model import Counts, State
 from ingest.model import SourceSpec
 from ops import text
-from ops.health.load_archive import MOST_BYTES, MOST_ROWS, StoredArchive
+from ops.health.load_archive import MAX_BYTES, MAX_ROWS, StoredArchive
 from ops.web import timeline
-from ops.web.assess import lag_of, mark_of
-from ops.web.model import Severity, Shown, Status
-from ops.web.responses import Request, Response, answer, source_hash
+from ops.web.assess import lag_of, make_mark
+from ops.web.model import DisplayState, Severity, Status
+from ops.web.responses import Request, Response, respond, source_hash
 
 _FOLDER = Path(__file__).parent / "templates"
 _STYLE = (_FOLDER / "status.css").read_text(encoding="utf-8")
 SCRIPT = (_FOLDER / "refresh.js").read_text(encoding="utf-8")
 _CODE = Markup("<code>{}</code>")
 _POLICY = f"style-src {source_hash(_STYLE)}; script-src 'self'; img-src 'self' data:; connect-src 'self'; "
-MOST_PICTURES = 24
+MAX_THUMBNAILS = 24
 """Thumbnails on an archive's page."""
 _COMMAND = re.compile(
     r"imagefeed (?:replay (?:--archive \S+|--poison --dead-letters)|(?:ls|refused|rebuild) [a-z0-9-]+)"
 )
-_MOST_REFUSALS = 200
+_MAX_REFUSALS = 200
 
 
-def status_page(asked: Request, status: Status) -> Response:
+def status_page(request: Request, status: Status) -> Response:
     """Show everything at a glance."""
     drawn = [(source, timeline.draw(source, status.at)) for source in status.sources]
-    return _page(asked, "status.html", {"status": status, "drawn": drawn, "now": status.at})
+    return _page(request, "status.html", {"status": status, "drawn": drawn, "now": status.at})
 
 
-def archive_page(asked: Request, stored: StoredArchive, spec: SourceSpec | None, now: datetime) -> Response:
+def archive_page(request: Request, stored: StoredArchive, spec: SourceSpec | None, now: datetime) -> Response:
     """Show one archive: its times, its images, and what was refused."""
     entry = stored.entry
     limit = spec.interval * spec.gap if spec else timedelta(minutes=30)
@@ -46,30 +46,30 @@ def archive_page(asked: Request, stored: StoredArchive, spec: SourceSpec | None,
     about = {
         "source": entry.archive.source,
         "entry": entry,
-        "mark": mark_of(entry, now, limit),
+        "mark": make_mark(entry, now, limit),
         "counts": entry.counts or Counts(),
-        "times": sorted(times, key=lambda one: one[1]),
+        "times": sorted(times, key=lambda step: step[1]),
         "lag": lag_of(entry),
-        "images": [row for row in stored.images if row.length <= MOST_BYTES][:MOST_PICTURES],
+        "images": [row for row in stored.images if row.length <= MAX_BYTES][:MAX_THUMBNAILS],
         "known_images": len(stored.images),
-        "refusals": stored.refusals[:_MOST_REFUSALS],
+        "refusals": stored.refusals[:_MAX_REFUSALS],
         "known_refusals": len(stored.refusals),
         "cut": stored.cut,
-        "most_rows": MOST_ROWS,
+        "max_rows": MAX_ROWS,
         "now": now,
     }
-    return _page(asked, "archive.html", about)
+    return _page(request, "archive.html", about)
 
 
-def message_page(asked: Request, status: int, message: str) -> Response:
+def message_page(request: Request, status: int, message: str) -> Response:
     """Say what is the matter."""
-    return _page(asked, "message.html", {"text": text.clean(" ".join(message.split())), "status": status}, status)
+    return _page(request, "message.html", {"text": text.clean(" ".join(message.split())), "status": status}, status)
 
 
-def _page(asked: Request, template: str, told: Mapping[str, Any], status: int = 200) -> Response:
-    html = _templates().get_template(template).render(**told, link=asked.linker())
+def _page(request: Request, template: str, values: Mapping[str, Any], status: int = 200) -> Response:
+    html = _templates().get_template(template).render(**values, link=request.linker())
     # A lone surrogate, which stands for a byte that was no text, is cleaned before; nothing else cannot be written.
-    return answer(asked, "text/html; charset=utf-8", html.encode(), status=status, policy=_POLICY)
+    return respond(request, "text/html; charset=utf-8", html.encode(), status=status, policy=_POLICY)
 
 
 def _advice(advice: str) -> Markup:
@@ -81,7 +81,7 @@ def _advice(advice: str) -> Markup:
 
 @cache
 def _templates() -> Environment:
-    found = Environment(
+    environment = Environment(
         loader=FileSystemLoader(_FOLDER),
         autoescape=True,
         undefined=StrictUndefined,
@@ -89,7 +89,7 @@ def _templates() -> Environment:
         lstrip_blocks=True,
         auto_reload=False,
     )
-    found.filters |= {
+    environment.filters |= {
         "advice": _advice,
         "ago": text.ago,
         "clean": text.clean,
@@ -98,9 +98,9 @@ def _templates() -> Environment:
         "size": text.size,
         "span": text.span,
     }
-    shape = found.get_template("parts.html").module.shape  # type: ignore[attr-defined] # a macro
+    shape = environment.get_template("parts.html").module.shape  # type: ignore[attr-defined] # a macro
     # Drawn once, not once for each of thousands of marks.
-    keys = {state: shape(state) for state in [*Shown, "missing"]}
-    found.globals |= {"KEYS": keys}
-    found.globals |= {"Shown": Shown, "Severity": Severity, "T": timeline, "STYLE": _STYLE, "count": text.count}
-    return found
+    keys = {state: shape(state) for state in [*DisplayState, "missing"]}
+    environment.globals |= {"KEYS": keys, "DisplayState": DisplayState, "Severity": Severity}
+    environment.globals |= {"T": timeline, "STYLE": _STYLE, "count": text.count}
+    return environment

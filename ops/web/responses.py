@@ -51,8 +51,8 @@ def way_up(url: str, below: int) -> str:
     return "../" * (below + urlsplit(url).path.endswith("/"))
 
 
-def answer(
-    asked: Request, kind: str, body: bytes, *, status: int = 200, seconds: int = 5, policy: str = ""
+def respond(
+    request: Request, kind: str, body: bytes, *, status: int = 200, seconds: int = 5, policy: str = ""
 ) -> Response:
     """Make an answer that may be kept for some seconds, by nobody but the one who asked."""
     # Weak, since the same page may come packed or not.
@@ -70,12 +70,12 @@ def answer(
     }
     if status == 200:
         headers["ETag"] = etag
-        if _matches(asked.if_none_match, etag):
+        if _matches(request.if_none_match, etag):
             return Response(status=304, headers={name: headers[name] for name in headers if name != "Content-Type"})
-    if asked.gzip and len(body) > _WORTH_PACKING and not kind.startswith("image/"):
+    if request.gzip and len(body) > _WORTH_PACKING and not kind.startswith("image/"):
         headers["Content-Encoding"] = "gzip"
         body = gzip.compress(body, _GZIP_LEVEL, mtime=0)
-    return Response(status=status, headers=headers, body=b"" if asked.method == "HEAD" else body)
+    return Response(status=status, headers=headers, body=b"" if request.method == "HEAD" else body)
 
 
 def guarded(make: Callable[[], Response], say: Callable[[int, str], Response]) -> Response:
@@ -95,7 +95,7 @@ def source_hash(content: str) -> str:
     return f"'sha256-{b64encode(hashlib.sha256(content.encode()).digest()).decode()}'"
 
 
-def _matches(wanted: str, etag: str) -> bool:
-    return wanted.strip() == "*" or etag.removeprefix("W/") in {
-        one.strip().removeprefix("W/") for one in wanted.split(",")
+def _matches(accepted: str, etag: str) -> bool:
+    return accepted.strip() == "*" or etag.removeprefix("W/") in {
+        tag.strip().removeprefix("W/") for tag in accepted.split(",")
     }

@@ -11,13 +11,13 @@ from imagefeed.model import Pixels
 LARGEST = 256
 """Pixels of its longer side."""
 _CHANNELS = (1, 2, 3, 4)
-_MOST_SAMPLES = 1_000_000
+_MAX_SAMPLES = 1_000_000
 
 
 def thumbnail(pixels: Pixels) -> bytes:
     """Draw an array: 8 bits as they are, all else spread so that there is something to see."""
-    shown = _eight_bits(_as_picture(pixels))
-    image = Image.fromarray(shown[:, :, 0] if shown.shape[2] == 1 else shown)
+    samples = _eight_bits(_as_picture(pixels))
+    image = Image.fromarray(samples[:, :, 0] if samples.shape[2] == 1 else samples)
     image.thumbnail((LARGEST, LARGEST), Image.Resampling.BOX)
     stream = BytesIO()
     image.save(stream, "PNG")
@@ -28,16 +28,16 @@ def _as_picture(pixels: Pixels) -> Pixels:
     """Make height, width and 1, 3 or 4 channels of whatever shape a hook left."""
     if 0 in pixels.shape:
         return np.zeros((1, 1, 1), np.uint8)
-    found = np.atleast_2d(pixels)
-    while found.ndim > 3:
-        found = found[0]
-    if found.ndim == 2:
-        return found[:, :, np.newaxis]
-    if found.shape[2] not in _CHANNELS and found.shape[0] in _CHANNELS:
+    array = np.atleast_2d(pixels)
+    while array.ndim > 3:
+        array = array[0]
+    if array.ndim == 2:
+        return array[:, :, np.newaxis]
+    if array.shape[2] not in _CHANNELS and array.shape[0] in _CHANNELS:
         # Channels first, as PyTorch likes them.
-        found = np.moveaxis(found, 0, 2)
-    channels = found.shape[2]
-    return found[:, :, : channels if channels in (1, 3, 4) else 1 if channels == 2 else 3]
+        array = np.moveaxis(array, 0, 2)
+    channels = array.shape[2]
+    return array[:, :, : channels if channels in (1, 3, 4) else 1 if channels == 2 else 3]
 
 
 def _eight_bits(pixels: Pixels) -> NDArray[np.uint8]:
@@ -57,5 +57,5 @@ def _range(values: NDArray[np.float64], *, floating: bool) -> tuple[float, float
     """Choose black and white: 0 and 1 where all values lie in between, else all but the outermost hundredths."""
     if floating and values.min() >= 0 and 0.5 < values.max() <= 1:
         return 0.0, 1.0
-    low, high = np.percentile(values.ravel()[:: max(1, values.size // _MOST_SAMPLES)], (1, 99))
+    low, high = np.percentile(values.ravel()[:: max(1, values.size // _MAX_SAMPLES)], (1, 99))
     return (float(low), float(high)) if high > low else (float(low), float(low) + 1)

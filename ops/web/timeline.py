@@ -1,4 +1,4 @@
-"""Where marks, holes, ticks and the line of lags lie in a source's picture, in units of its viewBox. Pure."""
+"""Where marks, gaps, ticks and the line of lags lie in a source's picture, in units of its viewBox. Pure."""
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from math import log10, sqrt
 
-from ops.web.model import Hole, Mark, Shown, SourceStatus
+from ops.web.model import ArchiveMark, Gap, SourceStatus
 
 WIDTH, HEIGHT = 1200, 150
 _LEFT, _RIGHT = 6, 1194
@@ -20,7 +20,7 @@ LAG_TOP, LAG_BOTTOM = 102, 132
 _LEAST_LAG, _LEAST_TOP = 1.0, 60.0
 """Seconds at the bottom of the line of lags, and the least at its top."""
 _STEPS = [timedelta(minutes=m) for m in (1, 2, 5, 10, 15, 30, 60, 120, 180, 360, 720, 1440, 2880, 7200, 14400)]
-_MOST_TICKS = 9
+_MAX_TICKS = 9
 _DAY = timedelta(days=1)
 
 
@@ -28,7 +28,7 @@ _DAY = timedelta(days=1)
 class Bar:
     """A mark's place: `x` is its middle, `top` that of its bar, `symbol` the middle of the shape above."""
 
-    mark: Mark
+    mark: ArchiveMark
     x: float
     left: float
     width: float
@@ -40,10 +40,10 @@ class Bar:
 
 
 @dataclass(frozen=True, slots=True)
-class Gap:
-    """A hole's place."""
+class GapBar:
+    """A gap's place."""
 
-    hole: Hole
+    gap: Gap
     x: float
     width: float
     label: str
@@ -63,7 +63,7 @@ class Timeline:
     """All of it."""
 
     bars: Sequence[Bar]
-    gaps: Sequence[Gap]
+    gaps: Sequence[GapBar]
     ticks: Sequence[Tick]
     lags: str
     """A path; empty where no lag is known."""
@@ -86,9 +86,9 @@ def draw(source: SourceStatus, now: datetime) -> Timeline:
     xs = [scale.x(mark.stamp) for mark in source.marks]
     return Timeline(
         bars=list(_bars(source.marks, xs, largest)),
-        gaps=[_gap(hole, scale) for hole in source.holes],
+        gaps=[_gap_bar(gap, scale) for gap in source.gaps],
         ticks=list(_ticks(source.start, end, scale)),
-        lags=_path(source.marks, xs, source.holes, top_lag),
+        lags=_path(source.marks, xs, source.gaps, top_lag),
         p50=_lag_y(source.lag.p50, top_lag) if source.lag else None,
         p95=_lag_y(source.lag.p95, top_lag) if source.lag else None,
         top_lag=top_lag,
@@ -106,7 +106,7 @@ class _Scale:
         return round(_LEFT + (_RIGHT - _LEFT) * min(max(share, 0), 1), 1)
 
 
-def _bars(marks: Sequence[Mark], xs: Sequence[float], largest: int) -> Iterator[Bar]:
+def _bars(marks: Sequence[ArchiveMark], xs: Sequence[float], largest: int) -> Iterator[Bar]:
     # The usual distance, not the least: two that lie close together must not make all others thin.
     distances = sorted(later - earlier for earlier, later in pairwise(sorted(xs)))
     usual = distances[len(distances) // 2] if distances else 20
@@ -131,21 +131,21 @@ def _bars(marks: Sequence[Mark], xs: Sequence[float], largest: int) -> Iterator[
         )
 
 
-def _height(mark: Mark, largest: int) -> float:
+def _height(mark: ArchiveMark, largest: int) -> float:
     """Heights go with the square root of the size: the large ones stand out, the small ones can be seen."""
     return round(_LEAST + (_MOST - _LEAST) * sqrt(mark.size / largest if largest else 0), 1)
 
 
-def _gap(hole: Hole, scale: _Scale) -> Gap:
-    left, right = scale.x(hole.start), scale.x(hole.end)
+def _gap_bar(gap: Gap, scale: _Scale) -> GapBar:
+    left, right = scale.x(gap.start), scale.x(gap.end)
     pad = min(3.0, (right - left) / 4)
-    width = round(max(right - left - (pad if hole.open else 2 * pad), 3), 1)
-    label = f"{hole.missing} missing" if width > 56 else f"{hole.missing}" if width > 14 else ""
-    return Gap(hole=hole, x=round(left + pad, 1), width=width, label=label)
+    width = round(max(right - left - (pad if gap.open else 2 * pad), 3), 1)
+    label = f"{gap.missing} missing" if width > 56 else f"{gap.missing}" if width > 14 else ""
+    return GapBar(gap=gap, x=round(left + pad, 1), width=width, label=label)
 
 
 def _ticks(start: datetime, end: datetime, scale: _Scale) -> Iterator[Tick]:
-    step = next((step for step in _STEPS if (end - start) / step <= _MOST_TICKS), _STEPS[-1])
+    step = next((step for step in _STEPS if (end - start) / step <= _MAX_TICKS), _STEPS[-1])
     midnight = start.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
     at = midnight + step * ((start - midnight) // step + 1)
     while at < end:
@@ -157,12 +157,12 @@ def _ticks(start: datetime, end: datetime, scale: _Scale) -> Iterator[Tick]:
         at += step
 
 
-def _path(marks: Sequence[Mark], xs: Sequence[float], holes: Sequence[Hole], top: float) -> str:
-    """Join the lags of neighbours; across a hole there is no line."""
+def _path(marks: Sequence[ArchiveMark], xs: Sequence[float], gaps: Sequence[Gap], top: float) -> str:
+    """Join the lags of neighbours; across a gap there is no line."""
     points = [(mark.stamp, x, mark.lag) for mark, x in zip(marks, xs, strict=True) if mark.lag is not None]
     path, before = [], datetime.max.replace(tzinfo=UTC)
     for stamp, x, lag in points:
-        joined = before <= stamp and not any(before < hole.end <= stamp for hole in holes)
+        joined = before <= stamp and not any(before < gap.end <= stamp for gap in gaps)
         path.append(f"{'L' if joined else 'M'}{x:g} {_lag_y(lag, top):g}")
         before = stamp
     return "".join(path) + ("h0.1" if len(path) == 1 else "")
@@ -171,8 +171,3 @@ def _path(marks: Sequence[Mark], xs: Sequence[float], holes: Sequence[Hole], top
 def _lag_y(lag: float, top: float) -> float:
     share = log10(max(lag, _LEAST_LAG) / _LEAST_LAG) / log10(top / _LEAST_LAG)
     return round(LAG_BOTTOM - (LAG_BOTTOM - LAG_TOP) * min(share, 1), 1)
-
-
-SYMBOLS = (Shown.PARTLY, Shown.RAW, Shown.COPYING, Shown.WAITING, Shown.REFUSED, Shown.FAILED, Shown.EXPIRED,
-           Shown.REPLACED)  # fmt: skip
-"""The states with a shape above the bar; what is processed is a bar alone."""

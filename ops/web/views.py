@@ -9,11 +9,11 @@ from imagefeed.errors import ImageDamagedError, StoreUnavailableError
 from imagefeed.layout import NAME, parse_stamp
 from ingest.model import SourceSpec
 from ops.health.load import load_status
-from ops.health.load_archive import PictureKey, read_archive, read_picture
+from ops.health.load_archive import ImageKey, read_archive, read_image
 from ops.web.assess import assess, window
 from ops.web.model import Status
 from ops.web.pages import SCRIPT, archive_page, message_page, status_page
-from ops.web.responses import Request, Response, answer
+from ops.web.responses import Request, Response, respond
 from ops.web.to_json import to_json
 from storage.blobs.raw import MANUAL
 from storage.clients import Clients
@@ -23,7 +23,7 @@ _ARCHIVE = re.compile(r"(\d{8}T\d{6}Z)\.([0-9a-f]{8})")
 _IMAGE = re.compile(r"(\d{1,9})-(\d{1,9})\.png")
 
 
-def look(clients: Clients, specs: Mapping[str, SourceSpec], names: Iterable[str], now: datetime) -> Status:
+def load_current(clients: Clients, specs: Mapping[str, SourceSpec], names: Iterable[str], now: datetime) -> Status:
     """Look at sources and queues: storage is asked, in bounded reads, and no server."""
     since = [(name, now - window(specs.get(name))) for name in dict.fromkeys(names)]
     return assess(load_status(clients, since), specs, now)
@@ -51,65 +51,65 @@ class StatusViews:
 
         A look at a storage that hardly answers may take a minute: whoever waited for it must not begin another.
         """
-        asked = self._now()
+        requested_at = self._now()
         with self._lock:
-            if self._last is None or asked >= self._until:
-                self._last = self._looked()
+            if self._last is None or requested_at >= self._until:
+                self._last = self._load()
                 shared = timedelta(0) if isinstance(self._last, StoreUnavailableError) else SHARED_FOR
                 self._until = self._now() + shared
             if isinstance(self._last, StoreUnavailableError):
                 raise StoreUnavailableError(str(self._last)) from self._last
             return self._last
 
-    def _looked(self) -> Status | StoreUnavailableError:
+    def _load(self) -> Status | StoreUnavailableError:
         try:
-            return look(self._clients, self._specs, (*self._specs, MANUAL), self._now())
+            return load_current(self._clients, self._specs, (*self._specs, MANUAL), self._now())
         except StoreUnavailableError as exc:
             return exc
 
-    def page(self, asked: Request) -> Response:
+    def page(self, request: Request) -> Response:
         """Everything at a glance."""
-        return status_page(asked, self.status())
+        return status_page(request, self.status())
 
-    def data(self, asked: Request) -> Response:
+    def json(self, request: Request) -> Response:
         """The same for machines."""
-        return answer(asked, "application/json", to_json(self.status()))
+        return respond(request, "application/json", to_json(self.status()))
 
-    def archive(self, asked: Request, source: str, name: str) -> Response:
+    def archive(self, request: Request, source: str, name: str) -> Response:
         """One archive."""
         key = _archive_key(name)
-        found = None if key is None or not NAME.fullmatch(source) else read_archive(self._clients, source, *key)
-        if found is None:
-            return message_page(asked, 404, f"The ledger knows no archive {name} of a source {source}.")
+        stored = None if key is None or not NAME.fullmatch(source) else read_archive(self._clients, source, *key)
+        if stored is None:
+            return message_page(request, 404, f"The ledger knows no archive {name} of a source {source}.")
         spec = self._specs.get(source)
-        return archive_page(asked, found, spec, self._now())
+        return archive_page(request, stored, spec, self._now())
 
-    def image(self, asked: Request, key: PictureKey | None) -> Response:
+    def image(self, request: Request, key: ImageKey | None) -> Response:
         """One image, small."""
         from ops.web.thumbnail import thumbnail
 
         try:
-            found = None if key is None else read_picture(self._clients, key)
+            stored = None if key is None else read_image(self._clients, key)
         except ImageDamagedError as exc:
-            return message_page(asked, 410, str(exc))
-        if found is None:
-            return message_page(asked, 404, "There is no such image (any more).")
+            return message_page(request, 410, str(exc))
+        if stored is None:
+            return message_page(request, 404, "There is no such image (any more).")
         # Names are made of what the image was made of: only another version of a library could change it.
-        return answer(asked, "image/png", thumbnail(found.pixels), seconds=3_600)
+        return respond(request, "image/png", thumbnail(stored.pixels), seconds=3_600)
 
 
-def refresh_script(asked: Request) -> Response:
+def refresh_script(request: Request) -> Response:
     """Give the script that keeps the page fresh."""
-    return answer(asked, "text/javascript; charset=utf-8", SCRIPT.encode(), seconds=3_600)
+    return respond(request, "text/javascript; charset=utf-8", SCRIPT.encode(), seconds=3_600)
 
 
-def picture_key(source: str, archive: str, pipeline: str, image: str) -> PictureKey | None:
+def parse_image_key(source: str, archive: str, pipeline: str, image: str) -> ImageKey | None:
     """Read where an image lies from its address; None for an address that names none."""
     where, which = _archive_key(archive), _IMAGE.fullmatch(image)
     if where is None or which is None or not (NAME.fullmatch(source) and NAME.fullmatch(pipeline)):
         return None
     stamp, version = where
-    return PictureKey(
+    return ImageKey(
         source=source,
         stamp=stamp,
         version=version,
@@ -120,10 +120,10 @@ def picture_key(source: str, archive: str, pipeline: str, image: str) -> Picture
 
 
 def _archive_key(name: str) -> tuple[datetime, str] | None:
-    found = _ARCHIVE.fullmatch(name)
-    if found is None:
+    match = _ARCHIVE.fullmatch(name)
+    if match is None:
         return None
     try:
-        return parse_stamp(found[1]), found[2]
+        return parse_stamp(match[1]), match[2]
     except ValueError:
         return None

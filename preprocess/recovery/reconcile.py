@@ -76,7 +76,7 @@ def _reconcile_source(source: str, ctx: Context, now: datetime, since: datetime)
 def _unknown(source: str, ctx: Context, since: datetime) -> list[RawArchive]:
     """Raw archives without a row: a process died between the two, or an event was lost."""
     known = ctx.ledger.known(source, since)
-    return [archive for archive in ctx.raw.recent(source, since) if (archive.stamp, archive.version) not in known]
+    return [archive for archive in ctx.raw.recent(source, since) if archive.key not in known]
 
 
 def _is_old(archive: RawArchive, ctx: Context, now: datetime) -> bool:

@@ -1,15 +1,22 @@
 """Pipelines that have a name of the user's: the settings first used under it, against which later ones are held."""
 
-import json
-from collections.abc import Iterator, Mapping
-
-from azure.core.exceptions import ResourceExistsError
-from azure.storage.blob import BlobClient, ContentSettings
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 from config.errors import PipelineMismatchError
-from imagefeed.azure_errors import azure_errors
+from imagefeed.azure_errors import each
 from imagefeed.layout import pipeline_blob
+from storage.blobs.json_blob import JsonBlob
 from storage.clients import Clients
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PipelineRecord:
+    """The settings first used under a pipeline's name."""
+
+    fingerprint: str
+    about: Mapping[str, str]
+    """The settings, for people who look."""
 
 
 def hold_pipeline(clients: Clients, name: str, fingerprint: str, about: Mapping[str, str] | None = None) -> None:
@@ -18,8 +25,8 @@ def hold_pipeline(clients: Clients, name: str, fingerprint: str, about: Mapping[
     `about` describes the settings for people who look. Raises PipelineMismatchError, StoreUnavailableError,
     StoreRefusedError.
     """
-    blob = clients.state.get_blob_client(pipeline_blob(name))
-    first = _first_fingerprint(blob, {"fingerprint": fingerprint, "about": dict(about or {})})
+    created = _record(clients, name).create(PipelineRecord(fingerprint=fingerprint, about=about or {}))
+    first = fingerprint if created else known_fingerprint(clients, name)
     if first != fingerprint:
         raise PipelineMismatchError(
             f"pipeline {name}: its results were made with other preprocessing settings (fingerprint {first}, "
@@ -32,7 +39,7 @@ def check_pipeline(clients: Clients, name: str, fingerprint: str) -> None:
 
     Raises PipelineMismatchError, StoreUnavailableError, StoreRefusedError.
     """
-    known = dict(_known(clients))
+    known = _known(clients)
     if known.get(name) != fingerprint:
         others = f"it knows {', '.join(sorted(known))}" if known else "it has run under none yet"
         raise PipelineMismatchError(
@@ -41,18 +48,18 @@ def check_pipeline(clients: Clients, name: str, fingerprint: str) -> None:
         )
 
 
-def _known(clients: Clients) -> Iterator[tuple[str, str]]:
-    with azure_errors("list the pipelines"):
-        for name in list(clients.state.list_blob_names(name_starts_with=pipeline_blob("").removesuffix(".json"))):
-            told = json.loads(clients.state.download_blob(name).readall())
-            yield name.rpartition("/")[2].removesuffix(".json"), str(told["fingerprint"])
+def known_fingerprint(clients: Clients, name: str) -> str | None:
+    """Return the fingerprint of the settings first used under a name; None if there were none yet."""
+    record = _record(clients, name).read()
+    return None if record is None else record.fingerprint
 
 
-def _first_fingerprint(blob: BlobClient, told: Mapping[str, object]) -> str:
-    with azure_errors(f"hold the settings against {blob.blob_name}"):
-        try:
-            content = ContentSettings(content_type="application/json")
-            blob.upload_blob(json.dumps(told, indent=1).encode(), overwrite=False, content_settings=content)
-        except ResourceExistsError:
-            told = json.loads(blob.download_blob().readall())
-    return str(told["fingerprint"])
+def _known(clients: Clients) -> dict[str, str | None]:
+    folder = pipeline_blob("").removesuffix(".json")
+    blobs = list(each(clients.state.list_blob_names(name_starts_with=folder), "list the pipelines"))
+    names = [blob.removeprefix(folder).removesuffix(".json") for blob in blobs]
+    return {name: known_fingerprint(clients, name) for name in names}
+
+
+def _record(clients: Clients, name: str) -> JsonBlob[PipelineRecord]:
+    return JsonBlob(clients.state, pipeline_blob(name), PipelineRecord)

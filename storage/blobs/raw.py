@@ -12,11 +12,11 @@ from azure.storage.blob import BlobPrefix, BlobProperties, ContainerClient
 
 from config.errors import ArchiveRefusedError
 from config.telemetry import TRACEPARENT
-from imagefeed.azure_errors import azure_errors, error_code
+from imagefeed.azure_errors import azure_errors, each, error_code
 from imagefeed.errors import StoreUnavailableError
 from imagefeed.layout import NAME, SMOKE, SMOKE_BLOB, day_prefix, decode_path, parse_stamp
 from imagefeed.model import Origin, RawArchive
-from storage.blobs.raw_upload import look
+from storage.blobs.raw_upload import stat_blob
 from storage.clients import Clients
 
 MANUAL = "manual"
@@ -37,8 +37,8 @@ class RawBlobs:
 
     def find(self, blob: str) -> RawArchive | None:
         """Describe a blob from its metadata, or what was put there by hand from its properties; None if it is gone."""
-        found = look(self._raw, blob)
-        return None if found is None or _is_folder(found) else self.describe(found)
+        properties = stat_blob(self._raw, blob)
+        return None if properties is None or _is_folder(properties) else self.describe(properties)
 
     def open(self, archive: RawArchive) -> "PinnedBlob":
         """Read an archive by ranges."""
@@ -48,13 +48,13 @@ class RawBlobs:
         """A source's archives with a stamp from `since` on, found by their day folders alone: bounded work."""
         # A stamp lies at most a day ahead of the clock.
         folders = days(since.astimezone(UTC).date(), (datetime.now(UTC) + timedelta(days=1)).date())
-        listed = (found for day in folders for found in self.list_zips(day_prefix(source, day)))
-        archives = (self.describe(found) for found in listed)
+        listed = (properties for day in folders for properties in self.list_zips(day_prefix(source, day)))
+        archives = (self.describe(properties) for properties in listed)
         return [archive for archive in archives if archive.stamp >= since]
 
     def list_zips(self, prefix: str) -> Iterator[BlobProperties]:
         """List the archives whose blobs' names begin so, with their metadata; not those that are still being copied."""
-        return (found for found in list_blobs(self._raw, prefix) if _is_zip(found))
+        return (properties for properties in list_blobs(self._raw, prefix) if _is_zip(properties))
 
     def outside_layout(self, source: str) -> Iterator[RawArchive]:
         """A source's archives outside the day folders, where copying puts none; found without looking into these."""
@@ -66,32 +66,32 @@ class RawBlobs:
                 elif skipped.fullmatch(entry.name.removeprefix(prefix).rstrip("/")):
                     archives = []
                 else:
-                    archives = [self.describe(found) for found in self.list_zips(entry.name)]
+                    archives = [self.describe(properties) for properties in self.list_zips(entry.name)]
                 yield from (archive for archive in archives if archive.source == source)
 
-    def describe(self, found: BlobProperties) -> RawArchive:
+    def describe(self, properties: BlobProperties) -> RawArchive:
         """Describe a blob that was listed."""
-        return _copied(found) or self._by_hand(found)
+        return _copied(properties) or self._manual(properties)
 
-    def _by_hand(self, found: BlobProperties) -> RawArchive:
-        name, etag = str(found.name), found.etag.strip('"')
-        identity = f"{name}\n{found.size}\n{etag}"
+    def _manual(self, properties: BlobProperties) -> RawArchive:
+        name, etag = str(properties.name), properties.etag.strip('"')
+        identity = f"{name}\n{properties.size}\n{etag}"
         first, *rest = name.split("/")
         own = rest and NAME.fullmatch(first) and (first != SMOKE or SMOKE_BLOB.fullmatch(name))
         source = first if own else MANUAL
         return RawArchive(
             source=source,
-            stamp=self._stamp_of(source, PurePosixPath(name).name) or found.creation_time.replace(microsecond=0),
+            stamp=self._stamp_of(source, PurePosixPath(name).name) or properties.creation_time.replace(microsecond=0),
             version=hashlib.sha256(identity.encode()).hexdigest()[:8],
             blob=name,
-            size=found.size,
+            size=properties.size,
             path=name,
             origin=Origin.MANUAL,
             etag=etag,
-            raw_at=found.last_modified,
-            offline=_is_offline(found),
-            pending=_is_pending(found),
-            copy_error=_copy_error(found),
+            raw_at=properties.last_modified,
+            offline=_is_offline(properties),
+            pending=_is_pending(properties),
+            copy_error=_copy_error(properties),
         )
 
 
@@ -145,29 +145,26 @@ class PinnedBlob:
         if now is not None and now.pending:
             raise StoreUnavailableError(f"read {self._archive.blob}: a copy into the blob is under way")
         if now is None or (now.version, now.size) != (self._archive.version, self._archive.size):
-            what = "gone" if now is None else "replaced by another"
-            raise ArchiveRefusedError(f"read {self._archive.blob}: the blob is {what} since its preprocessing began")
+            change = "gone" if now is None else "replaced by another"
+            raise ArchiveRefusedError(f"read {self._archive.blob}: the blob is {change} since its preprocessing began")
         self._etag = now.etag
         return self._etag
 
 
 def list_blobs(container: ContainerClient, prefix: str) -> Iterator[BlobProperties]:
     """List the blobs whose names begin so, with their metadata."""
-    found = container.list_blobs(name_starts_with=prefix, include=["metadata", "copy"])
-    while True:
-        with azure_errors(f"list {container.container_name}/{prefix}"):
-            blob = next(found, None)
-        if blob is None:
-            return
-        yield blob
+    blobs = container.list_blobs(name_starts_with=prefix, include=["metadata", "copy"])
+    return each(blobs, f"list {container.container_name}/{prefix}")
 
 
 def list_entries(container: ContainerClient, prefix: str = "") -> list[BlobProperties | BlobPrefix]:
     """List what lies in one folder: blobs, and folders by their names' ends in `/`."""
     with azure_errors(f"list the folder {container.container_name}/{prefix}"):
         # With a hierarchical namespace a folder would be listed twice, as a blob of no bytes too.
-        found = list(container.walk_blobs(name_starts_with=prefix or None, include=["metadata", "copy"], delimiter="/"))
-    return [entry for entry in found if isinstance(entry, BlobPrefix) or not _is_folder(entry)]
+        listed = list(
+            container.walk_blobs(name_starts_with=prefix or None, include=["metadata", "copy"], delimiter="/")
+        )
+    return [entry for entry in listed if isinstance(entry, BlobPrefix) or not _is_folder(entry)]
 
 
 def list_folders(container: ContainerClient) -> list[str]:
@@ -176,62 +173,62 @@ def list_folders(container: ContainerClient) -> list[str]:
     return [name for name in folders if NAME.fullmatch(name)]
 
 
-def _copied(found: BlobProperties) -> RawArchive | None:
+def _copied(properties: BlobProperties) -> RawArchive | None:
     """Read what copying wrote into the metadata; None if it did not, or if it came with a copy that failed.
 
     Such a blob has the metadata of an archive and none of its bytes: the archive itself must not be settled by it.
     """
-    told = found.metadata or {}
-    if _copy_error(found) is not None:
+    metadata = properties.metadata or {}
+    if _copy_error(properties) is not None:
         return None
-    if not (NAME.fullmatch(told.get("source", "")) and _VERSION.fullmatch(told.get("version", ""))):
+    if not (NAME.fullmatch(metadata.get("source", "")) and _VERSION.fullmatch(metadata.get("version", ""))):
         return None
     try:
-        stamp = parse_stamp(told.get("stamp", ""))
-        modified = parse_stamp(told["modified"]) if "modified" in told else None
+        stamp = parse_stamp(metadata.get("stamp", ""))
+        modified = parse_stamp(metadata["modified"]) if "modified" in metadata else None
     except ValueError:
         return None
     return RawArchive(
-        source=told["source"],
+        source=metadata["source"],
         stamp=stamp,
-        version=told["version"],
-        blob=str(found.name),
-        size=found.size,
-        path=decode_path(told.get("path", str(found.name))),
+        version=metadata["version"],
+        blob=str(properties.name),
+        size=properties.size,
+        path=decode_path(metadata.get("path", str(properties.name))),
         origin=Origin.COPIED,
-        complete=told.get("complete") != "false",
-        sha256=told.get("sha256"),
-        etag=found.etag.strip('"'),
+        complete=metadata.get("complete") != "false",
+        sha256=metadata.get("sha256"),
+        etag=properties.etag.strip('"'),
         modified=modified,
-        raw_at=found.last_modified,
-        offline=_is_offline(found),
-        pending=_is_pending(found),
-        traceparent=told.get(TRACEPARENT),
+        raw_at=properties.last_modified,
+        offline=_is_offline(properties),
+        pending=_is_pending(properties),
+        traceparent=metadata.get(TRACEPARENT),
     )
 
 
-def _is_offline(found: BlobProperties) -> bool:
+def _is_offline(properties: BlobProperties) -> bool:
     # The tier remains `Archive` for the hours that it takes a blob to come back from there.
-    return str(found.blob_tier) == "Archive"
+    return str(properties.blob_tier) == "Archive"
 
 
-def _is_pending(found: BlobProperties) -> bool:
-    return bool(found.copy.status == "pending")
+def _is_pending(properties: BlobProperties) -> bool:
+    return bool(properties.copy.status == "pending")
 
 
-def _copy_error(found: BlobProperties) -> str | None:
-    if found.copy.status not in ("failed", "aborted"):
+def _copy_error(properties: BlobProperties) -> str | None:
+    if properties.copy.status not in ("failed", "aborted"):
         return None
-    return f"{found.copy.status}: {found.copy.status_description or 'Azure Storage says no more'}"
+    return f"{properties.copy.status}: {properties.copy.status_description or 'Azure Storage says no more'}"
 
 
-def _is_folder(found: BlobProperties) -> bool:
+def _is_folder(properties: BlobProperties) -> bool:
     """With a hierarchical namespace, folders are listed like empty blobs."""
-    return (found.metadata or {}).get("hdi_isfolder") == "true"
+    return (properties.metadata or {}).get("hdi_isfolder") == "true"
 
 
-def _is_zip(found: BlobProperties) -> bool:
-    return str(found.name).lower().endswith(".zip") and not _is_folder(found) and not _is_pending(found)
+def _is_zip(properties: BlobProperties) -> bool:
+    return str(properties.name).lower().endswith(".zip") and not _is_folder(properties) and not _is_pending(properties)
 
 
 def days(first: date, last: date) -> Iterator[date]:

@@ -10,14 +10,14 @@ from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
 from azure.storage.blob import BlobBlock, BlobClient, BlobProperties, ContainerClient, ContentSettings
 
 from config import telemetry
-from imagefeed.azure_errors import azure_errors, error_code
+from imagefeed.azure_errors import azure_errors, each, error_code
 from imagefeed.errors import StoreUnavailableError
-from imagefeed.layout import encode_path, format_stamp, raw_blob
+from imagefeed.layout import encode_path, format_stamp
 from imagefeed.model import Origin
 from ingest.model import Archive, CommitOutcome, CopyMetadata, Published, Span
 from storage.clients import Clients
 
-_THERE = ("BlobAlreadyExists", "ConditionNotMet")
+_EXISTS = ("BlobAlreadyExists", "ConditionNotMet")
 """How a commit is told that the blob exists; other conflicts pass, and must not be taken for that."""
 _LONGEST_PATH = 2_000
 """Bytes of a path; each may take three characters of metadata."""
@@ -32,22 +32,22 @@ class BlobArchives:
 
     def find(self, archive: Archive) -> Published | None:
         """What is known of an archive that is there already; None if it is not."""
-        found = look(self._raw, _name(archive))
-        if found is None:
+        properties = stat_blob(self._raw, archive.key.raw_blob(archive.file.path))
+        if properties is None:
             return None
-        if "sha256" not in found.metadata:
+        if "sha256" not in properties.metadata:
             return Published(None)
         return Published(
             CopyMetadata(
-                sha256=found.metadata["sha256"],
-                md5=bytes(found.content_settings.content_md5 or b""),
-                complete=found.metadata.get("complete") != "false",
+                sha256=properties.metadata["sha256"],
+                md5=bytes(properties.content_settings.content_md5 or b""),
+                complete=properties.metadata.get("complete") != "false",
             )
         )
 
     def upload(self, archive: Archive) -> "BlobUpload":
         """Begin or resume an archive."""
-        return BlobUpload(self._raw.get_blob_client(_name(archive)), archive)
+        return BlobUpload(self._raw.get_blob_client(archive.key.raw_blob(archive.file.path)), archive)
 
 
 class BlobUpload:
@@ -91,7 +91,7 @@ class BlobUpload:
                     match_condition=MatchConditions.IfMissing,
                 )
             except HttpResponseError as exc:
-                if error_code(exc) in _THERE:
+                if error_code(exc) in _EXISTS:
                     return CommitOutcome.ALREADY_THERE
                 if error_code(exc) != "InvalidBlockList":
                     raise
@@ -110,35 +110,26 @@ class BlobUpload:
         """The committed blob's bytes."""
         doing = f"read back {self._blob.blob_name}"
         with azure_errors(doing):
-            chunks = iter(self._blob.download_blob().chunks())
-        while True:
-            with azure_errors(doing):
-                chunk = next(chunks, None)
-            if chunk is None:
-                return
-            yield chunk
+            chunks = self._blob.download_blob().chunks()
+        yield from each(chunks, doing)
 
     def amend(self, metadata: CopyMetadata) -> None:
         """Set the hashes of a committed blob."""
         with azure_errors(f"set the hashes of {self._blob.blob_name}"):
-            # The metadata last: once it tells the hash, all is told.
+            # The metadata last: once the hash is in it, the blob is complete.
             self._blob.set_http_headers(_content(metadata))
             self._blob.set_blob_metadata(_metadata(self._archive, metadata))
 
 
-def look(container: ContainerClient, name: str) -> BlobProperties | None:
+def stat_blob(container: ContainerClient, name: str) -> BlobProperties | None:
     """Ask for a blob's properties; None if it is not there."""
-    with azure_errors(f"look at {container.container_name}/{name}"):
+    with azure_errors(f"read the properties of {container.container_name}/{name}"):
         try:
             return container.get_blob_client(name).get_blob_properties()
         except ResourceNotFoundError as exc:
             if error_code(exc) == "ContainerNotFound":
                 raise
             return None
-
-
-def _name(archive: Archive) -> str:
-    return raw_blob(archive.source, archive.stamp, archive.version, archive.file.path)
 
 
 def _block_id(span: Span) -> str:
@@ -158,17 +149,17 @@ def _content(metadata: CopyMetadata | None) -> ContentSettings:
     return ContentSettings(content_type="application/zip", content_md5=bytearray(metadata.md5) if metadata else None)
 
 
-def _told_path(path: str) -> str:
+def _fitting_path(path: str) -> str:
     """Write a path as far as it fits: metadata may have 8 KiB in all. The end of a longer one has the file's name."""
     raw = path.encode("utf-8", "surrogateescape")
     return encode_path(path if len(raw) <= _LONGEST_PATH else raw[-_LONGEST_PATH:].decode("utf-8", "surrogateescape"))
 
 
 def _metadata(archive: Archive, metadata: CopyMetadata | None) -> dict[str, str]:
-    told = {
+    fields = {
         "origin": Origin.COPIED,
         "source": archive.source,
-        "path": _told_path(archive.file.path),
+        "path": _fitting_path(archive.file.path),
         "size": str(archive.file.size),
         "modified": format_stamp(archive.file.modified),
         "stamp": format_stamp(archive.stamp),
@@ -176,7 +167,7 @@ def _metadata(archive: Archive, metadata: CopyMetadata | None) -> dict[str, str]
         "version": archive.version,
     }
     if trace := telemetry.traceparent():
-        told[telemetry.TRACEPARENT] = trace
+        fields[telemetry.TRACEPARENT] = trace
     if metadata is not None:
-        told |= {"sha256": metadata.sha256, "complete": str(metadata.complete).lower()}
-    return told
+        fields |= {"sha256": metadata.sha256, "complete": str(metadata.complete).lower()}
+    return fields

@@ -8,7 +8,7 @@ from datetime import datetime
 from azure.storage.blob import BlobProperties
 
 from imagefeed.layout import parse_stamp
-from imagefeed.model import Counts, RawArchive
+from imagefeed.model import ArchiveKey, Counts, RawArchive
 from preprocess.model import Batch
 
 
@@ -19,10 +19,8 @@ class ShardMetadata:
     name: str
     size: int
     written_at: datetime
+    key: ArchiveKey
     pipeline: str
-    source: str
-    stamp: datetime
-    version: str
     number: int
     images: int
     plan: tuple[int, int, int] | None
@@ -37,34 +35,32 @@ class ShardMetadata:
         return Batch(archive=archive, pipeline=self.pipeline, number=self.number, first=first, end=end, batches=batches)
 
 
-def read_shard(found: BlobProperties) -> ShardMetadata | None:
+def read_shard(blob: BlobProperties) -> ShardMetadata | None:
     """Read a shard's facts from its listing; None where it is no shard of ours."""
-    told = found.metadata or {}
+    metadata = blob.metadata or {}
     try:
         return ShardMetadata(
-            name=str(found.name),
-            size=found.size,
-            written_at=found.last_modified,
-            pipeline=told["pipeline"],
-            source=told["source"],
-            stamp=parse_stamp(told["stamp"]),
-            version=told["version"],
-            number=int(told["batch"]),
-            images=int(told["images"]),
-            plan=_plan(told),
-            counts=_counts(told),
+            name=str(blob.name),
+            size=blob.size,
+            written_at=blob.last_modified,
+            key=ArchiveKey(metadata["source"], parse_stamp(metadata["stamp"]), metadata["version"]),
+            pipeline=metadata["pipeline"],
+            number=int(metadata["batch"]),
+            images=int(metadata["images"]),
+            plan=_plan(metadata),
+            counts=_counts(metadata),
         )
     except (KeyError, ValueError):
         return None
 
 
-def _plan(told: Mapping[str, str]) -> tuple[int, int, int] | None:
-    batches = int(told.get("batches", 0))
-    return (int(told["first"]), int(told["end"]), batches) if batches else None
+def _plan(metadata: Mapping[str, str]) -> tuple[int, int, int] | None:
+    batches = int(metadata.get("batches", 0))
+    return (int(metadata["first"]), int(metadata["end"]), batches) if batches else None
 
 
-def _counts(told: Mapping[str, str]) -> Counts | None:
+def _counts(metadata: Mapping[str, str]) -> Counts | None:
     try:
-        return Counts(**json.loads(told["counts"])) if "counts" in told else None
+        return Counts(**json.loads(metadata["counts"])) if "counts" in metadata else None
     except (TypeError, ValueError):
         return None

@@ -1,24 +1,22 @@
 """SourceStates: JSON blobs of the state container, each under a blob lease that is renewed while held."""
 
-import json
 import logging
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from azure.core.exceptions import AzureError, HttpResponseError, ResourceExistsError, ResourceNotFoundError
-from azure.storage.blob import BlobClient, BlobLeaseClient, ContentSettings
-from pydantic import TypeAdapter
+from azure.core.exceptions import AzureError, HttpResponseError, ResourceNotFoundError
+from azure.storage.blob import BlobLeaseClient
 
 from config.errors import LeaseLostError
 from imagefeed.azure_errors import azure_errors, error_code
 from imagefeed.layout import source_state_blob
 from ingest.model import SourceState
+from storage.blobs.json_blob import JSON, JsonBlob
 from storage.clients import Clients
 
 log = logging.getLogger(f"ingestion.{__name__}")
 
-_SOURCE_STATE = TypeAdapter(SourceState)
 _LEASE_LOST = {
     "LeaseLost",
     "LeaseIdMissing",
@@ -46,7 +44,7 @@ class BlobSourceStates:
     @contextmanager
     def hold(self, source: str) -> Iterator["HeldSourceState"]:
         """Take the source's lease. Raises LeaseLostError if another process holds it."""
-        blob = self._state.get_blob_client(source_state_blob(source))
+        blob = self._blob(source)
         lease = self._acquire(blob, source)
         lost = threading.Event()
         done = threading.Event()
@@ -63,20 +61,19 @@ class BlobSourceStates:
 
     def look(self, source: str) -> SourceState | None:
         """The source state as it was saved last, without the lease; None if the source was never polled."""
-        with azure_errors(f"look for the source state of source {source}"):
-            try:
-                return _load(self._state.get_blob_client(source_state_blob(source)), source)
-            except ResourceNotFoundError:
-                return None
+        return _load(self._blob(source), source)
 
-    def _acquire(self, blob: BlobClient, source: str) -> BlobLeaseClient:
+    def _blob(self, source: str) -> JsonBlob[SourceState]:
+        return JsonBlob(self._state, source_state_blob(source), SourceState)
+
+    def _acquire(self, blob: JsonBlob[SourceState], source: str) -> BlobLeaseClient:
         with azure_errors(f"take the lease of source {source}"):
             try:
-                return blob.acquire_lease(self._seconds)
+                return blob.blob.acquire_lease(self._seconds)
             except ResourceNotFoundError as exc:
                 if error_code(exc) == "ContainerNotFound":
                     raise
-                _create_empty(blob, source)
+                blob.create(SourceState(source=source))
                 return self._acquire(blob, source)
             except HttpResponseError as exc:
                 if error_code(exc) != "LeaseAlreadyPresent":
@@ -87,7 +84,7 @@ class BlobSourceStates:
 class HeldSourceState:
     """A source state under our lease; a SourceStateHold."""
 
-    def __init__(self, blob: BlobClient, lease: BlobLeaseClient, source: str, lost: threading.Event) -> None:
+    def __init__(self, blob: JsonBlob[SourceState], lease: BlobLeaseClient, source: str, lost: threading.Event) -> None:
         self._blob = blob
         self._lease = lease
         self._source = source
@@ -95,8 +92,7 @@ class HeldSourceState:
 
     def load(self) -> SourceState:
         """Read it; an empty one if there is none yet, or none that can be read."""
-        with azure_errors(f"read the source state of source {self._source}"):
-            return _load(self._blob, self._source)
+        return _load(self._blob, self._source) or SourceState(source=self._source)
 
     def save(self, source_state: SourceState) -> None:
         """Write it. Raises LeaseLostError if another process took over: then stop at once."""
@@ -104,9 +100,8 @@ class HeldSourceState:
         with azure_errors(f"write the source state of source {self._source}"):
             try:
                 # The lease's id is the fence: without the lease the service refuses the write.
-                self._blob.upload_blob(
-                    _json(source_state), overwrite=True, lease=self._lease, content_settings=_CONTENT
-                )
+                content = self._blob.encode(source_state)
+                self._blob.blob.upload_blob(content, overwrite=True, lease=self._lease, content_settings=JSON)
             except HttpResponseError as exc:
                 if error_code(exc) not in _LEASE_LOST:
                     raise
@@ -122,29 +117,13 @@ class HeldSourceState:
         return LeaseLostError(f"poll source {self._source}: the lease was lost, another process may be at it")
 
 
-def _load(blob: BlobClient, source: str) -> SourceState:
-    text = blob.download_blob().readall()
+def _load(blob: JsonBlob[SourceState], source: str) -> SourceState | None:
     try:
-        return _SOURCE_STATE.validate_python(json.loads(text))
+        return blob.read()
     except ValueError as exc:
         # Nothing is lost or doubled: names are deterministic, so what was copied is found to be there.
         log.warning("source_state.unreadable source=%s error=%s; begins anew", source, type(exc).__name__)
         return SourceState(source=source)
-
-
-_CONTENT = ContentSettings(content_type="application/json")
-
-
-def _json(source_state: SourceState) -> bytes:
-    # Not dump_json: it fails at names that were no UTF-8, which arrive with surrogates; here they are escaped.
-    return json.dumps(_SOURCE_STATE.dump_python(source_state, mode="json")).encode("ascii")
-
-
-def _create_empty(blob: BlobClient, source: str) -> None:
-    try:
-        blob.upload_blob(_json(SourceState(source=source)), overwrite=False, content_settings=_CONTENT)
-    except ResourceExistsError:
-        log.debug("source_state.made_by_another source=%s", source)
 
 
 def _renew(lease: BlobLeaseClient, source: str, every: float, lost: threading.Event, done: threading.Event) -> None:

@@ -1,4 +1,4 @@
-"""Messages of the poison queues, and events in the dead-letter container; each is a Leftover."""
+"""Messages of the poison queues, and events in the dead-letter container; each is a DeadLetter."""
 
 import base64
 import binascii
@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from azure.core.exceptions import ResourceNotFoundError
-from azure.storage.blob import ContainerClient
 from azure.storage.queue import QueueMessage
 
-from imagefeed.azure_errors import azure_errors
+from imagefeed.azure_errors import azure_errors, each
 from imagefeed.errors import PermanentError
 from imagefeed.layout import BATCH_QUEUE, POISON, POLL_QUEUE, kept_blob
+from storage.blobs.json_blob import JsonBlob
 from storage.clients import Clients
 from storage.queues.messages import BatchMessage, BatchMessages, parse_batch_message, parse_poll_message
 
@@ -40,23 +40,14 @@ def poison_messages(clients: Clients) -> Iterator["PoisonMessage"]:
     """Give what lies in the poison queues, each message once."""
     for name in (POLL_QUEUE, BATCH_QUEUE):
         queue = clients.queues.get_queue_client(f"{name}{POISON}")
-        while True:
-            with azure_errors(f"read the queue {queue.queue_name}"):
-                pages = queue.receive_messages(messages_per_page=_PAGE, visibility_timeout=_HIDDEN).by_page()
-                page = list(next(pages, ()))
-            if not page:
-                break
-            yield from (PoisonMessage(clients, name, message) for message in page)
+        messages = queue.receive_messages(messages_per_page=_PAGE, visibility_timeout=_HIDDEN)
+        for message in each(messages, f"read the queue {queue.queue_name}"):
+            yield PoisonMessage(clients, name, message)
 
 
 def dead_letters(clients: Clients, archive_of: ArchiveOf) -> Iterator["DeadLetteredEvent"]:
     """Give what lies in the dead-letter container."""
-    found = clients.dead_letters.list_blobs()
-    while True:
-        with azure_errors(f"list the container {clients.dead_letters.container_name}"):
-            blob = next(found, None)
-        if blob is None:
-            return
+    for blob in each(clients.dead_letters.list_blobs(), f"list the container {clients.dead_letters.container_name}"):
         with azure_errors(f"read the dead letter {blob.name}"):
             try:
                 content = clients.dead_letters.download_blob(blob.name).readall()
@@ -93,9 +84,9 @@ class PoisonMessage:
 
     def keep(self, reason: str) -> None:
         """Put a copy into the state container."""
-        message = self._message
-        told = {"content": message.content, "inserted_at": f"{message.inserted_on}", "queue": self._queue.queue_name}
-        _keep(self._clients.state, kept_blob(self._queue.queue_name, str(message.id)), reason, told)
+        message, queue = self._message, self._queue.queue_name
+        copy = {"reason": reason, "content": message.content, "inserted_at": f"{message.inserted_on}", "queue": queue}
+        JsonBlob(self._clients.state, kept_blob(queue, str(message.id)), dict[str, str]).write(copy)
 
     def remove(self) -> None:
         """Delete it from the poison queue, unless somebody else did."""
@@ -131,8 +122,9 @@ class DeadLetteredEvent:
 
     def keep(self, reason: str) -> None:
         """Put a copy into the state container."""
-        told = {"content": self._content.decode(errors="replace")}
-        _keep(self._clients.state, kept_blob(self._clients.dead_letters.container_name, self._blob), reason, told)
+        copy = {"reason": reason, "content": self._content.decode(errors="replace")}
+        name = kept_blob(self._clients.dead_letters.container_name, self._blob)
+        JsonBlob(self._clients.state, name, dict[str, str]).write(copy)
 
     def remove(self) -> None:
         """Delete it from the dead-letter container, unless somebody else did."""
@@ -156,10 +148,10 @@ def _requests(queue: str, content: str) -> Sequence[BatchMessage]:
 
 def _events(content: bytes) -> list[dict[str, Any]]:
     try:
-        told = json.loads(content)
+        parsed = json.loads(content)
     except (ValueError, RecursionError) as exc:
         raise PermanentError("read a dead letter: it is no JSON") from exc
-    events = told if isinstance(told, list) else [told]
+    events = parsed if isinstance(parsed, list) else [parsed]
     if not events or not all(isinstance(event, dict) for event in events):
         raise PermanentError("read a dead letter: it holds no events")
     return events
@@ -178,8 +170,3 @@ def _archive(event: dict[str, Any], archive_of: ArchiveOf) -> str:
 def _why(event: dict[str, Any]) -> str:
     reason, attempts = event.get("deadLetterReason", "unknown"), event.get("deliveryAttempts", "some")
     return f"Event Grid gave its event up after {attempts} attempts: {reason}"
-
-
-def _keep(state: ContainerClient, name: str, reason: str, told: dict[str, str]) -> None:
-    with azure_errors(f"keep {name} in the state container"):
-        state.upload_blob(name, json.dumps({"reason": reason, **told}, indent=1).encode(), overwrite=True)

@@ -44,12 +44,12 @@ class BatchMessages:
 
     def put(self, blob: str, batch: Batch | None, after: timedelta = timedelta()) -> None:
         """Ask for a batch to be preprocessed, or with None for the archive to be planned; hidden for `after`."""
-        told: dict[str, str | int] = {"blob": blob}
+        payload: dict[str, str | int] = {"blob": blob}
         if batch is not None:
-            told |= {"pipeline": batch.pipeline, "batch": batch.number}
+            payload |= {"pipeline": batch.pipeline, "batch": batch.number}
         if trace := telemetry.traceparent():
-            told[telemetry.TRACEPARENT] = trace
-        _send(self._queue, told, lives=_SMOKE_LIVES if SMOKE_BLOB.fullmatch(blob) else None, after=after)
+            payload[telemetry.TRACEPARENT] = trace
+        _send(self._queue, payload, lives=_SMOKE_LIVES if SMOKE_BLOB.fullmatch(blob) else None, after=after)
 
     def waiting(self) -> int:
         """About how many messages wait or are being worked on."""
@@ -74,19 +74,19 @@ class PollMessages:
 
     def put(self, source: str, traceparent: str | None = None) -> None:
         """Ask for a source to be polled, in the trace of whoever asks."""
-        told: dict[str, str | int] = {"source": source}
+        payload: dict[str, str | int] = {"source": source}
         if traceparent:
-            told[telemetry.TRACEPARENT] = traceparent
-        _send(self._queue, told, lives=_POLL_LIVES)
+            payload[telemetry.TRACEPARENT] = traceparent
+        _send(self._queue, payload, lives=_POLL_LIVES)
 
 
 def parse_batch_message(body: bytes | str) -> BatchMessage:
     """Read a message of the queue of batches. Raises PermanentError for anything else."""
-    told = _members(body)
-    blob, pipeline, batch = told.get("blob"), told.get("pipeline"), told.get("batch")
+    payload = _members(body)
+    blob, pipeline, batch = payload.get("blob"), payload.get("pipeline"), payload.get("batch")
     if not isinstance(blob, str) or not _BLOB.fullmatch(blob):
         raise PermanentError(f"read a message of the batch queue: it names no blob: {_shown(body)}")
-    traceparent = _traceparent(told)
+    traceparent = _traceparent(payload)
     if pipeline is None and batch is None:
         return BatchMessage(blob=blob, traceparent=traceparent)
     if not _is_name(pipeline) or type(batch) is not int or batch < 0:
@@ -96,33 +96,33 @@ def parse_batch_message(body: bytes | str) -> BatchMessage:
 
 def parse_poll_message(body: bytes | str) -> PollMessage:
     """Read a message of the queue of polls. Raises PermanentError for anything else."""
-    told = _members(body)
-    source = told.get("source")
+    payload = _members(body)
+    source = payload.get("source")
     if not _is_name(source):
         raise PermanentError(f"read a message of the poll queue: it names no source: {_shown(body)}")
-    return PollMessage(source=str(source), traceparent=_traceparent(told))
+    return PollMessage(source=str(source), traceparent=_traceparent(payload))
 
 
 def _send(
-    queue: QueueClient, told: dict[str, str | int], lives: int | None = None, after: timedelta = timedelta()
+    queue: QueueClient, payload: dict[str, str | int], lives: int | None = None, after: timedelta = timedelta()
 ) -> None:
     with azure_errors(f"put a message on the queue {queue.queue_name}"):
         # A message lives for 7 days by default; whatever still waits then, `reconcile` has long driven again.
-        queue.send_message(json.dumps(told), time_to_live=lives, visibility_timeout=round(after.total_seconds()))
+        queue.send_message(json.dumps(payload), time_to_live=lives, visibility_timeout=round(after.total_seconds()))
 
 
 def _members(body: bytes | str) -> dict[str, Any]:
     try:
-        told = json.loads(body)
+        payload = json.loads(body)
     except (ValueError, RecursionError) as exc:
         raise PermanentError(f"read a queue message: it is no JSON: {_shown(body)}") from exc
-    if not isinstance(told, dict):
+    if not isinstance(payload, dict):
         raise PermanentError(f"read a queue message: it is no JSON object: {_shown(body)}")
-    return told
+    return payload
 
 
-def _traceparent(told: dict[str, Any]) -> str | None:
-    trace = told.get(telemetry.TRACEPARENT)
+def _traceparent(payload: dict[str, Any]) -> str | None:
+    trace = payload.get(telemetry.TRACEPARENT)
     return trace if isinstance(trace, str) else None
 
 

@@ -6,7 +6,7 @@ from azure.data.tables import TableEntity
 
 from config import telemetry
 from imagefeed.entities import Properties, text, whole
-from imagefeed.layout import archive_row, encode_path, raw_blob
+from imagefeed.layout import encode_path
 from imagefeed.ledger import time_of
 from imagefeed.model import Origin, RawArchive
 from ingest.model import Archive, CopyMetadata, Step
@@ -26,19 +26,19 @@ class TableCopyLedger:
     def record(self, archive: Archive, step: Step, at: datetime, metadata: CopyMetadata | None = None) -> None:
         """Set the time of a step, and with `RAW` the facts."""
         known = {} if metadata is None else {"sha256": metadata.sha256, "complete": metadata.complete}
-        row = archive_row(archive.stamp, archive.version)
+        row = archive.key.ledger_row()
         is_new = set_once(self._archives, archive.source, row, {**_copied(archive), **known, time_of(step): at})
         if is_new and step in _ENDS:
             telemetry.terminal(archive.source, step)
 
     def trouble(self, archive: Archive, error: str, at: datetime) -> None:
         """Note why copying failed this time."""
-        told = {"error": text(error), "error_at": at}
+        failure = {"error": text(error), "error_at": at}
 
-        def note(there: TableEntity | None) -> Properties:
-            return told if there is not None else {**_copied(archive), **told}
+        def note(row: TableEntity | None) -> Properties:
+            return failure if row is not None else {**_copied(archive), **failure}
 
-        change(self._archives, archive.source, archive_row(archive.stamp, archive.version), note)
+        change(self._archives, archive.source, archive.key.ledger_row(), note)
 
 
 def _copied(archive: Archive) -> Properties:
@@ -50,7 +50,7 @@ def _copied(archive: Archive) -> Properties:
         "size": whole(archive.file.size),
         "modified": archive.file.modified,
         "origin": str(Origin.COPIED),
-        "blob": raw_blob(archive.source, archive.stamp, archive.version, archive.file.path),
+        "blob": archive.key.raw_blob(archive.file.path),
     }
 
 

@@ -11,7 +11,7 @@ from imagefeed.model import Counts, RawArchive
 from preprocess.model import Batch, BatchState
 
 NO_MEMBER = -1
-"""The holder is at none."""
+"""The owner is at none."""
 
 
 def count_properties(counts: Counts) -> Properties:
@@ -51,26 +51,27 @@ def batch_state(archive: RawArchive, pipeline: str, row: TableEntity, batches: i
     )
 
 
-def present(there: TableEntity | None, batch: Batch) -> TableEntity:
+def present(row: TableEntity | None, batch: Batch) -> TableEntity:
     """Insist that a batch is the one that was planned. Raises StoreRefusedError."""
-    if there is None:
+    if row is None:
         raise StoreRefusedError(f"batch {batch.number} of {batch.archive.blob} was never planned: plan the archive")
-    other_plan = batch.plan and there.get("plan") != batch.plan
-    if other_plan or (there["first"], there["end"]) != (batch.first, batch.end):
+    other_plan = batch.plan and row.get("plan") != batch.plan
+    if other_plan or (row["first"], row["end"]) != (batch.first, batch.end):
         raise StoreRefusedError(f"batch {batch.number} of {batch.archive.blob} belongs to a plan that was replaced")
-    return there
+    return row
 
 
-def deaths_of(row: TableEntity) -> dict[str, int]:
-    """Holders that died at each member."""
-    deaths: dict[str, int] = json.loads(row.get("deaths", "{}"))
-    return deaths
+def crashes_of(row: TableEntity) -> dict[str, int]:
+    """Return how many owners crashed at each member."""
+    crashes: dict[str, int] = json.loads(row.get("crashes", "{}"))
+    return crashes
 
 
-def death_of(row: TableEntity) -> Properties:
-    """Count the death of the holder that a batch had, if it was noted at a member."""
-    begun = row.get("begun", NO_MEMBER)
-    if begun == NO_MEMBER:
+def count_crash(row: TableEntity) -> Properties:
+    """Count a crash of the owner that a batch had, if a current member was recorded."""
+    member = row.get("current_member", NO_MEMBER)
+    if member == NO_MEMBER:
         return {}
-    deaths = deaths_of(row)
-    return {"begun": NO_MEMBER, "deaths": json.dumps({**deaths, str(begun): deaths.get(str(begun), 0) + 1})}
+    crashes = crashes_of(row)
+    crashes[str(member)] = crashes.get(str(member), 0) + 1
+    return {"current_member": NO_MEMBER, "crashes": json.dumps(crashes)}

@@ -12,13 +12,13 @@ from azure.data.tables import TableEntity, UpdateMode
 from config import telemetry
 from imagefeed.azure_errors import azure_errors
 from imagefeed.entities import Properties, find, moment, scan, text
-from imagefeed.layout import archive_row, batch_row, behind_stamp, images_partition
+from imagefeed.layout import batch_row, behind_stamp
 from imagefeed.ledger import ARCHIVE_COLUMNS, TERMINAL, raw_archive, state_of, time_of
-from imagefeed.model import Counts, RawArchive, State
+from imagefeed.model import ArchiveKey, Counts, RawArchive, State
 from preprocess.model import Batch, BatchState
 from storage.clients import Clients
 from storage.tables.archives import raw_properties
-from storage.tables.batch_rows import NO_MEMBER, batch_state, count_properties, death_of, deaths_of, present
+from storage.tables.batch_rows import NO_MEMBER, batch_state, count_crash, count_properties, crashes_of, present
 from storage.tables.entities import Decide, change, set_once
 from storage.tables.plans import insert_rows, plan_properties, read_plan, rows_of
 from storage.tables.reset import renewed
@@ -33,7 +33,7 @@ class TableBatchLedger:
 
     def record_raw(self, archive: RawArchive, at: datetime) -> None:
         """Make sure that the archive has its row, with the time it became raw."""
-        row = archive_row(archive.stamp, archive.version)
+        row = archive.key.ledger_row()
         set_once(self._archives, archive.source, row, {**raw_properties(archive), time_of(State.RAW): at})
 
     def plan(self, archive: RawArchive, pipeline: str) -> Sequence[BatchState] | None:
@@ -49,10 +49,10 @@ class TableBatchLedger:
             now = self._find(archive, pipeline)
             return now is not None and now.get("plan") == plan.name
 
-        rows = rows_of(self._batches, _partition(archive, pipeline), plan, stands)
+        rows = rows_of(self._batches, archive.key.partition(pipeline), plan, stands)
         if rows is None:
             return self.plan(archive, pipeline)
-        return [batch_state(archive, pipeline, found, len(rows)) for found in rows]
+        return [batch_state(archive, pipeline, entity, len(rows)) for entity in rows]
 
     def insert_plan(self, batches: Sequence[Batch], at: datetime, next_drive: datetime) -> bool:
         """Decide on a plan, with the number of its batches, then insert its rows; False if there was one already.
@@ -62,61 +62,61 @@ class TableBatchLedger:
         archive, pipeline = batches[0].archive, batches[0].pipeline
         proposed = plan_properties(uuid4().hex, batches, next_drive)
 
-        def decide(there: TableEntity | None) -> Properties | None:
-            if there is not None and (there.get("plan") is not None or state_of(there) in TERMINAL):
+        def decide(row: TableEntity | None) -> Properties | None:
+            if row is not None and (row.get("plan") is not None or state_of(row) in TERMINAL):
                 return None
             return {**raw_properties(archive), "pipeline": pipeline, **proposed, time_of(State.PROCESSING): at}
 
-        decided = change(self._archives, archive.source, _row(archive, pipeline), decide)
+        decided = change(self._archives, archive.source, archive.key.ledger_row(pipeline), decide)
         plan = read_plan(proposed) if decided else None
-        if plan is None or not insert_rows(self._batches, _partition(archive, pipeline), plan):
+        if plan is None or not insert_rows(self._batches, archive.key.partition(pipeline), plan):
             # Another's plan, or rows in the way: look, and complete what stands.
             self.plan(archive, pipeline)
         return decided
 
     def claim(self, batch: Batch, owner: str, at: datetime, until: datetime) -> int:
-        """Note who works on a batch; 0 if it is done, or another holder's unexpired claim stands."""
+        """Note who works on a batch; 0 if it is done, or another owner's unexpired claim stands."""
         owners = 0
 
-        def decide(there: TableEntity | None) -> Properties | None:
+        def decide(row: TableEntity | None) -> Properties | None:
             nonlocal owners
-            row = present(there, batch)
+            row = present(row, batch)
             claimed_until = moment(row.get("claimed_until"))
             new = row.get("owner") != owner
             if row.get("done_at") is not None or (new and claimed_until is not None and claimed_until > at):
                 return None
             owners = row.get("owners", 0) + new
             claimed = {"owner": owner, "claimed_until": until, "owners": owners, "tried": True}
-            return {**claimed, **death_of(row)} if new else claimed
+            return {**claimed, **count_crash(row)} if new else claimed
 
         return owners if self._change(batch, decide) else 0
 
     def begin(self, batch: Batch, member: int | None) -> int:
-        """Note the member that the holder is at; None: at none any more. Gives how many holders died at it before."""
-        deaths = 0
+        """Record the member that the owner is at, None for none; return how many owners crashed at it before."""
+        crashes = 0
 
-        def decide(there: TableEntity | None) -> Properties:
-            nonlocal deaths
-            deaths = deaths_of(present(there, batch)).get(str(member), 0)
-            return {"begun": NO_MEMBER if member is None else member}
+        def decide(row: TableEntity | None) -> Properties:
+            nonlocal crashes
+            crashes = crashes_of(present(row, batch)).get(str(member), 0)
+            return {"current_member": NO_MEMBER if member is None else member}
 
         self._change(batch, decide)
-        return deaths
+        return crashes
 
     def trouble(self, batch: Batch, error: str, at: datetime) -> None:
         """Note why a batch failed this time."""
 
-        def decide(there: TableEntity | None) -> Properties | None:
-            present(there, batch)
-            return {"error": text(error), "error_at": at, "begun": NO_MEMBER, "tried": True}
+        def decide(row: TableEntity | None) -> Properties | None:
+            present(row, batch)
+            return {"error": text(error), "error_at": at, "current_member": NO_MEMBER, "tried": True}
 
         self._change(batch, decide)
 
     def finish(self, batch: Batch, counts: Counts, at: datetime) -> None:
         """Write a batch's counts; if all batches are done, merge the archive's end and sums into the ledger."""
 
-        def decide(there: TableEntity | None) -> Properties | None:
-            done = present(there, batch).get("done_at") is not None
+        def decide(row: TableEntity | None) -> Properties | None:
+            done = present(row, batch).get("done_at") is not None
             return None if done else {"done_at": at, **count_properties(counts)}
 
         self._change(batch, decide)
@@ -139,42 +139,24 @@ class TableBatchLedger:
     ) -> Sequence[BatchState] | None:
         """Undo what became of an archive under a pipeline, and give its batches back as if they were new."""
         again = partial(renewed, at=at, next_drive=next_drive)
-        if not change(self._archives, archive.source, _row(archive, pipeline), again, UpdateMode.REPLACE):
+        if not change(self._archives, archive.source, archive.key.ledger_row(pipeline), again, UpdateMode.REPLACE):
             return None
         # This replaces the rows of the old plan, and with them claims, tries and ends.
         return self.plan(archive, pipeline)
 
     def unplanned(self, archive: RawArchive, pipeline: str, error: str, at: datetime) -> int:
         """Note why an archive could not be planned; how often that was so."""
-        times = 0
-
-        def decide(there: TableEntity | None) -> Properties:
-            nonlocal times
-            times = 1 if there is None else there.get("unplanned", 0) + 1
-            known = {**raw_properties(archive), "pipeline": pipeline} if there is None else {}
-            return {**known, "unplanned": times, "error": text(error), "error_at": at}
-
-        change(self._archives, archive.source, _row(archive, pipeline), decide)
-        return times
+        return self._count(archive, pipeline, "unplanned", {"error": text(error), "error_at": at})
 
     def repaired(self, archive: RawArchive, pipeline: str, at: datetime) -> int:
         """Note that lost results of an archive are to be made again; how often that was so, with this one."""
-        times = 0
-
-        def decide(there: TableEntity | None) -> Properties:
-            nonlocal times
-            times = 1 if there is None else there.get("repairs", 0) + 1
-            known = {**raw_properties(archive), "pipeline": pipeline} if there is None else {}
-            return {**known, "repairs": times, "repaired_at": at}
-
-        change(self._archives, archive.source, _row(archive, pipeline), decide)
-        return times
+        return self._count(archive, pipeline, "repairs", {"repaired_at": at})
 
     def schedule_redrive(self, state: BatchState, next_drive: datetime) -> bool:
         """Set `next_drive`, and count an attempt if it was tried; False if somebody else did since `state` was read."""
-        told = {"attempts": state.attempts + state.tried, "tried": False, "next_drive": next_drive}
-        entity = {**_key(state.batch), **told}
-        with azure_errors(f"postpone batch {state.batch.number} of {state.batch.archive.blob}"):
+        properties = {"attempts": state.attempts + state.tried, "tried": False, "next_drive": next_drive}
+        entity = {**_key(state.batch), **properties}
+        with azure_errors(f"schedule the redrive of batch {state.batch.number} of {state.batch.archive.blob}"):
             try:
                 self._batches.update_entity(
                     entity, UpdateMode.MERGE, etag=state.etag, match_condition=MatchConditions.IfNotModified
@@ -197,22 +179,34 @@ class TableBatchLedger:
                 raw[archive] = raw_archive(source, row)
         return [archive for row, archive in raw.items() if row not in settled]
 
-    def known(self, source: str, since: datetime) -> set[tuple[datetime, str]]:
-        """Stamp and version of every archive with a stamp from `since` on whose row has the time it became raw."""
+    def known(self, source: str, since: datetime) -> set[ArchiveKey]:
+        """Every archive with a stamp from `since` on whose row has the time it became raw."""
         rows = (row for row in self._since(source, since) if row.get("pipeline") is None)
-        raw = (raw_archive(source, row) for row in rows if row.get(time_of(State.RAW)) is not None)
-        return {(archive.stamp, archive.version) for archive in raw}
+        return {raw_archive(source, row).key for row in rows if row.get(time_of(State.RAW)) is not None}
 
     def _since(self, source: str, since: datetime) -> Iterator[TableEntity]:
         # Stamps are inverted, so `since` is where the rows end.
         return scan(self._archives, source, end=behind_stamp(since), select=ARCHIVE_COLUMNS)
 
     def _find(self, archive: RawArchive, pipeline: str) -> TableEntity | None:
-        return find(self._archives, archive.source, _row(archive, pipeline))
+        return find(self._archives, archive.source, archive.key.ledger_row(pipeline))
 
     def _change(self, batch: Batch, decide: Decide) -> bool:
         key = _key(batch)
         return change(self._batches, key["PartitionKey"], key["RowKey"], decide)
+
+    def _count(self, archive: RawArchive, pipeline: str, counter: str, properties: Properties) -> int:
+        """Raise a counter by one, and set properties beside it; return the new count."""
+        times = 0
+
+        def decide(row: TableEntity | None) -> Properties:
+            nonlocal times
+            times = 1 if row is None else row.get(counter, 0) + 1
+            known = {**raw_properties(archive), "pipeline": pipeline} if row is None else {}
+            return {**known, **properties, counter: times}
+
+        change(self._archives, archive.source, archive.key.ledger_row(pipeline), decide)
+        return times
 
     def _settle(self, batch: Batch, sums: Counts, at: datetime) -> None:
         archive, pipeline, counts = batch.archive, batch.pipeline, count_properties(sums)
@@ -228,31 +222,23 @@ class TableBatchLedger:
         pipeline: str,
         state: State,
         at: datetime,
-        told: Properties,
+        properties: Properties,
         batch: Batch | None,
     ) -> None:
         """Set the time of an end once; what is told with it belongs to the one who set it."""
         known = {**raw_properties(archive), "pipeline": pipeline}
 
-        def decide(there: TableEntity | None) -> Properties | None:
-            if there is not None and there.get(time_of(state)) is not None:
+        def decide(row: TableEntity | None) -> Properties | None:
+            if row is not None and row.get(time_of(state)) is not None:
                 return None
-            if batch is not None and batch.plan and (there is None or there.get("plan") != batch.plan):
+            if batch is not None and batch.plan and (row is None or row.get("plan") != batch.plan):
                 return None
-            return {**(known if there is None else {}), **told, time_of(state): at}
+            return {**(known if row is None else {}), **properties, time_of(state): at}
 
-        if change(self._archives, archive.source, _row(archive, pipeline), decide):
+        if change(self._archives, archive.source, archive.key.ledger_row(pipeline), decide):
             lag = at - archive.modified if archive.modified and state is State.PROCESSED else None
             telemetry.terminal(archive.source, state, lag)
 
 
-def _row(archive: RawArchive, pipeline: str) -> str:
-    return archive_row(archive.stamp, archive.version, pipeline)
-
-
-def _partition(archive: RawArchive, pipeline: str) -> str:
-    return images_partition(pipeline, archive.source, archive.stamp, archive.version)
-
-
 def _key(batch: Batch) -> dict[str, str]:
-    return {"PartitionKey": _partition(batch.archive, batch.pipeline), "RowKey": batch_row(batch.number)}
+    return {"PartitionKey": batch.archive.key.partition(batch.pipeline), "RowKey": batch_row(batch.number)}

@@ -13,7 +13,7 @@ from imagefeed.errors import StoreUnavailableError
 
 type Decide = Callable[[TableEntity | None], Properties | None]
 
-_MOST_TRIES = 100
+_MAX_TRIES = 100
 _LOST_RACE = {404, 409, 412}
 
 
@@ -25,12 +25,12 @@ def change(table: TableClient, partition: str, row: str, decide: Decide, mode: U
     If somebody else writes in between, `decide` is asked again. Of N writers at once one wins each round.
     """
     with azure_errors(f"change {partition}/{row} in the table {table.table_name}"):
-        for _ in range(_MOST_TRIES):
-            there = find(table, partition, row)
-            properties = decide(there)
+        for _ in range(_MAX_TRIES):
+            current = find(table, partition, row)
+            properties = decide(current)
             if properties is None:
                 return False
-            if _written(table, {**properties, "PartitionKey": partition, "RowKey": row}, there, mode):
+            if _written(table, {**properties, "PartitionKey": partition, "RowKey": row}, current, mode):
                 return True
     raise StoreUnavailableError(f"change {partition}/{row} in the table {table.table_name}: too many writers at once")
 
@@ -38,18 +38,18 @@ def change(table: TableClient, partition: str, row: str, decide: Decide, mode: U
 def set_once(table: TableClient, partition: str, row: str, properties: Mapping[str, Any]) -> bool:
     """Set the properties that are not set yet; the others stay as they are. False if all were set."""
 
-    def missing(there: TableEntity | None) -> Properties | None:
-        return {name: value for name, value in properties.items() if there is None or there.get(name) is None} or None
+    def missing(current: TableEntity | None) -> Properties | None:
+        return {name: value for name, value in properties.items() if not current or current.get(name) is None} or None
 
     return change(table, partition, row, missing)
 
 
-def _written(table: TableClient, entity: Properties, there: TableEntity | None, mode: UpdateMode) -> bool:
+def _written(table: TableClient, entity: Properties, current: TableEntity | None, mode: UpdateMode) -> bool:
     try:
-        if there is None:
+        if current is None:
             table.create_entity(entity)
         else:
-            etag = there.metadata["etag"]
+            etag = current.metadata["etag"]
             table.update_entity(entity, mode, etag=etag, match_condition=MatchConditions.IfNotModified)
     except HttpResponseError as exc:
         if exc.status_code not in _LOST_RACE or error_code(exc) == "TableNotFound":

@@ -25,8 +25,8 @@ from preprocess.model import Batch
 
 _TRANSACTION_ROWS = 100
 _PIECE = 64 * 1024
-_MOST_PIECES = 10
-_MOST_TRIES = 20
+_MAX_PIECES = 10
+_MAX_TRIES = 20
 _LOST_RACE = {404, 409, 412}
 
 
@@ -43,7 +43,7 @@ def plan_properties(name: str, batches: Sequence[Batch], next_drive: datetime) -
     """Write a plan. Raises ArchiveRefusedError for one that no row can hold: millions of batches."""
     packed = _pack([(batch.first, batch.end) for batch in batches])
     pieces = [packed[start : start + _PIECE] for start in range(0, len(packed), _PIECE)]
-    if len(pieces) > _MOST_PIECES:
+    if len(pieces) > _MAX_PIECES:
         raise ArchiveRefusedError(f"plan of {len(batches)} batches: too many for one row; raise BATCH_MEMBERS")
     known = {"plan": name, "batches": len(batches), "next_drive": next_drive}
     return known | {f"plan{number}": piece for number, piece in enumerate(pieces)}
@@ -53,7 +53,7 @@ def read_plan(row: Mapping[str, Any] | None) -> Plan | None:
     """Read a plan; None where the archive's row under the pipeline has none."""
     if row is None or row.get("plan") is None:
         return None
-    packed = b"".join(row[f"plan{number}"] for number in range(_MOST_PIECES) if f"plan{number}" in row)
+    packed = b"".join(row[f"plan{number}"] for number in range(_MAX_PIECES) if f"plan{number}" in row)
     ranges = _unpack(packed)
     next_drive = moment(row["next_drive"])
     if next_drive is None or len(ranges) != row["batches"]:
@@ -82,22 +82,22 @@ def rows_of(table: TableClient, partition: str, plan: Plan, stands: Callable[[],
 
     None where another plan has come in between: `stands` looks. It must not replace the rows of the next one.
     """
-    for _ in range(_MOST_TRIES):
-        there = {row["RowKey"]: row for row in scan(table, partition)}
-        ours = [row for row in there.values() if row.get("plan") == plan.name]
+    for _ in range(_MAX_TRIES):
+        rows = {row["RowKey"]: row for row in scan(table, partition)}
+        ours = [row for row in rows.values() if row.get("plan") == plan.name]
         if len(ours) >= len(plan.ranges):
             return sorted(ours, key=lambda row: int(row["number"]))
-        if len(ours) < len(there) and not stands():
+        if len(ours) < len(rows) and not stands():
             return None
-        _write(table, partition, _missing(partition, plan, there))
+        _write(table, partition, _missing(partition, plan, rows))
     raise StoreUnavailableError(f"write the plan of {partition}: too many writers at once")
 
 
-def _missing(partition: str, plan: Plan, there: Mapping[str, TableEntity]) -> Iterator[tuple[Any, ...]]:
+def _missing(partition: str, plan: Plan, rows: Mapping[str, TableEntity]) -> Iterator[tuple[Any, ...]]:
     """Operations that insert the rows which are not there, and replace those of another plan."""
     for number, (first, end) in enumerate(plan.ranges):
         key = batch_row(number)
-        old = there.get(key)
+        row = rows.get(key)
         entity = {
             "PartitionKey": partition,
             "RowKey": key,
@@ -108,10 +108,10 @@ def _missing(partition: str, plan: Plan, there: Mapping[str, TableEntity]) -> It
             "attempts": 0,
             "next_drive": plan.next_drive,
         }
-        if old is None:
+        if row is None:
             yield "create", entity
-        elif old.get("plan") != plan.name:
-            etag = old.metadata["etag"]
+        elif row.get("plan") != plan.name:
+            etag = row.metadata["etag"]
             how = {"mode": UpdateMode.REPLACE, "etag": etag, "match_condition": MatchConditions.IfNotModified}
             yield "update", entity, how
 

@@ -31,16 +31,16 @@ def test_archives_since_a_time_and_the_last_one_before_it(
     for hours in range(6):
         copied.record(archive(source, NOON - hours * HOUR), Step.SEEN, NOON)
     # Newest first; the third hour is where the range begins, the fourth is the last one before it.
-    found = TableArrivals(clients).since(source, NOON - 2 * HOUR)
-    assert found == [Arrival(stamp=NOON - hours * HOUR, seen=NOON) for hours in range(4)]
+    arrivals = TableArrivals(clients).since(source, NOON - 2 * HOUR)
+    assert arrivals == [Arrival(stamp=NOON - hours * HOUR, seen=NOON) for hours in range(4)]
 
 
 def test_what_was_only_touched_is_nothing_new(clients: Clients, source: str, copied: TableCopyLedger) -> None:
     for hours in (1, 3):
         copied.record(archive(source, NOON - hours * HOUR), Step.SAME, NOON)
     copied.record(archive(source, NOON - 4 * HOUR), Step.EXPIRED, NOON)
-    found = TableArrivals(clients).since(source, NOON - 2 * HOUR)
-    assert [one.stamp for one in found] == [NOON - 4 * HOUR]
+    arrivals = TableArrivals(clients).since(source, NOON - 2 * HOUR)
+    assert [arrival.stamp for arrival in arrivals] == [NOON - 4 * HOUR]
 
 
 def test_what_was_put_there_by_hand_is_told_by_its_blob(clients: Clients, source: str) -> None:

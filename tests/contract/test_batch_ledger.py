@@ -9,9 +9,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from imagefeed.errors import PermanentError
-from imagefeed.layout import archive_row, images_partition, raw_blob
 from imagefeed.ledger import Entry, entries
-from imagefeed.model import Counts, Origin, RawArchive, State
+from imagefeed.model import ArchiveKey, Counts, Origin, RawArchive, State
 from ingest.model import Archive, RemoteFile, Step
 from preprocess.model import Batch, BatchState
 from preprocess.ports import BatchLedger
@@ -31,7 +30,7 @@ def archive_of(source: str, version: str = "0123abcd", stamp: datetime = NOW) ->
         source=source,
         stamp=stamp,
         version=version,
-        blob=raw_blob(source, stamp, version, "out/a.zip"),
+        blob=ArchiveKey(source, stamp, version).raw_blob("out/a.zip"),
         size=5 * 2**33,
         path="out/a.zip",
         origin=Origin.COPIED,
@@ -125,9 +124,9 @@ class BatchLedgerContract(ABC):
 
     def test_holders_that_die_at_a_member_are_counted(self) -> None:
         (batch,) = self.planned(1)
-        for owner, deaths in (("one", 0), ("two", 1), ("three", 2)):
+        for owner, crashes in (("one", 0), ("two", 1), ("three", 2)):
             assert self.ledger.claim(batch, owner, NOW, NOW)
-            assert [self.ledger.begin(batch, 3), self.ledger.begin(batch, 7)] == [0, deaths]
+            assert [self.ledger.begin(batch, 3), self.ledger.begin(batch, 7)] == [0, crashes]
 
     def test_a_holder_that_is_at_no_member_or_lives_to_tell_of_an_error_died_of_none(self) -> None:
         (batch,) = self.planned(1)
@@ -280,8 +279,8 @@ class BatchLedgerContract(ABC):
         for archive in (old, new):
             self.ledger.record_raw(archive, NOW)
         assert [each.version for each in self.ledger.list_unfinished(self.source, "p1", NOW)] == [new.version]
-        assert set(self.ledger.known(self.source, NOW)) == {(new.stamp, new.version)}
-        assert set(self.ledger.known(self.source, old.stamp)) == {(old.stamp, old.version), (new.stamp, new.version)}
+        assert set(self.ledger.known(self.source, NOW)) == {new.key}
+        assert set(self.ledger.known(self.source, old.stamp)) == {old.key, new.key}
 
     def test_arriving_twice_keeps_the_first_time(self) -> None:
         archive = archive_of(self.source)
@@ -382,7 +381,7 @@ class TestMemoryBatchLedger(BatchLedgerContract):
         self.source = "radar"
 
     def end(self, archive: RawArchive, pipeline: str) -> tuple[State, Counts | None, str | None]:
-        row = self.memory.pipelines[archive.source, archive.stamp, archive.version, pipeline]
+        row = self.memory.pipelines[archive.key, pipeline]
         return State(row.end or "processing"), row.sums, row.reason
 
 
@@ -402,7 +401,7 @@ class TestTableBatchLedger(BatchLedgerContract):
         return next(entry for entry in found if entry.archive.version == archive.version)
 
     def forget(self, archive: RawArchive, rows: Sequence[str]) -> None:
-        partition = images_partition("p1", archive.source, archive.stamp, archive.version)
+        partition = archive.key.partition("p1")
         for row in rows:
             self.clients.batches.delete_entity(partition, row)
 
@@ -426,7 +425,7 @@ class TestTableBatchLedger(BatchLedgerContract):
         archive = batches[0].archive
         for batch in batches:
             self.ledger.finish(batch, COUNTS, NOW)
-        row = archive_row(archive.stamp, archive.version, "p1")
+        row = archive.key.ledger_row("p1")
         self.clients.archives.delete_entity(archive.source, row)
         assert self.ledger.plan(archive, "p1") is None
         assert self.ledger.insert_plan(batches_of(archive, 2, members=64), NOW, SOON)
@@ -447,9 +446,9 @@ class TestTableBatchLedger(BatchLedgerContract):
         for number in range(2):
             self.ledger.fail(batch.archive, "p1", f"reason {number}", NOW)
             self.ledger.reset(batch.archive, "p1", SOON, SOON)
-        row = self.clients.archives.get_entity(self.source, archive_row(batch.archive.stamp, "0123abcd", "p1"))
-        told = {name: row[name] for name in ("replays", "replayed_at", "replayed_state", "replayed_reason")}
-        assert told == {
+        row = self.clients.archives.get_entity(self.source, batch.archive.key.ledger_row("p1"))
+        replayed = {name: row[name] for name in ("replays", "replayed_at", "replayed_state", "replayed_reason")}
+        assert replayed == {
             "replays": 2,
             "replayed_at": SOON,
             "replayed_state": "failed",
@@ -459,8 +458,8 @@ class TestTableBatchLedger(BatchLedgerContract):
     def test_a_reader_of_a_plan_that_was_taken_back_meanwhile_leaves_the_next_one_alone(self) -> None:
         (batch,) = self.planned(1)
         archive = batch.archive
-        partition = images_partition("p1", archive.source, archive.stamp, archive.version)
-        row = self.clients.archives.get_entity(archive.source, archive_row(archive.stamp, archive.version, "p1"))
+        partition = archive.key.partition("p1")
+        row = self.clients.archives.get_entity(archive.source, archive.key.ledger_row("p1"))
         read_before = read_plan(row)
         assert read_before is not None
         self.ledger.reset(archive, "p1", NOW, SOON)
@@ -473,5 +472,5 @@ class TestTableBatchLedger(BatchLedgerContract):
         copied = Archive(source=self.source, file=file, version="0123abcd", stamp=NOW)
         TableCopyLedger(self.clients).record(copied, Step.RAW, NOW)
         (found,) = self.ledger.list_unfinished(self.source, "p1", NOW)
-        assert found.blob == raw_blob(self.source, NOW, "0123abcd", "out/a.zip")
+        assert found.blob == ArchiveKey(self.source, NOW, "0123abcd").raw_blob("out/a.zip")
         assert (found.size, found.etag, found.raw_at) == (9, "", NOW)

@@ -46,8 +46,8 @@ def poison(clients: Clients, queue: str, *bodies: bytes) -> None:
 
 
 def waiting(clients: Clients, queue: str) -> list[str]:
-    found = clients.queues.get_queue_client(queue).receive_messages()
-    return [base64.b64decode(message.content).decode() for message in found]
+    messages = clients.queues.get_queue_client(queue).receive_messages()
+    return [base64.b64decode(message.content).decode() for message in messages]
 
 
 def letter(blob: str) -> tuple[str, bytes]:
@@ -76,19 +76,19 @@ def kept(clients: Clients) -> dict[str, dict[str, str]]:
 
 def test_every_message_that_was_given_up_is_found_once(clients: Clients) -> None:
     poison(clients, "batches", *(f'{{"blob": "{number}.zip"}}'.encode() for number in range(70)))
-    found = list(poison_messages(clients))
-    assert sorted(int(dead_letter.requests[0].blob.removesuffix(".zip")) for dead_letter in found) == list(range(70))
-    assert {(dead_letter.nonsense, dead_letter.requests[0].batch) for dead_letter in found} == {(None, None)}
-    assert "given up" in found[0].why
+    letters = list(poison_messages(clients))
+    assert sorted(int(dead_letter.requests[0].blob.removesuffix(".zip")) for dead_letter in letters) == list(range(70))
+    assert {(dead_letter.nonsense, dead_letter.requests[0].batch) for dead_letter in letters} == {(None, None)}
+    assert "given up" in letters[0].why
     assert list(poison_messages(clients)) == [], "they are hidden while somebody looks at them"
 
 
 def test_a_dead_letter_that_somebody_else_took_meanwhile_is_passed_over(clients: Clients) -> None:
     names = sorted(clients.dead_letters.upload_blob(*letter(f"{number}.zip")).blob_name for number in range(2))
-    found = dead_letters(clients, ANNOUNCED)
-    first = next(found)
+    letters = dead_letters(clients, ANNOUNCED)
+    first = next(letters)
     clients.dead_letters.delete_blob(names[1])
-    assert (first.name.rpartition("/")[2], list(found)) == (names[0].rpartition("/")[2], [])
+    assert (first.name.rpartition("/")[2], list(letters)) == (names[0].rpartition("/")[2], [])
 
 
 def test_messages_that_are_sent_back_arrive_as_they_were(clients: Clients) -> None:
@@ -108,10 +108,10 @@ def test_messages_that_make_no_sense_are_kept_with_the_reason(clients: Clients, 
     poison(clients, queue, b"what?", b'{"blob": ""}')
     clients.queues.get_queue_client(f"{queue}-poison").send_message("no base64 ~")
     assert send_back(poison_messages(clients)) == DeadLettersOutcome(kept=3)
-    told = kept(clients)
-    assert all(name.startswith(f"poison/{queue}-poison/") for name in told)
-    assert {each["content"] for each in told.values()} >= {base64.b64encode(b"what?").decode(), "no base64 ~"}
-    assert all(each["reason"] for each in told.values())
+    copies = kept(clients)
+    assert all(name.startswith(f"poison/{queue}-poison/") for name in copies)
+    assert {each["content"] for each in copies.values()} >= {base64.b64encode(b"what?").decode(), "no base64 ~"}
+    assert all(each["reason"] for each in copies.values())
     assert clients.queues.get_queue_client(f"{queue}-poison").get_queue_properties().approximate_message_count == 0
 
 
@@ -119,11 +119,11 @@ def test_events_that_were_given_up_are_planned_and_then_removed(clients: Clients
     blobs = ["radar/2026/01/01/00/a b ü.zip", "radar/b.zip"]
     for blob in blobs:
         clients.dead_letters.upload_blob(*letter(blob))
-    found: list[DeadLetter] = list(dead_letters(clients, ANNOUNCED))
-    assert {each.why for each in found} == {
+    letters: list[DeadLetter] = list(dead_letters(clients, ANNOUNCED))
+    assert {each.why for each in letters} == {
         "Event Grid gave its event up after 30 attempts: MaxDeliveryAttemptsExceeded"
     }
-    assert send_back(found) == DeadLettersOutcome(taken=2)
+    assert send_back(letters) == DeadLettersOutcome(taken=2)
     assert {parse_batch_message(body).blob for body in waiting(clients, "batches")} == set(blobs)
     assert list(clients.dead_letters.list_blob_names()) == []
     assert kept(clients) == {}
@@ -133,9 +133,9 @@ def test_events_that_were_given_up_are_planned_and_then_removed(clients: Clients
 def test_letters_that_announce_no_archive_are_kept_with_the_reason(clients: Clients, content: bytes) -> None:
     clients.dead_letters.upload_blob("SUB/2026/1/1/x.json", content)
     assert send_back(dead_letters(clients, ANNOUNCED)) == DeadLettersOutcome(kept=1)
-    (told,) = kept(clients).items()
-    assert told[0] == "poison/dead-letter/SUB/2026/1/1/x.json"
-    assert "dead letter" in told[1]["reason"]
+    ((name, copy),) = kept(clients).items()
+    assert name == "poison/dead-letter/SUB/2026/1/1/x.json"
+    assert "dead letter" in copy["reason"]
     assert list(clients.dead_letters.list_blob_names()) == []
 
 

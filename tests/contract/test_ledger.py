@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from imagefeed.layout import archive_row
 from imagefeed.ledger import state_of, time_of
 from imagefeed.model import State
 from ingest.model import Archive, CopyMetadata, RemoteFile, Step, version_of
@@ -36,7 +35,7 @@ class CopyLedgerContract(ABC):
         """Read the times behind the ledger's back."""
 
     @abstractmethod
-    def told(self, archive: Archive) -> tuple[str | None, str | None]:
+    def recorded(self, archive: Archive) -> tuple[str | None, str | None]:
         """Read hash and error behind the ledger's back."""
 
     def test_each_step_has_its_time(self) -> None:
@@ -56,14 +55,14 @@ class CopyLedgerContract(ABC):
         self.ledger.record(archive, Step.RAW, LATER, METADATA)
         self.ledger.record(archive, Step.SEEN, MOMENT)
         assert self.times(archive) == {Step.SEEN: MOMENT, Step.RAW: LATER}
-        assert self.told(archive) == (METADATA.sha256, None)
+        assert self.recorded(archive) == (METADATA.sha256, None)
 
     def test_the_last_trouble_is_kept_and_is_no_step(self) -> None:
         archive = archive_of(self.source)
         self.ledger.trouble(archive, "no route", MOMENT)
         self.ledger.trouble(archive, "no login \udcff", LATER)
         assert self.times(archive) == {}
-        hashed, error = self.told(archive)
+        hashed, error = self.recorded(archive)
         assert hashed is None
         assert error is not None
         assert error.startswith("no login")
@@ -93,7 +92,7 @@ class TestFakeLedger(CopyLedgerContract):
     def times(self, archive: Archive) -> Mapping[Step, datetime]:
         return self.fake.times.get(key_of(archive), {})
 
-    def told(self, archive: Archive) -> tuple[str | None, str | None]:
+    def recorded(self, archive: Archive) -> tuple[str | None, str | None]:
         metadata = self.fake.metadata.get(key_of(archive))
         return metadata.sha256 if metadata else None, self.fake.errors.get(key_of(archive))
 
@@ -106,13 +105,13 @@ class TestTableCopyLedger(CopyLedgerContract):
         self.table = clients.tables.get_table_client("archives")
 
     def row(self, archive: Archive) -> Mapping[str, Any]:
-        return self.table.get_entity(archive.source, archive_row(archive.stamp, archive.version))
+        return self.table.get_entity(archive.source, archive.key.ledger_row())
 
     def times(self, archive: Archive) -> Mapping[Step, datetime]:
         row = self.row(archive)
         return {step: row[f"{step}_at"] for step in Step if row.get(f"{step}_at") is not None}
 
-    def told(self, archive: Archive) -> tuple[str | None, str | None]:
+    def recorded(self, archive: Archive) -> tuple[str | None, str | None]:
         row = self.row(archive)
         return row.get("sha256"), row.get("error")
 

@@ -10,8 +10,7 @@ import pytest
 
 from config.errors import ArchiveRefusedError
 from imagefeed.errors import StoreUnavailableError
-from imagefeed.layout import raw_blob
-from imagefeed.model import Origin, RawArchive
+from imagefeed.model import ArchiveKey, Origin, RawArchive
 from ingest.model import Archive, CopyMetadata, RemoteFile, Span, version_of
 from local.azurite import Azurite
 from preprocess.ports import RawArchives
@@ -45,14 +44,14 @@ class RawArchivesContract(ABC):
     def end_copy(self) -> None:
         """Let what `copy_anew` began come to its end."""
 
-    def found(self, blob: str) -> RawArchive:
+    def archive(self, blob: str) -> RawArchive:
         archive = self.raw.find(blob)
         assert archive is not None
         return archive
 
     def test_what_was_copied_is_described(self) -> None:
         blob = self.put()
-        archive = self.found(blob)
+        archive = self.archive(blob)
         assert (archive.blob, archive.source, archive.stamp, archive.version) == (blob, self.source, NOW, "0123abcd")
         assert (archive.size, archive.origin, archive.complete) == (len(CONTENT), Origin.COPIED, True)
 
@@ -63,12 +62,12 @@ class RawArchivesContract(ABC):
         ("offset", "length"), [(0, 0), (0, 1), (1, 255), (len(CONTENT) - 1, 1), (len(CONTENT), 0), (0, len(CONTENT))]
     )
     def test_exactly_the_bytes_asked_for_come(self, offset: int, length: int) -> None:
-        reader = self.raw.open(self.found(self.put()))
+        reader = self.raw.open(self.archive(self.put()))
         assert reader.size == len(CONTENT)
         assert reader.read_range(offset, length) == CONTENT[offset : offset + length]
 
     def test_a_blob_that_was_replaced_is_refused(self) -> None:
-        archive = self.found(self.put())
+        archive = self.archive(self.put())
         reader = self.raw.open(archive)
         reader.read_range(0, 10)
         self.put(CONTENT[:-1])
@@ -77,26 +76,26 @@ class RawArchivesContract(ABC):
 
     def test_what_is_being_copied_is_pending_and_not_listed_until_it_is_whole(self) -> None:
         blob = self.put()
-        assert not self.found(blob).pending
+        assert not self.archive(blob).pending
         self.copy_anew(blob)
-        assert self.found(blob).pending
+        assert self.archive(blob).pending
         assert list(self.raw.recent(self.source, NOW)) == []
         self.end_copy()
-        assert not self.found(blob).pending
+        assert not self.archive(blob).pending
         assert [archive.blob for archive in self.raw.recent(self.source, NOW)] == [blob]
 
     def test_a_reader_whose_blob_is_copied_anew_comes_back_later(self) -> None:
         blob = self.put()
-        reader = self.raw.open(self.found(blob))
+        reader = self.raw.open(self.archive(blob))
         self.copy_anew(blob)
         with pytest.raises(StoreUnavailableError, match="a copy into the blob is under way"):
             reader.read_range(0, 10)
         self.end_copy()
-        assert self.raw.open(self.found(blob)).read_range(0, 10) == CONTENT[:10]
+        assert self.raw.open(self.archive(blob)).read_range(0, 10) == CONTENT[:10]
 
     def test_a_blob_that_was_deleted_is_refused(self) -> None:
         blob = self.put()
-        reader = self.raw.open(self.found(blob))
+        reader = self.raw.open(self.archive(blob))
         self.remove(blob)
         with pytest.raises(ArchiveRefusedError):
             reader.read_range(0, 10)
@@ -144,7 +143,7 @@ class TestRawBlobs(RawArchivesContract):
                 yield
 
     def put(self, content: bytes = CONTENT, stamp: datetime = NOW, version: str = "0123abcd") -> str:
-        blob = raw_blob(self.source, stamp, version, "out/ä b.zip")
+        blob = ArchiveKey(self.source, stamp, version).raw_blob("out/ä b.zip")
         metadata = {
             "source": self.source,
             "stamp": f"{stamp:%Y%m%dT%H%M%SZ}",
@@ -175,38 +174,38 @@ class TestRawBlobs(RawArchivesContract):
         upload.stage(0, memoryview(b"zip!"))
         copied = CopyMetadata(sha256=hashlib.sha256(b"zip!").hexdigest(), md5=b"0" * 16, complete=False)
         upload.commit([Span(0, 4)], copied)
-        (found,) = self.raw.recent(self.source, NOW)
-        assert (found.path, found.version, found.stamp) == (file.path, archive.version, NOW)
-        assert (found.sha256, found.complete, found.origin) == (copied.sha256, False, Origin.COPIED)
-        assert found == self.raw.find(found.blob)
+        (raw,) = self.raw.recent(self.source, NOW)
+        assert (raw.path, raw.key) == (file.path, archive.key)
+        assert (raw.sha256, raw.complete, raw.origin) == (copied.sha256, False, Origin.COPIED)
+        assert raw == self.raw.find(raw.blob)
 
     def test_hashes_that_copying_adds_later_do_not_disturb_a_reader(self) -> None:
         blob = self.put()
-        reader = self.raw.open(self.found(blob))
+        reader = self.raw.open(self.archive(blob))
         reader.read_range(0, 10)
         client = self.clients.raw.get_blob_client(blob)
         client.set_blob_metadata({**client.get_blob_properties().metadata, "sha256": "cd"})
         assert reader.read_range(5, 5) == CONTENT[5:10]
 
     def test_an_archive_of_which_the_ledger_knows_no_etag_is_read_all_the_same(self) -> None:
-        reader = self.raw.open(replace(self.found(self.put()), etag=""))
+        reader = self.raw.open(replace(self.archive(self.put()), etag=""))
         assert reader.read_range(5, 5) == CONTENT[5:10]
 
     def test_a_directory_that_points_beyond_the_end_is_the_archives_fault(self) -> None:
-        reader = self.raw.open(self.found(self.put()))
+        reader = self.raw.open(self.archive(self.put()))
         with pytest.raises(ArchiveRefusedError, match="damaged"):
             reader.read_range(len(CONTENT) - 1, 2)
 
     def test_a_zip_put_there_by_hand_has_its_facts_from_name_size_and_etag(self) -> None:
         blob = f"{self.source}/my ü.zip"
         self.clients.raw.upload_blob(blob, CONTENT)
-        archive = self.found(blob)
+        archive = self.archive(blob)
         assert (archive.source, archive.path, archive.origin) == (self.source, blob, Origin.MANUAL)
         assert abs(archive.stamp - datetime.now(UTC)) < timedelta(minutes=1)
         assert archive.stamp.microsecond == 0
-        assert archive == self.found(blob)
+        assert archive == self.archive(blob)
         self.clients.raw.upload_blob(blob, CONTENT, overwrite=True)
-        again = self.found(blob)
+        again = self.archive(blob)
         assert again.version != archive.version
         with pytest.raises(ArchiveRefusedError, match="replaced"):
             self.raw.open(archive).read_range(0, 1)
@@ -219,23 +218,23 @@ class TestRawBlobs(RawArchivesContract):
             return datetime(2020, 1, 2, tzinfo=UTC)
 
         self.clients.raw.upload_blob(f"{self.source}/sub/radar_20200102.zip", b"x")
-        found = RawBlobs(self.clients, stamp_of).find(f"{self.source}/sub/radar_20200102.zip")
-        assert found is not None
-        assert found.stamp == datetime(2020, 1, 2, tzinfo=UTC)
+        archive = RawBlobs(self.clients, stamp_of).find(f"{self.source}/sub/radar_20200102.zip")
+        assert archive is not None
+        assert archive.stamp == datetime(2020, 1, 2, tzinfo=UTC)
         assert asked == [(self.source, "radar_20200102.zip")]
 
     @pytest.mark.parametrize("prefix", ["", "No Name/", "x" * 33 + "/"])
     def test_what_lies_in_no_sources_folder_has_the_source_hand(self, prefix: str) -> None:
         blob = f"{prefix}{self.source}.zip"
         self.clients.raw.upload_blob(blob, b"x")
-        assert self.found(blob).source == "manual"
+        assert self.archive(blob).source == "manual"
 
     @pytest.mark.parametrize("name", ["source", "stamp", "version"])
     def test_metadata_that_is_not_ours_is_not_believed(self, name: str) -> None:
         blob = self.put()
         client = self.clients.raw.get_blob_client(blob)
         client.set_blob_metadata({**client.get_blob_properties().metadata, name: "No/Such"})
-        assert self.found(blob).origin is Origin.MANUAL
+        assert self.archive(blob).origin is Origin.MANUAL
 
     def test_folders_and_other_files_are_no_archives(self) -> None:
         day = f"{self.source}/{NOW:%Y/%m/%d}"

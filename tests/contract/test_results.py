@@ -13,8 +13,7 @@ import numpy as np
 import pytest
 
 from imagefeed.codec import encode
-from imagefeed.layout import images_partition, raw_blob, shard_blob
-from imagefeed.model import Codec, ImageMetadata, Pixels, RawArchive, Refusal
+from imagefeed.model import ArchiveKey, Codec, ImageMetadata, Pixels, RawArchive, Refusal
 from imagefeed.rows import ROW_BYTES
 from preprocess.model import Batch, Image
 from preprocess.ports import Results
@@ -27,7 +26,7 @@ REFUSAL = Refusal(member=4, name="broken.jpg", reason="it ends early", error="OS
 
 
 def archive_of(source: str) -> RawArchive:
-    blob = raw_blob(source, NOW, "0123abcd", "out/a.zip")
+    blob = ArchiveKey(source, NOW, "0123abcd").raw_blob("out/a.zip")
     return RawArchive(source=source, stamp=NOW, version="0123abcd", blob=blob, size=9, path="out/a.zip", etag="1")
 
 
@@ -67,11 +66,11 @@ class ResultsContract(ABC):
             return writer.publish()
 
     def holds(self, *expected: Image) -> bool:
-        found = self.images()
+        images = self.images()
         keys = [(each.metadata.member, each.metadata.frame) for each in expected]
-        return [key[:2] for key in found] == keys and all(
+        return [key[:2] for key in images] == keys and all(
             each.pixels.dtype == pixels.dtype and np.array_equal(each.pixels, pixels)
-            for each, (_, _, pixels) in zip(expected, found, strict=True)
+            for each, (_, _, pixels) in zip(expected, images, strict=True)
         )
 
     def test_what_was_published_is_there(self) -> None:
@@ -148,12 +147,12 @@ class TestMemoryResults(ResultsContract):
         self.batch = Batch(archive=archive_of("radar"), pipeline="p1", number=0, first=0, end=10)
 
     def images(self) -> list[tuple[int, int, Pixels]]:
-        found = self.memory.of(self.batch.archive, "p1")
-        return [(each.metadata.member, each.metadata.frame, each.pixels) for each in found]
+        images = self.memory.of(self.batch.archive, "p1")
+        return [(each.metadata.member, each.metadata.frame, each.pixels) for each in images]
 
     def refused(self) -> list[tuple[int, str, str]]:
-        found = self.memory.refusals(self.batch.archive, "p1")
-        return [(each.member, each.reason, each.error) for each in found.values()]
+        refusals = self.memory.refusals(self.batch.archive, "p1")
+        return [(each.member, each.reason, each.error) for each in refusals.values()]
 
 
 class TestShardsAndRows(ResultsContract):
@@ -167,12 +166,12 @@ class TestShardsAndRows(ResultsContract):
 
     def rows(self) -> list[dict[str, object]]:
         archive = self.batch.archive
-        partition = images_partition("p1", archive.source, archive.stamp, archive.version)
+        partition = archive.key.partition("p1")
         return list(self.clients.images.query_entities("PartitionKey eq @p", parameters={"p": partition}))
 
     def shard(self, number: int = 0) -> bytes:
         archive = self.batch.archive
-        name = shard_blob("p1", archive.source, archive.stamp, archive.version, archive.path, number)
+        name = archive.key.shard("p1", archive.path, number)
         return self.clients.processed.download_blob(name).readall()
 
     def images(self) -> list[tuple[int, int, Pixels]]:
@@ -185,8 +184,8 @@ class TestShardsAndRows(ResultsContract):
         return [(*key, np.load(io.BytesIO(payload))) for key, payload in sorted(payloads.items())]
 
     def refused(self) -> list[tuple[int, str, str]]:
-        found = (row for row in self.rows() if "reason" in row)
-        return [(int(str(row["member"])), str(row["reason"]), str(row["error"])) for row in found]
+        rows = (row for row in self.rows() if "reason" in row)
+        return [(int(str(row["member"])), str(row["reason"]), str(row["error"])) for row in rows]
 
     def test_a_shard_is_a_tar_of_pairs_as_webdataset_reads_it(self) -> None:
         images = [image(0), image(1, 0), image(1, 1)]
@@ -205,10 +204,10 @@ class TestShardsAndRows(ResultsContract):
                 assert np.array_equal(np.load(io.BytesIO(file.read())), each.pixels)
             metadata = shard.extractfile("000001-0001.json")
             assert metadata is not None
-            told = json.loads(metadata.read())
-        assert (told["member"], told["frame"], told["name"]) == (1, 1, "ü/1 no utf-8 \udcff.jpg")
-        assert (told["source"], told["stamp"], told["version"]) == ("radar", "20260301T102030Z", "0123abcd")
-        assert (told["shape"], told["dtype"], told["codec"]) == ([12, 12, 3], "uint8", "npy")
+            record = json.loads(metadata.read())
+        assert (record["member"], record["frame"], record["name"]) == (1, 1, "ü/1 no utf-8 \udcff.jpg")
+        assert (record["source"], record["stamp"], record["version"]) == ("radar", "20260301T102030Z", "0123abcd")
+        assert (record["shape"], record["dtype"], record["codec"]) == ([12, 12, 3], "uint8", "npy")
 
     def test_a_row_tells_where_its_payload_lies_in_the_shard(self) -> None:
         self.publish([image(0), image(1)])

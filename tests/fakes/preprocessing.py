@@ -9,7 +9,7 @@ from itertools import count
 
 from config.errors import ArchiveRefusedError
 from imagefeed.errors import StoreRefusedError, StoreUnavailableError
-from imagefeed.model import Counts, RawArchive, Refusal
+from imagefeed.model import ArchiveKey, Counts, RawArchive, Refusal
 from preprocess.model import Batch, BatchState, Image
 from preprocess.ports import RangeReader
 
@@ -185,30 +185,30 @@ class _BatchRow:
     owner: str | None = None
     claimed_until: datetime | None = None
     owners: int = 0
-    begun: int | None = None
-    deaths: list[int] = field(default_factory=list)
+    current_member: int | None = None
+    crashes: list[int] = field(default_factory=list)
 
 
 class MemoryBatchLedger:
     """The preprocessing side of the ledger in memory; a BatchLedger. Safe from several threads."""
 
     def __init__(self) -> None:
-        self.archives: dict[tuple[str, datetime, str], ArchiveRow] = {}
-        self.pipelines: dict[tuple[str, datetime, str, str], PipelineRow] = {}
-        self._batches: dict[tuple[str, datetime, str, str, int], _BatchRow] = {}
+        self.archives: dict[ArchiveKey, ArchiveRow] = {}
+        self.pipelines: dict[tuple[ArchiveKey, str], PipelineRow] = {}
+        self._batches: dict[tuple[ArchiveKey, str, int], _BatchRow] = {}
         self._etags = count(1)
         self._lock = threading.RLock()
 
     def record_raw(self, archive: RawArchive, at: datetime) -> None:
         with self._lock:
-            self.archives.setdefault(_key(archive), ArchiveRow(archive, at))
+            self.archives.setdefault(archive.key, ArchiveRow(archive, at))
 
     def plan(self, archive: RawArchive, pipeline: str) -> Sequence[BatchState] | None:
         with self._lock:
-            row = self.pipelines.get((*_key(archive), pipeline))
+            row = self.pipelines.get((archive.key, pipeline))
             if row is None or (row.batches is None and row.end is None):
                 return None
-            states = (self._batches[*_key(archive), pipeline, number].state for number in range(row.batches or 0))
+            states = (self._batches[archive.key, pipeline, number].state for number in range(row.batches or 0))
             return [replace(state, batch=replace(state.batch, archive=archive, plan=row.plan)) for state in states]
 
     def insert_plan(self, batches: Sequence[Batch], at: datetime, next_drive: datetime) -> bool:
@@ -225,7 +225,7 @@ class MemoryBatchLedger:
         self, archive: RawArchive, pipeline: str, at: datetime, next_drive: datetime
     ) -> Sequence[BatchState] | None:
         with self._lock:
-            row = self.pipelines.get((*_key(archive), pipeline))
+            row = self.pipelines.get((archive.key, pipeline))
             if row is None:
                 return None
             batches = [state.batch for state in self.plan(archive, pipeline) or ()]
@@ -254,8 +254,8 @@ class MemoryBatchLedger:
                 return 0
             if row.owner != owner:
                 row.owners += 1
-                row.deaths += [] if row.begun is None else [row.begun]
-                row.begun = None
+                row.crashes += [] if row.current_member is None else [row.current_member]
+                row.current_member = None
             row.owner, row.claimed_until = owner, until
             self._change(row, tried=True)
             return row.owners
@@ -263,8 +263,8 @@ class MemoryBatchLedger:
     def begin(self, batch: Batch, member: int | None) -> int:
         with self._lock:
             row = self._planned(batch)
-            row.begun = member
-            return sum(died == member for died in row.deaths)
+            row.current_member = member
+            return sum(crashed == member for crashed in row.crashes)
 
     def finish(self, batch: Batch, counts: Counts, at: datetime) -> None:
         with self._lock:
@@ -284,7 +284,7 @@ class MemoryBatchLedger:
 
     def trouble(self, batch: Batch, error: str, at: datetime) -> None:
         with self._lock:
-            self._planned(batch).begun = None
+            self._planned(batch).current_member = None
             self._change(self._planned(batch), error=error, tried=True)
 
     def schedule_redrive(self, state: BatchState, next_drive: datetime) -> bool:
@@ -297,16 +297,16 @@ class MemoryBatchLedger:
 
     def list_unfinished(self, source: str, pipeline: str, since: datetime) -> Sequence[RawArchive]:
         with self._lock:
-            rows = [row for key, row in self.archives.items() if key[0] == source and key[1] >= since]
+            rows = [row for key, row in self.archives.items() if key.source == source and key.stamp >= since]
             return [replace(row.archive, raw_at=row.raw_at) for row in rows if self.end(row.archive, pipeline) is None]
 
-    def known(self, source: str, since: datetime) -> Collection[tuple[datetime, str]]:
+    def known(self, source: str, since: datetime) -> Collection[ArchiveKey]:
         with self._lock:
-            return {(stamp, version) for name, stamp, version in self.archives if name == source and stamp >= since}
+            return {key for key in self.archives if key.source == source and key.stamp >= since}
 
     def end(self, archive: RawArchive, pipeline: str = "p-test") -> str | None:
         """How an archive ended under a pipeline, if it did."""
-        row = self.pipelines.get((*_key(archive), pipeline))
+        row = self.pipelines.get((archive.key, pipeline))
         return None if row is None else row.end
 
     def _settle(self, row: PipelineRow, sums: Counts, at: datetime) -> None:
@@ -326,7 +326,7 @@ class MemoryBatchLedger:
             row.reason = row.reason or reason
 
     def _row(self, archive: RawArchive, pipeline: str) -> PipelineRow:
-        return self.pipelines.setdefault((*_key(archive), pipeline), PipelineRow(archive))
+        return self.pipelines.setdefault((archive.key, pipeline), PipelineRow(archive))
 
     def _planned(self, batch: Batch) -> _BatchRow:
         row = self._batches.get(_batch_key(batch))
@@ -400,24 +400,22 @@ class MemoryBatchQueue:
         error, self.fail_next = self.fail_next, None
         if error is not None:
             raise error
-        told = Request(blob=blob) if batch is None else Request(blob=blob, pipeline=batch.pipeline, batch=batch.number)
+        request = (
+            Request(blob=blob) if batch is None else Request(blob=blob, pipeline=batch.pipeline, batch=batch.number)
+        )
         if after:
-            self.hidden.append((told, after))
+            self.hidden.append((request, after))
         else:
-            self.messages.append(told)
+            self.messages.append(request)
 
     def show(self) -> None:
         """Let all that is hidden be taken."""
-        self.messages += [told for told, _ in self.hidden]
+        self.messages += [request for request, _ in self.hidden]
         self.hidden.clear()
 
     def waiting(self) -> int:
         return len(self.messages) + len(self.hidden)
 
 
-def _key(archive: RawArchive) -> tuple[str, datetime, str]:
-    return archive.source, archive.stamp, archive.version
-
-
-def _batch_key(batch: Batch) -> tuple[str, datetime, str, str, int]:
-    return *_key(batch.archive), batch.pipeline, batch.number
+def _batch_key(batch: Batch) -> tuple[ArchiveKey, str, int]:
+    return batch.archive.key, batch.pipeline, batch.number

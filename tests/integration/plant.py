@@ -68,10 +68,10 @@ class Plant:
         upload.stage(0, memoryview(content))
         upload.commit([Span(0, len(content))], metadata)
         self.copied.record(archive, Step.RAW, stamp + 2 * MINUTE, metadata)
-        (found,) = [one for one in self.raw.recent(self.source, stamp) if one.version == archive.version]
+        (raw,) = [raw for raw in self.raw.recent(self.source, stamp) if raw.key == archive.key]
         if announced:
-            self.ledger.record_raw(found, stamp + 2 * MINUTE)
-        return found
+            self.ledger.record_raw(raw, stamp + 2 * MINUTE)
+        return raw
 
     def plan(self, archive: RawArchive, *, images: int = 4, batches: int = 2, pipeline: str = "p1") -> list[Batch]:
         each = images // batches
@@ -131,7 +131,7 @@ class Plant:
     def rows(self, table: TableClient) -> list[Mapping[str, Any]]:
         first = [self.source] if table.table_name == "archives" else [f"{p}~{self.source}~" for p in ("p1", "p2")]
         asked = "PartitionKey ge @first and PartitionKey lt @end"
-        found = (table.query_entities(asked, parameters={"first": one, "end": f"{one}~"}) for one in first)
+        found = (table.query_entities(asked, parameters={"first": key, "end": f"{key}~"}) for key in first)
         return [row for rows in found for row in rows]
 
     def everything(self) -> list[object]:
@@ -141,4 +141,4 @@ class Plant:
         """All that readers get, by rows and by shards."""
         reader, start, end = Reader(self.clients, "p1"), NOW - 99 * HOUR, NOW + HOUR
         images = [*reader.between(self.source, start, end), *reader.shards(self.source, start, end)]
-        return sorted((str(one.metadata), one.pixels.tobytes()) for one in images)
+        return sorted((str(image.metadata), image.pixels.tobytes()) for image in images)

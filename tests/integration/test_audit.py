@@ -8,7 +8,6 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from imagefeed.layout import archive_row, images_partition, shard_blob
 from imagefeed.model import RawArchive
 from ingest.model import Step
 from local.azurite import Azurite
@@ -71,7 +70,7 @@ def bytes_of_raw_blob(plant: Plant, archive: RawArchive) -> str:
 
 
 def shard_of(archive: RawArchive) -> str:
-    return shard_blob("p1", archive.source, archive.stamp, archive.version, archive.path, 0)
+    return archive.key.shard("p1", archive.path, 0)
 
 
 def shard(plant: Plant, archive: RawArchive) -> str:
@@ -89,24 +88,24 @@ def end_of_shard(plant: Plant, archive: RawArchive) -> str:
 
 
 def image_row(plant: Plant, archive: RawArchive) -> str:
-    partition = images_partition("p1", plant.source, archive.stamp, archive.version)
+    partition = archive.key.partition("p1")
     plant.clients.images.delete_entity(partition, "000000~0000~00")
     return partition
 
 
 def refusal_row(plant: Plant, archive: RawArchive) -> str:
-    partition = images_partition("p1", plant.source, archive.stamp, archive.version)
+    partition = archive.key.partition("p1")
     plant.clients.images.delete_entity(partition, "000001~refused")
     return partition
 
 
 def row_of_the_copy(plant: Plant, archive: RawArchive) -> str:
-    plant.clients.archives.delete_entity(plant.source, archive_row(archive.stamp, archive.version))
+    plant.clients.archives.delete_entity(plant.source, archive.key.ledger_row())
     return archive.blob
 
 
 def row_of_the_pipeline(plant: Plant, archive: RawArchive) -> str:
-    plant.clients.archives.delete_entity(plant.source, archive_row(archive.stamp, archive.version, "p1"))
+    plant.clients.archives.delete_entity(plant.source, archive.key.ledger_row("p1"))
     return archive.blob
 
 
@@ -116,7 +115,7 @@ def all_rows(plant: Plant, archive: RawArchive) -> str:
 
 
 def batch_row(plant: Plant, archive: RawArchive) -> str:
-    partition = images_partition("p1", plant.source, archive.stamp, archive.version)
+    partition = archive.key.partition("p1")
     plant.clients.batches.delete_entity(partition, "0001")
     return partition
 
@@ -176,7 +175,7 @@ class TestReadingEverything:
 
     def test_a_bit_of_an_image_in_a_row(self, plant: Plant) -> None:
         archive = plant.process(NOW)
-        partition = images_partition("p1", plant.source, archive.stamp, archive.version)
+        partition = archive.key.partition("p1")
         row = plant.clients.images.get_entity(partition, "000000~0000~00")
         row["data0"] = bytes(row["data0"][:-1]) + bytes([row["data0"][-1] ^ 1])
         plant.clients.images.update_entity(row)
@@ -206,12 +205,12 @@ def test_a_file_that_was_never_copied(plant: Plant) -> None:
     assert (found.kind, found.name, found.detail) == (Kind.NOT_COPIED, path, "3 tries failed")
 
 
-@pytest.mark.parametrize(("failures", "told"), [(0, "it waits"), (2, "2 tries failed: it waits")])
-def test_a_file_that_was_never_copied_tells_why(plant: Plant, failures: int, told: str) -> None:
+@pytest.mark.parametrize(("failures", "reason"), [(0, "it waits"), (2, "2 tries failed: it waits")])
+def test_a_file_that_was_never_copied_tells_why(plant: Plant, failures: int, reason: str) -> None:
     tracked_file = plant.see(NOW, failures=failures)
     plant.copied.trouble(tracked_file.archive, "it waits", NOW)
     (found,) = find(plant)
-    assert (found.kind, found.detail) == (Kind.NOT_COPIED, told)
+    assert (found.kind, found.detail) == (Kind.NOT_COPIED, reason)
 
 
 def test_a_file_that_vanished_from_the_listing_without_a_word(plant: Plant) -> None:
@@ -245,9 +244,9 @@ def test_what_was_put_there_by_hand_is_told_and_lacks_only_its_row(plant: Plant)
     known = replace(found, stamp=NOW - 99 * HOUR)
     plant.ledger.record_raw(known, NOW)
     assert find(plant) == []
-    told = find(plant, since=100 * HOUR)
-    assert Kind.BY_HAND in kinds(told)
-    assert Kind.LEDGER not in kinds(told)
+    report = find(plant, since=100 * HOUR)
+    assert Kind.MANUAL_UPLOAD in kinds(report)
+    assert Kind.LEDGER not in kinds(report)
 
 
 def test_only_what_is_younger_is_looked_at(plant: Plant) -> None:
@@ -265,19 +264,19 @@ class TestCommand:
 
     def test_nothing_is_missing(self, plant: Plant, capsys: pytest.CaptureFixture[str]) -> None:
         plant.process(NOW)
-        assert main(["audit", plant.source, "--pipeline", "p1", "--deep"]) == 0
-        said = capsys.readouterr().out
-        assert "1 archive, 2 images" in said
-        assert "nothing is missing" in said
-        assert "gaps and deadlines not looked for" in said
+        assert main(["--pipeline", "p1", "audit", plant.source, "--deep"]) == 0
+        output = capsys.readouterr().out
+        assert "1 archive, 2 images" in output
+        assert "nothing is missing" in output
+        assert "gaps and deadlines not looked for" in output
 
     def test_something_is_missing(self, plant: Plant, capsys: pytest.CaptureFixture[str]) -> None:
         name = shard(plant, plant.process(NOW))
-        assert main(["audit", plant.source, "--pipeline", "p1"]) == 1
-        said = capsys.readouterr().out
-        assert name in said
-        assert "imagefeed replay" in said
-        assert "1 missing" in said
+        assert main(["--pipeline", "p1", "audit", plant.source]) == 1
+        output = capsys.readouterr().out
+        assert name in output
+        assert "imagefeed replay" in output
+        assert "1 missing" in output
 
     def test_gaps_and_deadlines_need_what_the_source_promises(
         self, plant: Plant, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
@@ -292,11 +291,11 @@ class TestCommand:
             monkeypatch.setenv(f"{setting}INTERVAL", setting_of)
             monkeypatch.setenv(f"{setting}RETENTION", "48h" if setting_of == "10m" else "99h")
             assert main(command) == 1
-            told = json.loads(capsys.readouterr().out)
-            (one,) = told["sources"]
-            assert (one["source"], one["gaps_looked_for"], one["archives"]) == (plant.source, True, 3)
-            assert {finding["kind"] for finding in one["findings"]} == expected
-            assert told["missing"] == len(one["findings"])
+            report = json.loads(capsys.readouterr().out)
+            (source,) = report["sources"]
+            assert (source["source"], source["gaps_looked_for"], source["archives"]) == (plant.source, True, 3)
+            assert {finding["kind"] for finding in source["findings"]} == expected
+            assert report["missing"] == len(source["findings"])
 
     def test_a_source_that_nobody_knows_is_an_error(self, capsys: pytest.CaptureFixture[str]) -> None:
         assert main(["audit", "nothing"]) == 2
@@ -308,7 +307,7 @@ class TestCommand:
         plant.clients.raw.upload_blob(f"{plant.source}/hand.zip", b"zip")
         all_rows(plant, plant.copy(NOW - 2 * HOUR))
         assert main(["rebuild", plant.source]) == 0
-        said = capsys.readouterr().out
-        assert "4 archives in the raw container: of 3 the ledger had lost something, of 1 what became" in said
-        assert "2 archives not processed" in said
-        assert "1 blob put there by hand, and left out" in said
+        output = capsys.readouterr().out
+        assert "4 archives in the raw container: of 3 the ledger had lost something, of 1 what became" in output
+        assert "2 archives not processed" in output
+        assert "1 blob put there by hand, and left out" in output

@@ -81,13 +81,13 @@ def test_a_service_that_is_not_there_is_unavailable_until_it_is_back() -> None:
             ask()
 
 
-@pytest.mark.parametrize("what", ["container", "table", "queue"])
-def test_what_was_never_made_is_refused_with_what_to_do(clients: Clients, what: str) -> None:
+@pytest.mark.parametrize("kind", ["container", "table", "queue"])
+def test_what_was_never_made_is_refused_with_what_to_do(clients: Clients, kind: str) -> None:
     ask: Callable[[], object] = {
         "container": lambda: clients.blobs.get_blob_client("nothing", "x").upload_blob(b""),
         "table": lambda: clients.tables.get_table_client("nothing").upsert_entity({"PartitionKey": "", "RowKey": ""}),
         "queue": lambda: clients.queues.get_queue_client("nothing").send_message("x"),
-    }[what]
+    }[kind]
     with pytest.raises(StoreRefusedError, match=r"python -m ops\.cli init"), azure_errors("ask"):
         ask()
 

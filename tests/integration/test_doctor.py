@@ -45,18 +45,18 @@ class Doctor:
         self._set = monkeypatch.setenv
         self._capsys = capsys
 
-    def look(self, settings: Mapping[str, str]) -> tuple[int, str]:
+    def run(self, settings: Mapping[str, str]) -> tuple[int, str]:
         for name, value in settings.items():
             self._set(name, value)
         status = main(["doctor"])
-        told = self._capsys.readouterr()
-        assert not secrets_in(told.out + told.err)
-        return status, told.out
+        captured = self._capsys.readouterr()
+        assert not secrets_in(captured.out + captured.err)
+        return status, captured.out
 
     def wrong(self, settings: Mapping[str, str]) -> list[str]:
-        status, told = self.look(settings)
+        status, output = self.run(settings)
         assert status == 1
-        return [line.removeprefix(" WRONG").strip() for line in told.splitlines() if line.startswith(" WRONG")]
+        return [line.removeprefix(" WRONG").strip() for line in output.splitlines() if line.startswith(" WRONG")]
 
 
 @pytest.fixture
@@ -66,10 +66,10 @@ def doctor(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) 
 
 @pytest.fixture(params=["sshd", "parasftp", "vsftpd", "vsftpd_explicit_tls"])
 def server(request: pytest.FixtureRequest) -> Iterator[Server]:
-    found: Server = request.getfixturevalue(request.param)
-    archive = found.root / "doctor.zip"
+    running: Server = request.getfixturevalue(request.param)
+    archive = running.root / "doctor.zip"
     archive.write_bytes(b"PK of the doctor")
-    yield found
+    yield running
     archive.unlink()
 
 
@@ -87,19 +87,19 @@ def settings(azurite: Azurite, server: Server, name: str, **changed: str) -> dic
 def test_all_is_well(azurite: Azurite, clients: Clients, server: Server, name: str, doctor: Doctor) -> None:
     with BlobSourceStates(clients).hold(name) as hold:
         hold.save(SourceState(source=name, listed_at=datetime.now(UTC)))
-    chosen = settings(azurite, server, name, PATTERN="doctor.zip")
-    recipe, _ = read_pipeline(chosen)
+    values = settings(azurite, server, name, PATTERN="doctor.zip")
+    recipe, _ = read_pipeline(values)
     identity = identify(recipe, None)
     hold_pipeline(clients, identity.pipeline, identity.fingerprint)
     for letter in clients.dead_letters.list_blob_names():
         clients.dead_letters.delete_blob(letter)
     clients.queues.get_queue_client(f"{BATCH_QUEUE}-poison").clear_messages()
     before = list(clients.state.list_blob_names()), list(clients.raw.list_blob_names())
-    status, told = doctor.look(chosen)
-    assert "0 wrong" in told
+    status, output = doctor.run(values)
+    assert "0 wrong" in output
     assert status == 0
-    assert "'doctor.zip' can be read" in told
-    assert "an emulator has no Event Grid" in told
+    assert "'doctor.zip' can be read" in output
+    assert "an emulator has no Event Grid" in output
     # It has left nothing behind.
     assert before == (list(clients.state.list_blob_names()), list(clients.raw.list_blob_names()))
 
@@ -109,14 +109,14 @@ def test_a_wrong_password(
     kind: str, azurite: Azurite, name: str, doctor: Doctor, request: pytest.FixtureRequest
 ) -> None:
     server: Server = request.getfixturevalue(kind)
-    chosen = settings(azurite, server, name, PASSWORD="s3cret-but-wrong")
-    chosen = {key: value for key, value in chosen.items() if not key.endswith("PRIVATE_KEY")}
-    assert any(line.startswith(name) and "PASSWORD" in line for line in doctor.wrong(chosen))
+    values = settings(azurite, server, name, PASSWORD="s3cret-but-wrong")
+    values = {key: value for key, value in values.items() if not key.endswith("PRIVATE_KEY")}
+    assert any(line.startswith(name) and "PASSWORD" in line for line in doctor.wrong(values))
 
 
 def test_another_host_key(azurite: Azurite, sshd: Server, name: str, doctor: Doctor) -> None:
-    chosen = settings(azurite, sshd, name, HOST_KEY=make_ssh_key().public)
-    (line,) = [line for line in doctor.wrong(chosen) if line.startswith(name)]
+    values = settings(azurite, sshd, name, HOST_KEY=make_ssh_key().public)
+    (line,) = [line for line in doctor.wrong(values) if line.startswith(name)]
     assert "the server shows another host key than HOST_KEY" in line
     assert "SHA256:" in line
 
@@ -124,14 +124,14 @@ def test_another_host_key(azurite: Azurite, sshd: Server, name: str, doctor: Doc
 def test_a_certificate_that_nobody_signed(
     azurite: Azurite, vsftpd_explicit_tls: Server, name: str, doctor: Doctor
 ) -> None:
-    chosen = settings(azurite, vsftpd_explicit_tls, name)
-    chosen = {key: value for key, value in chosen.items() if not key.endswith("__CA")}
-    assert any("certificate is not trusted" in line for line in doctor.wrong(chosen))
+    values = settings(azurite, vsftpd_explicit_tls, name)
+    values = {key: value for key, value in values.items() if not key.endswith("__CA")}
+    assert any("certificate is not trusted" in line for line in doctor.wrong(values))
 
 
 def test_a_server_that_is_down(azurite: Azurite, vsftpd: Server, name: str, doctor: Doctor) -> None:
-    chosen = settings(azurite, vsftpd, name, URL=f"ftp://user@127.0.0.1:{free_port()}/")
-    assert any("nothing listens there" in line for line in doctor.wrong(chosen))
+    values = settings(azurite, vsftpd, name, URL=f"ftp://user@127.0.0.1:{free_port()}/")
+    assert any("nothing listens there" in line for line in doctor.wrong(values))
 
 
 @pytest.mark.parametrize("kind", ["sshd", "vsftpd"])
@@ -146,13 +146,13 @@ def test_a_folder_that_is_not_there(
 
 
 def test_a_misspelt_setting(azurite: Azurite, vsftpd: Server, name: str, doctor: Doctor) -> None:
-    chosen = settings(azurite, vsftpd, name, PATERN="*.zip")
-    _, told = doctor.look({**chosen, "PREPROCESS_WITDH": "1", "LIMIT_RATIO": "many"})
-    lines = [line for line in told.splitlines() if line.startswith(" WRONG       settings")]
+    values = settings(azurite, vsftpd, name, PATERN="*.zip")
+    _, output = doctor.run({**values, "PREPROCESS_WITDH": "1", "LIMIT_RATIO": "many"})
+    lines = [line for line in output.splitlines() if line.startswith(" WRONG       settings")]
     assert len(lines) == 3
     assert any("did you mean PREPROCESS_WIDTH?" in line for line in lines)
-    assert "container raw: there, can be read and written" in told
-    assert "not looked  sources" in told
+    assert "container raw: there, can be read and written" in output
+    assert "not looked  sources" in output
 
 
 def test_no_settings_at_all(capsys: pytest.CaptureFixture[str]) -> None:
@@ -187,19 +187,19 @@ class TestStorage:
             clients.dead_letters.upload_blob("a/b.json", b"[]")
             hold_pipeline(clients, "mine", "made by others")
         lines = doctor.wrong({**settings(own, vsftpd, name), "PIPELINE_NAME": "mine"})
-        for start, told in (
+        for start, message in (
             ("container processed", "imagefeed init"),
             ("table images", "imagefeed init"),
             ("queue batches:", "imagefeed init"),
             ("queue batches-poison", "messages that were given up: 1"),
             ("container dead-letter", "events that were given up: 1"),
         ):
-            assert any(line.startswith(f"storage         {start}") and told in line for line in lines), start
+            assert any(line.startswith(f"storage         {start}") and message in line for line in lines), start
         assert any("mine: its results were made with other settings" in line for line in lines)
         assert any(f"{name}: last listed never: the app is not running" in line for line in lines)
 
     @pytest.mark.parametrize(
-        ("minutes", "told"),
+        ("minutes", "message"),
         [
             (None, "not looked  app             reconcile has not come to its end yet"),
             (3, "ok          app             reconcile last came to its end 3 min ago"),
@@ -207,13 +207,13 @@ class TestStorage:
         ],
     )
     def test_timers_that_stand_still_are_seen(
-        self, minutes: int | None, told: str, own: Azurite, vsftpd: Server, name: str, doctor: Doctor
+        self, minutes: int | None, message: str, own: Azurite, vsftpd: Server, name: str, doctor: Doctor
     ) -> None:
         with connected(own.connection) as clients:
             prepare(clients)
             if minutes is not None:
                 note_run(clients, datetime.now(UTC) - timedelta(minutes=minutes), timedelta(minutes=5))
-        assert f" {told}" in doctor.look(settings(own, vsftpd, name))[1]
+        assert f" {message}" in doctor.run(settings(own, vsftpd, name))[1]
 
     # The tables' SDK does so itself, when it reads an error in XML.
     @pytest.mark.filterwarnings("ignore:Testing an element's truth value:DeprecationWarning")
@@ -224,16 +224,16 @@ class TestStorage:
 
     def test_storage_that_is_down(self, vsftpd: Server, name: str, doctor: Doctor) -> None:
         down = development_connection({kind: free_port() for kind in ("Blob", "Queue", "Table")})
-        _, told = doctor.look({**vsftpd.app_settings(name), "DATA_STORAGE": down})
-        assert told.count("no answer from Azure Storage") == 3
-        assert "storage must answer first" in told
+        _, output = doctor.run({**vsftpd.app_settings(name), "DATA_STORAGE": down})
+        assert output.count("no answer from Azure Storage") == 3
+        assert "storage must answer first" in output
 
 
 class TestAnswers:
     """What the services of Azure answer, and Azurite never does."""
 
     @pytest.mark.parametrize(
-        ("code", "told"),
+        ("code", "message"),
         [
             ("AuthorizationPermissionMismatch", "a role is missing: give the identity Storage {} Data Contributor on"),
             ("AuthorizationFailure", "the account's firewall refuses this machine"),
@@ -244,7 +244,7 @@ class TestAnswers:
         ],
     )
     def test_each_refusal_is_told_with_its_cure(
-        self, code: str, told: str, azurite: Azurite, clients: Clients, vsftpd: Server, name: str, doctor: Doctor
+        self, code: str, message: str, azurite: Azurite, clients: Clients, vsftpd: Server, name: str, doctor: Doctor
     ) -> None:
         ports = azurite.ports
         with (
@@ -257,8 +257,8 @@ class TestAnswers:
                 proxy.choose = lambda request: None if request.method in ("GET", "HEAD") else Answer(403, code)
             through = development_connection({"Blob": blob.port, "Queue": queue.port, "Table": table.port})
             lines = doctor.wrong({**settings(azurite, vsftpd, name), "DATA_STORAGE": through})
-        for what, kind in (("container raw", "Blob"), ("table images", "Table"), ("queue poll", "Queue")):
-            expected = f"storage         {what}: {told.format(kind)}"
+        for resource, kind in (("container raw", "Blob"), ("table images", "Table"), ("queue poll", "Queue")):
+            expected = f"storage         {resource}: {message.format(kind)}"
             assert any(line.startswith(expected) for line in lines), expected
 
 
@@ -273,8 +273,8 @@ def test_an_app_in_azure_is_looked_at_with_its_own_settings(
     with az(tmp_path, **deployed(given, "keyvault secret show", secret("radar", "of-the-vault"))) as (_, tools):
         monkeypatch.setenv("PATH", f"{tools.home / 'bin'}:/usr/bin:/bin")
         assert main(["doctor", "--app", "images-abc"]) == 1
-    told = capsys.readouterr().out
+    output = capsys.readouterr().out
     # The made-up vault gives a password that the server does not take: so it was asked with it.
-    assert "check the user in the URL, PASSWORD" in told
-    assert "ok          settings        right" in told
-    assert not secrets_in(told)
+    assert "check the user in the URL, PASSWORD" in output
+    assert "ok          settings        right" in output
+    assert not secrets_in(output)

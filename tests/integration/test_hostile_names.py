@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from imagefeed.layout import raw_blob
-from imagefeed.model import Counts, RawArchive, Refusal
+from imagefeed.model import ArchiveKey, Counts, RawArchive, Refusal
 from ingest.model import Archive, CopyMetadata, RemoteFile, Span, version_of
 from local.azurite import Azurite
 from ops.cli.__main__ import main
@@ -50,7 +49,7 @@ def stored(clients: Clients, source: str, name: str, azurite: Azurite, monkeypat
     producer = Producer(clients, source)
     # Servers' paths end at 4,096 bytes, members' names at 65,535.
     path = name[:2_000]
-    archive = replace(producer.archive(NOW), path=path, blob=raw_blob(source, NOW, "0123abcd", path))
+    archive = replace(producer.archive(NOW), path=path, blob=ArchiveKey(source, NOW, "0123abcd").raw_blob(path))
     producer.ledger.record_raw(archive, NOW)
     batch = Batch(archive=archive, pipeline="p1", number=0, first=0, end=2)
     producer.ledger.insert_plan([batch], NOW, NOW)
@@ -82,9 +81,9 @@ def test_a_name_is_one_line_of_plain_text(
     stored: RawArchive, arguments: list[str], name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main([stored.source if part == "SOURCE" else part for part in arguments]) == 0
-    told = capsys.readouterr().out
-    assert harmless(told)
-    assert shown(name).strip() in told
+    output = capsys.readouterr().out
+    assert harmless(output)
+    assert shown(name).strip() in output
 
 
 def test_export_writes_below_its_folder_alone(
@@ -97,8 +96,8 @@ def test_export_writes_below_its_folder_alone(
     assert len(files) == 2
     assert all(path.parent.parent == to for path in files)
     assert all(re.fullmatch(r"000000-0000[A-Za-z0-9._-]{0,82}\.(png|json)", path.name) for path in files)
-    told = (to / f"{stored.blob.split('/')[-1].split('.')[0]}.0123abcd").glob("*.json")
-    metadata = json.loads(next(told).read_text())
+    output = (to / f"{stored.blob.split('/')[-1].split('.')[0]}.0123abcd").glob("*.json")
+    metadata = json.loads(next(output).read_text())
     assert metadata["name"] == name
 
 
@@ -112,14 +111,14 @@ def test_a_copied_blob_tells_the_true_path_within_what_metadata_may_hold(
     upload.commit([Span(0, 1)], CopyMetadata(sha256="ab" * 32, md5=bytes(16), complete=False))
     (blob,) = clients.raw.list_blobs(f"{source}/", include=["metadata"])
     assert sum(len(key) + len(value) for key, value in blob.metadata.items()) < 8_192
-    told = RawBlobs(clients, lambda *_: None).find(blob.name)
-    assert told is not None
-    assert path.endswith(told.path.lstrip("\udca4"))
-    assert len(path) > 1_000 or told.path == path
+    output = RawBlobs(clients, lambda *_: None).find(blob.name)
+    assert output is not None
+    assert path.endswith(output.path.lstrip("\udca4"))
+    assert len(path) > 1_000 or output.path == path
 
 
 def test_a_blob_s_name_is_safe_whatever_the_file_s_is(source: str, name: str) -> None:
-    blob = raw_blob(source, NOW, "0123abcd", name)
+    blob = ArchiveKey(source, NOW, "0123abcd").raw_blob(name)
     assert re.fullmatch(r"[a-z0-9-]+/\d{4}/\d\d/\d\d/\d\d/\d{8}T\d{6}Z\.[0-9a-f]{8}\.[A-Za-z0-9._-]{1,80}\.zip", blob)
 
 
@@ -128,6 +127,6 @@ def test_an_error_that_repeats_a_stranger_s_text_is_one_harmless_line(
 ) -> None:
     monkeypatch.setenv("DATA_STORAGE", azurite.connection)
     assert main(["ls", f"nobody {name[:200].encode(errors='replace').decode()}"]) == 2
-    told = capsys.readouterr().err
-    assert harmless(told)
-    assert len(told.splitlines()) == 1
+    output = capsys.readouterr().err
+    assert harmless(output)
+    assert len(output.splitlines()) == 1

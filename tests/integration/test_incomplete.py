@@ -8,9 +8,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from imagefeed.layout import format_stamp, raw_blob
+from imagefeed.layout import format_stamp
 from imagefeed.ledger import state_of
-from imagefeed.model import Origin, RawArchive, State
+from imagefeed.model import ArchiveKey, Origin, RawArchive, State
 from local.azurite import Azurite
 from preprocess.context import Context
 from preprocess.handlers import HandlerOutcome, handle_archive_created, handle_batch_message
@@ -73,8 +73,8 @@ def copy_to(clients: Clients, source: str) -> CopyTo:
 
     def copied(name: str) -> str:
         origin = clients.raw.get_blob_client(f"{source}/original")
-        told = {"source": source, "stamp": format_stamp(NOW), "version": "0123abcd", "path": "a.zip"}
-        origin.upload_blob(CONTENT, overwrite=True, metadata=told if "0123abcd" in name else None)
+        metadata = {"source": source, "stamp": format_stamp(NOW), "version": "0123abcd", "path": "a.zip"}
+        origin.upload_blob(CONTENT, overwrite=True, metadata=metadata if "0123abcd" in name else None)
         clients.raw.get_blob_client(name).start_copy_from_url(origin.url)
         return name
 
@@ -83,7 +83,7 @@ def copy_to(clients: Clients, source: str) -> CopyTo:
 
 @pytest.fixture(params=["by hand", "restored"])
 def blob(request: pytest.FixtureRequest, source: str) -> str:
-    return f"{source}/a b.zip" if request.param == "by hand" else raw_blob(source, NOW, "0123abcd", "a.zip")
+    return f"{source}/a b.zip" if request.param == "by hand" else ArchiveKey(source, NOW, "0123abcd").raw_blob("a.zip")
 
 
 def found(p: Context, blob: str) -> RawArchive:
@@ -152,7 +152,7 @@ def test_a_copy_that_ended_without_its_bytes_is_refused_with_the_services_reason
 def test_the_archive_whose_metadata_a_failed_copy_has_is_not_settled_by_it(
     p: Context, through: Clients, proxy: CopyProxy, source: str, copy: Copy, copy_to: CopyTo
 ) -> None:
-    blob = raw_blob(source, NOW, "0123abcd", "a.zip")
+    blob = ArchiveKey(source, NOW, "0123abcd").raw_blob("a.zip")
     proxy.copies[copy_to(blob)] = copy
     failed = found(p, blob)
     assert failed.origin is Origin.MANUAL
@@ -168,7 +168,7 @@ def test_the_archive_whose_metadata_a_failed_copy_has_is_not_settled_by_it(
 def test_a_batch_waits_while_its_blob_is_copied_back(
     p: Context, through: Clients, proxy: CopyProxy, source: str, copy_to: CopyTo
 ) -> None:
-    blob = copy_to(raw_blob(source, NOW, "0123abcd", "a.zip"))
+    blob = copy_to(ArchiveKey(source, NOW, "0123abcd").raw_blob("a.zip"))
     assert handle_batch_message(BatchMessage(blob=blob), p) is HandlerOutcome.QUEUED
     through.batch_queue.clear_messages()
     proxy.copies[copy_to(blob)] = PENDING[0]
@@ -223,8 +223,8 @@ def test_what_stays_unreadable_is_refused(p: Context, clients: Clients, through:
 
 
 def test_what_copying_published_is_refused_at_once(p: Context, clients: Clients, through: Clients, source: str) -> None:
-    told = {"source": source, "stamp": format_stamp(NOW), "version": "0123abcd", "path": "a.zip"}
-    blob = raw_blob(source, NOW, "0123abcd", "a.zip")
-    clients.raw.upload_blob(blob, CONTENT[:-30], metadata=told)
+    metadata = {"source": source, "stamp": format_stamp(NOW), "version": "0123abcd", "path": "a.zip"}
+    blob = ArchiveKey(source, NOW, "0123abcd").raw_blob("a.zip")
+    clients.raw.upload_blob(blob, CONTENT[:-30], metadata=metadata)
     assert handle_archive_created(blob, p) is HandlerOutcome.TERMINAL
     assert states(through, source) == {State.RAW, State.REFUSED}

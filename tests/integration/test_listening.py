@@ -11,9 +11,9 @@ from imagefeed.model import Counts
 from ingest.model import SourceState
 from local.azurite import Azurite
 from local.azurite import azurite as start_azurite
-from ops.health.doctor.app import look_at_listeners
-from ops.health.doctor.findings import Sign
-from ops.health.listening import Symptom, look_at_queues, queue_not_consumed
+from ops.health.doctor.app import check_listeners
+from ops.health.doctor.findings import CheckStatus
+from ops.health.listening import Symptom, check_queues, queue_not_consumed
 from storage.blobs.source_state import BlobSourceStates
 from storage.clients import Clients, connected, prepare
 from storage.queues.messages import BatchMessages, PollMessages
@@ -34,14 +34,14 @@ def azurite() -> Iterator[Azurite]:
 
 @pytest.fixture
 def clients(azurite: Azurite) -> Iterator[Clients]:
-    with connected(azurite.connection) as found:
-        prepare(found)
-        for queue in (found.poll_queue, found.batch_queue):
+    with connected(azurite.connection) as connection:
+        prepare(connection)
+        for queue in (connection.poll_queue, connection.batch_queue):
             queue.clear_messages()
-        yield found
+        yield connection
 
 
-class Look:
+class Check:
     """Looks at the queues, and counts how often it had to look twice."""
 
     def __init__(self, clients: Clients, source: str) -> None:
@@ -54,12 +54,12 @@ class Look:
             self.pauses.append(seconds)
             meanwhile()
 
-        return list(look_at_queues(self._clients, [self._source], datetime.now(UTC) + ahead, WINDOW, pause))
+        return list(check_queues(self._clients, [self._source], datetime.now(UTC) + ahead, WINDOW, pause))
 
 
 @pytest.fixture
-def look(clients: Clients, source: str) -> Look:
-    return Look(clients, source)
+def check(clients: Clients, source: str) -> Check:
+    return Check(clients, source)
 
 
 def take(queue: QueueClient) -> None:
@@ -76,125 +76,125 @@ class TestBatches:
     def plant(self, clients: Clients, source: str) -> Plant:
         return Plant(clients, source)
 
-    def test_where_nothing_waits_one_look_is_enough(self, look: Look) -> None:
-        assert look(LATER) == []
-        assert look.pauses == []
+    def test_where_nothing_waits_one_look_is_enough(self, check: Check) -> None:
+        assert check(LATER) == []
+        assert check.pauses == []
 
-    def test_an_old_message_that_nobody_takes_is_a_symptom(self, clients: Clients, look: Look) -> None:
+    def test_an_old_message_that_nobody_takes_is_a_symptom(self, clients: Clients, check: Check) -> None:
         BatchMessages(clients).put("radar/a.zip", None)
-        (found,) = look(LATER)
-        assert found.slug == "queue_not_consumed"
-        assert "has waited for 18" in found.told
-        assert "on the queue batches" in found.told
-        assert f"process_batch does not listen to the queues of {clients.queues.primary_hostname}" in found.told
-        assert look.pauses == [5]
+        (symptom,) = check(LATER)
+        assert symptom.slug == "queue_not_consumed"
+        assert "has waited for 18" in symptom.message
+        assert "on the queue batches" in symptom.message
+        assert f"process_batch does not listen to the queues of {clients.queues.primary_hostname}" in symptom.message
+        assert check.pauses == [5]
 
-    def test_a_message_that_has_not_waited_for_two_minutes_is_none(self, clients: Clients, look: Look) -> None:
+    def test_a_message_that_has_not_waited_for_two_minutes_is_none(self, clients: Clients, check: Check) -> None:
         BatchMessages(clients).put("radar/a.zip", None)
-        assert look(timedelta(seconds=110)) == []
-        assert look.pauses == []
+        assert check(timedelta(seconds=110)) == []
+        assert check.pauses == []
 
-    def test_a_message_that_was_taken_and_put_back_is_none(self, clients: Clients, look: Look) -> None:
+    def test_a_message_that_was_taken_and_put_back_is_none(self, clients: Clients, check: Check) -> None:
         BatchMessages(clients).put("radar/a.zip", None)
         message = clients.batch_queue.receive_message()
         assert message is not None
         clients.batch_queue.update_message(message, visibility_timeout=0)
-        assert look(LATER) == []
-        assert look.pauses == []
+        assert check(LATER) == []
+        assert check.pauses == []
         # Nor does it speak for others, which nobody has taken so far.
         BatchMessages(clients).put("radar/b.zip", None)
-        assert len(look(LATER)) == 1
+        assert len(check(LATER)) == 1
 
-    def test_a_backlog_that_is_worked_off_is_none(self, clients: Clients, look: Look) -> None:
+    def test_a_backlog_that_is_worked_off_is_none(self, clients: Clients, check: Check) -> None:
         for number in range(3):
             BatchMessages(clients).put(f"radar/{number}.zip", None)
-        assert look(LATER, meanwhile=lambda: take(clients.batch_queue)) == []
+        assert check(LATER, meanwhile=lambda: take(clients.batch_queue)) == []
 
-    def test_what_is_put_meanwhile_makes_no_difference(self, clients: Clients, look: Look) -> None:
+    def test_what_is_put_meanwhile_makes_no_difference(self, clients: Clients, check: Check) -> None:
         queue = BatchMessages(clients)
         queue.put("radar/a.zip", None)
-        assert len(look(LATER, meanwhile=lambda: queue.put("radar/b.zip", None))) == 1
+        assert len(check(LATER, meanwhile=lambda: queue.put("radar/b.zip", None))) == 1
 
     def test_messages_wait_their_turn_while_a_batch_is_claimed(
-        self, clients: Clients, look: Look, plant: Plant
+        self, clients: Clients, check: Check, plant: Plant
     ) -> None:
         """A batch may take half an hour, and its holder renews the claim for as long as it lives."""
         now = datetime.now(UTC) + LATER
         first, _ = plant.plan(plant.copy(NOW - HOUR))
         BatchMessages(clients).put("radar/another.zip", None)
-        assert len(look(LATER)) == 1
+        assert len(check(LATER)) == 1
         assert plant.ledger.claim(first, "a process", now, now + timedelta(minutes=1))
-        assert look(LATER) == []
+        assert check(LATER) == []
         # Over, or its holder is dead.
         assert plant.ledger.claim(first, "a process", now, now - timedelta(seconds=1))
-        assert len(look(LATER)) == 1
+        assert len(check(LATER)) == 1
 
-    def test_a_claim_to_what_is_done_keeps_nobody_waiting(self, clients: Clients, look: Look, plant: Plant) -> None:
+    def test_a_claim_to_what_is_done_keeps_nobody_waiting(self, clients: Clients, check: Check, plant: Plant) -> None:
         now = datetime.now(UTC) + LATER
         first, second = plant.plan(plant.copy(NOW - HOUR))
         BatchMessages(clients).put(second.archive.blob, second)
         plant.ledger.claim(first, "a process", now, now + timedelta(minutes=1))
         plant.ledger.finish(first, Counts(members=2, images=2), now)
-        assert len(look(LATER)) == 1
+        assert len(check(LATER)) == 1
 
     def test_a_claim_to_an_old_archive_that_is_replayed_counts_as_well(
-        self, clients: Clients, look: Look, plant: Plant
+        self, clients: Clients, check: Check, plant: Plant
     ) -> None:
         now = datetime.now(UTC) + LATER
         first, second = plant.plan(plant.copy(NOW - 2 * WINDOW))
         plant.ledger.claim(first, "a process", now, now + timedelta(minutes=1))
         BatchMessages(clients).put("radar/another.zip", None)
-        assert len(look(LATER)) == 1
+        assert len(check(LATER)) == 1
         BatchMessages(clients).put(second.archive.blob, second)
-        assert look(LATER) == []
+        assert check(LATER) == []
 
-    def test_nonsense_in_front_waits_as_well(self, clients: Clients, look: Look) -> None:
+    def test_nonsense_in_front_waits_as_well(self, clients: Clients, check: Check) -> None:
         clients.batch_queue.send_message("no request")
-        assert len(look(LATER)) == 1
+        assert len(check(LATER)) == 1
 
 
 class TestPolls:
     """The queue that poll_source listens to: a request lives for a minute, and every tick puts a new one."""
 
-    def test_a_request_that_nobody_takes_is_a_symptom(self, clients: Clients, look: Look, source: str) -> None:
+    def test_a_request_that_nobody_takes_is_a_symptom(self, clients: Clients, check: Check, source: str) -> None:
         PollMessages(clients).put(source)
-        (found,) = look(SOON)
-        assert found.slug == "queue_not_consumed"
-        assert "on the queue poll, and nobody is at work: the trigger of poll_source" in found.told
+        (symptom,) = check(SOON)
+        assert symptom.slug == "queue_not_consumed"
+        assert "on the queue poll, and nobody is at work: the trigger of poll_source" in symptom.message
 
-    def test_a_young_request_is_none(self, clients: Clients, look: Look, source: str) -> None:
+    def test_a_young_request_is_none(self, clients: Clients, check: Check, source: str) -> None:
         PollMessages(clients).put(source)
-        assert look(timedelta(seconds=10)) == []
-        assert look.pauses == []
+        assert check(timedelta(seconds=10)) == []
+        assert check.pauses == []
 
-    def test_one_that_expires_before_the_second_look_is_none(self, clients: Clients, look: Look, source: str) -> None:
+    def test_one_that_expires_before_the_second_look_is_none(self, clients: Clients, check: Check, source: str) -> None:
         PollMessages(clients).put(source)
-        assert look(timedelta(seconds=55)) == []
-        assert look.pauses == []
+        assert check(timedelta(seconds=55)) == []
+        assert check.pauses == []
 
-    def test_requests_wait_their_turn_while_a_source_is_polled(self, clients: Clients, look: Look, source: str) -> None:
+    def test_requests_wait_their_turn_during_a_poll(self, clients: Clients, check: Check, source: str) -> None:
         PollMessages(clients).put(source)
         with BlobSourceStates(clients).hold(source):
-            assert look(SOON) == []
-        assert len(look(SOON)) == 1
+            assert check(SOON) == []
+        assert len(check(SOON)) == 1
 
-    def test_a_listing_of_just_now_shows_that_somebody_polls(self, clients: Clients, look: Look, source: str) -> None:
+    def test_a_listing_of_just_now_shows_that_somebody_polls(self, clients: Clients, check: Check, source: str) -> None:
         now = datetime.now(UTC) + SOON
         for minutes, symptoms in ((1, 0), (3, 1)):
             with BlobSourceStates(clients).hold(source) as held:
                 held.save(SourceState(source=source, listed_at=now - timedelta(minutes=minutes)))
             clients.poll_queue.clear_messages()
             PollMessages(clients).put(source)
-            assert len(look(SOON)) == symptoms
+            assert len(check(SOON)) == symptoms
 
 
 def test_the_doctor_says_so(clients: Clients) -> None:
-    chosen = read_settings({"DATA_STORAGE": "x", "SOURCES__RADAR__URL": "ftp://127.0.0.1:1/"})
-    (fine,) = look_at_listeners(clients, chosen, datetime.now(UTC))
-    assert (fine.sign, "no message waits in vain" in fine.told) == (Sign.OK, True)
+    settings = read_settings({"DATA_STORAGE": "x", "SOURCES__RADAR__URL": "ftp://127.0.0.1:1/"})
+    (fine,) = check_listeners(clients, settings, datetime.now(UTC))
+    assert (fine.status, "no message waits in vain" in fine.message) == (CheckStatus.OK, True)
     BatchMessages(clients).put("radar/a.zip", None)
-    (found,) = look_at_listeners(clients, chosen, datetime.now(UTC) + LATER)
-    assert (found.sign, "process_batch does not listen" in found.told) == (Sign.WRONG, True)
+    (symptom,) = check_listeners(clients, settings, datetime.now(UTC) + LATER)
+    assert (symptom.status, "process_batch does not listen" in symptom.message) == (CheckStatus.WRONG, True)
 
 
 @pytest.mark.parametrize(
@@ -207,5 +207,5 @@ def test_the_doctor_says_so(clients: Clients) -> None:
     ],
 )
 def test_the_judgement(queue: str, seconds: int, worked_on: bool, is_one: bool) -> None:
-    found = queue_not_consumed(queue, timedelta(seconds=seconds), "images.queue.core.windows.net", worked_on=worked_on)
-    assert (found is not None) == is_one
+    symptom = queue_not_consumed(queue, timedelta(seconds=seconds), "queue.core.windows.net", worked_on=worked_on)
+    assert (symptom is not None) == is_one

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from imagefeed.cli import export
-from imagefeed.layout import format_stamp, raw_blob
+from imagefeed.layout import format_stamp
+from imagefeed.model import ArchiveKey
 from imagefeed.tables import Reader
 from preprocess.context import Context
 from preprocess.handlers import HandlerOutcome, handle_archive_created
@@ -44,9 +45,9 @@ def test_names_are_labels_from_the_zip_to_the_exported_file(clients: Clients, so
     picture = encoded(smooth(20, 20), "PNG")
     nul = b"nul\0byte.png"
     content = zipped(*((name, picture) for name in NAMES), ("nul_byte.png", picture), ("nul_byte.png", b"none"))
-    blob = raw_blob(source, NOW, "0123abcd", "a.zip")
-    told = {"source": source, "stamp": format_stamp(NOW), "version": "0123abcd", "path": "a.zip"}
-    clients.raw.upload_blob(blob, content.replace(b"nul_byte.png", nul), metadata=told)
+    blob = ArchiveKey(source, NOW, "0123abcd").raw_blob("a.zip")
+    metadata = {"source": source, "stamp": format_stamp(NOW), "version": "0123abcd", "path": "a.zip"}
+    clients.raw.upload_blob(blob, content.replace(b"nul_byte.png", nul), metadata=metadata)
     p = Context(
         raw=RawBlobs(clients, lambda *_: None),
         results=ShardsAndRows(clients, "npy", max_rows_per_image=8),

@@ -8,8 +8,7 @@ from uuid import uuid4
 import pytest
 
 from benchmarks.operations import counted
-from imagefeed.layout import raw_blob
-from imagefeed.model import RawArchive
+from imagefeed.model import ArchiveKey, RawArchive
 from preprocess.context import Context
 from preprocess.handlers import handle_archive_created, handle_batch_message
 from preprocess.model import Batch, BatchSizes, Limits, Recipe
@@ -38,7 +37,7 @@ def test_an_archive_takes_so_many_requests_and_no_more(
     clients: Clients, source: str, batches: int, inline_bytes: int
 ) -> None:
     version = uuid4().hex[:8]
-    blob = raw_blob(source, STAMP, version, "a.zip")
+    blob = ArchiveKey(source, STAMP, version).raw_blob("a.zip")
     content = zipped(*((f"{number}.jpg", encoded(smooth(30, 40), "JPEG")) for number in range(2 * batches)))
     told = {"source": source, "stamp": f"{STAMP:%Y%m%dT%H%M%SZ}", "version": version, "path": "a.zip"}
     clients.raw.upload_blob(blob, content, metadata=told)

@@ -13,8 +13,7 @@ from azure.storage.blob import AccountSasPermissions, ResourceTypes, generate_ac
 
 from imagefeed import open_reader
 from imagefeed.errors import ImageDamagedError, PermanentError, StoreRefusedError
-from imagefeed.layout import images_partition, raw_blob, shard_blob
-from imagefeed.model import Codec, Counts, ImageMetadata, RawArchive, Refusal
+from imagefeed.model import ArchiveKey, Codec, Counts, ImageMetadata, RawArchive, Refusal
 from imagefeed.stores import DEVELOPMENT_ACCOUNT, DEVELOPMENT_KEY
 from imagefeed.tables import Reader, Result, StoredImage
 from ingest.model import SourceState
@@ -39,7 +38,7 @@ class Producer:
         self.ledger = TableBatchLedger(clients)
 
     def archive(self, stamp: datetime, version: str = "0123abcd") -> RawArchive:
-        blob = raw_blob(self.source, stamp, version, "out/ä.zip")
+        blob = ArchiveKey(self.source, stamp, version).raw_blob("out/ä.zip")
         return RawArchive(
             source=self.source,
             stamp=stamp,
@@ -264,8 +263,8 @@ class TestDamage:
     def arrange(self, size: int) -> None:
         (batch,) = self.producer.process(NOON, 1, batches=1, size=size)
         archive = batch.archive
-        self.partition = images_partition("p1", archive.source, NOON, archive.version)
-        self.shard = shard_blob("p1", archive.source, NOON, archive.version, archive.path, 0)
+        self.partition = archive.key.partition("p1")
+        self.shard = archive.key.shard("p1", archive.path, 0)
 
     def overwrite(self, content: bytes) -> None:
         self.clients.processed.upload_blob(self.shard, content, overwrite=True)
@@ -390,7 +389,7 @@ class TestReadOnly:
     ) -> None:
         _, lost = producer.process(NOON, 4)
         archive = lost.archive
-        clients.batches.delete_entity(images_partition("p1", archive.source, NOON, archive.version), "0001")
+        clients.batches.delete_entity(archive.key.partition("p1"), "0001")
         with pytest.raises(ImageDamagedError, match="lost what became of it"):
             list(reader.shards(producer.source, NOON, NOON + HOUR))
         with pytest.raises(PermanentError, match="no such source"):

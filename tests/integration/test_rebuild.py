@@ -6,7 +6,6 @@ from datetime import UTC, datetime
 import pytest
 
 from imagefeed.errors import ImageDamagedError
-from imagefeed.layout import archive_row, images_partition
 from imagefeed.ledger import Entry
 from imagefeed.model import Origin, RawArchive, State
 from ingest.model import Step
@@ -20,10 +19,11 @@ def plant(clients: Clients, source: str) -> Plant:
     return Plant(clients, source)
 
 
-def shown(found: list[Entry]) -> list[tuple[object, ...]]:
+def shown(book: list[Entry]) -> list[tuple[object, ...]]:
     """What `ls` shows of archives, but for the times that only the ledger knew."""
     return [
-        (replace(one.archive, etag="", raw_at=None), one.state, one.pipeline, one.counts, one.reason) for one in found
+        (replace(entry.archive, etag="", raw_at=None), entry.state, entry.pipeline, entry.counts, entry.reason)
+        for entry in book
     ]
 
 
@@ -87,7 +87,7 @@ def test_a_second_run_changes_nothing(plant: Plant) -> None:
 def test_a_single_row_that_was_lost_is_made_again(plant: Plant) -> None:
     archive = plant.process(NOW)
     before = shown(plant.entries())
-    for row in (archive_row(archive.stamp, archive.version), archive_row(archive.stamp, archive.version, "p1")):
+    for row in (archive.key.ledger_row(), archive.key.ledger_row("p1")):
         plant.clients.archives.delete_entity(plant.source, row)
         plant.rebuild()
         assert shown(plant.entries()) == before
@@ -128,7 +128,7 @@ class TestDoubt:
 
     @pytest.mark.parametrize("row", ["000000~0000~00", "000000~0000~01", "000001~refused"])
     def test_a_row_is_missing(self, plant: Plant, lost: RawArchive, row: str) -> None:
-        partition = images_partition("p1", plant.source, lost.stamp, lost.version)
+        partition = lost.key.partition("p1")
         plant.clients.images.get_entity(partition, row)
         plant.clients.images.delete_entity(partition, row)
         assert self.state(plant) is State.RAW
@@ -136,7 +136,7 @@ class TestDoubt:
     def test_a_shard_of_an_older_release_tells_too_little(self, plant: Plant, lost: RawArchive) -> None:
         blob = plant.clients.processed.get_blob_client(self.shards(plant)[0])
         metadata = blob.get_blob_properties().metadata
-        blob.set_blob_metadata({name: told for name, told in metadata.items() if name not in ("batches", "counts")})
+        blob.set_blob_metadata({name: value for name, value in metadata.items() if name not in ("batches", "counts")})
         assert self.state(plant) is State.RAW
 
     def test_a_batch_without_images_has_no_shard_to_prove_it(self, plant: Plant) -> None:
@@ -158,7 +158,7 @@ def test_what_is_raw_again_can_be_preprocessed_again(plant: Plant) -> None:
     plant.clients.processed.delete_blob(blob)
     plant.lose(plant.clients.archives)
     plant.rebuild()
-    assert [one.version for one in plant.ledger.list_unfinished(plant.source, "p1", NOW - HOUR)] == [archive.version]
+    assert [raw.version for raw in plant.ledger.list_unfinished(plant.source, "p1", NOW - HOUR)] == [archive.version]
     for batch in plant.plan(archive):
         plant.run(batch)
     assert shown(plant.entries()) == before

@@ -92,14 +92,14 @@ def test_what_was_lost_is_told_and_comes_back_as_it_was(
 
 def test_what_is_lost_again_and_again_is_not_made_for_ever(world: World, caplog: pytest.LogCaptureFixture) -> None:
     archive = world.plant.process(NOW)
-    told = []
+    outcomes = []
     for _ in range(3):
         shard(world.plant, archive)
-        told.append(world.repair())
+        outcomes.append(world.repair())
         world.work()
     shard(world.plant, archive)
-    told += [world.repair(), world.repair()]
-    assert told == [RepairOutcome(asked=1)] * 3 + [RepairOutcome(beyond=1)] * 2
+    outcomes += [world.repair(), world.repair()]
+    assert outcomes == [RepairOutcome(asked=1)] * 3 + [RepairOutcome(beyond=1)] * 2
     assert world.queue.messages == []
     assert "results.beyond_repair" in caplog.text
 
@@ -117,16 +117,16 @@ def test_what_cannot_be_read_is_told_and_stays_processed(
     assert [entry.state for entry in world.plant.entries()] == [State.PROCESSED]
 
 
-@pytest.mark.parametrize("slices", [{"most_archives": 2}, {"most_images": 4}])
+@pytest.mark.parametrize("slices", [{"max_archives": 2}, {"max_images": 4}])
 def test_slice_by_slice_all_archives_come_round_and_then_again(world: World, slices: dict[str, int]) -> None:
     archives = [world.plant.process(NOW - HOUR * number) for number in range(5)]
     for archive in archives:
         shard(world.plant, archive)
-    rounds = 5 // (slices.get("most_archives") or 2) + 1
+    rounds = 5 // (slices.get("max_archives") or 2) + 1
     for _ in range(2):
         seen = [[loss.archive.version for loss in world.lost(**slices)] for _ in range(rounds)]
         assert [version for each in seen for version in each] == [archive.version for archive in archives]
-        assert max(map(len, seen)) == slices.get("most_archives", 2)
+        assert max(map(len, seen)) == slices.get("max_archives", 2)
 
 
 def test_archives_of_one_stamp_stay_together_and_nothing_is_passed_over(world: World) -> None:
@@ -134,7 +134,7 @@ def test_archives_of_one_stamp_stay_together_and_nothing_is_passed_over(world: W
     for age in range(2):
         world.plant.process(NOW - HOUR * age)
     entry, older = world.plant.entries()
-    assert world.audit(most_archives=1)._slice([entry, entry, older]) == [entry, entry]
+    assert world.audit(max_archives=1)._slice([entry, entry, older]) == [entry, entry]
 
 
 def test_what_is_outside_the_window_is_left_alone(world: World) -> None:
@@ -161,6 +161,6 @@ def test_an_archive_that_is_done_again_right_now_has_lost_nothing(
 def test_another_pipeline_begins_with_the_newest(world: World) -> None:
     for age in range(2):
         world.plant.process(NOW - HOUR * age)
-    world.lost(most_archives=1)
+    world.lost(max_archives=1)
     cursors = [world.audit()._cursor(world.plant.source, pipeline) for pipeline in ("p1", "p2")]
     assert cursors == [NOW, None]

@@ -8,8 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from imagefeed.cli import build_parser
-from imagefeed.layout import raw_blob
-from imagefeed.model import Counts, RawArchive
+from imagefeed.model import ArchiveKey, Counts, RawArchive
 from local.azurite import Azurite
 from ops.cli.__main__ import add_verbs, main
 from ops.cli.replay import run
@@ -49,7 +48,7 @@ class Shelf:
 
     def put(self, age: timedelta = HOUR, version: str = "0123abcd", *, known: bool = True) -> RawArchive:
         stamp = NOW - age
-        blob = raw_blob(self.source, stamp, version, "out/a.zip")
+        blob = ArchiveKey(self.source, stamp, version).raw_blob("out/a.zip")
         metadata = {"source": self.source, "stamp": f"{stamp:%Y%m%dT%H%M%SZ}", "version": version, "path": "out/a.zip"}
         self.clients.raw.upload_blob(blob, b"zip", metadata=metadata)
         archive = RawBlobs(self.clients, lambda _source, _name: None).find(blob)

@@ -62,7 +62,7 @@ def stored(own: Azurite) -> Iterator[Clients]:
         prepare(clients)
         for queue in (clients.poll_queue, clients.batch_queue):
             queue.clear_messages()
-        smoke.clear(clients)
+        smoke.remove_all(clients)
         for lease in list(clients.state.list_blob_names(name_starts_with="sources/")):
             clients.state.delete_blob(lease)
         yield clients
@@ -72,8 +72,8 @@ class App:
     """What the functions do, in a thread; its parts can be left out or replaced."""
 
     def __init__(self, clients: Clients, given: Mapping[str, str]) -> None:
-        chosen = read_settings(given)
-        identity = identify(chosen.recipe, chosen.pipeline.name)
+        configured = read_settings(given)
+        identity = identify(configured.recipe, configured.pipeline.name)
         self.clients = clients
         self.pipeline = identity.pipeline
         self.fingerprint = identity.fingerprint
@@ -82,14 +82,14 @@ class App:
         self.ran: list[int | None] = []
         self.p = Context(
             raw=RawBlobs(clients, lambda _source, _name: None),
-            results=ShardsAndRows(clients, chosen.recipe.codec, chosen.table.max_rows_per_image),
+            results=ShardsAndRows(clients, configured.recipe.codec, configured.table.max_rows_per_image),
             ledger=TableBatchLedger(clients),
             queue=BatchMessages(clients),
-            recipe=chosen.recipe,
+            recipe=configured.recipe,
             hook=identity.hook,
             pipeline=identity.pipeline,
-            limits=chosen.limits,
-            sizes=chosen.batches,
+            limits=configured.limits,
+            sizes=configured.batches,
             owner="the app",
         )
 
@@ -106,17 +106,17 @@ class App:
             thread.join()
 
     def _run(self, stopped: threading.Event) -> None:
-        heard: set[str] = set()
+        delivered: set[str] = set()
         while not stopped.wait(0.1):
             if "events" in self.parts:
-                for blob in set(self.clients.raw.list_blob_names()) - heard:
-                    heard.add(blob)
+                for blob in set(self.clients.raw.list_blob_names()) - delivered:
+                    delivered.add(blob)
                     self._settled(lambda blob=blob: self.planned.append(handle_archive_created(blob, self.p)))  # type: ignore[misc]
             if "batches" in self.parts:
                 for message in list(self.clients.batch_queue.receive_messages(max_messages=1)):
-                    asked = parse_batch_message(b64decode(message.content))
-                    self.ran.append(asked.batch)
-                    self._settled(lambda asked=asked: handle_batch_message(asked, self.p))  # type: ignore[misc]
+                    request = parse_batch_message(b64decode(message.content))
+                    self.ran.append(request.batch)
+                    self._settled(lambda request=request: handle_batch_message(request, self.p))  # type: ignore[misc]
                     self.clients.batch_queue.delete_message(message)
             if "polls" in self.parts:
                 for message in list(self.clients.poll_queue.receive_messages(max_messages=1)):
@@ -141,17 +141,17 @@ class Command:
         for name, value in self.given.items():
             self._set(name, value)
         status = main(arguments)
-        told = self._capsys.readouterr()
-        assert not secrets_in(told.out + told.err)
-        return status, told.out + told.err
+        output = self._capsys.readouterr()
+        assert not secrets_in(output.out + output.err)
+        return status, output.out + output.err
 
     def smoke(self, within: str = "20s") -> tuple[int, str]:
         return self.run("doctor", "--smoke", "--within", within)
 
     def wrong(self, within: str = "4s") -> list[str]:
-        status, told = self.smoke(within)
+        status, output = self.smoke(within)
         assert status == 1
-        return [line.removeprefix(" WRONG").strip() for line in told.splitlines() if line.startswith(" WRONG")]
+        return [line.removeprefix(" WRONG").strip() for line in output.splitlines() if line.startswith(" WRONG")]
 
 
 @pytest.fixture
@@ -192,7 +192,7 @@ HERE = "tests.integration.test_smoke"
 
 
 @pytest.mark.parametrize(
-    ("settings", "told"),
+    ("settings", "message"),
     [
         ({}, "3 images, equal"),
         ({"BATCH_MEMBERS": "100000", "BATCH_BYTES": "99999999", "BATCH_INLINE_BYTES": "99999999"}, "3 images, equal"),
@@ -209,15 +209,15 @@ HERE = "tests.integration.test_smoke"
     ids=lambda value: ",".join(f"{k}={v}" for k, v in value.items()) or "defaults" if isinstance(value, dict) else "",
 )  # fmt: skip
 def test_it_passes_whatever_the_settings_and_leaves_nothing(
-    settings: dict[str, str], told: str, command: Command, stored: Clients
+    settings: dict[str, str], message: str, command: Command, stored: Clients
 ) -> None:
     command.given |= settings
     app = App(stored, command.given)
     with app.running():
-        status, said = command.smoke()
-    assert told in said
-    assert (status, "0 wrong" in said) == (0, True), said
-    assert "request to poll taken from the queue poll by poll_source" in said
+        status, output = command.smoke()
+    assert message in output
+    assert (status, "0 wrong" in output) == (0, True), output
+    assert "request to poll taken from the queue poll by poll_source" in output
     # All of it went over the queue, and nothing ran where the event was heard.
     assert app.planned == [HandlerOutcome.QUEUED]
     assert sorted(app.ran, key=str) == list(range(len(app.ran)))
@@ -225,7 +225,7 @@ def test_it_passes_whatever_the_settings_and_leaves_nothing(
 
 
 @pytest.mark.parametrize(
-    ("deaf", "told", "others"),
+    ("stopped", "message", "others"),
     [
         ("events", "smoke           not planned within 4s: on_raw_archive has not heard of the blob", 0),
         ("batches", "they wait on the queue batches, and nobody takes them: the trigger of process_batch does not", 0),
@@ -235,17 +235,17 @@ def test_it_passes_whatever_the_settings_and_leaves_nothing(
     ],
 )
 def test_what_does_not_listen_is_named_and_all_is_removed(
-    deaf: str, told: str, others: int, own: Azurite, command: Command, stored: Clients
+    stopped: str, message: str, others: int, own: Azurite, command: Command, stored: Clients
 ) -> None:
     app = App(stored, command.given)
-    app.parts.discard(deaf)
-    queue = stored.poll_queue if deaf == "polls" else stored.batch_queue
+    app.parts.discard(stopped)
+    queue = stored.poll_queue if stopped == "polls" else stored.batch_queue
     for _ in range(others):
         queue.send_message('{"source": "north", "blob": "north/a.zip"}')
     with app.running():
         (line,) = command.wrong()
-    assert told in line
-    if deaf != "events":
+    assert message in line
+    if stopped != "events":
         assert f"queues of 127.0.0.1:{own.ports.queue}" in line
         assert "AzureWebJobsDATA_STORAGE" in line
     assert len([message for message in peek(queue) if "north" in b64decode(message.content).decode()]) == min(
@@ -372,8 +372,8 @@ class _Then:
     def __init__(self, queue: Any, then: Callable[[], object]) -> None:
         self._queue, self._then = queue, then
 
-    def put(self, *asked: Any) -> None:
-        self._queue.put(*asked)
+    def put(self, *request: Any) -> None:
+        self._queue.put(*request)
         self._then()
 
     def waiting(self) -> int:
@@ -383,7 +383,7 @@ class _Then:
 def test_what_an_earlier_one_left_is_removed_too(command: Command, stored: Clients) -> None:
     app = App(stored, command.given)
     processed(app)
-    smoke.put_archive(stored, b"cut off")
+    smoke.upload(stored, b"cut off")
     others = App(stored, {**command.given, "PIPELINE_NAME": "long-ago"})
     processed(others)
     assert len({row["PartitionKey"] for row in stored.images.list_entities()}) == 2
@@ -395,7 +395,7 @@ def test_what_an_earlier_one_left_is_removed_too(command: Command, stored: Clien
 def processed(app: App) -> None:
     """Leave a smoke test's archive behind, processed."""
     hold_pipeline(app.clients, app.pipeline, app.fingerprint)
-    archive = smoke.put_archive(app.clients, make(app.p.recipe, app.p.limits).content)
+    archive = smoke.upload(app.clients, make(app.p.recipe, app.p.limits).content)
     assert handle_archive_created(archive.blob, app.p) is HandlerOutcome.QUEUED
     for message in app.clients.batch_queue.receive_messages():
         handle_batch_message(parse_batch_message(b64decode(message.content)), app.p)
@@ -408,7 +408,7 @@ def test_of_two_at_once_one_gives_up(command: Command, stored: Clients, monkeypa
     monkeypatch.setattr(smoke, "_LEASE", 1)
     archive = None
     with BlobSourceStates(stored).hold(SMOKE):
-        archive = smoke.put_archive(stored, b"of the other one")
+        archive = smoke.upload(stored, b"of the other one")
         (line,) = command.wrong()
         assert "another smoke test runs right now" in line
         assert list(stored.raw.list_blob_names()) == [archive.blob]
@@ -442,13 +442,13 @@ def test_nobody_else_knows_of_it(command: Command, stored: Clients) -> None:
     assert SMOKE not in polled_sources(stored)
     assert list(entries(stored, SMOKE)) == []
     for arguments in (["ls"], ["audit"], ["status"], ["rebuild"], ["audit", "--deep", "--json"]):
-        _, told = command.run(*arguments)
-        assert SMOKE not in told.replace("doctor --smoke", ""), arguments
+        _, output = command.run(*arguments)
+        assert SMOKE not in output.replace("doctor --smoke", ""), arguments
     assert "0 archives in the raw container" in command.run("rebuild")[1]
     for arguments in (["ls", SMOKE], ["latest", SMOKE], ["audit", SMOKE], ["status", SMOKE], ["refused", SMOKE]):
-        status, told = command.run(*arguments)
+        status, output = command.run(*arguments)
         assert status == 2, arguments
-        assert "no" in told
+        assert "no" in output
 
 
 def test_what_a_person_puts_into_its_folder_is_kept_and_seen(command: Command, stored: Clients) -> None:
@@ -466,10 +466,10 @@ def test_what_a_person_puts_into_its_folder_is_kept_and_seen(command: Command, s
 
 def test_settings_that_are_wrong_are_told_first_and_nothing_is_sent(command: Command, stored: Clients) -> None:
     command.given["PREPROCESS_WIDHT"] = "1"
-    status, told = command.smoke()
+    status, output = command.smoke()
     assert status == 1
-    assert "did you mean PREPROCESS_WIDTH?" in told
-    assert "not looked  smoke" in told
+    assert "did you mean PREPROCESS_WIDTH?" in output
+    assert "not looked  smoke" in output
     assert left(stored) == []
 
 
@@ -487,7 +487,7 @@ def test_passwords_of_servers_that_one_may_not_read_do_not_matter(
     with az(tmp_path, **answers) as (_, tools):
         app, command.given = App(stored, command.given), {"PATH": f"{tools.home / 'bin'}:/usr/bin:/bin"}
         with app.running():
-            status, told = command.run("doctor", "--app", "images-abc", "--smoke", "--within", "20s")
+            status, output = command.run("doctor", "--app", "images-abc", "--smoke", "--within", "20s")
     assert status == 0
-    assert "not looked  settings        SOURCES__RADAR__PASSWORD: its secret could not be read" in told
-    assert "3 images, equal" in told
+    assert "not looked  settings        SOURCES__RADAR__PASSWORD: its secret could not be read" in output
+    assert "3 images, equal" in output

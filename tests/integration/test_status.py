@@ -23,11 +23,11 @@ from ingest.model import SourceSpec, SourceState
 from local.azurite import Azurite
 from local.servers.child import free_port
 from ops.cli.__main__ import main
-from ops.health.load import MOST_BEFORE, read_queues, read_source
-from ops.health.load_archive import read_picture
+from ops.health.load import MAX_ROWS_BEFORE, read_queues, read_source
+from ops.health.load_archive import read_image
 from ops.web.assess import assess_source
-from ops.web.model import Shown, SourceStatus
-from ops.web.views import StatusViews, look, picture_key
+from ops.web.model import DisplayState, SourceStatus
+from ops.web.views import StatusViews, load_current, parse_image_key
 from storage.clients import Clients, connected, development_connection
 from tests.fixtures.history import Past, write
 from tests.fixtures.status_host import status_host
@@ -58,11 +58,11 @@ def day() -> list[Past]:
     ]
 
 
-SHOWN = [Shown.PROCESSED, Shown.EXPIRED, Shown.FAILED, Shown.REFUSED, Shown.PARTLY, Shown.COPYING]
+SHOWN = [DisplayState[name] for name in ("PROCESSED", "EXPIRED", "FAILED", "REFUSED", "PARTLY", "COPYING")]
 
 
 def status_of(clients: Clients, source: str) -> SourceStatus:
-    return look(clients, {source: SourceSpec(name=source)}, [source], datetime.now(UTC)).sources[0]
+    return load_current(clients, {source: SourceSpec(name=source)}, [source], datetime.now(UTC)).sources[0]
 
 
 @pytest.fixture(scope="module")
@@ -74,13 +74,13 @@ def radar(clients: Clients) -> str:
 
 
 def test_states_holes_and_counts_are_those_that_the_ledgers_wrote(clients: Clients, radar: str) -> None:
-    found = status_of(clients, radar)
-    assert [mark.state for mark in found.marks] == SHOWN
-    assert [hole.missing for hole in found.holes] == [1]
-    partly = found.marks[4]
+    loaded = status_of(clients, radar)
+    assert [mark.state for mark in loaded.marks] == SHOWN
+    assert [gap.missing for gap in loaded.gaps] == [1]
+    partly = loaded.marks[4]
     assert (partly.images, partly.refused, partly.lag) == (2, 1, 6)
-    assert [picture.member for picture in found.pictures] == [0, 1]
-    assert found.error == "no answer <i>from</i> the server"
+    assert [thumbnail.member for thumbnail in loaded.thumbnails] == [0, 1]
+    assert loaded.error == "no answer <i>from</i> the server"
 
 
 def test_a_look_reads_no_more_rows_than_it_says(clients: Clients, source: str) -> None:
@@ -88,14 +88,14 @@ def test_a_look_reads_no_more_rows_than_it_says(clients: Clients, source: str) -
     past = [Past(stamp=now() - number * MINUTE) for number in range(40)]
     write(clients, source, past, SourceState(source=source), threads=4)
     whole = read_source(clients, source, now() - timedelta(minutes=20))
-    assert (len(whole.entries), whole.cut, whole.rows) == (21, False, 2 * 21 + MOST_BEFORE)
+    assert (len(whole.entries), whole.cut, whole.rows) == (21, False, 2 * 21 + MAX_ROWS_BEFORE)
     assert whole.before == now() - timedelta(minutes=21)
-    cut = read_source(clients, source, now() - timedelta(hours=48), most=11)
+    cut = read_source(clients, source, now() - timedelta(hours=48), limit=11)
     # The sixth archive's second row was not read: what became of it would be a guess.
     assert (len(cut.entries), cut.cut, cut.rows) == (5, True, 11)
     assert {entry.state for entry in cut.entries} == {State.PROCESSED}
     status = assess_source(cut, SourceSpec(name=source, interval=MINUTE), now())
-    assert (status.cut, len(status.marks), status.holes) == (True, 5, [])
+    assert (status.cut, len(status.marks), status.gaps) == (True, 5, [])
 
 
 def clock_of(*seconds: int) -> Callable[[], datetime]:
@@ -105,29 +105,29 @@ def clock_of(*seconds: int) -> Callable[[], datetime]:
 
 def test_one_look_is_shared_by_all_who_ask_within_seconds(clients: Clients, source: str) -> None:
     # Asked, begun and ended at 0; asked at 4; asked, begun and ended at 6.
-    desk = StatusViews(clients, {source: SourceSpec(name=source)}, clock_of(0, 0, 0, 4, 6, 6, 6))
-    first = desk.status()
+    views = StatusViews(clients, {source: SourceSpec(name=source)}, clock_of(0, 0, 0, 4, 6, 6, 6))
+    first = views.status()
     write(clients, source, [Past(stamp=now() - MINUTE)], SourceState(source=source))
-    assert desk.status() is first
-    assert len(desk.status().sources[0].marks) == 1
+    assert views.status() is first
+    assert len(views.status().sources[0].marks) == 1
 
 
 def test_a_long_look_is_shared_by_all_who_waited_for_it(clients: Clients, source: str) -> None:
     # It ended at 60; somebody had asked at 20.
-    desk = StatusViews(clients, {source: SourceSpec(name=source)}, clock_of(0, 0, 60, 20))
-    assert desk.status() is desk.status()
+    views = StatusViews(clients, {source: SourceSpec(name=source)}, clock_of(0, 0, 60, 20))
+    assert views.status() is views.status()
 
 
 def test_a_look_that_failed_is_shared_by_all_who_waited_for_it_and_by_nobody_later(source: str) -> None:
     ports = {kind: free_port() for kind in ("Blob", "Queue", "Table")}
     with connected(development_connection(ports), retries=0) as nowhere:
-        desk = StatusViews(nowhere, {source: SourceSpec(name=source)}, clock_of(0, 0, 60, 20, 60))
+        views = StatusViews(nowhere, {source: SourceSpec(name=source)}, clock_of(0, 0, 60, 20, 60))
         for _ in range(2):
             with pytest.raises(StoreUnavailableError):
-                desk.status()
+                views.status()
         # It begins anew, for which the clock has no time.
         with pytest.raises(StopIteration):
-            desk.status()
+            views.status()
 
 
 def test_what_lies_in_the_poison_queues_and_among_dead_letters_is_counted(clients: Clients, source: str) -> None:
@@ -143,14 +143,14 @@ def test_what_lies_in_the_poison_queues_and_among_dead_letters_is_counted(client
 
 
 def test_an_image_that_is_too_large_to_be_shown_is_not_read(clients: Clients, radar: str) -> None:
-    picture = status_of(clients, radar).pictures[0]
-    key = picture_key(radar, picture.archive, picture.pipeline, "000000-0000.png")
+    thumbnail = status_of(clients, radar).thumbnails[0]
+    key = parse_image_key(radar, thumbnail.archive, thumbnail.pipeline, "000000-0000.png")
     assert key is not None
-    found = read_picture(clients, key)
-    assert found is not None
-    np.testing.assert_array_equal(found.pixels, PIXELS[0])
+    loaded = read_image(clients, key)
+    assert loaded is not None
+    np.testing.assert_array_equal(loaded.pixels, PIXELS[0])
     with pytest.raises(PermanentError, match="export"):
-        read_picture(clients, key, most=100)
+        read_image(clients, key, limit=100)
 
 
 def test_the_terminal_shows_the_same(
@@ -160,13 +160,13 @@ def test_the_terminal_shows_the_same(
     monkeypatch.setenv("DATA_STORAGE", azurite.connection)
     monkeypatch.setenv(f"SOURCES__{radar.upper().replace('-', '_')}__INTERVAL", "10m")
     assert main(["status", radar]) == 0
-    told = capsys.readouterr().out
-    assert "1 gap (about 1 missing), 1 expired, 1 failed and 1 refused. 2 archives since" in told
-    assert "imagefeed replay --archive" in told
-    assert "dead letters, reconciled " in told
-    assert "last error: no answer <i>from</i> the server" in told
-    assert all(letter in told for letter in "FERcp░")
-    assert "\u202e" not in told
+    output = capsys.readouterr().out
+    assert "1 gap (about 1 missing), 1 expired, 1 failed and 1 refused. 2 archives since" in output
+    assert "imagefeed replay --archive" in output
+    assert "dead letters, reconciled " in output
+    assert "last error: no answer <i>from</i> the server" in output
+    assert all(letter in output for letter in "FERcp░")
+    assert "\u202e" not in output
 
 
 @dataclass(frozen=True)
@@ -179,8 +179,8 @@ class Browser:
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         request = urllib.request.Request(f"{self.url}/api/{path}", headers=named, method=method)
         try:
-            with urllib.request.urlopen(request, timeout=20) as answer:
-                return answer.status, dict(answer.headers), answer.read()
+            with urllib.request.urlopen(request, timeout=20) as response:
+                return response.status, dict(response.headers), response.read()
         except urllib.error.HTTPError as exc:
             with exc:
                 return exc.code, dict(exc.headers), exc.read()
@@ -229,8 +229,8 @@ class TestOnTheHost:
         assert [mark["state"] for mark in source["marks"]] == SHOWN
         assert source["counts"]["failed"] == 1
         assert (source["window"], source["lag"]["p50"]) == (172_800, 6)
-        assert source["holes"][0]["missing"] == 1
-        assert {todo["what"] for todo in json.loads(browser.text("status.json"))["todos"]} >= {"gap", "failed"}
+        assert source["gaps"][0]["missing"] == 1
+        assert {action["kind"] for action in json.loads(browser.text("status.json"))["actions"]} >= {"gap", "failed"}
 
     def test_answers_are_guarded_packed_and_sent_once(self, browser: Browser) -> None:
         for path in ("status", "status.json", "status/refresh.js"):
@@ -273,5 +273,5 @@ class TestOnTheHost:
         assert browser.ask("status", method)[0] == 404
 
     def source(self, browser: Browser, name: str) -> dict[str, Any]:
-        (found,) = [source for source in json.loads(browser.text("status.json"))["sources"] if source["name"] == name]
-        return dict(found)
+        (loaded,) = [source for source in json.loads(browser.text("status.json"))["sources"] if source["name"] == name]
+        return dict(loaded)

@@ -77,8 +77,8 @@ class Site:
     @property
     def archive(self) -> str:
         """The page of the archive that was refused in part."""
-        with urllib.request.urlopen(f"{self.url}/api/status.json", timeout=20) as answer:
-            (source,) = [one for one in json.load(answer)["sources"] if one["name"] == self.source]
+        with urllib.request.urlopen(f"{self.url}/api/status.json", timeout=20) as response:
+            (source,) = [source for source in json.load(response)["sources"] if source["name"] == self.source]
         (partly,) = [mark["id"] for mark in source["marks"] if mark["state"] == "refused in part"]
         return f"archives/{self.source}/{partly}"
 
@@ -178,7 +178,7 @@ def test_axe_finds_nothing_and_nothing_hangs_over(
     for path in ("status", site.archive, "archives/x/y"):
         page = site.open(path, width, color_scheme=scheme, bypass_csp=True)
         page.evaluate(axe)
-        found = page.evaluate("axe.run(document, {resultTypes: ['violations']})")
-        assert [(one["id"], one["nodes"][0]["html"][:200]) for one in found["violations"]] == []
+        report = page.evaluate("axe.run(document, {resultTypes: ['violations']})")
+        assert [(violation["id"], violation["nodes"][0]["html"][:200]) for violation in report["violations"]] == []
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
         page.context.close()

@@ -5,7 +5,6 @@ from base64 import b64decode
 from datetime import UTC, datetime, timedelta
 
 from config import telemetry
-from imagefeed.layout import raw_blob
 from imagefeed.model import Counts, RawArchive
 from ingest.model import Archive, CopyMetadata, RemoteFile, Step, version_of
 from preprocess.model import Batch
@@ -32,9 +31,7 @@ def copied(clients: Clients, archive: Archive, metadata: CopyMetadata | None = M
     upload.commit([], metadata)
     if metadata is None:
         upload.amend(METADATA)
-    found = RawBlobs(clients, lambda _source, _name: None).find(
-        raw_blob(archive.source, archive.stamp, archive.version, archive.file.path)
-    )
+    found = RawBlobs(clients, lambda _source, _name: None).find(archive.key.raw_blob(archive.file.path))
     assert found is not None
     return found
 
@@ -46,12 +43,12 @@ def batch_of(archive: RawArchive, number: int = 0) -> Batch:
 class TestTraces:
     def test_a_raw_blob_tells_the_trace_of_its_copy(self, clients: Clients, source: str, recorded: Recorded) -> None:
         with telemetry.span("copy"):
-            told, first, resumed = (
+            traceparent, first, resumed = (
                 telemetry.traceparent(),
                 copied(clients, archive_of(source)),
                 copied(clients, archive_of(source, "b.zip"), metadata=None),
             )
-        assert (first.traceparent, resumed.traceparent) == (told, told)
+        assert (first.traceparent, resumed.traceparent) == (traceparent, traceparent)
         assert first.modified == NOW
         assert len(recorded.spans("copy")) == 1
 
@@ -70,13 +67,13 @@ class TestTraces:
         archive = copied(clients, archive_of(source))
         clients.batch_queue.clear_messages()
         with telemetry.span("plan"):
-            told = telemetry.traceparent()
+            traceparent = telemetry.traceparent()
             BatchMessages(clients).put(archive.blob, batch_of(archive))
             BatchMessages(clients).put(archive.blob, None)
         BatchMessages(clients).put(archive.blob, None)
         bodies = [b64decode(message.content) for message in clients.batch_queue.receive_messages()]
         clients.batch_queue.clear_messages()
-        assert [parse_batch_message(body).traceparent for body in bodies] == [told, told, None]
+        assert [parse_batch_message(body).traceparent for body in bodies] == [traceparent, traceparent, None]
         assert json.loads(bodies[2]) == {"blob": archive.blob}
 
     def test_a_message_with_nonsense_for_a_trace_is_a_message(self) -> None:

@@ -17,8 +17,8 @@ def rows(partition: str, number: int) -> list[Properties]:
 def test_every_row_is_there_with_its_own_values(clients: Clients, source: str) -> None:
     expected = rows(source, 101)
     assert upsert_all(clients.images, expected, "write rows") == {row["RowKey"] for row in expected}
-    found = sorted(scan(clients.images, source), key=lambda row: int(row["n"]))
-    assert [dict(row) for row in found] == expected
+    entities = sorted(scan(clients.images, source), key=lambda row: int(row["n"]))
+    assert [dict(row) for row in entities] == expected
 
 
 def test_rows_of_several_partitions_are_written_each_in_their_own(clients: Clients, source: str) -> None:

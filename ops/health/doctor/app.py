@@ -8,27 +8,28 @@ from config.types import format_duration
 from imagefeed.errors import PipelineError
 from ingest.model import SourceState
 from ops.health.doctor.findings import Finding, ok, unknown, wrong
-from ops.health.listening import look_at_queues
-from ops.health.probe import known_fingerprint, probe, probe_dead_letters
+from ops.health.listening import check_queues
+from ops.health.probe import probe, probe_dead_letters
 from ops.health.watch import find_deadlines, find_silence
 from ops.text import count
 from preprocess.recipe import identify
+from storage.blobs.pipelines import known_fingerprint
 from storage.blobs.runs import last_run
 from storage.blobs.source_state import BlobSourceStates
 from storage.clients import Clients
 
 
-def look_at_storage(clients: Clients) -> Iterator[Finding]:
+def check_storage(clients: Clients) -> Iterator[Finding]:
     """Try every container, table and queue, and count what was given up."""
-    for found in (*probe(clients), *probe_dead_letters(clients)):
+    for outcome in (*probe(clients), *probe_dead_letters(clients)):
         yield (
-            wrong("storage", f"{found.name}: {found.problem}")
-            if found.problem
-            else ok("storage", f"{found.name}: {found.told}")
+            wrong("storage", f"{outcome.name}: {outcome.problem}")
+            if outcome.problem
+            else ok("storage", f"{outcome.name}: {outcome.detail}")
         )
 
 
-def whose_rights(where: Storage) -> Iterator[Finding]:
+def check_identity(where: Storage) -> Iterator[Finding]:
     """Say it where storage was tried as the person who asks: a role that the app lacks does not show then."""
     if where.connection is None and where.client_id is None:
         yield unknown(
@@ -38,10 +39,10 @@ def whose_rights(where: Storage) -> Iterator[Finding]:
         )
 
 
-def look_at_pipeline(clients: Clients, chosen: Settings) -> Iterator[Finding]:
+def check_pipeline(clients: Clients, settings: Settings) -> Iterator[Finding]:
     """Hold the preprocessing settings against those that made the results of that name."""
     try:
-        identity = identify(chosen.recipe, chosen.pipeline.name)
+        identity = identify(settings.recipe, settings.pipeline.name)
         first = known_fingerprint(clients, identity.pipeline)
     except PipelineError as exc:
         yield wrong("pipeline", str(exc))
@@ -62,19 +63,19 @@ def other_settings(pipeline: str) -> str:
     )
 
 
-def look_at_polling(clients: Clients, chosen: Settings, now: datetime) -> Iterator[Finding]:
+def check_polling(clients: Clients, settings: Settings, now: datetime) -> Iterator[Finding]:
     """Tell from the source states whether the app polls, and what the last poll said."""
     source_states = BlobSourceStates(clients)
-    for name, source in chosen.sources.items():
+    for name, source in settings.sources.items():
         try:
             source_state = source_states.look(name)
         except PipelineError as exc:
             yield unknown("app", f"{name}: {exc}")
         else:
-            yield from _polled(source, source_state or SourceState(source=name), now)
+            yield from _check_source(source, source_state or SourceState(source=name), now)
 
 
-def look_at_reconcile(clients: Clients, now: datetime) -> Iterator[Finding]:
+def check_reconcile(clients: Clients, now: datetime) -> Iterator[Finding]:
     """Tell when what stopped half way was last driven again."""
     try:
         run = last_run(clients)
@@ -84,30 +85,30 @@ def look_at_reconcile(clients: Clients, now: datetime) -> Iterator[Finding]:
     if run is None:
         yield unknown("app", "reconcile has not come to its end yet: is the app just starting? Else look into its log")
         return
-    told = f"reconcile last came to its end {(now - run.at).total_seconds() / 60:.0f} min ago"
+    message = f"reconcile last came to its end {(now - run.at).total_seconds() / 60:.0f} min ago"
     if run.is_overdue(now) and run.every:
         yield wrong(
             "app",
-            f"{told}, and is to run every {format_duration(run.every)}: its timer stands still, which is known to "
+            f"{message}, and is to run every {format_duration(run.every)}: its timer stands still, which is known to "
             "happen after a deployment: restart the app; or its calls fail: look into its log",
         )
     else:
-        yield ok("app", told)
+        yield ok("app", message)
 
 
-def look_at_listeners(clients: Clients, chosen: Settings, now: datetime) -> Iterator[Finding]:
+def check_listeners(clients: Clients, settings: Settings, now: datetime) -> Iterator[Finding]:
     """Tell whether messages wait for somebody who never comes."""
     try:
-        symptoms = list(look_at_queues(clients, chosen.sources, now, chosen.pipeline.window))
+        symptoms = list(check_queues(clients, settings.sources, now, settings.pipeline.window))
     except PipelineError as exc:
         yield unknown("app", f"queues: {exc}")
         return
-    yield from (wrong("app", symptom.told) for symptom in symptoms)
+    yield from (wrong("app", symptom.message) for symptom in symptoms)
     if not symptoms:
         yield ok("app", "queues: no message waits in vain; whether the app listens `doctor --smoke` tries")
 
 
-def _polled(source: Source, source_state: SourceState, now: datetime) -> Iterator[Finding]:
+def _check_source(source: Source, source_state: SourceState, now: datetime) -> Iterator[Finding]:
     name = source.spec.name
     silence = find_silence(source.spec, source_state, now)
     if silence and silence.error:

@@ -15,7 +15,7 @@ _NAME = re.compile(r"[A-Za-z0-9-]{2,60}")
 _REFERENCE = re.compile(
     r"@Microsoft\.KeyVault\((?:SecretUri=(?P<uri>https://[^;)]+?)/?|VaultName=(?P<vault>[^;]+);SecretName=(?P<name>[^;)]+))\)"
 )
-_OF_THE_APP = {"DATA_STORAGE__CLIENTID", "DATA_STORAGE__CREDENTIAL"}
+_OF_IDENTITY = {"DATA_STORAGE__CLIENTID", "DATA_STORAGE__CREDENTIAL"}
 """They name the app's identity, which nobody outside Azure can be: people look with their own."""
 
 
@@ -29,18 +29,18 @@ class AzureCli:
         """Run one command; its answer. Raises PermanentError."""
         doing = f"az {' '.join(arguments[:3])}"
         try:
-            done = subprocess.run(  # noqa: S603 -- the user's own az, arguments of our own
+            completed = subprocess.run(  # noqa: S603 -- the user's own az, arguments of our own
                 [self._program, *arguments, "--output", "json", "--only-show-errors"],
                 stdin=subprocess.DEVNULL, capture_output=True, timeout=_WITHIN, check=False, text=True,
             )  # fmt: skip
         except (OSError, subprocess.TimeoutExpired) as exc:
             raise PermanentError(f"{doing}: {type(exc).__name__}: it did not answer; try it by hand") from exc
-        if done.returncode:
+        if completed.returncode:
             # Some errors begin on the line below `ERROR:`.
-            said = done.stderr.strip().removeprefix("ERROR:").strip().partition("\n")[0]
-            raise PermanentError(f"{doing}: {said or f'exit status {done.returncode}'}")
+            error = completed.stderr.strip().removeprefix("ERROR:").strip().partition("\n")[0]
+            raise PermanentError(f"{doing}: {error or f'exit status {completed.returncode}'}")
         try:
-            return json.loads(done.stdout or "null")
+            return json.loads(completed.stdout or "null")
         except ValueError as exc:
             raise PermanentError(f"{doing}: its answer is no JSON; try it by hand, and update az") from exc
 
@@ -58,8 +58,8 @@ def app_settings(cli: AzureCli, app: str) -> tuple[Mapping[str, str], Sequence[F
     groups = cli.ask("functionapp", "list", "--query", f"[?name=='{app}'].resourceGroup")
     if not groups:
         raise PermanentError(f"--app {app}: no such function app in this subscription; see `az account show`")
-    told = cli.ask("functionapp", "config", "appsettings", "list", "--name", app, "--resource-group", groups[0])
-    values = {one["name"]: one["value"] or "" for one in told if one["name"].upper() not in _OF_THE_APP}
+    listed = cli.ask("functionapp", "config", "appsettings", "list", "--name", app, "--resource-group", groups[0])
+    values = {item["name"]: item["value"] or "" for item in listed if item["name"].upper() not in _OF_IDENTITY}
     problems = [_follow(cli, name, values) for name in values]
     return values, [problem for problem in problems if problem]
 

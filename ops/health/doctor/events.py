@@ -17,7 +17,7 @@ _EMULATOR = "devstoreaccount1"
 _AGAIN = "run infra/deploy.sh again"
 
 
-def look_at_events(storage: Storage, cli: AzureCli | None) -> Iterator[Finding]:
+def check_events(storage: Storage, cli: AzureCli | None) -> Iterator[Finding]:
     """Find the subscription of the storage account's events and hold it against what the app needs."""
     account = _account(storage)
     if account is None:
@@ -28,7 +28,7 @@ def look_at_events(storage: Storage, cli: AzureCli | None) -> Iterator[Finding]:
         yield unknown(_ABOUT, "Azure CLI (az) is not on PATH, so the event subscription was not looked at")
     else:
         try:
-            yield from _look(account, cli)
+            yield from _check_account(account, cli)
         except PermanentError as exc:
             yield unknown(_ABOUT, f"{exc}; if it is the login: az login")
 
@@ -38,31 +38,31 @@ def _account(storage: Storage) -> str | None:
     return match["name"] if match else None
 
 
-def _look(account: str, cli: AzureCli) -> Iterator[Finding]:
+def _check_account(account: str, cli: AzureCli) -> Iterator[Finding]:
     listed = cli.ask(
         "eventgrid", "system-topic", "list", "--query", "[].{name: name, group: resourceGroup, source: source}"
     )
     # Azure gives the id of a topic's source in lower case, or as it was written.
-    topics = [one for one in listed if str(one["source"]).lower().endswith(f"/storageaccounts/{account}")]
-    found = [one for topic in topics for one in _subscriptions(topic, cli) if _function(one) == _FUNCTION]
+    topics = [topic for topic in listed if str(topic["source"]).lower().endswith(f"/storageaccounts/{account}")]
+    subscriptions = [item for topic in topics for item in _subscriptions(topic, cli) if _function(item) == _FUNCTION]
     if not topics:
         yield wrong(_ABOUT, f"the storage account {account} has no Event Grid system topic: {_AGAIN}")
-    elif not found:
+    elif not subscriptions:
         yield wrong(_ABOUT, f"no event subscription leads to the function {_FUNCTION}: {_AGAIN}")
-    for one in found:
-        problems = list(_problems(one))
-        told = f"event subscription {one.get('name')}"
-        yield from (wrong(_ABOUT, f"{told}: {problem}: {_AGAIN}") for problem in problems)
+    for subscription in subscriptions:
+        problems = list(_problems(subscription))
+        name = f"event subscription {subscription.get('name')}"
+        yield from (wrong(_ABOUT, f"{name}: {problem}: {_AGAIN}") for problem in problems)
         if not problems:
-            yield ok(_ABOUT, f"{told} leads new archives to {_FUNCTION}, and dead letters to a container")
+            yield ok(_ABOUT, f"{name} leads new archives to {_FUNCTION}, and dead letters to a container")
 
 
 def _subscriptions(topic: Mapping[str, str], cli: AzureCli) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = cli.ask(
+    listed: list[dict[str, Any]] = cli.ask(
         "eventgrid", "system-topic", "event-subscription", "list",
         "--resource-group", topic["group"], "--system-topic-name", topic["name"],
     )  # fmt: skip
-    return found
+    return listed
 
 
 def _function(subscription: Mapping[str, Any]) -> str:
@@ -74,10 +74,10 @@ def _problems(subscription: Mapping[str, Any]) -> Iterator[str]:
     state = subscription.get("provisioningState")
     if state != "Succeeded":
         yield f"its state is {state}"
-    chosen = subscription.get("filter") or {}
-    if _CREATED not in (chosen.get("includedEventTypes") or [_CREATED]):
+    event_filter = subscription.get("filter") or {}
+    if _CREATED not in (event_filter.get("includedEventTypes") or [_CREATED]):
         yield f"it passes no {_CREATED}"
-    begins, ends = str(chosen.get("subjectBeginsWith") or ""), str(chosen.get("subjectEndsWith") or "")
+    begins, ends = str(event_filter.get("subjectBeginsWith") or ""), str(event_filter.get("subjectEndsWith") or "")
     if not "/blobServices/default/containers/raw/blobs/".startswith(begins):
         yield f"it passes only subjects that begin with {begins}"
     if not ".zip".endswith(ends):

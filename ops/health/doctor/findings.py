@@ -11,7 +11,7 @@ _SHORTEST_SECRET = 4
 """A shorter one would blacken words that merely contain it."""
 
 
-class Sign(StrEnum):
+class CheckStatus(StrEnum):
     """How a check ended."""
 
     OK = "ok"
@@ -24,49 +24,49 @@ class Sign(StrEnum):
 class Finding:
     """One check: what it was about, and what there is to say, with what to do where it is wrong."""
 
-    sign: Sign
+    status: CheckStatus
     about: str
-    told: str
+    message: str
 
 
-def ok(about: str, told: str) -> Finding:
+def ok(about: str, message: str) -> Finding:
     """All is well."""
-    return Finding(Sign.OK, about, told)
+    return Finding(CheckStatus.OK, about, message)
 
 
-def wrong(about: str, told: str) -> Finding:
+def wrong(about: str, message: str) -> Finding:
     """Somebody has to do something."""
-    return Finding(Sign.WRONG, about, told)
+    return Finding(CheckStatus.WRONG, about, message)
 
 
-def unknown(about: str, told: str) -> Finding:
+def unknown(about: str, message: str) -> Finding:
     """Nobody knows, and that is said."""
-    return Finding(Sign.UNKNOWN, about, told)
+    return Finding(CheckStatus.UNKNOWN, about, message)
 
 
 def secrets_of(settings: Settings) -> Collection[str]:
     """Give what must never be shown: a server may repeat a password in its answer."""
     endpoints = [source.endpoint for source in settings.sources.values()]
-    found = {text for e in endpoints for text in (e.password, e.private_key, e.passphrase) if text}
-    return found | {settings.storage.connection or ""}
+    secrets = {text for e in endpoints for text in (e.password, e.private_key, e.passphrase) if text}
+    return secrets | {settings.storage.connection or ""}
 
 
 def line(finding: Finding, secrets: Iterable[str] = ()) -> str:
     """Write a finding as one line that tells a terminal nothing but text."""
-    return clean(f" {finding.sign:<10}  {finding.about:<14}  {redacted(finding, secrets)}")
+    return clean(f" {finding.status:<10}  {finding.about:<14}  {redacted(finding, secrets)}")
 
 
 def redacted(finding: Finding, secrets: Iterable[str] = ()) -> str:
-    """Return a finding's text in one line, without secrets."""
-    text = finding.told
+    """Return a finding's message in one line, without secrets."""
+    message = finding.message
     for secret in secrets:
         if len(secret) >= _SHORTEST_SECRET:
-            text = text.replace(secret, "***")
-    return " ".join(text.split())
+            message = message.replace(secret, "***")
+    return " ".join(message.split())
 
 
 def summary(findings: Sequence[Finding]) -> str:
     """Count how the checks ended."""
-    counts = {sign: sum(finding.sign is sign for finding in findings) for sign in Sign}
-    told = f"{counts[Sign.OK]} ok, {counts[Sign.WRONG]} wrong"
-    return told + (f", {counts[Sign.UNKNOWN]} not looked at" if counts[Sign.UNKNOWN] else "")
+    counts = {status: sum(finding.status is status for finding in findings) for status in CheckStatus}
+    message = f"{counts[CheckStatus.OK]} ok, {counts[CheckStatus.WRONG]} wrong"
+    return message + (f", {counts[CheckStatus.UNKNOWN]} not looked at" if counts[CheckStatus.UNKNOWN] else "")

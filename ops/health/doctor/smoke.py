@@ -17,7 +17,7 @@ from imagefeed.tables import Reader, Result, StoredImage
 from ops.health.doctor.findings import Finding, ok, wrong
 from ops.health.doctor.smoke_archive import SmokeArchive
 from ops.health.listening import FUNCTIONS, account_of, is_polled, not_listening
-from ops.health.smoke_storage import Course, Place, PollRequest, alone, course, place_of_messages, put_archive, refusals
+from ops.health.smoke_storage import Location, PollRequest, Progress, find_messages, lock, progress_of, refusals, upload
 from ops.text import count
 from storage.clients import Clients
 
@@ -27,22 +27,22 @@ WITHIN = timedelta(minutes=5)
 _EVERY = 0.5
 
 
-def send_through(
-    clients: Clients, made: SmokeArchive, pipeline: str, *, hooked: bool, within: timedelta = WITHIN
+def run_smoke_test(
+    clients: Clients, sample: SmokeArchive, pipeline: str, *, has_hook: bool, within: timedelta = WITHIN
 ) -> Iterator[Finding]:
     """Put an archive into the raw container as a person would by hand, watch what becomes of it, and remove it all.
 
     `hooked`: a hook has the last word about each picture. It is not run here, where it might lack what it needs.
     """
     try:
-        with alone(clients):
-            sent = _Sent(clients, made, pipeline, hooked=hooked, within=within)
+        with lock(clients):
+            test = _SmokeTest(clients, sample, pipeline, has_hook=has_hook, within=within)
             try:
-                yield from sent.steps()
+                yield from test.steps()
             except PipelineError as exc:
                 yield wrong(ABOUT, str(exc))
             finally:
-                sent.reset()
+                test.reset()
     except LeaseLostError:
         yield wrong(ABOUT, "another smoke test runs right now, and may do so for minutes: begin again after its end")
     except PipelineError as exc:
@@ -52,13 +52,13 @@ def send_through(
 
 
 @dataclass(slots=True)
-class _Sent:
+class _SmokeTest:
     """One archive on its way."""
 
     clients: Clients
-    made: SmokeArchive
+    sample: SmokeArchive
     pipeline: str
-    hooked: bool
+    has_hook: bool
     within: timedelta
     began: float = field(default_factory=time.monotonic)
     request: PollRequest | None = None
@@ -67,37 +67,37 @@ class _Sent:
     def steps(self) -> Iterator[Finding]:
         """Go on until a step does not happen."""
         request = self.request = PollRequest(self.clients, 10 * self.within)
-        archive = put_archive(self.clients, self.made.content)
+        archive = upload(self.clients, self.sample.content)
         self.began = time.monotonic()
-        pictures = count(len(self.made.outcomes), "picture")
+        pictures = count(len(self.sample.outcomes), "picture")
         yield ok(ABOUT, f"uploaded {RAW_CONTAINER}/{archive.blob}: {pictures}, {archive.size} bytes; the clock runs")
-        yield from self._archive(archive)
-        yield self._poll(request)
+        yield from self._follow_archive(archive)
+        yield self._check_polling(request)
 
     def reset(self) -> None:
         """Take back what nobody took."""
         if self.request is not None:
             self.request.reset()
 
-    def _archive(self, archive: RawArchive) -> Iterator[Finding]:
-        now = self._wait(archive, lambda course: course.pipeline is not None)
-        if now.pipeline is None:
-            yield self._unplanned(now)
+    def _follow_archive(self, archive: RawArchive) -> Iterator[Finding]:
+        progress = self._wait(archive, lambda progress: progress.pipeline is not None)
+        if progress.pipeline is None:
+            yield self._unplanned(progress)
             return
-        if now.pipeline != self.pipeline:
+        if progress.pipeline != self.pipeline:
             yield wrong(
                 ABOUT,
-                f"it was planned under the pipeline {now.pipeline}, but the settings and the code here make "
+                f"it was planned under the pipeline {progress.pipeline}, but the settings and the code here make "
                 f"{self.pipeline}: the app runs other code, or other settings. Publish this folder, or call the "
                 "doctor from the one that was published",
             )
             return
-        yield from self._planned(archive, now)
+        yield from self._follow_batches(archive, progress)
 
-    def _planned(self, archive: RawArchive, now: Course) -> Iterator[Finding]:
-        batches, expected = len(now.batches), len(self.made.outcomes)
-        if now.state in (State.REFUSED, State.FAILED) and not batches:
-            yield wrong(ABOUT, f"on_raw_archive settled it as {now.state}: {now.reason}")
+    def _follow_batches(self, archive: RawArchive, progress: Progress) -> Iterator[Finding]:
+        batches, expected = len(progress.batches), len(self.sample.outcomes)
+        if progress.state in (State.REFUSED, State.FAILED) and not batches:
+            yield wrong(ABOUT, f"on_raw_archive settled it as {progress.state}: {progress.reason}")
             return
         if batches != expected:
             yield wrong(
@@ -109,137 +109,137 @@ class _Sent:
         yield self._step(
             f"event heard and planned by on_raw_archive: {batches} batches, all for the queue {BATCH_QUEUE}"
         )
-        now = self._wait(archive, lambda course: course.taken)
-        if not now.taken:
+        progress = self._wait(archive, lambda progress: progress.started)
+        if not progress.started:
             yield self._untaken()
             return
         yield self._step("first batch taken from the queue by process_batch")
-        now = self._wait(archive, lambda course: course.state in TERMINAL)
-        if now.state not in TERMINAL:
-            yield self._unfinished(now)
+        progress = self._wait(archive, lambda progress: progress.state in TERMINAL)
+        if progress.state not in TERMINAL:
+            yield self._unfinished(progress)
             return
-        yield from self._settled(archive, now)
+        yield from self._check_results(archive, progress)
 
-    def _settled(self, archive: RawArchive, now: Course) -> Iterator[Finding]:
-        told = refusals(self.clients, archive, self.pipeline)
-        if now.state is State.FAILED or (now.state is State.REFUSED and not told):
-            yield wrong(ABOUT, f"it ended as {now.state}: {now.reason}")
+    def _check_results(self, archive: RawArchive, progress: Progress) -> Iterator[Finding]:
+        refused = refusals(self.clients, archive, self.pipeline)
+        if progress.state is State.FAILED or (progress.state is State.REFUSED and not refused):
+            yield wrong(ABOUT, f"it ended as {progress.state}: {progress.reason}")
             return
-        yield self._step(f"all batches done: {now.state}")
+        yield self._step(f"all batches done: {progress.state}")
         result = Result(pipeline=self.pipeline, archive=archive)
         reader = Reader(self.clients, self.pipeline)
         by_rows = _by_member(reader.of_rows(result))
         by_shards = _by_member(reader.of_shards(result))
-        problems = [*self._problems("rows", by_rows, told), *self._problems("shards", by_shards, told)]
+        problems = [*self._problems("rows", by_rows, refused), *self._problems("shards", by_shards, refused)]
         yield from (wrong(ABOUT, problem) for problem in problems)
         if not problems:
-            yield self._step(self._read(len(by_rows), told))
+            yield self._step(self._read_back_message(len(by_rows), refused))
 
-    def _problems(self, where: str, images: Mapping[int, Pixels], told: Mapping[int, str]) -> Iterator[str]:
+    def _problems(self, where: str, images: Mapping[int, Pixels], refused: Mapping[int, str]) -> Iterator[str]:
         """Hold what was read back against what it should be."""
-        for member, outcome in enumerate(self.made.outcomes):
-            found, reason = images.get(member), told.get(member)
+        for member, outcome in enumerate(self.sample.outcomes):
+            image, reason = images.get(member), refused.get(member)
             if isinstance(outcome, str):
                 if reason is None:
                     yield f"{where}: member {member} was not refused, though these settings ask for it: {outcome}"
-            elif self.hooked:
+            elif self.has_hook:
                 # It may change the picture, leave it out, or refuse it.
                 continue
             elif reason is not None:
                 yield f"{where}: member {member} was refused: {reason}"
-            elif found is None:
+            elif image is None:
                 yield f"{where}: the image of member {member} cannot be read back, although its batch is done"
-            elif not _equal(found, outcome):
+            elif not _equal(image, outcome):
                 yield (
-                    f"{where}: the image of member {member} is {found.dtype} {found.shape}, and is not what these "
+                    f"{where}: the image of member {member} is {image.dtype} {image.shape}, and is not what these "
                     f"settings make of it, {outcome.dtype} {outcome.shape}: does the app run other code or libraries?"
                 )
 
-    def _read(self, images: int, told: Mapping[int, str]) -> str:
-        if not self.made.images:
-            return f"read back: its pictures were refused, as these settings ask for: {next(iter(told.values()))}"
-        if not self.hooked:
+    def _read_back_message(self, images: int, refused: Mapping[int, str]) -> str:
+        if not self.sample.images:
+            return f"read back: its pictures were refused, as these settings ask for: {next(iter(refused.values()))}"
+        if not self.has_hook:
             return f"read back by rows and by shards: {count(images, 'image')}, equal to what these settings make"
-        left_out = self.made.images - images - len(told)
+        left_out = self.sample.images - images - len(refused)
         parts = [f"read back by rows and by shards: {count(images, 'image')}"]
         parts += [f"{left_out} left out by the hook"] if left_out else []
-        parts += [f"{len(told)} refused: {next(iter(told.values()))}"] if told else []
+        parts += [f"{len(refused)} refused: {next(iter(refused.values()))}"] if refused else []
         return ", ".join(parts) + "; PREPROCESS_HOOK decides what they are, so the pixels were not compared"
 
-    def _poll(self, request: PollRequest) -> Finding:
+    def _check_polling(self, request: PollRequest) -> Finding:
         """Tell whether the queue of polls is listened to."""
-        while not self._look_at_poll() and time.monotonic() < self.began + self.within.total_seconds():
+        while not self._is_poll_taken() and time.monotonic() < self.began + self.within.total_seconds():
             time.sleep(_EVERY)
         if self.polled_after is not None or not request.reset():
             after = self.polled_after or time.monotonic() - self.began
             return ok(ABOUT, f"{after:.1f} s: request to poll taken from the queue {POLL_QUEUE} by poll_source")
-        told = f"nobody took a request to poll within {self._patience}"
+        text = f"nobody took a request to poll within {self._limit}"
         if is_polled(self.clients, polled_sources(self.clients), datetime.now(UTC)):
-            told += "; a source is polled right now, so perhaps it only has to wait its turn: try again. If it stays so"
-        return wrong(ABOUT, f"{told}: {self._deaf(POLL_QUEUE)}")
+            text += "; a source is polled right now, so perhaps it only has to wait its turn: try again. If it stays so"
+        return wrong(ABOUT, f"{text}: {self._silent(POLL_QUEUE)}")
 
-    def _look_at_poll(self) -> bool:
+    def _is_poll_taken(self) -> bool:
         """Note when the request to poll was taken."""
         if self.polled_after is None and self.request is not None and self.request.is_taken():
             self.polled_after = time.monotonic() - self.began
         return self.polled_after is not None
 
-    def _wait(self, archive: RawArchive, reached: Callable[[Course], bool]) -> Course:
+    def _wait(self, archive: RawArchive, reached: Callable[[Progress], bool]) -> Progress:
         until = time.monotonic() + self.within.total_seconds()
         while True:
-            now = course(self.clients, archive)
-            self._look_at_poll()
+            progress = progress_of(self.clients, archive)
+            self._is_poll_taken()
             # What ended needs no step before.
-            if reached(now) or now.state in TERMINAL or time.monotonic() > until:
-                return now
+            if reached(progress) or progress.state in TERMINAL or time.monotonic() > until:
+                return progress
             time.sleep(_EVERY)
 
-    def _unplanned(self, now: Course) -> Finding:
-        if now.arrived:
+    def _unplanned(self, progress: Progress) -> Finding:
+        if progress.arrived:
             return wrong(
                 ABOUT,
-                f"on_raw_archive heard the event, but made no plan within {self._patience}: its log tells the reason",
+                f"on_raw_archive heard the event, but made no plan within {self._limit}: its log tells the reason",
             )
         return wrong(
             ABOUT,
-            f"not planned within {self._patience}: on_raw_archive has not heard of the blob. Either the event "
+            f"not planned within {self._limit}: on_raw_archive has not heard of the blob. Either the event "
             "subscription is missing or leads elsewhere: `imagefeed doctor` looks at it, infra/deploy.sh makes "
             "it again (locally: the relay of `make run` must run). Or the function does not run: the app is stopped, "
             "its settings are wrong, or AzureWebJobs.on_raw_archive.Disabled is set; its log tells",
         )
 
     def _untaken(self) -> Finding:
-        told = f"planned, but no batch was taken within {self._patience}: "
-        match place_of_messages(self.clients):
-            case Place.WAITING:
-                told += f"they wait on the queue {BATCH_QUEUE}, and nobody takes them: {self._deaf(BATCH_QUEUE)}"
-            case Place.BEHIND_OTHERS:
-                told += (
+        text = f"planned, but no batch was taken within {self._limit}: "
+        match find_messages(self.clients):
+            case Location.WAITING:
+                text += f"they wait on the queue {BATCH_QUEUE}, and nobody takes them: {self._silent(BATCH_QUEUE)}"
+            case Location.BEHIND_OTHERS:
+                text += (
                     f"other messages stand before them on the queue {BATCH_QUEUE}. If their number goes down, the app "
-                    f"is busy: try again when the queue is short. Else {self._deaf(BATCH_QUEUE)}"
+                    f"is busy: try again when the queue is short. Else {self._silent(BATCH_QUEUE)}"
                 )
-            case Place.GIVEN_UP:
-                told += "their messages were given up after several tries: the log of process_batch tells why it fails"
-            case Place.TAKEN:
-                told += (
+            case Location.GIVEN_UP:
+                text += "their messages were given up after several tries: the log of process_batch tells why it fails"
+            case Location.TAKEN:
+                text += (
                     f"their messages are not on the queue {BATCH_QUEUE} (any more), but process_batch has claimed "
                     "none: its log, or that of on_raw_archive, which puts them there, tells why it fails"
                 )
-        return wrong(ABOUT, told)
+        return wrong(ABOUT, text)
 
-    def _unfinished(self, now: Course) -> Finding:
-        done = sum(batch.done_at is not None for batch in now.batches)
-        why = "; ".join(now.errors) or "no error was noted: it is slow, or its process died, out of memory perhaps"
-        return wrong(ABOUT, f"{done} of {len(now.batches)} batches were done within {self._patience}: {why}")
+    def _unfinished(self, progress: Progress) -> Finding:
+        done = sum(batch.done_at is not None for batch in progress.batches)
+        why = "; ".join(progress.errors) or "no error was noted: it is slow, or its process died, out of memory perhaps"
+        return wrong(ABOUT, f"{done} of {len(progress.batches)} batches were done within {self._limit}: {why}")
 
-    def _deaf(self, queue: str) -> str:
+    def _silent(self, queue: str) -> str:
         return not_listening(FUNCTIONS[queue], account_of(self.clients))
 
-    def _step(self, told: str) -> Finding:
-        return ok(ABOUT, f"{time.monotonic() - self.began:.1f} s: {told}")
+    def _step(self, message: str) -> Finding:
+        return ok(ABOUT, f"{time.monotonic() - self.began:.1f} s: {message}")
 
     @property
-    def _patience(self) -> str:
+    def _limit(self) -> str:
         return format_duration(self.within)
 
 
@@ -247,6 +247,6 @@ def _by_member(images: Iterator[StoredImage]) -> dict[int, Pixels]:
     return {image.metadata.member: image.pixels for image in images}
 
 
-def _equal(found: Pixels, expected: Pixels) -> bool:
+def _equal(actual: Pixels, expected: Pixels) -> bool:
     floats = expected.dtype.kind == "f"
-    return found.dtype == expected.dtype and np.array_equal(found, expected, equal_nan=floats)
+    return actual.dtype == expected.dtype and np.array_equal(actual, expected, equal_nan=floats)

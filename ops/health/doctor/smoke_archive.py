@@ -46,12 +46,12 @@ def make(recipe: Recipe, limits: Limits) -> SmokeArchive:
 
     Each is of one colour, so that no version of a library could resize it otherwise.
     """
-    made = (_made(recipe, limits, side, mode) for side, mode in product(_SIDES, _MODES))
-    first = next(made)
-    return next((one for one in (first, *made) if one.images), first) if not first.images else first
+    samples = (_build(recipe, limits, side, mode) for side, mode in product(_SIDES, _MODES))
+    first = next(samples)
+    return first if first.images else next((sample for sample in samples if sample.images), first)
 
 
-def _made(recipe: Recipe, limits: Limits, side: int, mode: str) -> SmokeArchive:
+def _build(recipe: Recipe, limits: Limits, side: int, mode: str) -> SmokeArchive:
     content = BytesIO()
     with zipfile.ZipFile(content, "w") as file:
         for number in range(min(_PICTURES, limits.archive_members)):

@@ -27,15 +27,15 @@ _CLOCK = timedelta(minutes=1)
 _FIRST = 1024
 
 
-def look_at_sources(sources: Mapping[str, Source], now: datetime, within: float = WITHIN) -> Iterator[Finding]:
+def check_sources(sources: Mapping[str, Source], now: datetime, within: float = WITHIN) -> Iterator[Finding]:
     """Look at all sources at the same time, each for a limited time."""
-    looks = [_Looking(name, source, now) for name, source in sources.items()]
+    checks = [_SourceCheck(name, source, now) for name, source in sources.items()]
     until = monotonic() + within
-    for look in looks:
-        yield from look.findings(until, within)
+    for check in checks:
+        yield from check.findings(until, within)
 
 
-class _Looking(threading.Thread):
+class _SourceCheck(threading.Thread):
     """One source's checks. A daemon: a name server that never answers must not hold the doctor."""
 
     def __init__(self, name: str, source: Source, now: datetime) -> None:
@@ -43,68 +43,69 @@ class _Looking(threading.Thread):
         self._about = name
         self._source = source
         self._now = now
-        self._found: list[Finding] = []
+        self._findings: list[Finding] = []
         self._ended = False
         self.start()
 
     def run(self) -> None:
         """Look."""
-        for finding in look_at_source(self._source, self._now):
-            self._found.append(finding)
+        for finding in check_source(self._source, self._now):
+            self._findings.append(finding)
         self._ended = True
 
     def findings(self, until: float, within: float) -> Sequence[Finding]:
         """Wait until then at the latest."""
         self.join(max(0.0, until - monotonic()))
         if self._ended:
-            return self._found
-        why = f"no end after {within:.0f} s: the server, or DNS, is too slow to be polled"
-        return [*self._found, wrong(self._about, why if self.is_alive() else "looking failed; the traceback tells why")]
+            return self._findings
+        slow = f"no end after {within:.0f} s: the server, or DNS, is too slow to be polled"
+        why = slow if self.is_alive() else "looking failed; the traceback tells why"
+        return [*self._findings, wrong(self._about, why)]
 
 
-def look_at_source(
-    source: Source, now: datetime, way: Callable[[Endpoint], Connector] = connector
+def check_source(
+    source: Source, now: datetime, make_connector: Callable[[Endpoint], Connector] = connector
 ) -> Iterator[Finding]:
     """Go as far as the source lets us."""
     name, endpoint = source.spec.name, source.endpoint
     quick = replace(endpoint, timeout=min(endpoint.timeout, CALL_WITHIN))
     try:
-        with way(quick).connect() as connection:
+        with make_connector(quick).connect() as connection:
             yield ok(name, f"{_where(endpoint)}: {_trust(endpoint)}, logged in as {endpoint.user}")
-            yield from _look_inside(source, connection, now)
+            yield from _check_folder(source, connection, now)
     except SourceUnavailableError as exc:
         yield wrong(name, _why_no_answer(quick) or str(exc).removesuffix("; tried again later"))
     except PipelineError as exc:
         yield wrong(name, str(exc))
 
 
-def _look_inside(source: Source, connection: Connection, now: datetime) -> Iterator[Finding]:
+def _check_folder(source: Source, connection: Connection, now: datetime) -> Iterator[Finding]:
     spec, folder = source.spec, source.endpoint.folder
-    there = connection.list_files()
-    files = sorted(wanted(spec, there), key=lambda file: file.modified)
+    listed = connection.list_files()
+    files = sorted(wanted(spec, listed), key=lambda file: file.modified)
     if not files:
-        yield wrong(spec.name, _nothing(spec, folder, len(there)))
+        yield wrong(spec.name, _nothing(spec, folder, len(listed)))
         return
     newest = files[-1]
-    told = (
-        f"{folder!r}: {len(files)} of {count(len(there), 'file')} match {spec.pattern}, the newest is {newest.path!r}"
+    matches = (
+        f"{folder!r}: {len(files)} of {count(len(listed), 'file')} match {spec.pattern}, the newest is {newest.path!r}"
     )
-    yield ok(spec.name, f"{told} of {newest.modified:%Y-%m-%d %H:%M:%S} UTC, {newest.size / 1e6:.1f} MB")
+    yield ok(spec.name, f"{matches} of {newest.modified:%Y-%m-%d %H:%M:%S} UTC, {newest.size / 1e6:.1f} MB")
     yield from _read(spec, connection, newest)
     yield from _times(spec, newest, now)
 
 
-def _nothing(spec: SourceSpec, folder: str, there: int) -> str:
-    if there:
-        found = count(there, "file")
-        return f"{folder!r}: none of {found} matches PATTERN {spec.pattern}; change it, or the folder in the URL"
+def _nothing(spec: SourceSpec, folder: str, listed: int) -> str:
+    if listed:
+        files = count(listed, "file")
+        return f"{folder!r}: none of {files} matches PATTERN {spec.pattern}; change it, or the folder in the URL"
     return f"{folder!r}: it is empty; check the folder in the URL, and RECURSIVE if archives lie in folders below"
 
 
 def _read(spec: SourceSpec, connection: Connection, file: RemoteFile) -> Iterator[Finding]:
     with connection.open(file, 0) as reader:
-        got = reader.readinto(memoryview(bytearray(min(_FIRST, file.size) or 1)))
-    if got or not file.size:
+        length = reader.readinto(memoryview(bytearray(min(_FIRST, file.size) or 1)))
+    if length or not file.size:
         yield ok(spec.name, f"{file.path!r} can be read")
     else:
         yield wrong(spec.name, f"{file.path!r}: listed with {file.size} bytes, and reading gives none; ask its owner")

@@ -38,13 +38,13 @@
   async function refresh() {
     if (document.hidden || String(getSelection())) return;
     try {
-      const answer = await fetch(location.href, { cache: "no-cache" });
-      const next = new DOMParser().parseFromString(await answer.text(), "text/html");
-      if (!answer.ok || !next.getElementById("live")) throw new Error(String(answer.status));
+      const response = await fetch(location.href, { cache: "no-cache" });
+      const next = new DOMParser().parseFromString(await response.text(), "text/html");
+      if (!response.ok || !next.getElementById("live")) throw new Error(String(response.status));
       swap(next.getElementById("main"));
-      for (const [name, what] of [["title", "textContent"], ["link[rel=icon]", "href"]]) {
-        const [here, there] = [document.querySelector(name), next.querySelector(name)];
-        if (here[what] !== there[what]) here[what] = there[what];
+      for (const [selector, property] of [["title", "textContent"], ["link[rel=icon]", "href"]]) {
+        const [old, fresh] = [document.querySelector(selector), next.querySelector(selector)];
+        if (old[property] !== fresh[property]) old[property] = fresh[property];
       }
       say(`Looked at ${clock()} UTC.`);
     } catch {
@@ -60,7 +60,7 @@
     const all = [...here.closest(".timeline").querySelectorAll("a")];
     const next = all[Math.min(Math.max(all.indexOf(here) + step, 0), all.length - 1)];
     event.preventDefault();
-    all.forEach((one) => one.setAttribute("tabindex", one === next ? "0" : "-1"));
+    all.forEach((link) => link.setAttribute("tabindex", link === next ? "0" : "-1"));
     next.focus();
     next.scrollIntoView({ block: "nearest", inline: "nearest" });
   });

@@ -6,19 +6,8 @@ from datetime import UTC, datetime
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imagefeed.layout import (
-    archive_row,
-    decode_path,
-    encode_path,
-    format_stamp,
-    image_row,
-    images_partition,
-    parse_stamp,
-    raw_blob,
-    refusal_row,
-    safe_stem,
-    shard_blob,
-)
+from imagefeed.layout import decode_path, encode_path, format_stamp, image_row, parse_stamp, refusal_row, safe_stem
+from imagefeed.model import ArchiveKey
 
 STAMPS = st.datetimes(datetime(1970, 1, 1), datetime(2999, 12, 31), timezones=st.just(UTC)).map(  # noqa: DTZ001 - bounds
     lambda stamp: stamp.replace(microsecond=0)
@@ -36,19 +25,20 @@ def test_a_stamp_survives_being_written_and_read(stamp: datetime) -> None:
 
 @given(STAMPS, STAMPS, VERSIONS)
 def test_the_ledger_sorts_the_newest_first_and_the_images_the_oldest(a: datetime, b: datetime, version: str) -> None:
-    older, newer = sorted((a, b))
+    older, newer = (ArchiveKey("s", stamp, version) for stamp in sorted((a, b)))
     if older != newer:
-        assert archive_row(newer, version) < archive_row(older, version)
-        assert images_partition("p", "s", older, version) < images_partition("p", "s", newer, version)
+        assert newer.ledger_row() < older.ledger_row()
+        assert older.partition("p") < newer.partition("p")
 
 
 @given(NAMES, STAMPS, VERSIONS, NAMES)
 def test_keys_hold_nothing_that_the_table_service_forbids(
     source: str, stamp: datetime, version: str, pipeline: str
 ) -> None:
+    archive = ArchiveKey(source, stamp, version)
     keys = [
-        archive_row(stamp, version, pipeline),
-        images_partition(pipeline, source, stamp, version),
+        archive.ledger_row(pipeline),
+        archive.partition(pipeline),
         image_row(99_999, 999, 99),
         refusal_row(99_999),
     ]
@@ -66,8 +56,9 @@ def test_any_file_name_becomes_a_stem_that_is_no_path(path: str) -> None:
 def test_blob_names_lie_in_their_hour_and_keep_within_the_limit(
     source: str, stamp: datetime, version: str, path: str
 ) -> None:
-    raw = raw_blob(source, stamp, version, path)
-    shard = shard_blob("p", source, stamp, version, path, 7)
+    archive = ArchiveKey(source, stamp, version)
+    raw = archive.raw_blob(path)
+    shard = archive.shard("p", path, 7)
     hour = f"{source}/{stamp:%Y/%m/%d/%H}/"
     assert raw.startswith(f"{hour}{format_stamp(stamp)}.{version}.")
     assert shard.startswith(f"p/{hour}")

@@ -80,12 +80,12 @@ class World:
             self.ledger.claim(state.batch, "a process that died", self.now, self.now)
 
     def sums(self, archive: RawArchive) -> Counts:
-        sums = self.ledger.pipelines[archive.source, archive.stamp, archive.version, "p-test"].sums
+        sums = self.ledger.pipelines[archive.key, "p-test"].sums
         assert sums is not None
         return sums
 
     def reason(self, archive: RawArchive) -> str:
-        reason = self.ledger.pipelines[archive.source, archive.stamp, archive.version, "p-test"].reason
+        reason = self.ledger.pipelines[archive.key, "p-test"].reason
         assert reason is not None
         return reason
 
@@ -843,7 +843,7 @@ def test_an_archive_whose_event_was_lost_is_planned(world: World) -> None:
     assert reconcile(["radar"], ctx, world.now, WINDOW) == ReconcileOutcome(asked=1)
     world.work(ctx)
     assert world.ledger.end(archive) == "processed"
-    assert world.ledger.archives["radar", STAMP, archive.version].raw_at == STAMP
+    assert world.ledger.archives[archive.key].raw_at == STAMP
     assert reconcile(["radar"], ctx, world.now, WINDOW) == ReconcileOutcome()
 
 
@@ -960,7 +960,7 @@ def test_an_end_that_was_lost_is_written_again(world: World) -> None:
     archive = world.raw.add(pictures(2))
     handle_archive_created(archive.blob, ctx)
     sums = world.sums(archive)
-    row = world.ledger.pipelines["radar", STAMP, archive.version, "p-test"]
+    row = world.ledger.pipelines[archive.key, "p-test"]
     row.ends.clear()
     row.sums = None
     assert reconcile(["radar"], ctx, world.now, WINDOW) == ReconcileOutcome(finished=1)

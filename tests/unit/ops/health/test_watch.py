@@ -9,7 +9,7 @@ import pytest
 
 from imagefeed.errors import StoreUnavailableError
 from ingest.model import Archive, Arrival, RemoteFile, SourceSpec, SourceState, TrackedFile, version_of
-from ops.health.watch import Watched, find_deadlines, find_silence, look, watch
+from ops.health.watch import WatchOutcome, find_deadlines, find_silence, watch, watch_source
 from tests.fixtures.recorded import Recorded
 
 NOW = datetime(2026, 3, 3, 12, tzinfo=UTC)
@@ -36,7 +36,7 @@ class Here:
     """A SourceStateView and an Arrivals, in memory."""
 
     def __init__(self, source_states: Sequence[SourceState] = (), arrivals: Sequence[Arrival] = ()) -> None:
-        self.source_states = {one.source: one for one in source_states}
+        self.source_states = {state.source: state for state in source_states}
         self.arrivals = arrivals
 
     def look(self, source: str) -> SourceState | None:
@@ -48,8 +48,8 @@ class Here:
         return self.arrivals
 
 
-def look_at(here: Here, since: timedelta = 72 * HOUR) -> Watched:
-    return look(SPEC, here, here, NOW, NOW - since)
+def check(here: Here, since: timedelta = 72 * HOUR) -> WatchOutcome:
+    return watch_source(SPEC, here, here, NOW, NOW - since)
 
 
 class TestSilence:
@@ -58,48 +58,48 @@ class TestSilence:
 
     @pytest.mark.parametrize(("listed", "silent"), [(9 * MINUTE, False), (11 * MINUTE, True), (None, True)])
     def test_a_source_that_fails_is_given_a_moment(self, listed: timedelta | None, silent: bool) -> None:
-        found = find_silence(SPEC, source_state(listed=listed, error="no route"), NOW)
-        assert (found is not None) is silent
-        assert found is None or found.error == "no route"
+        silence = find_silence(SPEC, source_state(listed=listed, error="no route"), NOW)
+        assert (silence is not None) is silent
+        assert silence is None or silence.error == "no route"
 
     @pytest.mark.parametrize(("listed", "silent"), [(34 * MINUTE, False), (36 * MINUTE, True), (None, True)])
     def test_a_long_copy_is_no_silence_but_no_poll_at_all_is(self, listed: timedelta | None, silent: bool) -> None:
         assert (find_silence(SPEC, source_state(listed=listed), NOW) is not None) is silent
 
     def test_a_source_that_nobody_ever_polled_is_silent(self) -> None:
-        found = look_at(Here())
-        assert found.silence is not None
-        assert found.silence.since is None
+        outcome = check(Here())
+        assert outcome.silence is not None
+        assert outcome.silence.since is None
 
 
 class TestDeadlines:
     def test_a_file_is_nearer_to_its_deletion_than_it_should_be_past_half_of_its_time(self) -> None:
         young, old, older = tracked_file(23 * HOUR), tracked_file(25 * HOUR), tracked_file(47 * HOUR)
-        found = find_deadlines(SPEC, source_state(young, old, older, tracked_file(40 * HOUR, done=True)), NOW)
-        assert [(one.tracked_file, one.at) for one in found] == [(older, NOW + HOUR), (old, NOW + 23 * HOUR)]
+        deadlines = find_deadlines(SPEC, source_state(young, old, older, tracked_file(40 * HOUR, done=True)), NOW)
+        assert [(d.tracked_file, d.at) for d in deadlines] == [(older, NOW + HOUR), (old, NOW + 23 * HOUR)]
 
     def test_a_server_whose_clock_runs_ahead_deletes_no_later(self) -> None:
         ahead = tracked_file(-20 * HOUR, seen=25 * HOUR)
-        (found,) = find_deadlines(SPEC, source_state(ahead), NOW)
-        assert found.at == NOW + 23 * HOUR
+        (deadline,) = find_deadlines(SPEC, source_state(ahead), NOW)
+        assert deadline.at == NOW + 23 * HOUR
 
 
 class TestGaps:
     def test_files_that_only_the_listing_knows_fill_gaps(self) -> None:
         arrivals = [Arrival(stamp=NOW - 25 * MINUTE), Arrival(stamp=NOW - 5 * MINUTE)]
-        assert len(look_at(Here([source_state()], arrivals)).gaps) == 1
-        assert not look_at(Here([source_state(tracked_file(15 * MINUTE))], arrivals)).gaps
+        assert len(check(Here([source_state()], arrivals)).gaps) == 1
+        assert not check(Here([source_state(tracked_file(15 * MINUTE))], arrivals)).gaps
 
     def test_a_file_that_was_only_touched_fills_none(self) -> None:
         touched = replace(tracked_file(15 * MINUTE, done=True), sha256="ab", previous_sha256="ab")
         arrivals = [Arrival(stamp=NOW - 25 * MINUTE), Arrival(stamp=NOW - 5 * MINUTE)]
-        assert len(look_at(Here([source_state(touched)], arrivals)).gaps) == 1
+        assert len(check(Here([source_state(touched)], arrivals)).gaps) == 1
 
     def test_only_gaps_that_reach_into_the_window_count(self) -> None:
         here = Here([source_state(*(tracked_file(minutes * MINUTE, done=True) for minutes in (5, 15, 45, 55, 99)))])
-        assert len(look_at(here).gaps) == 2
-        assert [gap.start for gap in look_at(here, 20 * MINUTE).gaps] == [NOW - 45 * MINUTE]
-        assert not look_at(here, 14 * MINUTE).gaps
+        assert len(check(here).gaps) == 2
+        assert [gap.start for gap in check(here, 20 * MINUTE).gaps] == [NOW - 45 * MINUTE]
+        assert not check(here, 14 * MINUTE).gaps
 
 
 class TestLog:
@@ -110,8 +110,8 @@ class TestLog:
         ]
         here = Here([source_state(tracked_file(47 * HOUR), listed=HOUR, error="no route\nat all")], arrivals)
         watch([SPEC], here, here, NOW, 24 * HOUR)
-        told = {(record.levelname, record.getMessage()) for record in caplog.records}
-        assert told == {
+        lines = {(record.levelname, record.getMessage()) for record in caplog.records}
+        assert lines == {
             ("ERROR", "source.silent source=radar since=2026-03-03T11:00:00+00:00 error='no route\\nat all'"),
             ("WARNING", "gap.found source=radar from=2026-03-01T13:00:00+00:00 to=2026-03-03T10:50:00+00:00"),
             ("WARNING", "gap.found source=radar from=2026-03-03T10:50:00+00:00 to=2026-03-03T11:20:00+00:00"),
@@ -126,8 +126,8 @@ class TestLog:
 
     def test_a_source_without_findings_is_worth_no_line(self, caplog: pytest.LogCaptureFixture) -> None:
         here = Here([source_state(tracked_file(5 * MINUTE, done=True))])
-        (found,) = watch([SPEC], here, here, NOW, 72 * HOUR)
-        assert [found.silence, *found.gaps, *found.deadlines, *found.by_hand] == [None]
+        (outcome,) = watch([SPEC], here, here, NOW, 72 * HOUR)
+        assert [outcome.silence, *outcome.gaps, *outcome.deadlines, *outcome.by_hand] == [None]
         assert not caplog.records
 
     def test_a_thousand_findings_of_a_kind_are_eleven_lines(self, caplog: pytest.LogCaptureFixture) -> None:
@@ -139,8 +139,8 @@ class TestLog:
 
     def test_a_source_that_cannot_be_looked_at_costs_the_others_nothing(self, caplog: pytest.LogCaptureFixture) -> None:
         here = Here([source_state(listed=HOUR)])
-        found = watch([SourceSpec(name="down"), SPEC], here, here, NOW, 72 * HOUR)
-        assert [one.source for one in found] == ["radar"]
+        outcomes = watch([SourceSpec(name="down"), SPEC], here, here, NOW, 72 * HOUR)
+        assert [outcome.source for outcome in outcomes] == ["radar"]
         assert caplog.messages[0].startswith("watch.deferred source=down")
         assert caplog.records[0].levelno == logging.WARNING
 
@@ -153,22 +153,22 @@ class TestFigures:
             tracked_file(2 * HOUR, seen=50 * HOUR),
             tracked_file(60 * HOUR, done=True),
         ]
-        figures = look_at(Here([source_state(*waiting)])).figures
+        figures = check(Here([source_state(*waiting)])).figures
         assert figures["backlog"] == 3
         assert figures["oldest_uncopied"] == 50 * 3600
         assert figures["deletion_margin"] == -2
         assert (figures["near_deletion"], figures["silent"]) == (2, 60)
 
     def test_what_nobody_can_know_is_left_out(self) -> None:
-        assert look_at(Here()).figures == {"backlog": 0, "oldest_uncopied": 0, "gaps": 0, "near_deletion": 0}
+        assert check(Here()).figures == {"backlog": 0, "oldest_uncopied": 0, "gaps": 0, "near_deletion": 0}
 
     def test_the_newest_archive_has_an_age_wherever_it_is_known_from(self) -> None:
         arrivals = [Arrival(stamp=NOW - HOUR), Arrival(stamp=NOW + HOUR, seen=NOW - 5 * MINUTE)]
         assert (
-            look_at(Here([source_state(tracked_file(20 * MINUTE, done=True))], arrivals)).figures["last_archive_age"]
+            check(Here([source_state(tracked_file(20 * MINUTE, done=True))], arrivals)).figures["last_archive_age"]
             == 300
         )
-        assert look_at(Here([source_state(tracked_file(20 * MINUTE, done=True))])).figures["last_archive_age"] == 1200
+        assert check(Here([source_state(tracked_file(20 * MINUTE, done=True))])).figures["last_archive_age"] == 1200
 
     def test_a_source_that_fails_for_now_costs_no_other_its_figures(self, recorded: Recorded) -> None:
         down = replace(SPEC, name="down")

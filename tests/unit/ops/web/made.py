@@ -9,7 +9,7 @@ from imagefeed.ledger import Entry
 from imagefeed.model import Counts, RawArchive, State
 from imagefeed.rows import ImageRow
 from ingest.model import Archive, RemoteFile, SourceSpec, SourceState, TrackedFile
-from ops.health.load import StoredPicture, StoredQueues, StoredSource, StoredStatus
+from ops.health.load import ImageEntry, StoredQueues, StoredSource, StoredStatus
 from ops.web.assess import assess
 from ops.web.model import Status
 from storage.blobs.runs import LastRun
@@ -43,7 +43,7 @@ def entry(minutes: float, state: State = State.PROCESSED, **known: Any) -> Entry
     return Entry(
         archive=archive,
         state=state,
-        times={one: stamp + timedelta(seconds=1 if one is State.SEEN else 6) for one in passed},
+        times={step: stamp + timedelta(seconds=1 if step is State.SEEN else 6) for step in passed},
         pipeline="p-1" if counts else None,
         counts=counts,
         reason=known.pop("reason", None),
@@ -64,7 +64,7 @@ def tracked_file(minutes: float, **known: Any) -> TrackedFile:
     return TrackedFile(listed=file, archive=archive, first_seen=at, **known)
 
 
-def picture(name: str) -> StoredPicture:
+def image_entry(name: str) -> ImageEntry:
     encoding = Encoding(shape=(4, 4, 3), dtype="uint8", codec="npy", checksum="")
     row = ImageRow(
         member=0,
@@ -78,13 +78,13 @@ def picture(name: str) -> StoredPicture:
         offset=0,
         length=9,
     )
-    return StoredPicture(archive=entry(3).archive, pipeline="p-1", row=row)
+    return ImageEntry(archive=entry(3).archive, pipeline="p-1", row=row)
 
 
 def stored_source(entries: Sequence[Entry], source_state: SourceState | None = None, **known: Any) -> StoredSource:
     polled = SourceState(source="radar", listed_at=NOW - timedelta(seconds=20))
-    told: dict[str, Any] = {"before": None, "rows": 2 * len(entries), "cut": False, "pictures": (), **known}
-    return StoredSource(source="radar", source_state=source_state or polled, entries=entries, **told)
+    values: dict[str, Any] = {"before": None, "rows": 2 * len(entries), "cut": False, "images": (), **known}
+    return StoredSource(source="radar", source_state=source_state or polled, entries=entries, **values)
 
 
 def status_of(

@@ -7,58 +7,58 @@ import pytest
 
 from imagefeed.model import Counts, Origin, State
 from ingest.model import SourceSpec, SourceState
-from ops.health.load import MOST_LETTERS, StoredSource, StoredStatus
+from ops.health.load import MAX_DEAD_LETTERS, StoredSource, StoredStatus
 from ops.web.assess import assess
-from ops.web.model import Severity, Shown, Status
+from ops.web.model import DisplayState, Severity, Status
 from storage.blobs.runs import LastRun
 from tests.unit.ops.web.made import MINUTE, NOW, QUIET, entry, regular, status_of, stored_source, tracked_file
 
 
-def said(status: Status) -> str:
+def headline_of(status: Status) -> str:
     return status.sources[0].headline
 
 
 def kinds(status: Status) -> list[str]:
-    return [todo.what for todo in status.todos]
+    return [action.kind for action in status.actions]
 
 
 def test_a_good_day_is_told_in_one_sentence() -> None:
     status = status_of(regular(287))
-    assert said(status) == "All 287 archives of the last 48 h are here; newest 3 min ago."
-    assert (status.severity, status.headline, list(status.todos)) == (Severity.FINE, "Everything is here", [])
+    assert headline_of(status) == "All 287 archives of the last 48 h are here; newest 3 min ago."
+    assert (status.severity, status.headline, list(status.actions)) == (Severity.FINE, "Everything is here", [])
 
 
 def test_a_young_source_tells_since_when() -> None:
     status = status_of(regular(2))
-    assert said(status) == "All 2 archives since 11:47 are here; newest 3 min ago."
+    assert headline_of(status) == "All 2 archives since 11:47 are here; newest 3 min ago."
     # Its first archives are not squeezed into a corner of 48 hours.
     assert NOW - status.sources[0].start < timedelta(hours=2)
 
 
 def test_what_is_on_its_way_is_neither_here_nor_missing() -> None:
     status = status_of([entry(1, State.COPYING), entry(8, State.RAW), entry(18)])
-    assert said(status) == "1 archive since 11:42 is here, 2 on the way; newest 1 min ago."
+    assert headline_of(status) == "1 archive since 11:42 is here, 2 on the way; newest 1 min ago."
     assert (status.severity, status.headline) == (Severity.FINE, "Everything is here or on its way")
 
 
 @pytest.mark.parametrize(
     ("state", "shown"),
     [
-        (State.SEEN, Shown.WAITING),
-        (State.COPYING, Shown.COPYING),
-        (State.RAW, Shown.RAW),
-        (State.PROCESSING, Shown.RAW),
-        (State.PROCESSED, Shown.PROCESSED),
-        (State.REFUSED, Shown.REFUSED),
-        (State.FAILED, Shown.FAILED),
-        (State.EXPIRED, Shown.EXPIRED),
-        (State.SUPERSEDED, Shown.REPLACED),
+        (State.SEEN, DisplayState.WAITING),
+        (State.COPYING, DisplayState.COPYING),
+        (State.RAW, DisplayState.RAW),
+        (State.PROCESSING, DisplayState.RAW),
+        (State.PROCESSED, DisplayState.PROCESSED),
+        (State.REFUSED, DisplayState.REFUSED),
+        (State.FAILED, DisplayState.FAILED),
+        (State.EXPIRED, DisplayState.EXPIRED),
+        (State.SUPERSEDED, DisplayState.REPLACED),
     ],
 )
-def test_each_state_has_its_own_mark(state: State, shown: Shown) -> None:
+def test_each_state_has_its_own_mark(state: State, shown: DisplayState) -> None:
     status = status_of([entry(3, state)])
     assert [mark.state for mark in status.sources[0].marks] == [shown]
-    assert {one for one, number in status.sources[0].counts.items() if number} == {shown}
+    assert {display_state for display_state, number in status.sources[0].counts.items() if number} == {shown}
 
 
 def test_a_file_that_was_only_touched_has_no_mark() -> None:
@@ -68,27 +68,27 @@ def test_a_file_that_was_only_touched_has_no_mark() -> None:
 def test_refused_members_are_worth_a_look_and_no_more() -> None:
     partly = entry(3, counts=Counts(members=3, images=1, refused=2))
     status = status_of([partly, entry(13)])
-    assert said(status) == "All 2 archives since 11:47 are here, 1 with refused members; newest 3 min ago."
+    assert headline_of(status) == "All 2 archives since 11:47 are here, 1 with refused members; newest 3 min ago."
     assert (status.severity, kinds(status)) == (Severity.NOTICE, ["refused members"])
-    assert status.todos[0].archive == f"{NOW - 3 * MINUTE:%Y%m%dT%H%M%SZ}.{partly.archive.version}"
+    assert status.actions[0].archive == f"{NOW - 3 * MINUTE:%Y%m%dT%H%M%SZ}.{partly.archive.version}"
 
 
 def test_jitter_makes_no_hole_and_a_missing_archive_makes_one() -> None:
     jittery = [entry(minutes) for minutes in (3, 14.9, 21, 35.5)]
-    assert not status_of(jittery).sources[0].holes
-    (hole,) = status_of([entry(minutes) for minutes in (3, 13, 43, 53)]).sources[0].holes
-    assert (hole.start, hole.end, hole.open, hole.missing) == (NOW - 43 * MINUTE, NOW - 13 * MINUTE, False, 2)
+    assert not status_of(jittery).sources[0].gaps
+    (gap,) = status_of([entry(minutes) for minutes in (3, 13, 43, 53)]).sources[0].gaps
+    assert (gap.start, gap.end, gap.open, gap.missing) == (NOW - 43 * MINUTE, NOW - 13 * MINUTE, False, 2)
 
 
 def test_holes_and_bad_ends_come_first_in_the_sentence() -> None:
     ends = [entry(3), entry(13, State.EXPIRED), entry(23, State.FAILED), entry(33, State.REFUSED), entry(63), entry(73)]
     status = status_of(ends)
-    assert said(status) == (
+    assert headline_of(status) == (
         "1 gap (about 2 missing), 1 expired, 1 failed and 1 refused. 3 archives since 10:47 are here; newest 3 min ago."
     )
     assert (status.severity, status.headline) == (Severity.MISSING, "Something is missing")
     assert kinds(status) == ["gap", "expired", "failed", "refused"]
-    assert "replay --archive" in status.todos[2].advice or "by hand" in status.todos[2].advice
+    assert "replay --archive" in status.actions[2].advice or "by hand" in status.actions[2].advice
 
 
 def test_what_is_late_is_told_apart_from_what_is_missing() -> None:
@@ -107,16 +107,16 @@ def test_what_is_late_is_told_apart_from_what_is_missing() -> None:
 
 def test_an_archive_that_does_not_come_is_missed_while_it_is_missing() -> None:
     status = status_of(regular(4, newest=27))
-    (hole,) = status.sources[0].holes
-    assert hole.open
-    assert said(status).startswith("Nothing has come for 27 min. 4 archives")
+    (gap,) = status.sources[0].gaps
+    assert gap.open
+    assert headline_of(status).startswith("Nothing has come for 27 min. 4 archives")
 
 
 def test_the_last_archive_before_the_window_shows_the_hole_at_its_beginning() -> None:
     edge = [entry(minutes) for minutes in range(3, 40 * 60, 10)]
-    assert not status_of(edge).sources[0].holes
-    (hole,) = status_of(edge, before=NOW - timedelta(hours=60)).sources[0].holes
-    assert hole.end == edge[-1].archive.stamp
+    assert not status_of(edge).sources[0].gaps
+    (gap,) = status_of(edge, before=NOW - timedelta(hours=60)).sources[0].gaps
+    assert gap.end == edge[-1].archive.stamp
 
 
 def test_where_archives_are_left_out_there_is_no_hole_made_up() -> None:
@@ -125,47 +125,47 @@ def test_where_archives_are_left_out_there_is_no_hole_made_up() -> None:
         source="radar", listed_at=NOW, tracked_files=(tracked_file(900, done=True), tracked_file(3, done=True))
     )
     status = status_of(regular(5), source_state, cut=True)
-    assert (status.sources[0].holes, status.sources[0].cut) == ([], True)
+    assert (status.sources[0].gaps, status.sources[0].cut) == ([], True)
 
 
 def test_an_archive_that_hangs_is_late() -> None:
     status = status_of([entry(3), entry(13), entry(23, State.SEEN, reason="no answer")])
-    assert said(status).startswith("1 late. 2 archives")
-    (todo,) = status.todos
-    assert (todo.what, todo.detail) == ("not copied", "no answer")
+    assert headline_of(status).startswith("1 late. 2 archives")
+    (action,) = status.actions
+    assert (action.kind, action.detail) == ("not copied", "no answer")
     assert kinds(status_of([entry(3), entry(13), entry(23, State.PROCESSING)])) == ["not preprocessed"]
 
 
 def test_a_server_that_is_silent_is_named_with_its_error() -> None:
     source_state = SourceState(source="radar", listed_at=NOW - 50 * MINUTE, failures=4, error="no\x1b[2J route")
     status = status_of(regular(), source_state)
-    assert said(status).startswith("No answer from the server for 50 min. All 6 archives")
+    assert headline_of(status).startswith("No answer from the server for 50 min. All 6 archives")
     assert (status.severity, kinds(status)) == (Severity.MISSING, ["no answer"])
     assert status.sources[0].error == "no\N{REPLACEMENT CHARACTER}[2J route"
 
 
-@pytest.mark.parametrize(("again", "told"), [(MINUTE, f" (asked again at {NOW + MINUTE:%H:%M:%S} UTC)"), (-MINUTE, "")])
-def test_an_error_tells_when_the_server_is_asked_again(again: timedelta, told: str) -> None:
+@pytest.mark.parametrize(("again", "tail"), [(MINUTE, f" (asked again at {NOW + MINUTE:%H:%M:%S} UTC)"), (-MINUTE, "")])
+def test_an_error_tells_when_the_server_is_asked_again(again: timedelta, tail: str) -> None:
     source_state = SourceState(
         source="radar", listed_at=NOW, failures=4, error="wrong password", not_before=NOW + again
     )
-    assert status_of(regular(), source_state).sources[0].error == f"wrong password{told}"
+    assert status_of(regular(), source_state).sources[0].error == f"wrong password{tail}"
 
 
 def test_before_the_first_poll_nothing_is_wrong() -> None:
     status = status_of([], SourceState(source="radar"))
-    assert (said(status), status.severity) == ("Waiting for the first poll.", Severity.FINE)
+    assert (headline_of(status), status.severity) == ("Waiting for the first poll.", Severity.FINE)
     assert status.headline == "Nothing has arrived yet"
-    assert said(status_of([])) == "Polled; no archive has come yet."
+    assert headline_of(status_of([])) == "Polled; no archive has come yet."
 
 
 def test_the_next_deletion_is_of_what_is_not_copied() -> None:
     files = (tracked_file(2800, done=True), tracked_file(1500, path="late.zip"), tracked_file(9, done=True))
     status = status_of(regular(), SourceState(source="radar", listed_at=NOW, tracked_files=files))
-    found = status.sources[0].next_deletion
-    assert found is not None
-    assert (found.path, found.copied, found.near) == ("late.zip", False, True)
-    assert found.at == NOW - 1500 * MINUTE + timedelta(hours=48)
+    deletion = status.sources[0].next_deletion
+    assert deletion is not None
+    assert (deletion.path, deletion.copied, deletion.near) == ("late.zip", False, True)
+    assert deletion.at == NOW - 1500 * MINUTE + timedelta(hours=48)
     assert kinds(status)[0] == "near deletion"
     done = (
         status_of(regular(), SourceState(source="radar", listed_at=NOW, tracked_files=files[::2]))
@@ -187,9 +187,9 @@ def test_lag_is_from_the_server_to_readable_images() -> None:
 
 
 def test_what_was_given_up_needs_a_person() -> None:
-    status = status_of(regular(), queues=replace(QUIET, poison=2, dead_letters=MOST_LETTERS))
+    status = status_of(regular(), queues=replace(QUIET, poison=2, dead_letters=MAX_DEAD_LETTERS))
     assert (status.severity, status.headline) == (Severity.MISSING, "Everything is here, and messages were given up")
-    assert [(todo.what, todo.which) for todo in status.todos] == [
+    assert [(action.kind, action.name) for action in status.actions] == [
         ("poison queue", "2 messages"),
         ("dead letters", "100 dead letters or more"),
     ]
@@ -218,9 +218,9 @@ def test_a_reconcile_that_stands_still_needs_a_person(every: timedelta | None, q
 
 
 def test_many_of_a_kind_are_counted_instead_of_listed() -> None:
-    todos = status_of([entry(minutes, State.FAILED) for minutes in range(3, 203, 10)]).todos
-    assert [todo.which for todo in todos][-1] == "12 more"
-    assert len(todos) == 9
+    actions = status_of([entry(minutes, State.FAILED) for minutes in range(3, 203, 10)]).actions
+    assert [action.name for action in actions][-1] == "12 more"
+    assert len(actions) == 9
 
 
 def test_a_zip_put_by_hand_is_told() -> None:

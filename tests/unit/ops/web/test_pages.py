@@ -16,7 +16,7 @@ from ops.health.load_archive import StoredArchive
 from ops.web.pages import archive_page, message_page, status_page
 from ops.web.responses import Request, Response, guarded, source_hash, way_up
 from ops.web.to_json import to_json
-from tests.unit.ops.web.made import NOW, SPEC, entry, picture, regular, status_of
+from tests.unit.ops.web.made import NOW, SPEC, entry, image_entry, regular, status_of
 
 HOSTILE = """</title><script>alert(1)</script><img src=x onerror=alert(1)>"onload='x' {{ 7*7 }} \u202e\udcff&amp;"""
 INNOCENT = {"main", "header", "nav", "section", "p", "a", "svg", "path", "rect", "use", "img"}
@@ -25,11 +25,11 @@ INNOCENT = {"main", "header", "nav", "section", "p", "a", "svg", "path", "rect",
 class Page(HTMLParser):
     """What a browser would make of a page: its elements, their attributes, and its text."""
 
-    def __init__(self, answer: Response) -> None:
+    def __init__(self, response: Response) -> None:
         super().__init__()
         self.elements: list[tuple[str, dict[str, str | None]]] = []
         self.text = ""
-        self.feed(answer.body.decode())
+        self.feed(response.body.decode())
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.elements.append((tag, dict(attrs)))
@@ -39,8 +39,8 @@ class Page(HTMLParser):
 
     def links(self) -> Sequence[str]:
         """Give all addresses that it leads to, or fetches."""
-        found = (attrs.get(name) for _, attrs in self.elements for name in ("href", "src"))
-        return [link for link in found if link and not link.startswith(("#", "data:"))]
+        addresses = (attrs.get(name) for _, attrs in self.elements for name in ("href", "src"))
+        return [link for link in addresses if link and not link.startswith(("#", "data:"))]
 
 
 def hostile_status() -> Response:
@@ -51,50 +51,51 @@ def hostile_status() -> Response:
         *regular(3, newest=33),
     ]
     source_state = SourceState(source="radar", listed_at=NOW, error=HOSTILE)
-    return status_page(Request(), status_of(entries, source_state, pictures=[picture(HOSTILE)]))
+    return status_page(Request(), status_of(entries, source_state, images=[image_entry(HOSTILE)]))
 
 
-def archive(**asked: Any) -> Response:
+def archive(**values: Any) -> Response:
     refusal = Refusal(member=1, name=HOSTILE, reason=HOSTILE, error=HOSTILE)
-    images = [picture(HOSTILE).row]
+    images = [image_entry(HOSTILE).row]
     stored = StoredArchive(entry=entry(3, path=HOSTILE, reason=HOSTILE), images=images, refusals=[refusal], cut=False)
-    return archive_page(Request(root="../../", **asked), stored, SPEC, NOW)
+    return archive_page(Request(root="../../", **values), stored, SPEC, NOW)
 
 
 @pytest.mark.parametrize("make", [hostile_status, archive, lambda: message_page(Request(), 404, HOSTILE)])
 def test_names_of_strangers_are_text_and_never_markup(make: Any) -> None:
-    answer = make()
-    page = Page(answer)
+    response = make()
+    page = Page(response)
     scripts = [attrs for tag, attrs in page.elements if tag == "script"]
     assert all(attrs.get("src", "").startswith("status/refresh.js") for attrs in scripts)  # type: ignore[union-attr] # always a text
     assert not [name for _, attrs in page.elements for name in attrs if name.startswith("on") or name == "style"]
     assert "alert(1)" in page.text
     assert "49" not in re.findall(r"\b49\b", page.text)
-    assert "\u202e" not in answer.body.decode()
+    assert "\u202e" not in response.body.decode()
 
 
 def test_a_style_runs_by_its_hash_and_a_script_by_its_address_alone() -> None:
-    answer = status_page(Request(), status_of(regular()))
-    policy = answer.headers["Content-Security-Policy"]
-    (style,) = re.findall(r"<style>(.*?)</style>", answer.body.decode(), re.DOTALL)
+    response = status_page(Request(), status_of(regular()))
+    policy = response.headers["Content-Security-Policy"]
+    (style,) = re.findall(r"<style>(.*?)</style>", response.body.decode(), re.DOTALL)
     assert f"style-src {source_hash(style)};" in policy
     assert "script-src 'self';" in policy
     assert policy.startswith("default-src 'none';")
     assert "unsafe" not in policy
-    assert answer.headers["X-Content-Type-Options"] == "nosniff"
-    assert answer.headers["Referrer-Policy"] == "no-referrer"
-    assert answer.headers["Cache-Control"] == "private, max-age=5"
+    assert response.headers["X-Content-Type-Options"] == "nosniff"
+    assert response.headers["Referrer-Policy"] == "no-referrer"
+    assert response.headers["Cache-Control"] == "private, max-age=5"
 
 
 def test_nothing_comes_from_elsewhere_and_every_link_is_relative() -> None:
-    for answer in (hostile_status(), archive()):
-        assert not [link for link in Page(answer).links() if re.match(r"[a-z]+:|/", link)]
+    for response in (hostile_status(), archive()):
+        assert not [link for link in Page(response).links() if re.match(r"[a-z]+:|/", link)]
 
 
 def test_links_carry_the_key_only_if_it_came_in_the_address() -> None:
     key = 'a&b="c"/+'
-    for answer in (status_page(Request(code=key), status_of(regular(), pictures=[picture("a")])), archive(code=key)):
-        links = Page(answer).links()
+    first = status_page(Request(code=key), status_of(regular(), images=[image_entry("a")]))
+    for response in (first, archive(code=key)):
+        links = Page(response).links()
         assert links
         assert all(link.endswith("?code=a%26b%3D%22c%22%2F%2B") for link in links)
     assert not [link for link in Page(archive()).links() if "?" in link]
@@ -127,7 +128,7 @@ def test_a_stranger_reads_states_in_words_and_shapes_not_by_colour_alone() -> No
     page = Page(status_page(Request(), status_of([entry(3 + 10 * n, state) for n, state in enumerate(states)])))
     shapes = {attrs["href"] for tag, attrs in page.elements if tag == "use" and "x" in attrs}
     assert shapes == {"#raw", "#copying", "#waiting", "#refused", "#failed", "#expired"}
-    assert {attrs["id"] for tag, attrs in page.elements if tag == "symbol"} >= {(one or "")[1:] for one in shapes}
+    assert {attrs["id"] for tag, attrs in page.elements if tag == "symbol"} >= {(shape or "")[1:] for shape in shapes}
     # One stop of the Tab key, at the newest; arrows move from there.
     stops = [attrs["tabindex"] for tag, attrs in page.elements if tag == "a" and "tabindex" in attrs]
     assert stops == ["-1"] * 6 + ["0"]
@@ -160,9 +161,9 @@ def test_what_cannot_be_done_is_told_with_its_status() -> None:
 
 
 def test_the_data_is_plain_json_whatever_names_are_in_it() -> None:
-    told = to_json(status_of([entry(3, path=HOSTILE)])).decode("ascii")
-    assert '"stamp": "2026-03-01T11:57:30Z"' in told
-    assert '"refused in part": 0' in told
+    text = to_json(status_of([entry(3, path=HOSTILE)])).decode("ascii")
+    assert '"stamp": "2026-03-01T11:57:30Z"' in text
+    assert '"refused in part": 0' in text
 
 
 def test_a_high_bar_does_not_hide_what_went_wrong_beside_it() -> None:

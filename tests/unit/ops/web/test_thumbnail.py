@@ -11,34 +11,34 @@ from imagefeed.model import Pixels
 from ops.web.thumbnail import LARGEST, thumbnail
 
 
-def shown(pixels: Pixels) -> NDArray[np.uint8]:
+def drawn(pixels: Pixels) -> NDArray[np.uint8]:
     with Image.open(BytesIO(thumbnail(pixels)), formats=["PNG"]) as image:
         return np.asarray(image, np.uint8)
 
 
 def test_eight_bits_are_shown_as_they_are() -> None:
     pixels = np.arange(48, dtype=np.uint8).reshape(4, 4, 3)
-    np.testing.assert_array_equal(shown(pixels), pixels)
+    np.testing.assert_array_equal(drawn(pixels), pixels)
 
 
 def test_the_longer_side_is_bounded() -> None:
-    assert shown(np.zeros((300, 1_200, 3), np.uint8)).shape == (64, LARGEST, 3)
+    assert drawn(np.zeros((300, 1_200, 3), np.uint8)).shape == (64, LARGEST, 3)
 
 
 def test_twelve_bits_in_sixteen_are_not_black() -> None:
     pixels = np.linspace(0, 4_095, 64, dtype=np.uint16).reshape(8, 8)
-    assert shown(pixels).max() > 250
+    assert drawn(pixels).max() > 250
 
 
 def test_floats_from_nought_to_one_keep_their_brightness() -> None:
-    np.testing.assert_array_equal(shown(np.array([[0.0, 0.5], [0.6, 1.0]], np.float32)), [[0, 128], [153, 255]])
+    np.testing.assert_array_equal(drawn(np.array([[0.0, 0.5], [0.6, 1.0]], np.float32)), [[0, 128], [153, 255]])
 
 
 def test_normalised_floats_are_spread_and_what_is_no_number_is_left_out() -> None:
     pixels = np.linspace(-2, 2, 100, dtype=np.float16).reshape(10, 10).copy()
     pixels[0, 0], pixels[0, 1] = np.nan, np.inf
-    found = shown(pixels)
-    assert {int(found.min()), int(found.max())} == {0, 255}
+    samples = drawn(pixels)
+    assert {int(samples.min()), int(samples.max())} == {0, 255}
 
 
 @pytest.mark.parametrize(
@@ -57,4 +57,4 @@ def test_normalised_floats_are_spread_and_what_is_no_number_is_left_out() -> Non
 )
 @pytest.mark.parametrize("dtype", ["uint8", "bool", "int32", "float32", "complex64"])
 def test_every_shape_and_type_can_be_seen(shape: tuple[int, ...], expected: tuple[int, ...], dtype: str) -> None:
-    assert shown(np.ones(shape, dtype)).shape == expected
+    assert drawn(np.ones(shape, dtype)).shape == expected

@@ -118,7 +118,7 @@ def test_an_end_that_nobody_wrote_is_written(world: World) -> None:
     ctx = world.process()
     archive: RawArchive = world.raw.add(pictures(1))
     handle_archive_created(archive.blob, ctx)
-    row = world.ledger.pipelines[archive.source, archive.stamp, archive.version, ctx.pipeline]
+    row = world.ledger.pipelines[archive.key, ctx.pipeline]
     row.ends.clear()
     assert redrive(archive, ctx) is ReplayOutcome.FINISHED
     assert world.ledger.end(archive) == "processed"

@@ -77,9 +77,9 @@ def operation(part: bytes) -> Operation:
     request, *lines = head.decode("ascii").split("\r\n")
     headers = dict(line.split(": ", 1) for line in lines)
     assert headers["Content-Length"] == str(len(content))
-    told = json.loads(content).items()
+    sent = json.loads(content).items()
     # Texts need no type; the SDK gives it all the same.
-    properties = {name: value for name, value in told if value != "Edm.String"}
+    properties = {name: value for name, value in sent if value != "Edm.String"}
     return Operation(
         about=about.decode("ascii"),
         request=request,

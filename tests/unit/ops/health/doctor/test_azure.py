@@ -11,10 +11,10 @@ import pytest
 
 from config.settings import Storage
 from imagefeed.errors import PermanentError
-from ops.health.doctor.app import whose_rights
+from ops.health.doctor.app import check_identity
 from ops.health.doctor.azure_cli import AzureCli, app_settings
-from ops.health.doctor.events import look_at_events
-from ops.health.doctor.findings import Finding, Sign
+from ops.health.doctor.events import check_events
+from ops.health.doctor.findings import CheckStatus, Finding
 from tests.fixtures.azure_answers import (
     DATA,
     MAY_NOT_READ,
@@ -50,14 +50,14 @@ def deployed(given: Mapping[str, str], more: str, answer: Answer) -> dict[str, S
 
 
 def events(storage: Storage, cli: AzureCli | None) -> list[Finding]:
-    return list(look_at_events(storage, cli))
+    return list(check_events(storage, cli))
 
 
 def test_whose_rights_were_tried_is_told_where_it_matters() -> None:
-    (finding,) = whose_rights(IN_AZURE)
-    assert (finding.sign, "rights of the app's own identity" in finding.told) == (Sign.UNKNOWN, True)
-    assert not list(whose_rights(EMULATOR)), "a key opens all"
-    assert not list(whose_rights(replace(IN_AZURE, client_id="its own"))), "asked as the app"
+    (finding,) = check_identity(IN_AZURE)
+    assert (finding.status, "rights of the app's own identity" in finding.message) == (CheckStatus.UNKNOWN, True)
+    assert not list(check_identity(EMULATOR)), "a key opens all"
+    assert not list(check_identity(replace(IN_AZURE, client_id="its own"))), "asked as the app"
 
 
 @pytest.mark.parametrize("source", [DATA, DATA.lower(), DATA.replace("/storageAccounts/", "/storageaccounts/")])
@@ -68,12 +68,12 @@ def test_a_subscription_that_is_right_is_told(tmp_path: Path, source: str) -> No
     ]
     with az(tmp_path, **{TOPICS: [topics]}) as (cli, tools):
         (finding,) = events(IN_AZURE, cli)
-    assert (finding.sign, "raw-archives" in finding.told) == (Sign.OK, True)
+    assert (finding.status, "raw-archives" in finding.message) == (CheckStatus.OK, True)
     assert "--resource-group hub --system-topic-name t " in tools.calls[-1]
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         ({"provisioningState": "Failed"}, "its state is Failed"),
         ({"filter": {"includedEventTypes": ["Microsoft.Storage.BlobDeleted"]}}, "passes no Microsoft.Storage.BlobCre"),
@@ -83,40 +83,40 @@ def test_a_subscription_that_is_right_is_told(tmp_path: Path, source: str) -> No
         ({"destination": {"resourceId": "/sites/a/functions/other"}}, "leads to the function on_raw_archive"),
     ],
 )
-def test_a_subscription_that_is_wrong_is_told(tmp_path: Path, change: Mapping[str, Any], told: str) -> None:
+def test_a_subscription_that_is_wrong_is_told(tmp_path: Path, change: Mapping[str, Any], message: str) -> None:
     with az(tmp_path, **{SUBSCRIPTIONS: [[event_subscription(**change)]]}) as (cli, _):
         (finding,) = events(IN_AZURE, cli)
-    assert finding.sign is Sign.WRONG
-    assert told in finding.told
-    assert "infra/deploy.sh" in finding.told
+    assert finding.status is CheckStatus.WRONG
+    assert message in finding.message
+    assert "infra/deploy.sh" in finding.message
 
 
 def test_without_a_topic_there_is_no_subscription(tmp_path: Path) -> None:
     with az(tmp_path, **{TOPICS: [[topic(None, source=f"{DATA}2")]]}) as (cli, _):
         (finding,) = events(IN_AZURE, cli)
-    assert "has no Event Grid system topic" in finding.told
+    assert "has no Event Grid system topic" in finding.message
 
 
-@pytest.mark.parametrize(("storage", "told"), [(EMULATOR, "an emulator has no"), (IN_AZURE, "az) is not on PATH")])
-def test_what_cannot_be_looked_at_is_said(storage: Storage, told: str) -> None:
+@pytest.mark.parametrize(("storage", "message"), [(EMULATOR, "an emulator has no"), (IN_AZURE, "az) is not on PATH")])
+def test_what_cannot_be_looked_at_is_said(storage: Storage, message: str) -> None:
     (finding,) = events(storage, None)
-    assert finding.sign is Sign.UNKNOWN
-    assert told in finding.told
+    assert finding.status is CheckStatus.UNKNOWN
+    assert message in finding.message
 
 
 @pytest.mark.parametrize(
-    ("said", "told"),
+    ("error", "message"),
     [
         ("ERROR: Please run 'az login' to setup account.", "Please run 'az login'"),
         (MAY_NOT_READ, "az eventgrid system-topic list: You do not have the required permissions"),
         ("", "az eventgrid system-topic list: exit status 1"),
     ],
 )
-def test_what_az_says_is_told(tmp_path: Path, said: str, told: str) -> None:
-    with az(tmp_path, **{TOPICS: [refused(1, said)]}) as (cli, _):
+def test_what_az_says_is_told(tmp_path: Path, error: str, message: str) -> None:
+    with az(tmp_path, **{TOPICS: [refused(1, error)]}) as (cli, _):
         (finding,) = events(IN_AZURE, cli)
-    assert finding.sign is Sign.UNKNOWN
-    assert told in finding.told
+    assert finding.status is CheckStatus.UNKNOWN
+    assert message in finding.message
 
 
 def test_settings_of_an_app_have_their_secrets_and_not_its_identity(tmp_path: Path) -> None:
@@ -135,12 +135,12 @@ def test_settings_of_an_app_have_their_secrets_and_not_its_identity(tmp_path: Pa
         "keyvault secret show --vault-name v --name missing": [refused(3, "ERROR: (SecretNotFound) A secret with ...")],
     }
     with az(tmp_path, **answers) as (cli, _):
-        told, (problem,) = app_settings(cli, "images-abc")
-    assert told["SOURCES__A__PASSWORD"] == "s3cret-of-the-vault"
-    assert told["SOURCES__B__PASSWORD"] == "s3cret-of-the-south"
-    assert told["POLL_SCHEDULE"] == ""
-    assert not {"DATA_STORAGE__clientId"} & told.keys()
-    assert problem.told.startswith("SOURCES__C__PASSWORD: its secret could not be read: az keyvault secret show: (Secr")
+        values, (problem,) = app_settings(cli, "images-abc")
+    assert values["SOURCES__A__PASSWORD"] == "s3cret-of-the-vault"
+    assert values["SOURCES__B__PASSWORD"] == "s3cret-of-the-south"
+    assert values["POLL_SCHEDULE"] == ""
+    assert not {"DATA_STORAGE__clientId"} & values.keys()
+    assert problem.message.startswith("SOURCES__C__PASSWORD: its secret could not be read: az keyvault secret show: (S")
 
 
 def test_an_app_that_is_not_there_is_told(tmp_path: Path) -> None:

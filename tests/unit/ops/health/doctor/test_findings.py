@@ -14,14 +14,14 @@ SETTINGS = read_settings({
 
 
 def test_a_server_that_repeats_a_password_does_not_get_it_shown() -> None:
-    shown = line(wrong("a", f"530 no user with {PASSWORD} at all"), secrets_of(SETTINGS))
-    assert "530 no user with *** at all" in shown
+    text = line(wrong("a", f"530 no user with {PASSWORD} at all"), secrets_of(SETTINGS))
+    assert "530 no user with *** at all" in text
 
 
 def test_a_server_that_speaks_to_the_terminal_is_not_heard() -> None:
-    shown = line(wrong("a", "550 \x1b[2J gone\r\nok  b  all is well"))
-    assert "\x1b" not in shown
-    assert len(shown.splitlines()) == 1
+    text = line(wrong("a", "550 \x1b[2J gone\r\nok  b  all is well"))
+    assert "\x1b" not in text
+    assert len(text.splitlines()) == 1
 
 
 def test_what_was_not_looked_at_is_counted() -> None:

@@ -14,8 +14,8 @@ from config.settings import Source
 from ingest.model import Endpoint, SourceSpec
 from ingest.ports import Connection, Connector
 from local.servers.child import free_port
-from ops.health.doctor.findings import Finding, Sign
-from ops.health.doctor.sources import look_at_source, look_at_sources
+from ops.health.doctor.findings import CheckStatus, Finding
+from ops.health.doctor.sources import check_source, check_sources
 from tests.fakes.remote import FakeServer
 
 NOW = datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC)
@@ -23,14 +23,14 @@ SPEC = SourceSpec(name="radar")
 ENDPOINT = Endpoint(scheme="sftp", host="127.0.0.1", port=1, user="reader")
 
 
-def look(server: Connector, **spec: Any) -> list[Finding]:
+def check(server: Connector, **spec: Any) -> list[Finding]:
     source = Source(endpoint=ENDPOINT, spec=replace(SPEC, **spec))
-    return list(look_at_source(source, NOW, lambda _: server))
+    return list(check_source(source, NOW, lambda _: server))
 
 
-def problems(found: list[Finding]) -> str:
-    assert all(finding.about == "radar" for finding in found)
-    return "\n".join(finding.told for finding in found if finding.sign is Sign.WRONG)
+def problems(findings: list[Finding]) -> str:
+    assert all(finding.about == "radar" for finding in findings)
+    return "\n".join(finding.message for finding in findings if finding.status is CheckStatus.WRONG)
 
 
 @pytest.fixture
@@ -44,15 +44,15 @@ def server() -> FakeServer:
 
 
 def test_a_source_that_is_well_is_told_in_a_few_lines(server: FakeServer) -> None:
-    found = look(server, stamp="radar_%Y%m%d_%H%M")
-    assert not problems(found)
-    assert "logged in as reader" in found[0].told
-    assert "2 of 4 files match *.zip, the newest is 'radar_20260304_0500.zip'" in found[1].told
-    assert found[2].told == "'radar_20260304_0500.zip' can be read"
+    findings = check(server, stamp="radar_%Y%m%d_%H%M")
+    assert not problems(findings)
+    assert "logged in as reader" in findings[0].message
+    assert "2 of 4 files match *.zip, the newest is 'radar_20260304_0500.zip'" in findings[1].message
+    assert findings[2].message == "'radar_20260304_0500.zip' can be read"
 
 
 @pytest.mark.parametrize(
-    ("spec", "told"),
+    ("spec", "message"),
     [
         ({"pattern": "*.tar"}, "none of 4 files matches PATTERN *.tar"),
         ({"interval": timedelta(minutes=2)}, "its newest file is 6 min old, and INTERVAL promises one every 2m"),
@@ -60,23 +60,23 @@ def test_a_source_that_is_well_is_told_in_a_few_lines(server: FakeServer) -> Non
         ({"stamp": "radar_%Q"}, "STAMP 'radar_%Q'"),
     ],
 )
-def test_settings_that_do_not_fit_the_source_are_named(server: FakeServer, spec: dict[str, Any], told: str) -> None:
-    assert told in problems(look(server, **spec))
+def test_settings_that_do_not_fit_the_source_are_named(server: FakeServer, spec: dict[str, Any], message: str) -> None:
+    assert message in problems(check(server, **spec))
 
 
 def test_a_clock_that_is_ahead_is_told(server: FakeServer) -> None:
     server.put("future.zip", b"PK", NOW + timedelta(hours=1))
-    assert "3600 s ahead of this machine's clock; check both clocks, and TIMEZONE" in problems(look(server))
+    assert "3600 s ahead of this machine's clock; check both clocks, and TIMEZONE" in problems(check(server))
 
 
 def test_an_empty_folder_is_told() -> None:
-    assert "it is empty; check the folder" in problems(look(FakeServer()))
+    assert "it is empty; check the folder" in problems(check(FakeServer()))
 
 
 def test_a_file_that_gives_no_bytes_is_told(server: FakeServer) -> None:
     listed = server.put("radar_20260304_0500.zip", b"PK", NOW)
     server.before_read[listed.path] = lambda _: server.files.update({listed.path: (b"", NOW)})
-    assert "reading gives none" in problems(look(server))
+    assert "reading gives none" in problems(check(server))
 
 
 def test_a_refusal_is_passed_on_in_its_own_words() -> None:
@@ -86,20 +86,20 @@ def test_a_refusal_is_passed_on_in_its_own_words() -> None:
             raise SourceRefusedError("log in: no; check PASSWORD")
             yield
 
-    assert problems(look(Refusing())) == "log in: no; check PASSWORD"
+    assert problems(check(Refusing())) == "log in: no; check PASSWORD"
 
 
 def test_a_server_that_is_down_is_told_from_the_network() -> None:
     source = Source(endpoint=replace(ENDPOINT, scheme="ftp", port=free_port()), spec=SPEC)
-    (finding,) = look_at_source(source, NOW)
-    assert finding.sign is Sign.WRONG
-    assert "nothing listens there" in finding.told
+    (finding,) = check_source(source, NOW)
+    assert finding.status is CheckStatus.WRONG
+    assert "nothing listens there" in finding.message
 
 
 def test_a_name_that_nobody_knows_is_told() -> None:
     source = Source(endpoint=replace(ENDPOINT, scheme="ftp", host="no-such-host.invalid"), spec=SPEC)
-    (finding,) = look_at_source(source, NOW)
-    assert "no such host is known here" in finding.told
+    (finding,) = check_source(source, NOW)
+    assert "no such host is known here" in finding.message
 
 
 def test_a_source_that_never_ends_costs_a_limited_time() -> None:
@@ -107,6 +107,6 @@ def test_a_source_that_never_ends_costs_a_limited_time() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         endpoint = replace(ENDPOINT, scheme="ftp", port=silent.getsockname()[1], timeout=5.0)
         sources = {"radar": Source(endpoint=endpoint, spec=SPEC)}
-        (finding,) = look_at_sources(sources, NOW, within=0.1)
-    assert finding.sign is Sign.WRONG
-    assert "too slow to be polled" in finding.told
+        (finding,) = check_sources(sources, NOW, within=0.1)
+    assert finding.status is CheckStatus.WRONG
+    assert "too slow to be polled" in finding.message
