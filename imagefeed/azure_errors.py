@@ -14,7 +14,7 @@ _ADVICE = {
     401: "check the account key, or that the identity belongs to this account's tenant",
     403: "give the identity the roles Storage Blob, Queue and Table Data Contributor (to read alone, Storage Blob and "
     "Table Data Reader), and check the account's firewall",
-    404: "make what is missing with `python -m ops.cli init`",
+    404: "make what is missing with `imagefeed init`",
     413: "the request is too large",
 }
 _PASSING = (408, 409, 412, 429)

@@ -277,7 +277,7 @@ def shard_entries(clients: Stores, archive: RawArchive, pipeline: str) -> Sequen
             return ()
         raise ImageDamagedError(
             f"read batch {lost[0]} of {archive.blob}: the ledger has lost what became of it; "
-            "make it again with `python -m ops.cli rebuild-ledger`"
+            "make it again with `imagefeed rebuild`"
         )
     return [
         ShardEntry(archive=archive, pipeline=pipeline, batch=number, images=done.images)

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from imagefeed.errors import PermanentError
+from local.run import write_environment
 from local.system import LOCAL, alone
 
 FOLDERS = ("run", "own", "demo", "soak")
@@ -19,7 +20,7 @@ def main() -> int:
     except PermanentError as exc:
         sys.stderr.write(f"error: {exc}\n")
         return 1
-    (LOCAL / "env").unlink(missing_ok=True)
+    write_environment(LOCAL / "env", {})
     sys.stdout.write("what ran here is forgotten; set-up and samples are as they were\n")
     return 0
 

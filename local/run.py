@@ -80,9 +80,11 @@ def own_settings(file: Path) -> dict[str, str]:
 
 
 def write_environment(file: Path, settings: Mapping[str, str]) -> None:
-    """Write settings as a file that a shell can source; none of the host's with names that no shell can have."""
-    file.touch(mode=0o600)
-    lines = (f"export {name}={shlex.quote(value)}\n" for name, value in settings.items() if name.isidentifier())
+    """Write a file that a shell can source: the command's folder on PATH, and settings whose names a shell can have."""
+    file.touch()
+    file.chmod(0o600)
+    lines = [f'export PATH={shlex.quote(str(PROJECT / "local" / "bin"))}:"$PATH"\n']
+    lines += [f"export {name}={shlex.quote(value)}\n" for name, value in settings.items() if name.isidentifier()]
     file.write_text("".join(lines), encoding="utf-8")
 
 
@@ -91,17 +93,17 @@ def _explain(console: Console, running: System, settings: Mapping[str, str]) -> 
     write_environment(environment, running.settings)
     shown = _short(environment)
     own = [value for name, value in settings.items() if name.upper().endswith("__URL")]
-    told = [
+    rows = [
         *((f"source {name}", f"{s.kind}, drop zips into {_short(s.root)}") for name, s in running.sources.items()),
         *(("your source", url) for url in own),
         ("functions host", f"{running.host_kind}, {running.host_url}"),
         ("status page", running.status_url),
         ("settings", f"{_short(running.folder / 'app' / 'local.settings.json')}, and {shown} for a shell"),
         ("logs", _short(running.logs)),
-        ("look inside", f". {shown} && .venv/bin/python -m ops.cli ls"),
+        ("look inside", f". {shown} && imagefeed ls"),
         ("stop", "Ctrl-C"),
     ]
-    for title, value in told:
+    for title, value in rows:
         console.print(Text.assemble((f"{title:<16} ", "dim"), value), soft_wrap=True)
 
 
@@ -111,7 +113,7 @@ def _keep_going(console: Console, running: System, every: float | None, ends: Co
         if every is not None:
             drop = _next_drop(list(running.sources), number)
             upload(drop, running.sources[drop.source].root, threading.Event())
-            _tell(console, f"{datetime.now(UTC):%H:%M:%S}  {drop.source}: {drop.name} is new")
+            _print(console, f"{datetime.now(UTC):%H:%M:%S}  {drop.source}: {drop.name} is new")
         _wait(console, running, every or _LOOK_EVERY, ends)
 
 
@@ -124,17 +126,17 @@ def _next_drop(sources: Sequence[str], number: int) -> Drop:
 def _wait(console: Console, running: System, seconds: float, ends: Completions | None) -> None:
     until = time.monotonic() + seconds
     while (left := until - time.monotonic()) > 0:
-        if told := running.check():
-            _tell(console, f"{datetime.now(UTC):%H:%M:%S}  {told}")
+        if event := running.check():
+            _print(console, f"{datetime.now(UTC):%H:%M:%S}  {event}")
         # A look that fails is told by the next one.
         with suppress(TransientError):
-            for told in ends.news() if ends else ():
-                _tell(console, told)
+            for line in ends.news() if ends else ():
+                _print(console, line)
         time.sleep(min(left, _LOOK_EVERY))
 
 
-def _tell(console: Console, told: str) -> None:
-    console.print(told, highlight=False, markup=False, emoji=False, soft_wrap=True)
+def _print(console: Console, line: str) -> None:
+    console.print(line, highlight=False, markup=False, emoji=False, soft_wrap=True)
 
 
 def _short(path: Path) -> str:

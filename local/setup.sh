@@ -107,3 +107,9 @@ if ! cmp -s local/package-lock.json .local/azurite/package-lock.json; then
     mkdir -p .local
     install_azurite
 fi
+# `make run` adds settings, with keys among them.
+if [ ! -f .local/env ]; then
+    mkdir -p .local
+    (umask 077 && printf "export PATH='%s/local/bin':\"\$PATH\"\n" "$PWD" >.local/env)
+    say "to have the command \`imagefeed\` in this shell, type:  . .local/env"
+fi

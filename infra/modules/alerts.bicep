@@ -40,7 +40,7 @@ var alerts = [
   {
     id: 'no-archive'
     title: 'No archive from a source'
-    todo: 'Nothing was copied for ${quietIntervals} intervals, or nothing is heard of the app at all. If "Nobody watches" fires too, see there. Else ask `python -m ops.cli doctor` whether the server can be reached, and the server\'s owner whether it had files.'
+    todo: 'Nothing was copied for ${quietIntervals} intervals, or nothing is heard of the app at all. If "Nobody watches" fires too, see there. Else ask `imagefeed doctor` whether the server can be reached, and the server\'s owner whether it had files.'
     severity: 1
     query: replace(loadTextContent('../queries/no-archive.kql'), '\'example\', 10m', expectedSources)
     measure: 'Intervals'
@@ -51,7 +51,7 @@ var alerts = [
   {
     id: 'heartbeat'
     title: 'Nobody watches'
-    todo: 'reconcile has not run, or its telemetry does not arrive (is the daily cap of the logs reached?). Timers are known to stop after a deployment: open the function app in the portal, which wakes it, or restart it; then see whether reconcile runs. If the host itself is down, nobody takes messages either: `python -m ops.cli doctor --app NAME --smoke` says whether both queue triggers listen; a 403 on a queue ends the whole host each time that it starts, so look at the app\'s DATA_STORAGE settings and roles first.'
+    todo: 'reconcile has not run, or its telemetry does not arrive (is the daily cap of the logs reached?). Timers are known to stop after a deployment: open the function app in the portal, which wakes it, or restart it; then see whether reconcile runs. If the host itself is down, nobody takes messages either: `imagefeed doctor --app NAME --smoke` says whether both queue triggers listen; a 403 on a queue ends the whole host each time that it starts, so look at the app\'s DATA_STORAGE settings and roles first.'
     severity: 1
     query: loadTextContent('../queries/heartbeat.kql')
     measure: 'Minutes'
@@ -62,7 +62,7 @@ var alerts = [
   {
     id: 'near-deletion'
     title: 'Files are near their deletion and not copied'
-    todo: 'Half of their time on the server is over. `python -m ops.cli ls SOURCE` says what stands in the way of each; raise MAX_CONNECTIONS if copying is merely slow.'
+    todo: 'Half of their time on the server is over. `imagefeed ls SOURCE` says what stands in the way of each; raise MAX_CONNECTIONS if copying is merely slow.'
     severity: 1
     query: loadTextContent('../queries/near-deletion.kql')
     measure: 'Files'
@@ -73,7 +73,7 @@ var alerts = [
   {
     id: 'expired'
     title: 'Archives were deleted before they were copied'
-    todo: 'They are lost unless the server\'s owner still has them: `python -m ops.cli ls SOURCE` names them. Ask for them to be put there again.'
+    todo: 'They are lost unless the server\'s owner still has them: `imagefeed ls SOURCE` names them. Ask for them to be put there again.'
     severity: 0
     query: loadTextContent('../queries/failures.kql')
     measure: 'Archives'
@@ -84,7 +84,7 @@ var alerts = [
   {
     id: 'failed'
     title: 'Archives failed or were refused'
-    todo: 'The raw blobs are safe. `python -m ops.cli ls SOURCE` gives the reasons; remove the cause, then `python -m ops.cli replay --failed` or `--refused`.'
+    todo: 'The raw blobs are safe. `imagefeed ls SOURCE` gives the reasons; remove the cause, then `imagefeed replay --failed` or `--refused`.'
     severity: 2
     query: loadTextContent('../queries/failures.kql')
     measure: 'Archives'
@@ -95,7 +95,7 @@ var alerts = [
   {
     id: 'refusals'
     title: 'Members of archives were refused'
-    todo: 'The other members are not affected. `python -m ops.cli refused SOURCE` names each with its reason; raise a limit or fix the hook if the reason is one of these, then replay.'
+    todo: 'The other members are not affected. `imagefeed refused SOURCE` names each with its reason; raise a limit or fix the hook if the reason is one of these, then replay.'
     severity: 3
     query: loadTextContent('../queries/refusals.kql')
     measure: 'Members'
@@ -129,7 +129,7 @@ var alerts = [
   {
     id: 'lost-results'
     title: 'Results were lost after they were made'
-    todo: 'Who deletes them: a person, a lifecycle rule? What was made again is whole. What is beyond repair was lost after three repairs, or its raw blob is gone or in the archive tier: `python -m ops.cli audit SOURCE` says what to do about each.'
+    todo: 'Who deletes them: a person, a lifecycle rule? What was made again is whole. What is beyond repair was lost after three repairs, or its raw blob is gone or in the archive tier: `imagefeed audit SOURCE` says what to do about each.'
     severity: 2
     query: loadTextContent('../queries/lost-results.kql')
     measure: 'Archives'

@@ -1,172 +1,205 @@
-"""The command `python -m ops.cli`: see what is stored, and take images out."""
+"""`python -m ops.cli`: the command `imagefeed` with the operator's verbs beside the reader's."""
 
 import argparse
-import logging
 import sys
-from collections.abc import Sequence
-from datetime import UTC, datetime
-from functools import partial
-from pathlib import Path
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from bootstrap import open_clients
-from config.errors import SettingsError
-from config.types import parse_duration
-from imagefeed.errors import PipelineError
-from imagefeed.tables import Reader
-from ops.cli import replay_arguments
-from ops.cli.doctor import run as examine
-from ops.cli.doctor import run_smoke as send_smoke
-from ops.text import clean
-from storage.blobs.pipelines import require_pipeline
-from storage.clients import Clients
+from imagefeed import cli
+from imagefeed.cli import add_json, add_verb, duration, moment, positive
 
-_READING = ("ls", "refused", "latest", "export", "audit")
-"""Commands that read what a pipeline made."""
+if TYPE_CHECKING:
+    from imagefeed.cli import Subparsers
+    from storage.clients import Clients
+
+_FINDINGS = "exit status: 0 all is well; 1 {}; 2 it could not be done, and standard error says why; 130 interrupted"
+_REPLAY = """\
+The running app does it, over its queue. Results have the names of their archives and are written over, so nothing is
+ever doubled. History (--source with --since) passes over what is done, so stop it whenever you like and type it again:
+it goes on. Type it again also to see that all is done, and to redrive what stopped half way: reconcile does so by
+itself, but only for the archives of the last hours (PIPELINE_WINDOW).
+
+Give it the app settings that make the pipeline: PREPROCESS_… and PIPELINE_…, and DATA_STORAGE. It asks for nothing if
+the app has not run with them. Blobs in the archive tier are named, and make the exit status 2: rehydrate them first."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; its exit status."""
-    chosen = _parser().parse_args(arguments)
-    # The SDK warns of every retry; what matters ends in an error of ours.
-    logging.getLogger("azure").setLevel(logging.ERROR)
-    try:
-        if chosen.command == "doctor":
-            # Before anything is opened: that it cannot be opened is what the doctor is asked about.
-            tell = partial(print, flush=True)
-            return send_smoke(chosen.app, chosen.within, tell) if chosen.smoke else examine(chosen.app, tell)
-        clients = open_clients()
-        try:
-            return _run(chosen, clients)
-        finally:
-            clients.close()
-    except PipelineError as exc:
-        # Settings that are wrong have a line each. Else an error may repeat a stranger's text, line breaks and all.
-        lines = str(exc).split("\n") if isinstance(exc, SettingsError) else [str(exc)]
-        print(f"error: {'\n'.join(map(clean, lines))}", file=sys.stderr)
-        return 2
-    except OSError as exc:
-        print(f"error: {exc}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        return 130
+    """Run one command; return its exit status."""
+    return cli.main(arguments, (add_verbs,))
 
 
-def _run(chosen: argparse.Namespace, clients: Clients) -> int:
-    try:
-        from ops.cli import audit as commands_audit
-        from ops.cli import images as commands
-        from ops.cli import ls as commands_ls
-        from ops.cli import replay as commands_replay
-    except ModuleNotFoundError as exc:
-        raise PipelineError(f"{exc.name} is missing: install requirements-dev.txt") from exc
-
-    if chosen.pipeline is not None and chosen.command in _READING:
-        require_pipeline(clients, chosen.pipeline)
-    reader = Reader(clients, chosen.pipeline)
-    match chosen.command:
-        case "init":
-            commands.initialise(clients)
-        case "status":
-            from ops.cli import status as commands_status
-
-            commands_status.show_status(clients, chosen.source, watch=chosen.watch)
-        case "ls":
-            commands_ls.list_archives(clients, chosen.source, chosen.pipeline, chosen.limit)
-        case "refused":
-            commands_ls.list_refused(clients, chosen.source, chosen.pipeline, datetime.now(UTC) - chosen.since)
-        case "latest":
-            commands.show_latest(reader, chosen.source, chosen.archives)
-        case "export":
-            since = datetime.now(UTC) - chosen.since
-            commands.export(clients, reader, chosen.source, since, chosen.to, chosen.form)
-        case "replay":
-            commands_replay.run(chosen, clients)
-        case "audit":
-            return commands_audit.audit_sources(clients, chosen)
-        case "rebuild-ledger":
-            return commands_audit.rebuild_ledger(clients, chosen.source)
-    return 0
+def add_verbs(verbs: "Subparsers") -> None:
+    """Add the operator's verbs to the reader's. They find storage by the app settings alone."""
+    add_verb(verbs, "init", _init, "make containers, tables and queues that are missing", {"init": "may run again"})
+    _add_status(verbs)
+    _add_refused(verbs)
+    _add_replay(verbs)
+    _add_audit(verbs)
+    examples = {"rebuild": "of all sources", "rebuild radar": "of one"}
+    rebuild = add_verb(verbs, "rebuild", _rebuild, "make a lost ledger again from raw blobs and results", examples)
+    rebuild.add_argument("source", nargs="?", help="of this source only")
+    _add_doctor(verbs)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m ops.cli",
-        description="See what is stored, and take images out.",
-        epilog="Where storage is, the app settings tell: DATA_STORAGE, a connection string, or "
-        "DATA_STORAGE__blobServiceUri, DATA_STORAGE__queueServiceUri and DATA_STORAGE__tableServiceUri, with your own "
-        "identity.",
+def _add_status(verbs: "Subparsers") -> None:
+    examples = {"status": "all sources, once", "status radar --watch": "one source, again and again"}
+    status = add_verb(
+        verbs,
+        "status",
+        _status,
+        "show how every source is: what is here, late and missing, errors of servers",
+        examples,
     )
-    parser.add_argument("--pipeline", help="read what this pipeline made (default: the one that processed last)")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-
-    commands.add_parser("init", help="make containers, tables and queues that are missing")
-
-    status = commands.add_parser("status", help="how every source is at a glance: what is here, late and missing")
     status.add_argument("source", nargs="?", help="of this source only")
-    status.add_argument("--watch", action="store_true", help="keep looking, until Ctrl-C")
+    either = status.add_mutually_exclusive_group()
+    either.add_argument("--watch", action="store_true", help="keep looking, until Ctrl-C")
+    add_json(either)
 
-    listing = commands.add_parser("ls", help="how sources are; archives with state, times and counts, newest first")
-    listing.add_argument("source", nargs="?", help="of this source only")
-    listing.add_argument("--limit", type=_count, default=20, help="so many of each source (default: %(default)s)")
 
-    refused = commands.add_parser("refused", help="show members that could not be preprocessed, with the reasons")
+def _add_refused(verbs: "Subparsers") -> None:
+    examples = {"refused radar": "in the last 48 hours", "refused radar --since 7d --json": "in a week, for machines"}
+    summary = "show members that could not be preprocessed, with the reasons"
+    refused = add_verb(verbs, "refused", _refused, summary, examples)
     refused.add_argument("source")
-    refused.add_argument("--since", type=_duration, default="48h", help="how far back (default: %(default)s)")
+    refused.add_argument("--since", type=moment, default="48h", metavar="T", help="from then on (default: %(default)s)")
+    refused.add_argument("--pipeline", help="by this pipeline (default: the one that came last to each archive)")
+    add_json(refused)
 
-    latest = commands.add_parser("latest", help="show the images of a source's newest processed archive")
-    latest.add_argument("source")
-    latest.add_argument("--archives", type=_count, default=1, help="of so many archives (default: %(default)s)")
 
-    export = commands.add_parser("export", help="write a source's images as files, with their facts as JSON")
-    export.add_argument("source")
-    export.add_argument("--since", type=_duration, required=True, help="how far back: 90s, 10m, 6h or 7d")
-    export.add_argument("--to", type=Path, required=True, metavar="DIR", help="folder to write to")
-    export.add_argument(
-        "--as", dest="form", choices=("png", "npy"), default="png", help="what PNG cannot hold is npy anyway"
+def _add_replay(verbs: "Subparsers") -> None:
+    examples = {
+        "replay --archive radar/0123abcd": "this one, whatever became of it",
+        "replay --refused --failed --since 6h": "all that ended so, after you removed the cause",
+        "replay --source radar --since 30d": "what the app's pipeline has not made yet, newest first",
+        "replay --poison --dead-letters": "given-up messages and events",
+    }
+    summary = "have archives preprocessed again: single ones, what was refused, history by new settings"
+    replay = add_verb(verbs, "replay", _replay, summary, examples, about=_REPLAY)
+    add = replay.add_argument
+    add("--archive", action="append", default=[], metavar="NAME", help="<source>/<version>, or its raw blob's name")
+    add("--refused", action="store_true", help="archives that were refused")
+    add("--failed", action="store_true", help="archives that failed")
+    add("--poison", action="store_true", help="messages that the functions host gave up")
+    add("--dead-letters", action="store_true", help="events that Event Grid gave up")
+    add("--source", help="archives of this source only")
+    add("--since", type=moment, metavar="T", help="archives with a stamp from then on: 6h, 30d or 2026-03-01T12:00")
+    add("--until", type=moment, metavar="T", help="archives with a stamp before (default: all)")
+    add("--pipeline", help="insist that the settings make this pipeline")
+    add(
+        "--at-most",
+        type=positive,
+        default=16,
+        metavar="N",
+        help="messages on the queue; then wait (default: %(default)s)",
     )
+    add_json(replay)
 
-    audit = commands.add_parser("audit", help="tell what is missing, and what to do; exit status 1 if anything is")
+
+def _add_audit(verbs: "Subparsers") -> None:
+    examples = {
+        "audit": "all sources, the last 48 hours",
+        "audit radar --since 7d --deep": "reads every byte too, and holds it against its checksum",
+        "audit --json": "for machines",
+    }
+    statuses = _FINDINGS.format("something is missing")
+    audit = add_verb(
+        verbs, "audit", _audit, "report what is missing and how to recover it", examples, statuses=statuses
+    )
     audit.add_argument("source", nargs="?", help="of this source only")
-    audit.add_argument("--since", type=_duration, default="48h", help="how far back (default: %(default)s)")
-    audit.add_argument("--deep", action="store_true", help="read every byte, and hold it against its checksum")
-    audit.add_argument("--json", action="store_true", help="write JSON for machines")
+    audit.add_argument("--since", type=duration, default="48h", metavar="T", help="how far back (default: %(default)s)")
+    audit.add_argument("--deep", action="store_true", help="read every byte, and compare it with its checksum")
+    audit.add_argument("--pipeline", help="what this pipeline made (default: the one that processed last)")
+    add_json(audit)
 
-    doctor = commands.add_parser(
-        "doctor", help="tell what is wrong with settings, sources, storage and app, and what to do"
-    )
-    doctor.add_argument("--app", metavar="NAME", help="look with the settings of this function app in Azure (needs az)")
 
+def _add_doctor(verbs: "Subparsers") -> None:
+    examples = {
+        "doctor": "with the settings of this shell",
+        "doctor --app images-1a2b3c4d": "of an app in Azure (needs az)",
+        "doctor --app images-1a2b3c4d --smoke": "send a small archive through it",
+    }
+    summary = "check settings, sources, storage and app, and say what to do"
+    statuses = _FINDINGS.format("something is wrong")
+    doctor = add_verb(verbs, "doctor", _doctor, summary, examples, statuses=statuses)
+    doctor.add_argument("--app", metavar="NAME", help="use the settings of this function app in Azure (needs az)")
     doctor.add_argument(
         "--smoke",
         action="store_true",
         help="instead of looking, send a small archive through the app and both queues, and remove it again",
     )
     doctor.add_argument(
-        "--within", type=_duration, default="5m", help="how long --smoke waits for each step (default: %(default)s)"
+        "--within",
+        type=duration,
+        default="5m",
+        metavar="T",
+        help="how long --smoke waits for each step (default: %(default)s)",
     )
-
-    rebuild = commands.add_parser("rebuild-ledger", help="make a lost ledger again from raw blobs and results")
-    rebuild.add_argument("source", nargs="?", help="of this source only")
-
-    replay_arguments.add_parser(commands)
-    return parser
+    add_json(doctor)
 
 
-def _count(text: str) -> int:
+# What a verb needs is imported when it runs: `imagefeed ls` must not wait for what `doctor` needs.
+
+
+@contextmanager
+def _clients() -> "Iterator[Clients]":
+    clients = open_clients()
     try:
-        number = int(text)
-    except ValueError as exc:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number") from exc
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{number} is too few: it must be 1 or more")
-    return number
+        yield clients
+    finally:
+        clients.close()
 
 
-def _duration(text: str) -> object:
-    try:
-        return parse_duration(text)
-    except ValueError as exc:
-        raise argparse.ArgumentTypeError(str(exc)) from exc
+def _init(_: argparse.Namespace) -> None:
+    from imagefeed.terminal import write
+    from storage.clients import prepare
+
+    with _clients() as clients:
+        prepare(clients)
+    write("all containers, tables and queues exist")
+
+
+def _status(options: argparse.Namespace) -> None:
+    from ops.cli.status import show_status
+
+    with _clients() as clients:
+        show_status(options, clients)
+
+
+def _refused(options: argparse.Namespace) -> None:
+    from ops.cli.refused import show_refused
+
+    with _clients() as clients:
+        show_refused(options, clients)
+
+
+def _replay(options: argparse.Namespace) -> None:
+    from ops.cli.replay import run
+
+    with _clients() as clients:
+        run(options, clients)
+
+
+def _audit(options: argparse.Namespace) -> int:
+    from ops.cli.audit import audit_sources
+
+    with _clients() as clients:
+        return audit_sources(clients, options)
+
+
+def _rebuild(options: argparse.Namespace) -> None:
+    from ops.cli.rebuild import rebuild_ledger
+
+    with _clients() as clients:
+        rebuild_ledger(clients, options.source)
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    from ops.cli.doctor import run, run_smoke
+
+    # It opens storage itself: that it cannot be opened is what the doctor is asked about.
+    return run_smoke(options) if options.smoke else run(options)
 
 
 if __name__ == "__main__":

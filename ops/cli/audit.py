@@ -1,23 +1,19 @@
-"""The commands `audit` and `rebuild-ledger`: is anything missing, and what if the ledger itself is."""
+"""The verb `audit`: what is missing, and how to recover it."""
 
 import argparse
-import json
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from rich.table import Table
-
 from config.settings import read_specs
 from config.types import format_duration
+from imagefeed.cli import write_json
 from imagefeed.errors import PermanentError
-from imagefeed.layout import NAME
-from imagefeed.ledger import require_source
+from imagefeed.pipelines import require_pipeline
+from imagefeed.terminal import Column, Table, write
 from ingest.model import SourceSpec
 from ingest.timestamps import read_stamp
-from ops.cli.images import console
 from ops.health.audit import AuditOutcome, all_sources, audit
 from ops.health.audit_deep import read_everything
 from ops.health.findings import Finding, Kind
@@ -25,8 +21,7 @@ from ops.health.watch import WatchOutcome, watch_source
 from ops.text import clean, count
 from storage.blobs.raw import MANUAL, StampOf
 from storage.blobs.source_state import BlobSourceStates
-from storage.clients import Clients, prepare
-from storage.rebuild import RebuildOutcome, rebuild
+from storage.clients import Clients
 from storage.tables.arrivals import TableArrivals
 
 
@@ -44,47 +39,36 @@ class _Report:
         return sum(finding.missing for finding in self.findings)
 
 
-def audit_sources(clients: Clients, chosen: argparse.Namespace) -> int:
+def audit_sources(clients: Clients, options: argparse.Namespace) -> int:
     """Print what is missing; the exit status: 1 if anything is."""
+    if options.pipeline is not None:
+        require_pipeline(clients, options.pipeline)
     now, specs = datetime.now(UTC), read_specs()
-    stamp_of = _stamp_of(specs)
+    stamp_of = stamps_by(specs)
     known = all_sources(clients, stamp_of) | set(specs)
-    names = sorted(known) if chosen.source is None else [chosen.source]
+    names = sorted(known) if options.source is None else [options.source]
     if not known.intersection(names):
-        raise PermanentError(f"audit {chosen.source or 'all sources'}: nothing is known of any such source")
-    reports = [_report(clients, name, chosen, now, specs.get(name), stamp_of) for name in names]
-    if chosen.json:
-        sys.stdout.write(json.dumps(_as_json(reports, now, chosen)) + "\n")
+        raise PermanentError(f"audit {options.source or 'all sources'}: nothing is known of any such source")
+    reports = [_report(clients, name, options, now, specs.get(name), stamp_of) for name in names]
+    if options.json:
+        write_json(_as_json(reports, now, options))
     else:
-        _print(reports, chosen)
+        _print(reports, options)
     return 1 if any(report.missing for report in reports) else 0
-
-
-def rebuild_ledger(clients: Clients, source: str | None) -> int:
-    """Make the ledger again, and say what came of it."""
-    if source is not None and not NAME.fullmatch(source):
-        raise PermanentError(f"rebuild the ledger of {source!r}: no source has such a name")
-    prepare(clients)
-    specs = read_specs()
-    rebuilt = rebuild(clients, source, _stamp_of(specs) if specs else None)
-    if source is not None and source not in (MANUAL, *specs) and not rebuilt.archives:
-        require_source(clients, source, "rebuild the ledger of source")
-    _tell(rebuilt)
-    return 0
 
 
 def _report(
     clients: Clients,
     source: str,
-    chosen: argparse.Namespace,
+    options: argparse.Namespace,
     now: datetime,
     spec: SourceSpec | None,
     stamp_of: StampOf,
 ) -> _Report:
-    since = now - chosen.since
-    audited = audit(clients, source, since=since, now=now, stamp_of=stamp_of, pipeline=chosen.pipeline)
+    since = now - options.since
+    audited = audit(clients, source, since=since, now=now, stamp_of=stamp_of, pipeline=options.pipeline)
     findings = list(audited.findings)
-    if chosen.deep:
+    if options.deep:
         findings += read_everything(clients, audited)
     if spec is not None:
         findings += _seen(watch_source(spec, BlobSourceStates(clients), TableArrivals(clients), now, since))
@@ -92,7 +76,7 @@ def _report(
 
 
 def _seen(watched: WatchOutcome) -> Iterator[Finding]:
-    """Tell what watching tells; of what was put there by hand the audit has told already."""
+    """Yield what watching finds, manual uploads aside: the audit has reported them already."""
     source, silence = watched.source, watched.silence
     if silence is not None:
         detail = silence.error or "it was not polled"
@@ -107,41 +91,37 @@ def _seen(watched: WatchOutcome) -> Iterator[Finding]:
         yield Finding(source=source, kind=Kind.NEAR_DELETION, name=path, since=tracked_file.first_seen, detail=detail)
 
 
-def _print(reports: Sequence[_Report], chosen: argparse.Namespace) -> None:
-    out = console()
+def _print(reports: Sequence[_Report], options: argparse.Namespace) -> None:
     findings = [finding for report in reports for finding in report.findings]
     if findings:
-        table = Table("source", "what", "which", "since", "detail", "what to do", box=None, header_style="bold")
-        for column in table.columns:
-            column.overflow = "fold"
-        for one in findings:
-            since = f"{one.since:%Y-%m-%d %H:%M:%S}" if one.since else "ever"
-            cells = (one.source, one.kind, clean(one.name), since, clean(one.detail), clean(one.advice))
-            table.add_row(*cells, style="red" if one.missing else "yellow")
-        out.print(table)
-        out.print()
-    for report in reports:
-        out.print(_summary(report, chosen))
+        titles = ("source", "what", "which", "since", "detail", "what to do")
+        table = Table(columns=[Column(title=title) for title in titles])
+        for finding in findings:
+            since = f"{finding.since:%Y-%m-%d %H:%M:%S}" if finding.since else "ever"
+            texts = (clean(finding.name), since, clean(finding.detail), clean(finding.advice))
+            table.add(finding.source, finding.kind, *texts, style="red" if finding.missing else "yellow")
+        write(table, "")
+    write(*(_summary(report, options) for report in reports))
 
 
-def _summary(report: _Report, chosen: argparse.Namespace) -> str:
+def _summary(report: _Report, options: argparse.Namespace) -> str:
     audited = report.audited
-    told = [
+    said = [
         f"{audited.source}: {count(len(audited.entries), 'archive')}, {count(audited.images, 'image')}, "
         f"{audited.bytes / 1e6:.1f} MB raw "
-        f"in {format_duration(chosen.since)}{', every byte read' if chosen.deep else ''}"
+        f"in {format_duration(options.since)}{', every byte read' if options.deep else ''}"
     ]
-    told.append(f"{report.missing} missing" if report.missing else "nothing is missing")
+    said.append(f"{report.missing} missing" if report.missing else "nothing is missing")
     if not report.watched and audited.source != MANUAL:
         name = audited.source.upper().replace("-", "_")
-        told.append(f"gaps and deadlines not looked for, as SOURCES__{name}__… are not set here")
-    return "; ".join(told)
+        said.append(f"gaps and deadlines not looked for, as SOURCES__{name}__… are not set here")
+    return "; ".join(said)
 
 
-def _as_json(reports: Sequence[_Report], now: datetime, chosen: argparse.Namespace) -> Mapping[str, Any]:
+def _as_json(reports: Sequence[_Report], now: datetime, options: argparse.Namespace) -> Mapping[str, Any]:
     return {
         "at": now.isoformat(),
-        "since": (now - chosen.since).isoformat(),
+        "since": (now - options.since).isoformat(),
         "missing": sum(report.missing for report in reports),
         "sources": [
             {
@@ -169,25 +149,9 @@ def _finding_as_json(finding: Finding) -> Mapping[str, Any]:
     }
 
 
-def _tell(done: RebuildOutcome) -> None:
-    out = console()
-    out.print(
-        f"{count(done.archives, 'archive')} in the raw container: of {done.restored} the ledger had lost something, "
-        f"of {done.results} what became of their batches"
-    )
-    if done.unprocessed:
-        out.print(
-            f"{count(done.unprocessed, 'archive')} not processed, or not provably so; the oldest is of "
-            f"{done.oldest:%Y-%m-%d %H:%M}. reconcile drives those within PIPELINE_WINDOW, replay older ones"
-        )
-    if done.unread:
-        out.print(
-            f"{count(done.unread, 'blob')} put there by hand, and left out: set the app's SOURCES__… settings here, "
-            "which tell how their stamps are read"
-        )
+def stamps_by(specs: Mapping[str, SourceSpec]) -> StampOf:
+    """Return what reads stamps by the sources' settings; None for a source without any."""
 
-
-def _stamp_of(specs: Mapping[str, SourceSpec]) -> StampOf:
     def stamp_of(source: str, path: str) -> datetime | None:
         pattern = specs[source].stamp if source in specs else None
         return read_stamp(pattern, path) if pattern else None

@@ -1,14 +1,16 @@
-"""The command `python -m ops.cli doctor`: looks at everything, says in plain words what is wrong and what to do."""
+"""The verb `doctor`: looks at everything, says in plain words what is wrong and what to do."""
 
+import argparse
 import signal
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from itertools import chain
-from typing import Any
 
+from bootstrap import open_clients
 from config.errors import SettingsError
 from config.settings import Settings, Storage, environment, read_limits, read_pipeline, read_settings, read_storage
+from imagefeed.cli import write_json
 from imagefeed.errors import PermanentError, PipelineError
 from ops.health.doctor.app import (
     check_identity,
@@ -21,38 +23,39 @@ from ops.health.doctor.app import (
 )
 from ops.health.doctor.azure_cli import app_settings, find_azure_cli
 from ops.health.doctor.events import check_events
-from ops.health.doctor.findings import CheckStatus, Finding, line, ok, secrets_of, summary, unknown, wrong
+from ops.health.doctor.findings import CheckStatus, Finding, line, ok, redacted, secrets_of, summary, unknown, wrong
 from ops.health.doctor.sources import CALL_WITHIN, check_sources
 from ops.text import count
 from preprocess.recipe import identify
 from storage.blobs.pipelines import known_fingerprint
-from storage.clients import Clients, connect
 
 _NO_SETTINGS = (
     "doctor: this shell has no settings of the app. Locally: `make run`, then `. .local/env` in another terminal. "
-    "For an app in Azure: `az login`, then `python -m ops.cli doctor --app NAME`"
+    "For an app in Azure: `az login`, then `imagefeed doctor --app NAME`"
 )
 _MEND = "the settings must be right first"
 
 
-def run(app: str | None, tell: Callable[[str], object]) -> int:
-    """Look at everything; 0 if all is well, 1 if anything is wrong. Raises PermanentError if it cannot begin."""
-    told, problems = _told(app)
-    chosen, found = _settings(told)
-    return _tell(chain(problems, found, _look(told, chosen)), secrets_of(chosen) if chosen else (), tell)
+def run(options: argparse.Namespace) -> int:
+    """Look at everything; return 0 if all is well, 1 if anything is wrong. Raises PermanentError if it cannot begin."""
+    texts, problems = _read_texts(options.app)
+    settings, findings = _settings(texts)
+    checks = chain(problems, findings, _look(texts, settings))
+    return _report(checks, secrets_of(settings) if settings else (), as_json=options.json)
 
 
-def run_smoke(app: str | None, within: timedelta, tell: Callable[[str], object]) -> int:
-    """Send a small archive through the app, and remove it again; returns and raises as `run` does."""
-    told, unread = _told(app)
+def run_smoke(options: argparse.Namespace) -> int:
+    """Send a small archive through the app, and remove it again; return and raise as `run` does."""
+    texts, unread = _read_texts(options.app)
     # Passwords of servers are not needed, and whoever deploys may lack the right to read them.
-    chosen, found = (None, [unknown(one.about, one.message) for one in unread]) if unread else _settings(told)
-    secrets = secrets_of(chosen) if chosen else [text for name, text in told.items() if name.upper() == "DATA_STORAGE"]
-    if chosen is None and not unread:
+    settings, findings = (None, [unknown(one.about, one.message) for one in unread]) if unread else _settings(texts)
+    storage = [text for name, text in texts.items() if name.upper() == "DATA_STORAGE"]
+    secrets = secrets_of(settings) if settings else storage
+    if settings is None and not unread:
         # The app itself cannot run with them.
-        return _tell(chain(found, [unknown("smoke", _MEND)]), secrets, tell)
-    with _terminable(), closing(_send(told, within)) as sent:
-        return _tell(chain(found, sent), secrets, tell)
+        return _report(chain(findings, [unknown("smoke", _MEND)]), secrets, as_json=options.json)
+    with _terminable(), closing(_send(texts, options.within)) as sent:
+        return _report(chain(findings, sent), secrets, as_json=options.json)
 
 
 @contextmanager
@@ -69,60 +72,70 @@ def _terminable() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _tell(findings: Iterable[Finding], secrets: Iterable[str], tell: Callable[[str], object]) -> int:
-    told: list[Finding] = []
+def _report(findings: Iterable[Finding], secrets: Collection[str], *, as_json: bool) -> int:
+    seen: list[Finding] = []
     for finding in findings:
-        told.append(finding)
-        tell(line(finding, secrets))
-    tell(f" {summary(told)}")
-    return int(any(finding.status is CheckStatus.WRONG for finding in told))
+        seen.append(finding)
+        if not as_json:
+            print(line(finding, secrets), flush=True)
+    if as_json:
+        write_json({"checks": [_as_json(finding, secrets) for finding in seen]})
+    else:
+        print(f" {summary(seen)}")
+    return int(any(finding.status is CheckStatus.WRONG for finding in seen))
 
 
-def _told(app: str | None) -> tuple[Mapping[str, str], Sequence[Finding]]:
-    """Give the settings as text: this shell's, or those of an app in Azure."""
+def _as_json(finding: Finding, secrets: Collection[str]) -> Mapping[str, str]:
+    status = finding.status.name.lower()
+    return {"status": status, "about": finding.about, "message": redacted(finding, secrets)}
+
+
+def _read_texts(app: str | None) -> tuple[Mapping[str, str], Sequence[Finding]]:
+    """Return the settings as text: this shell's, or those of an app in Azure."""
     if app is None:
-        told = environment()
-        if not told:
+        texts = environment()
+        if not texts:
             raise PermanentError(_NO_SETTINGS)
-        return told, ()
+        return texts, ()
     cli = find_azure_cli()
     if cli is None:
         raise PermanentError("doctor --app: Azure CLI (az) is not on PATH; install it, then `az login`")
     return app_settings(cli, app)
 
 
-def _settings(told: Mapping[str, str]) -> tuple[Settings | None, Iterable[Finding]]:
+def _settings(texts: Mapping[str, str]) -> tuple[Settings | None, Iterable[Finding]]:
     try:
-        chosen = read_settings(told)
+        settings = read_settings(texts)
     except SettingsError as exc:
         return None, [wrong("settings", problem) for problem in exc.problems]
-    return chosen, [ok("settings", f"right, with {count(len(chosen.sources), 'source')}: {', '.join(chosen.sources)}")]
+    sources = settings.sources
+    return settings, [ok("settings", f"right, with {count(len(sources), 'source')}: {', '.join(sources)}")]
 
 
-def _look(told: Mapping[str, str], chosen: Settings | None) -> Iterator[Finding]:
+def _look(texts: Mapping[str, str], settings: Settings | None) -> Iterator[Finding]:
     now = datetime.now(UTC)
-    if chosen is None:
+    if settings is None:
         yield unknown("sources", _MEND)
     else:
-        yield from check_sources(chosen.sources, now)
+        yield from check_sources(settings.sources, now)
     try:
-        storage = read_storage(told)
+        storage = read_storage(texts)
     except SettingsError:
         yield unknown("storage", _MEND)
         return
-    yield from _look_into(storage, chosen, now)
+    yield from _look_into(storage, settings, now)
     yield from check_events(storage, find_azure_cli())
 
 
-def _send(told: Mapping[str, str], within: timedelta) -> Generator[Finding]:
+def _send(texts: Mapping[str, str], within: timedelta) -> Generator[Finding]:
     # Imported here: what decodes pictures takes its time, and no other command needs it.
     from ops.health.doctor.smoke import run_smoke_test
     from ops.health.doctor.smoke_archive import make
 
     try:
-        where, (recipe, pipeline), limits = read_storage(told), read_pipeline(told), read_limits(told)
+        where, (recipe, pipeline), limits = read_storage(texts), read_pipeline(texts), read_limits(texts)
         identity, made = identify(recipe, pipeline.name), make(recipe, limits)
-        clients = _connect(where)
+        clients = open_clients(where)
     except SettingsError as exc:
         yield from (wrong("settings", problem) for problem in exc.problems)
         return
@@ -139,32 +152,25 @@ def _send(told: Mapping[str, str], within: timedelta) -> Generator[Finding]:
         clients.close()
 
 
-def _connect(where: Storage, **options: Any) -> Clients:
-    """Connect to where the settings say. Raises SettingsError."""
-    return connect(
-        where.connection, blob=where.blob, queue=where.queue, table=where.table, client_id=where.client_id, **options
-    )
-
-
-def _look_into(where: Storage, chosen: Settings | None, now: datetime) -> Iterator[Finding]:
+def _look_into(where: Storage, settings: Settings | None, now: datetime) -> Iterator[Finding]:
     try:
         # A person waits: no second try, and no long one.
-        clients = _connect(where, retries=0, read_timeout=CALL_WITHIN)
+        clients = open_clients(where, retries=0, read_timeout=CALL_WITHIN)
     except SettingsError as exc:
         yield wrong("settings", str(exc))
         return
     try:
-        there = list(check_storage(clients))
-        yield from there
+        checks = list(check_storage(clients))
+        yield from checks
         yield from check_identity(where)
-        if chosen is None:
+        if settings is None:
             yield unknown("app", _MEND)
-        elif all(finding.status is CheckStatus.WRONG for finding in there):
+        elif all(finding.status is CheckStatus.WRONG for finding in checks):
             yield unknown("app", "storage must answer first: the app's marks are there")
         else:
-            yield from check_pipeline(clients, chosen)
-            yield from check_polling(clients, chosen, now)
+            yield from check_pipeline(clients, settings)
+            yield from check_polling(clients, settings, now)
             yield from check_reconcile(clients, now)
-            yield from check_listeners(clients, chosen, now)
+            yield from check_listeners(clients, settings, now)
     finally:
         clients.close()

@@ -1,4 +1,4 @@
-"""The command `replay`: archives are done again, given-up messages and events go back to work."""
+"""The verb `replay`: archives are done again, given-up messages and events go back to work."""
 
 import argparse
 import time
@@ -9,14 +9,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
 from config.errors import SettingsError
 from config.settings import read_pipeline
+from imagefeed.cli import write_json
 from imagefeed.errors import PermanentError
 from imagefeed.layout import RAW_CONTAINER
 from imagefeed.model import RawArchive, State
-from ops.cli.images import console
+from imagefeed.terminal import progress, write
 from ops.cli.selection import ended, find_archive, history
 from ops.text import count
 from preprocess.context import ReplayContext
@@ -38,69 +37,75 @@ _AHEAD = timedelta(days=2)
 
 @dataclass(frozen=True, kw_only=True)
 class _Command:
-    """One run: what it works with, and what it was told."""
+    """One run: what it works with, and its options."""
 
     clients: Clients
     replaying: ReplayContext
-    most: int
+    limit: int
+    json: bool
     pause: Callable[[float], None]
 
 
-def run(chosen: argparse.Namespace, clients: Clients, pause: Callable[[float], None] = time.sleep) -> None:
+def run(options: argparse.Namespace, clients: Clients, pause: Callable[[float], None] = time.sleep) -> None:
     """Run the command. Raises PipelineError, and KeyboardInterrupt after telling how to go on."""
-    given_up = chosen.poison or chosen.dead_letters
-    ends = [state for state, wanted in ((State.REFUSED, chosen.refused), (State.FAILED, chosen.failed)) if wanted]
-    _check(chosen, sum(map(bool, (given_up, ends, chosen.archive))))
+    given_up = options.poison or options.dead_letters
+    ends = [state for state, wanted in ((State.REFUSED, options.refused), (State.FAILED, options.failed)) if wanted]
+    _check(options, sum(map(bool, (given_up, ends, options.archive))))
     if given_up:
-        _send_back(chosen, clients)
+        _send_back(options, clients)
         return
-    command = _Command(clients=clients, replaying=_replaying(chosen, clients), most=chosen.at_most, pause=pause)
-    pipeline = command.replaying.pipeline
-    until = chosen.until or datetime.now(UTC) + _AHEAD
-    if chosen.archive:
-        _ask([find_archive(clients, name, pipeline) for name in chosen.archive], replay, command)
+    replaying = _replaying(options, clients)
+    command = _Command(clients=clients, replaying=replaying, limit=options.at_most, json=options.json, pause=pause)
+    pipeline = replaying.pipeline
+    until = options.until or datetime.now(UTC) + _AHEAD
+    if options.archive:
+        _ask([find_archive(clients, name, pipeline) for name in options.archive], replay, command)
     elif ends:
-        _ask(ended(clients, chosen.source, pipeline, ends, chosen.since, until), replay, command)
+        _ask(ended(clients, options.source, pipeline, ends, options.since, until), replay, command)
     else:
-        there = history(clients, chosen.source, pipeline, chosen.since, until)
-        told = ", ".join(f"{number} {state}" for state, number in there.passed_over.items())
-        console().print(f"pipeline {pipeline}: {count(len(there.due), 'archive')} to do; passed over: {told}")
-        _ask(there.due, redrive, command)
+        archives = history(clients, options.source, pipeline, options.since, until)
+        if not options.json:
+            passed_over = ", ".join(f"{number} {state}" for state, number in archives.passed_over.items())
+            write(f"pipeline {pipeline}: {count(len(archives.due), 'archive')} to do; passed over: {passed_over}")
+        _ask(archives.due, redrive, command)
 
 
-def _check(chosen: argparse.Namespace, ways: int) -> None:
+def _check(options: argparse.Namespace, ways: int) -> None:
     """Insist on one way of saying what is meant. Raises PermanentError."""
-    by_time = not (chosen.poison or chosen.dead_letters or chosen.archive)
-    history_of_none = ways == 0 and chosen.source is None
-    if ways > 1 or (by_time and chosen.since is None) or history_of_none:
+    by_time = not (options.poison or options.dead_letters or options.archive)
+    history_of_none = ways == 0 and options.source is None
+    if ways > 1 or (by_time and options.since is None) or history_of_none:
         raise PermanentError(
             "replay: say what is meant in one way: --archive; --refused or --failed with --since; --source with "
             "--since; --poison or --dead-letters; see --help"
         )
-    if chosen.at_most < 1:
-        raise PermanentError("replay --at-most: it must be 1 or more, else nothing could ever be asked for")
 
 
-def _send_back(chosen: argparse.Namespace, clients: Clients) -> None:
+def _send_back(options: argparse.Namespace, clients: Clients) -> None:
     announced = partial(archive_blob, container=RAW_CONTAINER)
-    for wanted, what, found in (
-        (chosen.poison, "poison messages", poison_messages(clients)),
-        (chosen.dead_letters, "dead letters", dead_letters(clients, announced)),
+    outcomes: dict[str, dict[str, int]] = {}
+    for wanted, kind, letters in (
+        (options.poison, "poison messages", poison_messages(clients)),
+        (options.dead_letters, "dead letters", dead_letters(clients, announced)),
     ):
         if wanted:
-            done = send_back(found)
-            console().print(
-                f"{what}: {done.taken} sent back to work, {done.kept} that make no sense kept in the container "
-                f"{clients.state.container_name} under poison/, {done.left} left"
-            )
+            done = send_back(letters)
+            outcomes[kind.replace(" ", "_")] = {"sent_back": done.taken, "kept": done.kept, "left": done.left}
+            if not options.json:
+                write(
+                    f"{kind}: {done.taken} sent back to work, {done.kept} that make no sense kept in the container "
+                    f"{clients.state.container_name} under poison/, {done.left} left"
+                )
+    if options.json:
+        write_json(outcomes)
 
 
-def _replaying(chosen: argparse.Namespace, clients: Clients) -> ReplayContext:
+def _replaying(options: argparse.Namespace, clients: Clients) -> ReplayContext:
     recipe, pipeline = read_pipeline()
     identity = identify(recipe, pipeline.name)
-    if chosen.pipeline not in (None, identity.pipeline):
+    if options.pipeline not in (None, identity.pipeline):
         raise SettingsError(
-            f"replay --pipeline {chosen.pipeline}: the settings make the pipeline {identity.pipeline}; the app works "
+            f"replay --pipeline {options.pipeline}: the settings make the pipeline {identity.pipeline}; the app works "
             "by one pipeline, so set PREPROCESS_ and PIPELINE_NAME in the app and here, or leave --pipeline out"
         )
     check_pipeline(clients, identity.pipeline, identity.fingerprint)
@@ -116,48 +121,50 @@ def _replaying(chosen: argparse.Namespace, clients: Clients) -> ReplayContext:
 def _ask(
     archives: Sequence[RawArchive], how: Callable[[RawArchive, ReplayContext], ReplayOutcome], command: _Command
 ) -> None:
-    """Ask for archives one by one, behind what waits already, and tell what became of it."""
-    became: Counter[ReplayOutcome] = Counter()
+    """Ask for archives one by one, behind what waits already, and report what became of it."""
+    outcomes: Counter[ReplayOutcome] = Counter()
     offline: list[str] = []
     try:
         with closing(_paced(archives, command)) as paced:
             for archive in paced:
-                asked = how(archive, command.replaying)
-                became[asked] += 1
-                if asked is ReplayOutcome.OFFLINE:
+                outcome = how(archive, command.replaying)
+                outcomes[outcome] += 1
+                if outcome is ReplayOutcome.OFFLINE:
                     offline.append(archive.blob)
     except KeyboardInterrupt:
-        console().print(f"stopped: {_told(became)}; {len(archives) - became.total()} to go: type the same again")
+        _report(outcomes, f"stopped: {{}}; {len(archives) - outcomes.total()} to go: type the same again", command)
         raise
-    console().print(f"{count(len(archives), 'archive')}: {_told(became)}")
-    _tell_offline(offline, command.clients)
+    _report(outcomes, f"{count(len(archives), 'archive')}: {{}}", command, offline)
+    _refuse_offline(offline, command)
 
 
 def _paced(archives: Sequence[RawArchive], command: _Command) -> Generator[RawArchive]:
-    """Give one after the other, never faster than the app takes them, under a progress bar."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console(stderr=True)) as progress:
-        task = progress.add_task("replay", total=len(archives))
+    """Yield one after the other, never faster than the app takes them, under a progress bar."""
+    with progress("replay", len(archives)) as advance:
 
         def wait(messages: int) -> None:
-            progress.update(task, description=f"replay ({messages} on the queue)")
+            advance(0, f" ({messages} on the queue)")
             command.pause(1)
 
         waiting = BatchMessages(command.clients).waiting
-        for archive in behind_live_work(archives, waiting, command.most, wait):
+        for archive in behind_live_work(archives, waiting, command.limit, wait):
             yield archive
-            progress.advance(task)
+            advance(1, "")
 
 
-def _told(became: Counter[ReplayOutcome]) -> str:
-    return ", ".join(f"{number} {asked}" for asked, number in became.items()) or "nothing to do"
+def _report(outcomes: Counter[ReplayOutcome], sentence: str, command: _Command, offline: Sequence[str] = ()) -> None:
+    if command.json:
+        write_json({"pipeline": command.replaying.pipeline, "outcomes": outcomes, "offline": offline})
+    else:
+        counts = ", ".join(f"{number} {outcome}" for outcome, number in outcomes.items())
+        write(sentence.format(counts or "nothing to do"))
 
 
-def _tell_offline(blobs: Sequence[str], clients: Clients) -> None:
-    for blob in blobs:
-        found = stat_blob(clients.raw, blob)
-        status = found.archive_status if found else None
-        console().print(f"{blob!r}: in the archive tier{f', {status}' if status else ''}")
+def _refuse_offline(blobs: Sequence[str], command: _Command) -> None:
+    for blob in () if command.json else blobs:
+        properties = stat_blob(command.clients.raw, blob)
+        status = properties.archive_status if properties else None
+        write(f"{blob!r}: in the archive tier{f', {status}' if status else ''}")
     if blobs:
         raise PermanentError(
             f"replay: {len(blobs)} of the archives are in the archive tier, or on their way back from there: set their "

@@ -38,7 +38,7 @@ def find_archive(clients: Clients, handle: str, pipeline: str) -> RawArchive:
         if raw is None:
             raise PermanentError(
                 f"replay {handle}: there is no such archive; name it <source>/<version>, both as "
-                "`python -m ops.cli ls` shows them, or give the name of its blob in the raw container"
+                "`imagefeed ls` shows them, or give the name of its blob in the raw container"
             )
         return raw
     if State.RAW not in entry.times:
@@ -51,8 +51,8 @@ def _named(clients: Clients, name: str, pipeline: str) -> Iterator[Entry]:
     if match is None:
         # What was put there by hand in no source's folder has a source of its own.
         for source in {name.partition("/")[0], MANUAL}:
-            found = entries(clients, source, pipeline=pipeline)
-            yield from (entry for entry in found if entry.archive.blob == name)
+            listed = entries(clients, source, pipeline=pipeline)
+            yield from (entry for entry in listed if entry.archive.blob == name)
         return
     start = parse_stamp(match["stamp"]) if match["stamp"] else None
     end = start + timedelta(seconds=1) if start else None

@@ -1,19 +1,16 @@
-"""What `python -m ops.cli status` shows: what the status page does, in a terminal, once or live."""
+"""The verb `status`: what the status page shows, in a terminal, once or live, or as JSON."""
 
-import time
+import argparse
+import sys
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 
-from rich.console import Group, RenderableType
-from rich.live import Live
-from rich.table import Table
-from rich.text import Text
-
 from config.settings import read_specs
 from imagefeed.ledger import known_sources, require_source
+from imagefeed.terminal import Column, Line, Table, watch, width, write
 from ops import text
-from ops.cli.images import console
 from ops.web.model import ArchiveMark, DisplayState, Gap, Severity, SourceStatus, Status
+from ops.web.to_json import to_json
 from ops.web.views import load_current
 from storage.blobs.raw import MANUAL
 from storage.clients import Clients
@@ -36,16 +33,15 @@ _LETTERS = {
 _SEVERITY = {Severity.FINE: ("✓", "green"), Severity.NOTICE: ("◆", "yellow"), Severity.MISSING: ("▲", "bold red")}
 
 
-def show_status(clients: Clients, source: str | None, *, watch: bool) -> None:
+def show_status(options: argparse.Namespace, clients: Clients) -> None:
     """Show how everything is; with `watch`, until it is interrupted."""
-    out = console()
-    if not watch:
-        out.print(_drawn(_look(clients, source), out.width), soft_wrap=not out.is_terminal)
-        return
-    with Live(_drawn(_look(clients, source), out.width), console=out, auto_refresh=False) as live:
-        while True:
-            time.sleep(_EVERY)
-            live.update(_drawn(_look(clients, source), out.width), refresh=True)
+    if options.watch:
+        watch(lambda: _drawn(_look(clients, options.source)), _EVERY)
+    status = _look(clients, options.source)
+    if options.json:
+        sys.stdout.write(to_json(status).decode())
+    else:
+        write(*_drawn(status))
 
 
 def _look(clients: Clients, source: str | None) -> Status:
@@ -58,28 +54,25 @@ def _look(clients: Clients, source: str | None) -> Status:
     return load_current(clients, specs, names, datetime.now(UTC))
 
 
-def _drawn(status: Status, width: int) -> RenderableType:
+def _drawn(status: Status) -> Sequence[Line | Table]:
     queues = status.queues
     counts = f"{queues.batches} in the queue, {queues.poison} poison, {queues.dead_letters} dead letters"
     counts += f", reconciled {text.ago(status.reconciled_at, status.at) if status.reconciled_at else 'never'}"
     legend = "bars: processed, by size; " + ", ".join(f"{letter} {state}" for state, (letter, _) in _LETTERS.items())
-    parts: list[RenderableType] = [
-        Text.assemble(
-            _symbol(status.severity), (status.headline, "bold"), (f"  {counts}  {status.at:%H:%M:%S} UTC", "dim")
-        ),
-        Text(f"{legend}, {_HOLE} missing", "dim"),
-        *(part for source in status.sources for part in _source(source, status.at, width)),
-    ]
-    return Group(*parts, *_todos(status))
+    headline: Line = (
+        _symbol(status.severity), (status.headline, "bold"), (f"  {counts}  {status.at:%H:%M:%S} UTC", "dim")
+    )  # fmt: skip
+    sources = [line for source in status.sources for line in _source(source, status.at, width())]
+    return [headline, [(f"{legend}, {_HOLE} missing", "dim")], *sources, *_actions(status)]
 
 
-def _source(source: SourceStatus, now: datetime, width: int) -> Iterator[RenderableType]:
-    yield Text.assemble("\n", _symbol(source.severity), (source.name, "bold"), f"  {source.headline}")
+def _source(source: SourceStatus, now: datetime, width: int) -> Iterator[Line]:
+    yield ("\n", _symbol(source.severity), (source.name, "bold"), f"  {source.headline}")
     if source.marks:
-        yield Text.assemble("  ", *columns(source, now, max(width - 4, 20)))
-    yield Text(f"  {', '.join(_stored(source, now))}", "dim")
+        yield ("  ", *columns(source, now, max(width - 4, 20)))
+    yield [(f"  {', '.join(_stored(source, now))}", "dim")]
     if source.error:
-        yield Text(f"  last error: {source.error}", "red")
+        yield [(f"  last error: {source.error}", "red")]
 
 
 def columns(source: SourceStatus, now: datetime, width: int) -> Sequence[tuple[str, str]]:
@@ -120,18 +113,19 @@ def _stored(source: SourceStatus, now: datetime) -> Iterator[str]:
     yield f"polled {text.ago(source.polled_at, now) if source.polled_at else 'never'}"
 
 
-def _todos(status: Status) -> Iterator[RenderableType]:
+def _actions(status: Status) -> Iterator[Line | Table]:
     if not status.actions:
         return
-    yield Text("\nWhat needs a person", "bold")
-    table = Table("what", "source", "which", "since (UTC)", "what to do", box=None, header_style="bold")
-    for todo in status.actions:
-        since = text.moment(todo.since) if todo.since else ""
-        which = Text(todo.name).append(f"{': ' if todo.name and todo.detail else ''}{todo.detail}", "dim")
-        table.add_row(_symbol(todo.severity).append(todo.kind), todo.source, which, since, todo.advice)
+    yield [("\nWhat needs a person", "bold")]
+    titles = ("what", "source", "which", "since (UTC)", "what to do")
+    table = Table(columns=[Column(title=title) for title in titles])
+    for action in status.actions:
+        since = text.moment(action.since) if action.since else ""
+        which: Line = (action.name, (f"{': ' if action.name and action.detail else ''}{action.detail}", "dim"))
+        table.add((_symbol(action.severity), action.kind), action.source, which, since, action.advice)
     yield table
 
 
-def _symbol(severity: Severity) -> Text:
+def _symbol(severity: Severity) -> tuple[str, str]:
     letter, style = _SEVERITY[severity]
-    return Text(f"{letter} ", style)
+    return f"{letter} ", style

@@ -34,10 +34,10 @@ NOTICES = frozenset({Kind.REFUSED, Kind.SUPERSEDED, Kind.MANUAL_UPLOAD})
 """Worth knowing, but nothing that somebody promised is missing."""
 
 _VERSION = re.compile(r"/\d{8}T\d{6}Z\.([0-9a-f]{8})\.[^/]*$")
-_REBUILD = "python -m ops.cli rebuild-ledger {source}"
-_REPLAY = "python -m ops.cli replay --archive {archive}"
+_REBUILD = "imagefeed rebuild {source}"
+_REPLAY = "imagefeed replay --archive {archive}"
 _ADVICE = {
-    Kind.NOT_COPIED: "python -m ops.cli ls {source} tells the reason; fetch it by hand while it is there",
+    Kind.NOT_COPIED: "imagefeed ls {source} tells the reason; fetch it by hand while it is there",
     Kind.FORGOTTEN: "look for it on the server; if it is gone, ask its owner, and put it into raw/{source}/ by hand",
     Kind.EXPIRED: "deleted before it was copied: ask its owner for it, and put it into raw/{source}/ by hand",
     Kind.RAW: "undelete the blob; or, while the server has it, delete state/sources/{source}.json: it is copied again",
@@ -51,7 +51,7 @@ _ADVICE = {
     Kind.ROWS: _REPLAY,
     Kind.ROWS_DAMAGED: _REPLAY,
     Kind.SILENT: "check the server, its address and its key; the function poll_source must run",
-    Kind.NEAR_DELETION: "python -m ops.cli ls {source} tells the reason; fetch it by hand before that",
+    Kind.NEAR_DELETION: "imagefeed ls {source} tells the reason; fetch it by hand before that",
     Kind.GAP: "the server had nothing: ask its owner",
     Kind.REFUSED: "nothing, if the archive is broken; after a change of limits " + _REPLAY,
     Kind.SUPERSEDED: "nothing: its path has a newer version",

@@ -50,7 +50,7 @@ def queue_not_consumed(queue: str, waited: timedelta, account: str, *, worked_on
     return Symptom(
         "queue_not_consumed",
         f"a message has waited for {waited.total_seconds():.0f} s on the queue {queue}, and nobody is at work: "
-        f"{not_listening(function, account)}. `python -m ops.cli doctor --smoke` tries it",
+        f"{not_listening(function, account)}. `imagefeed doctor --smoke` tries it",
     )
 
 

@@ -86,6 +86,6 @@ def read_image(clients: Clients, key: ImageKey, limit: int = MAX_BYTES) -> Store
     if image.length > limit:
         raise PermanentError(
             f"show the image {result.partition}/{first}: it takes {image.length} bytes, more than {limit}; "
-            f"`python -m ops.cli export {key.source}` writes it as a file"
+            f"`imagefeed export {key.source}` writes it as a file"
         )
     return Reader(clients).image(StoredRow(result=result, row=image))

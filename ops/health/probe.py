@@ -149,4 +149,4 @@ def _count(count: Callable[[], int]) -> int | None:
 
 
 def _given_up(name: str, detail: str, option: str) -> ProbeOutcome:
-    return ProbeOutcome(name, "", f"{detail}: reconcile takes them; at once with `python -m ops.cli replay {option}`")
+    return ProbeOutcome(name, "", f"{detail}: reconcile takes them; at once with `imagefeed replay {option}`")

@@ -20,9 +20,9 @@ from imagefeed.errors import StoreRefusedError
 from imagefeed.layout import BATCH_QUEUE, POISON, SMOKE, SMOKE_BLOB, smoke_blob, source_state_blob
 from imagefeed.ledger import ARCHIVE_COLUMNS, state_of
 from imagefeed.model import RawArchive, State
+from imagefeed.pipelines import known_pipelines
 from ops.health.listening import FRONT, peek, read_request
 from preprocess.model import BatchState
-from storage.blobs.pipelines import known_pipelines
 from storage.blobs.raw import RawBlobs, list_blobs
 from storage.blobs.raw_upload import stat_blob
 from storage.blobs.source_state import BlobSourceStates

@@ -20,7 +20,7 @@ _ENDS = {DisplayState.EXPIRED: Kind.EXPIRED, DisplayState.FAILED: Kind.FAILED, D
 _LATE = dict.fromkeys((DisplayState.WAITING, DisplayState.COPYING), Kind.NOT_COPIED)
 _LATE |= {DisplayState.RAW: Kind.UNPROCESSED}
 _OF_MARKS = (Kind.EXPIRED, Kind.NOT_COPIED, Kind.FAILED, Kind.UNPROCESSED, Kind.REFUSED)
-_REPLAY = "reconcile takes them; at once: python -m ops.cli replay --poison --dead-letters"
+_REPLAY = "reconcile takes them; at once: imagefeed replay --poison --dead-letters"
 
 
 def queue_actions(queues: Queues) -> Iterator[Action]:
@@ -119,7 +119,7 @@ def _of_members(source: SourceStatus) -> Iterator[Action]:
             name=f"{members} of {text.count(len(partly), 'archive')}",
             since=partly[-1].stamp,
             detail="all others can be read",
-            advice=f"python -m ops.cli refused {source.name} tells the reasons",
+            advice=f"imagefeed refused {source.name} tells the reasons",
             archive=partly[-1].id,
         )
 

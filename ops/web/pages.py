@@ -27,7 +27,7 @@ _POLICY = f"style-src {source_hash(_STYLE)}; script-src 'self'; img-src 'self' d
 MAX_THUMBNAILS = 24
 """Thumbnails on an archive's page."""
 _COMMAND = re.compile(
-    r"python -m ops.cli (?:replay (?:--archive \S+|--poison --dead-letters)|(?:ls|refused|rebuild-ledger) [a-z0-9-]+)"
+    r"imagefeed (?:replay (?:--archive \S+|--poison --dead-letters)|(?:ls|refused|rebuild) [a-z0-9-]+)"
 )
 _MAX_REFUSALS = 200
 

@@ -5,10 +5,8 @@ from dataclasses import dataclass
 
 from config.errors import PipelineMismatchError
 from imagefeed.azure_errors import each
-from imagefeed.errors import PermanentError
 from imagefeed.layout import pipeline_blob
 from storage.blobs.json_blob import JsonBlob
-from storage.blobs.raw import list_folders
 from storage.clients import Clients
 
 
@@ -48,19 +46,6 @@ def check_pipeline(clients: Clients, name: str, fingerprint: str) -> None:
             f"pipeline {name}, which the settings here make: the app has never run with them; {others}; give this "
             "command the app's own PREPROCESS_ and PIPELINE_ settings, or let the app start with these first"
         )
-
-
-def require_pipeline(clients: Clients, name: str) -> None:
-    """Raise PermanentError where no pipeline has that name: misspelt, it would look as if nothing had been done."""
-    known = known_pipelines(clients)
-    if name not in known:
-        others = f"there are {', '.join(sorted(known))}" if known else "there is none yet"
-        raise PermanentError(f"--pipeline {name}: there is no such pipeline; {others}")
-
-
-def known_pipelines(clients: Clients) -> set[str]:
-    """Name every pipeline that has run, or has results."""
-    return {*_known(clients), *list_folders(clients.processed)}
 
 
 def known_fingerprint(clients: Clients, name: str) -> str | None:

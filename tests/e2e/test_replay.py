@@ -4,7 +4,6 @@ import base64
 import json
 import os
 import subprocess
-import sys
 from uuid import uuid4
 
 import numpy as np
@@ -31,8 +30,8 @@ def test_a_refused_archive_is_processed_after_its_cause_is_removed_and_it_is_rep
         running.restart_host()
 
     replayed = subprocess.run(
-        [sys.executable, "-m", "storage", "replay", "--refused", "--since", "1h", "--source", "south"],
-        cwd=PROJECT, env={**os.environ, **running.settings}, capture_output=True, text=True, timeout=60, check=False,
+        [PROJECT / "local" / "bin" / "imagefeed", "replay", "--refused", "--since", "1h", "--source", "south"],
+        env={**os.environ, **running.settings}, capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
     assert replayed.returncode == 0, replayed.stderr
     assert "1 archive: 1 queued" in replayed.stdout
@@ -69,8 +68,8 @@ def test_what_queues_and_event_grid_gave_up_is_taken_up_again_by_reconcile(runni
 
     def kept() -> str | None:
         names = stored.state.list_blob_names(name_starts_with="poison/batches-poison/")
-        told = (stored.state.download_blob(name).readall().decode() for name in names)
-        return next((each for each in told if "it is no JSON" in each), None)
+        messages = (stored.state.download_blob(name).readall().decode() for name in names)
+        return next((each for each in messages if "it is no JSON" in each), None)
 
     eventually(kept, "the message that makes no sense", running)
     eventually(lambda: not list(stored.dead_letters.list_blob_names()) or None, "an empty container", running)

@@ -18,7 +18,7 @@ def smoke(running: System, within: str) -> tuple[int, str]:
     """Run the command as a person does, in a shell that has the settings of the app."""
     env = {"PATH": os.environ["PATH"], **running.settings}
     done = subprocess.run(
-        [sys.executable, "-m", "storage", "doctor", "--smoke", "--within", within],
+        [sys.executable, "-m", "ops.cli", "doctor", "--smoke", "--within", within],
         cwd=PROJECT, env=env, capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
     assert not done.stderr

@@ -288,7 +288,7 @@ def test_the_commands_show_and_export_what_is_stored(running: System, stored: Cl
 
     def command(*arguments: str) -> str:
         done = subprocess.run(
-            [sys.executable, "-m", "storage", *arguments],
+            [sys.executable, "-m", "ops.cli", *arguments],
             cwd=PROJECT, env=environment, capture_output=True, text=True, timeout=60, check=False,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr

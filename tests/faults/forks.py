@@ -19,7 +19,7 @@ from typing import Any, Literal
 from PIL import Image
 from requests.adapters import HTTPAdapter
 
-import function_app
+import bootstrap
 from config.settings import settings
 from imagefeed.errors import PermanentError, TransientError
 from imagefeed.model import ImageMetadata, Pixels
@@ -171,7 +171,7 @@ def _work(job: Job) -> dict[str, Any]:
         timer.start()
     try:
         ctx = replace(
-            function_app.build_preprocessing(),
+            bootstrap.build_context(),
             clock=lambda: datetime.now(UTC) + timedelta(seconds=job.ahead),
             sizes=BatchSizes(members=job.members),
             hook=None if job.dies_at is None else deadly,

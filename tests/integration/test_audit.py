@@ -275,7 +275,7 @@ class TestCommand:
         assert main(["--pipeline", "p1", "audit", plant.source]) == 1
         output = capsys.readouterr().out
         assert name in output
-        assert "python -m ops.cli replay" in output
+        assert "imagefeed replay" in output
         assert "1 missing" in output
 
     def test_gaps_and_deadlines_need_what_the_source_promises(
@@ -286,7 +286,7 @@ class TestCommand:
         for minutes in (0, 10, 40):
             plant.process(NOW - minutes * MINUTE, batches=1)
         plant.see(NOW - 40 * HOUR)
-        command = ["--pipeline", "p1", "audit", plant.source, "--json", "--since", "1h"]
+        command = ["audit", plant.source, "--pipeline", "p1", "--json", "--since", "1h"]
         for setting_of, expected in (("10m", {"gap", "near deletion", "not copied"}), ("60h", {"not copied"})):
             monkeypatch.setenv(f"{setting}INTERVAL", setting_of)
             monkeypatch.setenv(f"{setting}RETENTION", "48h" if setting_of == "10m" else "99h")
@@ -306,7 +306,7 @@ class TestCommand:
         plant.copy(NOW - HOUR)
         plant.clients.raw.upload_blob(f"{plant.source}/hand.zip", b"zip")
         all_rows(plant, plant.copy(NOW - 2 * HOUR))
-        assert main(["rebuild-ledger", plant.source]) == 0
+        assert main(["rebuild", plant.source]) == 0
         output = capsys.readouterr().out
         assert "4 archives in the raw container: of 3 the ledger had lost something, of 1 what became" in output
         assert "2 archives not processed" in output

@@ -1,31 +1,34 @@
 """The command: what people see of the ledger and take out of the store, and what they are told when they cannot."""
 
 import json
+import re
+import subprocess
 from collections.abc import Generator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 from rich.console import Console
 
+from imagefeed import cli, terminal
+from imagefeed.cli import build_parser
 from imagefeed.model import Counts, Refusal
 from imagefeed.tables import Reader, StoredImage
-from ingest.model import SourceState
 from local.azurite import Azurite
-from ops.cli import images as commands
-from ops.cli import ls as commands_ls
-from ops.cli.__main__ import main
+from ops.cli.__main__ import add_verbs, main
 from preprocess.model import Batch
-from storage.blobs.source_state import BlobSourceStates
 from storage.clients import Clients
 from storage.results import ShardsAndRows
 from storage.tables.batches import TableBatchLedger
 from tests.integration.test_reader import Producer, made
 
 NOW = datetime.now(UTC).replace(microsecond=0)
+PROJECT = Path(__file__).parents[2]
+VERBS = ("ls", "latest", "export", "init", "status", "refused", "replay", "audit", "rebuild", "doctor")
 
 
 @pytest.fixture(autouse=True)
@@ -56,22 +59,12 @@ def test_ls_shows_archives_with_state_and_counts(producer: Producer, capsys: pyt
     assert "\x1b" not in reason
 
 
-def test_ls_tells_how_a_source_is(producer: Producer, capsys: pytest.CaptureFixture[str]) -> None:
-    producer.process(NOW, 1, batches=1)
-    with BlobSourceStates(producer.clients).hold(producer.source) as hold:
-        hold.save(SourceState(source=producer.source, listed_at=NOW, failures=1, error="log in: wrong\x1b password"))
-    assert main(["ls", producer.source]) == 0
-    health, error, *_ = capsys.readouterr().out.splitlines()
-    assert health.startswith(f"{producer.source}: listed ")
-    assert error == f"{producer.source}: error: log in: wrong\N{REPLACEMENT CHARACTER} password"
-
-
 def test_a_narrow_terminal_cuts_the_path_and_nothing_that_matters_more(
     producer: Producer, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     producer.process(NOW, 1, batches=1)
     narrow = Console(width=100, markup=False, highlight=False)
-    monkeypatch.setattr(commands_ls, "console", lambda: narrow)
+    monkeypatch.setattr(terminal, "console", lambda: narrow)
     assert main(["ls", producer.source]) == 0
     line = capsys.readouterr().out.splitlines()[-1]
     assert f"{NOW:%Y-%m-%d %H:%M:%S}" in line
@@ -100,7 +93,7 @@ def test_a_pipeline_that_never_was_is_told(
     producer: Producer, capsys: pytest.CaptureFixture[str], command: list[str]
 ) -> None:
     producer.process(NOW, 1, batches=1)
-    assert main(["--pipeline", "zzz", *command]) == 2
+    assert main([*command, "--pipeline", "zzz"]) == 2
     said = capsys.readouterr()
     assert said.out == ""
     assert "there is no such pipeline; there are " in said.err
@@ -155,9 +148,9 @@ def test_export_writes_every_image_since_then_with_its_metadata(producer: Produc
     path = folder / f"000001-0000-1.{form}"
     pixels = np.load(path) if form == "npy" else np.asarray(Image.open(path))
     assert np.array_equal(pixels, made(batch.archive, 1).pixels)
-    told = json.loads(path.with_suffix(".json").read_text())
-    assert (told["name"], told["member"], told["pipeline"]) == ("ü 1.jpg", 1, "p1")
-    assert told["stamp"] == NOW.isoformat()
+    metadata = json.loads(path.with_suffix(".json").read_text())
+    assert (metadata["name"], metadata["member"], metadata["pipeline"]) == ("ü 1.jpg", 1, "p1")
+    assert metadata["stamp"] == NOW.isoformat()
 
 
 def test_export_tells_how_many_images_it_wrote_itself(
@@ -172,7 +165,7 @@ def test_export_tells_how_many_images_it_wrote_itself(
 
     producer.process(NOW, 1, batches=1)
     reader = Meanwhile(producer.clients)
-    commands.export(producer.clients, reader, producer.source, NOW - timedelta(hours=6), tmp_path, "npy")
+    cli.export(producer.clients, reader, producer.source, NOW - timedelta(hours=6), tmp_path, "npy")
     assert f"2 images of source {producer.source} are in" in capsys.readouterr().out
     assert len(list(tmp_path.rglob("*.npy"))) == 2
 
@@ -183,14 +176,14 @@ def test_settings_that_are_wrong_have_a_line_each(
     monkeypatch.setenv("DATA_STORAGE_", "x")
     monkeypatch.setenv("DATA_STORAGE__blobUri", "x")
     monkeypatch.delenv("DATA_STORAGE")
-    assert main(["ls"]) == 2
+    assert main(["refused", "radar"]) == 2
     first, *others = capsys.readouterr().err.splitlines()
     assert first == "error: settings:"
     assert [line.split()[0] for line in others] == ["DATA_STORAGE__BLOBURI", "DATA_STORAGE"]
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (["ls", "nothing"], "knows none of source nothing"),
         (["latest", "nothing"], "source nothing: there is no such source"),
@@ -198,25 +191,26 @@ def test_settings_that_are_wrong_have_a_line_each(
         (["refused", "nothing"], "source nothing: there is no such source"),
         (["status", "nothing"], "source nothing: there is no such source"),
         (["status", "--watch", "nothing"], "source nothing: there is no such source"),
-        (["rebuild-ledger", "nothing"], "source nothing: there is no such source"),
+        (["rebuild", "nothing"], "source nothing: there is no such source"),
     ],
 )
 def test_nothing_to_show_is_told_in_one_line(
-    arguments: list[str], told: str, capsys: pytest.CaptureFixture[str]
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(arguments) == 2
     said = capsys.readouterr().err
-    assert told in said
+    assert message in said
     assert said.startswith("error: ")
     assert len(said.splitlines()) == 1
     assert not Path("unused").exists()
 
 
+@pytest.mark.parametrize("verb", ["ls", "status"])
 def test_a_missing_setting_is_told_in_one_line(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], verb: str
 ) -> None:
     monkeypatch.delenv("DATA_STORAGE")
-    assert main(["ls"]) == 2
+    assert main([verb]) == 2
     assert "DATA_STORAGE is missing" in capsys.readouterr().err
 
 
@@ -233,8 +227,100 @@ def test_a_number_that_is_none_is_explained(capsys: pytest.CaptureFixture[str]) 
 
 
 def test_a_duration_that_is_none_is_explained(capsys: pytest.CaptureFixture[str]) -> None:
-    for text, told in (("soon", "90s, 10m, 48h or 7d"), ("9999999d", "3650d at most"), ("9" * 20 + "d", "3650d")):
+    for text, message in (("soon", "90s, 10m, 48h or 7d"), ("9999999d", "3650d at most"), ("9" * 20 + "d", "3650d")):
         with pytest.raises(SystemExit) as caught:
-            main(["export", "radar", "--since", text, "--to", "x"])
+            main(["audit", "radar", "--since", text])
         assert caught.value.code == 2
-        assert told in capsys.readouterr().err
+        assert message in capsys.readouterr().err
+
+
+def test_an_account_is_named_in_place_of_the_environment(
+    producer: Producer, azurite: Azurite, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    producer.process(NOW, 1, batches=1)
+    monkeypatch.setenv("DATA_STORAGE", "elsewhere")
+    assert main(["latest", producer.source, "--account", azurite.connection]) == 0
+    assert "uint8 6x6x3" in capsys.readouterr().out
+    assert main(["latest", producer.source]) == 2
+    assert "no connection string" in capsys.readouterr().err
+
+
+def test_machines_get_json(producer: Producer, capsys: pytest.CaptureFixture[str]) -> None:
+    producer.process(NOW, 2, batches=1)
+    (archive,) = machine_readable(capsys, "ls", producer.source)["archives"]
+    assert (archive["source"], archive["state"], archive["counts"]["images"]) == (producer.source, "processed", 2)
+    assert archive["stamp"] == NOW.isoformat()
+    images = machine_readable(capsys, "latest", producer.source)["images"]
+    assert [(image["member"], image["dtype"], image["shape"]) for image in images] == [
+        (0, "uint8", [6, 6, 3]),
+        (1, "uint8", [6, 6, 3]),
+    ]
+    assert machine_readable(capsys, "refused", producer.source)["refused"] == []
+    assert machine_readable(capsys, "status", producer.source)["sources"][0]["name"] == producer.source
+
+
+def machine_readable(capsys: pytest.CaptureFixture[str], *arguments: str) -> Any:
+    assert main([*arguments, "--json"]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+@pytest.mark.parametrize("verb", ["ls", "latest", "refused", "status", "audit"])
+def test_without_rich_the_same_is_said_in_plain_text(
+    producer: Producer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], verb: str
+) -> None:
+    producer.process(NOW, 1, batches=1)
+    words = []
+    for rich in (True, False):
+        monkeypatch.setattr(terminal, "RICH", rich)
+        assert main([verb, producer.source]) in (0, 1)
+        words.append([re.sub(r"[\d:.]+|\W", "", word) for word in capsys.readouterr().out.split()])
+    assert words[0] == words[1]
+
+
+def test_every_verb_has_examples_that_it_understands(capsys: pytest.CaptureFixture[str]) -> None:
+    parser = build_parser([add_verbs])
+    for verb in VERBS:
+        with pytest.raises(SystemExit):
+            parser.parse_args([verb, "--help"])
+        shown = capsys.readouterr().out
+        examples = re.findall(r"^  imagefeed (.+?)(?:  |$)", shown.partition("examples:")[2], re.MULTILINE)
+        assert examples
+        assert all(parser.parse_args(example.split()).verb == verb for example in examples)
+        assert "exit status: 0 " in shown
+
+
+@pytest.mark.parametrize(
+    "page", ["README.md", "CONTRIBUTING.md", *(f"docs/{path.name}" for path in (PROJECT / "docs").glob("*.md"))]
+)
+def test_the_verbs_that_pages_name_exist(page: str) -> None:
+    text = (PROJECT / page).read_text()
+    named = set(re.findall(r"(?:^|`|\$ |&& )imagefeed ([a-z-]+)", text, re.MULTILINE))
+    assert named <= set(VERBS)
+
+
+def test_the_launcher_works_from_any_folder(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [PROJECT / "local" / "bin" / "imagefeed", "--help"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert all(f"\n    {verb} " in done.stdout for verb in VERBS)
+
+
+def test_a_distribution_that_is_installed_adds_verbs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "more_verbs.py").write_text(
+        "from imagefeed.cli import add_verb\n"
+        "def add(verbs): add_verb(verbs, 'hello', lambda _: print('hello'), 'greet', {'hello': 'greets'})\n"
+    )
+    metadata = tmp_path / "more-1.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: more\nVersion: 1\n")
+    (metadata / "entry_points.txt").write_text(
+        "[imagefeed.commands]\nmore = more_verbs:add\ngone = no_such_module:add\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    assert cli.main(["hello"]) == 0
+    said = capsys.readouterr()
+    assert said.out == "hello\n"
+    assert said.err.startswith("warning: the verbs of no_such_module:add are left out")

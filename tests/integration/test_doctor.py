@@ -188,9 +188,9 @@ class TestStorage:
             hold_pipeline(clients, "mine", "made by others")
         lines = doctor.wrong({**settings(own, vsftpd, name), "PIPELINE_NAME": "mine"})
         for start, message in (
-            ("container processed", "python -m ops.cli init"),
-            ("table images", "python -m ops.cli init"),
-            ("queue batches:", "python -m ops.cli init"),
+            ("container processed", "imagefeed init"),
+            ("table images", "imagefeed init"),
+            ("queue batches:", "imagefeed init"),
             ("queue batches-poison", "messages that were given up: 1"),
             ("container dead-letter", "events that were given up: 1"),
         ):

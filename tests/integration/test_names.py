@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from imagefeed.cli import export
 from imagefeed.layout import format_stamp
 from imagefeed.model import ArchiveKey
 from imagefeed.tables import Reader
-from ops.cli.images import export
 from preprocess.context import Context
 from preprocess.handlers import HandlerOutcome, handle_archive_created
 from preprocess.model import BatchSizes, Limits, Recipe

@@ -45,14 +45,14 @@ from local.host.worker import Worker
 functions = asyncio.run(Worker().load(package))
 import function_app
 
-function_app.build_services()
-# What a function imports when it first runs must be there as well; commands for people need more, and say so.
+import bootstrap
+bootstrap.build_services()
+# What a function imports when it first runs must be there as well, and what the command does.
 for module in pkgutil.walk_packages([package]):
-    if not module.name.startswith(("ops.cli.images", "ops.cli.__main__")):
-        importlib.import_module(module.name)
-told = {f.name: {"trigger": f.trigger.options, "outputs": [o.options for o in f.outputs]} for f in functions}
+    importlib.import_module(module.name)
+described = {f.name: {"trigger": f.trigger.options, "outputs": [o.options for o in f.outputs]} for f in functions}
 foreign = sorted(m for m in ("pytest", "rich", "aiohttp", "mypy") if m in sys.modules)
-print(json.dumps({"functions": told, "foreign": foreign}))
+print(json.dumps({"functions": described, "foreign": foreign}))
 """
 SETTINGS = {"DATA_STORAGE": "UseDevelopmentStorage=true", "SOURCES__A__URL": "ftp://127.0.0.1/"}
 
@@ -109,9 +109,9 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_only_what_runs_is_sent(package: Path) -> None:
-    there = {path.name for path in package.iterdir()}
-    assert {name for name in there if not name.endswith(".py")} == FOLDERS | {"host.json", "requirements.txt"}
-    assert {path.name for path in PROJECT.glob("*.py")} <= there
+    names = {path.name for path in package.iterdir()}
+    assert {name for name in names if not name.endswith(".py")} == FOLDERS | {"host.json", "requirements.txt"}
+    assert {path.name for path in PROJECT.glob("*.py")} <= names
     strange = [p for p in package.rglob("*") if p.is_file() and p.suffix in {".pyc", ".md", ".zip", ".pem", ".key"}]
     assert not strange
 
@@ -135,10 +135,10 @@ def test_it_loads_with_what_it_asks_for_and_nothing_else(package: Path, installe
         cwd=package, env={"PATH": os.environ["PATH"], **SETTINGS}, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    told = json.loads(done.stdout.splitlines()[-1])
-    assert told["foreign"] == []
-    assert_connections_are_ours(told["functions"])
-    triggers = {name: function["trigger"] for name, function in told["functions"].items()}
+    loaded = json.loads(done.stdout.splitlines()[-1])
+    assert loaded["foreign"] == []
+    assert_connections_are_ours(loaded["functions"])
+    triggers = {name: function["trigger"] for name, function in loaded["functions"].items()}
     assert {name: trigger["type"] for name, trigger in triggers.items()}.items() >= {
         "poll_sources": "timerTrigger",
         "poll_source": "queueTrigger",
@@ -152,12 +152,29 @@ def test_it_loads_with_what_it_asks_for_and_nothing_else(package: Path, installe
     assert triggers["reconcile"]["schedule"] == "%RECONCILE_SCHEDULE%"
 
 
+@pytest.mark.timeout(400)
+def test_people_have_the_command_there_without_rich(package: Path, installed: Path) -> None:
+    run = (
+        "import runpy, sys; sys.path += sys.argv[1:3]; module = sys.argv[3]; del sys.argv[1:4]; "
+        "runpy.run_module(module, None, '__main__')"
+    )
+    shown = {}
+    for module in ("ops.cli", "imagefeed.cli"):
+        done = subprocess.run(
+            [sys.executable, "-I", "-S", "-B", "-c", run, package, installed, module, "--help"],
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        shown[module] = set(re.findall(r"^    ([a-z]+) ", done.stdout, re.MULTILINE)), done.stderr
+    assert shown["imagefeed.cli"][0] == {"ls", "latest", "export"}
+    assert shown["ops.cli"][0] > {"ls", "latest", "export", "replay", "doctor"}
+
+
 def assert_connections_are_ours(functions: Mapping[str, Any]) -> None:
     """A setting named `AzureWebJobs` + connection, case ignored, would win over the connection's own."""
     options = [
         binding
-        for told in functions.values()
-        for binding in (told["trigger"], *told["outputs"])
+        for function in functions.values()
+        for binding in (function["trigger"], *function["outputs"])
         if "connection" in binding
     ]
     names = {binding["connection"] for binding in options}

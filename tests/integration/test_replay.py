@@ -1,6 +1,5 @@
-"""The command `replay`: what it finds, what it asks for, and what it tells."""
+"""The verb `replay`: what it finds, what it asks for, and what it tells."""
 
-import argparse
 import base64
 import json
 from collections.abc import Iterator
@@ -8,11 +7,11 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from imagefeed.cli import build_parser
 from imagefeed.model import ArchiveKey, Counts, RawArchive
 from local.azurite import Azurite
-from ops.cli.__main__ import main
+from ops.cli.__main__ import add_verbs, main
 from ops.cli.replay import run
-from ops.cli.replay_arguments import add_parser
 from preprocess.model import Batch, Recipe
 from preprocess.recipe import identify
 from storage.blobs.pipelines import hold_pipeline
@@ -50,8 +49,8 @@ class Shelf:
     def put(self, age: timedelta = HOUR, version: str = "0123abcd", *, known: bool = True) -> RawArchive:
         stamp = NOW - age
         blob = ArchiveKey(self.source, stamp, version).raw_blob("out/a.zip")
-        told = {"source": self.source, "stamp": f"{stamp:%Y%m%dT%H%M%SZ}", "version": version, "path": "out/a.zip"}
-        self.clients.raw.upload_blob(blob, b"zip", metadata=told)
+        metadata = {"source": self.source, "stamp": f"{stamp:%Y%m%dT%H%M%SZ}", "version": version, "path": "out/a.zip"}
+        self.clients.raw.upload_blob(blob, b"zip", metadata=metadata)
         archive = RawBlobs(self.clients, lambda _source, _name: None).find(blob)
         assert archive is not None
         if known:
@@ -132,9 +131,9 @@ def test_history_is_asked_for_newest_first_and_what_is_settled_is_passed_over(
     arguments = ["replay", "--source", shelf.source, "--since", "160h", "--until", f"{NOW - timedelta(hours=1):%FT%T}"]
     assert main(arguments) == 0
     assert [message.blob for message in shelf.asked()] == [archives[number].blob for number in (1, 4, 5)]
-    told = capsys.readouterr().out
-    assert "4 archives to do; passed over: 1 processed, 1 refused, 0 failed" in told
-    assert "3 queued, 1 under way" in told
+    said = capsys.readouterr().out
+    assert "4 archives to do; passed over: 1 processed, 1 refused, 0 failed" in said
+    assert "3 queued, 1 under way" in said
 
 
 def test_history_that_was_stopped_goes_on_where_it_was(shelf: Shelf, capsys: pytest.CaptureFixture[str]) -> None:
@@ -143,12 +142,9 @@ def test_history_that_was_stopped_goes_on_where_it_was(shelf: Shelf, capsys: pyt
     def interrupted(_: float) -> None:
         raise KeyboardInterrupt
 
-    parser = argparse.ArgumentParser()
-    parser.set_defaults(pipeline=None)
-    add_parser(parser.add_subparsers())
     arguments = ["replay", "--source", shelf.source, "--since", "6h", "--at-most", "2"]
     with pytest.raises(KeyboardInterrupt):
-        run(parser.parse_args(arguments), shelf.clients, interrupted)
+        run(build_parser([add_verbs]).parse_args(arguments), shelf.clients, interrupted)
     assert "2 to go: type the same again" in capsys.readouterr().out
     asked = shelf.asked()
     assert [message.blob for message in asked] == [archives[0].blob, archives[1].blob]
@@ -193,7 +189,7 @@ def test_settings_that_the_app_never_ran_with_ask_for_nothing(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (["--refused"], "--since"),
         (["--since", "6h"], "--source"),
@@ -203,22 +199,34 @@ def test_settings_that_the_app_never_ran_with_ask_for_nothing(
         (["--archive", "radar/ffffffff"], "no such archive"),
         (["--archive", "gone.zip"], "no such archive"),
         (["--archive", "x", "--pipeline", "p-other"], f"make the pipeline {PIPELINE}"),
-        (["--archive", "x", "--at-most", "0"], "1 or more"),
     ],
 )
 def test_what_cannot_be_meant_is_told_in_one_line(
-    arguments: list[str], told: str, capsys: pytest.CaptureFixture[str]
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["replay", *arguments]) == 2
     said = capsys.readouterr().err
-    assert told in said
+    assert message in said
     assert len(said.splitlines()) == 1
 
 
-def test_a_time_that_is_none_is_explained(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("option", "text", "message"), [("--since", "soon", "2026-03-01T12:00"), ("--at-most", "0", "1 or more")]
+)
+def test_an_argument_that_is_none_is_explained(
+    capsys: pytest.CaptureFixture[str], option: str, text: str, message: str
+) -> None:
     with pytest.raises(SystemExit):
-        main(["replay", "--refused", "--since", "soon"])
-    assert "2026-03-01T12:00" in capsys.readouterr().err
+        main(["replay", "--refused", option, text])
+    assert message in capsys.readouterr().err
+
+
+def test_machines_get_what_became_of_it_as_json(shelf: Shelf, capsys: pytest.CaptureFixture[str]) -> None:
+    archive = shelf.put()
+    assert main(["replay", "--archive", archive.blob, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"pipeline": PIPELINE, "outcomes": {"queued": 1}, "offline": []}
+    assert main(["replay", "--poison", "--json"]) == 0
+    assert set(json.loads(capsys.readouterr().out)["poison_messages"]) == {"sent_back", "kept", "left"}
 
 
 def test_messages_and_events_that_were_given_up_go_back_to_work(

@@ -128,7 +128,7 @@ class App:
 
 
 class Command:
-    """Runs `python -m ops.cli`, and keeps what it said."""
+    """Runs `imagefeed`, and keeps what it said."""
 
     def __init__(
         self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], given: Mapping[str, str]
@@ -441,10 +441,10 @@ def test_nobody_else_knows_of_it(command: Command, stored: Clients) -> None:
     assert SMOKE not in {*sources(stored), *known_sources(stored), *all_sources(stored, lambda *_: None)}
     assert SMOKE not in polled_sources(stored)
     assert list(entries(stored, SMOKE)) == []
-    for arguments in (["ls"], ["audit"], ["status"], ["rebuild-ledger"], ["audit", "--deep", "--json"]):
+    for arguments in (["ls"], ["audit"], ["status"], ["rebuild"], ["audit", "--deep", "--json"]):
         _, output = command.run(*arguments)
         assert SMOKE not in output.replace("doctor --smoke", ""), arguments
-    assert "0 archives in the raw container" in command.run("rebuild-ledger")[1]
+    assert "0 archives in the raw container" in command.run("rebuild")[1]
     for arguments in (["ls", SMOKE], ["latest", SMOKE], ["audit", SMOKE], ["status", SMOKE], ["refused", SMOKE]):
         status, output = command.run(*arguments)
         assert status == 2, arguments

@@ -162,7 +162,7 @@ def test_the_terminal_shows_the_same(
     assert main(["status", radar]) == 0
     output = capsys.readouterr().out
     assert "1 gap (about 1 missing), 1 expired, 1 failed and 1 refused. 2 archives since" in output
-    assert "python -m ops.cli replay --archive" in output
+    assert "imagefeed replay --archive" in output
     assert "dead letters, reconciled " in output
     assert "last error: no answer <i>from</i> the server" in output
     assert all(letter in output for letter in "FERcp░")

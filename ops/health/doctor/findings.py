@@ -53,11 +53,16 @@ def secrets_of(settings: Settings) -> Collection[str]:
 
 def line(finding: Finding, secrets: Iterable[str] = ()) -> str:
     """Write a finding as one line that tells a terminal nothing but text."""
+    return clean(f" {finding.status:<10}  {finding.about:<14}  {redacted(finding, secrets)}")
+
+
+def redacted(finding: Finding, secrets: Iterable[str] = ()) -> str:
+    """Return a finding's message in one line, without secrets."""
     message = finding.message
     for secret in secrets:
         if len(secret) >= _SHORTEST_SECRET:
             message = message.replace(secret, "***")
-    return clean(f" {finding.status:<10}  {finding.about:<14}  {' '.join(message.split())}")
+    return " ".join(message.split())
 
 
 def summary(findings: Sequence[Finding]) -> str:

@@ -203,7 +203,7 @@ class _SmokeTest:
         return wrong(
             ABOUT,
             f"not planned within {self._limit}: on_raw_archive has not heard of the blob. Either the event "
-            "subscription is missing or leads elsewhere: `python -m ops.cli doctor` looks at it, infra/deploy.sh makes "
+            "subscription is missing or leads elsewhere: `imagefeed doctor` looks at it, infra/deploy.sh makes "
             "it again (locally: the relay of `make run` must run). Or the function does not run: the app is stopped, "
             "its settings are wrong, or AzureWebJobs.on_raw_archive.Disabled is set; its log tells",
         )

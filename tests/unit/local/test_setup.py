@@ -1,6 +1,7 @@
 """Set-up on machines that lack something: what is said then, and that nothing is said when all is there."""
 
 import shutil
+import stat
 import subprocess
 from pathlib import Path
 
@@ -9,7 +10,14 @@ import pytest
 from local.servers.needed import need
 
 ROOT = Path(__file__).parents[3]
-SCRIPTS = (".ci/run", "benchmarks/setup.sh", "infra/setup-checkov.sh", "local/setup-programs.sh", "local/setup.sh")
+SCRIPTS = (
+    ".ci/run",
+    "benchmarks/setup.sh",
+    "infra/setup-checkov.sh",
+    "local/bin/imagefeed",
+    "local/setup-programs.sh",
+    "local/setup.sh",
+)
 TOOLS = ("cat", "cksum", "cmp", "cut", "dirname", "du", "mkdir", "rm", "sh", "tail", "tr")
 
 
@@ -95,6 +103,17 @@ def test_the_first_run_installs_and_the_second_says_and_does_nothing(clone: Path
     assert (first.returncode, first.stderr) == (0, "")
     assert "installing Python packages" in first.stdout
     assert (second.returncode, second.stdout, second.stderr) == (0, "", "")
+
+
+def test_it_prints_the_line_that_puts_the_command_on_path(clone: Path, path: Path) -> None:
+    python(path)
+    assert ". .local/env" in set_up(clone, path).stdout
+    # `make run` writes keys there later on.
+    assert stat.S_IMODE((clone / ".local/env").stat().st_mode) == 0o600
+    shell = subprocess.run(
+        ["sh", "-c", '. .local/env && echo "$PATH"'], cwd=clone, capture_output=True, text=True, check=True
+    )
+    assert shell.stdout.startswith(f"{clone}/local/bin:")
 
 
 def test_changed_requirements_are_installed_into_the_environment_that_is_there(clone: Path, path: Path) -> None:

@@ -1,0 +1,26 @@
+"""The names of pipelines, as readers choose among them."""
+
+from azure.storage.blob import BlobPrefix
+
+from imagefeed.azure_errors import azure_errors
+from imagefeed.errors import PermanentError
+from imagefeed.layout import NAME, pipeline_blob
+from imagefeed.stores import Stores
+
+
+def known_pipelines(stores: Stores) -> set[str]:
+    """Return every pipeline that has run, or has results."""
+    folder = pipeline_blob("").removesuffix(".json")
+    with azure_errors("list the pipelines"):
+        recorded = [name.removeprefix(folder) for name in stores.state.list_blob_names(name_starts_with=folder)]
+        folders = [each.name for each in stores.processed.walk_blobs(delimiter="/") if isinstance(each, BlobPrefix)]
+    names = {name.rstrip("/") for name in folders}
+    return {*(name.removesuffix(".json") for name in recorded), *filter(NAME.fullmatch, names)}
+
+
+def require_pipeline(stores: Stores, name: str) -> None:
+    """Raise PermanentError where no pipeline has that name: misspelt, it would look as if nothing had been done."""
+    known = known_pipelines(stores)
+    if name not in known:
+        others = f"there are {', '.join(sorted(known))}" if known else "there is none yet"
+        raise PermanentError(f"--pipeline {name}: there is no such pipeline; {others}")

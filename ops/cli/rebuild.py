@@ -1,0 +1,41 @@
+"""The verb `rebuild`: a lost ledger is made again."""
+
+from config.settings import read_specs
+from imagefeed.errors import PermanentError
+from imagefeed.layout import NAME
+from imagefeed.ledger import require_source
+from imagefeed.terminal import write
+from ops.cli.audit import stamps_by
+from ops.text import count
+from storage.blobs.raw import MANUAL
+from storage.clients import Clients, prepare
+from storage.rebuild import RebuildOutcome, rebuild
+
+
+def rebuild_ledger(clients: Clients, source: str | None) -> None:
+    """Make the ledger again, and report what came of it."""
+    if source is not None and not NAME.fullmatch(source):
+        raise PermanentError(f"rebuild the ledger of {source!r}: no source has such a name")
+    prepare(clients)
+    specs = read_specs()
+    rebuilt = rebuild(clients, source, stamps_by(specs) if specs else None)
+    if source is not None and source not in (MANUAL, *specs) and not rebuilt.archives:
+        require_source(clients, source, "rebuild the ledger of source")
+    _report(rebuilt)
+
+
+def _report(done: RebuildOutcome) -> None:
+    write(
+        f"{count(done.archives, 'archive')} in the raw container: of {done.restored} the ledger had lost something, "
+        f"of {done.results} what became of their batches"
+    )
+    if done.unprocessed:
+        write(
+            f"{count(done.unprocessed, 'archive')} not processed, or not provably so; the oldest is of "
+            f"{done.oldest:%Y-%m-%d %H:%M}. reconcile drives those within PIPELINE_WINDOW, replay older ones"
+        )
+    if done.unread:
+        write(
+            f"{count(done.unread, 'blob')} put there by hand, and left out: set the app's SOURCES__… settings here, "
+            "which tell how their stamps are read"
+        )

@@ -1,0 +1,35 @@
+"""The verb `refused`: members of archives that could not be preprocessed, with the reasons."""
+
+import argparse
+from dataclasses import asdict
+
+from imagefeed.cli import write_json
+from imagefeed.layout import format_stamp
+from imagefeed.ledger import entries, refusals, require_source
+from imagefeed.pipelines import require_pipeline
+from imagefeed.terminal import Column, Table, clean, write
+from storage.clients import Clients
+
+
+def show_refused(options: argparse.Namespace, clients: Clients) -> None:
+    """Show the members that were refused since a time."""
+    source = options.source
+    if options.pipeline is not None:
+        require_pipeline(clients, options.pipeline)
+    refused = [
+        (entry.archive, refusal)
+        for entry in entries(clients, source, pipeline=options.pipeline, start=options.since)
+        for refusal in refusals(clients, entry)
+    ]
+    if not refused:
+        require_source(clients, source, "show refused members of source")
+    if options.json:
+        members = [{"stamp": a.stamp, "version": a.version, "blob": a.blob, **asdict(r)} for a, r in refused]
+        write_json({"source": source, "since": options.since, "refused": members})
+        return
+    titles = ("stamp (UTC)", "version", "member", "name", "error", "reason")
+    table = Table(columns=[Column(title=title) for title in titles])
+    for archive, r in refused:
+        texts = map(clean, (r.name, r.error, r.reason))
+        table.add(format_stamp(archive.stamp), archive.version, str(r.member), *texts)
+    write(table if refused else f"no member of source {source} was refused in that time")
