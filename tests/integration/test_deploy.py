@@ -141,7 +141,7 @@ def test_the_whole_way(tools: Tools, parameters: str) -> None:
     ):
         assert re.search(rf"ok .*{re.escape(looked)}", done.stdout), looked
     assert not re.search("WRONG|not looked|warning", done.stdout)
-    assert "storage doctor --app images-abc" in done.stdout
+    assert "ops.cli doctor --app images-abc" in done.stdout
 
 
 def test_tokens_are_taken_while_a_pipelines_login_still_gives_them(tools: Tools, parameters: str) -> None:

@@ -64,7 +64,7 @@ def test_pages_follow_one_another_without_a_gap(clients: Clients, source: str, p
 def test_nothing_there_is_no_row_and_no_table_an_error(clients: Clients, source: str) -> None:
     assert list(scan(clients.images, source)) == []
     with pytest.raises(
-        StoreRefusedError, match=f"read {source} from the table nowhere: .* answered 404: The table .*ops.cli init"
+        StoreRefusedError, match=f"read {source} from the table nowhere: .* answered 404: The table .*imagefeed init"
     ):
         list(scan(clients.tables.get_table_client("nowhere"), source))
 
