@@ -39,8 +39,8 @@ def test_an_archive_takes_so_many_requests_and_no_more(
     version = uuid4().hex[:8]
     blob = ArchiveKey(source, STAMP, version).raw_blob("a.zip")
     content = zipped(*((f"{number}.jpg", encoded(smooth(30, 40), "JPEG")) for number in range(2 * batches)))
-    told = {"source": source, "stamp": f"{STAMP:%Y%m%dT%H%M%SZ}", "version": version, "path": "a.zip"}
-    clients.raw.upload_blob(blob, content, metadata=told)
+    metadata = {"source": source, "stamp": f"{STAMP:%Y%m%dT%H%M%SZ}", "version": version, "path": "a.zip"}
+    clients.raw.upload_blob(blob, content, metadata=metadata)
     p = Context(
         raw=RawBlobs(clients, lambda _source, _name: None),
         results=ShardsAndRows(clients, "npy", 8),
