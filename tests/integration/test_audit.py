@@ -264,7 +264,7 @@ class TestCommand:
 
     def test_nothing_is_missing(self, plant: Plant, capsys: pytest.CaptureFixture[str]) -> None:
         plant.process(NOW)
-        assert main(["--pipeline", "p1", "audit", plant.source, "--deep"]) == 0
+        assert main(["audit", plant.source, "--pipeline", "p1", "--deep"]) == 0
         output = capsys.readouterr().out
         assert "1 archive, 2 images" in output
         assert "nothing is missing" in output
@@ -272,7 +272,7 @@ class TestCommand:
 
     def test_something_is_missing(self, plant: Plant, capsys: pytest.CaptureFixture[str]) -> None:
         name = shard(plant, plant.process(NOW))
-        assert main(["--pipeline", "p1", "audit", plant.source]) == 1
+        assert main(["audit", plant.source, "--pipeline", "p1"]) == 1
         output = capsys.readouterr().out
         assert name in output
         assert "imagefeed replay" in output
