@@ -17,7 +17,6 @@ from imagefeed.layout import RAW_CONTAINER, SMOKE
 
 if TYPE_CHECKING:
     from config.settings import Settings, Storage
-    from imagefeed.tables import Reader
     from ops.web.views import StatusViews
     from preprocess.context import Context
     from storage.clients import Clients
@@ -45,13 +44,6 @@ def open_clients(storage: "Storage | None" = None, **options: Any) -> "Clients":
     return connect(
         where.connection, blob=where.blob, queue=where.queue, table=where.table, client_id=where.client_id, **options
     )
-
-
-def open_reader(pipeline: str | None = None) -> "Reader":
-    """Return a reader of what `pipeline` made, or the one that processed last. Raises SettingsError."""
-    from imagefeed.tables import Reader
-
-    return Reader(open_clients(), pipeline)
 
 
 @cache

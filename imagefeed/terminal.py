@@ -59,9 +59,9 @@ def clean(text: str) -> str:
     return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
 
 
-def count(number: int, singular: str) -> str:
+def count(number: int, singular: str, plural: str | None = None) -> str:
     """Write a number of things."""
-    return f"{number} {singular}{'' if number == 1 else 's'}"
+    return f"{number} {singular if number == 1 else plural or singular + 's'}"
 
 
 def console(*, stderr: bool = False) -> "Console":

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime
 from itertools import islice
 
+from imagefeed import terminal
 from imagefeed.ledger import Entry, entries
 from imagefeed.model import State
 from ops import text
@@ -46,9 +47,9 @@ def _key(entry: Entry) -> _Key:
 def line(entry: Entry) -> str:
     """Say how an archive ended."""
     archive, counts, lag = entry.archive, entry.counts, lag_of(entry)
-    name = f"{archive.source}: {text.clean(archive.path)}"
+    name = f"{archive.source}: {terminal.clean(archive.path)}"
     if entry.state is not State.PROCESSED:
-        return f"{name} is {entry.state}: {text.clean(entry.reason or 'no longer on the server')}"
-    images = text.count(counts.images if counts else 0, "image")
-    refused = f", {text.count(counts.refused, 'member')} refused" if counts and counts.refused else ""
+        return f"{name} is {entry.state}: {terminal.clean(entry.reason or 'no longer on the server')}"
+    images = terminal.count(counts.images if counts else 0, "image")
+    refused = f", {terminal.count(counts.refused, 'member')} refused" if counts and counts.refused else ""
     return f"{name} is readable{'' if lag is None else f' after {text.span(lag)}'}, {images}{refused}"

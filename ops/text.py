@@ -2,12 +2,9 @@
 
 from datetime import UTC, datetime
 
+from imagefeed.terminal import clean
+
 _MINUTE, _HOUR, _DAY = 60, 3_600, 86_400
-
-
-def clean(text: str) -> str:
-    """Make a stranger's text fit to be shown: no control or direction codes, no bytes that are no text."""
-    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
 
 
 def last_error(error: str, again: datetime | None, now: datetime) -> str:
@@ -59,8 +56,3 @@ def clock(time: datetime, now: datetime) -> str:
     """Write a time to the minute, with its day where that is another one."""
     utc = time.astimezone(UTC)
     return f"{utc:%H:%M}" if utc.date() == now.astimezone(UTC).date() else f"{utc:%d %b %H:%M}"
-
-
-def count(number: int, singular: str, plural: str | None = None) -> str:
-    """Write a number of things."""
-    return f"{number} {singular if number == 1 else plural or singular + 's'}"

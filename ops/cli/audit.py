@@ -11,14 +11,13 @@ from config.types import format_duration
 from imagefeed.cli import write_json
 from imagefeed.errors import PermanentError
 from imagefeed.pipelines import require_pipeline
-from imagefeed.terminal import Column, Table, write
+from imagefeed.terminal import Column, Table, clean, count, write
 from ingest.model import SourceSpec
 from ingest.timestamps import read_stamp
 from ops.health.audit import AuditOutcome, all_sources, audit
 from ops.health.audit_deep import read_everything
 from ops.health.findings import Finding, Kind
 from ops.health.watch import WatchOutcome, watch_source
-from ops.text import clean, count
 from storage.blobs.raw import MANUAL, StampOf
 from storage.blobs.source_state import BlobSourceStates
 from storage.clients import Clients

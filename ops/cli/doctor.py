@@ -12,6 +12,7 @@ from config.errors import SettingsError
 from config.settings import Settings, Storage, environment, read_limits, read_pipeline, read_settings, read_storage
 from imagefeed.cli import write_json
 from imagefeed.errors import PermanentError, PipelineError
+from imagefeed.terminal import count
 from ops.health.doctor.app import (
     check_identity,
     check_listeners,
@@ -25,7 +26,6 @@ from ops.health.doctor.azure_cli import app_settings, find_azure_cli
 from ops.health.doctor.events import check_events
 from ops.health.doctor.findings import CheckStatus, Finding, line, ok, redacted, secrets_of, summary, unknown, wrong
 from ops.health.doctor.sources import CALL_WITHIN, check_sources
-from ops.text import count
 from preprocess.recipe import identify
 from storage.blobs.pipelines import known_fingerprint
 

@@ -4,9 +4,8 @@ from config.settings import read_specs
 from imagefeed.errors import PermanentError
 from imagefeed.layout import NAME
 from imagefeed.ledger import require_source
-from imagefeed.terminal import write
+from imagefeed.terminal import count, write
 from ops.cli.audit import stamps_by
-from ops.text import count
 from storage.blobs.raw import MANUAL
 from storage.clients import Clients, prepare
 from storage.rebuild import RebuildOutcome, rebuild

@@ -15,9 +15,8 @@ from imagefeed.cli import write_json
 from imagefeed.errors import PermanentError
 from imagefeed.layout import RAW_CONTAINER
 from imagefeed.model import RawArchive, State
-from imagefeed.terminal import progress, write
+from imagefeed.terminal import count, progress, write
 from ops.cli.selection import ended, find_archive, history
-from ops.text import count
 from preprocess.context import ReplayContext
 from preprocess.event import archive_blob
 from preprocess.recipe import identify

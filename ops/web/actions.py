@@ -5,6 +5,7 @@ from dataclasses import replace
 from datetime import datetime
 from itertools import islice
 
+from imagefeed import terminal
 from imagefeed.model import Origin
 from ingest.model import SourceSpec, SourceState
 from ops import text
@@ -27,10 +28,10 @@ def queue_actions(queues: Queues) -> Iterator[Action]:
     """Tell of what was given up."""
     given_up = Action(severity=Severity.MISSING, kind="", name="", advice=_REPLAY)
     if queues.poison:
-        which = text.count(queues.poison, "message")
+        which = terminal.count(queues.poison, "message")
         yield replace(given_up, kind="poison queue", name=which, detail="given up after several calls")
     if queues.dead_letters:
-        which = f"{text.count(queues.dead_letters, 'dead letter')}{' or more' if queues.dead_letters_more else ''}"
+        which = f"{terminal.count(queues.dead_letters, 'dead letter')}{' or more' if queues.dead_letters_more else ''}"
         yield replace(given_up, kind="dead letters", name=which, detail="Event Grid could not deliver")
 
 
@@ -89,12 +90,12 @@ def _of_server(spec: SourceSpec, source_state: SourceState, now: datetime) -> It
 def _deadline(at: datetime, failures: int, now: datetime) -> str:
     left = (at - now).total_seconds()
     when = f"deleted in {text.span(left)}" if left > 0 else f"due to be deleted since {text.span(-left)}"
-    return f"{when}; {text.count(failures, 'try', 'tries')} failed"
+    return f"{when}; {terminal.count(failures, 'try', 'tries')} failed"
 
 
 def _of_gap(source: str, gap: Gap) -> Action:
     until = "now" if gap.open else f"{gap.end:%Y-%m-%d %H:%M:%S}"
-    about = f"about {text.count(gap.missing, 'archive')} missing"
+    about = f"about {terminal.count(gap.missing, 'archive')} missing"
     return _from_finding(Finding(source=source, kind=Kind.GAP, name=f"until {until}", since=gap.start, detail=about))
 
 
@@ -111,12 +112,12 @@ def _of_mark(source: str, mark: ArchiveMark, kind: Kind, blobs: dict[str, str]) 
 def _of_members(source: SourceStatus) -> Iterator[Action]:
     partly = [mark for mark in source.marks if mark.state is DisplayState.PARTLY]
     if partly:
-        members = text.count(sum(mark.refused for mark in partly), "member")
+        members = terminal.count(sum(mark.refused for mark in partly), "member")
         yield Action(
             severity=Severity.NOTICE,
             source=source.name,
             kind="refused members",
-            name=f"{members} of {text.count(len(partly), 'archive')}",
+            name=f"{members} of {terminal.count(len(partly), 'archive')}",
             since=partly[-1].stamp,
             detail="all others can be read",
             advice=f"imagefeed refused {source.name} tells the reasons",
@@ -129,10 +130,10 @@ def _from_finding(finding: Finding, archive: str | None = None) -> Action:
         severity=Severity.MISSING if finding.missing else Severity.NOTICE,
         source=finding.source,
         kind=str(finding.kind),
-        name=text.clean(finding.name),
+        name=terminal.clean(finding.name),
         since=finding.since,
-        detail=text.clean(finding.detail),
-        advice=text.clean(finding.advice),
+        detail=terminal.clean(finding.detail),
+        advice=terminal.clean(finding.advice),
         archive=archive,
     )
 

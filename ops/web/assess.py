@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from math import ceil
 
+from imagefeed import terminal
 from imagefeed.layout import format_stamp
 from imagefeed.ledger import Entry
 from imagefeed.model import Origin, State
@@ -103,13 +104,13 @@ def make_mark(entry: Entry, now: datetime, limit: timedelta) -> ArchiveMark:
         id=f"{format_stamp(archive.stamp)}.{archive.version}",
         stamp=archive.stamp,
         state=state,
-        path=text.clean(archive.path),
+        path=terminal.clean(archive.path),
         size=archive.size,
         images=counts.images if counts else 0,
         refused=refused,
         lag=lag_of(entry),
         late=state.under_way and now - begun > limit,
-        reason=text.clean(entry.reason or ""),
+        reason=terminal.clean(entry.reason or ""),
     )
 
 
@@ -132,7 +133,7 @@ def make_thumbnail(stored: ImageEntry) -> Thumbnail:
         pipeline=stored.pipeline,
         member=stored.row.member,
         frame=stored.row.frame,
-        name=text.clean(stored.row.name),
+        name=terminal.clean(stored.row.name),
     )
 
 
@@ -190,7 +191,7 @@ def _next_deletion(source_state: SourceState, spec: SourceSpec | None, now: date
         at=born + spec.retention,
         copied=first.done,
         near=not first.done and now - born > spec.retention / 2,
-        path=text.clean(first.archive.file.path),
+        path=terminal.clean(first.archive.file.path),
     )
 
 

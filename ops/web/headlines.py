@@ -4,8 +4,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
+from imagefeed.terminal import count
 from ops.health.watch import Silence
-from ops.text import ago, clock, count, span
+from ops.text import ago, clock, span
 from ops.web.model import ArchiveMark, DisplayState, Gap, Severity, SourceStatus
 
 _ENDS = {DisplayState.EXPIRED: "expired", DisplayState.FAILED: "failed", DisplayState.REFUSED: "refused"}

@@ -10,6 +10,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
+from imagefeed import terminal
 from imagefeed.model import Counts, State
 from ingest.model import SourceSpec
 from ops import text
@@ -63,7 +64,7 @@ def archive_page(request: Request, stored: StoredArchive, spec: SourceSpec | Non
 
 def message_page(request: Request, status: int, message: str) -> Response:
     """Say what is the matter."""
-    return _page(request, "message.html", {"text": text.clean(" ".join(message.split())), "status": status}, status)
+    return _page(request, "message.html", {"text": terminal.clean(" ".join(message.split())), "status": status}, status)
 
 
 def _page(request: Request, template: str, values: Mapping[str, Any], status: int = 200) -> Response:
@@ -92,7 +93,7 @@ def _templates() -> Environment:
     environment.filters |= {
         "advice": _advice,
         "ago": text.ago,
-        "clean": text.clean,
+        "clean": terminal.clean,
         "clock": text.clock,
         "moment": text.moment,
         "size": text.size,
@@ -102,5 +103,5 @@ def _templates() -> Environment:
     # Drawn once, not once for each of thousands of marks.
     keys = {state: shape(state) for state in [*DisplayState, "missing"]}
     environment.globals |= {"KEYS": keys, "DisplayState": DisplayState, "Severity": Severity}
-    environment.globals |= {"T": timeline, "STYLE": _STYLE, "count": text.count}
+    environment.globals |= {"T": timeline, "STYLE": _STYLE, "count": terminal.count}
     return environment

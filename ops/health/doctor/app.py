@@ -6,12 +6,12 @@ from datetime import datetime
 from config.settings import Settings, Source, Storage
 from config.types import format_duration
 from imagefeed.errors import PipelineError
+from imagefeed.terminal import count
 from ingest.model import SourceState
 from ops.health.doctor.findings import Finding, ok, unknown, wrong
 from ops.health.listening import check_queues
 from ops.health.probe import probe, probe_dead_letters
 from ops.health.watch import find_deadlines, find_silence
-from ops.text import count
 from preprocess.recipe import identify
 from storage.blobs.pipelines import known_fingerprint
 from storage.blobs.runs import last_run

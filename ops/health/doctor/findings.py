@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from config.settings import Settings
-from ops.text import clean
+from imagefeed.terminal import clean
 
 _SHORTEST_SECRET = 4
 """A shorter one would blacken words that merely contain it."""

@@ -14,11 +14,11 @@ from imagefeed.layout import BATCH_QUEUE, POLL_QUEUE, RAW_CONTAINER
 from imagefeed.ledger import TERMINAL, polled_sources
 from imagefeed.model import Pixels, RawArchive, State
 from imagefeed.tables import Reader, Result, StoredImage
+from imagefeed.terminal import count
 from ops.health.doctor.findings import Finding, ok, wrong
 from ops.health.doctor.smoke_archive import SmokeArchive
 from ops.health.listening import FUNCTIONS, account_of, is_polled, not_listening
 from ops.health.smoke_storage import Location, PollRequest, Progress, find_messages, lock, progress_of, refusals, upload
-from ops.text import count
 from storage.clients import Clients
 
 ABOUT = "smoke"

@@ -11,13 +11,13 @@ from config.errors import SourceUnavailableError
 from config.settings import Source
 from config.types import format_duration
 from imagefeed.errors import PipelineError
+from imagefeed.terminal import count
 from ingest.model import Endpoint, RemoteFile, SourceSpec
 from ingest.ports import Connection, Connector
 from ingest.protocols.connect import connector
 from ingest.timestamps import read_stamp
 from ingest.tracked_files import wanted
 from ops.health.doctor.findings import Finding, ok, wrong
-from ops.text import count
 
 CALL_WITHIN = 10.0
 """Seconds for any one network call; a person waits."""
