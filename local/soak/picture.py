@@ -11,6 +11,8 @@ _COLOURS = {Role.WORKER: "#0f6cbd", Role.HOST: "#7a7574"}
 _MARK = "#c4314b"
 _MIB = 2**20
 _STEPS = 4
+_MINUTES = (1, 2, 5, 10, 20, 60)
+_MOST_TICKS = 10
 
 
 def draw_memory(memory: Memory, ends: Sequence[float], seconds: float) -> str:
@@ -33,8 +35,9 @@ def draw_memory(memory: Memory, ends: Sequence[float], seconds: float) -> str:
             at = y(number * step)
             yield f'<line x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{at:.1f}" y2="{at:.1f}" stroke="#e1dfdd"/>'
             yield _text(_LEFT - 8, at + 4, f"{number * step}", "end")
-        for tenth in range(0, 11, 2):
-            yield _text(x(seconds * tenth / 10), _HEIGHT - _BOTTOM + 20, f"{seconds * tenth / 600:.1f}", "middle")
+        minutes = next((step for step in _MINUTES if seconds / 60 / step <= _MOST_TICKS), _MINUTES[-1])
+        for minute in range(0, int(seconds / 60) + 1, minutes):
+            yield _text(x(minute * 60), _HEIGHT - _BOTTOM + 20, f"{minute}", "middle")
         for end in ends:
             yield (
                 f'<line x1="{x(end):.1f}" x2="{x(end):.1f}" y1="{_TOP}" y2="{_HEIGHT - _BOTTOM}" stroke="{_MARK}" '
