@@ -19,7 +19,7 @@ class Run:
 
 
 def run(command: Sequence[str], doing: str, environment: Mapping[str, str] | None = None) -> Run:
-    """Run a program; `told` is its environment, if not ours. Raises BenchmarkError."""
+    """Run a program; `environment` is its environment, if not ours. Raises BenchmarkError."""
     before = os.times()
     with subprocess.Popen(
         command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True

@@ -27,7 +27,7 @@ from imagefeed.terminal import Column, Table, clean, count, progress, width, wri
 
 if TYPE_CHECKING:
     from imagefeed.ledger import Entry
-    from imagefeed.stores import Stores
+    from imagefeed.stores import ReaderStores, Stores
     from imagefeed.tables import Reader, StoredImage
 
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
@@ -72,8 +72,14 @@ def main(arguments: Sequence[str] | None = None, extensions: "Iterable[Callable[
         # Settings that are wrong have a line each. Else an error may repeat a stranger's text, line breaks and all.
         lines = str(exc).split("\n") if hasattr(exc, "problems") else [str(exc)]
         print("error: " + "\n".join(map(clean, lines)), file=sys.stderr)
-    except (ImportError, OSError) as exc:
+    except OSError as exc:
         print(f"error: {exc}", file=sys.stderr)
+    except ImportError as exc:
+        # Ours have no name, and say what to install. Any other missing module is a defect, and keeps its traceback.
+        if exc.name is not None and exc.name.split(".")[0] not in ("azure", "pybase64"):
+            raise
+        advice = f"{exc.name} is missing: `pip install 'imagefeed[tables]'`" if exc.name else str(exc)
+        print(f"error: {advice}", file=sys.stderr)
     except KeyboardInterrupt:
         return 130
     return 2
@@ -193,16 +199,19 @@ def _add_reader_verbs(verbs: "Subparsers") -> None:
         add_json(parser)
 
 
-def locate(environ: Mapping[str, str]) -> str:
-    """Return where the environment says that storage is, as the app's settings do. Raises PermanentError."""
-    settings = {name.upper(): value for name, value in environ.items()}
+def connect(environ: Mapping[str, str]) -> "ReaderStores":
+    """Reach storage where the environment says that it is, as the app's settings do. Raises PermanentError."""
+    from imagefeed.stores import connect_stores
+
+    settings = {name.upper(): value.strip() for name, value in environ.items()}
     where = settings.get("DATA_STORAGE") or settings.get("DATA_STORAGE__BLOBSERVICEURI")
     if not where:
         raise PermanentError(
             "DATA_STORAGE is missing: give --account, or set DATA_STORAGE to a connection string, or "
             "DATA_STORAGE__blobServiceUri to https://NAME.blob.core.windows.net"
         )
-    return where.strip()
+    table, client_id = (settings.get(f"DATA_STORAGE__{name}") for name in ("TABLESERVICEURI", "CLIENTID"))
+    return connect_stores(where, table=table, client_id=client_id)
 
 
 @contextmanager
@@ -211,7 +220,7 @@ def _opened(options: argparse.Namespace) -> "Iterator[Stores]":
     from imagefeed.pipelines import require_pipeline
     from imagefeed.stores import connect_stores
 
-    stores = connect_stores(options.account or locate(os.environ))
+    stores = connect_stores(options.account) if options.account else connect(os.environ)
     try:
         if options.pipeline is not None:
             require_pipeline(stores, options.pipeline)

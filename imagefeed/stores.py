@@ -69,9 +69,13 @@ class ReaderStores:
         self.tables.close()
 
 
-def connect_stores(where: str, credential: "TokenCredential | None" = None) -> ReaderStores:
+def connect_stores(
+    where: str, credential: "TokenCredential | None" = None, *, table: str | None = None, client_id: str | None = None
+) -> ReaderStores:
     """Reach the stores by the blob service's address or a connection string, as `open_reader` says.
 
+    `table` is the table service's address where it does not follow from the blob service's, `client_id` names a
+    user-assigned identity. Both count for addresses alone.
     Nothing is sent yet. Raises PermanentError for what is neither, and ImportError where a package is missing.
     """
     blob_options = {**blob_client_options(), "max_single_get_size": PIECE, "max_chunk_get_size": PIECE}
@@ -86,7 +90,8 @@ def connect_stores(where: str, credential: "TokenCredential | None" = None) -> R
             # Without the cause: the SDK's message may repeat the text, which holds the key.
             raise PermanentError("open a reader: this is no connection string; copy it from the account") from None
     else:
-        table, identity = table_address(where), credential or default_identity()
+        table = table or table_address(where)
+        identity = credential or default_identity(client_id)
         blobs = BlobServiceClient(where, credential=identity, **blob_options)
         tables = TableServiceClient(table, credential=identity, **table_client_options())
     return ReaderStores(
@@ -131,17 +136,20 @@ def table_address(blob: str) -> str:
     return f"https://{match[1]}.table.{match[2]}"
 
 
-def default_identity() -> "TokenCredential":
-    """Return azure.identity's DefaultAzureCredential. Raises ImportError where the package is missing."""
+def default_identity(client_id: str | None = None) -> "TokenCredential":
+    """Return the user-assigned identity `client_id`, else what DefaultAzureCredential finds.
+
+    Raises ImportError where azure-identity is missing.
+    """
     # Imported here: it takes half a second, and a connection string needs none of it.
     try:
-        from azure.identity import DefaultAzureCredential
+        from azure.identity import DefaultAzureCredential, ManagedIdentityCredential
     except ModuleNotFoundError as exc:
         raise ImportError(
             "open a reader: to find an identity, azure-identity is missing: `pip install 'imagefeed[identity]'`, "
             "or give a credential"
         ) from exc
-    return DefaultAzureCredential()
+    return ManagedIdentityCredential(client_id=client_id) if client_id else DefaultAzureCredential()
 
 
 def spelt_out(connection: str) -> str:

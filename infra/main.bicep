@@ -68,7 +68,7 @@ param rawArchiveAfterDays int = 0
 @maxValue(365)
 param deletedRetentionDays int = 14
 
-@description('Days for which previous versions of blobs are kept; those of rosters for one day.')
+@description('Days for which previous versions of blobs are kept; those of source states for one day.')
 @minValue(1)
 param versionRetentionDays int = 30
 

@@ -163,7 +163,7 @@ var rawRules = [
     }
   }
 ]
-// Rosters in `state` are written again and again: their versions go after a day.
+// Source states in `state` are written again and again: their versions go after a day.
 var versionRules = [
   {
     name: 'previous-versions'
@@ -175,7 +175,7 @@ var versionRules = [
     }
   }
   {
-    name: 'previous-rosters'
+    name: 'previous-states'
     enabled: true
     type: 'Lifecycle'
     definition: {

@@ -3,11 +3,13 @@
 import json
 import re
 import subprocess
+import sys
 from collections.abc import Generator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
@@ -15,7 +17,8 @@ from PIL import Image
 from rich.console import Console
 
 from imagefeed import cli, terminal
-from imagefeed.cli import build_parser
+from imagefeed.cli import build_parser, connect
+from imagefeed.errors import PermanentError
 from imagefeed.model import Counts, Refusal
 from imagefeed.tables import Reader, StoredImage
 from local.azurite import Azurite
@@ -214,6 +217,23 @@ def test_a_missing_setting_is_told_in_one_line(
     assert "DATA_STORAGE is missing" in capsys.readouterr().err
 
 
+def test_readers_find_storage_by_the_addresses_and_the_identity_of_the_app(monkeypatch: pytest.MonkeyPatch) -> None:
+    identity = MagicMock()
+    monkeypatch.setattr("imagefeed.stores.default_identity", identity)
+    where = {"DATA_STORAGE__blobServiceUri": "https://images.example", "DATA_STORAGE__clientId": "1-2"}
+    stores = connect({**where, "DATA_STORAGE__tableServiceUri": "https://tables.example"})
+    assert (stores.blobs.url, stores.tables.url) == ("https://images.example/", "https://tables.example")
+    with pytest.raises(PermanentError, match=r"open a reader at images\.example: give"):
+        connect(where)
+    identity.assert_called_with("1-2")
+
+
+def test_a_module_of_ours_that_is_missing_is_a_defect_and_no_advice(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "imagefeed.pipelines", None)
+    with pytest.raises(ImportError, match=r"imagefeed\.pipelines"):
+        main(["ls"])
+
+
 def test_a_folder_that_cannot_be_written_is_named(producer: Producer, capsys: pytest.CaptureFixture[str]) -> None:
     producer.process(NOW, 1, batches=1)
     assert main(["export", producer.source, "--since", "6h", "--to", "/dev/null/images"]) == 2
@@ -298,7 +318,10 @@ def test_the_verbs_that_pages_name_exist(page: str) -> None:
     assert named <= set(VERBS)
 
 
-def test_the_launcher_works_from_any_folder(tmp_path: Path) -> None:
+def test_the_launcher_works_from_any_folder_whatever_lies_there(tmp_path: Path) -> None:
+    for package in ("storage", "imagefeed", "ops"):
+        (tmp_path / package).mkdir()
+        (tmp_path / package / "__init__.py").write_text("raise RuntimeError('not ours')")
     done = subprocess.run(
         [PROJECT / "local" / "bin" / "imagefeed", "--help"], cwd=tmp_path, capture_output=True, text=True, check=False
     )

@@ -99,6 +99,9 @@ def test_an_empty_environment_reads_shards_and_rows(
     *images, advice = alone.splitlines()
     assert images == ["0 (6, 6, 3) uint8", "1 (6, 6, 3) uint8"]
     assert "pip install 'imagefeed[tables]'" in advice
+    listed = subprocess.run([python.parent / "imagefeed", "ls"], capture_output=True, text=True, check=False)
+    assert listed.returncode == 2
+    assert "pip install 'imagefeed[tables]'" in listed.stderr
 
     install(python, f"{wheel}[tables]")
     output = run(python, "-I", "-c", ROWS_AND_SHARDS, azurite.connection, source, NOON.isoformat(), cwd=python.parent)
@@ -106,5 +109,4 @@ def test_an_empty_environment_reads_shards_and_rows(
     assert "pip install 'imagefeed[identity]'" in advice
     pixels = [made(batch.archive, member).pixels.tolist() for member in range(2)]
     assert json.loads(images_read) == [pixels, pixels, ["imagefeed.cli:main"]]
-    if (PROJECT / "imagefeed" / "cli.py").exists():
-        assert "usage: imagefeed" in run(python.parent / "imagefeed", "--help", cwd=python.parent)
+    assert "usage: imagefeed" in run(python.parent / "imagefeed", "--help", cwd=python.parent)

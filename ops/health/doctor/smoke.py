@@ -32,7 +32,7 @@ def run_smoke_test(
 ) -> Iterator[Finding]:
     """Put an archive into the raw container as a person would by hand, watch what becomes of it, and remove it all.
 
-    `hooked`: a hook has the last word about each picture. It is not run here, where it might lack what it needs.
+    `has_hook`: a hook has the last word about each picture. It is not run here, where it might lack what it needs.
     """
     try:
         with lock(clients):

@@ -506,7 +506,7 @@ def test_what_is_no_zip_is_settled_as_refused(world: World) -> None:
     assert handle_archive_created(archive.blob, world.process()) is HandlerOutcome.KNOWN
 
 
-def test_an_unsound_archive_is_settled_as_refused(world: World) -> None:
+def test_a_truncated_archive_ends_as_refused(world: World) -> None:
     archive = world.raw.add(pictures(1))
     world.raw.blobs[archive.blob] = (replace(archive, complete=False), pictures(1))
     assert handle_archive_created(archive.blob, world.process()) is HandlerOutcome.TERMINAL
