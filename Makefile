@@ -30,7 +30,7 @@ demo: setup ## Run the whole system on real photographs and prove that nothing w
 run: setup ## Run the whole system until Ctrl-C; a new archive every minute (ARGS="--every 20", ARGS=--quiet)
 	@$(PYTHON) -m local.run $(ARGS)
 
-soak: setup ## Run the whole system for 5 minutes while everything goes wrong, and prove that nothing was lost (ARGS="--minutes 10")
+soak: setup ## Run the whole system for 5 minutes while everything goes wrong, and prove that nothing was lost (ARGS="--minutes 60")
 	@$(PYTHON) -m local.soak $(ARGS)
 
 bench: setup programs ## Measure copying, preprocessing, writing and reading beside their peers (20 minutes; ARGS="--only jpeg-12mp")
