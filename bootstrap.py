@@ -59,7 +59,7 @@ def build_context() -> "Context":
     """Wire preprocessing, once a process. Raises SettingsError, PipelineMismatchError, StoreUnavailableError."""
     from uuid import uuid4
 
-    from ingest.timestamps import read_stamp
+    from ingest.timestamps import stamps_by
     from preprocess.context import Context
     from preprocess.recipe import identify
     from storage.blobs.pipelines import hold_pipeline
@@ -71,14 +71,8 @@ def build_context() -> "Context":
     settings, clients = build_services().settings, build_services().clients
     identity = identify(settings.recipe, settings.pipeline.name)
     hold_pipeline(clients, identity.pipeline, identity.fingerprint)
-    stamps = {name: source.spec.stamp for name, source in settings.sources.items()}
-
-    def stamp_of(source: str, path: str) -> datetime | None:
-        pattern = stamps.get(source)
-        return read_stamp(pattern, path) if pattern else None
-
     return Context(
-        raw=RawBlobs(clients, stamp_of),
+        raw=RawBlobs(clients, stamps_by({name: source.spec.stamp for name, source in settings.sources.items()})),
         results=ShardsAndRows(clients, settings.recipe.codec, settings.table.max_rows_per_image),
         ledger=TableBatchLedger(clients),
         queue=BatchMessages(clients),

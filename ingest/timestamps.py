@@ -1,6 +1,7 @@
 """An archive's own time: read from its name, else its modified time, and put right where a clock is wrong."""
 
 import re
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
@@ -45,6 +46,16 @@ def read_stamp(pattern: str, name: str) -> datetime | None:
         if stamp >= _EARLIEST:
             return stamp.replace(microsecond=0)
     return None
+
+
+def stamps_by(patterns: Mapping[str, str | None]) -> Callable[[str, str], datetime | None]:
+    """Return what reads the stamp of a source's path by the source's pattern; None where there is no pattern."""
+
+    def stamp_of(source: str, path: str) -> datetime | None:
+        pattern = patterns.get(source)
+        return read_stamp(pattern, path) if pattern else None
+
+    return stamp_of
 
 
 def decide_stamp(pattern: str | None, path: str, modified: datetime, first_seen: datetime) -> tuple[datetime, bool]:

@@ -13,7 +13,7 @@ from imagefeed.errors import PermanentError
 from imagefeed.pipelines import require_pipeline
 from imagefeed.terminal import Column, Table, clean, count, write
 from ingest.model import SourceSpec
-from ingest.timestamps import read_stamp
+from ingest.timestamps import stamps_by
 from ops.health.audit import AuditOutcome, all_sources, audit
 from ops.health.audit_deep import read_everything
 from ops.health.findings import Finding, Kind
@@ -43,7 +43,7 @@ def audit_sources(clients: Clients, options: argparse.Namespace) -> int:
     if options.pipeline is not None:
         require_pipeline(clients, options.pipeline)
     now, specs = datetime.now(UTC), read_specs()
-    stamp_of = stamps_by(specs)
+    stamp_of = stamps_by({name: spec.stamp for name, spec in specs.items()})
     known = all_sources(clients, stamp_of) | set(specs)
     names = sorted(known) if options.source is None else [options.source]
     if not known.intersection(names):
@@ -146,13 +146,3 @@ def _finding_as_json(finding: Finding) -> Mapping[str, Any]:
         "blob": finding.blob,
         "advice": finding.advice,
     }
-
-
-def stamps_by(specs: Mapping[str, SourceSpec]) -> StampOf:
-    """Return what reads stamps by the sources' settings; None for a source without any."""
-
-    def stamp_of(source: str, path: str) -> datetime | None:
-        pattern = specs[source].stamp if source in specs else None
-        return read_stamp(pattern, path) if pattern else None
-
-    return stamp_of

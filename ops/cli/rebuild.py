@@ -5,7 +5,7 @@ from imagefeed.errors import PermanentError
 from imagefeed.layout import NAME
 from imagefeed.ledger import require_source
 from imagefeed.terminal import count, write
-from ops.cli.audit import stamps_by
+from ingest.timestamps import stamps_by
 from storage.blobs.raw import MANUAL
 from storage.clients import Clients, prepare
 from storage.rebuild import RebuildOutcome, rebuild
@@ -17,7 +17,7 @@ def rebuild_ledger(clients: Clients, source: str | None) -> None:
         raise PermanentError(f"rebuild the ledger of {source!r}: no source has such a name")
     prepare(clients)
     specs = read_specs()
-    rebuilt = rebuild(clients, source, stamps_by(specs) if specs else None)
+    rebuilt = rebuild(clients, source, stamps_by({name: spec.stamp for name, spec in specs.items()}) if specs else None)
     if source is not None and source not in (MANUAL, *specs) and not rebuilt.archives:
         require_source(clients, source, "rebuild the ledger of source")
     _report(rebuilt)

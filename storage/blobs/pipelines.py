@@ -1,6 +1,5 @@
 """Pipelines that have a name of the user's: the settings first used under it, against which later ones are held."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from config.errors import PipelineMismatchError
@@ -15,17 +14,14 @@ class PipelineRecord:
     """The settings first used under a pipeline's name."""
 
     fingerprint: str
-    about: Mapping[str, str]
-    """The settings, for people who look."""
 
 
-def hold_pipeline(clients: Clients, name: str, fingerprint: str, about: Mapping[str, str] | None = None) -> None:
+def hold_pipeline(clients: Clients, name: str, fingerprint: str) -> None:
     """Make sure that `name` stands for the settings of `fingerprint`: the first to come decides.
 
-    `about` describes the settings for people who look. Raises PipelineMismatchError, StoreUnavailableError,
-    StoreRefusedError.
+    Raises PipelineMismatchError, StoreUnavailableError, StoreRefusedError.
     """
-    created = _record(clients, name).create(PipelineRecord(fingerprint=fingerprint, about=about or {}))
+    created = _record(clients, name).create(PipelineRecord(fingerprint=fingerprint))
     first = fingerprint if created else known_fingerprint(clients, name)
     if first != fingerprint:
         raise PipelineMismatchError(

@@ -10,8 +10,8 @@ from storage.clients import Clients
 
 
 def test_the_same_settings_are_welcome_again(clients: Clients, source: str) -> None:
-    hold_pipeline(clients, source, "one", {"width": "224"})
-    hold_pipeline(clients, source, "one", {"width": "224"})
+    hold_pipeline(clients, source, "one")
+    hold_pipeline(clients, source, "one")
 
 
 def test_other_settings_under_the_name_are_refused_with_what_to_do(clients: Clients, source: str) -> None:
