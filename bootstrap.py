@@ -5,20 +5,21 @@ What a use case needs is imported when it first runs, so that the app is indexed
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime, timedelta
 from functools import cache, partial
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from config import telemetry
-from imagefeed.errors import TransientError
+from imagefeed.errors import PipelineError, TransientError
 from imagefeed.layout import RAW_CONTAINER, SMOKE
 
 if TYPE_CHECKING:
     from config.settings import Settings, Storage
     from ops.web.views import StatusViews
-    from preprocess.context import Context
+    from preprocess.context import Context, ReplayContext
     from storage.clients import Clients
 
 log = logging.getLogger(f"ingestion.{__name__}")
@@ -55,36 +56,46 @@ def build_services() -> Services:
 
 
 @cache
-def build_context() -> "Context":
-    """Wire preprocessing, once a process. Raises SettingsError, PipelineMismatchError, StoreUnavailableError."""
-    from uuid import uuid4
-
+def build_replay_context() -> "ReplayContext":
+    """Wire what asking for archives needs, once a process. Raises SettingsError, StoreUnavailableError."""
     from ingest.timestamps import stamps_by
-    from preprocess.context import Context
+    from preprocess.context import ReplayContext
     from preprocess.recipe import identify
-    from storage.blobs.pipelines import hold_pipeline
     from storage.blobs.raw import RawBlobs
     from storage.queues.messages import BatchMessages
-    from storage.results import ShardsAndRows
     from storage.tables.batches import TableBatchLedger
 
     settings, clients = build_services().settings, build_services().clients
+    redrive_after = settings.pipeline.redrive_after
+    return ReplayContext(
+        raw=RawBlobs(clients, stamps_by({name: source.spec.stamp for name, source in settings.sources.items()})),
+        ledger=TableBatchLedger(clients),
+        queue=BatchMessages(clients),
+        pipeline=identify(settings.recipe, settings.pipeline.name).pipeline,
+        redrive_after=redrive_after,
+        # Of PIPELINE_REDRIVE_AFTER's own default a minute; where tests scale that, all of recovery is scaled.
+        claim_for=min(timedelta(minutes=1), redrive_after / 15),
+    )
+
+
+@cache
+def build_context() -> "Context":
+    """Wire preprocessing, once a process. Raises SettingsError, PipelineMismatchError, StoreUnavailableError."""
+    from preprocess.context import Context
+    from preprocess.recipe import identify
+    from storage.blobs.pipelines import hold_pipeline
+    from storage.results import ShardsAndRows
+
+    settings, clients, replaying = build_services().settings, build_services().clients, build_replay_context()
     identity = identify(settings.recipe, settings.pipeline.name)
     hold_pipeline(clients, identity.pipeline, identity.fingerprint)
     return Context(
-        raw=RawBlobs(clients, stamps_by({name: source.spec.stamp for name, source in settings.sources.items()})),
+        **{field.name: getattr(replaying, field.name) for field in fields(replaying)},
         results=ShardsAndRows(clients, settings.recipe.codec, settings.table.max_rows_per_image),
-        ledger=TableBatchLedger(clients),
-        queue=BatchMessages(clients),
         recipe=settings.recipe,
         hook=identity.hook,
-        pipeline=identity.pipeline,
         limits=settings.limits,
         sizes=settings.batches,
-        owner=uuid4().hex,
-        redrive_after=settings.pipeline.redrive_after,
-        # A dead owner's claim must have run out when its batch is redriven: else that try is wasted.
-        claim_for=min(timedelta(minutes=1), settings.pipeline.redrive_after / 2),
         redrive_tries=settings.pipeline.redrive_tries,
         batch_lock=_BATCH_LOCK,
     )
@@ -120,10 +131,33 @@ def poll_source(name: str, traceparent: str | None = None) -> None:
         connector(source.endpoint),
         BlobSourceStates(clients),
         BlobArchives(clients),
-        TableCopyLedger(clients),
+        TableCopyLedger(clients, _pipeline()),
         zip_end=end,
         traceparent=traceparent,
     )
+
+
+def _pipeline() -> str | None:
+    """Name the pipeline; None where its settings are wrong, which stops preprocessing, but not copying."""
+    try:
+        return build_replay_context().pipeline
+    except PipelineError as exc:
+        log.warning("pipeline.unknown error=%s", exc)
+        return None
+
+
+def recovering() -> AbstractContextManager[None]:
+    """Drive again what dead processes held: at once, and every half a minute for as long as the block lasts."""
+    from preprocess.recovery.crashes import every, redrive_crashed
+    from storage.blobs.raw import MANUAL
+
+    def look() -> None:
+        ctx = build_replay_context()
+        for source in (*build_services().settings.sources, MANUAL):
+            redrive_crashed(source, ctx, datetime.now(UTC))
+
+    interval = build_services().settings.pipeline.redrive_after / 30
+    return every(min(timedelta(seconds=30), interval), look)
 
 
 def reconcile_steps(now: datetime) -> dict[str, Callable[[], object]]:

@@ -28,15 +28,15 @@ app = func.FunctionApp()
 @app.function_name("poll_sources")
 @app.timer_trigger(arg_name="timer", schedule="%POLL_SCHEDULE%", use_monitor=False)
 def poll_sources(timer: func.TimerRequest, context: func.Context) -> None:  # noqa: ARG001 -- the trigger passes it
-    """Poll the one source in this call; ask for several to be polled, each in a call of its own."""
+    """Redrive what crashes held up; poll the one source here, or ask for several, each in a call of its own."""
     from storage.queues.messages import PollMessages
 
     services = bootstrap.build_services()
     sources = list(services.settings.sources)
-    if len(sources) == 1:
-        with _traced(context):
+    with _traced(context), bootstrap.recovering():
+        if len(sources) == 1:
             bootstrap.poll_source(sources[0])
-    else:
+            return
         polls = PollMessages(services.clients)
         for source in sources:
             # There is no span of ours to go on from: it would cost as much telemetry as the call itself.

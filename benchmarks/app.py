@@ -2,7 +2,6 @@
 
 import base64
 from dataclasses import replace
-from uuid import uuid4
 
 from preprocess.context import Context
 from preprocess.handlers import handle_batch_message
@@ -32,7 +31,6 @@ def preprocessing(
         pipeline=pipeline,
         limits=Limits(),
         sizes=sizes,
-        owner=uuid4().hex,
     )
 
 

@@ -33,6 +33,9 @@ NAME = re.compile(r"[a-z0-9-]{1,32}")
 SMOKE_BLOB = re.compile(rf"{SMOKE}/[0-9a-f]{{32}}\.zip")
 """Names of what the smoke test puts into the raw container; whatever else somebody puts there is no smoke test."""
 
+OPEN = "open"
+"""No name of a pipeline: keys of archives begin with those."""
+
 _STAMP = "%Y%m%dT%H%M%SZ"
 _INVERT_FROM = 99_999_999_999_999
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
@@ -97,6 +100,11 @@ def refusal_row(member: int) -> str:
 def batch_row(number: int) -> str:
     """RowKey of a batch."""
     return f"{number:04}"
+
+
+def open_partition(pipeline: str, source: str) -> str:
+    """PartitionKey, in the batches table, of a source's archives that are not at their end under a pipeline."""
+    return f"{OPEN}~{pipeline}~{source}"
 
 
 def invert_stamp(stamp: datetime) -> str:

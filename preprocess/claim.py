@@ -1,82 +1,61 @@
-"""A process's claim to a batch, and its record of the member that it is at, which shows what killed it."""
+"""Who works on a batch: a claim that its owner renews while it lives. It only saves work."""
 
-from contextlib import suppress
-from datetime import timedelta
-from threading import Event, Thread
-from types import TracebackType
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Self
 
-from imagefeed.errors import MemberRefusedError, PipelineError, TransientError
-from preprocess.context import Context
-from preprocess.model import Batch
-from preprocess.zip.directory import Member
-
-_MOST_DEATHS = 3
-"""At one member. A process may die for any reason while an innocent member is begun, but hardly so often."""
+MOST_VANISHED = 20
+"""Owners that may vanish at one batch within `VANISHED_WITHIN`: ends of a host are ordinary, but not so many."""
+MOST_DEQUEUES = 5
+"""After so many failures the functions host gives a message up: host.json's maxDequeueCount."""
+VANISHED_WITHIN = timedelta(hours=24)
 
 
+class ClaimKind(StrEnum):
+    """What the owner of a claim is doing."""
+
+    WAITING = "waiting"
+    """Its call waits until the process has no other batch at work."""
+    RUNNING = "running"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
-    """Tells others that this process is at a batch. It only saves work, so that to lose it is no error."""
+    """The claim to a batch as its row has it."""
 
-    def __init__(self, batch: Batch, ctx: Context) -> None:
-        self._batch = batch
-        self._ctx = ctx
-        self.isolate = False
-        """True after a worker crashed on this batch: record each member before decoding it, one at a time."""
-        self._ended = Event()
-        # In a thread: a single member may take longer than a claim lasts.
-        self._renewal = Thread(target=self._renew, name="claim", daemon=True)
+    owner: str = ""
+    kind: ClaimKind | None = None
+    """None: nobody claims the batch."""
+    until: datetime | None = None
+    vanished: tuple[datetime, ...] = ()
+    """When owners were found to have vanished while they ran the batch, the oldest first; at most `MOST_VANISHED`."""
 
-    def take(self) -> bool:
-        """Claim the batch; False if it is not to be had."""
-        owners = self._claimed()
-        # The first time notes would only cost. Where claims hold nobody off, to take over tells of no death.
-        self.isolate = owners > 1 and self._ctx.claim_for > timedelta(0)
-        return owners > 0
+    def stands(self, at: datetime) -> bool:
+        """Return whether somebody claims the batch who has renewed the claim in time."""
+        return self.kind is not None and self.until is not None and self.until > at
 
-    def begin(self, member: Member) -> None:
-        """Note a member before it is read. Raises MemberRefusedError if too many died of it."""
-        deaths = self._ctx.ledger.begin(self._batch, member.number) if self.isolate else 0
-        if deaths >= _MOST_DEATHS:
-            raise MemberRefusedError(
-                f"the process died {deaths} times while it was at this member: it makes a library crash, "
-                "or takes more memory or time than there is"
-            )
+    def taken(self, owner: str, kind: ClaimKind, at: datetime, until: datetime) -> Self | None:
+        """Return the claim as `owner` takes or renews it; None while another's stands."""
+        if self.owner == owner:
+            return replace(self, kind=kind, until=until)
+        if self.stands(at):
+            return None
+        return replace(self.ended(at), owner=owner, kind=kind, until=until)
 
-    def over(self) -> None:
-        """Note that all members are behind."""
-        if self.isolate:
-            self._ctx.ledger.begin(self._batch, None)
+    def ended(self, at: datetime) -> Self:
+        """Return the claim without its owner, who has vanished if it ran the batch and has not let it go."""
+        vanished = (*self.vanished, at) if self.kind is ClaimKind.RUNNING else self.vanished
+        return replace(self.let_go(at), vanished=vanished[-MOST_VANISHED:])
 
-    def _renew(self) -> None:
-        """Take it again whenever half of its time is over, until it ends or is another's."""
-        ours = True
-        while ours and not self._ended.wait(self._ctx.claim_for / timedelta(seconds=2)):
-            try:
-                ours = self._claimed() > 0
-            except TransientError:
-                continue
-            except PipelineError:
-                # Whatever it is, the batch's end meets it too, and tells.
-                return
+    def let_go(self, at: datetime) -> Self:
+        """Return the claim without its owner, who lives."""
+        return replace(self, owner="", kind=None, until=at)
 
-    def _claimed(self) -> int:
-        now = self._ctx.clock()
-        return self._ctx.ledger.claim(self._batch, self._ctx.owner, now, now + self._ctx.claim_for)
+    def vanished_since(self, start: datetime) -> Sequence[datetime]:
+        """Return the times from `start` on at which owners were found to have vanished."""
+        return [time for time in self.vanished if time >= start]
 
-    def __enter__(self) -> None:
-        if self._ctx.claim_for > timedelta(0):
-            self._renewal.start()
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
-        """After an error note it and let go, so that the next try need not wait."""
-        self._ended.set()
-        if error is not None and kind is not None:
-            # A renewal that is late would take back what is let go. After a good end it finds the batch done, and
-            # takes nothing: so a request that hangs holds up nobody.
-            if self._renewal.is_alive():
-                self._renewal.join()
-            now = self._ctx.clock()
-            # The error itself goes on to whoever decides about it.
-            with suppress(PipelineError):
-                self._ctx.ledger.trouble(self._batch, f"{kind.__name__}: {error}", now)
-                self._ctx.ledger.claim(self._batch, self._ctx.owner, now, now)
+NOBODY = Claim()

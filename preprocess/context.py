@@ -29,6 +29,8 @@ class ReplayContext:
     queue: BatchQueue
     pipeline: str
     redrive_after: timedelta = timedelta(minutes=15)
+    claim_for: timedelta = timedelta(minutes=1)
+    """A claim is renewed while its owner lives; so soon after an owner's death another may go on."""
     clock: Callable[[], datetime] = _now
 
 
@@ -41,11 +43,7 @@ class Context(ReplayContext):
     hook: Hook | None
     limits: Limits
     sizes: BatchSizes
-    owner: str
-    """Names this process in claims."""
     redrive_tries: int = 6
-    claim_for: timedelta = timedelta(minutes=1)
-    """A claim is renewed while its owner lives; so soon after an owner's death another may go on."""
     decode_workers: int = field(default_factory=lambda: min(_MOST_DECODE_WORKERS, os.process_cpu_count() or 1))
     """Members of a batch that are decoded at once: Pillow does so without Python's lock."""
     batch_lock: Lock = field(default_factory=Lock)

@@ -10,10 +10,11 @@ from itertools import accumulate
 from config.errors import ArchiveIncompleteError, ArchiveRefusedError
 from imagefeed.errors import TransientError
 from imagefeed.model import RawArchive
+from preprocess.claims import Claims
 from preprocess.context import Context
 from preprocess.incomplete import ask_later, may_still_grow
 from preprocess.model import Batch
-from preprocess.plan import divide
+from preprocess.plan import divide, put
 from preprocess.ports import BatchRequest
 from preprocess.run_batch import run_batch, run_locked, span_of
 from preprocess.zip.reader import Archive
@@ -53,7 +54,9 @@ class HandlerOutcome(StrEnum):
 @dataclass(frozen=True, slots=True)
 class _Plan:
     archive: Archive
-    batches: tuple[Batch, ...]
+    batches: Sequence[Batch]
+    inline: Sequence[Batch]
+    """The first ones, which run in the Event Grid call: they were inserted with its claims."""
 
 
 def handle_archive_created(blob: str, ctx: Context) -> HandlerOutcome:
@@ -61,31 +64,31 @@ def handle_archive_created(blob: str, ctx: Context) -> HandlerOutcome:
 
     Raises TransientError only if not even the queue can be reached, and PermanentError if a person has to help.
     """
-    try:
-        archive = ctx.raw.find(blob)
-        if archive is None:
-            return HandlerOutcome.GONE
-        if archive.pending:
-            return _later(archive, ctx)
-        if archive.offline:
-            return _offline(archive)
-        with span_of("plan", archive):
-            plan = _plan(archive, ctx)
-            if not isinstance(plan, _Plan):
-                return plan
-            inline = _inline(plan, ctx)
-            # First: another process may begin with them while this one waits and works.
-            _queue(plan.batches[len(inline) :], ctx)
-            if not inline or not _acquire(archive, ctx):
-                return _queue(inline, ctx)
-    except TransientError as exc:
-        log.warning("archive.deferred blob=%s error=%s", blob, exc)
-        ctx.queue.put(blob, None)
-        return HandlerOutcome.DEFERRED
-    try:
-        return _run_inline(inline, plan, ctx)
-    finally:
-        ctx.batch_lock.release()
+    with Claims(ctx) as claims:
+        try:
+            archive = ctx.raw.find(blob)
+            if archive is None:
+                return HandlerOutcome.GONE
+            if archive.pending:
+                return _later(archive, ctx)
+            if archive.offline:
+                return _offline(archive, ctx)
+            with span_of("plan", archive):
+                plan = _plan(archive, ctx, claims)
+                if not isinstance(plan, _Plan):
+                    return plan
+                # First: another process may begin with them while this one waits and works.
+                put(plan.batches[len(plan.inline) :], ctx)
+                if not plan.inline or not _acquire(archive, ctx):
+                    return _queue(plan.inline, ctx, claims)
+        except TransientError as exc:
+            log.warning("archive.deferred blob=%s error=%s", blob, exc)
+            ctx.queue.put(blob, None)
+            return HandlerOutcome.DEFERRED
+        try:
+            return _run_inline(plan, ctx, claims)
+        finally:
+            ctx.batch_lock.release()
 
 
 def handle_batch_message(message: BatchRequest, ctx: Context) -> HandlerOutcome:
@@ -100,7 +103,7 @@ def handle_batch_message(message: BatchRequest, ctx: Context) -> HandlerOutcome:
     if archive.pending:
         return _later(archive, ctx, message.batch)
     if archive.offline:
-        return _offline(archive)
+        return _offline(archive, ctx)
     if archive.traceparent is None:
         archive = replace(archive, traceparent=message.traceparent)
     if message.batch is not None:
@@ -110,12 +113,16 @@ def handle_batch_message(message: BatchRequest, ctx: Context) -> HandlerOutcome:
                     run_batch(state.batch, ctx)
                 return HandlerOutcome.DONE
     with span_of("plan", archive):
-        plan = _plan(archive, ctx)
-        return _queue(plan.batches, ctx) if isinstance(plan, _Plan) else plan
+        plan = _plan(archive, ctx, None)
+        if not isinstance(plan, _Plan):
+            return plan
+        put(plan.batches, ctx)
+        return HandlerOutcome.QUEUED
 
 
-def _offline(archive: RawArchive) -> HandlerOutcome:
+def _offline(archive: RawArchive, ctx: Context) -> HandlerOutcome:
     log.warning("archive.offline blob=%s: set its access tier to hot or cool, then replay it", archive.blob)
+    ctx.ledger.close(archive, ctx.pipeline)
     return HandlerOutcome.OFFLINE
 
 
@@ -124,7 +131,7 @@ def _later(archive: RawArchive, ctx: Context, batch: int | None = None) -> Handl
     return HandlerOutcome.PENDING
 
 
-def _plan(archive: RawArchive, ctx: Context) -> _Plan | HandlerOutcome:
+def _plan(archive: RawArchive, ctx: Context, claims: Claims | None) -> _Plan | HandlerOutcome:
     """Plan an archive unless that was done before; one that cannot be read, and will not grow, is settled as refused.
 
     Other permanent errors (a missing role) are the system's, not the archive's: they pass through, the archive stays
@@ -132,8 +139,9 @@ def _plan(archive: RawArchive, ctx: Context) -> _Plan | HandlerOutcome:
     """
     if ctx.ledger.plan(archive, ctx.pipeline) is not None:
         return HandlerOutcome.KNOWN
+    ctx.ledger.open(archive, ctx.pipeline, ctx.clock())
     try:
-        return _new_plan(archive, ctx)
+        return _new_plan(archive, ctx, claims)
     except ArchiveRefusedError as exc:
         if isinstance(exc, ArchiveIncompleteError) and may_still_grow(archive, ctx.clock()):
             return _later(archive, ctx)
@@ -151,7 +159,7 @@ def _became_raw(archive: RawArchive, now: datetime) -> datetime:
     return archive.raw_at
 
 
-def _new_plan(archive: RawArchive, ctx: Context) -> _Plan | HandlerOutcome:
+def _new_plan(archive: RawArchive, ctx: Context, claims: Claims | None) -> _Plan | HandlerOutcome:
     if not archive.complete:
         raise ArchiveRefusedError("its end is no zip directory that fits: the server never completed it")
     if archive.copy_error is not None:
@@ -165,18 +173,23 @@ def _new_plan(archive: RawArchive, ctx: Context) -> _Plan | HandlerOutcome:
     now = ctx.clock()
     # Not before it was read: what still grows is another archive each time, and only the last one is to be known.
     ctx.ledger.record_raw(archive, _became_raw(archive, now))
-    if not ctx.ledger.insert_plan(batches, now, now + ctx.redrive_after):
+    inline = () if claims is None else _inline(batches, opened, ctx)
+    if claims is not None:
+        # Who finds the plan must see that somebody is at these; the others wait on the queue.
+        claims.hold(inline)
+    claimed = {} if claims is None else dict.fromkeys((batch.number for batch in inline), claims.waiting(now))
+    if not ctx.ledger.insert_plan(batches, now, now + ctx.redrive_after, claimed):
         return HandlerOutcome.KNOWN
     log.info("archive.planned blob=%s members=%d batches=%d", archive.blob, len(opened.members), len(batches))
-    return _Plan(opened, batches)
+    return _Plan(opened, batches, inline)
 
 
-def _inline(plan: _Plan, ctx: Context) -> Sequence[Batch]:
+def _inline(batches: Sequence[Batch], archive: Archive, ctx: Context) -> Sequence[Batch]:
     """Choose what need not wait until the queue is looked at: as many of the first batches as are small together."""
-    if len(plan.batches) > _FEW:
+    if len(batches) > _FEW:
         return ()
-    ends = list(accumulate((member.compressed for member in plan.archive.members), initial=0))
-    return [batch for batch in plan.batches if ends[batch.end] <= ctx.sizes_for(batch.archive.source).inline_bytes]
+    ends = list(accumulate((member.compressed for member in archive.members), initial=0))
+    return [batch for batch in batches if ends[batch.end] <= ctx.sizes_for(batch.archive.source).inline_bytes]
 
 
 def _acquire(archive: RawArchive, ctx: Context) -> bool:
@@ -194,19 +207,20 @@ def _acquire(archive: RawArchive, ctx: Context) -> bool:
         ctx.waiter_lock.release()
 
 
-def _queue(batches: Sequence[Batch], ctx: Context) -> HandlerOutcome:
-    """Queue batches. Should this call die half way, `reconcile` finds those that nobody drives."""
+def _queue(batches: Sequence[Batch], ctx: Context, claims: Claims) -> HandlerOutcome:
+    """Queue batches that this call will not run."""
     for batch in batches:
-        ctx.queue.put(batch.archive.blob, batch)
+        claims.release(batch)
+    put(batches, ctx)
     return HandlerOutcome.QUEUED
 
 
-def _run_inline(batches: Sequence[Batch], plan: _Plan, ctx: Context) -> HandlerOutcome:
-    for number, batch in enumerate(batches):
+def _run_inline(plan: _Plan, ctx: Context, claims: Claims) -> HandlerOutcome:
+    for number, batch in enumerate(plan.inline):
         try:
-            run_locked(batch, ctx, plan.archive)
+            run_locked(batch, ctx, claims, plan.archive)
         except TransientError as exc:
             log.warning("batch.deferred blob=%s batch=%d error=%s", batch.archive.blob, batch.number, exc)
-            _queue(batches[number:], ctx)
+            _queue(plan.inline[number:], ctx, claims)
             return HandlerOutcome.DEFERRED
     return HandlerOutcome.DONE

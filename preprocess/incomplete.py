@@ -36,3 +36,8 @@ def ask_later(archive: RawArchive, ctx: Context, batch: int | None = None) -> No
     pause = min(max(waited / 4, _SHORTEST), _LONGEST)
     log.info("archive.incomplete blob=%s bytes=%d next=%.0fs", archive.blob, archive.size, pause.total_seconds())
     ctx.queue.put(archive.blob, None if state is None else state.batch, pause)
+    # The message is hidden for so long: who looks for what is lost must not miss it before.
+    if state is None:
+        ctx.ledger.open(archive, ctx.pipeline, ctx.clock(), ctx.clock() + pause)
+    else:
+        ctx.ledger.note_put([state.batch], ctx.clock() + pause)

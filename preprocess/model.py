@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Literal
 
 from imagefeed.model import Codec, Counts, ImageMetadata, Pixels, RawArchive
+from preprocess.claim import NOBODY, Claim
 
 Fit = Literal["stretch", "contain", "cover", "none"]
 Colour = Literal["keep", "L", "RGB"]
@@ -110,14 +111,31 @@ class BatchState:
     batch: Batch
     done_at: datetime | None
     attempts: int
-    """How often it was driven again after somebody had begun with it; one that only waits has spent none."""
+    """How often it was driven again after it had failed; one that only waits has spent none."""
     next_drive: datetime
     counts: Counts | None
     etag: str
     error: str | None = None
     """Why it failed the last time."""
-    tried: bool = False
-    """Somebody has begun with it, or given it up, since it was planned or driven the last time."""
+    failures: int = 0
+    """How often it has failed, or its message was given up, since it was planned or driven the last time."""
+    put_at: datetime | None = None
+    """When its message was put on the queue, or is known to come back to it; None: nobody has put one."""
+    claim: Claim = NOBODY
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenArchive:
+    """An archive that somebody has begun with under a pipeline, and that is not at its end there."""
+
+    archive: RawArchive
+    opened_at: datetime
+    """When it became raw, or its planning began the last time."""
+    put_at: datetime | None
+    """When a message was put that asks for its plan; None: nobody has put one."""
+    asked: int
+    """How often such a message was put because the one before seemed lost."""
+    etag: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

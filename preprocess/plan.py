@@ -1,11 +1,15 @@
 """An archive's batches: how it is divided, which are due, and how they are asked for again."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
+from itertools import batched
 
 from imagefeed.model import RawArchive
 from preprocess.context import ReplayContext
 from preprocess.model import Batch, BatchSizes, BatchState
+
+_NOTED_AT_ONCE = 100
+"""Rows of a transaction."""
 
 
 def divide(archive: RawArchive, pipeline: str, compressed: Sequence[int], sizes: BatchSizes) -> tuple[Batch, ...]:
@@ -37,14 +41,25 @@ def find_undone(states: Sequence[BatchState], number: int | None) -> BatchState 
 
 
 def due(states: Sequence[BatchState], now: datetime) -> list[BatchState]:
-    """Return batches that are not done, and that nobody was asked for recently."""
-    return [state for state in states if state.done_at is None and state.next_drive <= now]
+    """Return batches that are not done, that nobody is at, and that were not asked for recently."""
+    return [
+        state for state in states if state.done_at is None and state.next_drive <= now and not state.claim.stands(now)
+    ]
 
 
-def ask_again(state: BatchState, ctx: ReplayContext, next_drive: datetime) -> bool:
-    """Ask for a batch once more; False if somebody else just did."""
+def put(batches: Iterable[Batch], ctx: ReplayContext) -> None:
+    """Put batches of one archive on the queue. Should this call die half way, those that nobody asked for are found."""
+    for group in batched(batches, _NOTED_AT_ONCE, strict=False):
+        for batch in group:
+            ctx.queue.put(batch.archive.blob, batch)
+        # Behind the messages: what is noted and not put would be missed for longer than what is put twice.
+        ctx.ledger.note_put(group, ctx.clock())
+
+
+def ask_again(state: BatchState, ctx: ReplayContext, now: datetime, pause: timedelta, *, counted: bool = True) -> bool:
+    """Ask for a batch once more, and not again for `pause`; False if somebody else just did."""
     # Scheduled first: of two calls at the same time only one goes on to the queue.
-    if not ctx.ledger.schedule_redrive(state, next_drive):
+    if not ctx.ledger.schedule_redrive(state, now, now + pause, counted=counted):
         return False
     ctx.queue.put(state.batch.archive.blob, state.batch)
     return True

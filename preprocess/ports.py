@@ -1,12 +1,16 @@
 """Ports of preprocessing: what it needs of storage and queues."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
+from types import MappingProxyType
 from typing import Protocol
 
 from imagefeed.model import ArchiveKey, Counts, RawArchive, Refusal
-from preprocess.model import Batch, BatchState, Image, Loss
+from preprocess.claim import Claim, ClaimKind
+from preprocess.model import Batch, BatchState, Image, Loss, OpenArchive
+
+NO_CLAIMS: Mapping[int, Claim] = MappingProxyType({})
 
 
 class RangeReader(Protocol):
@@ -73,25 +77,44 @@ class BatchLedger(Protocol):
         None if there is neither: it is to be planned.
         """
 
-    def insert_plan(self, batches: Sequence[Batch], at: datetime, next_drive: datetime) -> bool:
+    def insert_plan(
+        self, batches: Sequence[Batch], at: datetime, next_drive: datetime, claimed: Mapping[int, Claim] = NO_CLAIMS
+    ) -> bool:
         """Insert all batches, then their number in the ledger; False if a complete plan was there already.
+
+        `claimed`: claims that batches are inserted with, by their numbers.
 
         There is always one: an archive without members has one batch of no members. Rows that an earlier call left
         without the number (it died half way) are replaced.
         """
 
-    def claim(self, batch: Batch, owner: str, at: datetime, until: datetime) -> int:
-        """Note who works on a batch; 0 if it is done, or another owner's unexpired claim stands.
+    def claim(self, batch: Batch, owner: str, kind: ClaimKind, at: datetime, until: datetime) -> int | None:
+        """Note who works on a batch; None if it is done, or another owner's unexpired claim stands.
 
-        Return how many owners it has had with this one. The owner itself may claim again, to move `until`: on to
-        renew, to `at` to let go. Only saves work.
+        Return how many of its owners have vanished within `VANISHED_WITHIN`. The owner itself may claim again, to move
+        `until`. Only saves work.
         """
 
-    def begin(self, batch: Batch, member: int | None) -> int:
-        """Note the member that the owner is at; None: at none any more. Return how many owners died at it before.
+    def release(self, batch: Batch, owner: str, at: datetime, error: str | None) -> None:
+        """Let a batch go, if the claim is still `owner`'s; with an error: note it, and that its message comes back."""
 
-        An owner died where it was noted at a member when another took the batch over; `trouble` shows that it lives.
-        """
+    def note_put(self, batches: Sequence[Batch], at: datetime) -> None:
+        """Note that messages of these batches, of one archive, were put on the queue."""
+
+    def open(self, archive: RawArchive, pipeline: str, at: datetime, put_at: datetime | None = None) -> None:
+        """List an archive as open under a pipeline; `put_at`: a message that asks for its plan was put then."""
+
+    def close(self, archive: RawArchive, pipeline: str) -> None:
+        """Take an archive off the list of open ones."""
+
+    def list_open(self, source: str, pipeline: str) -> Sequence[OpenArchive]:
+        """Return a source's open archives under a pipeline, those with the newest stamps first."""
+
+    def ask_plan(self, opened: OpenArchive, pipeline: str, at: datetime) -> bool:
+        """Note that the plan of an archive is asked for again; False if somebody else did since `opened` was read."""
+
+    def is_terminal(self, archive: RawArchive, pipeline: str) -> bool:
+        """Return whether an archive is at its end under a pipeline."""
 
     def finish(self, batch: Batch, counts: Counts, at: datetime) -> None:
         """Write a batch's counts; if all batches are done, merge the archive's end and sums into the ledger."""
@@ -114,14 +137,17 @@ class BatchLedger(Protocol):
     def unplanned(self, archive: RawArchive, pipeline: str, error: str, at: datetime) -> int:
         """Note why an archive could not be planned; how often that was so."""
 
-    def trouble(self, batch: Batch, error: str, at: datetime) -> None:
-        """Note why a batch failed this time."""
+    def given_up(self, batch: Batch, error: str, at: datetime) -> None:
+        """Note why the queue gave a batch's message up."""
 
     def repaired(self, archive: RawArchive, pipeline: str, at: datetime) -> int:
         """Note that lost results of an archive are to be made again; how often that was so, with this one."""
 
-    def schedule_redrive(self, state: BatchState, next_drive: datetime) -> bool:
-        """Set `next_drive`, and count an attempt if it was tried; False if somebody else did since `state` was read."""
+    def schedule_redrive(self, state: BatchState, at: datetime, next_drive: datetime, *, counted: bool = True) -> bool:
+        """Note that a batch is put on the queue at `at`, by nobody's claim; False if its row has changed since.
+
+        `counted`: this counts as an attempt if it has failed, and its failures are counted anew.
+        """
 
     def list_unfinished(self, source: str, pipeline: str, since: datetime) -> Sequence[RawArchive]:
         """Raw archives with a stamp from `since` on that are not processed, refused or failed under `pipeline`."""
@@ -166,6 +192,12 @@ class BatchQueue(Protocol):
 
     def put(self, blob: str, batch: Batch | None, after: timedelta = timedelta()) -> None:
         """Ask for a batch to be preprocessed, or with None for the archive to be planned; hidden for `after`.
+
+        Raises StoreUnavailableError.
+        """
+
+    def oldest_visible(self) -> datetime | None:
+        """Return when the oldest was put of those next on the queue that wait to be taken; None if none waits.
 
         Raises StoreUnavailableError.
         """

@@ -4,14 +4,16 @@ import logging
 from collections import Counter
 from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass, fields, replace
+from datetime import timedelta
 from functools import partial
 from io import BytesIO
 
 from config import telemetry
 from config.errors import ArchiveRefusedError
-from imagefeed.errors import MemberRefusedError, PipelineError
+from imagefeed.errors import MemberRefusedError, PipelineError, StoreUnavailableError
 from imagefeed.model import Counts, RawArchive, Refusal
-from preprocess.claim import Claim
+from preprocess.claim import MOST_VANISHED, ClaimKind
+from preprocess.claims import Claims
 from preprocess.context import Context
 from preprocess.image.decode import warnings_heard
 from preprocess.image.formats import printable, skip_kind
@@ -27,31 +29,70 @@ log = logging.getLogger(f"ingestion.{__name__}")
 
 _LIMITS = [f"LIMIT_{limit.name.upper()}" for limit in fields(Limits)]
 
+_LONGEST_WAIT = 600.0
+"""Seconds that a message waits for the batch that runs."""
+
 
 def run_batch(batch: Batch, ctx: Context) -> Counts | None:
     """Preprocess a batch, once this process has no other at work.
 
-    None: another is at it, it is done, or its archive was settled as refused. Raises PipelineError: the batch stays
-    undone, with the error noted, and `reconcile` drives it again until its tries are spent.
+    None: another is at it, it is done, or its archive was settled. Raises PipelineError: the batch stays undone, with
+    the error noted, and is driven again until its tries are spent.
     """
-    with ctx.batch_lock:
-        return run_locked(batch, ctx, None)
+    with Claims(ctx) as claims:
+        if not ctx.batch_lock.acquire(blocking=False):
+            # Who waits says so: else his message would look lost.
+            if claims.take(batch, ClaimKind.WAITING) is None:
+                _log_claimed(batch)
+                return None
+            if not ctx.batch_lock.acquire(timeout=_LONGEST_WAIT):
+                raise StoreUnavailableError(
+                    f"run batch {batch.number} of {batch.archive.blob}: another batch takes long"
+                )
+        try:
+            return run_locked(batch, ctx, claims, None)
+        finally:
+            ctx.batch_lock.release()
 
 
-def run_locked(batch: Batch, ctx: Context, opened: Archive | None) -> Counts | None:
+def run_locked(batch: Batch, ctx: Context, claims: Claims, opened: Archive | None) -> Counts | None:
     """Preprocess a batch under `ctx.batch_lock`, which the caller holds; `opened` saves reading the directory again."""
-    claim, archive = Claim(batch, ctx), batch.archive
+    archive = batch.archive
+    vanished = claims.take(batch, ClaimKind.RUNNING)
+    if vanished is None:
+        _log_claimed(batch)
+        return None
+    # Where claims hold nobody off, to take over tells of no death.
+    isolate = vanished > 0 and ctx.claim_for > timedelta(0)
     try:
-        if not claim.take():
-            log.info("batch.claimed blob=%s batch=%d", archive.blob, batch.number)
+        if isolate and vanished >= MOST_VANISHED:
+            _give_up(batch, ctx, vanished)
             return None
-        with span_of("batch", archive), claim:
-            return _finished(batch, ctx, opened, claim)
+        with span_of("batch", archive):
+            return _finished(batch, ctx, opened, isolate=isolate)
     except ArchiveRefusedError as exc:
         extra = {"source": archive.source, "state": "refused", "reason": str(exc)}
         log.warning("archive.refused blob=%s batch=%d reason=%s", archive.blob, batch.number, exc, extra=extra)
         ctx.ledger.refuse(archive, batch.pipeline, str(exc), ctx.clock(), batch)
+    except BaseException as exc:
+        claims.release(batch, exc)
+        raise
+    finally:
+        claims.done(batch)
     return None
+
+
+def _log_claimed(batch: Batch) -> None:
+    log.info("batch.claimed blob=%s batch=%d", batch.archive.blob, batch.number)
+
+
+def _give_up(batch: Batch, ctx: Context, vanished: int) -> None:
+    reason = (
+        f"batch {batch.number}: the process vanished {vanished} times in a day while it was at this batch: "
+        "it takes more memory than there is, or hosts are being ended all the time"
+    )
+    log.error("archive.failed blob=%s reason=%s", batch.archive.blob, reason)
+    ctx.ledger.fail(batch.archive, batch.pipeline, reason, ctx.clock(), batch)
 
 
 def span_of(name: telemetry.Span, archive: RawArchive) -> AbstractContextManager[None]:
@@ -61,9 +102,9 @@ def span_of(name: telemetry.Span, archive: RawArchive) -> AbstractContextManager
     )
 
 
-def _finished(batch: Batch, ctx: Context, opened: Archive | None, claim: Claim) -> Counts:
+def _finished(batch: Batch, ctx: Context, opened: Archive | None, *, isolate: bool) -> Counts:
     began, reasons = ctx.clock(), Counter[str]()
-    counts = _run(batch, ctx, opened or Archive(ctx.raw.open(batch.archive), ctx.limits), claim, reasons)
+    counts = _run(batch, ctx, opened or Archive(ctx.raw.open(batch.archive), ctx.limits), reasons, isolate=isolate)
     ctx.ledger.finish(batch, counts, ctx.clock())
     # Only now: of a batch that is tried again, each image counts once.
     telemetry.preprocessed(batch.archive.source, batch.pipeline, counts.images, reasons)
@@ -78,29 +119,25 @@ def _finished(batch: Batch, ctx: Context, opened: Archive | None, claim: Claim) 
     return counts
 
 
-def _run(batch: Batch, ctx: Context, archive: Archive, claim: Claim, reasons: Counter[str]) -> Counts:
+def _run(batch: Batch, ctx: Context, archive: Archive, reasons: Counter[str], *, isolate: bool) -> Counts:
     if batch.end > len(archive.members):
         raise ArchiveRefusedError(f"it has {len(archive.members)} members, its plan was made for {batch.end} and more")
     maker = ImageMaker(batch.archive, ctx.recipe, ctx.hook, ctx.limits)
     counts = Counts()
     members = archive.batch(batch.first, batch.end)
     with few_lines(batch), warnings_heard(), ctx.results.write(batch) as writer, members as reader:
-        pool = DecodePool(
-            partial(_read, maker, reader, claim), maker.decode, ctx.limits, 1 if claim.isolate else ctx.decode_workers
-        )
+        pool = DecodePool(partial(_read, maker, reader), maker.decode, ctx.limits, 1 if isolate else ctx.decode_workers)
         with closing(pool.each(archive.stored_order(batch.first, batch.end))) as pending_members:
             for member, pending in pending_members:
                 # What the directory claims may be absurd; no member has more bytes than its archive.
                 taken = Counts(members=1, bytes_in=min(member.compressed, batch.archive.size))
                 counts += taken + _guarded(member, pending, _BatchContext(maker, writer, reasons))
-        claim.over()
         return replace(counts, bytes_out=writer.publish(counts))
 
 
-def _read(maker: ImageMaker, reader: MemberReader, claim: Claim, member: Member) -> BytesIO | None:
+def _read(maker: ImageMaker, reader: MemberReader, member: Member) -> BytesIO | None:
     if skip_kind(member.name) is not None:
         return None
-    claim.begin(member)
     return maker.content(reader, member)
 
 

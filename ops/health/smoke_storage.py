@@ -50,7 +50,7 @@ class Progress:
     @property
     def started(self) -> bool:
         """Somebody has begun with one of its batches."""
-        return any(batch.tried or batch.done_at is not None for batch in self.batches)
+        return any(batch.failures or batch.claim.kind or batch.done_at for batch in self.batches)
 
     @property
     def errors(self) -> Sequence[str]:

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from imagefeed.errors import StoreRefusedError, TransientError
 from imagefeed.layout import SMOKE
 from imagefeed.model import RawArchive
+from preprocess.claim import MOST_DEQUEUES
 from preprocess.context import Context
 from preprocess.incomplete import ask_later
 from preprocess.model import BatchState
@@ -128,12 +129,14 @@ def _unplanned(archive: RawArchive, why: str, ctx: Context, now: datetime) -> No
 
 
 def _undone(state: BatchState, why: str, ctx: Context, now: datetime, looked_after: bool) -> None:
-    # A message is given up after several calls, whether or not they came so far as to begin with the batch.
-    noted = replace(state, error=state.error or why, tried=True)
-    if state.attempts >= ctx.redrive_tries:
+    # A message is given up after several calls, whether or not they came so far as to begin with the batch. But calls
+    # whose process vanished are no failures of the batch.
+    vanished = state.claim.vanished and not state.failures
+    noted = state if vanished else replace(state, error=state.error or why, failures=MOST_DEQUEUES)
+    if noted.failures and state.attempts >= ctx.redrive_tries:
         fail(state.batch.archive, noted, ctx, now)
     elif not looked_after:
         # Before the note, which changes the row: of two calls at the same time only one drives it.
         redrive_batch(noted, ctx, now)
     if noted != state:
-        ctx.ledger.trouble(state.batch, noted.error or why, now)
+        ctx.ledger.given_up(state.batch, noted.error or why, now)

@@ -17,7 +17,6 @@ _MOST_ASKED = 100
 """Archives of a source that one call asks to be planned; a new pipeline finds some hundreds."""
 _MOST_WAITING = 1_000
 """In the queue. Nobody notes that an archive was asked for: while a queue stands, each call would ask again."""
-_SILENT = "it stopped without an error each time: too little memory or time"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,8 +108,8 @@ def _drive(archive: RawArchive, states: Sequence[BatchState], ctx: Context, now:
     unfinished = due(states, now)
     if unfinished and _is_pending(archive, ctx):
         return ReconcileOutcome()
-    # What only waits is tried by nobody: the queue stands, or its message is lost.
-    spent = [state for state in unfinished if state.tried and state.attempts >= ctx.redrive_tries]
+    # What only waits has not failed: the queue stands, or its message is lost.
+    spent = [state for state in unfinished if state.failures and state.attempts >= ctx.redrive_tries]
     if spent:
         return fail(archive, spent[0], ctx, now)
     return ReconcileOutcome(redriven=sum(redrive_batch(state, ctx, now) for state in unfinished))
@@ -122,16 +121,18 @@ def fail(archive: RawArchive, state: BatchState, ctx: Context, now: datetime) ->
     if current is not None and current.offline:
         log.warning("archive.offline blob=%s: set its access tier to hot or cool, then replay it", archive.blob)
         return ReconcileOutcome()
-    reason = f"batch {state.batch.number} was driven {state.attempts} times more in vain: {state.error or _SILENT}"
+    reason = f"batch {state.batch.number} was driven {state.attempts} times more in vain: {state.error}"
     log.error("archive.failed blob=%s reason=%s", archive.blob, reason)
     ctx.ledger.fail(archive, ctx.pipeline, reason, now, state.batch)
     return ReconcileOutcome(failed=1)
 
 
 def redrive_batch(state: BatchState, ctx: Context, now: datetime) -> bool:
-    """Count the try, if it was one, and ask for a batch once more; False if somebody else just did."""
-    tries, batch = state.attempts + state.tried, state.batch
-    if not ask_again(state, ctx, now + ctx.pause(max(tries, 1))):
+    """Count the try, if it failed, and ask for a batch once more; False if somebody else just did."""
+    tries, batch = state.attempts + (state.failures > 0), state.batch
+    # It may have been closed by hand, or lost: what is asked for is open.
+    ctx.ledger.open(batch.archive, ctx.pipeline, now)
+    if not ask_again(state, ctx, now, ctx.pause(max(tries, 1))):
         return False
     log.warning("batch.driven blob=%s batch=%d attempt=%d", batch.archive.blob, batch.number, tries)
     return True

@@ -5,7 +5,7 @@ from enum import StrEnum
 
 from imagefeed.model import RawArchive
 from preprocess.context import ReplayContext
-from preprocess.plan import ask_again, due, finish
+from preprocess.plan import ask_again, due, finish, put
 
 
 class ReplayOutcome(StrEnum):
@@ -31,8 +31,7 @@ def replay(archive: RawArchive, ctx: ReplayContext) -> ReplayOutcome:
     states = ctx.ledger.reset(archive, ctx.pipeline, now, now + ctx.redrive_after)
     if not states:
         ctx.queue.put(archive.blob, None)
-    for state in states or ():
-        ctx.queue.put(archive.blob, state.batch)
+    put([state.batch for state in states or ()], ctx)
     return ReplayOutcome.QUEUED
 
 
@@ -47,7 +46,7 @@ def redrive(archive: RawArchive, ctx: ReplayContext) -> ReplayOutcome:
         return ReplayOutcome.QUEUED
     if finish(states, ctx, now):
         return ReplayOutcome.FINISHED
-    redriven = [state for state in due(states, now) if ask_again(state, ctx, now + ctx.redrive_after)]
+    redriven = [state for state in due(states, now) if ask_again(state, ctx, now, ctx.redrive_after)]
     return ReplayOutcome.QUEUED if redriven else ReplayOutcome.UNDER_WAY
 
 

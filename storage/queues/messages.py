@@ -3,7 +3,7 @@
 import json
 import re
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from azure.storage.queue import QueueClient
@@ -19,6 +19,8 @@ _POLL_LIVES = 60
 """Seconds. Every tick asks anew: while one poll is at a long copy, others must not pile up behind it."""
 _SMOKE_LIVES = 3_600
 """Seconds. What a smoke test that failed leaves on the queue asks for nothing any more."""
+_MOST_PEEKED = 32
+"""As many as the service shows at once."""
 _BLOB = re.compile(r"[^\ud800-\udfff\0]{1,1024}")
 """What a blob can be called: nothing else could even be asked for."""
 
@@ -50,6 +52,12 @@ class BatchMessages:
         if trace := telemetry.traceparent():
             payload[telemetry.TRACEPARENT] = trace
         _send(self._queue, payload, lives=_SMOKE_LIVES if SMOKE_BLOB.fullmatch(blob) else None, after=after)
+
+    def oldest_visible(self) -> datetime | None:
+        """Return when the oldest was put of those next on the queue that wait to be taken; None if none waits."""
+        with azure_errors(f"peek at the queue {self._queue.queue_name}"):
+            messages = self._queue.peek_messages(_MOST_PEEKED)
+        return min((message.inserted_on for message in messages if message.inserted_on is not None), default=None)
 
     def waiting(self) -> int:
         """About how many messages wait or are being worked on."""

@@ -12,6 +12,7 @@ from imagefeed.model import Origin, RawArchive
 from ingest.model import Archive, CopyMetadata, Step
 from storage.clients import Clients
 from storage.tables.entities import change, set_once
+from storage.tables.open_archives import OpenArchives
 
 _ENDS = (Step.SAME, Step.SUPERSEDED, Step.EXPIRED)
 """Ends of copying."""
@@ -20,8 +21,11 @@ _ENDS = (Step.SAME, Step.SUPERSEDED, Step.EXPIRED)
 class TableCopyLedger:
     """The copying side of the archives table; a CopyLedger."""
 
-    def __init__(self, clients: Clients) -> None:
+    def __init__(self, clients: Clients, pipeline: str | None = None) -> None:
+        """`pipeline`: the one for which copied archives are listed as open; None: for none."""
         self._archives = clients.archives
+        self._open = OpenArchives(clients)
+        self._pipeline = pipeline
 
     def record(self, archive: Archive, step: Step, at: datetime, metadata: CopyMetadata | None = None) -> None:
         """Set the time of a step, and with `RAW` the facts."""
@@ -30,6 +34,9 @@ class TableCopyLedger:
         is_new = set_once(self._archives, archive.source, row, {**_copied(archive), **known, time_of(step): at})
         if is_new and step in _ENDS:
             telemetry.terminal(archive.source, step)
+        if is_new and step is Step.RAW and self._pipeline is not None:
+            # The event may be late: until then this tells that there is something to preprocess.
+            self._open.open(archive.key, self._pipeline, _copied(archive), at)
 
     def trouble(self, archive: Archive, error: str, at: datetime) -> None:
         """Note why copying failed this time."""

@@ -9,9 +9,7 @@ from imagefeed.errors import StoreRefusedError
 from imagefeed.ledger import read_counts
 from imagefeed.model import Counts, RawArchive
 from preprocess.model import Batch, BatchState
-
-NO_MEMBER = -1
-"""The owner is at none."""
+from storage.tables.claims import read_claim
 
 
 def count_properties(counts: Counts) -> Properties:
@@ -47,7 +45,9 @@ def batch_state(archive: RawArchive, pipeline: str, row: TableEntity, batches: i
         counts=read_counts(row),
         etag=str(row.metadata["etag"]),
         error=row.get("error"),
-        tried=bool(row.get("tried")),
+        failures=int(row.get("failures", 0)),
+        put_at=moment(row.get("put_at")),
+        claim=read_claim(row),
     )
 
 
@@ -59,19 +59,3 @@ def present(row: TableEntity | None, batch: Batch) -> TableEntity:
     if other_plan or (row["first"], row["end"]) != (batch.first, batch.end):
         raise StoreRefusedError(f"batch {batch.number} of {batch.archive.blob} belongs to a plan that was replaced")
     return row
-
-
-def crashes_of(row: TableEntity) -> dict[str, int]:
-    """Return how many owners crashed at each member."""
-    crashes: dict[str, int] = json.loads(row.get("crashes", "{}"))
-    return crashes
-
-
-def count_crash(row: TableEntity) -> Properties:
-    """Count a crash of the owner that a batch had, if a current member was recorded."""
-    member = row.get("current_member", NO_MEMBER)
-    if member == NO_MEMBER:
-        return {}
-    crashes = crashes_of(row)
-    crashes[str(member)] = crashes.get(str(member), 0) + 1
-    return {"current_member": NO_MEMBER, "crashes": json.dumps(crashes)}

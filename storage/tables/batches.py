@@ -1,26 +1,31 @@
 """The preprocessing side of the ledger: an archive under a pipeline, and its batches."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import partial
+from itertools import batched
 from uuid import uuid4
 
 from azure.core import MatchConditions
 from azure.core.exceptions import HttpResponseError
-from azure.data.tables import TableEntity, UpdateMode
+from azure.data.tables import TableEntity, TableTransactionError, UpdateMode
 
 from config import telemetry
-from imagefeed.azure_errors import azure_errors
-from imagefeed.entities import Properties, find, moment, scan, text
+from imagefeed.azure_errors import azure_errors, error_code
+from imagefeed.entities import Properties, find, scan, text
 from imagefeed.layout import batch_row, behind_stamp
 from imagefeed.ledger import ARCHIVE_COLUMNS, TERMINAL, raw_archive, state_of, time_of
 from imagefeed.model import ArchiveKey, Counts, RawArchive, State
-from preprocess.model import Batch, BatchState
+from preprocess.claim import MOST_DEQUEUES, VANISHED_WITHIN, Claim, ClaimKind
+from preprocess.model import Batch, BatchState, OpenArchive
+from preprocess.ports import NO_CLAIMS
 from storage.clients import Clients
 from storage.tables.archives import raw_properties
-from storage.tables.batch_rows import NO_MEMBER, batch_state, count_crash, count_properties, crashes_of, present
+from storage.tables.batch_rows import batch_state, count_properties, present
+from storage.tables.claims import claim_properties, read_claim
 from storage.tables.entities import Decide, change, set_once
-from storage.tables.plans import insert_rows, plan_properties, read_plan, rows_of
+from storage.tables.open_archives import OpenArchives
+from storage.tables.plans import TRANSACTION_ROWS, insert_rows, plan_properties, read_plan, rows_of
 from storage.tables.reset import renewed
 
 
@@ -30,6 +35,7 @@ class TableBatchLedger:
     def __init__(self, clients: Clients) -> None:
         self._archives = clients.archives
         self._batches = clients.batches
+        self._open = OpenArchives(clients)
 
     def record_raw(self, archive: RawArchive, at: datetime) -> None:
         """Make sure that the archive has its row, with the time it became raw."""
@@ -54,7 +60,9 @@ class TableBatchLedger:
             return self.plan(archive, pipeline)
         return [batch_state(archive, pipeline, entity, len(rows)) for entity in rows]
 
-    def insert_plan(self, batches: Sequence[Batch], at: datetime, next_drive: datetime) -> bool:
+    def insert_plan(
+        self, batches: Sequence[Batch], at: datetime, next_drive: datetime, claimed: Mapping[int, Claim] = NO_CLAIMS
+    ) -> bool:
         """Decide on a plan, with the number of its batches, then insert its rows; False if there was one already.
 
         A planner that dies in between leaves no harm: `plan` inserts the rows that are missing.
@@ -69,48 +77,77 @@ class TableBatchLedger:
 
         decided = change(self._archives, archive.source, archive.key.ledger_row(pipeline), decide)
         plan = read_plan(proposed) if decided else None
-        if plan is None or not insert_rows(self._batches, archive.key.partition(pipeline), plan):
+        if plan is None or not insert_rows(self._batches, archive.key.partition(pipeline), plan, claimed):
             # Another's plan, or rows in the way: look, and complete what stands.
             self.plan(archive, pipeline)
         return decided
 
-    def claim(self, batch: Batch, owner: str, at: datetime, until: datetime) -> int:
-        """Note who works on a batch; 0 if it is done, or another owner's unexpired claim stands."""
-        owners = 0
+    def claim(self, batch: Batch, owner: str, kind: ClaimKind, at: datetime, until: datetime) -> int | None:
+        """Note who works on a batch; None if it is done, or another owner's unexpired claim stands."""
+        claim: Claim | None = None
 
         def decide(row: TableEntity | None) -> Properties | None:
-            nonlocal owners
+            nonlocal claim
             row = present(row, batch)
-            claimed_until = moment(row.get("claimed_until"))
-            new = row.get("owner") != owner
-            if row.get("done_at") is not None or (new and claimed_until is not None and claimed_until > at):
-                return None
-            owners = row.get("owners", 0) + new
-            claimed = {"owner": owner, "claimed_until": until, "owners": owners, "tried": True}
-            return {**claimed, **count_crash(row)} if new else claimed
+            claim = None if row.get("done_at") is not None else read_claim(row).taken(owner, kind, at, until)
+            return None if claim is None else claim_properties(claim)
 
-        return owners if self._change(batch, decide) else 0
+        self._change(batch, decide)
+        return None if claim is None else len(claim.vanished_since(at - VANISHED_WITHIN))
 
-    def begin(self, batch: Batch, member: int | None) -> int:
-        """Record the member that the owner is at, None for none; return how many owners crashed at it before."""
-        crashes = 0
+    def release(self, batch: Batch, owner: str, at: datetime, error: str | None) -> None:
+        """Let a batch go, if the claim is still `owner`'s; with an error: note it, and that its message comes back."""
+
+        def decide(row: TableEntity | None) -> Properties | None:
+            claim = read_claim(present(row, batch))
+            released = claim_properties(claim.let_go(at)) if claim.owner == owner else {}
+            if row is None or row.get("done_at") is not None or error is None:
+                return released or None
+            return {**released, **_failure(error, at), "failures": row.get("failures", 0) + 1, "put_at": at}
+
+        self._change(batch, decide)
+
+    def given_up(self, batch: Batch, error: str, at: datetime) -> None:
+        """Note why the queue gave a batch's message up."""
 
         def decide(row: TableEntity | None) -> Properties:
-            nonlocal crashes
-            crashes = crashes_of(present(row, batch)).get(str(member), 0)
-            return {"current_member": NO_MEMBER if member is None else member}
-
-        self._change(batch, decide)
-        return crashes
-
-    def trouble(self, batch: Batch, error: str, at: datetime) -> None:
-        """Note why a batch failed this time."""
-
-        def decide(row: TableEntity | None) -> Properties | None:
             present(row, batch)
-            return {"error": text(error), "error_at": at, "current_member": NO_MEMBER, "tried": True}
+            return {**_failure(error, at), "failures": MOST_DEQUEUES}
 
         self._change(batch, decide)
+
+    def note_put(self, batches: Sequence[Batch], at: datetime) -> None:
+        """Note that messages of these batches, of one archive, were put on the queue."""
+        for group in batched(batches, TRANSACTION_ROWS, strict=False):
+            puts = [("update", {**_key(batch), "put_at": at}, {"mode": UpdateMode.MERGE}) for batch in group]
+            with azure_errors(f"note the messages of {group[0].archive.blob}"):
+                try:
+                    self._batches.submit_transaction(puts)
+                except TableTransactionError as exc:
+                    # A row that another planner has yet to write: then the batch counts as put by nobody.
+                    if exc.status_code != 404 or error_code(exc) == "TableNotFound":
+                        raise
+
+    def open(self, archive: RawArchive, pipeline: str, at: datetime, put_at: datetime | None = None) -> None:
+        """List an archive as open under a pipeline; `put_at`: a message that asks for its plan was put then."""
+        self._open.open(archive.key, pipeline, raw_properties(archive), at, put_at)
+
+    def close(self, archive: RawArchive, pipeline: str) -> None:
+        """Take an archive off the list of open ones."""
+        self._open.close(archive.key, pipeline)
+
+    def list_open(self, source: str, pipeline: str) -> Sequence[OpenArchive]:
+        """Return a source's open archives under a pipeline, those with the newest stamps first."""
+        return self._open.list(source, pipeline)
+
+    def ask_plan(self, opened: OpenArchive, pipeline: str, at: datetime) -> bool:
+        """Note that the plan of an archive is asked for again; False if somebody else did since `opened` was read."""
+        return self._open.ask_plan(opened, pipeline, at)
+
+    def is_terminal(self, archive: RawArchive, pipeline: str) -> bool:
+        """Return whether an archive is at its end under a pipeline."""
+        row = self._find(archive, pipeline)
+        return row is not None and state_of(row) in TERMINAL
 
     def finish(self, batch: Batch, counts: Counts, at: datetime) -> None:
         """Write a batch's counts; if all batches are done, merge the archive's end and sums into the ledger."""
@@ -138,6 +175,8 @@ class TableBatchLedger:
         self, archive: RawArchive, pipeline: str, at: datetime, next_drive: datetime
     ) -> Sequence[BatchState] | None:
         """Undo what became of an archive under a pipeline, and give its batches back as if they were new."""
+        # Before: should this call die behind the write, its batches are found to be asked for by nobody.
+        self.open(archive, pipeline, at)
         again = partial(renewed, at=at, next_drive=next_drive)
         if not change(self._archives, archive.source, archive.key.ledger_row(pipeline), again, UpdateMode.REPLACE):
             return None
@@ -152,10 +191,11 @@ class TableBatchLedger:
         """Note that lost results of an archive are to be made again; how often that was so, with this one."""
         return self._count(archive, pipeline, "repairs", {"repaired_at": at})
 
-    def schedule_redrive(self, state: BatchState, next_drive: datetime) -> bool:
-        """Set `next_drive`, and count an attempt if it was tried; False if somebody else did since `state` was read."""
-        properties = {"attempts": state.attempts + state.tried, "tried": False, "next_drive": next_drive}
-        entity = {**_key(state.batch), **properties}
+    def schedule_redrive(self, state: BatchState, at: datetime, next_drive: datetime, *, counted: bool = True) -> bool:
+        """Note that a batch is put on the queue at `at`, by nobody's claim; False if its row has changed since."""
+        claim = state.claim if state.claim.stands(at) else state.claim.ended(at)
+        count = {"attempts": state.attempts + (state.failures > 0), "failures": 0} if counted else {}
+        entity = {**_key(state.batch), **claim_properties(claim), **count, "next_drive": next_drive, "put_at": at}
         with azure_errors(f"schedule the redrive of batch {state.batch.number} of {state.batch.archive.blob}"):
             try:
                 self._batches.update_entity(
@@ -238,6 +278,12 @@ class TableBatchLedger:
         if change(self._archives, archive.source, archive.key.ledger_row(pipeline), decide):
             lag = at - archive.modified if archive.modified and state is State.PROCESSED else None
             telemetry.terminal(archive.source, state, lag)
+        # Also if it was at its end before: whoever set that may have died right here.
+        self.close(archive, pipeline)
+
+
+def _failure(error: str, at: datetime) -> Properties:
+    return {"error": text(error), "error_at": at}
 
 
 def _key(batch: Batch) -> dict[str, str]:

@@ -21,9 +21,12 @@ from imagefeed.azure_errors import azure_errors
 from imagefeed.entities import Properties, moment, scan
 from imagefeed.errors import StoreUnavailableError
 from imagefeed.layout import batch_row
+from preprocess.claim import Claim
 from preprocess.model import Batch
+from preprocess.ports import NO_CLAIMS
+from storage.tables.claims import claim_properties
 
-_TRANSACTION_ROWS = 100
+TRANSACTION_ROWS = 100
 _PIECE = 64 * 1024
 _MAX_PIECES = 10
 _MAX_TRIES = 20
@@ -72,9 +75,9 @@ def _unpack(packed: bytes) -> list[tuple[int, int]]:
     return list(zip(bounds, bounds, strict=True))
 
 
-def insert_rows(table: TableClient, partition: str, plan: Plan) -> bool:
-    """Insert the rows of a plan that was just decided on; False where others are in the way."""
-    return _write(table, partition, _missing(partition, plan, {}))
+def insert_rows(table: TableClient, partition: str, plan: Plan, claimed: Mapping[int, Claim]) -> bool:
+    """Insert the rows of a plan that was just decided on, some of them claimed; False where others are in the way."""
+    return _write(table, partition, _missing(partition, plan, {}, claimed))
 
 
 def rows_of(table: TableClient, partition: str, plan: Plan, stands: Callable[[], bool]) -> list[TableEntity] | None:
@@ -93,7 +96,9 @@ def rows_of(table: TableClient, partition: str, plan: Plan, stands: Callable[[],
     raise StoreUnavailableError(f"write the plan of {partition}: too many writers at once")
 
 
-def _missing(partition: str, plan: Plan, rows: Mapping[str, TableEntity]) -> Iterator[tuple[Any, ...]]:
+def _missing(
+    partition: str, plan: Plan, rows: Mapping[str, TableEntity], claimed: Mapping[int, Claim] = NO_CLAIMS
+) -> Iterator[tuple[Any, ...]]:
     """Operations that insert the rows which are not there, and replace those of another plan."""
     for number, (first, end) in enumerate(plan.ranges):
         key = batch_row(number)
@@ -107,6 +112,7 @@ def _missing(partition: str, plan: Plan, rows: Mapping[str, TableEntity]) -> Ite
             "end": end,
             "attempts": 0,
             "next_drive": plan.next_drive,
+            **(claim_properties(claimed[number]) if number in claimed else {}),
         }
         if row is None:
             yield "create", entity
@@ -120,9 +126,9 @@ def _write(table: TableClient, partition: str, operations: Iterable[tuple[Any, .
     """Send operations in transactions. False where another writer came first: a look tells what is left to do."""
     todo = list(operations)
     with azure_errors(f"write the plan of {partition}"):
-        for start in range(0, len(todo), _TRANSACTION_ROWS):
+        for start in range(0, len(todo), TRANSACTION_ROWS):
             try:
-                table.submit_transaction(todo[start : start + _TRANSACTION_ROWS])
+                table.submit_transaction(todo[start : start + TRANSACTION_ROWS])
             except TableTransactionError as exc:
                 if exc.status_code not in _LOST_RACE:
                     raise

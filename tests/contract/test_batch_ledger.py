@@ -12,6 +12,7 @@ from imagefeed.errors import PermanentError
 from imagefeed.ledger import Entry, entries
 from imagefeed.model import ArchiveKey, Counts, Origin, RawArchive, State
 from ingest.model import Archive, RemoteFile, Step
+from preprocess.claim import NOBODY, Claim, ClaimKind
 from preprocess.model import Batch, BatchState
 from preprocess.ports import BatchLedger
 from storage.clients import Clients
@@ -102,48 +103,97 @@ class BatchLedgerContract(ABC):
         winner = plans[decided.index(True)]
         assert ranges(self.ledger.plan(archive, "p1")) == [(b.number, b.first, b.end) for b in winner]
 
+    def claim(self, batch: Batch, owner: str, at: datetime = NOW, until: datetime = SOON) -> int | None:
+        return self.ledger.claim(batch, owner, ClaimKind.RUNNING, at, until)
+
     def test_one_claim_stands_until_it_expires_or_is_let_go(self) -> None:
         (batch,) = self.planned(1)
         until = NOW + timedelta(minutes=5)
-        assert self.ledger.claim(batch, "one", NOW, until)
-        assert not self.ledger.claim(batch, "two", NOW, until)
-        assert self.ledger.claim(batch, "one", NOW, until + timedelta(minutes=5))
-        assert not self.ledger.claim(batch, "two", until, until + timedelta(minutes=5))
-        assert self.ledger.claim(batch, "one", until, until)
-        assert self.ledger.claim(batch, "two", until, until + timedelta(minutes=5))
+        assert self.claim(batch, "one", NOW, until) == 0
+        assert self.claim(batch, "two", NOW, until) is None
+        assert self.claim(batch, "one", NOW, until + timedelta(minutes=5)) == 0
+        assert self.claim(batch, "two", until, until + timedelta(minutes=5)) is None
+        self.ledger.release(batch, "two", until, None)
+        assert self.claim(batch, "two", until, until + timedelta(minutes=5)) is None, "it was not its own to let go"
+        self.ledger.release(batch, "one", until, None)
+        assert self.claim(batch, "two", until, until + timedelta(minutes=5)) == 0
+        assert self.state(batch).put_at is None
 
     def test_of_ten_claims_at_once_one_stands(self) -> None:
         (batch,) = self.planned(1)
         with ThreadPoolExecutor(10) as pool:
-            claims = list(pool.map(lambda name: self.ledger.claim(batch, name, NOW, SOON), "abcdefghij"))
-        assert claims.count(True) == 1
+            claims = list(pool.map(lambda name: self.claim(batch, name), "abcdefghij"))
+        assert sorted(claims, key=str) == [0, *[None] * 9]
 
-    def test_a_claim_tells_how_many_holders_there_were(self) -> None:
+    def test_owners_that_vanish_while_they_run_a_batch_are_counted_for_a_day(self) -> None:
         (batch,) = self.planned(1)
-        assert [self.ledger.claim(batch, owner, NOW, NOW) for owner in ("one", "one", "two", "two")] == [1, 1, 2, 2]
+        moments = [NOW + timedelta(hours=hours) for hours in (0, 1, 2, 25)]
+        counts = [self.claim(batch, f"{number}", at, at) for number, at in enumerate(moments)]
+        assert counts == [0, 1, 2, 2], "the first was found to be gone 24 hours before"
 
-    def test_holders_that_die_at_a_member_are_counted(self) -> None:
+    def test_owners_that_wait_or_let_go_do_not_vanish(self) -> None:
         (batch,) = self.planned(1)
-        for owner, crashes in (("one", 0), ("two", 1), ("three", 2)):
-            assert self.ledger.claim(batch, owner, NOW, NOW)
-            assert [self.ledger.begin(batch, 3), self.ledger.begin(batch, 7)] == [0, crashes]
+        assert self.ledger.claim(batch, "one", ClaimKind.WAITING, NOW, NOW) == 0
+        assert self.claim(batch, "two", NOW, NOW) == 0
+        self.ledger.release(batch, "two", NOW, "busy")
+        assert self.claim(batch, "three", NOW, NOW) == 0
+        assert (self.state(batch).failures, self.state(batch).error, self.state(batch).put_at) == (1, "busy", NOW)
 
-    def test_a_holder_that_is_at_no_member_or_lives_to_tell_of_an_error_died_of_none(self) -> None:
+    def test_a_batch_may_be_planned_with_a_claim(self) -> None:
+        batches = batches_of(archive_of(self.source), 2)
+        claim = Claim(owner="one", kind=ClaimKind.WAITING, until=SOON)
+        assert self.ledger.insert_plan(batches, NOW, SOON, {0: claim})
+        assert [state.claim for state in self.ledger.plan(batches[0].archive, "p1") or ()] == [claim, NOBODY]
+        assert self.claim(batches[0], "two") is None
+        assert self.claim(batches[0], "one") == 0
+
+    def test_what_is_put_on_the_queue_is_noted_for_any_number_of_batches(self) -> None:
+        batches = self.planned(150)
+        self.ledger.note_put(batches[1:], NOW)
+        states = self.ledger.plan(batches[0].archive, "p1") or ()
+        assert [state.put_at for state in states] == [None, *[NOW] * 149]
+
+    def test_an_archive_is_open_until_its_end(self) -> None:
         (batch,) = self.planned(1)
-        self.ledger.claim(batch, "one", NOW, NOW)
-        self.ledger.begin(batch, 7)
-        self.ledger.claim(batch, "one", NOW, NOW)
-        self.ledger.begin(batch, None)
-        self.ledger.claim(batch, "two", NOW, NOW)
-        self.ledger.begin(batch, 7)
-        self.ledger.trouble(batch, "busy", NOW)
-        self.ledger.claim(batch, "three", NOW, NOW)
-        assert self.ledger.begin(batch, 7) == 0
+        assert self.ledger.list_open(self.source, "p1") == []
+        self.ledger.open(batch.archive, "p1", NOW)
+        self.ledger.open(archive_of(self.source, "bbbbbbbb", SOON), "p1", SOON, NOW)
+        self.ledger.open(batch.archive, "p2", NOW)
+        newer, opened = self.ledger.list_open(self.source, "p1")
+        assert (opened.archive.key, opened.opened_at, opened.put_at) == (batch.archive.key, NOW, None)
+        assert (newer.archive.version, newer.opened_at, newer.put_at) == ("bbbbbbbb", SOON, NOW)
+        assert not self.ledger.is_terminal(batch.archive, "p1")
+        self.ledger.finish(batch, COUNTS, NOW)
+        assert self.ledger.is_terminal(batch.archive, "p1")
+        assert [each.archive.version for each in self.ledger.list_open(self.source, "p1")] == ["bbbbbbbb"]
+        for _ in range(2):
+            self.ledger.close(newer.archive, "p1")
+        assert self.ledger.list_open(self.source, "p1") == []
+        assert len(self.ledger.list_open(self.source, "p2")) == 1
+
+    @pytest.mark.parametrize("end", ["refuse", "fail"])
+    def test_every_end_closes_and_to_take_it_back_opens(self, end: str) -> None:
+        (batch,) = self.planned(1)
+        self.ledger.open(batch.archive, "p1", NOW)
+        getattr(self.ledger, end)(batch.archive, "p1", "why", NOW)
+        assert self.ledger.list_open(self.source, "p1") == []
+        self.ledger.reset(batch.archive, "p1", SOON, SOON)
+        assert [each.opened_at for each in self.ledger.list_open(self.source, "p1")] == [SOON]
+
+    def test_of_two_that_ask_for_a_plan_one_does(self) -> None:
+        self.ledger.open(archive_of(self.source), "p1", NOW)
+        (opened,) = self.ledger.list_open(self.source, "p1")
+        assert self.ledger.ask_plan(opened, "p1", SOON)
+        assert not self.ledger.ask_plan(opened, "p1", SOON)
+        (opened,) = self.ledger.list_open(self.source, "p1")
+        assert (opened.asked, opened.put_at, opened.opened_at) == (1, SOON, NOW)
+        self.ledger.close(opened.archive, "p1")
+        assert not self.ledger.ask_plan(opened, "p1", SOON), "it came to its end meanwhile"
 
     def test_nothing_that_is_done_can_be_claimed(self) -> None:
         first, _ = self.planned(2)
         self.ledger.finish(first, COUNTS, NOW)
-        assert not self.ledger.claim(first, "one", NOW, SOON)
+        assert self.claim(first, "one") is None
 
     def test_the_last_batch_ends_the_archive_with_the_sums(self) -> None:
         first, second = self.planned(2)
@@ -207,35 +257,51 @@ class BatchLedgerContract(ABC):
         self.ledger.finish(batch, COUNTS, SOON)
         assert self.end(batch.archive, "p1")[:2] == (State.PROCESSED, COUNTS)
 
-    @pytest.mark.parametrize("tried", ["claimed", "in trouble"])
-    def test_postponing_counts_an_attempt_for_the_first_to_do_so(self, tried: str) -> None:
+    @pytest.mark.parametrize("failed", ["in order", "given up"])
+    def test_redriving_counts_an_attempt_for_the_first_to_do_so(self, failed: str) -> None:
         (batch,) = self.planned(1)
-        if tried == "claimed":
-            self.ledger.claim(batch, "one", NOW, SOON)
+        if failed == "in order":
+            self.claim(batch, "one")
+            self.ledger.release(batch, "one", NOW, "busy")
         else:
-            self.ledger.trouble(batch, "its message was given up", NOW)
+            self.ledger.given_up(batch, "its message was given up", NOW)
         state = self.state(batch)
         later = SOON + timedelta(minutes=30)
-        assert state.tried
-        assert self.ledger.schedule_redrive(state, later)
-        assert not self.ledger.schedule_redrive(state, later)
+        assert state.failures
+        assert self.ledger.schedule_redrive(state, SOON, later)
+        assert not self.ledger.schedule_redrive(state, SOON, later)
         state = self.state(batch)
-        assert (state.attempts, state.next_drive, state.tried) == (1, later, False)
+        assert (state.attempts, state.next_drive, state.failures, state.put_at) == (1, later, 0, SOON)
 
-    def test_a_batch_that_nobody_began_with_spends_no_attempt(self) -> None:
+    def test_a_batch_that_only_waits_or_whose_owner_vanished_spends_no_attempt(self) -> None:
         (batch,) = self.planned(1)
         for later in (SOON, SOON + timedelta(minutes=30)):
-            assert self.ledger.schedule_redrive(self.state(batch), later)
+            assert self.ledger.schedule_redrive(self.state(batch), NOW, later)
             assert (self.state(batch).attempts, self.state(batch).next_drive) == (0, later)
-        self.ledger.claim(batch, "one", NOW, SOON)
-        self.ledger.schedule_redrive(self.state(batch), SOON)
-        assert self.state(batch).attempts == 1
+        self.claim(batch, "one", NOW, NOW)
+        self.ledger.schedule_redrive(self.state(batch), NOW, SOON)
+        state = self.state(batch)
+        assert (state.attempts, state.claim.kind, list(state.claim.vanished)) == (0, None, [NOW])
 
-    def test_of_ten_that_postpone_at_once_one_does(self) -> None:
-        self.planned(1)
-        (state,) = self.ledger.plan(archive_of(self.source), "p1") or ()
+    def test_redriving_takes_no_claim_away_that_stands(self) -> None:
+        (batch,) = self.planned(1)
+        self.claim(batch, "one")
+        assert self.ledger.schedule_redrive(self.state(batch), NOW, SOON)
+        assert self.claim(batch, "two") is None
+
+    def test_what_is_driven_without_being_counted_keeps_its_failures(self) -> None:
+        (batch,) = self.planned(1)
+        self.claim(batch, "one")
+        self.ledger.release(batch, "one", NOW, "busy")
+        assert self.ledger.schedule_redrive(self.state(batch), SOON, SOON, counted=False)
+        assert (self.state(batch).attempts, self.state(batch).failures) == (0, 1)
+
+    def test_of_ten_that_redrive_at_once_one_does(self) -> None:
+        (batch,) = self.planned(1)
+        state = self.state(batch)
         with ThreadPoolExecutor(10) as pool:
-            assert list(pool.map(lambda _: self.ledger.schedule_redrive(state, SOON), range(10))).count(True) == 1
+            drives = list(pool.map(lambda _: self.ledger.schedule_redrive(state, NOW, SOON), range(10)))
+        assert drives.count(True) == 1
 
     def test_repairs_are_counted_over_replays(self) -> None:
         (batch,) = self.planned(1)
@@ -247,8 +313,8 @@ class BatchLedgerContract(ABC):
 
     def test_the_last_trouble_of_a_batch_is_kept(self) -> None:
         (batch,) = self.planned(1)
-        self.ledger.trouble(batch, "first", NOW)
-        self.ledger.trouble(batch, "second", SOON)
+        self.ledger.given_up(batch, "first", NOW)
+        self.ledger.given_up(batch, "second", SOON)
         (state,) = self.ledger.plan(batch.archive, "p1") or ()
         assert (state.error, state.done_at) == ("second", None)
 
@@ -296,9 +362,9 @@ class BatchLedgerContract(ABC):
     @pytest.mark.parametrize("end", ["processed", "refused", "failed", "processing"])
     def test_what_is_taken_back_is_as_if_nobody_had_begun(self, end: str) -> None:
         first, second = self.planned(2)
-        self.ledger.claim(second, "one", NOW, SOON)
-        self.ledger.schedule_redrive(self.state(second), SOON)
-        self.ledger.trouble(second, "it broke", NOW)
+        self.claim(second, "one")
+        self.ledger.schedule_redrive(self.state(second), NOW, SOON)
+        self.ledger.given_up(second, "it broke", NOW)
         self.ledger.finish(first, COUNTS, NOW)
         if end == "processed":
             self.ledger.finish(second, COUNTS, NOW)
@@ -312,7 +378,7 @@ class BatchLedgerContract(ABC):
         }
         assert self.end(first.archive, "p1") == (State.PROCESSING, None, None)
         assert [each.version for each in self.ledger.list_unfinished(self.source, "p1", NOW)] == [first.archive.version]
-        assert self.ledger.claim(second, "two", NOW, SOON)
+        assert self.claim(second, "two") == 0
         for batch in (first, second):
             self.ledger.finish(batch, COUNTS, SOON)
         assert self.end(first.archive, "p1") == (State.PROCESSED, COUNTS + COUNTS, None)
@@ -343,9 +409,9 @@ class BatchLedgerContract(ABC):
         self.ledger.fail(batch.archive, "p1", "late", SOON, late)
         self.ledger.refuse(batch.archive, "p1", "late", SOON, late)
         with pytest.raises(PermanentError, match="replaced"):
-            self.ledger.claim(late, "late", NOW, SOON)
+            self.claim(late, "late")
         with pytest.raises(PermanentError, match="replaced"):
-            self.ledger.trouble(late, "late", NOW)
+            self.ledger.given_up(late, "late", NOW)
         with pytest.raises(PermanentError, match="replaced"):
             self.ledger.finish(late, COUNTS, SOON)
         assert self.end(batch.archive, "p1")[::2] == (State.PROCESSING, None)

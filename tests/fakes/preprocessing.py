@@ -1,17 +1,19 @@
 """Preprocessing's ports in memory. Unit tests may use them because they pass the contracts of the real ones."""
 
 import threading
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from itertools import count
+from typing import Any
 
 from config.errors import ArchiveRefusedError
 from imagefeed.errors import StoreRefusedError, StoreUnavailableError
 from imagefeed.model import ArchiveKey, Counts, RawArchive, Refusal
-from preprocess.model import Batch, BatchState, Image
-from preprocess.ports import RangeReader
+from preprocess.claim import MOST_DEQUEUES, NOBODY, VANISHED_WITHIN, Claim, ClaimKind
+from preprocess.model import Batch, BatchState, Image, OpenArchive
+from preprocess.ports import NO_CLAIMS, RangeReader
 
 STAMP = datetime(2026, 5, 1, 12, 0, tzinfo=UTC)
 
@@ -163,6 +165,7 @@ class PipelineRow:
     """What the ledger knows of one archive under one pipeline."""
 
     archive: RawArchive
+    pipeline: str
     batches: int | None = None
     plan: str = ""
     unplanned: int = 0
@@ -182,11 +185,6 @@ class PipelineRow:
 @dataclass
 class _BatchRow:
     state: BatchState
-    owner: str | None = None
-    claimed_until: datetime | None = None
-    owners: int = 0
-    current_member: int | None = None
-    crashes: list[int] = field(default_factory=list)
 
 
 class MemoryBatchLedger:
@@ -195,6 +193,7 @@ class MemoryBatchLedger:
     def __init__(self) -> None:
         self.archives: dict[ArchiveKey, ArchiveRow] = {}
         self.pipelines: dict[tuple[ArchiveKey, str], PipelineRow] = {}
+        self.opened: dict[tuple[ArchiveKey, str], OpenArchive] = {}
         self._batches: dict[tuple[ArchiveKey, str, int], _BatchRow] = {}
         self._etags = count(1)
         self._lock = threading.RLock()
@@ -211,7 +210,9 @@ class MemoryBatchLedger:
             states = (self._batches[archive.key, pipeline, number].state for number in range(row.batches or 0))
             return [replace(state, batch=replace(state.batch, archive=archive, plan=row.plan)) for state in states]
 
-    def insert_plan(self, batches: Sequence[Batch], at: datetime, next_drive: datetime) -> bool:
+    def insert_plan(
+        self, batches: Sequence[Batch], at: datetime, next_drive: datetime, claimed: Mapping[int, Claim] = NO_CLAIMS
+    ) -> bool:
         with self._lock:
             archive, pipeline = batches[0].archive, batches[0].pipeline
             row = self._row(archive, pipeline)
@@ -219,12 +220,15 @@ class MemoryBatchLedger:
                 return False
             self._renew(row, batches, next_drive)
             row.batches = len(batches)
+            for batch in batches:
+                self._change(self._batches[_batch_key(batch)], claim=claimed.get(batch.number, NOBODY))
             return True
 
     def reset(
         self, archive: RawArchive, pipeline: str, at: datetime, next_drive: datetime
     ) -> Sequence[BatchState] | None:
         with self._lock:
+            self.open(archive, pipeline, at)
             row = self.pipelines.get((archive.key, pipeline))
             if row is None:
                 return None
@@ -246,25 +250,58 @@ class MemoryBatchLedger:
             row.repairs += 1
             return row.repairs
 
-    def claim(self, batch: Batch, owner: str, at: datetime, until: datetime) -> int:
+    def claim(self, batch: Batch, owner: str, kind: ClaimKind, at: datetime, until: datetime) -> int | None:
         with self._lock:
             row = self._planned(batch)
-            taken = row.claimed_until is not None and row.claimed_until > at and row.owner != owner
-            if taken or row.state.done_at is not None:
-                return 0
-            if row.owner != owner:
-                row.owners += 1
-                row.crashes += [] if row.current_member is None else [row.current_member]
-                row.current_member = None
-            row.owner, row.claimed_until = owner, until
-            self._change(row, tried=True)
-            return row.owners
+            claim = None if row.state.done_at else row.state.claim.taken(owner, kind, at, until)
+            if claim is None:
+                return None
+            self._change(row, claim=claim)
+            return len(claim.vanished_since(at - VANISHED_WITHIN))
 
-    def begin(self, batch: Batch, member: int | None) -> int:
+    def release(self, batch: Batch, owner: str, at: datetime, error: str | None) -> None:
         with self._lock:
             row = self._planned(batch)
-            row.current_member = member
-            return sum(crashed == member for crashed in row.crashes)
+            claim = row.state.claim
+            self._change(row, claim=claim.let_go(at) if claim.owner == owner else claim)
+            if error is not None and row.state.done_at is None:
+                self._change(row, error=error, failures=row.state.failures + 1, put_at=at)
+
+    def note_put(self, batches: Sequence[Batch], at: datetime) -> None:
+        with self._lock:
+            for batch in batches:
+                self._change(self._planned(batch), put_at=at)
+
+    def open(self, archive: RawArchive, pipeline: str, at: datetime, put_at: datetime | None = None) -> None:
+        with self._lock:
+            known = self.opened.get((archive.key, pipeline))
+            self.opened[archive.key, pipeline] = OpenArchive(
+                archive=archive,
+                opened_at=at,
+                put_at=put_at or (known.put_at if known else None),
+                asked=known.asked if known else 0,
+                etag=self._etag(),
+            )
+
+    def close(self, archive: RawArchive, pipeline: str) -> None:
+        with self._lock:
+            self.opened.pop((archive.key, pipeline), None)
+
+    def list_open(self, source: str, pipeline: str) -> Sequence[OpenArchive]:
+        with self._lock:
+            rows = [row for (key, name), row in self.opened.items() if (key.source, name) == (source, pipeline)]
+            return sorted(rows, key=lambda row: row.archive.key.ledger_row())
+
+    def ask_plan(self, opened: OpenArchive, pipeline: str, at: datetime) -> bool:
+        with self._lock:
+            row = self.opened.get((opened.archive.key, pipeline))
+            if row is None or row.etag != opened.etag:
+                return False
+            self.opened[opened.archive.key, pipeline] = replace(row, put_at=at, asked=row.asked + 1, etag=self._etag())
+            return True
+
+    def is_terminal(self, archive: RawArchive, pipeline: str) -> bool:
+        return self.end(archive, pipeline) is not None
 
     def finish(self, batch: Batch, counts: Counts, at: datetime) -> None:
         with self._lock:
@@ -282,17 +319,19 @@ class MemoryBatchLedger:
     def fail(self, archive: RawArchive, pipeline: str, reason: str, at: datetime, batch: Batch | None = None) -> None:
         self._end(archive, pipeline, "failed", reason, at, batch)
 
-    def trouble(self, batch: Batch, error: str, at: datetime) -> None:
+    def given_up(self, batch: Batch, error: str, at: datetime) -> None:
         with self._lock:
-            self._planned(batch).current_member = None
-            self._change(self._planned(batch), error=error, tried=True)
+            self._change(self._planned(batch), error=error, failures=MOST_DEQUEUES)
 
-    def schedule_redrive(self, state: BatchState, next_drive: datetime) -> bool:
+    def schedule_redrive(self, state: BatchState, at: datetime, next_drive: datetime, *, counted: bool = True) -> bool:
         with self._lock:
             row = self._planned(state.batch)
             if row.state.etag != state.etag:
                 return False
-            self._change(row, attempts=state.attempts + state.tried, tried=False, next_drive=next_drive)
+            claim = state.claim if state.claim.stands(at) else state.claim.ended(at)
+            self._change(row, claim=claim, next_drive=next_drive, put_at=at)
+            if counted:
+                self._change(row, attempts=state.attempts + (state.failures > 0), failures=0)
             return True
 
     def list_unfinished(self, source: str, pipeline: str, since: datetime) -> Sequence[RawArchive]:
@@ -314,6 +353,7 @@ class MemoryBatchLedger:
         refused = sums.images == 0 and sums.refused > 0
         row.reason = row.reason or ("every image member was refused" if refused else None)
         row.ends.setdefault("refused" if refused else "processed", at)
+        self.close(row.archive, row.pipeline)
 
     def _end(
         self, archive: RawArchive, pipeline: str, end: str, reason: str, at: datetime, batch: Batch | None
@@ -324,9 +364,10 @@ class MemoryBatchLedger:
                 return
             row.ends.setdefault(end, at)
             row.reason = row.reason or reason
+            self.close(archive, pipeline)
 
     def _row(self, archive: RawArchive, pipeline: str) -> PipelineRow:
-        return self.pipelines.setdefault((archive.key, pipeline), PipelineRow(archive))
+        return self.pipelines.setdefault((archive.key, pipeline), PipelineRow(archive, pipeline))
 
     def _planned(self, batch: Batch) -> _BatchRow:
         row = self._batches.get(_batch_key(batch))
@@ -350,27 +391,8 @@ class MemoryBatchLedger:
                 )
             )
 
-    def _change(
-        self,
-        row: _BatchRow,
-        *,
-        done_at: datetime | None = None,
-        counts: Counts | None = None,
-        error: str | None = None,
-        attempts: int | None = None,
-        next_drive: datetime | None = None,
-        tried: bool | None = None,
-    ) -> None:
-        row.state = replace(
-            row.state,
-            done_at=done_at or row.state.done_at,
-            counts=counts or row.state.counts,
-            error=error or row.state.error,
-            attempts=row.state.attempts if attempts is None else attempts,
-            next_drive=next_drive or row.state.next_drive,
-            tried=row.state.tried if tried is None else tried,
-            etag=self._etag(),
-        )
+    def _change(self, row: _BatchRow, **changes: Any) -> None:
+        row.state = replace(row.state, **changes, etag=self._etag())
 
     def _etag(self) -> str:
         return f"etag-{next(self._etags)}"
@@ -395,6 +417,8 @@ class MemoryBatchQueue:
         """Messages that nobody takes yet, and for how long."""
         self.fail_next: Exception | None = None
         """Raised by the next `put`, once."""
+        self.oldest: datetime | None = None
+        """When the oldest was put of those that wait; None: the host has taken them all."""
 
     def put(self, blob: str, batch: Batch | None, after: timedelta = timedelta()) -> None:
         error, self.fail_next = self.fail_next, None
@@ -412,6 +436,9 @@ class MemoryBatchQueue:
         """Let all that is hidden be taken."""
         self.messages += [request for request, _ in self.hidden]
         self.hidden.clear()
+
+    def oldest_visible(self) -> datetime | None:
+        return self.oldest
 
     def waiting(self) -> int:
         return len(self.messages) + len(self.hidden)

@@ -63,7 +63,6 @@ def p(through: Clients, source: str) -> Context:
         pipeline=f"p-{source[2:]}",
         limits=Limits(),
         sizes=BatchSizes(),
-        owner="h",
     )
 
 
@@ -175,7 +174,7 @@ def test_a_batch_waits_while_its_blob_is_copied_back(
     batch = BatchMessage(blob=blob, pipeline=p.pipeline, batch=0)
     assert handle_batch_message(batch, p) is HandlerOutcome.PENDING
     (state,) = p.ledger.plan(found(p, blob), p.pipeline) or ()
-    assert (state.attempts, state.tried, state.error) == (0, False, None)
+    assert (state.attempts, state.failures, state.error) == (0, 0, None)
     proxy.copies.clear()
     time.sleep(5)
     message = through.batch_queue.receive_message()

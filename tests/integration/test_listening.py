@@ -14,6 +14,7 @@ from local.azurite import azurite as start_azurite
 from ops.health.doctor.app import check_listeners
 from ops.health.doctor.findings import CheckStatus
 from ops.health.listening import Symptom, check_queues, queue_not_consumed
+from preprocess.claim import ClaimKind
 from storage.blobs.source_state import BlobSourceStates
 from storage.clients import Clients, connected, prepare
 from storage.queues.messages import BatchMessages, PollMessages
@@ -123,17 +124,17 @@ class TestBatches:
         first, _ = plant.plan(plant.copy(NOW - HOUR))
         BatchMessages(clients).put("radar/another.zip", None)
         assert len(check(LATER)) == 1
-        assert plant.ledger.claim(first, "a process", now, now + timedelta(minutes=1))
+        assert plant.ledger.claim(first, "a process", ClaimKind.RUNNING, now, now + timedelta(minutes=1))
         assert check(LATER) == []
         # Over, or its holder is dead.
-        assert plant.ledger.claim(first, "a process", now, now - timedelta(seconds=1))
+        assert plant.ledger.claim(first, "a process", ClaimKind.RUNNING, now, now - timedelta(seconds=1))
         assert len(check(LATER)) == 1
 
     def test_a_claim_to_what_is_done_keeps_nobody_waiting(self, clients: Clients, check: Check, plant: Plant) -> None:
         now = datetime.now(UTC) + LATER
         first, second = plant.plan(plant.copy(NOW - HOUR))
         BatchMessages(clients).put(second.archive.blob, second)
-        plant.ledger.claim(first, "a process", now, now + timedelta(minutes=1))
+        plant.ledger.claim(first, "a process", ClaimKind.RUNNING, now, now + timedelta(minutes=1))
         plant.ledger.finish(first, Counts(members=2, images=2), now)
         assert len(check(LATER)) == 1
 
@@ -142,7 +143,7 @@ class TestBatches:
     ) -> None:
         now = datetime.now(UTC) + LATER
         first, second = plant.plan(plant.copy(NOW - 2 * WINDOW))
-        plant.ledger.claim(first, "a process", now, now + timedelta(minutes=1))
+        plant.ledger.claim(first, "a process", ClaimKind.RUNNING, now, now + timedelta(minutes=1))
         BatchMessages(clients).put("radar/another.zip", None)
         assert len(check(LATER)) == 1
         BatchMessages(clients).put(second.archive.blob, second)

@@ -58,7 +58,6 @@ def test_names_are_labels_from_the_zip_to_the_exported_file(clients: Clients, so
         pipeline="p1",
         limits=Limits(),
         sizes=BatchSizes(),
-        owner="one",
     )
     assert handle_archive_created(blob, p) is HandlerOutcome.DONE
     expected = [*NAMES, nul.decode()]

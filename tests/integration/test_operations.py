@@ -51,7 +51,6 @@ def test_an_archive_takes_so_many_requests_and_no_more(
         pipeline=f"p-{source[:8]}",
         limits=Limits(),
         sizes=BatchSizes(members=2, inline_bytes=inline_bytes),
-        owner="h",
     )
     with counted() as at_event:
         handle_archive_created(blob, p)

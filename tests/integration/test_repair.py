@@ -35,7 +35,6 @@ class World:
             pipeline="p1",
             limits=Limits(),
             sizes=BatchSizes(),
-            owner="one",
         )
 
     def repair(self, **slices: int) -> RepairOutcome:

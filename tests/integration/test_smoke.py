@@ -90,7 +90,6 @@ class App:
             pipeline=identity.pipeline,
             limits=configured.limits,
             sizes=configured.batches,
-            owner="the app",
         )
 
     @contextmanager
@@ -375,6 +374,9 @@ class _Then:
     def put(self, *request: Any) -> None:
         self._queue.put(*request)
         self._then()
+
+    def oldest_visible(self) -> Any:
+        return self._queue.oldest_visible()
 
     def waiting(self) -> int:
         return int(self._queue.waiting())

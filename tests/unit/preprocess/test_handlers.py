@@ -16,6 +16,7 @@ from PIL import Image
 
 from imagefeed.errors import StoreRefusedError, StoreUnavailableError
 from imagefeed.model import Counts, ImageMetadata, Origin, Pixels, RawArchive
+from preprocess.claim import ClaimKind
 from preprocess.context import Context
 from preprocess.handlers import HandlerOutcome, handle_archive_created, handle_batch_message
 from preprocess.model import Batch, BatchSizes, BatchState, Hook, Limits, Recipe
@@ -61,7 +62,6 @@ class World:
             "pipeline": "p-test",
             "limits": Limits(),
             "sizes": BatchSizes(),
-            "owner": "first",
             "clock": lambda: self.now,
             "decode_workers": 3,
         }
@@ -74,10 +74,10 @@ class World:
             taken.append(handle_batch_message(self.queue.messages.pop(0), ctx))
         return taken
 
-    def die_over(self, archive: RawArchive) -> None:
-        """Begin with each batch of an archive, and be gone."""
+    def fail_over(self, archive: RawArchive) -> None:
+        """Fail with each batch of an archive until its message is given up."""
         for state in self.ledger.plan(archive, "p-test") or ():
-            self.ledger.claim(state.batch, "a process that died", self.now, self.now)
+            self.ledger.given_up(state.batch, "the disk is full", self.now)
 
     def sums(self, archive: RawArchive) -> Counts:
         sums = self.ledger.pipelines[archive.key, "p-test"].sums
@@ -555,7 +555,7 @@ def test_a_batch_that_fails_for_now_goes_to_the_queue(world: World) -> None:
     assert handle_archive_created(archive.blob, world.process()) is HandlerOutcome.DEFERRED
     assert world.queue.messages == [Request(blob=archive.blob, pipeline="p-test", batch=0)]
     # Another process need not wait for the claim of the one that failed.
-    assert world.work(world.process(owner="second")) == [HandlerOutcome.DONE]
+    assert world.work(world.process()) == [HandlerOutcome.DONE]
     assert world.ledger.end(archive) == "processed"
 
 
@@ -605,7 +605,7 @@ def test_a_message_that_fails_for_now_is_raised_back_with_its_reason_noted(world
     states = world.ledger.plan(archive, "p-test")
     assert states is not None
     assert states[0].error == "StoreUnavailableError: write: busy"
-    assert handle_batch_message(world.queue.messages[0], world.process(owner="second")) is HandlerOutcome.DONE
+    assert handle_batch_message(world.queue.messages[0], world.process()) is HandlerOutcome.DONE
 
 
 def test_an_error_of_storage_while_a_member_is_added_is_no_refusal(world: World) -> None:
@@ -652,9 +652,7 @@ def test_two_workers_on_one_archive_leave_what_one_leaves() -> None:
         world = World()
         archive = world.raw.add(pictures(6))
         # Claims that expire at once, so that all workers really do the same work.
-        processes = [
-            world.process(owner=f"{n}", sizes=BatchSizes(members=2), claim_for=timedelta(0)) for n in range(workers)
-        ]
+        processes = [world.process(sizes=BatchSizes(members=2), claim_for=timedelta(0)) for n in range(workers)]
         handle_archive_created(archive.blob, processes[0])
         states = world.ledger.plan(archive, "p-test") or ()
         start = threading.Barrier(workers)
@@ -680,7 +678,7 @@ def test_a_batch_that_another_holds_is_left_to_it(world: World) -> None:
     ctx = world.process(sizes=ONE_EACH)
     handle_archive_created(archive.blob, ctx)
     (first, _) = world.ledger.plan(archive, "p-test") or ()
-    world.ledger.claim(first.batch, "second", world.now, world.now + timedelta(seconds=30))
+    world.ledger.claim(first.batch, "second", ClaimKind.RUNNING, world.now, world.now + timedelta(seconds=30))
     assert run_batch(first.batch, ctx) is None
     world.now += timedelta(seconds=31)
     assert run_batch(first.batch, ctx) is not None, "a holder that died holds nobody up for long"
@@ -692,11 +690,11 @@ def test_a_claim_is_renewed_while_a_single_member_is_worked_on(world: World) -> 
     waited: list[bool] = []
 
     class Noting(MemoryBatchLedger):
-        def claim(self, batch: Batch, owner: str, at: datetime, until: datetime) -> int:
+        def claim(self, batch: Batch, owner: str, kind: ClaimKind, at: datetime, until: datetime) -> int | None:
             claims.append(threading.current_thread().name)
             if len(claims) == 4:
                 renewed.set()
-            return super().claim(batch, owner, at, until)
+            return super().claim(batch, owner, kind, at, until)
 
     def slow(pixels: Pixels, _: ImageMetadata) -> Pixels:
         waited.append(renewed.wait(30))
@@ -724,15 +722,17 @@ class Hanging(MemoryBatchLedger):
         self.asked, self.answer = threading.Event(), threading.Event()
         self.calls: list[str] = []
 
-    def claim(self, batch: Batch, owner: str, at: datetime, until: datetime) -> int:
+    def claim(self, batch: Batch, owner: str, kind: ClaimKind, at: datetime, until: datetime) -> int | None:
         if threading.current_thread().name == "claim":
             self.asked.set()
             self.answer.wait(self.seconds)
             self.calls.append("renewed")
-        elif until == at:
-            self.calls.append("let go")
-            self.answer.set()
-        return super().claim(batch, owner, at, until)
+        return super().claim(batch, owner, kind, at, until)
+
+    def release(self, batch: Batch, owner: str, at: datetime, error: str | None) -> None:
+        self.calls.append("let go")
+        self.answer.set()
+        super().release(batch, owner, at, error)
 
     def finish(self, batch: Batch, counts: Counts, at: datetime) -> None:
         super().finish(batch, counts, at)
@@ -774,18 +774,17 @@ def test_a_claim_that_is_anothers_by_now_is_not_taken_back(world: World) -> None
     waited: list[bool] = []
 
     class Lost(MemoryBatchLedger):
-        def claim(self, batch: Batch, owner: str, at: datetime, until: datetime) -> int:
+        def claim(self, batch: Batch, owner: str, kind: ClaimKind, at: datetime, until: datetime) -> int | None:
             if threading.current_thread().name != "claim":
-                return super().claim(batch, owner, at, until)
+                return super().claim(batch, owner, kind, at, until)
             assert not lost.is_set(), "it is asked for once"
             lost.set()
-            return 0
+            return None
 
     def slow(pixels: Pixels, _: ImageMetadata) -> Pixels:
         waited.append(lost.wait(30))
-        for thread in threading.enumerate():
-            if thread.name == "claim":
-                thread.join(30)
+        # Time for several renewals.
+        time.sleep(0.1)
         return pixels
 
     archive = world.raw.add(pictures(1))
@@ -913,13 +912,13 @@ def test_tries_are_further_and_further_apart_and_end_as_failed(world: World) -> 
     redriven: list[float] = []
     for minute in range(0, 300, 5):
         now = start + timedelta(minutes=minute)
-        world.die_over(archive)
+        world.fail_over(archive)
         if reconcile(["radar"], ctx, now, WINDOW).redriven:
             redriven.append(minute)
         world.queue.messages.clear()
     assert redriven == [15, 45, 105]
     assert world.ledger.end(archive) == "failed"
-    assert "3 times more in vain: it stopped without an error" in world.reason(archive)
+    assert "3 times more in vain: the disk is full" in world.reason(archive)
 
 
 def test_an_archive_that_waits_in_a_queue_for_days_is_not_failed_and_spends_no_try(world: World) -> None:
@@ -933,13 +932,13 @@ def test_an_archive_that_waits_in_a_queue_for_days_is_not_failed_and_spends_no_t
     assert world.ledger.end(archive) == "processed"
 
 
-def test_the_last_try_counts_only_once_somebody_has_begun_with_it(world: World) -> None:
+def test_the_last_try_counts_only_once_it_has_failed(world: World) -> None:
     ctx = world.process(sizes=ONE_EACH, redrive_tries=1)
     archive = planned_and_lost(world, ctx)
-    world.die_over(archive)
+    world.fail_over(archive)
     assert reconcile(["radar"], ctx, world.now + timedelta(hours=1), WINDOW) == ReconcileOutcome(redriven=2)
     assert reconcile(["radar"], ctx, world.now + timedelta(hours=2), WINDOW) == ReconcileOutcome(redriven=2)
-    world.die_over(archive)
+    world.fail_over(archive)
     assert reconcile(["radar"], ctx, world.now + timedelta(hours=3), WINDOW) == ReconcileOutcome(failed=1)
 
 
@@ -972,7 +971,7 @@ def test_two_reconcilers_at_once_drive_each_batch_once(world: World) -> None:
     archive = planned_and_lost(world, ctx)
     (first, _) = world.ledger.plan(archive, "p-test") or ()
     later = world.now + timedelta(minutes=15)
-    assert world.ledger.schedule_redrive(first, later + timedelta(minutes=30)), "the other one was faster"
+    assert world.ledger.schedule_redrive(first, later, later + timedelta(minutes=30)), "the other one was faster"
     assert reconcile(["radar"], ctx, later, WINDOW) == ReconcileOutcome(redriven=1)
 
 
@@ -1015,7 +1014,7 @@ def test_an_archive_does_not_fail_while_nobody_could_read_it(world: World) -> No
     content = world.raw.blobs[archive.blob][1]
     world.raw.blobs[archive.blob] = replace(archive, offline=True), content
     for day in range(10):
-        world.die_over(archive)
+        world.fail_over(archive)
         reconcile(["radar"], ctx, world.now + timedelta(days=day), timedelta(days=30))
     assert set(world.work(ctx)) == {HandlerOutcome.OFFLINE}
     assert world.ledger.end(archive) is None
@@ -1053,7 +1052,7 @@ def test_an_archive_with_spent_tries_does_not_fail_while_it_is_copied_back(world
     ctx = world.process(sizes=ONE_EACH, redrive_tries=0)
     archive = planned_and_lost(world, ctx)
     content = world.raw.blobs[archive.blob][1]
-    world.die_over(archive)
+    world.fail_over(archive)
     world.raw.blobs[archive.blob] = replace(archive, pending=True), b""
     later = world.now + timedelta(hours=1)
     assert reconcile(["radar"], ctx, later, WINDOW) == ReconcileOutcome()

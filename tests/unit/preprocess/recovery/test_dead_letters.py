@@ -110,7 +110,7 @@ def test_the_error_that_the_batch_itself_told_is_kept(world: World) -> None:
     ctx = world.process(sizes=ONE_EACH)
     archive, message = planned(world, ctx)
     batch = (world.ledger.plan(archive, "p-test") or ())[0].batch
-    world.ledger.trouble(batch, "the disk is full", world.now)
+    world.ledger.given_up(batch, "the disk is full", world.now)
     settle(world, ctx, MemoryDeadLetter([message]))
     assert (world.ledger.plan(archive, "p-test") or ())[0].error == "the disk is full"
 

@@ -49,7 +49,7 @@ def test_a_failed_archive_has_all_its_tries_again(world: World) -> None:
     handle_archive_created(archive.blob, ctx)
     for day in range(1, 9):
         world.queue.messages.clear()
-        world.die_over(archive)
+        world.fail_over(archive)
         reconcile(["radar"], ctx, world.now + timedelta(days=day), timedelta(days=30))
     assert world.ledger.end(archive) == "failed"
     replay(archive, ctx)
