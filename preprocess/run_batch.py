@@ -1,25 +1,30 @@
 """One batch, from its members' bytes to its results."""
 
 import logging
+import math
 from collections import Counter
-from contextlib import AbstractContextManager, closing
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass, fields, replace
 from functools import partial
 from io import BytesIO
+from time import monotonic
 
 from config import telemetry
-from config.errors import ArchiveRefusedError
+from config.errors import ArchiveRefusedError, OutOfTimeError
 from imagefeed.errors import MemberRefusedError, PipelineError
 from imagefeed.model import Counts, RawArchive, Refusal
 from preprocess.claim import Claim
 from preprocess.context import Context
+from preprocess.image.child_decoder import ChildDecoder, RefusedInChildError
 from preprocess.image.decode import warnings_heard
 from preprocess.image.formats import printable, skip_kind
 from preprocess.image.maker import ImageMaker
-from preprocess.image.pool import DecodePool, PendingMember
+from preprocess.image.pool import Decoder, DecodePool, PendingMember
 from preprocess.member_log import few_lines, member_log
-from preprocess.model import Batch, Limits
+from preprocess.model import Batch, Image, Limits
 from preprocess.ports import ResultWriter
+from preprocess.watch import SlowMemberError, Turns, strays_live, watched
 from preprocess.zip.directory import Member
 from preprocess.zip.reader import Archive, MemberReader
 
@@ -62,8 +67,11 @@ def span_of(name: telemetry.Span, archive: RawArchive) -> AbstractContextManager
 
 
 def _finished(batch: Batch, ctx: Context, opened: Archive | None, claim: Claim) -> Counts:
-    began, reasons = ctx.clock(), Counter[str]()
-    counts = _run(batch, ctx, opened or Archive(ctx.raw.open(batch.archive), ctx.limits), claim, reasons)
+    began = ctx.clock()
+    archive = opened or Archive(ctx.raw.open(batch.archive), ctx.limits)
+    if batch.end > len(archive.members):
+        raise ArchiveRefusedError(f"it has {len(archive.members)} members, its plan was made for {batch.end} and more")
+    counts, reasons = _decoded(batch, ctx, archive, isolate=claim.isolate)
     ctx.ledger.finish(batch, counts, ctx.clock())
     # Only now: of a batch that is tried again, each image counts once.
     telemetry.preprocessed(batch.archive.source, batch.pipeline, counts.images, reasons)
@@ -78,37 +86,65 @@ def _finished(batch: Batch, ctx: Context, opened: Archive | None, claim: Claim) 
     return counts
 
 
-def _run(batch: Batch, ctx: Context, archive: Archive, claim: Claim, reasons: Counter[str]) -> Counts:
-    if batch.end > len(archive.members):
-        raise ArchiveRefusedError(f"it has {len(archive.members)} members, its plan was made for {batch.end} and more")
+def _decoded(batch: Batch, ctx: Context, archive: Archive, *, isolate: bool) -> tuple[Counts, Counter[str]]:
+    """Decode in threads; in a child process where another process died over this batch, or a member hangs.
+
+    Members are judged by their time in the child alone: beside others, or beside a thread that hangs, all are slow.
+    """
+    deadline = monotonic() + ctx.batch_time.total_seconds()
+    if not isolate and not strays_live():
+        try:
+            return watched(partial(_published, batch, ctx, archive, deadline, False), ctx.limits.seconds)
+        except SlowMemberError:
+            slow = "batch.isolated blob=%s batch=%d: a member takes longer than LIMIT_SECONDS=%s"
+            log.warning(slow, batch.archive.blob, batch.number, ctx.limits.seconds)
+    return _published(batch, ctx, archive, deadline, True, Turns(math.inf))
+
+
+def _published(
+    batch: Batch, ctx: Context, archive: Archive, deadline: float, isolate: bool, turns: Turns
+) -> tuple[Counts, Counter[str]]:
+    """Decode and publish; return also why members were refused, in few words."""
     maker = ImageMaker(batch.archive, ctx.recipe, ctx.hook, ctx.limits)
     counts = Counts()
     members = archive.batch(batch.first, batch.end)
-    with few_lines(batch), warnings_heard(), ctx.results.write(batch) as writer, members as reader:
-        pool = DecodePool(
-            partial(_read, maker, reader, claim), maker.decode, ctx.limits, 1 if claim.isolate else ctx.decode_workers
+    heard = nullcontext() if isolate else warnings_heard()
+    with few_lines(batch), heard, ctx.results.write(batch) as writer, members as reader:
+        read = partial(_read, maker, reader)
+        decoder: Decoder = (
+            ChildDecoder(read, batch.archive, ctx.recipe, ctx.limits)
+            if isolate
+            else DecodePool(read, maker.decode, ctx.limits, ctx.decode_workers)
         )
-        with closing(pool.each(archive.stored_order(batch.first, batch.end))) as pending_members:
+        # The child has its own hook.
+        context = _BatchContext(iter if isolate else maker.finish, writer, Counter())
+        with closing(decoder.each(archive.stored_order(batch.first, batch.end))) as pending_members:
             for member, pending in pending_members:
+                turns.begin()
+                _check_time(batch, deadline)
                 # What the directory claims may be absurd; no member has more bytes than its archive.
                 taken = Counts(members=1, bytes_in=min(member.compressed, batch.archive.size))
-                counts += taken + _guarded(member, pending, _BatchContext(maker, writer, reasons))
-        claim.over()
-        return replace(counts, bytes_out=writer.publish(counts))
+                counts += taken + _guarded(member, pending, context)
+        turns.end()
+        return replace(counts, bytes_out=writer.publish(counts)), context.reasons
 
 
-def _read(maker: ImageMaker, reader: MemberReader, claim: Claim, member: Member) -> BytesIO | None:
-    if skip_kind(member.name) is not None:
-        return None
-    claim.begin(member)
-    return maker.content(reader, member)
+def _check_time(batch: Batch, deadline: float) -> None:
+    """Raise OutOfTimeError for a batch that takes too long for one call; one of a single member has LIMIT_SECONDS."""
+    if batch.end - batch.first > 1 and monotonic() >= deadline:
+        raise OutOfTimeError(f"preprocess batch {batch.number} of {batch.archive.blob}: it takes longer than a call may")
+
+
+def _read(maker: ImageMaker, reader: MemberReader, member: Member) -> BytesIO | None:
+    return None if skip_kind(member.name) is not None else maker.content(reader, member)
 
 
 @dataclass(frozen=True, slots=True)
 class _BatchContext:
     """Objects that each member of a batch is preprocessed with."""
 
-    maker: ImageMaker
+    finish: Callable[[Iterable[Image]], Iterable[Image]]
+    """Takes the last steps with a member's images."""
     writer: ResultWriter
     reasons: Counter[str]
     """Why members were refused, in few words, and how many."""
@@ -120,26 +156,26 @@ def _guarded(member: Member, pending: PendingMember, context: _BatchContext) -> 
         return _preprocessed(member, pending, context)
     except MemberRefusedError as exc:
         member_log.warning("member.refused member=%d name=%s reason=%s", member.number, printable(member.name), exc)
-        return _refused(member, str(exc), exc.__cause__ or exc, context)
+        kind = exc.kind if isinstance(exc, RefusedInChildError) else type(exc.__cause__ or exc).__name__
+        return _refused(member, str(exc), kind, context)
     except PipelineError:
         raise
     except Exception as exc:
         # Not foreseen: a hook that fails, an image that makes a library stumble, too little memory.
         member_log.exception("member.refused member=%d name=%s", member.number, printable(member.name))
-        return _refused(member, str(exc) or type(exc).__name__, exc, context)
+        return _refused(member, str(exc) or type(exc).__name__, type(exc).__name__, context)
 
 
 def _preprocessed(member: Member, pending: PendingMember, context: _BatchContext) -> Counts:
     images = pending()
     if images is None:
         return Counts(skipped={skip_kind(member.name) or "not an image": 1})
-    if written := context.writer.add(context.maker.finish(images)):
+    if written := context.writer.add(context.finish(images)):
         return Counts(images=written)
     return Counts(skipped={"left out by the hook": 1})
 
 
-def _refused(member: Member, reason: str, error: BaseException, context: _BatchContext) -> Counts:
-    kind = type(error).__name__
+def _refused(member: Member, reason: str, kind: str, context: _BatchContext) -> Counts:
     context.writer.refuse(Refusal(member=member.number, name=member.name, reason=reason, error=kind))
     context.reasons[next((limit for limit in _LIMITS if f"{limit}=" in reason), kind)] += 1
     return Counts(refused=1)
