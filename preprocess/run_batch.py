@@ -33,14 +33,24 @@ log = logging.getLogger(f"ingestion.{__name__}")
 _LIMITS = [f"LIMIT_{limit.name.upper()}" for limit in fields(Limits)]
 
 
+class BatchTooLongError(Exception):
+    """A batch of several members takes longer than one call may; nothing of it was published."""
+
+
 def run_batch(batch: Batch, ctx: Context) -> Counts | None:
     """Preprocess a batch, once this process has no other at work.
 
-    None: another is at it, it is done, or its archive was settled as refused. Raises PipelineError: the batch stays
+    None: another is at it, it is done, it took too long and was divided, or its archive was settled as refused. Raises PipelineError: the batch stays
     undone, with the error noted, and `reconcile` drives it again until its tries are spent.
     """
-    with ctx.batch_lock:
+    if not ctx.batch_lock.acquire(timeout=ctx.batch_time.total_seconds()):
+        raise OutOfTimeError(
+            f"preprocess batch {batch.number} of {batch.archive.blob}: others take long; it comes again"
+        )
+    try:
         return run_locked(batch, ctx, None)
+    finally:
+        ctx.batch_lock.release()
 
 
 def run_locked(batch: Batch, ctx: Context, opened: Archive | None) -> Counts | None:
@@ -56,6 +66,11 @@ def run_locked(batch: Batch, ctx: Context, opened: Archive | None) -> Counts | N
         extra = {"source": archive.source, "state": "refused", "reason": str(exc)}
         log.warning("archive.refused blob=%s batch=%d reason=%s", archive.blob, batch.number, exc, extra=extra)
         ctx.ledger.refuse(archive, batch.pipeline, str(exc), ctx.clock(), batch)
+    except BatchTooLongError:
+        halves = ctx.ledger.split(batch, ctx.clock() + ctx.redrive_after)
+        log.warning("batch.divided blob=%s batch=%d into=%s", archive.blob, batch.number, [h.number for h in halves])
+        for half in halves:
+            ctx.queue.put(archive.blob, half)
     return None
 
 
@@ -130,9 +145,9 @@ def _published(
 
 
 def _check_time(batch: Batch, deadline: float) -> None:
-    """Raise OutOfTimeError for a batch that takes too long for one call; one of a single member has LIMIT_SECONDS."""
+    """Raise BatchTooLongError where its time is over; a batch of a single member has LIMIT_SECONDS."""
     if batch.end - batch.first > 1 and monotonic() >= deadline:
-        raise OutOfTimeError(f"preprocess batch {batch.number} of {batch.archive.blob}: it takes longer than a call may")
+        raise BatchTooLongError
 
 
 def _read(maker: ImageMaker, reader: MemberReader, member: Member) -> BytesIO | None:

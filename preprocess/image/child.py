@@ -30,6 +30,7 @@ from preprocess.recipe import load_hook
 from preprocess.zip.directory import Member
 
 _PR_SET_PDEATHSIG = 1
+_TRACEBACKS = logging.Formatter()
 
 
 def main(descriptor: int) -> None:
@@ -40,7 +41,8 @@ def main(descriptor: int) -> None:
     channel = Channel(connection)
     task, _ = channel.receive(0)
     _die_first(task["memory"])
-    logging.basicConfig(level=logging.INFO, handlers=[_Forward(channel)])
+    logging.getLogger().addHandler(_Forward(channel))
+    logging.getLogger().setLevel(logging.INFO)
     recipe = Recipe(**{name: _tuple(value) for name, value in task["recipe"].items()})
     archive = RawArchive(
         source=task["source"], path=task["path"], stamp=parse_stamp(task["stamp"]), version="", blob="", size=0, etag=""
@@ -55,7 +57,9 @@ def main(descriptor: int) -> None:
             except EOFError:
                 return
             maker.pixels = message["pixels"]
-            channel.send({**_decoded(maker, Member(*message["member"]), content, channel, task), "pixels": maker.pixels})
+            channel.send(
+                {**_decoded(maker, Member(*message["member"]), content, channel, task), "pixels": maker.pixels}
+            )
 
 
 def task_of(archive: RawArchive, recipe: Recipe, limits: Limits, memory: int | None) -> Mapping[str, Any]:
@@ -135,5 +139,6 @@ class _Forward(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Send a line."""
-        text = self.format(record)[:MOST_TEXT]
-        self._channel.send({"kind": "log", "logger": record.name, "level": record.levelno, "text": text})
+        trace = _TRACEBACKS.formatException(record.exc_info) if record.exc_info else None
+        line = {"logger": record.name, "level": record.levelno, "text": record.getMessage()[: MOST_TEXT // 2]}
+        self._channel.send({"kind": "log", **line, "trace": trace and trace[-MOST_TEXT // 2 :]})

@@ -20,6 +20,7 @@ from imagefeed.errors import MemberRefusedError, PermanentError, TransientError
 from imagefeed.model import ImageMetadata, RawArchive
 from preprocess.image.channel import Channel
 from preprocess.image.child import task_of
+from preprocess.image.formats import printable
 from preprocess.image.memory import memory_left
 from preprocess.image.pool import PendingMember, Read
 from preprocess.model import Image, Limits, Recipe
@@ -35,6 +36,7 @@ _LEAST_MEMORY = 256 * 2**20
 """With less, members would be refused that are not to blame."""
 _START_SECONDS = 60.0
 _END_SECONDS = 5.0
+_MOST_LINE = 2_000
 
 
 class RefusedInChildError(MemberRefusedError):
@@ -132,7 +134,8 @@ class _Child:
             self._channel.send(task_of(archive, recipe, limits, self._memory), seconds=self._left)
             next(self.answers())
         except (EOFError, OSError, ValueError) as exc:
-            reason = str(exc) or self.death()
+            # Whether it is gone shows when its end is waited for; one that hangs is ended.
+            reason = str(exc) if isinstance(exc, TimeoutError | ValueError) else self.death()
             self.end()
             raise TransientError(f"start a process to decode in: {reason}") from exc
         log.info("child.started pid=%d seconds=%.2f", self._process.pid, time.monotonic() - began)
@@ -149,7 +152,7 @@ class _Child:
             with self._counted():
                 message, payload = self._channel.receive(self._memory or sys.maxsize, self._left)
             if message["kind"] == "log":
-                logging.getLogger(message["logger"]).log(int(message["level"]), "%s", message["text"])
+                _write_line(message)
                 continue
             yield message, payload
             if message["kind"] != "image":
@@ -178,6 +181,16 @@ class _Child:
         with suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
+
+
+def _write_line(message: Mapping[str, Any]) -> None:
+    """Write a line that was logged in the child, with its traceback, as if it had been logged here."""
+    name, level = str(message["logger"]), int(message["level"])
+    if logging.getLogger(name).isEnabledFor(level):
+        text = printable(str(message["text"]), _MOST_LINE)
+        record = logging.LogRecord(name, level, __file__, 0, text, None, None)
+        record.exc_text = str(message["trace"]) if message["trace"] else None
+        logging.getLogger(name).handle(record)
 
 
 def _image(message: Mapping[str, Any], payload: BytesIO, member: Member, archive: RawArchive) -> Image:

@@ -102,6 +102,38 @@ class BatchLedgerContract(ABC):
         winner = plans[decided.index(True)]
         assert ranges(self.ledger.plan(archive, "p1")) == [(b.number, b.first, b.end) for b in winner]
 
+    def test_a_divided_batch_is_two_that_are_undone_and_the_others_stay(self) -> None:
+        (done, long, _) = self.planned(3)
+        self.ledger.finish(done, COUNTS, NOW)
+        self.ledger.claim(long, "one", NOW, SOON)
+        states = self.ledger.plan(long.archive, "p1") or ()
+        halves = self.ledger.split(states[1].batch, SOON + timedelta(minutes=1))
+        assert [(half.number, half.first, half.end, half.batches) for half in halves] == [
+            (1, 10, 15, 4),
+            (3, 15, 20, 4),
+        ]
+        after = self.ledger.plan(long.archive, "p1") or ()
+        assert ranges(after) == [(0, 0, 10), (1, 10, 15), (2, 20, 30), (3, 15, 20)]
+        assert [state.done_at for state in after] == [NOW, None, None, None]
+        assert [after[number].next_drive for number in (1, 3)] == [SOON + timedelta(minutes=1)] * 2
+        assert self.ledger.claim(halves[0], "two", NOW, SOON), "nobody holds a half"
+        with pytest.raises(PermanentError, match="replaced"):
+            self.ledger.finish(states[1].batch, COUNTS, NOW)
+        assert self.ledger.split(states[1].batch, SOON) == (), "it was divided before"
+        for half in (*halves, after[2].batch):
+            assert self.end(long.archive, "p1")[0] is State.PROCESSING
+            self.ledger.finish(half, COUNTS, NOW)
+        assert self.end(long.archive, "p1")[0] is State.PROCESSED
+
+    def test_a_batch_is_not_divided_once_its_archive_is_settled_or_planned_anew(self) -> None:
+        (batch,) = self.planned(1)
+        (state,) = self.ledger.plan(batch.archive, "p1") or ()
+        self.ledger.reset(batch.archive, "p1", NOW, SOON)
+        assert self.ledger.split(state.batch, SOON) == ()
+        self.ledger.refuse(batch.archive, "p1", "it is odd", NOW)
+        assert self.ledger.split(batch, SOON) == ()
+        assert ranges(self.ledger.plan(batch.archive, "p1")) == [(0, 0, 10)]
+
     def test_one_claim_stands_until_it_expires_or_is_let_go(self) -> None:
         (batch,) = self.planned(1)
         until = NOW + timedelta(minutes=5)
