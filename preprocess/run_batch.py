@@ -20,7 +20,7 @@ from preprocess.image.child_decoder import ChildDecoder, RefusedInChildError
 from preprocess.image.decode import warnings_heard
 from preprocess.image.formats import printable, skip_kind
 from preprocess.image.maker import ImageMaker
-from preprocess.image.pool import Decoder, DecodePool, PendingMember
+from preprocess.image.pool import DecodePool, Decoder, PendingMember
 from preprocess.member_log import few_lines, member_log
 from preprocess.model import Batch, Image, Limits
 from preprocess.ports import ResultWriter
@@ -40,8 +40,9 @@ class BatchTooLongError(Exception):
 def run_batch(batch: Batch, ctx: Context) -> Counts | None:
     """Preprocess a batch, once this process has no other at work.
 
-    None: another is at it, it is done, it took too long and was divided, or its archive was settled as refused. Raises PipelineError: the batch stays
-    undone, with the error noted, and `reconcile` drives it again until its tries are spent.
+    None: another is at it, it is done, it took too long and was divided, or its archive was settled as refused. Raises
+    PipelineError: the batch stays undone, with the error noted, and `reconcile` drives it again until its tries are
+    spent.
     """
     if not ctx.batch_lock.acquire(timeout=ctx.batch_time.total_seconds()):
         raise OutOfTimeError(

@@ -4,7 +4,7 @@ import logging
 import os
 import signal
 import socket
-import subprocess  # noqa: S404 # our own command
+import subprocess  # our own command
 import sys
 import time
 from collections.abc import Generator, Iterator, Mapping, Sequence

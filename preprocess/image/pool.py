@@ -35,7 +35,7 @@ class Decoder(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class DecodePool:
-    """A Decoder in threads: how members become images: by so many workers, but for large members, which are decoded alone."""
+    """A Decoder in threads: several members at once, but for large ones, which are decoded alone."""
 
     read: Read
     decode: Decode

@@ -77,7 +77,7 @@ class TableBatchLedger:
         return decided
 
     def split(self, batch: Batch, next_drive: datetime) -> Sequence[Batch]:
-        """Replace a batch by two in its plan, by one write to the ledger; `plan` then replaces and inserts their rows."""
+        """Replace a batch by two in its plan, by one write to the ledger; then `plan` makes their rows."""
         archive, pipeline = batch.archive, batch.pipeline
         halves = halve(batch)
 

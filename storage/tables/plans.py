@@ -80,7 +80,8 @@ def insert_rows(table: TableClient, partition: str, plan: Plan) -> bool:
 def rows_of(table: TableClient, partition: str, plan: Plan, stands: Callable[[], bool]) -> list[TableEntity] | None:
     """Read a plan's rows in the order of their numbers, after writing those that are missing.
 
-    None where another plan, or another division of it, has come in between: `stands` looks. It must not replace the rows of the next one.
+    None where another plan, or another division of it, has come in between: `stands` looks. It must not replace
+    the rows of the next one.
     """
     for _ in range(_MAX_TRIES):
         rows = {row["RowKey"]: row for row in scan(table, partition)}
@@ -103,9 +104,7 @@ def _is_of(row: TableEntity, plan: Plan) -> bool:
 
 
 def _missing(partition: str, plan: Plan, rows: Mapping[str, TableEntity]) -> Iterator[tuple[Any, ...]]:
-    """Operations that insert the rows which are not there, and replace those of another plan, or of a batch that was
-    divided.
-    """
+    """Operations that insert the rows which are not there, and replace those of another plan or division."""
     for number, (first, end) in enumerate(plan.ranges):
         key = batch_row(number)
         row = rows.get(key)

@@ -210,8 +210,10 @@ class MemoryBatchLedger:
             if row is None or (row.batches is None and row.end is None):
                 return None
             states = (self._batches[archive.key, pipeline, number].state for number in range(row.batches or 0))
-            now = {"archive": archive, "plan": row.plan, "batches": row.batches or 0}
-            return [replace(state, batch=replace(state.batch, **now)) for state in states]
+            return [
+                replace(state, batch=replace(state.batch, archive=archive, plan=row.plan, batches=row.batches or 0))
+                for state in states
+            ]
 
     def insert_plan(self, batches: Sequence[Batch], at: datetime, next_drive: datetime) -> bool:
         with self._lock:
