@@ -62,13 +62,13 @@ def world() -> Isolated:
         ("exits", "ProcessDied", "it exited with code 3"),
         ("calls_exit", "ProcessDied", "it exited with code 4"),
         pytest.param("hoards", "MemoryError", "out of memory", marks=LINUX),
-        ("sleeps", "Timeout", "it takes longer than LIMIT_SECONDS=1.5"),
+        ("sleeps", "Timeout", "it takes longer than LIMIT_SECONDS=2"),
     ],
 )
 def test_a_member_that_kills_its_process_costs_itself_alone(
     world: Isolated, hook: str, error: str, reason: str
 ) -> None:
-    archive = world.decode(pictures(4), hook, limits=Limits(seconds=1.5))
+    archive = world.decode(pictures(4), hook, limits=Limits(seconds=2))
     (refusal,) = world.results.refusals(archive).values()
     assert (refusal.member, refusal.error) == (hooks.BAD, error)
     assert reason in refusal.reason
@@ -77,7 +77,7 @@ def test_a_member_that_kills_its_process_costs_itself_alone(
 
 
 def test_slow_members_are_refused_for_their_own_time_not_for_all_of_it(world: Isolated) -> None:
-    archive = world.decode(pictures(64), "slow", limits=Limits(seconds=0.5))
+    archive = world.decode(pictures(64), "slow", limits=Limits(seconds=2))
     assert world.results.refusals(archive) == {}
     assert len(world.results.of(archive)) == 64
 
