@@ -5,7 +5,7 @@ What a function needs is imported when it first runs, so that the app is indexed
 
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import azure.functions as func
 
 import bootstrap
-from config import telemetry
+from config import calls, telemetry
 from config.errors import SettingsError
 from imagefeed.errors import PermanentError
 from imagefeed.layout import BATCH_QUEUE, POLL_QUEUE, RAW_CONTAINER
@@ -162,10 +162,12 @@ def _respond(req: func.HttpRequest, make: 'Callable[["Request"], "Response"]') -
     return func.HttpResponse(response.body, status_code=response.status, headers=dict(response.headers))
 
 
-def _traced(context: func.Context) -> AbstractContextManager[None]:
+@contextmanager
+def _traced(context: func.Context) -> Iterator[None]:
     """Continue the caller's trace: the worker does not carry it into the threads that run functions."""
     caller = context.trace_context
-    return telemetry.call(caller.trace_parent, caller.trace_state)
+    with calls.running(), telemetry.call(caller.trace_parent, caller.trace_state):
+        yield
 
 
 @contextmanager

@@ -44,6 +44,8 @@ class Context(ReplayContext):
     limits: Limits
     sizes: BatchSizes
     redrive_tries: int = 6
+    batch_time: timedelta = timedelta(minutes=10)
+    """A batch that takes longer is divided: a third of functionTimeout, for it may wait for another one before."""
     decode_workers: int = field(default_factory=lambda: min(_MOST_DECODE_WORKERS, os.process_cpu_count() or 1))
     """Members of a batch that are decoded at once: Pillow does so without Python's lock."""
     batch_lock: Lock = field(default_factory=Lock)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from itertools import accumulate
+from time import monotonic
 
 from config.errors import ArchiveIncompleteError, ArchiveRefusedError
 from imagefeed.errors import TransientError
@@ -167,9 +168,8 @@ def _new_plan(archive: RawArchive, ctx: Context, claims: Claims | None) -> _Plan
             f"the copy into its blob ended without its bytes, {archive.copy_error}; copy it again"
         )
     opened = Archive(ctx.raw.open(archive), ctx.limits)
-    batches = divide(
-        archive, ctx.pipeline, [member.compressed for member in opened.members], ctx.sizes_for(archive.source)
-    )
+    sizes = [(member.compressed, member.size) for member in opened.members]
+    batches = divide(archive, ctx.pipeline, sizes, ctx.sizes_for(archive.source))
     now = ctx.clock()
     # Not before it was read: what still grows is another archive each time, and only the last one is to be known.
     ctx.ledger.record_raw(archive, _became_raw(archive, now))
@@ -216,7 +216,10 @@ def _queue(batches: Sequence[Batch], ctx: Context, claims: Claims) -> HandlerOut
 
 
 def _run_inline(plan: _Plan, ctx: Context, claims: Claims) -> HandlerOutcome:
+    until = monotonic() + ctx.batch_time.total_seconds()
     for number, batch in enumerate(plan.inline):
+        if monotonic() > until:
+            return _queue(plan.inline[number:], ctx, claims)
         try:
             run_locked(batch, ctx, claims, plan.archive)
         except TransientError as exc:

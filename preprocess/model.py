@@ -61,6 +61,9 @@ class Limits:
     """Width x height of all frames of one member, together; the scans of a JPEG count like frames."""
     batch_pixels: int = 20_000_000_000
     """Width x height of all frames of one batch: so it ends before the call's time does, whatever it is made of."""
+    seconds: float = 180
+    """Of one member, alone in a process of its own: twice what the other limits allow, so that it ends only what hangs.
+    """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +73,8 @@ class BatchSizes:
     members: int = 64
     bytes: int = 64 * 2**20
     """Compressed bytes of a batch."""
+    inflated_bytes: int = 512 * 2**20
+    """Inflated bytes of a batch, as the zip's directory has them."""
     inline_bytes: int = 64 * 2**20
     """An archive's first batches, of at most so many compressed bytes together, may run in the Event Grid call."""
 

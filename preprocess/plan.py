@@ -1,6 +1,7 @@
 """An archive's batches: how it is divided, which are due, and how they are asked for again."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import batched
 
@@ -12,27 +13,37 @@ _NOTED_AT_ONCE = 100
 """Rows of a transaction."""
 
 
-def divide(archive: RawArchive, pipeline: str, compressed: Sequence[int], sizes: BatchSizes) -> tuple[Batch, ...]:
-    """Make runs of members, given each one's compressed bytes, that keep to the sizes or have a single member.
+def divide(
+    archive: RawArchive, pipeline: str, members: Sequence[tuple[int, int]], sizes: BatchSizes
+) -> tuple[Batch, ...]:
+    """Make runs of members, given each one's compressed and inflated bytes, that keep to the sizes or are of one.
 
     An archive without members has one batch without members: it ends like any other, with no images.
     """
-    ends = [*_ends(compressed, sizes), len(compressed)]
+    ends = [*_ends(members, sizes), len(members)]
     return tuple(
         Batch(archive=archive, pipeline=pipeline, number=number, first=first, end=end, batches=len(ends))
         for number, (first, end) in enumerate(zip([0, *ends[:-1]], ends, strict=True))
     )
 
 
-def _ends(compressed: Iterable[int], sizes: BatchSizes) -> Iterator[int]:
+def _ends(members: Iterable[tuple[int, int]], sizes: BatchSizes) -> Iterator[int]:
     """Tell where each batch but the last one ends."""
-    members = taken = 0
-    for index, size in enumerate(compressed):
-        if members and (members == sizes.members or taken + size > sizes.bytes):
+    count = compressed = inflated = 0
+    for index, (size, full) in enumerate(members):
+        beyond = compressed + size > sizes.bytes or inflated + full > sizes.inflated_bytes
+        if count and (count == sizes.members or beyond):
             yield index
-            members = taken = 0
-        members += 1
-        taken += size
+            count = compressed = inflated = 0
+        count += 1
+        compressed += size
+        inflated += full
+
+
+def halve(batch: Batch) -> tuple[Batch, Batch]:
+    """Divide a batch of several members into two: its number stays the first one's."""
+    middle = (batch.first + batch.end) // 2
+    return replace(batch, end=middle), replace(batch, number=batch.batches, first=middle)
 
 
 def find_undone(states: Sequence[BatchState], number: int | None) -> BatchState | None:

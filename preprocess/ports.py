@@ -88,6 +88,12 @@ class BatchLedger(Protocol):
         without the number (it died half way) are replaced.
         """
 
+    def split(self, batch: Batch, next_drive: datetime) -> Sequence[Batch]:
+        """Replace a batch of several members by two, undone: the first half keeps its number, the other comes last.
+
+        Return both; none where the plan, or the batch in it, does not stand any more.
+        """
+
     def claim(self, batch: Batch, owner: str, kind: ClaimKind, at: datetime, until: datetime) -> int | None:
         """Note who works on a batch; None if it is done, or another owner's unexpired claim stands.
 

@@ -1,27 +1,33 @@
 """One batch, from its members' bytes to its results."""
 
 import logging
+import math
 from collections import Counter
-from contextlib import AbstractContextManager, closing
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass, fields, replace
 from datetime import timedelta
 from functools import partial
 from io import BytesIO
+from time import monotonic
 
 from config import telemetry
-from config.errors import ArchiveRefusedError
-from imagefeed.errors import MemberRefusedError, PipelineError, StoreUnavailableError
+from config.errors import ArchiveRefusedError, OutOfTimeError
+from imagefeed.errors import MemberRefusedError, PipelineError
 from imagefeed.model import Counts, RawArchive, Refusal
 from preprocess.claim import MOST_VANISHED, ClaimKind
 from preprocess.claims import Claims
 from preprocess.context import Context
+from preprocess.image.child_decoder import ChildDecoder, RefusedInChildError
 from preprocess.image.decode import warnings_heard
 from preprocess.image.formats import printable, skip_kind
 from preprocess.image.maker import ImageMaker
-from preprocess.image.pool import DecodePool, PendingMember
+from preprocess.image.pool import DecodePool, Decoder, PendingMember
 from preprocess.member_log import few_lines, member_log
-from preprocess.model import Batch, Limits
+from preprocess.model import Batch, Image, Limits
+from preprocess.plan import put
 from preprocess.ports import ResultWriter
+from preprocess.watch import SlowMemberError, Turns, strays_live, watched
 from preprocess.zip.directory import Member
 from preprocess.zip.reader import Archive, MemberReader
 
@@ -29,15 +35,16 @@ log = logging.getLogger(f"ingestion.{__name__}")
 
 _LIMITS = [f"LIMIT_{limit.name.upper()}" for limit in fields(Limits)]
 
-_LONGEST_WAIT = 600.0
-"""Seconds that a message waits for the batch that runs."""
+
+class BatchTooLongError(Exception):
+    """A batch of several members takes longer than one call may; nothing of it was published."""
 
 
 def run_batch(batch: Batch, ctx: Context) -> Counts | None:
     """Preprocess a batch, once this process has no other at work.
 
-    None: another is at it, it is done, or its archive was settled. Raises PipelineError: the batch stays undone, with
-    the error noted, and is driven again until its tries are spent.
+    None: another is at it, it is done, it took too long and was divided, or its archive was settled. Raises
+    PipelineError: the batch stays undone, with the error noted, and is driven again until its tries are spent.
     """
     with Claims(ctx) as claims:
         if not ctx.batch_lock.acquire(blocking=False):
@@ -45,9 +52,9 @@ def run_batch(batch: Batch, ctx: Context) -> Counts | None:
             if claims.take(batch, ClaimKind.WAITING) is None:
                 _log_claimed(batch)
                 return None
-            if not ctx.batch_lock.acquire(timeout=_LONGEST_WAIT):
-                raise StoreUnavailableError(
-                    f"run batch {batch.number} of {batch.archive.blob}: another batch takes long"
+            if not ctx.batch_lock.acquire(timeout=ctx.batch_time.total_seconds()):
+                raise OutOfTimeError(
+                    f"preprocess batch {batch.number} of {batch.archive.blob}: others take long; it comes again"
                 )
         try:
             return run_locked(batch, ctx, claims, None)
@@ -74,6 +81,10 @@ def run_locked(batch: Batch, ctx: Context, claims: Claims, opened: Archive | Non
         extra = {"source": archive.source, "state": "refused", "reason": str(exc)}
         log.warning("archive.refused blob=%s batch=%d reason=%s", archive.blob, batch.number, exc, extra=extra)
         ctx.ledger.refuse(archive, batch.pipeline, str(exc), ctx.clock(), batch)
+    except BatchTooLongError:
+        halves = ctx.ledger.split(batch, ctx.clock() + ctx.redrive_after)
+        log.warning("batch.divided blob=%s batch=%d into=%s", archive.blob, batch.number, [h.number for h in halves])
+        put(halves, ctx)
     except BaseException as exc:
         claims.release(batch, exc)
         raise
@@ -103,8 +114,11 @@ def span_of(name: telemetry.Span, archive: RawArchive) -> AbstractContextManager
 
 
 def _finished(batch: Batch, ctx: Context, opened: Archive | None, *, isolate: bool) -> Counts:
-    began, reasons = ctx.clock(), Counter[str]()
-    counts = _run(batch, ctx, opened or Archive(ctx.raw.open(batch.archive), ctx.limits), reasons, isolate=isolate)
+    began = ctx.clock()
+    archive = opened or Archive(ctx.raw.open(batch.archive), ctx.limits)
+    if batch.end > len(archive.members):
+        raise ArchiveRefusedError(f"it has {len(archive.members)} members, its plan was made for {batch.end} and more")
+    counts, reasons = _decoded(batch, ctx, archive, isolate=isolate)
     ctx.ledger.finish(batch, counts, ctx.clock())
     # Only now: of a batch that is tried again, each image counts once.
     telemetry.preprocessed(batch.archive.source, batch.pipeline, counts.images, reasons)
@@ -119,33 +133,65 @@ def _finished(batch: Batch, ctx: Context, opened: Archive | None, *, isolate: bo
     return counts
 
 
-def _run(batch: Batch, ctx: Context, archive: Archive, reasons: Counter[str], *, isolate: bool) -> Counts:
-    if batch.end > len(archive.members):
-        raise ArchiveRefusedError(f"it has {len(archive.members)} members, its plan was made for {batch.end} and more")
+def _decoded(batch: Batch, ctx: Context, archive: Archive, *, isolate: bool) -> tuple[Counts, Counter[str]]:
+    """Decode in threads; in a child process where another process died over this batch, or a member hangs.
+
+    Members are judged by their time in the child alone: beside others, or beside a thread that hangs, all are slow.
+    """
+    deadline = monotonic() + ctx.batch_time.total_seconds()
+    if not isolate and not strays_live():
+        try:
+            return watched(partial(_published, batch, ctx, archive, deadline, False), ctx.limits.seconds)
+        except SlowMemberError:
+            slow = "batch.isolated blob=%s batch=%d: a member takes longer than LIMIT_SECONDS=%s"
+            log.warning(slow, batch.archive.blob, batch.number, ctx.limits.seconds)
+    return _published(batch, ctx, archive, deadline, True, Turns(math.inf))
+
+
+def _published(
+    batch: Batch, ctx: Context, archive: Archive, deadline: float, isolate: bool, turns: Turns
+) -> tuple[Counts, Counter[str]]:
+    """Decode and publish; return also why members were refused, in few words."""
     maker = ImageMaker(batch.archive, ctx.recipe, ctx.hook, ctx.limits)
     counts = Counts()
     members = archive.batch(batch.first, batch.end)
-    with few_lines(batch), warnings_heard(), ctx.results.write(batch) as writer, members as reader:
-        pool = DecodePool(partial(_read, maker, reader), maker.decode, ctx.limits, 1 if isolate else ctx.decode_workers)
-        with closing(pool.each(archive.stored_order(batch.first, batch.end))) as pending_members:
+    heard = nullcontext() if isolate else warnings_heard()
+    with few_lines(batch), heard, ctx.results.write(batch) as writer, members as reader:
+        read = partial(_read, maker, reader)
+        decoder: Decoder = (
+            ChildDecoder(read, batch.archive, ctx.recipe, ctx.limits)
+            if isolate
+            else DecodePool(read, maker.decode, ctx.limits, ctx.decode_workers)
+        )
+        # The child has its own hook.
+        context = _BatchContext(iter if isolate else maker.finish, writer, Counter())
+        with closing(decoder.each(archive.stored_order(batch.first, batch.end))) as pending_members:
             for member, pending in pending_members:
+                turns.begin()
+                _check_time(batch, deadline)
                 # What the directory claims may be absurd; no member has more bytes than its archive.
                 taken = Counts(members=1, bytes_in=min(member.compressed, batch.archive.size))
-                counts += taken + _guarded(member, pending, _BatchContext(maker, writer, reasons))
-        return replace(counts, bytes_out=writer.publish(counts))
+                counts += taken + _guarded(member, pending, context)
+        turns.end()
+        return replace(counts, bytes_out=writer.publish(counts)), context.reasons
+
+
+def _check_time(batch: Batch, deadline: float) -> None:
+    """Raise BatchTooLongError where its time is over; a batch of a single member has LIMIT_SECONDS."""
+    if batch.end - batch.first > 1 and monotonic() >= deadline:
+        raise BatchTooLongError
 
 
 def _read(maker: ImageMaker, reader: MemberReader, member: Member) -> BytesIO | None:
-    if skip_kind(member.name) is not None:
-        return None
-    return maker.content(reader, member)
+    return None if skip_kind(member.name) is not None else maker.content(reader, member)
 
 
 @dataclass(frozen=True, slots=True)
 class _BatchContext:
     """Objects that each member of a batch is preprocessed with."""
 
-    maker: ImageMaker
+    finish: Callable[[Iterable[Image]], Iterable[Image]]
+    """Takes the last steps with a member's images."""
     writer: ResultWriter
     reasons: Counter[str]
     """Why members were refused, in few words, and how many."""
@@ -157,26 +203,26 @@ def _guarded(member: Member, pending: PendingMember, context: _BatchContext) -> 
         return _preprocessed(member, pending, context)
     except MemberRefusedError as exc:
         member_log.warning("member.refused member=%d name=%s reason=%s", member.number, printable(member.name), exc)
-        return _refused(member, str(exc), exc.__cause__ or exc, context)
+        kind = exc.kind if isinstance(exc, RefusedInChildError) else type(exc.__cause__ or exc).__name__
+        return _refused(member, str(exc), kind, context)
     except PipelineError:
         raise
     except Exception as exc:
         # Not foreseen: a hook that fails, an image that makes a library stumble, too little memory.
         member_log.exception("member.refused member=%d name=%s", member.number, printable(member.name))
-        return _refused(member, str(exc) or type(exc).__name__, exc, context)
+        return _refused(member, str(exc) or type(exc).__name__, type(exc).__name__, context)
 
 
 def _preprocessed(member: Member, pending: PendingMember, context: _BatchContext) -> Counts:
     images = pending()
     if images is None:
         return Counts(skipped={skip_kind(member.name) or "not an image": 1})
-    if written := context.writer.add(context.maker.finish(images)):
+    if written := context.writer.add(context.finish(images)):
         return Counts(images=written)
     return Counts(skipped={"left out by the hook": 1})
 
 
-def _refused(member: Member, reason: str, error: BaseException, context: _BatchContext) -> Counts:
-    kind = type(error).__name__
+def _refused(member: Member, reason: str, kind: str, context: _BatchContext) -> Counts:
     context.writer.refuse(Refusal(member=member.number, name=member.name, reason=reason, error=kind))
     context.reasons[next((limit for limit in _LIMITS if f"{limit}=" in reason), kind)] += 1
     return Counts(refused=1)

@@ -192,11 +192,15 @@ class _Rebuild:
 
 
 def _are_all(batches: Sequence[Batch]) -> bool:
-    """Tell whether batches are a whole plan: as many as it had, each of which begins where the one before ends."""
-    ends = [0, *(batch.end for batch in batches)]
-    return bool(batches) and all(
-        (batch.number, batch.first, batch.batches) == (number, ends[number], len(batches))
-        for number, batch in enumerate(batches)
+    """Tell whether batches are a whole plan: as many as it had, which together leave no member out.
+
+    A plan grows where a batch is divided; the shards of both halves tell how many it had then.
+    """
+    ranges = sorted((batch.first, batch.end) for batch in batches)
+    return (
+        bool(batches)
+        and [batch.number for batch in batches] == list(range(max(batch.batches for batch in batches)))
+        and [first for first, _ in ranges] == [0, *(end for _, end in ranges[:-1])]
     )
 
 

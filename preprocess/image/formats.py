@@ -44,7 +44,7 @@ def is_image_content(head: bytes) -> bool:
     return _SIGNATURES.match(head) is not None
 
 
-def printable(name: str) -> str:
+def printable(name: str, most: int = 200) -> str:
     """Write a name for a log line: one line, no control characters, not long."""
     safe = "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in name)
-    return safe if len(safe) <= 200 else safe[:199] + "…"
+    return safe if len(safe) <= most else safe[: most - 1] + "…"

@@ -43,7 +43,8 @@ class ImageMaker:
         self._recipe = recipe
         self._hook = hook
         self._limits = limits
-        self._pixels = 0
+        self.pixels = 0
+        """Of all frames so far."""
 
     def content(self, reader: MemberReader, member: Member) -> io.BytesIO | None:
         """Inflate a member; None if it is an image neither by name nor by content. Raises MemberRefusedError."""
@@ -70,8 +71,8 @@ class ImageMaker:
                 yield replace(image, pixels=pixels)
 
     def _count(self, pixels: int) -> None:
-        self._pixels += pixels
-        if self._pixels > self._limits.batch_pixels:
+        self.pixels += pixels
+        if self.pixels > self._limits.batch_pixels:
             raise MemberRefusedError(f"its batch has more pixels than LIMIT_BATCH_PIXELS={self._limits.batch_pixels}")
 
     def _metadata(self, member: Member, frame: Frame) -> ImageMetadata:

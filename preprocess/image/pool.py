@@ -7,6 +7,7 @@ from contextvars import copy_context
 from dataclasses import dataclass
 from functools import partial
 from io import BytesIO
+from typing import Protocol
 
 from preprocess.image.decode import BYTES_A_PIXEL
 from preprocess.image.maker import MemoryBudget, TooLargeError
@@ -25,9 +26,16 @@ type PendingMember = Callable[[], Iterable[Image] | None]
 """Returns a member's images, or raises what is wrong with it; None if it is no image."""
 
 
+class Decoder(Protocol):
+    """Makes images of a batch's members: in threads of this process, or in a child process."""
+
+    def each(self, members: Sequence[Member]) -> Generator[tuple[Member, PendingMember]]:
+        """Yield the members in order; the caller calls each pending member before it asks for the next."""
+
+
 @dataclass(frozen=True, slots=True)
 class DecodePool:
-    """How members become images: by so many workers, but for large members, which are decoded alone."""
+    """A Decoder in threads: several members at once, but for large ones, which are decoded alone."""
 
     read: Read
     decode: Decode

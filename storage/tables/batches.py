@@ -1,6 +1,7 @@
 """The preprocessing side of the ledger: an archive under a pipeline, and its batches."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from itertools import batched
@@ -18,6 +19,7 @@ from imagefeed.ledger import ARCHIVE_COLUMNS, TERMINAL, raw_archive, state_of, t
 from imagefeed.model import ArchiveKey, Counts, RawArchive, State
 from preprocess.claim import MOST_DEQUEUES, VANISHED_WITHIN, Claim, ClaimKind
 from preprocess.model import Batch, BatchState, OpenArchive
+from preprocess.plan import halve
 from preprocess.ports import NO_CLAIMS
 from storage.clients import Clients
 from storage.tables.archives import raw_properties
@@ -53,7 +55,7 @@ class TableBatchLedger:
 
         def stands() -> bool:
             now = self._find(archive, pipeline)
-            return now is not None and now.get("plan") == plan.name
+            return read_plan(now) == plan
 
         rows = rows_of(self._batches, archive.key.partition(pipeline), plan, stands)
         if rows is None:
@@ -81,6 +83,27 @@ class TableBatchLedger:
             # Another's plan, or rows in the way: look, and complete what stands.
             self.plan(archive, pipeline)
         return decided
+
+    def split(self, batch: Batch, next_drive: datetime) -> Sequence[Batch]:
+        """Replace a batch by two in its plan, by one write to the ledger; then `plan` makes their rows."""
+        archive, pipeline = batch.archive, batch.pipeline
+        halves = halve(batch)
+
+        def decide(row: TableEntity | None) -> Properties | None:
+            plan = read_plan(row)
+            if row is None or plan is None or batch.plan not in ("", plan.name) or state_of(row) in TERMINAL:
+                return None
+            if plan.ranges[batch.number] != (batch.first, batch.end):
+                return None
+            batches = [replace(batch, first=first, end=end) for first, end in plan.ranges]
+            batches[batch.number], last = halves
+            return plan_properties(plan.name, [*batches, last], next_drive)
+
+        if not change(self._archives, archive.source, archive.key.ledger_row(pipeline), decide):
+            return ()
+        ranges = [(half.first, half.end) for half in halves]
+        batches = [state.batch for state in self.plan(archive, pipeline) or ()]
+        return [planned for planned in batches if (planned.first, planned.end) in ranges]
 
     def claim(self, batch: Batch, owner: str, kind: ClaimKind, at: datetime, until: datetime) -> int | None:
         """Note who works on a batch; None if it is done, or another owner's unexpired claim stands."""

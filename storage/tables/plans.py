@@ -83,11 +83,12 @@ def insert_rows(table: TableClient, partition: str, plan: Plan, claimed: Mapping
 def rows_of(table: TableClient, partition: str, plan: Plan, stands: Callable[[], bool]) -> list[TableEntity] | None:
     """Read a plan's rows in the order of their numbers, after writing those that are missing.
 
-    None where another plan has come in between: `stands` looks. It must not replace the rows of the next one.
+    None where another plan, or another division of it, has come in between: `stands` looks. It must not replace
+    the rows of the next one.
     """
     for _ in range(_MAX_TRIES):
         rows = {row["RowKey"]: row for row in scan(table, partition)}
-        ours = [row for row in rows.values() if row.get("plan") == plan.name]
+        ours = [row for row in rows.values() if _is_of(row, plan)]
         if len(ours) >= len(plan.ranges):
             return sorted(ours, key=lambda row: int(row["number"]))
         if len(ours) < len(rows) and not stands():
@@ -96,10 +97,19 @@ def rows_of(table: TableClient, partition: str, plan: Plan, stands: Callable[[],
     raise StoreUnavailableError(f"write the plan of {partition}: too many writers at once")
 
 
+def _is_of(row: TableEntity, plan: Plan) -> bool:
+    number = int(row["number"])
+    return bool(
+        row.get("plan") == plan.name
+        and number < len(plan.ranges)
+        and (row["first"], row["end"]) == tuple(plan.ranges[number])
+    )
+
+
 def _missing(
     partition: str, plan: Plan, rows: Mapping[str, TableEntity], claimed: Mapping[int, Claim] = NO_CLAIMS
 ) -> Iterator[tuple[Any, ...]]:
-    """Operations that insert the rows which are not there, and replace those of another plan."""
+    """Operations that insert the rows which are not there, and replace those of another plan or division."""
     for number, (first, end) in enumerate(plan.ranges):
         key = batch_row(number)
         row = rows.get(key)
@@ -116,7 +126,7 @@ def _missing(
         }
         if row is None:
             yield "create", entity
-        elif row.get("plan") != plan.name:
+        elif not _is_of(row, plan):
             etag = row.metadata["etag"]
             how = {"mode": UpdateMode.REPLACE, "etag": etag, "match_condition": MatchConditions.IfNotModified}
             yield "update", entity, how

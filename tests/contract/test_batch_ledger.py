@@ -103,6 +103,38 @@ class BatchLedgerContract(ABC):
         winner = plans[decided.index(True)]
         assert ranges(self.ledger.plan(archive, "p1")) == [(b.number, b.first, b.end) for b in winner]
 
+    def test_a_divided_batch_is_two_that_are_undone_and_the_others_stay(self) -> None:
+        (done, long, _) = self.planned(3)
+        self.ledger.finish(done, COUNTS, NOW)
+        self.claim(long, "one")
+        states = self.ledger.plan(long.archive, "p1") or ()
+        halves = self.ledger.split(states[1].batch, SOON + timedelta(minutes=1))
+        assert [(half.number, half.first, half.end, half.batches) for half in halves] == [
+            (1, 10, 15, 4),
+            (3, 15, 20, 4),
+        ]
+        after = self.ledger.plan(long.archive, "p1") or ()
+        assert ranges(after) == [(0, 0, 10), (1, 10, 15), (2, 20, 30), (3, 15, 20)]
+        assert [state.done_at for state in after] == [NOW, None, None, None]
+        assert [after[number].next_drive for number in (1, 3)] == [SOON + timedelta(minutes=1)] * 2
+        assert self.claim(halves[0], "two") == 0, "nobody holds a half"
+        with pytest.raises(PermanentError, match="replaced"):
+            self.ledger.finish(states[1].batch, COUNTS, NOW)
+        assert self.ledger.split(states[1].batch, SOON) == (), "it was divided before"
+        for half in (*halves, after[2].batch):
+            assert self.end(long.archive, "p1")[0] is State.PROCESSING
+            self.ledger.finish(half, COUNTS, NOW)
+        assert self.end(long.archive, "p1")[0] is State.PROCESSED
+
+    def test_a_batch_is_not_divided_once_its_archive_is_settled_or_planned_anew(self) -> None:
+        (batch,) = self.planned(1)
+        (state,) = self.ledger.plan(batch.archive, "p1") or ()
+        self.ledger.reset(batch.archive, "p1", NOW, SOON)
+        assert self.ledger.split(state.batch, SOON) == ()
+        self.ledger.refuse(batch.archive, "p1", "it is odd", NOW)
+        assert self.ledger.split(batch, SOON) == ()
+        assert ranges(self.ledger.plan(batch.archive, "p1")) == [(0, 0, 10)]
+
     def claim(self, batch: Batch, owner: str, at: datetime = NOW, until: datetime = SOON) -> int | None:
         return self.ledger.claim(batch, owner, ClaimKind.RUNNING, at, until)
 
@@ -129,7 +161,8 @@ class BatchLedgerContract(ABC):
         (batch,) = self.planned(1)
         moments = [NOW + timedelta(hours=hours) for hours in (0, 1, 2, 25)]
         counts = [self.claim(batch, f"{number}", at, at) for number, at in enumerate(moments)]
-        assert counts == [0, 1, 2, 2], "the first was found to be gone 24 hours before"
+        assert counts == [0, 1, 2, 3], "they were found to be gone at 1, 2 and 25 hours"
+        assert self.claim(batch, "last", NOW + timedelta(hours=26, minutes=1), SOON) == 2, "no more than a day ago"
 
     def test_owners_that_wait_or_let_go_do_not_vanish(self) -> None:
         (batch,) = self.planned(1)

@@ -13,6 +13,7 @@ from imagefeed.errors import StoreRefusedError, StoreUnavailableError
 from imagefeed.model import ArchiveKey, Counts, RawArchive, Refusal
 from preprocess.claim import MOST_DEQUEUES, NOBODY, VANISHED_WITHIN, Claim, ClaimKind
 from preprocess.model import Batch, BatchState, Image, OpenArchive
+from preprocess.plan import halve
 from preprocess.ports import NO_CLAIMS, RangeReader
 
 STAMP = datetime(2026, 5, 1, 12, 0, tzinfo=UTC)
@@ -208,7 +209,10 @@ class MemoryBatchLedger:
             if row is None or (row.batches is None and row.end is None):
                 return None
             states = (self._batches[archive.key, pipeline, number].state for number in range(row.batches or 0))
-            return [replace(state, batch=replace(state.batch, archive=archive, plan=row.plan)) for state in states]
+            return [
+                replace(state, batch=replace(state.batch, archive=archive, plan=row.plan, batches=row.batches or 0))
+                for state in states
+            ]
 
     def insert_plan(
         self, batches: Sequence[Batch], at: datetime, next_drive: datetime, claimed: Mapping[int, Claim] = NO_CLAIMS
@@ -249,6 +253,20 @@ class MemoryBatchLedger:
             row = self._row(archive, pipeline)
             row.repairs += 1
             return row.repairs
+
+    def split(self, batch: Batch, next_drive: datetime) -> Sequence[Batch]:
+        with self._lock:
+            row = self._row(batch.archive, batch.pipeline)
+            state = self._batches[_batch_key(batch)].state
+            stands = (state.batch.first, state.batch.end) == (batch.first, batch.end)
+            if batch.plan not in ("", row.plan) or row.batches is None or row.end is not None or not stands:
+                return ()
+            halves = halve(replace(batch, batches=row.batches))
+            row.batches += 1
+            for half in halves:
+                self._batches[_batch_key(half)] = self._new(half, row.plan, next_drive)
+            states = self.plan(batch.archive, batch.pipeline) or ()
+            return [states[half.number].batch for half in halves]
 
     def claim(self, batch: Batch, owner: str, kind: ClaimKind, at: datetime, until: datetime) -> int | None:
         with self._lock:
@@ -373,23 +391,21 @@ class MemoryBatchLedger:
         row = self._batches.get(_batch_key(batch))
         if row is None:
             raise StoreRefusedError(f"batch {batch.number} of {batch.archive.blob} was never planned")
-        if batch.plan not in ("", row.state.batch.plan):
+        planned = row.state.batch
+        if batch.plan not in ("", planned.plan) or (batch.first, batch.end) != (planned.first, planned.end):
             raise StoreRefusedError(f"batch {batch.number} of {batch.archive.blob} belongs to a plan that was replaced")
         return row
 
     def _renew(self, row: PipelineRow, batches: Sequence[Batch], next_drive: datetime) -> None:
         row.plan = self._etag()
         for batch in batches:
-            self._batches[_batch_key(batch)] = _BatchRow(
-                BatchState(
-                    batch=replace(batch, plan=row.plan),
-                    done_at=None,
-                    attempts=0,
-                    next_drive=next_drive,
-                    counts=None,
-                    etag=self._etag(),
-                )
-            )
+            self._batches[_batch_key(batch)] = self._new(batch, row.plan, next_drive)
+
+    def _new(self, batch: Batch, plan: str, next_drive: datetime) -> _BatchRow:
+        batch = replace(batch, plan=plan)
+        return _BatchRow(
+            BatchState(batch=batch, done_at=None, attempts=0, next_drive=next_drive, counts=None, etag=self._etag())
+        )
 
     def _change(self, row: _BatchRow, **changes: Any) -> None:
         row.state = replace(row.state, **changes, etag=self._etag())

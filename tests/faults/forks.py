@@ -170,11 +170,14 @@ def _work(job: Job) -> dict[str, Any]:
         timer.daemon = True
         timer.start()
     try:
+        ctx = bootstrap.build_context()
         ctx = replace(
-            bootstrap.build_context(),
+            ctx,
             clock=lambda: datetime.now(UTC) + timedelta(seconds=job.ahead),
             sizes=BatchSizes(members=job.members),
             hook=None if job.dies_at is None else deadly,
+            # What a child imports: one that dies of the member BAD.
+            recipe=ctx.recipe if job.dies_at is None else replace(ctx.recipe, hook="tests.fixtures.hooks:killed"),
         )
         ctx = ctx if job.claims else replace(ctx, claim_for=timedelta(0))
         return {"taken": _taken(job, ctx), "changes": changes.answered}

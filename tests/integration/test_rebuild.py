@@ -150,6 +150,18 @@ class TestDoubt:
             plant.run(batch, finish=False)
         assert self.state(plant) is State.PROCESSED
 
+    @pytest.mark.parametrize("missing", [None, 0, 1, 2])
+    def test_a_batch_was_divided(self, plant: Plant, missing: int | None) -> None:
+        first, long = plant.plan(plant.copy(NOW), images=8)
+        plant.run(first)
+        for half in plant.ledger.split(long, NOW):
+            plant.run(half)
+        images = plant.read()
+        if missing is not None:
+            plant.clients.processed.delete_blob(self.shards(plant)[missing])
+        assert self.state(plant) is (State.PROCESSED if missing is None else State.RAW)
+        assert missing is not None or plant.read() == images
+
 
 def test_what_is_raw_again_can_be_preprocessed_again(plant: Plant) -> None:
     archive = plant.process(NOW)

@@ -74,6 +74,11 @@ class World:
             taken.append(handle_batch_message(self.queue.messages.pop(0), ctx))
         return taken
 
+    def die_over(self, archive: RawArchive) -> None:
+        """Run each batch of an archive, and be gone."""
+        for state in self.ledger.plan(archive, "p-test") or ():
+            self.ledger.claim(state.batch, "a process that died", ClaimKind.RUNNING, self.now, self.now)
+
     def fail_over(self, archive: RawArchive) -> None:
         """Fail with each batch of an archive until its message is given up."""
         for state in self.ledger.plan(archive, "p-test") or ():

@@ -279,7 +279,7 @@ before, began = peak(), time.monotonic()
 raw = MemoryRawArchives()
 archive = raw.add(content)
 members = Archive(raw.open(archive), Limits()).members
-batches = divide(archive, "p", [member.compressed for member in members], BatchSizes())
+batches = divide(archive, "p", [(member.compressed, member.size) for member in members], BatchSizes())
 print(len(members), len(batches), peak() - before, time.monotonic() - began)
 """
 

@@ -125,23 +125,25 @@ def test_recipes_that_cannot_work_are_told_at_once(recipe: Recipe, named: list[s
 
 
 @given(
-    st.lists(st.integers(0, 100), max_size=60),
-    st.builds(BatchSizes, members=st.integers(1, 9), bytes=st.integers(1, 150)),
+    st.lists(st.tuples(st.integers(0, 100), st.integers(0, 1000)), max_size=60),
+    st.builds(BatchSizes, members=st.integers(1, 9), bytes=st.integers(1, 150), inflated_bytes=st.integers(1, 1500)),
 )
-def test_batches_follow_on_each_other_and_keep_to_the_sizes(compressed: list[int], sizes: BatchSizes) -> None:
+def test_batches_follow_on_each_other_and_keep_to_the_sizes(members: list[tuple[int, int]], sizes: BatchSizes) -> None:
+    def fit(run: list[tuple[int, int]]) -> bool:
+        compressed, inflated = (sum(sizes) for sizes in zip(*run, strict=True)) if run else (0, 0)
+        return len(run) <= sizes.members and compressed <= sizes.bytes and inflated <= sizes.inflated_bytes
+
     archive = MemoryRawArchives().add(b"")
-    batches = divide(archive, "p", compressed, sizes)
+    batches = divide(archive, "p", members, sizes)
     assert [batch.number for batch in batches] == list(range(len(batches)))
     assert [batch.first for batch in batches] == [0, *(batch.end for batch in batches[:-1])]
-    assert batches[-1].end == len(compressed)
+    assert batches[-1].end == len(members)
     for batch in batches:
-        taken = compressed[batch.first : batch.end]
-        assert len(taken) <= sizes.members
-        assert len(taken) <= 1 or sum(taken) <= sizes.bytes
-        assert taken or not compressed
+        taken = members[batch.first : batch.end]
+        assert len(taken) == 1 or fit(taken)
+        assert taken or not members
     for batch, after in pairwise(batches):
-        more = compressed[batch.first : after.first + 1]
-        assert len(more) > sizes.members or sum(more) > sizes.bytes, "a batch could have taken one more"
+        assert not fit(members[batch.first : after.first + 1]), "a batch could have taken one more"
 
 
 def test_an_archive_without_members_has_one_batch_without_members() -> None:

@@ -121,7 +121,7 @@ def test_the_call_that_plans_holds_what_it_will_run_so_that_nobody_doubles_it(wo
 def test_the_claims_of_a_call_that_died_while_it_waited_are_driven_and_nobody_vanished(world: World) -> None:
     """The commonest death: the plan is inserted, the call waits for the lock, and the second delivery leaves."""
     archive, ctx = world.raw.add(pictures(2)), world.process()
-    batches = divide(archive, "p-test", [1, 1], ctx.sizes)
+    batches = divide(archive, "p-test", [(1, 1)] * 2, ctx.sizes)
     world.ledger.open(archive, "p-test", world.now)
     waiting = replace(state_claim(), until=world.now + MINUTE)
     world.ledger.insert_plan(batches, world.now, world.now + ctx.redrive_after, {0: waiting})

@@ -1,0 +1,144 @@
+"""A process that decodes the members of one batch, so that what kills it costs one member and nothing else.
+
+`child_decoder` starts it, by a command of its own: multiprocessing would import the parent's main module, which is the
+functions worker. The user's hook runs here too, for it can crash as well; in one process and in order, it keeps what it
+remembers of one member for the next.
+"""
+
+import ctypes
+import logging
+import signal
+import socket
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from imagefeed.errors import MemberRefusedError, PermanentError, TransientError
+from imagefeed.layout import format_stamp, parse_stamp
+from imagefeed.model import RawArchive
+from preprocess.image.channel import MOST_TEXT, Channel
+from preprocess.image.decode import warnings_heard
+from preprocess.image.maker import ImageMaker, MemoryBudget
+from preprocess.member_log import member_log
+from preprocess.model import Image, Limits, Recipe
+from preprocess.recipe import load_hook
+from preprocess.zip.directory import Member
+
+_PR_SET_PDEATHSIG = 1
+_TRACEBACKS = logging.Formatter()
+
+
+def main(descriptor: int) -> None:
+    """Decode what the parent sends through a socket, until it has no more."""
+    connection = socket.socket(fileno=descriptor)
+    # No process that a hook starts may hold it open.
+    connection.set_inheritable(False)
+    channel = Channel(connection)
+    task, _ = channel.receive(0)
+    _die_first(task["memory"])
+    logging.getLogger().addHandler(_Forward(channel))
+    logging.getLogger().setLevel(logging.INFO)
+    recipe = Recipe(**{name: _tuple(value) for name, value in task["recipe"].items()})
+    archive = RawArchive(
+        source=task["source"], path=task["path"], stamp=parse_stamp(task["stamp"]), version="", blob="", size=0, etag=""
+    )
+    hook = load_hook(recipe.hook) if recipe.hook else None
+    maker = ImageMaker(archive, recipe, hook, Limits(**task["limits"]))
+    channel.send({"kind": "ready"})
+    with warnings_heard():
+        while True:
+            try:
+                message, content = channel.receive(sys.maxsize)
+            except EOFError:
+                return
+            maker.pixels = message["pixels"]
+            channel.send(
+                {**_decoded(maker, Member(*message["member"]), content, channel, task), "pixels": maker.pixels}
+            )
+
+
+def task_of(archive: RawArchive, recipe: Recipe, limits: Limits, memory: int | None) -> Mapping[str, Any]:
+    """Return what a child is told first; `memory` is what it may take in bytes."""
+    return {
+        "source": archive.source,
+        "path": archive.path,
+        "stamp": format_stamp(archive.stamp),
+        "recipe": asdict(recipe),
+        "limits": asdict(limits),
+        "memory": memory,
+    }
+
+
+def _tuple(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _die_first(memory: int | None) -> None:
+    """Take no more memory than that, be the first to be killed where it is short, and never outlive the parent."""
+    if sys.platform != "linux":
+        return
+    import resource
+
+    # A core file of a gigabyte would fill the disk.
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    Path("/proc/self/oom_score_adj").write_text("1000", "ascii")
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if memory is not None:
+        resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
+
+
+def _decoded(
+    maker: ImageMaker, member: Member, content: BytesIO, channel: Channel, task: Mapping[str, Any]
+) -> Mapping[str, Any]:
+    """Send a member's images; return how it ended."""
+    try:
+        for image in maker.finish(maker.decode(content, member, MemoryBudget())):
+            _send(image, channel)
+    except MemberRefusedError as exc:
+        return _error("refused", str(exc), exc.__cause__ or exc)
+    except (TransientError, PermanentError) as exc:
+        return _error("transient" if isinstance(exc, TransientError) else "permanent", str(exc), exc)
+    except MemoryError as exc:
+        reason = f"out of memory: {task['memory']} bytes were left for it" if task["memory"] else "out of memory"
+        return _error("refused", reason, exc)
+    except Exception as exc:
+        member_log.exception("member.failed member=%d", member.number)
+        return _error("refused", str(exc) or type(exc).__name__, exc)
+    return {"kind": "end"}
+
+
+def _send(image: Image, channel: Channel) -> None:
+    pixels, captured_at = np.ascontiguousarray(image.pixels), image.metadata.captured_at
+    message = {
+        "kind": "image",
+        "frame": image.metadata.frame,
+        "format": image.metadata.format,
+        "captured_at": captured_at.isoformat() if captured_at else None,
+        "shape": pixels.shape,
+        "dtype": pixels.dtype.str,
+        "source_pixels": image.source_pixels,
+    }
+    channel.send(message, memoryview(pixels.reshape(-1).view(np.uint8)))
+
+
+def _error(kind: str, reason: str, error: BaseException) -> Mapping[str, Any]:
+    return {"kind": kind, "reason": reason[:MOST_TEXT], "error": type(error).__name__}
+
+
+class _Forward(logging.Handler):
+    """Lets the parent write what is logged here, among its own lines and within its bounds."""
+
+    def __init__(self, channel: Channel) -> None:
+        super().__init__()
+        self._channel = channel
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Send a line."""
+        trace = _TRACEBACKS.formatException(record.exc_info) if record.exc_info else None
+        line = {"logger": record.name, "level": record.levelno, "text": record.getMessage()[: MOST_TEXT // 2]}
+        self._channel.send({"kind": "log", **line, "trace": trace and trace[-MOST_TEXT // 2 :]})
