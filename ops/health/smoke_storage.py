@@ -17,7 +17,7 @@ from config.errors import LeaseLostError
 from imagefeed.azure_errors import azure_errors, error_code
 from imagefeed.entities import scan
 from imagefeed.errors import StoreRefusedError
-from imagefeed.layout import BATCH_QUEUE, POISON, SMOKE, SMOKE_BLOB, smoke_blob, source_state_blob
+from imagefeed.layout import BATCH_QUEUE, POISON, SMOKE, SMOKE_BLOB, open_partition, smoke_blob, source_state_blob
 from imagefeed.ledger import ARCHIVE_COLUMNS, state_of
 from imagefeed.model import RawArchive, State
 from imagefeed.pipelines import known_pipelines
@@ -167,6 +167,7 @@ def remove_all(clients: Clients) -> None:
     _remove_folder(clients.raw, SMOKE, lambda name: SMOKE_BLOB.fullmatch(name) is not None)
     _remove_rows(clients.archives, SMOKE, SMOKE)
     for pipeline in known_pipelines(clients):
+        _remove_rows(clients.batches, open_partition(pipeline, SMOKE), open_partition(pipeline, SMOKE))
         for table in (clients.batches, clients.images):
             _remove_rows(table, f"{pipeline}~{SMOKE}~", f"{pipeline}~{SMOKE}~~")
         _remove_folder(clients.processed, f"{pipeline}/{SMOKE}")

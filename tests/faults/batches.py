@@ -29,7 +29,7 @@ PATH = "out/all sorts.zip"
 STAMP = datetime.now(UTC).replace(microsecond=0) - timedelta(hours=1)
 PASSING = {
     *("plan", "attempts", "owner", "claimed_until", "next_drive", "error"),
-    *("current_member", "crashes", "owners", "tried"),
+    *("claim", "vanished", "failures", "put_at"),
 }
 """What a ledger may tell otherwise after faults: who was at it, when and how often; every `…_at` too."""
 
