@@ -73,8 +73,8 @@ def build_replay_context() -> "ReplayContext":
         queue=BatchMessages(clients),
         pipeline=identify(settings.recipe, settings.pipeline.name).pipeline,
         redrive_after=redrive_after,
-        # Of PIPELINE_REDRIVE_AFTER's own default a minute; where tests scale that, all of recovery is scaled.
-        claim_for=min(timedelta(minutes=1), redrive_after / 15),
+        # Of the default of 15 minutes a minute; shorter where tests shorten that, but no shorter than renewals can be.
+        claim_for=min(max(redrive_after / 15, timedelta(seconds=5)), redrive_after / 2, timedelta(minutes=1)),
     )
 
 
@@ -156,8 +156,7 @@ def recovering() -> AbstractContextManager[None]:
         for source in (*build_services().settings.sources, MANUAL):
             redrive_crashed(source, ctx, datetime.now(UTC))
 
-    interval = build_services().settings.pipeline.redrive_after / 30
-    return every(min(timedelta(seconds=30), interval), look)
+    return every(min(timedelta(seconds=30), build_services().settings.pipeline.redrive_after / 30), look)
 
 
 def reconcile_steps(now: datetime) -> dict[str, Callable[[], object]]:

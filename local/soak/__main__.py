@@ -19,7 +19,7 @@ from local.servers.child import ServerFailedError
 from local.soak.audit import Audit, audit
 from local.soak.memory import Role
 from local.soak.picture import draw_memory
-from local.soak.soak import SCALE, SETTINGS, SOURCES, Lags, Soak
+from local.soak.soak import SCALE, SOURCES, Lags, Soak, settings
 from local.soak.workload import SUPPRESSED, make_workload
 from local.system import CACHE, LOCAL, system
 from storage.clients import connected
@@ -50,9 +50,9 @@ def _run(console: Console, options: argparse.Namespace) -> int:
             system(
                 options.folder,
                 sources=SOURCES,
-                settings=SETTINGS,
+                settings=settings(options.scale),
                 host="local",
-                scale=SCALE,
+                scale=options.scale,
                 suppressed=SUPPRESSED,
                 fresh=True,
             )
@@ -63,7 +63,7 @@ def _run(console: Console, options: argparse.Namespace) -> int:
         def say(text: str) -> None:
             console.print(f"{time.monotonic() - began:6.1f} s  {text}")
 
-        soak = Soak(system=running, clients=clients, say=say, workload=workload, seed=options.seed)
+        soak = Soak(system=running, clients=clients, say=say, workload=workload, seed=options.seed, scale=options.scale)
         soak.run(options.minutes * 60)
         picture = options.folder / "memory.svg"
         picture.write_text(draw_memory(soak.memory, soak.faults.ends, time.monotonic() - soak.began), encoding="utf-8")
@@ -128,6 +128,12 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--seed", type=int, default=random.randrange(10_000), help="decides what arrives and fails (default: any)"  # noqa: S311 - no secret
     )  # fmt: skip
+    parser.add_argument(
+        "--scale",
+        type=float,
+        default=SCALE,
+        help="intervals are shorter than in Azure by this factor, 1 to %(default)g (default: %(default)g)",
+    )
     parser.add_argument(
         "--folder", type=Path, default=LOCAL / "soak", help="keep data and logs here; what lay there before is removed"
     )

@@ -74,7 +74,7 @@ def stuck(clients: Clients, failed: Collection[Key]) -> list[str]:
         for queue in _queues(clients)
         if (waiting := queue.get_queue_properties().approximate_message_count)
     ]
-    undone = [row for row in clients.batches.list_entities() if "number" in row and row.get("done_at") is None]
+    undone = [row for row in clients.batches.list_entities() if "opened_at" not in row and row.get("done_at") is None]
     return queued + [
         f"batch {row['RowKey']} of {row['PartitionKey']} is not done"
         for row in undone

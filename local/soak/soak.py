@@ -29,12 +29,8 @@ from storage.clients import Clients
 
 SOURCES: Mapping[str, Scheme] = {"north": "sftp", "south": "ftp", "east": "ftpes"}
 SCALE = 4
-"""The host's intervals and the app's are shorter than in Azure by this factor, the most that blob leases allow."""
-SETTINGS: Mapping[str, str] = {
-    # The defaults of 30 s, 5 min and 15 min, as nearly as NCRONTAB has them.
-    "POLL_SCHEDULE": "*/8 * * * * *",
-    "RECONCILE_SCHEDULE": "0 * * * * *",
-    "PIPELINE_REDRIVE_AFTER": f"{15 * 60 // SCALE}s",
+"""The host's intervals and the app's are shorter than in Azure by this factor at most: blob leases allow no more."""
+_SETTINGS: Mapping[str, str] = {
     "PREPROCESS_WIDTH": str(SIDE),
     "PREPROCESS_HEIGHT": str(SIDE),
     "BATCH_MEMBERS": "8",
@@ -44,9 +40,21 @@ SETTINGS: Mapping[str, str] = {
     # Small blocks make copies long enough to be broken in the middle.
     **{f"SOURCES__{name.upper()}__BLOCK_SIZE": str(2**20) for name in SOURCES},
 }
-PATIENCE = 4 * 15 * 60 / SCALE
-"""Seconds after the last fault and the latest re-drive that is due by then, after which what is not at its end is
-stuck: two re-drives and one `reconcile`."""
+
+
+def settings(scale: float) -> Mapping[str, str]:
+    """Return the app's settings, with the default intervals shorter by a factor, as nearly as NCRONTAB has them."""
+    return {
+        **_SETTINGS,
+        "POLL_SCHEDULE": f"*/{round(30 / scale)} * * * * *",
+        "RECONCILE_SCHEDULE": f"0 */{max(1, round(5 / scale))} * * * *",
+        "PIPELINE_REDRIVE_AFTER": f"{round(15 * 60 / scale)}s",
+    }
+
+
+_PATIENCE = 4 * 15 * 60
+"""Seconds in Azure after the last fault and the latest re-drive that is due by then, after which what is not at its end
+is stuck: two re-drives and one `reconcile`."""
 _EVERY = 3.0
 _UNSETTLED_LIMIT = 40
 """Archives whose events were withheld wait for `reconcile`; so do those over which the host died."""
@@ -75,6 +83,7 @@ class Soak:
     say: Callable[[str], None]
     workload: Mapping[str, Sample]
     seed: int
+    scale: float = SCALE
     memory: Memory = field(default_factory=Memory)
     arrivals: list[Arrival] = field(default_factory=list)
     settled: set[Key] = field(default_factory=set)
@@ -85,7 +94,7 @@ class Soak:
     data_loss: DataLoss = field(init=False)
 
     def __post_init__(self) -> None:
-        self.faults = Faults(self.system, self._rng("faults"), self.say, self.spare_host, SCALE)
+        self.faults = Faults(self.system, self._rng("faults"), self.say, self.spare_host, self.scale)
         self.duplicate_events = DuplicateEvents(self.system, self.clients, self._rng("duplicate events"))
         self.data_loss = DataLoss(self.clients, self._rng("data loss"), self.say)
 
@@ -99,7 +108,7 @@ class Soak:
                     if passed > seconds / 2 and all(self.faults.injected[kind] for kind in KINDS):
                         self.spare_host.set()
             self.say("no more archives, no more faults")
-            deadline = time.monotonic() + self._until_latest_redrive() + PATIENCE
+            deadline = time.monotonic() + self._until_latest_redrive() + _PATIENCE / self.scale
             while time.monotonic() < deadline and not self._at_rest():
                 self._look(duplicating)
 
@@ -127,7 +136,7 @@ class Soak:
 
     def _until_latest_redrive(self) -> float:
         """Return the seconds until the last of the undone batches is to be driven again."""
-        undone = [row for row in self.clients.batches.list_entities() if "number" in row and row.get("done_at") is None]
+        undone = [row for row in self.clients.batches.list_entities() if "opened_at" not in row and row.get("done_at") is None]
         now = datetime.now(UTC)
         return max((max((row["next_drive"] - now).total_seconds(), 0) for row in undone), default=0)
 
