@@ -136,7 +136,8 @@ class Soak:
 
     def _until_latest_redrive(self) -> float:
         """Return the seconds until the last of the undone batches is to be driven again."""
-        undone = [row for row in self.clients.batches.list_entities() if "opened_at" not in row and row.get("done_at") is None]
+        rows = self.clients.batches.list_entities()
+        undone = [row for row in rows if "opened_at" not in row and row.get("done_at") is None]
         now = datetime.now(UTC)
         return max((max((row["next_drive"] - now).total_seconds(), 0) for row in undone), default=0)
 
