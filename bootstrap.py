@@ -4,7 +4,8 @@ What a use case needs is imported when it first runs, so that the app is indexed
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime, timedelta
@@ -26,6 +27,10 @@ log = logging.getLogger(f"ingestion.{__name__}")
 
 _BATCH_LOCK = Lock()
 """One batch at a time in this process, whichever function runs it."""
+_RUN = timedelta(minutes=15)
+"""The most that a run of `reconcile` takes: half of functionTimeout, so that a request that hangs fits in behind it."""
+_MOST_LOOKS = 8
+"""Sources whose open archives are looked at at once."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,9 +157,10 @@ def recovering() -> AbstractContextManager[None]:
     from storage.blobs.raw import MANUAL
 
     def look() -> None:
-        ctx = build_replay_context()
-        for source in (*build_services().settings.sources, MANUAL):
-            redrive_crashed(source, ctx, datetime.now(UTC))
+        ctx, sources = build_replay_context(), (*build_services().settings.sources, MANUAL)
+        # One that fails holds up no other.
+        with ThreadPoolExecutor(min(len(sources), _MOST_LOOKS)) as pool:
+            list(pool.map(lambda source: redrive_crashed(source, ctx, datetime.now(UTC)), sources))
 
     return every(min(timedelta(seconds=30), build_services().settings.pipeline.redrive_after / 30), look)
 
@@ -188,9 +194,9 @@ def _watch(services: Services, now: datetime) -> None:
     from storage.blobs.source_state import BlobSourceStates
     from storage.tables.arrivals import TableArrivals
 
-    specs = [source.spec for source in services.settings.sources.values()]
+    specs = [services.settings.sources[name].spec for name in _names(services, now)]
     window = services.settings.pipeline.window
-    watch(specs, BlobSourceStates(services.clients), TableArrivals(services.clients), now, window)
+    watch(in_time(specs, now), BlobSourceStates(services.clients), TableArrivals(services.clients), now, window)
 
 
 def _check_queues(services: Services, now: datetime) -> None:
@@ -208,15 +214,15 @@ def _check_queues(services: Services, now: datetime) -> None:
 def _reconcile(services: Services, now: datetime) -> None:
     from preprocess.recovery.reconcile import reconcile
 
-    reconcile(list(services.settings.sources), build_context(), now, services.settings.pipeline.window)
+    reconcile(in_time(_names(services, now), now), build_context(), now, services.settings.pipeline.window)
 
 
 def _repair(services: Services, now: datetime) -> None:
     from ops.health.result_audit import SlicedResultAudit
     from preprocess.recovery.repair import repair
 
-    settings = services.settings
-    repair(list(settings.sources), SlicedResultAudit(services.clients), build_context(), now, settings.pipeline.window)
+    names, window = _names(services, now), services.settings.pipeline.window
+    repair(in_time(names, now), SlicedResultAudit(services.clients), build_context(), now, window)
 
 
 def _redrive_dead_letters(services: Services, now: datetime) -> None:
@@ -228,4 +234,22 @@ def _redrive_dead_letters(services: Services, now: datetime) -> None:
     ctx, settings, clients = build_context(), services.settings, services.clients
     announced = partial(archive_blob, container=RAW_CONTAINER)
     for letters in (poison_messages(clients), dead_letters(clients, announced)):
-        settle_dead_letters(letters, ctx, now, sources=settings.sources.keys(), window=settings.pipeline.window)
+        settle_dead_letters(
+            in_time(letters, now), ctx, now, sources=settings.sources.keys(), window=settings.pipeline.window
+        )
+
+
+def _names(services: Services, now: datetime) -> Sequence[str]:
+    """Name the sources, another one first in each run: a run that is cut must not forget the same ones each time."""
+    names = list(services.settings.sources)
+    start = int(now.timestamp() // _RUN.total_seconds()) % max(len(names), 1)
+    return [*names[start:], *names[:start]]
+
+
+def in_time[T](items: Iterable[T], began: datetime) -> Iterator[T]:
+    """Yield items until a run of `reconcile` has taken its time: it must end before the host ends it."""
+    for item in items:
+        if datetime.now(UTC) - began > _RUN:
+            log.warning("reconcile.cut: it has taken %s; the next run goes on", _RUN)
+            return
+        yield item
