@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 from azure.data.tables import TableClient, TableServiceClient
 from azure.storage.blob import BlobServiceClient, ContainerClient, ExponentialRetry
 
+from imagefeed.connections import Connections
 from imagefeed.errors import PermanentError
 from imagefeed.layout import ARCHIVES_TABLE, BATCHES_TABLE, IMAGES_TABLE, PROCESSED_CONTAINER, STATE_CONTAINER
 
@@ -106,9 +107,9 @@ def connect_stores(
 
 
 def blob_client_options(retries: int = 4, read_timeout: float = 60) -> dict[str, Any]:
-    """Return the retries and time-outs (seconds) of clients of the blob service."""
+    """Return the retries and connections of one client of the blob service; `read_timeout` is in seconds."""
     retry = ExponentialRetry(retry_total=retries, **BACKOFF)
-    return {"retry_policy": retry, "connection_timeout": 10, "read_timeout": read_timeout}
+    return {"retry_policy": retry, "transport": Connections(connection_timeout=10, read_timeout=read_timeout)}
 
 
 def table_client_options(retries: int = 4, read_timeout: float = 60) -> dict[str, Any]:
@@ -117,10 +118,8 @@ def table_client_options(retries: int = 4, read_timeout: float = 60) -> dict[str
         "retry_total": retries,
         "retry_backoff_factor": 0.5,
         "retry_backoff_max": 8,
-        "connection_timeout": 10,
-        "read_timeout": read_timeout,
         # Rows are read in pieces as large as they come: the SDK's are of 4 KiB.
-        "connection_data_block_size": 2**20,
+        "transport": Connections(connection_timeout=10, read_timeout=read_timeout, connection_data_block_size=2**20),
     }
 
 
@@ -149,7 +148,9 @@ def default_identity(client_id: str | None = None) -> "TokenCredential":
             "open a reader: to find an identity, azure-identity is missing: `pip install 'imagefeed[identity]'`, "
             "or give a credential"
         ) from exc
-    return ManagedIdentityCredential(client_id=client_id) if client_id else DefaultAzureCredential()
+    if client_id:
+        return ManagedIdentityCredential(client_id=client_id, transport=Connections())
+    return DefaultAzureCredential(transport=Connections())
 
 
 def spelt_out(connection: str) -> str:
