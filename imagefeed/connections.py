@@ -13,7 +13,7 @@ _ID = "x-ms-client-request-id"
 _RANGE = re.compile(r"bytes[= ](\d+)-(\d+)")
 
 
-class Connections(HttpTransport):  # type: ignore[misc] # has no types
+class Connections(HttpTransport[Any, Any]):
     """A transport of the SDK's clients, safe to share between threads and to take through a fork.
 
     A socket that two processes read from gives each of them answers to the other's questions. So a process that was
@@ -41,16 +41,15 @@ class Connections(HttpTransport):  # type: ignore[misc] # has no types
         """Close the connections."""
         self._transport.close()
 
-    def renew(self) -> None:
-        """Leave the connections as they are to whoever uses them, and make others from now on."""
-        self._transport = RequestsTransport(**self._options)
-
     def send(self, request: Any, **options: Any) -> Any:
         """Ask, and return the answer. Raises AzureError, also where it is the answer to something else."""
-        answer = self._transport.send(request, **options)
+        transport = self._transport
+        answer = transport.send(request, **options)
         difference = _difference(request, answer)
         if difference:
-            self.renew()
+            # All are closed: who knows which of them are out of step? Other threads go on with those they hold.
+            answer.internal_response.close()
+            transport.session.close()
             raise ServiceResponseError(f"the answer belongs to another question: {difference}")
         return answer
 
@@ -58,7 +57,7 @@ class Connections(HttpTransport):  # type: ignore[misc] # has no types
         """Make connections of this process's own, after a fork."""
         # Kept, not closed: to close them takes locks that another thread may have held at the fork.
         _inherited.append(self._transport)
-        self.renew()
+        self._transport = RequestsTransport(**self._options)
 
 
 def _difference(request: Any, answer: Any) -> str:

@@ -8,8 +8,9 @@ from urllib.parse import urlsplit
 from azure.data.tables import TableClient, TableServiceClient
 from azure.storage.blob import BlobServiceClient, ContainerClient, ExponentialRetry
 
+from imagefeed.azure_errors import azure_errors
 from imagefeed.connections import Connections
-from imagefeed.errors import PermanentError
+from imagefeed.errors import PermanentError, StoreUnavailableError
 from imagefeed.layout import ARCHIVES_TABLE, BATCHES_TABLE, IMAGES_TABLE, PROCESSED_CONTAINER, STATE_CONTAINER
 
 if TYPE_CHECKING:
@@ -165,3 +166,13 @@ def development_connection(ports: dict[str, int]) -> str:
     addresses = (f"{name}Endpoint=http://127.0.0.1:{port}/{DEVELOPMENT_ACCOUNT}" for name, port in ports.items())
     account = ("DefaultEndpointsProtocol=http", f"AccountName={DEVELOPMENT_ACCOUNT}", f"AccountKey={DEVELOPMENT_KEY}")
     return ";".join((*account, *addresses))
+
+
+def names_in(container: ContainerClient, folder: str) -> list[str]:
+    """List the blobs of a folder, by their names without it and without `.json`."""
+    doing = f"list {container.container_name}/{folder}"
+    with azure_errors(doing):
+        names = list(container.list_blob_names(name_starts_with=folder))
+    if others := [name for name in names if not name.startswith(folder)]:
+        raise StoreUnavailableError(f"{doing}: the answer names {others[0]}, which was not asked for")
+    return [name.removeprefix(folder).removesuffix(".json") for name in names]

@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING, Any, Self
 
 from imagefeed.azure_errors import azure_errors, each
 from imagefeed.codec import checked_pixels
-from imagefeed.entities import scan, scan_answers
+from imagefeed.entities import Answer, scan, scan_answers
 from imagefeed.errors import ImageDamagedError
 from imagefeed.layout import image_row
 from imagefeed.ledger import NEWEST, ShardEntry, entries, newest_pipeline, require_source, shard_entries
 from imagefeed.model import ImageMetadata, Pixels, RawArchive, State
-from imagefeed.pages import rows_in
 from imagefeed.prefetch import read_ahead
 from imagefeed.rows import ROW_COLUMNS, ImageRow, read_row, unpack
 from imagefeed.shards import read_images
@@ -158,14 +157,14 @@ class Reader:
         """Give archives' images by their rows, the next of which are asked for while these are read."""
         answers = read_ahead(self._answers(results), _ANSWERS_AHEAD)
         try:
-            rows = ((result, row) for result, answer in answers for row in rows_in(answer))
+            rows = ((result, row) for result, answer in answers for row in answer.rows())
             images = (pair for pair in rows if pair[1].get("part") is not None)
             for (result, _, _), parts in groupby(images, key=_image_key):
                 yield self._stored(result, *unpack([row for _, row in parts]))
         finally:
             answers.close()
 
-    def _answers(self, results: Iterator[Result]) -> Iterator[tuple[Result, bytes]]:
+    def _answers(self, results: Iterator[Result]) -> Iterator[tuple[Result, Answer]]:
         for result in results:
             for answer in scan_answers(self._clients.images, result.partition, page=_ROWS_AT_ONCE):
                 yield result, answer
@@ -213,7 +212,7 @@ def _image_key(pair: tuple[Result, Mapping[str, Any]]) -> tuple[Result, int, int
 
 def _of_shard(shard: ShardEntry, chunks: Iterator[bytes]) -> Iterator[StoredImage]:
     count = 0
-    for metadata, pixels in read_images(shard.name, chunks):
+    for metadata, pixels in read_images(shard.name, chunks, folder=shard.archive.key.partition(shard.pipeline)):
         count += 1
         yield StoredImage(pipeline=shard.pipeline, version=shard.archive.version, metadata=metadata, pixels=pixels)
     if count != shard.images:
