@@ -75,7 +75,7 @@ def test_each_process_gets_the_images_it_asked_for(clients: Clients, azurite: Az
 
 
 def test_an_iterator_that_reads_ahead_says_that_a_fork_left_its_thread_behind(monkeypatch: pytest.MonkeyPatch) -> None:
-    numbers = read_ahead(iter(range(9)), 2)
+    numbers = read_ahead(iter(range(2)), 9)
     assert next(numbers) == 0
     with monkeypatch.context() as child:
         child.setattr(os, "getpid", lambda: -1)
