@@ -114,7 +114,7 @@ def test_a_pickle_is_never_opened() -> None:
             return pytest.fail, ("a payload was executed",)
 
     trapped = np.array([Trap()], dtype=object)
-    with pytest.raises(ValueError, match="Python objects"):
+    with pytest.raises(MemberRefusedError, match="array of object"):
         encode(trapped, "npy")
 
 
