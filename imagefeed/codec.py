@@ -16,6 +16,8 @@ from imagefeed.model import Codec, Pixels
 
 _PNG_CHANNELS = {"uint8": (1, 2, 3, 4), "uint16": (1,)}
 _CODECS = get_args(Codec)
+_KINDS = "biuf"
+"""Of numpy's types, those that can be stored."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +32,12 @@ class Encoding:
 
 
 def encode(pixels: Pixels, codec: Codec) -> bytes:
-    """Write pixels: the same ones always give the same bytes. Raises MemberRefusedError for what PNG cannot hold."""
+    """Write pixels: the same ones always give the same bytes. Raises MemberRefusedError for other types."""
+    if pixels.dtype.kind not in _KINDS:
+        raise MemberRefusedError(
+            f"encode an array of {pixels.dtype.name}: only bool, integers and floats can be stored; let the hook "
+            "return one of these"
+        )
     # Little-endian and in rows, whatever the machine or a hook made of it.
     plain = np.ascontiguousarray(pixels, dtype=pixels.dtype.newbyteorder("<"))
     return _npy(plain) if codec == "npy" else _png(plain)
@@ -88,8 +95,6 @@ def _npy(pixels: Pixels) -> bytes:
 
 @lru_cache(maxsize=64)
 def _header(shape: tuple[int, ...], dtype: np.dtype[np.generic]) -> bytes:
-    if dtype.hasobject:
-        raise ValueError("encode pixels: they are Python objects, not numbers")
     stream = BytesIO()
     header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
     np.lib.format.write_array_header_1_0(stream, header)

@@ -1,6 +1,7 @@
 """Entities of tables: our values in and out of properties, and reading them."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, TypeAlias, TypedDict, Unpack
 
@@ -8,6 +9,7 @@ from azure.core.exceptions import ResourceNotFoundError
 from azure.data.tables import EdmType, EntityProperty, TableClient, TableEntity
 
 from imagefeed.azure_errors import azure_errors, each, error_code
+from imagefeed.errors import StoreUnavailableError
 from imagefeed.pages import read_answers, rows_in
 
 Properties: TypeAlias = dict[str, Any]
@@ -19,11 +21,13 @@ def find(table: TableClient, partition: str, row: str) -> TableEntity | None:
     """Read one row; None if it is absent."""
     with azure_errors(f"read {partition}/{row} from the table {table.table_name}"):
         try:
-            return table.get_entity(partition, row)
+            entity = table.get_entity(partition, row)
         except ResourceNotFoundError as exc:
             if error_code(exc) == "TableNotFound":
                 raise
             return None
+    _require_keys(entity, partition, row, f"{row}\0")
+    return entity
 
 
 class Range(TypedDict, total=False):
@@ -37,18 +41,44 @@ class Range(TypedDict, total=False):
     """Rows of one answer; 1,000 where this does not say fewer."""
 
 
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One answer to a question for rows, not read yet."""
+
+    body: bytes
+    partition: str
+    first: str
+    end: str
+
+    def rows(self) -> Iterator[TableEntity]:
+        """Read the rows, each as it is asked for. Raises StoreUnavailableError, also where others were asked for."""
+        for row in rows_in(self.body):
+            _require_keys(row, self.partition, self.first, self.end)
+            yield row
+
+
+def _require_keys(row: TableEntity, partition: str, first: str, end: str) -> None:
+    came, key = row.get("PartitionKey"), row.get("RowKey")
+    if came != partition or key is None or not first <= key < end:
+        raise StoreUnavailableError(
+            f"read {partition}/{first}: the answer has the row {came}/{key}, which was not asked for"
+        )
+
+
 def scan(table: TableClient, partition: str, **of: Unpack[Range]) -> Iterator[TableEntity]:
     """Read a partition's rows in the order of their keys; one answer's are held in memory."""
     for answer in scan_answers(table, partition, **of):
-        yield from rows_in(answer)
+        yield from answer.rows()
 
 
-def scan_answers(table: TableClient, partition: str, **of: Unpack[Range]) -> Iterator[bytes]:
-    """Ask for the same as `scan`, and leave reading the answers, by `rows_in`, to another thread."""
+def scan_answers(table: TableClient, partition: str, **of: Unpack[Range]) -> Iterator[Answer]:
+    """Ask for the same as `scan`, and leave reading the answers to another thread."""
     query = "PartitionKey eq @partition and RowKey ge @first and RowKey lt @end"
     keys = {"partition": partition, "first": of.get("first", ""), "end": of.get("end", _BEHIND_ALL)}
-    answers = read_answers(table, query, keys, select=of.get("select"), results_per_page=of.get("page"))
-    return each(answers, f"read {partition} from the table {table.table_name}")
+    select = of.get("select")
+    columns = None if select is None else list(dict.fromkeys(["PartitionKey", "RowKey", *select]))
+    answers = read_answers(table, query, keys, select=columns, results_per_page=of.get("page"))
+    return (Answer(body, **keys) for body in each(answers, f"read {partition} from the table {table.table_name}"))
 
 
 def whole(number: int) -> EntityProperty:

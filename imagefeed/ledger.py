@@ -11,10 +11,10 @@ from azure.data.tables import TableEntity
 
 from imagefeed.azure_errors import azure_errors
 from imagefeed.entities import find, moment, number, scan
-from imagefeed.errors import ImageDamagedError, PermanentError
+from imagefeed.errors import ImageDamagedError, PermanentError, StoreUnavailableError
 from imagefeed.layout import SMOKE, SOURCES, behind_stamp, decode_path
 from imagefeed.model import Counts, Origin, RawArchive, Refusal, State
-from imagefeed.stores import Stores
+from imagefeed.stores import Stores, names_in
 
 TERMINAL = (State.PROCESSED, State.REFUSED, State.FAILED)
 """Ends of preprocessing. A batch that finishes after all turns a failed archive into a processed one."""
@@ -117,6 +117,8 @@ def sources(clients: Stores) -> Iterator[str]:
             row = next(rows, None)
         if row is None:
             return
+        if row["PartitionKey"] <= last:
+            raise StoreUnavailableError(f"list the sources in the ledger: not {row['PartitionKey']} was asked for")
         last = row["PartitionKey"]
         if last != SMOKE:
             yield last
@@ -288,9 +290,7 @@ def shard_entries(clients: Stores, archive: RawArchive, pipeline: str) -> Sequen
 
 def polled_sources(clients: Stores) -> set[str]:
     """Return every source that was polled at any time; the smoke test is none."""
-    with azure_errors("list the sources"):
-        names = list(clients.state.list_blob_names(name_starts_with=SOURCES))
-    return {name.removeprefix(SOURCES).removesuffix(".json") for name in names} - {SMOKE}
+    return set(names_in(clients.state, SOURCES)) - {SMOKE}
 
 
 def known_sources(clients: Stores) -> set[str]:

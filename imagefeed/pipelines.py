@@ -5,17 +5,16 @@ from azure.storage.blob import BlobPrefix
 from imagefeed.azure_errors import azure_errors
 from imagefeed.errors import PermanentError
 from imagefeed.layout import NAME, pipeline_blob
-from imagefeed.stores import Stores
+from imagefeed.stores import Stores, names_in
 
 
 def known_pipelines(stores: Stores) -> set[str]:
     """Return every pipeline that has run, or has results."""
     folder = pipeline_blob("").removesuffix(".json")
     with azure_errors("list the pipelines"):
-        recorded = [name.removeprefix(folder) for name in stores.state.list_blob_names(name_starts_with=folder)]
         folders = [each.name for each in stores.processed.walk_blobs(delimiter="/") if isinstance(each, BlobPrefix)]
     names = {name.rstrip("/") for name in folders}
-    return {*(name.removesuffix(".json") for name in recorded), *filter(NAME.fullmatch, names)}
+    return {*names_in(stores.state, folder), *filter(NAME.fullmatch, names)}
 
 
 def require_pipeline(stores: Stores, name: str) -> None:

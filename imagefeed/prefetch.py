@@ -1,5 +1,6 @@
 """Reading ahead: the next items are fetched in a thread while the present one is used."""
 
+import os
 import threading
 from collections.abc import Generator, Iterable
 from dataclasses import dataclass
@@ -22,20 +23,27 @@ class _End:
 def read_ahead(items: Iterable[_Item], limit: int) -> Generator[_Item, None, None]:
     """Give `items`, drawn by a thread that is at most `limit` of them ahead; their error comes in its turn.
 
-    Whoever stops early closes the iterator, and the thread ends with it.
+    Whoever stops early closes the iterator, and the thread ends with it. No fork takes the thread along: in the child
+    the iterator raises RuntimeError.
     """
+    process = os.getpid()
     waiting: Queue[_Item | _Failed | _End] = Queue(maxsize=limit)
     stop = threading.Event()
     thread = threading.Thread(target=_draw, args=(items, waiting, stop), name="read-ahead", daemon=True)
     thread.start()
     try:
-        while not isinstance(item := waiting.get(), _End):
+        while True:
+            if os.getpid() != process:
+                raise RuntimeError("read ahead: begun before a fork, whose child has no such thread: begin again there")
+            if isinstance(item := waiting.get(), _End):
+                return
             if isinstance(item, _Failed):
                 raise item.error
             yield item
     finally:
-        stop.set()
-        thread.join()
+        if os.getpid() == process:
+            stop.set()
+            thread.join()
 
 
 def _draw(items: Iterable[_Item], waiting: "Queue[_Item | _Failed | _End]", stop: threading.Event) -> None:

@@ -76,19 +76,22 @@ class ShardWriter:
         self.size += len(content)
 
 
-def read_images(shard: str, chunks: Iterable[bytes]) -> Iterator[tuple[ImageMetadata, Pixels]]:
+def read_images(
+    shard: str, chunks: Iterable[bytes], *, folder: str | None = None
+) -> Iterator[tuple[ImageMetadata, Pixels]]:
     """Yield metadata and pixels of each image of a shard as its bytes arrive; one image is in memory at a time.
 
     `chunks` are all bytes of the blob in order, cut anywhere: `blob.download_blob().chunks()`; `shard` is its name, for
     messages. Pixels are height x width or height x width x channels, of the type that preprocessing stored (uint8,
-    uint16, float32, …), and can be changed in place. Raises ImageDamagedError where an image does not fit its length,
-    checksum, shape or type, and where the shard ends early; errors of `chunks` pass through.
+    uint16, float32, …), and can be changed in place. `folder` is that of its members, where it is known.
+    Raises ImageDamagedError where an image does not fit its length, checksum, shape, type or folder, and where the
+    shard ends early; errors of `chunks` pass through.
     """
     # Imported here: this module's writer needs neither numpy nor Pillow.
     from imagefeed.codec import checked_pixels, read_encoding
 
     try:
-        for payload, members in read_pairs(chunks):
+        for payload, members in read_pairs(chunks, folder):
             where = f"{shard}, member {members.get('member')}, frame {members.get('frame')}"
             try:
                 encoding, metadata = read_encoding(members), ImageMetadata.from_json(members)
@@ -99,14 +102,16 @@ def read_images(shard: str, chunks: Iterable[bytes]) -> Iterator[tuple[ImageMeta
         raise ImageDamagedError(f"read the shard {shard}: {exc}") from exc
 
 
-def read_pairs(chunks: Iterable[bytes]) -> Iterator[tuple[bytearray, dict[str, Any]]]:
+def read_pairs(chunks: Iterable[bytes], folder: str | None = None) -> Iterator[tuple[bytearray, dict[str, Any]]]:
     """Read payload and facts of each image from a shard as it streams by, one image in memory at a time.
 
-    Raises ValueError if it ends early or is no shard of ours.
+    Raises ValueError if it ends early, is no shard of ours, or has members of another folder than `folder`.
     """
     payload: tuple[str, bytearray] | None = None
     for name, content in read_members(chunks):
         stem, _, suffix = name.partition(".")
+        if folder is not None and stem.rpartition("/")[0] != folder:
+            raise ValueError(f"{name} is of another archive than was asked for")
         if suffix != "json":
             _check_complete(payload)
             payload = stem, content

@@ -8,7 +8,9 @@ from urllib.parse import urlsplit
 from azure.data.tables import TableClient, TableServiceClient
 from azure.storage.blob import BlobServiceClient, ContainerClient, ExponentialRetry
 
-from imagefeed.errors import PermanentError
+from imagefeed.azure_errors import azure_errors
+from imagefeed.connections import Connections
+from imagefeed.errors import PermanentError, StoreUnavailableError
 from imagefeed.layout import ARCHIVES_TABLE, BATCHES_TABLE, IMAGES_TABLE, PROCESSED_CONTAINER, STATE_CONTAINER
 
 if TYPE_CHECKING:
@@ -106,9 +108,9 @@ def connect_stores(
 
 
 def blob_client_options(retries: int = 4, read_timeout: float = 60) -> dict[str, Any]:
-    """Return the retries and time-outs (seconds) of clients of the blob service."""
+    """Return the retries and connections of one client of the blob service; `read_timeout` is in seconds."""
     retry = ExponentialRetry(retry_total=retries, **BACKOFF)
-    return {"retry_policy": retry, "connection_timeout": 10, "read_timeout": read_timeout}
+    return {"retry_policy": retry, "transport": Connections(connection_timeout=10, read_timeout=read_timeout)}
 
 
 def table_client_options(retries: int = 4, read_timeout: float = 60) -> dict[str, Any]:
@@ -117,10 +119,8 @@ def table_client_options(retries: int = 4, read_timeout: float = 60) -> dict[str
         "retry_total": retries,
         "retry_backoff_factor": 0.5,
         "retry_backoff_max": 8,
-        "connection_timeout": 10,
-        "read_timeout": read_timeout,
         # Rows are read in pieces as large as they come: the SDK's are of 4 KiB.
-        "connection_data_block_size": 2**20,
+        "transport": Connections(connection_timeout=10, read_timeout=read_timeout, connection_data_block_size=2**20),
     }
 
 
@@ -149,7 +149,9 @@ def default_identity(client_id: str | None = None) -> "TokenCredential":
             "open a reader: to find an identity, azure-identity is missing: `pip install 'imagefeed[identity]'`, "
             "or give a credential"
         ) from exc
-    return ManagedIdentityCredential(client_id=client_id) if client_id else DefaultAzureCredential()
+    if client_id:
+        return ManagedIdentityCredential(client_id=client_id, transport=Connections())
+    return DefaultAzureCredential(transport=Connections())
 
 
 def spelt_out(connection: str) -> str:
@@ -164,3 +166,13 @@ def development_connection(ports: dict[str, int]) -> str:
     addresses = (f"{name}Endpoint=http://127.0.0.1:{port}/{DEVELOPMENT_ACCOUNT}" for name, port in ports.items())
     account = ("DefaultEndpointsProtocol=http", f"AccountName={DEVELOPMENT_ACCOUNT}", f"AccountKey={DEVELOPMENT_KEY}")
     return ";".join((*account, *addresses))
+
+
+def names_in(container: ContainerClient, folder: str) -> list[str]:
+    """List the blobs of a folder, by their names without it and without `.json`."""
+    doing = f"list {container.container_name}/{folder}"
+    with azure_errors(doing):
+        names = list(container.list_blob_names(name_starts_with=folder))
+    if others := [name for name in names if not name.startswith(folder)]:
+        raise StoreUnavailableError(f"{doing}: the answer names {others[0]}, which was not asked for")
+    return [name.removeprefix(folder).removesuffix(".json") for name in names]

@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING, Any, Self
 
 from imagefeed.azure_errors import azure_errors, each
 from imagefeed.codec import checked_pixels
-from imagefeed.entities import scan, scan_answers
+from imagefeed.entities import Answer, scan, scan_answers
 from imagefeed.errors import ImageDamagedError
-from imagefeed.layout import image_row
-from imagefeed.ledger import NEWEST, ShardEntry, entries, newest_pipeline, require_source, shard_entries
+from imagefeed.layout import format_stamp, image_row
+from imagefeed.ledger import NEWEST, ShardEntry, entries, known_sources, newest_pipeline, require_source, shard_entries
 from imagefeed.model import ImageMetadata, Pixels, RawArchive, State
-from imagefeed.pages import rows_in
 from imagefeed.prefetch import read_ahead
 from imagefeed.rows import ROW_COLUMNS, ImageRow, read_row, unpack
 from imagefeed.shards import read_images
@@ -37,6 +36,8 @@ class Result:
 
     pipeline: str
     archive: RawArchive
+    processed_at: datetime | None = None
+    """When it became readable; None where that was not looked up."""
 
     @property
     def partition(self) -> str:
@@ -51,6 +52,13 @@ class StoredRow:
     result: Result
     row: ImageRow
 
+    def __repr__(self) -> str:
+        archive, row = self.result.archive, self.row
+        return (
+            f"<StoredRow {archive.source} {format_stamp(archive.stamp)} {archive.version}: "
+            f"{_picture(row.member, row.frame, row.name, row.encoding.dtype, row.encoding.shape)}>"
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class StoredImage:
@@ -62,18 +70,33 @@ class StoredImage:
     metadata: ImageMetadata
     pixels: Pixels
 
+    def __repr__(self) -> str:
+        metadata, pixels = self.metadata, self.pixels
+        return (
+            f"<StoredImage {metadata.source} {format_stamp(metadata.stamp)} {self.version}: "
+            f"{_picture(metadata.member, metadata.frame, metadata.name, pixels.dtype.name, pixels.shape)}>"
+        )
+
+
+def _picture(member: int, frame: int, name: str, dtype: str, shape: tuple[int, ...]) -> str:
+    return f"member {member}, frame {frame}, {name!r}, {dtype} {'x'.join(map(str, shape))}"
+
 
 class Reader:
     """What preprocessing made, of archives that the ledger calls processed and no others.
 
     Every image is held against its length, checksum, shape and type: ImageDamagedError tells one that does not fit.
-    All of it raises StoreUnavailableError and StoreRefusedError too, and PermanentError for a source that never was.
+    All of it raises StoreUnavailableError and StoreRefusedError too, PermanentError for a source that never was, and
+    TypeError and ValueError for a range that is none: times are datetimes with their time zones.
     """
 
     def __init__(self, clients: Stores, pipeline: str | None = None) -> None:
         """Read what `pipeline` made. With None it is, at each call, the one that made the source's newest results."""
         self._clients = clients
         self._pipeline = pipeline
+
+    def __repr__(self) -> str:
+        return f"<Reader of {self._clients.processed.primary_hostname}, pipeline {self._pipeline or 'of each source'}>"
 
     def __enter__(self) -> Self:
         return self
@@ -131,6 +154,10 @@ class Reader:
         for shard in self._shards(result):
             yield from _of_shard(shard, (content for _, content in self._chunks(iter((shard,)))))
 
+    def sources(self) -> list[str]:
+        """Return the names of all sources that were polled or have archives."""
+        return sorted(known_sources(self._clients))
+
     def pipeline(self, source: str) -> str | None:
         """Name the pipeline whose results are read; None if there are none yet."""
         return self._pipeline or newest_pipeline(self._clients, source)
@@ -143,11 +170,13 @@ class Reader:
         if pipeline is not None:
             for entry in entries(self._clients, source, pipeline=pipeline, start=start, end=end, page=page):
                 if entry.state is State.PROCESSED:
-                    yield Result(pipeline=pipeline, archive=entry.archive)
+                    processed_at = entry.times[State.PROCESSED]
+                    yield Result(pipeline=pipeline, archive=entry.archive, processed_at=processed_at)
         if entry is None:
             require_source(self._clients, source, "read images of source")
 
     def _in_order(self, source: str, start: datetime, end: datetime) -> list[Result]:
+        _require_range(start, end)
         return [*self._processed(source, start, end)][::-1]
 
     def of_rows(self, result: Result) -> Iterator[StoredImage]:
@@ -158,14 +187,14 @@ class Reader:
         """Give archives' images by their rows, the next of which are asked for while these are read."""
         answers = read_ahead(self._answers(results), _ANSWERS_AHEAD)
         try:
-            rows = ((result, row) for result, answer in answers for row in rows_in(answer))
+            rows = ((result, row) for result, answer in answers for row in answer.rows())
             images = (pair for pair in rows if pair[1].get("part") is not None)
             for (result, _, _), parts in groupby(images, key=_image_key):
                 yield self._stored(result, *unpack([row for _, row in parts]))
         finally:
             answers.close()
 
-    def _answers(self, results: Iterator[Result]) -> Iterator[tuple[Result, bytes]]:
+    def _answers(self, results: Iterator[Result]) -> Iterator[tuple[Result, Answer]]:
         for result in results:
             for answer in scan_answers(self._clients.images, result.partition, page=_ROWS_AT_ONCE):
                 yield result, answer
@@ -187,6 +216,7 @@ class Reader:
             return bytearray().join(stream.chunks())
 
     def _share(self, source: str, start: datetime, end: datetime, worker: int, workers: int) -> Iterator[ShardEntry]:
+        _require_range(start, end)
         for result in self._processed(source, start, end):
             for shard in self._shards(result):
                 if zlib.crc32(shard.name.encode()) % workers == worker:
@@ -206,6 +236,17 @@ class Reader:
                 yield shard, chunk
 
 
+def _require_range(start: object, end: object) -> None:
+    """Raise TypeError for what is no datetime, ValueError for one without a time zone, and for an end before start."""
+    for name, time in (("start", start), ("end", end)):
+        if not isinstance(time, datetime):
+            raise TypeError(f"{name} is {time!r}: give a datetime with its time zone, such as datetime.now(UTC)")
+        if time.utcoffset() is None:
+            raise ValueError(f"{name} {time} has no time zone: give one, such as datetime.now(UTC), not utcnow()")
+    if isinstance(start, datetime) and isinstance(end, datetime) and start > end:
+        raise ValueError(f"the range ends at {end}, before its start {start}")
+
+
 def _image_key(pair: tuple[Result, Mapping[str, Any]]) -> tuple[Result, int, int]:
     result, row = pair
     return result, row["member"], row["frame"]
@@ -213,7 +254,7 @@ def _image_key(pair: tuple[Result, Mapping[str, Any]]) -> tuple[Result, int, int
 
 def _of_shard(shard: ShardEntry, chunks: Iterator[bytes]) -> Iterator[StoredImage]:
     count = 0
-    for metadata, pixels in read_images(shard.name, chunks):
+    for metadata, pixels in read_images(shard.name, chunks, folder=shard.archive.key.partition(shard.pipeline)):
         count += 1
         yield StoredImage(pipeline=shard.pipeline, version=shard.archive.version, metadata=metadata, pixels=pixels)
     if count != shard.images:

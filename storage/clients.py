@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from azure.core.exceptions import ResourceExistsError
 from azure.data.tables import TableClient, TableServiceClient
@@ -13,6 +13,7 @@ from azure.storage.queue import QueueClient, QueueServiceClient, TextBase64Encod
 
 from config.errors import SettingsError
 from imagefeed.azure_errors import azure_errors, error_code
+from imagefeed.connections import Connections
 from imagefeed.layout import (
     ARCHIVES_TABLE,
     BATCH_QUEUE,
@@ -30,9 +31,6 @@ from imagefeed.stores import BACKOFF, PIECE, blob_client_options, default_identi
 from imagefeed.stores import DEVELOPMENT_ACCOUNT as DEVELOPMENT_ACCOUNT
 from imagefeed.stores import DEVELOPMENT_KEY as DEVELOPMENT_KEY
 from imagefeed.stores import development_connection as development_connection
-
-if TYPE_CHECKING:
-    from azure.core.credentials import TokenCredential
 
 _PIECES: dict[str, Any] = {
     # Of what is uploaded whole only shards are large, and up to this size they lie in memory anyway.
@@ -82,8 +80,10 @@ def connect(
     """
     of_blobs = blob_client_options(retries, read_timeout) | _PIECES
     of_tables = table_client_options(retries, read_timeout)
-    timeouts = {"connection_timeout": 10, "read_timeout": read_timeout}
-    of_queues: dict[str, Any] = {"retry_policy": QueueRetry(retry_total=retries, **BACKOFF), **timeouts}
+    of_queues: dict[str, Any] = {
+        "retry_policy": QueueRetry(retry_total=retries, **BACKOFF),
+        "transport": Connections(connection_timeout=10, read_timeout=read_timeout),
+    }
     if connection is not None:
         text = spelt_out(connection)
         try:
@@ -99,7 +99,7 @@ def connect(
             ) from None
     if blob is None or queue is None or table is None:
         raise SettingsError("DATA_STORAGE is missing: give a connection string, or all three services' addresses")
-    identity = _identity(client_id)
+    identity = default_identity(client_id)
     return _clients(
         BlobServiceClient(blob, credential=identity, **of_blobs),
         TableServiceClient(table, credential=identity, **of_tables),
@@ -157,10 +157,3 @@ def _clients(blobs: BlobServiceClient, tables: TableServiceClient, queues: Queue
         poll_queue=queues.get_queue_client(POLL_QUEUE, message_encode_policy=encode),
         batch_queue=queues.get_queue_client(BATCH_QUEUE, message_encode_policy=encode),
     )
-
-
-def _identity(client_id: str | None) -> "TokenCredential":
-    # Imported here: it takes half a second, and a connection string needs none of it.
-    from azure.identity import ManagedIdentityCredential
-
-    return ManagedIdentityCredential(client_id=client_id) if client_id else default_identity()

@@ -93,7 +93,9 @@ class BatchWriter:
             "captured_at": metadata.captured_at.isoformat() if metadata.captured_at else None,
             "version": self._batch.archive.version,
         }
-        place = self._shard.add(image_stem(metadata.member, metadata.frame), self._codec, payload, record)
+        # In a folder of the archive's own: WebDataset's `__key__` has to be unique over all shards.
+        stem = f"{self._partition}/{image_stem(metadata.member, metadata.frame)}"
+        place = self._shard.add(stem, self._codec, payload, record)
         return ImageRow(
             member=metadata.member,
             frame=metadata.frame,

@@ -194,7 +194,7 @@ class TestShardsAndRows(ResultsContract):
         assert len(content) == size
         with tarfile.open(fileobj=io.BytesIO(content), mode="r:") as shard:
             assert shard.getnames() == [
-                f"{stem}.{suffix}"
+                f"{self.batch.archive.key.partition('p1')}/{stem}.{suffix}"
                 for stem in ("000000-0000", "000001-0000", "000001-0001")
                 for suffix in ("npy", "json")
             ]
@@ -202,7 +202,7 @@ class TestShardsAndRows(ResultsContract):
                 file = shard.extractfile(name)
                 assert file is not None
                 assert np.array_equal(np.load(io.BytesIO(file.read())), each.pixels)
-            metadata = shard.extractfile("000001-0001.json")
+            metadata = shard.extractfile(f"{self.batch.archive.key.partition('p1')}/000001-0001.json")
             assert metadata is not None
             record = json.loads(metadata.read())
         assert (record["member"], record["frame"], record["name"]) == (1, 1, "ü/1 no utf-8 \udcff.jpg")
@@ -253,7 +253,7 @@ class TestShardsAndRows(ResultsContract):
         assert [str(row["RowKey"]) for row in self.rows()] == ["000000~0000~00", "000000~0000~01", "000001~0000~00"]
         assert [row["parts"] for row in self.rows()] == [2, 2, 0]
         with tarfile.open(fileobj=io.BytesIO(self.shard()), mode="r:") as shard:
-            file = shard.extractfile("000001-0000.npy")
+            file = shard.extractfile(f"{self.batch.archive.key.partition('p1')}/000001-0000.npy")
             assert file is not None
             assert np.array_equal(np.load(io.BytesIO(file.read())), too_large.pixels)
 

@@ -38,6 +38,7 @@ class Break(Enum):
     DOWNLOAD = "in the middle of what is answered"
     STALL = "no answer"
     DAMAGE = "something else arrives than was sent, and is answered"
+    SWAP = "the answer to the request before this one, which was not swapped"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +61,9 @@ class HttpProxy(TcpProxy):
         self._of_tables = of_tables
         self.choose: Chooser = lambda _: None
         self.requests: list[Request] = []
+        self.names_requests = True
+        """Whether answers name the request that they are to."""
+        self._before = b""
 
     def serve(self, client: socket.socket) -> None:
         """Serve one connection; it ends with its first answer, and the SDK makes another."""
@@ -81,6 +85,11 @@ class HttpProxy(TcpProxy):
         answer = b""
         if not isinstance(decision, Answer) or decision.done:
             answer = self._ask(head, body)
+        if not self.names_requests:
+            answer = re.sub(rb"(?i)\r\nx-ms-client-request-id: [^\r]*", b"", answer)
+        if decision is Break.SWAP:
+            answer = self._before
+        self._before = answer
         if isinstance(decision, Answer):
             answer = _answer(decision, of_tables=self._of_tables)
         if decision is Break.DOWNLOAD:

@@ -42,7 +42,7 @@ def same(found: object, expected: object) -> bool:
 def test_a_row_is_what_the_sdk_would_make_of_it(clients: Clients, source: str, members: Properties) -> None:
     clients.images.upsert_entity({"PartitionKey": source, "RowKey": "r"}, UpdateMode.REPLACE)
     clients.images.upsert_entity({"PartitionKey": source, "RowKey": "r", **members}, UpdateMode.REPLACE)
-    for select in (None, ["PartitionKey", "a", "b"], ["Timestamp"]):
+    for select in (None, ["PartitionKey", "RowKey", "a", "b"], ["PartitionKey", "RowKey", "Timestamp"]):
         [found], [expected] = (
             scan(clients.images, source, select=select),
             as_the_sdk_reads(clients, source, select=select),

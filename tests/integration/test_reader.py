@@ -1,10 +1,11 @@
 """What inference and training rely on: every image of what is processed, whole and as it was made, and nothing else."""
 
+import re
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 
 import numpy as np
 import pytest
@@ -214,6 +215,45 @@ def test_without_a_pipeline_it_is_the_last_one_that_processed_the_newest_archive
     assert [image.pipeline for image in reader.latest(producer.source)] == ["new"]
 
 
+@pytest.mark.parametrize("read", ["between", "rows", "shards"])
+@pytest.mark.parametrize(
+    ("start", "end", "error", "says"),
+    [
+        (NOON.replace(tzinfo=None), NOON, ValueError, "start .* has no time zone"),
+        (NOON, NOON.replace(tzinfo=None), ValueError, "end .* has no time zone"),
+        ("2026-03-01", NOON, TypeError, "start is '2026-03-01'"),
+        (NOON, None, TypeError, "end is None"),
+        (NOON + HOUR, NOON, ValueError, "before its start"),
+    ],
+)
+def test_a_range_that_is_none_is_an_error(
+    clients: Clients, source: str, read: str, start: object, end: object, error: type[Exception], says: str
+) -> None:
+    with pytest.raises(error, match=says):
+        list(getattr(Reader(clients), read)(source, start, end))
+
+
+class Timestamp(datetime):
+    """Like pandas', a datetime of another type."""
+
+
+def test_times_may_be_of_any_zone_and_of_types_that_derive_from_datetime(clients: Clients, producer: Producer) -> None:
+    producer.process(NOON, 2)
+    tokyo = timezone(timedelta(hours=9))
+    start = Timestamp.fromtimestamp(NOON.timestamp(), tokyo)
+    assert len(list(Reader(clients).between(producer.source, start, start + HOUR))) == 2
+
+
+def test_reprs_are_short_and_say_what_it_is(clients: Clients, producer: Producer) -> None:
+    producer.process(NOON, 2, at=NOON + HOUR)
+    reader = Reader(clients, "p1")
+    image, row = next(reader.latest(producer.source)), next(reader.rows(producer.source, NOON, NOON + HOUR))
+    what = f"{producer.source} 20260301T120000Z 0123abcd: member 0, frame 0, 'ü 0.jpg', uint8 6x6x3"
+    assert (repr(image), repr(row)) == (f"<StoredImage {what}>", f"<StoredRow {what}>")
+    assert re.fullmatch(r"<Reader of 127\.0\.0\.1:\d+/devstoreaccount1, pipeline p1>", repr(reader))
+    assert row.result.processed_at == NOON + HOUR
+
+
 @pytest.mark.parametrize("workers", [1, 2, 3, 7])
 def test_workers_share_the_shards_without_doubling_or_losing_one(
     clients: Clients, producer: Producer, workers: int
@@ -371,6 +411,7 @@ class TestReadOnly:
         result = Result(pipeline="p1", archive=first.archive)
         reads: dict[str, Callable[[], int]] = {
             "pipeline": lambda: reader.pipeline(source) == "p1",
+            "sources": lambda: source in reader.sources(),
             "latest": lambda: len(list(reader.latest(source, archives=3))),
             "between": lambda: len(list(reader.between(source, *time))),
             "rows": lambda: len(list(reader.rows(source, *time))),
@@ -381,7 +422,7 @@ class TestReadOnly:
         }
         assert reads.keys() == {name for name in vars(Reader) if not name.startswith("_")} - {"close"}
         images = {name: read() for name, read in reads.items()}
-        assert images == {**dict.fromkeys(reads, 6), "pipeline": True, "of_rows": 4, "of_shards": 4}
+        assert images == {**dict.fromkeys(reads, 6), "pipeline": True, "sources": True, "of_rows": 4, "of_shards": 4}
         self.assert_nothing_was_written()
 
     def test_a_read_that_fails_writes_nothing_either(

@@ -10,7 +10,7 @@ from hypothesis.extra import numpy as hnp
 
 from imagefeed.codec import decode, encode
 from imagefeed.errors import MemberRefusedError
-from imagefeed.model import Pixels
+from imagefeed.model import Codec, Pixels
 
 SHAPES = st.one_of(
     hnp.array_shapes(min_dims=2, max_dims=2, max_side=9),
@@ -114,5 +114,12 @@ def test_a_pickle_is_never_opened() -> None:
             return pytest.fail, ("a payload was executed",)
 
     trapped = np.array([Trap()], dtype=object)
-    with pytest.raises(ValueError, match="Python objects"):
+    with pytest.raises(MemberRefusedError, match="array of object"):
         encode(trapped, "npy")
+
+
+@pytest.mark.parametrize("dtype", ["complex64", "datetime64[s]", "U3", "object"])
+@pytest.mark.parametrize("codec", ["npy", "png"])
+def test_types_that_cannot_be_stored_are_refused_with_those_that_can(dtype: str, codec: Codec) -> None:
+    with pytest.raises(MemberRefusedError, match="only bool, integers and floats"):
+        encode(np.zeros((2, 2), dtype), codec)

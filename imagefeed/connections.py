@@ -1,0 +1,89 @@
+"""Connections to Azure Storage that no two processes share, and on which an answer belongs to what was asked."""
+
+import os
+import re
+from typing import Any, Self
+from weakref import WeakSet
+
+from azure.core.exceptions import ServiceResponseError
+from azure.core.pipeline.transport import HttpTransport, RequestsTransport
+
+_ID = "x-ms-client-request-id"
+"""Of each request; Azure Storage repeats it in the answer."""
+_RANGE = re.compile(r"bytes[= ](\d+)-(\d+)")
+
+
+class Connections(HttpTransport[Any, Any]):
+    """A transport of the SDK's clients, safe to share between threads and to take through a fork.
+
+    A socket that two processes read from gives each of them answers to the other's questions. So a process that was
+    forked makes connections of its own, and an answer to another question is an error, after which the SDK asks again.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        """Take the options of the SDK's own transport, such as its time-outs."""
+        self._options = options
+        self._transport = RequestsTransport(**options)
+        _all.add(self)
+
+    def __enter__(self) -> Self:
+        self.open()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def open(self) -> None:
+        """Get ready to connect."""
+        self._transport.open()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._transport.close()
+
+    def send(self, request: Any, **options: Any) -> Any:
+        """Ask, and return the answer. Raises AzureError, also where it is the answer to something else."""
+        transport = self._transport
+        answer = transport.send(request, **options)
+        difference = _difference(request, answer)
+        if difference:
+            # All are closed: who knows which of them are out of step? Other threads go on with those they hold.
+            answer.internal_response.close()
+            transport.session.close()
+            raise ServiceResponseError(f"the answer belongs to another question: {difference}")
+        return answer
+
+    def inherit(self) -> None:
+        """Make connections of this process's own, after a fork."""
+        # Kept, not closed: to close them takes locks that another thread may have held at the fork.
+        _inherited.append(self._transport)
+        self._transport = RequestsTransport(**self._options)
+
+
+def _difference(request: Any, answer: Any) -> str:
+    """Say by what an answer is not the one to a request; empty if it is."""
+    if answer.headers.get(_ID, request.headers.get(_ID)) != request.headers.get(_ID):
+        return "it names another request"
+    if request.method != "GET" or not 200 <= answer.status_code < 300:
+        return ""
+    etag = answer.headers.get("ETag")
+    if request.headers.get("If-Match", etag) not in (etag, "*"):
+        return "it is of another version"
+    asked = _RANGE.fullmatch(request.headers.get("x-ms-range") or request.headers.get("Range") or "")
+    came = _RANGE.match(answer.headers.get("Content-Range", ""))
+    if asked and not (came and asked[1] == came[1] and int(came[2]) <= int(asked[2])):
+        return f"its bytes are {answer.headers.get('Content-Range')}, not {asked[0]}"
+    return ""
+
+
+_all: WeakSet[Connections] = WeakSet()
+_inherited: list[RequestsTransport] = []
+
+
+def _inherit_all() -> None:
+    for connections in list(_all):
+        connections.inherit()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows, which has no fork
+    os.register_at_fork(after_in_child=_inherit_all)
