@@ -19,9 +19,9 @@ def hook_source(module: ModuleType | None) -> str:
 
     The same on every Python: comments and layout have no say. Raises OSError and TypeError for what has no source.
     """
-    if module is None or module.__file__ is None or not module.__file__.endswith(".py"):
+    file = Path(getattr(module, "__file__", None) or "")
+    if module is None or file.suffix != ".py":
         raise OSError("it is in no Python file")
-    file = Path(module.__file__)
     root = file.parents[module.__name__.count(".") + (file.name == "__init__.py")]
     found: dict[str, str] = {}
     waiting = [(module.__name__, file)]

@@ -1,12 +1,12 @@
 """The verb `pipeline`: which there are, and which one readers take by default."""
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 
 from imagefeed.cli import write_json
-from imagefeed.current import CurrentPipeline, current_pipeline
+from imagefeed.current import CurrentPipeline, current_pipeline, pipeline_of_ranges
 from imagefeed.entities import scan
 from imagefeed.errors import PermanentError
 from imagefeed.layout import format_stamp
@@ -14,7 +14,9 @@ from imagefeed.ledger import ARCHIVE_COLUMNS, entry_of, group_by_archive, known_
 from imagefeed.model import State
 from imagefeed.pipelines import require_pipeline
 from imagefeed.terminal import Column, Table, write
+from preprocess.recipe import Identity
 from storage.blobs.current_pipeline import pin, unpin
+from storage.blobs.pipelines import pipeline_mismatch
 from storage.clients import Clients
 
 REDONE = (
@@ -73,6 +75,20 @@ def use_pipeline(options: argparse.Namespace, clients: Clients) -> None:
             pin(clients, source, options.name, datetime.now(UTC))
             write(f"{source}: ranges are read of {options.name} until `imagefeed pipeline use --auto`")
     write(REDONE)
+
+
+def pipeline_notes(clients: Clients, sources: Iterable[str], identity: Identity) -> Iterator[str]:
+    """Say what a start under other settings means for what is here already; nothing where there is nothing to say."""
+    mismatch = pipeline_mismatch(clients, identity.pipeline, identity.fingerprint)
+    if mismatch is not None:
+        yield f"error: nothing is preprocessed: {mismatch}"
+        return
+    others = {name: pipeline_of_ranges(clients, name) for name in sources}
+    changed = {name: other for name, other in others.items() if other not in (None, identity.pipeline)}
+    for source, other in changed.items():
+        yield f"{source}: the settings make the pipeline {identity.pipeline}; ranges are still read of {other}"
+    if changed:
+        yield REDONE
 
 
 def _sums(clients: Clients, source: str) -> dict[str, _Sums]:

@@ -3,7 +3,7 @@
 import dataclasses
 import re
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
@@ -60,6 +60,10 @@ def test_every_setting_has_a_say_in_the_name() -> None:
 def test_names_stay_as_they_were_in_0_1_0(change: dict[str, Any], name: str) -> None:
     # Red: everybody's pipeline would be renamed, and 72 hours of it made again. A new setting goes into _FROZEN.
     assert pipeline_name(replace(Recipe(), **change), None) == name
+
+
+def test_every_setting_has_a_frozen_default_and_no_default_has_changed_since() -> None:
+    assert recipe_module._FROZEN == asdict(Recipe())
 
 
 def test_a_new_setting_renames_nobody_and_a_new_default_renames_who_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
