@@ -11,6 +11,7 @@ import math
 import os
 import re
 import sys
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -363,7 +364,8 @@ def _image_as_json(image: "StoredImage") -> dict[str, Any]:
 def _export(options: argparse.Namespace) -> None:
     from imagefeed.tables import Reader
 
-    with _opened(options) as stores:
+    with _opened(options) as stores, warnings.catch_warnings():
+        warnings.showwarning = lambda message, *_args, **_more: print(f"warning: {message}", file=sys.stderr)
         export(stores, Reader(stores, options.pipeline), options.source, options.since, options.to, options.form)
 
 

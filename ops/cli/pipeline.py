@@ -41,6 +41,8 @@ class _Sums:
 
 def list_pipelines(options: argparse.Namespace, clients: Clients) -> None:
     """Show each source's pipelines with counts, range and bytes. Raises PipelineError."""
+    if options.name is not None or options.auto:
+        raise PermanentError("pipeline ls: it takes no NAME and no --auto; of one source: pipeline ls --source SOURCE")
     if options.source:
         require_source(clients, options.source, "list pipelines of source")
     names = [options.source] if options.source else sorted(known_sources(clients))

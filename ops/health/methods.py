@@ -15,17 +15,15 @@ _METHOD = re.compile(r"([a-z0-9]+)<([0-9]{1,4})", re.IGNORECASE | re.ASCII)
 
 
 def read_method(text: str) -> Mapping[str, int]:
-    """Read `tiff<2`: results of the decoder of TIFF before its version 2. Raises PermanentError."""
+    """Read `tiff<2`: results of the decoder of TIFF before its version 2. Raises PermanentError.
+
+    Never more than this app's own version: done again, they would be the same.
+    """
     match = _METHOD.fullmatch(text)
     if match is None or match[1].upper() not in METHODS:
         raise PermanentError(f"--method {text}: it must be like 'tiff<2', of one of {', '.join(METHODS).lower()}")
-    name, version = match[1].upper(), int(match[2])
-    if version > METHODS[name]:
-        raise PermanentError(
-            f"--method {text}: the decoder of {name} is at version {METHODS[name]}, so doing it again gives no newer "
-            "results; upgrade the app and this command first"
-        )
-    return {name: version}
+    name = match[1].upper()
+    return {name: min(int(match[2]), METHODS[name])}
 
 
 def outdated(

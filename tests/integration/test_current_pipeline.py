@@ -5,7 +5,7 @@ import json
 import logging
 import warnings
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 
@@ -15,10 +15,12 @@ from imagefeed.errors import ImageDamagedError
 from imagefeed.layout import current_blob
 from imagefeed.pipelines import known_pipelines
 from imagefeed.tables import Reader
-from ops.cli.pipeline import list_pipelines, use_pipeline
+from ops.cli.pipeline import list_pipelines, pipeline_notes, use_pipeline
 from ops.health.methods import outdated, read_method
+from preprocess.recipe import Identity
 from preprocess.recovery.current import is_ready, switch_pipelines
 from storage.blobs.current_pipeline import BlobCurrentPipelines, pin, unpin
+from storage.blobs.pipelines import hold_pipeline
 from storage.clients import Clients
 from storage.results import ShardsAndRows
 from tests.integration.test_reader import HOUR, NOON, Producer, made
@@ -31,10 +33,10 @@ def producer(clients: Clients, source: str) -> Producer:
     return Producer(clients, source)
 
 
-def switched(clients: Clients, source: str, pipeline: str, now: object = NOON + HOUR) -> str | None:
-    switch_pipelines([source], pipeline, BlobCurrentPipelines(clients), now, 3 * DAY)  # type: ignore[arg-type]
+def switched(clients: Clients, source: str, pipeline: str, now: datetime = NOON + HOUR) -> str | None:
+    switch_pipelines([source], pipeline, BlobCurrentPipelines(clients), now, 3 * DAY)
     record = current_pipeline(clients, source)
-    return record and record.pipeline
+    return None if record is None else record.pipeline
 
 
 def between(reader: Reader, source: str) -> set[str]:
@@ -122,7 +124,7 @@ def test_people_pin_free_and_list(
     assert "PIPELINE_WINDOW" in (said := capsys.readouterr().out)
     assert "imagefeed replay" in " ".join(said.split())
     assert switched(clients, source, "p2", NOON + 9 * HOUR) == "p1"
-    list_pipelines(argparse.Namespace(source=source, json=True), clients)
+    list_pipelines(argparse.Namespace(name=None, auto=False, source=source, json=True), clients)
     told = json.loads(capsys.readouterr().out)["sources"][source]
     assert told["current"]["pinned"]
     counts = {name: (sums["archives"], sums["images"], sums["bytes"] > 0) for name, sums in told["pipelines"].items()}
@@ -154,7 +156,21 @@ def test_results_of_older_decoders_are_found(producer: Producer, clients: Client
     assert found(TIFF=3) == []
 
 
-@pytest.mark.parametrize("text", ["tiff", "tiff<x", "heic<2", "tiff<99"])
+def test_a_start_under_other_settings_says_what_is_redone_and_one_that_cannot_work_says_why(
+    producer: Producer, clients: Clients, source: str
+) -> None:
+    producer.process(NOON, pipeline="p1")
+    new = Identity(pipeline=source, fingerprint="new", hook=None)
+    assert not list(pipeline_notes(clients, [source], replace(new, pipeline="p1")))
+    changed, redone = pipeline_notes(clients, [source], new)
+    assert f"pipeline {source}; ranges are still read of p1" in changed
+    assert "PIPELINE_WINDOW" in redone
+    hold_pipeline(clients, source, "old")
+    (mismatch,) = pipeline_notes(clients, [source], new)
+    assert "set PIPELINE_NAME to a new name" in mismatch
+
+
+@pytest.mark.parametrize("text", ["tiff", "tiff<x", "heic<2"])
 def test_a_method_that_cannot_be_meant_is_told(text: str) -> None:
     with pytest.raises(Exception, match=f"--method {text}"):
         read_method(text)
