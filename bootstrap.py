@@ -175,6 +175,7 @@ def reconcile_steps(now: datetime) -> dict[str, Callable[[], object]]:
         "watch": partial(_watch, services, now),
         "queues": partial(_check_queues, services, now),
         "reconcile": partial(_reconcile, services, now),
+        "current": partial(_switch_pipelines, services, now),
         "repair": partial(_repair, services, now),
         "dead_letters": partial(_redrive_dead_letters, services, now),
     }
@@ -215,6 +216,14 @@ def _reconcile(services: Services, now: datetime) -> None:
     from preprocess.recovery.reconcile import reconcile
 
     reconcile(in_time(_names(services, now), now), build_context(), now, services.settings.pipeline.window)
+
+
+def _switch_pipelines(services: Services, now: datetime) -> None:
+    from preprocess.recovery.current import switch_pipelines
+    from storage.blobs.current_pipeline import BlobCurrentPipelines
+
+    settings, current = services.settings, BlobCurrentPipelines(services.clients)
+    switch_pipelines(settings.sources, build_context().pipeline, current, now, settings.pipeline.window)
 
 
 def _repair(services: Services, now: datetime) -> None:

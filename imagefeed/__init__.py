@@ -19,12 +19,14 @@ from imagefeed.errors import (
 from imagefeed.model import ImageMetadata, Pixels
 
 if TYPE_CHECKING:
+    from imagefeed.current import OlderResultsWarning
     from imagefeed.shards import read_images
     from imagefeed.tables import Reader, Result, StoredImage, StoredRow, open_reader
 
 __all__ = [
     "ImageDamagedError",
     "ImageMetadata",
+    "OlderResultsWarning",
     "PermanentError",
     "PipelineError",
     "Pixels",

@@ -11,10 +11,12 @@ import math
 import os
 import re
 import sys
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from importlib.metadata import entry_points
 from itertools import islice
 from pathlib import Path, PurePosixPath
@@ -188,7 +190,10 @@ def _add_reader_verbs(verbs: "Subparsers") -> None:
     )
 
     for parser in (ls, latest, export):
-        parser.add_argument("--pipeline", help="what this pipeline made (default: the one that processed last)")
+        parser.add_argument(
+            "--pipeline",
+            help="what this pipeline made (default: ls, latest: the one that processed last; export: the current one)",
+        )
         parser.add_argument(
             "--account",
             metavar="WHERE",
@@ -235,6 +240,7 @@ def _list(options: argparse.Namespace) -> None:
     with _opened(options) as stores:
         names = [options.source] if options.source else sorted(known_sources(stores))
         found = [e for name in names for e in islice(entries(stores, name, pipeline=options.pipeline), options.limit)]
+        notes = [] if options.pipeline else [*map(partial(_reading_note, stores), names)]
     if not found:
         of_source = f" of source {options.source}" if options.source else ""
         raise PermanentError(f"list archives: the ledger knows none{of_source} yet")
@@ -243,6 +249,19 @@ def _list(options: argparse.Namespace) -> None:
         return
     write(_table(found))
     write(*(f"{e.archive.version} {e.state}: {clean(e.reason)}" for e in found if e.reason))
+    write(*filter(None, notes))
+
+
+def _reading_note(stores: "Stores", source: str) -> str:
+    """Say so where ranges are read of another pipeline than the one that makes the newest results."""
+    from imagefeed.current import current_pipeline
+    from imagefeed.ledger import newest_pipeline
+
+    current = current_pipeline(stores, source)
+    newest = newest_pipeline(stores, source)
+    if current is None or newest in (None, current.pipeline):
+        return ""
+    return f"{source}: the newest images are made by the pipeline {newest}; export still reads {current.pipeline}"
 
 
 def _entry_as_json(entry: "Entry") -> Mapping[str, Any]:
@@ -310,6 +329,7 @@ def _show_latest(options: argparse.Namespace) -> None:
     with _opened(options) as stores:
         reader = Reader(stores, options.pipeline)
         images = [_image_as_json(image) for image in reader.latest(options.source, options.archives)]
+        note = "" if options.pipeline else _reading_note(stores, options.source)
     if not images:
         raise PermanentError(f"read the latest images of source {options.source}: none of its archives has any yet")
     if options.json:
@@ -323,7 +343,7 @@ def _show_latest(options: argparse.Namespace) -> None:
         mean = "" if image["mean"] is None else f"{image['mean']:.4g}"
         numbers = (format_stamp(image["stamp"]), str(image["member"]), str(image["frame"]))
         table.add(*numbers, clean(image["name"]), image["format"], captured, kind, mean)
-    write(table)
+    write(table, *filter(None, [note]))
 
 
 def _image_as_json(image: "StoredImage") -> dict[str, Any]:
@@ -344,7 +364,8 @@ def _image_as_json(image: "StoredImage") -> dict[str, Any]:
 def _export(options: argparse.Namespace) -> None:
     from imagefeed.tables import Reader
 
-    with _opened(options) as stores:
+    with _opened(options) as stores, warnings.catch_warnings():
+        warnings.showwarning = lambda message, *_args, **_more: print(f"warning: {message}", file=sys.stderr)
         export(stores, Reader(stores, options.pipeline), options.source, options.since, options.to, options.form)
 
 

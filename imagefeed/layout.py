@@ -127,6 +127,14 @@ def pipeline_blob(pipeline: str) -> str:
     return f"pipelines/{pipeline}.json"
 
 
+def current_blob(source: str) -> str:
+    """Name what tells in the processed container which pipeline of a source is the current one.
+
+    No pipeline's name has an underscore, so it lies among no pipeline's results.
+    """
+    return f"_current/v1/{source}.json"
+
+
 def check_blob(source: str) -> str:
     """Name what tells in the state container how far a source's results were last looked through."""
     return f"checks/{source}.json"

@@ -126,6 +126,8 @@ class ImageMetadata:
     """Pillow's name of the format, such as JPEG."""
     captured_at: datetime | None
     """From EXIF; UTC, or as the camera's clock had it where EXIF tells no offset."""
+    method: int = 1
+    """Version of the decoder of `format` that read it."""
 
     @classmethod
     def from_row(cls, archive: RawArchive, row: "ImageRow") -> "ImageMetadata":
@@ -139,6 +141,7 @@ class ImageMetadata:
             name=row.name,
             format=row.format,
             captured_at=row.captured_at,
+            method=row.method,
         )
 
     @classmethod
@@ -153,6 +156,7 @@ class ImageMetadata:
             name=members["name"],
             format=members["format"],
             captured_at=datetime.fromisoformat(members["captured_at"]) if members["captured_at"] else None,
+            method=members["method"],
         )
 
 

@@ -33,6 +33,7 @@ ROW_COLUMNS = [
     "frame",
     "name",
     "format",
+    "method",
     "captured_at",
     "shape",
     "dtype",
@@ -62,6 +63,7 @@ class ImageRow:
     shard: str
     offset: int
     length: int
+    method: int = 1
 
 
 def parts_of(length: int, limit: int) -> int:
@@ -106,6 +108,7 @@ def read_row(entity: Mapping[str, Any]) -> ImageRow:
             shard=entity["shard"],
             offset=number(entity["offset"]),
             length=number(entity["length"]),
+            method=entity["method"],
         )
     except (KeyError, ValueError, TypeError) as exc:
         raise ImageDamagedError(f"read the row {_key(entity)}: it is no row of an image: {exc}") from exc
@@ -155,6 +158,7 @@ def _metadata(row: ImageRow) -> Properties:
         "frame": row.frame,
         "name": row.name,
         "format": row.format,
+        "method": row.method,
         # As a text: a camera's clock without a zone must not come back as UTC.
         "captured_at": row.captured_at.isoformat() if row.captured_at else "",
         "shape": json.dumps(row.encoding.shape),

@@ -1,5 +1,7 @@
 """Preprocessed images as arrays: by rows for inference and random access, by whole shards for training."""
 
+import logging
+import warnings
 import zlib
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from imagefeed.azure_errors import azure_errors, each
 from imagefeed.codec import checked_pixels
+from imagefeed.current import OlderResultsWarning, current_pipeline, pipeline_of_ranges
 from imagefeed.entities import Answer, scan, scan_answers
 from imagefeed.errors import ImageDamagedError
 from imagefeed.layout import format_stamp, image_row
@@ -23,6 +26,8 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from azure.core.credentials import TokenCredential
+
+log = logging.getLogger("imagefeed")
 
 _CHUNKS_AHEAD = 8
 _ROWS_AT_ONCE = 32
@@ -91,9 +96,10 @@ class Reader:
     """
 
     def __init__(self, clients: Stores, pipeline: str | None = None) -> None:
-        """Read what `pipeline` made. With None it is, at each call, the one that made the source's newest results."""
+        """Read what `pipeline` made. With None: ranges, what the source's current one made; `latest`, the newest."""
         self._clients = clients
         self._pipeline = pipeline
+        self._said: set[tuple[str, str]] = set()
 
     def __repr__(self) -> str:
         return f"<Reader of {self._clients.processed.primary_hostname}, pipeline {self._pipeline or 'of each source'}>"
@@ -109,8 +115,15 @@ class Reader:
         self._clients.close()
 
     def latest(self, source: str, archives: int = 1) -> Iterator[StoredImage]:
-        """Give the images of a source's newest processed archives, the newest archive first."""
-        yield from self._of_rows(islice(self._processed(source, page=NEWEST), archives))
+        """Give the images of a source's newest processed archives, the newest archive first.
+
+        By the pipeline that made the newest results, also before it is the current one, which ranges are read of; the
+        logger `imagefeed` says so once.
+        """
+        pipeline = self._pipeline or newest_pipeline(self._clients, source)
+        if self._pipeline is None and pipeline is not None:
+            self._say_running(source, pipeline)
+        yield from self._of_rows(islice(self._processed(source, pipeline, page=NEWEST), archives))
 
     def between(self, source: str, start: datetime, end: datetime) -> Iterator[StoredImage]:
         """Give the images of archives with a stamp from `start` on and before `end`, in the order of time."""
@@ -159,13 +172,28 @@ class Reader:
         return sorted(known_sources(self._clients))
 
     def pipeline(self, source: str) -> str | None:
-        """Name the pipeline whose results are read; None if there are none yet."""
-        return self._pipeline or newest_pipeline(self._clients, source)
+        """Name the pipeline whose results ranges are read of; None if there are none yet."""
+        return self._pipeline or pipeline_of_ranges(self._clients, source)
+
+    def _say_running(self, source: str, pipeline: str) -> None:
+        current = current_pipeline(self._clients, source)
+        if current is not None and current.pipeline != pipeline and (source, pipeline) not in self._said:
+            self._said.add((source, pipeline))
+            log.warning(
+                "the newest images of %s are made by the pipeline %s; ranges are still read of %s",
+                source,
+                pipeline,
+                current.pipeline,
+            )
 
     def _processed(
-        self, source: str, start: datetime | None = None, end: datetime | None = None, page: int | None = None
+        self,
+        source: str,
+        pipeline: str | None,
+        start: datetime | None = None,
+        end: datetime | None = None,
+        page: int | None = None,
     ) -> Iterator[Result]:
-        pipeline = self.pipeline(source)
         entry = None
         if pipeline is not None:
             for entry in entries(self._clients, source, pipeline=pipeline, start=start, end=end, page=page):
@@ -175,9 +203,31 @@ class Reader:
         if entry is None:
             require_source(self._clients, source, "read images of source")
 
+    def _range(self, source: str, start: datetime, end: datetime) -> list[Result]:
+        """Return the processed archives of a range, newest first."""
+        pipeline = self.pipeline(source)
+        results = [*self._processed(source, pipeline, start, end)]
+        if self._pipeline is None and pipeline is not None:
+            self._warn_of_older(source, pipeline, start, results[-1].archive.stamp if results else end)
+        return results
+
+    def _warn_of_older(self, source: str, pipeline: str, start: datetime, first: datetime) -> None:
+        """Warn where only another pipeline has images of the range before the first archive of the one read."""
+        older = entries(self._clients, source, start=start, end=first)
+        others = sorted({e.pipeline for e in older if e.state is State.PROCESSED and e.pipeline} - {pipeline})
+        if others:
+            warnings.warn(
+                f"images of {source} from {start:%Y-%m-%d %H:%M} to {first:%Y-%m-%d %H:%M} UTC are left out: the "
+                f"pipeline {pipeline}, which is read by default, has made none of them, but {', '.join(others)} has; "
+                f"read them with pipeline={others[0]!r}, or have them made again: imagefeed replay --source {source} "
+                f"--since {start:%Y-%m-%d}",
+                OlderResultsWarning,
+                stacklevel=4,
+            )
+
     def _in_order(self, source: str, start: datetime, end: datetime) -> list[Result]:
         _require_range(start, end)
-        return [*self._processed(source, start, end)][::-1]
+        return self._range(source, start, end)[::-1]
 
     def of_rows(self, result: Result) -> Iterator[StoredImage]:
         """Give one archive's images by its rows."""
@@ -217,7 +267,7 @@ class Reader:
 
     def _share(self, source: str, start: datetime, end: datetime, worker: int, workers: int) -> Iterator[ShardEntry]:
         _require_range(start, end)
-        for result in self._processed(source, start, end):
+        for result in self._range(source, start, end):
             for shard in self._shards(result):
                 if zlib.crc32(shard.name.encode()) % workers == worker:
                     yield shard
@@ -268,7 +318,9 @@ def open_reader(where: str, *, credential: "TokenCredential | None" = None, pipe
     which the table service's address follows; or a connection string (`UseDevelopmentStorage=true`, too). At an address
     `credential` is used, or azure.identity's DefaultAzureCredential, which needs the extra `identity`; its roles are
     Storage Blob Data Reader and Storage Table Data Reader, no others. `pipeline` names whose results are read; with
-    None these are, at each call, those of the pipeline that made the source's newest results.
+    None these are, at each call, those of the source's current pipeline (`imagefeed pipeline ls`), and for `latest`
+    those of the pipeline that made the newest. A range that begins before the current one's first archive gives an
+    OlderResultsWarning where another pipeline has what lies before.
 
     Close the Reader, or use it in a `with` statement. Raises PermanentError for a `where` that is neither, and
     ImportError where azure-identity is needed and missing.

@@ -27,6 +27,7 @@ from local.emulator import DEVELOPMENT_STORAGE
 from local.interrupt import interrupt_once
 from local.servers.child import ServerFailedError
 from local.system import CACHE, LOCAL, PROJECT, QUICK, SOURCES, System, system
+from ops.cli.pipeline import pipeline_notes
 from preprocess.recipe import identify
 from storage.clients import connected
 
@@ -51,6 +52,9 @@ def main() -> int:
         with system(folder, sources=sources, settings=settings, host=chosen.host) as running:
             _explain(console, running, settings)
             with connected(running.connection) as clients:
+                read = read_settings(running.settings)
+                for line in pipeline_notes(clients, read.sources, identify(read.recipe, read.pipeline.name)):
+                    _print(console, line)
                 ends = None if chosen.quiet else Completions(clients, read_specs(running.settings))
                 _keep_going(console, running, None if chosen.quiet or not sources else chosen.every, ends)
     except KeyboardInterrupt:

@@ -6,13 +6,28 @@ import inspect
 import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from typing import cast
+from typing import Any, cast
 
 from config.errors import SettingsError
+from preprocess.hook_source import hook_source
 from preprocess.model import Hook, Recipe
 
-_METHOD = 2
-"""Counts up when the same recipe gives other results than before."""
+_FROZEN: dict[str, Any] = {
+    "width": 224,
+    "height": 224,
+    "fit": "cover",
+    "crop": None,
+    "colour": "RGB",
+    "dtype": "uint8",
+    "scale": 1.0,
+    "mean": (),
+    "std": (),
+    "resample": "lanczos",
+    "codec": "npy",
+    "hook": None,
+}
+"""The defaults of 0.1.0, never to be changed: names are made of what differs from them. A setting that came later has
+here the value that stands for what was done before there was one, so that it renames nobody's pipeline."""
 _CHANNELS = {"L": 1, "RGB": 3}
 
 
@@ -61,8 +76,12 @@ def _is_scaled(recipe: Recipe) -> bool:
 
 
 def fingerprint(recipe: Recipe, hook: Hook | None) -> str:
-    """Hash all that decides the results: settings, and the source of the module that the hook lives in."""
-    metadata = {"method": _METHOD, "recipe": asdict(recipe), "hook": None if hook is None else _source(hook)}
+    """Hash what decides the results: settings that differ from the defaults of 0.1.0, and the hook's source.
+
+    Decoders are no part of it: each result records the version of the one that made it. Raises SettingsError.
+    """
+    changed = {name: value for name, value in asdict(recipe).items() if value != _FROZEN[name]}
+    metadata = {"recipe": changed, "hook": None if hook is None else _source(hook)}
     return hashlib.sha256(json.dumps(metadata, sort_keys=True).encode()).hexdigest()
 
 
@@ -89,7 +108,7 @@ def load_hook(spec: str) -> Hook:
 def _source(hook: Hook) -> str:
     module = inspect.getmodule(hook)
     try:
-        return f"{getattr(hook, '__qualname__', '')}\n{inspect.getsource(module or hook)}"
+        return f"{getattr(hook, '__qualname__', '')}\n{hook_source(module)}"
     except (OSError, TypeError) as exc:
         raise SettingsError(
             f"PREPROCESS_HOOK: the source of {hook!r} cannot be read, and results are named after it; "

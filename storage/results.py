@@ -102,6 +102,7 @@ class BatchWriter:
             name=text(metadata.name),
             format=text(metadata.format),
             captured_at=metadata.captured_at,
+            method=metadata.method,
             encoding=encoding,
             parts=parts_of(len(payload), self._max_rows),
             shard=self._name,

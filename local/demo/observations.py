@@ -113,6 +113,8 @@ def _rows(clients: Clients) -> Iterator[tuple[Key, str]]:
 def _sharded(clients: Clients) -> Iterator[tuple[Key, Place]]:
     """Give every image that lies in a shard."""
     for name in clients.processed.list_blob_names():
+        if not name.endswith(".tar"):
+            continue
         # `{pipeline}/{source}/…/{stamp}.{version}.{stem}/{batch}.tar`
         source, folder = name.split("/")[1], name.split("/")[-2]
         with tarfile.open(fileobj=io.BytesIO(clients.processed.download_blob(name).readall())) as shard:

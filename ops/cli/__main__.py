@@ -40,6 +40,7 @@ def add_verbs(verbs: "Subparsers") -> None:
     examples = {"rebuild": "of all sources", "rebuild radar": "of one"}
     rebuild = add_verb(verbs, "rebuild", _rebuild, "make a lost ledger again from raw blobs and results", examples)
     rebuild.add_argument("source", nargs="?", help="of this source only")
+    _add_pipeline(verbs)
     _add_doctor(verbs)
 
 
@@ -72,6 +73,7 @@ def _add_replay(verbs: "Subparsers") -> None:
     examples = {
         "replay --archive radar/0123abcd": "this one, whatever became of it",
         "replay --refused --failed --since 6h": "all that ended so, after you removed the cause",
+        "replay --method 'tiff<2' --since 30d": "what the decoder of TIFF made before its version 2",
         "replay --source radar --since 30d": "what the app's pipeline has not made yet, newest first",
         "replay --poison --dead-letters": "given-up messages and events",
     }
@@ -81,6 +83,7 @@ def _add_replay(verbs: "Subparsers") -> None:
     add("--archive", action="append", default=[], metavar="NAME", help="<source>/<version>, or its raw blob's name")
     add("--refused", action="store_true", help="archives that were refused")
     add("--failed", action="store_true", help="archives that failed")
+    add("--method", metavar="FORMAT<N", help="archives with results of a decoder before its version N: 'tiff<2'")
     add("--poison", action="store_true", help="messages that the functions host gave up")
     add("--dead-letters", action="store_true", help="events that Event Grid gave up")
     add("--source", help="archives of this source only")
@@ -112,6 +115,20 @@ def _add_audit(verbs: "Subparsers") -> None:
     audit.add_argument("--deep", action="store_true", help="read every byte, and compare it with its checksum")
     audit.add_argument("--pipeline", help="what this pipeline made (default: the one that processed last)")
     add_json(audit)
+
+
+def _add_pipeline(verbs: "Subparsers") -> None:
+    examples = {
+        "pipeline ls": "each with counts, range and bytes",
+        "pipeline use p-0123abcd": "export and ranges read this one, whatever the app runs under",
+        "pipeline use --auto": "the app goes over to its own again",
+    }
+    pipeline = add_verb(verbs, "pipeline", _pipeline, "show pipelines, and choose whose results are read", examples)
+    pipeline.add_argument("action", choices=("ls", "use"))
+    pipeline.add_argument("name", nargs="?", metavar="NAME", help="for use: this pipeline")
+    pipeline.add_argument("--auto", action="store_true", help="for use: let the app choose")
+    pipeline.add_argument("--source", help="of this source only")
+    add_json(pipeline)
 
 
 def _add_doctor(verbs: "Subparsers") -> None:
@@ -186,6 +203,13 @@ def _audit(options: argparse.Namespace) -> int:
 
     with _clients() as clients:
         return audit_sources(clients, options)
+
+
+def _pipeline(options: argparse.Namespace) -> None:
+    from ops.cli.pipeline import list_pipelines, use_pipeline
+
+    with _clients() as clients:
+        (use_pipeline if options.action == "use" else list_pipelines)(options, clients)
 
 
 def _rebuild(options: argparse.Namespace) -> None:

@@ -14,9 +14,11 @@ from config.settings import read_pipeline
 from imagefeed.cli import write_json
 from imagefeed.errors import PermanentError
 from imagefeed.layout import RAW_CONTAINER
+from imagefeed.ledger import sources
 from imagefeed.model import RawArchive, State
 from imagefeed.terminal import count, progress, write
 from ops.cli.selection import ended, find_archive, history
+from ops.health.methods import outdated, read_method
 from preprocess.context import ReplayContext
 from preprocess.event import archive_blob
 from preprocess.recipe import identify
@@ -49,16 +51,21 @@ def run(options: argparse.Namespace, clients: Clients, pause: Callable[[float], 
     """Run the command. Raises PipelineError, and KeyboardInterrupt after telling how to go on."""
     given_up = options.poison or options.dead_letters
     ends = [state for state, wanted in ((State.REFUSED, options.refused), (State.FAILED, options.failed)) if wanted]
-    _check(options, sum(map(bool, (given_up, ends, options.archive))))
+    _check(options, sum(map(bool, (given_up, ends, options.archive, options.method))))
     if given_up:
         _send_back(options, clients)
         return
+    versions = read_method(options.method) if options.method else {}
     replaying = _replaying(options, clients)
     command = _Command(clients=clients, replaying=replaying, limit=options.at_most, json=options.json, pause=pause)
     pipeline = replaying.pipeline
     until = options.until or datetime.now(UTC) + _AHEAD
     if options.archive:
         _ask([find_archive(clients, name, pipeline) for name in options.archive], replay, command)
+    elif versions:
+        names = [options.source] if options.source else list(sources(clients))
+        found = (outdated(clients, name, pipeline, options.since, until, versions) for name in names)
+        _ask([archive for archives in found for archive in archives], replay, command)
     elif ends:
         _ask(ended(clients, options.source, pipeline, ends, options.since, until), replay, command)
     else:
@@ -75,8 +82,8 @@ def _check(options: argparse.Namespace, ways: int) -> None:
     history_of_none = ways == 0 and options.source is None
     if ways > 1 or (by_time and options.since is None) or history_of_none:
         raise PermanentError(
-            "replay: say what is meant in one way: --archive; --refused or --failed with --since; --source with "
-            "--since; --poison or --dead-letters; see --help"
+            "replay: say what is meant in one way: --archive; --refused, --failed or --method with --since; "
+            "--source with --since; --poison or --dead-letters; see --help"
         )
 
 

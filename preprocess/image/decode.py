@@ -30,7 +30,10 @@ Pillow.MAX_IMAGE_PIXELS = None
 # Blocks of 16 MiB that Pillow keeps for the next picture; to ask the system for each anew takes a tenth of the time.
 Pillow.core.set_blocks_max(4)  # type: ignore[attr-defined] # documented, but not told to type checkers
 
-FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "BMP", "GIF", "JPEG2000", "PPM", "AVIF")
+METHODS = {"JPEG": 1, "PNG": 1, "TIFF": 1, "WEBP": 1, "BMP": 1, "GIF": 1, "JPEG2000": 1, "PPM": 1, "AVIF": 1}
+"""Formats that are read, and the version of the way in which each is decoded: it counts up when the same file gives
+other pixels than before. Recorded with each result, and no part of a pipeline's name."""
+FORMATS = tuple(METHODS)
 _BROKEN = (OSError, EOFError, SyntaxError, ValueError, TypeError, LookupError, ArithmeticError, struct.error)
 """What Pillow's readers raise for broken files."""
 _TURNED = {

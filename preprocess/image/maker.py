@@ -10,7 +10,7 @@ import numpy as np
 
 from imagefeed.errors import MemberRefusedError
 from imagefeed.model import ImageMetadata, Pixels, RawArchive
-from preprocess.image.decode import Frame, frames
+from preprocess.image.decode import METHODS, Frame, frames
 from preprocess.image.formats import is_image_content, is_image_name
 from preprocess.image.transform import shrink, transform
 from preprocess.model import Hook, Image, Limits, Recipe
@@ -85,6 +85,7 @@ class ImageMaker:
             name=member.name,
             format=frame.format,
             captured_at=frame.captured_at,
+            method=METHODS.get(frame.format, 1),
         )
 
     def _hooked(self, pixels: Pixels, metadata: ImageMetadata) -> Pixels | None:

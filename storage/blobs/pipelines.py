@@ -22,12 +22,23 @@ def hold_pipeline(clients: Clients, name: str, fingerprint: str) -> None:
     Raises PipelineMismatchError, StoreUnavailableError, StoreRefusedError.
     """
     created = _record(clients, name).create(PipelineRecord(fingerprint=fingerprint))
-    first = fingerprint if created else known_fingerprint(clients, name)
-    if first != fingerprint:
-        raise PipelineMismatchError(
-            f"pipeline {name}: its results were made with other preprocessing settings (fingerprint {first}, "
-            f"now {fingerprint}); set PIPELINE_NAME to a new name, or set the PREPROCESS_ settings back"
-        )
+    if not created and (mismatch := pipeline_mismatch(clients, name, fingerprint)):
+        raise PipelineMismatchError(mismatch)
+
+
+def pipeline_mismatch(clients: Clients, name: str, fingerprint: str) -> str | None:
+    """Say that other settings made the results under a name, and the cure: until then nothing is preprocessed.
+
+    None where they are the same, or nothing has run under it. Raises StoreUnavailableError, StoreRefusedError.
+    """
+    first = known_fingerprint(clients, name)
+    if first in (None, fingerprint):
+        return None
+    return (
+        f"pipeline {name}: its results were made with other preprocessing settings or another hook (fingerprint "
+        f"{first}, now {fingerprint}); set PIPELINE_NAME to a new name, or set the PREPROCESS_ settings and the hook "
+        "back"
+    )
 
 
 def check_pipeline(clients: Clients, name: str, fingerprint: str) -> None:

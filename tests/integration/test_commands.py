@@ -31,7 +31,7 @@ from tests.integration.test_reader import Producer, made
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 PROJECT = Path(__file__).parents[2]
-VERBS = ("ls", "latest", "export", "init", "status", "refused", "replay", "audit", "rebuild", "doctor")
+VERBS = ("ls", "latest", "export", "init", "status", "refused", "replay", "audit", "rebuild", "pipeline", "doctor")
 
 
 @pytest.fixture(autouse=True)

@@ -3,6 +3,7 @@
 import base64
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -12,13 +13,16 @@ from imagefeed.model import ArchiveKey, Counts, RawArchive
 from local.azurite import Azurite
 from ops.cli.__main__ import add_verbs, main
 from ops.cli.replay import run
+from preprocess.image.decode import METHODS
 from preprocess.model import Batch, Recipe
 from preprocess.recipe import identify
 from storage.blobs.pipelines import hold_pipeline
 from storage.blobs.raw import RawBlobs
 from storage.clients import Clients
 from storage.queues.messages import BatchMessage, parse_batch_message
+from storage.results import ShardsAndRows
 from storage.tables.batches import TableBatchLedger
+from tests.integration.test_reader import made
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 HOUR = timedelta(hours=1)
@@ -106,6 +110,26 @@ def test_an_archive_of_which_the_ledger_knows_nothing_is_asked_for_by_its_blob(s
     archive = shelf.put(known=False)
     assert main(["replay", "--archive", archive.blob]) == 0
     assert shelf.asked() == [BatchMessage(blob=archive.blob)]
+
+
+def test_what_an_older_decoder_made_is_done_again_and_nothing_else(
+    shelf: Shelf, clients: Clients, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(METHODS, "JPEG", 2)
+    for number, method in enumerate((1, 2)):
+        archive = shelf.put(HOUR * (number + 1), f"0000000{number}")
+        (batch,) = shelf.batches(archive, 1)
+        with ShardsAndRows(clients, "npy", 2).write(batch) as writer:
+            image = made(archive, 0)
+            writer.add([replace(image, metadata=replace(image.metadata, method=method))])
+            writer.publish()
+        shelf.ledger.finish(batch, Counts(members=1, images=1), NOW)
+    command = ["replay", "--since", "6h", "--source", shelf.source, "--method"]
+    assert main([*command, "tiff<2"]) == 0
+    assert not shelf.asked()
+    assert main([*command, "jpeg<2"]) == 0
+    (message,) = shelf.asked()
+    assert ".00000000." in message.blob
 
 
 @pytest.mark.parametrize("ends", [["--refused"], ["--failed"], ["--refused", "--failed"]])

@@ -1,17 +1,21 @@
 """Settings that cannot work are told at start, and results are named after all that decides them."""
 
+import dataclasses
 import re
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from config.errors import SettingsError
+from preprocess import recipe as recipe_module
+from preprocess.hook_source import hook_source
 from preprocess.model import BatchSizes, Recipe
 from preprocess.plan import divide
 from preprocess.recipe import check_recipe, fingerprint, load_hook, pipeline_name
@@ -44,6 +48,38 @@ def test_every_setting_has_a_say_in_the_name() -> None:
     assert {name for change in CHANGES for name in change} == set(Recipe.__slots__)
 
 
+@pytest.mark.parametrize(
+    ("change", "name"),
+    [
+        ({}, "p-f0bb6235"),
+        ({"width": 225}, "p-aee79107"),
+        ({"dtype": "float32", "mean": (1.0,)}, "p-484571f4"),
+        ({"codec": "png"}, "p-1112ffef"),
+    ],
+)
+def test_names_stay_as_they_were_in_0_1_0(change: dict[str, Any], name: str) -> None:
+    # Red: everybody's pipeline would be renamed, and 72 hours of it made again. A new setting goes into _FROZEN.
+    assert pipeline_name(replace(Recipe(), **change), None) == name
+
+
+def test_every_setting_has_a_value_that_names_do_not_tell() -> None:
+    assert recipe_module._FROZEN.keys() == asdict(Recipe()).keys()
+
+
+def test_a_new_setting_renames_nobody_and_a_new_default_renames_who_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = pipeline_name(Recipe(), None)
+    monkeypatch.setitem(recipe_module._FROZEN, "rotation", 0)
+    assert pipeline_name(make_recipe(rotation=0), None) == before
+    assert pipeline_name(make_recipe(rotation=90), None) != before
+    assert pipeline_name(Recipe(width=512), None) != before
+
+
+def make_recipe(rotation: int) -> Recipe:
+    """Return the defaults and a setting that a later version has."""
+    later = dataclasses.make_dataclass("Later", [("rotation", int)], bases=(Recipe,), frozen=True, kw_only=True)
+    return cast(Recipe, later(rotation=rotation))
+
+
 @pytest.fixture
 def hooks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.syspath_prepend(tmp_path)
@@ -60,8 +96,49 @@ def test_a_hook_is_found_and_its_whole_module_has_a_say_in_the_name(
     before = fingerprint(Recipe(), hook)
     assert before != fingerprint(Recipe(), None)
     monkeypatch.delitem(sys.modules, "my_hooks")
-    hooks.write_text(hooks.read_text().replace("LEVEL = 1", "LEVEL = 2 # another"))
+    hooks.write_text(hooks.read_text().replace("LEVEL = 1", "LEVEL = 2"))
     assert fingerprint(Recipe(), load_hook("my_hooks:double")) != before
+
+
+def source_of(folder: Path, **modules: str) -> str:
+    """Write modules to a folder and return the source of `hooks`, the first of them."""
+    folder.mkdir()
+    for name, text in modules.items():
+        (folder / f"{name}.py").write_text(text, newline="")
+    module = ModuleType("hooks")
+    module.__file__ = str(folder / "hooks.py")
+    return hook_source(module)
+
+
+PLAIN = "def f(p, m):\n    if m:\n        return g(p, f'{m!r:>{3}} # {{x}}')\n"
+
+
+@pytest.mark.parametrize(
+    ("other", "same"),
+    [
+        ("# why\n\ndef f( p,m ):  # so\n  if m:\n\n    return g(\n  p, f'{m!r:>{3}} # {{x}}')", True),
+        (PLAIN.replace("\n", "\r\n"), True),
+        (PLAIN.replace("# {{x}}", "# {{y}}"), False),
+        (PLAIN.replace("{m!r", "{m!s"), False),
+        ("def f(p, m):\n    if m:\n        pass\n    return g(p, f'{m!r:>{3}} # {{x}}')\n", False),
+    ],
+)
+def test_comments_and_layout_of_a_hook_have_no_say_and_all_else_has(tmp_path: Path, other: str, same: bool) -> None:
+    assert (source_of(tmp_path / "a", hooks=PLAIN) == source_of(tmp_path / "b", hooks=other)) is same
+
+
+def test_a_formatted_string_is_one_token_on_every_python(tmp_path: Path) -> None:
+    assert "f'{m!r:>{3}} # {{x}}'" in source_of(tmp_path / "a", hooks=PLAIN).splitlines()
+
+
+@pytest.mark.parametrize("imported", ["import helper", "from helper import x", "def f():\n    import helper as h"])
+def test_what_a_hook_imports_from_beside_it_has_a_say_and_our_own_modules_have_none(
+    tmp_path: Path, imported: str
+) -> None:
+    hooks = f"import json, imagefeed\n{imported}\n"
+    before = source_of(tmp_path / "a", hooks=hooks, helper="import deeper", deeper="x = 1", imagefeed="x = 1")
+    assert before == source_of(tmp_path / "b", hooks=hooks, helper="import deeper", deeper="x = 1", imagefeed="x = 2")
+    assert before != source_of(tmp_path / "c", hooks=hooks, helper="import deeper", deeper="x = 2", imagefeed="x = 1")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,119 @@
+"""The verb `pipeline`: which there are, and which one readers take by default."""
+
+import argparse
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+
+from imagefeed.cli import write_json
+from imagefeed.current import CurrentPipeline, current_pipeline, pipeline_of_ranges
+from imagefeed.entities import scan
+from imagefeed.errors import PermanentError
+from imagefeed.layout import format_stamp
+from imagefeed.ledger import ARCHIVE_COLUMNS, entry_of, group_by_archive, known_sources, newest_pipeline, require_source
+from imagefeed.model import State
+from imagefeed.pipelines import require_pipeline
+from imagefeed.terminal import Column, Table, write
+from preprocess.recipe import Identity
+from storage.blobs.current_pipeline import pin, unpin
+from storage.blobs.pipelines import pipeline_mismatch
+from storage.clients import Clients
+
+REDONE = (
+    "The archives of the last hours (PIPELINE_WINDOW, 72h by default) are made again by themselves; older ones by "
+    "`imagefeed replay --source SOURCE --since 30d`."
+)
+
+
+@dataclass(slots=True, kw_only=True)
+class _Sums:
+    """What a pipeline has made of a source."""
+
+    archives: int = 0
+    images: int = 0
+    refused: int = 0
+    """Archives that ended so, or failed."""
+    first: datetime | None = None
+    last: datetime | None = None
+    bytes: int = 0
+    """Of its shards."""
+
+
+def list_pipelines(options: argparse.Namespace, clients: Clients) -> None:
+    """Show each source's pipelines with counts, range and bytes. Raises PipelineError."""
+    if options.name is not None or options.auto:
+        raise PermanentError("pipeline ls: it takes no NAME and no --auto; of one source: pipeline ls --source SOURCE")
+    if options.source:
+        require_source(clients, options.source, "list pipelines of source")
+    names = [options.source] if options.source else sorted(known_sources(clients))
+    listed = {name: (_sums(clients, name), current_pipeline(clients, name)) for name in names}
+    if options.json:
+        write_json({"sources": {name: _as_json(*found) for name, found in listed.items()}})
+        return
+    titles = ("source", "pipeline", "", "archives", "images", "refused", "MB", "first (UTC)", "last (UTC)")
+    table = Table(columns=[Column(title=title) for title in titles])
+    for name, (pipelines, current) in listed.items():
+        newest = newest_pipeline(clients, name)
+        for pipeline, sums in sorted(pipelines.items(), key=lambda pair: pair[0]):
+            numbers = (str(sums.archives), str(sums.images), str(sums.refused), f"{sums.bytes / 1e6:.1f}")
+            stamps = (format_stamp(stamp) if stamp else "" for stamp in (sums.first, sums.last))
+            table.add(name, pipeline, _marks(pipeline, current, newest), *numbers, *stamps)
+    write(table)
+
+
+def use_pipeline(options: argparse.Namespace, clients: Clients) -> None:
+    """Pin a pipeline, or let the app choose again. Raises PipelineError."""
+    if (options.name is None) != options.auto:
+        raise PermanentError("pipeline use: say either NAME, which is then read, or --auto: the app chooses again")
+    if options.source:
+        require_source(clients, options.source, "pipeline use: source")
+    if options.name is not None:
+        require_pipeline(clients, options.name)
+    for source in [options.source] if options.source else sorted(known_sources(clients)):
+        if options.auto:
+            unpin(clients, source)
+            write(f"{source}: the app chooses, and goes over to its own pipeline once that has all of PIPELINE_WINDOW")
+        else:
+            pin(clients, source, options.name, datetime.now(UTC))
+            write(f"{source}: ranges are read of {options.name} until `imagefeed pipeline use --auto`")
+    write(REDONE)
+
+
+def pipeline_notes(clients: Clients, sources: Iterable[str], identity: Identity) -> Iterator[str]:
+    """Say what a start under other settings means for what is here already; nothing where there is nothing to say."""
+    mismatch = pipeline_mismatch(clients, identity.pipeline, identity.fingerprint)
+    if mismatch is not None:
+        yield f"error: nothing is preprocessed: {mismatch}"
+        return
+    others = {name: pipeline_of_ranges(clients, name) for name in sources}
+    changed = {name: other for name, other in others.items() if other not in (None, identity.pipeline)}
+    for source, other in changed.items():
+        yield f"{source}: the settings make the pipeline {identity.pipeline}; ranges are still read of {other}"
+    if changed:
+        yield REDONE
+
+
+def _sums(clients: Clients, source: str) -> dict[str, _Sums]:
+    found: dict[str, _Sums] = {}
+    for group in group_by_archive(scan(clients.archives, source, select=ARCHIVE_COLUMNS)):
+        for pipeline in {row["pipeline"] for row in group if row.get("pipeline") is not None}:
+            sums, entry = found.setdefault(pipeline, _Sums()), entry_of(source, group, pipeline)
+            sums.refused += entry.state in (State.REFUSED, State.FAILED)
+            if entry.state is State.PROCESSED and entry.counts is not None:
+                sums.archives += 1
+                sums.images += entry.counts.images
+                sums.bytes += entry.counts.bytes_out
+                # The newest come first.
+                sums.first, sums.last = entry.archive.stamp, sums.last or entry.archive.stamp
+    return found
+
+
+def _marks(pipeline: str, current: CurrentPipeline | None, newest: str | None) -> str:
+    read = current is not None and current.pipeline == pipeline
+    marks = ("current" if read else "", "pinned" if read and current and current.pinned else "")
+    return ", ".join(filter(None, (*marks, "newest" if pipeline == newest else "")))
+
+
+def _as_json(pipelines: Mapping[str, _Sums], current: CurrentPipeline | None) -> Mapping[str, object]:
+    record = current and {name: value for name, value in asdict(current).items() if name != "etag"}
+    return {"pipelines": {name: asdict(sums) for name, sums in pipelines.items()}, "current": record}
