@@ -36,11 +36,12 @@ def poll_sources(timer: func.TimerRequest, context: func.Context) -> None:  # no
     with _traced(context), bootstrap.recovering():
         if len(sources) == 1:
             bootstrap.poll_source(sources[0])
-            return
-        polls = PollMessages(services.clients)
-        for source in sources:
-            # There is no span of ours to go on from: it would cost as much telemetry as the call itself.
-            polls.put(source, context.trace_context.trace_parent)
+        else:
+            polls = PollMessages(services.clients)
+            # A timer's call has no trace: this span holds the polls of a tick together.
+            with telemetry.span("tick"):
+                for source in sources:
+                    polls.put(source)
 
 
 @app.function_name("poll_source")
@@ -51,7 +52,10 @@ def poll_source(message: func.QueueMessage, context: func.Context) -> None:
 
     with _traced(context), suppress_permanent("poll_source"):
         request = parse_poll_message(message.get_body())
-        bootstrap.poll_source(request.source, request.traceparent)
+        if request.is_stale(datetime.now(UTC)):
+            log.debug("poll.stale source=%s: a later tick has asked again", request.source)
+        else:
+            bootstrap.poll_source(request.source, request.traceparent)
 
 
 @app.function_name("on_raw_archive")

@@ -17,8 +17,8 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 from imagefeed.layout import SMOKE
 
-type Span = Literal["poll", "copy", "plan", "batch", "reconcile"]
-SPANS: tuple[Span, ...] = ("poll", "copy", "plan", "batch", "reconcile")
+type Span = Literal["tick", "poll", "copy", "plan", "batch", "reconcile"]
+SPANS: tuple[Span, ...] = ("tick", "poll", "copy", "plan", "batch", "reconcile")
 TRACEPARENT = "traceparent"
 
 _NAME = "ingestion"

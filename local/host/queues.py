@@ -9,7 +9,7 @@ import random
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
 from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
@@ -23,6 +23,7 @@ from local.host.model import Outcome
 from local.host.protos import RpcException, TypedData
 from local.host.storage import ends_host, insist, is_busy
 from local.host.timers import pause
+from local.host.workers import HostEndsError
 
 log = logging.getLogger(__name__)
 
@@ -133,9 +134,7 @@ class QueueListener:
         elif self._poison is not None:
             # A trigger on a poison queue does not release what failed: it stays hidden to the end of its lease.
             delay = round(self._options.visibility_timeout.total_seconds())
-            await self._change(
-                lambda: self._queue.update_message(message, visibility_timeout=delay), "release a message"
-            )
+            await self._change(lambda: self._hide(message, delay), "release a message")
 
     async def _invoke(self, message: QueueMessage, content: bytes) -> Outcome:
         try:
@@ -163,6 +162,16 @@ class QueueListener:
         log.warning("Message %s: %s. Moving message to queue '%s'.", message.id, why, poison.queue_name)
         await self._change(lambda: send(poison, message.content), "put a message into a poison queue")
         await self._change(lambda: self._queue.delete_message(message), "delete a message")
+
+    async def _hide(self, message: QueueMessage, seconds: int) -> QueueMessage:
+        """Hide a message for so long. Raises HostEndsError where Azure answers with 400, which Azurite does not."""
+        now = datetime.now(UTC)
+        if message.expires_on is not None and now < message.expires_on < now + timedelta(seconds=seconds):
+            raise HostEndsError(
+                f"hide a message of queue {self._queue.queue_name} for {seconds} s: storage answered 400: "
+                f"it expires before that, at {message.expires_on:%H:%M:%S}"
+            )
+        return await self._queue.update_message(message, visibility_timeout=seconds)
 
     async def _change[T](self, call: Callable[[], Awaitable[T]], action: str) -> T | None:
         """Change a message; None if it is gone, or another host has it. Raises HostEndsError."""
@@ -195,10 +204,7 @@ class QueueListener:
         while True:
             await asyncio.sleep(self._lease / 2)
             request = asyncio.ensure_future(
-                self._change(
-                    lambda: self._queue.update_message(message, visibility_timeout=round(self._lease)),
-                    "renew a message",
-                )
+                self._change(lambda: self._hide(message, round(self._lease)), "renew a message")
             )
             try:
                 renewed = await asyncio.shield(request)

@@ -22,8 +22,8 @@ from storage.queues.messages import BatchMessage, parse_batch_message
 
 FUNCTIONS: Mapping[str, str] = {BATCH_QUEUE: "process_batch", POLL_QUEUE: "poll_source"}
 """Which function is to listen to each queue."""
-_LONG: Mapping[str, timedelta] = {BATCH_QUEUE: timedelta(minutes=2), POLL_QUEUE: timedelta(seconds=20)}
-"""For how long a message waits in vain. A request to poll lives for a minute only, and every tick puts a new one."""
+_LONG = timedelta(minutes=2)
+"""For how long a message waits in vain: a host that ended is back before that."""
 _LATELY = timedelta(minutes=2)
 _AGAIN = 5.0
 """Seconds until the second look: whoever works off a backlog has taken something by then."""
@@ -44,7 +44,7 @@ def queue_not_consumed(queue: str, waited: timedelta, account: str, *, worked_on
 
     `worked_on`: somebody is at what the queue asks for, so that it waits its turn; a batch may take half an hour.
     """
-    if worked_on or waited < _LONG[queue]:
+    if worked_on or waited < _LONG:
         return None
     function = FUNCTIONS[queue]
     return Symptom(
@@ -106,7 +106,7 @@ def _waiting(queue: QueueClient, now: datetime) -> list[QueueMessage]:
     Those that somebody took and put back are left out: they are as old as ever, but nobody can tell since when they
     are to be had again. So are those that would expire before the second look.
     """
-    long, until = now - _LONG[queue.queue_name], now + timedelta(seconds=2 * _AGAIN)
+    long, until = now - _LONG, now + timedelta(seconds=2 * _AGAIN)
     return [
         message
         for message in peek(queue)

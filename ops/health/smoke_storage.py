@@ -5,7 +5,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
-from datetime import timedelta
 from enum import Enum, auto
 
 from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
@@ -136,13 +135,11 @@ def refusals(clients: Clients, archive: RawArchive, pipeline: str) -> dict[int, 
 class PollRequest:
     """A request to poll the source of the smoke test, of which `poll_source` knows that there is nothing to do."""
 
-    def __init__(self, clients: Clients, lifetime: timedelta) -> None:
-        """Put it on the queue. It must outlive whoever watches: one that expired looks as if it had been taken."""
+    def __init__(self, clients: Clients) -> None:
+        """Put it on the queue, for ever: one that expired would look as if it had been taken."""
         self._queue = clients.poll_queue
         with azure_errors("put a message on the queue of polls"):
-            self._message = self._queue.send_message(
-                json.dumps({"source": SMOKE}), time_to_live=round(lifetime.total_seconds())
-            )
+            self._message = self._queue.send_message(json.dumps({"source": SMOKE}), time_to_live=-1)
 
     def is_taken(self) -> bool:
         """Tell whether somebody took it, as far as a look at the front of the queue shows."""

@@ -3,7 +3,7 @@
 import json
 import re
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from azure.storage.queue import QueueClient
@@ -11,14 +11,19 @@ from azure.storage.queue import QueueClient
 from config import telemetry
 from imagefeed.azure_errors import azure_errors
 from imagefeed.errors import PermanentError
-from imagefeed.layout import NAME, SMOKE_BLOB
+from imagefeed.layout import NAME
 from preprocess.model import Batch
 from storage.clients import Clients
 
-_POLL_LIVES = 60
-"""Seconds. Every tick asks anew: while one poll is at a long copy, others must not pile up behind it."""
-_SMOKE_LIVES = 3_600
-"""Seconds. What a smoke test that failed leaves on the queue asks for nothing any more."""
+_POLL_COUNTS = timedelta(minutes=1)
+"""Every tick asks anew: what piled up behind a long poll is not run any more."""
+_POLL_LIVES = 3_600
+"""Seconds. The functions host ends itself where it is to hide a message for longer than the message lives: for a lease
+of 10 minutes while it runs, for visibilityTimeout when it failed. A poll begins within the first minute, and takes
+functionTimeout at most."""
+_FOR_EVER = -1
+"""A batch is to be had however late: so no host that runs it can come upon its end."""
+_PUT_AT = "put_at"
 _MOST_PEEKED = 32
 """As many as the service shows at once."""
 _BLOB = re.compile(r"[^\ud800-\udfff\0]{1,1024}")
@@ -35,7 +40,7 @@ class BatchMessage:
     pipeline: str | None = None
     batch: int | None = None
     traceparent: str | None = field(default=None, compare=False)
-    """The trace of whoever asked; None in messages of older versions, and where nobody recorded it."""
+    """The trace of whoever asked: the functions host gives a queue's functions none. None where nobody recorded it."""
 
 
 class BatchMessages:
@@ -49,9 +54,7 @@ class BatchMessages:
         payload: dict[str, str | int] = {"blob": blob}
         if batch is not None:
             payload |= {"pipeline": batch.pipeline, "batch": batch.number}
-        if trace := telemetry.traceparent():
-            payload[telemetry.TRACEPARENT] = trace
-        _send(self._queue, payload, lives=_SMOKE_LIVES if SMOKE_BLOB.fullmatch(blob) else None, after=after)
+        _send(self._queue, payload, lives=_FOR_EVER, after=after)
 
     def oldest_visible(self) -> datetime | None:
         """Return when the oldest was put of those next on the queue that wait to be taken; None if none waits."""
@@ -70,8 +73,14 @@ class PollMessage:
     """Poll a source."""
 
     source: str
+    put_at: datetime | None = field(default=None, compare=False)
+    """None where a person put it: that counts at any time."""
     traceparent: str | None = field(default=None, compare=False)
     """As in a BatchMessage."""
+
+    def is_stale(self, now: datetime) -> bool:
+        """Tell whether later ticks have asked anew."""
+        return self.put_at is not None and now - self.put_at > _POLL_COUNTS
 
 
 class PollMessages:
@@ -80,12 +89,9 @@ class PollMessages:
     def __init__(self, clients: Clients) -> None:
         self._queue = clients.poll_queue
 
-    def put(self, source: str, traceparent: str | None = None) -> None:
-        """Ask for a source to be polled, in the trace of whoever asks."""
-        payload: dict[str, str | int] = {"source": source}
-        if traceparent:
-            payload[telemetry.TRACEPARENT] = traceparent
-        _send(self._queue, payload, lives=_POLL_LIVES)
+    def put(self, source: str) -> None:
+        """Ask for a source to be polled."""
+        _send(self._queue, {"source": source, _PUT_AT: datetime.now(UTC).isoformat()}, lives=_POLL_LIVES)
 
 
 def parse_batch_message(body: bytes | str) -> BatchMessage:
@@ -108,14 +114,14 @@ def parse_poll_message(body: bytes | str) -> PollMessage:
     source = payload.get("source")
     if not _is_name(source):
         raise PermanentError(f"read a message of the poll queue: it names no source: {_shown(body)}")
-    return PollMessage(source=str(source), traceparent=_traceparent(payload))
+    return PollMessage(source=str(source), put_at=_moment(payload.get(_PUT_AT)), traceparent=_traceparent(payload))
 
 
-def _send(
-    queue: QueueClient, payload: dict[str, str | int], lives: int | None = None, after: timedelta = timedelta()
-) -> None:
+def _send(queue: QueueClient, payload: dict[str, str | int], lives: int, after: timedelta = timedelta()) -> None:
+    """Put a message, which tells the trace of whoever asks."""
+    if trace := telemetry.traceparent():
+        payload[telemetry.TRACEPARENT] = trace
     with azure_errors(f"put a message on the queue {queue.queue_name}"):
-        # A message lives for 7 days by default; whatever still waits then, `reconcile` has long driven again.
         queue.send_message(json.dumps(payload), time_to_live=lives, visibility_timeout=round(after.total_seconds()))
 
 
@@ -132,6 +138,15 @@ def _members(body: bytes | str) -> dict[str, Any]:
 def _traceparent(payload: dict[str, Any]) -> str | None:
     trace = payload.get(telemetry.TRACEPARENT)
     return trace if isinstance(trace, str) else None
+
+
+def _moment(value: object) -> datetime | None:
+    """Read a time of ours; None for anything else."""
+    try:
+        moment = datetime.fromisoformat(value) if isinstance(value, str) else None
+    except ValueError:
+        return None
+    return moment if moment and moment.tzinfo else None
 
 
 def _is_name(value: object) -> bool:

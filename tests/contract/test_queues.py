@@ -9,6 +9,9 @@ import pytest
 
 from imagefeed.errors import PermanentError
 from imagefeed.model import RawArchive
+from local.host.app import parse_time_span
+from local.host.intervals import Intervals
+from local.system import PROJECT
 from preprocess.model import Batch
 from preprocess.ports import BatchQueue
 from storage.clients import Clients
@@ -25,7 +28,6 @@ ARCHIVE = RawArchive(
     source="radar", stamp=datetime(2026, 3, 1, tzinfo=UTC), version="0123abcd", blob="x.zip", size=1, path="x", etag="1"
 )
 BATCH = Batch(archive=ARCHIVE, pipeline="p1", number=3, first=0, end=10)
-TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 SHADOWING = {
     "id",
     "dequeuecount",
@@ -57,15 +59,12 @@ def receive(clients: Clients, queue: str) -> bytes:
 
 @pytest.mark.usefixtures("_emptied")
 class TestMessages:
-    @pytest.mark.parametrize(
-        ("blob", "hours"), [("smoke/0123456789abcdef0123456789abcdef.zip", 1), ("smoke/by-hand.zip", 24 * 7)]
-    )
-    def test_what_the_smoke_test_leaves_is_soon_gone(self, blob: str, hours: int, clients: Clients) -> None:
+    @pytest.mark.parametrize("blob", ["radar/x.zip", "smoke/0123456789abcdef0123456789abcdef.zip"])
+    def test_a_request_for_a_batch_has_no_end_that_a_host_could_come_upon(self, blob: str, clients: Clients) -> None:
         BatchMessages(clients).put(blob, None)
         (message,) = clients.batch_queue.peek_messages()
         assert message.expires_on is not None
-        assert message.inserted_on is not None
-        assert message.expires_on - message.inserted_on == timedelta(hours=hours)
+        assert message.expires_on.year == 9999
 
     @pytest.mark.parametrize(
         ("batch", "message"),
@@ -82,18 +81,30 @@ class TestMessages:
         assert parse_batch_message(body) == message
         assert not {name.lower() for name in json.loads(body)} & SHADOWING
 
-    def test_requests_to_poll_do_not_pile_up_behind_a_long_poll(self, clients: Clients) -> None:
+    def test_a_request_to_poll_outlives_the_longest_poll_that_it_can_start(self, clients: Clients) -> None:
+        """A host that is to hide a message beyond its end is answered 400, and ends."""
+        host = json.loads((PROJECT / "host.json").read_text())
+        run, retry = host["functionTimeout"], host["extensions"]["queues"]["visibilityTimeout"]
+        lease = timedelta(seconds=Intervals().message_lease)
         PollMessages(clients).put("radar")
         (waiting,) = clients.poll_queue.peek_messages()
         assert waiting.expires_on is not None
         assert waiting.inserted_on is not None
-        assert waiting.expires_on - waiting.inserted_on == timedelta(minutes=1)
+        asked = parse_poll_message(base64.b64decode(waiting.content))
+        begun_at = waiting.inserted_on + timedelta(seconds=58)
+        assert not asked.is_stale(begun_at)
+        hidden_until = begun_at + parse_time_span(run) + max(lease, parse_time_span(retry))
+        assert hidden_until < waiting.expires_on < waiting.inserted_on + timedelta(hours=2)
+
+    def test_requests_that_piled_up_behind_a_long_poll_are_stale(self, clients: Clients) -> None:
+        PollMessages(clients).put("radar")
+        asked = parse_poll_message(receive(clients, "poll"))
+        assert asked.is_stale(datetime.now(UTC) + timedelta(seconds=61))
 
     def test_a_source_arrives_as_it_was_sent(self, clients: Clients) -> None:
-        PollMessages(clients).put("radar-2", TRACE)
+        PollMessages(clients).put("radar-2")
         body = receive(clients, "poll")
-        asked = parse_poll_message(body)
-        assert (asked.source, asked.traceparent) == ("radar-2", TRACE)
+        assert parse_poll_message(body) == PollMessage(source="radar-2")
         assert not {name.lower() for name in json.loads(body)} & SHADOWING
 
 
@@ -123,10 +134,12 @@ def test_a_batch_message_that_makes_no_sense_is_a_permanent_error(body: bytes) -
         parse_batch_message(body)
 
 
-@pytest.mark.parametrize("body", [b'{"source": "radar"}', b'{"source": "radar", "traceparent": 5}'])
-def test_a_poll_message_without_a_trace_is_a_poll_message(body: bytes) -> None:
-    assert parse_poll_message(body) == PollMessage(source="radar")
-    assert parse_poll_message(body).traceparent is None
+@pytest.mark.parametrize("more", [{}, {"traceparent": 5, "put_at": 5}, {"put_at": "x"}, {"put_at": "2026-03-01"}])
+def test_a_request_to_poll_that_a_person_wrote_has_no_trace_and_is_never_stale(more: dict[str, object]) -> None:
+    asked = parse_poll_message(json.dumps({"source": "radar", **more}))
+    assert asked == PollMessage(source="radar")
+    assert asked.traceparent is None
+    assert not asked.is_stale(datetime.now(UTC))
 
 
 @pytest.mark.parametrize("body", [b"", b"radar", b"{}", b'{"source": null}', b'{"source": "No Name"}'])

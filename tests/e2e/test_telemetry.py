@@ -87,13 +87,16 @@ def everything(stored: Clients) -> str:
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
-    """Two archives that become images, one that is refused, and one that never becomes whole and so waits."""
+    """Two archives that become images, one that is refused, and one that never becomes whole and so waits.
+
+    A second source, which is empty, has the polls go over their queue.
+    """
     folder = tmp_path_factory.mktemp("telemetry") / "system"
     whole = [archive(picture(1), picture(2)), archive(*(picture(seed) for seed in range(4)), BROKEN), archive(BROKEN)]
     with ingestion() as sent:
         settings = {**SETTINGS, **AS_IN_AZURE, **ALONE, "APPLICATIONINSIGHTS_CONNECTION_STRING": sent.connection}
         with (
-            system(folder, sources={"north": "sftp"}, settings=settings, host="local") as running,
+            system(folder, sources={"north": "sftp", "south": "sftp"}, settings=settings, host="local") as running,
             connected(running.connection) as stored,
         ):
             drop(running, "north", archive(picture(3))[:-30])
@@ -123,7 +126,7 @@ def test_everything_is_counted_exactly_once(run: Run) -> None:
 
 
 def test_what_waits_is_told(run: Run) -> None:
-    backlog = [value for name, value, _ in run.metrics() if name == "source.backlog"]
+    backlog = [v for name, v, of in run.metrics() if (name, of) == ("source.backlog", {"source": "north"})]
     assert backlog[-1] == 1
     (*_, margin) = [value for name, value, _ in run.metrics() if name == "source.deletion_margin"]
     assert 47 < margin < 48
@@ -146,6 +149,17 @@ def test_one_trace_follows_each_archive_from_its_copy_to_its_batches(run: Run) -
     assert len({trace for version in whole for trace in traces[version]}) == 3
 
 
+def test_the_polls_of_a_tick_share_its_trace_and_copies_are_tied_to_them(run: Run) -> None:
+    """The host gives neither timers nor queues a trace: ours travels in the messages."""
+    ticks = {span["tags"]["ai.operation.id"] for span in run.spans() if span["name"] == "tick"}
+    polled = Counter(span["tags"]["ai.operation.id"] for span in run.spans() if span["name"] == "poll")
+    assert polled.keys() <= ticks
+    assert max(polled.values()) == 2
+    linked = [json.loads(span["properties"]["_MS.links"]) for span in run.spans() if span["name"] == "copy"]
+    assert all(link["operation_Id"] in polled for links in linked for link in links)
+    assert all(linked)
+
+
 def test_neither_results_nor_ledger_know_of_traces(run: Run) -> None:
     assert "north" in run.stored
     ids = {span["tags"]["ai.operation.id"] for span in run.spans()} | {span["id"] for span in run.spans()}
@@ -163,7 +177,7 @@ def test_log_lines_are_ours_alone_come_once_and_belong_to_their_archives_traces(
 
 def test_lines_that_alerts_look_at_have_fields(run: Run) -> None:
     silent = [line for line in run.lines() if line["message"].startswith("source.silent")]
-    assert all(line["properties"]["source"] == "north" for line in silent)
+    assert {line["properties"]["source"] for line in silent} <= {"north", "south"}
 
 
 def test_nothing_else_is_sent_and_no_secret(run: Run) -> None:
@@ -182,7 +196,7 @@ def test_the_queries_of_workbook_and_alerts_answer_what_was_done(run: Run) -> No
         assert [row["Members"] for row in ask["refusals.kql"]()] == [2]
         assert [(row["State"], row["Archives"]) for row in ask["failures.kql"]()] == [("refused", 1)]
         assert {(row["Until"], row["Archives"]) for row in ask["slowest.kql"]()} == {("raw", 3), ("processed", 2)}
-        assert [row["Source"] for row in ask["near-deletion.kql"]()] == ["north"]
+        assert {row["Source"] for row in ask["near-deletion.kql"]()} == {"north", "south"}
         assert {row["Source"]: row["Intervals"] < 1000 for row in ask["no-archive.kql"]()} == {
             "north": True,
             "radar": False,

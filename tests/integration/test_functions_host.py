@@ -350,6 +350,23 @@ def test_a_message_whose_life_ends_while_it_runs_is_gone_without_a_word(world: W
     assert world.left("-poison" if world.messages("-poison") else "") == 0
 
 
+@pytest.mark.parametrize(
+    ("command", "lives", "lease"),
+    [({"name": "short", "fail": "always"}, 20, "600"), ({"name": "short", "wait_for": "never"}, 5, "6")],
+    ids=["release", "renewal"],
+)
+def test_a_message_that_would_be_hidden_beyond_its_end_ends_the_host(
+    world: World, command: Mapping[str, Any], lives: int, lease: str
+) -> None:
+    """Azure answers 400, and Azurite does not."""
+    file = world.folder / "host.json"
+    file.write_text(file.read_text().replace("00:00:01", "00:00:30"))
+    with world.host("--grace", "0.5", "--lease", lease) as host:
+        world.put_raw(base64.b64encode(json.dumps(command).encode()).decode(), time_to_live=lives)
+        assert host.process.wait(20) == 1
+        assert re.search(f"hide a message of queue {world.name} for .* storage answered 400", host.said())
+
+
 def test_a_function_that_is_switched_off_is_run_by_its_name_alone(world: World) -> None:
     """Its trigger takes no message, event, tick or request; others are not affected."""
     names = ("take", "on_event", "tick", "thing")

@@ -11,7 +11,7 @@ from preprocess.model import Batch
 from storage.blobs.raw import RawBlobs
 from storage.blobs.raw_upload import BlobArchives
 from storage.clients import Clients
-from storage.queues.messages import BatchMessages, parse_batch_message
+from storage.queues.messages import BatchMessages, PollMessages, parse_batch_message, parse_poll_message
 from storage.tables.archives import TableCopyLedger
 from storage.tables.batches import TableBatchLedger
 from tests.fixtures.recorded import Recorded
@@ -75,6 +75,15 @@ class TestTraces:
         clients.batch_queue.clear_messages()
         assert [parse_batch_message(body).traceparent for body in bodies] == [traceparent, traceparent, None]
         assert json.loads(bodies[2]) == {"blob": archive.blob}
+
+    def test_a_request_to_poll_tells_the_trace_of_its_tick(self, clients: Clients, recorded: Recorded) -> None:
+        with telemetry.call(""), telemetry.span("tick"):
+            traceparent = telemetry.traceparent()
+            PollMessages(clients).put("radar")
+        (message,) = clients.poll_queue.receive_messages()
+        clients.poll_queue.clear_messages()
+        assert parse_poll_message(b64decode(message.content)).traceparent == traceparent
+        assert traceparent is not None
 
     def test_a_message_with_nonsense_for_a_trace_is_a_message(self) -> None:
         assert parse_batch_message(b'{"blob": "x/a.zip", "traceparent": 7}').traceparent is None

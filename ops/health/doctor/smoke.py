@@ -66,7 +66,7 @@ class _SmokeTest:
 
     def steps(self) -> Iterator[Finding]:
         """Go on until a step does not happen."""
-        request = self.request = PollRequest(self.clients, 10 * self.within)
+        request = self.request = PollRequest(self.clients)
         archive = upload(self.clients, self.sample.content)
         self.began = time.monotonic()
         pictures = count(len(self.sample.outcomes), "picture")
