@@ -11,6 +11,7 @@ from dataclasses import dataclass, fields
 from datetime import UTC, datetime, timedelta
 from functools import cache, partial
 from threading import Lock
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from config import telemetry
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(f"ingestion.{__name__}")
 
+_NOTE_EVERY = 60.0
+_NOTED: dict[str, float] = {}
+"""When this process last noted a run of each function."""
 _BATCH_LOCK = Lock()
 """One batch at a time in this process, whichever function runs it."""
 _RUN = timedelta(minutes=15)
@@ -181,13 +185,18 @@ def reconcile_steps(now: datetime) -> dict[str, Callable[[], object]]:
     }
 
 
-def record_run() -> None:
-    """Record that `reconcile` came to its end, and when the next run is due."""
-    from config.types import longest_pause
-    from storage.blobs.runs import note_run
+def record_run(function: str) -> None:
+    """Record that a call came to its end, once a minute at most; its work is done, so nothing here fails it."""
+    from storage.blobs.runs import FUNCTIONS, describe_run, note_run
 
-    services = build_services()
-    note_run(services.clients, datetime.now(UTC), longest_pause(services.settings.schedules.reconcile))
+    if function not in FUNCTIONS or monotonic() - _NOTED.get(function, -_NOTE_EVERY) < _NOTE_EVERY:
+        return
+    _NOTED[function] = monotonic()
+    try:
+        services = build_services()
+        note_run(services.clients, function, describe_run(function, services.settings, datetime.now(UTC)))
+    except PipelineError as exc:
+        log.warning("run.not_noted function=%s error=%r", function, str(exc))
 
 
 def _watch(services: Services, now: datetime) -> None:
@@ -201,13 +210,16 @@ def _watch(services: Services, now: datetime) -> None:
 
 
 def _check_queues(services: Services, now: datetime) -> None:
-    """Log queues to which nobody listens. A check that fails for now is left to the next call."""
-    from ops.health.listening import check_queues
+    """Log functions that do not run although they should. A check that fails for now is left to the next call."""
+    from ops.health.listening import check_queues, check_timers
 
-    settings = services.settings
+    clients, settings = services.clients, services.settings
     try:
-        for symptom in check_queues(services.clients, settings.sources, now, settings.pipeline.window):
-            log.error("%s %s", symptom.slug, symptom.message)
+        for symptom in (
+            *check_timers(clients, now),
+            *check_queues(clients, settings.sources, now, settings.pipeline.window),
+        ):
+            log.error("function.stands_still function=%s %s", symptom.function, symptom.message)
     except TransientError as exc:
         log.warning("queues.deferred error=%s", exc)
 

@@ -52,9 +52,7 @@ def poll_source(message: func.QueueMessage, context: func.Context) -> None:
 
     with _traced(context), suppress_permanent("poll_source"):
         request = parse_poll_message(message.get_body())
-        if request.is_stale(datetime.now(UTC)):
-            log.debug("poll.stale source=%s: a later tick has asked again", request.source)
-        else:
+        if not request.is_stale(datetime.now(UTC)):
             bootstrap.poll_source(request.source, request.traceparent)
 
 
@@ -104,8 +102,6 @@ def reconcile(timer: func.TimerRequest, context: func.Context) -> None:  # noqa:
                 step()
             if name == "watch":
                 telemetry.watch_ran()
-        # Last: a call that fails half way must not look as if it had run.
-        bootstrap.record_run()
 
 
 @app.function_name("status")
@@ -168,10 +164,15 @@ def _respond(req: func.HttpRequest, make: 'Callable[["Request"], "Response"]') -
 
 @contextmanager
 def _traced(context: func.Context) -> Iterator[None]:
-    """Continue the caller's trace: the worker does not carry it into the threads that run functions."""
+    """Continue the caller's trace, which the worker does not carry into the threads that run functions; note the end.
+
+    Timers and queues have no trace: then it is empty, and the first span begins one.
+    """
     caller = context.trace_context
     with calls.running(), telemetry.call(caller.trace_parent, caller.trace_state):
         yield
+        # Only here: a call that fails half way must not look as if it had run.
+        bootstrap.record_run(context.function_name)
 
 
 @contextmanager

@@ -141,7 +141,7 @@ def check_blob(source: str) -> str:
 
 
 def run_blob(function: str) -> str:
-    """Name what tells in the state container when a timer's function last came to its end."""
+    """Name what tells in the state container when a function last came to its end."""
     return f"runs/{function}.json"
 
 

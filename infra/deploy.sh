@@ -370,11 +370,27 @@ check_functions() {
         unknown "which functions are there: Azure does not say"
         return
     }
+    key=$(az functionapp keys list --resource-group "$1" --name "$app" --query masterKey --output tsv) || key=
     for name in $FUNCTIONS; do
-        if has_function "$listed" "$name"; then ok "function $name"; else
+        if has_function "$listed" "$name"; then check_function "$name"; else
             wrong "function $name is not there: run infra/deploy.sh $1 LOCATION [FILE] again"
         fi
     done
+}
+
+# The host runs on without a function that a wrong setting switches off. The key is not for the command line.
+check_function() {
+    if [ -z "$key" ] || ! command -v curl >/dev/null 2>&1; then
+        unknown "function $1 is there; whether a setting switches it off: that takes curl, and the right to list the app's keys"
+        return
+    fi
+    status=$(printf 'header = "x-functions-key: %s"\n' "$key" |
+        curl --config /dev/stdin --silent --max-time 20 "https://$host/admin/functions/$1/status" || :)
+    case $status in
+        *'"errors":['*) wrong "function $1 is switched off, or its listener does not start: $(printf '%s' "$status" | sed 's/.*"errors":\[//; s/].*//')" ;;
+        '{'*) ok "function $1" ;;
+        *) unknown "function $1 is there; whether a setting switches it off: https://$host does not say" ;;
+    esac
 }
 
 # With Flex Consumption az gives the resource as Azure has it, with its properties below `properties`.

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Literal
-from urllib.request import urlopen
 
 from imagefeed.errors import PermanentError
 from imagefeed.layout import DEAD_LETTER_CONTAINER, RAW_CONTAINER
@@ -19,6 +18,7 @@ from local.child import Child
 from local.core_tools import FIRST_START, Patience, answers, check_version, wait_for_answer
 from local.servers.child import children, free_port, kill_tree
 from local.servers.server import Server, ftp_server, sftp_server
+from ops.health.doctor.functions import FunctionsHost, list_functions
 from storage.clients import connected, prepare
 
 PROJECT = Path(__file__).absolute().parent.parent
@@ -330,10 +330,6 @@ def _relay_command(host: str, state: Path, suppressed: str | None) -> list[str]:
 
 def _disabled_functions(host: str) -> list[str]:
     """Name the functions that the host has switched off because they cannot run, each with the reason."""
-    with urlopen(f"{host}/admin/functions", timeout=10) as answer:  # noqa: S310 - our own address
-        names = [function["name"] for function in json.load(answer)]
-    problems = [] if names else ["no function was found; see the host's log"]
-    for name in names:
-        with urlopen(f"{host}/admin/functions/{name}/status", timeout=10) as answer:  # noqa: S310 - as above
-            problems += [f"{name}: {error}" for error in json.load(answer).get("errors") or ()]
-    return problems
+    functions = list_functions(FunctionsHost(host))
+    problems = [f"{function.name}: {error}" for function in functions for error in function.errors]
+    return problems if functions else ["no function was found; see the host's log"]

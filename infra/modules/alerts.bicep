@@ -60,6 +60,18 @@ var alerts = [
     dimensions: []
   }
   {
+    id: 'not-running'
+    title: 'A function does not run'
+    todo: 'The host may be well, and this one function switched off by a setting that does not resolve: `imagefeed doctor --app NAME` and `infra/deploy.sh --check` ask the host for the reason. For a timer: restart the app. For a queue: the log line says which settings and roles to look at.'
+    severity: 1
+    query: loadTextContent('../queries/not-running.kql')
+    measure: 'Looks'
+    // A single look may fall into the start of a host.
+    limit: 1
+    window: 'PT1H'
+    dimensions: [{ name: 'Function', operator: 'Include', values: ['*'] }]
+  }
+  {
     id: 'near-deletion'
     title: 'Files are near their deletion and not copied'
     todo: 'Half of their time on the server is over. `imagefeed ls SOURCE` says what stands in the way of each; raise MAX_CONNECTIONS if copying is merely slow.'

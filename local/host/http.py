@@ -59,7 +59,10 @@ class Endpoints:
 
     async def _status(self, request: web.Request) -> web.Response:
         function = self._function(request.match_info["name"])
-        return web.json_response({"errors": [function.problem]} if function.problem else {})
+        # The host flattens an exception and its cause, each with its source; without errors there is no member.
+        said = (f"Error indexing method 'Functions.{function.name}'", function.problem)
+        error = " ".join(f"Microsoft.Azure.WebJobs.Host: {each}." for each in said)
+        return web.json_response({"errors": [error]} if function.problem else {})
 
     async def _start(self, request: web.Request) -> web.Response:
         function = self._function(request.match_info["name"])

@@ -141,6 +141,7 @@ def _add_doctor(verbs: "Subparsers") -> None:
     statuses = _FINDINGS.format("something is wrong")
     doctor = add_verb(verbs, "doctor", _doctor, summary, examples, statuses=statuses)
     doctor.add_argument("--app", metavar="NAME", help="use the settings of this function app in Azure (needs az)")
+    doctor.add_argument("--host", metavar="URL", help="ask this functions host too, as http://127.0.0.1:7071")
     doctor.add_argument(
         "--smoke",
         action="store_true",

@@ -18,13 +18,14 @@ from ops.health.doctor.app import (
     check_listeners,
     check_pipeline,
     check_polling,
-    check_reconcile,
+    check_runs,
     check_storage,
     other_settings,
 )
 from ops.health.doctor.azure_cli import app_settings, find_azure_cli
 from ops.health.doctor.events import check_events
 from ops.health.doctor.findings import CheckStatus, Finding, line, ok, redacted, secrets_of, summary, unknown, wrong
+from ops.health.doctor.functions import FunctionsHost, check_functions, host_in_azure
 from ops.health.doctor.sources import CALL_WITHIN, check_sources
 from preprocess.recipe import identify
 from storage.blobs.pipelines import known_fingerprint
@@ -40,8 +41,21 @@ def run(options: argparse.Namespace) -> int:
     """Look at everything; return 0 if all is well, 1 if anything is wrong. Raises PermanentError if it cannot begin."""
     texts, problems = _read_texts(options.app)
     settings, findings = _settings(texts)
-    checks = chain(problems, findings, _look(texts, settings))
+    checks = chain(problems, findings, _look_at_host(options), _look(texts, settings))
     return _report(checks, secrets_of(settings) if settings else (), as_json=options.json)
+
+
+def _look_at_host(options: argparse.Namespace) -> Iterator[Finding]:
+    cli = find_azure_cli() if options.app else None
+    try:
+        host = host_in_azure(cli, options.app) if cli else options.host and FunctionsHost(options.host.rstrip("/"))
+    except PermanentError as exc:
+        yield unknown("functions", f"{exc}; it takes a role that may list the app's keys, such as Website Contributor")
+        return
+    if host:
+        yield from check_functions(host)
+    else:
+        yield unknown("functions", "whether any is switched off: name the app with --app, or a local host with --host")
 
 
 def run_smoke(options: argparse.Namespace) -> int:
@@ -170,7 +184,7 @@ def _look_into(where: Storage, settings: Settings | None, now: datetime) -> Iter
         else:
             yield from check_pipeline(clients, settings)
             yield from check_polling(clients, settings, now)
-            yield from check_reconcile(clients, now)
+            yield from check_runs(clients, now)
             yield from check_listeners(clients, settings, now)
     finally:
         clients.close()

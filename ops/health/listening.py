@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from azure.core.exceptions import ResourceNotFoundError
 from azure.storage.queue import QueueClient, QueueMessage
 
+from config.types import format_duration
 from imagefeed.azure_errors import azure_errors
 from imagefeed.entities import moment, scan
 from imagefeed.errors import PermanentError
@@ -16,6 +17,7 @@ from imagefeed.layout import BATCH_QUEUE, POLL_QUEUE, behind_stamp, source_state
 from imagefeed.ledger import ARCHIVE_COLUMNS, raw_archive, sources, state_of
 from imagefeed.model import RawArchive, State
 from storage.blobs.raw import RawBlobs
+from storage.blobs.runs import TIMERS, last_run
 from storage.blobs.source_state import BlobSourceStates
 from storage.clients import Clients
 from storage.queues.messages import BatchMessage, parse_batch_message
@@ -33,9 +35,9 @@ FRONT = 32
 
 @dataclass(frozen=True, slots=True)
 class Symptom:
-    """A sign that something is wrong: a name to recognise it by, and what it means and what to do."""
+    """A sign that a function does not run: what it means, and what to do."""
 
-    slug: str
+    function: str
     message: str
 
 
@@ -48,7 +50,7 @@ def queue_not_consumed(queue: str, waited: timedelta, account: str, *, worked_on
         return None
     function = FUNCTIONS[queue]
     return Symptom(
-        "queue_not_consumed",
+        function,
         f"a message has waited for {waited.total_seconds():.0f} s on the queue {queue}, and nobody is at work: "
         f"{not_listening(function, account)}. `imagefeed doctor --smoke` tries it",
     )
@@ -98,6 +100,23 @@ def check_queues(
         symptom = queue_not_consumed(queue.queue_name, waited, account_of(clients), worked_on=at_work)
         if symptom is not None:
             yield symptom
+
+
+def check_timers(clients: Clients, now: datetime) -> Iterator[Symptom]:
+    """Find timers that stand still. Raises StoreUnavailableError, StoreRefusedError."""
+    for function in TIMERS:
+        run = last_run(clients, function)
+        if run is not None and run.every is not None and run.is_overdue(now):
+            yield Symptom(function, f"it last came to its end at {run.at:%Y-%m-%d %H:%M} UTC: {why_overdue(run.every)}")
+
+
+def why_overdue(every: timedelta) -> str:
+    """Say what it means that a timer stands still, and what to do."""
+    return (
+        f"it is to run every {format_duration(every)}: its timer stands still, which is known to happen after a "
+        "deployment: restart the app; or it is switched off by a wrong setting, which `imagefeed doctor --app NAME` "
+        "tells; or its calls fail: look into its log"
+    )
 
 
 def _waiting(queue: QueueClient, now: datetime) -> list[QueueMessage]:

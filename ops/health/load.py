@@ -1,8 +1,8 @@
 """What the status page knows of a source and of the queues: read from storage, in a bounded number of rows."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import islice
 
@@ -15,7 +15,7 @@ from imagefeed.ledger import ARCHIVE_COLUMNS, Entry, entry_of, group_by_archive,
 from imagefeed.model import RawArchive, State
 from imagefeed.rows import ROW_COLUMNS, ImageRow, read_row
 from ingest.model import SourceState
-from storage.blobs.runs import LastRun, last_run
+from storage.blobs.runs import LastRun, last_runs
 from storage.blobs.source_state import BlobSourceStates
 from storage.clients import Clients
 
@@ -78,16 +78,16 @@ class StoredStatus:
 
     sources: Sequence[StoredSource]
     queues: StoredQueues
-    run: LastRun | None = None
-    """Of `reconcile`; None before the first."""
+    runs: Mapping[str, LastRun] = field(default_factory=dict)
+    """The last of each function that has come to its end yet."""
 
 
 def load_status(clients: Clients, since: Sequence[tuple[str, datetime]]) -> StoredStatus:
     """Read what there is of sources, each from a time on. Raises StoreUnavailableError, StoreRefusedError."""
     with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="status") as pool:
-        queues, run = pool.submit(read_queues, clients), pool.submit(last_run, clients)
+        queues, runs = pool.submit(read_queues, clients), pool.submit(last_runs, clients)
         sources = list(pool.map(lambda window: read_source(clients, *window), since))
-        return StoredStatus(sources=sources, queues=queues.result(), run=run.result())
+        return StoredStatus(sources=sources, queues=queues.result(), runs=runs.result())
 
 
 def read_source(clients: Clients, source: str, since: datetime, limit: int = MAX_ROWS) -> StoredSource:

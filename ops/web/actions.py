@@ -1,6 +1,6 @@
 """What needs a person, and what to do about it. Pure."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from itertools import islice
@@ -13,7 +13,7 @@ from ops.health.findings import Finding, Kind
 from ops.health.load import StoredSource
 from ops.health.watch import find_deadlines, find_silence
 from ops.web.model import Action, ArchiveMark, DisplayState, Gap, Queues, Severity, SourceStatus
-from storage.blobs.runs import LastRun
+from storage.blobs.runs import TIMERS, LastRun
 
 MAX = 8
 """Of each kind for a source; one more line tells the number of the others."""
@@ -35,16 +35,28 @@ def queue_actions(queues: Queues) -> Iterator[Action]:
         yield replace(given_up, kind="dead letters", name=which, detail="Event Grid could not deliver")
 
 
-def run_actions(run: LastRun | None, now: datetime) -> Iterator[Action]:
-    """Tell if nobody watches any more."""
-    if run is not None and run.every is not None and run.is_overdue(now):
+def run_actions(runs: Mapping[str, LastRun], queues: Queues, now: datetime) -> Iterator[Action]:
+    """Tell of functions that do not run although they should."""
+    waiting = {"process_batch": queues.batches, "poll_source": queues.polls}
+    for function, run in runs.items():
+        if run.is_overdue(now, waiting.get(function, 0)):
+            every = run.every and f"it is to run every {text.span(run.every.total_seconds())}"
+            yield Action(
+                severity=Severity.MISSING,
+                kind=f"{function} stands still",
+                name="",
+                since=run.at,
+                detail=every or "messages wait for it",
+                advice="restart the app: timers are known to stop after a deployment; or it is switched off by a wrong "
+                "setting (imagefeed doctor --app NAME tells), or its calls fail: see its log",
+            )
+    if runs and (never := [function for function in TIMERS if function not in runs]):
         yield Action(
-            severity=Severity.MISSING,
-            kind="reconcile stands still",
-            name="",
-            since=run.at,
-            detail=f"it is to run every {text.span(run.every.total_seconds())}",
-            advice="restart the app: timers are known to stop after a deployment; or its calls fail: see its log",
+            severity=Severity.NOTICE,
+            kind="never ran",
+            name=" and ".join(never),
+            detail="right at the start of an app only",
+            advice="imagefeed doctor --app NAME tells whether a wrong setting switches it off",
         )
 
 

@@ -45,11 +45,13 @@ def assess(stored: StoredStatus, specs: Mapping[str, SourceSpec], now: datetime)
     shown = [(item, source) for item, source in assessed if source.name in specs or source.marks]
     sources = [source for _, source in shown]
     actions = [action for item, src in shown for action in source_actions(item, src, specs.get(src.name), now)]
-    queues = _queues(stored.queues)
-    overdue = list(run_actions(stored.run, now))
-    actions = sorted([*overdue, *queue_actions(queues), *actions], key=lambda action: -action.severity)
+    queues, reconciled = _queues(stored.queues), stored.runs.get("reconcile")
+    not_running = list(run_actions(stored.runs, queues, now))
+    actions = sorted([*not_running, *queue_actions(queues), *actions], key=lambda action: -action.severity)
     severity, headline = total_headline(
-        sources, given_up=bool(queues.poison or queues.dead_letters), unwatched=bool(overdue)
+        sources,
+        given_up=bool(queues.poison or queues.dead_letters),
+        unwatched=reconciled is not None and reconciled.is_overdue(now),
     )
     return Status(
         at=now,
@@ -57,7 +59,7 @@ def assess(stored: StoredStatus, specs: Mapping[str, SourceSpec], now: datetime)
         headline=headline,
         sources=sources,
         queues=queues,
-        reconciled_at=stored.run.at if stored.run else None,
+        reconciled_at=reconciled.at if reconciled else None,
         actions=actions,
     )
 

@@ -52,7 +52,7 @@ def test_a_host_that_is_killed_within_a_batch_costs_no_lease_of_a_message(
     row = row_of(looked_at, "north", name, pipeline=True)
     assert row is not None
     assert (row["processed_at"] - killed).total_seconds() < 60, "less than half of the message's lease"
-    assert last_run(looked_at) is None
+    assert last_run(looked_at, "reconcile") is None
 
 
 def test_an_archive_of_which_no_event_tells_is_planned_by_a_look(crashing: System, looked_at: Clients) -> None:
@@ -61,7 +61,7 @@ def test_an_archive_of_which_no_event_tells_is_planned_by_a_look(crashing: Syste
     (root / f"{name}.part").write_bytes(archive(picture(1)))
     (root / f"{name}.part").rename(root / name)
     assert eventually(lambda: settled(looked_at, "north", name), "it is processed", crashing) == "processed"
-    assert last_run(looked_at) is None
+    assert last_run(looked_at, "reconcile") is None
 
 
 @pytest.mark.long

@@ -28,7 +28,7 @@ from imagefeed.model import Pixels
 from imagefeed.tables import Reader
 from local.servers.needed import ProgramMissingError
 from local.system import PROJECT, System
-from storage.blobs.runs import last_run
+from storage.blobs.runs import FUNCTIONS, last_runs
 from storage.clients import Clients
 from tests.e2e.conftest import HOSTS
 from tests.fixtures.secrecy import secrets_in
@@ -232,8 +232,6 @@ def test_what_no_event_told_of_is_found_by_reconcile(running: System, stored: Cl
     try:
         name = drop(running, "north", archive(picture(1), picture(2)))
         assert eventually(lambda: settled(stored, "north", name), name, running) == "processed"
-        run = eventually(lambda: last_run(stored), "the mark of reconcile", running)
-        assert run.every == longest_pause(running.settings["RECONCILE_SCHEDULE"])
     finally:
         running.start_relay()
 
@@ -316,6 +314,15 @@ def test_the_status_page_shows_what_arrived(running: System) -> None:
     assert (mark["state"], mark["images"], mark["refused"]) == ("refused in part", 1, 1)
     with urllib.request.urlopen(running.status_url, timeout=60) as answer:
         assert f"archives/south/{mark['id']}" in answer.read().decode()
+
+
+def test_each_function_leaves_a_mark_of_its_last_run(running: System, stored: Clients) -> None:
+    drop(running, "south", archive(*(picture(seed) for seed in range(5))))
+    eventually(lambda: True if last_runs(stored).keys() == set(FUNCTIONS) else None, "the marks of all", running)
+    runs, settings = last_runs(stored), running.settings
+    assert runs["reconcile"].every == longest_pause(settings["RECONCILE_SCHEDULE"])
+    assert runs["poll_sources"].every == longest_pause(settings["POLL_SCHEDULE"])
+    assert not [name for name, run in runs.items() if run.is_overdue(datetime.now(UTC), waiting=1)]
 
 
 def test_no_secret_is_logged_or_stored(running: System, stored: Clients) -> None:

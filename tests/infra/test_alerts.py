@@ -130,6 +130,21 @@ def test_a_missing_run_of_reconcile_is_noticed(logs: Workspace, minutes: int, si
     assert bool(fired(logs, "heartbeat")) is silent
 
 
+def test_a_short_interval_allows_for_the_end_of_a_host(logs: Workspace) -> None:
+    """INTERVAL=30s: three of them are over before a host that ended has ticked again, and told of it."""
+    query = QUERIES["no-archive.kql"].replace("'example', 10m", "'radar', 30s")
+    put(logs, "archives.copied", 1, 14, source="radar")
+    (row,) = logs.ask(query, NOW)
+    assert 2.7 < row["Intervals"] < 3
+
+
+def test_a_function_that_stands_still_at_one_look_may_have_just_started(logs: Workspace) -> None:
+    for minutes, function in ((5, "process_batch"), (10, "process_batch"), (5, "poll_sources")):
+        line = f"function.stands_still function={function} a message has waited"
+        logs.put("AppTraces", NOW - timedelta(minutes=minutes), Message=line, SeverityLevel=3)
+    assert fired(logs, "not-running") == {("process_batch",)}
+
+
 def test_the_latest_that_was_told_of_deadlines_counts(logs: Workspace) -> None:
     put(logs, "source.near_deletion", 2, 10, source="radar")
     put(logs, "source.near_deletion", 0, 5, source="radar")

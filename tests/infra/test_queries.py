@@ -69,6 +69,8 @@ def test_every_metric_is_asked_for() -> None:
 def test_log_lines_are_read_as_they_are_written() -> None:
     (line,) = re.findall(r"parse Message with '(\S+ \S+=)' Source '( \S+=)' From '( \S+=)' To", QUERIES["gaps.kql"])
     assert "%s".join(line) + "%s" in (ROOT / "ops/health/watch.py").read_text()
+    (line,) = re.findall(r"startswith '(\S+ \S+=)'", QUERIES["not-running.kql"])
+    assert f'"{line}%s ' in (ROOT / "bootstrap.py").read_text()
     lines = re.findall(r"startswith '(\S+ \S+=)'", QUERIES["lost-results.kql"])
     assert len(lines) == 2
     assert [line for line in lines if f'"{line}%s ' not in (ROOT / "preprocess/recovery/repair.py").read_text()] == []

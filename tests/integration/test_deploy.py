@@ -1,5 +1,6 @@
 """The deploy script, on stand-ins for az and func that answer as the real ones do."""
 
+import json
 import re
 import subprocess
 from collections.abc import Mapping
@@ -25,6 +26,7 @@ from tests.fixtures.azure_answers import (
     event_subscription,
     group,
     identity,
+    keys,
     lock,
     provider,
     secrets,
@@ -62,7 +64,7 @@ SHOW_OUTPUTS, PARAMETERS, LIST, APP = (
 )
 STATE, TOPIC = "eventgrid system-topic event-subscription show", "eventgrid system-topic show"
 RUN, SETTINGS, SECRETS = "storage blob show", "functionapp config appsettings list", "keyvault secret list"
-TOKEN = "account get-access-token"
+TOKEN, KEYS = "account get-access-token", "functionapp keys list"
 PROVIDER, REGISTER, LOCKS, TAGS = "provider show", "provider register", "lock list", "group show"
 PUBLISH, DEPLOY, RESTART = "func azure functionapp publish", "az deployment group create", "az functionapp restart"
 SMOKE = "python -m ops.cli doctor --app images-abc --smoke"
@@ -86,6 +88,7 @@ def tools(tmp_path: Path) -> Tools:
         EVENTS: [deployment("events")],
         SHOW_OUTPUTS: [deployment("main", OUTPUTS)],
         LIST: [listed(*FUNCTIONS)],
+        KEYS: [keys("s3cret-master")],
         APP: [site()],
         STATE: [event_subscription()],
         SECRETS: [secrets("radar-password", "other")],
@@ -94,7 +97,7 @@ def tools(tmp_path: Path) -> Tools:
         TAGS: [group(**{"made-by": "infra/deploy.sh"})],
         LOCKS: [[]],
     }
-    return Tools(tmp_path / "tools", dict(az), func=[func.PUBLISHED])
+    return Tools(tmp_path / "tools", dict(az), func=[func.PUBLISHED], pages={"/status": "{}"})
 
 
 def steps(tools: Tools) -> list[str]:
@@ -574,6 +577,25 @@ class TestCheck:
         assert done.returncode == 1
         for text in ("does not say whether it runs", "does not answer (000)", "'missing'"):
             assert re.search(rf"WRONG .*{re.escape(text)}", done.stdout), text
+
+    def test_a_function_that_is_switched_off_behind_a_healthy_host_is_told(self, tools: Tools) -> None:
+        said = "Error indexing method 'Functions.reconcile'. '%RECONCILE_SCHEDULE%' does not resolve to a value."
+        tools.pages = {"/reconcile/status": json.dumps({"errors": [said]}, separators=(",", ":")), **tools.pages}
+        done = tools.run("--check", "g")
+        assert done.returncode == 1
+        (wrong,) = [line for line in done.stdout.splitlines() if "WRONG" in line]
+        assert "function reconcile is switched off" in wrong
+        assert said in wrong
+        # The key opens everything.
+        assert tools.stdin == 'header = "x-functions-key: s3cret-master"\n'
+        assert not [text for text in (*tools.calls, done.stdout, done.stderr) if "s3cret" in text]
+
+    @pytest.mark.parametrize("answer", [{"/status": "Service Unavailable"}, {}])
+    def test_a_host_that_does_not_tell_of_its_functions_is_said(self, tools: Tools, answer: dict[str, str]) -> None:
+        tools.pages = answer
+        done = tools.run("--check", "g")
+        assert done.returncode == 0
+        assert len(re.findall("not looked  function .* does not say", done.stdout)) == len(FUNCTIONS)
 
     def test_dead_letters_that_are_off_are_a_warning(self, tools: Tools) -> None:
         tools.az[STATE] = [event_subscription(deadLetterWithResourceIdentity=None)]

@@ -1,6 +1,7 @@
 """The doctor on real servers and a real Azurite: what is wrong is named, with what to do, and no secret is shown."""
 
 import os
+import re
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -19,11 +20,12 @@ from local.servers.server import Server
 from ops.cli.__main__ import main
 from preprocess.recipe import identify
 from storage.blobs.pipelines import hold_pipeline
-from storage.blobs.runs import note_run
+from storage.blobs.runs import LastRun, note_run
 from storage.blobs.source_state import BlobSourceStates
 from storage.clients import Clients, connected, development_connection, prepare
 from tests.faults.http import Answer, HttpProxy
 from tests.fixtures.azure_answers import secret
+from tests.fixtures.sample_app import HostProcess, write_app
 from tests.fixtures.secrecy import secrets_in
 from tests.unit.ops.health.doctor.test_azure import az, deployed
 
@@ -212,7 +214,8 @@ class TestStorage:
         with connected(own.connection) as clients:
             prepare(clients)
             if minutes is not None:
-                note_run(clients, datetime.now(UTC) - timedelta(minutes=minutes), timedelta(minutes=5))
+                last = datetime.now(UTC) - timedelta(minutes=minutes)
+                note_run(clients, "reconcile", LastRun(at=last, every=timedelta(minutes=5)))
         assert f" {message}" in doctor.run(settings(own, vsftpd, name))[1]
 
     # The tables' SDK does so itself, when it reads an error in XML.
@@ -260,6 +263,56 @@ class TestAnswers:
         for resource, kind in (("container raw", "Blob"), ("table images", "Table"), ("queue poll", "Queue")):
             expected = f"storage         {resource}: {message.format(kind)}"
             assert any(line.startswith(expected) for line in lines), expected
+
+
+APP = """
+import azure.functions as func
+app = func.FunctionApp()
+
+@app.timer_trigger("timer", schedule="%RECONCILE_SCHEDULE%")
+def reconcile(timer: func.TimerRequest) -> None: ...
+
+@app.timer_trigger("timer", schedule="0 0 0 1 1 *")
+def poll_sources(timer: func.TimerRequest) -> None: ...
+
+@app.event_grid_trigger("event")
+def on_raw_archive(event: func.EventGridEvent) -> None: ...
+
+@app.queue_trigger("message", queue_name="poll", connection="DATA_STORAGE")
+def poll_source(message: func.QueueMessage) -> None: ...
+"""
+
+
+class TestFunctions:
+    """A host that is well may have functions that are switched off."""
+
+    def wrong(self, host: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> list[str]:
+        monkeypatch.setenv("DATA_STORAGE", "x")
+        assert main(["doctor", "--host", host]) == 1
+        return [line for line in capsys.readouterr().out.splitlines() if "  functions  " in line]
+
+    def test_what_is_switched_off_is_named_with_the_reason(
+        self, azurite: Azurite, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        storage = {"DATA_STORAGE": azurite.connection, "AzureWebJobsStorage": azurite.connection}
+        off = {"AzureWebJobs.poll_source.Disabled": "1"}
+        with HostProcess(write_app(tmp_path / uuid4().hex, APP), {**storage, **off}) as host:
+            assert host.call("/admin/host/ping")[0] == 200
+            lines = self.wrong(f"{host.url}/", capsys, monkeypatch)
+        for expected in (
+            "process_batch is not there",
+            "reconcile is switched off, or its listener does not start: .* '%RECONCILE_SCHEDULE%' does not resolve",
+            "poll_source is switched off: remove the setting AzureWebJobs.poll_source.Disabled",
+        ):
+            assert [line for line in lines if line.startswith(" WRONG") and re.search(expected, line)], expected
+        assert len(lines) == 3
+
+    def test_a_host_that_does_not_answer_is_said(
+        self, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (line,) = self.wrong(f"http://127.0.0.1:{free_port()}", capsys, monkeypatch)
+        assert line.startswith(" not looked")
+        assert "does the app run?" in line
 
 
 def test_an_app_in_azure_is_looked_at_with_its_own_settings(

@@ -4,19 +4,20 @@ from collections.abc import Iterator
 from datetime import datetime
 
 from config.settings import Settings, Source, Storage
-from config.types import format_duration
 from imagefeed.errors import PipelineError
 from imagefeed.terminal import count
 from ingest.model import SourceState
 from ops.health.doctor.findings import Finding, ok, unknown, wrong
-from ops.health.listening import check_queues
+from ops.health.listening import check_queues, why_overdue
 from ops.health.probe import probe, probe_dead_letters
 from ops.health.watch import find_deadlines, find_silence
 from preprocess.recipe import identify
 from storage.blobs.pipelines import known_fingerprint
-from storage.blobs.runs import last_run
+from storage.blobs.runs import FUNCTIONS, TIMERS, last_runs
 from storage.blobs.source_state import BlobSourceStates
 from storage.clients import Clients
+
+_SEE = "look into its log"
 
 
 def check_storage(clients: Clients) -> Iterator[Finding]:
@@ -75,25 +76,24 @@ def check_polling(clients: Clients, settings: Settings, now: datetime) -> Iterat
             yield from _check_source(source, source_state or SourceState(source=name), now)
 
 
-def check_reconcile(clients: Clients, now: datetime) -> Iterator[Finding]:
-    """Tell when what stopped half way was last driven again."""
+def check_runs(clients: Clients, now: datetime) -> Iterator[Finding]:
+    """Tell when each function last came to its end. Without messages nobody calls those of queues."""
     try:
-        run = last_run(clients)
+        runs = last_runs(clients)
     except PipelineError as exc:
-        yield unknown("app", f"reconcile: {exc}")
+        yield unknown("app", f"when functions last ran: {exc}")
         return
-    if run is None:
-        yield unknown("app", "reconcile has not come to its end yet: is the app just starting? Else look into its log")
-        return
-    message = f"reconcile last came to its end {(now - run.at).total_seconds() / 60:.0f} min ago"
-    if run.is_overdue(now) and run.every:
-        yield wrong(
-            "app",
-            f"{message}, and is to run every {format_duration(run.every)}: its timer stands still, which is known to "
-            "happen after a deployment: restart the app; or its calls fail: look into its log",
-        )
-    else:
-        yield ok("app", message)
+    for function in FUNCTIONS:
+        run = runs.get(function)
+        if run is None:
+            if function in TIMERS:
+                yield unknown("app", f"{function} has not come to its end yet: is the app just starting? Else {_SEE}")
+            continue
+        message = f"{function} last came to its end {(now - run.at).total_seconds() / 60:.0f} min ago"
+        if run.every is not None and run.is_overdue(now):
+            yield wrong("app", f"{message}, and {why_overdue(run.every).removeprefix('it ')}")
+        else:
+            yield ok("app", message)
 
 
 def check_listeners(clients: Clients, settings: Settings, now: datetime) -> Iterator[Finding]:

@@ -53,15 +53,21 @@ def find_azure_cli() -> AzureCli | None:
 
 def app_settings(cli: AzureCli, app: str) -> tuple[Mapping[str, str], Sequence[Finding]]:
     """Read a deployed app's settings, with its Key Vault references followed. Raises PermanentError."""
+    group = group_of(cli, app)
+    listed = cli.ask("functionapp", "config", "appsettings", "list", "--name", app, "--resource-group", group)
+    values = {item["name"]: item["value"] or "" for item in listed if item["name"].upper() not in _OF_IDENTITY}
+    problems = [_follow(cli, name, values) for name in values]
+    return values, [problem for problem in problems if problem]
+
+
+def group_of(cli: AzureCli, app: str) -> str:
+    """Find the resource group of an app. Raises PermanentError."""
     if not _NAME.fullmatch(app):
         raise PermanentError(f"--app {app}: this is no name of a function app")
     groups = cli.ask("functionapp", "list", "--query", f"[?name=='{app}'].resourceGroup")
     if not groups:
         raise PermanentError(f"--app {app}: no such function app in this subscription; see `az account show`")
-    listed = cli.ask("functionapp", "config", "appsettings", "list", "--name", app, "--resource-group", groups[0])
-    values = {item["name"]: item["value"] or "" for item in listed if item["name"].upper() not in _OF_IDENTITY}
-    problems = [_follow(cli, name, values) for name in values]
-    return values, [problem for problem in problems if problem]
+    return str(groups[0])
 
 
 def _follow(cli: AzureCli, name: str, values: dict[str, str]) -> Finding | None:

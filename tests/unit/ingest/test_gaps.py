@@ -13,6 +13,8 @@ MINUTE = timedelta(minutes=1)
 SPEC = SourceSpec(name="radar", interval=10 * MINUTE)
 # Less than a quarter of an interval to each side: two neighbours are at most 1.5 intervals apart.
 JITTER = st.floats(-149, 149).map(lambda seconds: timedelta(seconds=seconds))
+RESTS = 2 * MINUTE
+"""What is allowed for the end of a host."""
 LAG = st.integers(0, 120).map(lambda minutes: timedelta(minutes=minutes))
 
 
@@ -44,7 +46,7 @@ def test_an_archive_that_did_not_come_always_shows(jitter: list[timedelta], data
 def test_archives_that_come_no_more_always_show(jitter: list[timedelta], lag: timedelta) -> None:
     arrivals = [at(number * 10 + late / MINUTE, lag=lag) for number, late in enumerate(jitter)]
     newest = max(arrival.stamp for arrival in arrivals)
-    now = newest + 15 * MINUTE + lag + timedelta(seconds=1)
+    now = newest + 15 * MINUTE + lag + RESTS + timedelta(seconds=1)
     assert find_gaps(SPEC, arrivals, now) == [Gap(start=newest, end=now, open=True)]
 
 
@@ -67,4 +69,13 @@ def test_a_stamp_of_the_future_hides_no_gap() -> None:
 def test_a_server_that_was_down_does_not_excuse_itself() -> None:
     # What came at once after five hours was late; that the next one is late is no less of a gap.
     arrivals = [at(number * 10, lag=(300 - number * 10) * MINUTE) for number in range(30)]
-    assert find_gaps(SPEC, arrivals, NOON + 316 * MINUTE)
+    assert find_gaps(SPEC, arrivals, NOON + 316 * MINUTE + RESTS)
+
+
+def test_timers_that_rest_after_the_end_of_a_host_make_no_gap() -> None:
+    """66 s without ticks, and up to 30 s until the next: the archive of that time is there, but not seen yet."""
+    often = SourceSpec(name="radar", interval=MINUTE / 2)
+    arrivals = [at(number / 2, lag=timedelta(seconds=2)) for number in range(10)]
+    newest = arrivals[-1].stamp
+    assert not find_gaps(often, arrivals, newest + often.interval + timedelta(seconds=66 + 30 + 2))
+    assert find_gaps(often, arrivals, newest + 1.5 * often.interval + RESTS + timedelta(seconds=3))

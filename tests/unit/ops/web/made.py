@@ -1,6 +1,6 @@
 """What storage would tell of a source, made up."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -91,9 +91,9 @@ def status_of(
     entries: Sequence[Entry],
     source_state: SourceState | None = None,
     queues: StoredQueues = QUIET,
-    run: LastRun | None = None,
+    runs: Mapping[str, LastRun] | None = None,
     **known: Any,
 ) -> Status:
     """Say how a single source is."""
-    stored = StoredStatus(sources=[stored_source(entries, source_state, **known)], queues=queues, run=run)
+    stored = StoredStatus(sources=[stored_source(entries, source_state, **known)], queues=queues, runs=runs or {})
     return assess(stored, {"radar": SPEC}, NOW)

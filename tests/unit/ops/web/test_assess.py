@@ -208,13 +208,40 @@ def test_what_was_given_up_needs_a_person() -> None:
 )
 def test_a_reconcile_that_stands_still_needs_a_person(every: timedelta | None, quiet: int, fine: bool) -> None:
     run = LastRun(at=NOW - quiet * MINUTE, every=every)
-    status = status_of(regular(), run=run)
+    status = status_of(regular(), runs={"poll_sources": LastRun(at=NOW), "reconcile": run})
     assert status.reconciled_at == run.at
     if fine:
         assert (status.severity, status.headline, kinds(status)) == (Severity.FINE, "Everything is here", [])
     else:
         assert status.headline == "Everything is here, and nobody watches: reconcile stands still"
         assert (status.severity, kinds(status)) == (Severity.MISSING, ["reconcile stands still"])
+
+
+@pytest.mark.parametrize(
+    ("function", "minutes", "waiting", "stands"),
+    [
+        ("poll_sources", 11, 0, True),
+        ("poll_sources", 9, 0, False),
+        ("process_batch", 41, 1, True),
+        ("process_batch", 41, 0, False),
+        ("process_batch", 39, 1, False),
+    ],
+)
+def test_each_function_that_should_run_is_missed_when_it_does_not(
+    function: str, minutes: int, waiting: int, stands: bool
+) -> None:
+    timer, batch = timedelta(seconds=30), timedelta(minutes=30)
+    runs = {"poll_sources": LastRun(at=NOW, every=timer), "reconcile": LastRun(at=NOW, every=5 * MINUTE)}
+    runs["process_batch"] = LastRun(at=NOW, takes=batch)
+    runs[function] = replace(runs[function], at=NOW - minutes * MINUTE)
+    status = status_of(regular(), runs=runs, queues=replace(QUIET, batches=waiting))
+    assert kinds(status) == [f"{function} stands still"] * stands
+
+
+def test_a_timer_that_never_ran_is_told_once_another_function_has() -> None:
+    status = status_of(regular(), runs={"poll_sources": LastRun(at=NOW, every=MINUTE)})
+    assert [(action.kind, action.name) for action in status.actions] == [("never ran", "reconcile")]
+    assert status.severity is Severity.NOTICE
 
 
 def test_many_of_a_kind_are_counted_instead_of_listed() -> None:

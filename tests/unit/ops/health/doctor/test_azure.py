@@ -15,14 +15,17 @@ from ops.health.doctor.app import check_identity
 from ops.health.doctor.azure_cli import AzureCli, app_settings
 from ops.health.doctor.events import check_events
 from ops.health.doctor.findings import CheckStatus, Finding
+from ops.health.doctor.functions import host_in_azure
 from tests.fixtures.azure_answers import (
     DATA,
     MAY_NOT_READ,
     event_subscription,
     identity,
+    keys,
     listed_site,
     secret,
     settings,
+    site,
     topic,
 )
 from tests.fixtures.fake_tools import Answer, Tools, refused
@@ -117,6 +120,14 @@ def test_what_az_says_is_told(tmp_path: Path, error: str, message: str) -> None:
         (finding,) = events(IN_AZURE, cli)
     assert finding.status is CheckStatus.UNKNOWN
     assert message in finding.message
+
+
+def test_the_host_of_an_app_is_asked_with_its_master_key_which_nothing_shows(tmp_path: Path) -> None:
+    answers: dict[str, Sequence[Answer]] = {"functionapp list": [[listed_site()]], "functionapp show": [site()]}
+    with az(tmp_path, **answers, **{"functionapp keys list": [keys("s3cret-master")]}) as (cli, tools):
+        host = host_in_azure(cli, "images-abc")
+    assert (host.url, host.key) == ("https://images-abc.azurewebsites.net", "s3cret-master")
+    assert "s3cret" not in "".join((repr(host), *tools.calls))
 
 
 def test_settings_of_an_app_have_their_secrets_and_not_its_identity(tmp_path: Path) -> None:

@@ -1,0 +1,97 @@
+"""Asks the functions host which of its functions are switched off: a host that is well may have such."""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from http.client import HTTPConnection, HTTPException, HTTPSConnection
+from typing import Any
+from urllib.parse import urlsplit
+
+from imagefeed.errors import PermanentError
+from ops.health.doctor.azure_cli import AzureCli, group_of
+from ops.health.doctor.findings import Finding, ok, unknown, wrong
+from storage.blobs.runs import FUNCTIONS
+
+_WITHIN = 20.0
+_NEEDED = (*FUNCTIONS, "on_raw_archive")
+_ABOUT = "functions"
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionsHost:
+    """Where a host answers, and the key that opens its admin addresses; none is needed on one's own machine."""
+
+    url: str
+    key: str | None = field(default=None, repr=False)
+
+    def ask(self, path: str) -> Any:
+        """Return the JSON below `/admin/functions`. Raises PermanentError."""
+        where, doing = urlsplit(self.url), f"ask {self.url}/admin/functions{path}"
+        # Not urllib, which hands the key on to wherever an answer leads.
+        connect = HTTPSConnection if where.scheme == "https" else HTTPConnection
+        connection = connect(where.netloc, timeout=_WITHIN)
+        try:
+            connection.request("GET", f"/admin/functions{path}", headers={"x-functions-key": self.key or ""})
+            answer = connection.getresponse()
+            if answer.status != 200:
+                raise PermanentError(f"{doing}: it answers {answer.status}: does the app run, and is the key right?")
+            return json.loads(answer.read())
+        except (OSError, HTTPException, ValueError) as exc:
+            raise PermanentError(f"{doing}: {type(exc).__name__}: {exc}: does the app run?") from exc
+        finally:
+            connection.close()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostedFunction:
+    """A function as its host knows it."""
+
+    name: str
+    errors: Sequence[str]
+    """Why it could not be indexed, and so is switched off, it alone; or why its listener does not start."""
+    disabled: bool
+    """By a setting that says so."""
+
+
+def list_functions(host: FunctionsHost) -> Sequence[HostedFunction]:
+    """Ask for all functions of a host. Raises PermanentError."""
+    return [
+        # The host leaves `errors` out where there are none.
+        HostedFunction(
+            name=(name := str(function["name"])),
+            errors=host.ask(f"/{name}/status").get("errors") or (),
+            disabled=bool(function.get("isDisabled")),
+        )
+        for function in host.ask("")
+    ]
+
+
+def check_functions(host: FunctionsHost) -> Iterator[Finding]:
+    """Tell which functions the host does not run, although it may be well itself."""
+    try:
+        functions = list_functions(host)
+    except PermanentError as exc:
+        yield unknown(_ABOUT, str(exc))
+        return
+    missing = sorted({*_NEEDED} - {function.name for function in functions})
+    findings = [
+        *(wrong(_ABOUT, f"{name} is not there: the code does not load; see the host's log") for name in missing),
+        *(wrong(_ABOUT, problem) for function in functions if (problem := _problem(function))),
+    ]
+    yield from findings or [ok(_ABOUT, f"all {len(functions)} are indexed, and none is switched off")]
+
+
+def _problem(function: HostedFunction) -> str | None:
+    if function.errors:
+        return f"{function.name} is switched off, or its listener does not start: {' '.join(function.errors)}"
+    if function.disabled:
+        return f"{function.name} is switched off: remove the setting AzureWebJobs.{function.name}.Disabled"
+    return None
+
+
+def host_in_azure(cli: AzureCli, app: str) -> FunctionsHost:
+    """Find where an app answers, and its master key, through az. Raises PermanentError."""
+    of_app = ("--name", app, "--resource-group", group_of(cli, app))
+    name = cli.ask("functionapp", "show", *of_app, "--query", "properties.defaultHostName || defaultHostName")
+    key = cli.ask("functionapp", "keys", "list", *of_app, "--query", "masterKey")
+    return FunctionsHost(f"https://{name}", str(key))
