@@ -4,7 +4,7 @@ import difflib
 import os
 import re
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from datetime import timedelta
 from functools import cache
@@ -12,10 +12,13 @@ from typing import Any, get_type_hints
 from urllib.parse import unquote, urlsplit
 
 from config.errors import SettingsError
-from config.types import Name, Schedule, Setting
+from config.schedules import Schedule
+from config.types import Name, Setting
 from ingest.model import Endpoint, SourceSpec
-from ingest.protocols.host_keys import read_host_keys
+from ingest.protocols.host_keys import host_key_problem, scan_command
+from ingest.protocols.private_keys import private_key_problem
 from preprocess.model import BatchSizes, Limits, Recipe
+from preprocess.recipe import check_recipe, load_hook
 
 _PORTS = {"sftp": 22, "ftp": 21, "ftpes": 21, "ftps": 990}
 
@@ -128,8 +131,8 @@ _TWIN = re.compile(r"((CONNECTIONSTRINGS__)?AZUREWEBJOBS|CONNECTIONSTRINGS__)DAT
 
 @cache
 def settings() -> Settings:
-    """Read the environment, once."""
-    return read_settings(os.environ)
+    """Read the environment, once. The hook is not tried: one that fails must not keep archives from being copied."""
+    return _Reading(os.environ).settings(with_hook=False)
 
 
 def environment() -> Mapping[str, str]:
@@ -142,7 +145,7 @@ def environment() -> Mapping[str, str]:
 
 
 def read_settings(environ: Mapping[str, str]) -> Settings:
-    """Make Settings of app settings. Raises SettingsError that names all that is missing or wrong."""
+    """Return Settings, made of app settings. Raises SettingsError that names all that is wrong, the hook included."""
     return _Reading(environ).settings()
 
 
@@ -153,8 +156,7 @@ def read_storage(environ: Mapping[str, str] = os.environ) -> Storage:
 
 def read_pipeline(environ: Mapping[str, str] = os.environ) -> tuple[Recipe, Pipeline]:
     """Read only what decides the pipeline; sources are not asked for. Raises SettingsError."""
-    groups = _Reading(environ).groups()
-    return Recipe(**groups[Recipe]), Pipeline(**groups[Pipeline])
+    return _Reading(environ).pipeline()
 
 
 def read_limits(environ: Mapping[str, str] = os.environ) -> Limits:
@@ -174,22 +176,23 @@ class _Reading:
     """One pass over the environment that collects every problem instead of stopping at the first."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
-        self.values = {k.upper(): v.strip() for k, v in environ.items() if _OWN.match(k.upper()) and v.strip()}
+        self.values = {k.upper(): v for k, v in environ.items() if _OWN.match(k.upper()) and v.strip()}
         self.twins = [k for k in environ if _TWIN.match(k.upper())]
         self.others = [k.upper() for k, v in environ.items() if not _OWN.match(k.upper()) and v.strip()]
         self.problems: list[str] = []
 
-    def settings(self) -> Settings:
+    def settings(self, *, with_hook: bool = True) -> Settings:
         groups = self._flat()
         self._check_misspelt()
         self._check_twins()
         storage = self._storage(groups)
+        recipe = self._recipe(groups, with_hook=with_hook)
         sources = self._sources()
         self._raise_problems()
         return Settings(
             storage=storage,
             sources=sources,
-            recipe=Recipe(**groups[Recipe]),
+            recipe=recipe,
             limits=Limits(**groups[Limits]),
             batches=BatchSizes(**groups[BatchSizes]),
             table=Table(**groups[Table]),
@@ -201,6 +204,12 @@ class _Reading:
         storage = self._storage(self._flat())
         self._raise_problems()
         return storage
+
+    def pipeline(self) -> tuple[Recipe, Pipeline]:
+        groups = self._flat()
+        recipe = self._recipe(groups, with_hook=True)
+        self._raise_problems()
+        return recipe, Pipeline(**groups[Pipeline])
 
     def groups(self) -> dict[type, dict[str, Any]]:
         groups = self._flat()
@@ -229,6 +238,27 @@ class _Reading:
             elif not key.startswith("SOURCES__") and key not in _OF_THE_PLATFORM:
                 self._unknown(key, [*FLAT])
         return groups
+
+    def _recipe(self, groups: Mapping[type, Mapping[str, Any]], *, with_hook: bool) -> Recipe:
+        """Hold the recipe's settings against each other, unless one of them could not be read."""
+        recipe, limits = Recipe(**groups[Recipe]), Limits(**groups[Limits])
+        if any(problem.startswith("PREPROCESS_") for problem in self.problems):
+            return recipe
+        if recipe.fit != "none" and recipe.width * recipe.height > limits.pixels:
+            self.problems.append(
+                f"PREPROCESS_WIDTH and PREPROCESS_HEIGHT make images of {recipe.width * recipe.height} pixels, more "
+                f"than the {limits.pixels} of LIMIT_PIXELS: make them smaller"
+            )
+        self._collect(check_recipe, recipe)
+        if recipe.hook and with_hook:
+            self._collect(load_hook, recipe.hook)
+        return recipe
+
+    def _collect[T](self, check: Callable[[T], object], value: T) -> None:
+        try:
+            check(value)
+        except SettingsError as exc:
+            self.problems += exc.problems
 
     def _check_misspelt(self) -> None:
         """Name what is misspelt at its beginning; the environment is full of names that are none of ours."""
@@ -291,7 +321,7 @@ class _Reading:
 
     def _url(self, key: str, endpoint: dict[str, Any]) -> None:
         try:
-            url = urlsplit(self.values.get(key, ""))
+            url = urlsplit(self.values.get(key, "").strip())
             scheme, host, port = url.scheme, url.hostname, url.port
         except ValueError:
             self.problems.append(f"{key} is no URL: it must be like sftp://user@host:22/folder")
@@ -302,33 +332,32 @@ class _Reading:
             return
         if url.password is not None:
             self.problems.append(f"{key} holds a password: set {key[:-3]}PASSWORD instead")
-        endpoint |= {
-            "scheme": scheme,
-            "host": host,
-            "port": port or _PORTS[scheme],
-            "folder": unquote(url.path) or ".",
-        }
+        endpoint |= {"scheme": scheme, "host": host, "port": port or _PORTS[scheme], "folder": _folder(url.path)}
         if url.username:
             endpoint["user"] = unquote(url.username)
         if scheme == "sftp":
             self._check_sftp(key[:-3], url.username, endpoint)
 
     def _check_sftp(self, prefix: str, user: str | None, endpoint: Mapping[str, Any]) -> None:
+        host, port = endpoint["host"], endpoint["port"]
         if not user:
             self.problems.append(f"{prefix}URL names no user: sftp://user@host/folder")
         if "host_key" not in endpoint:
-            self.problems.append(f"{prefix}HOST_KEY is missing: take it from `ssh-keyscan` and compare its fingerprint")
-        elif not read_host_keys(endpoint["host_key"]):
             self.problems.append(
-                f"{prefix}HOST_KEY is wrong: it must be the server's whole public key, like `ssh-ed25519 AAAA…` with "
-                "68 characters of base64, or a line that `ssh-keyscan` prints; RSA and ECDSA keys do as well"
+                f"{prefix}HOST_KEY is missing: take a line that `{scan_command(host, port)}` prints, and compare its "
+                "fingerprint with what the server's owner says"
             )
-        if "password" not in endpoint and "private_key" not in endpoint:
+        elif problem := host_key_problem(endpoint["host_key"], host, port):
+            self.problems.append(f"{prefix}HOST_KEY is wrong: {problem}")
+        if "private_key" in endpoint:
+            if problem := private_key_problem(endpoint["private_key"], endpoint.get("passphrase")):
+                self.problems.append(f"{prefix}PRIVATE_KEY is wrong: {problem}")
+        elif "password" not in endpoint:
             self.problems.append(f"{prefix}PASSWORD or {prefix}PRIVATE_KEY is missing")
 
     def _read(self, name: str, setting: Setting, into: dict[str, Any]) -> None:
         text = self.values[name.upper()]
-        if text.startswith("@Microsoft.KeyVault("):
+        if text.strip().startswith("@Microsoft.KeyVault("):
             self.problems.append(
                 f"{name}: its Key Vault reference was not resolved; check that the secret exists and that the app's "
                 "identity may read it (Key Vault Secrets User)"
@@ -345,6 +374,12 @@ class _Reading:
         spelt = {name.upper(): name for name in known}
         near = difflib.get_close_matches(key, spelt, n=1)
         self.problems.append(f"{key} is unknown" + (f": did you mean {spelt[near[0]]}?" if near else ""))
+
+
+def _folder(path: str) -> str:
+    """Return the folder that a URL's path names: `/~/outgoing` is below the folder that a login leads to."""
+    home = path == "/~" or path.startswith("/~/")
+    return unquote(path[3:].lstrip("/") if home else path) or "."
 
 
 def _source_name(name: str) -> str:

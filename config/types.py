@@ -4,7 +4,6 @@ import re
 from collections.abc import Callable
 from dataclasses import Field, dataclass
 from datetime import timedelta
-from itertools import pairwise, product
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from zoneinfo import ZoneInfo
@@ -18,6 +17,9 @@ from pydantic import (
     StringConstraints,
     TypeAdapter,
 )
+from pydantic import (
+    Field as Rule,
+)
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(s|m|h|d)")
 _UNITS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
@@ -27,7 +29,7 @@ _LIKE = f"like 90s, 10m, 48h or 7d, {_LONGEST.days}d at most"
 
 
 def parse_duration(text: str) -> timedelta:
-    """Read `90s`, `10m`, `48h` or `7d`. Raises ValueError."""
+    """Read `90s`, `10m`, `48h` or `7d`; `0s` too. Raises ValueError."""
     match = _DURATION.fullmatch(text)
     if match is None:
         raise ValueError(f"{text!r} is no duration: it must be {_LIKE}")
@@ -37,11 +39,22 @@ def parse_duration(text: str) -> timedelta:
     return timedelta(seconds=seconds)
 
 
+def _parse_positive(text: str) -> timedelta:
+    span = parse_duration(text)
+    if not span:
+        raise ValueError("it must be above 0s")
+    return span
+
+
 @dataclass(frozen=True, slots=True)
 class Words:
     """What a type accepts, in words, for the error that refuses a text."""
 
     text: str
+
+
+class Verbatim:
+    """Marks a type whose texts keep the blanks at their ends: a password may have some."""
 
 
 def passes(check: Callable[[str], object]) -> AfterValidator:
@@ -57,14 +70,22 @@ def passes(check: Callable[[str], object]) -> AfterValidator:
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9-]{1,32}$"), Words("1 to 32 of a-z, 0-9 and -")]
 TimeZone = Annotated[str, passes(ZoneInfo), Words("an IANA time zone such as Europe/Berlin")]
 Encoding = Annotated[str, passes("".encode), Words("a text encoding that Python knows, such as utf-8 or cp1252")]
-Schedule = Annotated[str, StringConstraints(pattern=r"^\S+(\s+\S+){5}$"), Words("six NCRONTAB fields")]
+Secret = Annotated[str, Verbatim(), Words("a text")]
+KeyText = Annotated[
+    str, AfterValidator(lambda text: text.replace("\\n", "\n")), Words("the text of a key, with `\\n` for line breaks")
+]
+"""A key or certificate has lines, which some places that settings are written in do not have."""
+Pause = Annotated[timedelta, BeforeValidator(parse_duration), Words(f"a duration {_LIKE}; 0s for none")]
+Seconds = Annotated[PositiveFloat, Rule(le=3_600), Words("a number of seconds above 0, 3,600 at most")]
+Multiple = Annotated[PositiveFloat, Rule(le=1_000), Words("a number above 0, 1,000 at most")]
+Connections = Annotated[PositiveInt, Rule(le=64), Words("a whole number above 0, 64 at most")]
 
 _PLAIN: dict[Any, Any] = {
-    str: Annotated[str, AfterValidator(lambda text: text.replace("\\n", "\n")), Words("a text")],
+    str: Annotated[str, Words("a text")],
     int: Annotated[PositiveInt, Words("a whole number above 0")],
     float: Annotated[PositiveFloat, Words("a number above 0")],
     bool: Annotated[bool, Words("true or false")],
-    timedelta: Annotated[timedelta, BeforeValidator(parse_duration), Words(f"a duration {_LIKE}")],
+    timedelta: Annotated[timedelta, BeforeValidator(_parse_positive), Words(f"a duration above 0s {_LIKE}")],
 }
 """What a field of a plain type accepts as an app setting."""
 
@@ -80,6 +101,7 @@ class Setting:
 
     def read(self, text: str) -> Any:
         """Read a setting's text as its field's type. Raises ValueError, LookupError, OSError, SettingsError."""
+        text = text.strip("\r\n") if any(isinstance(each, Verbatim) for each in get_args(self._type)) else text.strip()
         return TypeAdapter(self._type, config=ConfigDict(allow_inf_nan=False)).validate_python(text)
 
     @property
@@ -98,31 +120,6 @@ class Setting:
                 hint, BeforeValidator(lambda text: text.split(",")), Words("numbers with commas between them")
             ]
         return hint if get_origin(hint) is Annotated else _PLAIN[hint]
-
-
-def longest_pause(schedule: str) -> timedelta | None:
-    """Tell the longest time between two ticks of six NCRONTAB fields; None where it is not the same each day."""
-    second, minute, hour, *days = schedule.split()
-    if set(days) != {"*"}:
-        return None
-    try:
-        clock = product(_ticks(hour, 24), _ticks(minute, 60), _ticks(second, 60))
-    except ValueError:
-        return None
-    ticks = sorted(3_600 * h + 60 * m + s for h, m, s in clock)
-    return timedelta(seconds=max(later - tick for tick, later in pairwise([*ticks, ticks[0] + 86_400])))
-
-
-def _ticks(field: str, end: int) -> set[int]:
-    """Give the values of one field, such as `*`, `*/5`, `3,33` or `8-17`. Raises ValueError."""
-    ticks: set[int] = set()
-    for part in field.split(","):
-        values, _, step = part.partition("/")
-        first, _, last = ("0", "-", str(end - 1)) if values == "*" else values.partition("-")
-        ticks.update(range(int(first), int(last or (end - 1 if step else first)) + 1, int(step or 1)))
-    if not ticks:
-        raise ValueError(field)
-    return ticks
 
 
 def format_duration(span: timedelta) -> str:

@@ -304,7 +304,7 @@ reconcile_pause() {
     schedule=$(az functionapp config appsettings list --resource-group "$1" --name "$app" --output tsv \
         --query "[?name=='RECONCILE_SCHEDULE'].value | [0]") && [ -n "$schedule" ] && .venv/bin/python -c '
 import sys
-from config.types import longest_pause
+from config.schedules import longest_pause
 pause = longest_pause(sys.argv[1])
 print(round(pause.total_seconds()) if pause else "")' "$schedule"
 }

@@ -25,9 +25,11 @@ param sourceSecretNames object = {}
 param appSettings object = {}
 
 @description('When sources are polled: NCRONTAB with seconds, UTC.')
+@minLength(1)
 param pollSchedule string = '*/30 * * * * *'
 
 @description('When what stopped half way is looked for and driven again: NCRONTAB with seconds, UTC.')
+@minLength(1)
 param reconcileSchedule string = '0 */5 * * * *'
 
 @description('Memory of an instance in megabytes. Decoding an image at LIMIT_PIXELS takes up to 1.2 GB: 512 wants a lower limit. Cores come with it: a quarter, one or two.')

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from enum import Enum, StrEnum
 from typing import Literal
 
-from config.types import Encoding, TimeZone
+from config.types import Connections, Encoding, KeyText, Multiple, Pause, Seconds, Secret, TimeZone
 from imagefeed.model import ArchiveKey
 from ingest.timestamps import StampPattern
 
@@ -30,20 +30,20 @@ class Endpoint:
     port: int
     user: str = "anonymous"
     folder: str = "."
-    password: str | None = field(default=None, repr=False)
-    private_key: str | None = field(default=None, repr=False)
+    password: Secret | None = field(default=None, repr=False)
+    private_key: KeyText | None = field(default=None, repr=False)
     """SFTP: text of an OpenSSH or PEM private key."""
-    passphrase: str | None = field(default=None, repr=False)
-    host_key: str | None = None
+    passphrase: Secret | None = field(default=None, repr=False)
+    host_key: KeyText | None = None
     """SFTP: `ssh-ed25519 AAAA...`, or a whole known_hosts line."""
-    ca: str | None = None
+    ca: KeyText | None = None
     """FTP over TLS: PEM text of the certificate authorities to trust instead of the system's."""
     timezone: TimeZone = "UTC"
     """IANA zone of the times that LIST shows; used only where MDTM gives no better."""
     mlsd: bool = True
     encoding: Encoding = "utf-8"
     recursive: bool = False
-    timeout: float = 30.0
+    timeout: Seconds = 30.0
     """Seconds that any one network call may take."""
 
 
@@ -54,7 +54,7 @@ class SourceSpec:
     name: str
     interval: timedelta = timedelta(minutes=10)
     """Time between two archives, as promised by whoever runs the server."""
-    gap: float = 1.5
+    gap: Multiple = 1.5
     """Archives that lie further apart than so many intervals have a gap between them."""
     retention: timedelta = timedelta(hours=48)
     """Age at which the server deletes a file."""
@@ -64,10 +64,10 @@ class SourceSpec:
     stamp: StampPattern | None = None
     """How to read the stamp from a file's name: strptime codes in a text that must occur in the name,
     such as `radar_%Y%m%d_%H%M%S`; None takes the modified time."""
-    max_connections: int = 2
-    stable_for: timedelta = timedelta(seconds=2)
+    max_connections: Connections = 2
+    stable_for: Pause = timedelta(seconds=2)
     """Time between the two looks that an unknown file must survive unchanged."""
-    stable_for_max: timedelta = timedelta(minutes=5)
+    stable_for_max: Pause = timedelta(minutes=5)
     """How long a file may stay truncated before it is archived all the same."""
     block_size: int = 16 * 2**20
     """Bytes of a file that are on their way at most: asked for and not yet safe in the store."""

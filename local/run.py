@@ -80,7 +80,7 @@ def own_settings(file: Path) -> dict[str, str]:
     # Wrong ones would only show in the host's log, at each call.
     read = read_settings({**_SAMPLE, **own, "DATA_STORAGE": DEVELOPMENT_STORAGE})
     identify(read.recipe, read.pipeline.name)
-    return own
+    return {name: value for name, value in own.items() if value.strip()}
 
 
 def write_environment(file: Path, settings: Mapping[str, str]) -> None:

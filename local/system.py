@@ -11,6 +11,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Literal
 
+from config.settings import Schedules
 from imagefeed.errors import PermanentError
 from imagefeed.layout import DEAD_LETTER_CONTAINER, RAW_CONTAINER
 from local.azurite import Azurite, azurite
@@ -266,7 +267,15 @@ def _server(scheme: Scheme, folder: Path, name: str) -> Iterator[Server]:
 
 
 def _settings(connection: str, servers: Mapping[str, Server]) -> dict[str, str]:
-    settings = {"FUNCTIONS_WORKER_RUNTIME": "python", "AzureWebJobsStorage": connection, "DATA_STORAGE": connection}
+    schedules = Schedules()
+    settings = {
+        "FUNCTIONS_WORKER_RUNTIME": "python",
+        "AzureWebJobsStorage": connection,
+        "DATA_STORAGE": connection,
+        # The triggers read these two themselves, so the app's own defaults do not reach them.
+        "POLL_SCHEDULE": schedules.poll,
+        "RECONCILE_SCHEDULE": schedules.reconcile,
+    }
     for name, server in servers.items():
         settings |= server.app_settings(name)
     return settings

@@ -97,8 +97,9 @@ def load_hook(spec: str) -> Hook:
         raise SettingsError(f"PREPROCESS_HOOK={spec} is wrong: it must be like package.module:function")
     try:
         module = importlib.import_module(module_name)
-    except (ImportError, SyntaxError) as exc:
-        raise SettingsError(f"PREPROCESS_HOOK={spec}: cannot import {module_name}: {exc}") from exc
+    except (Exception, SystemExit) as exc:
+        why = f"{type(exc).__name__}: {exc}"
+        raise SettingsError(f"PREPROCESS_HOOK={spec}: cannot import {module_name}: {why}") from exc
     hook = getattr(module, name, None)
     if not callable(hook):
         raise SettingsError(f"PREPROCESS_HOOK={spec}: {module_name} has no function {name}")

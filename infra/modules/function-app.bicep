@@ -223,6 +223,13 @@ var secrets = toObject(
   setting => '@Microsoft.KeyVault(SecretUri=${vault.properties.vaultUri}secrets/${setting.value})'
 )
 
+// The app takes an empty setting for one that is not given; triggers would take it for a schedule.
+var given = toObject(
+  filter(items(appSettings), setting => !empty(setting.value)),
+  setting => setting.key,
+  setting => setting.value
+)
+
 resource settings 'Microsoft.Web/sites/config@2025-03-01' = {
   // checkov:skip=CKV_AZURE_13:these are app settings, not the site's configuration
   // checkov:skip=CKV_AZURE_63:these are app settings, not the site's configuration
@@ -233,7 +240,7 @@ resource settings 'Microsoft.Web/sites/config@2025-03-01' = {
   // checkov:skip=CKV_AZURE_222:these are app settings, not the site's configuration
   parent: app
   name: 'appsettings'
-  properties: union(defaults, appSettings, sourceSettings, secrets, fixed)
+  properties: union(defaults, given, sourceSettings, secrets, fixed)
 }
 
 @description('Name of the function app.')

@@ -1,15 +1,24 @@
 """Which adapter reaches a source."""
 
+from typing import assert_never
+
 from ingest.model import Endpoint
 from ingest.ports import Connector
 
 
 def connector(endpoint: Endpoint) -> Connector:
-    """Give the way to a source. Protocol libraries are loaded here, so that only who polls waits for them."""
-    if endpoint.scheme == "sftp":
-        from ingest.protocols.sftp import SftpConnector
+    """Return the way to a source; a scheme without a protocol is an error, for mypy as well.
 
-        return SftpConnector(endpoint)
-    from ingest.protocols.ftp import FtpConnector
+    Protocol libraries are loaded here, so that only a poll waits for them.
+    """
+    match endpoint.scheme:
+        case "sftp":
+            from ingest.protocols.sftp import SftpConnector
 
-    return FtpConnector(endpoint)
+            return SftpConnector(endpoint)
+        case "ftp" | "ftpes" | "ftps":
+            from ingest.protocols.ftp import FtpConnector
+
+            return FtpConnector(endpoint)
+        case _:
+            assert_never(endpoint.scheme)

@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+import re
 from collections.abc import Iterator
 
 _FIELDS = {
@@ -12,6 +13,28 @@ _FIELDS = {
     "ecdsa-sha2-nistp521": 3,
 }
 """The kinds that we can be shown, and of how many fields a key of each is made, its kind's name being the first."""
+
+
+_FINGERPRINT = re.compile(r"(\d+ )?(SHA256:\S+|(MD5:)?([0-9a-f]{2}:){15}[0-9a-f]{2})", re.IGNORECASE)
+_LIKE = "it must be the server's whole public key, like `ssh-ed25519 AAAA…` with 68 characters of base64, or a line"
+
+
+def scan_command(host: str, port: int) -> str:
+    """Return the command that prints a server's host keys, a line each."""
+    return f"ssh-keyscan -p {port} {host}"
+
+
+def host_key_problem(text: str, host: str, port: int) -> str | None:
+    """Return why a text pins no host key, and how to get the right one; None if it does."""
+    if read_host_keys(text):
+        return None
+    command = scan_command(host, port)
+    if _FINGERPRINT.match(text.strip()):
+        return (
+            f"it is a fingerprint, and the key cannot be told from it: run `{command}`, hold the fingerprint of each "
+            "line (`ssh-keygen -lf -` prints it) against this one, and take the line that has it"
+        )
+    return f"{_LIKE} that `{command}` prints; RSA and ECDSA keys do as well"
 
 
 def read_host_keys(text: str) -> dict[bytes, str]:

@@ -12,6 +12,7 @@ from paramiko.ssh_exception import IncompatiblePeer
 
 from config.errors import SourceRefusedError, SourceUnavailableError
 from ingest.model import Endpoint
+from ingest.protocols.host_keys import scan_command
 from ingest.protocols.sftp_keys import HostKeys, read_private_key
 from ingest.protocols.sftp_protocol import PERMISSION_DENIED, ProtocolError, StatusError
 
@@ -67,7 +68,8 @@ def _shake_hands(transport: paramiko.Transport, endpoint: Endpoint, pinned: Host
     if shown not in pinned:
         raise SourceRefusedError(
             f"connect to sftp://{endpoint.host}:{endpoint.port}: the server shows another host key than HOST_KEY, "
-            f"{shown.get_name()} {shown.fingerprint}; if its owner confirms that one, set HOST_KEY to it"
+            f"{shown.get_name()} {shown.fingerprint}; if its owner confirms that one, set HOST_KEY to the line that "
+            f"`{scan_command(endpoint.host, endpoint.port)}` prints for it"
         )
 
 
@@ -87,7 +89,8 @@ def sftp_errors(doing: str) -> Iterator[None]:
         raise SourceRefusedError(f"{doing}: {exc}") from exc
     except IncompatiblePeer as exc:
         raise SourceRefusedError(
-            f"{doing}: {exc}; the server shares no algorithm with us, or has no host key of HOST_KEY's kind"
+            f"{doing}: {exc}; the server shares no algorithm with us, or has no host key of HOST_KEY's kind: "
+            "`ssh-keyscan` prints those that it has"
         ) from exc
     except paramiko.AuthenticationException as exc:
         raise _login_error(doing, exc) from exc

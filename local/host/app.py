@@ -17,7 +17,7 @@ _WORKER_LIMIT = 10
 _SHORTEST_POLLING = timedelta(milliseconds=100)
 
 
-# The app may have an `errors` or `settings` module of its own: this package imports nothing outside `local`.
+# The app may have an `errors` or `config` module of its own: what its worker imports imports nothing outside `local`.
 class HostError(Exception):
     """The app cannot be run as it is; the message says what to change."""
 

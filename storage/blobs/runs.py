@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from config.schedules import longest_pause
 from config.settings import Settings
-from config.types import longest_pause
 from imagefeed.layout import run_blob
 from storage.blobs.json_blob import JsonBlob
 from storage.clients import Clients

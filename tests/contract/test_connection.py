@@ -11,11 +11,12 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
+from typing import Literal, cast
 
 import pytest
 
 from config.errors import SourceRefusedError, SourceUnavailableError
-from ingest.model import RemoteFile
+from ingest.model import Endpoint, RemoteFile
 from ingest.ports import Connection, Connector
 from ingest.protocols.connect import connector
 from local.servers.certificate import make_certificate, make_ssh_key
@@ -335,7 +336,10 @@ class SftpContract(ServerContract):
 
     def test_a_wrong_host_key_is_refused_and_the_error_shows_the_one_that_came(self) -> None:
         wrong = connector(replace(self.endpoint, host_key=make_ssh_key().public))
-        with pytest.raises(SourceRefusedError, match=r"another host key than HOST_KEY.*SHA256:"), wrong.connect():
+        with (
+            pytest.raises(SourceRefusedError, match=r"another host key than HOST_KEY.*SHA256:.*`ssh-keyscan -p \d+ "),
+            wrong.connect(),
+        ):
             pass
 
     def test_a_host_key_of_another_kind_is_refused(self) -> None:
@@ -470,3 +474,9 @@ def test_a_server_that_is_full_is_unavailable(tmp_path: Path) -> None:
         way = connector(server.endpoint())
         with way.connect(), pytest.raises(SourceUnavailableError, match="421"), way.connect():
             pass
+
+
+def test_a_scheme_without_a_protocol_is_an_error_and_not_ftp() -> None:
+    endpoint = Endpoint(scheme=cast(Literal["ftp"], "gopher"), host="127.0.0.1", port=1)
+    with pytest.raises(AssertionError, match="gopher"):
+        connector(endpoint)

@@ -21,7 +21,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from config.types import longest_pause
+from config.schedules import longest_pause
 from imagefeed.layout import decode_path
 from imagefeed.ledger import state_of
 from imagefeed.model import Pixels

@@ -12,13 +12,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from config.errors import SettingsError
-from config.settings import FLAT, PER_SOURCE, environment, read_settings, read_specs
-from config.types import format_duration, longest_pause, parse_duration
+from config.schedules import longest_pause
+from config.settings import FLAT, PER_SOURCE, environment, read_pipeline, read_settings, read_specs, settings
+from config.types import format_duration, parse_duration
 from tests.fixtures.setting_defaults import default_text
 
 ROOT = Path(__file__).parents[3]
 KEY = f"ssh-ed25519 {b64encode(b'\0\0\0\x0bssh-ed25519\0\0\0\x20' + bytes(range(32))).decode()}"
 """Nobody's, and the same in every process."""
+BEGIN = "-----BEGIN PRIVATE KEY-----"
 LEAST = {
     "DATA_STORAGE": "UseDevelopmentStorage=true",
     "SOURCES__RADAR__URL": "sftp://us%40er@host.example/out%20going",
@@ -123,6 +125,12 @@ def test_a_key_vault_reference_that_failed_is_recognised() -> None:
     [
         ("SOURCES__RADAR__INTERVAL", "10 minutes"),
         ("SOURCES__RADAR__INTERVAL", "3651d"),
+        ("SOURCES__RADAR__INTERVAL", "0.0s"),
+        ("SOURCES__RADAR__INTERVAL", "0.0000001s"),
+        ("SOURCES__RADAR__RETENTION", "0h"),
+        ("SOURCES__RADAR__GAP", "1e300"),
+        ("SOURCES__RADAR__TIMEOUT", "1e300"),
+        ("SOURCES__RADAR__MAX_CONNECTIONS", "100000"),
         ("SOURCES__RADAR__INTERVAL", "9" * 400 + "s"),
         ("SOURCES__RADAR__TIMEZONE", "Mars/Olympus"),
         ("SOURCES__RADAR__TIMEZONE", "Antarctica"),
@@ -148,17 +156,97 @@ def test_a_wrong_value_is_named_and_never_repeated(name: str, value: str) -> Non
 
 
 @pytest.mark.parametrize(
+    ("schedule", "why"),
+    [
+        ("0 0 0 * * 7", "'7' is no weekday: it must be 0 to 6"),
+        ("0 0 0 L * *", "'L' is no day"),
+        ("0 0 22-2 * * *", "'22-2' runs backwards, .* as 2-22: write two ranges, such as 22-23,0-2"),
+        ("0 0 0 31 2 *", "its day never comes"),
+        ("*/0 * * * * *", "'0' is no step"),
+        ("0 1/2/3 * * * *", "'2/3' is no step"),
+        ("@hourly", "six fields"),
+        ("00:05:00", "six fields"),
+    ],
+)
+@pytest.mark.parametrize("name", ["POLL_SCHEDULE", "RECONCILE_SCHEDULE"])
+def test_a_schedule_that_the_trigger_refuses_or_takes_for_another_is_an_error(
+    name: str, schedule: str, why: str
+) -> None:
+    assert re.search(f"{name} is wrong: .*{why}", problems({name: schedule}))
+
+
+@pytest.mark.parametrize("schedule", ["0 0 0 29 2 *", "0 0 22-23,0-2 * jan mon-fri", "*/30 * * * * *"])
+def test_a_schedule_that_the_trigger_keeps_to_is_right(schedule: str) -> None:
+    assert read_settings({**LEAST, "POLL_SCHEDULE": schedule}).schedules.poll == schedule
+
+
+@pytest.mark.parametrize(
+    ("wrong", "why"),
+    [
+        ({"PREPROCESS_CROP": "10,0,10,5"}, "PREPROCESS_CROP must be"),
+        ({"PREPROCESS_CODEC": "png", "PREPROCESS_DTYPE": "float32"}, "PREPROCESS_CODEC=png holds"),
+        ({"PREPROCESS_HOOK": "hooks_of_nobody:stretch"}, "PREPROCESS_HOOK=hooks_of_nobody:stretch: cannot import"),
+        ({"PREPROCESS_WIDTH": "1000000"}, "PREPROCESS_WIDTH and PREPROCESS_HEIGHT"),
+    ],
+)
+def test_a_recipe_that_cannot_work_is_in_the_one_list(wrong: dict[str, str], why: str) -> None:
+    message = problems({**wrong, "LIMIT_FRAMES": "none"})
+    assert why in message
+    assert "LIMIT_FRAMES" in message
+    with pytest.raises(SettingsError, match=why):
+        read_pipeline(wrong)
+
+
+def test_a_recipe_is_not_judged_by_defaults_in_place_of_what_could_not_be_read() -> None:
+    message = problems({"PREPROCESS_COLOUR": "grey", "PREPROCESS_MEAN": "1,2"})
+    assert "PREPROCESS_COLOUR" in message
+    assert "PREPROCESS_MEAN" not in message
+
+
+def test_the_app_copies_archives_although_the_hook_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {**LEAST, "PREPROCESS_HOOK": "hooks_of_nobody:stretch"}.items():
+        monkeypatch.setenv(name, value)
+    assert list(settings.__wrapped__().sources) == ["radar"]
+
+
+@pytest.mark.parametrize(
     "text",
     [
         "ssh-ed25519 AAAA", KEY[:-4], f"{KEY}AAAA", KEY.split()[0], KEY.split()[1], KEY.replace("AAAA", "A!AA", 1),
-        f"# {KEY}", KEY.replace("ssh-ed25519", "ssh-rsa", 1), "ssh-dss AAAAB3NzaC1kc3MAAAABAQ==", "SHA256:" + 43 * "a",
+        f"# {KEY}", KEY.replace("ssh-ed25519", "ssh-rsa", 1), "ssh-dss AAAAB3NzaC1kc3MAAAABAQ==",
         f"ssh-ed25519 {b64encode(b64decode(KEY.split()[1]) + bytes([0, 0, 0, 1, 7])).decode()}",
     ],
 )  # fmt: skip
 def test_a_host_key_that_is_not_whole_is_an_error_that_says_what_is_right(text: str) -> None:
     message = problems({"SOURCES__RADAR__HOST_KEY": text})
     assert "SOURCES__RADAR__HOST_KEY is wrong: it must be the server's whole public key" in message
-    assert "ssh-keyscan" in message
+    assert "`ssh-keyscan -p 22 host.example`" in message
+
+
+@pytest.mark.parametrize(
+    "text", ["SHA256:" + 43 * "a", "256 SHA256:" + 43 * "a" + " root@host (ED25519)", "MD5:" + ":".join(["0f"] * 16)]
+)
+def test_a_fingerprint_in_place_of_a_host_key_is_called_one(text: str) -> None:
+    message = problems({"SOURCES__RADAR__HOST_KEY": text, "SOURCES__RADAR__URL": "sftp://u@host.example:2222/"})
+    assert "SOURCES__RADAR__HOST_KEY is wrong: it is a fingerprint" in message
+    assert "`ssh-keyscan -p 2222 host.example`" in message
+
+
+@pytest.mark.parametrize(
+    ("url", "folder"),
+    [
+        ("sftp://u@h/out", "/out"),
+        ("sftp://u@h/~/out/going", "out/going"),
+        ("sftp://u@h/~", "."),
+        ("ftp://h/~/", "."),
+        ("ftp://h", "."),
+        ("ftp://h/%7E/out", "/~/out"),
+        ("ftp://h/~user/out", "/~user/out"),
+        ("ftp://h/~//out", "out"),
+    ],
+)
+def test_a_folder_is_absolute_or_below_where_the_login_leads(url: str, folder: str) -> None:
+    assert read_settings({**LEAST, "SOURCES__RADAR__URL": url}).sources["radar"].endpoint.folder == folder
 
 
 @pytest.mark.parametrize("text", [KEY, f"{KEY} root@host", f"[host]:2222 {KEY}", f"# host\\nhost {KEY}\\n"])
@@ -182,10 +270,11 @@ def test_no_secret_shows_in_an_error_or_a_repr() -> None:
     secrets = {
         "DATA_STORAGE": "AccountKey=hush-1",
         "SOURCES__RADAR__PASSWORD": "hush-2",
-        "SOURCES__RADAR__PRIVATE_KEY": "hush-3",
+        "SOURCES__RADAR__PRIVATE_KEY": f"{BEGIN}\nhush-3",
         "SOURCES__RADAR__PASSPHRASE": "hush-4",
     }
     assert "hush" not in repr(read_settings({**LEAST, **secrets}))
+    assert "hush" not in problems({"SOURCES__RADAR__PRIVATE_KEY": "hush-3"})
     assert "hush" not in problems({**secrets, "SOURCES__RADAR__URL": "sftp://user:hush-5@host/"})
 
 
@@ -199,8 +288,25 @@ def test_underscores_in_a_source_name_become_hyphens() -> None:
 
 
 def test_a_key_on_one_line_gets_its_line_breaks_back() -> None:
-    key = read_settings({**LEAST, "SOURCES__RADAR__PRIVATE_KEY": r"-----BEGIN\nAAAA\n-----END"})
-    assert key.sources["radar"].endpoint.private_key == "-----BEGIN\nAAAA\n-----END"
+    key = read_settings({**LEAST, "SOURCES__RADAR__PRIVATE_KEY": rf"{BEGIN}\nAAAA\n-----END"})
+    assert key.sources["radar"].endpoint.private_key == f"{BEGIN}\nAAAA\n-----END"
+
+
+@pytest.mark.parametrize("secret", [r"C:\new\n", " leading and trailing ", "tab\t", r"\n"])
+def test_a_password_is_what_is_set(secret: str) -> None:
+    both = {"SOURCES__RADAR__PASSWORD": secret, "SOURCES__RADAR__PASSPHRASE": secret}
+    endpoint = read_settings({**LEAST, **both}).sources["radar"].endpoint
+    assert endpoint.password == endpoint.passphrase == secret
+
+
+def test_the_line_break_behind_a_password_in_a_file_is_none_of_it() -> None:
+    read = read_settings({**LEAST, "SOURCES__RADAR__PASSWORD": "open sesame \r\n"})
+    assert read.sources["radar"].endpoint.password == "open sesame "
+
+
+def test_what_is_no_key_has_no_line_breaks() -> None:
+    stamp = read_settings({**LEAST, "SOURCES__RADAR__PATTERN": r"\new*.zip"})
+    assert stamp.sources["radar"].spec.pattern == r"\new*.zip"
 
 
 @given(st.integers(min_value=0, max_value=10**6))
@@ -222,7 +328,7 @@ def test_durations_survive_being_written_and_read(seconds: int) -> None:
         ("0 0 4 1 * *", None),
         ("0 soon * * * *", None),
         ("0 */0 * * * *", None),
-        ("0 9-8 * * * *", None),
+        ("* * * *", None),
     ],
 )
 def test_the_longest_time_between_two_ticks_is_known_where_every_day_is_the_same(

@@ -45,6 +45,10 @@ def test_a_developers_own_settings_are_taken_but_for_their_storage(tmp_path: Pat
     assert own_settings(written(tmp_path, OWN | elsewhere)) == OWN
 
 
+def test_an_empty_setting_leaves_the_default_in_place(tmp_path: Path) -> None:
+    assert own_settings(written(tmp_path, OWN | {"POLL_SCHEDULE": "", "PREPROCESS_HOOK": " "})) == OWN
+
+
 def test_without_a_file_there_are_no_own_settings(tmp_path: Path) -> None:
     assert own_settings(tmp_path / "local.settings.json") == {}
 

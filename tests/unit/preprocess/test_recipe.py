@@ -158,9 +158,14 @@ def test_a_hook_that_cannot_be_found_is_told_with_its_setting(spec: str, why: st
         load_hook(spec)
 
 
-def test_a_hook_with_an_error_in_its_file_is_told(hooks: Path) -> None:
-    hooks.write_text("def double(:\n")
-    with pytest.raises(SettingsError, match="cannot import my_hooks"):
+@pytest.mark.parametrize(
+    ("source", "why"),
+    [("def double(:\n", "SyntaxError"), ("{}['a']\n", "KeyError: 'a'"), ("raise SystemExit(3)\n", "SystemExit: 3"),
+     ("import no_such_module\n", "no_such_module"), ("\0", "null bytes")],
+)  # fmt: skip
+def test_a_hook_that_fails_at_import_in_any_way_is_told(hooks: Path, source: str, why: str) -> None:
+    hooks.write_text(source)
+    with pytest.raises(SettingsError, match=f"cannot import my_hooks: .*{why}"):
         load_hook("my_hooks:double")
 
 

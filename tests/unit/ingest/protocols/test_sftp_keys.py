@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from config.errors import SourceRefusedError
+from ingest.protocols.private_keys import private_key_problem
 from ingest.protocols.sftp_keys import HostKeys, read_private_key
 from local.servers.certificate import make_ssh_key
 
@@ -50,11 +51,37 @@ def test_what_is_no_key_is_refused_without_being_shown(text: str) -> None:
     assert "AAAA" not in str(caught.value)
 
 
-@pytest.mark.parametrize("passphrase", [None, "wrong"])
-def test_a_wrong_or_missing_passphrase_is_refused_without_being_shown(passphrase: str | None) -> None:
-    text = text_of(ED25519, PrivateFormat.PKCS8, "right")
-    with pytest.raises(SourceRefusedError, match="PASSPHRASE is wrong"):
-        read_private_key(text, passphrase)
+FORMS = [PrivateFormat.OpenSSH, PrivateFormat.PKCS8, PrivateFormat.TraditionalOpenSSL]
+
+
+@pytest.mark.parametrize(("passphrase", "why"), [(None, "it is encrypted: set PASSPHRASE"), ("no", "does not open it")])
+@pytest.mark.parametrize("form", FORMS, ids=str)
+def test_a_wrong_and_a_missing_passphrase_are_told_apart(form: PrivateFormat, passphrase: str | None, why: str) -> None:
+    with pytest.raises(SourceRefusedError, match=f"PRIVATE_KEY.*{why}"):
+        read_private_key(text_of(RSA, form, "right"), passphrase)
+
+
+@pytest.mark.parametrize("form", FORMS, ids=str)
+def test_a_passphrase_that_no_key_asks_for_does_no_harm(form: PrivateFormat) -> None:
+    assert read_private_key(text_of(RSA, form), "unasked").can_sign()
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("/home/me/.ssh/id_ed25519", "the path of a file"),
+        ("~/.ssh/id_rsa", "the path of a file"),
+        ("./key.pem", "the path of a file"),
+        (r"C:\Users\me\key.pem", "the path of a file"),
+        ("keys/radar.pem", "the path of a file"),
+        ("ssh-ed25519 AAAA me@here", "a public key"),
+        ("-----BEGIN PUBLIC KEY-----\nAAAA", "a public key"),
+        ("PuTTY-User-Key-File-3: ssh-ed25519", "PuTTY's format"),
+        ("c2VjcmV0", "the whole text of the key's file"),
+    ],
+)
+def test_what_is_no_private_key_is_called_what_it_is(text: str, why: str) -> None:
+    assert why in (private_key_problem(text, None) or "")
 
 
 def test_a_kind_of_key_that_servers_refuse_is_refused() -> None:
