@@ -36,6 +36,9 @@ _RUN = timedelta(minutes=15)
 _MOST_LOOKS = 8
 """Sources whose open archives are looked at at once."""
 
+_POLLED = set[str]()
+"""Sources that this process has polled. Settings change with a new process, so its first poll waits for no back-off."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Services:
@@ -135,7 +138,7 @@ def poll_source(name: str, traceparent: str | None = None) -> None:
     if source is None:
         log.warning("poll.unknown source=%r: no such source in the settings (any more)", name)
         return
-    poll(
+    report = poll(
         source.spec,
         connector(source.endpoint),
         BlobSourceStates(clients),
@@ -143,7 +146,10 @@ def poll_source(name: str, traceparent: str | None = None) -> None:
         TableCopyLedger(clients, _pipeline()),
         zip_end=end,
         traceparent=traceparent,
+        at_once=name not in _POLLED,
     )
+    if not report.busy:
+        _POLLED.add(name)
 
 
 def _pipeline() -> str | None:

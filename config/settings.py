@@ -241,14 +241,9 @@ class _Reading:
 
     def _recipe(self, groups: Mapping[type, Mapping[str, Any]], *, with_hook: bool) -> Recipe:
         """Hold the recipe's settings against each other, unless one of them could not be read."""
-        recipe, limits = Recipe(**groups[Recipe]), Limits(**groups[Limits])
+        recipe = Recipe(**groups[Recipe])
         if any(problem.startswith("PREPROCESS_") for problem in self.problems):
             return recipe
-        if recipe.fit != "none" and recipe.width * recipe.height > limits.pixels:
-            self.problems.append(
-                f"PREPROCESS_WIDTH and PREPROCESS_HEIGHT make images of {recipe.width * recipe.height} pixels, more "
-                f"than the {limits.pixels} of LIMIT_PIXELS: make them smaller"
-            )
         self._collect(check_recipe, recipe)
         if recipe.hook and with_hook:
             self._collect(load_hook, recipe.hook)

@@ -9,7 +9,7 @@ from threading import Lock
 from config.errors import SourceRefusedError, SourceUnavailableError
 from ingest.model import RemoteFile, SourceSpec, TrackedFile
 from ingest.ports import Connection
-from ingest.tracked_files import StableFile, both_ends, nearly_gone, unknown, wanted
+from ingest.tracked_files import StableFile, both_ends, left_out, nearly_gone, unknown, wanted
 from ingest.tracker import FileTracker
 
 log = logging.getLogger(f"ingestion.{__name__}")
@@ -41,7 +41,9 @@ class Discovery:
     def _list(self, connection: Connection) -> None:
         """List the source, check that unknown files are stable, and track those that are."""
         listed_at = self.now()
-        files = wanted(self.spec, connection.list_files())
+        listed = connection.list_files()
+        files = wanted(self.spec, listed)
+        passed_over = left_out(self.spec, listed)
         files = [*files, *self._overlooked(connection, files)]
         unknown_files = unknown(self.tracker.tracked_files, files)
         # While there is work, only what is newer than all of it is worth checking before the work goes on.
@@ -50,7 +52,7 @@ class Discovery:
         checked = both_ends(urgent, _AT_ONCE)
         stable = self._stable(connection, checked)
         self.unchecked = len(checked) < len(unknown_files)
-        self.tracker.update(files, stable, listed_at)
+        self.tracker.update(files, stable, listed_at, passed_over)
         self._listed_at = self.now()
 
     def _overlooked(self, connection: Connection, files: Sequence[RemoteFile]) -> Iterator[RemoteFile]:

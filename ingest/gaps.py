@@ -1,16 +1,20 @@
 """Times at which a source should have had an archive and had none. Pure arithmetic."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import pairwise
 
-from ingest.model import Arrival, SourceSpec
+from ingest.active import active_between
+from ingest.model import Arrival, Outage, Promises
 
 _NONE = timedelta(0)
 _RESTS = timedelta(minutes=2)
 """After each end of a host, an everyday thing, timers rest for 62 to 66 s (measured), and the next tick comes up to
 30 s later: for so long nobody looks whether there is an archive."""
+
+
+type _Span = tuple[datetime, datetime]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,20 +24,62 @@ class Gap:
     start: datetime
     end: datetime
     open: bool = False
+    active: timedelta
+    """How much of it lies in the hours in which archives are expected."""
+    outage: Outage | None = None
+    """The source could not be listed then, so nobody knows whether it had anything; the end is None while it cannot."""
 
 
-def find_gaps(spec: SourceSpec, arrivals: Iterable[Arrival], now: datetime) -> Sequence[Gap]:
+def find_gaps(
+    promises: Promises, arrivals: Iterable[Arrival], now: datetime, outages: Sequence[Outage] = ()
+) -> Sequence[Gap]:
     """Find neighbours that lie too far apart, and the wait for the next archive if it is too long.
 
     Before a source's first archive there is no gap: nobody knows since when it should have had any.
     """
     known = list(arrivals)
-    limit = spec.interval * spec.gap
+    limit, delay = promises.interval * promises.gap, _delay(known)
     times = sorted({time_of(arrival) for arrival in known})
-    gaps = [Gap(start=earlier, end=later) for earlier, later in pairwise(times) if later - earlier > limit]
-    if times and now - times[-1] > limit + _delay(known):
-        gaps.append(Gap(start=times[-1], end=now, open=True))
-    return gaps
+    found = []
+    for start, end in [*pairwise(times), *([(times[-1], now)] if times else [])]:
+        is_open = start == times[-1]
+        longest = limit + delay if is_open else limit
+        expected = active_between(promises.active, start, end) if end - start > longest else ()
+        if _longest(expected) > longest:
+            outage = _explanation(
+                expected, [o for o in outages if o.start < end and (o.end or now) > start], now, limit + delay
+            )
+            active = sum((later - earlier for earlier, later in expected), _NONE)
+            found.append(Gap(start=start, end=end, open=is_open, active=active, outage=outage))
+    return found
+
+
+def _explanation(
+    expected: Sequence[_Span], unheard: Sequence[Outage], now: datetime, longest: timedelta
+) -> Outage | None:
+    """Return the outage that explains a gap: what is left beside it is no longer than between two archives.
+
+    What a source brings after its stamp may have been on its way when it could no longer be listed.
+    """
+    left = _without(expected, [(outage.start, outage.end or now) for outage in unheard])
+    return replace(unheard[-1], start=unheard[0].start) if unheard and _longest(left) <= longest else None
+
+
+def _longest(spans: Iterable[_Span]) -> timedelta:
+    return max((end - start for start, end in spans), default=_NONE)
+
+
+def _without(spans: Sequence[_Span], others: Sequence[_Span]) -> Sequence[_Span]:
+    """Return what is left of spans without others, which are in order."""
+    left = list(spans)
+    for start, end in others:
+        left = [
+            part
+            for earlier, later in left
+            for part in ((earlier, min(later, start)), (max(earlier, end), later))
+            if part[0] < part[1]
+        ]
+    return left
 
 
 def time_of(arrival: Arrival) -> datetime:

@@ -4,13 +4,13 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 
 from ingest.gaps import time_of
-from ingest.model import Arrival, SourceSpec, SourceState
+from ingest.model import Arrival, Promises, SourceState
 
 _SECOND, _HOUR = timedelta(seconds=1), timedelta(hours=1)
 
 
 def figures(
-    spec: SourceSpec, source_state: SourceState, arrivals: Iterable[Arrival], now: datetime
+    promises: Promises, source_state: SourceState, arrivals: Iterable[Arrival], now: datetime
 ) -> Mapping[str, float]:
     """Tell how much waits and for how long, by the names of the gauges; what nobody can know is left out."""
     # The earlier of the two, since a server's clock may run ahead.
@@ -19,7 +19,7 @@ def figures(
     values = {"backlog": float(len(waiting)), "oldest_uncopied": 0.0}
     if waiting:
         values["oldest_uncopied"] = (now - min(waiting)) / _SECOND
-        values["deletion_margin"] = (min(waiting) + spec.retention - now) / _HOUR
+        values["deletion_margin"] = (min(waiting) + promises.retention - now) / _HOUR
     if newest:
         values["last_archive_age"] = (now - newest) / _SECOND
     if source_state.listed_at:

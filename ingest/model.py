@@ -1,13 +1,14 @@
 """Values of copying."""
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import datetime, timedelta
 from enum import Enum, StrEnum
 from typing import Literal
 
 from config.types import Connections, Encoding, KeyText, Multiple, Pause, Seconds, Secret, TimeZone
 from imagefeed.model import ArchiveKey
+from ingest.active import Active
 from ingest.timestamps import StampPattern
 
 
@@ -48,22 +49,32 @@ class Endpoint:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SourceSpec:
-    """What copying needs to know of a source; how to reach it is its Endpoint's affair."""
+class Promises:
+    """What a source is held to. The app keeps it in the source's state, so that all who look judge alike."""
 
-    name: str
     interval: timedelta = timedelta(minutes=10)
     """Time between two archives, as promised by whoever runs the server."""
     gap: Multiple = 1.5
     """Archives that lie further apart than so many intervals have a gap between them."""
+    active: Active | None = None
+    """When archives are expected at all; None: at all times."""
     retention: timedelta = timedelta(hours=48)
     """Age at which the server deletes a file."""
     pattern: str = "*.zip"
     """Glob for the file's name, or for its path where it has a slash."""
-    match_case: bool = False
     stamp: StampPattern | None = None
     """How to read the stamp from a file's name: strptime codes in a text that must occur in the name,
     such as `radar_%Y%m%d_%H%M%S`; None takes the modified time."""
+    budget: timedelta = timedelta(minutes=25)
+    """Time after which a poll stops between two blocks; the next poll goes on there."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceSpec(Promises):
+    """What copying needs to know of a source; how to reach it is its Endpoint's affair."""
+
+    name: str
+    match_case: bool = False
     max_connections: Connections = 2
     stable_for: Pause = timedelta(seconds=2)
     """Time between the two looks that an unknown file must survive unchanged."""
@@ -71,8 +82,11 @@ class SourceSpec:
     """How long a file may stay truncated before it is archived all the same."""
     block_size: int = 16 * 2**20
     """Bytes of a file that are on their way at most: asked for and not yet safe in the store."""
-    budget: timedelta = timedelta(minutes=25)
-    """Time after which a poll stops between two blocks; the next poll goes on there."""
+
+    @property
+    def promises(self) -> Promises:
+        """The part that is kept in the source's state."""
+        return Promises(**{each.name: getattr(self, each.name) for each in fields(Promises)})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,17 +158,49 @@ class TrackedFile:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Outage:
+    """A time in which a source could not be listed: from the first poll that failed to the next listing."""
+
+    start: datetime
+    end: datetime | None
+    """None: it goes on."""
+    error: str
+    refused: bool = False
+    """The server answered, and refused us; else it did not answer as it should."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PassedOver:
+    """Files of the last listing that PATTERN leaves out, uploads under way aside."""
+
+    count: int
+    newest: str
+    modified: datetime
+    """Of the newest."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SourceState:
     """The last complete listing of a source, and what became of each file in it."""
 
     source: str
+    promises: Promises | None = None
+    """By the app's settings at the last save; None before the first."""
     listed_at: datetime | None = None
+    passed_over: PassedOver | None = None
+    outages: tuple[Outage, ...] = ()
+    """The last few, oldest first."""
     tracked_files: tuple[TrackedFile, ...] = ()
     failures: int = 0
     """Polls in a row that failed."""
     error: str | None = None
     not_before: datetime | None = None
     """The server refused or was busy; no poll before this."""
+
+    @property
+    def outage(self) -> Outage | None:
+        """The outage that goes on."""
+        return self.outages[-1] if self.outages and self.outages[-1].end is None else None
 
 
 class Step(StrEnum):

@@ -53,15 +53,18 @@ def poll(
     now: Callable[[], datetime] = utc_now,
     wait: Callable[[float], None] = time.sleep,
     traceparent: str | None = None,
+    at_once: bool = False,
 ) -> PollReport:
     """List a source and copy what is new, for as long as `spec.budget` allows; in the trace of whoever asked for it.
+
+    A source that failed is left alone for a while, unless `at_once`.
 
     A source that is down or refuses us is reported, not raised. Raises StoreUnavailableError, StoreRefusedError.
     """
     with telemetry.span("poll", source=spec.name, of=traceparent):
         try:
             with source_states.hold(spec.name) as hold:
-                report = _poll_held(spec, connector, hold, store, ledger, zip_end, now, wait)
+                report = _poll_held(spec, connector, hold, store, ledger, zip_end, now, wait, at_once=at_once)
         except LeaseLostError:
             report = PollReport(source=spec.name, busy=True)
         _log_report(report)
@@ -77,10 +80,12 @@ def _poll_held(
     zip_end: ZipEnd,
     now: Callable[[], datetime],
     wait: Callable[[float], None],
+    *,
+    at_once: bool,
 ) -> PollReport:
     source_state = hold.load()
     tracker = FileTracker(spec, hold, ledger, source_state, now)
-    if source_state.not_before is not None and now() < source_state.not_before:
+    if source_state.not_before is not None and now() < source_state.not_before and not at_once:
         return _report(spec, tracker, source_state.error, source_state.not_before)
     discovery = Discovery(spec=spec, tracker=tracker, now=now, wait=wait)
     workers = CopyWorkers(

@@ -7,7 +7,7 @@ from datetime import datetime
 from fnmatch import fnmatchcase
 from operator import attrgetter
 
-from ingest.model import Archive, RemoteFile, SourceSpec, TrackedFile, version_of
+from ingest.model import Archive, PassedOver, RemoteFile, SourceSpec, TrackedFile, version_of
 from ingest.timestamps import decide_stamp
 
 type TrackedFiles = Mapping[str, TrackedFile]
@@ -40,6 +40,14 @@ def wanted(spec: SourceSpec, files: Iterable[RemoteFile]) -> Sequence[RemoteFile
     """Keep the files that are meant to be copied."""
     matches = _pattern(spec)
     return [file for file in files if matches(file.path) and not _is_ignored(file.path)]
+
+
+def left_out(spec: SourceSpec, files: Iterable[RemoteFile]) -> PassedOver | None:
+    """Count the files that PATTERN does not match, and name the newest; None if there is none."""
+    matches = _pattern(spec)
+    others = [file for file in files if not matches(file.path) and not _is_ignored(file.path)]
+    newest = max(others, key=lambda file: (file.modified, file.path), default=None)
+    return PassedOver(count=len(others), newest=newest.path, modified=newest.modified) if newest else None
 
 
 def unknown(tracked_files: TrackedFiles, files: Iterable[RemoteFile]) -> Sequence[RemoteFile]:

@@ -11,9 +11,10 @@ from typing import Any
 
 from config import telemetry
 from config.errors import OutOfTimeError
-from imagefeed.errors import PipelineError
+from imagefeed.errors import PermanentError, PipelineError
 from ingest.backoff import backoff
-from ingest.model import Archive, RemoteFile, SourceSpec, SourceState, Step, TrackedFile
+from ingest.model import Archive, PassedOver, RemoteFile, SourceSpec, SourceState, Step, TrackedFile
+from ingest.outages import begun, ended
 from ingest.ports import CopyLedger, SourceStateHold
 from ingest.tracked_files import Changed, StableFile, TrackedFiles, after_listing, after_stability_check
 from ingest.transfer import CopyOutcome, CopyResult
@@ -68,6 +69,7 @@ class FileTracker:
         self._tracked_files: TrackedFiles = {
             tracked_file.archive.file.path: tracked_file for tracked_file in source_state.tracked_files
         }
+        self._passed_over = source_state.passed_over
         self._recorded = set[str]()
         """Versions whose SEEN was recorded in this tick."""
         self._busy = set[str]()
@@ -103,7 +105,13 @@ class FileTracker:
         if self._stopped or self._now() >= self._deadline:
             raise OutOfTimeError(f"poll source {self._spec.name}: out of time; the next poll goes on here")
 
-    def update(self, files: Sequence[RemoteFile], stable: Sequence[StableFile], listed_at: datetime) -> None:
+    def update(
+        self,
+        files: Sequence[RemoteFile],
+        stable: Sequence[StableFile],
+        listed_at: datetime,
+        passed_over: PassedOver | None,
+    ) -> None:
         """Take in a complete listing and its stable files; save it, and record it in the ledger."""
         with self._change:
             gone = after_listing(self._tracked_files, files, self._busy, first=not self._listed_before)
@@ -111,6 +119,7 @@ class FileTracker:
             change = after_stability_check(self._spec, gone.tracked_files, stable, self._busy, listed_at)
             self._record_terminal(replace(change, expired=gone.expired), listed_at)
             self._tracked_files = change.tracked_files
+            self._passed_over = passed_over
             self.listed, self.new = len(files), self.new + len(change.new)
             self._save(listed_at)
             # Only now: the stamp that the ledger gets to see is in the source state, and stays what it is.
@@ -215,7 +224,14 @@ class FileTracker:
         with self._change:
             failures = self._saved.failures + 1
             not_before = at + backoff(failures, _FIRST_SOURCE_PAUSE, _LONGEST_SOURCE_PAUSE)
-            self._saved = replace(self._saved, failures=failures, error=str(error), not_before=not_before)
+            self._saved = replace(
+                self._saved,
+                promises=self._spec.promises,
+                failures=failures,
+                error=str(error),
+                not_before=not_before,
+                outages=begun(self._saved.outages, at, str(error), refused=isinstance(error, PermanentError)),
+            )
             self._hold.save(self._saved)
         return not_before
 
@@ -238,11 +254,18 @@ class FileTracker:
     def _save(self, listed_at: datetime | None) -> None:
         tracked_files = tuple(self._tracked_files.values())
         source_state = SourceState(
-            source=self._spec.name, listed_at=listed_at, tracked_files=tracked_files, error=self.error
+            source=self._spec.name,
+            promises=self._spec.promises,
+            listed_at=listed_at,
+            passed_over=self._passed_over,
+            outages=ended(self._saved.outages, listed_at),
+            tracked_files=tracked_files,
+            error=self.error,
         )
         before = self._saved.listed_at
         fresh = before is not None and listed_at is not None and listed_at - before < _SAVE_EVERY
-        if not fresh or replace(source_state, listed_at=before) != self._saved:
+        # What passes over is none of ours, and may change with each listing.
+        if not fresh or replace(source_state, listed_at=before, passed_over=self._saved.passed_over) != self._saved:
             self._hold.save(source_state)
             self._saved = source_state
 

@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.text import Text
 
 from config.errors import SettingsError
-from config.settings import read_settings, read_specs
+from config.settings import read_settings
 from imagefeed.errors import PipelineError, TransientError
 from local import sample_specs as orders
 from local import samples
@@ -26,9 +26,11 @@ from local.demo.traffic import Drop, upload
 from local.emulator import DEVELOPMENT_STORAGE
 from local.interrupt import interrupt_once
 from local.servers.child import ServerFailedError
+from local.source_errors import SourceErrors
 from local.system import CACHE, LOCAL, PROJECT, QUICK, SOURCES, System, system
 from ops.cli.pipeline import pipeline_notes
 from preprocess.recipe import identify
+from storage.blobs.source_state import BlobSourceStates
 from storage.clients import connected
 
 _STORAGE = re.compile(r"(DATA_STORAGE(__.*)?|AzureWebJobsStorage(__.*)?)$", re.IGNORECASE)
@@ -55,8 +57,9 @@ def main() -> int:
                 read = read_settings(running.settings)
                 for line in pipeline_notes(clients, read.sources, identify(read.recipe, read.pipeline.name)):
                     _print(console, line)
-                ends = None if chosen.quiet else Completions(clients, read_specs(running.settings))
-                _keep_going(console, running, None if chosen.quiet or not sources else chosen.every, ends)
+                ends = None if chosen.quiet else Completions(clients, read.sources)
+                errors = SourceErrors(BlobSourceStates(clients), read.sources)
+                _keep_going(console, running, None if chosen.quiet or not sources else chosen.every, ends, errors)
     except KeyboardInterrupt:
         console.print(Text("stopped; the data stays, and the next run goes on with it"))
     except (PipelineError, ServerFailedError) as exc:
@@ -111,14 +114,16 @@ def _explain(console: Console, running: System, settings: Mapping[str, str]) -> 
         console.print(Text.assemble((f"{title:<16} ", "dim"), value), soft_wrap=True)
 
 
-def _keep_going(console: Console, running: System, every: float | None, ends: Completions | None) -> None:
+def _keep_going(
+    console: Console, running: System, every: float | None, ends: Completions | None, errors: SourceErrors
+) -> None:
     """Put a zip on one of the servers, wait and tell what ends, and so on."""
     for number in itertools.count():
         if every is not None:
             drop = _next_drop(list(running.sources), number)
             upload(drop, running.sources[drop.source].root, threading.Event())
             _print(console, f"{datetime.now(UTC):%H:%M:%S}  {drop.source}: {drop.name} is new")
-        _wait(console, running, every or _LOOK_EVERY, ends)
+        _wait(console, running, every or _LOOK_EVERY, ends, errors)
 
 
 def _next_drop(sources: Sequence[str], number: int) -> Drop:
@@ -127,13 +132,15 @@ def _next_drop(sources: Sequence[str], number: int) -> Drop:
     return Drop(source=source, name=f"{source}_{datetime.now(UTC):%Y%m%d_%H%M%S}.zip", sample=sample, after=0)
 
 
-def _wait(console: Console, running: System, seconds: float, ends: Completions | None) -> None:
+def _wait(console: Console, running: System, seconds: float, ends: Completions | None, errors: SourceErrors) -> None:
     until = time.monotonic() + seconds
     while (left := until - time.monotonic()) > 0:
         if event := running.check():
             _print(console, f"{datetime.now(UTC):%H:%M:%S}  {event}")
         # A look that fails is told by the next one.
         with suppress(TransientError):
+            for line, colour in errors.news():
+                console.print(Text(f"{datetime.now(UTC):%H:%M:%S}  {line}", colour), soft_wrap=True)
             for line in ends.news() if ends else ():
                 _print(console, line)
         time.sleep(min(left, _LOOK_EVERY))

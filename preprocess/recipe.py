@@ -29,6 +29,8 @@ _FROZEN: dict[str, Any] = {
 """The defaults of 0.1.0, never to be changed: names are made of what differs from them. A setting that came later has
 here the value that stands for what was done before there was one, so that it renames nobody's pipeline."""
 _CHANNELS = {"L": 1, "RGB": 3}
+_MAX_PIXELS = 100_000_000
+"""Of a result: an image of floats in colour then takes 1.2 GB."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +57,8 @@ def check_recipe(recipe: Recipe) -> None:
 
 
 def _problems(recipe: Recipe) -> Iterator[str]:
+    if recipe.fit != "none" and recipe.width * recipe.height > _MAX_PIXELS:
+        yield f"PREPROCESS_WIDTH and PREPROCESS_HEIGHT must not make images of more than {_MAX_PIXELS:,} pixels"
     if recipe.crop is not None:
         left, upper, right, lower = recipe.crop
         if not (0 <= left < right and 0 <= upper < lower):

@@ -7,9 +7,11 @@ from datetime import datetime, timedelta
 
 from config import telemetry
 from imagefeed.errors import TransientError
+from ingest.active import active_between
 from ingest.gaps import Gap, find_gaps
 from ingest.gauges import figures
-from ingest.model import Arrival, SourceSpec, SourceState, TrackedFile
+from ingest.model import Arrival, Promises, SourceSpec, SourceState, TrackedFile
+from ingest.outages import unlisted
 from ingest.ports import Arrivals, SourceStateView
 
 log = logging.getLogger(f"ingestion.{__name__}")
@@ -27,6 +29,8 @@ class Silence:
     since: datetime | None
     """Its last complete listing; None: there never was one."""
     error: str | None
+    refused: bool = False
+    """The server answers, and refuses us."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +79,7 @@ def watch_source(
     source_state = source_states.look(spec.name) or SourceState(source=spec.name)
     listed = [_arrival(tracked_file) for tracked_file in source_state.tracked_files if not tracked_file.is_same]
     arrivals = [*ledger.since(spec.name, since), *listed]
-    gaps = [gap for gap in find_gaps(spec, arrivals, now) if gap.end > since]
+    gaps = [gap for gap in find_gaps(spec, arrivals, now, unlisted(source_state, now)) if gap.end > since]
     deadlines = find_deadlines(spec, source_state, now)
     counts = {"gaps": len(gaps), "near_deletion": len(deadlines)}
     return WatchOutcome(
@@ -88,21 +92,27 @@ def watch_source(
     )
 
 
-def find_silence(spec: SourceSpec, source_state: SourceState, now: datetime) -> Silence | None:
+def find_silence(promises: Promises, source_state: SourceState, now: datetime) -> Silence | None:
     """Tell whether a source has not been listed for too long."""
     # While a poll copies, for at most its budget, it may not list; but then it has no error either.
-    patience = _PATIENCE if source_state.error else _PATIENCE + spec.budget
-    if source_state.listed_at is not None and now - source_state.listed_at <= patience:
-        return None
-    return Silence(since=source_state.listed_at, error=source_state.error)
+    patience = _PATIENCE if source_state.error else _PATIENCE + promises.budget
+    if source_state.listed_at is not None:
+        expected = active_between(promises.active, source_state.listed_at, now)
+        if sum((end - start for start, end in expected), timedelta(0)) <= patience:
+            return None
+    outage = source_state.outage
+    refused = outage is not None and outage.refused
+    return Silence(since=source_state.listed_at, error=source_state.error, refused=refused)
 
 
-def find_deadlines(spec: SourceSpec, source_state: SourceState, now: datetime) -> Sequence[Deadline]:
+def find_deadlines(promises: Promises, source_state: SourceState, now: datetime) -> Sequence[Deadline]:
     """Find files that are not copied although half of their time on the server is over, the next to go first."""
     # The earlier of the two, since a server's clock may run ahead.
     waiting = ((min(s.archive.file.modified, s.first_seen), s) for s in source_state.tracked_files if not s.done)
     late = [
-        Deadline(tracked_file=s, at=born + spec.retention) for born, s in waiting if now - born > spec.retention / 2
+        Deadline(tracked_file=s, at=born + promises.retention)
+        for born, s in waiting
+        if now - born > promises.retention / 2
     ]
     return sorted(late, key=lambda deadline: deadline.at)
 

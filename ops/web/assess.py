@@ -10,6 +10,7 @@ from imagefeed.ledger import Entry
 from imagefeed.model import Origin, State
 from ingest.gaps import find_gaps
 from ingest.model import Arrival, SourceSpec, SourceState
+from ingest.outages import unlisted
 from ops import text
 from ops.health.load import MAX_DEAD_LETTERS, ImageEntry, StoredQueues, StoredSource, StoredStatus
 from ops.health.watch import find_silence
@@ -154,9 +155,9 @@ def _gaps(
             start=gap.start,
             end=gap.end,
             open=gap.open,
-            missing=max(1, ceil((gap.end - gap.start) / spec.interval - 0.5) - (0 if gap.open else 1)),
+            missing=max(1, ceil(gap.active / spec.interval - 0.5) - (0 if gap.open else 1)),
         )
-        for gap in find_gaps(spec, list(_arrivals(stored, source_state)), now)
+        for gap in find_gaps(spec, _arrivals(stored, source_state), now, unlisted(source_state, now))
         if gap.end > since
     ]
 

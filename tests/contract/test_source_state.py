@@ -11,7 +11,7 @@ from azure.storage.blob import BlobLeaseClient
 from config.errors import LeaseLostError
 from imagefeed.layout import source_state_blob
 from imagefeed.ledger import polled_sources
-from ingest.model import Archive, RemoteFile, SourceState, TrackedFile, version_of
+from ingest.model import Archive, Outage, PassedOver, Promises, RemoteFile, SourceState, TrackedFile, version_of
 from ingest.ports import SourceStateStore
 from storage.blobs.source_state import BlobSourceStates
 from storage.clients import Clients
@@ -35,7 +35,14 @@ def source_state_of(source: str, *paths: str) -> SourceState:
         for file in files
     )
     return SourceState(
-        source=source, listed_at=MOMENT, tracked_files=tuple(tracked_files), failures=2, error="no route"
+        source=source,
+        promises=Promises(interval=timedelta(seconds=90), stamp="%Y", active="Mo-Su 06:00-20:00 Europe/Berlin"),
+        listed_at=MOMENT,
+        passed_over=PassedOver(count=2, newest="no utf-8 \udcff.rar", modified=MOMENT),
+        outages=(Outage(start=MOMENT, end=None, error="no route", refused=True),),
+        tracked_files=tuple(tracked_files),
+        failures=2,
+        error="no route",
     )
 
 

@@ -65,7 +65,7 @@ CASES = {
         name="images2026",
     ),
     "existing topic": with_sources("RADAR", existingTopicName="theirs", existingTopicGroup="shared"),
-    "eight sources": with_sources(*NAMES, appSettings={"COPY_BUDGET": "40s"}),
+    "eight sources": with_sources(*NAMES, appSettings={"COPY_BUDGET": "40s", "POLL_SCHEDULE": ""}),
 }
 DATA_ROLES = {
     "Storage Blob Data Contributor": "ba92f5b4-2d11-453d-a403-e96b0029c9fe",

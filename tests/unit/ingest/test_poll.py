@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from imagefeed.errors import StoreUnavailableError
-from ingest.model import Archive, RemoteFile, SourceSpec, Step
+from ingest.model import Archive, PassedOver, Promises, RemoteFile, SourceSpec, SourceState, Step
 from ingest.poll import PollReport, poll
 from ingest.transfer import CopyOutcome
 from preprocess.zip import end
@@ -65,7 +65,11 @@ class World:
         self.server.put(path, content, self.clock.time - age)
         return content
 
-    def tick(self, pause: timedelta = timedelta(seconds=30)) -> PollReport:
+    @property
+    def state(self) -> SourceState:
+        return self.source_states.source_states["radar"]
+
+    def tick(self, pause: timedelta = timedelta(seconds=30), *, at_once: bool = False) -> PollReport:
         report = poll(
             self.spec,
             self.server,
@@ -75,6 +79,7 @@ class World:
             zip_end=end,
             now=self.clock.now,
             wait=self.clock.wait,
+            at_once=at_once,
         )
         self.clock.pass_(pause)
         return report
@@ -461,6 +466,60 @@ def test_a_source_that_stays_down_is_asked_less_and_less_often(world: World) -> 
     for _ in range(120):
         world.tick()
     assert 10 < len(world.server.calls) < 40
+
+
+def test_after_a_start_a_source_that_failed_is_asked_at_once(world: World) -> None:
+    world.server.down = "connect: refused"
+    for _ in range(9):
+        world.tick()
+    world.server.down = None
+    assert world.tick(timedelta(0)).error
+    assert world.tick(at_once=True).error is None
+    assert world.state.outage is None
+
+
+def test_the_state_keeps_what_the_source_promises(world: World) -> None:
+    world.spec = replace(world.spec, interval=timedelta(minutes=7), stamp="%Y", active="Mo-Su 06:00-20:00 UTC")
+    expected = Promises(interval=timedelta(minutes=7), stamp="%Y", active="Mo-Su 06:00-20:00 UTC")
+    world.server.down = "connect: refused"
+    world.tick()
+    assert world.state.promises == expected
+    world.spec = replace(world.spec, retention=timedelta(hours=24))
+    world.server.down = None
+    world.tick(at_once=True)
+    assert world.state.promises == replace(expected, retention=timedelta(hours=24))
+
+
+def test_the_state_keeps_from_when_to_when_a_source_could_not_be_listed(world: World) -> None:
+    world.server.down = "connect: refused"
+    down = world.clock.time
+    world.tick(timedelta(minutes=7))
+    world.tick(timedelta(minutes=7))
+    outage = world.state.outage
+    assert outage
+    assert (outage.start, outage.refused) == (down, False)
+    world.server.down = None
+    back = world.clock.time
+    world.tick()
+    world.tick()
+    assert world.state.outages == (replace(outage, end=back),)
+
+
+def test_the_state_keeps_what_pattern_leaves_out(world: World) -> None:
+    for name in ("a.rar", "b.rar", "c.zip.part"):
+        world.put(name)
+    world.tick()
+    modified = world.clock.time - timedelta(minutes=5, seconds=30)
+    assert world.state.passed_over == PassedOver(count=2, newest="b.rar", modified=modified)
+
+
+def test_files_of_others_that_come_and_go_cost_no_write(world: World) -> None:
+    world.put("a.zip")
+    world.tick()
+    saves = world.source_states.saves
+    world.put("a.log")
+    world.tick(timedelta(seconds=10))
+    assert world.source_states.saves == saves
 
 
 def test_an_incomplete_listing_changes_nothing(world: World) -> None:
