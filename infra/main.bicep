@@ -142,7 +142,13 @@ param allowedAddresses array = []
 var suffix = take(uniqueString(resourceGroup().id, name), 8)
 var sourceUrls = filter(objectKeys(sourceSettings), setting => endsWith(setting, '__URL'))
 var sources = map(sourceUrls, setting => split(setting, '__')[1])
-var intervals = toObject(sources, source => source, source => sourceSettings[?'SOURCES__${source}__INTERVAL'] ?? '10m')
+// The rule cannot tell the hours of ACTIVE: for a source that has them it fires after two days, as for long intervals.
+var withHours = filter(sources, source => !empty(sourceSettings[?'SOURCES__${source}__ACTIVE'] ?? ''))
+var intervals = toObject(
+  sources,
+  source => source,
+  source => contains(withHours, source) ? '1d' : sourceSettings[?'SOURCES__${source}__INTERVAL'] ?? '10m'
+)
 // Each source and its INTERVAL, as the alert on missing archives expects them: 'radar', 10m, 'north', 1h
 var expected = map(sources, source => '\'${toLower(replace(source, '_', '-'))}\', ${intervals[source]}')
 var expectedSources = join(expected, ', ')

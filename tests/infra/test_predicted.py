@@ -33,6 +33,7 @@ def with_sources(*names: str, **more: object) -> str:
     settings = {f"SOURCES__{name}__URL": "sftp://user@host.example/outgoing" for name in names}
     settings |= {f"SOURCES__{name}__HOST_KEY": make_ssh_key().public for name in names}
     settings |= {f"SOURCES__{name}__INTERVAL": "1h" for name in names if name == "SOUTH_2"}
+    settings |= {f"SOURCES__{name}__ACTIVE": "Mo-Su 06:00-20:00 UTC" for name in names if name == "UP"}
     secrets = {f"SOURCES__{name}__PASSWORD": f"{name.lower().replace('_', '-')}-password" for name in names}
     return given(sourceSettings=settings, sourceSecretNames=secrets, **more)
 
@@ -650,8 +651,8 @@ def test_each_source_is_expected_by_its_name_and_interval() -> None:
     (query,) = (criterion["query"] for criterion in rule["properties"]["criteria"]["allOf"])
     expected = dict(re.findall(r"'([a-z0-9-]+)', (\w+)", query.split("datatable")[1].split("]")[0]))
     default = default_text(PER_SOURCE["INTERVAL"])
-    others = dict.fromkeys(("radar", "north", "e", "w", "up", "down", "a-b-c"), default)
-    assert expected == others | {"south-2": "1h"}
+    others = dict.fromkeys(("radar", "north", "e", "w", "down", "a-b-c"), default)
+    assert expected == others | {"south-2": "1h", "up": "1d"}
 
 
 def test_the_workbook_is_whole_and_asks_for_the_sources_that_there_are() -> None:
