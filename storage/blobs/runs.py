@@ -30,6 +30,8 @@ class LastRun:
     """The longest time between two runs by its schedule; None if nobody knows, or messages start it."""
     takes: timedelta = timedelta()
     """How long one run may take besides."""
+    sources: tuple[str, ...] = ()
+    """Of the timer that polls: those in the app's settings. What another source once promised is history."""
 
     def is_overdue(self, now: datetime, waiting: int = 0) -> bool:
         """Tell whether it stands still by now: by its schedule, or because so many messages wait for it."""
@@ -46,7 +48,7 @@ def describe_run(function: str, settings: Settings, at: datetime) -> LastRun:
         case "poll_sources":
             # The one source is polled in the timer's own call.
             takes = poll if len(budgets) == 1 else timedelta()
-            return LastRun(at=at, every=longest_pause(settings.schedules.poll), takes=takes)
+            return LastRun(at=at, every=longest_pause(settings.schedules.poll), takes=takes, sources=(*settings.sources,))
         case "reconcile":
             return LastRun(at=at, every=longest_pause(settings.schedules.reconcile))
         case "poll_source":

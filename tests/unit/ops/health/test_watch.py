@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from imagefeed.errors import StoreUnavailableError
-from ingest.model import Archive, Arrival, RemoteFile, SourceSpec, SourceState, TrackedFile, version_of
+from ingest.model import Archive, Arrival, Outage, RemoteFile, SourceSpec, SourceState, TrackedFile, version_of
 from ops.health.watch import WatchOutcome, find_deadlines, find_silence, watch, watch_source
 from tests.fixtures.recorded import Recorded
 
@@ -65,6 +65,19 @@ class TestSilence:
     @pytest.mark.parametrize(("listed", "silent"), [(34 * MINUTE, False), (36 * MINUTE, True), (None, True)])
     def test_a_long_copy_is_no_silence_but_no_poll_at_all_is(self, listed: timedelta | None, silent: bool) -> None:
         assert (find_silence(SPEC, source_state(listed=listed), NOW) is not None) is silent
+
+    @pytest.mark.parametrize(("hours", "silent"), [("00:00-11:30", False), ("00:00-12:00", True)])
+    def test_a_source_may_be_silent_outside_of_its_hours(self, hours: str, silent: bool) -> None:
+        spec = replace(SPEC, active=f"Mo-Su {hours} UTC")
+        state = source_state(listed=35 * MINUTE, error="no route")
+        assert (find_silence(spec, state, NOW) is not None) is silent
+
+    def test_a_server_that_refuses_us_is_told_from_one_that_does_not_answer(self) -> None:
+        refused = Outage(start=NOW - HOUR, end=None, error="wrong password", refused=True)
+        for outages in ((), (replace(refused, refused=False),), (replace(refused, end=NOW),), (refused,)):
+            silence = find_silence(SPEC, replace(source_state(listed=HOUR), outages=outages), NOW)
+            assert silence is not None
+            assert silence.refused is (outages == (refused,))
 
     def test_a_source_that_nobody_ever_polled_is_silent(self) -> None:
         outcome = check(Here())
