@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from ingest.model import SourceSpec, SourceState
 from local.azurite import azurite
 from ops.health.load import StoredStatus, load_status
+from ops.health.promises import Held
 from ops.web.assess import assess
 from ops.web.pages import status_page
 from ops.web.responses import Request
@@ -42,14 +43,14 @@ def _measure(clients: Clients, specs: dict[str, SourceSpec], times: int) -> None
         return load_status(clients, [(spec.name, now - spec.retention) for spec in specs.values()])
 
     stored = read()
-    status = assess(stored, specs, datetime.now(UTC))
+    status = assess(stored, Held(promises=specs), datetime.now(UTC))
     page = status_page(Request(), status)
     packed = status_page(Request(gzip=True), status)
     steps: dict[str, Callable[[], object]] = {
         "read from Azurite": read,
-        "judge": lambda: assess(stored, specs, datetime.now(UTC)),
+        "judge": lambda: assess(stored, Held(promises=specs), datetime.now(UTC)),
         "draw": lambda: status_page(Request(gzip=True), status),
-        "all of it": lambda: status_page(Request(gzip=True), assess(read(), specs, datetime.now(UTC))),
+        "all of it": lambda: status_page(Request(gzip=True), assess(read(), Held(promises=specs), datetime.now(UTC))),
     }
     print(f"rows read        {sum(source.rows for source in stored.sources)}")
     print(f"page             {len(page.body) / 1e3:.0f} kB, {len(packed.body) / 1e3:.0f} kB packed")

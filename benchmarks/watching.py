@@ -9,6 +9,7 @@ from benchmarks.child import Candidate
 from benchmarks.model import Figure, Goal, Measured
 from benchmarks.prefill import before, copy_ledger, lay_pattern
 from ingest.model import SourceSpec
+from ops.health.promises import Held
 from ops.web.pages import status_page
 from ops.web.responses import Request
 from ops.web.views import load_current
@@ -50,4 +51,4 @@ BENCHMARKS = (status_pages,)
 def _page(connection: str, sources: Sequence[str], now: datetime) -> Iterator[Callable[[], int]]:
     specs = {name: SourceSpec(name=name) for name in sources}
     with connected(connection) as clients:
-        yield lambda: len(status_page(Request(gzip=True), load_current(clients, specs, specs, now)).body)
+        yield lambda: len(status_page(Request(gzip=True), load_current(clients, Held(promises=specs), specs, now)).body)

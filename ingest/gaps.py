@@ -27,7 +27,12 @@ class Gap:
     active: timedelta
     """How much of it lies in the hours in which archives are expected."""
     outage: Outage | None = None
-    """The source could not be listed then, so nobody knows whether it had anything; the end is None while it cannot."""
+    """The source could not be listed then."""
+
+    @property
+    def unheard(self) -> bool:
+        """Whether there were files will show when the source is listed again."""
+        return self.outage is not None and self.outage.end is None
 
 
 def find_gaps(

@@ -1,6 +1,7 @@
 """Values of copying."""
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from datetime import datetime, timedelta
 from enum import Enum, StrEnum
@@ -158,6 +159,17 @@ class TrackedFile:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Arrival:
+    """An archive that the ledger knows, as far as watching needs to know it."""
+
+    stamp: datetime
+    seen: datetime | None = None
+    """First seen on the server; None where that is not known, or it never was there."""
+    by_hand: str | None = None
+    """The raw blob's name, where somebody put it there by hand."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Outage:
     """A time in which a source could not be listed: from the first poll that failed to the next listing."""
 
@@ -198,6 +210,12 @@ class SourceState:
     """The server refused or was busy; no poll before this."""
 
     @property
+    def arrivals(self) -> Sequence[Arrival]:
+        """The archives on the server."""
+        files = (file for file in self.tracked_files if not file.is_same)
+        return [Arrival(stamp=file.archive.stamp, seen=file.first_seen) for file in files]
+
+    @property
     def outage(self) -> Outage | None:
         """The outage that goes on."""
         return self.outages[-1] if self.outages and self.outages[-1].end is None else None
@@ -227,14 +245,3 @@ class Span:
 
     offset: int
     length: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Arrival:
-    """An archive that the ledger knows, as far as watching needs to know it."""
-
-    stamp: datetime
-    seen: datetime | None = None
-    """First seen on the server; None where that is not known, or it never was there."""
-    by_hand: str | None = None
-    """The raw blob's name, where somebody put it there by hand."""

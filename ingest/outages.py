@@ -34,4 +34,4 @@ def unlisted(source_state: SourceState, now: datetime) -> Sequence[Outage]:
     listed_at, outages = source_state.listed_at, source_state.outages
     if listed_at is None or source_state.outage or now - listed_at <= _NOT_POLLED + budget:
         return outages
-    return [*outages, Outage(start=listed_at, end=None, error="it was not polled")]
+    return [*outages, Outage(start=listed_at, end=None, error=source_state.error or "it was not polled")]

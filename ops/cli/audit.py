@@ -10,15 +10,18 @@ from config.settings import read_specs
 from config.types import format_duration
 from imagefeed.cli import write_json
 from imagefeed.errors import PermanentError
+from imagefeed.ledger import known_sources
 from imagefeed.pipelines import require_pipeline
 from imagefeed.terminal import Column, Table, clean, count, write
-from ingest.model import SourceSpec
+from ingest.model import Promises, SourceState
 from ingest.timestamps import stamps_by
 from ops.health.audit import AuditOutcome, all_sources, audit
 from ops.health.audit_deep import read_everything
 from ops.health.findings import Finding, Kind
-from ops.health.watch import WatchOutcome, watch_source
-from storage.blobs.raw import MANUAL, StampOf
+from ops.health.promises import Held, held_to
+from ops.health.source_findings import gap_finding, not_judged, silence_finding, unexplained
+from ops.health.watch import WatchOutcome, find_silence, watch_source
+from storage.blobs.raw import StampOf
 from storage.blobs.source_state import BlobSourceStates
 from storage.clients import Clients
 from storage.tables.arrivals import TableArrivals
@@ -30,30 +33,36 @@ class _Report:
 
     audited: AuditOutcome
     findings: Sequence[Finding]
-    watched: bool
-    """The source's settings are at hand, so that gaps and deadlines could be looked for."""
 
     @property
     def missing(self) -> int:
         return sum(finding.missing for finding in self.findings)
 
+    @property
+    def judged(self) -> bool:
+        """It is known what the source promises, so gaps and deadlines were looked for."""
+        return all(finding.kind is not Kind.NOT_JUDGED for finding in self.findings)
+
 
 def audit_sources(clients: Clients, options: argparse.Namespace) -> int:
-    """Print what is missing; the exit status: 1 if anything is."""
+    """Print what is missing; return the exit status: 1 if anything is, 3 if a source could not be judged."""
     if options.pipeline is not None:
         require_pipeline(clients, options.pipeline)
     now, specs = datetime.now(UTC), read_specs()
-    stamp_of = stamps_by({name: spec.stamp for name, spec in specs.items()})
+    held = held_to(clients, {*known_sources(clients), *specs}, specs)
+    stamp_of = stamps_by({name: promises.stamp for name, promises in held.promises.items()})
     known = all_sources(clients, stamp_of) | set(specs)
     names = sorted(known) if options.source is None else [options.source]
     if not known.intersection(names):
         raise PermanentError(f"audit {options.source or 'all sources'}: nothing is known of any such source")
-    reports = [_report(clients, name, options, now, specs.get(name), stamp_of) for name in names]
+    reports = [_report(clients, name, options, now, held, stamp_of) for name in names]
     if options.json:
         write_json(_as_json(reports, now, options))
     else:
         _print(reports, options)
-    return 1 if any(report.missing for report in reports) else 0
+    if any(report.missing for report in reports):
+        return 1
+    return 0 if all(report.judged for report in reports) else 3
 
 
 def _report(
@@ -61,7 +70,7 @@ def _report(
     source: str,
     options: argparse.Namespace,
     now: datetime,
-    spec: SourceSpec | None,
+    held: Held,
     stamp_of: StampOf,
 ) -> _Report:
     since = now - options.since
@@ -69,20 +78,26 @@ def _report(
     findings = list(audited.findings)
     if options.deep:
         findings += read_everything(clients, audited)
-    if spec is not None:
-        findings += _seen(watch_source(spec, BlobSourceStates(clients), TableArrivals(clients), now, since))
-    return _Report(audited=audited, findings=findings, watched=spec is not None)
+    if promises := held.promises.get(source):
+        states, ledger = BlobSourceStates(clients), TableArrivals(clients)
+        findings += _seen(watch_source(source, promises, states, ledger, now, since))
+    elif source in held.unknown:
+        findings.append(not_judged(source))
+        states = BlobSourceStates(clients)
+        silence = find_silence(Promises(), states.look(source) or SourceState(source=source), now)
+        if silence and (silence.since or silence.error):
+            findings.append(silence_finding(source, silence))
+    return _Report(audited=audited, findings=findings)
 
 
 def _seen(watched: WatchOutcome) -> Iterator[Finding]:
     """Yield what watching finds, manual uploads aside: the audit has reported them already."""
     source, silence = watched.source, watched.silence
     if silence is not None:
-        detail = silence.error or "it was not polled"
-        yield Finding(source=source, kind=Kind.SILENT, name="the last listing", since=silence.since, detail=detail)
-    for gap in watched.gaps:
-        until = "now" if gap.open else f"{gap.end:%Y-%m-%d %H:%M:%S}"
-        yield Finding(source=source, kind=Kind.GAP, name=f"until {until}", since=gap.start)
+        yield silence_finding(source, silence)
+    yield from watched.settings
+    for gap in unexplained(watched.gaps, watched.settings):
+        yield gap_finding(source, gap.start, None if gap.open else gap.end, gap.outage)
     for deadline in watched.deadlines:
         tracked_file = deadline.tracked_file
         detail = f"deleted at about {deadline.at:%Y-%m-%d %H:%M}"
@@ -111,9 +126,8 @@ def _summary(report: _Report, options: argparse.Namespace) -> str:
         f"in {format_duration(options.since)}{', every byte read' if options.deep else ''}"
     ]
     said.append(f"{report.missing} missing" if report.missing else "nothing is missing")
-    if not report.watched and audited.source != MANUAL:
-        name = audited.source.upper().replace("-", "_")
-        said.append(f"gaps and deadlines not looked for, as SOURCES__{name}__… are not set here")
+    if not report.judged:
+        said.append("not judged: gaps, silence and deadlines")
     return "; ".join(said)
 
 
@@ -128,7 +142,7 @@ def _as_json(reports: Sequence[_Report], now: datetime, options: argparse.Namesp
                 "archives": len(report.audited.entries),
                 "images": report.audited.images,
                 "raw_bytes": report.audited.bytes,
-                "gaps_looked_for": report.watched,
+                "judged": report.judged,
                 "findings": [_finding_as_json(finding) for finding in report.findings],
             }
             for report in reports

@@ -9,6 +9,7 @@ from config.settings import read_specs
 from imagefeed.ledger import known_sources, require_source
 from imagefeed.terminal import Column, Line, Table, watch, width, write
 from ops import text
+from ops.health.promises import held_to
 from ops.web.model import ArchiveMark, DisplayState, Gap, Severity, SourceStatus, Status
 from ops.web.to_json import to_json
 from ops.web.views import load_current
@@ -46,12 +47,11 @@ def show_status(options: argparse.Namespace, clients: Clients) -> None:
 
 def _look(clients: Clients, source: str | None) -> Status:
     specs = read_specs()
-    # Without settings there are no promises to hold a source to, but what is there can be shown.
-    known = specs or known_sources(clients)
+    known = {*specs, *known_sources(clients)}
     if source is not None and source not in (*known, MANUAL):
         require_source(clients, source, "show the status of source")
     names = [source] if source else [*sorted(known), MANUAL]
-    return load_current(clients, specs, names, datetime.now(UTC))
+    return load_current(clients, held_to(clients, names, specs), names, datetime.now(UTC))
 
 
 def _drawn(status: Status) -> Sequence[Line | Table]:

@@ -24,13 +24,18 @@ class Kind(StrEnum):
     ROWS_DAMAGED = "image rows damaged"
     SILENT = "no answer"
     NEAR_DELETION = "near deletion"
+    NO_ACCESS = "refused by the server"
     GAP = "gap"
+    UNHEARD = "gap without an answer"
+    NOTHING_MATCHES = "nothing matches"
+    STAMP_MISFIT = "stamp does not fit"
+    NOT_JUDGED = "not judged"
     REFUSED = "refused"
     SUPERSEDED = "superseded"
     MANUAL_UPLOAD = "put by hand"
 
 
-NOTICES = frozenset({Kind.REFUSED, Kind.SUPERSEDED, Kind.MANUAL_UPLOAD})
+NOTICES = frozenset({Kind.REFUSED, Kind.SUPERSEDED, Kind.MANUAL_UPLOAD, Kind.STAMP_MISFIT, Kind.NOT_JUDGED})
 """Worth knowing, but nothing that somebody promised is missing."""
 
 _VERSION = re.compile(r"/\d{8}T\d{6}Z\.([0-9a-f]{8})\.[^/]*$")
@@ -52,7 +57,12 @@ _ADVICE = {
     Kind.ROWS_DAMAGED: _REPLAY,
     Kind.SILENT: "check the server, its address and its key; the function poll_source must run",
     Kind.NEAR_DELETION: "imagefeed ls {source} tells the reason; fetch it by hand before that",
+    Kind.NO_ACCESS: "imagefeed doctor tells what it refuses: user, password, key, host key or folder",
     Kind.GAP: "the server had nothing: ask its owner",
+    Kind.UNHEARD: "whether there were files will show when it answers: imagefeed doctor",
+    Kind.NOTHING_MATCHES: "if it is an archive, set PATTERN to what matches its name; else ask the server's owner",
+    Kind.STAMP_MISFIT: "set STAMP to what fits its name: until then the modified time stands in",
+    Kind.NOT_JUDGED: "the source's state lacks what it promises, and so does this shell: does the app poll?",
     Kind.REFUSED: "nothing, if the archive is broken; after a change of limits " + _REPLAY,
     Kind.SUPERSEDED: "nothing: its path has a newer version",
     Kind.MANUAL_UPLOAD: "nothing, if you know who put it there",

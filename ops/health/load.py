@@ -12,9 +12,9 @@ from imagefeed.azure_errors import azure_errors
 from imagefeed.entities import moment, scan
 from imagefeed.layout import BATCH_QUEUE, POISON, POLL_QUEUE, behind_stamp
 from imagefeed.ledger import ARCHIVE_COLUMNS, Entry, entry_of, group_by_archive, state_of
-from imagefeed.model import RawArchive, State
+from imagefeed.model import Origin, RawArchive, State
 from imagefeed.rows import ROW_COLUMNS, ImageRow, read_row
-from ingest.model import SourceState
+from ingest.model import Arrival, SourceState
 from storage.blobs.runs import LastRun, last_runs
 from storage.blobs.source_state import BlobSourceStates
 from storage.clients import Clients
@@ -59,6 +59,21 @@ class StoredSource:
     """There were more: the oldest archives are not among the entries."""
     images: Sequence[ImageEntry]
     """Images of the newest archive that has any."""
+
+    @property
+    def arrivals(self) -> Sequence[Arrival]:
+        """What has come, by the ledger and by the last listing, as `reconcile` sees it."""
+        arrivals = [
+            Arrival(
+                stamp=entry.archive.stamp,
+                seen=entry.times.get(State.SEEN) or entry.times.get(State.RAW),
+                by_hand=entry.archive.blob if entry.archive.origin is Origin.MANUAL else None,
+            )
+            for entry in self.entries
+            if entry.state is not State.SAME
+        ]
+        arrivals += [Arrival(stamp=self.before)] if self.before else []
+        return [*arrivals, *(self.source_state.arrivals if self.source_state else ())]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

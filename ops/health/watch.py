@@ -10,9 +10,11 @@ from imagefeed.errors import TransientError
 from ingest.active import active_between
 from ingest.gaps import Gap, find_gaps
 from ingest.gauges import figures
-from ingest.model import Arrival, Promises, SourceSpec, SourceState, TrackedFile
+from ingest.model import Promises, SourceSpec, SourceState, TrackedFile
 from ingest.outages import unlisted
 from ingest.ports import Arrivals, SourceStateView
+from ops.health.findings import Finding
+from ops.health.source_findings import Silence, settings_findings
 
 log = logging.getLogger(f"ingestion.{__name__}")
 
@@ -20,17 +22,6 @@ _PATIENCE = timedelta(minutes=10)
 """A server may be down for so long before it counts as silent: it must not cost a word each time that one restarts."""
 _MAX_LINES = 10
 """Lines of each kind that one call writes for a source; one more tells the number of the others."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Silence:
-    """A source that does not answer."""
-
-    since: datetime | None
-    """Its last complete listing; None: there never was one."""
-    error: str | None
-    refused: bool = False
-    """The server answers, and refuses us."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +41,8 @@ class WatchOutcome:
     silence: Silence | None = None
     gaps: Sequence[Gap] = ()
     deadlines: Sequence[Deadline] = ()
+    settings: Sequence[Finding] = ()
+    """Settings that do not fit what is on the server."""
     by_hand: Sequence[str] = ()
     """Raw blobs that somebody put there."""
     figures: Mapping[str, float] = field(default_factory=dict)
@@ -63,7 +56,7 @@ def watch(
     outcomes = []
     for spec in specs:
         try:
-            outcomes.append(watch_source(spec, source_states, ledger, now, now - window))
+            outcomes.append(watch_source(spec.name, spec, source_states, ledger, now, now - window))
         except TransientError as exc:
             log.warning("watch.deferred source=%s error=%s", spec.name, exc)
         else:
@@ -73,22 +66,27 @@ def watch(
 
 
 def watch_source(
-    spec: SourceSpec, source_states: SourceStateView, ledger: Arrivals, now: datetime, since: datetime
+    source: str,
+    promises: Promises,
+    source_states: SourceStateView,
+    ledger: Arrivals,
+    now: datetime,
+    since: datetime,
 ) -> WatchOutcome:
     """Look at one source. Raises StoreUnavailableError, StoreRefusedError."""
-    source_state = source_states.look(spec.name) or SourceState(source=spec.name)
-    listed = [_arrival(tracked_file) for tracked_file in source_state.tracked_files if not tracked_file.is_same]
-    arrivals = [*ledger.since(spec.name, since), *listed]
-    gaps = [gap for gap in find_gaps(spec, arrivals, now, unlisted(source_state, now)) if gap.end > since]
-    deadlines = find_deadlines(spec, source_state, now)
+    source_state = source_states.look(source) or SourceState(source=source)
+    arrivals = [*ledger.since(source, since), *source_state.arrivals]
+    gaps = [gap for gap in find_gaps(promises, arrivals, now, unlisted(source_state, now)) if gap.end > since]
+    deadlines = find_deadlines(promises, source_state, now)
     counts = {"gaps": len(gaps), "near_deletion": len(deadlines)}
     return WatchOutcome(
-        source=spec.name,
-        silence=find_silence(spec, source_state, now),
+        source=source,
+        silence=find_silence(promises, source_state, now),
         gaps=gaps,
         deadlines=deadlines,
+        settings=list(settings_findings(source, promises, source_state, arrivals, now)),
         by_hand=[arrival.by_hand for arrival in arrivals if arrival.by_hand and arrival.stamp >= since],
-        figures={**figures(spec, source_state, arrivals, now), **counts},
+        figures={**figures(promises, source_state, arrivals, now), **counts},
     )
 
 
@@ -117,10 +115,6 @@ def find_deadlines(promises: Promises, source_state: SourceState, now: datetime)
     return sorted(late, key=lambda deadline: deadline.at)
 
 
-def _arrival(tracked_file: TrackedFile) -> Arrival:
-    return Arrival(stamp=tracked_file.archive.stamp, seen=tracked_file.first_seen)
-
-
 def _log_findings(outcome: WatchOutcome) -> None:
     """Log one line for each finding, of each kind the newest or most urgent few: alerts are built on them."""
     source, silence, extra = outcome.source, outcome.silence, {"source": outcome.source}
@@ -129,7 +123,10 @@ def _log_findings(outcome: WatchOutcome) -> None:
         log.error("source.silent source=%s since=%s error=%r", source, since, error, extra=extra)
     for gap in _few(outcome.gaps[::-1], "gap.more", source):
         start, end = gap.start.isoformat(), "now" if gap.open else gap.end.isoformat()
-        log.warning("gap.found source=%s from=%s to=%s", source, start, end, extra=extra)
+        event = "gap.unheard" if gap.unheard else "gap.found"
+        log.warning("%s source=%s from=%s to=%s", event, source, start, end, extra=extra)
+    for finding in outcome.settings:
+        log.warning("settings.misfit source=%s path=%r %s: %s", source, finding.name, finding.detail, finding.advice)
     for deadline in _few(outcome.deadlines, "file.more", source):
         tracked_file = deadline.tracked_file
         log.error(

@@ -7,10 +7,12 @@ from itertools import islice
 
 from imagefeed import terminal
 from imagefeed.model import Origin
-from ingest.model import SourceSpec, SourceState
+from ingest.model import Promises, SourceState
 from ops import text
 from ops.health.findings import Finding, Kind
 from ops.health.load import StoredSource
+from ops.health.promises import Held
+from ops.health.source_findings import gap_finding, not_judged, settings_findings, silence_finding, unexplained
 from ops.health.watch import find_deadlines, find_silence
 from ops.web.model import Action, ArchiveMark, DisplayState, Gap, Queues, Severity, SourceStatus
 from storage.blobs.runs import TIMERS, LastRun
@@ -60,14 +62,18 @@ def run_actions(runs: Mapping[str, LastRun], queues: Queues, now: datetime) -> I
         )
 
 
-def source_actions(
-    stored: StoredSource, source: SourceStatus, spec: SourceSpec | None, now: datetime
-) -> Iterator[Action]:
+def source_actions(stored: StoredSource, source: SourceStatus, held: Held, now: datetime) -> Iterator[Action]:
     """Tell of what is missing or late at a source, most urgent first."""
-    source_state = stored.source_state or SourceState(source=source.name)
-    if spec is not None:
-        yield from _of_server(spec, source_state, now)
-    yield from _few([_of_gap(source.name, gap) for gap in reversed(source.gaps)])
+    promises, source_state = held.promises.get(source.name), stored.source_state or SourceState(source=source.name)
+    settings: list[Finding] = []
+    if source.name in held.known:
+        yield from _of_server(source.name, promises or Promises(), source_state, now)
+    if promises is not None:
+        settings += settings_findings(source.name, promises, source_state, stored.arrivals, now)
+    elif source.name in held.unknown:
+        yield _from_finding(not_judged(source.name))
+    yield from map(_from_finding, settings)
+    yield from _few([_of_gap(source.name, gap) for gap in reversed(unexplained(source.gaps, settings))])
     blobs = {entry.archive.version: entry.archive.blob for entry in stored.entries}
     newest_first = source.marks[::-1]
     for kind in _OF_MARKS:
@@ -81,20 +87,19 @@ def source_actions(
     yield from _few([_from_finding(finding) for finding in uploads])
 
 
-def _of_server(spec: SourceSpec, source_state: SourceState, now: datetime) -> Iterator[Action]:
-    silence = find_silence(spec, source_state, now)
+def _of_server(source: str, promises: Promises, source_state: SourceState, now: datetime) -> Iterator[Action]:
+    silence = find_silence(promises, source_state, now)
     if silence is not None and (silence.since or silence.error):
-        error = silence.error or "it was not polled"
-        yield _from_finding(Finding(source=spec.name, kind=Kind.SILENT, name="", since=silence.since, detail=error))
+        yield _from_finding(silence_finding(source, silence))
     near = (
         Finding(
-            source=spec.name,
+            source=source,
             kind=Kind.NEAR_DELETION,
             name=deadline.tracked_file.archive.file.path,
             since=deadline.tracked_file.first_seen,
             detail=_deadline(deadline.at, deadline.tracked_file.failures, now),
         )
-        for deadline in find_deadlines(spec, source_state, now)
+        for deadline in find_deadlines(promises, source_state, now)
     )
     yield from _few([_from_finding(finding) for finding in near])
 
@@ -106,9 +111,8 @@ def _deadline(at: datetime, failures: int, now: datetime) -> str:
 
 
 def _of_gap(source: str, gap: Gap) -> Action:
-    until = "now" if gap.open else f"{gap.end:%Y-%m-%d %H:%M:%S}"
     about = f"about {terminal.count(gap.missing, 'archive')} missing"
-    return _from_finding(Finding(source=source, kind=Kind.GAP, name=f"until {until}", since=gap.start, detail=about))
+    return _from_finding(gap_finding(source, gap.start, None if gap.open else gap.end, gap.outage, about))
 
 
 def _kind(mark: ArchiveMark) -> Kind | None:

@@ -1,22 +1,34 @@
 """From what storage knows to what the page says: states, gaps, lags, and what needs a person. Pure."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from math import ceil
 
 from imagefeed import terminal
 from imagefeed.layout import format_stamp
 from imagefeed.ledger import Entry
-from imagefeed.model import Origin, State
+from imagefeed.model import State
 from ingest.gaps import find_gaps
-from ingest.model import Arrival, SourceSpec, SourceState
+from ingest.model import Promises, SourceState
 from ingest.outages import unlisted
 from ops import text
 from ops.health.load import MAX_DEAD_LETTERS, ImageEntry, StoredQueues, StoredSource, StoredStatus
+from ops.health.promises import Held
 from ops.health.watch import find_silence
 from ops.web.actions import queue_actions, run_actions, source_actions
 from ops.web.headlines import source_headline, total_headline, window_phrase
-from ops.web.model import ArchiveMark, Deletion, DisplayState, Gap, Lag, Queues, SourceStatus, Status, Thumbnail
+from ops.web.model import (
+    ArchiveMark,
+    Deletion,
+    DisplayState,
+    Gap,
+    Lag,
+    Queues,
+    Severity,
+    SourceStatus,
+    Status,
+    Thumbnail,
+)
 
 LEAST_INTERVALS = 8
 """A young source's timeline is as long as this, so that its first archives are not squeezed into a corner."""
@@ -34,18 +46,18 @@ _DISPLAYED = {
 }
 
 
-def window(spec: SourceSpec | None) -> timedelta:
+def window(promises: Promises | None) -> timedelta:
     """Tell how far back a source is shown: for as long as its server keeps files."""
-    return spec.retention if spec else timedelta(hours=48)
+    return promises.retention if promises else timedelta(hours=48)
 
 
-def assess(stored: StoredStatus, specs: Mapping[str, SourceSpec], now: datetime) -> Status:
+def assess(stored: StoredStatus, held: Held, now: datetime) -> Status:
     """Say how everything is. A source that is not in the settings (any more) is shown without its promises."""
-    assessed = [(item, assess_source(item, specs.get(item.source), now)) for item in stored.sources]
+    assessed = [(item, assess_source(item, held, now)) for item in stored.sources]
     # What is not in the settings, and has nothing to show, is history.
-    shown = [(item, source) for item, source in assessed if source.name in specs or source.marks]
+    shown = [(item, source) for item, source in assessed if source.name in held.known or source.marks]
     sources = [source for _, source in shown]
-    actions = [action for item, src in shown for action in source_actions(item, src, specs.get(src.name), now)]
+    actions = [action for item, source in shown for action in source_actions(item, source, held, now)]
     queues, reconciled = _queues(stored.queues), stored.runs.get("reconcile")
     not_running = list(run_actions(stored.runs, queues, now))
     actions = sorted([*not_running, *queue_actions(queues), *actions], key=lambda action: -action.severity)
@@ -53,6 +65,7 @@ def assess(stored: StoredStatus, specs: Mapping[str, SourceSpec], now: datetime)
         sources,
         given_up=bool(queues.poison or queues.dead_letters),
         unwatched=reconciled is not None and reconciled.is_overdue(now),
+        not_judged=[source.name for source in sources if source.name in held.unknown],
     )
     return Status(
         at=now,
@@ -65,27 +78,30 @@ def assess(stored: StoredStatus, specs: Mapping[str, SourceSpec], now: datetime)
     )
 
 
-def assess_source(stored: StoredSource, spec: SourceSpec | None, now: datetime) -> SourceStatus:
+def assess_source(stored: StoredSource, held: Held, now: datetime) -> SourceStatus:
     """Say how one source is."""
+    promises = held.promises.get(stored.source)
     source_state = stored.source_state or SourceState(source=stored.source)
-    limit = spec.interval * spec.gap if spec else _LATE
+    limit = promises.interval * promises.gap if promises else _LATE
     marks = [make_mark(entry, now, limit) for entry in reversed(stored.entries) if entry.state is not State.SAME]
-    since = stored.entries[-1].archive.stamp if stored.cut and stored.entries else now - window(spec)
-    start = _start(marks, spec, since, now)
-    gaps = _gaps(stored, source_state, spec, since, now) if spec else []
-    silence = find_silence(spec, source_state, now) if spec else None
-    severity, headline = source_headline(marks, gaps, silence, now, window_phrase(window(spec), start, marks, now))
+    since = stored.entries[-1].archive.stamp if stored.cut and stored.entries else now - window(promises)
+    start = _start(marks, promises, since, now)
+    gaps = _gaps(stored, source_state, promises, since, now) if promises else []
+    silence = find_silence(promises or Promises(), source_state, now) if stored.source in held.known else None
+    severity, headline = source_headline(marks, gaps, silence, now, window_phrase(window(promises), start, marks, now))
+    if stored.source in held.unknown:
+        severity, headline = max(severity, Severity.NOTICE), f"Not judged: nobody knows what it promises. {headline}"
     return SourceStatus(
         name=stored.source,
         severity=severity,
         headline=headline,
         start=start,
-        window=window(spec),
+        window=window(promises),
         marks=marks,
         gaps=gaps,
         counts={state: sum(mark.state is state for mark in marks) for state in DisplayState},
         lag=_lag([mark.lag for mark in marks if mark.lag is not None]),
-        next_deletion=_next_deletion(source_state, spec, now),
+        next_deletion=_next_deletion(source_state, promises, now),
         polled_at=source_state.listed_at,
         error=text.last_error(source_state.error or "", source_state.not_before, now),
         on_server=len(source_state.tracked_files),
@@ -140,40 +156,27 @@ def make_thumbnail(stored: ImageEntry) -> Thumbnail:
     )
 
 
-def _start(marks: Sequence[ArchiveMark], spec: SourceSpec | None, since: datetime, now: datetime) -> datetime:
+def _start(marks: Sequence[ArchiveMark], promises: Promises | None, since: datetime, now: datetime) -> datetime:
     """Begin a young source's timeline a little before its first archive."""
-    least = (spec.interval if spec else timedelta(minutes=10)) * LEAST_INTERVALS
+    least = (promises.interval if promises else timedelta(minutes=10)) * LEAST_INTERVALS
     first = min((mark.stamp for mark in marks), default=now)
     return max(since, min(first - (now - first) / 20, now - least))
 
 
 def _gaps(
-    stored: StoredSource, source_state: SourceState, spec: SourceSpec, since: datetime, now: datetime
+    stored: StoredSource, source_state: SourceState, promises: Promises, since: datetime, now: datetime
 ) -> Sequence[Gap]:
     return [
         Gap(
             start=gap.start,
             end=gap.end,
             open=gap.open,
-            missing=max(1, ceil(gap.active / spec.interval - 0.5) - (0 if gap.open else 1)),
+            outage=gap.outage,
+            missing=max(1, ceil(gap.active / promises.interval - 0.5) - (0 if gap.open else 1)),
         )
-        for gap in find_gaps(spec, _arrivals(stored, source_state), now, unlisted(source_state, now))
+        for gap in find_gaps(promises, stored.arrivals, now, unlisted(source_state, now))
         if gap.end > since
     ]
-
-
-def _arrivals(stored: StoredSource, source_state: SourceState) -> Iterator[Arrival]:
-    """Give what has come, by the ledger and by the last listing, as `reconcile` sees it."""
-    for entry in stored.entries:
-        if entry.state is not State.SAME:
-            seen = entry.times.get(State.SEEN) or entry.times.get(State.RAW)
-            manual = entry.archive.blob if entry.archive.origin is Origin.MANUAL else None
-            yield Arrival(stamp=entry.archive.stamp, seen=seen, by_hand=manual)
-    if stored.before is not None:
-        yield Arrival(stamp=stored.before)
-    for tracked_file in source_state.tracked_files:
-        if not tracked_file.is_same:
-            yield Arrival(stamp=tracked_file.archive.stamp, seen=tracked_file.first_seen)
 
 
 def _lag(lags: Sequence[float]) -> Lag | None:
@@ -183,17 +186,17 @@ def _lag(lags: Sequence[float]) -> Lag | None:
     return Lag(p50=ordered[(len(ordered) - 1) // 2], p95=ordered[ceil(0.95 * len(ordered)) - 1])
 
 
-def _next_deletion(source_state: SourceState, spec: SourceSpec | None, now: datetime) -> Deletion | None:
+def _next_deletion(source_state: SourceState, promises: Promises | None, now: datetime) -> Deletion | None:
     """Tell what the server deletes next; what is not copied comes before all that is."""
-    if spec is None or not source_state.tracked_files:
+    if promises is None or not source_state.tracked_files:
         return None
     # The earlier of the two, since a server's clock may run ahead.
     first = min(source_state.tracked_files, key=lambda f: (f.done, min(f.archive.file.modified, f.first_seen)))
     born = min(first.archive.file.modified, first.first_seen)
     return Deletion(
-        at=born + spec.retention,
+        at=born + promises.retention,
         copied=first.done,
-        near=not first.done and now - born > spec.retention / 2,
+        near=not first.done and now - born > promises.retention / 2,
         path=terminal.clean(first.archive.file.path),
     )
 

@@ -5,11 +5,13 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
 from imagefeed.terminal import count
-from ops.health.watch import Silence
+from ops.health.source_findings import Silence
 from ops.text import ago, clock, span
 from ops.web.model import ArchiveMark, DisplayState, Gap, Severity, SourceStatus
 
 _ENDS = {DisplayState.EXPIRED: "expired", DisplayState.FAILED: "failed", DisplayState.REFUSED: "refused"}
+
+_NEVER = {False: "The server has never answered.", True: "The server refuses us."}
 
 
 def source_headline(
@@ -31,11 +33,15 @@ def source_headline(
     return Severity.MISSING if missing else Severity.NOTICE if notice else Severity.FINE, " ".join(parts)
 
 
-def total_headline(sources: Sequence[SourceStatus], *, given_up: bool, unwatched: bool = False) -> tuple[Severity, str]:
+def total_headline(
+    sources: Sequence[SourceStatus], *, given_up: bool, unwatched: bool = False, not_judged: Sequence[str] = ()
+) -> tuple[Severity, str]:
     """Say in one sentence how everything is; `given_up`: messages or events were; `unwatched`: by `reconcile`."""
-    severity, sentence = _of_sources(sources)
+    judged = [source for source in sources if source.name not in not_judged]
+    severity, sentence = _of_sources(judged) if judged or not not_judged else (Severity.NOTICE, "")
     also = [", and messages were given up"] * given_up + [", and nobody watches: reconcile stands still"] * unwatched
-    return severity, "".join((sentence, *also))
+    unknown = f"not judged: {', '.join(not_judged)}" if not_judged else ""
+    return severity, "; ".join(filter(None, (f"{sentence}{''.join(also)}", unknown)))
 
 
 def _of_sources(sources: Sequence[SourceStatus]) -> tuple[Severity, str]:
@@ -92,8 +98,9 @@ def _of_silence(silence: Silence | None, now: datetime) -> str:
     if silence is None:
         return ""
     if silence.since is None:
-        return "The server has never answered." if silence.error else "Waiting for the first poll."
-    return f"No answer from the server for {span((now - silence.since).total_seconds())}."
+        return _NEVER[silence.refused] if silence.error else "Waiting for the first poll."
+    what = "The server has refused us" if silence.refused else "No answer from the server"
+    return f"{what} for {span((now - silence.since).total_seconds())}."
 
 
 def _listed(parts: Sequence[str]) -> str:

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import IntEnum, StrEnum
 
+from ingest.model import Outage
+
 
 class DisplayState(StrEnum):
     """The states that the page tells apart, each by a colour and a shape of its own."""
@@ -70,6 +72,8 @@ class Gap:
     """None has come since."""
     missing: int
     """About so many archives, by the source's interval."""
+    outage: Outage | None = None
+    """The source could not be listed then."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

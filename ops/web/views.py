@@ -10,6 +10,7 @@ from imagefeed.layout import NAME, parse_stamp
 from ingest.model import SourceSpec
 from ops.health.load import load_status
 from ops.health.load_archive import ImageKey, read_archive, read_image
+from ops.health.promises import Held
 from ops.web.assess import assess, window
 from ops.web.model import Status
 from ops.web.pages import SCRIPT, archive_page, message_page, status_page
@@ -23,10 +24,10 @@ _ARCHIVE = re.compile(r"(\d{8}T\d{6}Z)\.([0-9a-f]{8})")
 _IMAGE = re.compile(r"(\d{1,9})-(\d{1,9})\.png")
 
 
-def load_current(clients: Clients, specs: Mapping[str, SourceSpec], names: Iterable[str], now: datetime) -> Status:
+def load_current(clients: Clients, held: Held, names: Iterable[str], now: datetime) -> Status:
     """Look at sources and queues: storage is asked, in bounded reads, and no server."""
-    since = [(name, now - window(specs.get(name))) for name in dict.fromkeys(names)]
-    return assess(load_status(clients, since), specs, now)
+    since = [(name, now - window(held.promises.get(name))) for name in dict.fromkeys(names)]
+    return assess(load_status(clients, since), held, now)
 
 
 class StatusViews:
@@ -63,7 +64,7 @@ class StatusViews:
 
     def _load(self) -> Status | StoreUnavailableError:
         try:
-            return load_current(self._clients, self._specs, (*self._specs, MANUAL), self._now())
+            return load_current(self._clients, Held(promises=self._specs), (*self._specs, MANUAL), self._now())
         except StoreUnavailableError as exc:
             return exc
 

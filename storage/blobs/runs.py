@@ -48,7 +48,9 @@ def describe_run(function: str, settings: Settings, at: datetime) -> LastRun:
         case "poll_sources":
             # The one source is polled in the timer's own call.
             takes = poll if len(budgets) == 1 else timedelta()
-            return LastRun(at=at, every=longest_pause(settings.schedules.poll), takes=takes, sources=(*settings.sources,))
+            return LastRun(
+                at=at, every=longest_pause(settings.schedules.poll), takes=takes, sources=(*settings.sources,)
+            )
         case "reconcile":
             return LastRun(at=at, every=longest_pause(settings.schedules.reconcile))
         case "poll_source":

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 import pytest
 
 from imagefeed.model import RawArchive
-from ingest.model import Step
+from ingest.model import Promises, Step
 from local.azurite import Azurite
 from ops.cli.__main__ import main
 from ops.health.audit import audit
@@ -264,11 +264,35 @@ class TestCommand:
 
     def test_nothing_is_missing(self, plant: Plant, capsys: pytest.CaptureFixture[str]) -> None:
         plant.process(NOW)
+        plant.save(promises=Promises())
         assert main(["audit", plant.source, "--pipeline", "p1", "--deep"]) == 0
         output = capsys.readouterr().out
         assert "1 archive, 2 images" in output
         assert "nothing is missing" in output
-        assert "gaps and deadlines not looked for" in output
+
+    def test_a_source_whose_promises_nobody_knows_is_not_judged(
+        self, plant: Plant, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        plant.process(NOW)
+        assert main(["audit", plant.source, "--pipeline", "p1"]) == 3
+        assert "not judged: gaps, silence and deadlines" in capsys.readouterr().out
+        plant.save(error="wrong password", listed_at=NOW - 12 * MINUTE)
+        assert main(["audit", plant.source, "--pipeline", "p1"]) == 1
+        assert "wrong password" in capsys.readouterr().out
+
+    def test_a_shell_without_settings_judges_by_what_the_app_keeps(
+        self, plant: Plant, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        for minutes in (0, 10, 40):
+            plant.process(NOW - minutes * MINUTE, batches=1)
+        command = ["audit", plant.source, "--pipeline", "p1", "--json", "--since", "1h"]
+        plant.save(promises=Promises(interval=10 * MINUTE))
+        assert main(command) == 1
+        assert [one["kind"] for one in json.loads(capsys.readouterr().out)["sources"][0]["findings"]] == ["gap"]
+        plant.save(promises=Promises(interval=10 * HOUR))
+        # What this shell has set does not count beside it.
+        monkeypatch.setenv(f"SOURCES__{plant.source.upper().replace('-', '_')}__INTERVAL", "1m")
+        assert main(command) == 0
 
     def test_something_is_missing(self, plant: Plant, capsys: pytest.CaptureFixture[str]) -> None:
         name = shard(plant, plant.process(NOW))
@@ -278,7 +302,7 @@ class TestCommand:
         assert "imagefeed replay" in output
         assert "1 missing" in output
 
-    def test_gaps_and_deadlines_need_what_the_source_promises(
+    def test_of_a_source_that_the_app_has_not_polled_the_settings_of_the_shell_count(
         self, plant: Plant, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         # A name of a source in settings: hyphens are underscores there.
@@ -293,7 +317,7 @@ class TestCommand:
             assert main(command) == 1
             report = json.loads(capsys.readouterr().out)
             (source,) = report["sources"]
-            assert (source["source"], source["gaps_looked_for"], source["archives"]) == (plant.source, True, 3)
+            assert (source["source"], source["judged"], source["archives"]) == (plant.source, True, 3)
             assert {finding["kind"] for finding in source["findings"]} == expected
             assert report["missing"] == len(source["findings"])
 

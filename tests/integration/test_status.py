@@ -19,12 +19,13 @@ from PIL import Image
 
 from imagefeed.errors import PermanentError, StoreUnavailableError
 from imagefeed.model import Refusal, State
-from ingest.model import SourceSpec, SourceState
+from ingest.model import Promises, SourceSpec, SourceState
 from local.azurite import Azurite
 from local.servers.child import free_port
 from ops.cli.__main__ import main
 from ops.health.load import MAX_ROWS_BEFORE, read_queues, read_source
 from ops.health.load_archive import read_image
+from ops.health.promises import Held
 from ops.web.assess import assess_source
 from ops.web.model import DisplayState, SourceStatus
 from ops.web.views import StatusViews, load_current, parse_image_key
@@ -62,7 +63,7 @@ SHOWN = [DisplayState[name] for name in ("PROCESSED", "EXPIRED", "FAILED", "REFU
 
 
 def status_of(clients: Clients, source: str) -> SourceStatus:
-    return load_current(clients, {source: SourceSpec(name=source)}, [source], datetime.now(UTC)).sources[0]
+    return load_current(clients, Held(promises={source: Promises()}), [source], datetime.now(UTC)).sources[0]
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +95,7 @@ def test_a_look_reads_no_more_rows_than_it_says(clients: Clients, source: str) -
     # The sixth archive's second row was not read: what became of it would be a guess.
     assert (len(cut.entries), cut.cut, cut.rows) == (5, True, 11)
     assert {entry.state for entry in cut.entries} == {State.PROCESSED}
-    status = assess_source(cut, SourceSpec(name=source, interval=MINUTE), now())
+    status = assess_source(cut, Held(promises={source: Promises(interval=MINUTE)}), now())
     assert (status.cut, len(status.marks), status.gaps) == (True, 5, [])
 
 

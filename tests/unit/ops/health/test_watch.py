@@ -49,7 +49,7 @@ class Here:
 
 
 def check(here: Here, since: timedelta = 72 * HOUR) -> WatchOutcome:
-    return watch_source(SPEC, here, here, NOW, NOW - since)
+    return watch_source(SPEC.name, SPEC, here, here, NOW, NOW - since)
 
 
 class TestSilence:
@@ -127,8 +127,8 @@ class TestLog:
         assert lines == {
             ("ERROR", "source.silent source=radar since=2026-03-03T11:00:00+00:00 error='no route\\nat all'"),
             ("WARNING", "gap.found source=radar from=2026-03-01T13:00:00+00:00 to=2026-03-03T10:50:00+00:00"),
-            ("WARNING", "gap.found source=radar from=2026-03-03T10:50:00+00:00 to=2026-03-03T11:20:00+00:00"),
-            ("WARNING", "gap.found source=radar from=2026-03-03T11:20:00+00:00 to=now"),
+            ("WARNING", "gap.unheard source=radar from=2026-03-03T10:50:00+00:00 to=2026-03-03T11:20:00+00:00"),
+            ("WARNING", "gap.unheard source=radar from=2026-03-03T11:20:00+00:00 to=now"),
             (
                 "ERROR",
                 "file.near_deletion source=radar path='01130000\\n.zip' "

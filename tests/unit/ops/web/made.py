@@ -10,6 +10,7 @@ from imagefeed.model import Counts, RawArchive, State
 from imagefeed.rows import ImageRow
 from ingest.model import Archive, RemoteFile, SourceSpec, SourceState, TrackedFile
 from ops.health.load import ImageEntry, StoredQueues, StoredSource, StoredStatus
+from ops.health.promises import Held
 from ops.web.assess import assess
 from ops.web.model import Status
 from storage.blobs.runs import LastRun
@@ -17,6 +18,7 @@ from storage.blobs.runs import LastRun
 NOW = datetime(2026, 3, 1, 12, 0, 30, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
 SPEC = SourceSpec(name="radar")
+HELD = Held(promises={"radar": SPEC})
 QUIET = StoredQueues(batches=0, polls=0, poison=0, dead_letters=0)
 _TIMES = {
     State.SEEN: (State.SEEN,),
@@ -92,8 +94,9 @@ def status_of(
     source_state: SourceState | None = None,
     queues: StoredQueues = QUIET,
     runs: Mapping[str, LastRun] | None = None,
+    held: Held = HELD,
     **known: Any,
 ) -> Status:
     """Say how a single source is."""
     stored = StoredStatus(sources=[stored_source(entries, source_state, **known)], queues=queues, runs=runs or {})
-    return assess(stored, {"radar": SPEC}, NOW)
+    return assess(stored, held, NOW)

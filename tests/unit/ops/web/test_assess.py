@@ -6,12 +6,15 @@ from datetime import timedelta
 import pytest
 
 from imagefeed.model import Counts, Origin, State
-from ingest.model import SourceSpec, SourceState
+from ingest.model import Outage, PassedOver, Promises, SourceState
 from ops.health.load import MAX_DEAD_LETTERS, StoredSource, StoredStatus
+from ops.health.promises import Held
 from ops.web.assess import assess
 from ops.web.model import DisplayState, Severity, Status
 from storage.blobs.runs import LastRun
 from tests.unit.ops.web.made import MINUTE, NOW, QUIET, entry, regular, status_of, stored_source, tracked_file
+
+UNKNOWN = Held(promises={}, unknown=frozenset({"radar"}))
 
 
 def headline_of(status: Status) -> str:
@@ -95,10 +98,10 @@ def test_what_is_late_is_told_apart_from_what_is_missing() -> None:
     late = replace(stored_source([*regular(4), entry(43, State.COPYING)]), source="late")
     good = replace(stored_source(regular()), source="good")
     lost = replace(stored_source([*regular(4), entry(43, State.FAILED)]), source="lost")
-    specs = {name: SourceSpec(name=name) for name in ("late", "good", "lost")}
+    held = Held(promises={name: Promises() for name in ("late", "good", "lost")})
 
     def headline(*sources: StoredSource) -> str:
-        return assess(StoredStatus(sources=sources, queues=QUIET), specs, NOW).headline
+        return assess(StoredStatus(sources=sources, queues=QUIET), held, NOW).headline
 
     assert headline(late) == "Something is late"
     assert headline(lost, good) == "Something is missing at 1 of 2 sources"
@@ -142,6 +145,67 @@ def test_a_server_that_is_silent_is_named_with_its_error() -> None:
     assert headline_of(status).startswith("No answer from the server for 50 min. All 6 archives")
     assert (status.severity, kinds(status)) == (Severity.MISSING, ["no answer"])
     assert status.sources[0].error == "no\N{REPLACEMENT CHARACTER}[2J route"
+
+
+def test_a_server_that_refuses_us_is_not_called_silent() -> None:
+    refused = Outage(start=NOW - 50 * MINUTE, end=None, error="wrong password", refused=True)
+    source_state = SourceState(source="radar", listed_at=NOW - 50 * MINUTE, error="wrong password", outages=(refused,))
+    status = status_of(regular(), source_state)
+    assert headline_of(status).startswith("The server has refused us for 50 min.")
+    assert kinds(status) == ["refused by the server"]
+
+
+def test_a_source_whose_promises_nobody_knows_is_not_judged_and_never_fine() -> None:
+    status = status_of(regular(), SourceState(source="radar", listed_at=NOW), held=UNKNOWN)
+    assert (status.severity, status.headline) == (Severity.NOTICE, "not judged: radar")
+    assert headline_of(status).startswith("Not judged: ")
+    assert kinds(status) == ["not judged"]
+
+
+def test_no_settings_are_needed_to_tell_that_a_server_does_not_answer() -> None:
+    source_state = SourceState(source="radar", listed_at=NOW - 12 * MINUTE, error="no route")
+    status = status_of(regular(), source_state, held=UNKNOWN)
+    assert status.severity is Severity.MISSING
+    assert kinds(status) == ["no answer", "not judged"]
+
+
+def test_while_the_server_does_not_answer_a_gap_is_not_laid_to_its_owner() -> None:
+    entries = [entry(minutes) for minutes in (40, 50)]
+    down = Outage(start=NOW - 32 * MINUTE, end=None, error="no route")
+    source_state = SourceState(source="radar", listed_at=NOW - 33 * MINUTE, error="no route", outages=(down,))
+    status = status_of(entries, source_state)
+    (gap,) = [action for action in status.actions if "gap" in action.kind]
+    assert gap.kind == "gap without an answer"
+    assert "no answer from 2026" in gap.detail
+    assert "ask its owner" not in gap.advice
+    back = replace(source_state, listed_at=NOW, error=None, outages=(replace(down, end=NOW - 2 * MINUTE),))
+    (gap,) = status_of(entries, back).actions
+    assert (gap.kind, gap.advice) == ("gap", "the server had nothing: ask its owner")
+    assert "no answer from 2026" in gap.detail
+
+
+def test_files_that_pattern_leaves_out_are_named_in_place_of_the_gap() -> None:
+    entries = [entry(minutes) for minutes in (40, 50)]
+    passed_over = PassedOver(count=200, newest="cam_1.ZIPX", modified=NOW - 5 * MINUTE)
+    source_state = SourceState(source="radar", listed_at=NOW, passed_over=passed_over)
+    (action,) = status_of(entries, source_state).actions
+    assert (action.kind, action.name) == ("nothing matches", "cam_1.ZIPX")
+    assert "PATTERN *.zip leaves out 200 files, none matches it" in action.detail
+    old = replace(source_state, passed_over=replace(passed_over, modified=NOW - 60 * MINUTE))
+    assert kinds(status_of(entries, old)) == ["gap"]
+    assert kinds(status_of([], source_state)) == ["nothing matches"]
+    assert not kinds(status_of(regular(), source_state))
+
+
+def test_a_stamp_that_fits_no_longer_is_named_with_the_newest_file() -> None:
+    held = Held(promises={"radar": Promises(stamp="%Y%m%d_%H%M")})
+    files = tuple(tracked_file(3, path=path, done=True) for path in ("radar_20260301_1157.zip", "radar_010126.zip"))
+    source_state = SourceState(source="radar", listed_at=NOW, tracked_files=files)
+    status = status_of(regular(), source_state, held=held)
+    (action,) = status.actions
+    assert (action.kind, action.name) == ("stamp does not fit", "radar_010126.zip")
+    assert "1 of 2 names" in action.detail
+    assert status.severity is Severity.NOTICE
 
 
 @pytest.mark.parametrize(("again", "tail"), [(MINUTE, f" (asked again at {NOW + MINUTE:%H:%M:%S} UTC)"), (-MINUTE, "")])
@@ -257,10 +321,10 @@ def test_a_zip_put_by_hand_is_told() -> None:
 
 def test_what_is_not_in_the_settings_is_shown_only_while_it_has_archives() -> None:
     other = replace(stored_source(regular()), source="manual", source_state=None)
-    shown = assess(StoredStatus(sources=[stored_source(regular()), other], queues=QUIET), {}, NOW)
+    shown = assess(StoredStatus(sources=[stored_source(regular()), other], queues=QUIET), Held(promises={}), NOW)
     assert [source.name for source in shown.sources] == ["radar", "manual"]
     empty = replace(other, entries=[])
-    assert not assess(StoredStatus(sources=[empty], queues=QUIET), {}, NOW).sources
+    assert not assess(StoredStatus(sources=[empty], queues=QUIET), Held(promises={}), NOW).sources
 
 
 def test_names_of_strangers_lose_what_steers_a_terminal_or_a_line() -> None:
