@@ -15,6 +15,7 @@ from ops.cli.__main__ import main
 from ops.health.audit import audit
 from ops.health.audit_deep import read_everything
 from ops.health.findings import Finding, Kind
+from storage.blobs.runs import note_run
 from storage.clients import Clients
 from tests.integration.plant import HOUR, MINUTE, NOW, Plant
 
@@ -301,6 +302,17 @@ class TestCommand:
         assert name in output
         assert "imagefeed replay" in output
         assert "1 missing" in output
+
+    def test_a_source_that_the_app_no_longer_has_is_held_to_nothing(self, plant: Plant) -> None:
+        plant.process(NOW - 40 * MINUTE, batches=1)
+        plant.save(promises=Promises())
+        command = ["audit", plant.source, "--pipeline", "p1"]
+        assert main(command) == 1
+        note_run(plant.clients, NOW, None, ["another"])
+        try:
+            assert main(command) == 0
+        finally:
+            note_run(plant.clients, NOW, None)
 
     def test_of_a_source_that_the_app_has_not_polled_the_settings_of_the_shell_count(
         self, plant: Plant, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
