@@ -15,7 +15,7 @@ from ops.cli.__main__ import main
 from ops.health.audit import audit
 from ops.health.audit_deep import read_everything
 from ops.health.findings import Finding, Kind
-from storage.blobs.runs import note_run
+from storage.blobs.runs import LastRun, note_run
 from storage.clients import Clients
 from tests.integration.plant import HOUR, MINUTE, NOW, Plant
 
@@ -308,11 +308,11 @@ class TestCommand:
         plant.save(promises=Promises())
         command = ["audit", plant.source, "--pipeline", "p1"]
         assert main(command) == 1
-        note_run(plant.clients, NOW, None, ["another"])
+        note_run(plant.clients, "poll_sources", LastRun(at=NOW, sources=("another",)))
         try:
             assert main(command) == 0
         finally:
-            note_run(plant.clients, NOW, None)
+            note_run(plant.clients, "poll_sources", LastRun(at=NOW))
 
     def test_of_a_source_that_the_app_has_not_polled_the_settings_of_the_shell_count(
         self, plant: Plant, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
