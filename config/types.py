@@ -21,6 +21,8 @@ from pydantic import (
     Field as Rule,
 )
 
+from imagefeed.layout import OPEN
+
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(s|m|h|d)")
 _UNITS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 _LONGEST = timedelta(days=3_650)
@@ -67,7 +69,17 @@ def passes(check: Callable[[str], object]) -> AfterValidator:
     return AfterValidator(keep)
 
 
-Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9-]{1,32}$"), Words("1 to 32 of a-z, 0-9 and -")]
+def _not_reserved(name: str) -> None:
+    if name == OPEN:
+        raise ValueError(f"{OPEN} begins other keys")
+
+
+Name = Annotated[
+    str,
+    StringConstraints(pattern=r"^[a-z0-9-]{1,32}$"),
+    passes(_not_reserved),
+    Words(f"1 to 32 of a-z, 0-9 and -, and not `{OPEN}`"),
+]
 TimeZone = Annotated[str, passes(ZoneInfo), Words("an IANA time zone such as Europe/Berlin")]
 Encoding = Annotated[str, passes("".encode), Words("a text encoding that Python knows, such as utf-8 or cp1252")]
 Secret = Annotated[str, Verbatim(), Words("a text")]
@@ -77,6 +89,14 @@ KeyText = Annotated[
 """A key or certificate has lines, which some places that settings are written in do not have."""
 Pause = Annotated[timedelta, BeforeValidator(parse_duration), Words(f"a duration {_LIKE}; 0s for none")]
 Seconds = Annotated[PositiveFloat, Rule(le=3_600), Words("a number of seconds above 0, 3,600 at most")]
+Budget = Annotated[
+    timedelta,
+    BeforeValidator(_parse_positive),
+    # A request that hangs takes five minutes more, and host.json's functionTimeout is 30.
+    Rule(le=timedelta(minutes=24)),
+    Words(f"a duration above 0s {_LIKE}, 24m at most"),
+]
+MemberSeconds = Annotated[PositiveFloat, Rule(le=540), Words("a number of seconds above 0, 540 at most")]
 Multiple = Annotated[PositiveFloat, Rule(le=1_000), Words("a number above 0, 1,000 at most")]
 Connections = Annotated[PositiveInt, Rule(le=64), Words("a whole number above 0, 64 at most")]
 

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from enum import Enum, StrEnum
 from typing import Literal
 
-from config.types import Connections, Encoding, KeyText, Multiple, Pause, Seconds, Secret, TimeZone
+from config.types import Budget, Connections, Encoding, KeyText, Multiple, Pause, Seconds, Secret, TimeZone
 from imagefeed.model import ArchiveKey
 from ingest.active import Active
 from ingest.timestamps import StampPattern
@@ -66,7 +66,7 @@ class Promises:
     stamp: StampPattern | None = None
     """How to read the stamp from a file's name: strptime codes in a text that must occur in the name,
     such as `radar_%Y%m%d_%H%M%S`; None takes the modified time."""
-    budget: timedelta = timedelta(minutes=25)
+    budget: Budget = timedelta(minutes=20)
     """Time after which a poll stops between two blocks; the next poll goes on there."""
 
 

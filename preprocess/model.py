@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
+from config.types import MemberSeconds
 from imagefeed.model import Codec, Counts, ImageMetadata, Pixels, RawArchive
 from preprocess.claim import NOBODY, Claim
 
@@ -61,7 +62,7 @@ class Limits:
     """Width x height of all frames of one member, together; the scans of a JPEG count like frames."""
     batch_pixels: int = 20_000_000_000
     """Width x height of all frames of one batch: so it ends before the call's time does, whatever it is made of."""
-    seconds: float = 180
+    seconds: MemberSeconds = 180
     """Of one member, alone in a process of its own: twice what the other limits allow, so that it ends only what hangs.
     """
 

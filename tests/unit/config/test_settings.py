@@ -137,6 +137,8 @@ def test_a_key_vault_reference_that_failed_is_recognised() -> None:
         ("SOURCES__RADAR__ENCODING", "utf-99"),
         ("SOURCES__RADAR__ENCODING", "rot13"),
         ("SOURCES__RADAR__GAP", "nan"),
+        ("SOURCES__RADAR__BUDGET", "25m"),
+        ("LIMIT_SECONDS", "600"),
         ("PREPROCESS_SCALE", "inf"),
         ("PREPROCESS_STD", "1,nan,1"),
         ("SOURCES__RADAR__MAX_CONNECTIONS", "-13"),
@@ -153,6 +155,11 @@ def test_a_wrong_value_is_named_and_never_repeated(name: str, value: str) -> Non
     message = problems({name: value})
     assert name in message
     assert value not in message
+
+
+def test_no_pipeline_is_called_as_other_keys_begin() -> None:
+    assert "and not `open`" in problems({"PIPELINE_NAME": "open"})
+    assert read_settings(LEAST | {"PIPELINE_NAME": "opened"}).pipeline.name == "opened"
 
 
 @pytest.mark.parametrize(
