@@ -41,12 +41,14 @@ class Claims:
 
     def take(self, batch: Batch, kind: ClaimKind) -> int | None:
         """Claim a batch, and return how many of its owners have vanished of late; None if it is not to be had."""
-        vanished = self._claim(batch, kind)
-        if vanished is None:
-            self._held.pop(batch.number, None)
-        else:
+        # A renewal that is under way would turn its kind back.
+        with self._renewing:
+            vanished = self._claim(batch, kind)
+            if vanished is None:
+                self._held.pop(batch.number, None)
+                return None
             self._held[batch.number] = (batch, kind)
-            self._start()
+        self._start()
         return vanished
 
     def done(self, batch: Batch) -> None:

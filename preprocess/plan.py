@@ -67,6 +67,13 @@ def put(batches: Iterable[Batch], ctx: ReplayContext) -> None:
         ctx.ledger.note_put(group, ctx.clock())
 
 
+def ask_plan(archive: RawArchive, ctx: ReplayContext) -> None:
+    """Ask for an archive to be planned."""
+    ctx.queue.put(archive.blob, None)
+    now = ctx.clock()
+    ctx.ledger.open(archive, ctx.pipeline, now, now)
+
+
 def ask_again(state: BatchState, ctx: ReplayContext, now: datetime, pause: timedelta, *, counted: bool = True) -> bool:
     """Ask for a batch once more, and not again for `pause`; False if somebody else just did."""
     # Scheduled first: of two calls at the same time only one goes on to the queue.

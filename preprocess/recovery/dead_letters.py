@@ -12,7 +12,7 @@ from preprocess.claim import MOST_DEQUEUES
 from preprocess.context import Context
 from preprocess.incomplete import ask_later
 from preprocess.model import BatchState
-from preprocess.plan import find_undone
+from preprocess.plan import ask_plan, find_undone
 from preprocess.ports import BatchRequest, DeadLetter
 from preprocess.recovery.reconcile import fail, redrive_batch
 
@@ -121,7 +121,7 @@ def _unplanned(archive: RawArchive, why: str, ctx: Context, now: datetime) -> No
     if times < ctx.redrive_tries or (
         archive.raw_at is not None and now < archive.raw_at + ctx.pause(ctx.redrive_tries)
     ):
-        ctx.queue.put(archive.blob, None)
+        ask_plan(archive, ctx)
         return
     reason = f"it could not be planned in {times} tries: {why}"
     log.error("archive.failed blob=%s reason=%r", archive.blob, reason)

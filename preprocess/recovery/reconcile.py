@@ -9,7 +9,7 @@ from imagefeed.errors import TransientError
 from imagefeed.model import RawArchive
 from preprocess.context import Context
 from preprocess.model import BatchState
-from preprocess.plan import ask_again, due, finish
+from preprocess.plan import ask_again, ask_plan, due, finish
 
 log = logging.getLogger(f"ingestion.{__name__}")
 
@@ -92,7 +92,7 @@ def _ask(archives: Sequence[RawArchive], ctx: Context) -> ReconcileOutcome:
     asked = [archive for archive in newest if not _is_pending(archive, ctx)]
     for archive in asked:
         log.warning("archive.unplanned blob=%s", archive.blob)
-        ctx.queue.put(archive.blob, None)
+        ask_plan(archive, ctx)
     return ReconcileOutcome(asked=len(asked))
 
 

@@ -5,7 +5,7 @@ from enum import StrEnum
 
 from imagefeed.model import RawArchive
 from preprocess.context import ReplayContext
-from preprocess.plan import ask_again, due, finish, put
+from preprocess.plan import ask_again, ask_plan, due, finish, put
 
 
 class ReplayOutcome(StrEnum):
@@ -30,7 +30,7 @@ def replay(archive: RawArchive, ctx: ReplayContext) -> ReplayOutcome:
     now = ctx.clock()
     states = ctx.ledger.reset(archive, ctx.pipeline, now, now + ctx.redrive_after)
     if not states:
-        ctx.queue.put(archive.blob, None)
+        ask_plan(archive, ctx)
     put([state.batch for state in states or ()], ctx)
     return ReplayOutcome.QUEUED
 
@@ -42,7 +42,7 @@ def redrive(archive: RawArchive, ctx: ReplayContext) -> ReplayOutcome:
         return missing
     states, now = ctx.ledger.plan(archive, ctx.pipeline), ctx.clock()
     if states is None:
-        ctx.queue.put(archive.blob, None)
+        ask_plan(archive, ctx)
         return ReplayOutcome.QUEUED
     if finish(states, ctx, now):
         return ReplayOutcome.FINISHED

@@ -290,19 +290,24 @@ class TableBatchLedger:
     ) -> None:
         """Set the time of an end once; what is told with it belongs to the one who set it."""
         known = {**raw_properties(archive), "pipeline": pipeline}
+        stands = True
 
         def decide(row: TableEntity | None) -> Properties | None:
+            nonlocal stands
+            stands = True
             if row is not None and row.get(time_of(state)) is not None:
                 return None
             if batch is not None and batch.plan and (row is None or row.get("plan") != batch.plan):
+                stands = False
                 return None
             return {**(known if row is None else {}), **properties, time_of(state): at}
 
         if change(self._archives, archive.source, archive.key.ledger_row(pipeline), decide):
             lag = at - archive.modified if archive.modified and state is State.PROCESSED else None
             telemetry.terminal(archive.source, state, lag)
-        # Also if it was at its end before: whoever set that may have died right here.
-        self.close(archive, pipeline)
+        # Also if it was at its end before: whoever set that may have died right here. But not for a plan of old.
+        if stands:
+            self.close(archive, pipeline)
 
 
 def _failure(error: str, at: datetime) -> Properties:

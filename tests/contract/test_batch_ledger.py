@@ -441,6 +441,7 @@ class BatchLedgerContract(ABC):
         assert self.ledger.reset(batch.archive, "p1", NOW, SOON)
         self.ledger.fail(batch.archive, "p1", "late", SOON, late)
         self.ledger.refuse(batch.archive, "p1", "late", SOON, late)
+        assert len(self.ledger.list_open(self.source, "p1")) == 1, "what was taken back is open"
         with pytest.raises(PermanentError, match="replaced"):
             self.claim(late, "late")
         with pytest.raises(PermanentError, match="replaced"):

@@ -365,3 +365,16 @@ def test_counts_of_a_batch_that_two_processes_did_are_counted_once(world: World)
     batch = state(world, archive).batch
     assert run_batch(batch, ctx) == Counts(members=1, images=1, bytes_in=world.sums(archive).bytes_in, bytes_out=144)
     assert run_batch(batch, ctx) is None
+
+
+def test_what_is_asked_to_be_planned_is_open_and_is_not_asked_for_twice_at_once(world: World) -> None:
+    ctx = world.process()
+    archive = world.raw.add(pictures(1))
+    world.ledger.refuse(archive, "p-test", "why", world.now)
+    replay(archive, ctx)
+    world.queue.oldest = world.now
+    assert look(world, ctx, 2 * MINUTE) == 0, "its message may still wait"
+    world.queue.oldest = None
+    world.queue.messages.clear()
+    assert look(world, ctx) == 1
+    assert world.work(ctx) == [HandlerOutcome.QUEUED, HandlerOutcome.DONE]
