@@ -77,8 +77,10 @@ class TestSwitchedOff:
         with connected(running.connection) as stored:
             assert left(stored) == []
 
+    @pytest.mark.long
+    @pytest.mark.timeout(240)
     def test_reconcile_tells_of_the_requests_to_poll_that_nobody_takes(self, running: System) -> None:
-        log, deadline = running.logs / "host.log", time.monotonic() + 60
-        while "queue_not_consumed a message has waited" not in log.read_text(errors="replace"):
+        log, deadline = running.logs / "host.log", time.monotonic() + 180
+        while "function.stands_still function=poll_source a message has waited" not in log.read_text(errors="replace"):
             assert time.monotonic() < deadline, log.read_text(errors="replace")[-3000:]
             time.sleep(0.5)

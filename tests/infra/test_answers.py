@@ -69,8 +69,8 @@ def test_errors_are_counted_by_kind_with_the_latest_of_each(logs: Workspace) -> 
 def test_the_smoke_test_is_no_error(logs: Workspace) -> None:
     line(logs, 9, "a", f"archive.gone blob={smoke_blob()}", 2)
     line(logs, 8, "a", "archive.refused blob=smoke/by-hand.zip reason=x", 2)
-    line(logs, 7, "b", "queue_not_consumed a message has waited: `doctor --smoke` tries it", 3)
-    assert [row["Line"] for row in logs.ask(QUERIES["errors.kql"], NOW)] == ["queue_not_consumed", "archive.refused"]
+    line(logs, 7, "b", "function.stands_still function=poll_source a message has waited: `doctor --smoke` tries it", 3)
+    assert [row["Line"] for row in logs.ask(QUERIES["errors.kql"], NOW)] == ["function.stands_still", "archive.refused"]
 
 
 def test_a_gap_that_is_told_again_is_one_and_ends_as_it_was_told_last(logs: Workspace) -> None:
