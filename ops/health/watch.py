@@ -123,8 +123,8 @@ def _log_findings(outcome: WatchOutcome) -> None:
         log.error("source.silent source=%s since=%s error=%r", source, since, error, extra=extra)
     for gap in _few(outcome.gaps[::-1], "gap.more", source):
         start, end = gap.start.isoformat(), "now" if gap.open else gap.end.isoformat()
-        event = "gap.unheard" if gap.unheard else "gap.found"
-        log.warning("%s source=%s from=%s to=%s", event, source, start, end, extra=extra)
+        unheard, found = "gap.unheard source=%s from=%s to=%s", "gap.found source=%s from=%s to=%s"
+        log.warning(unheard if gap.unheard else found, source, start, end, extra=extra)
     for finding in outcome.settings:
         log.warning("settings.misfit source=%s path=%r %s: %s", source, finding.name, finding.detail, finding.advice)
     for deadline in _few(outcome.deadlines, "file.more", source):

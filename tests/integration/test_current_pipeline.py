@@ -125,11 +125,11 @@ def test_people_pin_free_and_list(
     assert "imagefeed replay" in " ".join(said.split())
     assert switched(clients, source, "p2", NOON + 9 * HOUR) == "p1"
     list_pipelines(argparse.Namespace(name=None, auto=False, source=source, json=True), clients)
-    told = json.loads(capsys.readouterr().out)["sources"][source]
-    assert told["current"]["pinned"]
-    counts = {name: (sums["archives"], sums["images"], sums["bytes"] > 0) for name, sums in told["pipelines"].items()}
+    listed = json.loads(capsys.readouterr().out)["sources"][source]
+    assert listed["current"]["pinned"]
+    counts = {name: (sums["archives"], sums["images"], sums["bytes"] > 0) for name, sums in listed["pipelines"].items()}
     assert counts == {"p1": (2, 8, True), "p2": (1, 4, True)}
-    assert told["pipelines"]["p1"]["first"] == (NOON - HOUR).isoformat()
+    assert listed["pipelines"]["p1"]["first"] == (NOON - HOUR).isoformat()
     use_pipeline(argparse.Namespace(name=None, auto=True, source=source), clients)
     record = current_pipeline(clients, source)
     assert record is not None
