@@ -44,7 +44,9 @@ METRICS: Mapping[str, Metric] = {
     "members.refused": Metric("counter", "{member}", "members refused", ("source", "reason")),
     "archive.copy.rate": Metric("histogram", "By/s", "rate of a copy"),
     "archive.lag.raw": Metric("histogram", "s", "from an archive's modified time to its raw blob"),
-    "archive.lag.processed": Metric("histogram", "s", "from an archive's modified time to its last image"),
+    "archive.lag.processed": Metric(
+        "histogram", "s", "from an archive's modified time to its last image; what is redone does not count"
+    ),
     "source.backlog": Metric("gauge", "{file}", "files listed and not yet copied"),
     "source.oldest_uncopied": Metric("gauge", "s", "age of the oldest of them; 0 if there is none"),
     "source.deletion_margin": Metric("gauge", "h", "until the server deletes the next of them; absent if none"),

@@ -19,6 +19,9 @@ from imagefeed.stores import Stores, names_in
 TERMINAL = (State.PROCESSED, State.REFUSED, State.FAILED)
 """Ends of preprocessing. A batch that finishes after all turns a failed archive into a processed one."""
 
+FIRST_PROCESSED = "first_processed_at"
+"""When an archive that was taken back had been processed for the first time."""
+
 ARCHIVE_COLUMNS = [
     "RowKey",
     "pipeline",
@@ -36,6 +39,7 @@ ARCHIVE_COLUMNS = [
     "error",
     "error_at",
     *(f"{state}_at" for state in State),
+    FIRST_PROCESSED,
     "reason",
     "batches",
     "members",
@@ -78,6 +82,8 @@ class Entry:
     """Why it was refused or failed, or, where it is not copied, why copying failed the last time."""
     modified: datetime | None = None
     """By the server's clock; None where the ledger does not know."""
+    first_processed: datetime | None = None
+    """When it was processed for the first time, by whichever pipeline: what came later was redone."""
 
 
 def entries(
@@ -169,7 +175,14 @@ def entry_of(source: str, rows: list[TableEntity], pipeline: str | None) -> Entr
         counts=read_counts(result),
         reason=_reason(state, row),
         modified=moment(row.get("modified")),
+        first_processed=first_processed(results),
     )
+
+
+def first_processed(results: Iterable[Mapping[str, Any]]) -> datetime | None:
+    """Return when the first of an archive's pipelines had processed it, given their rows; None if none has."""
+    ends = (moment(row.get(FIRST_PROCESSED)) or moment(row.get(time_of(State.PROCESSED))) for row in results)
+    return min((end for end in ends if end is not None), default=None)
 
 
 def _reason(state: State, row: Mapping[str, Any]) -> str | None:

@@ -134,8 +134,11 @@ def make_mark(entry: Entry, now: datetime, limit: timedelta) -> ArchiveMark:
 
 
 def lag_of(entry: Entry) -> float | None:
-    """Tell how many seconds an archive took from its modified time to being readable; None while it is not."""
-    readable = entry.times.get(State.PROCESSED)
+    """Tell how many seconds an archive took from its modified time to being readable; None while it is not.
+
+    What was redone since, by a repair, a replay or another pipeline, makes no archive late.
+    """
+    readable = entry.first_processed
     if readable is None or entry.modified is None:
         return None
     # The server's clock may run ahead.

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from itertools import batched
 from uuid import uuid4
@@ -15,7 +15,7 @@ from config import telemetry
 from imagefeed.azure_errors import azure_errors, error_code
 from imagefeed.entities import Properties, find, scan, text
 from imagefeed.layout import batch_row, behind_stamp
-from imagefeed.ledger import ARCHIVE_COLUMNS, TERMINAL, raw_archive, state_of, time_of
+from imagefeed.ledger import ARCHIVE_COLUMNS, TERMINAL, first_processed, raw_archive, state_of, time_of
 from imagefeed.model import ArchiveKey, Counts, RawArchive, State
 from preprocess.claim import MOST_DEQUEUES, VANISHED_WITHIN, Claim, ClaimKind
 from preprocess.model import Batch, BatchState, OpenArchive
@@ -29,6 +29,9 @@ from storage.tables.entities import Decide, change, set_once
 from storage.tables.open_archives import OpenArchives
 from storage.tables.plans import TRANSACTION_ROWS, insert_rows, plan_properties, read_plan, rows_of
 from storage.tables.reset import renewed
+
+_SURELY_FIRST = timedelta(minutes=2)
+"""What was modified so short a time ago was hardly processed before: to look would cost each archive a request."""
 
 
 class TableBatchLedger:
@@ -303,11 +306,21 @@ class TableBatchLedger:
             return {**(known if row is None else {}), **properties, time_of(state): at}
 
         if change(self._archives, archive.source, archive.key.ledger_row(pipeline), decide):
-            lag = at - archive.modified if archive.modified and state is State.PROCESSED else None
-            telemetry.terminal(archive.source, state, lag)
+            telemetry.terminal(archive.source, state, self._lag(archive, at) if state is State.PROCESSED else None)
         # Also if it was at its end before: whoever set that may have died right here. But not for a plan of old.
         if stands:
             self.close(archive, pipeline)
+
+    def _lag(self, archive: RawArchive, at: datetime) -> timedelta | None:
+        """Return how long an archive took; None if that is not known, or was told before: then it is redone."""
+        if archive.modified is None:
+            return None
+        lag = at - archive.modified
+        if lag < _SURELY_FIRST:
+            return lag
+        row = archive.key.ledger_row()
+        first = first_processed(scan(self._archives, archive.source, first=f"{row}~", end=f"{row}~~"))
+        return lag if first is None or first >= at else None
 
 
 def _failure(error: str, at: datetime) -> Properties:

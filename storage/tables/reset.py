@@ -6,7 +6,7 @@ from typing import Any
 from uuid import uuid4
 
 from imagefeed.entities import Properties
-from imagefeed.ledger import TERMINAL, state_of, time_of
+from imagefeed.ledger import FIRST_PROCESSED, TERMINAL, state_of, time_of
 from imagefeed.model import State
 
 _ENDS = {
@@ -27,6 +27,10 @@ def renewed(row: Mapping[str, Any] | None, *, at: datetime, next_drive: datetime
     if row.get("plan") is not None:
         # The ranges stay: others would leave shards behind that the new plan does not overwrite.
         kept |= {"plan": uuid4().hex, "next_drive": next_drive, time_of(State.PROCESSING): at}
+    first = row.get(FIRST_PROCESSED) or row.get(time_of(State.PROCESSED))
+    if first is not None:
+        # How long an archive took is told of its first end alone.
+        kept[FIRST_PROCESSED] = first
     return kept | {
         "replays": row.get("replays", 0) + 1,
         "replayed_at": at,

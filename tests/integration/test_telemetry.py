@@ -2,10 +2,12 @@
 
 import json
 from base64 import b64decode
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from config import telemetry
-from imagefeed.model import Counts, RawArchive
+from imagefeed.ledger import entries
+from imagefeed.model import Counts, RawArchive, State
 from ingest.model import Archive, CopyMetadata, RemoteFile, Step, version_of
 from preprocess.model import Batch
 from storage.blobs.raw import RawBlobs
@@ -116,6 +118,21 @@ class TestEnds:
             "archives.terminal": [({"source": source, "state": "processed"}, 1)],
             "archive.lag.processed": [({"source": source}, 9)],
         }
+
+    def test_lag_is_told_once_for_an_archive_however_often_and_by_whom_it_is_redone(
+        self, clients: Clients, source: str, recorded: Recorded
+    ) -> None:
+        ledger, archive = TableBatchLedger(clients), copied(clients, archive_of(source))
+        for hours, pipeline in enumerate(("p1", "p1", "p2")):
+            at = NOW + timedelta(seconds=9, hours=hours)
+            batch = replace(batch_of(archive), pipeline=pipeline)
+            if not ledger.reset(archive, pipeline, at, at):
+                ledger.insert_plan([batch], at, at)
+            ledger.finish(batch, Counts(members=1, images=1), at)
+        assert recorded.values()["archive.lag.processed"] == [({"source": source}, 9)]
+        (entry,) = entries(clients, source)
+        assert entry.first_processed == NOW + timedelta(seconds=9)
+        assert entry.times[State.PROCESSED] == NOW + timedelta(seconds=9, hours=2)
 
     def test_refused_and_failed_archives_count_once_and_have_no_lag(
         self, clients: Clients, source: str, recorded: Recorded

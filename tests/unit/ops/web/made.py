@@ -42,10 +42,12 @@ def entry(minutes: float, state: State = State.PROCESSED, **known: Any) -> Entry
         path=known.pop("path", "a.zip"),
         etag="",
     )
+    times = {step: stamp + timedelta(seconds=1 if step is State.SEEN else 6) for step in passed}
     return Entry(
         archive=archive,
         state=state,
-        times={step: stamp + timedelta(seconds=1 if step is State.SEEN else 6) for step in passed},
+        times=times,
+        first_processed=known.pop("first_processed", times.get(State.PROCESSED)),
         pipeline="p-1" if counts else None,
         counts=counts,
         reason=known.pop("reason", None),

@@ -242,12 +242,20 @@ def test_the_next_deletion_is_of_what_is_not_copied() -> None:
 
 def test_lag_is_from_the_server_to_readable_images() -> None:
     entries = regular(20)
-    slow = replace(entries[7], times={State.PROCESSED: entries[7].archive.stamp + 90 * MINUTE})
+    late = entries[7].archive.stamp + 90 * MINUTE
+    slow = replace(entries[7], times={State.PROCESSED: late}, first_processed=late)
     ahead = replace(entries[8], modified=NOW + 9 * MINUTE)
     lag = status_of([*entries[:7], slow, ahead, *entries[9:]]).sources[0].lag
     assert lag is not None
     assert (lag.p50, lag.p95) == (6, 6)
     assert status_of([entry(3, State.RAW)]).sources[0].lag is None
+
+
+def test_what_was_redone_long_after_it_was_readable_has_the_lag_of_its_first_end() -> None:
+    redone = [replace(each, times={**each.times, State.PROCESSED: NOW}) for each in regular(20)]
+    lag = status_of(redone).sources[0].lag
+    assert lag is not None
+    assert (lag.p50, lag.p95) == (6, 6)
 
 
 def test_what_was_given_up_needs_a_person() -> None:
