@@ -91,7 +91,8 @@ Pause = Annotated[timedelta, BeforeValidator(parse_duration), Words(f"a duration
 Seconds = Annotated[PositiveFloat, Rule(le=3_600), Words("a number of seconds above 0, 3,600 at most")]
 Budget = Annotated[
     timedelta,
-    BeforeValidator(_parse_positive),
+    # As a setting, or as it stands in a source's state: in ISO 8601.
+    BeforeValidator(lambda text: text if str(text).startswith("P") else _parse_positive(text)),
     # A request that hangs takes five minutes more, and host.json's functionTimeout is 30.
     Rule(le=timedelta(minutes=24)),
     Words(f"a duration above 0s {_LIKE}, 24m at most"),
