@@ -6,6 +6,7 @@ import tarfile
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
+from pathlib import PurePosixPath
 
 from azure.core.exceptions import ResourceModifiedError
 from azure.storage.blob import ContainerClient
@@ -118,7 +119,7 @@ def _sharded(clients: Clients) -> Iterator[tuple[Key, Place]]:
         # `{pipeline}/{source}/…/{stamp}.{version}.{stem}/{batch}.tar`
         source, folder = name.split("/")[1], name.split("/")[-2]
         with tarfile.open(fileobj=io.BytesIO(clients.processed.download_blob(name).readall())) as shard:
-            for stem in (entry.removesuffix(".npy") for entry in shard.getnames() if entry.endswith(".npy")):
+            for stem in (PurePosixPath(entry).stem for entry in shard.getnames() if entry.endswith(".npy")):
                 member, frame = stem.split("-")
                 yield (source, folder.split(".")[1]), (int(member), int(frame))
 
