@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from config.settings import Settings, Storage
     from ops.web.views import StatusViews
     from preprocess.context import Context, ReplayContext
+    from preprocess.recipe import Identity
     from storage.clients import Clients
 
 log = logging.getLogger(f"ingestion.{__name__}")
@@ -68,23 +69,36 @@ def build_services() -> Services:
 
 
 @cache
+def _identity() -> "Identity":
+    from preprocess.recipe import identify
+
+    settings = build_services().settings
+    return identify(settings.recipe, settings.pipeline.name)
+
+
+@cache
 def build_replay_context() -> "ReplayContext":
-    """Wire what asking for archives needs, once a process. Raises SettingsError, StoreUnavailableError."""
+    """Wire what asking for archives needs, once a process.
+
+    Raises SettingsError, PipelineMismatchError, StoreUnavailableError.
+    """
     from ingest.timestamps import stamps_by
     from preprocess.context import ReplayContext
-    from preprocess.recipe import identify
+    from storage.blobs.pipelines import hold_pipeline
     from storage.blobs.raw import RawBlobs
     from storage.queues.messages import BatchMessages
     from storage.tables.batches import TableBatchLedger
 
-    settings, clients = build_services().settings, build_services().clients
+    settings, clients, identity = build_services().settings, build_services().clients, _identity()
+    hold_pipeline(clients, identity.pipeline, identity.fingerprint)
     redrive_after = settings.pipeline.redrive_after
     return ReplayContext(
         raw=RawBlobs(clients, stamps_by({name: source.spec.stamp for name, source in settings.sources.items()})),
         ledger=TableBatchLedger(clients),
         queue=BatchMessages(clients),
-        pipeline=identify(settings.recipe, settings.pipeline.name).pipeline,
+        pipeline=identity.pipeline,
         redrive_after=redrive_after,
+        redrive_tries=settings.pipeline.redrive_tries,
         # Of the default of 15 minutes a minute; shorter where tests shorten that, but no shorter than renewals can be.
         claim_for=min(max(redrive_after / 15, timedelta(seconds=5)), redrive_after / 2, timedelta(minutes=1)),
     )
@@ -94,21 +108,16 @@ def build_replay_context() -> "ReplayContext":
 def build_context() -> "Context":
     """Wire preprocessing, once a process. Raises SettingsError, PipelineMismatchError, StoreUnavailableError."""
     from preprocess.context import Context
-    from preprocess.recipe import identify
-    from storage.blobs.pipelines import hold_pipeline
     from storage.results import ShardsAndRows
 
     settings, clients, replaying = build_services().settings, build_services().clients, build_replay_context()
-    identity = identify(settings.recipe, settings.pipeline.name)
-    hold_pipeline(clients, identity.pipeline, identity.fingerprint)
     return Context(
         **{field.name: getattr(replaying, field.name) for field in fields(replaying)},
         results=ShardsAndRows(clients, settings.recipe.codec, settings.table.max_rows_per_image),
         recipe=settings.recipe,
-        hook=identity.hook,
+        hook=_identity().hook,
         limits=settings.limits,
         sizes=settings.batches,
-        redrive_tries=settings.pipeline.redrive_tries,
         batch_lock=_BATCH_LOCK,
     )
 
@@ -168,9 +177,16 @@ def recovering() -> AbstractContextManager[None]:
 
     def look() -> None:
         ctx, sources = build_replay_context(), (*build_services().settings.sources, MANUAL)
-        # One that fails holds up no other.
+
+        def look_at(source: str) -> None:
+            try:
+                redrive_crashed(source, ctx, datetime.now(UTC))
+            except PipelineError as exc:
+                # It holds up no other source.
+                log.warning("crashes.deferred source=%s error=%s", source, exc)
+
         with ThreadPoolExecutor(min(len(sources), _MOST_LOOKS)) as pool:
-            list(pool.map(lambda source: redrive_crashed(source, ctx, datetime.now(UTC)), sources))
+            list(pool.map(look_at, sources))
 
     return every(min(timedelta(seconds=30), build_services().settings.pipeline.redrive_after / 30), look)
 

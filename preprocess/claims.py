@@ -2,13 +2,12 @@
 
 import logging
 from collections.abc import Iterable
-from contextlib import suppress
 from datetime import datetime, timedelta
 from threading import Event, Lock, Thread
 from types import TracebackType
 from uuid import uuid4
 
-from imagefeed.errors import PipelineError, TransientError
+from imagefeed.errors import PermanentError, PipelineError, TransientError
 from preprocess.claim import Claim, ClaimKind
 from preprocess.context import Context
 from preprocess.model import Batch
@@ -25,6 +24,8 @@ class Claims:
         """Another for each call: of two that are asked for the same batch in one process, one works."""
         self._held: dict[int, tuple[Batch, ClaimKind]] = {}
         """By their batches' numbers; all are of one archive."""
+        self._until: dict[int, datetime] = {}
+        """For how long each is ours for sure."""
         self._renewing = Lock()
         self._ended = Event()
         # In a thread: a single member may take longer than a claim lasts.
@@ -51,6 +52,12 @@ class Claims:
         self._start()
         return vanished
 
+    def keep(self, batch: Batch) -> bool:
+        """Return whether a batch is still this call's; a request is sent only where its renewal is late."""
+        if batch.number not in self._held:
+            return False
+        return self._ctx.clock() < self._until[batch.number] or self.take(batch, ClaimKind.RUNNING) is not None
+
     def done(self, batch: Batch) -> None:
         """Stop renewing the claim to a batch that is done, or whose archive is at its end: that needs no request."""
         self._held.pop(batch.number, None)
@@ -71,10 +78,10 @@ class Claims:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
-        """Let go what is still held."""
+        """Let go what is still held: batches that never ran, so that no error is theirs."""
         self._ended.set()
         for batch, _kind in list(self._held.values()):
-            self.release(batch, error)
+            self.release(batch)
 
     def _start(self) -> None:
         if self._renewal.ident is None and self._ctx.claim_for > timedelta(0):
@@ -84,7 +91,7 @@ class Claims:
         """Take each claim again whenever half of its time is over."""
         while not self._ended.wait(self._ctx.claim_for / timedelta(seconds=2)):
             for number in list(self._held):
-                with self._renewing, suppress(TransientError):
+                with self._renewing:
                     self._renew_one(number)
 
     def _renew_one(self, number: int) -> None:
@@ -94,14 +101,22 @@ class Claims:
         try:
             ours = self._claim(batch, kind) is not None
         except TransientError:
-            raise
-        except PipelineError as exc:
+            return
+        except PermanentError as exc:
             # Whatever it is, the batch's end meets it too, and tells.
             log.info("claim.not_renewed blob=%s batch=%d error=%s", batch.archive.blob, number, exc)
-            ours = False
+            return
+        except Exception:
+            # Not foreseen: the other claims, and the next round, must not be lost with it.
+            log.exception("claim.not_renewed blob=%s batch=%d", batch.archive.blob, number)
+            return
         if not ours:
             self._held.pop(number, None)
 
     def _claim(self, batch: Batch, kind: ClaimKind) -> int | None:
         now = self._ctx.clock()
-        return self._ctx.ledger.claim(batch, self.owner, kind, now, now + self._ctx.claim_for)
+        until = now + self._ctx.claim_for
+        vanished = self._ctx.ledger.claim(batch, self.owner, kind, now, until)
+        if vanished is not None:
+            self._until[batch.number] = until
+        return vanished

@@ -29,9 +29,14 @@ class ReplayContext:
     queue: BatchQueue
     pipeline: str
     redrive_after: timedelta = timedelta(minutes=15)
+    redrive_tries: int = 6
     claim_for: timedelta = timedelta(minutes=1)
     """A claim is renewed while its owner lives; so soon after an owner's death another may go on."""
     clock: Callable[[], datetime] = _now
+
+    def pause(self, tries: int) -> timedelta:
+        """Give the time that a batch has until it is driven again: it doubles with each try, within the calendar."""
+        return min(self.redrive_after * (1 << min(tries, _MOST_DOUBLINGS)), _LONGEST)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +48,6 @@ class Context(ReplayContext):
     hook: Hook | None
     limits: Limits
     sizes: BatchSizes
-    redrive_tries: int = 6
     batch_time: timedelta = timedelta(minutes=10)
     """A batch that takes longer is divided: a third of functionTimeout, for it may wait for another one before."""
     decode_workers: int = field(default_factory=lambda: min(_MOST_DECODE_WORKERS, os.process_cpu_count() or 1))
@@ -59,7 +63,3 @@ class Context(ReplayContext):
         Whatever BATCH_ settings say, a few pictures become several batches, and all of them go over the queue.
         """
         return replace(self.sizes, members=1, inline_bytes=0) if source == SMOKE else self.sizes
-
-    def pause(self, tries: int) -> timedelta:
-        """Give the time that a batch has until it is driven again: it doubles with each try, within the calendar."""
-        return min(self.redrive_after * (1 << min(tries, _MOST_DOUBLINGS)), _LONGEST)

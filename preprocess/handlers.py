@@ -174,12 +174,16 @@ def _new_plan(archive: RawArchive, ctx: Context, claims: Claims | None) -> _Plan
     # Not before it was read: what still grows is another archive each time, and only the last one is to be known.
     ctx.ledger.record_raw(archive, _became_raw(archive, now))
     inline = () if claims is None else _inline(batches, opened, ctx)
-    if claims is not None:
-        # Who finds the plan must see that somebody is at these; the others wait on the queue.
-        claims.hold(inline)
+    # Who finds the plan must see that somebody is at these; the others wait on the queue.
     claimed = {} if claims is None else dict.fromkeys((batch.number for batch in inline), claims.waiting(now))
-    if not ctx.ledger.insert_plan(batches, now, now + ctx.redrive_after, claimed):
+    name = ctx.ledger.insert_plan(batches, now, now + ctx.redrive_after, claimed)
+    if name is None:
         return HandlerOutcome.KNOWN
+    # By its name, who works by a plan that was taken back settles nothing.
+    batches = tuple(replace(batch, plan=name) for batch in batches)
+    inline = batches[: len(inline)]
+    if claims is not None:
+        claims.hold(inline)
     log.info("archive.planned blob=%s members=%d batches=%d", archive.blob, len(opened.members), len(batches))
     return _Plan(opened, batches, inline)
 
@@ -209,6 +213,9 @@ def _acquire(archive: RawArchive, ctx: Context) -> bool:
 
 def _queue(batches: Sequence[Batch], ctx: Context, claims: Claims) -> HandlerOutcome:
     """Queue batches that this call will not run."""
+    if batches:
+        # Let go and not yet put, they must not look forgotten.
+        ctx.ledger.open(batches[0].archive, ctx.pipeline, ctx.clock())
     for batch in batches:
         claims.release(batch)
     put(batches, ctx)

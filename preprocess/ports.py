@@ -79,8 +79,8 @@ class BatchLedger(Protocol):
 
     def insert_plan(
         self, batches: Sequence[Batch], at: datetime, next_drive: datetime, claimed: Mapping[int, Claim] = NO_CLAIMS
-    ) -> bool:
-        """Insert all batches, then their number in the ledger; False if a complete plan was there already.
+    ) -> str | None:
+        """Insert all batches, then their number in the ledger, and return the plan's name; None if there was one.
 
         `claimed`: claims that batches are inserted with, by their numbers.
 
@@ -110,8 +110,8 @@ class BatchLedger(Protocol):
     def open(self, archive: RawArchive, pipeline: str, at: datetime, put_at: datetime | None = None) -> None:
         """List an archive as open under a pipeline; `put_at`: a message that asks for its plan was put then."""
 
-    def close(self, archive: RawArchive, pipeline: str) -> None:
-        """Take an archive off the list of open ones."""
+    def close(self, archive: RawArchive, pipeline: str, etag: str | None = None) -> None:
+        """Take an archive off the list of open ones; with an ETag: if its row is still the one that was read."""
 
     def list_open(self, source: str, pipeline: str) -> Sequence[OpenArchive]:
         """Return a source's open archives under a pipeline, those with the newest stamps first."""

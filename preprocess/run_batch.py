@@ -64,33 +64,51 @@ def run_batch(batch: Batch, ctx: Context) -> Counts | None:
 
 def run_locked(batch: Batch, ctx: Context, claims: Claims, opened: Archive | None) -> Counts | None:
     """Preprocess a batch under `ctx.batch_lock`, which the caller holds; `opened` saves reading the directory again."""
-    archive = batch.archive
     vanished = claims.take(batch, ClaimKind.RUNNING)
     if vanished is None:
         _log_claimed(batch)
         return None
-    # Where claims hold nobody off, to take over tells of no death.
-    isolate = vanished > 0 and ctx.claim_for > timedelta(0)
     try:
-        if isolate and vanished >= MOST_VANISHED:
-            _give_up(batch, ctx, vanished)
-            return None
-        with span_of("batch", archive):
-            return _finished(batch, ctx, opened, isolate=isolate)
-    except ArchiveRefusedError as exc:
-        extra = {"source": archive.source, "state": "refused", "reason": str(exc)}
-        log.warning("archive.refused blob=%s batch=%d reason=%s", archive.blob, batch.number, exc, extra=extra)
-        ctx.ledger.refuse(archive, batch.pipeline, str(exc), ctx.clock(), batch)
-    except BatchTooLongError:
-        halves = ctx.ledger.split(batch, ctx.clock() + ctx.redrive_after)
-        log.warning("batch.divided blob=%s batch=%d into=%s", archive.blob, batch.number, [h.number for h in halves])
-        put(halves, ctx)
+        return _run(batch, ctx, claims, opened, vanished)
     except BaseException as exc:
         claims.release(batch, exc)
         raise
     finally:
         claims.done(batch)
+
+
+def _run(batch: Batch, ctx: Context, claims: Claims, opened: Archive | None, vanished: int) -> Counts | None:
+    archive = batch.archive
+    # Where claims hold nobody off, to take over tells of no death.
+    isolate = vanished > 0 and ctx.claim_for > timedelta(0)
+    if isolate and vanished >= MOST_VANISHED:
+        _give_up(batch, ctx, vanished)
+        return None
+    try:
+        with span_of("batch", archive):
+            return _finished(batch, ctx, opened, partial(claims.keep, batch), isolate=isolate)
+    except ArchiveRefusedError as exc:
+        extra = {"source": archive.source, "state": "refused", "reason": str(exc)}
+        log.warning("archive.refused blob=%s batch=%d reason=%s", archive.blob, batch.number, exc, extra=extra)
+        ctx.ledger.refuse(archive, batch.pipeline, str(exc), ctx.clock(), batch)
+    except _ClaimLostError:
+        _log_claimed(batch)
+    except BatchTooLongError:
+        if claims.keep(batch):
+            _divide(batch, ctx)
     return None
+
+
+def _divide(batch: Batch, ctx: Context) -> None:
+    # Its rows are as good as planned now: who looks for what nobody put must wait a minute from here.
+    ctx.ledger.open(batch.archive, batch.pipeline, ctx.clock())
+    halves = ctx.ledger.split(batch, ctx.clock() + ctx.redrive_after)
+    log.warning("batch.divided blob=%s batch=%d into=%s", batch.archive.blob, batch.number, [h.number for h in halves])
+    put(halves, ctx)
+
+
+class _ClaimLostError(Exception):
+    """Another call runs the batch by now: it, or the halves that it made of it, publish."""
 
 
 def _log_claimed(batch: Batch) -> None:
@@ -113,12 +131,12 @@ def span_of(name: telemetry.Span, archive: RawArchive) -> AbstractContextManager
     )
 
 
-def _finished(batch: Batch, ctx: Context, opened: Archive | None, *, isolate: bool) -> Counts:
+def _finished(batch: Batch, ctx: Context, opened: Archive | None, keep: Callable[[], bool], *, isolate: bool) -> Counts:
     began = ctx.clock()
     archive = opened or Archive(ctx.raw.open(batch.archive), ctx.limits)
     if batch.end > len(archive.members):
         raise ArchiveRefusedError(f"it has {len(archive.members)} members, its plan was made for {batch.end} and more")
-    counts, reasons = _decoded(batch, ctx, archive, isolate=isolate)
+    counts, reasons = _decoded(batch, ctx, archive, keep, isolate=isolate)
     ctx.ledger.finish(batch, counts, ctx.clock())
     # Only now: of a batch that is tried again, each image counts once.
     telemetry.preprocessed(batch.archive.source, batch.pipeline, counts.images, reasons)
@@ -133,7 +151,9 @@ def _finished(batch: Batch, ctx: Context, opened: Archive | None, *, isolate: bo
     return counts
 
 
-def _decoded(batch: Batch, ctx: Context, archive: Archive, *, isolate: bool) -> tuple[Counts, Counter[str]]:
+def _decoded(
+    batch: Batch, ctx: Context, archive: Archive, keep: Callable[[], bool], *, isolate: bool
+) -> tuple[Counts, Counter[str]]:
     """Decode in threads; in a child process where another process died over this batch, or a member hangs.
 
     Members are judged by their time in the child alone: beside others, or beside a thread that hangs, all are slow.
@@ -141,15 +161,21 @@ def _decoded(batch: Batch, ctx: Context, archive: Archive, *, isolate: bool) -> 
     deadline = monotonic() + ctx.batch_time.total_seconds()
     if not isolate and not strays_live():
         try:
-            return watched(partial(_published, batch, ctx, archive, deadline, False), ctx.limits.seconds)
+            return watched(partial(_published, batch, ctx, archive, keep, deadline, False), ctx.limits.seconds)
         except SlowMemberError:
             slow = "batch.isolated blob=%s batch=%d: a member takes longer than LIMIT_SECONDS=%s"
             log.warning(slow, batch.archive.blob, batch.number, ctx.limits.seconds)
-    return _published(batch, ctx, archive, deadline, True, Turns(math.inf))
+    return _published(batch, ctx, archive, keep, deadline, True, Turns(math.inf))
 
 
 def _published(
-    batch: Batch, ctx: Context, archive: Archive, deadline: float, isolate: bool, turns: Turns
+    batch: Batch,
+    ctx: Context,
+    archive: Archive,
+    keep: Callable[[], bool],
+    deadline: float,
+    isolate: bool,
+    turns: Turns,
 ) -> tuple[Counts, Counter[str]]:
     """Decode and publish; return also why members were refused, in few words."""
     maker = ImageMaker(batch.archive, ctx.recipe, ctx.hook, ctx.limits)
@@ -173,6 +199,8 @@ def _published(
                 taken = Counts(members=1, bytes_in=min(member.compressed, batch.archive.size))
                 counts += taken + _guarded(member, pending, context)
         turns.end()
+        if not keep():
+            raise _ClaimLostError
         return replace(counts, bytes_out=writer.publish(counts)), context.reasons
 
 

@@ -72,10 +72,10 @@ class ChildDecoder:
         return None if content is None else self._decoded(member, content)
 
     def _decoded(self, member: Member, content: BytesIO) -> Iterator[Image]:
-        child = self._child = self._child or _Child(self._archive, self._recipe, self._limits)
+        child: _Child | None = None
         complete = False
         try:
-            child.begin(member, self._pixels, content)
+            child = self._begun(member, content)
             del content
             for message, payload in child.answers():
                 if message["kind"] == "image":
@@ -87,7 +87,7 @@ class ChildDecoder:
         except TimeoutError as exc:
             raise RefusedInChildError(f"it takes longer than LIMIT_SECONDS={self._limits.seconds}", "Timeout") from exc
         except (EOFError, ConnectionError) as exc:
-            reason = f"it makes the process that decodes it die: {child.death()}"
+            reason = f"it makes the process that decodes it die: {child.death() if child else exc}"
             raise RefusedInChildError(reason, "ProcessDied") from exc
         except (ValueError, LookupError, TypeError) as exc:
             raise RefusedInChildError(f"the process that decodes it answers nonsense: {exc}", "ProcessDied") from exc
@@ -95,6 +95,21 @@ class ChildDecoder:
             # Whoever takes only some of its images leaves others under way.
             if not complete:
                 self._end()
+
+    def _begun(self, member: Member, content: BytesIO) -> "_Child":
+        """Send a member to the child; to a new one where it has died since the last member, which is not to blame."""
+        if self._child is not None and not self._child.lives():
+            self._end()
+        try:
+            return self._sent(member, content)
+        except ConnectionError:
+            self._end()
+            return self._sent(member, content)
+
+    def _sent(self, member: Member, content: BytesIO) -> "_Child":
+        child = self._child = self._child or _Child(self._archive, self._recipe, self._limits)
+        child.begin(member, self._pixels, content)
+        return child
 
     def _end(self) -> None:
         child, self._child = self._child, None
@@ -164,6 +179,10 @@ class _Child:
         began = time.monotonic()
         yield
         self._left -= time.monotonic() - began
+
+    def lives(self) -> bool:
+        """Return whether it has not ended."""
+        return self._process.poll() is None
 
     def death(self) -> str:
         """Say how the process ended."""

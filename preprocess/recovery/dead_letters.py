@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from imagefeed.errors import StoreRefusedError, TransientError
 from imagefeed.layout import SMOKE
 from imagefeed.model import RawArchive
-from preprocess.claim import MOST_DEQUEUES
+from preprocess.claim import MOST_DEQUEUES, VANISHED_WITHIN
 from preprocess.context import Context
 from preprocess.incomplete import ask_later
 from preprocess.model import BatchState
@@ -129,9 +129,12 @@ def _unplanned(archive: RawArchive, why: str, ctx: Context, now: datetime) -> No
 
 
 def _undone(state: BatchState, why: str, ctx: Context, now: datetime, looked_after: bool) -> None:
+    if state.claim.stands(now):
+        # Somebody is at it, by another message.
+        return
     # A message is given up after several calls, whether or not they came so far as to begin with the batch. But calls
     # whose process vanished are no failures of the batch.
-    vanished = state.claim.vanished and not state.failures
+    vanished = state.claim.vanished_since(now - VANISHED_WITHIN) and not state.failures
     noted = state if vanished else replace(state, error=state.error or why, failures=MOST_DEQUEUES)
     if noted.failures and state.attempts >= ctx.redrive_tries:
         fail(state.batch.archive, noted, ctx, now)

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 from imagefeed.errors import TransientError
 from imagefeed.model import RawArchive
-from preprocess.context import Context
+from preprocess.context import Context, ReplayContext
 from preprocess.model import BatchState
 from preprocess.plan import ask_again, ask_plan, due, finish
 
@@ -115,7 +115,7 @@ def _drive(archive: RawArchive, states: Sequence[BatchState], ctx: Context, now:
     return ReconcileOutcome(redriven=sum(redrive_batch(state, ctx, now) for state in unfinished))
 
 
-def fail(archive: RawArchive, state: BatchState, ctx: Context, now: datetime) -> ReconcileOutcome:
+def fail(archive: RawArchive, state: BatchState, ctx: ReplayContext, now: datetime) -> ReconcileOutcome:
     """Settle an archive as failed because of a batch whose tries are spent; not while nobody could have read it."""
     current = ctx.raw.find(archive.blob)
     if current is not None and current.offline:
@@ -127,7 +127,7 @@ def fail(archive: RawArchive, state: BatchState, ctx: Context, now: datetime) ->
     return ReconcileOutcome(failed=1)
 
 
-def redrive_batch(state: BatchState, ctx: Context, now: datetime) -> bool:
+def redrive_batch(state: BatchState, ctx: ReplayContext, now: datetime) -> bool:
     """Count the try, if it failed, and ask for a batch once more; False if somebody else just did."""
     tries, batch = state.attempts + (state.failures > 0), state.batch
     # It may have been closed by hand, or lost: what is asked for is open.

@@ -31,12 +31,13 @@ class TableCopyLedger:
         """Set the time of a step, and with `RAW` the facts."""
         known = {} if metadata is None else {"sha256": metadata.sha256, "complete": metadata.complete}
         row = archive.key.ledger_row()
+        if step is Step.RAW and self._pipeline is not None:
+            # The event may be late: until then this tells that there is something to preprocess. First, since what is
+            # recorded is not recorded again.
+            self._open.open(archive.key, self._pipeline, _copied(archive), at)
         is_new = set_once(self._archives, archive.source, row, {**_copied(archive), **known, time_of(step): at})
         if is_new and step in _ENDS:
             telemetry.terminal(archive.source, step)
-        if is_new and step is Step.RAW and self._pipeline is not None:
-            # The event may be late: until then this tells that there is something to preprocess.
-            self._open.open(archive.key, self._pipeline, _copied(archive), at)
 
     def trouble(self, archive: Archive, error: str, at: datetime) -> None:
         """Note why copying failed this time."""

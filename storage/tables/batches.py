@@ -67,8 +67,8 @@ class TableBatchLedger:
 
     def insert_plan(
         self, batches: Sequence[Batch], at: datetime, next_drive: datetime, claimed: Mapping[int, Claim] = NO_CLAIMS
-    ) -> bool:
-        """Decide on a plan, with the number of its batches, then insert its rows; False if there was one already.
+    ) -> str | None:
+        """Decide on a plan, then insert its rows, and return its name; None if there was one already.
 
         A planner that dies in between leaves no harm: `plan` inserts the rows that are missing.
         """
@@ -85,7 +85,7 @@ class TableBatchLedger:
         if plan is None or not insert_rows(self._batches, archive.key.partition(pipeline), plan, claimed):
             # Another's plan, or rows in the way: look, and complete what stands.
             self.plan(archive, pipeline)
-        return decided
+        return plan.name if plan else None
 
     def split(self, batch: Batch, next_drive: datetime) -> Sequence[Batch]:
         """Replace a batch by two in its plan, by one write to the ledger; then `plan` makes their rows."""
@@ -96,7 +96,7 @@ class TableBatchLedger:
             plan = read_plan(row)
             if row is None or plan is None or batch.plan not in ("", plan.name) or state_of(row) in TERMINAL:
                 return None
-            if plan.ranges[batch.number] != (batch.first, batch.end):
+            if batch.number >= len(plan.ranges) or plan.ranges[batch.number] != (batch.first, batch.end):
                 return None
             batches = [replace(batch, first=first, end=end) for first, end in plan.ranges]
             batches[batch.number], last = halves
@@ -156,11 +156,12 @@ class TableBatchLedger:
 
     def open(self, archive: RawArchive, pipeline: str, at: datetime, put_at: datetime | None = None) -> None:
         """List an archive as open under a pipeline; `put_at`: a message that asks for its plan was put then."""
-        self._open.open(archive.key, pipeline, raw_properties(archive), at, put_at)
+        facts = {**raw_properties(archive), "modified": archive.modified}
+        self._open.open(archive.key, pipeline, facts, at, put_at)
 
-    def close(self, archive: RawArchive, pipeline: str) -> None:
-        """Take an archive off the list of open ones."""
-        self._open.close(archive.key, pipeline)
+    def close(self, archive: RawArchive, pipeline: str, etag: str | None = None) -> None:
+        """Take an archive off the list of open ones; with an ETag: if its row is still the one that was read."""
+        self._open.close(archive.key, pipeline, etag)
 
     def list_open(self, source: str, pipeline: str) -> Sequence[OpenArchive]:
         """Return a source's open archives under a pipeline, those with the newest stamps first."""

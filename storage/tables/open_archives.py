@@ -3,11 +3,13 @@
 To read one of them is one request, whatever the ledger's size. They lie in the batches table.
 """
 
+import logging
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 
 from azure.core import MatchConditions
-from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
+from azure.core.exceptions import HttpResponseError
 from azure.data.tables import TableEntity, UpdateMode
 
 from imagefeed.azure_errors import azure_errors, error_code
@@ -18,7 +20,10 @@ from imagefeed.model import ArchiveKey
 from preprocess.model import OpenArchive
 from storage.clients import Clients
 
+log = logging.getLogger(f"ingestion.{__name__}")
+
 _LOST_RACE = {404, 412}
+_UNCHANGED = MatchConditions.IfNotModified
 
 
 class OpenArchives:
@@ -35,28 +40,34 @@ class OpenArchives:
         with azure_errors(f"open {key.source}/{key.version} under {pipeline}"):
             self._table.upsert_entity({**known, **_key(key, pipeline), "opened_at": at}, UpdateMode.MERGE)
 
-    def close(self, key: ArchiveKey, pipeline: str) -> None:
-        """Remove an archive; nothing if it is not listed."""
+    def close(self, key: ArchiveKey, pipeline: str, etag: str | None = None) -> None:
+        """Remove an archive; nothing if it is not listed, or with an ETag, if its row has changed."""
         row = _key(key, pipeline)
+        unchanged: dict[str, Any] = {} if etag is None else {"etag": etag, "match_condition": _UNCHANGED}
         with azure_errors(f"close {key.source}/{key.version} under {pipeline}"):
             try:
-                self._table.delete_entity(row["PartitionKey"], row["RowKey"])
-            except ResourceNotFoundError as exc:
-                if error_code(exc) == "TableNotFound":
+                self._table.delete_entity(row["PartitionKey"], row["RowKey"], **unchanged)
+            except HttpResponseError as exc:
+                if exc.status_code not in _LOST_RACE or error_code(exc) == "TableNotFound":
                     raise
 
     def list(self, source: str, pipeline: str) -> Sequence[OpenArchive]:
         """Return the archives of a source, those with the newest stamps first."""
-        return [_read(source, row) for row in scan(self._table, open_partition(pipeline, source))]
+        opened = []
+        for row in scan(self._table, open_partition(pipeline, source)):
+            try:
+                opened.append(_read(source, row))
+            except (ValueError, LookupError, TypeError):
+                # The others are not to blame; its archive has a row in the ledger, by which `reconcile` goes.
+                log.exception("open.unread row=%s/%s", row["PartitionKey"], row["RowKey"])
+        return opened
 
     def ask_plan(self, opened: OpenArchive, pipeline: str, at: datetime) -> bool:
         """Count that an archive's plan is asked for again; False if its row has changed since it was read."""
         entity = {**_key(opened.archive.key, pipeline), "put_at": at, "asked": opened.asked + 1}
         with azure_errors(f"ask for the plan of {opened.archive.blob}"):
             try:
-                self._table.update_entity(
-                    entity, UpdateMode.MERGE, etag=opened.etag, match_condition=MatchConditions.IfNotModified
-                )
+                self._table.update_entity(entity, UpdateMode.MERGE, etag=opened.etag, match_condition=_UNCHANGED)
             except HttpResponseError as exc:
                 if exc.status_code not in _LOST_RACE or error_code(exc) == "TableNotFound":
                     raise

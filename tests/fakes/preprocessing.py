@@ -216,17 +216,17 @@ class MemoryBatchLedger:
 
     def insert_plan(
         self, batches: Sequence[Batch], at: datetime, next_drive: datetime, claimed: Mapping[int, Claim] = NO_CLAIMS
-    ) -> bool:
+    ) -> str | None:
         with self._lock:
             archive, pipeline = batches[0].archive, batches[0].pipeline
             row = self._row(archive, pipeline)
             if row.batches is not None or row.end is not None:
-                return False
+                return None
             self._renew(row, batches, next_drive)
             row.batches = len(batches)
             for batch in batches:
                 self._change(self._batches[_batch_key(batch)], claim=claimed.get(batch.number, NOBODY))
-            return True
+            return row.plan
 
     def reset(
         self, archive: RawArchive, pipeline: str, at: datetime, next_drive: datetime
@@ -301,9 +301,11 @@ class MemoryBatchLedger:
                 etag=self._etag(),
             )
 
-    def close(self, archive: RawArchive, pipeline: str) -> None:
+    def close(self, archive: RawArchive, pipeline: str, etag: str | None = None) -> None:
         with self._lock:
-            self.opened.pop((archive.key, pipeline), None)
+            row = self.opened.get((archive.key, pipeline))
+            if row is not None and etag in (None, row.etag):
+                del self.opened[archive.key, pipeline]
 
     def list_open(self, source: str, pipeline: str) -> Sequence[OpenArchive]:
         with self._lock:

@@ -1,8 +1,10 @@
 """Where a process died over a batch, a child decodes its members: what one does to it costs no other anything."""
 
 import logging
+import os
 import subprocess
 import sys
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,15 +14,16 @@ import psutil
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image as PillowImage
 
 from imagefeed.errors import TransientError
 from imagefeed.model import Counts, RawArchive
 from preprocess.handlers import HandlerOutcome, handle_archive_created
 from preprocess.image import child_decoder
-from preprocess.model import BatchSizes, Limits, Recipe
+from preprocess.model import BatchSizes, Image, Limits, Recipe
 from preprocess.recipe import load_hook
 from preprocess.run_batch import run_batch
+from tests.fakes.preprocessing import MemoryWriter
 from tests.fixtures import hooks
 from tests.unit.preprocess.pictures import encoded, noise, png16, smooth
 from tests.unit.preprocess.test_handlers import World, jpeg, pictures
@@ -75,16 +78,42 @@ def test_a_member_that_kills_its_process_costs_itself_alone(
     assert world.ledger.end(archive) == "processed"
 
 
+@pytest.mark.parametrize("seen", [True, False], ids=["seen before", "met while sending"])
+def test_a_child_that_dies_between_members_costs_none(
+    world: Isolated, seen: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where the system takes memory back: it ends the child first."""
+    add = MemoryWriter.add
+
+    def kill(writer: MemoryWriter, images: Iterable[Image]) -> int:
+        added = add(writer, images)
+        for child in psutil.Process().children():
+            child.kill()
+            # It stays to be reaped by whoever started it.
+            os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+        return added
+
+    monkeypatch.setattr(MemoryWriter, "add", kill)
+    if not seen:
+        monkeypatch.setattr(child_decoder._Child, "lives", lambda _: True)
+    archive = world.decode(pictures(3))
+    assert world.results.refusals(archive) == {}
+    assert [image.metadata.member for image in world.results.of(archive)] == [0, 1, 2]
+
+
 def test_slow_members_are_refused_for_their_own_time_not_for_all_of_it(world: Isolated) -> None:
     archive = world.decode(pictures(64), "slow", limits=Limits(seconds=2))
     assert world.results.refusals(archive) == {}
     assert len(world.results.of(archive)) == 64
 
 
+PILLOW = PillowImage.fromarray(smooth(9, 9))
 KINDS = {
     "grey.png": encoded(noise(20, 30), "PNG"),
     "deep.png": png16(noise(9, 7, 4, dtype=np.uint16)),
-    "pages.tif": encoded(smooth(20, 30), "TIFF", save_all=True, append_images=[Image.fromarray(smooth(9, 9))] * 3),
+    "pages.tif": encoded(
+        smooth(20, 30), "TIFF", save_all=True, append_images=[PillowImage.fromarray(smooth(9, 9))] * 3
+    ),
     "colour.jpg": jpeg(),
     "exif.jpg": encoded(
         smooth(9, 9), "JPEG", exif=b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\1\0\0\0\6\0\0\0\0\0\0\0"
@@ -157,7 +186,7 @@ def test_a_member_that_needs_more_memory_than_is_left_is_refused_and_the_next_is
     world: Isolated, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(child_decoder, "memory_left", lambda: 400 * 2**20)
-    large = encoded(Image.new("RGB", (10_000, 9_000)), "PNG")
+    large = encoded(PillowImage.new("RGB", (10_000, 9_000)), "PNG")
     archive = world.decode(zipped(("large.png", large), ("small.jpg", jpeg())))
     (refusal,) = world.results.refusals(archive).values()
     assert (refusal.member, refusal.error) == (0, "MemoryError")

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from imagefeed.errors import StoreUnavailableError
+from imagefeed.errors import StoreRefusedError, StoreUnavailableError
 from imagefeed.model import Counts, RawArchive
 from preprocess.claim import MOST_DEQUEUES, MOST_VANISHED, ClaimKind
 from preprocess.context import Context
@@ -104,7 +104,7 @@ def test_the_call_that_plans_holds_what_it_will_run_so_that_nobody_doubles_it(wo
     ctx, seen = world.process(), []
 
     class Noting(MemoryBatchLedger):
-        def insert_plan(self, batches: Any, at: Any, next_drive: Any, claimed: Any = None) -> bool:
+        def insert_plan(self, batches: Any, at: Any, next_drive: Any, claimed: Any = None) -> str | None:
             inserted = super().insert_plan(batches, at, next_drive, claimed)
             seen.append([each.claim.kind for each in self.plan(batches[0].archive, "p-test") or ()])
             return inserted
@@ -203,11 +203,163 @@ def test_an_archive_whose_event_is_late_is_planned_after_a_minute(world: World) 
     assert world.work(ctx) == [HandlerOutcome.QUEUED, HandlerOutcome.DONE]
 
 
-def test_a_plan_is_asked_for_a_few_times_and_then_left_to_reconcile(world: World) -> None:
+def test_a_plan_is_asked_for_a_few_times_and_then_with_growing_pauses(world: World) -> None:
     ctx = world.process()
     archive = world.raw.add(pictures(1))
     world.ledger.open(archive, "p-test", world.now)
-    assert sum(look(world, ctx, 2 * MINUTE) for _ in range(20)) == 5
+    asked = [number for number in range(100) if look(world, ctx, 2 * MINUTE)]
+    assert asked[:5] == [0, 1, 2, 3, 4]
+    assert [number * 2 for number in asked[5:]] == [24, 54, 114]
+
+
+@pytest.mark.parametrize("source", ["manual", "radar"])
+def test_what_the_host_gave_up_is_driven_by_looks_too_and_fails_in_the_end(world: World, source: str) -> None:
+    """Also where `reconcile` does not look: what was put there by hand, or is older than its window."""
+    ctx = world.process(sizes=ONE_EACH, redrive_tries=2)
+    archive = world.raw.add(pictures(1), source=source)
+    handle_archive_created(archive.blob, ctx)
+    redriven = []
+    for minute in range(0, 400, 5):
+        world.ledger.given_up(state(world, archive).batch, "403: no role", world.now)
+        world.now += 5 * MINUTE
+        if redrive_crashed(source, ctx, world.now):
+            redriven.append(minute + 5)
+    assert redriven == [15, 45]
+    assert world.ledger.end(archive) == "failed"
+    assert "403: no role" in world.reason(archive)
+
+
+def test_what_was_replaced_under_its_name_is_closed_and_put_no_more(world: World) -> None:
+    ctx = world.process(sizes=ONE_EACH)
+    archive = planned(world, ctx)
+    world.raw.blobs[archive.blob] = replace(archive, version="ffffffff"), b""
+    assert look(world, ctx, 3 * MINUTE) == 0
+    assert world.ledger.opened == {}
+    world.ledger.open(archive, "p-other", world.now)
+    assert redrive_crashed("radar", replace(ctx, pipeline="p-other"), world.now + MINUTE) == 0
+    assert world.ledger.opened == {}, "nor is its plan asked for"
+
+
+def test_an_archive_that_cannot_be_looked_at_holds_up_no_other(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    class Damaged(MemoryBatchLedger):
+        def plan(self, archive: RawArchive, pipeline: str) -> Any:
+            if archive.version == "00000000":
+                raise ValueError("the plan in the ledger's row is damaged")
+            return super().plan(archive, pipeline)
+
+    world.ledger = Damaged()
+    ctx = world.process()
+    for version in ("00000000", "11111111"):
+        world.ledger.open(world.raw.add(pictures(1), version=version), "p-test", world.now)
+    assert look(world, ctx, MINUTE) == 1
+    assert "crashes.unread" in caplog.text
+
+
+def test_a_look_that_takes_long_notes_when_each_message_was_put(world: World) -> None:
+    class Slow(MemoryBatchQueue):
+        def put(self, blob: str, batch: Batch | None, after: timedelta = timedelta()) -> None:
+            world.now += timedelta(seconds=10)
+            super().put(blob, batch, after)
+
+    ctx = world.process(sizes=ONE_EACH)
+    archive = planned(world, ctx, 3)
+    began = world.now + 2 * MINUTE
+    look(world, replace(ctx, queue=Slow()), 2 * MINUTE)
+    noted = [state(world, archive, number).put_at for number in range(3)]
+    assert noted == [began + timedelta(seconds=10 * number) for number in range(3)]
+
+
+@pytest.mark.parametrize("raised", ["refuse", "split"])
+def test_an_error_while_a_batch_is_settled_lets_it_go_as_any_other(world: World, raised: str) -> None:
+    class Failing(MemoryBatchLedger):
+        def refuse(self, *_: Any, **__: Any) -> None:
+            raise StoreUnavailableError("refuse: busy")
+
+        def split(self, *_: Any) -> Any:
+            raise StoreUnavailableError("split: busy")
+
+    world.ledger = Failing()
+    ctx = world.process(sizes=BatchSizes(inline_bytes=0))
+    archive = planned(world, ctx)
+    if raised == "refuse":
+        world.raw.blobs[archive.blob] = archive, pictures(1)
+    else:
+        ctx = replace(ctx, batch_time=timedelta(microseconds=1))
+    with pytest.raises(StoreUnavailableError, match=raised):
+        run_batch(state(world, archive).batch, ctx)
+    found = state(world, archive)
+    assert (found.failures, found.claim.kind, found.error) == (1, None, f"StoreUnavailableError: {raised}: busy")
+
+
+def test_who_lost_the_claim_publishes_and_divides_nothing(world: World) -> None:
+    ctx = world.process(sizes=BatchSizes(inline_bytes=0))
+    archive = planned(world, ctx)
+
+    def overtaken(pixels: Any, _: Any) -> Any:
+        world.now += 2 * MINUTE
+        world.ledger.claim(state(world, archive).batch, "another", ClaimKind.RUNNING, world.now, world.now + MINUTE)
+        return pixels
+
+    assert run_batch(state(world, archive).batch, replace(ctx, hook=overtaken)) is None
+    assert world.results.published == {}
+    world.now += 2 * MINUTE
+    assert run_batch(state(world, archive).batch, ctx) is not None
+    assert world.ledger.end(archive) == "processed"
+
+
+def test_an_error_that_nobody_foresaw_does_not_end_the_renewals(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    renewed = threading.Event()
+
+    class Odd(MemoryBatchLedger):
+        calls = 0
+
+        def claim(self, *args: Any) -> int | None:
+            if threading.current_thread().name == "claim":
+                self.calls += 1
+                if self.calls == 1:
+                    raise OSError("the answer's body broke off")
+                renewed.set()
+            return super().claim(*args)
+
+    world.ledger = Odd()
+
+    def slow(pixels: Any, _: Any) -> Any:
+        assert renewed.wait(30)
+        return pixels
+
+    ctx = world.process(sizes=BatchSizes(inline_bytes=0), hook=slow, claim_for=timedelta(milliseconds=40))
+    archive = planned(world, ctx, 1)
+    assert run_batch(state(world, archive).batch, ctx) is not None
+    assert "claim.not_renewed" in caplog.text
+
+
+def test_the_error_of_one_batch_is_not_noted_for_those_that_never_ran(world: World) -> None:
+    def forbidden(_: Any, __: Any) -> Any:
+        raise StoreRefusedError("403")
+
+    archive = world.raw.add(pictures(3))
+    with pytest.raises(StoreRefusedError):
+        handle_archive_created(archive.blob, world.process(sizes=BatchSizes(members=1), hook=forbidden))
+    states = world.ledger.plan(archive, "p-test") or ()
+    assert [(each.failures, each.error is None, each.put_at is None, each.claim.kind) for each in states] == [
+        (1, False, False, None),
+        (0, True, True, None),
+        (0, True, True, None),
+    ]
+
+
+def test_a_replay_fences_a_call_that_planned_before_it(world: World) -> None:
+    ctx = world.process()
+    archive = world.raw.add(pictures(1))
+
+    def replayed(pixels: Any, _: Any) -> Any:
+        replay(archive, ctx)
+        return pixels
+
+    with pytest.raises(StoreRefusedError, match="replaced"):
+        handle_archive_created(archive.blob, replace(ctx, hook=replayed))
+    assert world.ledger.end(archive) is None
+    assert world.work(ctx) == [HandlerOutcome.DONE]
 
 
 def test_an_end_that_was_lost_is_written_again(world: World) -> None:
@@ -263,7 +415,7 @@ def test_a_batch_that_fails_in_order_is_left_to_the_host_and_then_to_reconcile(w
         with pytest.raises(StoreUnavailableError):
             handle_batch_message(message, ctx)
         assert state(world, archive).failures == number + 1
-    assert look(world, ctx, 10 * MINUTE) == 0, "the host has given it up"
+    assert look(world, ctx, 10 * MINUTE) == 0, "the host has given it up, and it is not due yet"
 
 
 def test_the_host_gives_a_message_up_after_as_many_tries_as_we_think() -> None:
@@ -325,7 +477,7 @@ def test_of_any_number_of_open_archives_a_look_reads_few_and_none_is_forgotten(w
             looked.add(archive.version)
             return ()
 
-        def close(self, archive: RawArchive, pipeline: str) -> None:
+        def close(self, archive: RawArchive, pipeline: str, etag: str | None = None) -> None:
             pass
 
     world.ledger = Noting()
@@ -334,8 +486,8 @@ def test_of_any_number_of_open_archives_a_look_reads_few_and_none_is_forgotten(w
         archive = world.raw.add(b"", version=f"{number:08}")
         world.ledger.open(archive, "p-test", world.now + timedelta(milliseconds=number))
     world.now += MINUTE
-    sizes = []
-    for _ in range(30):
+    sizes: list[int] = []
+    while len(looked) < 200 and len(sizes) < 500:
         before = set(looked)
         look(world, ctx, timedelta(seconds=30))
         sizes.append(len(looked - before))
