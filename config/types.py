@@ -1,6 +1,5 @@
 """Types of app settings: what a setting's text may be, and what is made of it."""
 
-import re
 from collections.abc import Callable
 from dataclasses import Field, dataclass
 from datetime import timedelta
@@ -21,24 +20,8 @@ from pydantic import (
     Field as Rule,
 )
 
+from imagefeed.durations import DURATION_LIKE, parse_duration
 from imagefeed.layout import OPEN
-
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)(s|m|h|d)")
-_UNITS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
-_LONGEST = timedelta(days=3_650)
-"""Ten years: so no time that is reckoned with leaves the calendar."""
-_LIKE = f"like 90s, 10m, 48h or 7d, {_LONGEST.days}d at most"
-
-
-def parse_duration(text: str) -> timedelta:
-    """Read `90s`, `10m`, `48h` or `7d`; `0s` too. Raises ValueError."""
-    match = _DURATION.fullmatch(text)
-    if match is None:
-        raise ValueError(f"{text!r} is no duration: it must be {_LIKE}")
-    seconds = float(match[1]) * _UNITS[match[2]]
-    if seconds > _LONGEST.total_seconds():
-        raise ValueError(f"{text!r} is too long: it must be {_LONGEST.days}d at most")
-    return timedelta(seconds=seconds)
 
 
 def _parse_positive(text: str) -> timedelta:
@@ -87,7 +70,7 @@ KeyText = Annotated[
     str, AfterValidator(lambda text: text.replace("\\n", "\n")), Words("the text of a key, with `\\n` for line breaks")
 ]
 """A key or certificate has lines, which some places that settings are written in do not have."""
-Pause = Annotated[timedelta, BeforeValidator(parse_duration), Words(f"a duration {_LIKE}; 0s for none")]
+Pause = Annotated[timedelta, BeforeValidator(parse_duration), Words(f"a duration {DURATION_LIKE}; 0s for none")]
 Seconds = Annotated[PositiveFloat, Rule(le=3_600), Words("a number of seconds above 0, 3,600 at most")]
 Budget = Annotated[
     timedelta,
@@ -95,7 +78,7 @@ Budget = Annotated[
     BeforeValidator(lambda text: text if str(text).startswith("P") else _parse_positive(text)),
     # A request that hangs takes five minutes more, and host.json's functionTimeout is 30.
     Rule(le=timedelta(minutes=24)),
-    Words(f"a duration above 0s {_LIKE}, 24m at most"),
+    Words(f"a duration above 0s {DURATION_LIKE}, 24m at most"),
 ]
 MemberSeconds = Annotated[PositiveFloat, Rule(le=540), Words("a number of seconds above 0, 540 at most")]
 Multiple = Annotated[PositiveFloat, Rule(le=1_000), Words("a number above 0, 1,000 at most")]
@@ -106,7 +89,7 @@ _PLAIN: dict[Any, Any] = {
     int: Annotated[PositiveInt, Words("a whole number above 0")],
     float: Annotated[PositiveFloat, Words("a number above 0")],
     bool: Annotated[bool, Words("true or false")],
-    timedelta: Annotated[timedelta, BeforeValidator(_parse_positive), Words(f"a duration above 0s {_LIKE}")],
+    timedelta: Annotated[timedelta, BeforeValidator(_parse_positive), Words(f"a duration above 0s {DURATION_LIKE}")],
 }
 """What a field of a plain type accepts as an app setting."""
 
@@ -141,12 +124,3 @@ class Setting:
                 hint, BeforeValidator(lambda text: text.split(",")), Words("numbers with commas between them")
             ]
         return hint if get_origin(hint) is Annotated else _PLAIN[hint]
-
-
-def format_duration(span: timedelta) -> str:
-    """Write a duration as `parse_duration` reads it."""
-    seconds = span.total_seconds()
-    for unit, size in (("h", 3600), ("m", 60)):
-        if seconds and seconds % size == 0:
-            return f"{seconds / size:.15g}{unit}"
-    return f"{seconds:.15g}s"

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from azure.core.exceptions import AzureError, ClientAuthenticationError, HttpResponseError
 
-from imagefeed.errors import PipelineError, StoreRefusedError, StoreUnavailableError
+from imagefeed.errors import NotListeningError, PipelineError, StoreRefusedError, StoreUnavailableError
 
 _ADVICE = {
     400: "this is a defect of the request, not of the service",
@@ -22,6 +22,7 @@ _PASSING = (408, 409, 412, 429)
 """Time-outs and throttling; and conflicts that nobody expected, in which another writer was faster."""
 _DAMAGED = "Md5Mismatch"
 """What arrived is not what was sent; the next time it may be."""
+_REFUSED = re.compile(r"Connection\(host='(.+?)', port=(\d+)\):.*Connection refused")
 _QUERY = re.compile(r"\?\S+")
 _Item = TypeVar("_Item")
 
@@ -52,6 +53,8 @@ def translated(exc: AzureError, doing: str) -> PipelineError:
     if status is None:
         if isinstance(exc, ClientAuthenticationError):
             return StoreUnavailableError(f"{doing}: no token: {said}; log in, or check DATA_STORAGE__clientId")
+        if refused := _REFUSED.search(said):
+            return NotListeningError(f"{doing}: nothing listens at {refused[1]}, port {refused[2]}")
         return StoreUnavailableError(f"{doing}: no answer from Azure Storage: {said}")
     if status in _PASSING or status >= 500 or error_code(exc) == _DAMAGED:
         return StoreUnavailableError(f"{doing}: Azure Storage answered {status}: {said}")

@@ -21,6 +21,10 @@ class StoreUnavailableError(TransientError):
     """Azure Storage could not be reached, was busy or answered 5xx."""
 
 
+class NotListeningError(StoreUnavailableError):
+    """Nothing listens at the address of Azure Storage."""
+
+
 class StoreRefusedError(PermanentError):
     """Azure Storage refused a request that no retry can cure: permissions, a missing container."""
 

@@ -23,6 +23,7 @@ PIECE = 8 * 2**20
 """Bytes of one request; the SDK's default is 32 MiB."""
 # Waits of about 1, 3, 5 and 9 seconds: enough for a failover, short beside a function's time-out.
 BACKOFF: dict[str, Any] = {"initial_backoff": 1, "increment_base": 2, "random_jitter_range": 1}
+_LOOPBACK = re.compile(r"://(127\.|localhost[:/]|\[::1\])|^\s*UseDevelopmentStorage=true", re.IGNORECASE)
 _ADDRESS = re.compile(r"https://([a-z0-9-]+(?:\.[a-z0-9-]+)*)\.blob\.([a-z0-9.-]+)/?", re.IGNORECASE)
 
 
@@ -72,22 +73,29 @@ class ReaderStores:
 
 
 def connect_stores(
-    where: str, credential: "TokenCredential | None" = None, *, table: str | None = None, client_id: str | None = None
+    where: str,
+    credential: "TokenCredential | None" = None,
+    *,
+    table: str | None = None,
+    client_id: str | None = None,
+    patient: bool = True,
 ) -> ReaderStores:
     """Reach the stores by the blob service's address or a connection string, as `open_reader` says.
 
     `table` is the table service's address where it does not follow from the blob service's, `client_id` names a
-    user-assigned identity. Both count for addresses alone.
+    user-assigned identity. Both count for addresses alone. `patient` is for what `connect_retries` says.
     Nothing is sent yet. Raises PermanentError for what is neither, and ImportError where a package is missing.
     """
-    blob_options = {**blob_client_options(), "max_single_get_size": PIECE, "max_chunk_get_size": PIECE}
+    connects = connect_retries(where, patient=patient)
+    of_tables = table_client_options(connects=connects)
+    blob_options = {**blob_client_options(connects=connects), "max_single_get_size": PIECE, "max_chunk_get_size": PIECE}
     if not where.lower().startswith(("https:", "http:")):
         if credential is not None:
             raise PermanentError("open a reader: a connection string holds its own key; leave out the credential")
         text = spelt_out(where)
         try:
             blobs = BlobServiceClient.from_connection_string(text, **blob_options)
-            tables = TableServiceClient.from_connection_string(text, **table_client_options())
+            tables = TableServiceClient.from_connection_string(text, **of_tables)
         except ValueError:
             # Without the cause: the SDK's message may repeat the text, which holds the key.
             raise PermanentError("open a reader: this is no connection string; copy it from the account") from None
@@ -95,7 +103,7 @@ def connect_stores(
         table = table or table_address(where)
         identity = credential or default_identity(client_id)
         blobs = BlobServiceClient(where, credential=identity, **blob_options)
-        tables = TableServiceClient(table, credential=identity, **table_client_options())
+        tables = TableServiceClient(table, credential=identity, **of_tables)
     return ReaderStores(
         blobs=blobs,
         tables=tables,
@@ -107,16 +115,30 @@ def connect_stores(
     )
 
 
-def blob_client_options(retries: int = 4, read_timeout: float = 60) -> dict[str, Any]:
+def is_loopback(where: str) -> bool:
+    """Tell whether an address or a connection string means this machine."""
+    return _LOOPBACK.search(where) is not None
+
+
+def connect_retries(where: str, *, patient: bool) -> int:
+    """Return how often to try again to connect: never on this machine where a person waits, who is not `patient`.
+
+    An emulator that does not listen is not there, and will not be in some seconds either.
+    """
+    return 3 if patient or not is_loopback(where) else 0
+
+
+def blob_client_options(retries: int = 4, read_timeout: float = 60, connects: int = 3) -> dict[str, Any]:
     """Return the retries and connections of one client of the blob service; `read_timeout` is in seconds."""
-    retry = ExponentialRetry(retry_total=retries, **BACKOFF)
+    retry = ExponentialRetry(retry_total=retries, retry_connect=connects, **BACKOFF)
     return {"retry_policy": retry, "transport": Connections(connection_timeout=10, read_timeout=read_timeout)}
 
 
-def table_client_options(retries: int = 4, read_timeout: float = 60) -> dict[str, Any]:
+def table_client_options(retries: int = 4, read_timeout: float = 60, connects: int = 3) -> dict[str, Any]:
     """Return the same of the table service."""
     return {
         "retry_total": retries,
+        "retry_connect": connects,
         "retry_backoff_factor": 0.5,
         "retry_backoff_max": 8,
         # Rows are read in pieces as large as they come: the SDK's are of 4 KiB.

@@ -1,28 +1,30 @@
 """Text for people: tables, colours and progress by rich where it is installed, plain text where it is not."""
 
+import json
+import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Union
+from datetime import datetime
+from itertools import accumulate
+from typing import Any, Union
+from unicodedata import combining, east_asian_width
 
 try:
     from rich.console import Console, Group
     from rich.live import Live
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-    from rich.table import Table as RichTable
     from rich.text import Text
 
     RICH = True
 except ModuleNotFoundError:
     RICH = False
 
-if TYPE_CHECKING:
-    from rich.console import RenderableType
-
 _WIDE = 250
-"""Columns of what is written into a pipe or a file: nothing cuts its lines."""
+"""Columns of what is written into a pipe or a file."""
+_GAP = "  "
 
 Line = Union[str, Sequence[Union[str, tuple[str, str]]]]  # noqa: UP007 -- an alias that is read at run time
 """A text, or its parts; a part with a style is a pair."""
@@ -30,14 +32,12 @@ Line = Union[str, Sequence[Union[str, tuple[str, str]]]]  # noqa: UP007 -- an al
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Column:
-    """How a table shows one column."""
+    """How a table shows one column. Those that the terminal has no room for go below their row, with their titles."""
 
     title: str
     right: bool = False
-    least: int | None = None
-    """Characters that it has in any case, unwrapped."""
-    cut: bool = False
-    """What is too long ends in dots instead of going on in the next line."""
+    own: bool = False
+    """Each cell is a line of its own below its row, without the title: a sentence, or a command to be copied."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +65,7 @@ def count(number: int, singular: str, plural: str | None = None) -> str:
 
 
 def console(*, stderr: bool = False) -> "Console":
-    """Return a console as wide as the terminal; into a pipe, one that nothing cuts."""
+    """Return a console as wide as the terminal; into a pipe, a wide one."""
     # Names are strangers' texts: they are no markup, nor is `:skull:` in them a picture.
     out = Console(markup=False, emoji=False, highlight=False, stderr=stderr)
     return out if out.is_terminal else Console(markup=False, emoji=False, highlight=False, stderr=stderr, width=_WIDE)
@@ -73,17 +73,25 @@ def console(*, stderr: bool = False) -> "Console":
 
 def width() -> int:
     """Return the columns that there are."""
-    return console().width if RICH else _WIDE
+    if RICH:
+        return console().width
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else _WIDE
 
 
 def write(*parts: "Line | Table") -> None:
-    """Write lines and tables to standard output."""
+    """Write lines and tables to standard output; what is longer than a line goes on in the next one uncut."""
     if not RICH:
-        sys.stdout.write("".join(f"{_plain(part)}\n" for part in parts))
+        sys.stdout.write("".join(f"{_text(line)}\n" for line, _ in _lines(parts)))
         return
     out = console()
-    for part in parts:
-        out.print(_styled(part), soft_wrap=not isinstance(part, Table))
+    for line in _styled(parts):
+        out.print(line, soft_wrap=True)
+
+
+def write_json(value: Mapping[str, Any]) -> None:
+    """Write one line of JSON; times as ISO 8601, paths as text."""
+    sys.stdout.write(json.dumps(value, default=lambda it: it.isoformat() if isinstance(it, datetime) else str(it)))
+    sys.stdout.write("\n")
 
 
 def watch(draw: Callable[[], Sequence["Line | Table"]], every: float) -> None:
@@ -93,10 +101,10 @@ def watch(draw: Callable[[], Sequence["Line | Table"]], every: float) -> None:
             write(*draw())
             sys.stdout.flush()
             time.sleep(every)
-    with Live(Group(*map(_styled, draw())), console=console(), auto_refresh=False) as live:
+    with Live(Group(*_styled(draw())), console=console(), auto_refresh=False) as live:
         while True:
             time.sleep(every)
-            live.update(Group(*map(_styled, draw())), refresh=True)
+            live.update(Group(*_styled(draw())), refresh=True)
 
 
 @contextmanager
@@ -111,33 +119,68 @@ def progress(doing: str, total: int) -> Iterator[Callable[[int, str], None]]:
         yield lambda done, note: shown.update(task, advance=done, description=f"{doing}{note}")
 
 
-def _styled(part: "Line | Table") -> "RenderableType":
-    if not isinstance(part, Table):
-        return Text(part) if isinstance(part, str) else Text.assemble(*part)
-    table = RichTable(box=None, header_style="bold", padding=(0, 1, 0, 0))
-    for column in part.columns:
-        table.add_column(
-            column.title,
-            justify="right" if column.right else "left",
-            no_wrap=column.cut or column.least is not None,
-            overflow="ellipsis" if column.cut else "fold",
-            min_width=column.least,
-        )
-    for cells, style in zip(part.rows, part.styles, strict=True):
-        table.add_row(*map(_styled, cells), style=style or None)
-    return table
+def _styled(parts: Sequence["Line | Table"]) -> "Iterator[Text]":
+    for line, style in _lines(parts):
+        yield Text.assemble(*((line,) if isinstance(line, str) else line), style=style)
 
 
-def _plain(part: "Line | Table") -> str:
-    if not isinstance(part, Table):
-        return part if isinstance(part, str) else "".join(each if isinstance(each, str) else each[0] for each in part)
-    rows = [[column.title for column in part.columns], *([_plain(cell) for cell in cells] for cells in part.rows)]
-    widths = [max(map(len, cells)) for cells in zip(*rows, strict=True)]
-    aligned = (
-        "  ".join(
-            cell.rjust(wide) if column.right else cell.ljust(wide)
-            for cell, wide, column in zip(cells, widths, part.columns, strict=True)
-        ).rstrip()
-        for cells in rows
-    )
-    return "\n".join(aligned)
+def _lines(parts: Sequence["Line | Table"]) -> Iterator[tuple[Line, str]]:
+    """Give all lines, each with the style of the whole."""
+    for part in parts:
+        if isinstance(part, Table):
+            yield from _table_lines(part, width())
+        else:
+            yield part, ""
+
+
+def _table_lines(table: Table, room: int) -> Iterator[tuple[Line, str]]:
+    widths = [max(map(_cells, cells)) for cells in zip([c.title for c in table.columns], *table.rows, strict=True)]
+    inside = [number for number, column in enumerate(table.columns) if not column.own]
+    ends = list(accumulate(widths[number] + len(_GAP) for number in inside))
+    shown = inside[: max(sum(end - len(_GAP) <= room for end in ends), 1)]
+    below = inside[len(shown) :]
+    yield _row([table.columns[number].title for number in shown], shown, table, widths), "bold"
+    for cells, style in zip(table.rows, table.styles, strict=True):
+        yield _row([cells[number] for number in shown], shown, table, widths), style
+        titled: list[Line] = [[f"{table.columns[n].title} ", *_parts(cells[n])] for n in below if _cells(cells[n])]
+        yield from ((line, style) for line in _filled(titled, room))
+        own = (cells[number] for number, column in enumerate(table.columns) if column.own)
+        yield from (([_GAP, *_parts(cell)], style) for cell in own if _cells(cell))
+
+
+def _row(cells: Sequence[Line], numbers: Sequence[int], table: Table, widths: Sequence[int]) -> Line:
+    """Put cells side by side; behind the last one that holds anything comes nothing."""
+    cells = cells[: max((place for place, cell in enumerate(cells, 1) if _cells(cell)), default=0)]
+    parts: list[str | tuple[str, str]] = []
+    for place, (cell, number) in enumerate(zip(cells, numbers, strict=False)):
+        padding, last = " " * (widths[number] - _cells(cell)), place == len(cells) - 1
+        right = table.columns[number].right
+        parts += [padding if right else "", *_parts(cell), "" if right or last else padding, "" if last else _GAP]
+    return parts
+
+
+def _filled(pieces: Sequence[Line], room: int) -> Iterator[Line]:
+    """Put as many pieces on each line as there is room for, indented; none is broken."""
+    line: list[str | tuple[str, str]] = []
+    for piece in pieces:
+        if line and _cells(line) + len(_GAP) + _cells(piece) > room:
+            yield line
+            line = []
+        line += [_GAP, *_parts(piece)]
+    if line:
+        yield line
+
+
+def _parts(line: Line) -> Sequence[str | tuple[str, str]]:
+    return (line,) if isinstance(line, str) else line
+
+
+def _text(line: Line) -> str:
+    return "".join(part if isinstance(part, str) else part[0] for part in _parts(line))
+
+
+def _cells(line: Line) -> int:
+    """Count the columns of a terminal that a line takes: two for each wide letter, none for what joins the last one."""
+    letters = _text(line)
+    wide = sum(east_asian_width(letter) in "WF" for letter in letters)
+    return len(letters) + wide - sum(map(bool, map(combining, letters)))

@@ -27,7 +27,15 @@ from imagefeed.layout import (
     STATE_CONTAINER,
 )
 from imagefeed.shards import IN_MEMORY
-from imagefeed.stores import BACKOFF, PIECE, blob_client_options, default_identity, spelt_out, table_client_options
+from imagefeed.stores import (
+    BACKOFF,
+    PIECE,
+    blob_client_options,
+    connect_retries,
+    default_identity,
+    spelt_out,
+    table_client_options,
+)
 from imagefeed.stores import DEVELOPMENT_ACCOUNT as DEVELOPMENT_ACCOUNT
 from imagefeed.stores import DEVELOPMENT_KEY as DEVELOPMENT_KEY
 from imagefeed.stores import development_connection as development_connection
@@ -73,15 +81,17 @@ def connect(
     client_id: str | None = None,
     retries: int = 4,
     read_timeout: float = 60,
+    patient: bool = True,
 ) -> Clients:
     """Reach Azure Storage by a connection string, or by the three services' addresses and an identity.
 
-    Nothing is sent yet. Raises SettingsError.
+    `patient` is for what `connect_retries` says. Nothing is sent yet. Raises SettingsError.
     """
-    of_blobs = blob_client_options(retries, read_timeout) | _PIECES
-    of_tables = table_client_options(retries, read_timeout)
+    connects = connect_retries(connection or blob or "", patient=patient)
+    of_blobs = blob_client_options(retries, read_timeout, connects) | _PIECES
+    of_tables = table_client_options(retries, read_timeout, connects)
     of_queues: dict[str, Any] = {
-        "retry_policy": QueueRetry(retry_total=retries, **BACKOFF),
+        "retry_policy": QueueRetry(retry_total=retries, retry_connect=connects, **BACKOFF),
         "transport": Connections(connection_timeout=10, read_timeout=read_timeout),
     }
     if connection is not None:

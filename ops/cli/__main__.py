@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 from bootstrap import open_clients
 from imagefeed import cli
-from imagefeed.cli import add_json, add_verb, duration, moment, positive
+from imagefeed.arguments import add_json, add_verb, duration, moment, positive
 
 if TYPE_CHECKING:
-    from imagefeed.cli import Subparsers
+    from imagefeed.arguments import Subparsers
     from storage.clients import Clients
 
 _FINDINGS = "exit status: 0 all is well; 1 {}; 2 it could not be done, and standard error says why; 130 interrupted"

@@ -7,12 +7,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 from config.settings import read_specs
-from config.types import format_duration
-from imagefeed.cli import write_json
+from imagefeed.durations import format_duration
 from imagefeed.errors import PermanentError
 from imagefeed.ledger import known_sources
 from imagefeed.pipelines import require_pipeline
-from imagefeed.terminal import Column, Table, clean, count, write
+from imagefeed.terminal import Column, Table, clean, count, write, write_json
 from ingest.model import Promises, SourceState
 from ingest.timestamps import stamps_by
 from ops.health.audit import AuditOutcome, all_sources, audit

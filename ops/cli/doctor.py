@@ -10,9 +10,8 @@ from itertools import chain
 from bootstrap import open_clients
 from config.errors import SettingsError
 from config.settings import Settings, Storage, environment, read_limits, read_pipeline, read_settings, read_storage
-from imagefeed.cli import write_json
 from imagefeed.errors import PermanentError, PipelineError
-from imagefeed.terminal import count
+from imagefeed.terminal import count, write_json
 from ops.health.doctor.app import (
     check_identity,
     check_listeners,

@@ -5,7 +5,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 
-from imagefeed.cli import write_json
 from imagefeed.current import CurrentPipeline, current_pipeline, pipeline_of_ranges
 from imagefeed.entities import scan
 from imagefeed.errors import PermanentError
@@ -13,7 +12,7 @@ from imagefeed.layout import format_stamp
 from imagefeed.ledger import ARCHIVE_COLUMNS, entry_of, group_by_archive, known_sources, newest_pipeline, require_source
 from imagefeed.model import State
 from imagefeed.pipelines import require_pipeline
-from imagefeed.terminal import Column, Table, write
+from imagefeed.terminal import Column, Table, write, write_json
 from preprocess.recipe import Identity
 from storage.blobs.current_pipeline import pin, unpin
 from storage.blobs.pipelines import pipeline_mismatch

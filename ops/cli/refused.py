@@ -3,11 +3,10 @@
 import argparse
 from dataclasses import asdict
 
-from imagefeed.cli import write_json
 from imagefeed.layout import format_stamp
 from imagefeed.ledger import entries, refusals, require_source
 from imagefeed.pipelines import require_pipeline
-from imagefeed.terminal import Column, Table, clean, write
+from imagefeed.terminal import Column, Table, clean, write, write_json
 from storage.clients import Clients
 
 

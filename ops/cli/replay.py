@@ -11,12 +11,11 @@ from functools import partial
 
 from config.errors import SettingsError
 from config.settings import read_pipeline
-from imagefeed.cli import write_json
 from imagefeed.errors import PermanentError
 from imagefeed.layout import RAW_CONTAINER
 from imagefeed.ledger import sources
 from imagefeed.model import RawArchive, State
-from imagefeed.terminal import count, progress, write
+from imagefeed.terminal import count, progress, write, write_json
 from ops.cli.selection import ended, find_archive, history
 from ops.health.methods import outdated, read_method
 from preprocess.context import ReplayContext

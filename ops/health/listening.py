@@ -9,8 +9,8 @@ from datetime import datetime, timedelta
 from azure.core.exceptions import ResourceNotFoundError
 from azure.storage.queue import QueueClient, QueueMessage
 
-from config.types import format_duration
 from imagefeed.azure_errors import azure_errors
+from imagefeed.durations import format_duration
 from imagefeed.entities import moment, scan
 from imagefeed.errors import PermanentError
 from imagefeed.layout import BATCH_QUEUE, POLL_QUEUE, behind_stamp, source_state_blob

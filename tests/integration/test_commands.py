@@ -19,6 +19,7 @@ from rich.console import Console
 from imagefeed import cli, terminal
 from imagefeed.cli import build_parser, connect
 from imagefeed.errors import PermanentError
+from imagefeed.export import export
 from imagefeed.model import Counts, Refusal
 from imagefeed.tables import Reader, StoredImage
 from local.azurite import Azurite
@@ -168,7 +169,7 @@ def test_export_tells_how_many_images_it_wrote_itself(
 
     producer.process(NOW, 1, batches=1)
     reader = Meanwhile(producer.clients)
-    cli.export(producer.clients, reader, producer.source, NOW - timedelta(hours=6), tmp_path, "npy")
+    assert export(producer.clients, reader, producer.source, NOW - timedelta(hours=6), tmp_path, "npy") == 2
     assert f"2 images of source {producer.source} are in" in capsys.readouterr().out
     assert len(list(tmp_path.rglob("*.npy"))) == 2
 
@@ -333,7 +334,7 @@ def test_a_distribution_that_is_installed_adds_verbs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "more_verbs.py").write_text(
-        "from imagefeed.cli import add_verb\n"
+        "from imagefeed.arguments import add_verb\n"
         "def add(verbs): add_verb(verbs, 'hello', lambda _: print('hello'), 'greet', {'hello': 'greets'})\n"
     )
     metadata = tmp_path / "more-1.dist-info"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from imagefeed.cli import export
+from imagefeed.export import export
 from imagefeed.layout import format_stamp
 from imagefeed.model import ArchiveKey
 from imagefeed.tables import Reader

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 
 from config.errors import LeaseLostError
-from config.types import format_duration
+from imagefeed.durations import format_duration
 from imagefeed.errors import PipelineError
 from imagefeed.layout import BATCH_QUEUE, POLL_QUEUE, RAW_CONTAINER
 from imagefeed.ledger import TERMINAL, polled_sources

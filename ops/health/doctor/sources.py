@@ -9,7 +9,7 @@ from time import monotonic
 
 from config.errors import SourceUnavailableError
 from config.settings import Source
-from config.types import format_duration
+from imagefeed.durations import format_duration
 from imagefeed.errors import PipelineError
 from imagefeed.terminal import count
 from ingest.model import Endpoint, RemoteFile, SourceSpec

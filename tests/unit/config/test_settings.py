@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from config.errors import SettingsError
 from config.schedules import longest_pause
 from config.settings import FLAT, PER_SOURCE, environment, read_pipeline, read_settings, read_specs, settings
-from config.types import format_duration, parse_duration
+from imagefeed.durations import format_duration, parse_duration
 from tests.fixtures.setting_defaults import default_text
 
 ROOT = Path(__file__).parents[3]
