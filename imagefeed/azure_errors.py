@@ -22,7 +22,7 @@ _PASSING = (408, 409, 412, 429)
 """Time-outs and throttling; and conflicts that nobody expected, in which another writer was faster."""
 _DAMAGED = "Md5Mismatch"
 """What arrived is not what was sent; the next time it may be."""
-_REFUSED = re.compile(r"Connection\(host='(.+?)', port=(\d+)\):.*Connection refused")
+_REFUSED = re.compile(r"Connection\(host='(127\..+?|localhost|::1)', port=(\d+)\):.*Connection refused")
 _QUERY = re.compile(r"\?\S+")
 _Item = TypeVar("_Item")
 

@@ -22,7 +22,7 @@ class StoreUnavailableError(TransientError):
 
 
 class NotListeningError(StoreUnavailableError):
-    """Nothing listens at the address of Azure Storage."""
+    """Nothing listens at the address of Azure Storage, which is on this machine."""
 
 
 class StoreRefusedError(PermanentError):

@@ -1,6 +1,6 @@
 """Connections to Azure Storage: made once from plain values, used everywhere."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -127,18 +127,22 @@ def connected(connection: str, *, retries: int = 4, read_timeout: float = 60) ->
         clients.close()
 
 
-def prepare(clients: Clients) -> None:
-    """Make the containers, tables and queues that are missing, the poison queues too."""
-    for container in (clients.raw, clients.processed, clients.state, clients.dead_letters):
+def prepare(clients: Clients) -> Mapping[str, Sequence[str]]:
+    """Make the containers, tables and queues that are missing, the poison queues too; return the names of all."""
+    containers = (clients.raw, clients.processed, clients.state, clients.dead_letters)
+    for container in containers:
         with azure_errors(f"make the container {container.container_name}"), _ignore_existing():
             container.create_container()
-    for table in (clients.archives, clients.batches, clients.images):
+    tables = (clients.archives, clients.batches, clients.images)
+    for table in tables:
         with azure_errors(f"make the table {table.table_name}"), _ignore_existing():
             table.create_table()
-    for name in (POLL_QUEUE, BATCH_QUEUE):
-        for queue in (name, f"{name}{POISON}"):
-            with azure_errors(f"make the queue {queue}"), _ignore_existing():
-                clients.queues.create_queue(queue)
+    queues = [queue for name in (POLL_QUEUE, BATCH_QUEUE) for queue in (name, f"{name}{POISON}")]
+    for queue in queues:
+        with azure_errors(f"make the queue {queue}"), _ignore_existing():
+            clients.queues.create_queue(queue)
+    names = [container.container_name for container in containers]
+    return {"containers": names, "tables": [table.table_name for table in tables], "queues": queues}
 
 
 @contextmanager

@@ -2,13 +2,13 @@
 
 import argparse
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bootstrap import open_clients
 from imagefeed import cli
-from imagefeed.arguments import add_json, add_verb, duration, moment, positive
+from imagefeed.arguments import add_json, add_pipeline, add_range, add_verb, duration, positive
 
 if TYPE_CHECKING:
     from imagefeed.arguments import Subparsers
@@ -21,38 +21,57 @@ ever doubled. History (--source with --since) passes over what is done, so stop 
 it goes on. Type it again also to see that all is done, and to redrive what stopped half way: reconcile does so by
 itself, but only for the archives of the last hours (PIPELINE_WINDOW).
 
-Give it the app settings that make the pipeline: PREPROCESS_… and PIPELINE_…, and DATA_STORAGE. It asks for nothing if
-the app has not run with them. Blobs in the archive tier are named, and make the exit status 2: rehydrate them first."""
+Give it the app settings that make the pipeline: PREPROCESS_… and PIPELINE_…, and DATA_STORAGE; or name the app with
+--app. A hook is run nowhere here, but its source decides the pipeline: have the app's own on the import path. It asks
+for nothing if the app has not run with them. Blobs in the archive tier are named, and make the exit status 2: rehydrate
+them first."""
+_NOT_LISTENING = (
+    "; start it (`make run`); or, if that was started again, this shell has the settings of the run before: `. {}`"
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; return its exit status."""
-    return cli.main(arguments, (add_verbs,))
+    settings = Path(__file__).absolute().parents[2] / ".local" / "env"
+    return cli.main(arguments, (add_verbs,), _NOT_LISTENING.format(settings) if settings.exists() else "")
 
 
 def add_verbs(verbs: "Subparsers") -> None:
     """Add the operator's verbs to the reader's. They find storage by the app settings alone."""
-    add_verb(verbs, "init", _init, "make containers, tables and queues that are missing", {"init": "may run again"})
+    init = _with_app(
+        add_verb(verbs, "init", _init, "make containers, tables and queues that are missing", {"init": "may run again"})
+    )
+    add_json(init)
     _add_status(verbs)
     _add_refused(verbs)
     _add_replay(verbs)
     _add_audit(verbs)
     examples = {"rebuild": "of all sources", "rebuild radar": "of one"}
-    rebuild = add_verb(verbs, "rebuild", _rebuild, "make a lost ledger again from raw blobs and results", examples)
+    rebuild = _with_app(
+        add_verb(verbs, "rebuild", _rebuild, "make a lost ledger again from raw blobs and results", examples)
+    )
     rebuild.add_argument("source", nargs="?", help="of this source only")
+    add_json(rebuild)
     _add_pipeline(verbs)
     _add_doctor(verbs)
 
 
+def _with_app(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    """Let a verb take its settings from an app in Azure."""
+    about = "with the settings of this function app in Azure (needs az), not this shell's"
+    parser.add_argument("--app", metavar="NAME", help=about)
+    parser.add_argument("--resource-group", metavar="NAME", help="of the app; alone: of the only app that it has")
+    return parser
+
+
 def _add_status(verbs: "Subparsers") -> None:
-    examples = {"status": "all sources, once", "status radar --watch": "one source, again and again"}
-    status = add_verb(
-        verbs,
-        "status",
-        _status,
-        "show how every source is: what is here, late and missing, errors of servers",
-        examples,
-    )
+    examples = {
+        "status": "all sources, once",
+        "status radar --watch": "one source, again and again",
+        "status --app images-1a2b3c4d": "of an app in Azure (needs az)",
+    }
+    summary = "show how every source is: what is here, late and missing, errors of servers"
+    status = _with_app(add_verb(verbs, "status", _status, summary, examples))
     status.add_argument("source", nargs="?", help="of this source only")
     either = status.add_mutually_exclusive_group()
     either.add_argument("--watch", action="store_true", help="keep looking, until Ctrl-C")
@@ -62,23 +81,24 @@ def _add_status(verbs: "Subparsers") -> None:
 def _add_refused(verbs: "Subparsers") -> None:
     examples = {"refused radar": "in the last 48 hours", "refused radar --since 7d --json": "in a week, for machines"}
     summary = "show members that could not be preprocessed, with the reasons"
-    refused = add_verb(verbs, "refused", _refused, summary, examples)
+    refused = _with_app(add_verb(verbs, "refused", _refused, summary, examples))
     refused.add_argument("source")
-    refused.add_argument("--since", type=moment, default="48h", metavar="T", help="from then on (default: %(default)s)")
-    refused.add_argument("--pipeline", help="by this pipeline (default: the one that came last to each archive)")
+    add_range(refused, "48h")
+    add_pipeline(refused, "by this pipeline (default: the one that came last to each archive)")
     add_json(refused)
 
 
 def _add_replay(verbs: "Subparsers") -> None:
     examples = {
         "replay --archive radar/0123abcd": "this one, whatever became of it",
-        "replay --refused --failed --since 6h": "all that ended so, after you removed the cause",
+        "replay --failed": "all that failed in PIPELINE_WINDOW, after you removed the cause",
+        "replay --refused --failed --since 6h": "and what was refused, of the last 6 hours",
         "replay --method 'tiff<2' --since 30d": "what the decoder of TIFF made before its version 2",
         "replay --source radar --since 30d": "what the app's pipeline has not made yet, newest first",
         "replay --poison --dead-letters": "given-up messages and events",
     }
     summary = "have archives preprocessed again: single ones, what was refused, history by new settings"
-    replay = add_verb(verbs, "replay", _replay, summary, examples, about=_REPLAY)
+    replay = _with_app(add_verb(verbs, "replay", _replay, summary, examples, about=_REPLAY))
     add = replay.add_argument
     add("--archive", action="append", default=[], metavar="NAME", help="<source>/<version>, or its raw blob's name")
     add("--refused", action="store_true", help="archives that were refused")
@@ -87,9 +107,8 @@ def _add_replay(verbs: "Subparsers") -> None:
     add("--poison", action="store_true", help="messages that the functions host gave up")
     add("--dead-letters", action="store_true", help="events that Event Grid gave up")
     add("--source", help="archives of this source only")
-    add("--since", type=moment, metavar="T", help="archives with a stamp from then on: 6h, 30d or 2026-03-01T12:00")
-    add("--until", type=moment, metavar="T", help="archives with a stamp before (default: all)")
-    add("--pipeline", help="insist that the settings make this pipeline")
+    add_range(replay, None, "with --refused or --failed the whole of PIPELINE_WINDOW")
+    add_pipeline(replay, "insist that the settings make this pipeline")
     add(
         "--at-most",
         type=positive,
@@ -104,16 +123,16 @@ def _add_audit(verbs: "Subparsers") -> None:
     examples = {
         "audit": "all sources, the last 48 hours",
         "audit radar --since 7d --deep": "reads every byte too, and holds it against its checksum",
+        "audit --since 2026-03-01 --until 2026-03-02": "of one day",
         "audit --json": "for machines",
     }
-    statuses = _FINDINGS.format("something is missing")
-    audit = add_verb(
-        verbs, "audit", _audit, "report what is missing and how to recover it", examples, statuses=statuses
-    )
+    statuses = _FINDINGS.format("something is missing; 3 nothing is, but a source could not be judged")
+    summary = "report what is missing and how to recover it"
+    audit = _with_app(add_verb(verbs, "audit", _audit, summary, examples, statuses=statuses))
     audit.add_argument("source", nargs="?", help="of this source only")
-    audit.add_argument("--since", type=duration, default="48h", metavar="T", help="how far back (default: %(default)s)")
+    add_range(audit, "48h")
     audit.add_argument("--deep", action="store_true", help="read every byte, and compare it with its checksum")
-    audit.add_argument("--pipeline", help="what this pipeline made (default: the one that processed last)")
+    add_pipeline(audit, "what this pipeline made (default: the one that processed last)")
     add_json(audit)
 
 
@@ -123,7 +142,9 @@ def _add_pipeline(verbs: "Subparsers") -> None:
         "pipeline use p-0123abcd": "export and ranges read this one, whatever the app runs under",
         "pipeline use --auto": "the app goes over to its own again",
     }
-    pipeline = add_verb(verbs, "pipeline", _pipeline, "show pipelines, and choose whose results are read", examples)
+    pipeline = _with_app(
+        add_verb(verbs, "pipeline", _pipeline, "show pipelines, and choose whose results are read", examples)
+    )
     pipeline.add_argument("action", choices=("ls", "use"))
     pipeline.add_argument("name", nargs="?", metavar="NAME", help="for use: this pipeline")
     pipeline.add_argument("--auto", action="store_true", help="for use: let the app choose")
@@ -138,9 +159,9 @@ def _add_doctor(verbs: "Subparsers") -> None:
         "doctor --app images-1a2b3c4d --smoke": "send a small archive through it",
     }
     summary = "check settings, sources, storage and app, and say what to do"
-    statuses = _FINDINGS.format("something is wrong")
-    doctor = add_verb(verbs, "doctor", _doctor, summary, examples, statuses=statuses)
-    doctor.add_argument("--app", metavar="NAME", help="use the settings of this function app in Azure (needs az)")
+    doctor = _with_app(
+        add_verb(verbs, "doctor", _doctor, summary, examples, statuses=_FINDINGS.format("something is wrong"))
+    )
     doctor.add_argument("--host", metavar="URL", help="ask this functions host too, as http://127.0.0.1:7071")
     doctor.add_argument(
         "--smoke",
@@ -161,63 +182,65 @@ def _add_doctor(verbs: "Subparsers") -> None:
 
 
 @contextmanager
-def _clients() -> "Iterator[Clients]":
-    clients = open_clients()
-    try:
-        yield clients
-    finally:
-        clients.close()
+def _opened(options: argparse.Namespace) -> "Iterator[tuple[Clients, Mapping[str, str]]]":
+    from ops.cli.app import opened
+
+    with opened(options) as found:
+        yield found
 
 
-def _init(_: argparse.Namespace) -> None:
-    from imagefeed.terminal import write
+def _init(options: argparse.Namespace) -> None:
+    from imagefeed.terminal import write, write_json
     from storage.clients import prepare
 
-    with _clients() as clients:
-        prepare(clients)
-    write("all containers, tables and queues exist")
+    with _opened(options) as (clients, _):
+        made = prepare(clients)
+    if options.json:
+        write_json(made)
+    else:
+        write("all containers, tables and queues exist")
 
 
 def _status(options: argparse.Namespace) -> None:
     from ops.cli.status import show_status
 
-    with _clients() as clients:
-        show_status(options, clients)
+    with _opened(options) as (clients, texts):
+        show_status(options, clients, texts)
 
 
 def _refused(options: argparse.Namespace) -> None:
     from ops.cli.refused import show_refused
 
-    with _clients() as clients:
+    with _opened(options) as (clients, _):
         show_refused(options, clients)
 
 
 def _replay(options: argparse.Namespace) -> None:
     from ops.cli.replay import run
 
-    with _clients() as clients:
-        run(options, clients)
+    with _opened(options) as (clients, texts):
+        run(options, clients, texts)
 
 
 def _audit(options: argparse.Namespace) -> int:
     from ops.cli.audit import audit_sources
 
-    with _clients() as clients:
-        return audit_sources(clients, options)
+    with _opened(options) as (clients, texts):
+        return audit_sources(clients, options, texts)
 
 
 def _pipeline(options: argparse.Namespace) -> None:
     from ops.cli.pipeline import list_pipelines, use_pipeline
 
-    with _clients() as clients:
+    with _opened(options) as (clients, _):
         (use_pipeline if options.action == "use" else list_pipelines)(options, clients)
 
 
 def _rebuild(options: argparse.Namespace) -> None:
     from ops.cli.rebuild import rebuild_ledger
 
-    with _clients() as clients:
-        rebuild_ledger(clients, options.source)
+    with _opened(options) as (clients, texts):
+        rebuild_ledger(options, clients, texts)
 
 
 def _doctor(options: argparse.Namespace) -> int:

@@ -7,9 +7,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from config.settings import read_specs
-from imagefeed.durations import format_duration
 from imagefeed.errors import PermanentError
-from imagefeed.ledger import known_sources
+from imagefeed.ledger import known_sources, require_source
 from imagefeed.pipelines import require_pipeline
 from imagefeed.terminal import Column, Table, clean, count, write, write_json
 from ingest.model import Promises, SourceState
@@ -43,17 +42,19 @@ class _Report:
         return all(finding.kind is not Kind.NOT_JUDGED for finding in self.findings)
 
 
-def audit_sources(clients: Clients, options: argparse.Namespace) -> int:
+def audit_sources(clients: Clients, options: argparse.Namespace, texts: Mapping[str, str]) -> int:
     """Print what is missing; return the exit status: 1 if anything is, 3 if a source could not be judged."""
     if options.pipeline is not None:
         require_pipeline(clients, options.pipeline)
-    now, specs = datetime.now(UTC), read_specs()
+    now, specs = datetime.now(UTC), read_specs(texts)
     held = held_to(clients, {*known_sources(clients), *specs}, specs)
     stamp_of = stamps_by({name: promises.stamp for name, promises in held.promises.items()})
     known = all_sources(clients, stamp_of) | set(specs)
     names = sorted(known) if options.source is None else [options.source]
     if not known.intersection(names):
-        raise PermanentError(f"audit {options.source or 'all sources'}: nothing is known of any such source")
+        if options.source is not None:
+            require_source(clients, options.source, "audit source")
+        raise PermanentError("audit all sources: there is none yet")
     reports = [_report(clients, name, options, now, held, stamp_of) for name in names]
     if options.json:
         write_json(_as_json(reports, now, options))
@@ -72,14 +73,15 @@ def _report(
     held: Held,
     stamp_of: StampOf,
 ) -> _Report:
-    since = now - options.since
-    audited = audit(clients, source, since=since, now=now, stamp_of=stamp_of, pipeline=options.pipeline)
+    since, until = options.since, options.until
+    audited = audit(clients, source, since=since, until=until, now=now, stamp_of=stamp_of, pipeline=options.pipeline)
     findings = list(audited.findings)
     if options.deep:
         findings += read_everything(clients, audited)
     if promises := held.promises.get(source):
         states, ledger = BlobSourceStates(clients), TableArrivals(clients)
-        findings += _seen(watch_source(source, promises, states, ledger, now, since))
+        watched = watch_source(source, promises, states, ledger, now, since)
+        findings += _seen(watched, until or now)
     elif source in held.unknown:
         findings.append(not_judged(source))
         states = BlobSourceStates(clients)
@@ -89,13 +91,13 @@ def _report(
     return _Report(audited=audited, findings=findings)
 
 
-def _seen(watched: WatchOutcome) -> Iterator[Finding]:
+def _seen(watched: WatchOutcome, until: datetime) -> Iterator[Finding]:
     """Yield what watching finds, manual uploads aside: the audit has reported them already."""
     source, silence = watched.source, watched.silence
     if silence is not None:
         yield silence_finding(source, silence)
     yield from watched.settings
-    for gap in unexplained(watched.gaps, watched.settings):
+    for gap in unexplained([gap for gap in watched.gaps if gap.start < until], watched.settings):
         yield gap_finding(source, gap.start, None if gap.open else gap.end, gap.outage)
     for deadline in watched.deadlines:
         tracked_file = deadline.tracked_file
@@ -107,11 +109,11 @@ def _seen(watched: WatchOutcome) -> Iterator[Finding]:
 def _print(reports: Sequence[_Report], options: argparse.Namespace) -> None:
     findings = [finding for report in reports for finding in report.findings]
     if findings:
-        titles = ("source", "what", "which", "since", "detail", "what to do")
-        table = Table(columns=[Column(title=title) for title in titles])
+        columns = [Column(title=title) for title in ("source", "what", "since (UTC)", "which", "detail")]
+        table = Table(columns=[*columns, Column(title="what to do", own=True)])
         for finding in findings:
             since = f"{finding.since:%Y-%m-%d %H:%M:%S}" if finding.since else "ever"
-            texts = (clean(finding.name), since, clean(finding.detail), clean(finding.advice))
+            texts = (since, clean(finding.name), clean(finding.detail), clean(finding.advice))
             table.add(finding.source, finding.kind, *texts, style="red" if finding.missing else "yellow")
         write(table, "")
     write(*(_summary(report, options) for report in reports))
@@ -119,10 +121,11 @@ def _print(reports: Sequence[_Report], options: argparse.Namespace) -> None:
 
 def _summary(report: _Report, options: argparse.Namespace) -> str:
     audited = report.audited
+    until = f" and before {options.until:%Y-%m-%d %H:%M}" if options.until else ""
     said = [
         f"{audited.source}: {count(len(audited.entries), 'archive')}, {count(audited.images, 'image')}, "
         f"{audited.bytes / 1e6:.1f} MB raw "
-        f"in {format_duration(options.since)}{', every byte read' if options.deep else ''}"
+        f"since {options.since:%Y-%m-%d %H:%M} UTC{until}{', every byte read' if options.deep else ''}"
     ]
     said.append(f"{report.missing} missing" if report.missing else "nothing is missing")
     if not report.judged:
@@ -133,7 +136,8 @@ def _summary(report: _Report, options: argparse.Namespace) -> str:
 def _as_json(reports: Sequence[_Report], now: datetime, options: argparse.Namespace) -> Mapping[str, Any]:
     return {
         "at": now.isoformat(),
-        "since": (now - options.since).isoformat(),
+        "since": options.since.isoformat(),
+        "until": options.until and options.until.isoformat(),
         "missing": sum(report.missing for report in reports),
         "sources": [
             {

@@ -12,6 +12,7 @@ from config.errors import SettingsError
 from config.settings import Settings, Storage, environment, read_limits, read_pipeline, read_settings, read_storage
 from imagefeed.errors import PermanentError, PipelineError
 from imagefeed.terminal import count, write_json
+from ops.cli.app import app_in_azure
 from ops.health.doctor.app import (
     check_identity,
     check_listeners,
@@ -21,7 +22,7 @@ from ops.health.doctor.app import (
     check_storage,
     other_settings,
 )
-from ops.health.doctor.azure_cli import app_settings, find_azure_cli
+from ops.health.doctor.azure_cli import App, AzureCli, app_settings, find_azure_cli
 from ops.health.doctor.events import check_events
 from ops.health.doctor.findings import CheckStatus, Finding, line, ok, redacted, secrets_of, summary, unknown, wrong
 from ops.health.doctor.functions import FunctionsHost, check_functions, host_in_azure
@@ -38,16 +39,16 @@ _MEND = "the settings must be right first"
 
 def run(options: argparse.Namespace) -> int:
     """Look at everything; return 0 if all is well, 1 if anything is wrong. Raises PermanentError if it cannot begin."""
-    texts, problems = _read_texts(options.app)
+    found = app_in_azure(options)
+    texts, problems = _read_texts(found)
     settings, findings = _settings(texts)
-    checks = chain(problems, findings, _look_at_host(options), _look(texts, settings))
+    checks = chain(problems, findings, _look_at_host(found, options.host), _look(texts, settings))
     return _report(checks, secrets_of(settings) if settings else (), as_json=options.json)
 
 
-def _look_at_host(options: argparse.Namespace) -> Iterator[Finding]:
-    cli = find_azure_cli() if options.app else None
+def _look_at_host(found: tuple[AzureCli, App] | None, url: str | None) -> Iterator[Finding]:
     try:
-        host = host_in_azure(cli, options.app) if cli else options.host and FunctionsHost(options.host.rstrip("/"))
+        host = host_in_azure(*found) if found else url and FunctionsHost(url.rstrip("/"))
     except PermanentError as exc:
         yield unknown("functions", f"{exc}; it takes a role that may list the app's keys, such as Website Contributor")
         return
@@ -59,7 +60,7 @@ def _look_at_host(options: argparse.Namespace) -> Iterator[Finding]:
 
 def run_smoke(options: argparse.Namespace) -> int:
     """Send a small archive through the app, and remove it again; return and raise as `run` does."""
-    texts, unread = _read_texts(options.app)
+    texts, unread = _read_texts(app_in_azure(options))
     # Passwords of servers are not needed, and whoever deploys may lack the right to read them.
     settings, findings = (None, [unknown(one.about, one.message) for one in unread]) if unread else _settings(texts)
     storage = [text for name, text in texts.items() if name.upper() == "DATA_STORAGE"]
@@ -103,17 +104,14 @@ def _as_json(finding: Finding, secrets: Collection[str]) -> Mapping[str, str]:
     return {"status": status, "about": finding.about, "message": redacted(finding, secrets)}
 
 
-def _read_texts(app: str | None) -> tuple[Mapping[str, str], Sequence[Finding]]:
+def _read_texts(found: tuple[AzureCli, App] | None) -> tuple[Mapping[str, str], Sequence[Finding]]:
     """Return the settings as text: this shell's, or those of an app in Azure."""
-    if app is None:
-        texts = environment()
-        if not texts:
-            raise PermanentError(_NO_SETTINGS)
-        return texts, ()
-    cli = find_azure_cli()
-    if cli is None:
-        raise PermanentError("doctor --app: Azure CLI (az) is not on PATH; install it, then `az login`")
-    return app_settings(cli, app)
+    if found is not None:
+        return app_settings(*found)
+    texts = environment()
+    if not texts:
+        raise PermanentError(_NO_SETTINGS)
+    return texts, ()
 
 
 def _settings(texts: Mapping[str, str]) -> tuple[Settings | None, Iterable[Finding]]:

@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 from imagefeed.current import CurrentPipeline, current_pipeline, pipeline_of_ranges
 from imagefeed.entities import scan
 from imagefeed.errors import PermanentError
-from imagefeed.layout import format_stamp
 from imagefeed.ledger import ARCHIVE_COLUMNS, entry_of, group_by_archive, known_sources, newest_pipeline, require_source
 from imagefeed.model import State
 from imagefeed.pipelines import require_pipeline
@@ -49,13 +48,13 @@ def list_pipelines(options: argparse.Namespace, clients: Clients) -> None:
     if options.json:
         write_json({"sources": {name: _as_json(*found) for name, found in listed.items()}})
         return
-    titles = ("source", "pipeline", "", "archives", "images", "refused", "MB", "first (UTC)", "last (UTC)")
-    table = Table(columns=[Column(title=title) for title in titles])
+    titles = ("source", "pipeline", "read", "archives", "images", "refused", "MB", "first (UTC)", "last (UTC)")
+    table = Table(columns=[Column(title=title, right=title in titles[3:7]) for title in titles])
     for name, (pipelines, current) in listed.items():
         newest = newest_pipeline(clients, name)
         for pipeline, sums in sorted(pipelines.items(), key=lambda pair: pair[0]):
             numbers = (str(sums.archives), str(sums.images), str(sums.refused), f"{sums.bytes / 1e6:.1f}")
-            stamps = (format_stamp(stamp) if stamp else "" for stamp in (sums.first, sums.last))
+            stamps = (f"{stamp:%Y-%m-%d %H:%M:%S}" if stamp else "" for stamp in (sums.first, sums.last))
             table.add(name, pipeline, _marks(pipeline, current, newest), *numbers, *stamps)
     write(table)
 
@@ -68,12 +67,19 @@ def use_pipeline(options: argparse.Namespace, clients: Clients) -> None:
         require_source(clients, options.source, "pipeline use: source")
     if options.name is not None:
         require_pipeline(clients, options.name)
-    for source in [options.source] if options.source else sorted(known_sources(clients)):
+    chosen = [options.source] if options.source else sorted(known_sources(clients))
+    for source in chosen:
         if options.auto:
             unpin(clients, source)
-            write(f"{source}: the app chooses, and goes over to its own pipeline once that has all of PIPELINE_WINDOW")
         else:
             pin(clients, source, options.name, datetime.now(UTC))
+    if options.json:
+        write_json({"sources": chosen, "pipeline": options.name})
+        return
+    for source in chosen:
+        if options.auto:
+            write(f"{source}: the app chooses, and goes over to its own pipeline once that has all of PIPELINE_WINDOW")
+        else:
             write(f"{source}: ranges are read of {options.name} until `imagefeed pipeline use --auto`")
     write(REDONE)
 

@@ -1,26 +1,34 @@
 """The verb `rebuild`: a lost ledger is made again."""
 
+import argparse
+from collections.abc import Mapping
+from dataclasses import asdict
+
 from config.settings import read_specs
 from imagefeed.errors import PermanentError
 from imagefeed.layout import NAME
 from imagefeed.ledger import require_source
-from imagefeed.terminal import count, write
+from imagefeed.terminal import count, write, write_json
 from ingest.timestamps import stamps_by
 from storage.blobs.raw import MANUAL
 from storage.clients import Clients, prepare
 from storage.rebuild import RebuildOutcome, rebuild
 
 
-def rebuild_ledger(clients: Clients, source: str | None) -> None:
+def rebuild_ledger(options: argparse.Namespace, clients: Clients, texts: Mapping[str, str]) -> None:
     """Make the ledger again, and report what came of it."""
+    source = options.source
     if source is not None and not NAME.fullmatch(source):
         raise PermanentError(f"rebuild the ledger of {source!r}: no source has such a name")
     prepare(clients)
-    specs = read_specs()
+    specs = read_specs(texts)
     rebuilt = rebuild(clients, source, stamps_by({name: spec.stamp for name, spec in specs.items()}) if specs else None)
     if source is not None and source not in (MANUAL, *specs) and not rebuilt.archives:
         require_source(clients, source, "rebuild the ledger of source")
-    _report(rebuilt)
+    if options.json:
+        write_json(asdict(rebuilt))
+    else:
+        _report(rebuilt)
 
 
 def _report(done: RebuildOutcome) -> None:

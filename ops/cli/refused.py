@@ -3,7 +3,6 @@
 import argparse
 from dataclasses import asdict
 
-from imagefeed.layout import format_stamp
 from imagefeed.ledger import entries, refusals, require_source
 from imagefeed.pipelines import require_pipeline
 from imagefeed.terminal import Column, Table, clean, write, write_json
@@ -17,18 +16,18 @@ def show_refused(options: argparse.Namespace, clients: Clients) -> None:
         require_pipeline(clients, options.pipeline)
     refused = [
         (entry.archive, refusal)
-        for entry in entries(clients, source, pipeline=options.pipeline, start=options.since)
+        for entry in entries(clients, source, pipeline=options.pipeline, start=options.since, end=options.until)
         for refusal in refusals(clients, entry)
     ]
     if not refused:
         require_source(clients, source, "show refused members of source")
     if options.json:
         members = [{"stamp": a.stamp, "version": a.version, "blob": a.blob, **asdict(r)} for a, r in refused]
-        write_json({"source": source, "since": options.since, "refused": members})
+        write_json({"source": source, "since": options.since, "until": options.until, "refused": members})
         return
-    titles = ("stamp (UTC)", "version", "member", "name", "error", "reason")
-    table = Table(columns=[Column(title=title) for title in titles])
+    titles = ("stamp (UTC)", "version", "member", "error", "name")
+    table = Table(columns=[*(Column(title=title) for title in titles), Column(title="reason", own=True)])
     for archive, r in refused:
-        texts = map(clean, (r.name, r.error, r.reason))
-        table.add(format_stamp(archive.stamp), archive.version, str(r.member), *texts)
+        texts = map(clean, (r.error, r.name, r.reason))
+        table.add(f"{archive.stamp:%Y-%m-%d %H:%M:%S}", archive.version, str(r.member), *texts)
     write(table if refused else f"no member of source {source} was refused in that time")

@@ -3,7 +3,7 @@
 import argparse
 import time
 from collections import Counter
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -13,7 +13,7 @@ from config.errors import SettingsError
 from config.settings import read_pipeline
 from imagefeed.errors import PermanentError
 from imagefeed.layout import RAW_CONTAINER
-from imagefeed.ledger import sources
+from imagefeed.ledger import require_source, sources
 from imagefeed.model import RawArchive, State
 from imagefeed.terminal import count, progress, write, write_json
 from ops.cli.selection import ended, find_archive, history
@@ -46,7 +46,12 @@ class _Command:
     pause: Callable[[float], None]
 
 
-def run(options: argparse.Namespace, clients: Clients, pause: Callable[[float], None] = time.sleep) -> None:
+def run(
+    options: argparse.Namespace,
+    clients: Clients,
+    texts: Mapping[str, str],
+    pause: Callable[[float], None] = time.sleep,
+) -> None:
     """Run the command. Raises PipelineError, and KeyboardInterrupt after telling how to go on."""
     given_up = options.poison or options.dead_letters
     ends = [state for state, wanted in ((State.REFUSED, options.refused), (State.FAILED, options.failed)) if wanted]
@@ -55,20 +60,22 @@ def run(options: argparse.Namespace, clients: Clients, pause: Callable[[float], 
         _send_back(options, clients)
         return
     versions = read_method(options.method) if options.method else {}
-    replaying = _replaying(options, clients)
+    replaying, window = _replaying(options, clients, texts)
     command = _Command(clients=clients, replaying=replaying, limit=options.at_most, json=options.json, pause=pause)
     pipeline = replaying.pipeline
-    until = options.until or datetime.now(UTC) + _AHEAD
+    now, source = datetime.now(UTC), options.source
+    since, until = options.since or now - window, options.until or now + _AHEAD
     if options.archive:
         _ask([find_archive(clients, name, pipeline) for name in options.archive], replay, command)
     elif versions:
-        names = [options.source] if options.source else list(sources(clients))
-        found = (outdated(clients, name, pipeline, options.since, until, versions) for name in names)
-        _ask([archive for archives in found for archive in archives], replay, command)
+        names = [source] if source else list(sources(clients))
+        found = (outdated(clients, name, pipeline, since, until, versions) for name in names)
+        _ask(_of_known(clients, source, [archive for archives in found for archive in archives]), replay, command)
     elif ends:
-        _ask(ended(clients, options.source, pipeline, ends, options.since, until), replay, command)
+        _ask(_of_known(clients, source, ended(clients, source, pipeline, ends, since, until)), replay, command)
     else:
-        archives = history(clients, options.source, pipeline, options.since, until)
+        archives = history(clients, source, pipeline, since, until)
+        _of_known(clients, source, archives.due or sum(archives.passed_over.values()))
         if not options.json:
             passed_over = ", ".join(f"{number} {state}" for state, number in archives.passed_over.items())
             write(f"pipeline {pipeline}: {count(len(archives.due), 'archive')} to do; passed over: {passed_over}")
@@ -76,14 +83,29 @@ def run(options: argparse.Namespace, clients: Clients, pause: Callable[[float], 
 
 
 def _check(options: argparse.Namespace, ways: int) -> None:
-    """Insist on one way of saying what is meant. Raises PermanentError."""
-    by_time = not (options.poison or options.dead_letters or options.archive)
-    history_of_none = ways == 0 and options.source is None
-    if ways > 1 or (by_time and options.since is None) or history_of_none:
+    """Insist on one way of saying what is meant, and on all that it takes. Raises PermanentError."""
+    if ways > 1:
         raise PermanentError(
-            "replay: say what is meant in one way: --archive; --refused, --failed or --method with --since; "
-            "--source with --since; --poison or --dead-letters; see --help"
+            "replay: say what is meant in one way: --archive; --refused and --failed; --method; --poison and "
+            "--dead-letters; or --source with --since"
         )
+    if ways == 0 and options.source is None:
+        raise PermanentError(
+            "replay: it lacks what is to be done again: --failed, --refused, --archive SOURCE/VERSION, --method "
+            "FORMAT, --source SOURCE with --since, --poison or --dead-letters"
+        )
+    if options.since is None and (ways == 0 or options.method):
+        raise PermanentError(
+            f"replay {'--method' if options.method else f'--source {options.source}'}: it lacks --since: how far back, "
+            "such as 30d"
+        )
+
+
+def _of_known[Found](clients: Clients, source: str | None, found: Found) -> Found:
+    """Return what was found. Raises PermanentError where that is nothing, of a source that never was."""
+    if source is not None and not found:
+        require_source(clients, source, "replay source")
+    return found
 
 
 def _send_back(options: argparse.Namespace, clients: Clients) -> None:
@@ -105,8 +127,11 @@ def _send_back(options: argparse.Namespace, clients: Clients) -> None:
         write_json(outcomes)
 
 
-def _replaying(options: argparse.Namespace, clients: Clients) -> ReplayContext:
-    recipe, pipeline = read_pipeline()
+def _replaying(
+    options: argparse.Namespace, clients: Clients, texts: Mapping[str, str]
+) -> tuple[ReplayContext, timedelta]:
+    """Return what replaying works with, and PIPELINE_WINDOW."""
+    recipe, pipeline = read_pipeline(texts)
     identity = identify(recipe, pipeline.name)
     if options.pipeline not in (None, identity.pipeline):
         raise SettingsError(
@@ -114,13 +139,14 @@ def _replaying(options: argparse.Namespace, clients: Clients) -> ReplayContext:
             "by one pipeline, so set PREPROCESS_ and PIPELINE_NAME in the app and here, or leave --pipeline out"
         )
     check_pipeline(clients, identity.pipeline, identity.fingerprint)
-    return ReplayContext(
+    replaying = ReplayContext(
         raw=RawBlobs(clients, lambda _source, _name: None),
         ledger=TableBatchLedger(clients),
         queue=BatchMessages(clients),
         pipeline=identity.pipeline,
         redrive_after=pipeline.redrive_after,
     )
+    return replaying, pipeline.window
 
 
 def _ask(

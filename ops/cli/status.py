@@ -2,12 +2,13 @@
 
 import argparse
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
 from config.settings import read_specs
 from imagefeed.ledger import known_sources, require_source
 from imagefeed.terminal import Column, Line, Table, watch, width, write
+from ingest.model import SourceSpec
 from ops import text
 from ops.health.promises import held_to
 from ops.web.model import ArchiveMark, DisplayState, Gap, Severity, SourceStatus, Status
@@ -34,19 +35,19 @@ _LETTERS = {
 _SEVERITY = {Severity.FINE: ("✓", "green"), Severity.NOTICE: ("◆", "yellow"), Severity.MISSING: ("▲", "bold red")}
 
 
-def show_status(options: argparse.Namespace, clients: Clients) -> None:
+def show_status(options: argparse.Namespace, clients: Clients, texts: Mapping[str, str]) -> None:
     """Show how everything is; with `watch`, until it is interrupted."""
+    specs = read_specs(texts)
     if options.watch:
-        watch(lambda: _drawn(_look(clients, options.source)), _EVERY)
-    status = _look(clients, options.source)
+        watch(lambda: _drawn(_look(clients, options.source, specs)), _EVERY)
+    status = _look(clients, options.source, specs)
     if options.json:
         sys.stdout.write(to_json(status).decode())
     else:
         write(*_drawn(status))
 
 
-def _look(clients: Clients, source: str | None) -> Status:
-    specs = read_specs()
+def _look(clients: Clients, source: str | None, specs: Mapping[str, SourceSpec]) -> Status:
     known = {*specs, *known_sources(clients)}
     if source is not None and source not in (*known, MANUAL):
         require_source(clients, source, "show the status of source")
@@ -117,12 +118,12 @@ def _actions(status: Status) -> Iterator[Line | Table]:
     if not status.actions:
         return
     yield [("\nWhat needs a person", "bold")]
-    titles = ("what", "source", "which", "since (UTC)", "what to do")
-    table = Table(columns=[Column(title=title) for title in titles])
+    columns = [Column(title=title) for title in ("what", "source", "since (UTC)", "which")]
+    table = Table(columns=[*columns, Column(title="what to do", own=True)])
     for action in status.actions:
         since = text.moment(action.since) if action.since else ""
         which: Line = (action.name, (f"{': ' if action.name and action.detail else ''}{action.detail}", "dim"))
-        table.add((_symbol(action.severity), action.kind), action.source, which, since, action.advice)
+        table.add((_symbol(action.severity), action.kind), action.source, since, which, action.advice)
     yield table
 
 

@@ -1,7 +1,7 @@
 """Compares, for one source, the last listing, the raw container, the ledger and the results. It changes nothing."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from imagefeed.entities import scan
@@ -63,20 +63,27 @@ def audit(
     since: datetime,
     now: datetime,
     stamp_of: StampOf,
+    until: datetime | None = None,
     pipeline: str | None = None,
 ) -> AuditOutcome:
-    """Compare all that there is of a source's archives with a stamp from `since` on. Bounded by their number.
+    """Compare all that there is of a source's archives with a stamp from `since` on and before `until`.
+
+    Bounded by their number.
 
     What became of each is held against the results of `pipeline`; with None, of the one that came last to it.
     """
     blobs = RawBlobs(clients, stamp_of)
     # The raw container first: what it has, the ledger must know a moment later.
     outside = (archive for archive in blobs.outside_layout(source) if archive.stamp >= since)
-    raw = {archive.blob: archive for archive in (*blobs.recent(source, since), *outside)}
-    ledger = list(entries(clients, source, pipeline=pipeline, start=since))
+    lying = (*blobs.recent(source, since), *outside)
+    raw = {archive.blob: archive for archive in lying if until is None or archive.stamp < until}
+    ledger = list(entries(clients, source, pipeline=pipeline, start=since, end=until))
     listed = BlobSourceStates(clients).look(source)
+    if listed and until:
+        early = (tracked for tracked in listed.tracked_files if tracked.archive.stamp < until)
+        listed = replace(listed, tracked_files=tuple(early))
     comparison = _Comparison(clients, source, since, now, listed or SourceState(source=source), ledger, raw)
-    findings = [*comparison.run(), *audit_results(clients, source, since, now, pipeline, ledger)]
+    findings = [*comparison.run(), *audit_results(clients, source, since, until, now, pipeline, ledger)]
     return AuditOutcome(source=source, known=bool(listed or ledger or raw), entries=ledger, raw=raw, findings=findings)
 
 

@@ -44,14 +44,20 @@ class _Stored:
 
 
 def audit_results(
-    clients: Clients, source: str, since: datetime, now: datetime, pipeline: str | None, ledger: Sequence[Entry]
+    clients: Clients,
+    source: str,
+    since: datetime,
+    until: datetime | None,
+    now: datetime,
+    pipeline: str | None,
+    ledger: Sequence[Entry],
 ) -> Iterator[Finding]:
     """Find what is missing of processed archives, and shards of archives that the ledger does not know."""
     known = {entry.archive.key for entry in ledger}
     pipelines = {entry.pipeline for entry in ledger if entry.pipeline} | set(list_folders(clients.processed))
     for name in sorted(pipelines if pipeline is None else {pipeline}):
         processed = [entry for entry in ledger if entry.pipeline == name and entry.state is State.PROCESSED]
-        stored = _load(clients, name, source, since, now + _AHEAD, rows=bool(processed))
+        stored = _load(clients, name, source, since, until or now + _AHEAD, rows=bool(processed))
         for entry in processed:
             yield from _check_archive(entry, stored)
         for shards in stored.shards.values():

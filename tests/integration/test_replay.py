@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from config.settings import environment
 from imagefeed.cli import build_parser
 from imagefeed.model import ArchiveKey, Counts, RawArchive
 from local.azurite import Azurite
@@ -168,7 +169,7 @@ def test_history_that_was_stopped_goes_on_where_it_was(shelf: Shelf, capsys: pyt
 
     arguments = ["replay", "--source", shelf.source, "--since", "6h", "--at-most", "2"]
     with pytest.raises(KeyboardInterrupt):
-        run(build_parser([add_verbs]).parse_args(arguments), shelf.clients, interrupted)
+        run(build_parser([add_verbs]).parse_args(arguments), shelf.clients, environment(), interrupted)
     assert "2 to go: type the same again" in capsys.readouterr().out
     asked = shelf.asked()
     assert [message.blob for message in asked] == [archives[0].blob, archives[1].blob]

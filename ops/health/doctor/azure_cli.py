@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from imagefeed.errors import PermanentError
@@ -51,23 +52,41 @@ def find_azure_cli() -> AzureCli | None:
     return AzureCli(program) if program else None
 
 
-def app_settings(cli: AzureCli, app: str) -> tuple[Mapping[str, str], Sequence[Finding]]:
-    """Read a deployed app's settings, with its Key Vault references followed. Raises PermanentError."""
-    group = group_of(cli, app)
-    listed = cli.ask("functionapp", "config", "appsettings", "list", "--name", app, "--resource-group", group)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class App:
+    """A function app in Azure."""
+
+    name: str
+    group: str
+
+
+def find_app(cli: AzureCli, name: str | None, group: str | None = None) -> App:
+    """Find the app of this name, or the only one of a resource group. Raises PermanentError."""
+    if name is not None and not _NAME.fullmatch(name):
+        raise PermanentError(f"--app {name}: this is no name of a function app")
+    where = ("--resource-group", group) if group else ()
+    listed = cli.ask("functionapp", "list", *where, "--query", "[].{name: name, group: resourceGroup}") or ()
+    apps = [App(**app) for app in listed if name in (None, app["name"])]
+    inside = f"resource group {group}" if group else "subscription"
+    if not apps:
+        what = f"--app {name}" if name else f"--resource-group {group}"
+        raise PermanentError(f"{what}: no such function app in this {inside}; see `az account show`")
+    if len(apps) > 1:
+        names = ", ".join(sorted(app.name for app in apps))
+        raise PermanentError(f"--resource-group {group}: it has several function apps: name one with --app: {names}")
+    return apps[0]
+
+
+def app_settings(cli: AzureCli, app: App, secrets: str = "") -> tuple[Mapping[str, str], Sequence[Finding]]:
+    """Read a deployed app's settings; Key Vault references are followed in those whose names begin with `secrets`.
+
+    Raises PermanentError.
+    """
+    of_app = ("--name", app.name, "--resource-group", app.group)
+    listed = cli.ask("functionapp", "config", "appsettings", "list", *of_app)
     values = {item["name"]: item["value"] or "" for item in listed if item["name"].upper() not in _OF_IDENTITY}
-    problems = [_follow(cli, name, values) for name in values]
+    problems = [_follow(cli, name, values) for name in values if name.upper().startswith(secrets)]
     return values, [problem for problem in problems if problem]
-
-
-def group_of(cli: AzureCli, app: str) -> str:
-    """Find the resource group of an app. Raises PermanentError."""
-    if not _NAME.fullmatch(app):
-        raise PermanentError(f"--app {app}: this is no name of a function app")
-    groups = cli.ask("functionapp", "list", "--query", f"[?name=='{app}'].resourceGroup")
-    if not groups:
-        raise PermanentError(f"--app {app}: no such function app in this subscription; see `az account show`")
-    return str(groups[0])
 
 
 def _follow(cli: AzureCli, name: str, values: dict[str, str]) -> Finding | None:

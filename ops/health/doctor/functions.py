@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from imagefeed.errors import PermanentError
-from ops.health.doctor.azure_cli import AzureCli, group_of
+from ops.health.doctor.azure_cli import App, AzureCli
 from ops.health.doctor.findings import Finding, ok, unknown, wrong
 from storage.blobs.runs import FUNCTIONS
 
@@ -89,9 +89,9 @@ def _problem(function: HostedFunction) -> str | None:
     return None
 
 
-def host_in_azure(cli: AzureCli, app: str) -> FunctionsHost:
+def host_in_azure(cli: AzureCli, app: App) -> FunctionsHost:
     """Find where an app answers, and its master key, through az. Raises PermanentError."""
-    of_app = ("--name", app, "--resource-group", group_of(cli, app))
+    of_app = ("--name", app.name, "--resource-group", app.group)
     name = cli.ask("functionapp", "show", *of_app, "--query", "properties.defaultHostName || defaultHostName")
     key = cli.ask("functionapp", "keys", "list", *of_app, "--query", "masterKey")
     return FunctionsHost(f"https://{name}", str(key))

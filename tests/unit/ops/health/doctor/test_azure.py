@@ -12,7 +12,7 @@ import pytest
 from config.settings import Storage
 from imagefeed.errors import PermanentError
 from ops.health.doctor.app import check_identity
-from ops.health.doctor.azure_cli import AzureCli, app_settings
+from ops.health.doctor.azure_cli import AzureCli, app_settings, find_app
 from ops.health.doctor.events import check_events
 from ops.health.doctor.findings import CheckStatus, Finding
 from ops.health.doctor.functions import host_in_azure
@@ -125,7 +125,7 @@ def test_what_az_says_is_told(tmp_path: Path, error: str, message: str) -> None:
 def test_the_host_of_an_app_is_asked_with_its_master_key_which_nothing_shows(tmp_path: Path) -> None:
     answers: dict[str, Sequence[Answer]] = {"functionapp list": [[listed_site()]], "functionapp show": [site()]}
     with az(tmp_path, **answers, **{"functionapp keys list": [keys("s3cret-master")]}) as (cli, tools):
-        host = host_in_azure(cli, "images-abc")
+        host = host_in_azure(cli, find_app(cli, "images-abc"))
     assert (host.url, host.key) == ("https://images-abc.azurewebsites.net", "s3cret-master")
     assert "s3cret" not in "".join((repr(host), *tools.calls))
 
@@ -146,7 +146,7 @@ def test_settings_of_an_app_have_their_secrets_and_not_its_identity(tmp_path: Pa
         "keyvault secret show --vault-name v --name missing": [refused(3, "ERROR: (SecretNotFound) A secret with ...")],
     }
     with az(tmp_path, **answers) as (cli, _):
-        values, (problem,) = app_settings(cli, "images-abc")
+        values, (problem,) = app_settings(cli, find_app(cli, "images-abc"))
     assert values["SOURCES__A__PASSWORD"] == "s3cret-of-the-vault"
     assert values["SOURCES__B__PASSWORD"] == "s3cret-of-the-south"
     assert values["POLL_SCHEDULE"] == ""
@@ -159,13 +159,13 @@ def test_an_app_that_is_not_there_is_told(tmp_path: Path) -> None:
         az(tmp_path, **{"functionapp list": [[listed_site()]]}) as (cli, _),
         pytest.raises(PermanentError, match="no such function app"),
     ):
-        app_settings(cli, "images-xyz")
+        find_app(cli, "images-xyz")
 
 
 @pytest.mark.parametrize("name", ["", "a'||'", "x" * 61, "a b"])
 def test_a_name_that_no_app_can_have_is_not_asked_for(name: str) -> None:
     with pytest.raises(PermanentError, match="no name of a function app"):
-        app_settings(AzureCli(os.devnull), name)
+        find_app(AzureCli(os.devnull), name)
 
 
 def test_an_az_that_cannot_run_is_told(tmp_path: Path) -> None:
