@@ -60,8 +60,8 @@ test: setup programs ## All tests: lint, types, imports, unit, contract (real se
 test-long: setup programs ## The tests that take minutes by themselves, which `make test` leaves out
 	$(PYTHON) -m pytest $(PARALLEL) -m long
 
-reset: setup ## Forget what runs here have kept: archives, results, logs; set-up and samples stay
-	@$(PYTHON) -m local.reset
+reset: setup ## Forget what runs here have kept: archives, results, logs; it asks first (ARGS="--yes --own": no question, your own servers' results too)
+	@$(PYTHON) -m local.reset $(ARGS)
 
 clean: ## Remove all that set-up, demo and tests have made here
 	rm -rf .local .venv .import_linter_cache .mypy_cache .pytest_cache .ruff_cache .hypothesis

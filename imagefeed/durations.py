@@ -40,5 +40,6 @@ def parse_moment(text: str) -> datetime:
     try:
         time = datetime.fromisoformat(text)
     except ValueError:
-        raise ValueError(f"{text!r} is neither {DURATION_LIKE}, nor like 2026-03-01 or 2026-03-01T12:00") from None
+        like = "a length of time like 90s, 10m, 48h or 7d, which is that long ago, 2026-03-01 or 2026-03-01T12:00"
+        raise ValueError(f"{text!r} is no time: it must be {like}") from None
     return time if time.tzinfo else time.replace(tzinfo=UTC)

@@ -219,8 +219,8 @@ class Reader:
             warnings.warn(
                 f"images of {source} from {start:%Y-%m-%d %H:%M} to {first:%Y-%m-%d %H:%M} UTC are left out: the "
                 f"pipeline {pipeline}, which is read by default, has made none of them, but {', '.join(others)} has; "
-                f"read them with pipeline={others[0]!r}, or have them made again: imagefeed replay --source {source} "
-                f"--since {start:%Y-%m-%d}",
+                f"read them with pipeline={others[0]!r}, or have them made again: `imagefeed replay --source {source} "
+                f"--since {start:%Y-%m-%d}`",
                 OlderResultsWarning,
                 stacklevel=4,
             )

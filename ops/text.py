@@ -1,6 +1,6 @@
 """Numbers, times and strangers' texts as people read them. Pure."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from imagefeed.terminal import clean
 
@@ -56,3 +56,9 @@ def clock(time: datetime, now: datetime) -> str:
     """Write a time to the minute, with its day where that is another one."""
     utc = time.astimezone(UTC)
     return f"{utc:%H:%M}" if utc.date() == now.astimezone(UTC).date() else f"{utc:%d %b %H:%M}"
+
+
+def only(stamp: datetime) -> str:
+    """Write the options with which a command looks at the archives of one second."""
+    start = stamp.astimezone(UTC).replace(microsecond=0, tzinfo=None)
+    return f"--since {start.isoformat()} --until {(start + timedelta(seconds=1)).isoformat()}"

@@ -1,6 +1,7 @@
 """What an audit can find, and what is to be done about it."""
 
 import re
+import shlex
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -39,10 +40,10 @@ NOTICES = frozenset({Kind.REFUSED, Kind.SUPERSEDED, Kind.MANUAL_UPLOAD, Kind.STA
 """Worth knowing, but nothing that somebody promised is missing."""
 
 _VERSION = re.compile(r"/\d{8}T\d{6}Z\.([0-9a-f]{8})\.[^/]*$")
-_REBUILD = "imagefeed rebuild {source}"
-_REPLAY = "imagefeed replay --archive {archive}"
+_REBUILD = "`imagefeed rebuild {source}`"
+_REPLAY = "`imagefeed replay --archive {archive}`"
 _ADVICE = {
-    Kind.NOT_COPIED: "imagefeed ls {source} tells the reason; fetch it by hand while it is there",
+    Kind.NOT_COPIED: "`imagefeed ls {source}` tells the reason; fetch it by hand while it is there",
     Kind.FORGOTTEN: "look for it on the server; if it is gone, ask its owner, and put it into raw/{source}/ by hand",
     Kind.EXPIRED: "deleted before it was copied: ask its owner for it, and put it into raw/{source}/ by hand",
     Kind.RAW: "undelete the blob; or, while the server has it, delete state/sources/{source}.json: it is copied again",
@@ -56,10 +57,10 @@ _ADVICE = {
     Kind.ROWS: _REPLAY,
     Kind.ROWS_DAMAGED: _REPLAY,
     Kind.SILENT: "check the server, its address and its key; the function poll_source must run",
-    Kind.NEAR_DELETION: "imagefeed ls {source} tells the reason; fetch it by hand before that",
-    Kind.NO_ACCESS: "imagefeed doctor tells what it refuses: user, password, key, host key or folder",
+    Kind.NEAR_DELETION: "`imagefeed ls {source}` tells the reason; fetch it by hand before that",
+    Kind.NO_ACCESS: "`imagefeed doctor` tells what it refuses: user, password, key, host key or folder",
     Kind.GAP: "the server had nothing: ask its owner",
-    Kind.UNHEARD: "whether there were files will show when it answers: imagefeed doctor",
+    Kind.UNHEARD: "whether there were files will show when it answers: `imagefeed doctor`",
     Kind.NOTHING_MATCHES: "if it is an archive, set PATTERN to what matches its name; else ask the server's owner",
     Kind.STAMP_MISFIT: "set STAMP to what fits its name: until then the modified time stands in",
     Kind.NOT_JUDGED: "the source's state lacks what it promises, and so does this shell: does the app poll?",
@@ -90,7 +91,7 @@ class Finding:
 
     @property
     def advice(self) -> str:
-        """What to do."""
+        """What to do; commands are in backticks."""
         version = _VERSION.search(self.blob)
-        archive = f"{self.source}/{version[1]}" if version else self.blob
+        archive = f"{self.source}/{version[1]}" if version else shlex.quote(self.blob)
         return _ADVICE[self.kind].format(source=self.source, archive=archive)

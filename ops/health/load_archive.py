@@ -12,6 +12,7 @@ from imagefeed.ledger import ARCHIVE_COLUMNS, Entry, entry_of
 from imagefeed.model import ArchiveKey, RawArchive, Refusal
 from imagefeed.rows import ROW_COLUMNS, ImageRow, read_row
 from imagefeed.tables import Reader, Result, StoredImage, StoredRow
+from ops import text
 from storage.clients import Clients
 
 MAX_ROWS = 1_000
@@ -86,6 +87,6 @@ def read_image(clients: Clients, key: ImageKey, limit: int = MAX_BYTES) -> Store
     if image.length > limit:
         raise PermanentError(
             f"show the image {result.partition}/{first}: it takes {image.length} bytes, more than {limit}; "
-            f"`imagefeed export {key.source}` writes it as a file"
+            f"`imagefeed export {key.source} {text.only(key.stamp)}` writes it as a file"
         )
     return Reader(clients).image(StoredRow(result=result, row=image))

@@ -23,7 +23,7 @@ _ENDS = {DisplayState.EXPIRED: Kind.EXPIRED, DisplayState.FAILED: Kind.FAILED, D
 _LATE = dict.fromkeys((DisplayState.WAITING, DisplayState.COPYING), Kind.NOT_COPIED)
 _LATE |= {DisplayState.RAW: Kind.UNPROCESSED}
 _OF_MARKS = (Kind.EXPIRED, Kind.NOT_COPIED, Kind.FAILED, Kind.UNPROCESSED, Kind.REFUSED)
-_REPLAY = "reconcile takes them; at once: imagefeed replay --poison --dead-letters"
+_REPLAY = "reconcile takes them; at once: `imagefeed replay --poison --dead-letters`"
 
 
 def queue_actions(queues: Queues) -> Iterator[Action]:
@@ -50,7 +50,7 @@ def run_actions(runs: Mapping[str, LastRun], queues: Queues, now: datetime) -> I
                 since=run.at,
                 detail=every or "messages wait for it",
                 advice="restart the app: timers are known to stop after a deployment; or it is switched off by a wrong "
-                "setting (imagefeed doctor --app NAME tells), or its calls fail: see its log",
+                "setting (`imagefeed doctor --app NAME` tells), or its calls fail: see its log",
             )
     if runs and (never := [function for function in TIMERS if function not in runs]):
         yield Action(
@@ -58,7 +58,7 @@ def run_actions(runs: Mapping[str, LastRun], queues: Queues, now: datetime) -> I
             kind="never ran",
             name=" and ".join(never),
             detail="right at the start of an app only",
-            advice="imagefeed doctor --app NAME tells whether a wrong setting switches it off",
+            advice="`imagefeed doctor --app NAME` tells whether a wrong setting switches it off",
         )
 
 
@@ -136,7 +136,7 @@ def _of_members(source: SourceStatus) -> Iterator[Action]:
             name=f"{members} of {terminal.count(len(partly), 'archive')}",
             since=partly[-1].stamp,
             detail="all others can be read",
-            advice=f"imagefeed refused {source.name} tells the reasons",
+            advice=f"`imagefeed refused {source.name}` tells the reasons",
             archive=partly[-1].id,
         )
 

@@ -27,9 +27,7 @@ _CODE = Markup("<code>{}</code>")
 _POLICY = f"style-src {source_hash(_STYLE)}; script-src 'self'; img-src 'self' data:; connect-src 'self'; "
 MAX_THUMBNAILS = 24
 """Thumbnails on an archive's page."""
-_COMMAND = re.compile(
-    r"imagefeed (?:replay (?:--archive \S+|--poison --dead-letters)|(?:ls|refused|rebuild) [a-z0-9-]+)"
-)
+_COMMAND = re.compile(r"`([^`]+)`")
 _MAX_REFUSALS = 200
 
 
@@ -57,6 +55,7 @@ def archive_page(request: Request, stored: StoredArchive, spec: SourceSpec | Non
         "known_refusals": len(stored.refusals),
         "cut": stored.cut,
         "max_rows": MAX_ROWS,
+        "only": text.only(entry.archive.stamp),
         "now": now,
     }
     return _page(request, "archive.html", about)
@@ -75,9 +74,9 @@ def _page(request: Request, template: str, values: Mapping[str, Any], status: in
 
 def _advice(advice: str) -> Markup:
     """Set commands apart, so that they can be copied."""
-    between, commands = _COMMAND.split(advice), [*_COMMAND.findall(advice), ""]
-    pairs = zip(between, commands, strict=True)
-    return Markup("").join(escape(words) + (_CODE.format(command) if command else "") for words, command in pairs)
+    # Every other part is one.
+    parts = enumerate(_COMMAND.split(advice))
+    return Markup("").join(_CODE.format(part) if number % 2 else escape(part) for number, part in parts)
 
 
 @cache

@@ -133,6 +133,17 @@ def test_what_an_older_decoder_made_is_done_again_and_nothing_else(
     assert ".00000000." in message.blob
 
 
+@pytest.mark.parametrize("window", ["10h", "6h"])
+def test_the_short_form_means_the_whole_of_the_window(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch, window: str
+) -> None:
+    monkeypatch.setenv("PIPELINE_WINDOW", window)
+    old = shelf.put(HOUR * 9)
+    shelf.ledger.fail(old, PIPELINE, "why", NOW)
+    assert main(["replay", "--failed", "--source", shelf.source]) == 0
+    assert shelf.asked() == ([BatchMessage(blob=old.blob)] if window == "10h" else [])
+
+
 @pytest.mark.parametrize("ends", [["--refused"], ["--failed"], ["--refused", "--failed"]])
 def test_what_ended_so_since_then_is_done_again(shelf: Shelf, ends: list[str]) -> None:
     refused, failed, old, fine = (shelf.put(HOUR * age, f"0000000{age}") for age in (1, 2, 9, 3))
@@ -216,11 +227,13 @@ def test_settings_that_the_app_never_ran_with_ask_for_nothing(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--refused"], "--since"),
         (["--since", "6h"], "--source"),
-        (["--source", "radar"], "--since"),
+        (["--source", "radar"], "--source radar: it lacks --since: how far back, such as 30d"),
+        (["--method", "tiff<2"], "--method: it lacks --since"),
         (["--archive", "radar/0123abcd", "--poison"], "one way"),
-        ([], "one way"),
+        ([], "it lacks what is to be done again: --failed, --refused"),
+        (["--source", "radr", "--since", "6h"], "replay source radr: there is no such source; there "),
+        (["--failed", "--source", "radr"], "replay source radr: there is no such source; there "),
         (["--archive", "radar/ffffffff"], "no such archive"),
         (["--archive", "gone.zip"], "no such archive"),
         (["--archive", "x", "--pipeline", "p-other"], f"make the pipeline {PIPELINE}"),
