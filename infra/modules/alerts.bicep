@@ -96,7 +96,7 @@ var alerts = [
   {
     id: 'failed'
     title: 'Archives failed or were refused'
-    todo: 'The raw blobs are safe. `imagefeed ls SOURCE` gives the reasons; remove the cause, then `imagefeed replay --failed --since 6h` or `--refused --since 6h`.'
+    todo: 'The raw blobs are safe. `imagefeed ls SOURCE` gives the reasons; remove the cause, then `imagefeed replay --failed` or `--refused`.'
     severity: 2
     query: loadTextContent('../queries/failures.kql')
     measure: 'Archives'

@@ -2,9 +2,12 @@
 
 import base64
 import json
+import sys
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
@@ -23,6 +26,9 @@ from storage.clients import Clients
 from storage.queues.messages import BatchMessage, parse_batch_message
 from storage.results import ShardsAndRows
 from storage.tables.batches import TableBatchLedger
+from tests.fixtures.azure_answers import listed_site
+from tests.fixtures.azure_answers import settings as as_az_lists
+from tests.fixtures.fake_tools import Tools
 from tests.integration.test_reader import made
 
 NOW = datetime.now(UTC).replace(microsecond=0)
@@ -284,3 +290,61 @@ def test_messages_and_events_that_were_given_up_go_back_to_work(
     assert main(["replay", "--dead-letters"]) == 0
     assert shelf.asked() == [BatchMessage(blob="b.zip")]
     assert capsys.readouterr().out.count("1 sent back to work") == 2
+
+
+def in_azure(folder: Path, monkeypatch: pytest.MonkeyPatch, given: dict[str, str]) -> AbstractContextManager[None]:
+    """Make an az on PATH that knows an app with these settings."""
+    az = {"functionapp list": [[listed_site()]], "functionapp config appsettings list": [as_az_lists(dict(given))]}
+    tools = Tools(folder / "tools", az)
+    monkeypatch.setenv("PATH", f"{tools.home / 'bin'}:/usr/bin:/bin")
+    return tools.answering()
+
+
+@pytest.mark.parametrize("named", [["--app", "images-abc"], ["--resource-group", "g"]])
+def test_an_app_in_azure_lends_its_settings(
+    shelf: Shelf, azurite: Azurite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, named: list[str]
+) -> None:
+    """An operator's shell needs none of its own, nor the right to read passwords."""
+    archive = shelf.put()
+    shelf.ledger.fail(archive, PIPELINE, "why", NOW)
+    for name in ("DATA_STORAGE", "PREPROCESS_WIDTH"):
+        monkeypatch.delenv(name)
+    given = {
+        "DATA_STORAGE": azurite.connection,
+        "DATA_STORAGE__clientId": "an identity of Azure",
+        "PREPROCESS_WIDTH": str(WIDTH),
+        "SOURCES__RADAR__PASSWORD": "@Microsoft.KeyVault(VaultName=v;SecretName=may-not-be-read)",
+    }
+    with in_azure(tmp_path, monkeypatch, given):
+        assert main(["replay", "--failed", "--source", shelf.source, *named]) == 0
+        assert shelf.asked() == [BatchMessage(blob=archive.blob)]
+        for verb in ("status", "refused", "audit"):
+            assert main([verb, shelf.source, *named]) in (0, 1, 3)
+
+
+def test_a_hook_that_is_not_the_apps_own_is_refused_under_the_apps_settings(
+    shelf: Shelf, azurite: Azurite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its source is in no setting, so this shell may have another one."""
+    hooks = tmp_path / "hooks_of_the_app.py"
+    monkeypatch.syspath_prepend(tmp_path)
+    given = {"PREPROCESS_HOOK": "hooks_of_the_app:darker", "PIPELINE_NAME": shelf.source}
+    hooks.write_text("def darker(pixels, _): return pixels // 2\n")
+    of_app = identify(Recipe(width=WIDTH, hook=given["PREPROCESS_HOOK"]), shelf.source)
+    hold_pipeline(shelf.clients, shelf.source, of_app.fingerprint)
+    hooks.write_text("def darker(pixels, _): return pixels // 20\n")
+    monkeypatch.delitem(sys.modules, "hooks_of_the_app")
+    settings = {"DATA_STORAGE": azurite.connection, "PREPROCESS_WIDTH": str(WIDTH), **given}
+    with in_azure(tmp_path, monkeypatch, settings):
+        assert main(["replay", "--failed", "--app", "images-abc"]) == 2
+    assert "the app has never run with them" in capsys.readouterr().err
+    assert shelf.asked() == []
+
+
+@pytest.mark.parametrize("verb", ["status", "audit", "replay --failed", "refused radar", "doctor"])
+def test_an_app_in_azure_needs_az(
+    verb: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PATH", "")
+    assert main([*verb.split(), "--app", "images-abc"]) == 2
+    assert f"{verb.split()[0]} --app: Azure CLI (az) is not on PATH" in capsys.readouterr().err

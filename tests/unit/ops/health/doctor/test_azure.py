@@ -12,7 +12,7 @@ import pytest
 from config.settings import Storage
 from imagefeed.errors import PermanentError
 from ops.health.doctor.app import check_identity
-from ops.health.doctor.azure_cli import AzureCli, app_settings, find_app
+from ops.health.doctor.azure_cli import App, AzureCli, app_settings, find_app
 from ops.health.doctor.events import check_events
 from ops.health.doctor.findings import CheckStatus, Finding
 from ops.health.doctor.functions import host_in_azure
@@ -160,6 +160,26 @@ def test_an_app_that_is_not_there_is_told(tmp_path: Path) -> None:
         pytest.raises(PermanentError, match="no such function app"),
     ):
         find_app(cli, "images-xyz")
+
+
+def test_the_only_app_of_a_resource_group_needs_no_name(tmp_path: Path) -> None:
+    with az(tmp_path, **{"functionapp list --resource-group g": [[listed_site()]]}) as (cli, _):
+        assert find_app(cli, None, "g") == App(name="images-abc", group="g")
+
+
+@pytest.mark.parametrize(
+    ("listed", "message"),
+    [
+        ([listed_site(), {**listed_site(), "name": "other"}], "several .*: name one with --app: images-abc, other"),
+        ([], "no such function app in this resource group g"),
+    ],
+)
+def test_a_resource_group_that_names_no_single_app_is_told(tmp_path: Path, listed: list[Any], message: str) -> None:
+    with (
+        az(tmp_path, **{"functionapp list --resource-group g": [listed]}) as (cli, _),
+        pytest.raises(PermanentError, match=message),
+    ):
+        find_app(cli, None, "g")
 
 
 @pytest.mark.parametrize("name", ["", "a'||'", "x" * 61, "a b"])
