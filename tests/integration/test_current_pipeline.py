@@ -120,7 +120,7 @@ def test_people_pin_free_and_list(
     producer.process(NOON, pipeline="p1")
     producer.process(NOON - HOUR, pipeline="p1")
     producer.process(NOON, pipeline="p2", at=NOON + HOUR)
-    use_pipeline(argparse.Namespace(name="p1", auto=False, source=source), clients)
+    use_pipeline(argparse.Namespace(name="p1", auto=False, source=source, json=False), clients)
     assert "PIPELINE_WINDOW" in (said := capsys.readouterr().out)
     assert "imagefeed replay" in " ".join(said.split())
     assert switched(clients, source, "p2", NOON + 9 * HOUR) == "p1"
@@ -130,7 +130,7 @@ def test_people_pin_free_and_list(
     counts = {name: (sums["archives"], sums["images"], sums["bytes"] > 0) for name, sums in listed["pipelines"].items()}
     assert counts == {"p1": (2, 8, True), "p2": (1, 4, True)}
     assert listed["pipelines"]["p1"]["first"] == (NOON - HOUR).isoformat()
-    use_pipeline(argparse.Namespace(name=None, auto=True, source=source), clients)
+    use_pipeline(argparse.Namespace(name=None, auto=True, source=source, json=False), clients)
     record = current_pipeline(clients, source)
     assert record is not None
     assert not record.pinned

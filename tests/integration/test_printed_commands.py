@@ -5,7 +5,7 @@ import base64
 import html
 import re
 import shlex
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from importlib.util import find_spec
@@ -29,7 +29,7 @@ from storage.blobs.pipelines import hold_pipeline
 from storage.clients import Clients, connected, prepare
 from tests.fixtures.azure_answers import listed_site
 from tests.fixtures.azure_answers import settings as as_az_lists
-from tests.fixtures.fake_tools import PROJECT, Tools
+from tests.fixtures.fake_tools import PROJECT, Answer, Tools
 from tests.fixtures.history import PIPELINE, Past, write
 
 VERBS = ("ls", "latest", "export", "init", "status", "refused", "replay", "audit", "rebuild", "pipeline", "doctor")
@@ -213,7 +213,7 @@ def test_every_written_command_runs_as_it_is_printed(
     system: System, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr("ops.cli.status.watch", _interrupted)
-    az = {
+    az: dict[str, Sequence[Answer]] = {
         "functionapp list": [[listed_site()]],
         "functionapp config appsettings list": [as_az_lists(dict(system.settings))],
     }

@@ -3,7 +3,7 @@
 import base64
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -28,7 +28,7 @@ from storage.results import ShardsAndRows
 from storage.tables.batches import TableBatchLedger
 from tests.fixtures.azure_answers import listed_site
 from tests.fixtures.azure_answers import settings as as_az_lists
-from tests.fixtures.fake_tools import Tools
+from tests.fixtures.fake_tools import Answer, Tools
 from tests.integration.test_reader import made
 
 NOW = datetime.now(UTC).replace(microsecond=0)
@@ -294,7 +294,10 @@ def test_messages_and_events_that_were_given_up_go_back_to_work(
 
 def in_azure(folder: Path, monkeypatch: pytest.MonkeyPatch, given: dict[str, str]) -> AbstractContextManager[None]:
     """Make an az on PATH that knows an app with these settings."""
-    az = {"functionapp list": [[listed_site()]], "functionapp config appsettings list": [as_az_lists(dict(given))]}
+    az: dict[str, Sequence[Answer]] = {
+        "functionapp list": [[listed_site()]],
+        "functionapp config appsettings list": [as_az_lists(dict(given))],
+    }
     tools = Tools(folder / "tools", az)
     monkeypatch.setenv("PATH", f"{tools.home / 'bin'}:/usr/bin:/bin")
     return tools.answering()
