@@ -333,6 +333,10 @@ class TestCommand:
             assert {finding["kind"] for finding in source["findings"]} == expected
             assert report["missing"] == len(source["findings"])
 
+    def test_a_source_that_nobody_knows_is_an_error(self, capsys: pytest.CaptureFixture[str]) -> None:
+        assert main(["audit", "nothing"]) == 2
+        assert "there is no such source" in capsys.readouterr().err
+
     def test_the_ledger_is_made_again(self, plant: Plant, capsys: pytest.CaptureFixture[str]) -> None:
         plant.process(NOW)
         plant.copy(NOW - HOUR)
