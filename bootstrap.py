@@ -233,15 +233,19 @@ def _watch(services: Services, now: datetime) -> None:
 
 def _check_queues(services: Services, now: datetime) -> None:
     """Log functions that do not run although they should. A check that fails for now is left to the next call."""
-    from ops.health.listening import check_queues, check_timers
+    from ops.health.app_checks import check_runs
+    from ops.health.findings import Severity
+    from ops.health.listening import check_queues
+    from storage.blobs.runs import last_runs
 
     clients, settings = services.clients, services.settings
     try:
-        for symptom in (
-            *check_timers(clients, now),
+        for finding in (
+            *check_runs(last_runs(clients), {}, now),
             *check_queues(clients, settings.sources, now, settings.pipeline.window),
         ):
-            log.error("function.stands_still function=%s %s", symptom.function, symptom.message)
+            if finding.severity is Severity.MISSING:
+                log.error("function.stands_still function=%s %s: %s", finding.name, finding.detail, finding.advice)
     except TransientError as exc:
         log.warning("queues.deferred error=%s", exc)
 

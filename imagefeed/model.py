@@ -54,6 +54,11 @@ class ArchiveKey:
     version: str
     """Of its bytes: the same path may be published again, changed."""
 
+    @property
+    def id(self) -> str:
+        """Stamp and version: its name among a source's archives, as in its page's address."""
+        return f"{format_stamp(self.stamp)}.{self.version}"
+
     def raw_blob(self, path: str) -> str:
         """Name its blob in the raw container."""
         return f"{hour_prefix(self.source, self.stamp)}{self._name(path)}.zip"
@@ -72,7 +77,7 @@ class ArchiveKey:
         return row if pipeline is None else f"{row}~{pipeline}"
 
     def _name(self, path: str) -> str:
-        return f"{format_stamp(self.stamp)}.{self.version}.{safe_stem(path)}"
+        return f"{self.id}.{safe_stem(path)}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import pairwise
+from math import ceil
 
 from ingest.active import active_between
 from ingest.model import Arrival, Outage, Promises
@@ -26,6 +27,8 @@ class Gap:
     open: bool = False
     active: timedelta
     """How much of it lies in the hours in which archives are expected."""
+    missing: int
+    """About so many archives, by the source's interval."""
     outage: Outage | None = None
     """The source could not be listed then."""
 
@@ -55,7 +58,8 @@ def find_gaps(
                 expected, [o for o in outages if o.start < end and (o.end or now) > start], now, limit + delay
             )
             active = sum((later - earlier for earlier, later in expected), _NONE)
-            found.append(Gap(start=start, end=end, open=is_open, active=active, outage=outage))
+            missing = max(1, ceil(active / promises.interval - 0.5) - (0 if is_open else 1))
+            found.append(Gap(start=start, end=end, open=is_open, active=active, missing=missing, outage=outage))
     return found
 
 

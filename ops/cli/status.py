@@ -2,16 +2,18 @@
 
 import argparse
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
 from config.settings import read_specs
 from imagefeed.ledger import known_sources, require_source
-from imagefeed.terminal import Column, Line, Table, watch, width, write
+from imagefeed.terminal import Column, Line, Table, clean, watch, width, write
+from ingest.gaps import Gap
 from ingest.model import SourceSpec
 from ops import text
+from ops.health.findings import Finding, Severity
 from ops.health.promises import held_to
-from ops.web.model import ArchiveMark, DisplayState, Gap, Severity, SourceStatus, Status
+from ops.web.model import ArchiveMark, DisplayState, SourceStatus, Status
 from ops.web.to_json import to_json
 from ops.web.views import load_current
 from storage.blobs.raw import MANUAL
@@ -64,7 +66,7 @@ def _drawn(status: Status) -> Sequence[Line | Table]:
         _symbol(status.severity), (status.headline, "bold"), (f"  {counts}  {status.at:%H:%M:%S} UTC", "dim")
     )  # fmt: skip
     sources = [line for source in status.sources for line in _source(source, status.at, width())]
-    return [headline, [(f"{legend}, {_HOLE} missing", "dim")], *sources, *_actions(status)]
+    return [headline, [(f"{legend}, {_HOLE} missing", "dim")], *sources, *_findings(status)]
 
 
 def _source(source: SourceStatus, now: datetime, width: int) -> Iterator[Line]:
@@ -114,17 +116,23 @@ def _stored(source: SourceStatus, now: datetime) -> Iterator[str]:
     yield f"polled {text.ago(source.polled_at, now) if source.polled_at else 'never'}"
 
 
-def _actions(status: Status) -> Iterator[Line | Table]:
-    if not status.actions:
-        return
-    yield [("\nWhat needs a person", "bold")]
+def _findings(status: Status) -> Iterator[Line | Table]:
+    if status.findings:
+        yield [("\nWhat needs a person", "bold")]
+        yield findings_table(status.findings)
+
+
+def findings_table(findings: Iterable[Finding]) -> Table:
+    """Draw findings, one a row."""
     columns = [Column(title=title) for title in ("what", "source", "since (UTC)", "which")]
     table = Table(columns=[*columns, Column(title="what to do", own=True)])
-    for action in status.actions:
-        since = text.moment(action.since) if action.since else ""
-        which: Line = (action.name, (f"{': ' if action.name and action.detail else ''}{action.detail}", "dim"))
-        table.add((_symbol(action.severity), action.kind), action.source, since, which, action.advice)
-    yield table
+    for finding in findings:
+        name, details = clean(finding.name), clean(finding.details)
+        which: Line = (name, (f"{': ' if name and details else ''}{details}", "dim"))
+        since = f"{finding.since:%Y-%m-%d %H:%M:%S}" if finding.since else ""
+        what = (_symbol(finding.severity), finding.slug.words)
+        table.add(what, finding.source, since, which, clean(finding.advice))
+    return table
 
 
 def _symbol(severity: Severity) -> tuple[str, str]:

@@ -2,15 +2,15 @@
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator
-from datetime import datetime
 
 from imagefeed.azure_errors import azure_errors
 from imagefeed.errors import ImageDamagedError, StoreRefusedError
 from imagefeed.ledger import Entry
 from imagefeed.model import RawArchive, State
 from imagefeed.tables import Reader, Result, StoredImage
+from ops.health.archive_checks import of_archive
 from ops.health.audit import AuditOutcome
-from ops.health.findings import Finding, Kind
+from ops.health.findings import Finding, Slug
 from storage.clients import Clients
 
 
@@ -32,28 +32,24 @@ def _check_raw(clients: Clients, archive: RawArchive) -> Iterator[Finding]:
         digest.update(chunk)
     if digest.hexdigest() != archive.sha256:
         detail = f"its SHA-256 is {digest.hexdigest()}, when it was copied it was {archive.sha256}"
-        yield _finding(archive, Kind.RAW_DAMAGED, archive.blob, archive.stamp, detail)
+        yield of_archive(Slug.RAW_DAMAGED, archive.key, archive.blob, detail)
 
 
 def _check_images(clients: Clients, entry: Entry, pipeline: str) -> Iterator[Finding]:
     reader, result = Reader(clients, pipeline), Result(pipeline=pipeline, archive=entry.archive)
-    yield from _check_readable(reader.of_rows, result, Kind.ROWS_DAMAGED)
-    yield from _check_readable(reader.of_shards, result, Kind.SHARD_DAMAGED)
+    yield from _check_readable(reader.of_rows, result, Slug.ROWS_DAMAGED)
+    yield from _check_readable(reader.of_shards, result, Slug.SHARD_DAMAGED)
 
 
-def _check_readable(images: Callable[[Result], Iterable[StoredImage]], result: Result, kind: Kind) -> Iterator[Finding]:
+def _check_readable(images: Callable[[Result], Iterable[StoredImage]], result: Result, slug: Slug) -> Iterator[Finding]:
     try:
         for _ in images(result):
             # One at a time, each held against its checksum: no more is asked of it.
             continue
     except (ImageDamagedError, StoreRefusedError) as exc:
-        yield _finding(result.archive, kind, result.partition, result.archive.stamp, str(exc))
+        yield of_archive(slug, result.archive.key, result.partition, str(exc))
 
 
 def _chunks(clients: Clients, blob: str) -> Iterator[bytes]:
     with azure_errors(f"read {blob}"):
         yield from clients.raw.get_blob_client(blob).download_blob().chunks()
-
-
-def _finding(archive: RawArchive, kind: Kind, name: str, since: datetime, detail: str) -> Finding:
-    return Finding(source=archive.source, kind=kind, name=name, since=since, detail=detail, blob=archive.blob)

@@ -12,7 +12,8 @@ from imagefeed.azure_errors import azure_errors
 from imagefeed.layout import day_prefix, format_stamp
 from imagefeed.ledger import Entry, read_counts
 from imagefeed.model import Counts, State
-from ops.health.findings import Finding, Kind
+from ops.health.archive_checks import of_archive
+from ops.health.findings import Finding, Slug
 from storage.blobs.raw import days, list_blobs, list_folders
 from storage.blobs.shard_metadata import ShardMetadata, read_shard
 from storage.clients import Clients
@@ -65,7 +66,7 @@ def audit_results(
             # A moment later than the listing of the ledger: younger ones may have come since.
             if shard.key not in known and shard.written_at + _MOMENT <= now:
                 detail = "its shard is there; if its raw blob is gone too, undelete that first"
-                yield Finding(source=source, kind=Kind.LEDGER, name=shard.name, since=shard.key.stamp, detail=detail)
+                yield of_archive(Slug.LEDGER_MISSING, shard.key, shard.name, detail)
 
 
 def lost_results(
@@ -102,25 +103,22 @@ def _check_archive(entry: Entry, stored: _Stored) -> Iterator[Finding]:
     batches, shards = stored.batches.get(partition, {}), stored.shards.get(partition, {})
     rows = stored.rows.get(partition, Tally())
 
-    def finding(kind: Kind, name: str, detail: str) -> Finding:
-        since = archive.stamp
-        return Finding(source=archive.source, kind=kind, name=name, since=since, detail=detail, blob=archive.blob)
-
     if sum(batches.values(), start=Counts()) != counts:
-        yield finding(Kind.BATCHES, partition, f"there are: {len(batches)}")
+        yield of_archive(Slug.BATCHES_MISSING, archive.key, partition, f"there are: {len(batches)}")
     if not rows.fits(counts.images, counts.refused):
         detail = f"{rows.images} of {counts.images} images, {rows.refused} of {counts.refused} refusals"
-        yield finding(
-            Kind.ROWS, partition, detail + (f", further parts missing: {rows.missing}" if rows.missing else "")
-        )
+        detail += f", further parts missing: {rows.missing}" if rows.missing else ""
+        yield of_archive(Slug.ROWS_MISSING, archive.key, partition, detail)
     for number, batch in batches.items():
         name = archive.key.shard(pipeline, archive.path, number)
         if batch.images and number not in shards:
-            yield finding(Kind.SHARD, name, f"images: {batch.images}")
+            yield of_archive(Slug.SHARD_MISSING, archive.key, name, f"images: {batch.images}")
         elif batch.images and shards[number].size != batch.bytes_out:
-            yield finding(Kind.SHARD_DAMAGED, name, f"{shards[number].size} of {batch.bytes_out} bytes")
+            detail = f"{shards[number].size} of {batch.bytes_out} bytes"
+            yield of_archive(Slug.SHARD_DAMAGED, archive.key, name, detail)
     if not batches and sum(shard.images for shard in shards.values()) != counts.images:
-        yield finding(Kind.SHARD, partition, f"there are: {len(shards)}, with fewer images than {counts.images}")
+        detail = f"there are: {len(shards)}, with fewer images than {counts.images}"
+        yield of_archive(Slug.SHARD_MISSING, archive.key, partition, detail)
 
 
 def _shards(clients: Clients, pipeline: str, source: str, since: datetime, until: datetime) -> Iterator[ShardMetadata]:

@@ -1,97 +1,168 @@
-"""What an audit can find, and what is to be done about it."""
+"""What can be the matter, how bad it is, and what to do about it. Log, audit, page and doctor only render it."""
 
-import re
-import shlex
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime
-from enum import StrEnum
+from enum import IntEnum, StrEnum
+
+FEW = 10
+"""Findings of one slug that are told of a source; one more tells the number of the others."""
 
 
-class Kind(StrEnum):
-    """What is the matter with an archive, a file or a source."""
+class Severity(IntEnum):
+    """How much something needs a person."""
 
-    NOT_COPIED = "not copied"
-    FORGOTTEN = "lost sight of"
+    FINE = 0
+    NOTICE = 1
+    """Worth a look; nothing that was promised is missing."""
+    MISSING = 2
+    """Something is missing, or about to be."""
+
+
+class Slug(StrEnum):
+    """What is the matter, for machines; docs/findings.md explains each."""
+
+    NOT_COPIED = "not_copied"
+    NO_LONGER_LISTED = "no_longer_listed"
+    NEAR_DELETION = "near_deletion"
     EXPIRED = "expired"
-    RAW = "raw blob missing"
-    RAW_DAMAGED = "raw blob damaged"
-    LEDGER = "ledger row missing"
-    BATCHES = "batch rows missing"
-    UNPROCESSED = "not preprocessed"
+    RAW_MISSING = "raw_missing"
+    RAW_DAMAGED = "raw_damaged"
+    LEDGER_MISSING = "ledger_missing"
+    BATCHES_MISSING = "batches_missing"
+    NOT_PREPROCESSED = "not_preprocessed"
     FAILED = "failed"
-    SHARD = "shard missing"
-    SHARD_DAMAGED = "shard damaged"
-    ROWS = "image rows missing"
-    ROWS_DAMAGED = "image rows damaged"
-    SILENT = "no answer"
-    NEAR_DELETION = "near deletion"
-    NO_ACCESS = "refused by the server"
+    SHARD_MISSING = "shard_missing"
+    SHARD_DAMAGED = "shard_damaged"
+    ROWS_MISSING = "rows_missing"
+    ROWS_DAMAGED = "rows_damaged"
+    SOURCE_SILENT = "source_silent"
+    SOURCE_REFUSES = "source_refuses"
     GAP = "gap"
-    UNHEARD = "gap without an answer"
-    NOTHING_MATCHES = "nothing matches"
-    STAMP_MISFIT = "stamp does not fit"
-    NOT_JUDGED = "not judged"
+    GAP_UNHEARD = "gap_unheard"
+    GAP_CLOSED = "gap_closed"
+    NOTHING_MATCHES = "nothing_matches"
+    STAMP_MISFIT = "stamp_misfit"
+    NOT_POLLED = "not_polled"
+    NOT_JUDGED = "not_judged"
     REFUSED = "refused"
-    SUPERSEDED = "superseded"
-    MANUAL_UPLOAD = "put by hand"
+    MEMBERS_REFUSED = "members_refused"
+    BY_HAND = "by_hand"
+    QUEUE_UNHEARD = "queue_unheard"
+    FUNCTION_OVERDUE = "function_overdue"
+    FUNCTION_NEVER_RAN = "function_never_ran"
+    POISON = "poison"
+    DEAD_LETTERS = "dead_letters"
+
+    @property
+    def words(self) -> str:
+        """The same for people."""
+        return self.replace("_", " ")
 
 
-NOTICES = frozenset({Kind.REFUSED, Kind.SUPERSEDED, Kind.MANUAL_UPLOAD, Kind.STAMP_MISFIT, Kind.NOT_JUDGED})
-"""Worth knowing, but nothing that somebody promised is missing."""
+NOTICES = frozenset({
+    Slug.GAP_CLOSED, Slug.STAMP_MISFIT, Slug.NOT_POLLED, Slug.NOT_JUDGED, Slug.REFUSED, Slug.MEMBERS_REFUSED,
+    Slug.BY_HAND, Slug.FUNCTION_NEVER_RAN,
+})  # fmt: skip
+"""Worth knowing, but nothing is missing that could still come."""
 
-_VERSION = re.compile(r"/\d{8}T\d{6}Z\.([0-9a-f]{8})\.[^/]*$")
+ANSWERS = frozenset({Slug.SOURCE_SILENT, Slug.SOURCE_REFUSES, Slug.NOT_POLLED})
+"""Those of a source that is not listed as it should be."""
+
 _REBUILD = "`imagefeed rebuild {source}`"
-_REPLAY = "`imagefeed replay --archive {archive}`"
-_ADVICE = {
-    Kind.NOT_COPIED: "`imagefeed ls {source}` tells the reason; fetch it by hand while it is there",
-    Kind.FORGOTTEN: "look for it on the server; if it is gone, ask its owner, and put it into raw/{source}/ by hand",
-    Kind.EXPIRED: "deleted before it was copied: ask its owner for it, and put it into raw/{source}/ by hand",
-    Kind.RAW: "undelete the blob; or, while the server has it, delete state/sources/{source}.json: it is copied again",
-    Kind.RAW_DAMAGED: "restore an older version of the blob; or delete it, and do as for one that is missing",
-    Kind.LEDGER: _REBUILD,
-    Kind.BATCHES: _REBUILD,
-    Kind.UNPROCESSED: "reconcile drives it again within PIPELINE_WINDOW; before that: " + _REPLAY,
-    Kind.FAILED: "remove the reason, then " + _REPLAY,
-    Kind.SHARD: _REPLAY,
-    Kind.SHARD_DAMAGED: _REPLAY,
-    Kind.ROWS: _REPLAY,
-    Kind.ROWS_DAMAGED: _REPLAY,
-    Kind.SILENT: "check the server, its address and its key; the function poll_source must run",
-    Kind.NEAR_DELETION: "`imagefeed ls {source}` tells the reason; fetch it by hand before that",
-    Kind.NO_ACCESS: "`imagefeed doctor` tells what it refuses: user, password, key, host key or folder",
-    Kind.GAP: "the server had nothing: ask its owner",
-    Kind.UNHEARD: "whether there were files will show when it answers: `imagefeed doctor`",
-    Kind.NOTHING_MATCHES: "if it is an archive, set PATTERN to what matches its name; else ask the server's owner",
-    Kind.STAMP_MISFIT: "set STAMP to what fits its name: until then the modified time stands in",
-    Kind.NOT_JUDGED: "the source's state lacks what it promises, and so does this shell: does the app poll?",
-    Kind.REFUSED: "nothing, if the archive is broken; after a change of limits " + _REPLAY,
-    Kind.SUPERSEDED: "nothing: its path has a newer version",
-    Kind.MANUAL_UPLOAD: "nothing, if you know who put it there",
+_REPLAY = "`imagefeed replay --archive {source}/{archive}`"
+_GIVEN_UP = "reconcile takes them; at once: `imagefeed replay --poison --dead-letters`"
+ADVICE: Mapping[Slug, str] = {
+    Slug.NOT_COPIED: "`imagefeed ls {source}` tells the reason; fetch it by hand while it is there",
+    Slug.NO_LONGER_LISTED: "look for it on the server; if it is gone, ask its owner, and put it into raw/{source}/ by "
+    "hand",
+    Slug.NEAR_DELETION: "`imagefeed ls {source}` tells the reason; fetch it by hand before that",
+    Slug.EXPIRED: "deleted before it was copied: ask its owner for it, and put it into raw/{source}/ by hand",
+    Slug.RAW_MISSING: "undelete the blob; or, while the server has it, delete state/sources/{source}.json: it is "
+    "copied again",
+    Slug.RAW_DAMAGED: "restore an older version of the blob; or delete it, and do as for one that is missing",
+    Slug.LEDGER_MISSING: _REBUILD,
+    Slug.BATCHES_MISSING: _REBUILD,
+    Slug.NOT_PREPROCESSED: "reconcile drives it again within PIPELINE_WINDOW; before that: " + _REPLAY,
+    Slug.FAILED: "remove the reason, then " + _REPLAY,
+    Slug.SHARD_MISSING: _REPLAY,
+    Slug.SHARD_DAMAGED: _REPLAY,
+    Slug.ROWS_MISSING: _REPLAY,
+    Slug.ROWS_DAMAGED: _REPLAY,
+    Slug.SOURCE_SILENT: "check the server, its address and its key; the function poll_source must run",
+    Slug.SOURCE_REFUSES: "`imagefeed doctor` tells what it refuses: user, password, key, host key or folder",
+    Slug.GAP: "the server had nothing: ask its owner",
+    Slug.GAP_UNHEARD: "whether there were files will show when it answers: `imagefeed doctor`",
+    Slug.GAP_CLOSED: "it is over, and archives have come since: ask the server's owner for those between",
+    Slug.NOTHING_MATCHES: "if it is an archive, set PATTERN to what matches its name; else ask the server's owner",
+    Slug.STAMP_MISFIT: "set STAMP to what fits its name: until then the modified time stands in",
+    Slug.NOT_POLLED: "wait for the first poll; if none comes: `imagefeed doctor`",
+    Slug.NOT_JUDGED: "the source's state lacks what it promises, and so does this shell: does the app poll?",
+    Slug.REFUSED: "nothing, if the archive is broken; after a change of limits " + _REPLAY,
+    Slug.MEMBERS_REFUSED: "`imagefeed refused {source}` tells the reasons",
+    Slug.BY_HAND: "nothing, if you know who put it there",
+    Slug.QUEUE_UNHEARD: "start the app; or check that its DATA_STORAGE settings lead to this account, that no "
+    "AzureWebJobsDATA_STORAGE and no ConnectionStrings entry of either name comes before them, that the app's identity "
+    "has the role Storage Queue Data Contributor there, and that AzureWebJobs.{name}.Disabled is not set; the host's "
+    "log names a trigger that failed to start, and `imagefeed doctor --smoke` tries it",
+    Slug.FUNCTION_OVERDUE: "restart the app: timers are known to stop after a deployment; or a wrong setting switches "
+    "it off, which `imagefeed doctor --app NAME` tells; or its calls fail: look into its log",
+    Slug.FUNCTION_NEVER_RAN: "right at the start of an app only; `imagefeed doctor --app NAME` tells whether a wrong "
+    "setting switches it off",
+    Slug.POISON: _GIVEN_UP,
+    Slug.DEAD_LETTERS: _GIVEN_UP,
 }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """One thing that an audit found."""
+    """One thing that is the matter."""
 
-    source: str
-    kind: Kind
-    name: str
-    """The file's path, the blob, or what else it is that is missing."""
-    since: datetime | None
+    slug: Slug
+    source: str = ""
+    """Empty where it is of the app as a whole."""
+    archive: str = ""
+    """Stamp and version, as in its page's address."""
+    name: str = ""
+    """The file's path, the blob, the function, or what else it is that is missing."""
+    since: datetime | None = None
     """The archive's stamp, or when it began; None if nobody knows."""
+    until: datetime | None = None
+    """When it ended, or will be too late; None if it goes on."""
     detail: str = ""
-    blob: str = ""
-    """The archive's raw blob, where it has one."""
 
     @property
-    def missing(self) -> bool:
-        """Something is missing, or about to be; not only worth knowing."""
-        return self.kind not in NOTICES
+    def severity(self) -> Severity:
+        """How bad it is."""
+        return Severity.NOTICE if self.slug in NOTICES else Severity.MISSING
 
     @property
     def advice(self) -> str:
         """What to do; commands are in backticks."""
-        version = _VERSION.search(self.blob)
-        archive = f"{self.source}/{version[1]}" if version else shlex.quote(self.blob)
-        return _ADVICE[self.kind].format(source=self.source, archive=archive)
+        return ADVICE[self.slug].format(source=self.source, archive=self.archive, name=self.name)
+
+    @property
+    def details(self) -> str:
+        """All that is known of it beside its name, for people."""
+        until = f"until {self.until:%Y-%m-%d %H:%M:%S}" if self.until else ""
+        return "; ".join(filter(None, (until, self.detail)))
+
+    @property
+    def message(self) -> str:
+        """All of it in one line, for where there are no columns."""
+        return ": ".join(filter(None, (self.source, self.slug.words, self.name, self.details, self.advice)))
+
+
+def few(findings: Iterable[Finding]) -> Iterator[Finding]:
+    """Yield the first few findings of each slug and source, then how many more there are."""
+    seen, last = Counter[tuple[str, Slug]](), {}
+    for finding in findings:
+        kind = (finding.source, finding.slug)
+        seen[kind] += 1
+        last[kind] = finding
+        if seen[kind] <= FEW:
+            yield finding
+    for kind, number in seen.items():
+        if number > FEW:
+            yield replace(last[kind], name=f"{number - FEW} more", archive="", since=None, until=None, detail="")

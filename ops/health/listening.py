@@ -2,28 +2,26 @@
 
 import time
 from base64 import b64decode
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from azure.core.exceptions import ResourceNotFoundError
 from azure.storage.queue import QueueClient, QueueMessage
 
 from imagefeed.azure_errors import azure_errors
-from imagefeed.durations import format_duration
 from imagefeed.entities import moment, scan
 from imagefeed.errors import PermanentError
-from imagefeed.layout import BATCH_QUEUE, POLL_QUEUE, behind_stamp, source_state_blob
+from imagefeed.layout import behind_stamp, source_state_blob
 from imagefeed.ledger import ARCHIVE_COLUMNS, raw_archive, sources, state_of
 from imagefeed.model import RawArchive, State
+from ops.health.app_checks import LISTENERS
+from ops.health.findings import Finding, Slug
 from storage.blobs.raw import RawBlobs
-from storage.blobs.runs import TIMERS, last_run
 from storage.blobs.source_state import BlobSourceStates
 from storage.clients import Clients
 from storage.queues.messages import BatchMessage, parse_batch_message
 
-FUNCTIONS: Mapping[str, str] = {BATCH_QUEUE: "process_batch", POLL_QUEUE: "poll_source"}
-"""Which function is to listen to each queue."""
 _LONG = timedelta(minutes=2)
 """For how long a message waits in vain: a host that ended is back before that."""
 _LATELY = timedelta(minutes=2)
@@ -33,38 +31,23 @@ FRONT = 32
 """Messages that one look can show."""
 
 
-@dataclass(frozen=True, slots=True)
-class Symptom:
-    """A sign that a function does not run: what it means, and what to do."""
-
-    function: str
-    message: str
-
-
-def queue_not_consumed(queue: str, waited: timedelta, account: str, *, worked_on: bool) -> Symptom | None:
+def queue_not_consumed(queue: str, waited: timedelta, account: str, *, worked_on: bool) -> Finding | None:
     """Judge a queue whose oldest message that nobody ever took has waited for so long.
 
     `worked_on`: somebody is at what the queue asks for, so that it waits its turn; a batch may take half an hour.
     """
     if worked_on or waited < _LONG:
         return None
-    function = FUNCTIONS[queue]
-    return Symptom(
-        function,
-        f"a message has waited for {waited.total_seconds():.0f} s on the queue {queue}, and nobody is at work: "
-        f"{not_listening(function, account)}. `imagefeed doctor --smoke` tries it",
-    )
+    finding = unheard(queue, account)
+    waits = f"a message has waited for {waited.total_seconds():.0f} s on the queue {queue}, and nobody is at work"
+    return replace(finding, detail=f"{waits}: {finding.detail}")
 
 
-def not_listening(function: str, account: str) -> str:
-    """Say what it means that nobody takes messages, and what to do."""
-    return (
-        f"the trigger of {function} does not listen to the queues of {account}, or the app does not run. Its "
-        "connection is DATA_STORAGE: check that the app's DATA_STORAGE settings lead to this account, that no "
-        "AzureWebJobsDATA_STORAGE and no ConnectionStrings entry of either name comes before them, that the app's "
-        f"identity has the role Storage Queue Data Contributor there, and that AzureWebJobs.{function}.Disabled is not "
-        "set; the host's log names a trigger that failed to start"
-    )
+def unheard(queue: str, account: str) -> Finding:
+    """Say what it means that nobody takes messages."""
+    function = LISTENERS[queue]
+    detail = f"the trigger of {function} does not listen to the queues of {account}, or the app does not run"
+    return Finding(slug=Slug.QUEUE_UNHEARD, name=function, detail=detail)
 
 
 def account_of(clients: Clients) -> str:
@@ -78,7 +61,7 @@ def check_queues(
     now: datetime,
     window: timedelta,
     pause: Callable[[float], object] = time.sleep,
-) -> Iterator[Symptom]:
+) -> Iterator[Finding]:
     """Find queues to which nobody listens; `names` are the sources that are polled.
 
     Two requests as long as nothing waits. Raises StoreUnavailableError, StoreRefusedError.
@@ -97,26 +80,9 @@ def check_queues(
             is_polled(clients, names, now) if queue is clients.poll_queue else _is_claimed(clients, seen, now, window)
         )
         waited = now - min(message.inserted_on for message in seen if message.inserted_on)
-        symptom = queue_not_consumed(queue.queue_name, waited, account_of(clients), worked_on=at_work)
-        if symptom is not None:
-            yield symptom
-
-
-def check_timers(clients: Clients, now: datetime) -> Iterator[Symptom]:
-    """Find timers that stand still. Raises StoreUnavailableError, StoreRefusedError."""
-    for function in TIMERS:
-        run = last_run(clients, function)
-        if run is not None and run.every is not None and run.is_overdue(now):
-            yield Symptom(function, f"it last came to its end at {run.at:%Y-%m-%d %H:%M} UTC: {why_overdue(run.every)}")
-
-
-def why_overdue(every: timedelta) -> str:
-    """Say what it means that a timer stands still, and what to do."""
-    return (
-        f"it is to run every {format_duration(every)}: its timer stands still, which is known to happen after a "
-        "deployment: restart the app; or it is switched off by a wrong setting, which `imagefeed doctor --app NAME` "
-        "tells; or its calls fail: look into its log"
-    )
+        finding = queue_not_consumed(queue.queue_name, waited, account_of(clients), worked_on=at_work)
+        if finding is not None:
+            yield finding
 
 
 def _waiting(queue: QueueClient, now: datetime) -> list[QueueMessage]:

@@ -61,6 +61,11 @@ class StoredSource:
     """Images of the newest archive that has any."""
 
     @property
+    def state(self) -> SourceState:
+        """Its last listing, or that there was none."""
+        return self.source_state or SourceState(source=self.source)
+
+    @property
     def arrivals(self) -> Sequence[Arrival]:
         """What has come, by the ledger and by the last listing, as `reconcile` sees it."""
         arrivals = [
@@ -73,7 +78,7 @@ class StoredSource:
             if entry.state is not State.SAME
         ]
         arrivals += [Arrival(stamp=self.before)] if self.before else []
-        return [*arrivals, *(self.source_state.arrivals if self.source_state else ())]
+        return [*arrivals, *self.state.arrivals]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

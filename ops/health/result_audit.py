@@ -47,7 +47,10 @@ class SlicedResultAudit:
         # Before anything is repaired: whoever dies over it must not meet the same slice for ever.
         self._remember(source, pipeline, before, ledger[-1].archive.stamp if self._is_full(ledger) else None)
         return [
-            Loss(archive=entry.archive, missing=[f"{one.kind}: {one.name} {one.detail}".rstrip() for one in findings])
+            Loss(
+                archive=entry.archive,
+                missing=[f"{one.slug.words}: {one.name} {one.detail}".rstrip() for one in findings],
+            )
             for entry, findings in found
             if self._is_unchanged(entry)
         ]

@@ -1,30 +1,28 @@
 """From what storage knows to what the page says: states, gaps, lags, and what needs a person. Pure."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from math import ceil
 
 from imagefeed import terminal
-from imagefeed.layout import format_stamp
+from imagefeed.layout import BATCH_QUEUE, POLL_QUEUE
 from imagefeed.ledger import Entry
 from imagefeed.model import State
-from ingest.gaps import find_gaps
 from ingest.model import Promises, SourceState
-from ingest.outages import unlisted
 from ops import text
-from ops.health.load import MAX_DEAD_LETTERS, ImageEntry, StoredQueues, StoredSource, StoredStatus
+from ops.health.app_checks import LISTENERS, check_given_up, check_runs
+from ops.health.archive_checks import check_archives, is_late, late_after
+from ops.health.findings import Finding, Severity, few
+from ops.health.load import MAX_DEAD_LETTERS, ImageEntry, StoredSource, StoredStatus
 from ops.health.promises import Held
-from ops.health.watch import find_silence
-from ops.web.actions import queue_actions, run_actions, source_actions
+from ops.health.source_checks import check_source, deletion_of, gaps_since, is_near_deletion
 from ops.web.headlines import source_headline, total_headline, window_phrase
 from ops.web.model import (
     ArchiveMark,
     Deletion,
     DisplayState,
-    Gap,
     Lag,
     Queues,
-    Severity,
     SourceStatus,
     Status,
     Thumbnail,
@@ -32,7 +30,6 @@ from ops.web.model import (
 
 LEAST_INTERVALS = 8
 """A young source's timeline is as long as this, so that its first archives are not squeezed into a corner."""
-_LATE = timedelta(minutes=30)
 _DISPLAYED = {
     State.SEEN: DisplayState.WAITING,
     State.COPYING: DisplayState.COPYING,
@@ -53,58 +50,65 @@ def window(promises: Promises | None) -> timedelta:
 
 def assess(stored: StoredStatus, held: Held, now: datetime) -> Status:
     """Say how everything is. A source that is not in the settings (any more) is shown without its promises."""
-    assessed = [(item, assess_source(item, held, now)) for item in stored.sources]
+    findings = {item.source: list(check_stored(item, held, now)) for item in stored.sources}
     # What is not in the settings, and has nothing to show, is history.
-    shown = [(item, source) for item, source in assessed if source.name in held.known or source.marks]
-    sources = [source for _, source in shown]
-    actions = [action for item, source in shown for action in source_actions(item, source, held, now)]
-    queues, reconciled = _queues(stored.queues), stored.runs.get("reconcile")
-    not_running = list(run_actions(stored.runs, queues, now))
-    actions = sorted([*not_running, *queue_actions(queues), *actions], key=lambda action: -action.severity)
-    severity, headline = total_headline(
-        sources,
-        given_up=bool(queues.poison or queues.dead_letters),
-        unwatched=reconciled is not None and reconciled.is_overdue(now),
-        not_judged=[source.name for source in sources if source.name in held.unknown],
-    )
+    sources = [
+        source
+        for source in (assess_source(item, held, findings[item.source], now) for item in stored.sources)
+        if source.name in held.known or source.marks
+    ]
+    queues, runs = stored.queues, stored.runs
+    more, waiting = queues.dead_letters >= MAX_DEAD_LETTERS, {LISTENERS[BATCH_QUEUE]: queues.batches}
+    waiting[LISTENERS[POLL_QUEUE]] = queues.polls
+    found = [*check_runs(runs, waiting, now), *check_given_up(queues.poison, queues.dead_letters, more=more)]
+    found += [finding for source in sources for finding in findings[source.name]]
+    reconciled = runs.get("reconcile")
     return Status(
         at=now,
-        severity=max([severity, *(action.severity for action in actions)]),
-        headline=headline,
+        severity=max((finding.severity for finding in found), default=Severity.FINE if sources else Severity.NOTICE),
+        headline=total_headline(sources, found),
         sources=sources,
-        queues=queues,
+        queues=Queues(
+            batches=queues.batches,
+            polls=queues.polls,
+            poison=queues.poison,
+            dead_letters=queues.dead_letters,
+            dead_letters_more=more,
+        ),
         reconciled_at=reconciled.at if reconciled else None,
-        actions=actions,
+        findings=sorted(few(found), key=lambda finding: -finding.severity),
     )
 
 
-def assess_source(stored: StoredSource, held: Held, now: datetime) -> SourceStatus:
+def check_stored(stored: StoredSource, held: Held, now: datetime) -> Iterator[Finding]:
+    """Find what is the matter with a source by all that one look reads of it."""
+    state, promises = stored.state, held.promises.get(stored.source)
+    yield from check_source(stored.source, held, state, stored.arrivals, now, _since(stored, promises, now))
+    yield from check_archives(stored.source, stored.entries, state, now, late_after(promises))
+
+
+def assess_source(stored: StoredSource, held: Held, findings: Sequence[Finding], now: datetime) -> SourceStatus:
     """Say how one source is."""
-    promises = held.promises.get(stored.source)
-    source_state = stored.source_state or SourceState(source=stored.source)
-    limit = promises.interval * promises.gap if promises else _LATE
+    promises, state = held.promises.get(stored.source), stored.state
+    limit, since = late_after(promises), _since(stored, promises, now)
     marks = [make_mark(entry, now, limit) for entry in reversed(stored.entries) if entry.state is not State.SAME]
-    since = stored.entries[-1].archive.stamp if stored.cut and stored.entries else now - window(promises)
     start = _start(marks, promises, since, now)
-    gaps = _gaps(stored, source_state, promises, since, now) if promises else []
-    silence = find_silence(promises or Promises(), source_state, now) if stored.source in held.known else None
-    severity, headline = source_headline(marks, gaps, silence, now, window_phrase(window(promises), start, marks, now))
-    if stored.source in held.unknown:
-        severity, headline = max(severity, Severity.NOTICE), f"Not judged: nobody knows what it promises. {headline}"
+    gaps = gaps_since(promises, state, stored.arrivals, now, since) if promises else []
+    phrase = window_phrase(window(promises), start, marks, now)
     return SourceStatus(
         name=stored.source,
-        severity=severity,
-        headline=headline,
+        severity=max((finding.severity for finding in findings), default=Severity.FINE),
+        headline=source_headline(marks, gaps, findings, now, phrase),
         start=start,
         window=window(promises),
         marks=marks,
         gaps=gaps,
         counts={state: sum(mark.state is state for mark in marks) for state in DisplayState},
         lag=_lag([mark.lag for mark in marks if mark.lag is not None]),
-        next_deletion=_next_deletion(source_state, promises, now),
-        polled_at=source_state.listed_at,
-        error=text.last_error(source_state.error or "", source_state.not_before, now),
-        on_server=len(source_state.tracked_files),
+        next_deletion=_next_deletion(state, promises, now),
+        polled_at=state.listed_at,
+        error=text.last_error(state.error or "", state.not_before, now),
+        on_server=len(state.tracked_files),
         rows_read=stored.rows,
         cut=stored.cut,
         thumbnails=[make_thumbnail(image) for image in stored.images],
@@ -118,9 +122,8 @@ def make_mark(entry: Entry, now: datetime, limit: timedelta) -> ArchiveMark:
     refused = counts.refused if counts else 0
     if state is DisplayState.PROCESSED and refused:
         state = DisplayState.PARTLY
-    begun = min(entry.times.values(), default=archive.stamp)
     return ArchiveMark(
-        id=f"{format_stamp(archive.stamp)}.{archive.version}",
+        id=archive.key.id,
         stamp=archive.stamp,
         state=state,
         path=terminal.clean(archive.path),
@@ -128,7 +131,7 @@ def make_mark(entry: Entry, now: datetime, limit: timedelta) -> ArchiveMark:
         images=counts.images if counts else 0,
         refused=refused,
         lag=lag_of(entry),
-        late=state.under_way and now - begun > limit,
+        late=is_late(entry, now, limit),
         reason=terminal.clean(entry.reason or ""),
     )
 
@@ -150,7 +153,7 @@ def make_thumbnail(stored: ImageEntry) -> Thumbnail:
     archive = stored.archive
     return Thumbnail(
         source=archive.source,
-        archive=f"{format_stamp(archive.stamp)}.{archive.version}",
+        archive=archive.key.id,
         stamp=archive.stamp,
         pipeline=stored.pipeline,
         member=stored.row.member,
@@ -166,20 +169,8 @@ def _start(marks: Sequence[ArchiveMark], promises: Promises | None, since: datet
     return max(since, min(first - (now - first) / 20, now - least))
 
 
-def _gaps(
-    stored: StoredSource, source_state: SourceState, promises: Promises, since: datetime, now: datetime
-) -> Sequence[Gap]:
-    return [
-        Gap(
-            start=gap.start,
-            end=gap.end,
-            open=gap.open,
-            outage=gap.outage,
-            missing=max(1, ceil(gap.active / promises.interval - 0.5) - (0 if gap.open else 1)),
-        )
-        for gap in find_gaps(promises, stored.arrivals, now, unlisted(source_state, now))
-        if gap.end > since
-    ]
+def _since(stored: StoredSource, promises: Promises | None, now: datetime) -> datetime:
+    return stored.entries[-1].archive.stamp if stored.cut and stored.entries else now - window(promises)
 
 
 def _lag(lags: Sequence[float]) -> Lag | None:
@@ -193,22 +184,10 @@ def _next_deletion(source_state: SourceState, promises: Promises | None, now: da
     """Tell what the server deletes next; what is not copied comes before all that is."""
     if promises is None or not source_state.tracked_files:
         return None
-    # The earlier of the two, since a server's clock may run ahead.
-    first = min(source_state.tracked_files, key=lambda f: (f.done, min(f.archive.file.modified, f.first_seen)))
-    born = min(first.archive.file.modified, first.first_seen)
+    first = min(source_state.tracked_files, key=lambda file: (file.done, deletion_of(promises, file)))
     return Deletion(
-        at=born + promises.retention,
+        at=deletion_of(promises, first),
         copied=first.done,
-        near=not first.done and now - born > promises.retention / 2,
+        near=is_near_deletion(promises, first, now),
         path=terminal.clean(first.archive.file.path),
-    )
-
-
-def _queues(stored: StoredQueues) -> Queues:
-    return Queues(
-        batches=stored.batches,
-        polls=stored.polls,
-        poison=stored.poison,
-        dead_letters=stored.dead_letters,
-        dead_letters_more=stored.dead_letters >= MAX_DEAD_LETTERS,
     )

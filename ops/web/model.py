@@ -3,9 +3,10 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from enum import IntEnum, StrEnum
+from enum import StrEnum
 
-from ingest.model import Outage
+from ingest.gaps import Gap
+from ops.health.findings import Finding, Severity
 
 
 class DisplayState(StrEnum):
@@ -32,16 +33,6 @@ class DisplayState(StrEnum):
         return self in (DisplayState.RAW, DisplayState.COPYING, DisplayState.WAITING)
 
 
-class Severity(IntEnum):
-    """How much a source needs a person."""
-
-    FINE = 0
-    NOTICE = 1
-    """Worth a look; nothing that was promised is missing."""
-    MISSING = 2
-    """Something is missing, or about to be."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ArchiveMark:
     """One archive."""
@@ -60,20 +51,6 @@ class ArchiveMark:
     late: bool
     """Under way for longer than it should be."""
     reason: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Gap:
-    """A time without an archive."""
-
-    start: datetime
-    end: datetime
-    open: bool
-    """None has come since."""
-    missing: int
-    """About so many archives, by the source's interval."""
-    outage: Outage | None = None
-    """The source could not be listed then."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,21 +112,6 @@ class SourceStatus:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Action:
-    """What needs a person, or at least a look."""
-
-    severity: Severity
-    source: str = ""
-    kind: str
-    name: str
-    since: datetime | None = None
-    detail: str = ""
-    advice: str
-    archive: str | None = None
-    """Id of the archive that it is about."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Queues:
     """What waits, and what was given up."""
 
@@ -172,4 +134,5 @@ class Status:
     queues: Queues
     reconciled_at: datetime | None
     """When `reconcile` last came to its end; None before the first time."""
-    actions: Sequence[Action]
+    findings: Sequence[Finding]
+    """What needs a person, or at least a look: the worst first."""

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -14,10 +14,12 @@ from imagefeed import terminal
 from imagefeed.model import Counts, State
 from ingest.model import SourceSpec
 from ops import text
+from ops.health.archive_checks import late_after
+from ops.health.findings import Severity
 from ops.health.load_archive import MAX_BYTES, MAX_ROWS, StoredArchive
 from ops.web import timeline
 from ops.web.assess import lag_of, make_mark
-from ops.web.model import DisplayState, Severity, Status
+from ops.web.model import DisplayState, Status
 from ops.web.responses import Request, Response, respond, source_hash
 
 _FOLDER = Path(__file__).parent / "templates"
@@ -40,12 +42,11 @@ def status_page(request: Request, status: Status) -> Response:
 def archive_page(request: Request, stored: StoredArchive, spec: SourceSpec | None, now: datetime) -> Response:
     """Show one archive: its times, its images, and what was refused."""
     entry = stored.entry
-    limit = spec.interval * spec.gap if spec else timedelta(minutes=30)
     times = [(state, entry.times[state]) for state in State if state in entry.times]
     about = {
         "source": entry.archive.source,
         "entry": entry,
-        "mark": make_mark(entry, now, limit),
+        "mark": make_mark(entry, now, late_after(spec)),
         "counts": entry.counts or Counts(),
         "times": sorted(times, key=lambda step: step[1]),
         "lag": lag_of(entry),

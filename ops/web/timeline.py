@@ -7,7 +7,8 @@ from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from math import log10, sqrt
 
-from ops.web.model import ArchiveMark, Gap, SourceStatus
+from ingest.gaps import Gap
+from ops.web.model import ArchiveMark, SourceStatus
 
 WIDTH, HEIGHT = 1200, 150
 _LEFT, _RIGHT = 6, 1194

@@ -1,24 +1,32 @@
-"""The status as JSON for machines."""
+"""The status, and findings, as JSON for machines."""
 
 import json
-from dataclasses import asdict
+from dataclasses import fields, is_dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from ops.web.model import Severity, Status
+from ops.health.findings import Finding, Severity
+from ops.web.model import Status
+
+_OF_FINDING = ("slug", "severity", "source", "archive", "name", "since", "until", "detail", "advice")
 
 
 def to_json(status: Status) -> bytes:
     """Write it all: times as ISO 8601 in UTC, lengths of time in seconds, sizes in bytes."""
-    return (json.dumps(_plain(asdict(status)), indent=1) + "\n").encode("ascii")
+    return (json.dumps(plain(status), indent=1) + "\n").encode("ascii")
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """Make of values what JSON knows."""
     match value:
+        case Finding():
+            return {name: plain(getattr(value, name)) for name in _OF_FINDING}
+        case _ if is_dataclass(value):
+            return {field.name: plain(getattr(value, field.name)) for field in fields(value)}
         case dict():
-            return {str(name): _plain(item) for name, item in value.items()}
+            return {str(name): plain(item) for name, item in value.items()}
         case list() | tuple():
-            return [_plain(item) for item in value]
+            return [plain(item) for item in value]
         case datetime():
             return f"{value.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
         case timedelta():

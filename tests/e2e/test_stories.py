@@ -223,8 +223,8 @@ def test_a_zip_that_someone_puts_into_the_container_is_preprocessed_too(running:
     assert eventually(lambda: settled(stored, "north", blob), blob, running) == "processed"
     assert sorted(images_of(stored, "north", blob)) == [0]
     log = running.logs / "host.log"
-    expected = f"archive.by_hand source=north blob='{blob}'"
-    eventually(lambda: True if expected in log.read_text(errors="replace") else None, expected, running)
+    expected = re.compile(rf"finding\.by_hand source=north since=\S+ until=- name='{blob}'")
+    eventually(lambda: expected.search(log.read_text(errors="replace")), expected.pattern, running)
 
 
 def test_what_no_event_told_of_is_found_by_reconcile(running: System, stored: Clients) -> None:

@@ -176,7 +176,7 @@ def test_log_lines_are_ours_alone_come_once_and_belong_to_their_archives_traces(
 
 
 def test_lines_that_alerts_look_at_have_fields(run: Run) -> None:
-    silent = [line for line in run.lines() if line["message"].startswith("source.silent")]
+    silent = [line for line in run.lines() if line["message"].startswith("finding.source_silent")]
     assert {line["properties"]["source"] for line in silent} <= {"north", "south"}
 
 

@@ -75,9 +75,9 @@ def test_the_smoke_test_is_no_error(logs: Workspace) -> None:
 
 def test_a_gap_that_is_told_again_is_one_and_ends_as_it_was_told_last(logs: Workspace) -> None:
     start, end = "2026-01-02T10:00:00+00:00", "2026-01-02T11:00:00+00:00"
-    line(logs, 600, "a", f"gap.found source=radar from={start} to=now", 2)
-    line(logs, 300, "b", f"gap.found source=radar from={start} to={end}", 2)
-    line(logs, 100, "b", "gap.more source=radar count=1", 2)
+    line(logs, 600, "a", f"finding.gap source=radar since={start} until=- name='' detail='x'", 2)
+    line(logs, 300, "b", f"finding.gap_closed source=radar since={start} until={end} name='' detail='x'", 2)
+    line(logs, 100, "b", "finding.gap_closed source=radar since=- until=- name='1 more' detail=''", 2)
     rows = logs.ask(QUERIES["gaps.kql"], NOW)
     assert [(row["Source"], row["From"].isoformat(), row["To"]) for row in rows] == [
         ("radar", "2026-01-02T10:00:00", end)

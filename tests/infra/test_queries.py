@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from config import telemetry
+from ops.health.findings import Slug
 from tests.infra.queries import ALERTS, INFRA, QUERIES, WORKBOOK, WRONG, judged, put_in
 
 ROOT = INFRA.parent
@@ -67,8 +68,11 @@ def test_every_metric_is_asked_for() -> None:
 
 
 def test_log_lines_are_read_as_they_are_written() -> None:
-    (line,) = re.findall(r"parse Message with '(\S+ \S+=)' Source '( \S+=)' From '( \S+=)' To", QUERIES["gaps.kql"])
-    assert "%s".join(line) + "%s" in (ROOT / "ops/health/watch.py").read_text()
+    parsed = r"parse Message with '(\S+)' Slug '( \S+=)' Source '( \S+=)' From '( \S+=)' To '( \S+=)' \*"
+    (line,) = re.findall(parsed, QUERIES["gaps.kql"])
+    assert "%s".join(line) in (ROOT / "ops/health/watch.py").read_text()
+    slugs = re.findall(r"startswith 'finding\.(\S+) '", QUERIES["gaps.kql"])
+    assert slugs == [Slug.GAP, Slug.GAP_CLOSED]
     (line,) = re.findall(r"startswith '(\S+ \S+=)'", QUERIES["not-running.kql"])
     assert f'"{line}%s ' in (ROOT / "bootstrap.py").read_text()
     lines = re.findall(r"startswith '(\S+ \S+=)'", QUERIES["lost-results.kql"])

@@ -193,14 +193,14 @@ class TestStorage:
         ):
             assert any(line.startswith(f"storage         {start}") and message in line for line in lines), start
         assert any("mine: its results were made with other settings" in line for line in lines)
-        assert any(f"{name}: last listed never: the app is not running" in line for line in lines)
+        assert any(f"{name}: not polled" in line for line in lines)
 
     @pytest.mark.parametrize(
         ("minutes", "message"),
         [
             (None, "not looked  app             reconcile has not come to its end yet"),
             (3, "ok          app             reconcile last came to its end 3 min ago"),
-            (25, "WRONG       app             reconcile last came to its end 25 min ago, and is to run every 5m:"),
+            (25, "WRONG       app             function overdue: reconcile: it last came to its end at "),
         ],
     )
     def test_timers_that_stand_still_are_seen(

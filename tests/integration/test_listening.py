@@ -13,9 +13,9 @@ from local.azurite import Azurite
 from local.azurite import azurite as start_azurite
 from ops.health.doctor.app import check_listeners
 from ops.health.doctor.findings import CheckStatus
-from ops.health.listening import Symptom, check_queues, check_timers, queue_not_consumed
+from ops.health.findings import Finding
+from ops.health.listening import check_queues, queue_not_consumed
 from preprocess.claim import ClaimKind
-from storage.blobs.runs import LastRun, note_run
 from storage.blobs.source_state import BlobSourceStates
 from storage.clients import Clients, connected, prepare
 from storage.queues.messages import BatchMessages, PollMessages
@@ -50,7 +50,7 @@ class Check:
         self._source = source
         self.pauses: list[float] = []
 
-    def __call__(self, ahead: timedelta, meanwhile: Callable[[], object] = lambda: None) -> list[Symptom]:
+    def __call__(self, ahead: timedelta, meanwhile: Callable[[], object] = lambda: None) -> list[Finding]:
         def pause(seconds: float) -> None:
             self.pauses.append(seconds)
             meanwhile()
@@ -84,10 +84,10 @@ class TestBatches:
     def test_an_old_message_that_nobody_takes_is_a_symptom(self, clients: Clients, check: Check) -> None:
         BatchMessages(clients).put("radar/a.zip", None)
         (symptom,) = check(LATER)
-        assert symptom.function == "process_batch"
-        assert "has waited for 18" in symptom.message
-        assert "on the queue batches" in symptom.message
-        assert f"process_batch does not listen to the queues of {clients.queues.primary_hostname}" in symptom.message
+        assert symptom.name == "process_batch"
+        assert "has waited for 18" in symptom.detail
+        assert "on the queue batches" in symptom.detail
+        assert f"process_batch does not listen to the queues of {clients.queues.primary_hostname}" in symptom.detail
         assert check.pauses == [5]
 
     def test_a_message_that_has_not_waited_for_two_minutes_is_none(self, clients: Clients, check: Check) -> None:
@@ -160,8 +160,8 @@ class TestPolls:
     def test_a_request_that_nobody_takes_is_a_symptom(self, clients: Clients, check: Check, source: str) -> None:
         PollMessages(clients).put(source)
         (symptom,) = check(LATER)
-        assert symptom.function == "poll_source"
-        assert "on the queue poll, and nobody is at work: the trigger of poll_source" in symptom.message
+        assert symptom.name == "poll_source"
+        assert "on the queue poll, and nobody is at work: the trigger of poll_source" in symptom.detail
 
     def test_a_young_request_is_none(self, clients: Clients, check: Check, source: str) -> None:
         PollMessages(clients).put(source)
@@ -187,13 +187,6 @@ class TestPolls:
             clients.poll_queue.clear_messages()
             PollMessages(clients).put(source)
             assert len(check(LATER)) == symptoms
-
-
-@pytest.mark.parametrize(("minutes", "still"), [(9, False), (11, True)])
-def test_a_timer_that_stands_still_is_a_symptom(clients: Clients, minutes: int, still: bool) -> None:
-    now = datetime.now(UTC)
-    note_run(clients, "poll_sources", LastRun(at=now - timedelta(minutes=minutes), every=timedelta(seconds=30)))
-    assert [symptom.function for symptom in check_timers(clients, now)] == ["poll_sources"] * still
 
 
 def test_the_doctor_says_so(clients: Clients) -> None:

@@ -95,7 +95,7 @@ def test_a_look_reads_no_more_rows_than_it_says(clients: Clients, source: str) -
     # The sixth archive's second row was not read: what became of it would be a guess.
     assert (len(cut.entries), cut.cut, cut.rows) == (5, True, 11)
     assert {entry.state for entry in cut.entries} == {State.PROCESSED}
-    status = assess_source(cut, Held(promises={source: Promises(interval=MINUTE)}), now())
+    status = assess_source(cut, Held(promises={source: Promises(interval=MINUTE)}), (), now())
     assert (status.cut, len(status.marks), status.gaps) == (True, 5, [])
 
 
@@ -231,7 +231,7 @@ class TestOnTheHost:
         assert source["counts"]["failed"] == 1
         assert (source["window"], source["lag"]["p50"]) == (172_800, 6)
         assert source["gaps"][0]["missing"] == 1
-        assert {action["kind"] for action in json.loads(browser.text("status.json"))["actions"]} >= {"gap", "failed"}
+        assert {one["slug"] for one in json.loads(browser.text("status.json"))["findings"]} >= {"gap_closed", "failed"}
 
     def test_answers_are_guarded_packed_and_sent_once(self, browser: Browser) -> None:
         for path in ("status", "status.json", "status/refresh.js"):

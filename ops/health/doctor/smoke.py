@@ -17,7 +17,7 @@ from imagefeed.tables import Reader, Result, StoredImage
 from imagefeed.terminal import count
 from ops.health.doctor.findings import Finding, ok, wrong
 from ops.health.doctor.smoke_archive import SmokeArchive
-from ops.health.listening import FUNCTIONS, account_of, is_polled, not_listening
+from ops.health.listening import account_of, is_polled, unheard
 from ops.health.smoke_storage import Location, PollRequest, Progress, find_messages, lock, progress_of, refusals, upload
 from storage.clients import Clients
 
@@ -233,7 +233,8 @@ class _SmokeTest:
         return wrong(ABOUT, f"{done} of {len(progress.batches)} batches were done within {self._limit}: {why}")
 
     def _silent(self, queue: str) -> str:
-        return not_listening(FUNCTIONS[queue], account_of(self.clients))
+        finding = unheard(queue, account_of(self.clients))
+        return f"{finding.detail}: {finding.advice}"
 
     def _step(self, message: str) -> Finding:
         return ok(ABOUT, f"{time.monotonic() - self.began:.1f} s: {message}")

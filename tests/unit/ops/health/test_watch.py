@@ -9,7 +9,8 @@ import pytest
 
 from imagefeed.errors import StoreUnavailableError
 from ingest.model import Archive, Arrival, Outage, RemoteFile, SourceSpec, SourceState, TrackedFile, version_of
-from ops.health.watch import WatchOutcome, find_deadlines, find_silence, watch, watch_source
+from ops.health.findings import Slug
+from ops.health.watch import WatchOutcome, watch
 from tests.fixtures.recorded import Recorded
 
 NOW = datetime(2026, 3, 3, 12, tzinfo=UTC)
@@ -48,71 +49,88 @@ class Here:
         return self.arrivals
 
 
-def check(here: Here, since: timedelta = 72 * HOUR) -> WatchOutcome:
-    return watch_source(SPEC.name, SPEC, here, here, NOW, NOW - since)
+def check(here: Here, since: timedelta = 72 * HOUR, spec: SourceSpec = SPEC) -> WatchOutcome:
+    (outcome,) = watch([spec], here, here, NOW, since)
+    return outcome
 
 
-class TestSilence:
-    def test_a_source_that_was_just_listed_is_none(self) -> None:
-        assert find_silence(SPEC, source_state(), NOW) is None
+def starts(outcome: WatchOutcome) -> list[datetime | None]:
+    return [finding.since for finding in outcome.findings if finding.slug.startswith("gap")]
 
-    @pytest.mark.parametrize(("listed", "silent"), [(9 * MINUTE, False), (11 * MINUTE, True), (None, True)])
-    def test_a_source_that_fails_is_given_a_moment(self, listed: timedelta | None, silent: bool) -> None:
-        silence = find_silence(SPEC, source_state(listed=listed, error="no route"), NOW)
-        assert (silence is not None) is silent
-        assert silence is None or silence.error == "no route"
 
-    @pytest.mark.parametrize(("listed", "silent"), [(34 * MINUTE, False), (36 * MINUTE, True), (None, True)])
-    def test_a_long_copy_is_no_silence_but_no_poll_at_all_is(self, listed: timedelta | None, silent: bool) -> None:
-        assert (find_silence(SPEC, source_state(listed=listed), NOW) is not None) is silent
+class TestAnswers:
+    """A source that is not listed as it should be."""
 
-    @pytest.mark.parametrize(("hours", "silent"), [("00:00-11:30", False), ("00:00-12:00", True)])
-    def test_a_source_may_be_silent_outside_of_its_hours(self, hours: str, silent: bool) -> None:
+    def slug(self, state: SourceState, spec: SourceSpec = SPEC) -> Slug | None:
+        found = [finding.slug for finding in check(Here([state]), spec=spec).findings]
+        return found[0] if found else None
+
+    @pytest.mark.parametrize(
+        ("listed", "error", "slug"),
+        [
+            (MINUTE, None, None),
+            (9 * MINUTE, "no route", None),
+            (11 * MINUTE, "no route", Slug.SOURCE_SILENT),
+            (None, "no route", Slug.SOURCE_SILENT),
+            # While a poll copies, it does not list.
+            (34 * MINUTE, None, None),
+            (36 * MINUTE, None, Slug.SOURCE_SILENT),
+            (None, None, Slug.NOT_POLLED),
+        ],
+    )
+    def test_it_is_given_a_moment(self, listed: timedelta | None, error: str | None, slug: Slug | None) -> None:
+        assert self.slug(source_state(listed=listed, error=error)) is slug
+
+    @pytest.mark.parametrize(("hours", "slug"), [("00:00-11:30", None), ("00:00-12:00", Slug.SOURCE_SILENT)])
+    def test_it_may_be_silent_outside_of_its_hours(self, hours: str, slug: Slug | None) -> None:
         spec = replace(SPEC, active=f"Mo-Su {hours} UTC")
-        state = source_state(listed=35 * MINUTE, error="no route")
-        assert (find_silence(spec, state, NOW) is not None) is silent
+        assert self.slug(source_state(listed=35 * MINUTE, error="no route"), spec) is slug
 
     def test_a_server_that_refuses_us_is_told_from_one_that_does_not_answer(self) -> None:
         refused = Outage(start=NOW - HOUR, end=None, error="wrong password", refused=True)
         for outages in ((), (replace(refused, refused=False),), (replace(refused, end=NOW),), (refused,)):
-            silence = find_silence(SPEC, replace(source_state(listed=HOUR), outages=outages), NOW)
-            assert silence is not None
-            assert silence.refused is (outages == (refused,))
-
-    def test_a_source_that_nobody_ever_polled_is_silent(self) -> None:
-        outcome = check(Here())
-        assert outcome.silence is not None
-        assert outcome.silence.since is None
+            slug = self.slug(replace(source_state(listed=HOUR), outages=outages))
+            assert slug is (Slug.SOURCE_REFUSES if outages == (refused,) else Slug.SOURCE_SILENT)
 
 
 class TestDeadlines:
-    def test_a_file_is_nearer_to_its_deletion_than_it_should_be_past_half_of_its_time(self) -> None:
-        young, old, older = tracked_file(23 * HOUR), tracked_file(25 * HOUR), tracked_file(47 * HOUR)
-        deadlines = find_deadlines(SPEC, source_state(young, old, older, tracked_file(40 * HOUR, done=True)), NOW)
-        assert [(d.tracked_file, d.at) for d in deadlines] == [(older, NOW + HOUR), (old, NOW + 23 * HOUR)]
+    """Files that are nearer to their deletion than they should be."""
+
+    def near(self, *files: TrackedFile) -> list[tuple[str, datetime | None]]:
+        found = check(Here([source_state(*files)])).findings
+        return [(finding.name, finding.until) for finding in found if finding.slug is Slug.NEAR_DELETION]
+
+    def test_past_half_of_its_time_a_file_is_the_next_to_go_first(self) -> None:
+        files = [
+            tracked_file(hours * HOUR, done=done) for hours, done in ((23, False), (25, False), (47, False), (40, True))
+        ]
+        assert self.near(*files) == [
+            (files[2].archive.file.path, NOW + HOUR),
+            (files[1].archive.file.path, NOW + 23 * HOUR),
+        ]
 
     def test_a_server_whose_clock_runs_ahead_deletes_no_later(self) -> None:
-        ahead = tracked_file(-20 * HOUR, seen=25 * HOUR)
-        (deadline,) = find_deadlines(SPEC, source_state(ahead), NOW)
-        assert deadline.at == NOW + 23 * HOUR
+        ((_, until),) = self.near(tracked_file(-20 * HOUR, seen=25 * HOUR))
+        assert until == NOW + 23 * HOUR
 
 
 class TestGaps:
-    def test_files_that_only_the_listing_knows_fill_gaps(self) -> None:
-        arrivals = [Arrival(stamp=NOW - 25 * MINUTE), Arrival(stamp=NOW - 5 * MINUTE)]
-        assert len(check(Here([source_state()], arrivals)).gaps) == 1
-        assert not check(Here([source_state(tracked_file(15 * MINUTE))], arrivals)).gaps
+    """Gaps by the ledger and by the last listing."""
 
-    def test_a_file_that_was_only_touched_fills_none(self) -> None:
-        touched = replace(tracked_file(15 * MINUTE, done=True), sha256="ab", previous_sha256="ab")
+    @pytest.mark.parametrize(("sha256", "gaps"), [(None, 0), ("ab", 1)])
+    def test_a_file_that_only_the_listing_knows_fills_a_gap_unless_it_was_only_touched(
+        self, sha256: str | None, gaps: int
+    ) -> None:
         arrivals = [Arrival(stamp=NOW - 25 * MINUTE), Arrival(stamp=NOW - 5 * MINUTE)]
-        assert len(check(Here([source_state(touched)], arrivals)).gaps) == 1
+        assert len(starts(check(Here([source_state()], arrivals)))) == 1
+        file = replace(tracked_file(15 * MINUTE, done=True), sha256=sha256, previous_sha256=sha256)
+        assert len(starts(check(Here([source_state(file)], arrivals)))) == gaps
 
     def test_only_gaps_that_reach_into_the_window_count(self) -> None:
         here = Here([source_state(*(tracked_file(minutes * MINUTE, done=True) for minutes in (5, 15, 45, 55, 99)))])
-        assert len(check(here).gaps) == 2
-        assert [gap.start for gap in check(here, 20 * MINUTE).gaps] == [NOW - 45 * MINUTE]
-        assert not check(here, 14 * MINUTE).gaps
+        assert len(starts(check(here))) == 2
+        assert starts(check(here, 20 * MINUTE)) == [NOW - 45 * MINUTE]
+        assert not starts(check(here, 14 * MINUTE))
 
 
 class TestLog:
@@ -124,31 +142,35 @@ class TestLog:
         here = Here([source_state(tracked_file(47 * HOUR), listed=HOUR, error="no route\nat all")], arrivals)
         watch([SPEC], here, here, NOW, 24 * HOUR)
         lines = {(record.levelname, record.getMessage()) for record in caplog.records}
+        day = "2026-03-0"
         assert lines == {
-            ("ERROR", "source.silent source=radar since=2026-03-03T11:00:00+00:00 error='no route\\nat all'"),
-            ("WARNING", "gap.found source=radar from=2026-03-01T13:00:00+00:00 to=2026-03-03T10:50:00+00:00"),
-            ("WARNING", "gap.unheard source=radar from=2026-03-03T10:50:00+00:00 to=2026-03-03T11:20:00+00:00"),
-            ("WARNING", "gap.unheard source=radar from=2026-03-03T11:20:00+00:00 to=now"),
-            (
-                "ERROR",
-                "file.near_deletion source=radar path='01130000\\n.zip' "
-                "deleted_at=2026-03-03T13:00:00+00:00 failures=0",
-            ),
-            ("WARNING", "archive.by_hand source=radar blob='radar/by hand.zip'"),
+            ("ERROR", f"finding.source_silent source=radar since={day}3T11:00:00+00:00 until=- name='' "
+             "detail='no route\\nat all'"),
+            ("ERROR", f"finding.near_deletion source=radar since={day}1T13:00:00+00:00 until={day}3T13:00:00+00:00 "
+             "name='01130000\\n.zip' detail='0 tries failed'"),
+            ("WARNING", f"finding.gap_closed source=radar since={day}1T13:00:00+00:00 until={day}3T10:50:00+00:00 "
+             "name='' detail='about 274 archives missing'"),
+            ("WARNING", f"finding.by_hand source=radar since={day}3T11:20:00+00:00 until=- name='radar/by hand.zip' "
+             "detail=''"),
+        } | {line for line in lines if "gap_unheard" in line[1]}  # fmt: skip
+        assert {(level, line.partition(" name")[0]) for level, line in lines if "gap_unheard" in line} == {
+            ("ERROR", f"finding.gap_unheard source=radar since={day}3T10:50:00+00:00 until={day}3T11:20:00+00:00"),
+            ("ERROR", f"finding.gap_unheard source=radar since={day}3T11:20:00+00:00 until=-"),
         }
 
     def test_a_source_without_findings_is_worth_no_line(self, caplog: pytest.LogCaptureFixture) -> None:
         here = Here([source_state(tracked_file(5 * MINUTE, done=True))])
-        (outcome,) = watch([SPEC], here, here, NOW, 72 * HOUR)
-        assert [outcome.silence, *outcome.gaps, *outcome.deadlines, *outcome.by_hand] == [None]
+        assert not check(here).findings
         assert not caplog.records
 
-    def test_a_thousand_findings_of_a_kind_are_eleven_lines(self, caplog: pytest.LogCaptureFixture) -> None:
+    def test_a_thousand_gaps_are_the_open_one_ten_others_and_how_many_more(
+        self, caplog: pytest.LogCaptureFixture
+    ) -> None:
         here = Here([source_state()], [Arrival(stamp=NOW - number * HOUR) for number in range(1, 1001)])
         watch([SPEC], here, here, NOW, 2000 * HOUR)
-        assert len(caplog.records) == 11
-        assert caplog.messages[0].endswith("to=now")
-        assert caplog.messages[-1] == "gap.more source=radar count=990"
+        assert len(caplog.records) == 12
+        assert [line.split()[0] for line in caplog.messages[:2]] == ["finding.gap", "finding.gap_closed"]
+        assert caplog.messages[-1].endswith("name='989 more' detail=''")
 
     def test_a_source_that_cannot_be_looked_at_costs_the_others_nothing(self, caplog: pytest.LogCaptureFixture) -> None:
         here = Here([source_state(listed=HOUR)])

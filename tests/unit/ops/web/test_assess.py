@@ -5,12 +5,14 @@ from datetime import timedelta
 
 import pytest
 
+from imagefeed.ledger import Entry
 from imagefeed.model import Counts, Origin, State
 from ingest.model import Outage, PassedOver, Promises, SourceState
+from ops.health.findings import Severity
 from ops.health.load import MAX_DEAD_LETTERS, StoredSource, StoredStatus
 from ops.health.promises import Held
 from ops.web.assess import assess
-from ops.web.model import DisplayState, Severity, Status
+from ops.web.model import DisplayState, Status
 from storage.blobs.runs import LastRun
 from tests.unit.ops.web.made import MINUTE, NOW, QUIET, entry, regular, status_of, stored_source, tracked_file
 
@@ -21,14 +23,14 @@ def headline_of(status: Status) -> str:
     return status.sources[0].headline
 
 
-def kinds(status: Status) -> list[str]:
-    return [action.kind for action in status.actions]
+def slugs(status: Status) -> list[str]:
+    return [finding.slug for finding in status.findings]
 
 
 def test_a_good_day_is_told_in_one_sentence() -> None:
     status = status_of(regular(287))
     assert headline_of(status) == "All 287 archives of the last 48 h are here; newest 3 min ago."
-    assert (status.severity, status.headline, list(status.actions)) == (Severity.FINE, "Everything is here", [])
+    assert (status.severity, status.headline, list(status.findings)) == (Severity.FINE, "Everything is here", [])
 
 
 def test_a_young_source_tells_since_when() -> None:
@@ -72,8 +74,8 @@ def test_refused_members_are_worth_a_look_and_no_more() -> None:
     partly = entry(3, counts=Counts(members=3, images=1, refused=2))
     status = status_of([partly, entry(13)])
     assert headline_of(status) == "All 2 archives since 11:47 are here, 1 with refused members; newest 3 min ago."
-    assert (status.severity, kinds(status)) == (Severity.NOTICE, ["refused members"])
-    assert status.actions[0].archive == f"{NOW - 3 * MINUTE:%Y%m%dT%H%M%SZ}.{partly.archive.version}"
+    assert (status.severity, slugs(status)) == (Severity.NOTICE, ["members_refused"])
+    assert status.findings[0].archive == f"{NOW - 3 * MINUTE:%Y%m%dT%H%M%SZ}.{partly.archive.version}"
 
 
 def test_jitter_makes_no_hole_and_a_missing_archive_makes_one() -> None:
@@ -90,14 +92,33 @@ def test_holes_and_bad_ends_come_first_in_the_sentence() -> None:
         "1 gap (about 2 missing), 1 expired, 1 failed and 1 refused. 3 archives since 10:47 are here; newest 3 min ago."
     )
     assert (status.severity, status.headline) == (Severity.MISSING, "Something is missing")
-    assert kinds(status) == ["gap", "expired", "failed", "refused"]
-    assert "replay --archive" in status.actions[2].advice or "by hand" in status.actions[2].advice
+    assert slugs(status) == ["expired", "failed", "gap_closed", "refused"]
+    assert "by hand" in status.findings[0].advice
+    assert "replay --archive" in status.findings[1].advice
+
+
+def test_a_gap_that_is_over_is_worth_a_look_and_no_alarm() -> None:
+    status = status_of([entry(minutes) for minutes in (3, 13, 43, 53)])
+    assert (status.severity, slugs(status)) == (Severity.NOTICE, ["gap_closed"])
+    assert status.headline == "Everything that came is here; there were gaps"
+    assert "about 2 archives missing" in status.findings[0].details
+
+
+@pytest.mark.parametrize(("later", "shown"), [(True, []), (False, ["failed"])])
+def test_what_came_right_in_another_way_is_history(later: bool, shown: list[str]) -> None:
+    bad, other = entry(13, State.FAILED), entry(13, version="f" * 8)
+    other = replace(other, times={State.PROCESSED: max(bad.times.values()) + (MINUTE if later else -MINUTE)})
+    assert slugs(status_of([entry(3), bad, other, entry(23)])) == shown
 
 
 def test_what_is_late_is_told_apart_from_what_is_missing() -> None:
-    late = replace(stored_source([*regular(4), entry(43, State.COPYING)]), source="late")
-    good = replace(stored_source(regular()), source="good")
-    lost = replace(stored_source([*regular(4), entry(43, State.FAILED)]), source="lost")
+    def named(name: str, entries: list[Entry]) -> StoredSource:
+        of_source = [replace(each, archive=replace(each.archive, source=name)) for each in entries]
+        return replace(stored_source(of_source), source=name)
+
+    late = named("late", [*regular(4), entry(43, State.COPYING)])
+    good = named("good", regular())
+    lost = named("lost", [*regular(4), entry(43, State.FAILED)])
     held = Held(promises={name: Promises() for name in ("late", "good", "lost")})
 
     def headline(*sources: StoredSource) -> str:
@@ -132,18 +153,21 @@ def test_where_archives_are_left_out_there_is_no_hole_made_up() -> None:
 
 
 def test_an_archive_that_hangs_is_late() -> None:
-    status = status_of([entry(3), entry(13), entry(23, State.SEEN, reason="no answer")])
+    late = entry(23, State.SEEN, reason="no answer", version="0" * 8)
+    state = SourceState(source="radar", listed_at=NOW, tracked_files=(tracked_file(23, failures=2),))
+    status = status_of([entry(3), entry(13), late], state)
     assert headline_of(status).startswith("1 late. 2 archives")
-    (action,) = status.actions
-    assert (action.kind, action.detail) == ("not copied", "no answer")
-    assert kinds(status_of([entry(3), entry(13), entry(23, State.PROCESSING)])) == ["not preprocessed"]
+    (finding,) = status.findings
+    assert (finding.slug, finding.detail) == ("not_copied", "2 tries failed: no answer")
+    assert slugs(status_of([entry(3), entry(13), late])) == ["no_longer_listed"]
+    assert slugs(status_of([entry(3), entry(13), entry(23, State.PROCESSING)])) == ["not_preprocessed"]
 
 
 def test_a_server_that_is_silent_is_named_with_its_error() -> None:
     source_state = SourceState(source="radar", listed_at=NOW - 50 * MINUTE, failures=4, error="no\x1b[2J route")
     status = status_of(regular(), source_state)
     assert headline_of(status).startswith("No answer from the server for 50 min. All 6 archives")
-    assert (status.severity, kinds(status)) == (Severity.MISSING, ["no answer"])
+    assert (status.severity, slugs(status)) == (Severity.MISSING, ["source_silent"])
     assert status.sources[0].error == "no\N{REPLACEMENT CHARACTER}[2J route"
 
 
@@ -152,21 +176,21 @@ def test_a_server_that_refuses_us_is_not_called_silent() -> None:
     source_state = SourceState(source="radar", listed_at=NOW - 50 * MINUTE, error="wrong password", outages=(refused,))
     status = status_of(regular(), source_state)
     assert headline_of(status).startswith("The server has refused us for 50 min.")
-    assert kinds(status) == ["refused by the server"]
+    assert slugs(status) == ["source_refuses"]
 
 
 def test_a_source_whose_promises_nobody_knows_is_not_judged_and_never_fine() -> None:
     status = status_of(regular(), SourceState(source="radar", listed_at=NOW), held=UNKNOWN)
     assert (status.severity, status.headline) == (Severity.NOTICE, "not judged: radar")
     assert headline_of(status).startswith("Not judged: ")
-    assert kinds(status) == ["not judged"]
+    assert slugs(status) == ["not_judged"]
 
 
 def test_no_settings_are_needed_to_tell_that_a_server_does_not_answer() -> None:
     source_state = SourceState(source="radar", listed_at=NOW - 12 * MINUTE, error="no route")
     status = status_of(regular(), source_state, held=UNKNOWN)
     assert status.severity is Severity.MISSING
-    assert kinds(status) == ["no answer", "not judged"]
+    assert slugs(status) == ["source_silent", "not_judged"]
 
 
 def test_while_the_server_does_not_answer_a_gap_is_not_laid_to_its_owner() -> None:
@@ -174,13 +198,13 @@ def test_while_the_server_does_not_answer_a_gap_is_not_laid_to_its_owner() -> No
     down = Outage(start=NOW - 32 * MINUTE, end=None, error="no route")
     source_state = SourceState(source="radar", listed_at=NOW - 33 * MINUTE, error="no route", outages=(down,))
     status = status_of(entries, source_state)
-    (gap,) = [action for action in status.actions if "gap" in action.kind]
-    assert gap.kind == "gap without an answer"
+    (gap,) = [finding for finding in status.findings if "gap" in finding.slug]
+    assert gap.slug == "gap_unheard"
     assert "no answer from 2026" in gap.detail
     assert "ask its owner" not in gap.advice
     back = replace(source_state, listed_at=NOW, error=None, outages=(replace(down, end=NOW - 2 * MINUTE),))
-    (gap,) = status_of(entries, back).actions
-    assert (gap.kind, gap.advice) == ("gap", "the server had nothing: ask its owner")
+    (gap,) = status_of(entries, back).findings
+    assert (gap.slug, gap.advice) == ("gap", "the server had nothing: ask its owner")
     assert "no answer from 2026" in gap.detail
 
 
@@ -188,13 +212,13 @@ def test_files_that_pattern_leaves_out_are_named_in_place_of_the_gap() -> None:
     entries = [entry(minutes) for minutes in (40, 50)]
     passed_over = PassedOver(count=200, newest="cam_1.ZIPX", modified=NOW - 5 * MINUTE)
     source_state = SourceState(source="radar", listed_at=NOW, passed_over=passed_over)
-    (action,) = status_of(entries, source_state).actions
-    assert (action.kind, action.name) == ("nothing matches", "cam_1.ZIPX")
-    assert "PATTERN *.zip leaves out 200 files, none matches it" in action.detail
+    (finding,) = status_of(entries, source_state).findings
+    assert (finding.slug, finding.name) == ("nothing_matches", "cam_1.ZIPX")
+    assert "PATTERN *.zip leaves out 200 files, none matches it" in finding.detail
     old = replace(source_state, passed_over=replace(passed_over, modified=NOW - 60 * MINUTE))
-    assert kinds(status_of(entries, old)) == ["gap"]
-    assert kinds(status_of([], source_state)) == ["nothing matches"]
-    assert not kinds(status_of(regular(), source_state))
+    assert slugs(status_of(entries, old)) == ["gap"]
+    assert slugs(status_of([], source_state)) == ["nothing_matches"]
+    assert not slugs(status_of(regular(), source_state))
 
 
 def test_a_stamp_that_fits_no_longer_is_named_with_the_newest_file() -> None:
@@ -202,9 +226,9 @@ def test_a_stamp_that_fits_no_longer_is_named_with_the_newest_file() -> None:
     files = tuple(tracked_file(3, path=path, done=True) for path in ("radar_20260301_1157.zip", "radar_010126.zip"))
     source_state = SourceState(source="radar", listed_at=NOW, tracked_files=files)
     status = status_of(regular(), source_state, held=held)
-    (action,) = status.actions
-    assert (action.kind, action.name) == ("stamp does not fit", "radar_010126.zip")
-    assert "1 of 2 names" in action.detail
+    (finding,) = status.findings
+    assert (finding.slug, finding.name) == ("stamp_misfit", "radar_010126.zip")
+    assert "1 of 2 names" in finding.detail
     assert status.severity is Severity.NOTICE
 
 
@@ -216,9 +240,9 @@ def test_an_error_tells_when_the_server_is_asked_again(again: timedelta, tail: s
     assert status_of(regular(), source_state).sources[0].error == f"wrong password{tail}"
 
 
-def test_before_the_first_poll_nothing_is_wrong() -> None:
+def test_before_the_first_poll_nothing_is_wrong_and_nothing_known_to_be_fine() -> None:
     status = status_of([], SourceState(source="radar"))
-    assert (headline_of(status), status.severity) == ("Waiting for the first poll.", Severity.FINE)
+    assert (headline_of(status), status.severity) == ("Waiting for the first poll.", Severity.NOTICE)
     assert status.headline == "Nothing has arrived yet"
     assert headline_of(status_of([])) == "Polled; no archive has come yet."
 
@@ -230,7 +254,7 @@ def test_the_next_deletion_is_of_what_is_not_copied() -> None:
     assert deletion is not None
     assert (deletion.path, deletion.copied, deletion.near) == ("late.zip", False, True)
     assert deletion.at == NOW - 1500 * MINUTE + timedelta(hours=48)
-    assert kinds(status)[0] == "near deletion"
+    assert slugs(status)[0] == "near_deletion"
     done = (
         status_of(regular(), SourceState(source="radar", listed_at=NOW, tracked_files=files[::2]))
         .sources[0]
@@ -261,9 +285,9 @@ def test_what_was_redone_long_after_it_was_readable_has_the_lag_of_its_first_end
 def test_what_was_given_up_needs_a_person() -> None:
     status = status_of(regular(), queues=replace(QUIET, poison=2, dead_letters=MAX_DEAD_LETTERS))
     assert (status.severity, status.headline) == (Severity.MISSING, "Everything is here, and messages were given up")
-    assert [(action.kind, action.name) for action in status.actions] == [
-        ("poison queue", "2 messages"),
-        ("dead letters", "100 dead letters or more"),
+    assert [(finding.slug, finding.name) for finding in status.findings] == [
+        ("poison", "2 messages"),
+        ("dead_letters", "100 dead letters or more"),
     ]
 
 
@@ -283,10 +307,10 @@ def test_a_reconcile_that_stands_still_needs_a_person(every: timedelta | None, q
     status = status_of(regular(), runs={"poll_sources": LastRun(at=NOW), "reconcile": run})
     assert status.reconciled_at == run.at
     if fine:
-        assert (status.severity, status.headline, kinds(status)) == (Severity.FINE, "Everything is here", [])
+        assert (status.severity, status.headline, slugs(status)) == (Severity.FINE, "Everything is here", [])
     else:
         assert status.headline == "Everything is here, and nobody watches: reconcile stands still"
-        assert (status.severity, kinds(status)) == (Severity.MISSING, ["reconcile stands still"])
+        assert (status.severity, slugs(status)) == (Severity.MISSING, ["function_overdue"])
 
 
 @pytest.mark.parametrize(
@@ -307,24 +331,24 @@ def test_each_function_that_should_run_is_missed_when_it_does_not(
     runs["process_batch"] = LastRun(at=NOW, takes=batch)
     runs[function] = replace(runs[function], at=NOW - minutes * MINUTE)
     status = status_of(regular(), runs=runs, queues=replace(QUIET, batches=waiting))
-    assert kinds(status) == [f"{function} stands still"] * stands
+    assert slugs(status) == ["function_overdue"] * stands
 
 
 def test_a_timer_that_never_ran_is_told_once_another_function_has() -> None:
     status = status_of(regular(), runs={"poll_sources": LastRun(at=NOW, every=MINUTE)})
-    assert [(action.kind, action.name) for action in status.actions] == [("never ran", "reconcile")]
+    assert [(finding.slug, finding.name) for finding in status.findings] == [("function_never_ran", "reconcile")]
     assert status.severity is Severity.NOTICE
 
 
 def test_many_of_a_kind_are_counted_instead_of_listed() -> None:
-    actions = status_of([entry(minutes, State.FAILED) for minutes in range(3, 203, 10)]).actions
-    assert [action.name for action in actions][-1] == "12 more"
-    assert len(actions) == 9
+    findings = status_of([entry(minutes, State.FAILED) for minutes in range(3, 203, 10)]).findings
+    assert [finding.name for finding in findings][-1] == "10 more"
+    assert len(findings) == 11
 
 
 def test_a_zip_put_by_hand_is_told() -> None:
     by_hand = replace(entry(3), archive=replace(entry(3).archive, origin=Origin.MANUAL))
-    assert kinds(status_of([by_hand])) == ["put by hand"]
+    assert slugs(status_of([by_hand])) == ["by_hand"]
 
 
 def test_what_is_not_in_the_settings_is_shown_only_while_it_has_archives() -> None:

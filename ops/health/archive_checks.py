@@ -1,0 +1,84 @@
+"""What is the matter with archives, by the ledger and the last listing. Pure."""
+
+from collections.abc import Container, Iterator, Sequence
+from datetime import datetime, timedelta
+
+from imagefeed.ledger import Entry
+from imagefeed.model import ArchiveKey, State
+from imagefeed.terminal import count
+from ingest.model import Promises, SourceState, TrackedFile
+from ops.health.findings import Finding, Slug
+
+_LATE = timedelta(minutes=30)
+_BAD_ENDS = {State.EXPIRED: Slug.EXPIRED, State.FAILED: Slug.FAILED, State.REFUSED: Slug.REFUSED}
+UNCOPIED = (State.SEEN, State.COPYING)
+UNFINISHED = (State.RAW, State.PROCESSING)
+
+
+def late_after(promises: Promises | None) -> timedelta:
+    """Tell for how long an archive may be under way without a step."""
+    return min(promises.interval * promises.gap, _LATE) if promises else _LATE
+
+
+def is_late(entry: Entry, now: datetime, limit: timedelta) -> bool:
+    """Tell whether an archive is under way and stands still."""
+    return entry.state in (*UNCOPIED, *UNFINISHED) and _last_step(entry) + limit <= now
+
+
+def check_archives(
+    source: str,
+    entries: Sequence[Entry],
+    state: SourceState,
+    now: datetime,
+    limit: timedelta,
+    raw: Container[str] = frozenset(),
+) -> Iterator[Finding]:
+    """Find archives that are late, lost or refused; `raw` are blobs that are known to be there.
+
+    What came right in another way, by a later version or a zip put there by hand, is history.
+    """
+    known = {entry.archive.key: entry for entry in entries}
+    for file in state.tracked_files:
+        key, path = file.archive.key, file.archive.file.path
+        if not file.done and key.raw_blob(path) not in raw and file.first_seen + limit <= now:
+            detail = _why_not_copied(file, known.get(key))
+            yield Finding(slug=Slug.NOT_COPIED, source=source, name=path, since=file.first_seen, detail=detail)
+    listed = {file.archive.key for file in state.tracked_files}
+    mended: dict[datetime, datetime] = {}
+    for entry in sorted((entry for entry in entries if entry.state is State.PROCESSED), key=_last_step):
+        mended[entry.archive.stamp] = _last_step(entry)
+    for entry in entries:
+        archive = entry.archive
+        if slug := _BAD_ENDS.get(entry.state):
+            if _last_step(entry) >= mended.get(archive.stamp, _last_step(entry)):
+                yield of_archive(slug, archive.key, archive.path, entry.reason or "")
+        elif entry.state in UNFINISHED and is_late(entry, now, limit):
+            detail = ": ".join(filter(None, (f"it is {entry.state}", entry.reason)))
+            yield of_archive(Slug.NOT_PREPROCESSED, archive.key, archive.blob, detail)
+        elif archive.key not in listed and archive.blob not in raw and is_late(entry, now, limit):
+            yield of_archive(
+                Slug.NO_LONGER_LISTED, archive.key, archive.path, entry.reason or "neither listed any more nor copied"
+            )
+    yield from _check_members(entries)
+
+
+def of_archive(slug: Slug, key: ArchiveKey, name: str, detail: str = "") -> Finding:
+    """Say what is the matter with an archive, or with what is stored of it."""
+    return Finding(slug=slug, source=key.source, archive=key.id, name=name, since=key.stamp, detail=detail)
+
+
+def _last_step(entry: Entry) -> datetime:
+    return max(entry.times.values(), default=entry.archive.stamp)
+
+
+def _why_not_copied(file: TrackedFile, entry: Entry | None) -> str:
+    tries = f"{count(file.failures, 'try', 'tries')} failed" if file.failures else ""
+    return ": ".join(filter(None, (tries, entry.reason if entry else None))) or "it was not tried yet"
+
+
+def _check_members(entries: Sequence[Entry]) -> Iterator[Finding]:
+    refused = {entry.archive.key: entry.counts.refused for entry in entries if entry.counts and entry.counts.refused}
+    if refused:
+        newest = max(refused, key=lambda key: key.stamp)
+        name = f"{count(sum(refused.values()), 'member')} of {count(len(refused), 'archive')}"
+        yield of_archive(Slug.MEMBERS_REFUSED, newest, name, "all others can be read")

@@ -1,0 +1,34 @@
+"""Findings: each slug is documented as it is, and many of one are counted."""
+
+from pathlib import Path
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ops.health.findings import ADVICE, FEW, Finding, Slug, few
+
+PAGE = (Path(__file__).parents[4] / "docs/findings.md").read_text()
+
+
+def test_the_page_has_a_row_for_each_slug_with_its_severity_and_its_cure() -> None:
+    lines = [line.strip("|") for line in PAGE.splitlines() if line.startswith("| `")]
+    rows = [[cell.strip() for cell in line.split("|")] for line in lines]
+    assert [(slug.strip("`"), severity, cure) for slug, severity, _, cure in rows] == [
+        (slug, Finding(slug=slug).severity.name.lower(), ADVICE[slug]) for slug in Slug
+    ]
+    assert all(meaning.endswith(".") for _, _, meaning, _ in rows)
+
+
+def test_advice_names_what_it_is_about() -> None:
+    finding = Finding(slug=Slug.FAILED, source="radar", archive="20260301T115700Z.0000001e")
+    assert finding.advice == "remove the reason, then `imagefeed replay --archive radar/20260301T115700Z.0000001e`"
+    assert not [slug for slug in Slug if "{" in Finding(slug=slug, source="a", archive="b", name="c").advice]
+
+
+@given(st.lists(st.sampled_from([("a", Slug.GAP), ("a", Slug.FAILED), ("b", Slug.GAP)]), max_size=50))
+def test_none_is_lost_when_only_a_few_are_told(kinds: list[tuple[str, Slug]]) -> None:
+    kept = list(few(Finding(source=source, slug=slug, name="x") for source, slug in kinds))
+    for source, slug in set(kinds):
+        names = [finding.name for finding in kept if (finding.source, finding.slug) == (source, slug)]
+        number = kinds.count((source, slug))
+        assert names == ["x"] * min(number, FEW) + [f"{number - FEW} more"] * (number > FEW)
