@@ -1,1 +1,1 @@
-"""Running the whole system on one machine. Not deployed."""
+"""Run the whole system on one machine. Not deployed."""

@@ -1,4 +1,4 @@
-"""Azurite, the emulator of Azure Storage: installed from npm as pinned, run as a child process on free ports."""
+"""Install Azurite, the emulator of Azure Storage, from npm and run it as a child process on free ports."""
 
 import argparse
 import json
@@ -28,7 +28,7 @@ _LISTENING = re.compile(r"(blob|queue|table)\b.*\blistening\b.*?:(\d+)\s*$", re.
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ports:
-    """Where the three services listen on 127.0.0.1; 0 takes a free port."""
+    """Ports of the three services on 127.0.0.1; 0 takes a free port."""
 
     blob: int = 0
     queue: int = 0
@@ -36,12 +36,12 @@ class Ports:
 
     @property
     def connection(self) -> str:
-        """The connection string, with the account and key that every Azurite has."""
+        """The connection string, with Azurite's fixed account and key."""
         return development_connection({"Blob": self.blob, "Queue": self.queue, "Table": self.table})
 
 
 class Azurite:
-    """One running Azurite, which can be killed and started again on the ports that it has."""
+    """One Azurite process. A restart uses the same ports."""
 
     def __init__(self, script: Path, folder: Path, *, in_memory: bool, ports: Ports) -> None:
         self.ports = ports
@@ -53,20 +53,20 @@ class Azurite:
 
     @property
     def connection(self) -> str:
-        """The connection string; it stays the same over a restart."""
+        """The connection string; a restart does not change it."""
         return self.ports.connection
 
     @property
     def pid(self) -> int:
-        """The child process, which must be running."""
+        """Process ID. Raises TransientError if Azurite is not running."""
         if self._process is None:
             raise TransientError("Azurite is not running: start it first")
         return self._process.pid
 
     def start(self, within: float = 30) -> None:
-        """Start it and wait until all three services answer. Raises PermanentError if they do not."""
+        """Start Azurite and wait until all three services answer. Raises PermanentError if they do not."""
         _mend(self._folder)
-        # To a file: nobody reads a pipe as long as all is well, and a full one would stall the server.
+        # A file, because an unread pipe fills up and blocks the server.
         with self.log.open("wb") as log:
             self._process = subprocess.Popen(
                 self._command(),
@@ -74,7 +74,7 @@ class Azurite:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                # Ctrl-C is for the one who started it, who stops the others first.
+                # Ctrl-C must reach only the parent process, which stops the other programs first.
                 start_new_session=True,
             )
         try:
@@ -85,12 +85,12 @@ class Azurite:
 
     @property
     def ended(self) -> bool:
-        """Whether it was started and has ended by itself."""
+        """Whether Azurite was started and has ended by itself."""
         process = self._process
         return process is not None and process.poll() is not None
 
     def stop(self) -> None:
-        """Let it write what it holds and end."""
+        """Stop Azurite, which writes its data first; kill it after 20 s."""
         process, self._process = self._process, None
         if process is not None:
             process.terminate()
@@ -101,12 +101,12 @@ class Azurite:
                 process.wait()
 
     def wait(self) -> None:
-        """Wait until it ends by itself."""
+        """Wait until Azurite ends by itself."""
         if self._process is not None:
             self._process.wait()
 
     def kill(self) -> None:
-        """End it at once, as a crash would; without a folder everything in it is gone."""
+        """Kill Azurite, as a crash would; without a folder all data is lost."""
         process, self._process = self._process, None
         if process is not None:
             process.kill()
@@ -115,7 +115,7 @@ class Azurite:
     def _command(self) -> list[str]:
         ports = {"blob": self.ports.blob, "queue": self.ports.queue, "table": self.ports.table}
         options = [part for name, port in ports.items() for part in (f"--{name}Port", str(port))]
-        # An old Azurite would refuse the newest SDKs' version header, though it serves everything that we ask for.
+        # An older Azurite rejects the newest SDKs' version header, although it supports every call of this project.
         options += [*self._where, "--silent", "--skipApiVersionCheck", "--disableTelemetry"]
         return [str(npm.NODE), str(self._script), *options]
 
@@ -136,7 +136,7 @@ class Azurite:
 
 @contextmanager
 def azurite(folder: Path | None = None, *, ports: Ports | None = None, tools: Path = TOOLS) -> Iterator[Azurite]:
-    """Run Azurite, installing it first where it is missing; it keeps its data in `folder`, else in memory.
+    """Run Azurite, installing it first if it is missing. It keeps its data in `folder`, or in memory if that is None.
 
     Raises PermanentError.
     """
@@ -153,16 +153,16 @@ def azurite(folder: Path | None = None, *, ports: Ports | None = None, tools: Pa
 
 
 def install(tools: Path = TOOLS) -> Path:
-    """Install the pinned Azurite into `tools` unless it is there; give its main script. Raises PermanentError."""
+    """Install the pinned Azurite into `tools` unless it is there; return its main script. Raises PermanentError."""
     npm.install("Azurite", _LOCK, tools)
     return tools / _SCRIPT
 
 
 def _mend(folder: Path) -> None:
-    """Rewrite hashes that Azurite itself would stumble over at every start (seen with 3.36.0).
+    """Rewrite stored MD5 hashes in the format that Azurite can read; otherwise it fails at start (seen with 3.36.0).
 
-    It saves a blob's MD5 as Node.js writes buffers, unless somebody listed the container since, but reads it as numbers
-    by their places.
+    Azurite saves a blob's MD5 as a Node.js buffer, unless the container was listed since, but reads it as an object of
+    numbers by index.
     """
     database = folder / _BLOBS
     if not database.exists():
@@ -176,12 +176,12 @@ def _mend(folder: Path) -> None:
 
 
 def _answers(port: int) -> bool:
-    """Tell whether an HTTP server accepts connections; what it answers does not matter."""
+    """Return True if an HTTP server responds at `port`, with any status."""
     try:
         with urlopen(f"http://127.0.0.1:{port}/", timeout=1):
             return True
     except OSError as exc:
-        # An HTTPError is an answer too, and has a status.
+        # An HTTPError is a response too, and has a status.
         return hasattr(exc, "status")
 
 

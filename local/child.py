@@ -1,4 +1,4 @@
-"""A program in the background with a log of its own, which can be killed and started again."""
+"""A background program with its own log file, which can be killed and restarted."""
 
 import os
 import shutil
@@ -13,7 +13,7 @@ _LONGEST_LOG = 32 * 2**20
 
 
 class Child:
-    """A program that runs in the background with a log of its own, over restarts."""
+    """A background program whose log file is kept over restarts."""
 
     def __init__(self, command: list[str], folder: Path, log: Path, environment: Mapping[str, str]) -> None:
         self.log = log
@@ -25,19 +25,19 @@ class Child:
 
     @property
     def ended(self) -> bool:
-        """Whether it was started and has ended by itself."""
+        """Whether the program was started and has ended by itself."""
         process = self._process
         return process is not None and process.poll() is not None
 
     @property
     def pid(self) -> int | None:
-        """The process, if it runs."""
+        """Process ID, or None if the program was not started or was stopped."""
         return None if self._process is None else self._process.pid
 
     def start(self) -> None:
-        """Start it, unless it runs: a thread may start again what another one has just started.
+        """Start the program unless it runs. Safe to call from several threads.
 
-        It has a session of its own: Ctrl-C is for the process that started the system, which stops it in order.
+        The program gets its own session, so that Ctrl-C reaches only the parent process, which stops all in order.
         """
         with self._starting, self.log.open("ab") as out:
             if self._process is not None and self._process.poll() is None:
@@ -53,21 +53,21 @@ class Child:
             )
 
     def trim(self) -> None:
-        """Put a log that has grown too long aside, in place of the one before, and begin it anew."""
+        """Copy a log over 32 MiB to `<name>.1`, replacing the previous copy, and empty it."""
         if self.log.exists() and self.log.stat().st_size > _LONGEST_LOG:
-            # It is open for appending, so the program goes on at its new end.
+            # The program has the file open for appending, so it continues at the new end.
             shutil.copyfile(self.log, self.log.with_name(f"{self.log.name}.1"))
             os.truncate(self.log, 0)
 
     def kill(self) -> None:
-        """End it at once with all that it started, as a crash would."""
+        """Kill the program and its child processes, as a crash would."""
         process, self._process = self._process, None
         if process is not None:
             kill_tree(process.pid)
             process.wait()
 
     def stop(self, within: float = 8) -> None:
-        """Ask it to end; insist after a while."""
+        """Stop the program; kill it after `within` seconds."""
         process, self._process = self._process, None
         if process is None:
             return

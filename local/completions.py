@@ -1,4 +1,4 @@
-"""What became of archives since somebody looked last, in lines for a terminal."""
+"""Report archives that have reached a terminal state since the last call, as lines for a terminal."""
 
 from collections.abc import Iterable, Iterator
 from datetime import datetime
@@ -15,21 +15,24 @@ type _Key = tuple[str, datetime, str, datetime]
 
 _TERMINAL = (State.PROCESSED, State.REFUSED, State.FAILED, State.EXPIRED)
 _LIMIT = 100
-"""Archives of a source that one look reads, the newest: it is taken every second."""
+"""Newest archives of a source that one call reads; there is one call a second."""
 
 
 class Completions:
-    """The ends of sources' archives; what has ended before the first look is no news."""
+    """Archives that reach a terminal state after this object was created."""
 
     def __init__(self, clients: Clients, sources: Iterable[str]) -> None:
-        """Raises StoreUnavailableError."""
+        """Read the archives that have already ended. Raises StoreUnavailableError."""
         self._clients = clients
         self._sources = tuple(sources)
         self._known: set[_Key] = set()
         self._known = {end for end, _ in self._new()}
 
     def news(self) -> Iterator[str]:
-        """Tell what has ended since the last look, again if it was done again. Raises StoreUnavailableError."""
+        """Yield a line for each archive that ended since the last call, oldest first.
+
+        An archive that was processed again is reported again. Raises StoreUnavailableError.
+        """
         for end, entry in sorted(self._new(), key=lambda completion: completion[0][-1]):
             self._known.add(end)
             yield f"{end[-1]:%H:%M:%S}  {line(entry)}"
@@ -45,7 +48,7 @@ def _key(entry: Entry) -> _Key:
 
 
 def line(entry: Entry) -> str:
-    """Say how an archive ended."""
+    """Return a line with an archive's final state, and its delay and counts or the reason."""
     archive, counts, lag = entry.archive, entry.counts, lag_of(entry)
     name = f"{archive.source}: {terminal.clean(archive.path)}"
     if entry.state is not State.PROCESSED:

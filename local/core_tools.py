@@ -1,4 +1,4 @@
-"""Azure Functions Core Tools: which of them can run this app, and how long their first start may take."""
+"""Azure Functions Core Tools: check the version, and wait for the host to start."""
 
 import re
 import socket
@@ -13,9 +13,9 @@ from imagefeed.errors import PermanentError
 from local.servers.child import HOST
 
 OLDEST = (4, 0, 7512)
-"""The first one that looks for Python 3.13 and brings a worker for it."""
+"""First version that supports Python 3.13 and includes a worker for it."""
 BELOW = (5,)
-"""Version 5 is a preview whose `func start` shows a script of made-up events."""
+"""Version 5 is a preview whose `func start` only plays a script of made-up events."""
 _INSTALL = "type `npm install --global azure-functions-core-tools@4`, or add `--host local`"
 _VERSION = re.compile(r"^(\d+)\.(\d+)\.(\d+)", re.MULTILINE)
 _VERSION_WITHIN = 600.0
@@ -24,26 +24,26 @@ _VERSION_WITHIN = 600.0
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """How many seconds a host that lives may take."""
+    """Time limits of a host's start, in seconds."""
 
     to_listen: float
     to_answer: float
-    """Once it listens."""
+    """Counted from when it listens."""
     quiet: float = 5.0
-    """Before the first line that tells what is waited for; then there is one each half minute."""
+    """Until the first progress line; further ones follow every 30 s."""
 
 
 FIRST_START = Patience(to_listen=660.0, to_answer=180.0)
-"""`func` downloads its extension bundle before it listens, for up to 10 minutes and without a word. Where that failed,
-the host tries once more when it listens, for up to 100 seconds."""
+"""`func` downloads its extension bundle before it listens, for up to 10 minutes and without output. If that fails, the
+host tries once more when it listens, for up to 100 seconds."""
 _EVERY = 30.0
 
 
 def check_version(environment: Mapping[str, str]) -> None:
-    """Ask `func` for its version. Raises PermanentError where it cannot run this app."""
+    """Check the version of `func`. Raises PermanentError if it cannot run this app."""
     try:
         said = subprocess.run(
-            ["func", "--version"],  # noqa: S607 - the one that will be started
+            ["func", "--version"],  # noqa: S607 - the same lookup on PATH as for the start
             env=dict(environment),
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -65,7 +65,10 @@ def check_version(environment: Mapping[str, str]) -> None:
 
 
 def wait_for_answer(port: int, ended: Callable[[], bool], patience: Patience, say: Callable[[str], None]) -> str | None:
-    """Wait until a host answers, and say from time to time that it has not; the reason where it never will."""
+    """Wait until a host answers. Return None, or the reason if it has ended or a time limit has passed.
+
+    Progress lines go to `say`.
+    """
     begun = time.monotonic()
     listening: float | None = None
     next_line = begun + patience.quiet
@@ -88,7 +91,7 @@ def wait_for_answer(port: int, ended: Callable[[], bool], patience: Patience, sa
 
 
 def answers(port: int) -> bool:
-    """Tell whether the host at a port runs."""
+    """Return True if the host at `port` reports that it runs."""
     # An HTTP error and a refused connection are both kinds of OSError.
     with suppress(OSError), urlopen(f"http://{HOST}:{port}/admin/host/status", timeout=1) as answer:
         return bool(answer.status == 200)

@@ -4,13 +4,13 @@ _ADDRESSES = (
     "BlobEndpoint=http://127.0.0.1:10000/devstoreaccount1;QueueEndpoint=http://127.0.0.1:10001/devstoreaccount1;"
     "TableEndpoint=http://127.0.0.1:10002/devstoreaccount1"
 )
-# The key is every emulator's, and public.
+# The public key that all emulators share.
 _KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
 DEVELOPMENT_STORAGE = "UseDevelopmentStorage=true"
 
 
 def written_out(connection: str) -> str:
-    """Write `UseDevelopmentStorage=true` out: Azurite on its usual ports. Anything else stays as it is."""
+    """Return the full form of `UseDevelopmentStorage=true`, with Azurite's default ports; others unchanged."""
     if connection.strip("; ").casefold() != DEVELOPMENT_STORAGE.casefold():
         return connection
     return f"DefaultEndpointsProtocol=http;AccountName=devstoreaccount1;AccountKey={_KEY};{_ADDRESSES}"

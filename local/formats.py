@@ -1,4 +1,4 @@
-"""Pictures as files of every image format that the pipeline accepts."""
+"""Encode pictures in every image format that the pipeline accepts."""
 
 import io
 from collections.abc import Callable, Mapping, Sequence
@@ -7,11 +7,11 @@ import numpy as np
 from PIL import Image
 
 type Encode = Callable[[Sequence[Image.Image]], bytes]
-"""Writes pictures as the frames of one file; most formats hold a single one."""
+"""Encodes pictures as the frames of one file; most formats hold a single frame."""
 
 _ORIENTATION = 0x0112
 _TURNED_LEFT = 6
-"""EXIF: the camera was held upright, so a viewer must turn the stored picture by 90 degrees to the right."""
+"""EXIF orientation 6: a viewer must rotate the stored picture by 90 degrees clockwise."""
 
 
 def _plain(kind: str, mode: str = "RGB", **options: object) -> Encode:
@@ -37,7 +37,7 @@ def _turned(pictures: Sequence[Image.Image]) -> bytes:
 
 
 def _deep(kind: str) -> Encode:
-    """Grey values of 16 bits, the full range."""
+    """Return an encoder of 16-bit grey values that use the full range."""
 
     def encode(pictures: Sequence[Image.Image]) -> bytes:
         grey = np.asarray(pictures[0].convert("L"), dtype=np.uint16) * 257
@@ -52,7 +52,7 @@ def _palette(pictures: Sequence[Image.Image]) -> bytes:
 
 def _animated(pictures: Sequence[Image.Image]) -> bytes:
     first, *others = [picture.quantize(256) for picture in pictures]
-    # disposal 1, whole frames: every frame stands for itself.
+    # disposal 1 and whole frames, so that no frame depends on another.
     return _saved(first, "GIF", save_all=True, append_images=others, duration=400, disposal=1, optimize=False)
 
 
@@ -77,7 +77,7 @@ FORMATS: Mapping[str, tuple[str, Encode]] = {
     "pgm": (".pgm", _plain("PPM", "L")),
     "avif": (".avif", _plain("AVIF", quality=75, speed=9, max_threads=1)),
 }
-"""Name of a way to write pictures -> suffix of the file, encoder."""
+"""Name of a format -> file suffix, encoder."""
 
 GREY_FORMATS = frozenset({"jpeg-grey", "png-16", "tiff-16", "pgm"})
-"""Those that keep no colour."""
+"""Formats without colour."""

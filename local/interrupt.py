@@ -1,4 +1,4 @@
-"""Ctrl-C and its kin: what was started is ended in order, however often that is asked for."""
+"""Handle SIGINT and SIGTERM so that child processes are stopped in order, even if the signal is repeated."""
 
 import signal
 
@@ -6,18 +6,18 @@ _ENDING = (signal.SIGINT, signal.SIGTERM)
 
 
 def interrupt_once() -> None:
-    """Let the first SIGINT or SIGTERM raise KeyboardInterrupt, and pass over what follows.
+    """Raise KeyboardInterrupt at the first SIGINT or SIGTERM, and ignore later ones.
 
-    `timeout` and service managers tell make and its child, and make tells its child again: the second signal would
-    cut short the stopping that the first began, and what was not stopped yet would run on by itself.
+    `timeout` and service managers signal make and its child, and make signals its child again. A second
+    KeyboardInterrupt would abort the shutdown, and child processes would be left running.
     """
-    # Also SIGINT: shells make what they run in the background ignore it.
+    # Set for SIGINT too, because shells let background programs ignore it.
     for number in _ENDING:
         signal.signal(number, _interrupt)
 
 
 def _interrupt(*_: object) -> None:
     for number in _ENDING:
-        # Not SIG_IGN, which programs that are started from now on would inherit.
+        # Not SIG_IGN, because child processes started from now on would inherit it.
         signal.signal(number, lambda *_: None)
     raise KeyboardInterrupt

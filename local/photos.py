@@ -1,4 +1,4 @@
-"""Large pictures made of the real photographs that ship in scikit-image's wheel: crops, rotations, enlargements."""
+"""Make large pictures from the photographs in scikit-image's wheel, by crops, rotations and enlargements."""
 
 from functools import cache
 from importlib.util import find_spec
@@ -23,15 +23,18 @@ COLOUR = (
 GREY = ("brick.png", "camera.png", "cell.png", "coins.png", "grass.png", "gravel.png", "moon.png")
 
 _DETAIL = 900
-"""Longest side at which a photograph is cut out, in pixels; the rest is enlargement."""
+"""Longest side of a crop in pixels, before it is enlarged."""
 _LARGEST_TURN = 12.0
-"""Degrees."""
+"""Largest rotation in degrees."""
 _GRAIN = 5
-"""Largest deviation of the noise, in steps of brightness."""
+"""Largest deviation of the noise, in 8-bit brightness levels."""
 
 
 def photographs_folder() -> Path:
-    """Find the photographs without importing scikit-image, which takes a second."""
+    """Return the folder of the photographs, without importing scikit-image, which takes a second.
+
+    Raises FileNotFoundError if it is not installed.
+    """
     package = find_spec("skimage")
     if package is None or package.origin is None:
         raise FileNotFoundError("scikit-image is not installed: run `make demo`, or install requirements-dev.txt")
@@ -40,13 +43,13 @@ def photographs_folder() -> Path:
 
 @cache
 def photograph(name: str) -> Image.Image:
-    """Load one photograph in colour."""
+    """Return one photograph in RGB."""
     with Image.open(photographs_folder() / name) as picture:
         return picture.convert("RGB")
 
 
 def render(rng: Generator, name: str, size: tuple[int, int]) -> Image.Image:
-    """Cut a turned piece out of a photograph, enlarge it to `size`, and add the grain that a camera would."""
+    """Return a rotated crop of a photograph, enlarged to `size` (width, height), with noise like a camera's."""
     cut = _cut(rng, photograph(name), size)
     if rng.random() < 0.5:
         cut = cut.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
@@ -54,11 +57,11 @@ def render(rng: Generator, name: str, size: tuple[int, int]) -> Image.Image:
 
 
 def _cut(rng: Generator, photo: Image.Image, size: tuple[int, int]) -> Image.Image:
-    """Take a piece with the proportions of `size`, turned a little, that lies within the photograph."""
+    """Return a rotated crop with the proportions of `size` that lies within the photograph."""
     turn = radians(rng.uniform(-_LARGEST_TURN, _LARGEST_TURN))
     across, along = abs(cos(turn)), abs(sin(turn))
     width, height = size
-    # The turned piece's bounding box must fit: this is the largest scale at which it does.
+    # Largest scale at which the bounding box of the rotated crop fits.
     fits = min(photo.width / (width * across + height * along), photo.height / (width * along + height * across))
     scale = fits * rng.uniform(0.7, 0.98)
     box_width, box_height = width * scale, height * scale
@@ -76,7 +79,7 @@ def _cut(rng: Generator, photo: Image.Image, size: tuple[int, int]) -> Image.Ima
 
 
 def _grainy(rng: Generator, picture: Image.Image) -> Image.Image:
-    """Add noise: an enlargement alone is so smooth that it compresses like no photograph does."""
+    """Add noise, because a smooth enlargement compresses much better than a real photograph."""
     noise = rng.integers(0, 2 * _GRAIN + 1, size=(picture.height, picture.width), dtype=np.uint8)
     grain = Image.fromarray(noise)
     return ImageChops.add(picture, Image.merge("RGB", (grain, grain, grain)), offset=-_GRAIN)

@@ -1,4 +1,4 @@
-"""Forget what runs on this machine have kept: Azurite's data, files on the sample servers, logs."""
+"""Delete what local runs have stored: Azurite's data, files on the sample servers, logs."""
 
 import argparse
 import shutil
@@ -10,13 +10,13 @@ from local.run import write_environment
 from local.system import LOCAL, alone
 
 FOLDERS = ("run", "demo", "soak")
-"""Of `make run` with the sample servers, `make demo` and `make soak`."""
+"""Folders of `make run` with the sample servers, `make demo` and `make soak`."""
 OWN = "own"
-"""Of `make run` with the user's own servers."""
+"""Folder of `make run` with the user's own servers."""
 
 
 def main() -> int:
-    """Remove their folders; return 0 if all of them are gone, 2 if they are left as they are."""
+    """Delete the folders. Return 0, or 2 if the user declined or a system runs in one of them."""
     options = _arguments()
     folders = [LOCAL / name for name in (*FOLDERS, *[OWN] * options.own) if (LOCAL / name).exists()]
     try:
@@ -34,7 +34,7 @@ def main() -> int:
 
 
 def forget(folder: Path) -> None:
-    """Remove what lies in a system's folder. Raises PermanentError while one runs there."""
+    """Delete a system's folder. Raises PermanentError while a system runs there."""
     if folder.exists():
         with alone(folder):
             shutil.rmtree(folder)
@@ -42,23 +42,23 @@ def forget(folder: Path) -> None:
 
 
 def _ask(folders: list[Path]) -> None:
-    """Have a person agree. Raises PermanentError if none does, or there is none."""
+    """Ask for confirmation. Raises PermanentError if the user declines or there is no terminal."""
     if not folders:
         return
     what = f"remove archives, results and logs in {', '.join(map(str, folders))}"
     if not sys.stdin.isatty():
-        raise PermanentError(f"{what}: nobody is there to be asked; add --yes (`make reset ARGS=--yes`)")
+        raise PermanentError(f"{what}: there is no terminal to confirm it; add --yes (`make reset ARGS=--yes`)")
     if input(f"{what}? [y/N] ").strip().lower() not in ("y", "yes"):
-        raise PermanentError(f"{what}: not agreed to, nothing is removed")
+        raise PermanentError(f"{what}: not confirmed, nothing was removed")
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m local.reset",
-        description="Forget what `make run`, `make demo` and `make soak` have kept here: archives, results, logs.",
+        description="Delete what `make run`, `make demo` and `make soak` have stored here: archives, results, logs.",
     )
-    parser.add_argument("--own", action="store_true", help="also what `make run` has kept of your own servers")
-    parser.add_argument("--yes", action="store_true", help="ask nothing")
+    parser.add_argument("--own", action="store_true", help="also delete the results of your own servers (`make run`)")
+    parser.add_argument("--yes", action="store_true", help="do not ask for confirmation")
     return parser.parse_args()
 
 

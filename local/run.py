@@ -1,4 +1,4 @@
-"""Keep the whole system running until Ctrl-C: on your own servers, or on sample ones that get new archives."""
+"""Run the whole system until Ctrl-C, with your own servers or with sample servers that get new archives."""
 
 import argparse
 import itertools
@@ -35,10 +35,10 @@ from storage.clients import connected
 
 _STORAGE = re.compile(r"(DATA_STORAGE(__.*)?|AzureWebJobsStorage(__.*)?)$", re.IGNORECASE)
 _SAMPLE = {"SOURCES__SAMPLE__URL": "ftp://127.0.0.1/"}
-"""Stands for the sample servers, which are not there yet."""
+"""Placeholder for the sample servers, which have not been started yet."""
 _LOOK_EVERY = 1.0
 _SEEDS = 8
-"""So many different archives are made; then they come again, under new names."""
+"""Number of different archives; after that they repeat under new names."""
 
 
 def main() -> int:
@@ -69,9 +69,9 @@ def main() -> int:
 
 
 def own_settings(file: Path) -> dict[str, str]:
-    """Read a developer's settings; without sources among them, they are for the sample servers.
+    """Return the settings of a developer's local.settings.json, without those of storage, which is the emulator.
 
-    Storage is left out: it is the emulator that is started here. Raises SettingsError.
+    Empty values and a missing file are allowed. If no source is set, the sample servers are used. Raises SettingsError.
     """
     if not file.exists():
         return {}
@@ -80,14 +80,14 @@ def own_settings(file: Path) -> dict[str, str]:
     except (ValueError, KeyError, AttributeError, TypeError) as exc:
         raise SettingsError(f"read {file.name}: it must be JSON with an object `Values`: {exc}") from exc
     own = {name: value for name, value in values.items() if not _STORAGE.match(name)}
-    # Wrong ones would only show in the host's log, at each call.
+    # Checked here, because the host would report wrong settings only in its log, at each call.
     read = read_settings({**_SAMPLE, **own, "DATA_STORAGE": DEVELOPMENT_STORAGE})
     identify(read.recipe, read.pipeline.name)
     return {name: value for name, value in own.items() if value.strip()}
 
 
 def write_environment(file: Path, settings: Mapping[str, str]) -> None:
-    """Write a file that a shell can source: the command's folder on PATH, and settings whose names a shell can have."""
+    """Write a file for a shell to source: PATH with the command's folder, and settings with valid shell names."""
     file.touch()
     file.chmod(0o600)
     lines = [f'export PATH={shlex.quote(str(PROJECT / "local" / "bin"))}:"$PATH"\n']
@@ -117,7 +117,7 @@ def _explain(console: Console, running: System, settings: Mapping[str, str]) -> 
 def _keep_going(
     console: Console, running: System, every: float | None, ends: Completions | None, errors: SourceErrors
 ) -> None:
-    """Put a zip on one of the servers, wait and tell what ends, and so on."""
+    """Upload a zip to the servers in turn every `every` seconds (None: never) and print what ends, until Ctrl-C."""
     for number in itertools.count():
         if every is not None:
             drop = _next_drop(list(running.sources), number)
@@ -137,7 +137,7 @@ def _wait(console: Console, running: System, seconds: float, ends: Completions |
     while (left := until - time.monotonic()) > 0:
         if event := running.check():
             _print(console, f"{datetime.now(UTC):%H:%M:%S}  {event}")
-        # A look that fails is told by the next one.
+        # The next call reports what this one could not read.
         with suppress(TransientError):
             for line, colour in errors.news():
                 console.print(Text(f"{datetime.now(UTC):%H:%M:%S}  {line}", colour), soft_wrap=True)
@@ -151,7 +151,7 @@ def _print(console: Console, line: str) -> None:
 
 
 def _short(path: Path) -> str:
-    """Write a path as seen from the project's folder, where it lies below."""
+    """Return a path relative to the project's folder if it lies below."""
     return str(path.relative_to(PROJECT)) if path.is_relative_to(PROJECT) else str(path)
 
 
@@ -164,7 +164,7 @@ def _arguments() -> argparse.Namespace:
         metavar="SECONDS",
         help="time between two new archives (default: %(default)s)",
     )
-    parser.add_argument("--quiet", action="store_true", help="no new archives but yours, and no line for each")
+    parser.add_argument("--quiet", action="store_true", help="add no sample archives and print no line per archive")
     parser.add_argument("--host", choices=("auto", "func", "local"), default="auto", help="functions host to use")
     parser.add_argument("--folder", type=Path, help="keep data and logs here (default: .local/run, or .local/own)")
     return parser.parse_args()

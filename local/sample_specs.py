@@ -1,4 +1,4 @@
-"""What goes into sample archives: orders that fix every picture, and by their seed every byte."""
+"""Specifications of sample archives; each fixes every picture and, with its seed, every byte."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,29 +10,29 @@ from local import formats, photos
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageSpec:
-    """One image file of a sample, before it is made."""
+    """Specification of one image file of a sample."""
 
     photograph: str
     size: tuple[int, int]
     format: str = "jpeg"
     frames: int = 1
     damage: str = ""
-    """`cut`: the file ends half way. `flip`: one byte in the zip is wrong, so its checksum does not fit."""
+    """`cut`: the file ends half way. `flip`: one byte in the zip is wrong, so the checksum does not match."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SampleSpec:
-    """What goes into one sample."""
+    """Specification of one sample archive."""
 
     seed: int
     images: tuple[ImageSpec, ...]
     others: Mapping[str, bytes] = field(default_factory=dict)
-    """Members that are no images; a name that ends in a slash is a folder."""
+    """Content of members that are not images, by name; a name that ends in a slash is a folder."""
     folder: str = ""
 
 
 def small(seed: int, images: int = 10) -> SampleSpec:
-    """A few megabytes of camera JPEGs, every fifth one a PNG."""
+    """Return a sample of a few megabytes: camera JPEGs, and every fifth image a PNG."""
     rng = default_rng(seed)
     names = rng.permutation(photos.COLOUR)
     specs = [
@@ -47,7 +47,7 @@ def small(seed: int, images: int = 10) -> SampleSpec:
 
 
 def large(seed: int = 50) -> SampleSpec:
-    """Twenty pictures of 12 megapixels, well over 50 MB."""
+    """Return a sample of well over 50 MB: twenty pictures of up to 12 megapixels."""
     special = {3: "tiff", 11: "png", 17: "jpeg-turned"}
     specs = [
         ImageSpec(
@@ -61,7 +61,7 @@ def large(seed: int = 50) -> SampleSpec:
 
 
 def all_formats(seed: int = 70) -> SampleSpec:
-    """Every way to write an image that the pipeline accepts; two of the files hold several frames."""
+    """Return a sample with every format that the pipeline accepts; two of the files hold several frames."""
     specs = [
         ImageSpec(
             photograph=(photos.GREY if name in formats.GREY_FORMATS else photos.COLOUR)[i % 7],
@@ -75,7 +75,7 @@ def all_formats(seed: int = 70) -> SampleSpec:
 
 
 def broken(seed: int = 90) -> SampleSpec:
-    """Good pictures among members that are damaged and members that are no pictures."""
+    """Return a sample with valid images, damaged images and members that are not images."""
     damage = {1: "cut", 4: "flip"}
     specs = [
         ImageSpec(photograph=photos.COLOUR[i], size=(1200, 900), damage=damage.get(i, ""), format="jpeg")

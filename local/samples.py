@@ -1,4 +1,4 @@
-"""Zips of real photographs, made from a seed, each with a list of what must be found in it again."""
+"""Make zips of real photographs from a seed, each with the results that the pipeline must produce from it."""
 
 import hashlib
 import io
@@ -24,18 +24,19 @@ from local import formats, photos
 from local.sample_specs import ImageSpec, SampleSpec
 
 SIDE = 224
-"""Width and height to which the demo preprocesses."""
+"""Width and height of the demo's preprocessed images, in pixels."""
 CELLS = 32
-"""Of a look, in each direction."""
+"""Cells of a colour grid in each direction."""
 _UNUSED = 86_400.0
+"""Seconds after which samples of other versions are deleted."""
 
 type ColourGrid = NDArray[np.uint8]
-"""A picture as a grid of mean colours: enough to tell any two apart, and what is turned or has channels swapped."""
+"""Mean colours, uint8 of shape (32, 32, 3). They differ between pictures, rotations and orders of channels."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Picture:
-    """One image that preprocessing must find: where it is, and how it looks."""
+    """One image that preprocessing must find: its position in the zip and its expected colours."""
 
     member: int
     frame: int
@@ -45,31 +46,31 @@ class Picture:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Sample:
-    """A zip, and all that must come of it."""
+    """A zip and its expected results."""
 
     path: Path
     size: int
     sha256: str
     pictures: tuple[Picture, ...]
     refused: tuple[int, ...]
-    """Members that are broken."""
+    """Indices of damaged members."""
     skipped: int
-    """Number of members that are no images."""
+    """Number of members that are not images."""
     side: int = SIDE
-    """Width and height to which its pictures are preprocessed; their looks are drawn from this size."""
+    """Width and height of its preprocessed pictures; the colour grids are computed at this size."""
 
 
 def colour_grid(pixels: NDArray[np.generic]) -> ColourGrid:
-    """Reduce a square of pixels, its side a multiple of 32, of three channels to a grid of mean colours."""
+    """Return the mean colours of pixels of shape (side, side, 3); `side` is a multiple of 32."""
     step = len(pixels) // CELLS
     cells = pixels.astype(np.float32).reshape(CELLS, step, CELLS, step, 3)
     return np.rint(cells.mean(axis=(1, 3))).astype(np.uint8)
 
 
 def make(spec: SampleSpec, cache_folder: Path, side: int = SIDE) -> Sample:
-    """Return the sample for an order: from the cache, else made now. The same order gives the same bytes.
+    """Return the sample of `spec`, from the cache if it is there. The same `spec` gives the same bytes.
 
-    `side` is the width and height to which its pictures will be preprocessed, a multiple of 32.
+    `side` is the width and height of its preprocessed pictures, a multiple of 32.
     """
     stem = cache_folder / _recipe_version() / hashlib.sha256(f"{spec} {side}".encode()).hexdigest()[:16]
     archive, manifest = stem.with_suffix(".zip"), stem.with_suffix(".json")
@@ -78,15 +79,15 @@ def make(spec: SampleSpec, cache_folder: Path, side: int = SIDE) -> Sample:
             _forget_old(cache_folder)
             stem.parent.mkdir(parents=True, exist_ok=True)
         _write(archive, manifest, spec, side)
-    # So that its folder's age tells when it was last of use.
+    # `_forget_old` reads the folder's age as the time of its last use.
     os.utime(stem.parent)
     return _read(archive, manifest, side)
 
 
 def _forget_old(cache_folder: Path) -> None:
-    """Remove what other versions of this code made and nobody used for a day: a run may still be at younger samples."""
+    """Delete samples of other versions of this code, unused for a day; a running process may use younger ones."""
     for folder in cache_folder.glob("*/"):
-        # Another run may do so at the same time.
+        # Another process may delete the folder at the same time.
         with suppress(FileNotFoundError):
             if time.time() - folder.stat().st_mtime > _UNUSED:
                 shutil.rmtree(folder, ignore_errors=True)
@@ -94,7 +95,7 @@ def _forget_old(cache_folder: Path) -> None:
 
 @cache
 def _recipe_version() -> str:
-    """What the bytes depend on besides the order: this code, the photographs, and the libraries that encode."""
+    """Return a hash of everything else that the bytes depend on: this code, the photographs, the encoding libraries."""
     code = [Path(module.__file__ or "").read_bytes() for module in (formats, photos)] + [Path(__file__).read_bytes()]
     photographs = [(photos.photographs_folder() / name).read_bytes() for name in (*photos.COLOUR, *photos.GREY)]
     digest = hashlib.sha256(f"{PIL.__version__} {np.__version__}".encode())
@@ -104,8 +105,8 @@ def _recipe_version() -> str:
 
 
 def _write(archive: Path, manifest: Path, spec: SampleSpec, side: int) -> None:
-    """Write the zip, then its manifest, which so vouches for a whole zip."""
-    # Names of its own: several demos and tests may share the cache, and make the same sample at the same time.
+    """Write the zip, then its manifest, so that a manifest exists only for a complete zip."""
+    # Unique names, because several demos and tests may make the same sample in a shared cache at the same time.
     own = uuid4().hex
     partial = archive.with_suffix(f".{own}.partial")
     pictures: list[dict[str, object]] = []
@@ -152,12 +153,12 @@ def _frame(rng: Generator, image: ImageSpec) -> Image.Image:
 
 
 def _expected(frame: Image.Image, side: int) -> ColourGrid:
-    """What preprocessing must give for a picture, computed from the picture itself with plain Pillow."""
+    """Return the expected colours of a preprocessed picture, computed with plain Pillow."""
     return colour_grid(np.asarray(ImageOps.fit(frame, (side, side), Image.Resampling.LANCZOS)))
 
 
 def _entry(name: str) -> zipfile.ZipInfo:
-    """Describe a member with a fixed time: the same order must give the same bytes."""
+    """Return a member's header, with a fixed time because the same specification must give the same bytes."""
     entry = zipfile.ZipInfo(name, date_time=(2026, 1, 1, 12, 0, 0))
     deflates = name.lower().endswith((".txt", ".bmp", ".pgm", ".ppm", ".tiff"))
     entry.compress_type = zipfile.ZIP_DEFLATED if deflates else zipfile.ZIP_STORED
@@ -166,7 +167,7 @@ def _entry(name: str) -> zipfile.ZipInfo:
 
 
 def _flip(archive: Path, member: int) -> None:
-    """Damage a stored member where its content is, and leave the checksum in the directory as it was."""
+    """Change one byte of a stored member's content, but not its checksum in the directory."""
     with zipfile.ZipFile(archive) as bundle:
         entry = bundle.infolist()[member]
     with archive.open("r+b") as file:

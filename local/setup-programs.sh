@@ -1,7 +1,7 @@
 #!/bin/sh
-# Make ready the servers and tools of local/servers/needed.txt. Says nothing when all are there.
-# As root apt-get installs what is missing. For others its packages are unpacked into .local/programs, and the system stays
-# as it is. What cannot be had either way is named, and is no error: the tests that need it are skipped.
+# Install the servers and tools of local/servers/needed.txt. Prints nothing if all are installed.
+# As root, apt-get installs missing packages. As another user, they are unpacked into .local/programs and the system is
+# not changed. Programs that cannot be installed are listed; this is no error, because tests that need them are skipped.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -12,7 +12,7 @@ PATH=$PATH:/usr/sbin:/usr/local/sbin:/sbin:$HERE/bin
 
 say() { printf 'setup: %s\n' "$*"; }
 
-# Print what is missing: programs, or with `2` their packages.
+# Print the missing programs or, with `2`, their packages.
 missing() {
     while read -r program package _; do
         case $program in '' | '#'*) continue ;; esac
@@ -20,7 +20,7 @@ missing() {
     done <local/servers/needed.txt | cut -d ' ' -f "${1:-1}" | sort -u
 }
 
-# Where no server answers, apt is to say so at once.
+# Write apt's configuration, with short timeouts so that an unreachable server is reported soon.
 configure() {
     cat >"$CONFIG" <<EOS
 Acquire::Retries "0";
@@ -32,7 +32,7 @@ APT::Update::Error-Mode "any";
 DPkg::Lock::Timeout "60";
 EOS
     [ "$(id -u)" -ne 0 ] || return 0
-    # Lists and a cache of our own need neither root nor an `apt-get update` of the system's.
+    # Separate lists and cache, which need neither root nor an `apt-get update` of the system.
     cat >>"$CONFIG" <<EOS
 APT::Get::Download-Only "true";
 Debug::NoLocking "true";
@@ -43,16 +43,16 @@ EOS
     mkdir -p "$HERE/apt/cache/archives/partial" "$HERE/apt/state/lists/partial"
 }
 
-# Install or, with the configuration for others than root, download packages with all that they depend on.
+# Install packages with their dependencies; as another user than root, the configuration makes apt only download them.
 get() { DEBIAN_FRONTEND=noninteractive apt-get -c "$CONFIG" install "$@" >>"$LOG" 2>&1; }
 
 get_all() {
     status=0
     timeout 60 apt-get -c "$CONFIG" update >>"$LOG" 2>&1 || status=$?
-    # Without an answer in time there is no use in asking for packages.
+    # After a timeout, requests for packages would fail too.
     [ $status -ne 124 ] || return 0
     get "$@" && return
-    # A package that the distribution lacks does not keep the others away.
+    # One by one, so that a package which the distribution lacks does not prevent the others.
     [ $status -ne 0 ] || for package; do get "$package" || :; done
 }
 
@@ -61,11 +61,11 @@ unpack() {
         [ ! -e "$package" ] || dpkg-deb -x "$package" "$HERE/root" >>"$LOG" 2>&1 || :
     done
     rm -rf "$HERE/apt"
-    # Where the system has no fonts, a browser draws none of the text without these.
+    # Without these, a browser draws no text on a system that has no fonts.
     mkdir -p "$HERE/root"
     echo "<fontconfig><dir>$HERE/root/usr/share/fonts</dir></fontconfig>" >"$HERE/root/fonts.conf"
     for program in $(missing); do
-        # A browser's command is a script with absolute paths; the program itself lies in lib.
+        # A browser's command is a script with absolute paths; the program itself is in lib.
         for file in "usr/lib/$program/$program" "usr/sbin/$program" "usr/bin/$program"; do
             [ -x "$HERE/root/$file" ] || continue
             wrap "$program" "$file"
@@ -74,7 +74,7 @@ unpack() {
     done
 }
 
-# Make a command that runs a program with the libraries unpacked beside it, unless some are still missing.
+# Write a command that runs a program with its unpacked libraries; remove it if libraries are missing.
 wrap() {
     mkdir -p "$HERE/bin"
     cat >"$HERE/bin/$1" <<EOS
@@ -95,7 +95,7 @@ packages=$(missing 2)
 [ -n "$packages" ] || exit 0
 mkdir -p "$HERE"
 : >"$LOG"
-# shellcheck disable=SC2086 # a word for each package
+# shellcheck disable=SC2086 # split into one word per package
 set -- $packages
 if ! command -v apt-get >/dev/null 2>&1; then
     say "this system has no apt-get, so these are yours to install: $*"

@@ -1,10 +1,10 @@
 #!/bin/sh
-# Make ready what every command needs: Python 3.13 in .venv, its packages, Azurite. Says nothing when all is there.
+# Install what every command needs: Python 3.13 in .venv, its packages, Azurite. Prints nothing if all is installed.
 set -eu
 cd "$(dirname "$0")/.."
 
-# Measured: .venv 1.0 GB, with what benchmarks need 1.25; Azurite 0.2; tools of the tests 0.35, unpacked programs 0.85;
-# the demo 0.4.
+# Measured in GB: .venv 1.0, with packages for benchmarks 1.25; Azurite 0.2; tools of the tests 0.35; unpacked programs
+# 0.85; the demo 0.4.
 NEEDED_KB=3200000
 STAMP=.venv/.requirements
 LOG=.local/setup.log
@@ -17,7 +17,7 @@ fail() {
     exit 1
 }
 
-# A file that can be run may still not work: pyenv's shims are there for versions that are not.
+# Run the interpreter, because pyenv has executable shims for versions that are not installed.
 recent() { "$@" -c 'import sys; sys.exit(sys.version_info < (3, 13))' >/dev/null 2>&1; }
 
 find_python() {
@@ -49,7 +49,7 @@ make_environment() {
     rm -rf .venv
     if command -v uv >/dev/null 2>&1; then
         say "making .venv with uv"
-        # Without a network uv may have no 3.13 to give; an installed one is then found below.
+        # Without a network uv may not be able to get 3.13; then an installed one is used below.
         if uv venv --quiet --python 3.13 .venv >>"$LOG" 2>&1 && recent .venv/bin/python; then return; fi
         rm -rf .venv
     fi
@@ -107,7 +107,7 @@ if ! cmp -s local/package-lock.json .local/azurite/package-lock.json; then
     mkdir -p .local
     install_azurite
 fi
-# `make run` adds settings, with keys among them.
+# Private, because `make run` adds settings that include keys.
 if [ ! -f .local/env ]; then
     mkdir -p .local
     (umask 077 && printf "export PATH='%s/local/bin':\"\$PATH\"\n" "$PWD" >.local/env)

@@ -1,4 +1,4 @@
-"""Why sources cannot be polled, in lines for a terminal: at the first poll that fails, and at each change."""
+"""Report why sources cannot be polled, as lines for a terminal: at the first failed poll and at each change."""
 
 from collections.abc import Iterable, Iterator
 
@@ -7,14 +7,14 @@ from ingest.ports import SourceStateView
 
 
 class SourceErrors:
-    """What was last said of each source."""
+    """The last reported error of each source."""
 
     def __init__(self, source_states: SourceStateView, sources: Iterable[str]) -> None:
         self._source_states = source_states
         self._said: dict[str, str | None] = dict.fromkeys(sources)
 
     def news(self) -> Iterator[tuple[str, str]]:
-        """Yield lines, each with its colour. Raises StoreUnavailableError."""
+        """Yield (line, colour) for each source whose error has changed. Raises StoreUnavailableError."""
         for source, said in list(self._said.items()):
             source_state = self._source_states.look(source)
             outage = source_state.outage if source_state else None

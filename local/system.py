@@ -1,4 +1,4 @@
-"""The whole system on one machine: Azurite, servers, functions host and event relay, started and stopped as one."""
+"""Start and stop the whole system on one machine: Azurite, servers, functions host and event relay."""
 
 import fcntl
 import json
@@ -31,25 +31,25 @@ QUICK: Mapping[str, str] = {
     "RECONCILE_SCHEDULE": "*/10 * * * * *",
     "PIPELINE_REDRIVE_AFTER": "15s",
 }
-"""Settings that make a short show of what takes minutes in earnest."""
+"""Settings with shorter intervals than the defaults, for demos."""
 
 type Scheme = Literal["sftp", "ftp", "ftpes", "ftps"]
 type Host = Literal["auto", "func", "local"]
 
-# Settings of the caller's own environment must not reach the system: they would be sources and limits of its own,
-# or send what a demo does to where the caller watches something in earnest.
+# Settings in the caller's environment must not reach the system: they could add sources, change limits, or send a
+# demo's telemetry to the caller's real Application Insights.
 _OURS = re.compile(
     r"(DATA_STORAGE(__|$)|SOURCES__|PREPROCESS_|LIMIT_|BATCH_|TABLE_|PIPELINE_|AzureWebJobs|\w+_SCHEDULE$"
-    # The last would choose another Python for `func` than this one.
+    # The last one could select another Python for `func`.
     r"|(PYTHON_)?APPLICATIONINSIGHTS_|OTEL_|languageWorkers(:|__))",
     re.IGNORECASE,
 )
 _START = Patience(to_listen=60.0, to_answer=60.0, quiet=60.0)
-"""Of the small host, which downloads nothing."""
+"""For `local.host`, which downloads nothing."""
 _STOP_WITHIN = 15.0
-"""Seconds; the host itself gives running functions 10."""
+"""Seconds; the host itself waits 10 s for running functions."""
 _UNANSWERED_ENDS = 3
-"""A host that ends so often in a row, and was never seen to answer, will not start."""
+"""A host that ends this often in a row without ever answering is treated as one that cannot start."""
 
 
 class System:
@@ -70,13 +70,13 @@ class System:
         self.folder = folder
         self.logs = folder / "logs"
         self.storage = storage
-        """The emulator: `stop` and `start` again, on the same ports, and storage was away for a while."""
+        """The emulator. To simulate an outage of storage, call `stop`, then `start`; the ports stay the same."""
         self.connection = connection = storage.connection
         self.settings = settings
         """App settings of the functions app, as in local.settings.json."""
         self.sources = sources
         self.host_kind = _choose(host)
-        # The port stays over restarts, so the relay needs to know only one address.
+        # The port stays the same over restarts, because the relay gets the address only once.
         self._port = port = free_port()
         self._say = say
         self.host_url = f"http://127.0.0.1:{port}"
@@ -87,7 +87,7 @@ class System:
         self._host = Child(_host_command(self.host_kind, app, port, scale), app, self.logs / "host.log", environment)
         self._host_listened = False
         self.host_ends = 0
-        """How often the host has ended by itself and was started again."""
+        """Number of times the host ended by itself and was restarted."""
         self._unanswered_ends = 0
         self._relay = Child(
             _relay_command(self.host_url, folder / "relay.json", suppressed),
@@ -98,12 +98,12 @@ class System:
 
     @property
     def status_url(self) -> str:
-        """The page that shows everything at a glance."""
+        """URL of the status page."""
         return f"{self.host_url}/api/status"
 
     @property
     def host_pid(self) -> int | None:
-        """The functions host's process, if it runs."""
+        """Process ID of the functions host, or None if it does not run."""
         return self._host.pid
 
     def start_host(self) -> None:
@@ -120,39 +120,38 @@ class System:
             raise PermanentError("start the functions host: functions are switched off:\n" + "\n".join(problems))
 
     def change_settings(self, changes: Mapping[str, str]) -> None:
-        """Change app settings; the host has them from its next start on."""
+        """Change app settings; they take effect when the host starts next."""
         self.settings = {**self.settings, **changes}
         _write_settings(self._app, self.settings)
 
     def kill_host(self) -> None:
-        """End the functions host at once, whatever it is doing."""
+        """Kill the functions host and its child processes."""
         self._host.kill()
 
     def kill_worker(self) -> bool:
-        """End one of the host's worker processes at once; False if none runs. Only the local host has them so."""
+        """Kill one of the host's worker processes. Return False if none runs. Works only with the local host."""
         workers = children(self._host.pid) if self._host.pid else []
         for worker in workers[:1]:
             kill_tree(worker)
         return bool(workers)
 
     def restart_host(self) -> None:
-        """Stop the functions host in order, and start it."""
+        """Stop the functions host gracefully and start it. Raises PermanentError if it does not start."""
         self._host.stop(_STOP_WITHIN)
         self.start_host()
 
     def start_relay(self) -> None:
-        """Start the relay, which tells the host of every new raw blob."""
+        """Start the relay, which sends the host an event for every new raw blob."""
         self._relay.start()
 
     def stop_relay(self) -> None:
-        """Stop the relay: from now on no event tells of anything."""
+        """Stop the relay, so that no more events are sent."""
         self._relay.stop()
 
     def check(self) -> str | None:
-        """Start a host that has ended by itself, as the platform does, and say so; None if there is nothing to say.
+        """Restart a host that has ended by itself, as Azure does. Return a message, or None if it still runs.
 
-        Keep logs from growing for ever. Raises PermanentError for a host that does not start, a relay or an emulator
-        that ended.
+        Also trim long logs. Raises PermanentError if the host cannot start, or if the relay or the emulator has ended.
         """
         if self.storage.ended:
             raise PermanentError(
@@ -164,7 +163,7 @@ class System:
             child.trim()
         ended = self._host.ended
         self._host_listened = self._host_listened or (not ended and answers(self._port))
-        # A host may listen and end between two looks: a single end before it was seen to answer proves nothing.
+        # A host may answer and end between two calls, so one end without a known answer proves nothing.
         self._unanswered_ends = 0 if self._host_listened else self._unanswered_ends + ended
         if self._relay.ended or self._unanswered_ends >= _UNANSWERED_ENDS:
             child = self._relay if self._relay.ended else self._host
@@ -201,12 +200,12 @@ def system(
     fresh: bool = False,
     say: Callable[[str], None] = print,
 ) -> Iterator[System]:
-    """Run the whole system in `folder`, which keeps its data and logs; a later run goes on from there unless `fresh`.
+    """Run the whole system in `folder`, which holds its data and logs; a later run continues from it unless `fresh`.
 
-    `sources` gives each source's kind of server; `settings` come on top of what the servers and Azurite require.
-    `scale` makes the host's intervals shorter: leases of messages and timers, patience; only `local` can change them.
-    No event tells of archives whose names contain `suppressed`. `say` is given a line now and then while a host is slow
-    to start. Raises PermanentError.
+    `sources` maps a source's name to the kind of its server. `settings` are added to those that the servers and Azurite
+    require. `scale` divides the host's intervals (leases of messages and timers, timeouts), but only for `local`. No
+    event is sent for archives whose names contain `suppressed`. Progress lines of a slow start go to `say`. Raises
+    PermanentError.
     """
     folder = folder.absolute()
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -236,7 +235,7 @@ def system(
 
 
 def _remove(folder: Path) -> None:
-    """Remove an earlier run. Raises PermanentError for a folder that is none: somebody may have named it by mistake."""
+    """Delete an earlier run. Raises PermanentError if the folder holds anything else, because it may be a mistake."""
     if folder.exists() and any(folder.iterdir()) and not (folder / "logs").is_dir():
         raise PermanentError(f"start the system in {folder}: it holds something else; name a new or empty folder")
     shutil.rmtree(folder, ignore_errors=True)
@@ -244,7 +243,10 @@ def _remove(folder: Path) -> None:
 
 @contextmanager
 def alone(folder: Path) -> Iterator[None]:
-    """Hold a folder for this process; the operating system lets go of it however the process ends."""
+    """Lock a folder for this process; the operating system releases the lock when the process ends.
+
+    Raises PermanentError if another process has the lock.
+    """
     with folder.with_name(f"{folder.name}.lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -272,7 +274,7 @@ def _settings(connection: str, servers: Mapping[str, Server]) -> dict[str, str]:
         "FUNCTIONS_WORKER_RUNTIME": "python",
         "AzureWebJobsStorage": connection,
         "DATA_STORAGE": connection,
-        # The triggers read these two themselves, so the app's own defaults do not reach them.
+        # The host reads these two for the triggers, so the app's defaults do not apply.
         "POLL_SCHEDULE": schedules.poll,
         "RECONCILE_SCHEDULE": schedules.reconcile,
     }
@@ -282,7 +284,7 @@ def _settings(connection: str, servers: Mapping[str, Server]) -> dict[str, str]:
 
 
 def _app_folder(folder: Path, settings: Mapping[str, str]) -> Path:
-    """Lay out the app with settings of its own: the project's local.settings.json is the developer's."""
+    """Link the app into `folder` with its own settings; the project's local.settings.json belongs to the developer."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     for part in PROJECT.iterdir():
@@ -299,7 +301,7 @@ def _write_settings(app: Path, settings: Mapping[str, str]) -> None:
 
 
 def clean_environment() -> dict[str, str]:
-    """Give the caller's environment without settings of ours, and with this Python first."""
+    """Return the caller's environment without settings of this app, and with this Python first on PATH."""
     kept = {name: value for name, value in os.environ.items() if not _OURS.match(name)}
     return kept | {
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{kept.get('PATH', '')}",
@@ -338,7 +340,7 @@ def _relay_command(host: str, state: Path, suppressed: str | None) -> list[str]:
 
 
 def _disabled_functions(host: str) -> list[str]:
-    """Name the functions that the host has switched off because they cannot run, each with the reason."""
+    """Return a line for each function that the host has disabled because it cannot run, with the reason."""
     functions = list_functions(FunctionsHost(host))
     problems = [f"{function.name}: {error}" for function in functions for error in function.errors]
     return problems if functions else ["no function was found; see the host's log"]

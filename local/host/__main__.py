@@ -1,4 +1,4 @@
-"""Run a function app on this machine, where Azure Functions Core Tools are not installed."""
+"""Run a function app on this machine without Azure Functions Core Tools."""
 
 import argparse
 import asyncio
@@ -20,14 +20,14 @@ log = logging.getLogger(__name__)
 
 
 def main() -> int:
-    """Run until interrupted; 0 if all ended well."""
+    """Run until interrupted. Return 0, or 1 after an error."""
     options = _arguments()
     console.configure()
     try:
         return asyncio.run(_run(options))
     except (HostError, HostEndsError) as exc:
-        # The last line of the log, where one looks first for the reason.
-        log.error("%s", exc)  # noqa: TRY400 - the message says it all; a traceback of the host's would bury it
+        # Logged last, so that the reason is the last line of the log.
+        log.error("%s", exc)  # noqa: TRY400 - the message is complete; a traceback would hide it
         return 1
 
 

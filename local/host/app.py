@@ -1,4 +1,4 @@
-"""An app's own files: host.json, local.settings.json, and the names between percent signs."""
+"""Read an app's host.json and local.settings.json, and resolve `%NAME%` references to settings."""
 
 import json
 import os
@@ -19,9 +19,9 @@ _SHORTEST_LEASE = timedelta(seconds=15)
 _LONGEST_LEASE = timedelta(minutes=1)
 
 
-# The app may have an `errors` or `config` module of its own: what its worker imports imports nothing outside `local`.
+# The app may have its own `errors` or `config` module, so modules that its worker imports use nothing outside `local`.
 class HostError(Exception):
-    """The app cannot be run as it is; the message says what to change."""
+    """The app cannot run; the message says what to change."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,14 +32,14 @@ class QueueOptions:
     new_batch_threshold: int = 8
     max_polling_interval: timedelta = timedelta(minutes=1)
     visibility_timeout: timedelta = timedelta(0)
-    """The delay before a retry, not the time that a message is hidden while it runs."""
+    """Delay before a retry, not the time for which a message is hidden while it runs."""
     max_dequeue_count: int = 5
     base64: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SingletonOptions:
-    """`singleton` of host.json, as far as timers go by it, with the defaults of Azure Functions."""
+    """Options of `singleton` in host.json that affect timers, with the defaults of Azure Functions."""
 
     listener_lock_period: timedelta = timedelta(minutes=1)
     listener_lock_recovery: timedelta = timedelta(minutes=1)
@@ -47,7 +47,7 @@ class SingletonOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class App:
-    """A function app's folder and what its host.json asks for."""
+    """A function app's folder and the options of its host.json."""
 
     folder: Path
     function_timeout: timedelta | None
@@ -55,7 +55,7 @@ class App:
     queues: QueueOptions
     singleton: SingletonOptions
     problem: str | None = None
-    """An option of host.json that is out of range: the host runs, and answers every request with 503."""
+    """An invalid option of host.json. The host then runs, but answers every request with 503."""
 
 
 def load_app(folder: Path) -> App:
@@ -99,7 +99,7 @@ def _queue_options(queues: Mapping[str, Any]) -> QueueOptions:
         max_dequeue_count=int(queues.get("maxDequeueCount", 5)),
         base64=encoding == "base64",
     )
-    # As the setters of WebJobs' `QueuesOptions` have them.
+    # The limits of WebJobs' `QueuesOptions`.
     rules = (
         (1 <= batch_size <= 32, f"batchSize must be 1 to 32, not {batch_size}"),
         (options.new_batch_threshold >= 0, f"newBatchThreshold must be 0 or more, not {options.new_batch_threshold}"),
@@ -118,7 +118,7 @@ def _singleton_options(singleton: Mapping[str, Any]) -> SingletonOptions:
         listener_lock_period=parse_time_span(singleton.get("listenerLockPeriod", "00:01:00")),
         listener_lock_recovery=parse_time_span(singleton.get("listenerLockRecoveryPollingInterval", "00:01:00")),
     )
-    # As the setters of WebJobs' `SingletonOptions` have them.
+    # The limits of WebJobs' `SingletonOptions`.
     if not _SHORTEST_LEASE <= options.listener_lock_period <= _LONGEST_LEASE:
         raise ValueError("listenerLockPeriod must be 00:00:15 to 00:01:00")
     if options.listener_lock_recovery < _SHORTEST_LEASE:
@@ -127,7 +127,7 @@ def _singleton_options(singleton: Mapping[str, Any]) -> SingletonOptions:
 
 
 def add_local_settings(folder: Path, environ: MutableMapping[str, str]) -> None:
-    """Add `Values` of local.settings.json, where there is one; what the environment says stands. Raises HostError."""
+    """Add `Values` of local.settings.json, if it exists, to `environ`; values already set win. Raises HostError."""
     file = folder / "local.settings.json"
     if not file.is_file():
         return
@@ -142,7 +142,7 @@ def add_local_settings(folder: Path, environ: MutableMapping[str, str]) -> None:
 
 
 def resolve(text: str, environ: Mapping[str, str]) -> str:
-    """Put settings in the place of `%NAME%`. Raises HostError."""
+    """Return `text` with each `%NAME%` replaced by that setting. Raises HostError if one is not set."""
 
     def value(match: re.Match[str]) -> str:
         if not environ.get(match[1]):
@@ -158,7 +158,7 @@ def connection_string(name: str, environ: Mapping[str, str]) -> str:
     """Return the connection string that a binding's `connection` resolves to, as the real host resolves it.
 
     `AzureWebJobs` + name comes before the name itself, and each below `ConnectionStrings` before its plain setting; the
-    first section that exists decides. A section exists if it has a value, even an empty one, or children (`__…`); .NET
+    first section that exists is used. A section exists if it has a value, even an empty one, or children (`__…`). .NET
     configuration ignores case. Source: WebJobs' `GetWebJobsConnectionStringSection`. Raises HostError.
     """
     name, settings = name or "Storage", _configuration(environ)
@@ -177,10 +177,10 @@ def connection_string(name: str, environ: Mapping[str, str]) -> str:
 
 
 def is_disabled(function: str, environ: Mapping[str, str]) -> bool:
-    """Tell whether a function is switched off by a setting, as the real host does.
+    """Return True if a setting disables the function.
 
-    `AzureWebJobs.<name>.Disabled`, or the same with `_` for `.`; "1" or "true"; case does not matter. Source: WebJobs'
-    `HostListenerFactory.IsDisabled` and `IsSettingEnabled`.
+    The setting is `AzureWebJobs.<name>.Disabled`, or the same with `_` for `.`; its value is "1" or "true"; case does
+    not matter. Source: WebJobs' `HostListenerFactory.IsDisabled` and `IsSettingEnabled`.
     """
     settings = _configuration(environ)
     names = (f"AzureWebJobs.{function}.Disabled", f"AzureWebJobs_{function}_Disabled")
@@ -188,7 +188,7 @@ def is_disabled(function: str, environ: Mapping[str, str]) -> bool:
 
 
 def worker_count(environ: Mapping[str, str]) -> int:
-    """Return how many worker processes the host has. Raises HostError.
+    """Return the number of worker processes. Raises HostError if the setting is invalid.
 
     Source: the host's `RpcWorkerConfigFactory.GetWorkerProcessCount`.
     """
@@ -203,7 +203,7 @@ def worker_count(environ: Mapping[str, str]) -> int:
 
 
 def _configuration(environ: Mapping[str, str]) -> dict[str, str]:
-    """Give settings as .NET sees them: case does not matter, and `__` goes down one level."""
+    """Return settings with keys as in .NET configuration: case is folded, and `__` becomes `:`, one level down."""
     return {key.casefold().replace("__", ":"): value for key, value in environ.items()}
 
 
@@ -212,7 +212,7 @@ def _exists(section: str, settings: Mapping[str, str]) -> bool:
 
 
 def parse_time_span(text: str) -> timedelta:
-    """Read `hh:mm:ss`, or with days `d.hh:mm:ss`. Raises ValueError."""
+    """Parse `hh:mm:ss`, or with days `d.hh:mm:ss`. Raises ValueError."""
     match = _TIME_SPAN.fullmatch(text)
     if match is None:
         raise ValueError(f"{text!r} is no time span: it must be like 00:00:30")

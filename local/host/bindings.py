@@ -1,4 +1,4 @@
-"""What this host can bind, and which functions cannot run: said at start rather than at the first call."""
+"""Check functions and their bindings at start, so that errors do not appear only at the first call."""
 
 import re
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ _QUEUE_NAME = re.compile(r"(?=.{3,63}$)[a-z0-9]+(-[a-z0-9]+)*")
 
 
 def checked(function: Function, environ: Mapping[str, str]) -> Function:
-    """Resolve `%NAME%` in a function's bindings, and mark a function that cannot run with the reason."""
+    """Return a function with `%NAME%` in its bindings resolved; if it cannot run, `problem` holds the reason."""
     try:
         _check_types(function)
         function = replace(
@@ -49,7 +49,7 @@ def _resolved(binding: Binding, environ: Mapping[str, str]) -> Binding:
 
 
 def queue_name(binding: Binding) -> str:
-    """Return the queue of a trigger or an output, in lower case as WebJobs makes it. Raises HostError."""
+    """Return the queue name of a trigger or output, in lower case like WebJobs. Raises HostError if it is invalid."""
     name = str(binding.options["queueName"]).lower()
     if not _QUEUE_NAME.fullmatch(name):
         raise HostError(

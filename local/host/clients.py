@@ -1,4 +1,4 @@
-"""Clients of the storage accounts that bindings name."""
+"""Clients of the storage accounts of the app's bindings."""
 
 import logging
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ log = logging.getLogger(__name__)
 
 
 class Clients:
-    """Opens each client once, and closes them all."""
+    """Cache of storage clients: each is opened once, and all are closed together."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         self._environ = environ
@@ -21,7 +21,7 @@ class Clients:
         self._blobs: BlobServiceClient | None = None
 
     def queue(self, connection: str, name: str) -> QueueClient:
-        """Give a queue of the account that the setting `connection` leads to. Raises HostError."""
+        """Return a client for a queue of the account of the setting `connection`. Raises HostError."""
         if (connection, name) not in self._queues:
             text = connection_string(connection, self._environ)
             try:
@@ -31,7 +31,7 @@ class Clients:
         return self._queues[connection, name]
 
     def blobs(self) -> BlobServiceClient | None:
-        """Give the host's own account, where there is one. Raises HostError."""
+        """Return a client of the host's own account; None if AzureWebJobsStorage is not set. Raises HostError."""
         if self._blobs is None and any(name.casefold().startswith("azurewebjobsstorage") for name in self._environ):
             try:
                 self._blobs = BlobServiceClient.from_connection_string(
@@ -42,7 +42,7 @@ class Clients:
         return self._blobs
 
     async def is_reachable(self) -> bool:
-        """Tell whether the host's own account answers, whatever it says; True where there is none."""
+        """Return True if the host's own account answers, even with an error, or is not set."""
         try:
             service = self.blobs()
             if service is not None:
@@ -50,7 +50,7 @@ class Clients:
         except HttpResponseError:
             return True
         except HostError as exc:
-            log.error("AzureWebJobsStorage: %s", exc)  # noqa: TRY400 - the message says it all
+            log.error("AzureWebJobsStorage: %s", exc)  # noqa: TRY400 - the message is complete
         except AzureError:
             return False
         return True
@@ -64,15 +64,15 @@ class Clients:
 
 
 async def create_queue(queue: QueueClient) -> None:
-    """Create a queue unless it is there. Raises AzureError."""
+    """Create a queue unless it exists. Raises AzureError."""
     try:
         await queue.create_queue()
     except ResourceExistsError:
-        log.debug("queue %s was made by somebody else meanwhile", queue.queue_name)
+        log.debug("queue %s was created by another process meanwhile", queue.queue_name)
 
 
 async def send(queue: QueueClient, content: str) -> None:
-    """Send a message as it is, to a queue that is created if need be. Raises AzureError."""
+    """Send a message without encoding it, and create the queue if it does not exist. Raises AzureError."""
     try:
         await queue.send_message(content)
     except ResourceNotFoundError:

@@ -1,11 +1,11 @@
-"""Logs on the console, in the shape that `func start` gives them."""
+"""Log to the console in the format of `func start`."""
 
 import logging
 import sys
 from datetime import UTC, datetime
 
 _QUIET = ("azure.core", "azure.identity", "azure.monitor", "azure.storage", "aiohttp.access", "asyncio", "urllib3")
-"""Chatter of libraries about every call, which would bury the app's own lines."""
+"""Libraries that log every call, which would hide the app's own lines."""
 
 
 class _Line(logging.Formatter):
@@ -24,5 +24,5 @@ def configure(level: int = logging.INFO) -> None:
     logging.basicConfig(level=level, handlers=[handler], force=True)
     for name in _QUIET:
         logging.getLogger(name).setLevel(logging.WARNING)
-    # The worker library: what it says, it also answers, and this host repeats what matters.
+    # The worker library also returns its errors, and this host logs those that matter.
     logging.getLogger("azure.functions").setLevel(logging.CRITICAL)

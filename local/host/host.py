@@ -1,4 +1,4 @@
-"""The host: one app with its workers, its listeners and its endpoints, from start to end."""
+"""Run one app: start its workers, listeners and endpoints, and stop them in order."""
 
 import asyncio
 import functools
@@ -32,14 +32,14 @@ type Keep = Callable[[], Coroutine[Any, Any, None]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """What can be chosen for this host, and cannot in Azure."""
+    """Options of this host that Azure does not have."""
 
     port: int = 7071
     intervals: Intervals = field(default_factory=Intervals)
 
 
 class Host:
-    """Runs one app."""
+    """A host that runs one app."""
 
     def __init__(self, app: App, environ: Mapping[str, str], options: Options) -> None:
         self._app = app
@@ -52,7 +52,10 @@ class Host:
         self._error: BaseException | None = None
 
     async def run(self) -> None:
-        """Run until `stopping` is set. Raises HostEndsError where the real host ends itself, HostError for the port."""
+        """Run until `stopping` is set.
+
+        Raises HostEndsError where the real host would end itself, and HostError if the port is in use.
+        """
         workers = Workers(
             self._app.folder,
             count=worker_count(self._environ),
@@ -62,7 +65,7 @@ class Host:
         starting = asyncio.create_task(self._start(workers))
         stopped = asyncio.create_task(self.stopping.wait())
         try:
-            # Storage may hang, and so may the app while it loads.
+            # Storage or the loading of the app may hang; `stopping` must end the wait.
             await asyncio.wait([starting, stopped], return_when=asyncio.FIRST_COMPLETED)
             if starting.done():
                 await self._serve(workers, starting.result())
@@ -72,12 +75,15 @@ class Host:
             await self._clients.close()
 
     async def _start(self, workers: Workers) -> Sequence[Function]:
-        """Wait for the host's own account, without which the real host never listens; then load the app."""
+        """Wait for the host's own account, without which the real host does not listen; load the app.
+
+        Return its functions.
+        """
         while not await self._clients.is_reachable():
             log.warning("host.starting: AzureWebJobsStorage cannot be reached; trying again")
             await asyncio.sleep(1)
         if self._app.problem:
-            # Every request is answered with 503; nothing listens.
+            # No listener starts, and every request is answered with 503.
             log.error("The host is in error: %s", self._app.problem)
             return []
         return [checked(each, self._environ) for each in await workers.start()]
@@ -97,7 +103,7 @@ class Host:
     def _prepare(
         self, functions: Sequence[Function], outputs: QueueOutputs, invocations: Invocations
     ) -> tuple[list[Function], list[Keep]]:
-        """Make what keeps timers and queues going. A function for which that fails is switched off, and it alone."""
+        """Return the functions and the loops of their timers and queues. A function whose loop fails is disabled."""
         prepared, keepers = [], []
         for function in functions:
             if function.problem is None and not function.disabled:
@@ -112,7 +118,7 @@ class Host:
         return prepared, keepers
 
     def _keeper(self, function: Function, invocations: Invocations) -> Keep | None:
-        """Make what keeps a timer or a queue going; None for what requests start. Raises HostError."""
+        """Return the loop of a timer or a queue; None for functions that requests start. Raises HostError."""
         if function.trigger.type == "timerTrigger":
             return self._timer(function, invocations)
         if function.trigger.type == "httpTrigger":
@@ -137,7 +143,7 @@ class Host:
         return functools.partial(self._keep_timer, function.name, timer, lock)
 
     async def _keep_timer(self, name: str, timer: Timer, lock: TimerLock | None) -> None:
-        """Run a timer while this host has its lock. Raises HostEndsError."""
+        """Run a timer while this host has the timer's lock. Raises HostEndsError."""
         if lock is not None and not await lock.acquire(self.stopping):
             return
         renewal = asyncio.create_task(lock.renew()) if lock else None
@@ -161,7 +167,7 @@ class Host:
         return QueueListener(
             functools.partial(invocations.run, function),
             self._clients.queue(connection, name),
-            # A poison queue has no poison queue of its own.
+            # The real host creates no poison queue for a poison queue.
             None if name.endswith("-poison") else self._clients.queue(connection, f"{name}-poison"),
             self._app.queues,
             self._intervals,
@@ -195,12 +201,12 @@ class Host:
         if not functions:
             log.warning("No job functions found.")
         port = runner.addresses[0][1]
-        print(f"host.listening url=http://127.0.0.1:{port}", flush=True)  # noqa: T201 - for programs, so without a time
+        print(f"host.listening url=http://127.0.0.1:{port}", flush=True)  # noqa: T201 - programs parse it: no timestamp
 
     async def _keep(
         self, keepers: Sequence[Keep], invocations: Invocations, runner: web.AppRunner, workers: Workers
     ) -> None:
-        """Run until the host is stopped or something ends it; then give what runs a while. Raises HostEndsError."""
+        """Run until the host is stopped or fails, then wait for running functions. Raises HostEndsError."""
         tasks = {asyncio.create_task(keep()) for keep in keepers}
         for each in (*tasks, workers.failed):
             each.add_done_callback(self._note_end)
@@ -210,12 +216,12 @@ class Host:
         for task in late:
             task.cancel()
         if late:
-            log.warning("The host did not shutdown within its allotted time; what still runs is cut off")
+            log.warning("The host did not shutdown within its allotted time; running functions are aborted")
         if self._error is not None:
             raise self._error
 
     def _note_end(self, ended: asyncio.Future[None]) -> None:
-        """End the host by the first error of a listener or of the workers."""
+        """Stop the host at the first error of a listener or of the workers."""
         error = None if ended.cancelled() else ended.exception()
         if error is not None and self._error is None:
             log.error("An unhandled exception has occurred. Host is shutting down.\n%s", error)

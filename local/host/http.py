@@ -1,4 +1,4 @@
-"""The local endpoints of `func start`: admin and the Event Grid webhook, with the HTTP triggers beside them."""
+"""Serve the local endpoints of `func start`: the admin API, the Event Grid webhook and the HTTP triggers."""
 
 import asyncio
 import json
@@ -20,7 +20,7 @@ _HERE = ("127.0.0.1", "localhost", "::1")
 
 
 class Endpoints:
-    """What the host answers over HTTP."""
+    """HTTP endpoints of the host."""
 
     def __init__(self, app: App, functions: list[Function], invocations: Invocations) -> None:
         self._app = app
@@ -29,7 +29,7 @@ class Endpoints:
         self._invocations = invocations
 
     def application(self) -> web.Application:
-        """Route everything. Raises HostError for a route that cannot be served."""
+        """Return the web application with all routes. Raises HostError for an unsupported route."""
         application = web.Application(client_max_size=MAX_BODY, middlewares=[_for_this_machine])
         if self._app.problem:
             application.router.add_route("*", "/{path:.*}", _unavailable)
@@ -59,7 +59,7 @@ class Endpoints:
 
     async def _status(self, request: web.Request) -> web.Response:
         function = self._function(request.match_info["name"])
-        # The host flattens an exception and its cause, each with its source; without errors there is no member.
+        # The real host joins an exception and its cause, each with its source; without errors it omits `errors`.
         said = (f"Error indexing method 'Functions.{function.name}'", function.problem)
         error = " ".join(f"Microsoft.Azure.WebJobs.Host: {each}." for each in said)
         return web.json_response({"errors": [error]} if function.problem else {})
@@ -76,7 +76,7 @@ class Endpoints:
 
     async def _event_grid(self, request: web.Request) -> web.Response:
         name = request.query.get("functionName", "")
-        # Found by its name exactly as it is spelt, unlike at the admin endpoints (measured).
+        # This name is case-sensitive, unlike at the admin endpoints (measured).
         function = self._function(name if name in self._names else "", trigger="eventGridTrigger")
         kind = request.headers.get("aeg-event-type", "")
         if kind == "SubscriptionValidation":
@@ -88,7 +88,7 @@ class Endpoints:
         raise web.HTTPBadRequest(text=f"the header aeg-event-type must be Notification, not {kind!r}")
 
     async def _notify(self, function: Function, events: list[dict[str, Any]]) -> web.Response:
-        """Run the function once for each event, at the same time; all must succeed."""
+        """Run the function concurrently for all events. Return 202 if all succeed, else 500."""
         outcomes = await asyncio.gather(*(
             self._invocations.run(function, event_input(json.dumps(event)), "EventGrid trigger fired",
                                   {"data": TypedData(json=json.dumps(event.get("data")))})
@@ -100,7 +100,7 @@ class Endpoints:
 
     def _function(self, name: str, trigger: str | None = None) -> Function:
         function = self._functions.get(name.lower())
-        # A trigger that is switched off listens to nothing; by its name the function can still be called.
+        # A disabled trigger receives nothing, but the function can still be called by its name.
         if function is None or (trigger is not None and (trigger != function.trigger.type or not function.runs)):
             raise web.HTTPNotFound(text=f"no function {name!r}" + (f" with {trigger}" if trigger else ""))
         return function
@@ -108,10 +108,10 @@ class Endpoints:
 
 @web.middleware
 async def _for_this_machine(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Refuse what a browser brings from elsewhere.
+    """Refuse requests that web pages from other sites cause a browser to send.
 
-    A page of a stranger's may have its own name point at this machine, to read what is shown here, or post to
-    addresses that no page has any business with.
+    Such a page could resolve its own host name to this machine (DNS rebinding) to read responses, or post to the admin
+    and webhook endpoints, which no page needs.
     """
     host = urlsplit(f"//{request.host}").hostname
     if host not in _HERE:
@@ -122,7 +122,7 @@ async def _for_this_machine(request: web.Request, handler: Handler) -> web.Strea
 
 
 def event_input(event: str) -> TypedData:
-    """Make what an Event Grid function is given of an event's JSON text."""
+    """Return the input of an Event Grid function for an event's JSON text."""
     return TypedData(json=event)
 
 
@@ -145,7 +145,7 @@ def _admin_input(function: Function, text: Any) -> TypedData:
 
 
 def _events(body: bytes) -> list[dict[str, Any]]:
-    """Read the events of a delivery; what is none makes the real host answer 500 (measured)."""
+    """Return the events of a delivery. Invalid content is answered with 500, as by the real host (measured)."""
     try:
         content = json.loads(body)
     except (ValueError, RecursionError) as exc:

@@ -1,4 +1,4 @@
-"""HTTP triggers: routes, requests and responses."""
+"""HTTP triggers: match routes, and convert requests and responses."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -17,16 +17,16 @@ _CONSTRAINTS = {None: r"[^/]+", "int": r"-?\d+", "long": r"-?\d+", "alpha": r"[A
 
 
 class Routes:
-    """The routes of all HTTP functions; paths ignore case, and a slash at the end, as in ASP.NET."""
+    """Routes of all HTTP functions. Paths ignore case and a trailing slash, as in ASP.NET."""
 
     def __init__(self, prefix: str, functions: Sequence[Function], invocations: Invocations) -> None:
         self._invocations = invocations
         routes = [(function, function_pattern(prefix, function)) for function in functions]
-        # Literal parts come before parameters, wherever both match.
+        # A route with fewer parameters is tried first, because literal parts win over parameters.
         self._routes = sorted(routes, key=lambda route: route[1].groups)
 
     async def answer(self, request: web.Request) -> web.Response:
-        """Call the function of a request's route and method; 404 if there is none."""
+        """Call the function that matches a request's path and method. Return its response; raise 404 if none matches."""
         path = request.rel_url.raw_path
         if "%00" in path:
             raise web.HTTPBadRequest(text="")
@@ -41,12 +41,12 @@ class Routes:
 
 
 def function_pattern(prefix: str, function: Function) -> re.Pattern[str]:
-    """Write the route of an HTTP function as an expression for raw paths. Raises HostError."""
+    """Return a regular expression for the raw paths of an HTTP function. Raises HostError."""
     return route_pattern(prefix, function.trigger.options.get("route") or function.name)
 
 
 def route_pattern(prefix: str, route: str) -> re.Pattern[str]:
-    """Write a route of ASP.NET as an expression for raw paths. Raises HostError."""
+    """Return a regular expression for the raw paths of an ASP.NET route. Raises HostError for unknown constraints."""
     path = "/" + "/".join(part for part in (prefix, route.strip("/")) if part)
     written, end = "", 0
     for match in _PARAMETER.finditer(path):
@@ -55,7 +55,7 @@ def route_pattern(prefix: str, route: str) -> re.Pattern[str]:
             raise HostError(f"the route {route!r} has the constraint {constraint}, which this host does not know")
         before = re.escape(path[end : match.start()])
         group = f"(?P<{name}>{'.*' if rest else _CONSTRAINTS[constraint]})"
-        # The slash before an optional parameter is optional with it.
+        # The slash before an optional parameter is optional too.
         written += f"{before.removesuffix('/')}(?:/{group})?" if optional else before + group
         end = match.end()
     return re.compile(f"{written}{re.escape(path[end:])}/?", re.IGNORECASE)
@@ -67,13 +67,13 @@ def _takes(function: Function, method: str) -> bool:
 
 
 def _decoded(value: str) -> str:
-    """Decode a part of a path, but for an encoded slash."""
+    """Decode a part of a path, except encoded slashes."""
     return "%2F".join(unquote(part) for part in re.split("%2F", value, flags=re.IGNORECASE))
 
 
 async def _call(request: web.Request, params: Mapping[str, str]) -> tuple[RpcHttp, dict[str, TypedData]]:
     body = await request.read()
-    # Several values of a name come as one, with commas between them.
+    # The real host joins several values of one name with commas.
     query = {name: ",".join(request.query.getall(name)) for name in request.query}
     call = RpcHttp(
         method=request.method,
@@ -88,7 +88,7 @@ async def _call(request: web.Request, params: Mapping[str, str]) -> tuple[RpcHtt
 
 def _response(function: Function, outcome: Outcome) -> web.Response:
     if outcome.error is not None:
-        return web.Response(status=500)  # as in Azure, which tells callers nothing of errors
+        return web.Response(status=500)  # no details, as in Azure
     names = [binding.name for binding in function.outputs if binding.type == "http"]
     data = outcome.outputs.get(names[0]) if names else None
     if data is None:

@@ -1,4 +1,4 @@
-"""Every invocation of a function, whatever triggered it: logged, timed, its outputs sent."""
+"""Run, time and log invocations of functions, and send their outputs."""
 
 import asyncio
 import logging
@@ -14,15 +14,15 @@ from local.host.workers import Workers
 log = logging.getLogger(__name__)
 
 type Send = Callable[[Function, Outcome], Awaitable[RpcException | None]]
-"""Sends what a function put out; gives the error if that failed."""
+"""Sends a function's outputs and returns the error, or None."""
 
 
 _TRACED = ("httpTrigger", "eventGridTrigger")
-"""Triggers whose functions get a trace parent; those of queues and timers get an empty one (measured)."""
+"""Triggers that pass a trace parent to the function; for queues and timers it is empty (measured)."""
 
 
 class Invocations:
-    """What runs."""
+    """Invocations of all triggers."""
 
     def __init__(self, workers: Workers, send: Send) -> None:
         self._workers = workers
@@ -37,7 +37,7 @@ class Invocations:
         metadata: Mapping[str, TypedData] | None = None,
         details: str | None = None,
     ) -> Outcome:
-        """Run a function to its end, or to the end of its time."""
+        """Run a function and return its outcome; it fails if it exceeds functionTimeout."""
         invocation = Invocation(
             id=str(uuid.uuid4()),
             function=function.name,
@@ -57,13 +57,13 @@ class Invocations:
         return outcome
 
     def start(self, function: Function, trigger: TypedData, reason: str) -> None:
-        """Run a function for nobody in particular."""
+        """Run a function in the background."""
         task = asyncio.create_task(self.run(function, trigger, reason))
         self._background.add(task)
         task.add_done_callback(self._background.discard)
 
     async def drain(self) -> None:
-        """Wait for what `start` started."""
+        """Wait for the runs that `start` began."""
         if self._background:
             await asyncio.wait(self._background)
 
@@ -79,5 +79,5 @@ class Invocations:
 
 
 def _trace_parent() -> str:
-    """Make a W3C traceparent of a new, sampled trace."""
+    """Return the W3C traceparent of a new, sampled trace."""
     return f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-01"

@@ -1,4 +1,4 @@
-"""The values that host and worker exchange."""
+"""Values that host and worker exchange."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,7 +15,7 @@ class Binding:
     type: str
     name: str
     options: Mapping[str, Any]
-    """As the decorator gave them, in function.json's spelling."""
+    """Options of the decorator, with the names of function.json."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,35 +28,35 @@ class Function:
     others: tuple[Binding, ...] = ()
     """Input bindings besides the trigger."""
     problem: str | None = None
-    """Why it cannot run: a setting, schedule or connection that does not resolve."""
+    """Why it cannot run, such as an invalid setting, schedule or connection; None if it can."""
     disabled: bool = False
-    """Its trigger is switched off: only a call of the host's own API still runs it."""
+    """The trigger is disabled; only the host's admin API can start the function."""
 
     @property
     def runs(self) -> bool:
-        """Whether its trigger starts it."""
+        """Whether the trigger starts the function."""
         return self.problem is None and not self.disabled
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """The end of an invocation: what the function returned, or an error."""
+    """Result of an invocation: the function's outputs, or an error."""
 
     error: RpcException | None = None
     outputs: Mapping[str, TypedData] = field(default_factory=dict)
-    """By the binding's name; `$return` is what the function returned."""
+    """Values by the binding's name; `$return` is the return value."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Load:
-    """Asks a worker to index the app in a folder."""
+    """Request to a worker: index the app in a folder."""
 
     folder: Path
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Loaded:
-    """A worker's answer to `Load`."""
+    """Response of a worker to `Load`."""
 
     functions: tuple[Function, ...] = ()
     error: str | None = None
@@ -64,12 +64,12 @@ class Loaded:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Invocation:
-    """Asks a worker to run a function."""
+    """Request to a worker: run a function."""
 
     id: str
     function: str
     argument: str
-    """The name of the trigger's parameter."""
+    """Name of the trigger's parameter."""
     trigger: TypedData
     metadata: Mapping[str, TypedData]
     trace_parent: str
@@ -77,7 +77,7 @@ class Invocation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finished:
-    """A worker's answer to `Invocation`."""
+    """Response of a worker to `Invocation`."""
 
     id: str
     outcome: Outcome

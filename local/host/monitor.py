@@ -1,4 +1,4 @@
-"""A timer's blobs in the host's own account: when it last ran, and the lease that lets one host alone run it."""
+"""A timer's blobs in the host's own account: the time of its last run, and the lease that limits it to one host."""
 
 import asyncio
 import json
@@ -29,7 +29,7 @@ class _Blob:
         self._patience = patience
 
     async def ask[T](self, call: Callable[[], Awaitable[T]], doing: str) -> T:
-        """Make a call. Raises HostEndsError; passes on that something is not there, or there already."""
+        """Call storage. Raises HostEndsError, or the SDK's error if the blob is missing or exists, or on a conflict."""
         try:
             return await insist(call, doing, self._patience)
         except (ResourceNotFoundError, ResourceExistsError):
@@ -40,7 +40,7 @@ class _Blob:
             raise ends_host(doing, exc) from exc
 
     async def put(self, content: bytes, doing: str, *, overwrite: bool) -> None:
-        """Write it, in a container that is made if need be. Raises HostEndsError, ResourceExistsError."""
+        """Write the blob, and create the container if it is missing. Raises HostEndsError, ResourceExistsError."""
 
         async def upload() -> object:
             return await self.client.upload_blob(content, overwrite=overwrite)
@@ -51,19 +51,19 @@ class _Blob:
             try:
                 await self.ask(self._container.create_container, doing)
             except ResourceExistsError:
-                log.debug("container %s was made by somebody else meanwhile", _CONTAINER)
+                log.debug("container %s was created by another process meanwhile", _CONTAINER)
             await self.ask(upload, doing)
 
 
 class BlobMonitor:
-    """When a timer last ran."""
+    """Saved status of a timer."""
 
     def __init__(self, service: BlobServiceClient, host: str, function: str, intervals: Intervals) -> None:
         self._blob = _Blob(service, f"timers/{host}/Host.Functions.{function}/status", intervals.storage_patience)
         self._function = function
 
     async def load(self) -> Status | None:
-        """Return what was saved last, if anything was. Raises HostError for what is no status, HostEndsError."""
+        """Return the saved status, or None. Raises HostError if it is unreadable, HostEndsError."""
         try:
             content = await self._blob.ask(self._read, f"read the status of timer {self._function}")
         except ResourceNotFoundError:
@@ -74,7 +74,7 @@ class BlobMonitor:
             raise HostError(f"the saved status of timer {self._function} is unreadable: {exc}") from exc
 
     async def save(self, status: Status) -> None:
-        """Remember it over restarts. Raises HostEndsError."""
+        """Save the status. Raises HostEndsError."""
         content = json.dumps(status.to_json()).encode()
         await self._blob.put(content, f"save the status of timer {self._function}", overwrite=True)
 
@@ -83,7 +83,10 @@ class BlobMonitor:
 
 
 def read_status(content: bytes) -> Status:
-    """Read a status as .NET writes it; its absent times have no zone. Raises what parsing raises."""
+    """Parse a status in .NET's format, where absent times have no zone.
+
+    Raises ValueError, LookupError, TypeError or OverflowError if it is invalid.
+    """
     status = json.loads(content)
     times = [datetime.fromisoformat(status[key]) for key in ("Last", "Next", "LastUpdated")]
     last, due, updated = (each.astimezone(UTC) if each.tzinfo else each.replace(tzinfo=UTC) for each in times)
@@ -91,7 +94,7 @@ def read_status(content: bytes) -> Status:
 
 
 class TimerLock:
-    """The blob lease of one timer: of several hosts, one runs it."""
+    """Blob lease of one timer, so that only one of several hosts runs it."""
 
     def __init__(self, service: BlobServiceClient, host: str, function: str, intervals: Intervals) -> None:
         self._blob = _Blob(service, f"locks/{host}/Host.Functions.{function}.Listener", intervals.storage_patience)
@@ -100,14 +103,14 @@ class TimerLock:
         self._intervals = intervals
 
     async def acquire(self, stopping: asyncio.Event) -> bool:
-        """Wait for the lease; False if the host is stopped before it comes. Raises HostEndsError."""
+        """Wait for the lease. Return False if the host is stopped first. Raises HostEndsError."""
         while not await self._try():
             if await pause(stopping, self._intervals.timer_retry):
                 return False
         return True
 
     async def renew(self) -> None:
-        """Keep the lease until cancelled. Raises HostEndsError."""
+        """Renew the lease until cancelled. Raises HostEndsError."""
         lease = self._lease
         while lease is not None:
             await asyncio.sleep(self._intervals.timer_lease / 2)
@@ -117,7 +120,7 @@ class TimerLock:
                 raise ends_host(self._doing, exc) from exc
 
     async def release(self) -> None:
-        """Let another host have it at once. Raises HostEndsError."""
+        """Release the lease, so that another host can take it at once. Raises HostEndsError."""
         if self._lease is not None:
             try:
                 await self._blob.ask(self._lease.release, self._doing)

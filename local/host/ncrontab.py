@@ -1,4 +1,4 @@
-"""Schedules that the timer trigger takes beyond six NCRONTAB fields: five of them, and .NET time spans.
+"""Parse every schedule that the timer trigger accepts: six or five NCRONTAB fields, and .NET time spans.
 
 Source: the WebJobs timer extension's `TimerSchedule`.
 """
@@ -10,10 +10,10 @@ from local.host.app import HostError, parse_time_span
 
 
 class Schedule:
-    """When a timer runs, in UTC: six NCRONTAB fields, five without the seconds, or a .NET time span between runs."""
+    """A timer's schedule in UTC: six NCRONTAB fields, five without the seconds, or a .NET time span between runs."""
 
     def __init__(self, text: str) -> None:
-        """Raises HostError."""
+        """Parse `text`. Raises HostError."""
         self.text = text
         fields = text.split()
         try:
@@ -26,11 +26,11 @@ class Schedule:
             raise HostError(f"the schedule {text!r} is no NCRONTAB expression: {exc}") from exc
 
     def after(self, moment: datetime) -> datetime | None:
-        """Return the first tick later than `moment`; None if none ever comes."""
+        """Return the first tick later than `moment`; None if there is none."""
         return moment + self._runs if isinstance(self._runs, timedelta) else self._runs.after(moment)
 
     def more_often_than_a_minute(self) -> bool:
-        """Tell whether it ticks several times in every minute; a schedule with any pause between does not.
+        """Return True if it ticks several times in every minute, without longer pauses.
 
         Source: `ShouldDisableScheduleMonitor` of the WebJobs timer extension.
         """

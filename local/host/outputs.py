@@ -1,4 +1,4 @@
-"""Queue outputs: what a function puts out becomes messages."""
+"""Send queue outputs of functions as messages."""
 
 import base64
 import json
@@ -13,7 +13,7 @@ from local.host.protos import RpcException, TypedData
 
 
 class QueueOutputs:
-    """Sends to the queues that outputs name, creating those that are missing."""
+    """Queues of output bindings; missing queues are created."""
 
     def __init__(self, open_queue: Callable[[Binding], QueueClient], *, encoded: bool) -> None:
         self._open = open_queue
@@ -21,13 +21,13 @@ class QueueOutputs:
         self._queues: dict[tuple[str, str], QueueClient] = {}
 
     def open(self, function: Function) -> None:
-        """Open a function's queues now, so that a missing connection shows at start. Raises HostError."""
+        """Open a function's queues, so that a missing connection is reported at start. Raises HostError."""
         for output in function.outputs:
             if output.type == "queue":
                 self._queues[function.name, output.name] = self._open(output)
 
     async def send(self, function: Function, outcome: Outcome) -> RpcException | None:
-        """Send all that a function put out; an error makes the invocation fail."""
+        """Send a function's queue outputs. Return the error that makes the invocation fail, or None."""
         for name, data in outcome.outputs.items():
             queue = self._queues.get((function.name, name))
             if queue is not None:
@@ -43,7 +43,7 @@ class QueueOutputs:
 
 
 def message_bodies(data: TypedData) -> list[bytes]:
-    """Read an output: one text or bytes, one message object, or a list of texts and objects."""
+    """Return the message bodies of an output: one text or bytes, one object, or a list of texts and objects."""
     if data.json is None:
         return [data.string.encode() if data.string is not None else data.bytes or b""]
     content = json.loads(data.json)

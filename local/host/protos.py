@@ -1,7 +1,7 @@
-"""The messages that Microsoft's worker library exchanges with a host, as far as it touches them.
+"""Messages that Microsoft's worker library exchanges with a host, with the attributes that it uses.
 
-In Azure they come over gRPC; the library only reads attributes and calls constructors, so plain dataclasses serve.
-Names of attributes are the library's.
+In Azure they come over gRPC. The library only reads attributes and calls constructors, so plain dataclasses are enough.
+The attribute names are the library's.
 """
 
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any, ClassVar
 
-# TypedData has attributes of these names, which would stand for the types in its own body.
+# Aliases, because TypedData has attributes named `bytes` and `int`, which hide the types in its body.
 type _Bytes = bytes
 type _Int = int
 
@@ -47,7 +47,7 @@ class RpcHttpCookie:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TypedData:
-    """A value on its way into or out of a function; exactly one attribute is set, or none."""
+    """An input or output value of a function; at most one attribute is set."""
 
     string: str | None = None
     json: str | None = None
@@ -57,14 +57,14 @@ class TypedData:
     double: float | None = None
 
     def WhichOneof(self, _group: str) -> str | None:  # noqa: N802 - the library calls it so
-        """Name the attribute that is set."""
+        """Return the name of the attribute that is set, or None."""
         names = ("string", "json", "bytes", "http", "int", "double")
         return next((name for name in names if getattr(self, name) is not None), None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RpcHttp:
-    """An HTTP request, or a response."""
+    """An HTTP request or response."""
 
     method: str = ""
     url: str = ""
@@ -85,13 +85,13 @@ class ParameterBinding:
     data: TypedData | None
 
     def WhichOneof(self, _group: str) -> str:  # noqa: N802 - the library calls it so
-        """Say that the value itself is here; the other choice is shared memory."""
+        """Return "data": the value is in the message, not in shared memory."""
         return "data"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RpcException:
-    """What a function, or indexing, raised."""
+    """Exception that a function or the indexing of an app raised."""
 
     message: str
     stack_trace: str = ""
@@ -100,7 +100,7 @@ class RpcException:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StatusResult:
-    """How a request ended."""
+    """Result of a request."""
 
     Failure: ClassVar[int] = 0
     Success: ClassVar[int] = 1
@@ -111,7 +111,7 @@ class StatusResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BindingInfo:
-    """A binding as the library reports it; the raw JSON text says more."""
+    """A binding as the library reports it; the raw JSON text has more details."""
 
     undefined: ClassVar[int] = 0
     out: ClassVar[int] = 1
@@ -135,7 +135,7 @@ PROTOS = SimpleNamespace(
     StatusResult=StatusResult,
     Timestamp=Timestamp,
     TypedData=TypedData,
-    # These the library only fills in, and hands back.
+    # The library only sets attributes of these and returns them.
     FunctionMetadataResponse=SimpleNamespace,
     InvocationResponse=SimpleNamespace,
     RpcFunctionMetadata=SimpleNamespace,
@@ -143,4 +143,4 @@ PROTOS = SimpleNamespace(
     WorkerInitResponse=SimpleNamespace,
     WorkerMetadata=SimpleNamespace,
 )
-"""What the library knows as its module of generated classes."""
+"""Replacement for the library's module of generated classes."""

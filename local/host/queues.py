@@ -1,4 +1,4 @@
-"""Queue triggers: the promises that Azure Functions makes about a message, kept on any storage queue."""
+"""Queue triggers: receive, renew, retry and delete messages with the guarantees of Azure Functions."""
 
 import asyncio
 import base64
@@ -31,14 +31,14 @@ _SHORTEST_POLL = 0.1
 _BLANKS = re.compile(r"[ \t\r\n]")
 """Characters that .NET's base64 decoder ignores."""
 _TAKEN = "PopReceiptMismatch"
-"""Another host has taken the message meanwhile, and decides about it."""
+"""Error code if another host has received the message meanwhile."""
 
 
 class Run(Protocol):
     """Invokes the function of a trigger."""
 
     async def __call__(self, trigger: TypedData, reason: str, metadata: dict[str, TypedData], details: str) -> Outcome:
-        """Run it to its end."""
+        """Run the function and return its outcome."""
 
 
 class QueueListener:
@@ -57,7 +57,7 @@ class QueueListener:
         self._failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     async def keep(self, stopping: asyncio.Event) -> None:
-        """Take and run messages until the host is stopped; then wait for those that run. Raises HostEndsError."""
+        """Receive and run messages until the host is stopped, then wait for running ones. Raises HostEndsError."""
         listening = asyncio.create_task(self._listen(stopping))
         listening.add_done_callback(self._note_failure)
         await asyncio.wait([listening, self._failed], return_when=asyncio.FIRST_COMPLETED)
@@ -77,7 +77,7 @@ class QueueListener:
                 idle = _SHORTEST_POLL
                 await self._make_room()
             else:
-                await pause(stopping, idle * random.uniform(0.8, 1))  # noqa: S311 - spreads hosts, hides nothing
+                await pause(stopping, idle * random.uniform(0.8, 1))  # noqa: S311 - jitter, not cryptography
                 idle = min(idle * 2, self._options.max_polling_interval.total_seconds())
         await asyncio.gather(*self._running)
 
@@ -86,7 +86,7 @@ class QueueListener:
         try:
             return await insist(self._receive, doing, self._patience)
         except ResourceNotFoundError:
-            # The host never makes it; the deployment does.
+            # The host does not create the queue; the deployment does.
             log.warning("%s: 404, the queue does not exist", doing)
         except HttpResponseError as exc:
             if not is_busy(exc):
@@ -107,17 +107,17 @@ class QueueListener:
             _, self._running = await asyncio.wait(self._running, return_when=asyncio.FIRST_COMPLETED)
 
     def _note_failure(self, task: asyncio.Task[None]) -> None:
-        """End the listener, and with it the host, by the first error."""
+        """Stop the listener, and with it the host, at the first error."""
         error = None if task.cancelled() else task.exception()
         if error is not None and not self._failed.done():
             self._failed.set_exception(error)
-            self._failed.exception()  # asyncio would log it as overlooked where the listener is cut off
+            self._failed.exception()  # marks it as retrieved, so that asyncio does not log it if `keep` is cancelled
 
     async def _process(self, message: QueueMessage) -> None:
-        """Run one message and decide what becomes of it. Raises HostEndsError."""
+        """Run one message, then delete it, release it or move it to the poison queue. Raises HostEndsError."""
         tries = message.dequeue_count or 1
         if self._poison is not None and tries > self._options.max_dequeue_count:
-            # The host that took it last died during the run.
+            # The host that received it last died during the run.
             await self._give_up(message, f"it has reached MaxDequeueCount of {self._options.max_dequeue_count}")
             return
         try:
@@ -132,7 +132,7 @@ class QueueListener:
         elif self._poison is not None and tries >= self._options.max_dequeue_count:
             await self._give_up(message, f"it has reached MaxDequeueCount of {self._options.max_dequeue_count}")
         elif self._poison is not None:
-            # A trigger on a poison queue does not release what failed: it stays hidden to the end of its lease.
+            # A trigger on a poison queue does not release a failed message, which stays hidden until its lease ends.
             delay = round(self._options.visibility_timeout.total_seconds())
             await self._change(lambda: self._hide(message, delay), "release a message")
 
@@ -140,7 +140,7 @@ class QueueListener:
         try:
             body = content.decode()
         except UnicodeDecodeError as exc:
-            # The binding fails, so the function does not run; the message is retried all the same.
+            # The binding fails, so the function does not run, but the message is retried.
             return Outcome(error=RpcException(message=f"message {message.id} is no UTF-8: {exc}"))
         return await self._run(
             TypedData(string=body),
@@ -164,7 +164,7 @@ class QueueListener:
         await self._change(lambda: self._queue.delete_message(message), "delete a message")
 
     async def _hide(self, message: QueueMessage, seconds: int) -> QueueMessage:
-        """Hide a message for so long. Raises HostEndsError where Azure answers with 400, which Azurite does not."""
+        """Hide a message for `seconds`. Raises HostEndsError where Azure answers 400, but Azurite does not."""
         now = datetime.now(UTC)
         if message.expires_on is not None and now < message.expires_on < now + timedelta(seconds=seconds):
             raise HostEndsError(
@@ -174,7 +174,7 @@ class QueueListener:
         return await self._queue.update_message(message, visibility_timeout=seconds)
 
     async def _change[T](self, call: Callable[[], Awaitable[T]], action: str) -> T | None:
-        """Change a message; None if it is gone, or another host has it. Raises HostEndsError."""
+        """Change a message. Return None if it is gone or another host has received it. Raises HostEndsError."""
         doing = f"{action} of queue {self._queue.queue_name}"
         try:
             return await insist(call, doing, self._patience)
@@ -188,13 +188,13 @@ class QueueListener:
 
     @asynccontextmanager
     async def _renewed(self, message: QueueMessage) -> AsyncIterator[None]:
-        """Keep a message hidden from others meanwhile; an error ends the host, however long the run still takes."""
+        """Renew a message's lease during a run. An error stops the host at once, without waiting for the run."""
         task = asyncio.create_task(self._renew(message))
         task.add_done_callback(self._note_failure)
         try:
             yield
         finally:
-            # Not cancelled within a request: its answer holds the receipt that the message's end needs.
+            # `_renew` finishes a started request, because its response has the receipt that a deletion needs.
             task.cancel()
             await asyncio.wait({task})
         if not task.cancelled() and (error := task.exception()) is not None:
@@ -214,15 +214,15 @@ class QueueListener:
                     message.pop_receipt = renewed.pop_receipt
                 raise
             if renewed is None:
-                # Lost: another host runs it, while this run goes on.
+                # The lease is lost: another host runs the message, and this run continues.
                 return
             message.pop_receipt = renewed.pop_receipt
 
 
 def message_metadata(message: QueueMessage, body: str) -> dict[str, TypedData]:
-    """Describe a message to its function. Top-level members of a JSON body override the facts, whatever their case.
+    """Return a message's trigger metadata. Top-level members of a JSON body override it; names ignore case.
 
-    Numbers and booleans become strings; nulls and arrays are left out (measured).
+    Numbers and booleans become strings; nulls and arrays are omitted (measured).
     """
     known = {
         "QueueTrigger": TypedData(string=body),

@@ -1,4 +1,4 @@
-"""Calls to storage as the real host makes them: patient with a storage that is away, for so long and no longer."""
+"""Call storage with the retries and the time limit of the real host."""
 
 import asyncio
 import logging
@@ -13,14 +13,14 @@ log = logging.getLogger(__name__)
 
 _PAUSE = 0.5
 _BUSY = 500
-"""From this status on the service says that it is in trouble, not that the request is wrong."""
+"""Statuses from this one on mean an error of the service, not of the request."""
 
 
 async def insist[T](call: Callable[[], Awaitable[T]], doing: str, patience: float) -> T:
-    """Make a call; try again while connections are refused, for `patience` seconds, and for ever while it hangs.
+    """Return the result of `call`; retry refused connections for `patience` seconds, and lost responses without limit.
 
-    Measured on the real host: its SDK gives up after 26 s of refusals, and then the host ends. Answers of the service
-    pass through. Raises HostEndsError.
+    Measured on the real host: its SDK gives up after 26 s of refused connections, and then the host ends. Errors that
+    the service returns pass through. Raises HostEndsError.
     """
     since: float | None = None
     while True:
@@ -38,12 +38,12 @@ async def insist[T](call: Callable[[], Awaitable[T]], doing: str, patience: floa
 
 
 def is_busy(exc: HttpResponseError) -> bool:
-    """Tell whether the service answered that it is in trouble."""
+    """Return True if the service answered with a status of 500 or more."""
     return (exc.status_code or 0) >= _BUSY
 
 
 def ends_host(doing: str, exc: HttpResponseError) -> HostEndsError:
-    """Make the error of an answer that the real host does not survive."""
+    """Return the error for a response that ends the real host."""
     return HostEndsError(f"{doing}: storage answered {exc.status_code}: {_first_line(exc)}")
 
 

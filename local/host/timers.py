@@ -1,4 +1,4 @@
-"""Timer triggers: NCRONTAB schedules in UTC, whose runs never overlap."""
+"""Timer triggers: run functions by NCRONTAB schedules in UTC, without overlapping runs."""
 
 import asyncio
 import json
@@ -19,59 +19,59 @@ _NEVER = datetime(1, 1, 1, tzinfo=UTC)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Status:
-    """What is remembered of a timer over restarts."""
+    """Status of a timer that is saved for restarts."""
 
     last: datetime | None
     next: datetime | None
     updated: datetime
 
     def expected(self, schedule: Schedule) -> datetime | None:
-        """Give the tick that was to follow, by the schedule as it is today."""
+        """Return the tick after the last run, by the current schedule."""
         return schedule.after(self.last or self.updated)
 
     def to_json(self) -> dict[str, str]:
-        """Write it as Azure Functions does, which knows no absent time."""
+        """Return the status in the format of Azure Functions, where the year 1 stands for an absent time."""
         times = {"Last": self.last or _NEVER, "Next": self.next or _NEVER, "LastUpdated": self.updated}
         return {name: moment.isoformat() for name, moment in times.items()}
 
 
 class Monitor(Protocol):
-    """Remembers when a timer last ran."""
+    """Store of a timer's status."""
 
     async def load(self) -> Status | None:
-        """Give what was saved last, if anything was."""
+        """Return the saved status, or None."""
 
     async def save(self, status: Status) -> None:
-        """Remember it over restarts."""
+        """Save the status."""
 
 
 class Clock(Protocol):
-    """Time, so that tests need not wait for it."""
+    """Clock that tests can replace, to avoid waiting."""
 
     def now(self) -> datetime:
-        """Give the time in UTC."""
+        """Return the time in UTC."""
 
     async def sleep_until(self, moment: datetime) -> bool:
-        """Wait; True if the host is being stopped instead."""
+        """Wait until `moment`. Return True if the host is stopped first."""
 
 
 class HostClock:
-    """The machine's clock, until the host is stopped."""
+    """The machine's clock; the stop of the host ends a wait."""
 
     def __init__(self, stopping: asyncio.Event) -> None:
         self._stopping = stopping
 
     def now(self) -> datetime:
-        """Give the time in UTC."""
+        """Return the time in UTC."""
         return datetime.now(UTC)
 
     async def sleep_until(self, moment: datetime) -> bool:
-        """Wait; True if the host is being stopped instead."""
+        """Wait until `moment`. Return True if the host is stopped first."""
         return await pause(self._stopping, (moment - self.now()).total_seconds())
 
 
 async def pause(stopping: asyncio.Event, seconds: float) -> bool:
-    """Wait so long, or until the host is stopped: then True."""
+    """Wait for `seconds`. Return True if the host is stopped first."""
     try:
         async with asyncio.timeout(max(seconds, 0)):
             await stopping.wait()
@@ -88,20 +88,20 @@ class Timer:
     run_on_startup: bool = False
     monitor: Monitor | None = None
     run: Callable[[TypedData, str], Awaitable[object]]
-    """Invokes the function and waits for its end: so runs never overlap."""
+    """Invokes the function and waits for its end, so that runs never overlap."""
 
     async def keep(self, clock: Clock) -> None:
         """Run the function at every tick until the host is stopped."""
         due = await self._start(clock)
         while due is not None and not await clock.sleep_until(due):
-            # A sleep may end a little early by this clock; the tick that it was for must not come twice.
+            # A sleep may end a little early by this clock; the same tick must not run twice.
             started = max(clock.now(), due)
             await self._run(clock, started)
-            # Ticks missed while it ran make one run, at once.
+            # Ticks that were missed during the run cause a single run, at once.
             due = self.schedule.after(started)
 
     async def _start(self, clock: Clock) -> datetime | None:
-        """Catch up with what was missed while no host ran; give the first tick, if any ever comes."""
+        """Run a tick that was missed while no host ran. Return the first regular tick, or None if there is none."""
         now = clock.now()
         status = await self.monitor.load() if self.monitor else None
         expected = status.expected(self.schedule) if status else None
@@ -121,7 +121,7 @@ class Timer:
 
 
 def timer_info(status: Status | None = None, *, past_due: bool = False) -> TypedData:
-    """Make what a timer's function is given."""
+    """Return the input of a timer's function."""
     info = {
         "Schedule": {"AdjustForDST": True},
         "ScheduleStatus": status.to_json() if status else None,

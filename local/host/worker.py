@@ -1,4 +1,4 @@
-"""A worker process: Microsoft's worker library with one app, which it loads and whose functions it invokes.
+"""A worker process, which loads one app with Microsoft's worker library and invokes its functions.
 
 Run as `python -m local.host.worker FD`, with the host at the other end of the socket FD. The library keeps the app in
 module globals: one app per process.
@@ -31,10 +31,10 @@ class Worker:
 
     def __init__(self) -> None:
         self._ids: dict[str, str] = {}
-        """What the library calls each function."""
+        """The library's ID of each function."""
 
     async def load(self, folder: Path) -> list[Function]:
-        """Index the app in `folder`, which comes behind all packages on `sys.path`. Raises HostError."""
+        """Load the app in `folder`, last on `sys.path`, and return its functions. Raises HostError."""
         os.chdir(folder)
         _put_behind_packages(str(folder))
         library.start_threadpool_executor()
@@ -52,10 +52,10 @@ class Worker:
         return [_function(function) for function in metadata]
 
     async def invoke(self, invocation: Invocation) -> Outcome:
-        """Run one function to its end, in the library's thread pool unless it is `async`."""
+        """Run one function, in the library's thread pool unless it is `async`, and return its outcome."""
         request = SimpleNamespace(
             invocation_id=invocation.id,
-            # A worker that replaced another one may have failed to load the app: the library refuses what it has not.
+            # None if a replacement worker failed to load the app; the library then returns an error.
             function_id=self._ids.get(invocation.function),
             input_data=[ParameterBinding(name=invocation.argument, data=invocation.trigger)],
             trigger_metadata=invocation.metadata,
@@ -71,12 +71,12 @@ class Worker:
         return Outcome(outputs=outputs)
 
     def close(self) -> None:
-        """Wait for the threads of the pool, and end them."""
+        """Wait for the threads of the pool to end."""
         library.stop_threadpool_executor()
 
 
 async def serve(channel: Channel) -> None:
-    """Answer the host until it is gone."""
+    """Answer requests until the host closes the connection."""
     worker = Worker()
     running: set[asyncio.Task[None]] = set()
     while True:
@@ -103,7 +103,7 @@ async def _answer(worker: Worker, channel: Channel, invocation: Invocation) -> N
     try:
         outcome = await worker.invoke(invocation)
     except SystemExit as exc:
-        # The library guards against Exception only: there as here, the process ends.
+        # The library catches only Exception, so the process ends in Azure too.
         log.error("function %s called for exit with %r", invocation.function, exc.code)  # noqa: TRY400
         leave(1)
     else:
@@ -111,16 +111,16 @@ async def _answer(worker: Worker, channel: Channel, invocation: Invocation) -> N
 
 
 def leave(code: int) -> NoReturn:
-    """End the process although threads still run: a normal exit would wait for them."""
+    """End the process at once, because a normal exit would wait for running threads."""
     logging.shutdown()
     sys.stdout.flush()
     os._exit(code)
 
 
 def _put_behind_packages(folder: str) -> None:
-    """Order `sys.path` as the real worker does: packages first, the app last.
+    """Order `sys.path` like the real worker: packages first, the app last.
 
-    This host's own folder, which Azure does not have, comes even later: the app is never looked for there.
+    This host's own folder does not exist in Azure. It comes after the app, so that it never hides the app's modules.
     """
     own = str(Path(__file__).parents[2])
     sys.path[:] = [*(entry for entry in sys.path if entry not in (folder, own)), folder, own]
@@ -131,7 +131,7 @@ def _request(**attributes: Any) -> Any:
 
 
 def _describe(exception: RpcException) -> str:
-    # The library appends the whole of sys.path to an ImportError's message; the traceback says it better.
+    # The library appends sys.path to an ImportError's message; the traceback is easier to read.
     return exception.stack_trace.strip() or exception.message
 
 
@@ -163,10 +163,10 @@ if __name__ == "__main__":
     try:
         asyncio.run(_main(int(sys.argv[1])))
     except SystemExit as exc:
-        # An app that calls for exit while it is loaded ends its worker.
+        # An app that calls sys.exit() while it is loaded ends its worker.
         log.error("loading the app called for exit with %r", exc.code)  # noqa: TRY400
     except BaseException:
         log.exception("The worker failed")
     finally:
-        # Functions may still run in threads; nobody hears of their end.
+        # Functions may still run in threads, but their results can no longer be sent.
         leave(1)

@@ -1,8 +1,8 @@
-"""The host's worker processes: started, asked to run functions, replaced when they die or overrun.
+"""Start worker processes, run functions in them, and replace workers that die or exceed functionTimeout.
 
-Measured on the real host: a worker that dies fails what runs in it at once, and a new one is there in 0.4 s; the third
-death (of each worker process) ends the host. A run over functionTimeout gets its worker replaced; other runs in that
-worker are not answered, and fail when their own time is over.
+Measured on the real host: if a worker dies, its runs fail at once, and a new worker is ready in 0.4 s; the third death
+(of each worker process) ends the host. If a run exceeds functionTimeout, its worker is replaced; other runs in that
+worker get no response, and fail at their own timeouts.
 """
 
 import asyncio
@@ -25,12 +25,12 @@ log = logging.getLogger(__name__)
 
 _HOME = Path(__file__).parents[2]
 _DEATHS = 3
-"""Of each worker process; the last one ends the host."""
+"""Allowed deaths of each worker process; the last one ends the host."""
 _TOO_MANY = "Exceeded language worker restart retry count. Shutting down Functions Host"
 
 
 class HostEndsError(Exception):
-    """The host ends itself, as the real one does; the message says why."""
+    """The host ends itself, as the real one does; the message has the reason."""
 
 
 class Worker:
@@ -43,22 +43,22 @@ class Worker:
         self._loaded: asyncio.Future[Loaded | None] = asyncio.get_running_loop().create_future()
         self._reading = asyncio.create_task(self._read())
         self.gone = asyncio.Event()
-        """Its process has ended."""
+        """Set when the process has ended."""
         self.discarded = False
-        """The host has replaced it: its end is no death, and fails nothing."""
+        """True if the host has replaced the worker: its end then counts as no death and fails no run."""
 
     @property
     def pid(self) -> int:
-        """Its process."""
+        """Process ID."""
         return self._process.pid
 
     async def load(self, folder: Path) -> Loaded | None:
-        """Let it index the app; None if its process ended over it."""
+        """Index the app in the worker. Return None if the process ended during it."""
         self._channel.send(Load(folder=folder))
         return await self._loaded
 
     def invoke(self, invocation: Invocation) -> asyncio.Future[Outcome]:
-        """Let it run a function."""
+        """Start a function in the worker. Return a future of its outcome."""
         pending: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         self._pending[invocation.id] = pending
         if self.gone.is_set():
@@ -68,7 +68,7 @@ class Worker:
         return pending
 
     def kill(self) -> None:
-        """End it at once; what runs in it is never answered."""
+        """Kill the process; its runs get no outcome."""
         self.discarded = True
         self._process.kill()
 
@@ -85,7 +85,7 @@ class Worker:
                 if pending is not None and not pending.done():
                     pending.set_result(message.outcome)
         self._channel.close()
-        # Its end of the socket closes a moment before it is gone.
+        # The socket closes shortly before the process ends.
         while self._process.poll() is None:
             await asyncio.sleep(0.01)
         self.gone.set()
@@ -103,10 +103,10 @@ class Worker:
 
 
 class Workers:
-    """All worker processes of a host: FUNCTIONS_WORKER_PROCESS_COUNT of them."""
+    """All worker processes of a host; FUNCTIONS_WORKER_PROCESS_COUNT sets their number."""
 
     def __init__(self, folder: Path, *, count: int = 1, timeout: timedelta | None, forgotten: timedelta) -> None:
-        """`timeout` is functionTimeout; a death is `forgotten` after so long without another one."""
+        """Set up without starting workers. `timeout` is functionTimeout; `forgotten` resets the count of deaths."""
         self._folder = folder
         self._count = count
         self._timeout = timeout
@@ -118,22 +118,22 @@ class Workers:
         self._keeping: set[asyncio.Task[object]] = set()
         self._stopped = False
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        """Gets HostEndsError once workers have died too often, or the error that keeps a new one from starting."""
+        """Fails with HostEndsError if workers have died too often, or with the error that prevents a replacement."""
 
     @property
     def pids(self) -> list[int]:
-        """The processes that run."""
+        """Process IDs of the running workers."""
         return [worker.pid for worker in self._workers]
 
     async def start(self) -> Sequence[Function]:
-        """Start every worker and return the app's functions; none if it cannot be loaded. Raises HostEndsError."""
+        """Start all workers and return the app's functions, none if it cannot be loaded. Raises HostEndsError."""
         functions: Sequence[Function] = ()
         for _ in range(self._count):
             functions = await self._add()
         return functions
 
     async def invoke(self, invocation: Invocation) -> Outcome:
-        """Run a function to its end, or to the end of its time."""
+        """Run a function and return its outcome; it fails if it exceeds functionTimeout."""
         while not self._workers:
             await self._ready.wait()
         worker = self._workers[next(self._turns) % len(self._workers)]
@@ -149,7 +149,7 @@ class Workers:
         return Outcome(error=RpcException(message=f"Timeout value of {self._timeout} exceeded (functionTimeout)"))
 
     async def stop(self) -> None:
-        """End every worker at once, and wait until they are gone."""
+        """Kill all workers and wait until they have ended."""
         self._stopped = True
         for task in self._keeping:
             task.cancel()
@@ -177,7 +177,7 @@ class Workers:
         return loaded.functions
 
     async def _watch(self, worker: Worker) -> None:
-        """Replace a worker that dies."""
+        """Replace a worker when it dies. Raises HostEndsError."""
         await worker.gone.wait()
         if worker.discarded or self._stopped:
             return
@@ -191,7 +191,7 @@ class Workers:
             self._ready.clear()
 
     def _count_death(self) -> None:
-        """Raises HostEndsError at the last death that the host survives no more."""
+        """Count a death of a worker. Raises HostEndsError at the limit."""
         now = time.monotonic()
         if self._deaths and now - self._deaths[-1] > self._forgotten.total_seconds():
             self._deaths.clear()
@@ -220,7 +220,7 @@ async def _launch() -> Worker:
         process = subprocess.Popen(
             [sys.executable, "-m", "local.host.worker", str(theirs.fileno())],
             cwd=_HOME, stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno()],
-            process_group=0,  # Ctrl-C is for the host, which gives what runs in its workers a while.
+            process_group=0,  # Ctrl-C must reach only the host, which waits for running functions first.
         )  # fmt: skip
     reader, writer = await asyncio.open_connection(sock=ours)
     return Worker(process, Channel(reader, writer))

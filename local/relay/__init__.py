@@ -1,1 +1,1 @@
-"""An event relay: tells the functions host of blobs that Azurite stored."""
+"""An event relay, which sends the functions host an event for each blob in Azurite."""

@@ -1,4 +1,4 @@
-"""Post BlobCreated events for what appears in a container of Azurite, which emits none."""
+"""Post BlobCreated events for new blobs in a container of Azurite, which emits none."""
 
 import argparse
 import logging
@@ -19,7 +19,7 @@ log = logging.getLogger("local.relay")
 
 
 def main() -> int:
-    """Relay until interrupted; 0 if all ended well."""
+    """Run until interrupted. Return 0, or 1 after an error."""
     options = _arguments()
     logging.basicConfig(stream=sys.stdout, level=logging.INFO, format="%(asctime)s %(levelname)-7s %(message)s")
     for chatty in ("azure", "urllib3"):
@@ -49,7 +49,7 @@ def _relay(options: argparse.Namespace) -> Relay:
     )
     patience = Patience(max_attempts=options.max_attempts, scale=options.scale, timeout=options.timeout)
     pace = Pace(interval=options.interval, parallel=options.parallel, patience=patience)
-    # In the environment it stays out of the list of processes.
+    # In the environment the key does not appear in the list of processes.
     connection = options.connection or os.environ.get("DATA_STORAGE") or DEVELOPMENT_STORAGE
     return Relay(written_out(connection), subscription, pace=pace, state=options.state)
 
@@ -76,28 +76,28 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m local.relay",
         description="Event Grid for Azurite: watches a container and posts a BlobCreated event, in Event Grid's own "
-        "schema, for every new blob and every overwrite (not for new metadata) to a webhook. At least once: it waits "
-        "for an answer, retries on Event Grid's schedule, dead-letters, and goes on after a restart where it stopped.",
+        "schema, for every new blob and every overwrite (not for new metadata) to a webhook, at least once. It waits "
+        "for an answer, retries on Event Grid's schedule, dead-letters, and after a restart continues where it stopped.",
         epilog="example: python -m local.relay --container raw --suffix .zip --state .relay.json --to "
         "'http://127.0.0.1:7071/runtime/webhooks/EventGrid?functionName=on_raw_archive'",
     )
     add = parser.add_argument
     add("--to", required=True, type=_webhook, metavar="URL", help="webhook that gets the events")
-    add("--container", required=True, help="container to watch; it may be made later")
+    add("--container", required=True, help="container to watch; it need not exist yet")
     add("--connection", help=f"connection string (default: the variable DATA_STORAGE, else {DEVELOPMENT_STORAGE})")
-    add("--prefix", default="", help="only blobs whose name starts so, whatever the case")
-    add("--suffix", default="", help="only blobs whose name ends so, whatever the case")
+    add("--prefix", default="", help="only blobs whose name starts with this, ignoring case")
+    add("--suffix", default="", help="only blobs whose name ends with this, ignoring case")
     add("--without", metavar="TEXT", help="only blobs whose name does not contain this, as with StringNotContains")
-    add("--state", type=Path, metavar="FILE", help="remember here what was seen and accepted (default: nowhere)")
-    add("--skip-existing", action="store_true", help="no events for what lies there at the very first start")
-    add("--dead-letter", metavar="CONTAINER", help="keep given-up events here (default: drop them)")
-    add("--interval", type=float, default=0.5, metavar="SECONDS", help="time between looks (default: %(default)s)")
-    add("--parallel", type=int, default=16, metavar="N", help="deliveries in flight (default: %(default)s)")
-    add("--timeout", type=float, default=30, metavar="SECONDS", help="wait for an answer (default: %(default)s)")
-    add("--max-attempts", type=int, default=30, metavar="N", help="then give up (default: %(default)s)")
+    add("--state", type=Path, metavar="FILE", help="file for the state: known blobs, undelivered events (default: none)")
+    add("--skip-existing", action="store_true", help="send no events for blobs that exist at the very first start")
+    add("--dead-letter", metavar="CONTAINER", help="store undeliverable events here (default: drop them)")
+    add("--interval", type=float, default=0.5, metavar="SECONDS", help="time between listings (default: %(default)s)")
+    add("--parallel", type=int, default=16, metavar="N", help="concurrent deliveries (default: %(default)s)")
+    add("--timeout", type=float, default=30, metavar="SECONDS", help="wait for a response (default: %(default)s)")
+    add("--max-attempts", type=int, default=30, metavar="N", help="attempts per event (default: %(default)s)")
     add("--scale", type=float, default=1, metavar="X",
         help="times of the retry schedule (10 s, 30 s, 1 min, ... within 24 h) are multiplied by it; "
-        "0.1 suits a desk (default: %(default)s)")  # fmt: skip
+        "0.1 suits local use (default: %(default)s)")  # fmt: skip
     return parser.parse_args()
 
 

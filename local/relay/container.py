@@ -1,4 +1,4 @@
-"""The container that is watched, as its listing shows it."""
+"""List the blobs of the watched container."""
 
 from collections.abc import Iterator
 
@@ -9,7 +9,7 @@ from local.relay.events import Blob
 
 
 class WatchedContainer:
-    """Reads a container; one that does not exist yet is empty."""
+    """A container; one that does not exist yet is treated as empty."""
 
     def __init__(self, client: ContainerClient) -> None:
         self._client = client
@@ -17,7 +17,7 @@ class WatchedContainer:
         self.name = client.container_name
 
     def list(self) -> Iterator[Blob]:
-        """List all that is committed. Raises AzureError."""
+        """Yield all committed blobs. Raises AzureError."""
         try:
             for blob in self._client.list_blobs():
                 yield _blob(blob)
@@ -25,7 +25,7 @@ class WatchedContainer:
             return
 
     def blocks(self, blob: Blob) -> tuple[str, ...]:
-        """Name the blocks that a blob was made of; none if it was written whole, or is gone. Raises AzureError."""
+        """Return the IDs of a blob's blocks; none if it was written by one Put Blob or is gone. Raises AzureError."""
         if blob.type != "BlockBlob":
             return ()
         try:
@@ -35,7 +35,7 @@ class WatchedContainer:
         return tuple(block.id for block in committed)
 
     def url(self, blob: Blob) -> str:
-        """Give a blob's address, without any signature."""
+        """Return a blob's URL without a SAS."""
         return self._client.get_blob_client(blob.name).url.partition("?")[0]
 
 

@@ -1,4 +1,4 @@
-"""Deliver events to a webhook with Event Grid's patience: its timeout, its answers, its schedule of retries."""
+"""Deliver events to a webhook with the timeouts, status rules and retry schedule of Event Grid."""
 
 import json
 import time
@@ -20,21 +20,21 @@ _OUTCOMES = {401: "Unauthorized", 403: "Forbidden", 404: "NotFound", 408: "Timed
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """What came of one attempt."""
+    """Result of one attempt."""
 
     status: int | None
-    """None: nobody answered."""
+    """HTTP status; None if there was no response."""
     detail: str
     seconds: float
 
     @property
     def accepted(self) -> bool:
-        """Whether the event is settled."""
+        """Whether the event was delivered."""
         return self.status in _ACCEPTED
 
     @property
     def outcome(self) -> str:
-        """Name the result as a dead-lettered event does."""
+        """The result in the terms of a dead-lettered event."""
         if self.status is None:
             return "TimedOut" if self.detail == "timed out" else "GenericError"
         return (_NEVER_RETRIED | _OUTCOMES).get(self.status, "GenericError")
@@ -42,25 +42,25 @@ class Answer:
 
 @dataclass(slots=True)
 class Delivery:
-    """One event on its way."""
+    """One event and its attempts."""
 
     event: Event
     published: float = field(default_factory=time.monotonic)
     attempts: int = 0
     due: float = 0.0
-    """On the monotonic clock."""
+    """Time of the next attempt, on the monotonic clock."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Patience:
-    """How often and how long an event is tried. Event Grid's own values, times `scale`."""
+    """Limits of delivery: the values of Event Grid, with times multiplied by `scale`."""
 
     max_attempts: int = 30
     scale: float = 1.0
     timeout: float = 30.0
 
     def retry_after(self, delivery: Delivery, answer: Answer) -> float | None:
-        """Give the seconds until the next attempt; None if there is to be none."""
+        """Return the seconds until the next attempt; None if the event is given up."""
         if answer.status in _NEVER_RETRIED or delivery.attempts >= self.max_attempts:
             return None
         planned = _SCHEDULE[min(delivery.attempts, len(_SCHEDULE)) - 1]
@@ -69,14 +69,14 @@ class Patience:
         return wait if age + wait <= _TIME_TO_LIVE * self.scale else None
 
     def reason(self, delivery: Delivery, answer: Answer) -> str:
-        """Say why an event is given up, as Event Grid does."""
+        """Return why an event is given up, in the terms of Event Grid."""
         if answer.status in _NEVER_RETRIED:
             return _NEVER_RETRIED[answer.status]
         return "MaxDeliveryAttemptsExceeded" if delivery.attempts >= self.max_attempts else "TimeToLiveExceeded"
 
 
 def post(to: str, event: Event, attempt: int, timeout: float) -> Answer:
-    """Offer one event to the webhook."""
+    """Post one event to the webhook `to`; a lost connection is a result, not an exception."""
     headers = {
         "Content-Type": "application/json; charset=utf-8",
         "aeg-event-type": "Notification",
@@ -86,12 +86,12 @@ def post(to: str, event: Event, attempt: int, timeout: float) -> Answer:
         "aeg-metadata-version": event["metadataVersion"],
     }
     started = time.monotonic()
-    status, detail = _answer(Request(to, json.dumps([event]).encode(), headers, method="POST"), timeout)  # noqa: S310 - an address that its user chose
+    status, detail = _answer(Request(to, json.dumps([event]).encode(), headers, method="POST"), timeout)  # noqa: S310 - the user gives the URL
     return Answer(status=status, detail=detail, seconds=time.monotonic() - started)
 
 
 def _answer(request: Request, timeout: float) -> tuple[int | None, str]:
-    # A proxy that is set for the internet does not know this machine's own addresses.
+    # No proxy, because a proxy in the environment cannot reach this machine's loopback address.
     opener = build_opener(ProxyHandler({}))
     try:
         with opener.open(request, timeout=timeout) as response:
@@ -104,7 +104,7 @@ def _answer(request: Request, timeout: float) -> tuple[int | None, str]:
 
 
 def dead_letter(delivery: Delivery, answer: Answer, reason: str) -> tuple[str, bytes]:
-    """Write a given-up event as Event Grid does: a blob's name and content."""
+    """Return the name and content of the blob that Event Grid would write for an undeliverable event."""
     now = datetime.now(UTC)
     letter = delivery.event | {
         "deadLetterReason": reason,

@@ -1,4 +1,4 @@
-"""BlobCreated events, exactly as Event Grid writes them."""
+"""Build BlobCreated events in the exact format of Event Grid."""
 
 import hashlib
 import time
@@ -24,23 +24,23 @@ class Blob:
     size: int
     content_type: str
     md5: str
-    """Hex digits, or empty where the service knows none."""
+    """Hexadecimal; empty if the service has none."""
     type: str
     tier: str
-    """`Default` where nobody has set one."""
+    """`Default` if none is set."""
 
 
 def fingerprint(blob: Blob, blocks: Sequence[str]) -> str:
-    """Sum up what new content changes, and new metadata does not.
+    """Return a hash that changes with new content, but not with new metadata.
 
-    The creation time alone would do in Azure; Azurite keeps it when a block list is committed over a blob.
+    In Azure the creation time would be enough, but Azurite keeps it when a block list overwrites a blob.
     """
     metadata = (blob.created.isoformat(), str(blob.size), blob.md5, *blocks)
     return hashlib.sha256("\n".join(metadata).encode()).hexdigest()[:16]
 
 
 def blob_created(blob: Blob, *, account: str, container: str, url: str, blocks: Sequence[str]) -> Event:
-    """Announce a blob. One that has blocks was written by Put Block List."""
+    """Return the event for a blob. If it has blocks, it was written by Put Block List."""
     identity = str(uuid.uuid4())
     return {
         "topic": _TOPIC.format(id=uuid.UUID(int=0), account=account),

@@ -1,4 +1,4 @@
-"""Watch a container and announce every new blob to a webhook, at least once."""
+"""Watch a container and send an event for every new blob to a webhook, at least once."""
 
 import logging
 import queue
@@ -22,13 +22,13 @@ log = logging.getLogger(__name__)
 
 
 class Relay:
-    """One subscription. One thread owns the state; each delivery in flight has a thread of its own."""
+    """One subscription. One thread owns the state; each concurrent delivery has its own thread."""
 
     def __init__(
         self, connection: str, subscription: Subscription, *, pace: Pace | None = None, state: Path | None = None
     ) -> None:
-        """Raises ValueError for what is no connection string, OSError and ValueError for an unreadable state."""
-        # No retries of the SDK's: the next look is the retry.
+        """Load the state. Raises ValueError for an invalid connection string, OSError or ValueError for the state."""
+        # The SDK does not retry, because the next listing does.
         self._service = service = BlobServiceClient.from_connection_string(connection, retry_total=0)
         self._watched = WatchedContainer(service.get_container_client(subscription.container))
         self._dead_letters: ContainerClient | None = None
@@ -47,7 +47,7 @@ class Relay:
         self._thread: threading.Thread | None = None
 
     def skip_existing(self) -> None:
-        """Take what is in the container now for known, unless an earlier run has left its state. Raises AzureError."""
+        """Record the container's blobs as known, unless an earlier run has saved its state. Raises AzureError."""
         if not self._file.exists():
             for blob in filter(lambda blob: self._subscription.wants(blob.name), self._watched.list()):
                 self._remember(blob, self._watched.blocks(blob))
@@ -60,7 +60,7 @@ class Relay:
         return self
 
     def stop(self) -> None:
-        """Stop, and wait for the end of `start`'s run. What is in flight stays pending, and is sent again later."""
+        """Stop, and wait for the thread of `start`. Events being delivered stay pending; a later run sends them again."""
         self._stopping.set()
         self._answers.put(None)
         if self._thread is not None:
@@ -74,7 +74,7 @@ class Relay:
 
     def run(self) -> None:
         """Watch and deliver until `stop`. Raises OSError if the state cannot be written."""
-        url = urlsplit(self._subscription.to)  # its query may hold a key
+        url = urlsplit(self._subscription.to)  # the query is not logged, because it may hold a key
         log.info("relay.watching container=%s to=%s://%s%s", self._watched.name, url.scheme, url.netloc, url.path)
         with self._service:
             self._watch()
@@ -84,13 +84,13 @@ class Relay:
         while not self._stopping.is_set():
             began = time.monotonic()
             listings.append(self._discover())
-            # A large container is listed less often, so that the emulator has most of its time for others. One listing
-            # alone does not tell: it may have waited while the emulator was at work on somebody's blocks.
+            # A large container is listed less often, so that the emulator has most of its time for other clients. The
+            # shortest of the last listings counts, because one listing may have waited for other requests.
             self._deliver(until=began + max(self._pace.interval, 5 * min(listings)))
         self._save()
 
     def _discover(self) -> float:
-        """Look for what is new; gives the seconds that the listing took."""
+        """List the container and queue events for new blobs. Return the seconds that the listing took."""
         began, listing = time.monotonic(), 0.0
         try:
             listed = {blob.name: blob for blob in self._watched.list() if self._subscription.wants(blob.name)}
@@ -102,12 +102,12 @@ class Relay:
         else:
             self._note(reachable=True)
             self._unsaved |= self._state.forget_all_but(listed.keys())
-        # Before anything is sent: what a restart finds in flight has the same event ids.
+        # Saved before anything is sent, so that events which are sent again after a restart keep their IDs.
         self._save()
         return listing
 
     def _note(self, *, reachable: bool, why: str = "") -> None:
-        """Log that the container is out of reach, or in reach again; once, not at every look."""
+        """Log once when the container becomes unreachable or reachable, not at every listing."""
         if reachable != self._reachable:
             self._reachable = reachable
             state = "in reach again" if reachable else f"out of reach, looking again: {why}"
@@ -127,7 +127,7 @@ class Relay:
             self._waiting.append(Delivery(event))
 
     def _remember(self, blob: Blob, blocks: tuple[str, ...]) -> bool:
-        """Keep what a blob looks like; True if its content is new."""
+        """Record a blob's ETag and fingerprint. Return True if its content is new."""
         before = self._state.seen.get(blob.name)
         now = Seen(blob.etag, fingerprint(blob, blocks))
         self._state.seen[blob.name] = now
@@ -135,7 +135,7 @@ class Relay:
         return before is None or before.fingerprint != now.fingerprint
 
     def _deliver(self, until: float) -> None:
-        """Send what is due and settle what is answered, until the next look at the container."""
+        """Send due events and handle responses, until the next listing."""
         while not self._stopping.is_set() and (left := until - time.monotonic()) > 0:
             self._send_due()
             try:

@@ -1,4 +1,4 @@
-"""What the relay knows over restarts: which blobs it has seen, and which events nobody has accepted yet."""
+"""State of the relay that is kept over restarts: known blobs and undelivered events."""
 
 import json
 from collections.abc import Collection
@@ -10,7 +10,7 @@ from local.relay.events import Event
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """A blob as it was when its last event was made."""
+    """A blob's state when its last event was made."""
 
     etag: str
     fingerprint: str
@@ -18,14 +18,14 @@ class Seen:
 
 @dataclass(slots=True)
 class State:
-    """Bounded by the container: a blob that is gone is forgotten, an event that is settled too."""
+    """Known blobs and pending events. Deleted blobs and delivered events are removed, so the size is bounded."""
 
     seen: dict[str, Seen] = field(default_factory=dict)
     pending: dict[str, Event] = field(default_factory=dict)
-    """Events by their ids, which stay the same over restarts."""
+    """Events by ID; the IDs stay the same over restarts."""
 
     def forget_all_but(self, names: Collection[str]) -> bool:
-        """Drop blobs that are gone; True if there were any."""
+        """Remove blobs that are not in `names`. Return True if there were any."""
         gone = self.seen.keys() - names
         for name in gone:
             del self.seen[name]
@@ -33,17 +33,17 @@ class State:
 
 
 class StateFile:
-    """Keeps the state in a file, replaced whole; without a path nothing outlives the process."""
+    """The file of the state, which is replaced atomically. Without a path nothing is saved."""
 
     def __init__(self, path: Path | None) -> None:
         self._path = path
 
     def exists(self) -> bool:
-        """Tell whether an earlier run has left something."""
+        """Return True if an earlier run has saved its state."""
         return self._path is not None and self._path.is_file()
 
     def load(self) -> State:
-        """Read what the last run left. Raises OSError, ValueError."""
+        """Read the saved state; empty if there is none. Raises OSError, ValueError."""
         if self._path is None or not self.exists():
             return State()
         try:
@@ -54,7 +54,7 @@ class StateFile:
             raise ValueError(f"{self._path} is no state of this relay: remove it, or name another file") from exc
 
     def save(self, state: State) -> None:
-        """Write it, all or nothing. Raises OSError."""
+        """Write the state atomically. Raises OSError."""
         if self._path is None:
             return
         seen = {name: [blob.etag, blob.fingerprint] for name, blob in state.seen.items()}

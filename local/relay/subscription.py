@@ -1,4 +1,4 @@
-"""What a relay is asked to do."""
+"""Options of a relay."""
 
 from dataclasses import dataclass, field
 
@@ -7,7 +7,7 @@ from local.relay.delivery import Patience
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subscription:
-    """What is watched, and who is told."""
+    """The watched container, the webhook and the filters."""
 
     container: str
     to: str
@@ -17,7 +17,7 @@ class Subscription:
     dead_letter_container: str | None = None
 
     def wants(self, blob: str) -> bool:
-        """Filter as a subscription does by default: whatever the case."""
+        """Return True if the filters accept a blob's name; case is ignored, the default of Event Grid."""
         name = blob.casefold()
         if self.without is not None and self.without.casefold() in name:
             return False
@@ -26,10 +26,10 @@ class Subscription:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pace:
-    """How hard the relay works."""
+    """Rates of listings and deliveries."""
 
     interval: float = 0.5
-    """Seconds between two listings; more where a listing takes long."""
+    """Seconds between two listings; more if a listing takes long."""
     parallel: int = 16
-    """Deliveries in flight: a slow one holds up no other."""
+    """Concurrent deliveries, so that a slow one does not delay others."""
     patience: Patience = field(default_factory=Patience)

@@ -1,4 +1,4 @@
-"""Throw-away keys and certificates for servers on this machine."""
+"""Make temporary keys and certificates for servers on this machine."""
 
 import ipaddress
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SshKey:
-    """A key pair as OpenSSH writes it."""
+    """A key pair in OpenSSH's format."""
 
     private: str = field(repr=False)
     public: str
@@ -21,7 +21,7 @@ class SshKey:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Certificate:
-    """A server's key and certificate for 127.0.0.1 and localhost, and the authority that signed it; PEM."""
+    """PEM of a server's key, its certificate for 127.0.0.1 and localhost, and the authority that signed it."""
 
     key: str = field(repr=False)
     certificate: str
@@ -38,7 +38,7 @@ def make_ssh_key() -> SshKey:
 
 
 def make_certificate() -> Certificate:
-    """Make an authority and a certificate that it signed, good for a month."""
+    """Make an authority and a certificate signed by it, valid for 30 days."""
     authority_key, server_key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
     authority = _authority(authority_key)
     server = _server(server_key, authority_key, authority)

@@ -1,4 +1,4 @@
-"""Child processes that listen on a port: started, waited for, and stopped with all that they started."""
+"""Start child processes that listen on a port, wait for them, and stop them with their own children."""
 
 import signal
 import socket
@@ -12,17 +12,17 @@ import psutil
 
 HOST = "127.0.0.1"
 _PROJECT = Path(__file__).parents[2]
-"""Programs of ours run as `python -m`, which looks in the working folder."""
+"""Working folder, because `python -m` looks for this project's modules there."""
 _START_WITHIN = 20.0
 _STOP_WITHIN = 5.0
 
 
 class ServerFailedError(Exception):
-    """A server did not start; the message shows the end of its log."""
+    """A server did not start; the message contains the end of its log."""
 
 
 def free_port() -> int:
-    """Give a port that nobody listens on."""
+    """Return a free port."""
     with socket.socket() as probe:
         probe.bind((HOST, 0))
         port: int = probe.getsockname()[1]
@@ -30,7 +30,7 @@ def free_port() -> int:
 
 
 class Program:
-    """A server that runs in the background. It can be killed and started again: port and keys are in its files."""
+    """A background server. It can be killed and restarted with the same port and keys, which are in its files."""
 
     def __init__(self, command: Sequence[str | Path], port: int, log: Path) -> None:
         self._command = command
@@ -40,13 +40,13 @@ class Program:
 
     @property
     def pid(self) -> int:
-        """The process, which must have been started."""
+        """Process ID. Raises ServerFailedError if the server was never started."""
         if self._process is None:
             raise ServerFailedError(f"{self._command!r} is not running: start it first")
         return self._process.pid
 
     def start(self) -> None:
-        """Start it and wait until its port answers. Raises ServerFailedError."""
+        """Start the server and wait until its port accepts connections. Raises ServerFailedError."""
         with self._log.open("ab") as out:
             self._process = subprocess.Popen(
                 self._command, cwd=_PROJECT, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True
@@ -54,13 +54,13 @@ class Program:
         _wait_for(self._process, self._port, self._log)
 
     def kill(self) -> None:
-        """End it and all its sessions at once, as a crash would."""
+        """Kill the server and all its sessions, as a crash would."""
         if self._process is not None:
             kill_tree(self._process.pid)
             self._process.wait()
 
     def cut(self) -> int:
-        """End the sessions alone: every server here gives each a process of its own. Return how many there were."""
+        """Kill only the sessions and return their number. Every server here runs each session in its own process."""
         server = psutil.Process(self.pid)
         sessions = [child for child in server.children() if not _ended(child)]
         _signal(server.children(recursive=True), signal.SIGKILL)
@@ -69,7 +69,7 @@ class Program:
         return len(sessions)
 
     def stop(self) -> None:
-        """Ask it to end; insist after a while."""
+        """Stop the server; kill it after 5 s."""
         if self._process is None or self._process.poll() is not None:
             return
         kill_tree(self._process.pid, signal.SIGTERM)
@@ -81,7 +81,7 @@ class Program:
 
 @contextmanager
 def running(command: Sequence[str | Path], port: int, log: Path) -> Iterator[Program]:
-    """Run a program until the context ends; it answers on `port`."""
+    """Run a program that listens on `port` until the context ends. Raises ServerFailedError."""
     program = Program(command, port, log)
     try:
         program.start()
@@ -91,14 +91,14 @@ def running(command: Sequence[str | Path], port: int, log: Path) -> Iterator[Pro
 
 
 def kill_tree(pid: int, sign: signal.Signals = signal.SIGKILL) -> None:
-    """Signal a process and all below it: servers give each session a process (and a Unix session) of its own."""
+    """Signal a process and all its descendants. A process group is not enough: sessions have their own Unix sessions."""
     with suppress(psutil.NoSuchProcess):
         first = psutil.Process(pid)
         _signal([first, *first.children(recursive=True)], sign)
 
 
 def children(pid: int) -> list[int]:
-    """Return the processes that a process has started, and theirs; none if it is gone."""
+    """Return the IDs of all descendants of a process; none if it is gone."""
     try:
         return [child.pid for child in psutil.Process(pid).children(recursive=True)]
     except psutil.NoSuchProcess:
@@ -112,7 +112,7 @@ def _signal(processes: Iterable[psutil.Process], sign: signal.Signals) -> None:
 
 
 def _ended(process: psutil.Process) -> bool:
-    """Tell whether a process has ended, although its parent has not yet asked for its status."""
+    """Return True if a process has ended, even if its parent has not waited for it yet."""
     try:
         return process.status() == psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:

@@ -1,6 +1,6 @@
-"""An SFTP server by paramiko, for machines without sshd; it reads and never writes.
+"""A read-only SFTP server with paramiko, for machines without sshd.
 
-Run as `python -m local.servers.parasftp CONFIG`, where CONFIG is a JSON file as `ParasftpConfig` has it.
+Run as `python -m local.servers.parasftp CONFIG`, where CONFIG is a JSON file with the fields of `ParasftpConfig`.
 """
 
 import io
@@ -24,16 +24,16 @@ from local.servers.child import HOST
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ParasftpConfig:
-    """What the server needs to know."""
+    """Configuration of the server."""
 
     port: int
     root: str
     user: str
     password: str = field(repr=False)
     host_key: str = field(repr=False)
-    """Private."""
+    """Private key."""
     client_key: str
-    """`ssh-ed25519 AAAA...`: this key may log in as well."""
+    """Public key that may also log in: `ssh-ed25519 AAAA...`."""
 
 
 class _Login(paramiko.ServerInterface):
@@ -69,7 +69,7 @@ class _Folder(paramiko.SFTPServerInterface):
                 return [
                     paramiko.SFTPAttributes.from_stat(entry.stat(follow_symlinks=False), entry.name)
                     for entry in entries
-                    # paramiko cannot send other names; OpenSSH can.
+                    # paramiko cannot send names that are not UTF-8; OpenSSH can.
                     if not any("\udc80" <= sign <= "\udcff" for sign in entry.name)
                 ]
         except OSError as exc:
@@ -117,14 +117,14 @@ def _serve(connection: socket.socket, config: ParasftpConfig, host_key: paramiko
         logging.getLogger(__name__).info("session.failed error=%s", exc)
         transport.close()
         return
-    # Subsystems run in threads of their own for as long as their channel object is referenced.
+    # A subsystem's thread runs only while its channel object is referenced.
     channels = []
     while transport.is_active():
         channels.append(transport.accept(timeout=1))
 
 
 class _Server(ForkingTCPServer):
-    """Gives each session a process, as sshd does, so that sessions can be ended one by one."""
+    """Server with one process per session, like sshd, so that sessions can be killed separately."""
 
     allow_reuse_address = True
     request_queue_size = 100
@@ -136,12 +136,12 @@ class _Server(ForkingTCPServer):
         self._host_key = paramiko.Ed25519Key.from_private_key(io.StringIO(config.host_key))
 
     def finish_request(self, request: Any, client_address: Any) -> None:  # noqa: ARG002 - socketserver's signature
-        """Serve one session, in its process."""
+        """Serve one session in its process."""
         _serve(request, self._config, self._host_key)
 
 
 def main(config: ParasftpConfig) -> None:
-    """Serve until killed."""
+    """Run the server until killed."""
     logging.basicConfig(level=logging.INFO)
     with _Server(config) as server:
         server.serve_forever()

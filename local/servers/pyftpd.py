@@ -1,6 +1,6 @@
-"""An FTP server by pyftpdlib, for machines without vsftpd and for clients that want MLSD.
+"""An FTP server with pyftpdlib, for machines without vsftpd and for tests of MLSD.
 
-Run as `python -m local.servers.pyftpd CONFIG`, where CONFIG is a JSON file as `PyftpdConfig` has it.
+Run as `python -m local.servers.pyftpd CONFIG`, where CONFIG is a JSON file with the fields of `PyftpdConfig`.
 """
 
 import json
@@ -20,7 +20,7 @@ from local.servers.child import HOST
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PyftpdConfig:
-    """What the server needs to know."""
+    """Configuration of the server."""
 
     port: int
     root: str
@@ -35,11 +35,11 @@ class PyftpdConfig:
 
 class _ImplicitTls(TLS_FTPHandler):  # type: ignore[misc]  # pyftpdlib ships no types
     def handle(self) -> None:
-        """Begin TLS before the greeting instead of at AUTH TLS."""
+        """Start TLS before the greeting instead of at AUTH TLS."""
         self.secure_connection(self.ssl_context)
 
     def handle_ssl_established(self) -> None:
-        """Greet."""
+        """Send the greeting."""
         super().handle()
 
 
@@ -57,14 +57,14 @@ def _handler(config: PyftpdConfig) -> Any:
 
 
 class _Server(MultiprocessFTPServer):  # type: ignore[misc]  # pyftpdlib ships no types
-    """Gives each session a process, as vsftpd does, so that sessions can be ended one by one."""
+    """Server with one process per session, like vsftpd, so that sessions can be killed separately."""
 
     _mp_context = multiprocessing.get_context("fork")
-    """macOS would start another Python instead, which knows nothing of the session's socket."""
+    """The default on macOS is a new Python process, which does not inherit the session's socket."""
 
 
 def main(config: PyftpdConfig) -> None:
-    """Serve until killed."""
+    """Run the server until killed."""
     logging.basicConfig(level=logging.INFO)
     server = _Server((HOST, config.port), _handler(config))
     server.max_cons = config.max_clients

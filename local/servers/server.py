@@ -1,4 +1,4 @@
-"""Real SFTP and FTP servers on this machine, for the demo and the tests; none of them needs root."""
+"""Run real SFTP and FTP servers on this machine, without root, for the demo and the tests."""
 
 import json
 import secrets
@@ -30,7 +30,7 @@ _FTP_SCHEMES: dict[Tls | None, Literal["ftp", "ftpes", "ftps"]] = {None: "ftp", 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Server:
-    """A running server: what it is, and all that a client must know."""
+    """A running server and the values that a client needs."""
 
     kind: SftpProgram | FtpProgram
     scheme: Literal["sftp", "ftp", "ftpes", "ftps"]
@@ -42,13 +42,13 @@ class Server:
     host_key: str | None = None
     ca: str | None = field(default=None, repr=False)
     folder: str = "."
-    """The served folder, as a client must name it."""
+    """Path of the served folder for clients."""
     root: Path
-    """The served folder, as this machine names it."""
+    """Path of the served folder on this machine."""
     process: Program = field(repr=False)
 
     def endpoint(self) -> Endpoint:
-        """Give what `ingest.protocols.connect` needs."""
+        """Return the endpoint for `ingest.protocols.connect`."""
         return Endpoint(
             scheme=self.scheme,
             host=self.host,
@@ -62,7 +62,7 @@ class Server:
         )
 
     def app_settings(self, source: str) -> dict[str, str]:
-        """Give the app settings that make this server a source."""
+        """Return the app settings that configure this server as a source."""
         prefix = f"SOURCES__{source.upper().replace('-', '_')}__"
         folder = "" if self.folder == "." else quote(self.folder)
         url = f"{self.scheme}://{self.user}@{self.host}:{self.port}{folder}"
@@ -70,20 +70,20 @@ class Server:
         return {f"{prefix}URL": url} | {f"{prefix}{name.upper()}": value for name, value in secret.items() if value}
 
     def kill(self) -> None:
-        """End it and all its sessions at once, as a crash would."""
+        """Kill the server and all its sessions, as a crash would."""
         self.process.kill()
 
     def start(self) -> None:
-        """Start it again after `kill`, with its port and keys. Raises ServerFailedError."""
+        """Restart the server after `kill`, with the same port and keys. Raises ServerFailedError."""
         self.process.start()
 
 
 @contextmanager
 def sftp_server(folder: Path, root: Path, *, program: SftpProgram | None = None) -> Iterator[Server]:
-    """Serve `root` over SFTP: by sshd where it is installed, else by paramiko. Its files and log go to `folder`.
+    """Serve `root` over SFTP, with sshd if it is installed, else with paramiko. Files and log go to `folder`.
 
-    sshd takes the key alone, paramiko's server also the password. Raises ProgramMissingError if sshd is asked for by
-    name and missing.
+    sshd accepts only the key, paramiko's server also the password. Raises ProgramMissingError if `program` is sshd and
+    it is missing.
     """
     folder, root = folder.absolute(), root.absolute()
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -127,10 +127,10 @@ def ftp_server(
     mlsd: bool = True,
     max_clients: int = 100,
 ) -> Iterator[Server]:
-    """Serve `root` over FTP: by vsftpd where it is installed, else by pyftpdlib. Its files and log go to `folder`.
+    """Serve `root` over FTP, with vsftpd if it is installed, else with pyftpdlib. Files and log go to `folder`.
 
-    `mlsd` False makes pyftpdlib do without MLSD, as vsftpd always does. Raises ProgramMissingError if vsftpd is asked
-    for by name and missing.
+    `mlsd` False disables MLSD in pyftpdlib; vsftpd never has it. Raises ProgramMissingError if `program` is vsftpd and
+    it is missing.
     """
     folder, root = folder.absolute(), root.absolute()
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -167,14 +167,14 @@ def ftp_server(
 
 
 def _installed(name: str, *, asked: SftpProgram | FtpProgram | None) -> str | None:
-    """Give the real server's path, or None for its stand-in. Raises ProgramMissingError."""
+    """Return the real server's path, or None for its Python replacement. Raises ProgramMissingError."""
     if asked is None:
         return find(name)
     return need(name) if asked in {"OpenSSH sshd", "vsftpd"} else None
 
 
 def _password() -> str:
-    """Make a password that a search for secrets in logs and output finds."""
+    """Return a password with a prefix that tests search for in logs and output."""
     return f"s3cret-{secrets.token_hex(8)}"
 
 

@@ -1,4 +1,4 @@
-"""OpenSSH's sshd for one user and one key; needs no root, but then serves only the user who starts it."""
+"""Configure OpenSSH's sshd for one user and one key; without root, only the user who starts it can log in."""
 
 import getpass
 import os
@@ -9,28 +9,28 @@ from local.servers.child import HOST
 from local.servers.needed import UNPACKED
 
 _PARTS = {"SshdSessionPath": "sshd-session", "SshdAuthPath": "sshd-auth"}
-"""Programs that sshd runs since OpenSSH 9.8, and the options that say where one that was unpacked has them."""
+"""Options that set the paths of the programs that sshd runs since OpenSSH 9.8; an unpacked sshd needs them."""
 
 
 def sshd_user() -> str:
-    """Give the one user who can log in."""
+    """Return the only user who can log in."""
     return getpass.getuser()
 
 
 def sshd_command(program: str, folder: Path, port: int, host_key: SshKey, client_key: SshKey) -> list[str | Path]:
-    """Write sshd's files to `folder` and give the command that runs `program`: an absolute path, as sshd demands."""
+    """Write sshd's files to `folder` and return its command. `program` must be an absolute path, as sshd requires."""
     _write(folder / "host_key", host_key.private)
     _write(folder / "authorized_keys", client_key.public + "\n")
     config = folder / "sshd_config"
     _write(config, _config(folder, port) + (_parts() if Path(program).is_relative_to(UNPACKED) else ""))
     if os.geteuid() == 0:
-        # Packages create it at boot, which containers do not have.
+        # The package creates it at boot, which does not happen in containers.
         Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
     return [program, "-D", "-e", "-f", config]
 
 
 def _config(folder: Path, port: int) -> str:
-    # StrictModes would refuse keys below a folder that others may write to, such as /tmp.
+    # StrictModes would reject keys below a folder that other users can write to, such as /tmp.
     return f"""\
 ListenAddress {HOST}:{port}
 HostKey "{folder}/host_key"

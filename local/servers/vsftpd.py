@@ -1,4 +1,4 @@
-"""vsftpd with one made-up user; runs as whoever starts it, so it needs neither root nor a user of the system."""
+"""Configure vsftpd for one virtual user. It runs as the user who starts it, without root or a system account."""
 
 import getpass
 from pathlib import Path
@@ -7,7 +7,7 @@ from local.servers.certificate import Certificate
 from local.servers.child import HOST
 
 USER = "anonymous"
-"""vsftpd's own password list applies to this name only; others would need PAM."""
+"""The only name for which vsftpd uses its own password list; others would need PAM."""
 
 
 def vsftpd_command(
@@ -21,7 +21,7 @@ def vsftpd_command(
     certificate: Certificate,
     max_clients: int,
 ) -> list[str | Path]:
-    """Write vsftpd's files to `folder` and give the command that runs it."""
+    """Write vsftpd's files to `folder` and return its command."""
     (folder / "passwords").write_text(password + "\n")
     (folder / "server.pem").write_text(certificate.key + certificate.certificate)
     config = folder / "vsftpd.conf"
@@ -64,7 +64,7 @@ def _tls(folder: Path, tls: str | None) -> dict[str, str]:
         "allow_anon_ssl": "YES",
         "force_anon_logins_ssl": "YES",
         "force_anon_data_ssl": "YES",
-        # Data connections must resume the control connection's session, as strict servers demand.
+        # Data connections must resume the TLS session of the control connection, as strict servers require.
         "require_ssl_reuse": "YES",
         "rsa_cert_file": str(folder / "server.pem"),
         "ssl_ciphers": "HIGH",
