@@ -1,1 +1,1 @@
-"""Benchmarks of copying, preprocessing, writing and reading, each beside a peer."""
+"""Benchmarks of copying, preprocessing, writing and reading, each compared with another tool."""

@@ -1,4 +1,4 @@
-"""The command `python -m benchmarks`: measure ours beside what a user would pick instead."""
+"""Command `python -m benchmarks`: compare this project with the tools that a user would choose instead."""
 
 import argparse
 import logging
@@ -20,13 +20,13 @@ from benchmarks.registry import BENCHMARKS
 from imagefeed.errors import PipelineError
 
 _FAILURES = (BenchmarkError, PipelineError, AzureError, SubprocessError, OSError)
-"""What costs a benchmark its figures, and no other benchmark."""
+"""Errors that make one benchmark fail; the others still run."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run what was chosen; its exit status."""
+    """Run the chosen benchmarks and return the exit status."""
     options = _parser().parse_args(arguments)
-    # Ended like by Ctrl-C, so that the servers end too.
+    # Handle SIGTERM like Ctrl-C, so that the servers are stopped too.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     logging.getLogger("azure").setLevel(logging.ERROR)
     try:
@@ -44,10 +44,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def measure(benchmarks: Sequence[Benchmark], kept: Path | None, table: Sequence[Benchmark] = BENCHMARKS) -> bool:
-    """Measure benchmarks, and keep each at once; return whether none failed. Kept nowhere, they are small."""
+    """Run benchmarks and save each result in `kept` at once; return True if none failed.
+
+    If `kept` is None, run them at a small size and save nothing.
+    """
     quick = kept is None
     with workplace(quick=quick) as bench:
-        # The quick run draws and writes too, so that this cannot rot, but keeps nothing: its times mean nothing.
+        # A quick run writes files too, to test this code, but into a temporary folder, because its times mean nothing.
         folder = kept or bench.folder
         run = results.begin(datetime.now(UTC))
         for number, benchmark in enumerate(benchmarks, 1):
@@ -68,7 +71,7 @@ def _result(benchmark: Benchmark, bench: Bench) -> results.Result:
     try:
         result = results.of(benchmark, benchmark.measure(bench))
     except _FAILURES as exc:
-        # Whoever has no rclone still gets the other benchmarks.
+        # A missing peer, such as rclone, is no failure, and the other benchmarks still run.
         failed = not isinstance(exc, PeerMissingError)
         lines = str(exc).splitlines() or [type(exc).__name__]
         print(f"error: measure {benchmark.name}: {exc}", file=sys.stderr)
@@ -79,9 +82,9 @@ def _result(benchmark: Benchmark, bench: Bench) -> results.Result:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks",
-        description="Measure ours beside what a user would pick instead: in one run, on the same bytes, in turn.",
+        description="Compare this project with the tools that a user would choose instead, in turn on the same bytes.",
     )
-    parser.add_argument("--quick", action="store_true", help="everything once at a small size; nothing is kept")
+    parser.add_argument("--quick", action="store_true", help="run each once at a small size and save nothing")
     parser.add_argument(
         "--only", nargs="+", metavar="NAME", choices=[each.name for each in BENCHMARKS], help="these: %(choices)s"
     )

@@ -1,4 +1,4 @@
-"""The app's preprocessing for rows that need it whole: wired as function_app.py does it, and its queue worked off."""
+"""The app's whole preprocessing for benchmarks, connected like in function_app.py, and the processing of its queue."""
 
 import base64
 from dataclasses import replace
@@ -14,13 +14,13 @@ from storage.tables.batches import TableBatchLedger
 
 _USUAL_RECIPE, _USUAL_SIZES = Recipe(), BatchSizes()
 _LOCKED = 600
-"""Seconds for which a message is nobody else's."""
+"""Seconds for which a received message is hidden from others."""
 
 
 def preprocessing(
     clients: Clients, pipeline: str, recipe: Recipe = _USUAL_RECIPE, sizes: BatchSizes = _USUAL_SIZES
 ) -> Context:
-    """Wire it, with the settings that it has where none are set."""
+    """Return the app's preprocessing with default settings."""
     return Context(
         raw=RawBlobs(clients, lambda _source, _path: None),
         results=ShardsAndRows(clients, recipe.codec, 8),
@@ -35,7 +35,7 @@ def preprocessing(
 
 
 def drain(clients: Clients, p: Context) -> int:
-    """Do what the queue holds, one message after the other, as the functions host does; gives how many they were."""
+    """Process all messages of the queue one by one, like the functions host. Return their number."""
     done = 0
     while message := clients.batch_queue.receive_message(visibility_timeout=_LOCKED):
         asked = parse_batch_message(base64.b64decode(message.content))

@@ -1,4 +1,4 @@
-"""Benchmarks of whole archives: a zip read from a blob, and the way from the event to rows that can be read."""
+"""Benchmarks of whole archives: reading a zip from a blob, and processing from the event to readable rows."""
 
 import io
 import tempfile
@@ -64,7 +64,7 @@ def read_zip(bench: Bench) -> Measured:
     why="of 3.6 s of our processor time libjpeg-turbo has 71 %, on two cores, which Azurite's 1.1 s share",
 )
 def whole_archive(bench: Bench) -> Measured:
-    """Take an archive from its event to its end, as the app does, queue and all; or as one would at first."""
+    """Process an archive from its event to readable rows, with the app and its queue or with a simple function."""
     with bench.azurite() as server:
         _store(server.connection, bench.folder, bench.size(100, 3), pictures.TWELVE)
         candidates = {
@@ -87,7 +87,7 @@ def whole_archive(bench: Bench) -> Measured:
     "1.98 that two processes reach",
 )
 def two_workers(bench: Bench) -> Measured:
-    """Decode in one thread and in two."""
+    """Decode with one thread and with two."""
     paths = pictures.files(bench.folder, "jpeg", bench.size(12, 2), pictures.TWELVE)
     candidates = {"one": Candidate(_threads_candidate, (paths, 1)), "two": Candidate(_threads_candidate, (paths, 2))}
     timings = bench.compare(candidates, rounds=7)
@@ -98,7 +98,7 @@ BENCHMARKS = (read_zip, whole_archive, two_workers)
 
 
 def _store(connection: str, folder: Path, number: int, size: tuple[int, int]) -> None:
-    """Make an archive raw: a few pictures, again and again under other names."""
+    """Upload a raw archive of `number` members: up to 12 pictures, repeated under other names."""
     paths = pictures.files(folder, "jpeg", min(number, 12), size)
     with tempfile.TemporaryFile(dir=folder) as file, connected(connection) as clients:
         with zipfile.ZipFile(file, "w") as bundle:
@@ -134,7 +134,7 @@ def _ranges_candidate(connection: str) -> Iterator[Callable[[], object]]:
 
 @contextmanager
 def _download_candidate(connection: str, like_ours: bool) -> Iterator[Callable[[], object]]:
-    """Download with the SDK as it comes (32 MiB, then pieces of 4), or by pieces of 8 MiB as we set it up."""
+    """Download with the SDK's default blocks (32 MiB, then 4 MiB), or with blocks of 8 MiB like this project."""
     with connected(connection) as clients, BlobServiceClient.from_connection_string(connection) as plain:
         raw = clients.raw if like_ours else plain.get_container_client(clients.raw.container_name)
 
@@ -148,8 +148,8 @@ def _download_candidate(connection: str, like_ours: bool) -> Iterator[Callable[[
 
 @contextmanager
 def _app_candidate(connection: str) -> Iterator[Callable[[], object]]:
-    """Each round under a pipeline of its own: to each the archive is new."""
-    # Imported late: whoever runs beside ours must not run with what ours sets in Pillow.
+    """Process the archive with the app; each round uses a new pipeline, for which the archive is new."""
+    # Imported here, so that other candidates do not run with this project's settings of Pillow.
     from benchmarks import app
     from preprocess.handlers import handle_archive_created
     from preprocess.model import Recipe
@@ -167,7 +167,7 @@ def _app_candidate(connection: str) -> Iterator[Callable[[], object]]:
 
 
 def _readable(clients: Clients, pipeline: str) -> int:
-    """Tell how many rows can be read now."""
+    """Return the number of readable rows."""
     partition = ArchiveKey(_METADATA["source"], parse_stamp(_METADATA["stamp"]), _METADATA["version"]).partition(
         pipeline
     )

@@ -1,4 +1,4 @@
-"""A benchmark, and what it measures with: candidates that run in rounds, an emulator, a folder, a size."""
+"""Benchmarks and their environment: candidates that run in rounds, an emulator, a folder, a size."""
 
 import os
 import tempfile
@@ -18,24 +18,24 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """The workplace of all benchmarks of one run."""
+    """Environment of all benchmarks of one run."""
 
     quick: bool
-    """Everything once, at a small size: whether it works, not how fast."""
+    """Run everything once at a small size, to test that it works."""
     folder: Path
-    """Empties itself at the end."""
+    """Temporary folder, which is deleted at the end."""
 
     def size(self, usual: int, quick: int) -> int:
-        """Choose how much is to be done."""
+        """Return the amount of work: `quick` in a quick run, else `usual`."""
         return quick if self.quick else usual
 
     def compare(
         self, candidates: Mapping[str, Candidate], *, rounds: int = _ROUNDS, servers: Sequence[int] = ()
     ) -> dict[str, Timing]:
-        """Run the candidates in turn, round after round, each in a warm process of its own. Raises BenchmarkError.
+        """Run the candidates in turn, round after round, each in its own warm process. Raises BenchmarkError.
 
-        `servers` are processes that work for the candidates: how much they do is counted too. The first candidate,
-        which is ours, then runs once more, untimed, and is watched: where its time on the processors goes.
+        `servers` are IDs of server processes whose processor time is measured too. Then the first candidate, which is
+        this project, runs once more, untimed, with a profiler of processor time.
         """
         with ExitStack() as started:
             children = {name: started.enter_context(Child(name, candidate)) for name, candidate in candidates.items()}
@@ -53,7 +53,7 @@ class Bench:
 
     @contextmanager
     def azurite(self) -> Iterator[Azurite]:
-        """Run an emulator in memory, with every container, table and queue of ours."""
+        """Run an emulator in memory, with every container, table and queue of the app."""
         with azurite() as server:
             with connected(server.connection) as clients:
                 prepare(clients)
@@ -62,24 +62,24 @@ class Bench:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Benchmark:
-    """One line of the table."""
+    """One benchmark: a row of the table of results."""
 
     name: str
     task: str
     against: str
     prototype: str
-    """What a prototype reached; the goal lies beyond it."""
+    """Result of a prototype; the goal is higher."""
     goals: Mapping[str, Goal]
-    """By the names of figures."""
+    """Goals by the name of the figure."""
     why: str
-    """Where a goal is not met: what stands in the way."""
+    """Reason if a goal is not met."""
     measure: Callable[[Bench], Measured]
 
 
 def benchmark(
     name: str, *, task: str, against: str, goals: Mapping[str, Goal], prototype: str = "–", why: str = ""
 ) -> Callable[[Callable[[Bench], Measured]], Benchmark]:
-    """Make a benchmark of the function that measures it."""
+    """Return a decorator that makes a benchmark of the function which measures it."""
     return lambda measure: Benchmark(
         name=name, task=task, against=against, prototype=prototype, goals=goals, why=why, measure=measure
     )
@@ -87,18 +87,18 @@ def benchmark(
 
 @contextmanager
 def workplace(*, quick: bool) -> Iterator[Bench]:
-    """Give a bench with a folder of its own."""
+    """Yield a bench with a temporary folder."""
     with tempfile.TemporaryDirectory(prefix="benchmarks-") as folder:
         yield Bench(quick, Path(folder))
 
 
 def spent(pids: Sequence[int]) -> float:
-    """Sum the processor time of processes up, with that of all below them, ended or not."""
+    """Return the processor time in seconds of processes and all their descendants, ended or not."""
     return sum(_ticks(pid) for pid in pids) / _TICKS
 
 
 def timing(pairs: Sequence[tuple[Sample, float]]) -> Timing:
-    """Put the rounds of a candidate together: what each took, and what the servers spent on it."""
+    """Return a candidate's timing from its rounds: pairs of a sample and the servers' processor time in seconds."""
     samples = [sample for sample, _ in pairs]
     return Timing(
         seconds=[sample.seconds for sample in samples],
@@ -112,10 +112,10 @@ def timing(pairs: Sequence[tuple[Sample, float]]) -> Timing:
 def _ticks(pid: int) -> int:
     try:
         below = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-        # Behind the name, which may hold anything: state is field 3, user and system time are 14 and 15, and 16 and 17
-        # of children that ended. Servers give each session a process.
+        # Split after the name, which may hold anything: state is field 3, user and system time are 14 and 15, and 16
+        # and 17 for ended children, which count because servers run each session in a process.
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError):
-        # It ended a moment ago, and counts with its parent.
+        # It has just ended, and its time counts with its parent's ended children.
         return 0
     return sum(map(int, fields[11:15])) + sum(_ticks(int(child)) for child in below)

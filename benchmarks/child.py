@@ -1,4 +1,4 @@
-"""One candidate of a comparison, in a process of its own: warm, told when to run, its time and memory taken there."""
+"""Run one candidate of a comparison in its own warm process, where its time and memory are measured."""
 
 import multiprocessing
 import sys
@@ -15,18 +15,18 @@ from benchmarks.model import BenchmarkError
 from benchmarks.sampling import sampled
 
 if multiprocessing.parent_process() is not None:
-    # The SDK loads it wherever it finds it; what is deployed does not have it, nor the 8 MB that it takes.
-    sys.modules["aiohttp"] = None  # type: ignore[assignment]  # as Python marks what cannot be imported
+    # The SDK imports aiohttp if it is installed, which takes 8 MB; the deployed app does not have it.
+    sys.modules["aiohttp"] = None  # type: ignore[assignment]  # None makes an import fail
 
 _PROCESSES = multiprocessing.get_context("spawn")
 _PATIENCE = 900.0
 _WATCHED_FOR = 0.5
-"""Seconds that a candidate is watched at least: short ones run again and again."""
+"""Shortest time in seconds that a candidate is profiled; short candidates run repeatedly."""
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """How a candidate gets ready: called in its process, `make(*arguments)` gives what is then run in each round."""
+    """Set-up of a candidate: `make(*arguments)`, called in its process, yields the function that each round runs."""
 
     make: Callable[..., AbstractContextManager[Callable[[], object]]]
     arguments: tuple[Any, ...] = ()
@@ -34,18 +34,18 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One run."""
+    """Measurements of one run."""
 
     seconds: float
     cpu: float
     peak: int
     outcome: object
     modules: Mapping[str, int] = field(default_factory=dict)
-    """Where its time on the processors went, in nanoseconds; of a run that was watched."""
+    """Processor time by module in nanoseconds, only of a profiled run."""
 
 
 class Child:
-    """A process that is ready to run its candidate."""
+    """A child process that runs its candidate on request."""
 
     def __init__(self, name: str, candidate: Candidate) -> None:
         self._name = name
@@ -65,7 +65,7 @@ class Child:
             self._process.join()
 
     def run(self, *, watched: bool = False) -> Sample:
-        """Run once; a run that is watched takes longer, and tells where its time went. Raises BenchmarkError."""
+        """Run the candidate once; `watched` profiles it, which takes longer. Raises BenchmarkError."""
         try:
             self._here.send(watched)
             if not self._here.poll(_PATIENCE):
@@ -89,7 +89,7 @@ def _serve(connection: Connection, candidate: Candidate) -> None:
 
 
 def _next_request(connection: Connection) -> bool | None:
-    """Wait until it is to run, watched or not; None: never again."""
+    """Wait for a request. Return whether the run is to be profiled, or None at the end."""
     try:
         return bool(connection.recv())
     except EOFError:
@@ -118,6 +118,6 @@ def _forget_peak() -> None:
 
 
 def _peak() -> int:
-    # Not getrusage: what it tells includes the process that this one was forked from.
+    # Not getrusage, whose peak includes the process that this one was forked from.
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))

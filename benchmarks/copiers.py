@@ -1,4 +1,4 @@
-"""Sides of ours that copy a served folder, as a warm function does it."""
+"""Candidates that copy a served folder with this project's code, like a warm function."""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -25,11 +25,11 @@ from storage.tables.archives import TableCopyLedger
 
 BLOCK_SIZE = SourceSpec(name="usual").block_size
 RCLONES_BLOCK_SIZE = 4 * 8 * 2**20
-"""What is on its way in rclone, tuned: four blocks of 8 MiB."""
+"""Bytes in flight in tuned rclone: four blocks of 8 MiB."""
 
 
 class _NoHash:
-    """Stands where a hash would, and does nothing."""
+    """Replacement for a hash object that computes nothing."""
 
     def __init__(self, _content: object = b"", **_: object) -> None:
         pass
@@ -48,14 +48,14 @@ class _NoHash:
 def polls(
     storage: str, endpoint: Endpoint, connections: int, size: int, block_size: int = BLOCK_SIZE
 ) -> Iterator[Callable[[], int]]:
-    """Poll as the app does, with lease, source state, ledger and verification, but without the two looks' pause."""
+    """Poll like the app, with lease, source state, ledger and verification, but without waiting for stable files."""
     with connected(storage) as clients:
         yield partial(_poll, clients, endpoint, connections, size, block_size)
 
 
 @contextmanager
 def copies(storage: str, endpoint: Endpoint, size: int, block_size: int = BLOCK_SIZE) -> Iterator[Callable[[], int]]:
-    """Copy file by file, without the source state and the ledger, which the null service does not have."""
+    """Copy file by file, without the source state and the ledger, which the null service does not support."""
     with connected(storage) as clients:
         yield partial(_copy, clients, endpoint, size, block_size)
 
@@ -64,9 +64,9 @@ def copies(storage: str, endpoint: Endpoint, size: int, block_size: int = BLOCK_
 def unchecked(
     make: Callable[..., AbstractContextManager[Callable[[], int]]], *arguments: object
 ) -> Iterator[Callable[[], int]]:
-    """Run a candidate of ours as rclone runs: without a hash of the file or of a block. Tells what checking costs.
+    """Run a candidate without hashes of the file and its blocks, like rclone, to measure the cost of checks.
 
-    For a process of its own alone: it never gets the hashes back.
+    Use it only in a separate process, because the hashes are not restored.
     """
     nothing = SimpleNamespace(sha256=_NoHash, md5=_NoHash)
     for module in (transfer, blobs):
@@ -77,7 +77,7 @@ def unchecked(
         del more["headers"]
         return stage(client, *arguments, **more)
 
-    setattr(BlobClient, "stage_block", stage_unchecked)  # noqa: B010 - likewise
+    setattr(BlobClient, "stage_block", stage_unchecked)  # noqa: B010 - as above
     with make(*arguments) as run:
         yield run
 
@@ -96,7 +96,7 @@ def _copy(clients: Clients, endpoint: Endpoint, size: int, block_size: int) -> i
     hooks = CopyHooks(check=lambda: None, started=lambda: None)
     with connector(endpoint).connect() as connection:
         for listed in connection.list_files():
-            # A listing of FTP knows no seconds.
+            # An FTP listing has no seconds.
             file = connection.stat(listed) or listed
             archive = Archive(source=source, file=file, version=version_of(file), stamp=file.modified)
             job = CopyJob(archive=archive, zip_end=end, block_size=block_size)

@@ -1,4 +1,4 @@
-"""Benchmarks of copying: from a server's file to a committed blob, beside rclone."""
+"""Benchmarks of copying from a server's file to a committed blob, compared with rclone."""
 
 import hashlib
 import os
@@ -27,20 +27,21 @@ type Protocol = Literal["SFTP", "FTP", "FTPS"]
 
 _MIB = 2**20
 _ROUNDS = 3
-_MEMORY = Path("/dev/shm")  # noqa: S108 - what is fetched there is thrown away
+_MEMORY = Path("/dev/shm")  # noqa: S108 - fetched files are deleted
 _OURS, _TUNED, _DEFAULT = "ours", "rclone, tuned", "rclone"
 _UNCHECKED, _FETCHED = "without hashes", "sftp, no upload"
-"""Ours as rclone works, so that what remains is what checking costs; and OpenSSH's program, which only fetches."""
+"""This project without hashes, like rclone, which shows the cost of checks; and OpenSSH's `sftp`, which uploads
+nothing."""
 _END_OF_ZIP = b"PK\x05\x06".ljust(22, b"\0")
-"""The end of an empty zip: whatever comes before it, the file is sound."""
+"""End of an empty zip, which makes a complete zip of any bytes before it."""
 _SINGLE, _MANY = (1, 256 * _MIB, 16 * _MIB), (20, 32 * _MIB, 2 * _MIB)
-"""Number of files, and their size; the last in a quick run."""
+"""Number of files, their size in bytes, and their size in a quick run."""
 _CORES = len(os.sched_getaffinity(0))
 
 
 @contextmanager
 def _served(bench: Bench, protocol: Protocol, files: tuple[int, int, int]) -> Iterator[tuple[Server, int]]:
-    """Serve noise that ends like a zip; gives the server and the number of bytes."""
+    """Serve random bytes that end like a zip. Yield the server and the total number of bytes."""
     count, usual, quick = files
     size = bench.size(usual, quick)
     folder = Path(tempfile.mkdtemp(prefix=f"{protocol}-", dir=bench.folder))
@@ -67,7 +68,7 @@ def _server(protocol: Protocol, folder: Path, root: Path) -> Iterator[Server]:
 
 
 def _peers(bench: Bench, server: Server, port: int, options: Mapping[str, tuple[str, ...]]) -> dict[str, Candidate]:
-    """Let rclone copy the same folder to the same service, which listens on `port`."""
+    """Return candidates in which rclone copies the same folder to the blob service on `port`."""
     program("rclone")
     folder = bench.folder / f"rclone-{server.port}-{port}"
     folder.mkdir()
@@ -77,7 +78,7 @@ def _peers(bench: Bench, server: Server, port: int, options: Mapping[str, tuple[
 
 
 def _unchecked(make: Callable[..., AbstractContextManager[Callable[[], int]]], *arguments: object) -> Candidate:
-    """Give a candidate of ours as rclone works: without hashes, and in blocks of its size."""
+    """Return a candidate that works like rclone: without hashes, and with rclone's block size."""
     return Candidate(copiers.unchecked, (make, *arguments, copiers.RCLONES_BLOCK_SIZE))
 
 
@@ -92,7 +93,7 @@ def _into_azurite(
         arguments = (azurite.connection, server.endpoint(), min(files[0], 4), size)
         candidates = {_OURS: Candidate(copiers.polls, arguments)}
         if files is _SINGLE:
-            # Not of many: the emulator keeps all that it ever got, in memory.
+            # Not with many files, because the emulator keeps everything in memory.
             candidates[_UNCHECKED] = _unchecked(copiers.polls, *arguments)
         candidates |= _peers(bench, server, azurite.ports.blob, peers)
         timings = bench.compare(candidates, rounds=rounds, servers=[azurite.pid, server.process.pid])
@@ -126,14 +127,14 @@ def _measured(timings: Mapping[str, Timing], size: int, peers: Iterable[str]) ->
 
 
 def _note(timings: Mapping[str, Timing], size: int) -> str:
-    """Tell rates, and what processors spent: under a load from elsewhere that says more than times do."""
+    """Return a note with rates and processor times, which depend less on other load than elapsed times do."""
     rate = size / 1e6 / min(timings[_OURS].seconds)
     spent = ", ".join(f"{name} {_spent(timing):.2f} s" for name, timing in timings.items())
     return f"ours at best {rate:.0f} MB/s; processor time: {spent}"
 
 
 def _why(timings: Mapping[str, Timing], size: int) -> str:
-    """Tell what checking costs, and how full the cores are that all share: where they are, work alone decides."""
+    """Return a note on the cost of hashes and the load of the shared cores; if busy, processor time decides."""
     ours, theirs = timings[_OURS], timings[_TUNED]
     worked, they_worked = (_spent(candidate) + median(candidate.servers) for candidate in (ours, theirs))
     busy = worked / _CORES / median(ours.seconds)
@@ -145,7 +146,7 @@ def _why(timings: Mapping[str, Timing], size: int) -> str:
 
 
 def _hashing(size: int) -> float:
-    """Time what a copy hashes: SHA-256 and MD5 of the file, and an MD5 of each block."""
+    """Return the processor time of a copy's hashes: SHA-256 and MD5 of the file, and an MD5 of each block."""
     block, blocks = bytes(4 * _MIB), 16
     began = process_time()
     for _ in range(blocks):
@@ -155,7 +156,7 @@ def _hashing(size: int) -> float:
 
 
 def _spent(timing: Timing) -> float:
-    """Give the processor time of a candidate, which is that of its program where it runs one."""
+    """Return the processor time of a candidate, or of its program if it runs one."""
     return timing.outcome.cpu if isinstance(timing.outcome, Run) else min(timing.cpu)
 
 
@@ -194,7 +195,7 @@ def _to_null_service(protocol: Protocol, prototype: str) -> Benchmark:
     why="half of it is Python with paramiko and the SDK, before a byte has come",
 )
 def _memory(bench: Bench) -> Measured:
-    """Copy a file beside rclone; then, into the null service, it and one of 16 times its size, of any content."""
+    """Compare the memory of a copy with rclone's; then, into the null service, with a file of 16 times the size."""
     beside = _into_azurite(bench, "SFTP", _SINGLE, {_TUNED: rclone.TUNED}, rounds=1)
     ours, theirs = max(beside.timings[_OURS].peak), cast("Run", beside.timings[_TUNED].outcome).peak
     large = bench.folder / "large"

@@ -1,4 +1,4 @@
-"""Sides that make arrays of picture files: ours, and what others would write with the libraries at hand; one thread."""
+"""Candidates that decode picture files to arrays in one thread: this project, and others with common libraries."""
 
 import io
 import os
@@ -13,7 +13,7 @@ from PIL import Image
 
 type Array = NDArray[np.uint8]
 type Decode = Callable[[bytes, int], Array]
-"""From a file's bytes to a square of this many pixels, the whole picture stretched to it: so all do the same."""
+"""Decodes a file's bytes to uint8 of shape (side, side, 3), the whole picture stretched, so that all do the same."""
 
 
 @contextmanager
@@ -28,8 +28,8 @@ def candidate(decode: Decode, paths: Sequence[Path], target: int) -> Iterator[Ca
 
 
 def ours(content: bytes, target: int) -> Array:
-    """As a batch does it, with every limit and check."""
-    # Here, so that plain Pillow does not run with what ours sets.
+    """Decode like a batch, with every limit and check."""
+    # Imported here, so that plain Pillow does not run with this project's settings.
     from preprocess.image.decode import frames
     from preprocess.image.transform import shrink, transform
     from preprocess.model import Limits, Recipe
@@ -40,7 +40,7 @@ def ours(content: bytes, target: int) -> Array:
 
 
 def plain(content: bytes, target: int) -> Array:
-    """Pillow without a thought; also what all others are held against."""
+    """Decode with plain Pillow; also the reference for differences."""
     with Image.open(io.BytesIO(content)) as image:
         deep = image.mode.startswith("I")
         picture = Image.fromarray((np.asarray(image) // 257).astype(np.uint8)) if deep else image
@@ -48,7 +48,7 @@ def plain(content: bytes, target: int) -> Array:
 
 
 def opencv(reduced: int, content: bytes, target: int) -> Array:
-    """OpenCV: a JPEG decoded at 1/`reduced` of its size, then averaged."""
+    """Decode with OpenCV: a JPEG at 1/`reduced` of its size, then averaged; 0 is for other formats."""
     import cv2
 
     cv2.setNumThreads(1)
@@ -65,7 +65,7 @@ def opencv(reduced: int, content: bytes, target: int) -> Array:
 
 
 def simplejpeg(factor: float, content: bytes, target: int) -> Array:
-    """libjpeg-turbo's own interface, at the smallest scale that is `factor` times the target, then averaged."""
+    """Decode with libjpeg-turbo at the smallest scale that is at least `factor` times the target, then averaged."""
     import cv2
     import simplejpeg as library
 
@@ -76,8 +76,8 @@ def simplejpeg(factor: float, content: bytes, target: int) -> Array:
 
 
 def pyvips(content: bytes, target: int) -> Array:
-    """Libvips' thumbnails, which shrink while they load."""
-    # Read when the library is loaded.
+    """Decode with libvips' thumbnails, which shrink while loading."""
+    # Set first, because the library reads it when it is loaded.
     os.environ["VIPS_CONCURRENCY"] = "1"
     import pyvips as library
 
@@ -87,7 +87,7 @@ def pyvips(content: bytes, target: int) -> Array:
 
 
 def _three(picture: NDArray[np.generic]) -> Array:
-    """Make 8 bits and three channels of it."""
+    """Convert to 8 bits and three channels."""
     values = (picture // 257 if picture.dtype == np.uint16 else picture).astype(np.uint8)
     grey = values.reshape(*values.shape[:2], -1)
     return np.repeat(grey, 3, axis=2) if grey.shape[2] == 1 else grey

@@ -1,4 +1,4 @@
-"""Benchmarks of decoding: from a picture file's bytes to the array that a model takes; per core."""
+"""Benchmarks of decoding a picture file's bytes to the array for a model, per core."""
 
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -27,7 +27,7 @@ _JPEG_PEERS: Mapping[str, Decode] = {
 }
 _OTHER_PEERS: Mapping[str, Decode] = {"OpenCV": partial(decoders.opencv, 0), "pyvips": decoders.pyvips}
 _LITTLE = 0.2
-"""Of 255: who differs by so much more than ours still counts as its equal."""
+"""Of 255: a peer whose difference is larger by at most this much still counts as equal."""
 _FLOOR = "what is left is libjpeg-turbo's entropy decoding, the same for all"
 
 
@@ -54,7 +54,7 @@ def jpeg_12mp(bench: Bench) -> Measured:
     "file take 0.2",
 )
 def jpeg_hd(bench: Bench) -> Measured:
-    """Decode JPEGs to arrays that are not much smaller."""
+    """Decode JPEGs to slightly smaller arrays."""
     return _beside_plain(bench, _jpegs(bench, pictures.FULL_HD), 512)
 
 
@@ -67,7 +67,7 @@ def jpeg_hd(bench: Bench) -> Measured:
     why=_FLOOR,
 )
 def jpeg_12mp_peers(bench: Bench) -> Measured:
-    """Decode large JPEGs beside other libraries."""
+    """Compare the decoding of large JPEGs with other libraries."""
     return _beside_peers(bench, _jpegs(bench, pictures.TWELVE), 224, _JPEG_PEERS)
 
 
@@ -80,7 +80,7 @@ def jpeg_12mp_peers(bench: Bench) -> Measured:
     why="OpenCV averages where we weigh by LANCZOS",
 )
 def jpeg_hd_peers(bench: Bench) -> Measured:
-    """Decode JPEGs beside other libraries."""
+    """Compare the decoding of JPEGs with other libraries."""
     return _beside_peers(bench, _jpegs(bench, pictures.FULL_HD), 512, _JPEG_PEERS)
 
 
@@ -95,7 +95,7 @@ def jpeg_hd_peers(bench: Bench) -> Measured:
     "vector instructions, is 18 of a raw TIFF's 23 ms, of LZW's 49 and of deflate's 65; pyvips takes 10.5, 44 and 44",
 )
 def png_tiff_peers(bench: Bench) -> Measured:
-    """Decode formats that have no smaller scale."""
+    """Compare the decoding of formats that cannot be decoded at a smaller scale."""
     figures: dict[str, Figure] = {}
     timings: dict[str, Timing] = {}
     for form in ("png", "png-16", "tiff", "tiff-lzw", "tiff-deflate"):
@@ -123,7 +123,7 @@ def _beside_plain(bench: Bench, paths: Sequence[Path], target: int) -> Measured:
 
 
 def _beside_peers(bench: Bench, paths: Sequence[Path], target: int, peers: Mapping[str, Decode]) -> Measured:
-    """Compare the peers too, and hold ours against the fastest that differs from plain Pillow at most a little more."""
+    """Compare with the fastest peer whose difference from plain Pillow is at most a little larger."""
     timings = _compared(bench, {_OURS: decoders.ours, _PLAIN: decoders.plain, **peers}, paths, target)
     differences = {candidate: _difference(timing, timings[_PLAIN]) for candidate, timing in timings.items()}
     equal = [candidate for candidate in peers if differences[candidate] <= differences[_OURS] + _LITTLE]
@@ -140,7 +140,7 @@ def _compared(bench: Bench, decodes: Mapping[str, Decode], paths: Sequence[Path]
 
 
 def _difference(timing: Timing, plain: Timing) -> float:
-    """Mean absolute difference of all values, of 255."""
+    """Return the mean absolute difference of all values, of 255."""
     ours, theirs = (cast("Array", each.outcome).astype(np.int16) for each in (timing, plain))
     if ours.shape != theirs.shape:
         raise BenchmarkError(f"compare arrays: one candidate made {ours.shape}, plain Pillow {theirs.shape}")

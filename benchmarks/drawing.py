@@ -1,10 +1,10 @@
-"""How plots look: readable on white and on black, text as text, and the same numbers make the same file."""
+"""Style of plots: readable on white and black, text as text, and the same file for the same numbers."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    # Only `make bench` has it.
+    # Only `make bench` installs matplotlib.
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
@@ -14,7 +14,7 @@ AMBER = "#d29922"
 
 
 def figure(width: float, height: float) -> "Figure":
-    """Begin a plot; inches."""
+    """Return a new figure; width and height are in inches."""
     import matplotlib
     from matplotlib.figure import Figure
 
@@ -23,7 +23,7 @@ def figure(width: float, height: float) -> "Figure":
 
 
 def tidy(axes: "Axes", *sides: str) -> None:
-    """Take away what says nothing; of the frame these sides stay."""
+    """Remove ticks and the frame, except the given sides."""
     axes.tick_params(colors=INK, length=0)
     axes.minorticks_off()
     axes.spines[:].set_visible(False)
@@ -32,7 +32,7 @@ def tidy(axes: "Axes", *sides: str) -> None:
 
 
 def save(drawn: "Figure", file: Path) -> None:
-    """Write an SVG."""
+    """Write a figure as SVG."""
     import matplotlib
 
     matplotlib.rcParams["svg.hashsalt"] = file.stem

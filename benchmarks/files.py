@@ -1,4 +1,4 @@
-"""The files that keep results: written after every benchmark, read again to add to them."""
+"""Read and write the files of results, which are updated after every benchmark."""
 
 import json
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ _PLOT = ROOT / "docs" / "speed.svg"
 
 
 def read(file: Path) -> Run:
-    """Read a run. Raises BenchmarkError."""
+    """Read a saved run. Raises BenchmarkError."""
     try:
         metadata = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as exc:
@@ -35,7 +35,7 @@ def read(file: Path) -> Run:
 
 
 def write(run: Run, folder: Path, *, keep_others: bool, order: Sequence[str]) -> None:
-    """Write latest.json, latest.md and the plot; results that were not measured this time may stay as they were."""
+    """Write latest.json, latest.md and the plot; `keep_others` keeps saved results of benchmarks that `run` lacks."""
     latest = folder / LATEST.name
     if keep_others and latest.exists():
         run = _merged(read(latest), run, order)
@@ -46,7 +46,7 @@ def write(run: Run, folder: Path, *, keep_others: bool, order: Sequence[str]) ->
 
 
 def _merged(old: Run, new: Run, order: Sequence[str]) -> Run:
-    """Replace in `old` what `new` has, where both are of one machine; else its results mean nothing beside these."""
+    """Return `new` with the other results of `old`; only `new` if the machines differ, as times do not compare then."""
     if old.machine != new.machine:
         return new
     known = {result.name: result for result in old.results} | {result.name: result for result in new.results}

@@ -1,4 +1,4 @@
-"""Benchmarks of lag: the whole system runs, zips appear on a server, the ledger tells when their rows were there."""
+"""Benchmarks of lag: zips appear on a server of the whole system, and the ledger has the times of their rows."""
 
 import os
 import time
@@ -21,9 +21,9 @@ from storage.clients import Clients, connected
 
 _SOURCE = "radar"
 _INTERVAL = 2.0
-"""Seconds between polls; 30 in earnest."""
+"""Seconds between polls; the default is 30."""
 _STABLE_FOR = 2.0
-"""Seconds: what a file's two looks are apart, as in earnest."""
+"""Seconds for which a file must stay unchanged, as by default."""
 _SETTINGS: Mapping[str, str] = {
     "POLL_SCHEDULE": f"*/{_INTERVAL:.0f} * * * * *",
     "RECONCILE_SCHEDULE": "0 */5 * * * *",
@@ -31,9 +31,9 @@ _SETTINGS: Mapping[str, str] = {
 }
 _PATIENCE = 600.0
 _BACK = timedelta(minutes=1)
-"""How far the ledger is read for a newcomer: who measures must not keep the emulator busy with a whole backlog."""
+"""How far back the ledger is read for a newcomer; reading a whole backlog would load the emulator."""
 _PICTURE_SIZE = (2144, 1608)
-"""Pixels of the pictures; a JPEG of it takes about 0.6 MB."""
+"""Width and height of pictures in pixels; such a JPEG has about 0.6 MB."""
 
 
 @benchmark(
@@ -45,7 +45,7 @@ _PICTURE_SIZE = (2144, 1608)
     "preprocess, of which Pillow and libjpeg-turbo have 77 %) and more than 0.5 s of Azurite's, on two cores",
 )
 def lag(bench: Bench) -> Measured:
-    """Drop one zip after the other, at any moment between two polls."""
+    """Upload one zip after the other, at different moments between two polls."""
     zips, images = bench.size(10, 1), bench.size(100, 4)
     content = _zip(bench, images)
     with (
@@ -67,7 +67,7 @@ def lag(bench: Bench) -> Measured:
     "each archive takes 0.19 s of the functions host's processor time",
 )
 def newcomer(bench: Bench) -> Measured:
-    """Start with a full server, and drop newcomers once the system is at work on it."""
+    """Start with a full server, and upload newcomers while the system processes the backlog."""
     waiting, comers, images = bench.size(288, 4), bench.size(5, 1), bench.size(4, 2)
     content = _zip(bench, images)
     with (
@@ -98,17 +98,17 @@ BENCHMARKS = (lag, newcomer)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Passage:
-    """Seconds that an archive took, from where it was settled."""
+    """Durations in seconds of an archive's steps, from when its file was stable."""
 
     begun: float
-    """Until its first block was here; without the time that it must lie unchanged."""
+    """Until its first block arrived; without STABLE_FOR."""
     copied: float
     planned: float
     processed: float
 
     @property
     def total(self) -> float:
-        """All of it."""
+        """Sum of all steps."""
         return self.begun + self.copied + self.planned + self.processed
 
 
@@ -140,7 +140,7 @@ def _steps(whose: str, passed: Sequence[Passage]) -> list[str]:
 
 
 def _zip(bench: Bench, images: int) -> Path:
-    """Write a zip of real photographs; each comes several times, under other names."""
+    """Write a zip of `images` real photographs, which repeat under other names."""
     made = bench.folder / f"{images}.zip"
     photographs = pictures.files(bench.folder, "jpeg", bench.size(20, 2), _PICTURE_SIZE)
     with zipfile.ZipFile(made, "w") as archive:
@@ -150,7 +150,7 @@ def _zip(bench: Bench, images: int) -> Path:
 
 
 def _put(running: System, content: Path, number: int, age: timedelta = timedelta(0)) -> str:
-    """Let a zip appear on the server, under its name at once; gives the name."""
+    """Put a zip on the server, written under another name and renamed. Return its name."""
     root = running.sources[_SOURCE].root
     hidden, name = root / f"{number}.part", f"{_SOURCE}_{number:05}.zip"
     hidden.write_bytes(content.read_bytes())
@@ -161,7 +161,7 @@ def _put(running: System, content: Path, number: int, age: timedelta = timedelta
 
 
 def _drop(running: System, clients: Clients, content: Path, number: int) -> Passage:
-    """Let a zip appear, at another moment of the interval each time, and wait until its images are readable."""
+    """Upload a zip, at a different moment of the interval for each number, and wait until its images are readable."""
     time.sleep(number * _INTERVAL * 0.381966 % _INTERVAL)
     name = _put(running, content, number + 1)
     arrived = datetime.now(UTC)
@@ -173,7 +173,7 @@ def _drop(running: System, clients: Clients, content: Path, number: int) -> Pass
 
 
 def _ahead(running: System, clients: Clients, content: Path, old: Sequence[str], comers: int) -> list[Passage]:
-    """Drop newcomers for as long as something of a backlog is left. Raises BenchmarkError."""
+    """Upload newcomers while part of the backlog is left. Raises BenchmarkError if none was uploaded in time."""
     passed: list[Passage] = []
     while len(passed) < comers and any(e.state is not State.PROCESSED for e in _entries(clients, set(old)).values()):
         passed.append(_drop(running, clients, content, 2_000 + len(passed)))
@@ -185,9 +185,9 @@ def _ahead(running: System, clients: Clients, content: Path, old: Sequence[str],
 def _until(
     clients: Clients, names: Sequence[str], state: State, since: datetime | None = None, *, every: float = 0.2
 ) -> Mapping[str, Entry]:
-    """Wait until the ledger, read from `since` on, tells of archives that they came to a state.
+    """Wait until all archives have reached a state in the ledger, which is read from `since` on.
 
-    Raises BenchmarkError.
+    Raises BenchmarkError if one fails or the wait takes too long.
     """
     wanted, deadline = set(names), time.monotonic() + _PATIENCE
     while time.monotonic() < deadline:
@@ -208,7 +208,7 @@ def _entries(clients: Clients, names: set[str], since: datetime | None = None) -
 
 
 def _insist_on(clients: Clients, images: int) -> None:
-    """Read the newest archive's images, each against its checksum."""
+    """Read the newest archive's images with their checksums. Raises BenchmarkError if any are missing."""
     count = sum(1 for _ in Reader(clients).latest(_SOURCE))
     if count != images:
         raise BenchmarkError(f"read the newest archive: {count} images came instead of {images}")

@@ -1,4 +1,4 @@
-"""On what was measured: the machine, and the versions of everything."""
+"""Describe the machine and the versions of software that were measured."""
 
 import os
 import platform
@@ -25,11 +25,11 @@ _PACKAGES = (
     "webdataset",
 )
 _PROGRAMS = {"rclone": ("rclone", "version"), "sftp": ("ssh", "-V"), "curl": ("curl", "--version")}
-"""Programs that ours is measured against, and the command that tells the version."""
+"""Programs that take part in benchmarks, and their commands that print the version."""
 
 
 def program(name: str) -> Path:
-    """Find a program. Raises PeerMissingError."""
+    """Return a program's path. Raises PeerMissingError if it is missing."""
     try:
         return Path(need(name))
     except ProgramMissingError as exc:
@@ -37,7 +37,7 @@ def program(name: str) -> Path:
 
 
 def describe() -> dict[str, str]:
-    """Tell processor, cores, memory and system."""
+    """Return processor, cores, memory and system."""
     return {
         "processor": _first(r"model name\s*: (.+)", "/proc/cpuinfo") or platform.machine(),
         "cores": str(os.cpu_count()),
@@ -47,7 +47,7 @@ def describe() -> dict[str, str]:
 
 
 def versions() -> dict[str, str]:
-    """Tell the versions of what takes part."""
+    """Return the versions of Python, packages and programs that take part."""
     versions = {"python": platform.python_version(), **{name: _package(name) for name in _PACKAGES}}
     azurite = ROOT / "local" / "package.json"
     pinned = re.search(r'"azurite": "(.+?)"', azurite.read_text())
@@ -55,7 +55,7 @@ def versions() -> dict[str, str]:
 
 
 def commit() -> str:
-    """Tell what is measured: the commit, with a + if files of it are changed; what measuring itself writes apart."""
+    """Return the current commit, with a + if files other than results and documentation are changed."""
     if not (ROOT / ".git").exists() or not shutil.which("git"):
         return "unknown"
     revision = _first_line("git", "rev-parse", "--short", "HEAD")
@@ -70,7 +70,7 @@ def _programs(programs: Mapping[str, tuple[str, str]]) -> dict[str, str]:
 
 
 def _first_line(*command: str) -> str:
-    # OpenSSH tells its version as if it were an error.
+    # OpenSSH prints its version to standard error.
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     lines = (done.stdout or done.stderr).strip().splitlines()
     return re.split(r",| \(", lines[0])[0] if lines else "?"

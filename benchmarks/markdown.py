@@ -1,4 +1,4 @@
-"""Results as Markdown: the table with what each benchmark came to, and every benchmark's details."""
+"""Format results as Markdown: a table of all benchmarks, and the details of each."""
 
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -11,7 +11,7 @@ _CANDIDATES = [
 
 
 def page(run: Run) -> str:
-    """Write all of it."""
+    """Return the whole page."""
     parts = [
         "# How fast, and beside what",
         f"{run.at}, commit {run.commit}. Made by `make bench`; ratios are medians of rounds in turn, with the least "
@@ -25,7 +25,7 @@ def page(run: Run) -> str:
 
 
 def summary(run: Run) -> str:
-    """Write the table, and below it why goals are not met."""
+    """Return the table, followed by the reasons why goals are not met."""
     lines = ["| | what | beside | measured, goal |", "|---|---|---|---|", *map(_line, run.results)]
     judged = [result for result in run.results if any(number.goal for number in result.numbers)]
     met = sum(not result.missed for result in judged)
@@ -52,7 +52,7 @@ def _judged(number: Number) -> str:
 
 
 def _shortfalls(results: Sequence[Result]) -> Iterator[str]:
-    """Give each reason once, with all benchmarks that it holds for."""
+    """Yield a line for each reason, with all benchmarks to which it applies."""
     reasons: dict[str, list[str]] = {}
     for result in results:
         if result.missed:
@@ -83,7 +83,7 @@ def _details(result: Result) -> str:
 
 
 def shares(candidate: CandidateSummary) -> str:
-    """Tell where the processor time of a candidate went."""
+    """Return the shares of a candidate's processor time by module."""
     return ", ".join(f"`{module}` {share:.0%}" for module, share in candidate.modules.items())
 
 

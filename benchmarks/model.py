@@ -1,4 +1,4 @@
-"""What is measured: goals, what the candidates took, and the figures that come out."""
+"""Values of benchmarks: goals, timings of candidates, and figures."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,18 +10,18 @@ class BenchmarkError(Exception):
 
 
 class PeerMissingError(BenchmarkError):
-    """What ours is measured against is not on this machine; the message says how to get it."""
+    """A peer is not installed on this machine; the message says how to install it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """What a figure is to be: at least, or at most."""
+    """Goal of a figure: a lower or an upper limit."""
 
     at_least: float | None = None
     at_most: float | None = None
 
     def met_by(self, value: float) -> bool:
-        """Judge a value."""
+        """Return True if `value` meets the goal."""
         return (self.at_least is None or value >= self.at_least) and (self.at_most is None or value <= self.at_most)
 
     def __str__(self) -> str:
@@ -30,7 +30,7 @@ class Goal:
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """A number, and between which it lay over the rounds."""
+    """A median over the rounds, with the lowest and highest value."""
 
     value: float
     low: float
@@ -39,7 +39,7 @@ class Figure:
 
     @classmethod
     def of(cls, values: Sequence[float], unit: str = "×") -> "Figure":
-        """Take the median, the least and the most."""
+        """Return the median, minimum and maximum of `values`."""
         return cls(median(values), min(values), max(values), unit)
 
 
@@ -49,41 +49,41 @@ class Timing:
 
     seconds: Sequence[float]
     cpu: Sequence[float]
-    """Seconds of this candidate's own process."""
+    """Seconds of processor time of the candidate's own process."""
     peak: Sequence[int]
-    """Most bytes of memory that its process held; of the rounds, each by itself."""
+    """Peak memory of its process in bytes, in each round."""
     servers: Sequence[float] = ()
-    """Seconds of processor time that the servers took."""
+    """Seconds of processor time of the servers."""
     outcome: object = None
-    """What the last run gave: a benchmark may hold the candidates' outcomes against each other."""
+    """Return value of the last run, so that a benchmark can compare the candidates' outcomes."""
     modules: Mapping[str, int] = field(default_factory=dict)
-    """Where its time on the processors goes, in nanoseconds; of the candidate that was watched."""
+    """Processor time by module in nanoseconds, only of the profiled candidate."""
 
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What a benchmark has measured."""
+    """Measurements of a benchmark."""
 
     figures: Mapping[str, Figure]
     timings: Mapping[str, Timing] = field(default_factory=dict)
     notes: Sequence[str] = ()
     why: str = ""
-    """What stands in the way of a goal, if only this run's numbers can say it; else the benchmark's own words stand."""
+    """Reason for a missed goal with numbers of this run; if empty, the benchmark's own `why` is used."""
 
 
 def ratio(timings: Mapping[str, Timing], ours: str, peer: str) -> Figure:
-    """Tell how many times as fast ours was, round by round: a load from elsewhere falls on both."""
+    """Return how many times as fast `ours` is, by round, because other load affects both sides of a round."""
     pairs = zip(timings[peer].seconds, timings[ours].seconds, strict=True)
     return Figure.of([theirs / our for theirs, our in pairs])
 
 
 def cpu_ratio(timings: Mapping[str, Timing], ours: str, peer: str) -> Figure:
-    """Tell the same of candidates that have one thread, by processor time: nobody else's load is in it."""
+    """Return the same ratio by processor time, which other load does not affect; for candidates with one thread."""
     pairs = zip(timings[peer].cpu, timings[ours].cpu, strict=True)
     return Figure.of([theirs / our for theirs, our in pairs])
 
 
 def memory_ratio(timings: Mapping[str, Timing], ours: str, peer: str) -> Figure:
-    """Tell what share of the peer's memory ours held at most."""
+    """Return the peak memory of `ours` divided by that of `peer`."""
     pairs = zip(timings[ours].peak, timings[peer].peak, strict=True)
     return Figure.of([our / theirs for our, theirs in pairs])

@@ -1,6 +1,6 @@
-"""`python -m benchmarks.null_service`: a blob service that keeps nothing, so that its client's speed alone is measured.
+"""`python -m benchmarks.null_service`: a blob service that stores nothing, to measure only the speed of its client.
 
-It answers 201 to whatever is put, and remembers names and lengths alone: rclone asks for them.
+It answers every PUT with 201, and stores only names and lengths, which rclone requests.
 """
 
 import re
@@ -21,7 +21,7 @@ _LENGTH = re.compile(rb"(?i)\r\ncontent-length: *(\d+)")
 
 
 class _NullService:
-    """What every connection shares."""
+    """State that all connections share."""
 
     def __init__(self) -> None:
         self._staged: dict[str, int] = defaultdict(int)
@@ -29,7 +29,7 @@ class _NullService:
         self._lock = threading.Lock()
 
     def answer(self, method: str, target: str, length: int) -> tuple[str, int, bytes]:
-        """Give the status, the length to tell of, and the body."""
+        """Return the status, the Content-Length, and the body."""
         url = urlsplit(target)
         asked = parse_qs(url.query).get("comp", [""])[0]
         with self._lock:
@@ -78,14 +78,14 @@ def _head(status: str, length: int) -> bytes:
 
 @contextmanager
 def null_service() -> Iterator[tuple[int, int]]:
-    """Run one in a process of its own; gives its port and its process."""
+    """Run the service in its own process. Yield its port and process ID."""
     with subprocess.Popen(
         [sys.executable, "-m", "benchmarks.null_service"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:
         try:
             yield (int(process.stdout.readline()) if process.stdout else 0), process.pid
         finally:
-            # That is what ends it.
+            # The service ends when its standard input is closed.
             process.communicate()
 
 

@@ -1,4 +1,4 @@
-"""OpenSSH's `sftp` as a peer: it fetches into memory and uploads nothing, so no copier on this machine is faster."""
+"""OpenSSH's `sftp` as a peer. It fetches into memory and uploads nothing, so it is an upper bound for copying."""
 
 import shutil
 from collections.abc import Callable, Iterator
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def credentials(folder: Path, server: "Server") -> tuple[Path, Path]:
-    """Write the files of the client's key and of the server's, as OpenSSH wants them."""
+    """Write the client's key and the server's host key in OpenSSH's format. Return their paths."""
     key, known = folder / "client_key", folder / "known_hosts"
     key.touch(mode=0o600)
     key.write_text(server.private_key or "")
@@ -25,7 +25,7 @@ def credentials(folder: Path, server: "Server") -> tuple[Path, Path]:
 
 
 def command(folder: Path, server: "Server") -> tuple[str, ...]:
-    """Give the command that fetches the served folder, but for where to."""
+    """Return the command that fetches the served folder, without the target."""
     key, known = credentials(folder, server)
     options = (f"UserKnownHostsFile={known}", "StrictHostKeyChecking=yes", "BatchMode=yes", "IdentitiesOnly=yes")
     return (
@@ -38,12 +38,12 @@ def command(folder: Path, server: "Server") -> tuple[str, ...]:
 
 @contextmanager
 def fetches(command: tuple[str, ...], target: Path, size: int) -> Iterator[Callable[[], Run]]:
-    """Let `sftp` fetch the folder: a candidate."""
+    """Fetch the folder with `sftp`; a candidate."""
     yield partial(_fetch, command, target, size)
 
 
 def _fetch(command: tuple[str, ...], target: Path, size: int) -> Run:
-    """Fetch the folder, and throw it away. Raises BenchmarkError."""
+    """Fetch the folder and delete it. Raises BenchmarkError."""
     target.mkdir()
     try:
         done = run([*command, str(target)], "fetch with sftp")

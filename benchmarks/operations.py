@@ -1,4 +1,4 @@
-"""How many requests to storage something costs: counted where they leave, retries included."""
+"""Count requests to storage where they are sent, including retries."""
 
 import logging
 from collections import Counter
@@ -7,11 +7,11 @@ from contextlib import contextmanager
 from urllib.parse import urlsplit
 
 _PARTS_OF_A_REQUEST = 8
-"""Scheme, host, port, method, target, protocol, status, length; other lines tell of connections."""
+"""Scheme, host, port, method, target, protocol, status, length; other log lines are about connections."""
 
 
 class Requests(logging.Handler):
-    """Counts what urllib3 says that it has sent, one line each at DEBUG, by method and container, table or queue."""
+    """Counts the requests that urllib3 logs at DEBUG, by method and container, table or queue."""
 
     def __init__(self) -> None:
         super().__init__(logging.DEBUG)
@@ -19,13 +19,13 @@ class Requests(logging.Handler):
 
     @property
     def total(self) -> int:
-        """All of them."""
+        """Number of all requests."""
         return self.kinds.total()
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Count a line that tells of a request."""
+        """Count a log line of a request."""
         if isinstance(record.args, tuple) and len(record.args) == _PARTS_OF_A_REQUEST:
-            # The emulator's addresses begin with the account; those of table entities end in the keys.
+            # The emulator's URLs begin with the account; URLs of table entities end with the keys.
             _account, _, place = urlsplit(str(record.args[4])).path.removeprefix("/").partition("/")
             self.kinds[f"{record.args[3]} {place.partition('/')[0].partition('(')[0]}"] += 1
 

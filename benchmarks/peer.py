@@ -1,4 +1,4 @@
-"""A program as a peer: run to its end, and what it took of processor and memory."""
+"""Run a program as a peer, and measure its processor time and memory."""
 
 import os
 import subprocess
@@ -12,14 +12,14 @@ from benchmarks.model import BenchmarkError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """What one run took of processor and memory."""
+    """Processor time in seconds and peak memory in bytes of one run."""
 
     cpu: float
     peak: int
 
 
 def run(command: Sequence[str], doing: str, environment: Mapping[str, str] | None = None) -> Run:
-    """Run a program; `environment` is its environment, if not ours. Raises BenchmarkError."""
+    """Run a program and measure it; `environment` replaces the current one. Raises BenchmarkError if it fails."""
     before = os.times()
     with subprocess.Popen(
         command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True

@@ -1,4 +1,4 @@
-"""Inputs: real photographs, enlarged to what cameras make, as files of usual quality."""
+"""Input files: real photographs, enlarged to camera sizes, at usual quality."""
 
 import io
 from collections.abc import Sequence
@@ -17,14 +17,14 @@ FULL_HD = (1920, 1080)
 
 
 def pictures(count: int, size: tuple[int, int]) -> list[Image.Image]:
-    """Make pictures of the photographs in turn; the same ones each time."""
+    """Return pictures of the photographs in turn; always the same for the same arguments."""
     rng = default_rng(count)
     return [photos.render(rng, photos.COLOUR[number % len(photos.COLOUR)], size) for number in range(count)]
 
 
 @cache
 def files(folder: Path, form: str, count: int, size: tuple[int, int]) -> Sequence[Path]:
-    """Write pictures as files of one form, once for all benchmarks: of local/formats.py, or `tiff-deflate`."""
+    """Write pictures as files, once for all benchmarks; `form` is one of local/formats.py, or `tiff-deflate`."""
     suffix, encode = (".tif", _deflated) if form == "tiff-deflate" else FORMATS[form]
     made = []
     for number, picture in enumerate(pictures(count, size)):

@@ -1,4 +1,4 @@
-"""The plot of speed that the README shows: every ratio that is to be large, as a bar from 1, its goal as a mark."""
+"""The plot of speed in docs/performance.md: every ratio that is to be large, as a bar from 1, its goal as a mark."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +14,7 @@ _IN_THE_WAY = 1.3
 
 
 def draw(run: Run, file: Path) -> None:
-    """Draw how many times as fast ours is; without anything to draw, no plot."""
+    """Write a plot of the speed ratios; nothing if there are none."""
     bars = {_label(each.name, number): number for each in run.results for number in each.numbers if _is_speed(number)}
     if not bars:
         return
@@ -38,7 +38,7 @@ def _bar(axes: "Axes", place: int, number: Number) -> None:
     axes.barh(place, number.value - 1, left=1, height=0.62, color=BLUE if number.met else AMBER)
     axes.plot([goal, goal], [place - 0.4, place + 0.4], color=INK, linewidth=2)
     behind = number.value < 1
-    # Beside the end of the bar, or the mark where it would be in the way.
+    # The text goes beside the end of the bar, or beside the mark if they would overlap.
     end = number.value if behind or not 1 < goal / number.value < _IN_THE_WAY else goal
     axes.text(
         end / 1.04 if behind else end * 1.04,

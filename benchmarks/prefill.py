@@ -1,4 +1,4 @@
-"""Storage that is full already: one archive as the app writes it, and copies of its rows at other stamps."""
+"""Fill storage for benchmarks: one archive written by the app's code, and copies of its rows at other stamps."""
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -35,7 +35,7 @@ _HEADERS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pattern:
-    """One archive, and its rows in the ledger."""
+    """One archive and its rows in the ledger."""
 
     source: str
     stamp: datetime
@@ -44,7 +44,7 @@ class Pattern:
 
 
 def lay_pattern(clients: Clients, source: str, stamp: datetime, images: int) -> Pattern:
-    """Write one processed archive of tiny images through the real ledgers, and read its rows."""
+    """Write one processed archive of tiny images through the real ledgers. Return it with its rows."""
     pixels = [np.full((2, 2, 3), number, np.uint8) for number in range(images)]
     past = Past(stamp=stamp.replace(microsecond=0), images=images, pixels=pixels)
     write(clients, source, [past], SourceState(source=source, listed_at=stamp))
@@ -53,21 +53,21 @@ def lay_pattern(clients: Clients, source: str, stamp: datetime, images: int) -> 
 
 
 def before(pattern: Pattern, archives: int, interval: timedelta = timedelta(minutes=10)) -> Iterator[datetime]:
-    """Give the stamps of so many archives before the pattern's."""
+    """Yield the stamps of `archives` archives before the pattern's, newest first."""
     return (pattern.stamp - interval * number for number in range(1, archives + 1))
 
 
 def copy_ledger(clients: Clients, pattern: Pattern, source: str, stamps: Iterable[datetime]) -> None:
-    """Write archives into a source's ledger."""
+    """Write copies of the pattern into a source's ledger, one at each stamp."""
     rows = (("upsert", _moved(row, pattern, source, stamp)) for stamp in stamps for row in pattern.ledger)
     with ThreadPoolExecutor(_THREADS) as pool:
         list(pool.map(clients.archives.submit_transaction, batched(rows, TRANSACTION_ROWS, strict=False)))
 
 
 def add_rows(clients: Clients, pattern: Pattern, stamps: Iterable[datetime]) -> None:
-    """Write rows for 100 images of each archive, with nothing in them: what reads pass over.
+    """Write empty rows for 100 images of each archive, which reads have to skip.
 
-    In the order of their keys, of which no two are equal: else the emulator takes ten times as long for them.
+    Rows are in key order with unique keys, because the emulator takes ten times as long otherwise.
     """
     address = urlsplit(clients.images.url)
     target = f"{address.path}/$batch?{_signature()}"
@@ -91,7 +91,7 @@ def add_rows(clients: Clients, pattern: Pattern, stamps: Iterable[datetime]) -> 
 
 
 def _transaction(table: str) -> bytes:
-    """Write a request once: with the SDK, which writes each anew, 300,000 rows take several minutes."""
+    """Return a request template; with the SDK, which builds each request anew, 300,000 rows take several minutes."""
     lines = ["--batch_1", "Content-Type: multipart/mixed; boundary=changes", ""]
     for member in range(TRANSACTION_ROWS):
         entity = {"PartitionKey": _PARTITION.decode(), "RowKey": f"{_NUMBER.decode()}{image_row(member, 0, 0)}"}

@@ -1,4 +1,4 @@
-"""rclone as a peer: a command that copies a folder of a server into a container, told of both by its environment."""
+"""rclone as a peer: it copies a server's folder into a container; environment variables configure both."""
 
 import itertools
 import subprocess
@@ -22,12 +22,12 @@ _COPYING = (
 )
 TUNED = (*_COPYING.split(), "--ftp-disable-tls13")
 DEFAULT = ("--ftp-disable-tls13",)
-"""Nothing but what vsftpd needs: a TLS session that data connections can resume."""
+"""Default options, except that vsftpd needs a TLS session which data connections can resume."""
 
 
 def environment(folder: Path, server: "Server", blobs: str) -> Mapping[str, str]:
-    """Tell rclone of a server (`src:`) and of a blob service (`dst:`), whose address is `blobs`."""
-    # Here, since a candidate imports this module, and rclone's needs no SDK.
+    """Return rclone's environment with a server (`src:`) and the blob service at the URL `blobs` (`dst:`)."""
+    # Imported here, because a candidate imports this module, and rclone's candidate must not load the SDK.
     from azure.storage.blob import AccountSasPermissions, ResourceTypes, generate_account_sas
 
     from storage.clients import DEVELOPMENT_ACCOUNT, DEVELOPMENT_KEY
@@ -54,13 +54,13 @@ def environment(folder: Path, server: "Server", blobs: str) -> Mapping[str, str]
 def copies(
     environment: Mapping[str, str], folder: str, options: tuple[str, ...], container: str
 ) -> Iterator[Callable[[], Run]]:
-    """Let rclone copy the folder, each time to another place: a candidate."""
+    """Copy the folder with rclone, each time to another place; a candidate."""
     numbers = itertools.count()
     yield lambda: _copy(environment, folder, f"{container}/{uuid4().hex[:8]}-{next(numbers)}", options)
 
 
 def _copy(environment: Mapping[str, str], folder: str, target: str, options: tuple[str, ...]) -> Run:
-    """Copy a folder. Raises BenchmarkError."""
+    """Copy a folder with rclone. Raises BenchmarkError."""
     command = [str(program("rclone")), "copy", f"src:{folder}", f"dst:{target}", "--retries", "1", *options]
     return run(command, "copy with rclone", environment)
 

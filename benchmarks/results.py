@@ -1,4 +1,4 @@
-"""What came out, as values that can be written as JSON and read again."""
+"""Results as values that can be written as JSON and read again."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -10,7 +10,7 @@ from benchmarks.bench import Benchmark
 from benchmarks.model import BenchmarkError, Figure, Goal, Measured, Timing
 
 _LEAST_SHARE = 0.03
-"""Of a candidate's time on the processors: modules with less are not told."""
+"""Modules with a smaller share of a candidate's processor time are left out."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,7 +24,7 @@ class Number:
     unit: str
     goal: str
     met: bool | None
-    """None: there is no goal."""
+    """None if there is no goal."""
 
     def __str__(self) -> str:
         digits = 2 if abs(self.value) < 10 else 1 if abs(self.value) < 100 else 0
@@ -33,7 +33,7 @@ class Number:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CandidateSummary:
-    """What one candidate took; the median of its rounds."""
+    """Measurements of one candidate: medians of its rounds, and its peak memory in bytes."""
 
     name: str
     seconds: float
@@ -43,12 +43,12 @@ class CandidateSummary:
     servers: float
     peak: int
     modules: Mapping[str, float]
-    """Shares of its time on the processors, the largest first; of the candidate that was watched."""
+    """Shares of processor time by module, the largest first; only of the profiled candidate."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """A benchmark with what it measured."""
+    """A benchmark with its measurements."""
 
     name: str
     task: str
@@ -61,21 +61,21 @@ class Result:
     missing: str = ""
     """Why it has no figures."""
     failed: bool = False
-    """Not for want of a peer, but because something is wrong."""
+    """True if it failed for another reason than a missing peer."""
     at: str = ""
     commit: str = ""
     seconds: float = 0
-    """That measuring took, with all preparations."""
+    """Duration of the benchmark with all preparations."""
 
     @property
     def missed(self) -> bool:
-        """Whether it lies behind a goal."""
+        """Whether any goal is missed."""
         return any(number.met is False for number in self.numbers)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """A run of the benchmarks, and benchmarks of earlier ones that it did not measure."""
+    """A run of benchmarks, with results of earlier runs for those that it did not measure."""
 
     at: str
     commit: str
@@ -85,7 +85,7 @@ class Run:
 
 
 def begin(at: datetime) -> Run:
-    """Begin a run."""
+    """Return a run without results on this machine."""
     return Run(
         at=f"{at:%Y-%m-%d %H:%M} UTC",
         commit=machine.commit(),
@@ -95,12 +95,12 @@ def begin(at: datetime) -> Run:
 
 
 def with_result(run: Run, result: Result) -> Run:
-    """Add a benchmark, which is of this run."""
+    """Return `run` with a result that was measured in it."""
     return replace(run, results=[*run.results, replace(result, at=run.at, commit=run.commit)])
 
 
 def of(benchmark: Benchmark, measured: Measured) -> Result:
-    """Put a benchmark and its figures together."""
+    """Return the result of a benchmark. Raises BenchmarkError if it has a goal without a figure."""
     unknown = benchmark.goals.keys() - measured.figures.keys()
     if unknown:
         raise BenchmarkError(f"judge {benchmark.name}: it has goals for figures that it does not measure: {unknown}")
@@ -114,7 +114,7 @@ def of(benchmark: Benchmark, measured: Measured) -> Result:
 
 
 def without(benchmark: Benchmark, missing: str, *, failed: bool = False) -> Result:
-    """Say of a benchmark why it has no figures."""
+    """Return a result without figures; `missing` is the reason."""
     return Result(
         name=benchmark.name,
         task=benchmark.task,

@@ -1,4 +1,4 @@
-"""Where a process's time on the processors goes: all its threads, looked at every few milliseconds."""
+"""Profile the processor time of this process by module, by sampling all threads every few milliseconds."""
 
 import sys
 import threading
@@ -10,15 +10,15 @@ from types import FrameType
 
 _PAUSE = 0.002
 _TURN = 0.000_1
-"""Seconds that whoever looks waits for Python's lock. By default it is 5 ms: mostly it would come when a thread lets go
-of the lock to read or write, and find all of them there."""
+"""Python's switch interval in seconds while sampling. With the default of 5 ms the sampler would mostly run when a
+thread releases the lock for I/O, and find all threads there."""
 _THREADS = Path("/proc/self/task")
 _NATIVE = "threads without Python"
 
 
 @contextmanager
 def sampled() -> Iterator[Counter[str]]:
-    """Count the nanoseconds of each module while the block runs; what C does counts for the module that calls it."""
+    """Count processor time in nanoseconds by module while the block runs; C code counts for its caller."""
     spent: Counter[str] = Counter()
     over = threading.Event()
     watcher = threading.Thread(target=_watch, args=(spent, over), daemon=True)
@@ -45,22 +45,22 @@ def _watch(spent: Counter[str], over: threading.Event) -> None:
 
 
 def _places() -> Mapping[int, str]:
-    """Tell the module that each thread is in."""
-    frames = sys._current_frames()  # what profilers are told to use
+    """Return the module that each thread runs, by native thread ID."""
+    frames = sys._current_frames()  # documented for profilers, despite its name
     known = {thread.ident: thread.native_id for thread in threading.enumerate()}
     return {known[ident] or 0: _module(frame) for ident, frame in frames.items() if ident in known}
 
 
 def _module(frame: FrameType) -> str:
-    """Name a module by two parts: that of a package of others' is no news to its users."""
+    """Return the first two parts of a module's name, which is detailed enough for other packages."""
     return ".".join(str(frame.f_globals.get("__name__", "?")).split(".")[:2])
 
 
 def _times() -> Mapping[int, int]:
-    """Give the nanoseconds that each thread has had a processor."""
+    """Return the processor time of each thread in nanoseconds."""
     run_times: dict[int, int] = {}
     for thread in _THREADS.iterdir():
-        # It may be over by now.
+        # The thread may have ended.
         with suppress(OSError):
             run_times[int(thread.name)] = int((thread / "schedstat").read_text().split()[0])
     return run_times

@@ -1,4 +1,4 @@
-"""The benchmark of scale: one to four workers measured, and a model, fed with what each thing took, of many more."""
+"""Benchmark of scale: one to four workers are measured, and a model extrapolates from the times to many more."""
 
 import os
 import shutil
@@ -33,7 +33,7 @@ _SPEC = SourceSpec(name="radar", max_connections=1, stable_for=timedelta(0))
 _PICTURE_SIZE = (2144, 1608)
 _WORKERS = (1, 2, 3, 4)
 _MANY = 500
-"""Sources, of which the model says what they ask of Azure."""
+"""Number of sources for which the model computes the load on Azure."""
 _PLOT = ROOT / "docs" / "scale.svg"
 
 
@@ -44,7 +44,7 @@ _PLOT = ROOT / "docs" / "scale.svg"
     goals={},
 )
 def workers(bench: Bench) -> Measured:
-    """Let more and more workers empty the queue of batches; take the time of everything, and draw what follows."""
+    """Measure how one to four workers empty the queue of batches, and draw the model's predictions."""
     archives, images = bench.size(4, 2), bench.size(100, 4)
     root = bench.folder / "scale"
     root.mkdir()
@@ -78,7 +78,7 @@ BENCHMARKS = (workers,)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Copies:
-    """What polling took."""
+    """Seconds and requests of polls and copies."""
 
     poll: float
     copy: float
@@ -106,12 +106,12 @@ def _note_on_samples(timings: Mapping[int, Timing], archives: int) -> str:
 
 
 def _share(timing: Timing, cores: int) -> float:
-    """Tell how busy the cores were."""
+    """Return the share of the cores' time that was used."""
     return (median(timing.cpu) + median(timing.servers)) / (median(timing.seconds) * cores)
 
 
 def _notes_on_model(service: Service, images: int) -> list[str]:
-    """Say what the model takes, what it says of workers, and what stands beside them."""
+    """Return notes on the model's inputs, the workers it predicts, and the other limits."""
     single, four, sixteen = (most_sources(service, number) for number in (1, 4, 16))
     calm, many = outlook(service, Load(sources=1, workers=1)), outlook(service, Load(sources=_MANY, workers=16))
     load, limits = Load(sources=1, workers=1), Limits()
@@ -132,7 +132,7 @@ def _notes_on_model(service: Service, images: int) -> list[str]:
 
 
 def _zips(bench: Bench, root: Path, archives: int, images: int) -> int:
-    """Put so many equal zips of real photographs on the server; gives the size of one."""
+    """Put equal zips of real photographs on the server. Return the size of one in bytes."""
     photographs = pictures.files(bench.folder, "jpeg", bench.size(20, 2), _PICTURE_SIZE)
     first = root / "radar_000.zip"
     with zipfile.ZipFile(first, "w") as archive:
@@ -144,7 +144,7 @@ def _zips(bench: Bench, root: Path, archives: int, images: int) -> int:
 
 
 def _copied(clients: Clients, server: Server, archives: int) -> _Copies:
-    """Copy all that is there, and look again and again."""
+    """Copy all archives, then measure polls without new files."""
 
     def once() -> PollReport:
         return poll(
@@ -176,7 +176,7 @@ def _copied(clients: Clients, server: Server, archives: int) -> _Copies:
 
 
 def _requests(clients: Clients) -> int:
-    """Count what an archive's plan and batches cost, with the messages."""
+    """Return the number of requests for an archive's plan, messages and batches."""
     blob = next(iter(clients.raw.list_blob_names()))
     with counted() as requests:
         app.drain(clients, queue_all(clients, [blob]))

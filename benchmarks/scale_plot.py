@@ -1,4 +1,4 @@
-"""The plot of scale that the README shows: what passes, and how long it takes, over sources and workers."""
+"""The plot of scale in docs/performance.md: what passes, and how long it takes, over sources and workers."""
 
 from math import inf, nan
 from pathlib import Path
@@ -9,12 +9,12 @@ from benchmarks.scaling import Load, Service, most_sources, outlook
 _ENOUGH = "enough for sources;\nbusy then:"
 _LINES = {1: "#a5d6ff", 2: "#79c0ff", 4: BLUE, 8: "#1158c7", 16: AMBER}
 _WIDTHS = {1: 1.2, 2: 1.6, 4: 2.4, 8: 4, 16: 6.5}
-"""The more, the wider, and drawn first: where lines lie on one another all stay to be seen."""
+"""Line widths: more workers have wider lines and are drawn first, so that overlapping lines stay visible."""
 _SOURCES = range(1, 1_501)
 
 
 def draw(service: Service, file: Path) -> None:
-    """Draw it."""
+    """Write the plot."""
     drawn = figure(9, 3.2)
     passing, lag = drawn.subplots(1, 2)
     for workers, colour in reversed(_LINES.items()):

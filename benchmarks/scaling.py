@@ -1,4 +1,4 @@
-"""A model of many sources and workers: what is busy how much, where it stops, and how long an archive takes. Pure."""
+"""Model of many sources and workers: the load of each part, the largest throughput, and the lag. Pure functions."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,79 +9,79 @@ POLLING, PREPROCESSING, ACCOUNT, PARTITION, SERVER = "polling", "preprocessing",
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Service:
-    """What one thing takes, as it was measured; seconds, and amounts an archive."""
+    """Measured times in seconds, and amounts per archive."""
 
     poll: float
-    """A tick without anything new."""
+    """A poll without new files."""
     copy: float
-    """An archive over one connection, without the time that it has to settle."""
+    """Copy of an archive over one connection, without STABLE_FOR."""
     batches: float
     """All batches of an archive, on one worker."""
     requests: float
-    """To storage, for an archive from its first look to its last row."""
+    """Requests to storage for an archive, from its first listing to its last row."""
     poll_requests: float
     rows: float
     bytes: float
     parts: int
-    """Batches of an archive, which as many workers may be at."""
+    """Batches of an archive, on which as many workers can work."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Load:
-    """What comes, and what the settings say."""
+    """Arrivals and settings."""
 
     sources: int
     workers: int
-    """Each polls one source and preprocesses one batch at a time, as host.json says: on Flex Consumption, which scales
-    each function by itself, an instance that polls and one that preprocesses."""
+    """Each polls one source and preprocesses one batch at a time, as host.json says. On Flex Consumption, which scales
+    each function separately, a worker is one instance that polls and one that preprocesses."""
     interval: float = 600.0
     """Seconds between two archives of a source."""
     tick: float = 30.0
     settle: float = 2.0
     event: float = 1.5
-    """Seconds until an event or a message is taken up: queues are looked at every 2 s."""
+    """Seconds until an event or a message is received; queues are polled every 2 s."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """What others allow, a second (https://learn.microsoft.com/azure/storage/tables/scalability-targets)."""
+    """External limits per second (https://learn.microsoft.com/azure/storage/tables/scalability-targets)."""
 
     account_requests: float = 20_000.0
     partition_rows: float = 2_000.0
     server_bytes: float = 125e6
-    """One server at 1 Gbit/s that all sources lie on."""
+    """One server at 1 Gbit/s with all sources."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outlook:
-    """What the model says."""
+    """Result of the model."""
 
     archives: float
-    """A second, that come through."""
+    """Processed archives per second."""
     round: float
-    """Seconds from one look at a source to the next."""
+    """Seconds between two polls of a source."""
     lag: float
-    """Mean seconds from the last byte on the server to readable rows; infinite where more comes than passes."""
+    """Mean seconds from the last byte on the server to readable rows; infinite if arrivals exceed the throughput."""
     busy: Mapping[str, float]
-    """Share of what each part can do that is asked of it; from 1 on it is what all wait for."""
+    """Utilization of each part; a part with 1 or more is a bottleneck."""
 
     @property
     def narrowest(self) -> str:
-        """The part that is asked for the largest share."""
+        """The part with the highest utilization."""
         return max(self.busy, key=lambda part: self.busy[part])
 
 
 def outlook(service: Service, load: Load, limits: Limits = Limits()) -> Outlook:
-    """Tell how it goes."""
+    """Return the model's result for a load."""
     comes = load.sources / load.interval
     copying = load.settle + service.copy
     busy = {
-        # Looks at sources without news are not in it: where workers lack, rounds take longer, and nothing stops.
+        # Polls without new files are not included: with too few workers, rounds only take longer.
         POLLING: comes * copying / load.workers,
         PREPROCESSING: comes * service.batches / load.workers,
         ACCOUNT: (comes * service.requests + load.sources / load.tick * service.poll_requests)
         / limits.account_requests,
-        # An archive is a partition of its own.
+        # Each archive has its own partition.
         PARTITION: service.rows / service.batches * min(load.workers, service.parts) / limits.partition_rows,
         SERVER: comes * service.bytes / limits.server_bytes,
     }
@@ -96,14 +96,14 @@ def outlook(service: Service, load: Load, limits: Limits = Limits()) -> Outlook:
 
 
 def queueing(busy: float, workers: int, seconds: float) -> float:
-    """Mean wait for one of several workers, by Sakasegawa's approximation: arrivals at random, equal work."""
+    """Return the mean wait for one of several workers, by Sakasegawa's approximation: random arrivals, equal work."""
     if busy >= 1:
         return inf
     return float(seconds * busy ** (sqrt(2 * (workers + 1)) - 1) / (workers * (1 - busy)) / 2)
 
 
 def most_sources(service: Service, workers: int, limits: Limits = Limits()) -> int:
-    """Tell how many sources so many workers keep up with."""
+    """Return the largest number of sources with which the workers keep up."""
 
     def keeps_up(sources: int) -> bool:
         return outlook(service, Load(sources=sources, workers=workers), limits).lag < inf

@@ -1,4 +1,4 @@
-"""Benchmarks of what must not grow with what is stored: a tick with nothing new, the newest images, the last days."""
+"""Benchmarks whose times must not grow with the stored data: a poll without new files, and reads of recent data."""
 
 import os
 import time
@@ -27,16 +27,16 @@ from storage.clients import Clients, connected
 from storage.tables.archives import TableCopyLedger
 
 _IMAGES = 100
-"""Of each archive."""
+"""Images of each archive."""
 _TIMES = 5
-"""Reads of a sample: one takes hundredths of a second, which scatter."""
+"""Reads of a sample, because one read takes hundredths of a second, which vary."""
 _PAUSE = 0.15
-"""Seconds between them, as long as the emulator is at work on one beside many images: whoever waits finds the
-processor's caches taken, and then spends half as much again on the same work."""
+"""Seconds between reads, as long as the emulator takes for one with many images. Waiting for the emulator costs the
+client its processor caches, and so half as much time again; with the pause this happens to both sides."""
 _WINDOW = 288
 """Archives of 48 hours, one every ten minutes."""
 _FLAT = Goal(at_most=1.2)
-"""What two runs of the same differ by, here."""
+"""Two runs of the same code differ by up to this factor here."""
 
 
 @benchmark(
@@ -46,7 +46,7 @@ _FLAT = Goal(at_most=1.2)
     goals={"ledger": _FLAT, "requests to storage": Goal(at_most=4)},
 )
 def quiet_tick(bench: Bench) -> Measured:
-    """Poll sources that have nothing new."""
+    """Poll sources without new files."""
     few, many, archives = bench.size(300, 30), bench.size(10_000, 300), bench.size(10_000, 100)
     with bench.azurite() as server, ExitStack() as stack, connected(server.connection) as clients:
         endpoints = {
@@ -86,7 +86,7 @@ def quiet_tick(bench: Bench) -> Measured:
     },
 )
 def flat_reads(bench: Bench) -> Measured:
-    """Read the newest archive, and 48 hours of the ledger, beside few and many other images."""
+    """Read the newest archive, and 48 hours of the ledger, with few and with many other images stored."""
     amounts = {"many": bench.size(3_000, 30), "few": 300 // _IMAGES}
     candidates: dict[str, Candidate] = {}
     requests: dict[str, int] = {}
@@ -122,7 +122,7 @@ BENCHMARKS = (quiet_tick, flat_reads)
 
 
 def _served(stack: ExitStack, folder: Path, kind: str, files: int) -> Endpoint:
-    """Serve so many files, none of which is ever read."""
+    """Serve a number of files that are never read."""
     root = folder / "outgoing"
     root.mkdir(parents=True)
     for number in range(files):
@@ -134,7 +134,7 @@ def _served(stack: ExitStack, folder: Path, kind: str, files: int) -> Endpoint:
 
 
 def _know_all(clients: Clients, source: str, endpoint: Endpoint) -> None:
-    """Write the source state that a source has once all its files are copied."""
+    """Write the state of a source of which all files have been copied."""
     with connector(endpoint).connect() as connection:
         listed = list(connection.list_files())
     now = datetime.now(UTC)
@@ -177,7 +177,7 @@ def _serving(timings: Mapping[str, Timing], candidate: str) -> str:
 
 
 def _stored(clients: Clients, archives: int) -> Pattern:
-    """Store so many archives of images, all with the same last 48 hours in the ledger."""
+    """Store archives of images; the ledger's last 48 hours are the same for any number."""
     pattern = lay_pattern(clients, "radar", datetime.now(UTC), images=_IMAGES)
     copy_ledger(clients, pattern, "radar", before(pattern, max(archives, _WINDOW)))
     add_rows(clients, pattern, before(pattern, archives - 1))

@@ -1,12 +1,12 @@
 #!/bin/sh
-# Add to .venv what ours is measured against. Says nothing when all is there.
+# Install into .venv the packages that the benchmarks compare with. Prints nothing if all are installed.
 set -eu
 cd "$(dirname "$0")/.."
 
 STAMP=.venv/.benchmarks
 wanted=$(cat requirements.txt requirements-dev.txt benchmarks/requirements.txt | cksum)
 [ "$(cat "$STAMP" 2>/dev/null || :)" != "$wanted" ] || exit 0
-printf 'setup: installing what ours is measured against (half a minute)\n'
+printf 'setup: installing the packages that the benchmarks compare with (half a minute)\n'
 if .venv/bin/python -m pip --version >/dev/null 2>&1; then
     set -- .venv/bin/python -m pip install --quiet --disable-pip-version-check
 else

@@ -1,4 +1,4 @@
-"""Benchmarks of starting: from nothing imported to the functions known, as a cold instance does it."""
+"""Benchmark of a cold start: from an empty interpreter to indexed functions."""
 
 import subprocess
 import sys
@@ -29,7 +29,7 @@ functions = asyncio.run(worker.load(Path(sys.argv[1])))
 print(json.dumps([time.perf_counter() - began, time.process_time() - cpu, len(functions)]))
 worker.close()
 """
-"""Microsoft's worker library is there already, as in Azure; azure.functions and all else is the app's to import."""
+"""Microsoft's worker library is imported before, as in Azure; the app imports azure.functions and everything else."""
 
 
 @benchmark(
@@ -40,7 +40,7 @@ worker.close()
     goals={"CPU": Goal(at_most=2.5)},
 )
 def start(bench: Bench) -> Measured:
-    """Load both apps in turn, each in a fresh process."""
+    """Load both apps in turn, each time in a new process."""
     empty = bench.folder / "empty-app"
     empty.mkdir()
     (empty / "function_app.py").write_text(_EMPTY)
@@ -62,7 +62,7 @@ BENCHMARKS = (start,)
 
 
 def _indexed(app: Path) -> tuple[float, float]:
-    """Give the seconds that loading took, and the processor's."""
+    """Return the elapsed time and the processor time of loading, in seconds."""
     done = subprocess.run(
         [sys.executable, "-c", _INDEX, str(app)], cwd=_PROJECT, capture_output=True, text=True, check=False
     )

@@ -1,4 +1,4 @@
-"""The command `python -m benchmarks.status_page`: what a view of the status page costs, over a full ledger."""
+"""Command `python -m benchmarks.status_page`: measure the status page with a full ledger."""
 
 import argparse
 import statistics
@@ -18,11 +18,11 @@ from storage.clients import Clients, connected, prepare
 from tests.fixtures.history import bad_day, ordinary, write
 
 _THREADS = 6
-"""That fill the ledger."""
+"""Threads that fill the ledger."""
 
 
 def main() -> int:
-    """Fill a ledger through the real ledger code, and look at it a few times."""
+    """Fill a ledger through the real ledger code, and time views of it."""
     options = _arguments()
     specs = {f"source-{number}": SourceSpec(name=f"source-{number}") for number in range(options.sources)}
     with azurite() as server, connected(server.connection) as clients:

@@ -1,4 +1,4 @@
-"""Benchmarks of writing and reading back: arrays as shards and as rows, beside one blob or one row each."""
+"""Benchmarks of writing and reading arrays as shards and rows, compared with one blob or one row each."""
 
 import io
 from collections.abc import Callable, Iterable, Iterator
@@ -47,7 +47,7 @@ _SOURCE = "bench"
     "checksums and rows, which the blobs go without, 0.35 s of ours before and after",
 )
 def write_shard(bench: Bench) -> Measured:
-    """Write arrays as one tar, with all facts and checksums and a row that links to each, or as a blob each."""
+    """Write arrays as tars, with metadata, checksums and a row that links to each, or as one blob each."""
     number = bench.size(500, 20)
     with bench.azurite() as server:
         candidates = {
@@ -97,7 +97,7 @@ def write_rows(bench: Bench) -> Measured:
     "all; ours, 0.35 s, go on meanwhile",
 )
 def read_back(bench: Bench) -> Measured:
-    """Read arrays by shards, by rows and as a blob each."""
+    """Read arrays from shards, from rows and from one blob each."""
     number, curl = bench.size(500, 20), program("curl")
     with bench.azurite() as server:
         with connected(server.connection) as clients:
@@ -123,7 +123,7 @@ BENCHMARKS = (write_shard, write_rows, read_back)
 
 
 def _images(number: int) -> list[Image]:
-    """Arrays of photographs; a few, again and again under other names."""
+    """Return images of nine photographs, repeated under other names."""
     arrays = [np.asarray(picture) for picture in pictures.pictures(9, (_SIDE, _SIDE))]
     return [Image(metadata=_metadata(index), pixels=arrays[index % len(arrays)]) for index in range(number)]
 
@@ -142,7 +142,7 @@ def _metadata(member: int) -> ImageMetadata:
 
 
 def _batch(version: int, number: int) -> Batch:
-    """A batch of an archive of its own: in each round all is written anew."""
+    """Return a batch of a new archive, so that each round writes everything again."""
     archive = RawArchive(
         source=_SOURCE, stamp=_STAMP, version=f"{version:08x}", blob=f"{version}.zip", size=1, path="a.zip", etag="e"
     )
@@ -163,7 +163,7 @@ def _shard_candidate(connection: str, number: int) -> Iterator[Callable[[], obje
     with connected(connection) as clients:
 
         def run() -> object:
-            # Of 64 members each, as the app does it. No part of an image goes into rows: they hold links alone.
+            # Batches of 64 members, like the app's. `rows=0`: rows hold only links, no part of an image.
             batches = (list(some) for some in batched(images, _BATCH, strict=False))
             return sum(_write(clients, _batch(next(versions), number), some, rows=0).images for some in batches)
 
@@ -215,9 +215,9 @@ def _blobs_and_rows_candidate(connection: str, number: int) -> Iterator[Callable
         def put(place: str, image: Image) -> None:
             name, payload = f"linked/{place}/{image.metadata.member}.npy", encode(image.pixels, "npy")
             clients.processed.upload_blob(name, payload, overwrite=True)
-            # Into a table of its own: the emulator looks all of a table through for each row that comes.
+            # Into a separate table, because the emulator scans the whole table for each inserted row.
             link = next(pack(place, _row(image, payload, parts=0, shard=name), payload))
-            # Again, too, where the emulator has closed a connection that was idle.
+            # Retried, because the emulator may have closed an idle connection.
             clients.archives.upsert_entity(link, retry_on_methods=frozenset({"PATCH"}))
 
         def run() -> object:
@@ -272,7 +272,7 @@ def _one_by_one_candidate(connection: str, number: int) -> Iterator[Callable[[],
 
 
 def _prepare_reading(clients: Clients, number: int) -> None:
-    """Write an archive as the app does, until the ledger calls it processed; and each array as a blob too."""
+    """Write an archive like the app, until it is processed in the ledger, and each array as a blob."""
     images, batch, ledger = _images(number), _batch(0, number), TableBatchLedger(clients)
     ledger.record_raw(batch.archive, _STAMP)
     ledger.insert_plan([batch], _STAMP, _STAMP)
@@ -300,7 +300,7 @@ def _read_rows_candidate(connection: str, number: int) -> Iterator[Callable[[], 
 
 @contextmanager
 def _read_webdataset_candidate(connection: str, number: int, curl: Path) -> Iterator[Callable[[], object]]:
-    """Read the same shards as its users do."""
+    """Read the same shards with WebDataset."""
     import webdataset
 
     until = datetime.now(UTC) + timedelta(days=1)
@@ -335,7 +335,7 @@ def _read_blobs_candidate(connection: str, number: int) -> Iterator[Callable[[],
 
 
 def _sum(arrays: Iterator[np.ndarray[tuple[int, ...], np.dtype[np.generic]]], number: int) -> int:
-    """Touch every array, as training would."""
+    """Return a checksum that uses every array, like training does. Raises BenchmarkError if any are missing."""
     sums = [int(array[::16, ::16].sum()) for array in arrays]
     if len(sums) != number:
         raise BenchmarkError(f"read arrays back: {len(sums)} came, {number} were written")

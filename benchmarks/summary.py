@@ -1,4 +1,4 @@
-"""The few sentences that say what a user gets, each with figures of the last results in its gaps."""
+"""Sentences that summarize the last results for users."""
 
 from benchmarks.results import Result, Run
 
@@ -18,11 +18,11 @@ _SENTENCES = {
     "**{status CPU}** the processor time that they cost beside 300, and {latest requests} the requests.",
     "start": "A cold instance knows its functions after {seconds}, **{CPU}** what an empty app takes.",
 }
-"""By benchmarks; the gaps are named after their figures."""
+"""Sentences by benchmark; fields in braces are names of its figures."""
 
 
 def summarize(run: Run) -> str:
-    """Say what the last results come to; nothing of benchmarks that have none."""
+    """Return a summary of the last results, without benchmarks that have none."""
     results = {result.name: result for result in run.results if not result.missing}
     return "\n".join(f"- {_filled(text, results[name])}" for name, text in _SENTENCES.items() if name in results)
 

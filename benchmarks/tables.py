@@ -1,4 +1,4 @@
-"""Rows as the terminal shows them."""
+"""Print results in a terminal."""
 
 from collections.abc import Iterator, Sequence
 
@@ -6,7 +6,7 @@ from benchmarks.results import CandidateSummary, Result
 
 
 def show(result: Result, *, quick: bool) -> None:
-    """Print one benchmark: its figures beside their goals, what each candidate took, and how long all of it."""
+    """Print one benchmark: its figures and goals, the measurements of each candidate, and the total time."""
     if result.missing:
         print("  FAILED" if result.failed else f"  not measured: {result.missing}")
     for number in result.numbers:

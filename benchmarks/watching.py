@@ -1,4 +1,4 @@
-"""The benchmark of the status page: what a first visitor waits for."""
+"""Benchmark of the status page: the waiting time of a first visitor."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -27,7 +27,7 @@ _WINDOW = 288
     why="reading 3,456 rows takes 0.22 s of our processor time and 0.11 s of Azurite's, drawing 1.2 MB of HTML 0.11 s",
 )
 def status_pages(bench: Bench) -> Measured:
-    """Look at all sources as a first visitor does, and draw the page."""
+    """Read the state of all sources and render the page, as for a first visitor."""
     sources = [f"source-{number}" for number in range(bench.size(6, 2))]
     with bench.azurite() as server, connected(server.connection) as clients:
         pattern = lay_pattern(clients, sources[0], datetime.now(UTC), images=10)

@@ -1,4 +1,4 @@
-"""Workers that empty the queue of batches side by side: processes, each on one core."""
+"""Run workers in parallel that empty the queue of batches: processes with one core each."""
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -19,12 +19,12 @@ from preprocess.model import BatchSizes
 from storage.clients import Clients, connected
 
 _QUEUED = BatchSizes(inline_bytes=0)
-"""All batches go to the queue."""
+"""Sizes with which all batches go to the queue."""
 
 
 @contextmanager
 def on_one_core(number: int = 0) -> Iterator[None]:
-    """Keep this thread, and those that it starts, on one core: what an instance of usual size has."""
+    """Keep this thread, and threads that it starts, on one core, like an instance of the usual size."""
     usual = os.sched_getaffinity(0)
     cores = sorted(usual)
     os.sched_setaffinity(0, {cores[number % len(cores)]})
@@ -35,13 +35,13 @@ def on_one_core(number: int = 0) -> Iterator[None]:
 
 
 def measure(clients: Clients, azurite: Azurite, numbers: Sequence[int], rounds: int) -> Mapping[int, Timing]:
-    """Let so many workers preprocess all raw archives anew, in turn, round by round."""
+    """Measure, for each number of workers in turn, how they preprocess all raw archives anew."""
     blobs = list(clients.raw.list_blob_names())
     with ExitStack() as stack:
         candidates = [Candidate(_worker_candidate, (azurite.connection, number)) for number in range(max(numbers))]
         children = [stack.enter_context(Child(f"worker {number}", each)) for number, each in enumerate(candidates)]
         threads = stack.enter_context(ThreadPoolExecutor(len(children)))
-        # All are warm: each has preprocessed something.
+        # Warm up: each worker preprocesses an archive first.
         for child in children:
             queue_all(clients, blobs[:1])
             child.run()
@@ -51,7 +51,7 @@ def measure(clients: Clients, azurite: Azurite, numbers: Sequence[int], rounds: 
 
 
 def queue_all(clients: Clients, blobs: Iterable[str]) -> Context:
-    """Plan archives under a new pipeline, so that all is to be done anew."""
+    """Plan archives under a new pipeline, so that everything is processed again. Return its context."""
     ctx = app.preprocessing(clients, f"p-{uuid4().hex[:8]}", sizes=_QUEUED)
     for blob in blobs:
         handle_archive_created(blob, ctx)
@@ -61,7 +61,7 @@ def queue_all(clients: Clients, blobs: Iterable[str]) -> Context:
 def _measure_once(
     clients: Clients, threads: ThreadPoolExecutor, blobs: Sequence[str], children: Sequence[Child], server: int
 ) -> tuple[Sample, float]:
-    """Run workers side by side, until nothing is left; gives what they took, and the server's processor time."""
+    """Run workers in parallel until the queue is empty. Return their sample and the server's processor time."""
     queue_all(clients, blobs)
     began, before = perf_counter(), spent([server])
     samples = list(threads.map(Child.run, children))

@@ -1,1 +1,1 @@
-"""The demo: sends archives through the system and verifies the results."""
+"""The demo, which sends archives through the system and verifies the results."""

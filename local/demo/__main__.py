@@ -1,4 +1,4 @@
-"""Run the whole system on real photographs, watch it, and prove that nothing was lost and nothing doubled."""
+"""Run the whole system on real photographs, show its progress, and verify that nothing is lost or duplicated."""
 
 import argparse
 import sys
@@ -22,7 +22,7 @@ from storage.clients import connected
 
 
 def main() -> int:
-    """Run the demo; 0 only if all that was put on the servers was found again."""
+    """Run the demo. Return 0 if every image of every archive was verified, 1 if not, 130 if interrupted."""
     options = _arguments()
     console = Console()
     interrupt_once()
@@ -43,7 +43,7 @@ def _run(console: Console, options: argparse.Namespace) -> int:
     with ExitStack() as stack:
         with console.status("starting Azurite, the servers, the functions host and the event relay"):
             settings = script.CHAOS if options.chaos else script.SETTINGS
-            # An earlier run's archives would be found again as well.
+            # Fresh, because the verification would also find an earlier run's archives.
             scale = script.CHAOS_SCALE if options.chaos else 1
             running = stack.enter_context(
                 system(options.folder, settings=settings, host=options.host, scale=scale, fresh=True)
@@ -92,14 +92,14 @@ def _explain(console: Console, running: System) -> None:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m local.demo",
-        description="Copy and preprocess real photographs from two servers, and hold every byte and image that "
-        "storage gives back against what was put on them.",
+        description="Copy and preprocess real photographs from two servers, and compare every byte and image that "
+        "storage returns with what was put on the servers.",
     )
-    parser.add_argument("--chaos", action="store_true", help="kill the functions host twice, when it hurts most")
-    parser.add_argument("--stay", action="store_true", help="keep the status page up afterwards, until Ctrl-C")
+    parser.add_argument("--chaos", action="store_true", help="kill the functions host twice, in a copy and in a batch")
+    parser.add_argument("--stay", action="store_true", help="keep the system running afterwards, until Ctrl-C")
     parser.add_argument("--host", choices=("auto", "func", "local"), default="auto", help="functions host to use")
     parser.add_argument(
-        "--folder", type=Path, default=LOCAL / "demo", help="keep data and logs here; what lay there before is removed"
+        "--folder", type=Path, default=LOCAL / "demo", help="keep data and logs here; earlier content is deleted"
     )
     return parser.parse_args()
 

@@ -1,4 +1,4 @@
-"""Kills the functions host when it hurts most, and starts it again."""
+"""Kill the functions host during a copy and during a batch, and restart it."""
 
 import threading
 import time
@@ -18,11 +18,11 @@ DEATHS = 2
 _LOOK_EVERY = 0.02
 _BLOCKS_BEFORE = 8
 _WORK_BEFORE = 0.4
-"""Seconds that a batch is left to work on before the host dies."""
+"""Seconds from the start of a batch until the host is killed."""
 
 
 class Chaos:
-    """Two deaths of the host: in the middle of a large copy, and in the middle of one of its batches."""
+    """Kills the host twice: during the copy of a large archive, and during one of its batches."""
 
     def __init__(self, system: System, clients: Clients, say: Callable[[str], None]) -> None:
         self._system = system
@@ -32,14 +32,14 @@ class Chaos:
         self._executor = ThreadPoolExecutor(1, "chaos")
         self._work: Future[None] | None = None
         self.deaths: list[str] = []
-        """What the host was doing each time."""
+        """What the host was doing at each kill."""
 
     def strike(self, arrival: Arrival) -> None:
-        """Wait for the archive's moments in the background."""
+        """Wait in the background for the archive's copy and its batch, and kill the host in each."""
         self._work = self._executor.submit(self._kill_twice, arrival)
 
     def end(self) -> None:
-        """Stop waiting for moments that did not come, and raise what went wrong meanwhile."""
+        """Stop waiting, and re-raise an error of the background work."""
         self._stop.set()
         self._executor.shutdown()
         if self._work is not None:
@@ -53,7 +53,7 @@ class Chaos:
             self._kill("in the middle of a batch of the large archive")
 
     def _copying(self, arrival: Arrival) -> bool:
-        """Whether some of the archive's blocks are staged; they are invisible but to who asks for them."""
+        """Return True if at least 8 of the archive's blocks are staged, but not committed."""
         archives = (entry.archive for entry in entries(self._clients, arrival.drop.source))
         return any(
             self._staged(archive.blob) >= _BLOCKS_BEFORE for archive in archives if archive.version == arrival.version
@@ -67,7 +67,7 @@ class Chaos:
         return len(uncommitted)
 
     def _preprocessing(self, arrival: Arrival) -> bool:
-        """Whether somebody works on one of the archive's batches."""
+        """Return True if a worker runs one of the archive's batches."""
         progress = observe(self._clients, [arrival.drop.source]).get((arrival.drop.source, arrival.version), UNSEEN)
         if progress.processing is None or progress.settled:
             return False

@@ -1,4 +1,4 @@
-"""A contact sheet: pictures with what is known of them, as one image."""
+"""Draw a contact sheet: pictures with captions, as one image."""
 
 import unicodedata
 from collections.abc import Sequence
@@ -35,7 +35,7 @@ class Tile:
 
 
 def draw(tiles: Sequence[Tile], title: str, subtitle: str) -> Image.Image:
-    """Draw tiles in rows under a title."""
+    """Return an image of the tiles in rows under a title."""
     rows = -(-len(tiles) // COLUMNS)
     width = 2 * _MARGIN + COLUMNS * TILE + (COLUMNS - 1) * _GAP
     height = _HEAD + rows * (TILE + _CAPTION + _GAP) - _GAP + _MARGIN
@@ -53,7 +53,7 @@ def _place(contact_sheet: Image.Image, pen: ImageDraw.ImageDraw, tile: Tile, lef
     pen.rounded_rectangle((left, top, left + TILE - 1, top + TILE + _CAPTION - 1), 8, _CARD)
     picture = Image.fromarray(np.asarray(tile.pixels, dtype=np.uint8)).convert("RGB").resize((TILE, TILE))
     mask = Image.new("L", (TILE, TILE), 0)
-    # Round above, square below, where the caption joins.
+    # Rounded corners only at the top, because the caption follows below.
     ImageDraw.Draw(mask).rounded_rectangle((0, 0, TILE - 1, TILE + 8), 8, 255)
     contact_sheet.paste(picture, (left, top), mask)
     lines = (
@@ -69,13 +69,13 @@ def _place(contact_sheet: Image.Image, pen: ImageDraw.ImageDraw, tile: Tile, lef
 
 
 def _plain(text: str) -> str:
-    """Reduce a text to the letters that Pillow's own font has."""
+    """Return a text in ASCII without accents, because Pillow's own font has few other letters."""
     bare = unicodedata.normalize("NFKD", text)
     return "".join(letter for letter in bare if not unicodedata.combining(letter)).encode("ascii", "replace").decode()
 
 
 def _fitting(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> str:
-    """Shorten a text in its middle until it fits: names differ at both ends."""
+    """Shorten a text in the middle until it fits, because names differ at both ends."""
     kept = text
     while font.getlength(kept) > width and len(kept) > 4:
         cut = text if kept is text else kept.replace("…", "", 1)

@@ -1,4 +1,4 @@
-"""What storage tells of each archive: how far it is, and, in the end, all that is kept of it."""
+"""Read each archive's progress and, at the end, all its blobs, rows and images from storage."""
 
 import hashlib
 import io
@@ -24,19 +24,19 @@ _WITHOUT_RESULT = (State.REFUSED, State.FAILED, State.SAME, State.SUPERSEDED, St
 
 
 def observe(clients: Clients, sources: Iterable[str]) -> dict[Key, Progress]:
-    """Read from the ledger how far every archive is."""
+    """Return the progress of every archive, from the ledger."""
     pairs = ((source, entry) for source in sources for entry in entries(clients, source))
     return {(source, entry.archive.version): _progress(entry) for source, entry in pairs}
 
 
 def images(clients: Clients, sources: Iterable[str]) -> list[StoredImage]:
-    """Read every image, as an inference service would: from rows."""
+    """Return every image, read from rows like by an inference service."""
     reader = Reader(clients)
     return [image for source in sources for image in reader.between(source, _BEGINNING, _END)]
 
 
 def collect(clients: Clients, stored: Iterable[StoredImage], progress: Mapping[Key, Progress]) -> dict[Key, Kept]:
-    """Bring together all that is kept of each archive, whoever would look at it."""
+    """Return all that storage holds of each archive, including results that readers do not see."""
     blobs, rows, shards = _by_key(_raw_blobs(clients)), _by_key(_rows(clients)), _by_key(_sharded(clients))
     kept_images = _by_key(((image.metadata.source, image.version), _kept(image)) for image in stored)
     return {
@@ -80,13 +80,13 @@ def _kept(image: StoredImage) -> KeptImage:
 
 
 def _raw_blobs(clients: Clients) -> Iterator[tuple[Key, tuple[int, str]]]:
-    """Read every raw blob's bytes back: what its metadata says is no proof."""
+    """Yield the size and SHA-256 of every raw blob, computed from its bytes instead of trusting its metadata."""
     for name in clients.raw.list_blob_names():
         yield key_of_raw_blob(name), _size_and_hash(clients.raw, name)
 
 
 def key_of_raw_blob(name: str) -> Key:
-    """Return the archive that a raw blob's name, `{source}/…/{stamp}.{version}.{stem}.zip`, is made of."""
+    """Return the archive of a raw blob from its name, `{source}/…/{stamp}.{version}.{stem}.zip`."""
     return name.split("/")[0], name.rsplit("/", 1)[-1].split(".")[1]
 
 
@@ -99,20 +99,20 @@ def _size_and_hash(raw: ContainerClient, name: str) -> tuple[int, str]:
                 digest.update(chunk)
                 size += len(chunk)
         except ResourceModifiedError:
-            # A resumed copy is read back before its hashes are set, which may come after all is processed.
+            # The hashes of a resumed copy are set late, perhaps after it is processed, and change the ETag meanwhile.
             continue
         return size, digest.hexdigest()
 
 
 def _rows(clients: Clients) -> Iterator[tuple[Key, str]]:
-    """Give the keys of all rows, also of archives that no reader would be given."""
+    """Yield the keys of all rows, also of archives that readers do not see."""
     for row in clients.images.list_entities(select=["PartitionKey", "RowKey"]):
         _, source, _, version = row["PartitionKey"].split("~")
         yield (source, version), row["RowKey"]
 
 
 def _sharded(clients: Clients) -> Iterator[tuple[Key, Place]]:
-    """Give every image that lies in a shard."""
+    """Yield every image in a shard."""
     for name in clients.processed.list_blob_names():
         if not name.endswith(".tar"):
             continue

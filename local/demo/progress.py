@@ -1,4 +1,4 @@
-"""How far each archive has come, as storage tells it."""
+"""Progress of each archive, from the ledger."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ _BLOCK = SourceSpec(name="any").block_size // BUFFERS
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """An archive's times and counts so far; None is what has not happened yet."""
+    """An archive's times and counts so far; a time is None until it happens."""
 
     seen: datetime | None = None
     copying: datetime | None = None
@@ -24,11 +24,11 @@ class Progress:
     refused: int = 0
     skipped: int = 0
     ended: str | None = None
-    """How it ended where it was not processed: refused, failed, superseded, …, with the reason."""
+    """State and reason of an archive that ended without being processed: refused, failed, superseded, …"""
 
     @property
     def settled(self) -> bool:
-        """Whether nothing more is to come."""
+        """Whether the archive has reached a terminal state."""
         return self.processed is not None or self.ended is not None
 
 
@@ -37,37 +37,37 @@ UNSEEN = Progress()
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Line:
-    """One archive, from its arrival on the server on."""
+    """One archive: its arrival on the server and its progress."""
 
     arrival: Arrival
     progress: Progress
 
     def since_arrival(self, moment: datetime | None) -> float | None:
-        """Seconds from the last byte on the server to `moment`; a listing under way may see it a moment before."""
+        """Return the seconds from the last byte on the server to `moment`; a listing may begin a moment before."""
         return None if moment is None else (moment - self.arrival.arrived).total_seconds()
 
     @property
     def lag(self) -> float | None:
-        """Seconds from the last byte on the server until the rows could be read."""
+        """Seconds from the last byte on the server until the rows are readable."""
         return self.since_arrival(self.progress.processed)
 
     @property
     def copy_rate(self) -> float | None:
-        """Bytes a second, from the first staged block to the commit; None for a file of few blocks.
+        """Bytes per second from the first staged block to the commit; None for a file of few blocks.
 
-        What came before that block was staged is left out, as is the time that it took.
+        The first block is excluded: neither its bytes nor its time count.
         """
         rest = self.arrival.drop.sample.size - _BLOCK
         return _rate(rest, self.progress.copying, self.progress.raw) if rest >= 3 * _BLOCK else None
 
     @property
     def image_rate(self) -> float | None:
-        """Images a second, from the plan to the last batch's end."""
+        """Images per second, from the plan to the end of the last batch."""
         return _rate(self.progress.images, self.progress.processing, self.progress.processed)
 
 
 def lines(arrivals: list[Arrival], progress: Mapping[tuple[str, str], Progress]) -> list[Line]:
-    """Join what was put on the servers with what storage tells, in the order of arrival."""
+    """Return arrivals with their progress, in the order of arrival."""
     return [
         Line(arrival=arrival, progress=progress.get((arrival.drop.source, arrival.version), UNSEEN))
         for arrival in arrivals

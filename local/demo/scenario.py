@@ -1,4 +1,4 @@
-"""The demo from the first upload to the verification."""
+"""Run the demo from the first upload to the verification."""
 
 import time
 from collections.abc import Sequence
@@ -20,13 +20,13 @@ from storage.clients import Clients
 
 _LOOK_EVERY = 0.3
 _PATIENCE = 150.0
-"""Seconds from the first upload, after which what is not there is missing."""
+"""Seconds from the first upload, after which absent results count as missing."""
 TILES = 24
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DemoOutcome:
-    """How the demo ended."""
+    """Results of the demo: archives, problems, pictures to show and kills of the host."""
 
     lines: Sequence[Line]
     problems: Sequence[str]
@@ -36,7 +36,7 @@ class DemoOutcome:
 
 @dataclass(slots=True, kw_only=True)
 class Scenario:
-    """A running demo: the system, its storage, and what has arrived on the servers so far."""
+    """A running demo: the system, its storage, and the archives on the servers so far."""
 
     system: System
     clients: Clients
@@ -47,7 +47,7 @@ class Scenario:
     arrivals: list[Arrival] = field(default_factory=list)
 
     def perform(self, drops: Sequence[Drop]) -> None:
-        """Upload archives, and follow them until all are settled or patience is at its end."""
+        """Upload archives, and show their progress until all have ended or the time limit has passed."""
         self.planned += drops
         with uploads(drops, lambda source: self.system.sources[source].root, self._arrived):
             while time.monotonic() < self.deadline:
@@ -60,7 +60,7 @@ class Scenario:
                 time.sleep(_LOOK_EVERY)
 
     def stand(self) -> list[Line]:
-        """See how far every archive is."""
+        """Return the current progress of every archive."""
         return lines(list(self.arrivals), observations.observe(self.clients, self.system.sources))
 
     def _arrived(self, arrival: Arrival) -> None:
@@ -71,7 +71,7 @@ class Scenario:
 
 
 def run_scenario(system: System, clients: Clients, view: View, cache: Path, *, chaos: bool) -> DemoOutcome:
-    """Run the whole demo in a running system."""
+    """Run the whole demo in a running system and return its results."""
     killer = Chaos(system, clients, view.say) if chaos else None
     running = Scenario(system=system, clients=clients, view=view, chaos=killer)
     try:
@@ -89,19 +89,19 @@ def run_scenario(system: System, clients: Clients, view: View, cache: Path, *, c
 
 
 def _judge(running: Scenario, stand: Sequence[Line]) -> DemoOutcome:
-    """Read all that storage holds, hold it against what arrived, and choose pictures to show."""
+    """Read everything back from storage, compare it with the arrivals, and choose pictures to show."""
     clients, killer, sources = running.clients, running.chaos, running.system.sources
     images = observations.images(clients, sources)
     kept = observations.collect(clients, images, observations.observe(clients, sources))
     deaths = killer.deaths if killer is not None else []
     problems = verify(running.planned, running.arrivals, kept)
     if killer is not None and len(deaths) < DEATHS:
-        problems.append(f"the host was to be killed {DEATHS} times, and was {len(deaths)} times: the work was too fast")
+        problems.append(f"the host was killed {len(deaths)} times instead of {DEATHS}: the work was done too soon")
     return DemoOutcome(lines=stand, problems=problems, tiles=_tiles(stand, images), deaths=deaths)
 
 
 def _tiles(stand: Sequence[Line], images: Sequence[StoredImage]) -> list[Tile]:
-    """Take one image of each archive, then a second, and so on; from another place in each, for variety."""
+    """Return up to 24 tiles: one image of each archive in turn, starting at a different place in each, for variety."""
     by_archive = {(line.arrival.drop.source, line.arrival.version): (line, list[StoredImage]()) for line in stand}
     for image in images:
         if (key := (image.metadata.source, image.version)) in by_archive:

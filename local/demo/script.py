@@ -1,4 +1,4 @@
-"""What happens in the demo: which archives appear where, when, and under which names."""
+"""Script of the demo: which archives appear on which server, when, and under which names."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
@@ -19,12 +19,12 @@ SETTINGS: Mapping[str, str] = {
     "SOURCES__NORTH__STABLE_FOR": "1s",
     "SOURCES__SOUTH__STABLE_FOR": "1s",
 }
-"""North's archives tell their time in their names, south's by when they were modified."""
+"""The time of a north archive comes from its name, that of a south archive from its modification time."""
 
 CHAOS: Mapping[str, str] = {**SETTINGS, "SOURCES__NORTH__BLOCK_SIZE": str(2**20)}
-"""Small blocks make the large copy long enough to be killed in the middle of it."""
+"""Small blocks make the large copy long enough for a kill in the middle of it."""
 CHAOS_SCALE = 4
-"""Timers rest for a minute after a kill, in Azure and in the local host; a quarter of it is enough for a show."""
+"""After a kill, timers pause for a minute in Azure and in the local host; this divides that pause for the demo."""
 
 REPLACED = "harbour.zip"
 
@@ -43,12 +43,12 @@ _SPECS: Mapping[str, SampleSpec] = {
 
 
 def make_samples(cache: Path) -> dict[str, Sample]:
-    """Give all archives that the demo needs; they are made only once."""
+    """Return all archives of the demo, from the cache if they are there."""
     return {name: samples.make(spec, cache) for name, spec in _SPECS.items()}
 
 
 def drops(cache: Path, now: datetime) -> list[Drop]:
-    """Give the demo's archives, in the order in which they appear."""
+    """Return the demo's archives in the order in which they appear."""
     made = make_samples(cache)
     times = (now.astimezone(UTC) - timedelta(minutes=10 * back) for back in (3, 2, 1, 0))
     first, large, broken, fourth = (f"north_{time:%Y%m%d_%H%M%S}.zip" for time in times)
@@ -65,5 +65,5 @@ def drops(cache: Path, now: datetime) -> list[Drop]:
 
 
 def replacement(cache: Path) -> Drop:
-    """Give new content under a name that is known: it is an archive of its own."""
+    """Return new content under a known name, which counts as a new archive."""
     return Drop(source="south", name=REPLACED, sample=make_samples(cache)["replacement"], after=0)

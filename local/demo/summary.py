@@ -1,4 +1,4 @@
-"""How the demo ended, for people."""
+"""Print the results of the demo."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,7 +14,7 @@ _PROBLEM_LIMIT = 20
 
 
 def print_summary(console: Console, lines: Sequence[Line], problems: Sequence[str], deaths: Sequence[str]) -> None:
-    """Print the sums, and whether all is well."""
+    """Print totals, kills of the host, and problems or that there are none."""
     metadata = _metadata(lines)
     if deaths:
         metadata.append(("host killed", ", and ".join(deaths)))
@@ -26,7 +26,7 @@ def print_summary(console: Console, lines: Sequence[Line], problems: Sequence[st
 
 
 def print_problems(console: Console, problems: Sequence[str]) -> None:
-    """Print whether all is well, and what is not."""
+    """Print the first 20 problems, or that there are none."""
     if not problems:
         console.print(
             Text("Everything that was put on the servers was found again, once, image by image.", "bold green")

@@ -1,4 +1,4 @@
-"""Zips that appear on the servers over time, the way that uploads make them appear."""
+"""Put zips on the servers over time, in the ways that uploads do."""
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -16,7 +16,7 @@ _SLICES = 12
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Drop:
-    """One zip that is to appear: where, under which name, when and how."""
+    """One planned upload of a zip: where, under which name, when and how."""
 
     source: str
     name: str
@@ -24,30 +24,30 @@ class Drop:
     after: float
     """Seconds from the beginning."""
     how: Literal["renamed", "growing"] = "renamed"
-    """Uploaders that care write under another name first; the others' files grow in place."""
+    """`renamed`: written under another name first. `growing`: written under the final name."""
     lasts: float = 0.5
     """Seconds from the first byte to the last."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Arrival:
-    """A zip that lies on a server, whole."""
+    """A zip that is completely on a server."""
 
     drop: Drop
     arrived: datetime
-    """When its last byte was there, under its own name."""
+    """Time when it was complete under its own name."""
     version: str
-    """By which storage must know it."""
+    """Version that storage must use for it."""
 
 
 def upload(drop: Drop, root: Path, stop: threading.Event) -> Arrival | None:
-    """Put a zip into a server's folder, slice by slice; None if stopped on the way."""
+    """Write a zip into a server's folder, slice by slice. Return None if stopped before the end."""
     final = root / drop.name
     written = final if drop.how == "growing" else final.with_name(f"{final.name}.part")
     with drop.sample.path.open("rb") as content, written.open("wb") as file:
         size = -(-drop.sample.size // _SLICES)
         while part := content.read(size):
-            # Before each slice, not behind the last one: then it has arrived.
+            # Wait before each slice, not after the last one, because the zip is complete then.
             if stop.wait(drop.lasts / _SLICES):
                 return None
             file.write(part)
@@ -63,7 +63,7 @@ def upload(drop: Drop, root: Path, stop: threading.Event) -> Arrival | None:
 def uploads(
     drops: Sequence[Drop], roots: Callable[[str], Path], on_arrival: Callable[[Arrival], None]
 ) -> Iterator[None]:
-    """Upload in the background, each drop at its time; leaving the block stops what is not done."""
+    """Upload in the background, each drop at its time. Leaving the block stops unfinished uploads."""
     stop = threading.Event()
 
     def work(drop: Drop) -> None:

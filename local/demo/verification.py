@@ -1,4 +1,4 @@
-"""Whether all that was put on the servers is in storage: every byte, every image, each exactly once."""
+"""Verify that storage holds every byte and image that was put on the servers, each exactly once."""
 
 from collections import Counter
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
@@ -10,7 +10,7 @@ from local.demo.traffic import Arrival, Drop
 from local.samples import ColourGrid, Picture, Sample
 
 TOLERANCE = 4.0
-"""Mean difference of colour, of 255, that lossy formats may make; two crops of one dark photograph differ by 6."""
+"""Largest mean colour difference, of 255, from lossy formats; two crops of one dark photograph differ by 6."""
 
 type Key = tuple[str, str]
 """Source and version of an archive."""
@@ -20,13 +20,13 @@ type Place = tuple[int, int]
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class KeptImage:
-    """An image as its rows gave it back."""
+    """An image that was read back from its rows."""
 
     member: int
     frame: int
     shape: tuple[int, ...]
     colours: ColourGrid | None
-    """None where the shape is none of which a look can be made."""
+    """None if the shape is not a square of three channels that a colour grid needs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -34,13 +34,13 @@ class Kept:
     """All that storage holds of one archive, read back."""
 
     blobs: Sequence[tuple[int, str]]
-    """Size and SHA-256 of each raw blob's bytes; one is right."""
+    """Size and SHA-256 of each raw blob; there must be exactly one."""
     images: Sequence[KeptImage]
     refused: Sequence[int]
     counted: tuple[int, int, int]
-    """Images, refused and skipped members, as the ledger counts them."""
+    """Images, refused members and skipped members, from the ledger."""
     rows: Sequence[str]
-    """Every row's key without what names the run: two alike are a row that was written twice under two names."""
+    """Row keys without the partition, which names the run; two equal keys are a row that was written twice."""
     sharded: Sequence[Place]
     """Images in the shards."""
 
@@ -49,7 +49,7 @@ NOTHING = Kept(blobs=(), images=(), refused=(), counted=(0, 0, 0), rows=(), shar
 
 
 def verify(planned: Sequence[Drop], arrivals: Sequence[Arrival], kept: Mapping[Key, Kept]) -> list[str]:
-    """Give everything that is wrong, in words; nothing if all is well."""
+    """Return a line for each problem; none if storage is complete and correct."""
     arrived = {arrival.drop for arrival in arrivals}
     problems = [f"{drop.source} {drop.name}: never put on the server" for drop in planned if drop not in arrived]
     for arrival in arrivals:
@@ -57,7 +57,7 @@ def verify(planned: Sequence[Drop], arrivals: Sequence[Arrival], kept: Mapping[K
         name = f"{arrival.drop.source} {arrival.drop.name}"
         problems += [f"{name}: {problem}" for problem in _archive(arrival.drop.sample, kept.get(key, NOTHING))]
     strangers = kept.keys() - {(arrival.drop.source, arrival.version) for arrival in arrivals}
-    problems += [f"{source} {version}: in storage, but nobody put it on the server" for source, version in strangers]
+    problems += [f"{source} {version}: in storage, but never put on the server" for source, version in strangers]
     return problems
 
 

@@ -1,4 +1,4 @@
-"""What a person sees while the demo runs: one line per archive, live in a terminal, else a line per step."""
+"""Show the demo's progress: a live table in a terminal, else a line per step of each archive."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -15,18 +15,18 @@ _WAITING = "·"
 
 
 class View(Protocol):
-    """Shows how things stand."""
+    """Display of the demo's progress."""
 
     def show(self, lines: Sequence[Line]) -> None:
-        """Show all archives as they are now."""
+        """Show the current progress of all archives."""
 
     def say(self, text: str) -> None:
-        """Tell of something else that happened."""
+        """Show a message."""
 
 
 @contextmanager
 def view(console: Console, clock: Callable[[], float]) -> Iterator[View]:
-    """Show a live table in a terminal, and plain lines where there is none; `clock` gives the seconds so far."""
+    """Yield a live table if `console` is a terminal, else plain lines; `clock` returns the seconds so far."""
     if not console.is_terminal:
         yield PlainView(console, clock)
         return
@@ -35,7 +35,7 @@ def view(console: Console, clock: Callable[[], float]) -> Iterator[View]:
 
 
 class LiveView:
-    """A table that is drawn again and again."""
+    """A table that is redrawn in place."""
 
     def __init__(self, live: Live, clock: Callable[[], float]) -> None:
         self._live = live
@@ -43,18 +43,18 @@ class LiveView:
         self._said = ""
 
     def show(self, lines: Sequence[Line]) -> None:
-        """Draw the table anew."""
+        """Redraw the table."""
         ready = sum(line.progress.settled for line in lines)
         head = Text(f" {self._clock():5.1f} s   {len(lines)} archives arrived, {ready} readable   ", "bold")
         self._live.update(Group(head.append(self._said, "yellow"), table(lines)))
 
     def say(self, text: str) -> None:
-        """Show a text beside the clock."""
+        """Show a message beside the clock."""
         self._said = text
 
 
 class PlainView:
-    """A line of text for each step of each archive, once."""
+    """One line of text for each step of each archive."""
 
     def __init__(self, console: Console, clock: Callable[[], float]) -> None:
         self._console = console
@@ -62,7 +62,7 @@ class PlainView:
         self._printed: set[tuple[str, str, int]] = set()
 
     def show(self, lines: Sequence[Line]) -> None:
-        """Print the steps that are new."""
+        """Print new steps."""
         for line in lines:
             drop = line.arrival.drop
             for step, text in enumerate(_steps(line)):
@@ -76,7 +76,7 @@ class PlainView:
 
 
 def table(lines: Sequence[Line]) -> Table:
-    """One line per archive, with what is known of it."""
+    """Return a table with one line per archive."""
     grid = Table(box=None, header_style="dim", padding=(0, 2, 0, 0))
     for title in ("source", "archive"):
         grid.add_column(title, no_wrap=True)
@@ -92,7 +92,7 @@ def table(lines: Sequence[Line]) -> Table:
 
 
 def megabytes(size: float) -> str:
-    """Write a size for people."""
+    """Return a size in bytes as text in MB."""
     return f"{size / 1e6:.1f} MB"
 
 
@@ -132,5 +132,5 @@ def _readable(line: Line) -> str:
 
 
 def _after(seconds: float | None) -> str:
-    # It counts as found when the listing that shows it was asked for: perhaps a moment before its last byte was there.
+    # The found time is the start of the listing, which may be shortly before the last byte arrived.
     return "" if seconds is None else f"+{max(seconds, 0.0):.1f} s"

@@ -26,7 +26,7 @@ class Routes:
         self._routes = sorted(routes, key=lambda route: route[1].groups)
 
     async def answer(self, request: web.Request) -> web.Response:
-        """Call the function that matches a request's path and method. Return its response; raise 404 if none matches."""
+        """Call the function that matches a request's path and method. Return its response. Raises 404 if none does."""
         path = request.rel_url.raw_path
         if "%00" in path:
             raise web.HTTPBadRequest(text="")

@@ -77,7 +77,7 @@ def _arguments() -> argparse.Namespace:
         prog="python -m local.relay",
         description="Event Grid for Azurite: watches a container and posts a BlobCreated event, in Event Grid's own "
         "schema, for every new blob and every overwrite (not for new metadata) to a webhook, at least once. It waits "
-        "for an answer, retries on Event Grid's schedule, dead-letters, and after a restart continues where it stopped.",
+        "for an answer, retries on Event Grid's schedule, dead-letters, and continues after a restart.",
         epilog="example: python -m local.relay --container raw --suffix .zip --state .relay.json --to "
         "'http://127.0.0.1:7071/runtime/webhooks/EventGrid?functionName=on_raw_archive'",
     )
@@ -88,7 +88,7 @@ def _arguments() -> argparse.Namespace:
     add("--prefix", default="", help="only blobs whose name starts with this, ignoring case")
     add("--suffix", default="", help="only blobs whose name ends with this, ignoring case")
     add("--without", metavar="TEXT", help="only blobs whose name does not contain this, as with StringNotContains")
-    add("--state", type=Path, metavar="FILE", help="file for the state: known blobs, undelivered events (default: none)")
+    add("--state", type=Path, metavar="FILE", help="state file: known blobs, undelivered events (default: none)")
     add("--skip-existing", action="store_true", help="send no events for blobs that exist at the very first start")
     add("--dead-letter", metavar="CONTAINER", help="store undeliverable events here (default: drop them)")
     add("--interval", type=float, default=0.5, metavar="SECONDS", help="time between listings (default: %(default)s)")

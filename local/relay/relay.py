@@ -60,7 +60,7 @@ class Relay:
         return self
 
     def stop(self) -> None:
-        """Stop, and wait for the thread of `start`. Events being delivered stay pending; a later run sends them again."""
+        """Stop, and wait for the thread of `start`. Events in delivery stay pending; a later run sends them again."""
         self._stopping.set()
         self._answers.put(None)
         if self._thread is not None:

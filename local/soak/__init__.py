@@ -1,1 +1,1 @@
-"""The soak test: runs the system under faults and verifies that no data is lost."""
+"""The soak test, which runs the system under faults and verifies that no data is lost."""

@@ -1,4 +1,4 @@
-"""Run the whole system for minutes while everything goes wrong, and prove that nothing was lost, doubled or stuck."""
+"""Run the whole system under injected faults, and verify that nothing is lost, duplicated or stuck."""
 
 import argparse
 import random
@@ -26,7 +26,7 @@ from storage.clients import connected
 
 
 def main() -> int:
-    """Run the soak; 0 only if all that was put on the servers was found again, once."""
+    """Run the soak. Return 0 if there is no problem, 1 if there is one, 130 if interrupted."""
     options = _arguments()
     console = Console(markup=False, emoji=False, highlight=False, soft_wrap=True)
     interrupt_once()
@@ -45,7 +45,7 @@ def _run(console: Console, options: argparse.Namespace) -> int:
     console.print(f"soak of {options.minutes:g} minutes, --seed {options.seed}")
     workload = make_workload(CACHE)
     with ExitStack() as stack:
-        # Our own host, whichever is installed: only its intervals can be made shorter.
+        # Always `local.host`, because `func` cannot shorten its intervals.
         running = stack.enter_context(
             system(
                 options.folder,
@@ -111,7 +111,7 @@ def _print_summary(console: Console, soak: Soak, audited: Audit, lags: Lags, sec
 
 
 def lag(seconds: Sequence[float]) -> str:
-    """Write the middle and the slow end of some lags."""
+    """Return the median, 95th percentile and number of lags as text."""
     if not seconds:
         return "none"
     ordered = sorted(seconds)
@@ -121,21 +121,21 @@ def lag(seconds: Sequence[float]) -> str:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m local.soak",
-        description="Copy and preprocess archives that arrive all the time on three servers, while the functions host, "
-        "the servers and storage die and connections are cut; then hold every byte and image against what arrived.",
+        description="Copy and preprocess archives that keep arriving on three servers, while the functions host, the "
+        "servers and storage are killed and connections are cut; then compare every byte and image with the uploads.",
     )
     parser.add_argument("--minutes", type=float, default=5, help="how long archives arrive (default: %(default)g)")
     parser.add_argument(
-        "--seed", type=int, default=random.randrange(10_000), help="decides what arrives and fails (default: any)"  # noqa: S311 - no secret
+        "--seed", type=int, default=random.randrange(10_000), help="determines archives and faults (default: random)"  # noqa: S311 - no secret
     )  # fmt: skip
     parser.add_argument(
         "--scale",
         type=float,
         default=SCALE,
-        help="intervals are shorter than in Azure by this factor, 1 to %(default)g (default: %(default)g)",
+        help="divide Azure's intervals by this factor, 1 to %(default)g (default: %(default)g)",
     )
     parser.add_argument(
-        "--folder", type=Path, default=LOCAL / "soak", help="keep data and logs here; what lay there before is removed"
+        "--folder", type=Path, default=LOCAL / "soak", help="keep data and logs here; earlier content is deleted"
     )
     return parser.parse_args()
 

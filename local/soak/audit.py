@@ -1,4 +1,4 @@
-"""The end of the soak: whether all that was put on the servers is there, once, and nothing is stuck."""
+"""Check at the end of the soak that every archive is stored exactly once, and that nothing is stuck."""
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -17,7 +17,7 @@ from storage.clients import Clients
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Audit:
-    """What was found."""
+    """Results of the check."""
 
     images: int
     members_refused: int
@@ -25,14 +25,14 @@ class Audit:
     lost: int
     """Raw blobs and images that are missing or wrong."""
     doubled: int
-    """Raw blobs, images and rows that are there more than once."""
+    """Surplus copies of raw blobs, images and rows."""
     given_up: Sequence[str]
-    """Archives whose tries were spent, with the reason: listed, and of their results nothing is judged."""
+    """Archives that failed after their last attempt, with the reason. Their results are not checked."""
     problems: Sequence[str]
 
 
 def audit(clients: Clients, sources: Iterable[str], arrivals: Sequence[Arrival]) -> Audit:
-    """Read back all that storage holds, and hold it against what was put on the servers."""
+    """Read everything back from storage, and compare it with what was put on the servers."""
     names = list(sources)
     progress = observations.observe(clients, names)
     collected = observations.collect(clients, observations.images(clients, names), progress)
@@ -58,17 +58,17 @@ def audit(clients: Clients, sources: Iterable[str], arrivals: Sequence[Arrival])
 
 
 def key_of(arrival: Arrival) -> Key:
-    """Give what storage knows an archive by."""
+    """Return the key of an archive in storage."""
     return arrival.drop.source, arrival.version
 
 
 def given_up(progress: Mapping[Key, Progress]) -> set[Key]:
-    """Return the archives whose tries were spent."""
+    """Return the archives that failed after their last attempt."""
     return {key for key, archive in progress.items() if (archive.ended or "").startswith("failed: ")}
 
 
 def stuck(clients: Clients, failed: Collection[Key]) -> list[str]:
-    """Return a line for whatever still waits: messages, dead messages, and batches of archives that did not fail."""
+    """Return a line for each queue that holds messages or poison messages, and each undone batch not in `failed`."""
     queued = [
         f"the queue {queue.queue_name} holds {waiting} messages"
         for queue in _queues(clients)
@@ -92,14 +92,14 @@ def _name(arrival: Arrival) -> str:
 
 
 def _queues(clients: Clients) -> Iterator[QueueClient]:
-    """Give those that must be empty; the queue of polls gets a message at each tick."""
+    """Yield the queues that must be empty; the poll queue is left out, because it gets a message at each tick."""
     yield clients.batch_queue
     for name in (BATCH_QUEUE, POLL_QUEUE):
         yield clients.queues.get_queue_client(f"{name}-poison")
 
 
 def _without_early_tracked_files(kept: Mapping[Key, Kept], progress: Mapping[Key, Progress]) -> dict[Key, Kept]:
-    """Leave out what was seen of a file that stood still while it grew, and was never copied."""
+    """Leave out versions of a growing file that were tracked while its size paused, and never copied."""
     early = {key for key, at in progress.items() if at.raw is None and (at.ended or "").startswith("superseded")}
     empty = {key for key, of in kept.items() if not (of.blobs or of.images or of.rows or of.sharded)}
     return {key: archive for key, archive in kept.items() if key not in early & empty}
@@ -109,14 +109,14 @@ def _wrong_ends(arrivals: Sequence[Arrival], progress: Mapping[Key, Progress]) -
     for arrival in arrivals:
         reached = progress.get(key_of(arrival), Progress())
         ended = reached.ended or ("processed" if reached.processed else "nothing yet")
-        # What cannot be read at all is refused, with the reason; all else is processed.
+        # An unreadable zip must be refused with a reason; any other must be processed.
         right = ended.startswith("refused: ") if unreadable(arrival.drop.sample) else ended == "processed"
         if not right or ended.endswith("see the ledger"):
             yield f"{_name(arrival)}: it ended as {ended}"
 
 
 def unreadable(sample: Sample) -> bool:
-    """Whether nothing can come of it but a refusal."""
+    """Return True if the whole sample must be refused."""
     return not sample.pictures and not sample.refused
 
 

@@ -1,4 +1,4 @@
-"""What is taken out of storage during the soak: only `reconcile` can notice it, and have it made again."""
+"""Delete data from storage during the soak; only `reconcile` can detect this and restore it."""
 
 import threading
 from collections import Counter
@@ -23,31 +23,31 @@ _GAP = (10.0, 30.0)
 
 
 class DataLoss:
-    """Deletes a shard, a row or a message now and then; of one archive never more than one."""
+    """Deletes a shard, a row or a message from time to time, at most one per archive."""
 
     def __init__(self, clients: Clients, rng: Random, say: Callable[[str], None]) -> None:
         self._clients = clients
         self._rng = rng
         self._say = say
         self.robbed = set[Key]()
-        """Archives of which something was taken."""
+        """Archives that lost something."""
         self._shards: list[str] = []
         self._rows: list[tuple[str, str]] = []
         self.injected = Counter[str]()
-        """How often, by kind."""
+        """Number of deletions by kind."""
 
     def run(self, stop: threading.Event) -> None:
-        """Go on until stopped."""
+        """Delete data until `stop` is set."""
         while not stop.wait(self._rng.uniform(*_GAP)):
             try:
                 self._lose_message()
                 self._lose_results()
             except StoreUnavailableError:
-                # It is we who took storage away.
+                # Expected during an injected outage of storage.
                 continue
 
     def healed(self) -> bool:
-        """Whether all results that were taken are there again."""
+        """Return True if all deleted results have been restored."""
         shards = all(stat_blob(self._clients.processed, name) is not None for name in self._shards)
         return shards and all(find(self._clients.images, *row) is not None for row in self._rows)
 
@@ -72,7 +72,7 @@ class DataLoss:
             return
         shard = self._rng.choice(sorted(shards, key=lambda shard: shard.name))
         partition = shard.key.partition(shard.pipeline)
-        # Noted first: what fails on its way may be done all the same.
+        # Recorded first, because a failed request may have had its effect.
         self.robbed.add(_key_of(shard))
         if self.injected[RESULTS] % 2:
             self._shards.append(shard.name)
@@ -86,7 +86,7 @@ class DataLoss:
         self._note(RESULTS, shard.name)
 
     def _candidates(self) -> list[ShardMetadata]:
-        """Shards of archives that are processed."""
+        """Return the shards of processed archives."""
         done = {entry.archive.key for source in sources(self._clients) for entry in entries(self._clients, source)
                 if entry.state is State.PROCESSED}  # fmt: skip
         read = (read_shard(blob) for blob in list_blobs(self._clients.processed, ""))

@@ -1,4 +1,4 @@
-"""Delivers every event again: at once by several, and late, as Event Grid may."""
+"""Deliver every event again, several times at once and late, as Event Grid may do."""
 
 import threading
 import time
@@ -21,7 +21,7 @@ _TIMEOUT = 30.0
 
 
 class DuplicateEvents:
-    """Watches the raw container beside the relay, and posts an event of its own for each blob, several times."""
+    """Watches the raw container like the relay, and posts a separate event for each blob three times."""
 
     def __init__(self, system: System, clients: Clients, rng: Random) -> None:
         self._to = f"{system.host_url}/runtime/webhooks/EventGrid?functionName=on_raw_archive"
@@ -32,10 +32,10 @@ class DuplicateEvents:
         self.delivered = 0
 
     def run(self, stop: threading.Event) -> None:
-        """Go on until stopped."""
+        """Post duplicates until `stop` is set."""
         with ThreadPoolExecutor(4, "duplicate") as pool:
             while not stop.wait(_LOOK_EVERY):
-                # Storage may be away, which is injected: the next look tells what this one missed.
+                # During an injected outage of storage the listing fails; the next one finds the same blobs.
                 with suppress(AzureError):
                     self._discover()
                 now = time.monotonic()
@@ -44,7 +44,7 @@ class DuplicateEvents:
                 for event, accepted in zip(due, pool.map(self._post, due), strict=True):
                     self.delivered += accepted
                     if not accepted:
-                        # The host may be down; an event that nobody took is no duplicate yet.
+                        # The host may be down; an event that was not delivered is sent again.
                         self._due.append((now + _LOOK_EVERY, event))
 
     def _discover(self) -> None:

@@ -1,4 +1,4 @@
-"""What goes wrong during the soak: kills, cuts and outages, in an order that a seed gives."""
+"""Inject faults during the soak: kills, cut connections and outages, in an order that depends on the seed."""
 
 import threading
 import time
@@ -13,11 +13,11 @@ from local.system import System
 _GAP = (1.0, 5.0)
 _AWAY = (0.3, 3.0)
 _SESSION_WITHIN = 6.0
-"""Seconds to wait for a session that can be cut: between two polls there is none."""
+"""Seconds to wait for a session that can be cut; between two polls there is none."""
 _OUTAGE, _LONG_OUTAGE = 10.0, 60.0
-"""Seconds at real time for which storage is away; the long one ends the host."""
+"""Duration of outages of storage in seconds, before scaling; the long one ends the host."""
 _BETWEEN_ENDS = 180.0
-"""Seconds at real time between two ends of the host: after each, timers rest for one minute."""
+"""Seconds between two ends of the host, before scaling; after each, timers pause for one minute."""
 
 KINDS = (
     "host killed", "worker killed", "server killed", "connections cut", "storage away", "storage away for long",
@@ -25,14 +25,14 @@ KINDS = (
 
 
 class Faults:
-    """Injects one fault after the other; what it stopped it starts again."""
+    """Injects one fault after the other, and restarts what it stopped."""
 
     def __init__(
         self, system: System, rng: Random, say: Callable[[str], None], spare_host: threading.Event, scale: float
     ) -> None:
-        """Once `spare_host` is set the host lives on, so that its memory can be watched.
+        """Set up. `spare_host` stops faults that end the host or a worker, so that their memory can be measured.
 
-        `scale` is the factor by which the host's intervals are shorter than in Azure.
+        `scale` divides the durations of outages and pauses, like the host's intervals.
         """
         self._system = system
         self._rng = rng
@@ -42,18 +42,18 @@ class Faults:
         self._next_end = 0.0
         self._began = time.monotonic()
         self.injected = Counter[str]()
-        """How often, by kind."""
+        """Number of faults by kind."""
         self.ended_at: list[datetime] = []
-        """When the host has ended."""
+        """Times at which the host ended."""
         self.ends: list[float] = []
-        """The same in seconds from the beginning."""
+        """The same times in seconds from the beginning."""
         self.restarts = 0
-        """Programs that were started again."""
+        """Number of restarts of programs."""
 
     def run(self, stop: threading.Event) -> None:
-        """Go on until stopped."""
+        """Inject faults until `stop` is set."""
         light = (self._kill_server, self._cut_sessions, self._cut_sessions)
-        # Azurite's own start is not scaled, so a short outage ends a slow machine's host now and then.
+        # Azurite's start is not scaled, so on a slow machine even a short outage may end the host.
         heavy = (self._kill_host, self._take_storage_away, self._take_storage_away_for_long, self._kill_worker)
         turn = 0
         while True:
@@ -104,7 +104,7 @@ class Faults:
         self._outage(_LONG_OUTAGE, stop)
 
     def _outage(self, seconds: float, stop: threading.Event) -> None:
-        """Stop Azurite in good order: killed, it would lose what it had confirmed, which Azure Storage never does."""
+        """Stop and restart Azurite. It is not killed, because it would lose confirmed writes, unlike Azure Storage."""
         self._system.storage.stop()
         try:
             stop.wait(seconds / self._scale)
@@ -116,7 +116,7 @@ class Faults:
         return self._rng.choice(list(self._system.sources.items()))
 
     def note_end(self) -> None:
-        """Note that the host has ended just now, killed here or by itself."""
+        """Record that the host has ended now, by a kill or by itself."""
         self.ended_at.append(datetime.now(UTC))
         self.ends.append(time.monotonic() - self._began)
 

@@ -1,4 +1,4 @@
-"""The memory of the functions host and its workers while the soak runs."""
+"""Measure the memory of the functions host and its workers during the soak."""
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -10,11 +10,11 @@ import psutil
 
 _MIB = 2**20
 ALLOWED_GROWTH = 320 * _MIB
-"""The allocator keeps what the largest archive needed, and that may come late: 160 MiB were seen without any leak."""
+"""The allocator keeps the memory of the largest archive, which may come late: 160 MiB were seen without any leak."""
 JUDGED_FROM = 90
-"""Looks, one a second: a process that lived for less is not yet warm."""
+"""Samples, one per second, from which the growth of a process is judged; before that it is not warm."""
 ALLOWED_PEAK = 1024 * _MIB
-"""Half of what the smallest instance in Azure has, for host and workers together."""
+"""Limit for host and workers together: half the memory of the smallest instance in Azure."""
 
 
 class Role(StrEnum):
@@ -26,7 +26,7 @@ class Role(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class MemorySample:
-    """Resident bytes at a time, in seconds from the beginning."""
+    """Resident bytes `size` at the time `at`, in seconds from the beginning."""
 
     at: float
     size: int
@@ -34,14 +34,14 @@ class MemorySample:
 
 @dataclass(slots=True)
 class Memory:
-    """The looks at each process that was the host or a worker of it, in the order of time."""
+    """Samples of each process that was the host or one of its workers, in order of time."""
 
     lives: dict[tuple[Role, int], list[MemorySample]] = field(default_factory=dict)
     peak: int = 0
-    """The most that host and workers had together."""
+    """Peak of host and workers together, in bytes."""
 
     def sample(self, at: float, host: int | None) -> None:
-        """Look once at the host's process and those below it; a host that is down has none."""
+        """Add a sample of the host's process and its descendants; None is a host that does not run."""
         sizes = {} if host is None else resident(host)
         for pid, size in sizes.items():
             role = Role.HOST if pid == host else Role.WORKER
@@ -49,12 +49,12 @@ class Memory:
         self.peak = max(self.peak, sum(sizes.values()))
 
     def growth(self, role: Role) -> int:
-        """By how much the last process of a role grew from its second quarter, when it was warm, to its last."""
+        """Return the growth in bytes of the last process of a role, from its second quarter, when warm, to its last."""
         lives = [life for (known, _), life in self.lives.items() if known is role]
         return growth([sample.size for sample in lives[-1]]) if lives else 0
 
     def problems(self) -> list[str]:
-        """Say what is wrong with it."""
+        """Return a line for each exceeded limit."""
         problems = []
         if self.peak > ALLOWED_PEAK:
             problems.append(
@@ -69,13 +69,13 @@ class Memory:
 
 
 def growth(life: Sequence[int]) -> int:
-    """Compare the middle of the last quarter with that of the second; 0 where there is too little to compare."""
+    """Return the median of the last quarter minus that of the second; 0 if there are too few samples."""
     quarter = len(life) // 4
     return int(median(life[-quarter:]) - median(life[quarter : 2 * quarter])) if len(life) >= JUDGED_FROM else 0
 
 
 def resident(pid: int) -> Mapping[int, int]:
-    """Return the resident bytes of a process and of each below it; empty if it is gone."""
+    """Return the resident bytes of a process and its descendants, by process ID; empty if it is gone."""
     sizes: dict[int, int] = {}
     with suppress(psutil.NoSuchProcess):
         first = psutil.Process(pid)

@@ -1,4 +1,4 @@
-"""The picture of a soak: the memory of host and worker over time, with what was done to them."""
+"""Draw the memory of host and workers over time, with the ends of the host."""
 
 from collections.abc import Iterator, Sequence
 from html import escape
@@ -16,7 +16,7 @@ _MOST_TICKS = 10
 
 
 def draw_memory(memory: Memory, ends: Sequence[float], seconds: float) -> str:
-    """Draw the resident memory of every host and worker as SVG; `ends` are the times at which the host ended."""
+    """Return an SVG of the resident memory of every host and worker; `ends` are the times in seconds of host ends."""
     highest = max((sample.size for life in memory.lives.values() for sample in life), default=_MIB) / _MIB
     step = max(round(highest / _STEPS / 50 + 0.5) * 50, 50)
     top = step * _STEPS

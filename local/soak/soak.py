@@ -1,4 +1,4 @@
-"""The soak from the first upload until all is settled."""
+"""Run the soak from the first upload until every archive has ended."""
 
 import threading
 import time
@@ -29,7 +29,7 @@ from storage.clients import Clients
 
 SOURCES: Mapping[str, Scheme] = {"north": "sftp", "south": "ftp", "east": "ftpes"}
 SCALE = 4
-"""The host's intervals and the app's are shorter than in Azure by this factor at most: blob leases allow no more."""
+"""Default and largest factor by which the host's and the app's intervals are divided; blob leases allow no more."""
 _SETTINGS: Mapping[str, str] = {
     "PREPROCESS_WIDTH": str(SIDE),
     "PREPROCESS_HEIGHT": str(SIDE),
@@ -37,13 +37,13 @@ _SETTINGS: Mapping[str, str] = {
     **{f"SOURCES__{name.upper()}__STABLE_FOR": "1s" for name in SOURCES},
     **{f"SOURCES__{name.upper()}__STABLE_FOR_MAX": "5s" for name in SOURCES},
     **{f"SOURCES__{name.upper()}__TIMEOUT": "10" for name in SOURCES},
-    # Small blocks make copies long enough to be broken in the middle.
+    # Small blocks make copies long enough for faults in the middle.
     **{f"SOURCES__{name.upper()}__BLOCK_SIZE": str(2**20) for name in SOURCES},
 }
 
 
 def settings(scale: float) -> Mapping[str, str]:
-    """Return the app's settings, with the default intervals shorter by a factor, as nearly as NCRONTAB has them."""
+    """Return the app's settings, with the default intervals divided by `scale`, as nearly as NCRONTAB allows."""
     return {
         **_SETTINGS,
         "POLL_SCHEDULE": f"*/{round(30 / scale)} * * * * *",
@@ -53,30 +53,31 @@ def settings(scale: float) -> Mapping[str, str]:
 
 
 _PATIENCE = 4 * 15 * 60
-"""Seconds in Azure after the last fault and the latest re-drive that is due by then, after which what is not at its end
-is stuck: two re-drives and one `reconcile`."""
+"""Seconds, before scaling, after the last fault and the latest scheduled re-drive; unfinished archives are stuck then.
+It covers two re-drives and one `reconcile`."""
 _EVERY = 3.0
 _UNSETTLED_LIMIT = 40
-"""Archives whose events were withheld wait for `reconcile`; so do those over which the host died."""
+"""Uploads pause at this many unfinished archives. Archives with suppressed events or a killed host wait for
+`reconcile`."""
 _REPLACED = 0.15
-"""Share of the archives that come under a name which is known."""
+"""Share of the archives that replace a known name."""
 _LOOK_EVERY = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lags:
-    """Seconds from server to rows of each archive, by what happened on its way."""
+    """Seconds from server to rows of each archive, by what happened to it."""
 
     quiet: list[float] = field(default_factory=list)
     killed: list[float] = field(default_factory=list)
-    """Of archives over which the host ended."""
+    """Archives during which the host ended."""
     robbed: list[float] = field(default_factory=list)
-    """Of archives of which a message or results were taken away: until they were made again."""
+    """Archives that lost a message or results; the lag ends when these are restored."""
 
 
 @dataclass(slots=True, kw_only=True)
 class Soak:
-    """A running soak: what was put on the servers, what was done to the system, and how it bore it."""
+    """A running soak: the uploads, the injected faults, and the measurements of the system."""
 
     system: System
     clients: Clients
@@ -99,7 +100,7 @@ class Soak:
         self.data_loss = DataLoss(self.clients, self._rng("data loss"), self.say)
 
     def run(self, seconds: float) -> None:
-        """Let archives arrive and things go wrong for so long, then wait until nothing more is to come."""
+        """Upload archives and inject faults for `seconds`, then wait until every archive has ended."""
         began = self.began
         with background(self.duplicate_events.run) as duplicating:
             with background(self._arrive, self.faults.run, self.data_loss.run) as work:
@@ -113,13 +114,13 @@ class Soak:
                 self._look(duplicating)
 
     def never(self) -> list[str]:
-        """Name what was to go wrong and did not: a soak without it proves less."""
+        """Return a line for each kind of fault that did not occur, because the soak did not test it."""
         injected = self.faults.injected + self.data_loss.injected
         missing = [kind for kind in (*KINDS, RESULTS) if not injected[kind]]
         return [f"{kind}: never, so it was not tried; let the soak run for longer" for kind in missing]
 
     def lags(self) -> Lags:
-        """Return the seconds from server to rows of all that was processed."""
+        """Return the lags of all processed archives."""
         progress = observations.observe(self.clients, self.system.sources)
         lags = Lags()
         for line in lines(self.arrivals, progress):
@@ -135,14 +136,14 @@ class Soak:
         return lags
 
     def _until_latest_redrive(self) -> float:
-        """Return the seconds until the last of the undone batches is to be driven again."""
+        """Return the seconds until the last scheduled re-drive of an undone batch."""
         rows = self.clients.batches.list_entities()
         undone = [row for row in rows if "opened_at" not in row and row.get("done_at") is None]
         now = datetime.now(UTC)
         return max((max((row["next_drive"] - now).total_seconds(), 0) for row in undone), default=0)
 
     def _look(self, work: Sequence[Future[None]]) -> None:
-        """See what has settled, and raise what has gone wrong in the background."""
+        """Log archives that have ended, sample memory, and re-raise errors of the background work."""
         if message := self.system.check():
             self.faults.note_end()
             self.say(message)
@@ -152,7 +153,7 @@ class Soak:
         try:
             self._log_settled()
         except StoreUnavailableError:
-            # It is we who took storage away; the next look tells more.
+            # Expected during an injected outage of storage; the next call logs the same archives.
             return
         finally:
             time.sleep(_LOOK_EVERY)
@@ -172,7 +173,7 @@ class Soak:
         return not stuck(self.clients, given_up(observations.observe(self.clients, self.system.sources)))
 
     def _arrive(self, stop: threading.Event) -> None:
-        """Upload archives, several at a time; what has begun is finished."""
+        """Upload archives, several at a time, until `stop` is set; finish uploads that have begun."""
         rng = self._rng("arrivals")
         with ThreadPoolExecutor(8, "upload") as pool:
             uploads = []
@@ -184,7 +185,7 @@ class Soak:
             uploaded.result()
 
     def _catch_up(self, stop: threading.Event) -> bool:
-        """Wait for a slow machine to catch up: a queue that only grows proves nothing. True if told to stop."""
+        """Wait while too many archives are unfinished, because a slow machine must catch up. Return True if stopped."""
         while len(self.arrivals) - len(self.settled) >= _UNSETTLED_LIMIT:
             if stop.wait(_LOOK_EVERY):
                 return True
@@ -197,7 +198,7 @@ class Soak:
             self._log(drop, f"arrived, {megabytes(drop.sample.size)}")
 
     def _perhaps_replaced(self, drop: Drop, rng: Random) -> Drop:
-        """Now and then give new content under a name whose archive is settled; before, it might be superseded."""
+        """Return `drop`, sometimes under the name of an archive that has ended; before, it might be superseded."""
         if rng.random() >= _REPLACED:
             return drop
         uses = Counter((arrival.drop.source, arrival.drop.name) for arrival in self.arrivals)
@@ -215,13 +216,13 @@ class Soak:
         self.say(f"{drop.source:<6} {printable(drop.name):<34} {text}")
 
     def _rng(self, purpose: str) -> Random:
-        """Give each part a generator of its own: shared between threads, one would make a seed mean nothing."""
+        """Return a separate generator per purpose; sharing one between threads would make runs not reproducible."""
         return Random(f"{purpose} {self.seed}")  # noqa: S311 - no secret
 
 
 @contextmanager
 def background(*parts: Callable[[threading.Event], None]) -> Iterator[Sequence[Future[None]]]:
-    """Run parts in threads for the length of a block; they are told to stop by an event. Raises what they raised."""
+    """Run functions in threads during a block, and set their stop event at its end. Re-raises their errors."""
     stop = threading.Event()
     with ThreadPoolExecutor(len(parts)) as pool:
         work = [pool.submit(part, stop) for part in parts]

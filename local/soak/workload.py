@@ -1,4 +1,4 @@
-"""What the soak puts on the servers: archives of mixed sizes and contents, some broken, as a seed decides."""
+"""Archives that the soak puts on the servers: mixed sizes and contents, some damaged, chosen by a seed."""
 
 import hashlib
 from collections.abc import Iterator, Mapping
@@ -12,7 +12,7 @@ from local.sample_specs import ImageSpec, SampleSpec
 from local.samples import Sample
 
 SIDE = 64
-"""Width and height to which the soak preprocesses: Azurite's tables hold 512 MB in all, some 20,000 such images."""
+"""Width and height of preprocessed images. Small, because Azurite's tables hold 512 MB, some 20,000 such images."""
 _SEVERAL_BATCHES = SampleSpec(
     seed=201,
     images=tuple(ImageSpec(photograph=photos.COLOUR[i % len(photos.COLOUR)], size=(320, 240)) for i in range(40)),
@@ -21,7 +21,7 @@ _HEAVY = SampleSpec(
     seed=202,
     images=tuple(ImageSpec(photograph=name, size=(3000, 2000), format="tiff") for name in photos.COLOUR[:3]),
 )
-"""54 MB: long under way, soon decoded."""
+"""54 MB: long to copy, quick to decode."""
 _SPECS: Mapping[str, SampleSpec] = {
     "one": sample_specs.small(203, images=1),
     "few": sample_specs.small(204, images=4),
@@ -32,21 +32,21 @@ _SPECS: Mapping[str, SampleSpec] = {
 }
 _CUT = "cut"
 _DECK = ("one", "few", "several batches") * 2 + ("one", "all formats", "broken members", "heavy", _CUT)
-"""So often each comes before any comes once more."""
+"""All kinds with their frequencies; the deck is shuffled and used up before it starts again."""
 SUPPRESSED = "suppressed"
-"""No event tells of archives that have this in their names: only `reconcile` can find them."""
+"""Archives with this in their names get no event, so only `reconcile` can find them."""
 _SUPPRESSED_EVERY = 4
 _ODD_NAMES = ("Südkai (Probe) {}, 100 %.ZIP", "[red]a&b{} #?.zip", "{} $(id); 'x' \"y\".zip")
 
 
 def make_workload(cache: Path) -> dict[str, Sample]:
-    """Give all samples by their kind; they are made only once."""
+    """Return all samples by kind, from the cache if they are there."""
     made = {kind: samples.make(spec, cache, SIDE) for kind, spec in _SPECS.items()}
     return made | {_CUT: _cut(made["few"])}
 
 
 def drops(workload: Mapping[str, Sample], sources: tuple[str, ...], rng: Random) -> Iterator[Drop]:
-    """Give archives without end: each a new name on some source, renamed into place or growing."""
+    """Yield uploads without end, each with a new name on a random source, renamed into place or growing."""
     number = 0
     while True:
         for kind in rng.sample(_DECK, len(_DECK)):
@@ -65,7 +65,7 @@ def drops(workload: Mapping[str, Sample], sources: tuple[str, ...], rng: Random)
 
 
 def _cut(whole: Sample) -> Sample:
-    """Give a zip that lost its end on its way to the server: it is kept as it is, and refused as a whole."""
+    """Return a zip without its last third, as from a broken upload; it is stored as it is and refused as a whole."""
     path = whole.path.with_name(f"{whole.path.stem}-cut.zip")
     content = whole.path.read_bytes()[: whole.size * 2 // 3]
     unfinished = path.with_suffix(".unfinished")

@@ -100,7 +100,7 @@ def test_an_image_of_another_shape_is_named() -> None:
 def test_what_nobody_put_on_a_server_is_named() -> None:
     named = verify([ARRIVAL.drop], [ARRIVAL], {KEY: GOOD, ("north", "v2"): GOOD})
 
-    assert named == ["north v2: in storage, but nobody put it on the server"]
+    assert named == ["north v2: in storage, but never put on the server"]
 
 
 def test_what_was_planned_and_never_came_is_named() -> None:
