@@ -92,12 +92,12 @@ def _of_gaps(gaps: Sequence[Gap]) -> list[str]:
 
 
 def _of_answers(finding: Finding, now: datetime) -> str:
-    refused = finding.slug is Slug.SOURCE_REFUSES
+    rejects = finding.slug is Slug.SOURCE_REJECTS
     if finding.slug is Slug.NOT_POLLED:
         return "Waiting for the first poll."
     if finding.since is None:
-        return "The server refuses us." if refused else "The server has never answered."
-    what = "The server has refused us" if refused else "No answer from the server"
+        return "The server rejects us." if rejects else "The server has never answered."
+    what = "The server has rejected us" if rejects else "No answer from the server"
     return f"{what} for {span((now - finding.since).total_seconds())}."
 
 

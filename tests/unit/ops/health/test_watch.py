@@ -90,7 +90,7 @@ class TestAnswers:
         refused = Outage(start=NOW - HOUR, end=None, error="wrong password", refused=True)
         for outages in ((), (replace(refused, refused=False),), (replace(refused, end=NOW),), (refused,)):
             slug = self.slug(replace(source_state(listed=HOUR), outages=outages))
-            assert slug is (Slug.SOURCE_REFUSES if outages == (refused,) else Slug.SOURCE_SILENT)
+            assert slug is (Slug.SOURCE_REJECTS if outages == (refused,) else Slug.SOURCE_SILENT)
 
 
 class TestDeadlines:

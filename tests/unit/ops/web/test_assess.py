@@ -49,7 +49,7 @@ def test_what_is_on_its_way_is_neither_here_nor_missing() -> None:
 @pytest.mark.parametrize(
     ("state", "shown"),
     [
-        (State.SEEN, DisplayState.WAITING),
+        (State.SEEN, DisplayState.SEEN),
         (State.COPYING, DisplayState.COPYING),
         (State.RAW, DisplayState.RAW),
         (State.PROCESSING, DisplayState.RAW),
@@ -57,7 +57,7 @@ def test_what_is_on_its_way_is_neither_here_nor_missing() -> None:
         (State.REFUSED, DisplayState.REFUSED),
         (State.FAILED, DisplayState.FAILED),
         (State.EXPIRED, DisplayState.EXPIRED),
-        (State.SUPERSEDED, DisplayState.REPLACED),
+        (State.SUPERSEDED, DisplayState.SUPERSEDED),
     ],
 )
 def test_each_state_has_its_own_mark(state: State, shown: DisplayState) -> None:
@@ -176,7 +176,7 @@ def test_a_server_that_refuses_us_is_not_called_silent() -> None:
     source_state = SourceState(source="radar", listed_at=NOW - 50 * MINUTE, error="wrong password", outages=(refused,))
     status = status_of(regular(), source_state)
     assert headline_of(status).startswith("The server has refused us for 50 min.")
-    assert slugs(status) == ["source_refuses"]
+    assert slugs(status) == ["source_rejects"]
 
 
 def test_a_source_whose_promises_nobody_knows_is_not_judged_and_never_fine() -> None:
