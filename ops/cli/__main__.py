@@ -104,7 +104,7 @@ def _add_replay(verbs: "Subparsers") -> None:
     add("--refused", action="store_true", help="archives that were refused")
     add("--failed", action="store_true", help="archives that failed")
     add("--method", metavar="FORMAT<N", help="archives with results of a decoder before its version N: 'tiff<2'")
-    add("--poison", action="store_true", help="poison messages: those that the functions host gave up after several calls")
+    add("--poison", action="store_true", help="poison messages: given up by the functions host after several calls")
     add("--dead-letters", action="store_true", help="events that Event Grid gave up")
     add("--source", help="archives of this source only")
     add_range(replay, None, "with --refused or --failed the whole of PIPELINE_WINDOW")
