@@ -32,12 +32,12 @@ def total_headline(sources: Sequence[SourceStatus], findings: Sequence[Finding])
     """Say in one sentence how everything is."""
     not_judged = [finding.source for finding in findings if finding.slug is Slug.NOT_JUDGED]
     judged = [source for source in sources if source.name not in not_judged]
-    sentence = _of_sources(judged, findings) if judged or not not_judged else ""
+    parts = [_of_sources(judged, findings)] if judged or not not_judged else []
     if any(finding.slug in (Slug.POISON, Slug.DEAD_LETTERS) for finding in findings):
-        sentence += ", and messages were given up"
+        parts.append("messages were given up")
     if any((finding.slug, finding.name) == (Slug.FUNCTION_OVERDUE, "reconcile") for finding in findings):
-        sentence += ", and nobody watches: reconcile stands still"
-    return "; ".join(filter(None, (sentence, f"not judged: {', '.join(not_judged)}" if not_judged else "")))
+        parts.append("nobody watches: reconcile stands still")
+    return "; ".join(filter(None, (", and ".join(parts), f"not judged: {', '.join(not_judged)}" if not_judged else "")))
 
 
 def _of_sources(sources: Sequence[SourceStatus], findings: Sequence[Finding]) -> str:

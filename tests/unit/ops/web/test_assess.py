@@ -182,6 +182,8 @@ def test_a_server_that_rejects_us_is_not_called_silent() -> None:
 def test_a_source_whose_promises_nobody_knows_is_not_judged_and_never_fine() -> None:
     status = status_of(regular(), SourceState(source="radar", listed_at=NOW), held=UNKNOWN)
     assert (status.severity, status.headline) == (Severity.NOTICE, "not judged: radar")
+    given_up = status_of(regular(), queues=replace(QUIET, poison=1), held=UNKNOWN)
+    assert given_up.headline == "messages were given up; not judged: radar"
     assert headline_of(status).startswith("Not judged: ")
     assert slugs(status) == ["not_judged"]
 
