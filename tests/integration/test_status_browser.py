@@ -58,7 +58,7 @@ BROKEN = """
 [...document.querySelectorAll('.num, .whole')].filter(part => {
     const range = document.createRange();
     range.selectNodeContents(part);
-    return new Set([...range.getClientRects()].map(box => box.bottom)).size > 1;
+    return range.getBoundingClientRect().height > 1.5 * parseFloat(getComputedStyle(part).lineHeight);
   }).map(part => part.textContent)"""
 """Numbers and times that go on in the next line."""
 
