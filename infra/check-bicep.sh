@@ -1,5 +1,5 @@
 #!/bin/sh
-# Compile and lint the templates, and compile the parameter file. The compiler ends well after warnings; here each is an error.
+# Compile and lint the templates, and compile the parameter file. Warnings count as errors, unlike in the compiler.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -9,7 +9,7 @@ command -v az >/dev/null 2>&1 || {
 }
 
 WRONG=0
-# What the compiler says goes to standard error, each finding as FILE(LINE,COLUMN) : TEXT; the result is not wanted.
+# The compiler writes findings to standard error as FILE(LINE,COLUMN) : TEXT; its output is not needed.
 look() {
     if said=$(az bicep "$@" 2>&1 >/dev/null) && ! printf '%s\n' "$said" | grep -q '([0-9]*,[0-9]*) : '; then
         echo "ok          bicep $1 $3"

@@ -1,14 +1,14 @@
 #!/bin/sh
-# Put the whole system into Azure, or bring what is there up to date: it is safe to run again at any time.
+# Deploy the whole system to Azure, or update it. It is safe to run again at any time.
 set -eu
 HERE=$PWD
 cd "$(dirname "$0")/.."
 
-WAIT=${DEPLOY_WAIT:-20} # seconds between two tries: new roles and functions take minutes to be known everywhere
+WAIT=${DEPLOY_WAIT:-20} # seconds between two attempts: new roles and functions take minutes to take effect everywhere
 TRIES=15
 PATIENCE=$((TRIES * 20))
-SUBSCRIPTION=raw-archives # as the templates name it
-LOCK=keep-archives        # likewise
+SUBSCRIPTION=raw-archives # name in the templates
+LOCK=keep-archives        # name in the templates
 TAG=made-by=infra/deploy.sh
 GOES_ON="Remove the cause and run the same command again: what is there stays, and it goes on from there."
 FUNCTIONS=$(sed -n 's/^@app\.function_name("\([a-z_]*\)").*/\1/p' function_app.py)
@@ -38,13 +38,13 @@ ok() { printf '  ok          %s\n' "$*"; }
 unknown() { printf '  not looked  %s\n' "$*"; }
 warn() { printf '  warning     %s\n' "$*"; }
 WRONG=0
-MISSING=0 # 1 once a secret was missing
+MISSING=0 # 1 if a secret is missing
 wrong() {
     printf '  WRONG       %s\n' "$*"
     WRONG=1
 }
 
-# A group's name goes into queries and questions.
+# Check a group's name, because it becomes part of queries and prompts.
 check_group() {
     case $1 in
         '' | -* | *[!A-Za-z0-9._-]*) fail "'$1' is no name of a resource group" "It has letters, digits, dots, hyphens and underscores." ;;
@@ -64,7 +64,7 @@ check_tools() {
     say "subscription: $account"
 }
 
-# The parameter file that is meant, seen from where the command was typed.
+# Find the parameter file, relative to the folder where the command was typed.
 find_file() {
     case ${1:-} in
         '') file=infra/main.bicepparam ;;
@@ -82,7 +82,7 @@ check_file() {
     fi
 }
 
-# Run a command until it succeeds, or has failed so many times: `again TIMES WHAT COMMAND...`.
+# Run a command until it succeeds or has failed TIMES times: `again TIMES WHAT COMMAND...`.
 again() {
     times=$1 what=$2 try=1
     shift 2
@@ -94,8 +94,8 @@ again() {
     done
 }
 
-# What storage and the key vault are looked at with in the end. A pipeline's login gives new tokens during its first
-# five minutes only, and no longer once the resources are there: https://github.com/Azure/login/issues/372
+# Get the tokens that the final checks of storage and the key vault need. A pipeline's login issues new tokens only in
+# its first five minutes, which are over when the resources have been made: https://github.com/Azure/login/issues/372
 take_tokens() {
     for resource in https://storage.azure.com https://vault.azure.net; do
         az account get-access-token --resource "$resource" --output none ||
@@ -103,7 +103,7 @@ take_tokens() {
     done
 }
 
-# The parameters as the Bicep compiler works them out: a value may come from a variable or from the environment.
+# Read the parameters from the Bicep compiler, because a value may come from a variable or from the environment.
 compile_parameters() {
     compiled=$(az bicep build-params --file "$1" --stdout --only-show-errors) ||
         fail "$1 cannot be compiled; what the compiler said is above." "Correct it and run the same command again."
@@ -111,11 +111,11 @@ compile_parameters() {
         *'"parametersJson"'*) ;;
         *) fail "Bicep's answer to $1 cannot be read." "Type: az bicep upgrade" "Then run the same command again." ;;
     esac
-    # JSON within JSON, so with \" for each quote: without its layout, and without the template beside it.
+    # JSON within JSON, with \" for each quote; remove the whitespace and the template.
     parameters=$(printf '%s' "$compiled" | sed 's/.*"parametersJson"://; s/"templateJson".*//; s/\\[nr]//g; s/ //g')
 }
 
-# Tell whether the parameters ask for a network.
+# Succeed if the parameters require a network.
 wants_network() {
     for parameter in fixedOutboundAddress privateEndpoints; do
         case $parameters in
@@ -126,7 +126,8 @@ wants_network() {
     return 1
 }
 
-# A deployment registers the resource providers of its own resources. The app's subnet is delegated to another one.
+# Succeed if Microsoft.App must be registered. A deployment registers only the resource providers of its own resources,
+# and the app's subnet is delegated to another one.
 unregistered_provider() {
     wants_network || return 1
     registered=$(az provider show --namespace Microsoft.App --query registrationState --output tsv) ||
@@ -161,7 +162,7 @@ make_resources() {
         "Correct $2 and run the same command again: what is there stays."
 }
 
-# A storage account has one system topic at most, and Defender or a policy may have made that before us.
+# Print how to use an existing system topic. A storage account has at most one, which Defender or a policy may have made.
 explain_topic() {
     case $parameters in *'\"existingTopicName\":{\"value\":\"'[!\\]*) return ;; esac
     ours=$(lower "/resourceGroups/$1/providers/Microsoft.Storage/storageAccounts/")
@@ -175,7 +176,7 @@ explain_topic() {
         done
 }
 
-# What the first deployment answered, one value a line; some may be empty. Fails where there is none that ended well.
+# Read the outputs of the first deployment, one value per line; some may be empty. Fails if none has succeeded.
 ask_outputs() {
     answered=$(az deployment group show --resource-group "$1" --name main --output tsv --query "properties.outputs.[
         functionAppName.value || '', functionAppHostName.value || '', dataAccountName.value || '',
@@ -208,7 +209,8 @@ has_function() { printf '%s\n' "$1" | grep -qx -e "[^/]*/$2"; }
 
 function_is_there() { listed=$(list_functions "$1") && has_function "$listed" on_raw_archive; }
 
-# A new app's roles and its publishing endpoint take minutes to work. A build that failed fails again.
+# Publish once. A failure is retried, because a new app's roles and publishing endpoint take minutes to work, except a
+# failed build, which would fail again.
 publish_once() {
     said=$({ func azure functionapp publish "$app" --python --build remote 2>&1 || echo "func ended with status $?"; } |
         while IFS= read -r line || [ -n "$line" ]; do
@@ -235,7 +237,7 @@ publish_once() {
     return 1
 }
 
-# Azure takes code that does not load, and then has no functions.
+# Check that the code loads, because Azure accepts code that does not, and then has no functions.
 check_code() {
     [ -x .venv/bin/python ] || return 0
     .venv/bin/python -c 'import function_app' || fail "the code does not load here, so nothing was changed in Azure; see above." \
@@ -250,7 +252,7 @@ publish() {
             "See the app's logs in Application Insights, remove the cause and run the same command again."
 }
 
-# Dead letters are written as the topic's system-assigned identity: no other passes a storage firewall.
+# Find the topic's system-assigned identity, which writes dead letters; no other identity passes a storage firewall.
 look_at_topic() {
     [ -z "$topic_principal" ] || return 0
     identity=$(az eventgrid system-topic show --resource-group "$topic_group" --name "$topic" --output tsv \
@@ -286,12 +288,12 @@ subscribe_once() {
         --no-prompt true --only-show-errors --query properties.timestamp --output tsv --parameters \
         "functionAppName=$app" "dataAccountName=$data" "topicName=$topic" "topicGroup=$topic_group" \
         "topicPrincipalId=$topic_principal") && return
-    # One that failed is never tried again by itself, and may stand in the way of the next.
+    # A failed subscription is never retried by Azure, and may block the next attempt.
     [ "$(event_state provisioningState)" != Failed ] || delete_subscription || :
     return 1
 }
 
-# Event Grid looks the function up, and for some minutes answers "Destination endpoint not found".
+# Subscribe with retries: for some minutes Event Grid cannot find the function ("Destination endpoint not found").
 subscribe() {
     say "events: subscribing on_raw_archive to new archives"
     look_at_topic
@@ -299,7 +301,7 @@ subscribe() {
         fail "the event subscription: failed $TRIES times; what was said last is above." "$GOES_ON"
 }
 
-# Seconds between two runs of reconcile; nothing where that is not the same each day.
+# Print the longest time in seconds between two runs of reconcile; nothing if it differs between days.
 reconcile_pause() {
     schedule=$(az functionapp config appsettings list --resource-group "$1" --name "$app" --output tsv \
         --query "[?name=='RECONCILE_SCHEDULE'].value | [0]") && [ -n "$schedule" ] && .venv/bin/python -c '
@@ -309,16 +311,16 @@ pause = longest_pause(sys.argv[1])
 print(round(pause.total_seconds()) if pause else "")' "$schedule"
 }
 
-# A time in UTC as a number, to the second.
+# Print a UTC time as a number, to the second.
 number() { printf '%s' "$1" | sed 's/[.+Z].*//; s/[^0-9]//g'; }
 
-# When reconcile last came to its end; az ends with 3 where no run is known.
+# Print when reconcile last completed; az ends with 3 if no run is recorded.
 last_run() {
     az storage blob show --account-name "$data" --container-name state --name runs/reconcile.json --auth-mode login \
         --query properties.lastModified --output tsv --only-show-errors
 }
 
-# Tell whether reconcile has run since the deployment, by Azure's clocks; or that this has been refused for too long.
+# Succeed if reconcile has run since the deployment, by Azure's clocks, or if storage has refused the question too often.
 reconcile_ran() {
     code=0
     ran=$(last_run 2>/dev/null) || code=$?
@@ -334,7 +336,7 @@ wait_for_reconcile() {
     again "$((pause / 20 + TRIES))" "the next run of reconcile" reconcile_ran
 }
 
-# Publishing restarts the app, after which timers are known to stand still: azure-functions-host#11828.
+# Check that timers run. Publishing restarts the app, and timers may stop after that: azure-functions-host#11828.
 check_timer() {
     if [ ! -x .venv/bin/python ]; then
         unknown "whether timers run after publishing: .venv is missing; type: make setup"
@@ -378,7 +380,8 @@ check_functions() {
     done
 }
 
-# The host runs on without a function that a wrong setting switches off. The key is not for the command line.
+# Check one function, because the host keeps running if a wrong setting disables one. The key must not be on a command
+# line.
 check_function() {
     if [ -z "$key" ] || ! command -v curl >/dev/null 2>&1; then
         unknown "function $1 is there; whether a setting switches it off: that takes curl, and the right to list the app's keys"
@@ -393,7 +396,7 @@ check_function() {
     esac
 }
 
-# With Flex Consumption az gives the resource as Azure has it, with its properties below `properties`.
+# For Flex Consumption az prints the raw resource, with its properties below `properties`.
 check_app() {
     state=$(az functionapp show --resource-group "$1" --name "$app" --query 'properties.state || state' --output tsv) || state=
     case $state in
@@ -450,7 +453,7 @@ check() {
     say "look deeper, as far as your servers: .venv/bin/python -m ops.cli doctor --app $app"
 }
 
-# The one look that sends something through.
+# Send an archive through the app.
 smoke() {
     if [ ! -x .venv/bin/python ]; then
         unknown "whether an archive comes through: .venv is missing; type: make setup"
@@ -475,7 +478,7 @@ deploy() {
     publish "$1"
     subscribe "$1"
     check "$1"
-    # Without its secrets the app's settings are incomplete, and every call fails: so it is after each first deployment.
+    # After a first deployment the app has no secrets yet, so its settings are incomplete and every call fails.
     if [ "$MISSING" = 1 ]; then
         unknown "whether timers run and an archive comes through: the app needs its secrets first;" \
             "then type: infra/deploy.sh --smoke $1"
@@ -493,11 +496,11 @@ what_if() {
     [ "$(az group exists --name "$1" --output tsv)" = true ] || fail "there is no resource group $1, so everything would be new." \
         "To see it all, make the group first; empty it costs nothing: az group create --name $1 --location $2 --tags $TAG"
     ! unregistered_provider || say "network: the resource provider Microsoft.App would be registered in the subscription"
-    # So it asks for the right to read only, which is all that a pull request's pipeline should have.
+    # ProviderNoRbac needs only the right to read, and a pull request's pipeline should have no more.
     az deployment group what-if --resource-group "$1" --parameters "$file" --no-prompt true --validation-level ProviderNoRbac
 }
 
-# A key that is pasted has more lines than the one that was read: the shell behind us would run them, and remember them.
+# Refuse a pasted key. Only its first line was read; the user's shell would run the others and keep them in its history.
 refuse_key() {
     case $value in
         -----BEGIN*)
@@ -509,7 +512,7 @@ refuse_key() {
     esac
 }
 
-# The value goes through pipes only: a command line can be read by everybody on the machine.
+# Store a secret. Its value goes only through pipes, because every user of the machine can read command lines.
 put_secret() {
     check_tools az
     read_outputs "$1"
@@ -531,12 +534,12 @@ put_secret() {
     printf '%s' "$value" | az keyvault secret set --vault-name "$vault" --name "$2" --file /dev/stdin --encoding utf-8 \
         --output none || fail "the secret $2 could not be put into $vault." \
         "You need Key Vault Secrets Officer there: put your id into operatorIds and deploy; a new role takes some minutes."
-    # Else the app would take up to a day to see it.
+    # Without a restart the app may take up to a day to use the new value.
     az functionapp restart --resource-group "$1" --name "$app" --output none
     say "$2 is in $vault, and the app has been restarted to take it up"
 }
 
-# The topic of somebody else stays, in its own group; what we subscribed to it goes.
+# Remove our subscription from a topic in another group; that topic stays.
 remove_subscription() {
     case $(lower "$topic_group") in '' | "$(lower "$1")") return ;; esac
     if delete_subscription; then
@@ -555,7 +558,7 @@ remove_lock() {
         az lock delete --ids "$id" --output none || fail "the delete lock could not be removed, so the group stays." \
             "It takes the role Owner or User Access Administrator: az lock delete --ids $id"
         say "the delete lock ${id##*/} is gone"
-        tries=$TRIES # until that is known everywhere
+        tries=$TRIES # the removal takes time to take effect everywhere
     done
 }
 

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Make ready checkov, which scans the Bicep files, in an environment of its own. Says nothing when it is there.
+# Install checkov, which scans the Bicep files, in its own environment. Prints nothing if it is installed.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -13,7 +13,7 @@ if [ "$(cat "$STAMP" 2>/dev/null || :)" = "$wanted" ] && [ -x "$HOME_OF_IT/bin/c
 echo "setup: installing checkov, which scans the Bicep files (half a minute)"
 mkdir -p .local
 rm -rf "$HOME_OF_IT"
-# Without dependencies: the file is complete. uv, where it is, brings what `venv` may lack.
+# --no-deps, because the file lists all packages. If `venv` has no pip, uv is used.
 if { .venv/bin/python -m venv "$HOME_OF_IT" &&
     "$HOME_OF_IT/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps -r infra/requirements-checkov.txt; } >"$LOG" 2>&1 ||
     { rm -rf "$HOME_OF_IT" && uv venv --quiet --python .venv/bin/python "$HOME_OF_IT" &&

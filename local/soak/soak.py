@@ -56,6 +56,7 @@ _PATIENCE = 4 * 15 * 60
 """Seconds, before scaling, after the last fault and the latest scheduled re-drive; unfinished archives are stuck then.
 It covers two re-drives and one `reconcile`."""
 _EVERY = 3.0
+"""Mean seconds between two archives at `SCALE`; scaled, so that the number of archives during an outage is constant."""
 _UNSETTLED_LIMIT = 40
 """Uploads pause at this many unfinished archives. Archives with suppressed events or a killed host wait for
 `reconcile`."""
@@ -95,9 +96,14 @@ class Soak:
     data_loss: DataLoss = field(init=False)
 
     def __post_init__(self) -> None:
-        self.faults = Faults(self.system, self._rng("faults"), self.say, self.spare_host, self.scale)
+        self.faults = Faults(self.system, self._rng("faults"), self.say, self.spare_host, self.scale, self.pace)
         self.duplicate_events = DuplicateEvents(self.system, self.clients, self._rng("duplicate events"))
-        self.data_loss = DataLoss(self.clients, self._rng("data loss"), self.say)
+        self.data_loss = DataLoss(self.clients, self._rng("data loss"), self.say, self.pace)
+
+    @property
+    def pace(self) -> float:
+        """Factor by which arrivals and faults are slower than at `SCALE`."""
+        return SCALE / self.scale
 
     def run(self, seconds: float) -> None:
         """Upload archives and inject faults for `seconds`, then wait until every archive has ended."""
@@ -178,7 +184,7 @@ class Soak:
         with ThreadPoolExecutor(8, "upload") as pool:
             uploads = []
             for drop in drops(self.workload, tuple(self.system.sources), rng):
-                if stop.wait(rng.uniform(0.5, 1.5) * _EVERY) or self._catch_up(stop):
+                if stop.wait(rng.uniform(0.5, 1.5) * _EVERY * self.pace) or self._catch_up(stop):
                     break
                 uploads.append(pool.submit(self._upload, self._perhaps_replaced(drop, rng)))
         for uploaded in uploads:

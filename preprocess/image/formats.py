@@ -1,10 +1,10 @@
-"""Which members are images, and which are passed over: by name, and by their first bytes."""
+"""Which members are images, and which are skipped: by name, and by their first bytes."""
 
 import re
 
 _ACCEPTED = "jpe?g|jpe|jfif|a?png|tiff?|webp|bmp|gif|jp2|j2[kc]|jp[fxc]|p[gpbn]m|avifs?"
 _NOT_ACCEPTED = "hei[cf]|hif|jxl|psd|dng|cr[23]|nef|arw|raf|orf|rw2|exr|hdr|tga|ico"
-"""Images too: they are refused, not passed over, so that nobody misses them unnoticed."""
+"""Images too: they are refused, not skipped, so that nobody misses them unnoticed."""
 _IMAGE_NAME = re.compile(rf".*\.(?:{_ACCEPTED}|{_NOT_ACCEPTED})", re.IGNORECASE | re.DOTALL)
 
 _SIGNATURES = re.compile(
@@ -23,7 +23,7 @@ _SIGNATURES = re.compile(
 
 
 def skip_kind(name: str) -> str | None:
-    """Name the kind of a member that is passed over for its name alone."""
+    """Name the kind of a member that is skipped for its name alone."""
     parts = re.split(r"[/\\]", name)
     if parts[-1] == "" and len(parts) > 1:
         return "directory"
