@@ -162,7 +162,7 @@ make_resources() {
         "Correct $2 and run the same command again: what is there stays."
 }
 
-# Print how to use an existing system topic. A storage account has at most one, which Defender or a policy may have made.
+# Print how to use an existing system topic. A storage account has at most one; Defender or a policy may have made it.
 explain_topic() {
     case $parameters in *'\"existingTopicName\":{\"value\":\"'[!\\]*) return ;; esac
     ours=$(lower "/resourceGroups/$1/providers/Microsoft.Storage/storageAccounts/")
@@ -320,7 +320,7 @@ last_run() {
         --query properties.lastModified --output tsv --only-show-errors
 }
 
-# Succeed if reconcile has run since the deployment, by Azure's clocks, or if storage has refused the question too often.
+# Succeed if reconcile has run since the deployment, by Azure's clocks, or if storage has refused to answer too often.
 reconcile_ran() {
     code=0
     ran=$(last_run 2>/dev/null) || code=$?
