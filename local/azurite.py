@@ -131,7 +131,7 @@ class Azurite:
             time.sleep(0.05)
         said = self.log.read_text(errors="replace").strip()
         hint = "another program has the port: stop it or choose other ports" if "EADDRINUSE" in said else "see above"
-        raise PermanentError(f"start Azurite: it did not come up; it said:\n{said}\n{hint}")
+        raise PermanentError(f"start Azurite: it did not start; its output:\n{said}\n{hint}")
 
 
 @contextmanager

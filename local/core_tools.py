@@ -83,7 +83,7 @@ def wait_for_answer(port: int, ended: Callable[[], bool], patience: Patience, sa
         if listening is not None and now > listening + patience.to_answer:
             return f"it does not answer {patience.to_answer:.0f} s after it began to listen"
         if now > next_line:
-            reason = "it starts" if listening else "the first time it downloads its extension bundle"
+            reason = "it is starting" if listening else "the first time it downloads its extension bundle"
             say(f"waiting for func for {now - begun:.0f} s: {reason}")
             next_line = now + _EVERY
         time.sleep(0.05)

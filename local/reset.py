@@ -28,8 +28,8 @@ def main() -> int:
         sys.stderr.write(f"error: {exc}\n")
         return 2
     write_environment(LOCAL / "env", {})
-    kept = f"; results of your own servers are kept in {LOCAL / OWN}: --own" if (LOCAL / OWN).exists() else ""
-    sys.stdout.write(f"what ran here is forgotten; set-up and samples are as they were{kept}\n")
+    kept = f"; --own also deletes the results of your own servers in {LOCAL / OWN}" if (LOCAL / OWN).exists() else ""
+    sys.stdout.write(f"data and logs of local runs are deleted; set-up and samples are kept{kept}\n")
     return 0
 
 

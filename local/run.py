@@ -61,7 +61,7 @@ def main() -> int:
                 errors = SourceErrors(BlobSourceStates(clients), read.sources)
                 _keep_going(console, running, None if chosen.quiet or not sources else chosen.every, ends, errors)
     except KeyboardInterrupt:
-        console.print(Text("stopped; the data stays, and the next run goes on with it"))
+        console.print(Text("stopped; the data is kept, and the next run continues with it"))
     except (PipelineError, ServerFailedError) as exc:
         console.print(Text(f"error: {exc}", "red"), soft_wrap=True)
         return 1

@@ -155,9 +155,9 @@ class System:
         """
         if self.storage.ended:
             raise PermanentError(
-                f"Azurite has ended by itself, so all is stopped: see {self.storage.log}. `Invalid string length` "
-                "there means that its tables are full: they hold 512 MB, some 2,500 images in rows; `make reset` "
-                "forgets them"
+                f"Azurite has ended by itself, so everything is stopped: see {self.storage.log}. `Invalid string "
+                "length` there means that its tables are full: they hold 512 MB, some 2,500 images in rows; `make "
+                "reset` empties them"
             )
         for child in (self._host, self._relay):
             child.trim()
@@ -168,8 +168,8 @@ class System:
         if self._relay.ended or self._unanswered_ends >= _UNANSWERED_ENDS:
             child = self._relay if self._relay.ended else self._host
             raise PermanentError(
-                f"the {child.log.stem} has ended by itself, so all is stopped: see {child.log}; what was under way "
-                "goes on with the next start"
+                f"the {child.log.stem} has ended by itself, so everything is stopped: see {child.log}; unfinished work "
+                "continues at the next start"
             )
         if not ended:
             return None
@@ -177,7 +177,7 @@ class System:
         self.host_ends += 1
         why = self._end_of_log(1)
         self._host.start()
-        return f"the functions host has ended, and is started again, as the platform does: {why}"
+        return f"the functions host has ended and is restarted, as Azure does: {why}"
 
     def stop(self) -> None:
         """Stop relay and host, in this order."""
@@ -237,7 +237,7 @@ def system(
 def _remove(folder: Path) -> None:
     """Delete an earlier run. Raises PermanentError if the folder holds anything else, because it may be a mistake."""
     if folder.exists() and any(folder.iterdir()) and not (folder / "logs").is_dir():
-        raise PermanentError(f"start the system in {folder}: it holds something else; name a new or empty folder")
+        raise PermanentError(f"start the system in {folder}: it holds something else; choose a new or empty folder")
     shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -251,7 +251,7 @@ def alone(folder: Path) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as exc:
-            raise PermanentError(f"use {folder}: another one runs there; stop it first") from exc
+            raise PermanentError(f"use {folder}: another system runs there; stop it first") from exc
         yield
 
 

@@ -32,7 +32,7 @@ def print_problems(console: Console, problems: Sequence[str]) -> None:
             Text("Everything that was put on the servers was found again, once, image by image.", "bold green")
         )
         return
-    console.print(Text(f"Not as it should be ({len(problems)}):", "bold red"))
+    console.print(Text(f"Problems ({len(problems)}):", "bold red"))
     for problem in problems[:_PROBLEM_LIMIT]:
         console.print(Text(f"  {problem}"), soft_wrap=True)
     if len(problems) > _PROBLEM_LIMIT:

@@ -40,7 +40,7 @@ class Kept:
     counted: tuple[int, int, int]
     """Images, refused members and skipped members, from the ledger."""
     rows: Sequence[str]
-    """Row keys without the partition, which names the run; two equal keys are a row that was written twice."""
+    """Row keys from all partitions of the archive; a key that occurs twice is a row that was written twice."""
     sharded: Sequence[Place]
     """Images in the shards."""
 

@@ -45,8 +45,8 @@ async def _run(options: argparse.Namespace) -> int:
 
 def _stop(host: Host) -> None:
     if host.stopping.is_set():
-        leave(130)  # asked twice
-    log.info("Stopping: no new work, waiting for what runs (again to leave at once)")
+        leave(130)  # second signal
+    log.info("Stopping: waiting for running functions (interrupt again to end at once)")
     host.stopping.set()
 
 

@@ -171,7 +171,7 @@ def connection_string(name: str, environ: Mapping[str, str]) -> str:
         return written_out(text)
     key = section_name.replace(":", "__")
     raise HostError(
-        f"the connection {name} resolves to the setting {key}, which holds no connection string: this host knows no "
+        f"the connection {name} resolves to the setting {key}, which holds no connection string: this host supports no "
         "identities; set it to a connection string, remove it, or run the app with `func start`"
     )
 

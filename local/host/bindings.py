@@ -36,7 +36,7 @@ def _check_types(function: Function) -> None:
     if unknown:
         known = ", ".join(sorted({*_TRIGGERS, *_OUTPUTS}))
         raise HostError(
-            f"it has the binding {unknown[0]}, which this host does not know (it knows {known}): "
+            f"it has the binding {unknown[0]}, which this host does not support (it supports {known}): "
             "run the app with `func start`"
         )
 

@@ -103,7 +103,7 @@ class Host:
     def _prepare(
         self, functions: Sequence[Function], outputs: QueueOutputs, invocations: Invocations
     ) -> tuple[list[Function], list[Keep]]:
-        """Return the functions and the loops of their timers and queues. A function whose loop fails is disabled."""
+        """Return the functions and the loops of timers and queues. Disable each function whose loop cannot be made."""
         prepared, keepers = [], []
         for function in functions:
             if function.problem is None and not function.disabled:
@@ -183,8 +183,8 @@ class Host:
             await site.start()
         except OSError as exc:
             raise HostError(
-                f"cannot listen on port {self._port}: {exc.strerror or exc}; stop what has it (another host?) "
-                "or choose another with --port, 0 for any that is free"
+                f"cannot listen on port {self._port}: {exc.strerror or exc}; stop the program that uses it "
+                "(another host?) or choose another port with --port, 0 for a free one"
             ) from exc
         for function in functions:
             if function.problem:

@@ -52,7 +52,7 @@ def route_pattern(prefix: str, route: str) -> re.Pattern[str]:
     for match in _PARAMETER.finditer(path):
         rest, name, constraint, optional = match.groups()
         if constraint not in _CONSTRAINTS:
-            raise HostError(f"the route {route!r} has the constraint {constraint}, which this host does not know")
+            raise HostError(f"the route {route!r} has the constraint {constraint}, which this host does not support")
         before = re.escape(path[end : match.start()])
         group = f"(?P<{name}>{'.*' if rest else _CONSTRAINTS[constraint]})"
         # The slash before an optional parameter is optional too.

@@ -110,7 +110,7 @@ class Relay:
         """Log once when the container becomes unreachable or reachable, not at every listing."""
         if reachable != self._reachable:
             self._reachable = reachable
-            state = "in reach again" if reachable else f"out of reach, looking again: {why}"
+            state = "reachable again" if reachable else f"unreachable, trying again: {why}"
             log.warning("relay.container name=%s %s", self._watched.name, state)
 
     def _look_at(self, blob: Blob) -> None:

@@ -123,7 +123,7 @@ class Soak:
         """Return a line for each kind of fault that did not occur, because the soak did not test it."""
         injected = self.faults.injected + self.data_loss.injected
         missing = [kind for kind in (*KINDS, RESULTS) if not injected[kind]]
-        return [f"{kind}: never, so it was not tried; let the soak run for longer" for kind in missing]
+        return [f"{kind}: did not occur, so it is not tested; let the soak run longer" for kind in missing]
 
     def lags(self) -> Lags:
         """Return the lags of all processed archives."""

@@ -259,7 +259,7 @@ def test_a_host_that_ends_by_itself_is_started_again_and_that_is_said(running: S
         running.kill_worker()
         time.sleep(0.2)
         said = running.check()
-    assert "the functions host has ended, and is started again" in said
+    assert "the functions host has ended and is restarted" in said
     name = drop(running, "north", archive(picture(1)))
     assert eventually(lambda: settled(stored, "north", name), name, running) == "processed"
 

@@ -45,7 +45,7 @@ def test_the_callers_own_settings_and_telemetry_are_kept_from_a_local_system(mon
 def test_what_ran_is_forgotten_but_not_while_it_runs(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     (folder / "azurite").mkdir(parents=True)
-    with alone(folder), pytest.raises(PermanentError, match="another one runs there"):
+    with alone(folder), pytest.raises(PermanentError, match="another system runs there"):
         forget(folder)
     assert folder.exists()
     forget(folder)
@@ -100,8 +100,8 @@ def test_a_host_that_ends_is_started_again_until_it_has_ended_thrice_without_an_
     ends.start()
     for _ in range(2):
         wait_for(lambda: ends.ended)
-        assert running.check() == "the functions host has ended, and is started again, as the platform does: the reason"
+        assert running.check() == "the functions host has ended and is restarted, as Azure does: the reason"
     wait_for(lambda: ends.ended)
-    with pytest.raises(PermanentError, match="the host has ended by itself, so all is stopped"):
+    with pytest.raises(PermanentError, match="the host has ended by itself, so everything is stopped"):
         running.check()
     assert running.host_ends == 2
