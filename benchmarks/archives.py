@@ -31,11 +31,11 @@ _SIDE = 224
 @benchmark(
     "read-zip",
     task="zip of 200 JPEGs, read from a blob",
-    against="download whole with the SDK as it comes, then zipfile",
+    against="download of the whole blob with the SDK's defaults, then zipfile",
     prototype="1.65 at 0.55 of the memory",
     goals={"speed": Goal(at_least=1.6), "memory": Goal(at_most=0.6)},
-    why="of 115 MB interpreter and SDKs have 72 before the first request; the rest is the block that is read, the one "
-    "that comes and its pieces, 8 MiB each, and what requests leave behind",
+    why="of 115 MB, the interpreter and the SDKs take 72 MB before the first request; the rest is the block being "
+    "read, the next block and its pieces, 8 MiB each, and memory that requests leave behind",
 )
 def read_zip(bench: Bench) -> Measured:
     """Read and check every member of an archive in a blob."""
@@ -59,9 +59,9 @@ def read_zip(bench: Bench) -> Measured:
 @benchmark(
     "whole-archive",
     task="archive of 100 JPEGs of 12 MP: event → rows readable",
-    against="the obvious function: download, Image.open, LANCZOS, a blob and a row per image, in turn",
+    against="the obvious function: download, Image.open, LANCZOS, a blob and a row per image, one after the other",
     goals={"speed": Goal(at_least=8)},
-    why="of 3.6 s of our processor time libjpeg-turbo has 71 %, on two cores, which Azurite's 1.1 s share",
+    why="libjpeg-turbo takes 71 % of our 3.6 s of processor time, on two cores that Azurite shares with 1.1 s",
 )
 def whole_archive(bench: Bench) -> Measured:
     """Process an archive from its event to readable rows, with the app and its queue or with a simple function."""
@@ -80,11 +80,11 @@ def whole_archive(bench: Bench) -> Measured:
 @benchmark(
     "two-workers",
     task="two workers (threads) in one process, JPEG 12 MP → 224²",
-    against="one",
+    against="one worker",
     prototype="1.6–2.0",
     goals={"speed": Goal(at_least=1.8)},
-    why="a thread holds Python's lock for 2 of 29 ms a picture, half of it to count scans: that leaves 1.91 of the "
-    "1.98 that two processes reach",
+    why="a thread holds Python's lock (GIL) for 2 of 29 ms per picture, half of it to count scans; this leaves 1.91 "
+    "of the 1.98 that two processes reach",
 )
 def two_workers(bench: Bench) -> Measured:
     """Decode with one thread and with two."""

@@ -139,9 +139,9 @@ def _why(timings: Mapping[str, Timing], size: int) -> str:
     worked, they_worked = (_spent(candidate) + median(candidate.servers) for candidate in (ours, theirs))
     busy = worked / _CORES / median(ours.seconds)
     return (
-        f"three hashes of each byte take {_hashing(size):.1f} of our {_spent(ours):.1f} s of processor time; rclone, "
-        f"which has none, takes {_spent(theirs):.1f} s in all; with the servers' it is {worked:.1f} beside "
-        f"{they_worked:.1f} s, and {_CORES} cores are busy for {busy:.0%} of our time"
+        f"three hashes of each byte take {_hashing(size):.1f} of our {_spent(ours):.1f} s of processor time; rclone "
+        f"computes none and takes {_spent(theirs):.1f} s in all; with the servers it is {worked:.1f} s for ours and "
+        f"{they_worked:.1f} s for rclone, and {_CORES} cores are busy for {busy:.0%} of our time"
     )
 
 
@@ -178,7 +178,7 @@ def _to_azurite(
 def _to_null_service(protocol: Protocol, prototype: str) -> Benchmark:
     made = benchmark(
         f"sink-{protocol.lower()}",
-        task=f"{protocol}, the client's own ceiling: the same into a sink",
+        task=f"{protocol}, 256 MiB → a service that stores nothing (the client's own limit)",
         against="rclone, tuned",
         prototype=prototype,
         goals={_TUNED: Goal(at_least=0.9)},
@@ -189,10 +189,10 @@ def _to_null_service(protocol: Protocol, prototype: str) -> Benchmark:
 @benchmark(
     "copy-memory",
     task="peak memory of a copy by SFTP",
-    against="rclone, tuned; and itself at 16 times the size",
+    against="rclone, tuned; and the same copy at 16 times the size",
     prototype="114–139 vs 194–405 MB",
     goals={"share": Goal(at_most=0.6), "growth": Goal(at_most=10)},
-    why="half of it is Python with paramiko and the SDK, before a byte has come",
+    why="half of it is Python with paramiko and the SDK, before the first byte arrives",
 )
 def _memory(bench: Bench) -> Measured:
     """Compare the memory of a copy with rclone's; then, into the null service, with a file of 16 times the size."""

@@ -28,13 +28,13 @@ _JPEG_PEERS: Mapping[str, Decode] = {
 _OTHER_PEERS: Mapping[str, Decode] = {"OpenCV": partial(decoders.opencv, 0), "pyvips": decoders.pyvips}
 _LITTLE = 0.2
 """Of 255: a peer whose difference is larger by at most this much still counts as equal."""
-_FLOOR = "what is left is libjpeg-turbo's entropy decoding, the same for all"
+_FLOOR = "the rest is libjpeg-turbo's entropy decoding, which is the same for all"
 
 
 @benchmark(
     "jpeg-12mp",
     task="JPEG 12 MP → 224², per core",
-    against="Pillow: all of it, LANCZOS",
+    against="Pillow: full decode, LANCZOS",
     prototype="5.4–5.8, difference ≤ 0.5",
     goals={"speed": Goal(at_least=6), "difference": Goal(at_most=0.5)},
     why=_FLOOR,
@@ -47,11 +47,11 @@ def jpeg_12mp(bench: Bench) -> Measured:
 @benchmark(
     "jpeg-hd",
     task="JPEG full HD → 512², per core",
-    against="Pillow: all of it, LANCZOS",
+    against="Pillow: full decode, LANCZOS",
     prototype="2.6, difference 0.9",
     goals={"speed": Goal(at_least=2.5), "difference": Goal(at_most=1)},
-    why="of 15.5 ms a picture, Pillow's LANCZOS takes 7.6 and libjpeg-turbo, at half the scale, 6.4; our checks of the "
-    "file take 0.2",
+    why="of 15.5 ms per picture, Pillow's LANCZOS takes 7.6 ms, libjpeg-turbo at half the scale 6.4 ms, and our "
+    "checks of the file 0.2 ms",
 )
 def jpeg_hd(bench: Bench) -> Measured:
     """Decode JPEGs to slightly smaller arrays."""
@@ -61,7 +61,7 @@ def jpeg_hd(bench: Bench) -> Measured:
 @benchmark(
     "jpeg-12mp-peers",
     task="JPEG 12 MP → 224², per core",
-    against="the fastest of OpenCV, pyvips, simplejpeg that differs as little",
+    against="the fastest of OpenCV, pyvips, simplejpeg with as small a difference",
     prototype="0.9–1.1",
     goals={"speed": Goal(at_least=1)},
     why=_FLOOR,
@@ -74,10 +74,10 @@ def jpeg_12mp_peers(bench: Bench) -> Measured:
 @benchmark(
     "jpeg-hd-peers",
     task="JPEG full HD → 512², per core",
-    against="the fastest of OpenCV, pyvips, simplejpeg that differs as little",
+    against="the fastest of OpenCV, pyvips, simplejpeg with as small a difference",
     prototype="0.9–1.1",
     goals={"speed": Goal(at_least=1)},
-    why="OpenCV averages where we weigh by LANCZOS",
+    why="OpenCV averages pixels, while we use LANCZOS",
 )
 def jpeg_hd_peers(bench: Bench) -> Measured:
     """Compare the decoding of JPEGs with other libraries."""
@@ -87,12 +87,13 @@ def jpeg_hd_peers(bench: Bench) -> Measured:
 @benchmark(
     "png-tiff-peers",
     task="PNG 8 and 16 bit, TIFF raw, LZW, deflate, full HD → 512², per core",
-    against="the faster of OpenCV, pyvips that differs as little, per format",
+    against="the faster of OpenCV, pyvips with as small a difference, per format",
     prototype="1.2–2.7 over plain Pillow; pyvips 1.3–1.9",
     goals={f"speed {form}": Goal(at_least=0.9) for form in ("png", "png-16", "tiff", "tiff-lzw", "tiff-deflate")},
-    why="of 88 ms a PNG, inflating takes 37, by the system's zlib, which Pillow's wheels load whatever they were built "
-    "with, unfiltering 19, LANCZOS 21; pyvips inflates in 26, unfilters in 8 and is done after 52. LANCZOS, without "
-    "vector instructions, is 18 of a raw TIFF's 23 ms, of LZW's 49 and of deflate's 65; pyvips takes 10.5, 44 and 44",
+    why="a PNG takes 88 ms: inflating 37, with the system's zlib, which Pillow's wheels load however they were built,"
+    " unfiltering 19, LANCZOS 21; pyvips takes 52 ms, of which inflating is 26 and unfiltering 8. LANCZOS, "
+    "without vector instructions, takes 18 ms of the 23 of a raw TIFF, the 49 with LZW and the 65 with deflate; "
+    "pyvips takes 10.5, 44 and 44 ms in all",
 )
 def png_tiff_peers(bench: Bench) -> Measured:
     """Compare the decoding of formats that cannot be decoded at a smaller scale."""

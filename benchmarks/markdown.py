@@ -13,9 +13,9 @@ _CANDIDATES = [
 def page(run: Run) -> str:
     """Return the whole page."""
     parts = [
-        "# How fast, and beside what",
-        f"{run.at}, commit {run.commit}. Made by `make bench`; ratios are medians of rounds in turn, with the least "
-        "and the most.",
+        "# Results of the benchmarks",
+        f"{run.at}, commit {run.commit}. Written by `make bench`. Ratios are medians over the rounds, with the lowest "
+        "and the highest.",
         f"Machine: {_listed(run.machine)}. The servers and the emulator share it.",
         f"Versions: {_listed(run.versions)}.",
         summary(run),
@@ -26,12 +26,12 @@ def page(run: Run) -> str:
 
 def summary(run: Run) -> str:
     """Return the table, followed by the reasons why goals are not met."""
-    lines = ["| | what | beside | measured, goal |", "|---|---|---|---|", *map(_line, run.results)]
+    lines = ["| | task | compared with | result, goal |", "|---|---|---|---|", *map(_line, run.results)]
     judged = [result for result in run.results if any(number.goal for number in result.numbers)]
     met = sum(not result.missed for result in judged)
     parts = ["\n".join(lines), f"{met} of {len(judged)} rows with goals meet them all."]
     if shortfalls := "\n".join(_shortfalls(run.results)):
-        parts += ["Where not, profiles say why:", shortfalls]
+        parts += ["Reasons for missed goals, from profiles:", shortfalls]
     if older := [result for result in run.results if result.at != run.at]:
         parts.append("Of earlier runs: " + ", ".join(f"`{old.name}` ({old.at}, commit {old.commit})" for old in older))
     return "\n\n".join(parts)
@@ -64,7 +64,7 @@ def _details(result: Result) -> str:
     lines = [
         f"## {result.name}",
         "",
-        f"{result.task}, beside {result.against}. Prototype: {result.prototype}. "
+        f"{result.task}, compared with {result.against}. Prototype: {result.prototype}. "
         f"Measured {result.at}, commit {result.commit}, in {result.seconds:.0f} s.",
         "",
     ]
@@ -75,7 +75,7 @@ def _details(result: Result) -> str:
         lines.append(f"- {number.figure}: **{number}** ({number.low:.2f} to {number.high:.2f}){goal}")
     lines += [f"- {note}" for note in result.notes]
     if result.missed and result.why:
-        lines.append(f"- Why not: {result.why}")
+        lines.append(f"- Reason: {result.why}")
     lines += [f"- processor time of {each.name}: {shares(each)}" for each in result.candidates if each.modules]
     if result.candidates:
         lines += ["", *_CANDIDATES, *map(_candidate, result.candidates)]

@@ -39,7 +39,7 @@ _PLOT = ROOT / "docs" / "scale.svg"
 
 @benchmark(
     "workers",
-    task="archives preprocessed by 2, 3 and 4 workers, processes that have one core each",
+    task="archives preprocessed by 2, 3 and 4 workers, each a process with one core",
     against="1 worker",
     goals={},
 )

@@ -41,7 +41,7 @@ _FLAT = Goal(at_most=1.2)
 
 @benchmark(
     "quiet-tick",
-    task="a tick without anything new, 10,000 archives in the ledger; 10,000 files listed",
+    task="a poll without new files, 10,000 archives in the ledger; 10,000 files listed",
     against="10 archives; 300 files",
     goals={"ledger": _FLAT, "requests to storage": Goal(at_most=4)},
 )

@@ -43,8 +43,8 @@ _SOURCE = "bench"
     against="one blob each, 16 threads",
     prototype="3.6",
     goals={"speed": Goal(at_least=3.5)},
-    why="the goal leaves 0.35 s; the bytes alone take as much of Azurite's one thread, rows another 0.1 s, and facts, "
-    "checksums and rows, which the blobs go without, 0.35 s of ours before and after",
+    why="the goal leaves 0.35 s; Azurite's single thread needs that for the bytes alone, and 0.1 s for rows; "
+    "metadata, checksums and rows, which the blobs lack, take 0.35 s of ours before and after",
 )
 def write_shard(bench: Bench) -> Measured:
     """Write arrays as tars, with metadata, checksums and a row that links to each, or as one blob each."""
@@ -68,12 +68,12 @@ def write_shard(bench: Bench) -> Measured:
 
 @benchmark(
     "write-rows",
-    task="write rows of the same 500",
+    task="write the same 500 arrays as rows",
     against="row by row",
     prototype="1.6",
     goals={"speed": Goal(at_least=2.5)},
-    why="Azurite's one thread takes 1.4 s, a third of it to decode bodies as if they were addresses and to make a line "
-    "of a log that it does not write; ours are 0.3 s, beside 1.6 s row by row",
+    why="Azurite's single thread takes 1.4 s, a third of it to decode bodies like URLs and to format a log line that "
+    "it does not write; ours takes 0.3 s, and 1.6 s row by row",
 )
 def write_rows(bench: Bench) -> Measured:
     """Write arrays as rows, in transactions or one by one."""
@@ -89,12 +89,12 @@ def write_rows(bench: Bench) -> Measured:
 
 @benchmark(
     "read-back",
-    task="read the same 500 for training, each against its checksum",
+    task="read the same 500 arrays for training, with checksums",
     against="one blob each, 16 threads",
     prototype="one tar 5, rows 1.1",
     goals={"speed shards": Goal(at_least=4.5), "speed rows": Goal(at_least=2)},
-    why="Azurite's one thread takes 0.75 s to write rows as base64 in JSON, more than half of what the blobs take in "
-    "all; ours, 0.35 s, go on meanwhile",
+    why="Azurite's single thread takes 0.75 s to write rows as base64 in JSON, more than half of the blobs' total "
+    "time; ours, 0.35 s, runs meanwhile",
 )
 def read_back(bench: Bench) -> Measured:
     """Read arrays from shards, from rows and from one blob each."""

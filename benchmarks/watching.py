@@ -21,10 +21,11 @@ _WINDOW = 288
 
 @benchmark(
     "status-page",
-    task="the status page of 6 sources × 288 archives, read and drawn",
+    task="the status page of 6 sources × 288 archives, read and rendered",
     against="–",
     goals={"seconds": Goal(at_most=1)},
-    why="reading 3,456 rows takes 0.22 s of our processor time and 0.11 s of Azurite's, drawing 1.2 MB of HTML 0.11 s",
+    why="reading 3,456 rows takes 0.22 s of our processor time and 0.11 s of Azurite's, rendering 1.2 MB of HTML "
+    "0.11 s",
 )
 def status_pages(bench: Bench) -> Measured:
     """Read the state of all sources and render the page, as for a first visitor."""
