@@ -75,7 +75,7 @@ def _details(result: Result) -> str:
         lines.append(f"- {number.figure}: **{number}** ({number.low:.2f} to {number.high:.2f}){goal}")
     lines += [f"- {note}" for note in result.notes]
     if result.missed and result.why:
-        lines.append(f"- Reason: {result.why}")
+        lines.append(f"- Why not: {result.why}")
     lines += [f"- processor time of {each.name}: {shares(each)}" for each in result.candidates if each.modules]
     if result.candidates:
         lines += ["", *_CANDIDATES, *map(_candidate, result.candidates)]

@@ -29,7 +29,7 @@ class _Blob:
         self._patience = patience
 
     async def ask[T](self, call: Callable[[], Awaitable[T]], doing: str) -> T:
-        """Call storage. Raises HostEndsError, or the SDK's error if the blob is missing or exists, or on a conflict."""
+        """Return the result of `call`. Raises HostEndsError, or the SDK's error for a missing blob or a conflict."""
         try:
             return await insist(call, doing, self._patience)
         except (ResourceNotFoundError, ResourceExistsError):

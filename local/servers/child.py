@@ -91,7 +91,7 @@ def running(command: Sequence[str | Path], port: int, log: Path) -> Iterator[Pro
 
 
 def kill_tree(pid: int, sign: signal.Signals = signal.SIGKILL) -> None:
-    """Signal a process and all its descendants. Its process group would not include sessions with a Unix session."""
+    """Signal a process and all its descendants, because servers run sessions in separate Unix sessions."""
     with suppress(psutil.NoSuchProcess):
         first = psutil.Process(pid)
         _signal([first, *first.children(recursive=True)], sign)
