@@ -63,8 +63,8 @@ def lag(bench: Bench) -> Measured:
     task="lag of a zip that comes while 288 of its size wait: settled on the server → rows readable",
     against="the same without a backlog, and one archive of it",
     goals={"lag": Goal(at_most=1)},
-    why="each of its steps shares both cores, and one worker's lanes and slot, with those of the backlog, of which "
-    "each archive takes 0.19 s of the functions host's processor time",
+    why="each of its steps shares both cores, and one worker's decode workers and batch lock, with those of the "
+    "backlog, of which each archive takes 0.19 s of the functions host's processor time",
 )
 def newcomer(bench: Bench) -> Measured:
     """Start with a full server, and drop newcomers once the system is at work on it."""

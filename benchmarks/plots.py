@@ -1,4 +1,4 @@
-"""The plot of speed that the README shows: every ratio that is to be large, as a bar from 1, its goal as a mark."""
+"""The plot of speed in docs/performance.md: every ratio that is to be large, as a bar from 1, its goal as a mark."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING

@@ -1,4 +1,4 @@
-"""The plot of scale that the README shows: what passes, and how long it takes, over sources and workers."""
+"""The plot of scale in docs/performance.md: what passes, and how long it takes, over sources and workers."""
 
 from math import inf, nan
 from pathlib import Path
