@@ -85,7 +85,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--only", nargs="+", metavar="NAME", choices=[each.name for each in BENCHMARKS], help="these: %(choices)s"
     )
-    parser.add_argument("--page", action="store_true", help="write the last results into docs/performance.md; measure nothing")
+    parser.add_argument(
+        "--page", action="store_true", help="write the last results into docs/performance.md; measure nothing"
+    )
     return parser
 
 

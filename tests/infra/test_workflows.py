@@ -16,6 +16,7 @@ import yaml
 
 from local.servers.needed import need
 from tests.fixtures.azure_answers import ACCOUNT
+from tests.fixtures.fake_programs import commands, parse
 from tests.fixtures.fake_tools import Answer, Tools
 from tests.tools.bicep import compiler
 
@@ -314,6 +315,12 @@ class TestSetUp:
         assert (done.returncode, done.stderr) == (0, "")
         assert done.stdout == "principal-deploy\n", "what goes into operatorIds"
         return [json.loads(line) for line in (tmp_path / "calls").read_text().splitlines()]
+
+    def test_az_knows_each_call(self, calls: list[list[str]]) -> None:
+        asked = [call[1:] for call in calls if call[0] == "az"]
+        assert len(asked) > 10
+        for call in asked:
+            parse(call, commands())
 
     def test_each_principal_trusts_one_kind_of_run(self, calls: list[list[str]]) -> None:
         credentials = {option(call, "--id"): json.loads(call[-1]) for call in calls if "federated-credential" in call}
