@@ -1,5 +1,6 @@
 """The tables of docs/ that are made from the code; `make docs` writes them, a test holds the pages to them."""
 
+import argparse
 import ast
 import inspect
 from collections.abc import Callable, Iterator, Mapping
@@ -139,6 +140,12 @@ def filled(page: str) -> str:
     return fill((PAGES / page).read_text(encoding="utf-8"), tables)
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Write every page."""
+    argparse.ArgumentParser(prog="python -m local.docs", description=__doc__).parse_args()
     for page in TABLES:
         (PAGES / page).write_text(filled(page), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
