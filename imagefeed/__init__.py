@@ -20,6 +20,7 @@ from imagefeed.model import ImageMetadata, Pixels
 
 if TYPE_CHECKING:
     from imagefeed.current import OlderResultsWarning
+    from imagefeed.dataframe import to_pandas
     from imagefeed.shards import read_images
     from imagefeed.tables import Reader, Result, StoredImage, StoredRow, open_reader
 
@@ -39,6 +40,7 @@ __all__ = [
     "TransientError",
     "open_reader",
     "read_images",
+    "to_pandas",
 ]
 
 
@@ -48,6 +50,8 @@ def __getattr__(name: str) -> object:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     if name == "read_images":
         return import_module("imagefeed.shards").read_images
+    if name == "to_pandas":
+        return _to_pandas()
     try:
         return getattr(import_module("imagefeed.tables"), name)
     except ModuleNotFoundError as exc:
@@ -57,3 +61,12 @@ def __getattr__(name: str) -> object:
             f"imagefeed.{name} reads tables, and {exc.name} is missing: `pip install 'imagefeed[tables]'`; "
             "without it only imagefeed.read_images works, on the bytes of a shard"
         ) from exc
+
+
+def _to_pandas() -> object:
+    try:
+        return import_module("imagefeed.dataframe").to_pandas
+    except ModuleNotFoundError as exc:
+        if exc.name != "pandas":
+            raise
+        raise ImportError("imagefeed.to_pandas needs pandas: `pip install 'imagefeed[pandas]'`") from exc

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from local.host import console
-from local.host.app import HostError, add_local_settings, load_app
+from local.host.app import HostError, SingletonOptions, add_local_settings, load_app
 from local.host.host import Host, Options
 from local.host.intervals import Intervals
 from local.host.worker import leave
@@ -36,7 +36,7 @@ async def _run(options: argparse.Namespace) -> int:
     app = load_app(folder)
     add_local_settings(folder, os.environ)
     os.environ.setdefault("AZURE_FUNCTIONS_ENVIRONMENT", "Development")
-    host = Host(app, os.environ, Options(port=options.port, intervals=_intervals(options)))
+    host = Host(app, os.environ, Options(port=options.port, intervals=_intervals(options, app.singleton)))
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, _stop, host)
     await host.run()
@@ -50,9 +50,13 @@ def _stop(host: Host) -> None:
     host.stopping.set()
 
 
-def _intervals(options: argparse.Namespace) -> Intervals:
+def _intervals(options: argparse.Namespace, singleton: SingletonOptions) -> Intervals:
+    real = Intervals(
+        timer_lease=singleton.listener_lock_period.total_seconds(),
+        timer_retry=singleton.listener_lock_recovery.total_seconds(),
+    )
     try:
-        intervals = Intervals().scaled(options.scale)
+        intervals = real.scaled(options.scale)
     except ValueError as exc:
         raise HostError(f"--scale: {exc}") from exc
     given = {"shutdown": options.grace, "message_lease": options.lease}

@@ -15,6 +15,8 @@ _TIME_SPAN = re.compile(r"(?:(\d+)\.)?(\d{1,2}):(\d{2})(?::(\d{2}(?:\.\d+)?))?")
 _NAME = re.compile(r"%([^%\s]+)%")
 _WORKER_LIMIT = 10
 _SHORTEST_POLLING = timedelta(milliseconds=100)
+_SHORTEST_LEASE = timedelta(seconds=15)
+_LONGEST_LEASE = timedelta(minutes=1)
 
 
 # The app may have an `errors` or `config` module of its own: what its worker imports imports nothing outside `local`.
@@ -36,6 +38,14 @@ class QueueOptions:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SingletonOptions:
+    """`singleton` of host.json, as far as timers go by it, with the defaults of Azure Functions."""
+
+    listener_lock_period: timedelta = timedelta(minutes=1)
+    listener_lock_recovery: timedelta = timedelta(minutes=1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class App:
     """A function app's folder and what its host.json asks for."""
 
@@ -43,6 +53,7 @@ class App:
     function_timeout: timedelta | None
     route_prefix: str
     queues: QueueOptions
+    singleton: SingletonOptions
     problem: str | None = None
     """An option of host.json that is out of range: the host runs, and answers every request with 503."""
 
@@ -56,17 +67,21 @@ def load_app(folder: Path) -> App:
     if not isinstance(extensions, dict):
         raise HostError(f"{folder / 'host.json'} is wrong: extensions must be an object")
     timeout = host.get("functionTimeout", "00:30:00")
-    problem = None
+    queues, singleton, problem = QueueOptions(), SingletonOptions(), None
+    section = "extensions.queues"
     try:
         queues = _queue_options(extensions.get("queues", {}))
+        section = "singleton"
+        singleton = _singleton_options(host.get("singleton", {}))
     except (ValueError, TypeError, AttributeError) as exc:
-        queues, problem = QueueOptions(), f"extensions.queues of host.json is wrong: {exc}"
+        problem = f"{section} of host.json is wrong: {exc}"
     try:
         return App(
             folder=folder,
             function_timeout=None if timeout in ("-1", "-00:00:01") else parse_time_span(timeout),
             route_prefix=extensions.get("http", {}).get("routePrefix", "api").strip("/"),
             queues=queues,
+            singleton=singleton,
             problem=problem,
         )
     except (ValueError, TypeError, AttributeError) as exc:
@@ -95,6 +110,19 @@ def _queue_options(queues: Mapping[str, Any]) -> QueueOptions:
     for kept, rule in rules:
         if not kept:
             raise ValueError(rule)
+    return options
+
+
+def _singleton_options(singleton: Mapping[str, Any]) -> SingletonOptions:
+    options = SingletonOptions(
+        listener_lock_period=parse_time_span(singleton.get("listenerLockPeriod", "00:01:00")),
+        listener_lock_recovery=parse_time_span(singleton.get("listenerLockRecoveryPollingInterval", "00:01:00")),
+    )
+    # As the setters of WebJobs' `SingletonOptions` have them.
+    if not _SHORTEST_LEASE <= options.listener_lock_period <= _LONGEST_LEASE:
+        raise ValueError("listenerLockPeriod must be 00:00:15 to 00:01:00")
+    if options.listener_lock_recovery < _SHORTEST_LEASE:
+        raise ValueError("listenerLockRecoveryPollingInterval must be 00:00:15 or more")
     return options
 
 

@@ -23,6 +23,8 @@ _MOST_ASKED = 5
 """How often the plan of an archive is asked for anew at once; after that the pauses grow."""
 _MOST_REDRIVEN = 256
 """Batches of an archive that one look asks for: the poll waits for it."""
+_EVENT_DELAY = 3
+"""A third of `claim_for` is an archive given for its event: Event Grid's second try comes after ten seconds."""
 _CLOCKS = timedelta(seconds=5)
 """So far may our clock and the queue's disagree."""
 
@@ -32,11 +34,13 @@ type OldestVisible = Callable[[], datetime | None]
 def redrive_crashed(source: str, ctx: ReplayContext, now: datetime) -> int:
     """Ask again for what nobody is at of a source's open archives, and return how many requests that were.
 
-    When nothing is wrong, this is one request. A claim that is not renewed runs out after `ctx.claim_for`; a message
-    that nobody has claimed for twice as long, and that no longer waits, was taken by a process that died, or is lost.
-    Raises StoreUnavailableError, StoreRefusedError.
+    When nothing is wrong, this is one request. An archive that has no plan after a third of `ctx.claim_for` is asked
+    for. A claim that is not renewed runs out after `ctx.claim_for`; a message that nobody has claimed for twice as
+    long, and that no longer waits, was taken by a process that died, or is lost. Raises StoreUnavailableError,
+    StoreRefusedError.
     """
-    opened = [each for each in ctx.ledger.list_open(source, ctx.pipeline) if each.opened_at + ctx.claim_for <= now]
+    late = now - ctx.claim_for / _EVENT_DELAY
+    opened = [each for each in ctx.ledger.list_open(source, ctx.pipeline) if each.opened_at <= late]
     oldest_visible = cache(ctx.queue.oldest_visible)
     return sum(_look_at(each, ctx, now, oldest_visible) for each in _some(opened))
 
@@ -94,6 +98,9 @@ def _redriven(opened: OpenArchive, ctx: ReplayContext, now: datetime, oldest_vis
     states = ctx.ledger.plan(archive, ctx.pipeline)
     if states is None:
         return _ask_plan(opened, ctx, now, oldest_visible)
+    if opened.opened_at + ctx.claim_for > now:
+        # Batches are claimed or put on the queue within this time.
+        return 0
     if not states or finish(states, ctx, now):
         # Its end was written, and whoever did that died before this row was removed; or is about to.
         _close(opened, ctx)

@@ -112,6 +112,7 @@ def test_only_what_runs_is_sent(package: Path) -> None:
     names = {path.name for path in package.iterdir()}
     assert {name for name in names if not name.endswith(".py")} == FOLDERS | {"host.json", "requirements.txt"}
     assert {path.name for path in PROJECT.glob("*.py")} <= names
+    assert not (package / "imagefeed" / "dataframe.py").exists(), "it needs pandas, which no app has"
     strange = [p for p in package.rglob("*") if p.is_file() and p.suffix in {".pyc", ".md", ".zip", ".pem", ".key"}]
     assert not strange
 

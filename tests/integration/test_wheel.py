@@ -1,8 +1,11 @@
 """The package imagefeed on its own: built, installed where nothing else is, and reading shards and rows there."""
 
 import json
+import os
+import shutil
 import subprocess
 import sys
+import tomllib
 import venv
 import zipfile
 from importlib.util import find_spec
@@ -44,7 +47,27 @@ try:
     imagefeed.open_reader("https://account.blob.core.windows.net")
 except ImportError as error:
     print(error)
+try:
+    imagefeed.to_pandas
+except ImportError as error:
+    print(error)
 print(json.dumps([rows, shards, [command.value for command in entry_points(name="imagefeed")]]))
+"""
+OLDEST = "3.11"
+"""requires-python of pyproject.toml."""
+AS_A_TABLE = """
+import sys
+from datetime import datetime, timedelta
+import imagefeed
+
+connection, source, noon = sys.argv[1:]
+start = datetime.fromisoformat(noon)
+with imagefeed.open_reader(connection) as reader:
+    rows = list(reader.rows(source, start, start + timedelta(hours=1)))
+    table = imagefeed.to_pandas(rows)
+    print(table[["source", "member", "height", "width", "channels", "dtype"]].to_csv(index=False))
+    print([reader.image(rows[at]).pixels.tolist() for at in table.index])
+    assert len(list(reader.shards(source, start, start + timedelta(hours=1)))) == len(table)
 """
 
 
@@ -68,6 +91,18 @@ def run(*command: str | Path, cwd: Path) -> str:
     done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+def old_python() -> str:
+    """Find the oldest Python that imagefeed runs with, on PATH or behind pyenv's shims; skip where there is none."""
+    name = f"python{OLDEST}"
+    environment = {**os.environ, "PYENV_VERSION": OLDEST}
+    if shutil.which(name):
+        command = (name, "-c", "import sys; print(sys.executable)")
+        found = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        if found.returncode == 0:
+            return found.stdout.strip()
+    pytest.skip(f"{name} is not installed")
 
 
 def install(python: Path, package: str) -> None:
@@ -105,8 +140,34 @@ def test_an_empty_environment_reads_shards_and_rows(
 
     install(python, f"{wheel}[tables]")
     output = run(python, "-I", "-c", ROWS_AND_SHARDS, azurite.connection, source, NOON.isoformat(), cwd=python.parent)
-    advice, images_read = output.splitlines()
-    assert "pip install 'imagefeed[identity]'" in advice
+    identity, pandas, images_read = output.splitlines()
+    assert "pip install 'imagefeed[identity]'" in identity
+    assert "pip install 'imagefeed[pandas]'" in pandas
     pixels = [made(batch.archive, member).pixels.tolist() for member in range(2)]
     assert json.loads(images_read) == [pixels, pixels, ["imagefeed.cli:main"]]
     assert "usage: imagefeed" in run(python.parent / "imagefeed", "--help", cwd=python.parent)
+
+
+@pytest.mark.timeout(400)  # a dozen packages are installed, which a slow network may delay
+def test_the_oldest_python_and_packages_that_it_allows_read_rows_as_a_table(
+    wheel: Path, tmp_path: Path, clients: Clients, azurite: Azurite, source: str
+) -> None:
+    producer = Producer(clients, source)
+    (batch,) = producer.process(NOON, 2, batches=1)
+    python = tmp_path / "oldest" / "bin" / "python"
+    run(old_python(), "-m", "venv", "--without-pip", python.parent.parent, cwd=tmp_path)
+    options = ("--quiet", "--only-binary", ":all:", "--resolution", "lowest-direct", "--python", python)
+    run(sys.executable, "-m", "uv", "pip", "install", *options, f"{wheel}[tables,pandas]", cwd=tmp_path)
+    output = run(python, "-I", "-c", AS_A_TABLE, azurite.connection, source, NOON.isoformat(), cwd=tmp_path)
+    lines, pixels = output.rstrip().rsplit("\n", 1)
+    assert lines.split() == [
+        "source,member,height,width,channels,dtype",
+        f"{source},0,6,6,3,uint8",
+        f"{source},1,6,6,3,uint8",
+    ]
+    assert json.loads(pixels) == [made(batch.archive, member).pixels.tolist() for member in range(2)]
+
+
+def test_the_oldest_python_is_the_one_that_the_package_names() -> None:
+    project = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]
+    assert project["requires-python"] == f">={OLDEST}"

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from azure.storage.queue import QueueMessage
 
 from local.host.app import (
     HostError,
+    SingletonOptions,
     add_local_settings,
     connection_string,
     is_disabled,
@@ -87,6 +89,30 @@ def test_a_wrong_host_json_is_named_with_what_is_wrong(tmp_path: Path, host: Any
 )
 def test_a_queue_option_out_of_range_is_a_problem_of_the_running_host(tmp_path: Path, queues: Any, named: str) -> None:
     assert named in str(load_app(app_folder(tmp_path, {"extensions": {"queues": queues}})).problem)
+
+
+def test_host_json_sets_how_long_a_dead_host_keeps_its_timers(tmp_path: Path) -> None:
+    assert load_app(app_folder(tmp_path, {})).singleton == SingletonOptions()
+    singleton = {"listenerLockPeriod": "00:00:15", "listenerLockRecoveryPollingInterval": "00:00:20"}
+    options = load_app(app_folder(tmp_path, {"singleton": singleton})).singleton
+    assert (options.listener_lock_period, options.listener_lock_recovery) == (
+        timedelta(seconds=15),
+        timedelta(seconds=20),
+    )
+
+
+@pytest.mark.parametrize(
+    "singleton",
+    [
+        {"listenerLockPeriod": "00:00:14"},
+        {"listenerLockPeriod": "00:01:01"},
+        {"listenerLockRecoveryPollingInterval": "00:00:14"},
+        {"listenerLockPeriod": "soon"},
+        [],
+    ],
+)
+def test_a_lock_period_that_no_blob_lease_has_is_a_problem_of_the_running_host(tmp_path: Path, singleton: Any) -> None:
+    assert "singleton of host.json" in str(load_app(app_folder(tmp_path, {"singleton": singleton})).problem)
 
 
 def test_an_unknown_key_of_host_json_is_passed_over(tmp_path: Path) -> None:
@@ -240,6 +266,7 @@ def test_intervals_are_scaled_by_one_factor_as_far_as_blob_leases_follow() -> No
     for factor in (0.5, 5):
         with pytest.raises(ValueError, match="1 to 4"):
             Intervals().scaled(factor)
+    assert Intervals(timer_lease=15, timer_retry=20).scaled(4) == replace(quick, timer_lease=15, timer_retry=5)
 
 
 def message() -> QueueMessage:

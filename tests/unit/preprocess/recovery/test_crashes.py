@@ -63,8 +63,11 @@ def test_when_nothing_is_open_or_all_of_it_is_young_a_look_is_one_request(world:
     ctx = world.process(sizes=ONE_EACH)
     planned(world, ctx)
     calls.clear()
-    assert look(world, ctx, timedelta(seconds=59)) == 0
+    assert look(world, ctx, timedelta(seconds=19)) == 0
     assert calls == ["list_open"]
+    calls.clear()
+    assert look(world, ctx, timedelta(seconds=40)) == 0
+    assert calls == ["list_open", "plan"], "only whether it has a plan is of interest within its first minute"
 
 
 def test_a_claim_that_ran_out_is_driven_again_and_its_owner_has_vanished(world: World) -> None:
@@ -192,12 +195,12 @@ def test_a_look_asks_the_queue_once_whatever_there_is(world: World) -> None:
     assert queue.peeks == 1
 
 
-def test_an_archive_whose_event_is_late_is_planned_after_a_minute(world: World) -> None:
+def test_an_archive_whose_event_is_late_is_planned_after_twenty_seconds(world: World) -> None:
     """Copying opens it; Event Grid pauses 10 s, 30 s, 1 min, 5 min between its tries."""
     ctx = world.process()
     archive = world.raw.add(pictures(1))
     world.ledger.open(archive, "p-test", world.now)
-    assert look(world, ctx, timedelta(seconds=59)) == 0
+    assert look(world, ctx, timedelta(seconds=19)) == 0
     assert look(world, ctx, timedelta(seconds=1)) == 1
     assert look(world, ctx, MINUTE) == 0
     assert world.work(ctx) == [HandlerOutcome.QUEUED, HandlerOutcome.DONE]
