@@ -89,7 +89,8 @@ class TestCommands:
 
     def test_the_check_is_what_is_told_to_contributors(self) -> None:
         assert COMMANDS["check"] == ["make test", "infra/check-bicep.sh"]
-        assert "`make test`" in (ROOT / "README.md").read_text()
+        for page in ("README.md", "CONTRIBUTING.md"):
+            assert "\nmake test " in (ROOT / page).read_text()
         assert "`make test`, then `infra/check-bicep.sh`" in DOCS
 
     @pytest.mark.parametrize("command", ALL_COMMANDS)
