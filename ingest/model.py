@@ -91,7 +91,7 @@ class SourceSpec(Promises):
     """Connections to the server at a time. With two or more, one always takes the newest file and the others the
     oldest."""
     stable_for: Pause = timedelta(seconds=2)
-    """A new file is copied once two listings this far apart show it unchanged."""
+    """A new file is copied once two looks, this far apart, find it unchanged."""
     stable_for_max: Pause = timedelta(minutes=5)
     """A file that does not end in a zip directory is copied all the same, marked truncated, once it has stayed
     unchanged for this long."""
