@@ -85,7 +85,7 @@ def _installed() -> "Iterator[Callable[[Subparsers], object]]":
         try:
             yield point.load()
         except ImportError as exc:
-            print(f"warning: the verbs of {point.value} are left out: {exc}", file=sys.stderr)
+            print(f"warning: the verbs of {point.value} are missing: {exc}", file=sys.stderr)
 
 
 def _add_reader_verbs(verbs: "Subparsers") -> None:

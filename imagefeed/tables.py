@@ -217,7 +217,7 @@ class Reader:
         others = sorted({e.pipeline for e in older if e.state is State.PROCESSED and e.pipeline} - {pipeline})
         if others:
             warnings.warn(
-                f"images of {source} from {start:%Y-%m-%d %H:%M} to {first:%Y-%m-%d %H:%M} UTC are left out: the "
+                f"images of {source} from {start:%Y-%m-%d %H:%M} to {first:%Y-%m-%d %H:%M} UTC are not read: the "
                 f"pipeline {pipeline}, which is read by default, has made none of them, but {', '.join(others)} has; "
                 f"read them with pipeline={others[0]!r}, or have them made again: `imagefeed replay --source {source} "
                 f"--since {start:%Y-%m-%d}`",

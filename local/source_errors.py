@@ -21,7 +21,7 @@ class SourceErrors:
             error = outage.error if outage else None
             self._said[source] = error
             if outage and error != said:
-                what = "the server refuses us" if outage.refused else "no answer"
+                what = "the server rejects us" if outage.refused else "no answer"
                 yield f"{source}: {what}: {clean(outage.error)}", "red"
             elif said and not outage:
                 yield f"{source}: it can be listed again", "green"

@@ -50,7 +50,7 @@ class Recipe:
     """How images are stored: `npy` (any dtype, fastest) or `png` (uint8 and uint16)."""
     hook: str | None = None
     """Your own last step as `package.module:function`, called with each array and its `ImageMetadata`. It returns an
-    array, or None to leave the image out: [your own step](../README.md#your-own-step)."""
+    array, or None to skip the image: [your own step](../README.md#your-own-step)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -247,7 +247,7 @@ def _preprocessed(member: Member, pending: PendingMember, context: _BatchContext
         return Counts(skipped={skip_kind(member.name) or "not an image": 1})
     if written := context.writer.add(context.finish(images)):
         return Counts(images=written)
-    return Counts(skipped={"left out by the hook": 1})
+    return Counts(skipped={"by the hook": 1})
 
 
 def _refused(member: Member, reason: str, kind: str, context: _BatchContext) -> Counts:

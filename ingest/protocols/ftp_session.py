@@ -68,7 +68,7 @@ class Ftp(ftplib.FTP_TLS):
             self.auth()
         except ftplib.error_perm as exc:
             raise SourceRefusedError(
-                f"begin TLS with {self.host}:{self.port}: the server refuses it ({exc}), so no password was sent; "
+                f"begin TLS with {self.host}:{self.port}: the server rejects it ({exc}), so no password was sent; "
                 "ask its owner, or whether it wants implicit TLS (ftps://)"
             ) from exc
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _FINDINGS = "exit status: 0 all is well; 1 {}; 2 it could not be done, and standard error says why; 130 interrupted"
 _REPLAY = """\
 The running app does it, over its queue. Results have the names of their archives and are written over, so nothing is
-ever doubled. History (--source with --since) passes over what is done, so stop it whenever you like and type it again:
+ever doubled. History (--source with --since) skips what is done, so stop it whenever you like and type it again:
 it goes on. Type it again also to see that all is done, and to redrive what stopped half way: reconcile does so by
 itself, but only for the archives of the last hours (PIPELINE_WINDOW).
 
@@ -95,7 +95,7 @@ def _add_replay(verbs: "Subparsers") -> None:
         "replay --refused --failed --since 6h": "and what was refused, of the last 6 hours",
         "replay --method 'tiff<2' --since 30d": "what the decoder of TIFF made before its version 2",
         "replay --source radar --since 30d": "what the app's pipeline has not made yet, newest first",
-        "replay --poison --dead-letters": "given-up messages and events",
+        "replay --poison --dead-letters": "poison messages and dead letters",
     }
     summary = "have archives preprocessed again: single ones, what was refused, history by new settings"
     replay = _with_app(add_verb(verbs, "replay", _replay, summary, examples, about=_REPLAY))
@@ -104,7 +104,7 @@ def _add_replay(verbs: "Subparsers") -> None:
     add("--refused", action="store_true", help="archives that were refused")
     add("--failed", action="store_true", help="archives that failed")
     add("--method", metavar="FORMAT<N", help="archives with results of a decoder before its version N: 'tiff<2'")
-    add("--poison", action="store_true", help="messages that the functions host gave up")
+    add("--poison", action="store_true", help="poison messages: given up by the functions host after several calls")
     add("--dead-letters", action="store_true", help="events that Event Grid gave up")
     add("--source", help="archives of this source only")
     add_range(replay, None, "with --refused or --failed the whole of PIPELINE_WINDOW")

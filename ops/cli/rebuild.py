@@ -43,6 +43,6 @@ def _report(done: RebuildOutcome) -> None:
         )
     if done.unread:
         write(
-            f"{count(done.unread, 'blob')} put there by hand, and left out: set the app's SOURCES__… settings here, "
+            f"{count(done.unread, 'blob')} put there by hand, and not read: set the app's SOURCES__… settings here, "
             "which tell how their stamps are read"
         )

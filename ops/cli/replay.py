@@ -75,10 +75,10 @@ def run(
         _ask(_of_known(clients, source, ended(clients, source, pipeline, ends, since, until)), replay, command)
     else:
         archives = history(clients, source, pipeline, since, until)
-        _of_known(clients, source, archives.due or sum(archives.passed_over.values()))
+        _of_known(clients, source, archives.due or sum(archives.skipped.values()))
         if not options.json:
-            passed_over = ", ".join(f"{number} {state}" for state, number in archives.passed_over.items())
-            write(f"pipeline {pipeline}: {count(len(archives.due), 'archive')} to do; passed over: {passed_over}")
+            skipped = ", ".join(f"{number} {state}" for state, number in archives.skipped.items())
+            write(f"pipeline {pipeline}: {count(len(archives.due), 'archive')} to do; skipped: {skipped}")
         _ask(archives.due, redrive, command)
 
 

@@ -21,7 +21,7 @@ class History:
 
     due: Sequence[RawArchive]
     """Those that it has not ended, newest first."""
-    passed_over: dict[State, int]
+    skipped: dict[State, int]
     """How many of the others there are, by their end."""
 
 
@@ -76,16 +76,16 @@ def ended(
 def history(clients: Clients, source: str, pipeline: str, since: datetime, until: datetime) -> History:
     """Look at all of a source's archives in the raw container, and at what the pipeline made of them."""
     due: list[RawArchive] = []
-    passed_over = dict.fromkeys(TERMINAL, 0)
+    skipped = dict.fromkeys(TERMINAL, 0)
     known: set[str] = set()
     for entry in entries(clients, source, pipeline=pipeline, start=since, end=until):
         known.add(entry.archive.blob)
         if entry.state in TERMINAL:
-            passed_over[entry.state] += 1
+            skipped[entry.state] += 1
         elif State.RAW in entry.times:
             due.append(entry.archive)
     # What lies there without a row: its event was lost, or the ledger.
     lying = RawBlobs(clients, lambda _source, _name: None).recent(source, since)
     due += [archive for archive in lying if archive.blob not in known and archive.stamp < until]
     due.sort(key=lambda archive: archive.stamp, reverse=True)
-    return History(due=due, passed_over=passed_over)
+    return History(due=due, skipped=skipped)

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 from config.settings import read_specs
 from imagefeed.ledger import known_sources, require_source
-from imagefeed.terminal import Column, Line, Table, clean, watch, width, write
+from imagefeed.terminal import Column, Line, Table, clean, count, watch, width, write
 from ingest.gaps import Gap
 from ingest.model import SourceSpec
 from ops import text
@@ -27,11 +27,11 @@ _LETTERS = {
     DisplayState.FAILED: ("F", "bold red"),
     DisplayState.EXPIRED: ("E", "bold red"),
     DisplayState.REFUSED: ("R", "bold magenta"),
-    DisplayState.WAITING: ("w", "yellow"),
+    DisplayState.SEEN: ("s", "yellow"),
     DisplayState.COPYING: ("c", "cyan"),
     DisplayState.RAW: ("r", "cyan"),
     DisplayState.PARTLY: ("p", "yellow"),
-    DisplayState.REPLACED: ("-", "dim"),
+    DisplayState.SUPERSEDED: ("-", "dim"),
 }
 """The worst first: of several archives in one column it is the one that is shown."""
 _SEVERITY = {Severity.FINE: ("✓", "green"), Severity.NOTICE: ("◆", "yellow"), Severity.MISSING: ("▲", "bold red")}
@@ -59,8 +59,9 @@ def _look(clients: Clients, source: str | None, specs: Mapping[str, SourceSpec])
 
 def _drawn(status: Status) -> Sequence[Line | Table]:
     queues = status.queues
-    counts = f"{queues.batches} in the queue, {queues.poison} poison, {queues.dead_letters} dead letters"
-    counts += f", reconciled {text.ago(status.reconciled_at, status.at) if status.reconciled_at else 'never'}"
+    counts = f"{queues.batches} in the queue, {count(queues.poison, 'poison message')}, "
+    counts += f"{count(queues.dead_letters, 'dead letter')}"
+    counts += f", last reconcile {text.ago(status.reconciled_at, status.at) if status.reconciled_at else 'never'}"
     legend = "bars: processed, by size; " + ", ".join(f"{letter} {state}" for state, (letter, _) in _LETTERS.items())
     headline: Line = (
         _symbol(status.severity), (status.headline, "bold"), (f"  {counts}  {status.at:%H:%M:%S} UTC", "dim")
@@ -108,7 +109,7 @@ def _hole_at(gaps: Sequence[Gap], start: datetime, length: timedelta) -> bool:
 
 def _stored(source: SourceStatus, now: datetime) -> Iterator[str]:
     if source.lag:
-        yield f"lag {text.span(source.lag.p50)} median, {text.span(source.lag.p95)} for 95 %"
+        yield f"lag: half within {text.span(source.lag.p50)}, 95 % within {text.span(source.lag.p95)}"
     if source.next_deletion:
         left = (source.next_deletion.at - now).total_seconds()
         copied = "copied" if source.next_deletion.copied else "NOT COPIED"

@@ -38,7 +38,7 @@ class Slug(StrEnum):
     ROWS_MISSING = "rows_missing"
     ROWS_DAMAGED = "rows_damaged"
     SOURCE_SILENT = "source_silent"
-    SOURCE_REFUSES = "source_refuses"
+    SOURCE_REJECTS = "source_rejects"
     GAP = "gap"
     GAP_UNHEARD = "gap_unheard"
     GAP_CLOSED = "gap_closed"
@@ -67,7 +67,7 @@ NOTICES = frozenset({
 })  # fmt: skip
 """Worth knowing, but nothing is missing that could still come."""
 
-ANSWERS = frozenset({Slug.SOURCE_SILENT, Slug.SOURCE_REFUSES, Slug.NOT_POLLED})
+ANSWERS = frozenset({Slug.SOURCE_SILENT, Slug.SOURCE_REJECTS, Slug.NOT_POLLED})
 """Those of a source that is not listed as it should be."""
 
 _REBUILD = "`imagefeed rebuild {source}`"
@@ -91,7 +91,7 @@ ADVICE: Mapping[Slug, str] = {
     Slug.ROWS_MISSING: _REPLAY,
     Slug.ROWS_DAMAGED: _REPLAY,
     Slug.SOURCE_SILENT: "check the server, its address and its key; the function poll_source must run",
-    Slug.SOURCE_REFUSES: "`imagefeed doctor` tells what it refuses: user, password, key, host key or folder",
+    Slug.SOURCE_REJECTS: "`imagefeed doctor` tells what it rejects: user, password, key, host key or folder",
     Slug.GAP: "the server had nothing: ask its owner",
     Slug.GAP_UNHEARD: "whether there were files will show when it answers: `imagefeed doctor`",
     Slug.GAP_CLOSED: "it is over, and archives have come since: ask the server's owner for those between",

@@ -71,7 +71,7 @@ def _problem(exc: AzureError, kind: str, name: str) -> str:
         case "AuthorizationPermissionMismatch" | "InsufficientAccountPermissions":
             return f"a role is missing: give the identity {_ROLES[kind]} on the {kind} {name} or on the account"
         case "AuthorizationFailure" if "failed to authenticate" not in exc.message:
-            return "the account's firewall refuses this machine: allow its address, or look from within the network"
+            return "the account's firewall rejects this machine: allow its address, or look from within the network"
         case "KeyBasedAuthenticationNotPermitted":
             return "the account takes no keys: set DATA_STORAGE__blobServiceUri and its kin instead of DATA_STORAGE"
         case "AuthenticationFailed" | "AuthorizationFailure":

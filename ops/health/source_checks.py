@@ -27,7 +27,7 @@ def check_source(
         yield from _check_deadlines(source, promises, state, now)
         settings = list(_check_settings(source, promises, state, arrivals, now))
         yield from settings
-        # A gap that goes on where archives come, and PATTERN leaves them out, is none.
+        # A gap that goes on where archives come, and PATTERN skips them, is none.
         left_out = any(finding.slug is Slug.NOTHING_MATCHES for finding in settings)
         gaps = gaps_since(promises, state, arrivals, now, since)
         yield from (_gap(source, gap) for gap in reversed(gaps) if not (left_out and gap.open))
@@ -66,7 +66,7 @@ def _check_answers(source: str, promises: Promises, state: SourceState, now: dat
     elif not state.error:
         yield Finding(slug=Slug.NOT_POLLED, source=source)
         return
-    slug = Slug.SOURCE_REFUSES if state.outage and state.outage.refused else Slug.SOURCE_SILENT
+    slug = Slug.SOURCE_REJECTS if state.outage and state.outage.refused else Slug.SOURCE_SILENT
     yield Finding(slug=slug, source=source, since=state.listed_at, detail=state.error or "it was not polled")
 
 
@@ -90,7 +90,7 @@ def _check_settings(
     if passed_over := _find_passed_over(promises, state, arrivals, now):
         files = count(passed_over.count, "file")
         matched = "some newer than every archive" if state.tracked_files else "none matches it"
-        detail = f"PATTERN {promises.pattern} leaves out {files}, {matched}; this one is the newest"
+        detail = f"PATTERN {promises.pattern} skips {files}, {matched}; this one is the newest"
         name, since = passed_over.newest, passed_over.modified
         yield Finding(slug=Slug.NOTHING_MATCHES, source=source, name=name, since=since, detail=detail)
     if misfits := _find_misfits(promises, state):
@@ -103,7 +103,7 @@ def _check_settings(
 def _find_passed_over(
     promises: Promises, state: SourceState, arrivals: Iterable[Arrival], now: datetime
 ) -> PassedOver | None:
-    """Find files that PATTERN leaves out and that are newer than every archive, while archives are awaited."""
+    """Find files that PATTERN skips and that are newer than every archive, while archives are awaited."""
     newest = max(map(time_of, arrivals), default=None)
     passed_over = state.passed_over
     if passed_over is None or newest is None:

@@ -31,14 +31,14 @@ from ops.web.model import (
 LEAST_INTERVALS = 8
 """A young source's timeline is as long as this, so that its first archives are not squeezed into a corner."""
 _DISPLAYED = {
-    State.SEEN: DisplayState.WAITING,
+    State.SEEN: DisplayState.SEEN,
     State.COPYING: DisplayState.COPYING,
     State.RAW: DisplayState.RAW,
     State.PROCESSING: DisplayState.RAW,
     State.PROCESSED: DisplayState.PROCESSED,
     State.REFUSED: DisplayState.REFUSED,
     State.FAILED: DisplayState.FAILED,
-    State.SUPERSEDED: DisplayState.REPLACED,
+    State.SUPERSEDED: DisplayState.SUPERSEDED,
     State.EXPIRED: DisplayState.EXPIRED,
 }
 
@@ -118,7 +118,7 @@ def assess_source(stored: StoredSource, held: Held, findings: Sequence[Finding],
 def make_mark(entry: Entry, now: datetime, limit: timedelta) -> ArchiveMark:
     """Make an archive's mark; `limit` is how long it may be under way."""
     archive, counts = entry.archive, entry.counts
-    state = _DISPLAYED.get(entry.state, DisplayState.REPLACED)
+    state = _DISPLAYED.get(entry.state, DisplayState.SUPERSEDED)
     refused = counts.refused if counts else 0
     if state is DisplayState.PROCESSED and refused:
         state = DisplayState.PARTLY

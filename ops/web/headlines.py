@@ -32,12 +32,12 @@ def total_headline(sources: Sequence[SourceStatus], findings: Sequence[Finding])
     """Say in one sentence how everything is."""
     not_judged = [finding.source for finding in findings if finding.slug is Slug.NOT_JUDGED]
     judged = [source for source in sources if source.name not in not_judged]
-    sentence = _of_sources(judged, findings) if judged or not not_judged else ""
+    parts = [_of_sources(judged, findings)] if judged or not not_judged else []
     if any(finding.slug in (Slug.POISON, Slug.DEAD_LETTERS) for finding in findings):
-        sentence += ", and messages were given up"
+        parts.append("messages were given up")
     if any((finding.slug, finding.name) == (Slug.FUNCTION_OVERDUE, "reconcile") for finding in findings):
-        sentence += ", and nobody watches: reconcile stands still"
-    return "; ".join(filter(None, (sentence, f"not judged: {', '.join(not_judged)}" if not_judged else "")))
+        parts.append("nobody watches: reconcile stands still")
+    return "; ".join(filter(None, (", and ".join(parts), f"not judged: {', '.join(not_judged)}" if not_judged else "")))
 
 
 def _of_sources(sources: Sequence[SourceStatus], findings: Sequence[Finding]) -> str:
@@ -92,12 +92,12 @@ def _of_gaps(gaps: Sequence[Gap]) -> list[str]:
 
 
 def _of_answers(finding: Finding, now: datetime) -> str:
-    refused = finding.slug is Slug.SOURCE_REFUSES
+    rejects = finding.slug is Slug.SOURCE_REJECTS
     if finding.slug is Slug.NOT_POLLED:
         return "Waiting for the first poll."
     if finding.since is None:
-        return "The server refuses us." if refused else "The server has never answered."
-    what = "The server has refused us" if refused else "No answer from the server"
+        return "The server rejects us." if rejects else "The server has never answered."
+    what = "The server has rejected us" if rejects else "No answer from the server"
     return f"{what} for {span((now - finding.since).total_seconds())}."
 
 

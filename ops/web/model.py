@@ -10,17 +10,22 @@ from ops.health.findings import Finding, Severity
 
 
 class DisplayState(StrEnum):
-    """The states that the page tells apart, each by a colour and a shape of its own."""
+    """The states that the page tells apart, each by a colour and a shape of its own. docs/glossary.md has them too."""
 
     PROCESSED = "processed"
     PARTLY = "refused in part"
     RAW = "raw"
     COPYING = "copying"
-    WAITING = "waiting"
+    SEEN = "seen"
     REFUSED = "refused"
     FAILED = "failed"
     EXPIRED = "expired"
-    REPLACED = "replaced"
+    SUPERSEDED = "superseded"
+
+    @property
+    def meaning(self) -> str:
+        """Explain it in a few words."""
+        return _MEANINGS[self]
 
     @property
     def here(self) -> bool:
@@ -30,7 +35,20 @@ class DisplayState(StrEnum):
     @property
     def under_way(self) -> bool:
         """It will be something else soon."""
-        return self in (DisplayState.RAW, DisplayState.COPYING, DisplayState.WAITING)
+        return self in (DisplayState.RAW, DisplayState.COPYING, DisplayState.SEEN)
+
+
+_MEANINGS = {
+    DisplayState.PROCESSED: "its images can be read",
+    DisplayState.PARTLY: "its images can be read, except members that were refused",
+    DisplayState.RAW: "copied; its images are being made, or will be",
+    DisplayState.COPYING: "being copied from the server",
+    DisplayState.SEEN: "listed on the server, and not copied yet",
+    DisplayState.REFUSED: "copied, but no image can be made of it; it says why",
+    DisplayState.FAILED: "given up after several tries; it says why",
+    DisplayState.EXPIRED: "deleted on the server before it was copied",
+    DisplayState.SUPERSEDED: "changed on the server before it was copied; the newer version counts",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

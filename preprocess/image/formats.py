@@ -1,4 +1,4 @@
-"""Which members are images, and which are passed over: by name, and by their first bytes."""
+"""Which members are images, and which are skipped: by name, and by their first bytes."""
 
 import re
 from collections.abc import Mapping
@@ -25,7 +25,7 @@ SKIPPED: Mapping[str, str] = {
     "macos": "`__MACOSX` and everything in it, and `.DS_Store`",
     "hidden": "a file or folder whose name begins with a dot",
     "not an image": "neither the suffix nor the first bytes are those of an image",
-    "left out by the hook": "the hook returned None for each of its images",
+    "by the hook": "the hook returned None for each of its images",
 }
 """Why a member is skipped, as counts name it: what that covers."""
 _IMAGE_NAME = re.compile(

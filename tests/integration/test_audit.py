@@ -363,4 +363,4 @@ class TestCommand:
         output = capsys.readouterr().out
         assert "4 archives in the raw container: of 3 the ledger had lost something, of 1 what became" in output
         assert "2 archives not processed" in output
-        assert "1 blob put there by hand, and left out" in output
+        assert "1 blob put there by hand, and not read" in output

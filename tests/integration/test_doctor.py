@@ -234,7 +234,7 @@ class TestAnswers:
         ("code", "message"),
         [
             ("AuthorizationPermissionMismatch", "a role is missing: give the identity Storage {} Data Contributor on"),
-            ("AuthorizationFailure", "the account's firewall refuses this machine"),
+            ("AuthorizationFailure", "the account's firewall rejects this machine"),
             (
                 "KeyBasedAuthenticationNotPermitted",
                 "the account takes no keys: set DATA_STORAGE__blobServiceUri and its kin instead of DATA_STORAGE",

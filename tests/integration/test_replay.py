@@ -174,7 +174,7 @@ def test_history_is_asked_for_newest_first_and_what_is_settled_is_passed_over(
     assert main(arguments) == 0
     assert [message.blob for message in shelf.asked()] == [archives[number].blob for number in (1, 4, 5)]
     said = capsys.readouterr().out
-    assert "4 archives to do; passed over: 1 processed, 1 refused, 0 failed" in said
+    assert "4 archives to do; skipped: 1 processed, 1 refused, 0 failed" in said
     assert "3 queued, 1 under way" in said
 
 

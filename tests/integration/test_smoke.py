@@ -201,7 +201,7 @@ HERE = "tests.integration.test_smoke"
         ({"PREPROCESS_WIDTH": "900", "PREPROCESS_HEIGHT": "900", "TABLE_MAX_ROWS_PER_IMAGE": "1"}, "3 images, equal"),
         ({"LIMIT_ARCHIVE_MEMBERS": "1"}, "1 image, equal"),
         ({"LIMIT_MEMBER_BYTES": "9"}, "as these settings ask for: it inflates to more than LIMIT_MEMBER_BYTES"),
-        ({"PREPROCESS_HOOK": f"{HERE}:leave_out"}, "2 images, 1 left out by the hook; PREPROCESS_HOOK decides"),
+        ({"PREPROCESS_HOOK": f"{HERE}:leave_out"}, "2 images, 1 skipped by the hook; PREPROCESS_HOOK decides"),
         ({"PREPROCESS_HOOK": f"{HERE}:negate"}, "3 images; PREPROCESS_HOOK decides"),
         ({"PREPROCESS_HOOK": f"{HERE}:refuse"}, "0 images, 3 refused: smoke-0.png is none of ours"),
     ],

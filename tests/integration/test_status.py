@@ -164,7 +164,7 @@ def test_the_terminal_shows_the_same(
     output = capsys.readouterr().out
     assert "1 gap (about 1 missing), 1 expired, 1 failed and 1 refused. 2 archives since" in output
     assert "imagefeed replay --archive" in output
-    assert "dead letters, reconciled " in output
+    assert "last reconcile " in output
     assert "last error: no answer <i>from</i> the server" in output
     assert all(letter in output for letter in "FERcp░")
     assert "\u202e" not in output

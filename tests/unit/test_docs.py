@@ -11,6 +11,7 @@ import pytest
 from benchmarks import page as performance
 from imagefeed.model import ImageMetadata, State
 from local import docs
+from ops.web.model import DisplayState
 from preprocess.image.decode import FORMATS
 from preprocess.image.formats import REFUSED_SUFFIXES, SKIPPED, SUFFIXES, is_image_name, skip_kind
 from preprocess.recipe import load_hook
@@ -131,8 +132,13 @@ def test_every_alert_has_a_row_in_the_order_in_which_they_are_defined() -> None:
     assert sorted(rows) == sorted(titles)
 
 
+def test_every_state_of_the_page_stands_where_its_json_is_explained() -> None:
+    states = ", ".join(f"`{state}`" for state in DisplayState)
+    assert f"`state` ({states})" in (ROOT / "docs/status-page.md").read_text()
+
+
 def test_the_glossary_is_alphabetical() -> None:
-    words = re.findall(r"^\| ([^|]+) \| .*\.+ \|$", (ROOT / "docs/glossary.md").read_text(), re.MULTILINE)
+    words = re.findall(r"^\| ([^|]+) \| [^|]+ \|$", (ROOT / "docs/glossary.md").read_text(), re.MULTILINE)[1:]
     assert len(words) > 40
     assert words == sorted(set(words), key=str.lower)
     assert {"archive", "member", "frame", "batch", "pipeline", "stamp", "version", "stable", "terminal"} <= set(words)

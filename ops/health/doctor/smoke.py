@@ -143,7 +143,7 @@ class _SmokeTest:
                 if reason is None:
                     yield f"{where}: member {member} was not refused, though these settings ask for it: {outcome}"
             elif self.has_hook:
-                # It may change the picture, leave it out, or refuse it.
+                # It may change the picture, skip it, or refuse it.
                 continue
             elif reason is not None:
                 yield f"{where}: member {member} was refused: {reason}"
@@ -160,9 +160,9 @@ class _SmokeTest:
             return f"read back: its pictures were refused, as these settings ask for: {next(iter(refused.values()))}"
         if not self.has_hook:
             return f"read back by rows and by shards: {count(images, 'image')}, equal to what these settings make"
-        left_out = self.sample.images - images - len(refused)
+        skipped = self.sample.images - images - len(refused)
         parts = [f"read back by rows and by shards: {count(images, 'image')}"]
-        parts += [f"{left_out} left out by the hook"] if left_out else []
+        parts += [f"{skipped} skipped by the hook"] if skipped else []
         parts += [f"{len(refused)} refused: {next(iter(refused.values()))}"] if refused else []
         return ", ".join(parts) + "; PREPROCESS_HOOK decides what they are, so the pixels were not compared"
 

@@ -1,4 +1,4 @@
-// Fetches the page again and puts in what has changed: place, focus, open tables and selections stay.
+// Fetches the page again and puts in what has changed: place, focus and open tables stay. Selected text is left alone.
 "use strict";
 (() => {
   const EVERY = 10000;
@@ -6,6 +6,8 @@
   const keyed = (root) => [...root.querySelectorAll("[data-key]")];
   const clock = () => new Date().toISOString().slice(11, 19);
   const say = (text) => { document.getElementById("live").textContent = text; };
+  const selected = () => !getSelection().isCollapsed;
+  let waits = false;
 
   function keep(old, next) {
     const before = new Map(keyed(old).map((part) => [part.dataset.key, part]));
@@ -36,10 +38,12 @@
   }
 
   async function refresh() {
-    if (document.hidden || String(getSelection())) return;
+    if (document.hidden || waits) return;
     try {
       const response = await fetch(location.href, { cache: "no-cache" });
       const next = new DOMParser().parseFromString(await response.text(), "text/html");
+      // Text may have been selected meanwhile.
+      if (waits) return;
       if (!response.ok || !next.getElementById("live")) throw new Error(String(response.status));
       swap(next.getElementById("main"));
       for (const [selector, property] of [["title", "textContent"], ["link[rel=icon]", "href"]]) {
@@ -48,7 +52,7 @@
       }
       say(`Looked at ${clock()} UTC.`);
     } catch {
-      say(`Not refreshed at ${clock()} UTC: no answer. Trying again.`);
+      if (!waits) say(`Not refreshed at ${clock()} UTC: no answer. Trying again.`);
     }
   }
 
@@ -65,6 +69,12 @@
     next.scrollIntoView({ block: "nearest", inline: "nearest" });
   });
 
+  document.addEventListener("selectionchange", () => {
+    if (waits === selected()) return;
+    waits = !waits;
+    if (waits) say(`Not refreshed while text is selected (since ${clock()} UTC).`);
+    else refresh();
+  });
   document.addEventListener("visibilitychange", refresh);
   setInterval(refresh, EVERY);
   say("Refreshes by itself.");

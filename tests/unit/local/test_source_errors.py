@@ -35,7 +35,7 @@ def test_the_first_failed_poll_and_each_change_have_one_line() -> None:
     assert colour == "red"
     assert list(errors.news()) == []
     view.shows(replace(DOWN, error="wrong password", refused=True))
-    assert list(errors.news()) == [("radar: the server refuses us: wrong password", "red")]
+    assert list(errors.news()) == [("radar: the server rejects us: wrong password", "red")]
     view.shows(replace(DOWN, end=NOON))
     assert list(errors.news()) == [("radar: it can be listed again", "green")]
     assert list(errors.news()) == []

@@ -86,11 +86,11 @@ class TestAnswers:
         spec = replace(SPEC, active=f"Mo-Su {hours} UTC")
         assert self.slug(source_state(listed=35 * MINUTE, error="no route"), spec) is slug
 
-    def test_a_server_that_refuses_us_is_told_from_one_that_does_not_answer(self) -> None:
+    def test_a_server_that_rejects_us_is_told_from_one_that_does_not_answer(self) -> None:
         refused = Outage(start=NOW - HOUR, end=None, error="wrong password", refused=True)
         for outages in ((), (replace(refused, refused=False),), (replace(refused, end=NOW),), (refused,)):
             slug = self.slug(replace(source_state(listed=HOUR), outages=outages))
-            assert slug is (Slug.SOURCE_REFUSES if outages == (refused,) else Slug.SOURCE_SILENT)
+            assert slug is (Slug.SOURCE_REJECTS if outages == (refused,) else Slug.SOURCE_SILENT)
 
 
 class TestDeadlines:

@@ -49,7 +49,7 @@ def test_what_is_on_its_way_is_neither_here_nor_missing() -> None:
 @pytest.mark.parametrize(
     ("state", "shown"),
     [
-        (State.SEEN, DisplayState.WAITING),
+        (State.SEEN, DisplayState.SEEN),
         (State.COPYING, DisplayState.COPYING),
         (State.RAW, DisplayState.RAW),
         (State.PROCESSING, DisplayState.RAW),
@@ -57,7 +57,7 @@ def test_what_is_on_its_way_is_neither_here_nor_missing() -> None:
         (State.REFUSED, DisplayState.REFUSED),
         (State.FAILED, DisplayState.FAILED),
         (State.EXPIRED, DisplayState.EXPIRED),
-        (State.SUPERSEDED, DisplayState.REPLACED),
+        (State.SUPERSEDED, DisplayState.SUPERSEDED),
     ],
 )
 def test_each_state_has_its_own_mark(state: State, shown: DisplayState) -> None:
@@ -171,17 +171,19 @@ def test_a_server_that_is_silent_is_named_with_its_error() -> None:
     assert status.sources[0].error == "no\N{REPLACEMENT CHARACTER}[2J route"
 
 
-def test_a_server_that_refuses_us_is_not_called_silent() -> None:
+def test_a_server_that_rejects_us_is_not_called_silent() -> None:
     refused = Outage(start=NOW - 50 * MINUTE, end=None, error="wrong password", refused=True)
     source_state = SourceState(source="radar", listed_at=NOW - 50 * MINUTE, error="wrong password", outages=(refused,))
     status = status_of(regular(), source_state)
-    assert headline_of(status).startswith("The server has refused us for 50 min.")
-    assert slugs(status) == ["source_refuses"]
+    assert headline_of(status).startswith("The server has rejected us for 50 min.")
+    assert slugs(status) == ["source_rejects"]
 
 
 def test_a_source_whose_promises_nobody_knows_is_not_judged_and_never_fine() -> None:
     status = status_of(regular(), SourceState(source="radar", listed_at=NOW), held=UNKNOWN)
     assert (status.severity, status.headline) == (Severity.NOTICE, "not judged: radar")
+    given_up = status_of(regular(), queues=replace(QUIET, poison=1), held=UNKNOWN)
+    assert given_up.headline == "messages were given up; not judged: radar"
     assert headline_of(status).startswith("Not judged: ")
     assert slugs(status) == ["not_judged"]
 
@@ -208,13 +210,13 @@ def test_while_the_server_does_not_answer_a_gap_is_not_laid_to_its_owner() -> No
     assert "no answer from 2026" in gap.detail
 
 
-def test_files_that_pattern_leaves_out_are_named_in_place_of_the_gap() -> None:
+def test_files_that_pattern_skips_are_named_in_place_of_the_gap() -> None:
     entries = [entry(minutes) for minutes in (40, 50)]
     passed_over = PassedOver(count=200, newest="cam_1.ZIPX", modified=NOW - 5 * MINUTE)
     source_state = SourceState(source="radar", listed_at=NOW, passed_over=passed_over)
     (finding,) = status_of(entries, source_state).findings
     assert (finding.slug, finding.name) == ("nothing_matches", "cam_1.ZIPX")
-    assert "PATTERN *.zip leaves out 200 files, none matches it" in finding.detail
+    assert "PATTERN *.zip skips 200 files, none matches it" in finding.detail
     old = replace(source_state, passed_over=replace(passed_over, modified=NOW - 60 * MINUTE))
     assert slugs(status_of(entries, old)) == ["gap"]
     assert slugs(status_of([], source_state)) == ["nothing_matches"]

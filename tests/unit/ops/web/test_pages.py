@@ -127,7 +127,7 @@ def test_a_stranger_reads_states_in_words_and_shapes_not_by_colour_alone() -> No
     states = [State.PROCESSED, State.RAW, State.COPYING, State.SEEN, State.REFUSED, State.FAILED, State.EXPIRED]
     page = Page(status_page(Request(), status_of([entry(3 + 10 * n, state) for n, state in enumerate(states)])))
     shapes = {attrs["href"] for tag, attrs in page.elements if tag == "use" and "x" in attrs}
-    assert shapes == {"#raw", "#copying", "#waiting", "#refused", "#failed", "#expired"}
+    assert shapes == {"#raw", "#copying", "#seen", "#refused", "#failed", "#expired"}
     assert {attrs["id"] for tag, attrs in page.elements if tag == "symbol"} >= {(shape or "")[1:] for shape in shapes}
     # One stop of the Tab key, at the newest; arrows move from there.
     stops = [attrs["tabindex"] for tag, attrs in page.elements if tag == "a" and "tabindex" in attrs]
