@@ -151,8 +151,7 @@ def test_a_command_that_needs_azure_is_marked_and_parsed(block: Block) -> None:
 
 def _check_deploy(arguments: list[str]) -> None:
     """Hold a call of infra/deploy.sh against the forms of its own usage."""
-    usage = (PROJECT / "infra/deploy.sh").read_text().partition("cat <<'END'\n")[2].partition("\nEND\n")[0]
-    forms = [form.split() for form in re.findall(r"^infra/deploy\.sh (.*?)   *\S", usage, re.MULTILINE)]
+    forms = [form.split() for form in re.findall(r"^infra/deploy\.sh (.*?)   *\S", _usage(), re.MULTILINE)]
     flags = [word for word in arguments if word.startswith("--")]
     fitting = [
         form
@@ -163,12 +162,19 @@ def _check_deploy(arguments: list[str]) -> None:
     assert fitting, arguments
 
 
-def test_az_is_named_with_commands_that_it_has() -> None:
-    """Without all of their options: they stand in sentences."""
+def _usage() -> str:
+    return (PROJECT / "infra/deploy.sh").read_text().partition("cat <<'END'\n")[2].partition("\nEND\n")[0]
+
+
+def test_az_and_deploy_sh_are_named_with_commands_and_options_that_they_have() -> None:
+    """In sentences, without all that a call takes."""
     text = "\n".join((PROJECT / page).read_text() for page in PAGES)
-    inline = [command.split(" --")[0] for command in re.findall(r"`az ([^`\n]+)`", text)]
-    assert len(inline) >= 3
-    assert [command for command in inline if command not in commands()] == []
+    asked = [command.split(" --")[0] for command in re.findall(r"`az ([^`\n]+)`", text)]
+    options = set(re.findall(r"`infra/deploy\.sh (--[\w-]+)", text))
+    assert len(asked) >= 3
+    assert len(options) >= 3
+    assert [command for command in asked if command not in commands()] == []
+    assert options <= set(re.findall(r"^infra/deploy\.sh (--[\w-]+)", _usage(), re.MULTILINE))
 
 
 def test_what_the_readme_says_to_type_first_is_typed_by_the_ci() -> None:
