@@ -25,10 +25,12 @@ _GAP = (10.0, 30.0)
 class DataLoss:
     """Deletes a shard, a row or a message now and then; of one archive never more than one."""
 
-    def __init__(self, clients: Clients, rng: Random, say: Callable[[str], None]) -> None:
+    def __init__(self, clients: Clients, rng: Random, say: Callable[[str], None], pace: float) -> None:
+        """`pace` is the factor by which the time between two losses is longer than `_GAP`."""
         self._clients = clients
         self._rng = rng
         self._say = say
+        self._pace = pace
         self.robbed = set[Key]()
         """Archives of which something was taken."""
         self._shards: list[str] = []
@@ -38,7 +40,7 @@ class DataLoss:
 
     def run(self, stop: threading.Event) -> None:
         """Go on until stopped."""
-        while not stop.wait(self._rng.uniform(*_GAP)):
+        while not stop.wait(self._rng.uniform(*_GAP) * self._pace):
             try:
                 self._lose_message()
                 self._lose_results()

@@ -28,17 +28,25 @@ class Faults:
     """Injects one fault after the other; what it stopped it starts again."""
 
     def __init__(
-        self, system: System, rng: Random, say: Callable[[str], None], spare_host: threading.Event, scale: float
+        self,
+        system: System,
+        rng: Random,
+        say: Callable[[str], None],
+        spare_host: threading.Event,
+        scale: float,
+        pace: float,
     ) -> None:
         """Once `spare_host` is set the host lives on, so that its memory can be watched.
 
-        `scale` is the factor by which the host's intervals are shorter than in Azure.
+        `scale` is the factor by which the host's intervals are shorter than in Azure, `pace` the one by which the time
+        between two light faults is longer than `_GAP`.
         """
         self._system = system
         self._rng = rng
         self._say = say
         self._spare_host = spare_host
         self._scale = scale
+        self._pace = pace
         self._next_end = 0.0
         self._began = time.monotonic()
         self.injected = Counter[str]()
@@ -58,7 +66,7 @@ class Faults:
         turn = 0
         while True:
             for inject in self._rng.sample(light, len(light)):
-                if stop.wait(self._rng.uniform(*_GAP)):
+                if stop.wait(self._rng.uniform(*_GAP) * self._pace):
                     return
                 inject(stop)
             if time.monotonic() >= self._next_end and not self._spare_host.is_set():
@@ -82,7 +90,7 @@ class Faults:
         name, server = self._source()
         self._note("server killed", name)
         server.kill()
-        stop.wait(self._rng.uniform(*_AWAY))
+        stop.wait(self._rng.uniform(*_AWAY) * self._pace)
         server.start()
         self.restarts += 1
 

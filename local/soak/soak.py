@@ -56,6 +56,7 @@ _PATIENCE = 4 * 15 * 60
 """Seconds in Azure after the last fault and the latest re-drive that is due by then, after which what is not at its end
 is stuck: two re-drives and one `reconcile`."""
 _EVERY = 3.0
+"""Seconds between two archives at `SCALE`; at other scales as many archives come in an outage."""
 _UNSETTLED_LIMIT = 40
 """Archives whose events were withheld wait for `reconcile`; so do those over which the host died."""
 _REPLACED = 0.15
@@ -94,9 +95,14 @@ class Soak:
     data_loss: DataLoss = field(init=False)
 
     def __post_init__(self) -> None:
-        self.faults = Faults(self.system, self._rng("faults"), self.say, self.spare_host, self.scale)
+        self.faults = Faults(self.system, self._rng("faults"), self.say, self.spare_host, self.scale, self.pace)
         self.duplicate_events = DuplicateEvents(self.system, self.clients, self._rng("duplicate events"))
-        self.data_loss = DataLoss(self.clients, self._rng("data loss"), self.say)
+        self.data_loss = DataLoss(self.clients, self._rng("data loss"), self.say, self.pace)
+
+    @property
+    def pace(self) -> float:
+        """By how much longer all that comes and goes wrong takes than at `SCALE`."""
+        return SCALE / self.scale
 
     def run(self, seconds: float) -> None:
         """Let archives arrive and things go wrong for so long, then wait until nothing more is to come."""
@@ -177,7 +183,7 @@ class Soak:
         with ThreadPoolExecutor(8, "upload") as pool:
             uploads = []
             for drop in drops(self.workload, tuple(self.system.sources), rng):
-                if stop.wait(rng.uniform(0.5, 1.5) * _EVERY) or self._catch_up(stop):
+                if stop.wait(rng.uniform(0.5, 1.5) * _EVERY * self.pace) or self._catch_up(stop):
                     break
                 uploads.append(pool.submit(self._upload, self._perhaps_replaced(drop, rng)))
         for uploaded in uploads:

@@ -270,7 +270,7 @@ def test_of_one_archive_only_one_message_is_taken_and_the_next_is_put_back() -> 
     body = json.dumps({"blob": "north/2026/01/01/00/20260101T000000Z.v1.a.zip", "pipeline": "p1", "batch": 0})
     message = SimpleNamespace(content=base64.b64encode(body.encode()).decode())
     queue = MagicMock(receive_message=lambda **_: message)
-    loss = DataLoss(MagicMock(batch_queue=queue), Random(1), print)
+    loss = DataLoss(MagicMock(batch_queue=queue), Random(1), print, 1)
     loss._lose_message()
     assert (queue.delete_message.call_count, queue.update_message.call_count) == (1, 0)
     loss._lose_message()
