@@ -1,6 +1,6 @@
 # Every target but help and clean first sets up what it needs, and does so only once.
 .DEFAULT_GOAL := help
-.PHONY: help setup requirements programs demo run soak bench bench-quick check test test-long reset clean
+.PHONY: help setup requirements programs docs demo run soak bench bench-quick check test test-long reset clean
 PYTHON := .venv/bin/python
 # Each process has servers of its own; three, since tests of outages and leases mostly wait.
 PARALLEL := -n 3 --dist loadfile
@@ -23,6 +23,10 @@ requirements: setup ## Write the requirements files from pyproject.toml's groups
 # Servers and tools that only tests and benchmarks need; without them the demo, too, has servers of its own.
 programs:
 	@sh local/setup-programs.sh
+
+docs: setup ## Write the tables of docs/ that are made from the code and from the last results of the benchmarks
+	@$(PYTHON) -m local.docs
+	@$(PYTHON) -m benchmarks --page
 
 demo: setup ## Run the whole system on real photographs and prove that nothing was lost (ARGS=--chaos kills it in between, ARGS=--stay keeps the status page up)
 	@$(PYTHON) -m local.demo $(ARGS)

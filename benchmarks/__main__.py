@@ -13,7 +13,7 @@ from time import perf_counter
 
 from azure.core.exceptions import AzureError
 
-from benchmarks import files, readme, results, tables
+from benchmarks import files, page, results, tables
 from benchmarks.bench import Bench, Benchmark, workplace
 from benchmarks.model import BenchmarkError, PeerMissingError
 from benchmarks.registry import BENCHMARKS
@@ -30,8 +30,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     logging.getLogger("azure").setLevel(logging.ERROR)
     try:
-        if options.readme:
-            readme.refresh()
+        if options.page:
+            page.refresh()
         else:
             benchmarks = [each for each in BENCHMARKS if not options.only or each.name in options.only]
             return 0 if measure(benchmarks, None if options.quick else files.FOLDER) else 1
@@ -88,7 +88,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--only", nargs="+", metavar="NAME", choices=[each.name for each in BENCHMARKS], help="these: %(choices)s"
     )
-    parser.add_argument("--readme", action="store_true", help="put the last results into README.md; measure nothing")
+    parser.add_argument(
+        "--page", action="store_true", help="write the last results into docs/performance.md; measure nothing"
+    )
     return parser
 
 

@@ -63,8 +63,8 @@ def lag(bench: Bench) -> Measured:
     task="lag of a zip that arrives while 288 of its size wait: stable on the server → rows readable",
     against="the lag without a backlog plus the time of one archive",
     goals={"lag": Goal(at_most=1)},
-    why="each of its steps shares both cores, and one worker's lanes and slot, with those of the backlog, of which "
-    "each archive takes 0.19 s of the functions host's processor time",
+    why="each of its steps shares both cores, and one worker's decode workers and batch lock, with those of the "
+    "backlog, of which each archive takes 0.19 s of the functions host's processor time",
 )
 def newcomer(bench: Bench) -> Measured:
     """Start with a full server, and upload newcomers while the system processes the backlog."""

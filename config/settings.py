@@ -28,10 +28,16 @@ class Storage:
     """Where results go: a connection string, or the three services' addresses and an identity."""
 
     connection: str | None = field(default=None, repr=False)
+    """Connection string of the storage account, for Azurite or where keys are allowed. With an identity, set the four
+    below instead."""
     blob: str | None = None
+    """Address of the blob service, such as `https://account.blob.core.windows.net`."""
     queue: str | None = None
+    """Address of the queue service."""
     table: str | None = None
+    """Address of the table service."""
     client_id: str | None = None
+    """Client id of the user-assigned managed identity. Unset: the ambient identity is used."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,10 +45,13 @@ class Pipeline:
     """How results are kept and re-driven."""
 
     name: Name | None = None
-    """None: a hash of the preprocessing settings and the hook's source."""
+    """Name under which results are kept. Unset: a short hash of the `PREPROCESS_` settings that differ from the
+    defaults of 0.1.0, and of the hook's source ([pipelines](pipelines.md))."""
     redrive_after: timedelta = timedelta(minutes=15)
-    """A batch that is not done by then is driven again, then after twice that time, and so on."""
+    """A batch that has failed and is not done by then is put on the queue again; the time doubles with each try. A
+    batch whose process died does not wait for it ([reliability](reliability.md))."""
     redrive_tries: int = 6
+    """Tries after the first one before an archive is `failed`. A try counts once it has begun."""
     window: timedelta = timedelta(hours=72)
     """How far back `reconcile` looks."""
 
@@ -52,7 +61,7 @@ class Table:
     """How much of an image goes into rows."""
 
     max_rows_per_image: int = 8
-    """A row takes 704 KiB; past so many rows it holds the link to the shard alone."""
+    """An image that needs more rows of 704 KiB than this is kept in its shard alone; its row links there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +69,11 @@ class Schedules:
     """NCRONTAB expressions of the two timers: seconds, minutes, hours, day, month, weekday; UTC."""
 
     poll: Schedule = "*/30 * * * * *"
+    """When sources are polled: six NCRONTAB fields (seconds first, weekdays 0 to 6), UTC. The functions host reads both
+    schedules itself; deployment and `make run` set them. `func start` without them reports that they do "not resolve to
+    a value" and switches the function off."""
     reconcile: Schedule = "0 */5 * * * *"
+    """When `reconcile` looks for unfinished work and resumes it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

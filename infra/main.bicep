@@ -21,7 +21,7 @@ param sourceSettings object
 @description('Secret settings of the sources, SOURCES__<NAME>__PASSWORD, __PRIVATE_KEY and __PASSPHRASE, each with the name of the secret in the key vault that holds its value.')
 param sourceSecretNames object = {}
 
-@description('Any other app settings of the README, all as text; those that are not given have the defaults that the README tells. What Flex Consumption does not take and what this template decides is refused.')
+@description('Any other app settings (docs/settings.md), all as text; those that are not given have the defaults of that page. What Flex Consumption does not take and what this template decides is refused.')
 param appSettings object = {}
 
 @description('When sources are polled: NCRONTAB with seconds, UTC.')

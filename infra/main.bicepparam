@@ -3,7 +3,7 @@ using './main.bicep'
 
 param name = 'images'
 
-// Every setting of the README's table of sources can stand here; RADAR is a name of your own.
+// Every setting of a source can stand here (docs/settings.md); RADAR is a name of your own.
 param sourceSettings = {
   SOURCES__RADAR__URL: 'sftp://user@host.example:22/outgoing'
   SOURCES__RADAR__HOST_KEY: 'ssh-ed25519 AAAA...'
@@ -12,7 +12,7 @@ param sourceSecretNames = {
   SOURCES__RADAR__PASSWORD: 'radar-password'
 }
 
-// Every other setting of the README that is to differ from its default.
+// Every other setting that is to differ from its default (docs/settings.md).
 param appSettings = {
   PREPROCESS_WIDTH: '224'
   PREPROCESS_HEIGHT: '224'

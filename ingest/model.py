@@ -33,18 +33,25 @@ class Endpoint:
     user: str = "anonymous"
     folder: str = "."
     password: Secret | None = field(default=None, repr=False)
+    """Password of the user; in Azure a Key Vault reference."""
     private_key: KeyText | None = field(default=None, repr=False)
-    """SFTP: text of an OpenSSH or PEM private key."""
+    r"""SFTP: text of an OpenSSH or PEM private key, not its path. `\n` stands for a line break here, in `HOST_KEY` and
+    in `CA`."""
     passphrase: Secret | None = field(default=None, repr=False)
+    """SFTP: passphrase of the private key."""
     host_key: KeyText | None = None
-    """SFTP: `ssh-ed25519 AAAA...`, or a whole known_hosts line."""
+    """SFTP, required: the server's key, `ssh-ed25519 AAAA…` or a known_hosts line, as `ssh-keyscan` prints it. Compare
+    its fingerprint with the one that the server's owner gives you."""
     ca: KeyText | None = None
     """FTP over TLS: PEM text of the certificate authorities to trust instead of the system's."""
     timezone: TimeZone = "UTC"
-    """IANA zone of the times that LIST shows; used only where MDTM gives no better."""
+    """IANA zone of the times in LIST output. Used only for servers that support neither MLSD nor MDTM."""
     mlsd: bool = True
+    """`false` for FTP servers whose MLSD is broken."""
     encoding: Encoding = "utf-8"
+    """Encoding of file names on FTP servers."""
     recursive: bool = False
+    """`true` copies from subfolders too."""
     timeout: Seconds = 30.0
     """Seconds that any one network call may take."""
 
@@ -54,20 +61,23 @@ class Promises:
     """What a source is held to. The app keeps it in the source's state, so that all who look judge alike."""
 
     interval: timedelta = timedelta(minutes=10)
-    """Time between two archives, as promised by whoever runs the server."""
+    """Time between two archives, as the server's owner promises."""
     gap: Multiple = 1.5
-    """Archives that lie further apart than so many intervals have a gap between them."""
+    """Archives that are further apart than this many intervals have a gap between them, which is reported."""
     active: Active | None = None
-    """When archives are expected at all; None: at all times."""
+    """When archives are expected, such as `Mo-Su 06:00-20:00 Europe/Berlin`. Outside of it nothing counts as missing,
+    and the server may be silent. Unset: always."""
     retention: timedelta = timedelta(hours=48)
-    """Age at which the server deletes a file."""
+    """Age at which the server deletes files."""
     pattern: str = "*.zip"
-    """Glob for the file's name, or for its path where it has a slash."""
+    """Glob for file names, or for paths if it contains a slash. Names that begin with a dot or end in `.part`, `.tmp`
+    or `.filepart` are uploads under way and never copied."""
     stamp: StampPattern | None = None
-    """How to read the stamp from a file's name: strptime codes in a text that must occur in the name,
-    such as `radar_%Y%m%d_%H%M%S`; None takes the modified time."""
+    """How to read an archive's time (UTC) from its name: a text with strptime codes that occurs in the name, such as
+    `radar_%Y%m%d_%H%M%S`. Unset: the modified time counts."""
     budget: Budget = timedelta(minutes=20)
-    """Time after which a poll stops between two blocks; the next poll goes on there."""
+    """Time after which a poll stops between two blocks; the next poll goes on there. At most 24m, so that it ends
+    before `functionTimeout`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,13 +86,18 @@ class SourceSpec(Promises):
 
     name: str
     match_case: bool = False
+    """`true` makes the pattern case-sensitive."""
     max_connections: Connections = 2
+    """Connections to the server at a time. With two or more, one always takes the newest file and the others the
+    oldest."""
     stable_for: Pause = timedelta(seconds=2)
-    """Time between the two looks that an unknown file must survive unchanged."""
+    """A new file is copied once two looks, this far apart, find it unchanged."""
     stable_for_max: Pause = timedelta(minutes=5)
-    """How long a file may stay truncated before it is archived all the same."""
+    """A file that does not end in a zip directory is copied all the same, marked truncated, once it has stayed
+    unchanged for this long."""
     block_size: int = 16 * 2**20
-    """Bytes of a file that are on their way at most: asked for and not yet safe in the store."""
+    """Most bytes of a file that are requested from the server and not yet stored. They are staged in quarters, of at
+    least 256 KiB; a file of more than 50,000 quarters gets larger ones."""
 
     @property
     def promises(self) -> Promises:

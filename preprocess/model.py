@@ -23,25 +23,34 @@ class Recipe:
     """
 
     width: int = 224
+    """Width of the results in pixels."""
     height: int = 224
+    """Height of the results in pixels."""
     fit: Fit = "cover"
+    """`cover` fills the size and crops the middle, `contain` pads with zeros, `stretch` ignores the aspect ratio,
+    `none` keeps the size."""
     crop: tuple[int, int, int, int] | None = None
-    """Left, upper, right, lower in source pixels, after EXIF orientation and before resizing."""
+    """Box `left,upper,right,lower` in source pixels, cut out after EXIF orientation and before resizing."""
     colour: Colour = "RGB"
-    """`L` and `RGB` lay what is transparent over black, which is also what `contain` pads with, and repeat or weigh
-    channels (ITU-R 601). `keep` leaves grey grey, and alpha as the last channel; palettes and CMYK become RGB."""
+    """`RGB`, `L` (grey) or `keep`. `L` and `RGB` lay transparent pixels over black. `keep` leaves grey grey and alpha
+    as the last channel; palettes and CMYK become RGB."""
     dtype: DType = "uint8"
-    """Values stay what they are on disk (16-bit colour of PNG and TIFF too; JPEG 2000, AVIF, PPM and animated PNG give
-    colour at 8 bits), but 16 bits become 8 by division by 257. A type that cannot hold a value refuses the member,
-    unless it was scaled or normalised: then integers are rounded and clipped, and `keep` gives float32."""
+    """`uint8`, `uint16`, `float16`, `float32` or `keep`. 16-bit values become 8-bit ones by division by 257. A member
+    with values that the type cannot hold is refused, unless they are scaled or normalised: then integers are rounded
+    and clipped, and `keep` gives float32."""
     scale: float = 1.0
-    """Values are multiplied by this, then `mean` subtracted and divided by `std`, per channel or once for all."""
+    """Values are multiplied by this first, for example by `0.00392156862745098` to get 0 to 1."""
     mean: tuple[float, ...] = ()
+    """Subtracted after `SCALE`: one number, or one per channel with commas."""
     std: tuple[float, ...] = ()
+    """Values are divided by this last: one number, or one per channel with commas."""
     resample: Resample = "lanczos"
+    """`nearest`, `box`, `bilinear`, `hamming`, `bicubic` or `lanczos`."""
     codec: Codec = "npy"
+    """How images are stored: `npy` (any dtype, fastest) or `png` (uint8 and uint16)."""
     hook: str | None = None
-    """`package.module:function`, called with each array and its ImageMetadata; returns an array, or None to drop it."""
+    """Your own last step as `package.module:function`, called with each array and its `ImageMetadata`. It returns an
+    array, or None to skip the image: [your own step](../README.md#your-own-step)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,22 +58,27 @@ class Limits:
     """What preprocessing accepts. Every error that one of these causes names its setting, `LIMIT_<NAME>`."""
 
     archive_members: int = 100_000
+    """Members of an archive. An archive with more is refused."""
     batch_bytes: int = 4 * 2**30
-    """Inflated bytes of one batch's members, together."""
+    """Inflated bytes of all members of one batch."""
     member_bytes: int = 512 * 2**20
+    """Inflated bytes of one member."""
     ratio: int = 200
-    """Inflated bytes per compressed byte, judged from 1 MiB inflated on."""
+    """Inflated bytes per compressed byte of a member, judged from 1 MiB inflated on."""
     pixels: int = 100_000_000
-    """Width x height of one frame, judged before it is decoded. JPEG 2000 and WebP count twice, colour of 16 bits four
-    times: so decoding takes at most 12 bytes for each, beside the member's own bytes (measured)."""
+    """Width × height of a frame, judged before it is decoded. JPEG 2000 and WebP count twice, 16-bit colour four times:
+    decoding takes at most 12 bytes for each of these pixels. A PPM of written-out numbers counts twenty times, for its
+    time."""
     frames: int = 1_000
+    """Frames of one member."""
     member_pixels: int = 2_000_000_000
-    """Width x height of all frames of one member, together; the scans of a JPEG count like frames."""
+    """Width × height of all frames of one member together. The scans of a progressive JPEG count like frames."""
     batch_pixels: int = 20_000_000_000
-    """Width x height of all frames of one batch: so it ends before the call's time does, whatever it is made of."""
+    """Width × height of all frames of one batch together, so that a batch ends before its call's time does. Members
+    beyond it are refused."""
     seconds: MemberSeconds = 180
-    """Of one member, alone in a process of its own: twice what the other limits allow, so that it ends only what hangs.
-    """
+    """Seconds that one member may take, alone in a process of its own: twice what the other limits allow, so that only
+    a member that hangs is ended. At most 540, since a batch is divided after ten minutes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,12 +86,14 @@ class BatchSizes:
     """How an archive's members are divided, and what runs inline."""
 
     members: int = 64
+    """Most members that one call preprocesses."""
     bytes: int = 64 * 2**20
-    """Compressed bytes of a batch."""
+    """Most compressed bytes that one call preprocesses."""
     inflated_bytes: int = 512 * 2**20
-    """Inflated bytes of a batch, as the zip's directory has them."""
+    """Most inflated bytes that one call preprocesses, as the zip's directory gives them."""
     inline_bytes: int = 64 * 2**20
-    """An archive's first batches, of at most so many compressed bytes together, may run in the Event Grid call."""
+    """An archive's first batches, of up to this many compressed bytes together, run one after the other in the Event
+    Grid call; all others go to the queue."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,11 +1,37 @@
 """Which members are images, and which are skipped: by name, and by their first bytes."""
 
 import re
+from collections.abc import Mapping
 
-_ACCEPTED = "jpe?g|jpe|jfif|a?png|tiff?|webp|bmp|gif|jp2|j2[kc]|jp[fxc]|p[gpbn]m|avifs?"
-_NOT_ACCEPTED = "hei[cf]|hif|jxl|psd|dng|cr[23]|nef|arw|raf|orf|rw2|exr|hdr|tga|ico"
-"""Images too: they are refused, not skipped, so that nobody misses them unnoticed."""
-_IMAGE_NAME = re.compile(rf".*\.(?:{_ACCEPTED}|{_NOT_ACCEPTED})", re.IGNORECASE | re.DOTALL)
+SUFFIXES: Mapping[str, tuple[str, ...]] = {
+    "JPEG": ("jpg", "jpeg", "jpe", "jfif"),
+    "PNG": ("png", "apng"),
+    "TIFF": ("tif", "tiff"),
+    "WEBP": ("webp",),
+    "BMP": ("bmp",),
+    "GIF": ("gif",),
+    "JPEG2000": ("jp2", "j2k", "j2c", "jpf", "jpx", "jpc"),
+    "PPM": ("pgm", "ppm", "pbm", "pnm"),
+    "AVIF": ("avif", "avifs"),
+}
+"""Formats that are read, and the suffixes of their files."""
+REFUSED_SUFFIXES = (
+    *("heic", "heif", "hif", "jxl", "psd", "exr", "hdr", "tga", "ico"),
+    *("dng", "cr2", "cr3", "nef", "arw", "raf", "orf", "rw2"),
+)
+"""Suffixes of images that are not read: such a member is refused, not skipped, so that it is reported."""
+SKIPPED: Mapping[str, str] = {
+    "directory": "a folder's own entry",
+    "macos": "`__MACOSX` and everything in it, and `.DS_Store`",
+    "hidden": "a file or folder whose name begins with a dot",
+    "not an image": "neither the suffix nor the first bytes are those of an image",
+    "by the hook": "the hook returned None for each of its images",
+}
+"""Why a member is skipped, as counts name it: what that covers."""
+_IMAGE_NAME = re.compile(
+    rf".*\.(?:{'|'.join((*(suffix for group in SUFFIXES.values() for suffix in group), *REFUSED_SUFFIXES))})",
+    re.IGNORECASE | re.DOTALL,
+)
 
 _SIGNATURES = re.compile(
     rb"\xff\xd8\xff"
@@ -23,7 +49,7 @@ _SIGNATURES = re.compile(
 
 
 def skip_kind(name: str) -> str | None:
-    """Name the kind of a member that is skipped for its name alone."""
+    """Name the kind of a member that is passed over for its name alone."""
     parts = re.split(r"[/\\]", name)
     if parts[-1] == "" and len(parts) > 1:
         return "directory"

@@ -14,9 +14,9 @@ import pytest
 
 from config.settings import FLAT, PER_SOURCE, Settings, read_settings
 from imagefeed import layout as keys
+from local.docs import default_text
 from local.servers.certificate import make_ssh_key
 from preprocess.event import COMPLETE
-from tests.fixtures.setting_defaults import default_text
 from tests.tools.bicep import GROUP, INFRA, SUBSCRIPTION, Deployment, given, predict, refusal
 
 ROOT = INFRA.parent

@@ -117,6 +117,6 @@ def test_a_chart_draws_columns_that_its_query_gives(content: dict[str, Any]) -> 
     assert {settings["xAxis"], *settings["yAxis"], settings["group"]} <= judged()[content["query"]].columns.keys()
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/deploy.md"])
+@pytest.mark.parametrize("page", ["docs/telemetry.md", "docs/deploy.md"])
 def test_queries_that_a_page_runs_exist(page: str) -> None:
-    assert by_hand(page) <= QUERIES.keys()
+    assert set() < by_hand(page) <= QUERIES.keys()

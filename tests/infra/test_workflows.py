@@ -16,6 +16,7 @@ import yaml
 
 from local.servers.needed import need
 from tests.fixtures.azure_answers import ACCOUNT
+from tests.fixtures.fake_programs import commands, parse
 from tests.fixtures.fake_tools import Answer, Tools
 from tests.tools.bicep import compiler
 
@@ -88,7 +89,8 @@ class TestCommands:
 
     def test_the_check_is_what_is_told_to_contributors(self) -> None:
         assert COMMANDS["check"] == ["make test", "infra/check-bicep.sh"]
-        assert "`make test`" in (ROOT / "README.md").read_text()
+        for page in ("README.md", "CONTRIBUTING.md"):
+            assert "\nmake test " in (ROOT / page).read_text()
         assert "`make test`, then `infra/check-bicep.sh`" in DOCS
 
     @pytest.mark.parametrize("command", ALL_COMMANDS)
@@ -314,6 +316,12 @@ class TestSetUp:
         assert (done.returncode, done.stderr) == (0, "")
         assert done.stdout == "principal-deploy\n", "what goes into operatorIds"
         return [json.loads(line) for line in (tmp_path / "calls").read_text().splitlines()]
+
+    def test_az_knows_each_call(self, calls: list[list[str]]) -> None:
+        asked = [call[1:] for call in calls if call[0] == "az"]
+        assert len(asked) > 10
+        for call in asked:
+            parse(call, commands())
 
     def test_each_principal_trusts_one_kind_of_run(self, calls: list[list[str]]) -> None:
         credentials = {option(call, "--id"): json.loads(call[-1]) for call in calls if "federated-credential" in call}

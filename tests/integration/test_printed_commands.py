@@ -34,7 +34,7 @@ from tests.fixtures.history import PIPELINE, Past, write
 
 VERBS = ("ls", "latest", "export", "init", "status", "refused", "replay", "audit", "rebuild", "pipeline", "doctor")
 NOW = datetime.now(UTC).replace(microsecond=0)
-MINUTE = timedelta(minutes=1)
+MINUTE, DAY = timedelta(minutes=1), timedelta(days=1)
 APP = "images-abc"
 _COMMAND = re.compile(rf"imagefeed (?:{'|'.join(VERBS)}|VERB)\b")
 _SET_APART = re.compile(r"`([^`\n]+)`|<code>([^<]+)</code>|^ *(?:\$ )?((?:\. \S+ && )?imagefeed .*)$", re.MULTILINE)
@@ -45,6 +45,7 @@ _STANDS_FOR = (
     (r"\{text\.only\(key\.stamp\)\}|\{\{ only \}\}", "--since 48h"),
     (r"\{key\.source\}|\{source\.name\}|\{source\}|\{\{ source \}\}|\bSOURCE\b", "radar"),
     (r"(--app) \S+", rf"\1 {APP}"),
+    (r"--since 2026-03-01 --until 2026-03-02", f"--since {NOW - DAY:%Y-%m-%d} --until {NOW + DAY:%Y-%m-%d}"),
     (r"\bVERB\b", "ls"),
     (r"p-[0-9a-f]{8}|(?<=pipeline use )NAME", PIPELINE),
 )

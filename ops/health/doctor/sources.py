@@ -153,6 +153,6 @@ def _why_no_answer(endpoint: Endpoint) -> str | None:
     except OSError as exc:
         return (
             f"{where}: no way there: {str(exc) or type(exc).__name__}; the server is down, or a firewall keeps this "
-            "machine out. The app comes from another address: see the NAT gateway under Deploy in the README"
+            "machine out. The app comes from another address: see fixedOutboundAddress in docs/deploy.md"
         )
     return None

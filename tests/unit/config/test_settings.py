@@ -15,7 +15,7 @@ from config.errors import SettingsError
 from config.schedules import longest_pause
 from config.settings import FLAT, PER_SOURCE, environment, read_pipeline, read_settings, read_specs, settings
 from imagefeed.durations import format_duration, parse_duration
-from tests.fixtures.setting_defaults import default_text
+from local.docs import default_text
 
 ROOT = Path(__file__).parents[3]
 KEY = f"ssh-ed25519 {b64encode(b'\0\0\0\x0bssh-ed25519\0\0\0\x20' + bytes(range(32))).decode()}"
@@ -350,7 +350,9 @@ def example_values() -> dict[str, str]:
 
 
 def documented() -> dict[str, str]:
-    rows = re.findall(r"^\| `([A-Za-z_<>]+)` \| (?:`([^`]*)`)? *\|", (ROOT / "README.md").read_text(), re.MULTILINE)
+    rows = re.findall(
+        r"^\| `([A-Za-z_<>]+)` \| (?:`([^`]*)`)? *\|", (ROOT / "docs/settings.md").read_text(), re.MULTILINE
+    )
     return {name.replace("SOURCES__<NAME>__", ""): default for name, default in rows}
 
 
@@ -365,7 +367,7 @@ def test_the_example_file_holds_every_setting_with_its_default() -> None:
 OF_FUNCTIONS = {"FUNCTIONS_WORKER_RUNTIME", "AzureWebJobsStorage"}
 
 
-def test_the_readme_documents_every_setting_with_its_default() -> None:
+def test_the_page_of_settings_has_every_setting_with_its_default() -> None:
     wanted = {name: default_text(setting) for name, setting in {**FLAT, **PER_SOURCE}.items()}
     assert documented() == {**wanted, "URL": ""}
 
