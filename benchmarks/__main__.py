@@ -86,7 +86,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--quick", action="store_true", help="run each once at a small size and save nothing")
     parser.add_argument(
-        "--only", nargs="+", metavar="NAME", choices=[each.name for each in BENCHMARKS], help="these: %(choices)s"
+        "--only", nargs="+", metavar="NAME", choices=[each.name for each in BENCHMARKS], help="run only: %(choices)s"
     )
     parser.add_argument(
         "--page", action="store_true", help="write the last results into docs/performance.md; measure nothing"

@@ -127,7 +127,7 @@ def _notes(passed: Sequence[Passage], size: int, images: int) -> list[str]:
     half = 30 / 2 - _INTERVAL / 2
     return [
         f"{len(passed)} zips of {size / 1e6:.0f} MB and {images} images, one at a time",
-        f"settled: unchanged for STABLE_FOR, {_STABLE_FOR:g} s, which comes on top of it from the last byte on",
+        f"stable: unchanged for STABLE_FOR, {_STABLE_FOR:g} s from the last byte on, which is not part of the lag",
         f"polled every 30 s, the default, an archive waits {half:g} s longer on average, and up to {2 * half:g} s",
         *_steps("an archive", passed),
     ]

@@ -1,4 +1,4 @@
-"""The figures of docs/performance.md, made of the last results."""
+"""Write the last results into docs/performance.md."""
 
 from benchmarks import markdown
 from benchmarks.files import LATEST, read

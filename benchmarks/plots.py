@@ -1,4 +1,4 @@
-"""The plot of speed in docs/performance.md: every ratio that is to be large, as a bar from 1, its goal as a mark."""
+"""Draw the plot of speed for docs/performance.md: ratios with a lower limit as bars from 1, their goals as marks."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING

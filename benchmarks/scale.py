@@ -116,17 +116,17 @@ def _notes_on_model(service: Service, images: int) -> list[str]:
     calm, many = outlook(service, Load(sources=1, workers=1)), outlook(service, Load(sources=_MANY, workers=16))
     load, limits = Load(sources=1, workers=1), Limits()
     return [
-        f"The model takes what one worker took: {service.poll:.2f} s for a quiet poll, {service.copy:.1f} s for a copy "
-        f"of {service.bytes / 1e6:.0f} MB, {service.batches:.1f} s for its {images} JPEGs (each the least of its "
+        f"Inputs of the model, from one worker: {service.poll:.2f} s for a quiet poll, {service.copy:.1f} s for a copy "
+        f"of {service.bytes / 1e6:.0f} MB, {service.batches:.1f} s for its {images} JPEGs (each the fastest of its "
         f"rounds), {service.requests:.0f} requests to storage for an archive, {service.poll_requests:.0f} for a quiet "
         "poll.",
-        f"**One worker for each {single * 2 // 30 * 10} such sources**, which keeps it two thirds busy: it is enough "
-        f"for {single}, 4 workers for {four:,} and 16 for {sixteen:,}.",
-        f"Most of the lag is no work: of {calm.lag:.0f} s, {load.tick / 2:.0f} are half of `POLL_SCHEDULE`'s interval "
+        f"**One worker per {single * 2 // 30 * 10} such sources** is two thirds busy. One worker is enough for up to "
+        f"{single} sources, 4 workers for {four:,} and 16 for {sixteen:,}.",
+        f"Most of the lag is waiting: of {calm.lag:.0f} s, {load.tick / 2:.0f} are half of `POLL_SCHEDULE`'s interval "
         f"and {load.settle:.0f} `STABLE_FOR`. A shorter interval shortens it, fewer sources or more workers do not.",
-        "What workers do not lift: one server of 1 Gbit/s that all share ends it at "
-        f"{limits.server_bytes / service.bytes * load.interval:,.0f} sources. Of what Azure allows, {_MANY} sources "
-        f"ask for {many.busy[ACCOUNT]:.0%} of an account's {limits.account_requests:,.0f} requests a second, and for "
+        "More workers do not help with other limits: one server of 1 Gbit/s for all sources is full at "
+        f"{limits.server_bytes / service.bytes * load.interval:,.0f} sources. Of Azure's limits, {_MANY} sources use "
+        f"{many.busy[ACCOUNT]:.0%} of an account's {limits.account_requests:,.0f} requests per second, and "
         f"{many.busy[PARTITION]:.0%} of a partition's {limits.partition_rows:,.0f} rows.",
     ]
 

@@ -1,4 +1,4 @@
-"""The plot of scale in docs/performance.md: what passes, and how long it takes, over sources and workers."""
+"""Draw the plot of scale for docs/performance.md: throughput and lag, by sources and workers."""
 
 from math import inf, nan
 from pathlib import Path

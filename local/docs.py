@@ -1,4 +1,4 @@
-"""The tables of docs/ that are made from the code; `make docs` writes them, a test holds the pages to them."""
+"""Generate the tables of docs/ from the code. `make docs` writes them, and a test compares the pages with them."""
 
 import argparse
 import ast
@@ -31,13 +31,13 @@ SETTINGS: Mapping[str, Setting] = {
     **{f"SOURCES__<NAME>__{name}": setting for name, setting in PER_SOURCE.items()},
     **FLAT,
 }
-"""Every setting but a source's URL, by the name that pages give it."""
+"""Every setting except a source's URL, by its name in the pages."""
 
 
 def fill(text: str, tables: Mapping[str, str], command: str = "make docs") -> str:
-    """Return a page with its tables replaced; each stands between `<!-- NAME: COMMAND -->` and `<!-- /NAME -->`.
+    """Return a page with its tables replaced, which are between `<!-- NAME: COMMAND -->` and `<!-- /NAME -->`.
 
-    Raises ValueError where the page lacks the marks of one.
+    Raises ValueError if the marks of a table are missing.
     """
     for name, table in tables.items():
         begin, end = f"<!-- {name}: {command} -->\n", f"<!-- /{name} -->"
@@ -50,7 +50,7 @@ def fill(text: str, tables: Mapping[str, str], command: str = "make docs") -> st
 
 
 def settings_table(chosen: Callable[[str], bool]) -> str:
-    """Return the rows of the settings that are chosen by name: name, default, meaning."""
+    """Return a table of the settings whose names `chosen` accepts: name, default, meaning."""
     rows = [f"| `{URL}` | | {_URL_MEANING} |"] if chosen(URL) else []
     for name, setting in SETTINGS.items():
         if chosen(name):
@@ -60,7 +60,7 @@ def settings_table(chosen: Callable[[str], bool]) -> str:
 
 
 def default_text(setting: Setting) -> str:
-    """Return a setting's default as an app setting would have it; empty where there is none."""
+    """Return a setting's default in the syntax of app settings; empty if there is none."""
     value = None if setting.field.default is MISSING else setting.field.default
     if isinstance(value, timedelta):
         return format_duration(value)
@@ -72,7 +72,7 @@ def default_text(setting: Setting) -> str:
 
 
 def meaning(setting: Setting) -> str:
-    """Return the docstring below a setting's field, in one line; empty where it has none."""
+    """Return the docstring below a setting's field, in one line; empty if it has none."""
     texts = (dict(_field_docstrings(cls)) for cls in setting.group.__mro__ if cls is not object)
     return next((found[setting.field.name] for found in texts if setting.field.name in found), "")
 
@@ -135,7 +135,7 @@ TABLES: Mapping[str, Mapping[str, Callable[[], str]]] = {
 
 
 def filled(page: str) -> str:
-    """Return a page of docs/ with its tables as the code has them now."""
+    """Return a page of docs/ with its tables generated from the current code."""
     tables = {name: table() for name, table in TABLES[page].items()}
     return fill((PAGES / page).read_text(encoding="utf-8"), tables)
 
