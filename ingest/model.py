@@ -8,7 +8,7 @@ from enum import Enum, StrEnum
 from typing import Literal
 
 from config.types import Budget, Connections, Encoding, KeyText, Multiple, Pause, Seconds, Secret, TimeZone
-from imagefeed.model import ArchiveKey
+from imagefeed.model import ArchiveKey, Replaces
 from ingest.active import Active
 from ingest.timestamps import StampPattern
 
@@ -76,6 +76,8 @@ class SourceSpec(Promises):
 
     name: str
     match_case: bool = False
+    replaces: Replaces = "stamp"
+    """Which older versions a corrected file replaces; of `stamp`, only where the stamp is read from the name."""
     max_connections: Connections = 2
     stable_for: Pause = timedelta(seconds=2)
     """Time between the two looks that an unknown file must survive unchanged."""
@@ -100,6 +102,8 @@ class Archive:
     stamp: datetime
     stamp_replaced: bool = False
     """The stamp that the name or the server gave lay more than a day ahead; the time first seen stands in."""
+    replaces: Replaces = "never"
+    """By the source's setting, as far as the stamp allows."""
 
     @property
     def key(self) -> ArchiveKey:
