@@ -123,6 +123,7 @@ class Reader:
         By the pipeline that made the newest results, also before it is the current one, which ranges are read of; the
         logger `imagefeed` says so once.
         """
+        _require_versions(versions)
         pipeline = self._pipeline or newest_pipeline(self._clients, source)
         if self._pipeline is None and pipeline is not None:
             self._say_running(source, pipeline)
@@ -229,6 +230,7 @@ class Reader:
 
     def _range(self, source: str, start: datetime, end: datetime, versions: Versions) -> list[Result]:
         """Return the processed archives of a range that are to be read, newest first."""
+        _require_versions(versions)
         pipeline = self.pipeline(source)
         results = [*self._processed(source, pipeline, start, end)]
         if self._pipeline is None and pipeline is not None:
@@ -313,10 +315,14 @@ class Reader:
 
 
 def _chosen(results: Iterable[Result], versions: Versions) -> Iterator[Result]:
-    """Leave out what is replaced, unless all versions are asked for. Raises ValueError for other `versions`."""
+    """Yield those that no other replaces, or all versions."""
+    return (result for result in results if versions == "all" or result.replaced_by is None)
+
+
+def _require_versions(versions: object) -> None:
+    """Raise ValueError for what is none of `Versions`."""
     if versions not in get_args(Versions):
         raise ValueError(f"versions is {versions!r}: it must be one of {', '.join(get_args(Versions))}")
-    return (result for result in results if versions == "all" or result.replaced_by is None)
 
 
 def _require_range(start: object, end: object) -> None:

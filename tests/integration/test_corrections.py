@@ -207,6 +207,15 @@ def test_a_range_whose_stamps_are_named_costs_no_request_more(world: World) -> N
     assert taken.kinds["GET archives"] == 1
 
 
+def test_the_blob_and_every_row_of_the_ledger_tell_by_which_rule_a_version_replaces(world: World) -> None:
+    archive = world.send(10, STAMP)
+    described = world.context.raw.find(archive.blob)
+    assert described is not None
+    assert (described.replaces, described.modified, described.path) == ("stamp", STAMP, NAME)
+    rows = list(world.clients.archives.query_entities(f"PartitionKey eq '{world.source}'"))
+    assert [(row["replaces"], row["modified"]) for row in rows] == [("stamp", STAMP)] * 2
+
+
 def test_a_ledger_that_was_made_again_tells_the_same(world: World) -> None:
     world.send(10, STAMP)
     world.send(20, STAMP + MINUTE)
