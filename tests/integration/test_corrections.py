@@ -156,6 +156,22 @@ def test_readers_keep_the_older_version_until_the_newer_one_is_processed(world: 
     assert not world.findings()
 
 
+def test_the_older_version_is_read_again_while_the_newer_one_is_replayed(world: World) -> None:
+    world.send(10, STAMP)
+    newer = world.send(20, STAMP + MINUTE)
+    world.context.ledger.reset(newer, world.pipeline, NOW, NOW)
+    assert [world.read(way) for way in WAYS] == [[10]] * 3
+
+
+def test_a_pipeline_that_has_the_older_version_alone_is_read_with_that(world: World) -> None:
+    older = world.send(10, STAMP)
+    world.send(20, STAMP + MINUTE)
+    world.pipeline += "-2"
+    world.context = replace(world.context, pipeline=world.pipeline)
+    handle_archive_created(older.blob, world.context)
+    assert [world.read(way) for way in WAYS] == [[10]] * 3
+
+
 def test_a_correction_that_is_refused_is_missing_until_another_one_is_processed(world: World) -> None:
     world.send(10, STAMP)
     refused = world.put(BROKEN, STAMP + MINUTE, process=False)
@@ -259,8 +275,8 @@ def test_ls_says_in_its_table_which_version_replaces_an_archive(
 
 
 def test_the_page_shows_images_of_the_correction(world: World) -> None:
-    world.send(10, STAMP)
-    newer = world.send(20, STAMP + MINUTE)
+    # The ledger lists them by their versions, which are hashes.
+    *_, newer = [world.send(grey, STAMP + grey * MINUTE) for grey in range(8)]
     stored = read_source(world.clients, world.source, STAMP)
     assert {image.archive.version for image in stored.images} == {newer.version}
 

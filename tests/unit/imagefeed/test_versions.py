@@ -119,6 +119,14 @@ def test_a_range_leaves_out_just_what_a_version_in_it_or_behind_it_replaces(
     assert kept == [e.archive for e in listed if not any(replaces(other, e.archive) for other in versions)]
 
 
+def test_the_newest_of_a_path_need_not_have_the_latest_stamp() -> None:
+    # Of the same file under another STAMP, or of a server whose clock was set back.
+    first, newest, last = (
+        archive(modified, replaces="path", stamp=NOON + stamp * MINUTE) for stamp, modified in ((2, 1), (1, 3), (0, 2))
+    )
+    assert read(ordered([first, newest, last])) == [first, newest]
+
+
 @pytest.mark.parametrize(("rule", "taken"), [("stamp", 0), ("never", 0), ("path", 1)])
 def test_behind_a_range_no_more_is_looked_at_than_is_needed(rule: Replaces, taken: int) -> None:
     later = iter([entry(archive(number, replaces=rule, stamp=NOON + number * MINUTE)) for number in (9, 8, 7)])
