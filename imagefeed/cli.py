@@ -120,6 +120,13 @@ def _add_reader_verbs(verbs: "Subparsers") -> None:
         "--as", dest="form", choices=("png", "npy"), default="png", help="what PNG cannot hold is npy anyway"
     )
 
+    for parser in (latest, export):
+        parser.add_argument(
+            "--versions",
+            choices=("newest", "all"),
+            default="newest",
+            help="of a file that was corrected under its old name: all, or the newest that is processed (default)",
+        )
     for parser in (ls, latest, export):
         add_pipeline(
             parser,
@@ -165,20 +172,21 @@ def _opened(options: argparse.Namespace) -> "Iterator[Stores]":
 
 
 def _list(options: argparse.Namespace) -> None:
-    from imagefeed.ledger import entries, known_sources, require_source
+    from imagefeed.ledger import known_sources, require_source
+    from imagefeed.versions import list_versions
 
     limit = options.limit or (None if options.since else _NEWEST)
     with _opened(options) as stores:
-        found: list[Entry] = []
+        found: list[tuple[Entry, Entry | None]] = []
         names = [options.source] if options.source else sorted(known_sources(stores))
         for name in names:
-            listed = entries(stores, name, pipeline=options.pipeline, start=options.since, end=options.until)
-            found += islice((entry for entry in listed if options.state in (None, entry.state)), limit)
+            listed = list_versions(stores, name, pipeline=options.pipeline, start=options.since, end=options.until)
+            found += islice((pair for pair in listed if options.state in (None, pair[0].state)), limit)
         notes = [] if options.pipeline else [_reading_note(stores, name) for name in names]
         if not found and options.source:
             require_source(stores, options.source, "list archives of source")
     if options.json:
-        write_json({"archives": [_entry_as_json(entry) for entry in found]})
+        write_json({"archives": [_entry_as_json(*pair) for pair in found]})
         return
     among = [f"of source {options.source}"] * bool(options.source) + [f"in state {options.state}"] * bool(options.state)
     among += ["in that time"] * bool(options.since or options.until)
@@ -197,7 +205,7 @@ def _reading_note(stores: "Stores", source: str) -> str:
     return f"{source}: the newest images are made by the pipeline {newest}; export still reads {current.pipeline}"
 
 
-def _entry_as_json(entry: "Entry") -> Mapping[str, Any]:
+def _entry_as_json(entry: "Entry", newer: "Entry | None") -> Mapping[str, Any]:
     archive = entry.archive
     return {
         "source": archive.source,
@@ -215,10 +223,11 @@ def _entry_as_json(entry: "Entry") -> Mapping[str, Any]:
         "times": entry.times,
         "counts": entry.counts and asdict(entry.counts),
         "reason": entry.reason,
+        "replaced_by": newer.archive.version if newer else None,
     }
 
 
-def _table(found: "Sequence[Entry]") -> Table:
+def _table(found: "Sequence[tuple[Entry, Entry | None]]") -> Table:
     titles = ("source", "stamp (UTC)", "version", "state")
     numbers = ("images", "refused", "MB", "raw in (s)", "read in (s)")
     columns = [
@@ -228,12 +237,14 @@ def _table(found: "Sequence[Entry]") -> Table:
         Column(title="reason", own=True),
     ]
     table = Table(columns=columns)
-    for entry in found:
-        table.add(*_cells(entry), style=_STYLES.get(entry.state, ""))
+    for entry, newer in found:
+        table.add(*_cells(entry, newer), style="dim" if newer else _STYLES.get(entry.state, ""))
     return table
 
 
-def _cells(entry: "Entry") -> Iterator[str]:
+def _cells(entry: "Entry", newer: "Entry | None") -> Iterator[str]:
+    from imagefeed.versions import why_left_out
+
     archive, counts = entry.archive, entry.counts
     yield from (archive.source, f"{archive.stamp:%Y-%m-%d %H:%M:%S}", archive.version, entry.state)
     yield str(counts.images) if counts else ""
@@ -242,7 +253,7 @@ def _cells(entry: "Entry") -> Iterator[str]:
     # From when it was found stable on the server to the raw blob, and from there to readable images.
     yield _between(entry, State.SEEN, State.RAW)
     yield _between(entry, State.RAW, State.PROCESSED)
-    yield from (clean(archive.path), entry.pipeline or "", clean(entry.reason or ""))
+    yield from (clean(archive.path), entry.pipeline or "", clean(why_left_out(entry, newer)))
 
 
 def _between(entry: "Entry", earlier: State, later: State) -> str:
@@ -256,7 +267,8 @@ def _show_latest(options: argparse.Namespace) -> None:
 
     with _opened(options) as stores:
         reader = Reader(stores, options.pipeline)
-        images = [_image_as_json(image) for image in reader.latest(options.source, options.archives)]
+        latest = reader.latest(options.source, options.archives, versions=options.versions)
+        images = [_image_as_json(image) for image in latest]
         note = "" if options.pipeline else _reading_note(stores, options.source)
     if not images:
         raise PermanentError(f"read the latest images of source {options.source}: none of its archives has any yet")
@@ -297,7 +309,9 @@ def _export(options: argparse.Namespace) -> None:
     with _opened(options) as stores, warnings.catch_warnings():
         warnings.showwarning = lambda message, *_args, **_more: print(f"warning: {message}", file=sys.stderr)
         reader = Reader(stores, options.pipeline)
-        number = export(stores, reader, options.source, options.since, to, options.form, options.until)
+        number = export(
+            stores, reader, options.source, options.since, to, options.form, options.until, options.versions
+        )
     if options.json:
         write_json({"source": options.source, "folder": to, "images": number})
     else:

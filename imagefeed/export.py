@@ -10,11 +10,11 @@ from typing import Literal
 from imagefeed.codec import encode
 from imagefeed.errors import MemberRefusedError, PermanentError
 from imagefeed.layout import format_stamp, image_stem
-from imagefeed.ledger import entries, require_source
-from imagefeed.model import State
+from imagefeed.ledger import require_source
 from imagefeed.stores import Stores
 from imagefeed.tables import Reader, StoredImage
 from imagefeed.terminal import progress
+from imagefeed.versions import Versions, is_readable, list_versions
 
 Form = Literal["png", "npy"]
 _AHEAD = timedelta(days=2)
@@ -23,15 +23,23 @@ _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 
 
 def export(
-    stores: Stores, reader: Reader, source: str, since: datetime, to: Path, form: Form, until: datetime | None = None
+    stores: Stores,
+    reader: Reader,
+    source: str,
+    since: datetime,
+    to: Path,
+    form: Form,
+    until: datetime | None = None,
+    versions: Versions = "newest",
 ) -> int:
     """Write the images of archives with a stamp from `since` on and before `until`; return how many there are.
 
-    Raises PermanentError where there is none, or a file cannot be written.
+    Of each file the newest version, or all `versions`. Raises PermanentError where there is none, or a file cannot be
+    written.
     """
     end = until or datetime.now(UTC) + _AHEAD
-    processed = entries(stores, source, pipeline=reader.pipeline(source), start=since, end=end)
-    total = sum(e.counts.images for e in processed if e.state is State.PROCESSED and e.counts is not None)
+    listed = list_versions(stores, source, pipeline=reader.pipeline(source), start=since, end=end)
+    total = sum(entry.counts.images for entry, newer in listed if is_readable(entry, newer, versions) and entry.counts)
     if not total:
         require_source(stores, source, "export source")
         before = f" and before {until:%Y-%m-%d %H:%M} UTC" if until else ""
@@ -40,7 +48,7 @@ def export(
         )
     written = 0
     with progress(f"export {source}", total) as advance:
-        for image in reader.shards(source, since, end):
+        for image in reader.shards(source, since, end, versions=versions):
             try:
                 _write_files(image, to, form)
             except OSError as exc:

@@ -13,7 +13,7 @@ from imagefeed.azure_errors import azure_errors
 from imagefeed.entities import find, moment, number, scan
 from imagefeed.errors import ImageDamagedError, PermanentError, StoreUnavailableError
 from imagefeed.layout import SMOKE, SOURCES, behind_stamp, decode_path
-from imagefeed.model import Counts, Origin, RawArchive, Refusal, State
+from imagefeed.model import Counts, Origin, RawArchive, Refusal, State, read_replaces
 from imagefeed.stores import Stores, names_in
 
 TERMINAL = (State.PROCESSED, State.REFUSED, State.FAILED)
@@ -31,6 +31,7 @@ ARCHIVE_COLUMNS = [
     "path",
     "size",
     "modified",
+    "replaces",
     "origin",
     "blob",
     "complete",
@@ -191,7 +192,10 @@ def _reason(state: State, row: Mapping[str, Any]) -> str | None:
     return row.get("error") if state in (State.SEEN, State.COPYING, State.EXPIRED) else None
 
 
-_METADATA = {"RowKey", "stamp", "version", "path", "size", "origin", "blob", "complete", "sha256", "etag"}
+_METADATA = {
+    "RowKey", "stamp", "version", "path", "size", "modified", "replaces", "origin", "blob", "complete", "sha256",
+    "etag",
+}  # fmt: skip
 
 
 def _set(row: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
@@ -231,6 +235,7 @@ def raw_archive(source: str, row: Mapping[str, Any]) -> RawArchive:
         sha256=row.get("sha256"),
         etag=row.get("etag") or "",
         modified=moment(row.get("modified")),
+        replaces=read_replaces(row.get("replaces")),
         raw_at=moment(row.get(time_of(State.RAW))),
     )
 

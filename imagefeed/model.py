@@ -1,10 +1,10 @@
 """Values of the format: what an archive, an image and a refusal are to every reader and writer."""
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, ForwardRef, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, ForwardRef, Literal, TypeAlias, get_args
 
 from imagefeed.layout import format_stamp, hour_prefix, invert_stamp, parse_stamp, safe_stem
 
@@ -21,6 +21,9 @@ else:
     Pixels = ForwardRef("NDArray[np.generic]")
 
 Codec = Literal["npy", "png"]
+Replaces = Literal["stamp", "path", "never"]
+"""Which older versions an archive replaces: of its path those with its own stamp, which its name tells; all of its
+path; or none."""
 
 
 class State(StrEnum):
@@ -97,6 +100,8 @@ class RawArchive:
     etag: str
     modified: datetime | None = None
     """By the server's clock; None where it never was there."""
+    replaces: Replaces = "never"
+    """By its source's setting when it was copied, as far as its stamp allows."""
     raw_at: datetime | None = None
     """When it became raw: the blob's last change, or the ledger's time; None if neither is known."""
     offline: bool = False
@@ -112,6 +117,34 @@ class RawArchive:
     def key(self) -> ArchiveKey:
         """Its identity."""
         return ArchiveKey(self.source, self.stamp, self.version)
+
+    @property
+    def series(self) -> Hashable:
+        """What versions that replace one another have in common; None where it has no part in that."""
+        if self.replaces == "never" or self.modified is None:
+            return None
+        return self.source, self.path, self.replaces, self.stamp if self.replaces == "stamp" else None
+
+    @property
+    def rank(self) -> tuple[datetime, str]:
+        """What decides which version of a series is the newest, however late one came."""
+        return self.modified or datetime.min.replace(tzinfo=UTC), self.version
+
+
+def replaces(newer: RawArchive, older: RawArchive) -> bool:
+    """Return whether an archive is a later version of another, which readers leave out once the later is processed.
+
+    Both were copied under the same rule. The later one has the greater modified time, then the greater version; which
+    of them was copied first does not matter. Nor is its stamp the earlier one: so whoever reads a range finds all later
+    versions in it and behind it, and need not look before it.
+    """
+    one_series = newer.series is not None and newer.series == older.series
+    return one_series and newer.stamp >= older.stamp and newer.rank > older.rank
+
+
+def read_replaces(text: str | None) -> Replaces:
+    """Read a recorded rule; `never` where none was recorded, or none that is known here."""
+    return next((rule for rule in get_args(Replaces) if rule == text), "never")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

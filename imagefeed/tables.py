@@ -3,11 +3,11 @@
 import logging
 import warnings
 import zlib
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import groupby, islice
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, get_args
 
 from imagefeed.azure_errors import azure_errors, each
 from imagefeed.codec import checked_pixels
@@ -21,6 +21,7 @@ from imagefeed.prefetch import read_ahead
 from imagefeed.rows import ROW_COLUMNS, ImageRow, read_row, unpack
 from imagefeed.shards import read_images
 from imagefeed.stores import Stores, connect_stores
+from imagefeed.versions import Versions, list_versions
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -43,6 +44,8 @@ class Result:
     archive: RawArchive
     processed_at: datetime | None = None
     """When it became readable; None where that was not looked up."""
+    replaced_by: str | None = None
+    """The version of the same file that is read in its place; None if there is none, or it was not looked up."""
 
     @property
     def partition(self) -> str:
@@ -114,24 +117,34 @@ class Reader:
         """Close the connections, also those that were given to the Reader."""
         self._clients.close()
 
-    def latest(self, source: str, archives: int = 1) -> Iterator[StoredImage]:
-        """Give the images of a source's newest processed archives, the newest archive first.
+    def latest(self, source: str, archives: int = 1, *, versions: Versions = "newest") -> Iterator[StoredImage]:
+        """Give the images of a source's newest processed archives, the newest archive first; each in its last version.
 
         By the pipeline that made the newest results, also before it is the current one, which ranges are read of; the
         logger `imagefeed` says so once.
         """
+        _require_versions(versions)
         pipeline = self._pipeline or newest_pipeline(self._clients, source)
         if self._pipeline is None and pipeline is not None:
             self._say_running(source, pipeline)
-        yield from self._of_rows(islice(self._processed(source, pipeline, page=NEWEST), archives))
+        results = _chosen(self._processed(source, pipeline, page=NEWEST), versions)
+        yield from self._of_rows(islice(results, archives))
 
-    def between(self, source: str, start: datetime, end: datetime) -> Iterator[StoredImage]:
-        """Give the images of archives with a stamp from `start` on and before `end`, in the order of time."""
-        yield from self._of_rows(iter(self._in_order(source, start, end)))
+    def between(
+        self, source: str, start: datetime, end: datetime, *, versions: Versions = "newest"
+    ) -> Iterator[StoredImage]:
+        """Give the images of archives with a stamp from `start` on and before `end`, in the order of time.
 
-    def rows(self, source: str, start: datetime, end: datetime) -> Iterator[StoredRow]:
+        Of a file that was corrected under its old name, only the newest processed version is read (as
+        `imagefeed.model.replaces` says); `versions="all"` gives every one.
+        """
+        yield from self._of_rows(iter(self._in_order(source, start, end, versions)))
+
+    def rows(
+        self, source: str, start: datetime, end: datetime, *, versions: Versions = "newest"
+    ) -> Iterator[StoredRow]:
         """Give the same as `between`, without reading any pixels: choose, then ask for each `image`."""
-        for result in self._in_order(source, start, end):
+        for result in self._in_order(source, start, end, versions):
             for entity in scan(self._clients.images, result.partition, select=ROW_COLUMNS):
                 if entity.get("part") == 0:
                     yield StoredRow(result=result, row=read_row(entity))
@@ -145,7 +158,14 @@ class Reader:
         return self._stored(row.result, *unpack(entities))
 
     def shards(
-        self, source: str, start: datetime, end: datetime, *, worker: int = 0, workers: int = 1
+        self,
+        source: str,
+        start: datetime,
+        end: datetime,
+        *,
+        worker: int = 0,
+        workers: int = 1,
+        versions: Versions = "newest",
     ) -> Generator[StoredImage, None, None]:
         """Give the same images as `between` by whole shards, read ahead, newest archives first: for training.
 
@@ -155,7 +175,7 @@ class Reader:
         """
         if not 0 <= worker < workers:
             raise ValueError(f"worker {worker} of {workers}: workers count from 0")
-        chunks = read_ahead(self._chunks(self._share(source, start, end, worker, workers)), _CHUNKS_AHEAD)
+        chunks = read_ahead(self._chunks(self._share(source, start, end, worker, workers, versions)), _CHUNKS_AHEAD)
         try:
             for shard, group in groupby(chunks, key=lambda chunk: chunk[0]):
                 yield from _of_shard(shard, (content for _, content in group))
@@ -196,20 +216,26 @@ class Reader:
     ) -> Iterator[Result]:
         entry = None
         if pipeline is not None:
-            for entry in entries(self._clients, source, pipeline=pipeline, start=start, end=end, page=page):
+            listed = list_versions(self._clients, source, pipeline=pipeline, start=start, end=end, page=page)
+            for entry, newer in listed:
                 if entry.state is State.PROCESSED:
-                    processed_at = entry.times[State.PROCESSED]
-                    yield Result(pipeline=pipeline, archive=entry.archive, processed_at=processed_at)
+                    yield Result(
+                        pipeline=pipeline,
+                        archive=entry.archive,
+                        processed_at=entry.times[State.PROCESSED],
+                        replaced_by=newer.archive.version if newer else None,
+                    )
         if entry is None:
             require_source(self._clients, source, "read images of source")
 
-    def _range(self, source: str, start: datetime, end: datetime) -> list[Result]:
-        """Return the processed archives of a range, newest first."""
+    def _range(self, source: str, start: datetime, end: datetime, versions: Versions) -> list[Result]:
+        """Return the processed archives of a range that are to be read, newest first."""
+        _require_versions(versions)
         pipeline = self.pipeline(source)
         results = [*self._processed(source, pipeline, start, end)]
         if self._pipeline is None and pipeline is not None:
             self._warn_of_older(source, pipeline, start, results[-1].archive.stamp if results else end)
-        return results
+        return [*_chosen(results, versions)]
 
     def _warn_of_older(self, source: str, pipeline: str, start: datetime, first: datetime) -> None:
         """Warn where only another pipeline has images of the range before the first archive of the one read."""
@@ -225,9 +251,9 @@ class Reader:
                 stacklevel=4,
             )
 
-    def _in_order(self, source: str, start: datetime, end: datetime) -> list[Result]:
+    def _in_order(self, source: str, start: datetime, end: datetime, versions: Versions) -> list[Result]:
         _require_range(start, end)
-        return self._range(source, start, end)[::-1]
+        return self._range(source, start, end, versions)[::-1]
 
     def of_rows(self, result: Result) -> Iterator[StoredImage]:
         """Give one archive's images by its rows."""
@@ -265,9 +291,11 @@ class Reader:
             stream = self._clients.processed.get_blob_client(row.shard).download_blob(row.offset, row.length)
             return bytearray().join(stream.chunks())
 
-    def _share(self, source: str, start: datetime, end: datetime, worker: int, workers: int) -> Iterator[ShardEntry]:
+    def _share(
+        self, source: str, start: datetime, end: datetime, worker: int, workers: int, versions: Versions
+    ) -> Iterator[ShardEntry]:
         _require_range(start, end)
-        for result in self._range(source, start, end):
+        for result in self._range(source, start, end, versions):
             for shard in self._shards(result):
                 if zlib.crc32(shard.name.encode()) % workers == worker:
                     yield shard
@@ -284,6 +312,17 @@ class Reader:
                 chunks = self._clients.processed.get_blob_client(shard.name).download_blob().chunks()
             for chunk in each(chunks, doing):
                 yield shard, chunk
+
+
+def _chosen(results: Iterable[Result], versions: Versions) -> Iterator[Result]:
+    """Yield those that no other replaces, or all versions."""
+    return (result for result in results if versions == "all" or result.replaced_by is None)
+
+
+def _require_versions(versions: object) -> None:
+    """Raise ValueError for what is none of `Versions`."""
+    if versions not in get_args(Versions):
+        raise ValueError(f"versions is {versions!r}: it must be one of {', '.join(get_args(Versions))}")
 
 
 def _require_range(start: object, end: object) -> None:

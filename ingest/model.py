@@ -8,7 +8,7 @@ from enum import Enum, StrEnum
 from typing import Literal
 
 from config.types import Budget, Connections, Encoding, KeyText, Multiple, Pause, Seconds, Secret, TimeZone
-from imagefeed.model import ArchiveKey
+from imagefeed.model import ArchiveKey, Replaces
 from ingest.active import Active
 from ingest.timestamps import StampPattern
 
@@ -87,6 +87,9 @@ class SourceSpec(Promises):
     name: str
     match_case: bool = False
     """`true` makes the pattern case-sensitive."""
+    replaces: Replaces = "stamp"
+    """Which older versions a file that was corrected under its old name replaces: `stamp` those with the same stamp,
+    if `STAMP` reads it from the name; `path` all of that name; `never` none."""
     max_connections: Connections = 2
     """Connections to the server at a time. With two or more, one always takes the newest file and the others the
     oldest."""
@@ -115,6 +118,8 @@ class Archive:
     stamp: datetime
     stamp_replaced: bool = False
     """The stamp that the name or the server gave lay more than a day ahead; the time first seen stands in."""
+    replaces: Replaces = "never"
+    """By the source's setting, as far as the stamp allows."""
 
     @property
     def key(self) -> ArchiveKey:

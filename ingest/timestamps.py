@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
@@ -26,7 +27,8 @@ _CODES = {
     "%": "%",
 }
 _PART = re.compile(r"%(.?)|[^%]+", re.DOTALL)
-_AHEAD = timedelta(days=1)
+AHEAD = timedelta(days=1)
+"""A clock that tells a later time than this from now is wrong."""
 _EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -58,13 +60,24 @@ def stamps_by(patterns: Mapping[str, str | None]) -> Callable[[str, str], dateti
     return stamp_of
 
 
-def decide_stamp(pattern: str | None, path: str, modified: datetime, first_seen: datetime) -> tuple[datetime, bool]:
-    """Give an archive's stamp, and whether the time first seen had to stand in for one more than a day ahead."""
-    name = path.rpartition("/")[2]
-    stamp = (read_stamp(pattern, name) if pattern else None) or modified
-    if stamp > first_seen + _AHEAD:
-        return first_seen.replace(microsecond=0), True
-    return stamp, False
+@dataclass(frozen=True, slots=True)
+class Stamp:
+    """An archive's own time, and where it is from."""
+
+    time: datetime
+    named: bool = False
+    """Read from the file's name."""
+    replaced: bool = False
+    """What the name or the server gave lay more than a day ahead; the time first seen stands in."""
+
+
+def decide_stamp(pattern: str | None, path: str, modified: datetime, first_seen: datetime) -> Stamp:
+    """Decide an archive's stamp."""
+    named = read_stamp(pattern, path.rpartition("/")[2]) if pattern else None
+    time = named or modified
+    if time > first_seen + AHEAD:
+        return Stamp(first_seen.replace(microsecond=0), replaced=True)
+    return Stamp(time, named=named is not None)
 
 
 def _regex(pattern: str) -> str:

@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 from operator import attrgetter
 
 from ingest.model import Archive, PassedOver, RemoteFile, SourceSpec, TrackedFile, version_of
-from ingest.timestamps import decide_stamp
+from ingest.timestamps import AHEAD, decide_stamp
 
 type TrackedFiles = Mapping[str, TrackedFile]
 """By path: the latest version of each file."""
@@ -114,13 +114,17 @@ def after_stability_check(
 
 
 def _tracked_file(spec: SourceSpec, stable: StableFile, known: TrackedFile | None, now: datetime) -> TrackedFile:
-    stamp, replaced = decide_stamp(spec.stamp, stable.certain.path, stable.certain.modified, now)
+    stamp = decide_stamp(spec.stamp, stable.certain.path, stable.certain.modified, now)
+    # By a clock that runs ahead, this version would hide all that come later; and other than in a name, equal stamps
+    # do not mean that one is the other's correction.
+    fits = stable.certain.modified <= now + AHEAD and (stamp.named or spec.replaces == "path")
     archive = Archive(
         source=spec.name,
         file=stable.certain,
         version=version_of(stable.certain),
-        stamp=stamp,
-        stamp_replaced=replaced,
+        stamp=stamp.time,
+        stamp_replaced=stamp.replaced,
+        replaces=spec.replaces if fits else "never",
     )
     previous = (known.sha256 or known.previous_sha256) if known else None
     return TrackedFile(listed=stable.listed, archive=archive, first_seen=now, previous_sha256=previous)

@@ -9,7 +9,7 @@ deterministic, that costs time and harms nothing; to call an archive processed o
 A batch that made no image has no shard, so of its archive nothing is proven either.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from operator import attrgetter
@@ -18,7 +18,7 @@ from azure.data.tables import TableEntity
 from azure.storage.blob import BlobProperties
 
 from imagefeed.entities import Properties, find, scan
-from imagefeed.layout import SMOKE, parse_stamp
+from imagefeed.layout import SMOKE
 from imagefeed.ledger import ARCHIVE_COLUMNS, polled_sources, raw_archive, read_counts, state_of, time_of
 from imagefeed.model import Counts, Origin, RawArchive, State
 from ingest.model import SourceState, Step
@@ -220,11 +220,6 @@ def _left_over(sums: Counts, known: Counts) -> Counts:
 def _properties(archive: RawArchive, blob: BlobProperties) -> Properties:
     # Not the ETag, which preprocessing notes: whoever has none asks the blob.
     known = {name: value for name, value in raw_properties(archive).items() if name != "etag"}
-    return {**known, **_copied(blob.metadata or {}), time_of(State.RAW): archive.raw_at}
-
-
-def _copied(metadata: Mapping[str, str]) -> Properties:
-    """Read what only copying tells."""
-    if "modified" not in metadata:
-        return {}
-    return {"modified": parse_stamp(metadata["modified"]), "stamp_replaced": metadata.get("stamp_replaced") == "true"}
+    if archive.origin is Origin.COPIED:
+        known["stamp_replaced"] = (blob.metadata or {}).get("stamp_replaced") == "true"
+    return {**known, time_of(State.RAW): archive.raw_at}

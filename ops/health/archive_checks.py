@@ -1,10 +1,11 @@
 """What is the matter with archives, by the ledger and the last listing. Pure."""
 
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Container, Hashable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
+from operator import attrgetter
 
 from imagefeed.ledger import Entry
-from imagefeed.model import ArchiveKey, State
+from imagefeed.model import ArchiveKey, RawArchive, State, replaces
 from imagefeed.terminal import count
 from ingest.model import Promises, SourceState, TrackedFile
 from ops.health.findings import Finding, Slug
@@ -13,6 +14,12 @@ _LATE = timedelta(minutes=30)
 _BAD_ENDS = {State.EXPIRED: Slug.EXPIRED, State.FAILED: Slug.FAILED, State.REFUSED: Slug.REFUSED}
 UNCOPIED = (State.SEEN, State.COPYING)
 UNFINISHED = (State.RAW, State.PROCESSING)
+_CORRECTIONS = {
+    **dict.fromkeys((*UNCOPIED, *UNFINISHED), Slug.CORRECTION_PENDING),
+    **dict.fromkeys((State.FAILED, State.REFUSED), Slug.CORRECTION_FAILED),
+    State.EXPIRED: Slug.EXPIRED,
+}
+"""Of a version that is not processed, where an older one is."""
 
 
 def late_after(promises: Promises | None) -> timedelta:
@@ -47,14 +54,19 @@ def check_archives(
     mended: dict[datetime, datetime] = {}
     for entry in sorted((entry for entry in entries if entry.state is State.PROCESSED), key=_last_step):
         mended[entry.archive.stamp] = _last_step(entry)
+    read = _read_versions(entries)
     for entry in entries:
-        archive = entry.archive
-        if slug := _BAD_ENDS.get(entry.state):
-            if _last_step(entry) >= mended.get(archive.stamp, _last_step(entry)):
+        archive, kept = entry.archive, read.get(entry.archive.series)
+        if kept and replaces(archive, kept):
+            if slug := _CORRECTIONS.get(entry.state):
+                detail = f"readers keep version {kept.version}; {_how_far(entry)}"
+                yield of_archive(slug, archive.key, archive.path, detail)
+        elif slug := _BAD_ENDS.get(entry.state):
+            outdated = kept is not None and replaces(kept, archive)
+            if not outdated and _last_step(entry) >= mended.get(archive.stamp, _last_step(entry)):
                 yield of_archive(slug, archive.key, archive.path, entry.reason or "")
-        elif entry.state in UNFINISHED and is_late(entry, now, limit):
-            detail = ": ".join(filter(None, (f"it is {entry.state}", entry.reason)))
-            yield of_archive(Slug.NOT_PREPROCESSED, archive.key, archive.blob, detail)
+        if entry.state in UNFINISHED and is_late(entry, now, limit):
+            yield of_archive(Slug.NOT_PREPROCESSED, archive.key, archive.blob, _how_far(entry))
         elif archive.key not in listed and archive.blob not in raw and is_late(entry, now, limit):
             yield of_archive(
                 Slug.NO_LONGER_LISTED, archive.key, archive.path, entry.reason or "neither listed any more nor copied"
@@ -67,8 +79,19 @@ def of_archive(slug: Slug, key: ArchiveKey, name: str, detail: str = "") -> Find
     return Finding(slug=slug, source=key.source, archive=key.id, name=name, since=key.stamp, detail=detail)
 
 
+def _read_versions(entries: Sequence[Entry]) -> Mapping[Hashable, RawArchive]:
+    """Find which version of each file readers take, by what versions of one file have in common."""
+    processed = (entry.archive for entry in entries if entry.state is State.PROCESSED)
+    newest_last = sorted((archive for archive in processed if archive.series is not None), key=attrgetter("rank"))
+    return {archive.series: archive for archive in newest_last}
+
+
 def _last_step(entry: Entry) -> datetime:
     return max(entry.times.values(), default=entry.archive.stamp)
+
+
+def _how_far(entry: Entry) -> str:
+    return ": ".join(filter(None, (f"it is {entry.state}", entry.reason)))
 
 
 def _why_not_copied(file: TrackedFile, entry: Entry | None) -> str:

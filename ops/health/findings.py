@@ -33,6 +33,8 @@ class Slug(StrEnum):
     BATCHES_MISSING = "batches_missing"
     NOT_PREPROCESSED = "not_preprocessed"
     FAILED = "failed"
+    CORRECTION_FAILED = "correction_failed"
+    CORRECTION_PENDING = "correction_pending"
     SHARD_MISSING = "shard_missing"
     SHARD_DAMAGED = "shard_damaged"
     ROWS_MISSING = "rows_missing"
@@ -63,7 +65,7 @@ class Slug(StrEnum):
 
 NOTICES = frozenset({
     Slug.GAP_CLOSED, Slug.STAMP_MISFIT, Slug.NOT_POLLED, Slug.NOT_JUDGED, Slug.REFUSED, Slug.MEMBERS_REFUSED,
-    Slug.BY_HAND, Slug.FUNCTION_NEVER_RAN,
+    Slug.BY_HAND, Slug.FUNCTION_NEVER_RAN, Slug.CORRECTION_PENDING,
 })  # fmt: skip
 """Worth knowing, but nothing is missing that could still come."""
 
@@ -86,6 +88,9 @@ ADVICE: Mapping[Slug, str] = {
     Slug.BATCHES_MISSING: _REBUILD,
     Slug.NOT_PREPROCESSED: "reconcile drives it again within PIPELINE_WINDOW; before that: " + _REPLAY,
     Slug.FAILED: "remove the reason, then " + _REPLAY,
+    Slug.CORRECTION_FAILED: f"if the archive is broken, ask its owner to send it again under the same name; else "
+    f"remove the reason, then {_REPLAY}",
+    Slug.CORRECTION_PENDING: "nothing, while it is on its way: readers take it once it is processed",
     Slug.SHARD_MISSING: _REPLAY,
     Slug.SHARD_DAMAGED: _REPLAY,
     Slug.ROWS_MISSING: _REPLAY,

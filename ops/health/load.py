@@ -14,6 +14,7 @@ from imagefeed.layout import BATCH_QUEUE, POISON, POLL_QUEUE, behind_stamp
 from imagefeed.ledger import ARCHIVE_COLUMNS, Entry, entry_of, group_by_archive, state_of
 from imagefeed.model import Origin, RawArchive, State
 from imagefeed.rows import ROW_COLUMNS, ImageRow, read_row
+from imagefeed.versions import is_readable, with_newer
 from ingest.model import Arrival, SourceState
 from storage.blobs.runs import LastRun, last_runs
 from storage.blobs.source_state import BlobSourceStates
@@ -148,8 +149,8 @@ def read_queues(clients: Clients) -> StoredQueues:
 
 
 def _newest_images(clients: Clients, archives: Sequence[Entry]) -> Iterator[ImageEntry]:
-    for entry in archives:
-        if entry.state is State.PROCESSED and entry.pipeline and entry.counts and entry.counts.images:
+    for entry, newer in with_newer(archives):
+        if is_readable(entry, newer) and entry.pipeline and entry.counts and entry.counts.images:
             yield from read_image_entries(clients, entry, _NEWEST)
             return
 

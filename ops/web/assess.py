@@ -8,6 +8,7 @@ from imagefeed import terminal
 from imagefeed.layout import BATCH_QUEUE, POLL_QUEUE
 from imagefeed.ledger import Entry
 from imagefeed.model import State
+from imagefeed.versions import why_left_out, with_newer
 from ingest.model import Promises, SourceState
 from ops import text
 from ops.health.app_checks import LISTENERS, check_given_up, check_runs
@@ -91,7 +92,8 @@ def assess_source(stored: StoredSource, held: Held, findings: Sequence[Finding],
     """Say how one source is."""
     promises, state = held.promises.get(stored.source), stored.state
     limit, since = late_after(promises), _since(stored, promises, now)
-    marks = [make_mark(entry, now, limit) for entry in reversed(stored.entries) if entry.state is not State.SAME]
+    versions = [*with_newer(entry for entry in stored.entries if entry.state is not State.SAME)]
+    marks = [make_mark(entry, now, limit, newer) for entry, newer in reversed(versions)]
     start = _start(marks, promises, since, now)
     gaps = gaps_since(promises, state, stored.arrivals, now, since) if promises else []
     phrase = window_phrase(window(promises), start, marks, now)
@@ -115,12 +117,14 @@ def assess_source(stored: StoredSource, held: Held, findings: Sequence[Finding],
     )
 
 
-def make_mark(entry: Entry, now: datetime, limit: timedelta) -> ArchiveMark:
-    """Make an archive's mark; `limit` is how long it may be under way."""
+def make_mark(entry: Entry, now: datetime, limit: timedelta, newer: Entry | None = None) -> ArchiveMark:
+    """Make an archive's mark; `limit` is how long it may be under way, `newer` the version that replaces it."""
     archive, counts = entry.archive, entry.counts
     state = _DISPLAYED.get(entry.state, DisplayState.SUPERSEDED)
     refused = counts.refused if counts else 0
-    if state is DisplayState.PROCESSED and refused:
+    if newer is not None:
+        state = DisplayState.REPLACED
+    elif state is DisplayState.PROCESSED and refused:
         state = DisplayState.PARTLY
     return ArchiveMark(
         id=archive.key.id,
@@ -132,7 +136,7 @@ def make_mark(entry: Entry, now: datetime, limit: timedelta) -> ArchiveMark:
         refused=refused,
         lag=lag_of(entry),
         late=is_late(entry, now, limit),
-        reason=terminal.clean(entry.reason or ""),
+        reason=terminal.clean(why_left_out(entry, newer)),
     )
 
 

@@ -11,7 +11,7 @@ from ops.text import ago, clock, span
 from ops.web.model import ArchiveMark, DisplayState, SourceStatus
 
 _LATE = (Slug.NOT_COPIED, Slug.NO_LONGER_LISTED, Slug.NOT_PREPROCESSED)
-_COUNTED = (Slug.EXPIRED, Slug.FAILED, Slug.REFUSED, Slug.RAW_MISSING)
+_COUNTED = (Slug.EXPIRED, Slug.FAILED, Slug.CORRECTION_FAILED, Slug.REFUSED, Slug.RAW_MISSING)
 
 
 def source_headline(

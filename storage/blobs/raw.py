@@ -15,7 +15,7 @@ from config.telemetry import TRACEPARENT
 from imagefeed.azure_errors import azure_errors, each, error_code
 from imagefeed.errors import StoreUnavailableError
 from imagefeed.layout import NAME, SMOKE, SMOKE_BLOB, day_prefix, decode_path, parse_stamp
-from imagefeed.model import Origin, RawArchive
+from imagefeed.model import Origin, RawArchive, read_replaces
 from storage.blobs.raw_upload import stat_blob
 from storage.clients import Clients
 
@@ -200,6 +200,7 @@ def _copied(properties: BlobProperties) -> RawArchive | None:
         sha256=metadata.get("sha256"),
         etag=properties.etag.strip('"'),
         modified=modified,
+        replaces=read_replaces(metadata.get("replaces")),
         raw_at=properties.last_modified,
         offline=_is_offline(properties),
         pending=_is_pending(properties),

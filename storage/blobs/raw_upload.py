@@ -164,6 +164,7 @@ def _metadata(archive: Archive, metadata: CopyMetadata | None) -> dict[str, str]
         "modified": format_stamp(archive.file.modified),
         "stamp": format_stamp(archive.stamp),
         "stamp_replaced": str(archive.stamp_replaced).lower(),
+        "replaces": archive.replaces,
         "version": archive.version,
     }
     if trace := telemetry.traceparent():

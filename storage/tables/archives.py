@@ -57,6 +57,7 @@ def _copied(archive: Archive) -> Properties:
         "path": encode_path(archive.file.path),
         "size": whole(archive.file.size),
         "modified": archive.file.modified,
+        "replaces": archive.replaces,
         "origin": str(Origin.COPIED),
         "blob": archive.key.raw_blob(archive.file.path),
     }
@@ -69,6 +70,8 @@ def raw_properties(archive: RawArchive) -> Properties:
         "version": archive.version,
         "path": encode_path(archive.path),
         "size": whole(archive.size),
+        "modified": archive.modified,
+        "replaces": archive.replaces,
         "origin": str(archive.origin),
         "blob": archive.blob,
         # Before the hashes are known, so is not whether it is sound.

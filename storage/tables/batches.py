@@ -156,8 +156,7 @@ class TableBatchLedger:
 
     def open(self, archive: RawArchive, pipeline: str, at: datetime, put_at: datetime | None = None) -> None:
         """List an archive as open under a pipeline; `put_at`: a message that asks for its plan was put then."""
-        facts = {**raw_properties(archive), "modified": archive.modified}
-        self._open.open(archive.key, pipeline, facts, at, put_at)
+        self._open.open(archive.key, pipeline, raw_properties(archive), at, put_at)
 
     def close(self, archive: RawArchive, pipeline: str, etag: str | None = None) -> None:
         """Take an archive off the list of open ones; with an ETag: if its row is still the one that was read."""

@@ -170,7 +170,7 @@ class TestBlobArchives(ArchiveStoreContract):
         return [name for name in listed if f".{archive.version}." in name]
 
     def test_the_name_lists_by_hour_and_the_metadata_tells_the_rest(self) -> None:
-        archive = archive_of(self.source, path="ä/radar 1.zip")
+        archive = replace(archive_of(self.source, path="ä/radar 1.zip"), replaces="stamp")
         self.store.upload(archive).commit(self.stage(archive), METADATA)
         (name,) = self.names(archive)
         assert name == f"{self.source}/2026/03/01/10/20260301T102030Z.{archive.version}.radar_1.zip"
@@ -183,6 +183,7 @@ class TestBlobArchives(ArchiveStoreContract):
             "modified": "20260301T102030Z",
             "stamp": "20260301T102030Z",
             "stamp_replaced": "false",
+            "replaces": "stamp",
             "version": archive.version,
             "sha256": METADATA.sha256,
             "complete": "true",

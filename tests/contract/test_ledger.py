@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -116,9 +117,10 @@ class TestTableCopyLedger(CopyLedgerContract):
         return row.get("sha256"), row.get("error")
 
     def test_a_row_tells_what_is_known_of_the_archive(self) -> None:
-        archive = archive_of(self.source, "ü/a b.zip")
+        archive = replace(archive_of(self.source, "ü/a b.zip"), replaces="path")
         self.ledger.record(archive, Step.RAW, MOMENT, METADATA)
         row = self.row(archive)
+        assert row["replaces"] == "path"
         assert row["RowKey"] == f"79739698897969~{archive.version}"
         assert row["path"] == "%C3%BC/a%20b.zip"
         assert row["size"].value == 5 * 2**40

@@ -155,7 +155,7 @@ def test_export_tells_how_many_images_it_wrote_itself(producer: Producer, tmp_pa
     class Meanwhile(Reader):
         """One more archive is processed just after the images were counted."""
 
-        def shards(self, source: str, start: datetime, end: datetime, **_: int) -> Generator[StoredImage]:
+        def shards(self, source: str, start: datetime, end: datetime, **_: Any) -> Generator[StoredImage]:
             producer.process(NOW - timedelta(hours=1), 1, batches=1)
             return super().shards(source, start, end)
 

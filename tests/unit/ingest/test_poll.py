@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from imagefeed.errors import StoreUnavailableError
+from imagefeed.model import Replaces
 from ingest.model import Archive, PassedOver, Promises, RemoteFile, SourceSpec, SourceState, Step
 from ingest.poll import PollReport, poll
 from ingest.transfer import CopyOutcome
@@ -707,3 +708,37 @@ def test_names_from_outside_cannot_forge_log_lines(world: World, caplog: pytest.
     for record in caplog.records:
         record.getMessage().encode()
     assert any("archive.copied source=radar path=" in record.getMessage() for record in caplog.records)
+
+
+def rules(world: World) -> dict[str, str]:
+    return {archive.file.path: archive.replaces for archive in world.ledger.archives.values()}
+
+
+@pytest.mark.parametrize(
+    ("rule", "named", "unnamed"), [("stamp", "stamp", "never"), ("path", "path", "path"), ("never", "never", "never")]
+)
+def test_a_version_replaces_by_its_stamp_only_where_the_name_tells_it(
+    world: World, rule: Replaces, named: str, unnamed: str
+) -> None:
+    world.spec = replace(world.spec, stamp="radar_%Y%m%d%H%M", replaces=rule)
+    for path in ("radar_202603041155.zip", "latest.zip"):
+        world.put(path)
+    world.tick()
+    assert rules(world) == {"radar_202603041155.zip": named, "latest.zip": unnamed}
+
+
+def test_a_version_that_a_wrong_clock_made_the_newest_hides_no_other(world: World) -> None:
+    world.spec = replace(world.spec, stamp="radar_%Y%m%d%H%M", replaces="path")
+    world.put("radar_202603041155.zip", age=-timedelta(days=2))
+    world.put("radar_202603041150.zip", age=-timedelta(hours=23))
+    world.tick()
+    assert rules(world) == {"radar_202603041155.zip": "never", "radar_202603041150.zip": "path"}
+
+
+def test_twenty_contents_of_one_name_are_twenty_archives_and_none_replaces_another(world: World) -> None:
+    for number in range(20):
+        world.put("latest.zip", make_zip(mark=str(number)), age=timedelta(0))
+        world.tick()
+    archives = list(world.ledger.archives.values())
+    assert len({archive.stamp for archive in archives}) == 20
+    assert {archive.replaces for archive in archives} == {"never"}

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from config.errors import SettingsError
-from ingest.timestamps import decide_stamp, read_stamp
+from ingest.timestamps import Stamp, decide_stamp, read_stamp
 
 MODIFIED = datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC)
 SEEN = datetime(2026, 3, 4, 6, 0, 0, 123456, tzinfo=UTC)
@@ -58,20 +58,20 @@ def test_what_strftime_writes_is_read_again(before: str, time: datetime, prefix:
 
 def test_without_a_pattern_or_a_match_the_modified_time_stands() -> None:
     path = "2020/20200101.zip"
-    assert decide_stamp(None, path, MODIFIED, SEEN) == (MODIFIED, False)
-    assert decide_stamp("other_%Y%m%d", path, MODIFIED, SEEN) == (MODIFIED, False)
+    assert decide_stamp(None, path, MODIFIED, SEEN) == Stamp(MODIFIED)
+    assert decide_stamp("other_%Y%m%d", path, MODIFIED, SEEN) == Stamp(MODIFIED)
 
 
 def test_only_the_name_counts_not_its_folder() -> None:
-    assert decide_stamp("%Y%m%d", "20200101/a.zip", MODIFIED, SEEN) == (MODIFIED, False)
+    assert decide_stamp("%Y%m%d", "20200101/a.zip", MODIFIED, SEEN) == Stamp(MODIFIED)
 
 
 @pytest.mark.parametrize(("ahead", "replaced"), [(timedelta(days=1), False), (timedelta(days=1, seconds=1), True)])
 def test_a_stamp_more_than_a_day_ahead_is_replaced_by_the_time_first_seen(ahead: timedelta, replaced: bool) -> None:
     seen = SEEN.replace(microsecond=0)
     modified = seen + ahead
-    assert decide_stamp(None, "a.zip", modified, seen) == ((seen if replaced else modified), replaced)
+    assert decide_stamp(None, "a.zip", modified, seen) == Stamp(seen if replaced else modified, replaced=replaced)
 
 
 def test_a_replaced_stamp_has_whole_seconds() -> None:
-    assert decide_stamp("%Y%m%d", "29990101.zip", MODIFIED, SEEN) == (SEEN.replace(microsecond=0), True)
+    assert decide_stamp("%Y%m%d", "29990101.zip", MODIFIED, SEEN) == Stamp(SEEN.replace(microsecond=0), replaced=True)

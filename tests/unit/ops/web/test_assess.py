@@ -46,6 +46,29 @@ def test_what_is_on_its_way_is_neither_here_nor_missing() -> None:
     assert (status.severity, status.headline) == (Severity.FINE, "Everything is here or on its way")
 
 
+def corrected(newer: State = State.PROCESSED) -> list[Entry]:
+    """Make a file of three minutes ago, and its correction."""
+    older = entry(3, version="00000001")
+    archive = replace(older.archive, replaces="stamp", modified=older.archive.stamp)
+    correction = replace(entry(3, newer).archive, version="00000002", replaces="stamp", modified=NOW)
+    return [replace(older, archive=archive), replace(entry(3, newer), archive=correction)]
+
+
+def test_a_corrected_file_is_one_archive_that_is_here() -> None:
+    status = status_of(corrected())
+    assert headline_of(status).startswith("1 archive since 11:57 is here")
+    older, newer = status.sources[0].marks[::-1]
+    assert (older.state, older.reason) == (DisplayState.REPLACED, "version 00000002 replaces it")
+    assert newer.state is DisplayState.PROCESSED
+
+
+def test_a_correction_that_is_not_read_yet_is_told() -> None:
+    assert slugs(status_of(corrected(State.RAW))) == ["correction_pending"]
+    status = status_of(corrected(State.REFUSED))
+    assert (slugs(status), status.severity) == (["correction_failed"], Severity.MISSING)
+    assert headline_of(status).startswith("1 correction failed. ")
+
+
 @pytest.mark.parametrize(
     ("state", "shown"),
     [

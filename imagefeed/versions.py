@@ -1,0 +1,76 @@
+"""Which versions of a file readers take: of those that replace one another, the newest that is processed."""
+
+from collections.abc import Hashable, Iterable, Iterator
+from datetime import datetime
+from itertools import groupby
+from typing import Literal
+
+from imagefeed.ledger import Entry, entries
+from imagefeed.model import State, replaces
+from imagefeed.stores import Stores
+
+Versions = Literal["newest", "all"]
+
+
+def list_versions(
+    stores: Stores,
+    source: str,
+    *,
+    pipeline: str | None = None,
+    start: datetime | None = None,
+    end: datetime | None = None,
+    page: int | None = None,
+) -> Iterator[tuple[Entry, Entry | None]]:
+    """Yield what `ledger.entries` does, each with the processed one that replaces it; None if none does.
+
+    That costs no request more, but for archives that were copied under `REPLACES=path`: what replaces them may lie
+    behind the range. So the ledger is read once from its newest archive down to `end`, 1,000 rows in a request (an
+    archive has two, and one more for each further pipeline), and only as far as the first later version of each path.
+    """
+    listed = entries(stores, source, pipeline=pipeline, start=start, end=end, page=page)
+    behind = () if end is None else entries(stores, source, pipeline=pipeline, start=end)
+    return with_newer(listed, behind)
+
+
+def with_newer(listed: Iterable[Entry], behind: Iterable[Entry] = ()) -> Iterator[tuple[Entry, Entry | None]]:
+    """Yield a source's entries, those with the newest stamps first, each with the processed one that replaces it.
+
+    Both are of one pipeline. `behind` are those with later stamps than `listed` begins with; no more of them is taken
+    than is needed.
+    """
+    newest: dict[Hashable, Entry] = {}
+    later = iter(behind)
+    for _, group in groupby(listed, key=lambda entry: entry.archive.stamp):
+        of_one_stamp = list(group)
+        for entry in of_one_stamp:
+            _note(newest, entry)
+        for entry in of_one_stamp:
+            newer = _newer(newest, entry)
+            while newer is None and entry.archive.replaces == "path" and (candidate := next(later, None)) is not None:
+                _note(newest, candidate)
+                newer = _newer(newest, entry)
+            yield entry, newer
+
+
+def is_readable(entry: Entry, newer: Entry | None, versions: Versions = "newest") -> bool:
+    """Return whether readers take an entry, given the one that replaces it."""
+    return entry.state is State.PROCESSED and (newer is None or versions == "all")
+
+
+def why_left_out(entry: Entry, newer: Entry | None) -> str:
+    """Say why an archive is not read: why it was refused or failed, or what is read in its place."""
+    replaced = f"version {newer.archive.version} replaces it" if newer else ""
+    return "; ".join(filter(None, (entry.reason, replaced)))
+
+
+def _note(newest: dict[Hashable, Entry], entry: Entry) -> None:
+    key = entry.pipeline, entry.archive.series
+    if entry.state is State.PROCESSED and entry.archive.series is not None:
+        known = newest.get(key)
+        if known is None or entry.archive.rank > known.archive.rank:
+            newest[key] = entry
+
+
+def _newer(newest: dict[Hashable, Entry], entry: Entry) -> Entry | None:
+    candidate = newest.get((entry.pipeline, entry.archive.series))
+    return candidate if candidate is not None and replaces(candidate.archive, entry.archive) else None
