@@ -230,7 +230,8 @@ def _image(message: Mapping[str, Any], payload: BytesIO, member: Member, archive
     )
     # Raises ValueError unless there are as many bytes as the shape says.
     pixels = np.frombuffer(payload.getbuffer(), dtype).reshape(shape)
-    return Image(metadata=metadata, pixels=pixels, source_pixels=int(message["source_pixels"]))
+    near = {str(limit): float(share) for limit, share in dict(message["near"]).items()}
+    return Image(metadata=metadata, pixels=pixels, source_pixels=int(message["source_pixels"]), near=near)
 
 
 def _raise_error(message: Mapping[str, Any]) -> None:

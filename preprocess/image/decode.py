@@ -4,10 +4,10 @@ import io
 import math
 import struct
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cache, partial
 from itertools import count
@@ -24,6 +24,7 @@ from preprocess.image.planes import Planes, is_text, load, tiff_tag, weight
 from preprocess.image.probes import count_scans, ends_in_zeros
 from preprocess.member_log import member_log
 from preprocess.model import Limits
+from preprocess.near import nearly
 
 # Ours is judged per frame, by a setting; Pillow's would warn from half of its own limit on.
 Pillow.MAX_IMAGE_PIXELS = None
@@ -69,6 +70,8 @@ class Frame:
     size: Size
     """Before any shrinking."""
     captured_at: datetime | None
+    near: Mapping[str, float] = field(default_factory=dict)
+    """Shares of the limits that it nearly reached, by the limits' settings."""
 
 
 def _admit_all(_size: int) -> None:
@@ -83,7 +86,7 @@ def frames(
         with _pillow(name):
             image = opened.enter_context(_opened(content))
             _check_end(content, image)
-            _check_scans(content, image, limits)
+            scanned = _check_scans(content, image, limits)
             _check_comments(content, image)
         # Opened once, when it is first needed, and turned from page to page: to begin anew would read all before it.
         second = cache(lambda: opened.enter_context(_opened(content)))
@@ -97,9 +100,13 @@ def frames(
                 if number and _is_no_page(image):
                     continue
                 pixels += image.width * image.height
-                _check_pixels(image, pixels, limits)
+                near = nearly({
+                    "LIMIT_FRAMES": (number + 1) / limits.frames,
+                    "LIMIT_PIXELS": _check_pixels(image, pixels, limits) / limits.pixels,
+                    "LIMIT_MEMBER_PIXELS": max(pixels, scanned) / limits.member_pixels,
+                })
                 frame = _frame(image, number, shrink, admit, partial(_turned, second, number))
-            yield frame
+            yield replace(frame, near=near) if near else frame
 
 
 class _Pieces(io.BytesIO):
@@ -205,16 +212,17 @@ def _is_no_page(image: ImageFile) -> bool:
     return isinstance(kind, int) and bool(kind & _NOT_A_PAGE)
 
 
-def _check_scans(content: io.BytesIO, image: ImageFile, limits: Limits) -> None:
-    """Refuse a JPEG that draws its picture again and again."""
+def _check_scans(content: io.BytesIO, image: ImageFile, limits: Limits) -> int:
+    """Refuse a JPEG that draws its picture again and again; return how many pixels it draws in all its scans."""
     if image.format not in ("JPEG", "MPO"):
-        return
+        return 0
     scans = count_scans(content.getvalue())
     if scans * image.width * image.height > limits.member_pixels:
         raise MemberRefusedError(
             f"it draws {image.width} x {image.height} in {scans} scans, more than "
             f"LIMIT_MEMBER_PIXELS={limits.member_pixels} allows together"
         )
+    return scans * image.width * image.height
 
 
 def _check_comments(content: io.BytesIO, image: ImageFile) -> None:
@@ -223,7 +231,8 @@ def _check_comments(content: io.BytesIO, image: ImageFile) -> None:
         raise MemberRefusedError("it is made of too many comments: no encoder writes so many")
 
 
-def _check_pixels(image: ImageFile, pixels: int, limits: Limits) -> None:
+def _check_pixels(image: ImageFile, pixels: int, limits: Limits) -> int:
+    """Refuse what has too many pixels; return how many a frame counts as."""
     counted = weight(image)
     if image.width * image.height * counted > limits.pixels:
         times = "" if counted == 1 else f", and counts {counted} times for what it takes"
@@ -232,6 +241,7 @@ def _check_pixels(image: ImageFile, pixels: int, limits: Limits) -> None:
         )
     if pixels > limits.member_pixels:
         raise MemberRefusedError(f"its frames have more pixels than LIMIT_MEMBER_PIXELS={limits.member_pixels}")
+    return image.width * image.height * counted
 
 
 def _frame(image: ImageFile, number: int, shrink: Shrink, admit: Admit, again: Callable[[], ImageFile]) -> Frame:
