@@ -48,6 +48,7 @@ ARCHIVE_COLUMNS = [
     "skipped",
     "bytes_in",
     "bytes_out",
+    "methods",
     "near",
 ]
 """All but the plans, which may be large."""
@@ -257,6 +258,7 @@ def read_counts(row: Mapping[str, Any]) -> Counts | None:
         skipped=json.loads(row["skipped"]),
         bytes_in=number(row["bytes_in"]),
         bytes_out=number(row["bytes_out"]),
+        methods=json.loads(row.get("methods") or "{}"),
     )
 
 

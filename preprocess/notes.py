@@ -3,9 +3,12 @@
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 
+from config.near import highest, nearly
 from preprocess.model import Image, Limits, Notes
-from preprocess.near import highest, nearly
 from preprocess.zip.directory import Member
+
+BATCH_TIME = "batch time"
+"""The limit of how long a batch of several members may take: it has no setting."""
 
 
 class NoteTaker:

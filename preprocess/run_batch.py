@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass, fields, replace
 from datetime import timedelta
@@ -25,8 +25,7 @@ from preprocess.image.maker import ImageMaker
 from preprocess.image.pool import DecodePool, Decoder, PendingMember
 from preprocess.member_log import few_lines, member_log
 from preprocess.model import Batch, Image, Limits, Notes
-from preprocess.near import BATCH_TIME
-from preprocess.notes import NoteTaker
+from preprocess.notes import BATCH_TIME, NoteTaker
 from preprocess.plan import put
 from preprocess.ports import ResultWriter
 from preprocess.watch import SlowMemberError, Turns, strays_live, watched
@@ -258,9 +257,17 @@ def _preprocessed(member: Member, pending: PendingMember, context: _BatchContext
     images = pending()
     if images is None:
         return Counts(skipped={skip_kind(member.name) or "not an image": 1})
-    if written := context.writer.add(context.finish(context.taker.passing(member, images))):
-        return Counts(images=written)
+    methods: dict[str, int] = {}
+    finished = context.finish(context.taker.passing(member, images))
+    if written := context.writer.add(_noting_methods(finished, methods)):
+        return Counts(images=written, methods=methods)
     return Counts(skipped={"left out by the hook": 1})
+
+
+def _noting_methods(images: Iterable[Image], methods: dict[str, int]) -> Iterator[Image]:
+    for image in images:
+        methods[image.metadata.format] = image.metadata.method
+        yield image
 
 
 def _refused(member: Member, reason: str, kind: str, context: _BatchContext) -> Counts:

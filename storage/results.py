@@ -11,6 +11,7 @@ from azure.core.exceptions import ResourceNotFoundError
 from azure.data.tables import TableEntity, TableTransactionError
 from azure.storage.blob import ContentSettings
 
+from config.near import highest, nearly
 from imagefeed.azure_errors import azure_errors, error_code
 from imagefeed.codec import Encoding, encode, encoding_of
 from imagefeed.entities import Properties, scan, text
@@ -20,7 +21,6 @@ from imagefeed.model import Codec, Counts, ImageMetadata, Refusal
 from imagefeed.rows import ROW_BYTES, TRANSACTION_ROWS, ImageRow, pack, pack_refusal, parts_of
 from imagefeed.shards import Place, ShardWriter
 from preprocess.model import Batch, Image
-from preprocess.near import highest, nearly
 from storage.clients import Clients
 from storage.tables.transactions import upsert_all
 

@@ -3,7 +3,7 @@
 from collections.abc import Container, Iterator, Sequence
 from datetime import datetime, timedelta
 
-from imagefeed.ledger import Entry
+from imagefeed.ledger import TERMINAL, Entry
 from imagefeed.model import ArchiveKey, State
 from imagefeed.terminal import count
 from ingest.model import Promises, SourceState, TrackedFile
@@ -13,6 +13,7 @@ _LATE = timedelta(minutes=30)
 _BAD_ENDS = {State.EXPIRED: Slug.EXPIRED, State.FAILED: Slug.FAILED, State.REFUSED: Slug.REFUSED}
 UNCOPIED = (State.SEEN, State.COPYING)
 UNFINISHED = (State.RAW, State.PROCESSING)
+COPIED = (*UNFINISHED, *TERMINAL)
 
 
 def late_after(promises: Promises | None) -> timedelta:
@@ -60,6 +61,14 @@ def check_archives(
                 Slug.NO_LONGER_LISTED, archive.key, archive.path, entry.reason or "neither listed any more nor copied"
             )
     yield from _check_members(entries)
+
+
+def check_raw(entries: Sequence[Entry], missing: Container[str]) -> Iterator[Finding]:
+    """Find archives that the ledger has as copied, and whose raw blobs are known to be missing."""
+    for entry in entries:
+        archive = entry.archive
+        if entry.state in COPIED and archive.blob in missing:
+            yield of_archive(Slug.RAW_MISSING, archive.key, archive.blob)
 
 
 def of_archive(slug: Slug, key: ArchiveKey, name: str, detail: str = "") -> Finding:

@@ -18,22 +18,19 @@ from PIL import UnidentifiedImageError
 from PIL.ExifTags import IFD, Base
 from PIL.ImageFile import ImageFile
 
+from config.near import nearly
 from imagefeed.errors import MemberRefusedError
-from preprocess.image.formats import printable
+from preprocess.image.formats import METHODS, printable
 from preprocess.image.planes import Planes, is_text, load, tiff_tag, weight
 from preprocess.image.probes import count_scans, ends_in_zeros
 from preprocess.member_log import member_log
 from preprocess.model import Limits
-from preprocess.near import nearly
 
 # Ours is judged per frame, by a setting; Pillow's would warn from half of its own limit on.
 Pillow.MAX_IMAGE_PIXELS = None
 # Blocks of 16 MiB that Pillow keeps for the next picture; to ask the system for each anew takes a tenth of the time.
 Pillow.core.set_blocks_max(4)  # type: ignore[attr-defined] # documented, but not told to type checkers
 
-METHODS = {"JPEG": 1, "PNG": 1, "TIFF": 1, "WEBP": 1, "BMP": 1, "GIF": 1, "JPEG2000": 1, "PPM": 1, "AVIF": 1}
-"""Formats that are read, and the version of the way in which each is decoded: it counts up when the same file gives
-other pixels than before. Recorded with each result, and no part of a pipeline's name."""
 FORMATS = tuple(METHODS)
 _BROKEN = (OSError, EOFError, SyntaxError, ValueError, TypeError, LookupError, ArithmeticError, struct.error)
 """What Pillow's readers raise for broken files."""
@@ -100,11 +97,13 @@ def frames(
                 if number and _is_no_page(image):
                     continue
                 pixels += image.width * image.height
-                near = nearly({
-                    "LIMIT_FRAMES": (number + 1) / limits.frames,
-                    "LIMIT_PIXELS": _check_pixels(image, pixels, limits) / limits.pixels,
-                    "LIMIT_MEMBER_PIXELS": max(pixels, scanned) / limits.member_pixels,
-                })
+                near = nearly(
+                    {
+                        "LIMIT_FRAMES": (number + 1) / limits.frames,
+                        "LIMIT_PIXELS": _check_pixels(image, pixels, limits) / limits.pixels,
+                        "LIMIT_MEMBER_PIXELS": max(pixels, scanned) / limits.member_pixels,
+                    }
+                )
                 frame = _frame(image, number, shrink, admit, partial(_turned, second, number))
             yield replace(frame, near=near) if near else frame
 

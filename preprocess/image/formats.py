@@ -2,6 +2,9 @@
 
 import re
 
+METHODS = {"JPEG": 1, "PNG": 1, "TIFF": 1, "WEBP": 1, "BMP": 1, "GIF": 1, "JPEG2000": 1, "PPM": 1, "AVIF": 1}
+"""Formats that are read, and the version of the way in which each is decoded: it counts up when the same file gives
+other pixels than before. Recorded with each result, and no part of a pipeline's name."""
 _ACCEPTED = "jpe?g|jpe|jfif|a?png|tiff?|webp|bmp|gif|jp2|j2[kc]|jp[fxc]|p[gpbn]m|avifs?"
 _NOT_ACCEPTED = "hei[cf]|hif|jxl|psd|dng|cr[23]|nef|arw|raf|orf|rw2|exr|hdr|tga|ico"
 """Images too: they are refused, not passed over, so that nobody misses them unnoticed."""

@@ -11,8 +11,8 @@ import numpy as np
 from imagefeed.errors import MemberRefusedError, PipelineError
 from imagefeed.model import ImageMetadata, Pixels, RawArchive
 from preprocess.hook_errors import hook_failed, name_of
-from preprocess.image.decode import METHODS, Frame, frames
-from preprocess.image.formats import is_image_content, is_image_name
+from preprocess.image.decode import Frame, frames
+from preprocess.image.formats import METHODS, is_image_content, is_image_name
 from preprocess.image.transform import shrink, transform
 from preprocess.model import Hook, Image, Limits, Recipe
 from preprocess.zip.directory import Member
@@ -106,5 +106,7 @@ class ImageMaker:
             kind = type(output).__name__
             raise MemberRefusedError(f"{name_of(self._hook)} gave {kind}: it must give an array or None")
         if output.dtype.kind not in "biufc" or output.ndim == 0:
-            raise MemberRefusedError(f"{name_of(self._hook)} gave an array of {output.dtype}: it must give one of numbers")
+            raise MemberRefusedError(
+                f"{name_of(self._hook)} gave an array of {output.dtype}: it must give one of numbers"
+            )
         return output

@@ -22,6 +22,7 @@ def count_properties(counts: Counts) -> Properties:
         "skipped": json.dumps(dict(sorted(counts.skipped.items()))),
         "bytes_in": whole(counts.bytes_in),
         "bytes_out": whole(counts.bytes_out),
+        "methods": json.dumps(dict(sorted(counts.methods.items()))),
     }
 
 

@@ -12,6 +12,7 @@ from azure.core.exceptions import HttpResponseError
 from azure.data.tables import TableEntity, TableTransactionError, UpdateMode
 
 from config import telemetry
+from config.near import highest
 from imagefeed.azure_errors import azure_errors, error_code
 from imagefeed.entities import Properties, find, scan, text
 from imagefeed.layout import batch_row, behind_stamp
@@ -19,7 +20,6 @@ from imagefeed.ledger import ARCHIVE_COLUMNS, TERMINAL, first_processed, raw_arc
 from imagefeed.model import ArchiveKey, Counts, RawArchive, State
 from preprocess.claim import MOST_DEQUEUES, VANISHED_WITHIN, Claim, ClaimKind
 from preprocess.model import Batch, BatchState, Notes, OpenArchive
-from preprocess.near import highest
 from preprocess.plan import halve, refused_wholly
 from preprocess.ports import NO_CLAIMS, NO_NOTES
 from storage.clients import Clients

@@ -17,7 +17,7 @@ from imagefeed.model import ArchiveKey, Counts, RawArchive
 from local.azurite import Azurite
 from ops.cli.__main__ import add_verbs, main
 from ops.cli.replay import run
-from preprocess.image.decode import METHODS
+from preprocess.image.formats import METHODS
 from preprocess.model import Batch, Recipe
 from preprocess.recipe import identify
 from storage.blobs.pipelines import hold_pipeline

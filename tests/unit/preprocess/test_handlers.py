@@ -501,8 +501,8 @@ def test_a_hook_that_fails_costs_its_own_member_alone(world: World, hook: Hook, 
     assert len(world.results.of(archive)) == 2
 
 
-def calls_another(pixels: Pixels, metadata: ImageMetadata) -> Pixels:
-    return np.zeros(3).reshape(4)
+def calls_another(pixels: Pixels, _: ImageMetadata) -> Pixels:
+    return np.zeros(3).reshape(4 * pixels.ndim)
 
 
 @pytest.mark.parametrize("hook", [fails, calls_another])
@@ -529,7 +529,7 @@ def test_a_hook_that_gives_what_it_must_not_is_named_with_its_place(world: World
 
 
 def test_an_archive_whose_every_image_was_refused_quotes_the_commonest_reason(world: World) -> None:
-    def hook(pixels: Pixels, metadata: ImageMetadata) -> Pixels:
+    def hook(_: Pixels, metadata: ImageMetadata) -> Pixels:
         if metadata.member == 0:
             raise KeyError("seldom")
         raise ZeroDivisionError("often")

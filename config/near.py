@@ -4,8 +4,6 @@ from collections.abc import Mapping
 
 NEAR = 0.8
 """The share of a limit from which on it counts as nearly reached."""
-BATCH_TIME = "batch time"
-"""The limit of how long a batch of several members may take: it has no setting."""
 
 
 def nearly(shares: Mapping[str, float]) -> Mapping[str, float]:
