@@ -246,7 +246,7 @@ def _watch(services: Services, now: datetime) -> None:
 
 def _check_queues(services: Services, now: datetime) -> None:
     """Log what is the matter with the app itself. A check that fails for now is left to the next call."""
-    from ops.health.app_checks import check_pipeline, check_runs
+    from ops.health.app_checks import check_preprocessing, check_runs
     from ops.health.findings import Severity
     from ops.health.listening import check_queues
     from ops.health.watch import log_findings
@@ -255,7 +255,7 @@ def _check_queues(services: Services, now: datetime) -> None:
     clients, settings = services.clients, services.settings
     try:
         runs = last_runs(clients)
-        log_findings(check_pipeline(runs))
+        log_findings(check_preprocessing(runs))
         for finding in (
             *check_runs(runs, {}, now),
             *check_queues(clients, settings.sources, now, settings.pipeline.window),

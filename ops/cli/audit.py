@@ -13,7 +13,7 @@ from imagefeed.pipelines import require_pipeline
 from imagefeed.terminal import count, write, write_json
 from ingest.timestamps import stamps_by
 from ops.cli.status import findings_table
-from ops.health.app_checks import check_pipeline
+from ops.health.app_checks import check_preprocessing
 from ops.health.audit import AuditOutcome, all_sources, audit
 from ops.health.audit_deep import read_everything
 from ops.health.findings import Finding, Severity, Slug
@@ -55,7 +55,7 @@ def audit_sources(clients: Clients, options: argparse.Namespace, texts: Mapping[
             require_source(clients, options.source, "audit source")
         raise PermanentError("audit all sources: there is none yet")
     reports = [_report(clients, name, options, now, held, stamp_of) for name in names]
-    of_app = list(check_pipeline(last_runs(clients)))
+    of_app = list(check_preprocessing(last_runs(clients)))
     if options.json:
         write_json(_as_json(of_app, reports, now, options))
     else:

@@ -25,7 +25,7 @@ def check_runs(runs: Mapping[str, LastRun], waiting: Mapping[str, int], now: dat
             yield Finding(slug=Slug.FUNCTION_NEVER_RAN, name=function)
 
 
-def check_pipeline(runs: Mapping[str, LastRun]) -> Iterator[Finding]:
+def check_preprocessing(runs: Mapping[str, LastRun]) -> Iterator[Finding]:
     """Find that the app preprocesses nothing: its settings do not fit what was made under its pipeline's name."""
     polled = runs.get("poll_sources")
     if polled is not None and polled.stopped is not None:

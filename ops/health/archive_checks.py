@@ -50,13 +50,14 @@ def check_archives(
         mended[entry.archive.stamp] = _last_step(entry)
     for entry in entries:
         archive = entry.archive
+        stands = _last_step(entry) >= mended.get(archive.stamp, _last_step(entry))
         if slug := _BAD_ENDS.get(entry.state):
-            if _last_step(entry) >= mended.get(archive.stamp, _last_step(entry)):
+            if stands:
                 yield of_archive(slug, archive.key, archive.path, entry.reason or "")
         elif entry.state in UNFINISHED and is_late(entry, now, limit):
             detail = ": ".join(filter(None, (f"it is {entry.state}", entry.reason)))
             yield of_archive(Slug.NOT_PREPROCESSED, archive.key, archive.blob, detail)
-        elif archive.key not in listed and archive.blob not in raw and is_late(entry, now, limit):
+        elif stands and archive.key not in listed and archive.blob not in raw and is_late(entry, now, limit):
             yield of_archive(
                 Slug.NO_LONGER_LISTED, archive.key, archive.path, entry.reason or "neither listed any more nor copied"
             )
@@ -86,7 +87,10 @@ def _why_not_copied(file: TrackedFile, entry: Entry | None) -> str:
 
 
 def _check_members(entries: Sequence[Entry]) -> Iterator[Finding]:
-    refused = {entry.archive.key: entry.counts.refused for entry in entries if entry.counts and entry.counts.refused}
+    processed = [entry for entry in entries if entry.state is State.PROCESSED]
+    # What was sent again under its name has another version, and the last one to be processed counts.
+    current = {(entry.archive.path, entry.archive.stamp): entry for entry in sorted(processed, key=_last_step)}
+    refused = {one.archive.key: one.counts.refused for one in current.values() if one.counts and one.counts.refused}
     if refused:
         newest = max(refused, key=lambda key: key.stamp)
         name = f"{count(sum(refused.values()), 'member')} of {count(len(refused), 'archive')}"

@@ -10,7 +10,7 @@ from imagefeed.ledger import Entry
 from imagefeed.model import State
 from ingest.model import Promises, SourceState
 from ops import text
-from ops.health.app_checks import LISTENERS, check_given_up, check_pipeline, check_runs
+from ops.health.app_checks import LISTENERS, check_given_up, check_preprocessing, check_runs
 from ops.health.archive_checks import check_archives, check_raw, is_late, late_after
 from ops.health.findings import Finding, Severity, few
 from ops.health.load import MAX_DEAD_LETTERS, ImageEntry, StoredSource, StoredStatus
@@ -63,7 +63,7 @@ def assess(stored: StoredStatus, held: Held, now: datetime) -> Status:
     waiting[LISTENERS[POLL_QUEUE]] = queues.polls
     found = [
         *check_runs(runs, waiting, now),
-        *check_pipeline(runs),
+        *check_preprocessing(runs),
         *check_given_up(queues.poison, queues.dead_letters, more=more),
     ]
     found += [finding for source in sources for finding in findings[source.name]]

@@ -90,15 +90,14 @@ def _fill(clients: Clients) -> None:
     write(clients, "radar", past, SourceState(source="radar", listed_at=NOW - timedelta(hours=2), error="refused"))
     for archive in [entry.archive for entry in entries(clients, "radar")][:4]:
         metadata = {"source": "radar", "stamp": f"{archive.stamp:%Y%m%dT%H%M%SZ}", "version": archive.version}
-        clients.raw.upload_blob(archive.blob, b"zip", metadata={**metadata, "path": archive.path})
+        clients.raw.upload_blob(archive.blob, b"zip", metadata={**metadata, "path": archive.path}, overwrite=True)
     # Raw blobs, batches and results of another source are lost.
-    write(
-        clients, "south", [Past(stamp=NOW - number * MINUTE, images=3) for number in (42, 52)], SourceState(source="x")
-    )
+    lost = [Past(stamp=NOW - number * MINUTE, images=3, raw=False) for number in (42, 52)]
+    write(clients, "south", lost, SourceState(source="x"))
     gone = next(entries(clients, "south")).archive
     clients.batches.delete_entity(gone.key.partition(PIPELINE), "0000")
-    lost = ArchiveKey("radar", NOW - timedelta(hours=3), "0000dead").raw_blob("lost.zip")
-    clients.raw.upload_blob(lost, b"zip")
+    unknown = ArchiveKey("radar", NOW - timedelta(hours=3), "0000dead").raw_blob("lost.zip")
+    clients.raw.upload_blob(unknown, b"zip")
     clients.raw.upload_blob("by hand/it's `odd`.zip", b"zip")
     poison = clients.queues.get_queue_client("batches-poison")
     poison.send_message(base64.b64encode(b'{"blob": "a.zip"}').decode())
