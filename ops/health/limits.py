@@ -58,7 +58,7 @@ LIMITS: Mapping[str, Limit] = {
             means=_LIMITS[each.name][0],
             beyond=_LIMITS[each.name][1],
             reason=_LIMITS[each.name][2],
-            cure=f"raise LIMIT_{each.name.upper()} in the app's settings, if what comes is meant to be like this",
+            cure=f"raise LIMIT_{each.name.upper()} in the app's settings, if such data is expected",
         )
         for each in fields(Limits)
     },

@@ -15,7 +15,7 @@ from ops.health.findings import Finding, Slug
 from ops.health.limits import BUDGET, LISTED_FILES
 from ops.health.promises import Held
 
-_LONG_POLL_TOLD = timedelta(hours=1)
+_LONG_POLL_SHOWN = timedelta(hours=1)
 _PATIENCE = timedelta(minutes=10)
 """A server may be down for so long before it counts as silent: it must not cost a word each time that one restarts."""
 
@@ -49,7 +49,7 @@ def _check_limits(source: str, state: SourceState, now: datetime) -> Iterator[Fi
     if listed >= NEAR * MAX_FILES:
         detail = f"{listed / MAX_FILES:.0%} of {MAX_FILES:,}"
         yield Finding(slug=Slug.NEAR_LIMIT, source=source, name=LISTED_FILES, since=state.listed_at, detail=detail)
-    if state.long_poll_at and now - state.long_poll_at <= _LONG_POLL_TOLD:
+    if state.long_poll_at and now - state.long_poll_at <= _LONG_POLL_SHOWN:
         detail = f"a poll took {NEAR:.0%} of it or more"
         yield Finding(slug=Slug.NEAR_LIMIT, source=source, name=BUDGET, since=state.long_poll_at, detail=detail)
 

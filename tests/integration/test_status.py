@@ -121,16 +121,16 @@ def test_raw_blobs_that_are_gone_are_told_in_as_many_requests_as_there_are_days(
 def test_a_raw_blob_that_is_gone_is_told_by_page_and_status_until_it_is_back(clients: Clients, source: str) -> None:
     write(clients, source, [Past(stamp=now() - MINUTE), Past(stamp=now() - 11 * MINUTE)], SourceState(source=source))
 
-    def told() -> list[str]:
+    def missing() -> list[str]:
         status = load_current(clients, Held(promises={}), [source], datetime.now(UTC))
         return [finding.name for finding in status.findings if finding.slug == "raw_missing"]
 
-    assert told() == []
+    assert missing() == []
     blob = read_source(clients, source, now() - timedelta(hours=1)).entries[0].archive.blob
     clients.raw.delete_blob(blob)
-    assert told() == [blob]
+    assert missing() == [blob]
     clients.raw.upload_blob(blob, b"zip")
-    assert told() == []
+    assert missing() == []
 
 
 def test_a_blob_put_by_hand_is_looked_for_where_it_lies(azurite: Azurite, clients: Clients, source: str) -> None:

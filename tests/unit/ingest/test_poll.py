@@ -563,9 +563,9 @@ def test_a_spent_budget_stops_between_blocks_and_the_next_tick_goes_on_there(wor
     assert report.copied[0].received < len(content) - 2 * MIB
 
 
-@pytest.mark.parametrize(("share", "told"), [(0.7, False), (0.9, True), (1.1, True)])
+@pytest.mark.parametrize(("share", "recorded"), [(0.7, False), (0.9, True), (1.1, True)])
 def test_a_poll_that_takes_nearly_all_of_its_budget_is_recorded_and_remembered(
-    world: World, share: float, told: bool
+    world: World, share: float, recorded: bool
 ) -> None:
     world.put("a.zip", make_zip(6 * MIB))
     world.server.before_read["a.zip"] = lambda offset: (
@@ -573,7 +573,7 @@ def test_a_poll_that_takes_nearly_all_of_its_budget_is_recorded_and_remembered(
     )
     world.tick()
     ended = world.state.long_poll_at
-    assert (ended is not None) is told
+    assert (ended is not None) is recorded
     world.server.before_read.clear()
     world.put("b.zip")
     world.tick()

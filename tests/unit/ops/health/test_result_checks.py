@@ -38,7 +38,7 @@ def test_nothing_can_be_read_where_every_archive_of_the_last_hour_was_refused() 
 
 
 @pytest.mark.parametrize(
-    ("entries", "told"),
+    ("entries", "names"),
     [
         # One that was read among the last hour's, or among the newest three.
         ([refused(3), refused(13), entry(23), refused(33)], []),
@@ -54,8 +54,8 @@ def test_nothing_can_be_read_where_every_archive_of_the_last_hour_was_refused() 
         ([], []),
     ],
 )
-def test_a_single_broken_upload_is_no_alarm(entries: Sequence[Entry], told: list[str]) -> None:
-    assert unreadable(entries) == told
+def test_a_single_broken_upload_is_no_alarm(entries: Sequence[Entry], names: list[str]) -> None:
+    assert unreadable(entries) == names
 
 
 def test_of_each_limit_the_archive_that_came_nearest_is_told() -> None:
