@@ -50,7 +50,8 @@ _OURS = (
     Row("tries of a batch", f"{Pipeline().redrive_tries}", "PIPELINE_REDRIVE_TRIES", "the archive is failed",
         "an error that stays"),
     Row("archives that reconcile looks after", f"{Pipeline().window.total_seconds() / 3600:.0f} h",
-        "PIPELINE_WINDOW", "older ones are preprocessed again on request: `imagefeed replay --source SOURCE --since 30d`", "time of a call"),
+        "PIPELINE_WINDOW", "older ones are preprocessed again on request: "
+        "`imagefeed replay --source SOURCE --since 30d`", "time of a call"),
     Row("rows of the ledger that the status page reads of a source", f"{MAX_ROWS:,}", "",
         "the oldest archives of the window are not shown, and the page says so", "time of a look"),
     Row("days whose raw blobs the status page looks for", f"{MAX_DAYS}", "",

@@ -39,7 +39,8 @@ class NoteTaker:
 
     def merge(self, shares: Mapping[str, float]) -> None:
         """Note shares of limits."""
-        self._near = highest(self._near, nearly(shares))
+        if near := nearly(shares):
+            self._near = highest(self._near, near)
 
     def passing(self, member: Member, images: Iterable[Image]) -> Iterator[Image]:
         """Pass a member's images through, and note how much of the limits they used."""

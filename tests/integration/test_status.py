@@ -24,7 +24,15 @@ from ingest.model import Promises, SourceSpec, SourceState
 from local.azurite import Azurite
 from local.servers.child import free_port
 from ops.cli.__main__ import main
-from ops.health.load import MAX_DAYS, MAX_ROWS_BEFORE, MAX_STRAYS, raw_missing, read_queues, read_source
+from ops.health.load import (
+    MAX_DAYS,
+    MAX_ROWS_BEFORE,
+    MAX_STRAYS,
+    find_in_results,
+    raw_missing,
+    read_queues,
+    read_source,
+)
 from ops.health.load_archive import read_image
 from ops.health.promises import Held
 from ops.web.assess import assess_source
@@ -129,6 +137,8 @@ def test_a_raw_blob_that_is_gone_is_told_by_page_and_status_until_it_is_back(cli
     blob = read_source(clients, source, now() - timedelta(hours=1)).entries[0].archive.blob
     clients.raw.delete_blob(blob)
     assert missing() == [blob]
+    found = find_in_results(clients, source, now() - timedelta(hours=1), now())
+    assert [(finding.slug, finding.name) for finding in found] == [("raw_missing", blob)], "for the log of reconcile"
     clients.raw.upload_blob(blob, b"zip")
     assert missing() == []
 
