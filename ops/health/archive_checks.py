@@ -23,7 +23,7 @@ def late_after(promises: Promises | None) -> timedelta:
 
 def is_late(entry: Entry, now: datetime, limit: timedelta) -> bool:
     """Tell whether an archive is under way and stands still."""
-    return entry.state in (*UNCOPIED, *UNFINISHED) and _last_step(entry) + limit <= now
+    return entry.state in (*UNCOPIED, *UNFINISHED) and last_step(entry) + limit <= now
 
 
 def check_archives(
@@ -46,11 +46,11 @@ def check_archives(
             yield Finding(slug=Slug.NOT_COPIED, source=source, name=path, since=file.first_seen, detail=detail)
     listed = {file.archive.key for file in state.tracked_files}
     mended: dict[datetime, datetime] = {}
-    for entry in sorted((entry for entry in entries if entry.state is State.PROCESSED), key=_last_step):
-        mended[entry.archive.stamp] = _last_step(entry)
+    for entry in sorted((entry for entry in entries if entry.state is State.PROCESSED), key=last_step):
+        mended[entry.archive.stamp] = last_step(entry)
     for entry in entries:
         archive = entry.archive
-        stands = _last_step(entry) >= mended.get(archive.stamp, _last_step(entry))
+        stands = last_step(entry) >= mended.get(archive.stamp, last_step(entry))
         if slug := _BAD_ENDS.get(entry.state):
             if stands:
                 yield of_archive(slug, archive.key, archive.path, entry.reason or "")
@@ -77,7 +77,8 @@ def of_archive(slug: Slug, key: ArchiveKey, name: str, detail: str = "") -> Find
     return Finding(slug=slug, source=key.source, archive=key.id, name=name, since=key.stamp, detail=detail)
 
 
-def _last_step(entry: Entry) -> datetime:
+def last_step(entry: Entry) -> datetime:
+    """Return when the last thing happened to an archive, as far as the ledger tells."""
     return max(entry.times.values(), default=entry.archive.stamp)
 
 
@@ -89,7 +90,7 @@ def _why_not_copied(file: TrackedFile, entry: Entry | None) -> str:
 def _check_members(entries: Sequence[Entry]) -> Iterator[Finding]:
     processed = [entry for entry in entries if entry.state is State.PROCESSED]
     # What was sent again under its name has another version, and the last one to be processed counts.
-    current = {(entry.archive.path, entry.archive.stamp): entry for entry in sorted(processed, key=_last_step)}
+    current = {(entry.archive.path, entry.archive.stamp): entry for entry in sorted(processed, key=last_step)}
     refused = {one.archive.key: one.counts.refused for one in current.values() if one.counts and one.counts.refused}
     if refused:
         newest = max(refused, key=lambda key: key.stamp)

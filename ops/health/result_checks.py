@@ -8,13 +8,14 @@ from datetime import datetime, timedelta
 from imagefeed.ledger import Entry
 from imagefeed.model import State
 from imagefeed.terminal import count
-from ops.health.archive_checks import of_archive
+from ops.health.archive_checks import last_step, of_archive
 from ops.health.findings import Finding, Slug
 from preprocess.image.formats import METHODS
 
 _LAST = timedelta(hours=1)
 _FEWEST = 3
 """Archives that are judged at least, where fewer have a stamp of the last hour: a single one may be a broken upload."""
+_NEAR_SHOWN = timedelta(days=1)
 _ENDED = (State.PROCESSED, State.REFUSED, State.FAILED)
 _WHOLLY = re.compile(r"every one of its \d+ image members was refused: ")
 
@@ -25,7 +26,7 @@ def check_results(source: str, entries: Sequence[Entry], now: datetime) -> Itera
     `entries` are the source's newest archives, newest first.
     """
     yield from _check_readable(source, entries, now)
-    yield from _check_limits(entries)
+    yield from _check_limits(entries, now)
     yield from _check_methods(source, entries)
 
 
@@ -49,11 +50,15 @@ def _check_readable(source: str, entries: Sequence[Entry], now: datetime) -> Ite
     )
 
 
-def _check_limits(entries: Sequence[Entry]) -> Iterator[Finding]:
-    """Find limits that archives came near to: of each limit the archive that came nearest."""
+def _check_limits(entries: Sequence[Entry], now: datetime) -> Iterator[Finding]:
+    """Find limits that archives came near to in the last day: of each limit the archive that came nearest.
+
+    What was before may have been by lower limits.
+    """
     nearest: dict[str, Entry] = {}
     for entry in entries:
-        for name, share in entry.near.items():
+        recent = now - last_step(entry) <= _NEAR_SHOWN
+        for name, share in entry.near.items() if recent else ():
             if name not in nearest or share > nearest[name].near[name]:
                 nearest[name] = entry
     for name, entry in sorted(nearest.items()):

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 
-from imagefeed.terminal import count
+from imagefeed.terminal import clean, count
 from ingest.gaps import Gap
 from ops.health.findings import ANSWERS, Finding, Severity, Slug
 from ops.text import ago, clock, span
@@ -25,7 +25,7 @@ def source_headline(
     parts = ["Not judged: nobody knows what it promises."] if slugs[Slug.NOT_JUDGED] else []
     parts += [_of_answers(finding, now) for finding in findings if finding.slug in ANSWERS]
     parts += [
-        f"Nothing can be read of {finding.name}: {finding.detail}."
+        f"Nothing can be read of {finding.name}: {clean(finding.detail)}."
         for finding in findings
         if finding.slug is Slug.NOTHING_READABLE
     ]
