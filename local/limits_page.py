@@ -1,5 +1,6 @@
 """Writes docs/limits.md from the limits that the code has: `python -m local.limits_page`."""
 
+import argparse
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -120,5 +121,11 @@ def _table(rows: Iterator[Row] | tuple[Row, ...]) -> Iterator[str]:
         yield f"| {row.limit} | {row.value} | {setting} | {row.beyond} | {row.reason} |"
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Write the page."""
+    argparse.ArgumentParser(prog="python -m local.limits_page", description=__doc__).parse_args()
     PAGE.write_text(page(), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -11,7 +11,16 @@ import pytest
 from tests.fixtures.package import PROJECT
 
 COMMANDS = (
-    *("local.azurite", "local.demo", "local.host", "local.relay", "local.reset", "local.run", "local.soak"),
+    *(
+        "local.azurite",
+        "local.demo",
+        "local.host",
+        "local.limits_page",
+        "local.relay",
+        "local.reset",
+        "local.run",
+        "local.soak",
+    ),
     *("benchmarks", "benchmarks.status_page", "ops.cli", "imagefeed.cli"),
 )
 CHILDREN = {"local.host.worker", "local.servers.parasftp", "local.servers.pyftpd", "benchmarks.null_service"}
