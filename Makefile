@@ -26,6 +26,7 @@ programs:
 
 docs: setup ## Write the tables of docs/ that are made from the code and from the last results of the benchmarks
 	@$(PYTHON) -m local.docs
+	@$(PYTHON) -m local.limits_page
 	@$(PYTHON) -m benchmarks --page
 
 demo: setup ## Run the whole system on real photographs and prove that nothing was lost (ARGS=--chaos kills it in between, ARGS=--stay keeps the status page up)

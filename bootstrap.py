@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime, timedelta
 from functools import cache, partial
 from threading import Lock
@@ -15,7 +15,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from config import telemetry
-from imagefeed.errors import PipelineError, TransientError
+from imagefeed.errors import PermanentError, PipelineError, TransientError
 from imagefeed.layout import RAW_CONTAINER, SMOKE
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ops.web.views import StatusViews
     from preprocess.context import Context, ReplayContext
     from preprocess.recipe import Identity
+    from storage.blobs.runs import LastRun
     from storage.clients import Clients
 
 log = logging.getLogger(f"ingestion.{__name__}")
@@ -216,32 +217,47 @@ def record_run(function: str) -> None:
     _NOTED[function] = monotonic()
     try:
         services = build_services()
-        note_run(services.clients, function, describe_run(function, services.settings, datetime.now(UTC)))
+        run = describe_run(function, services.settings, datetime.now(UTC))
+        note_run(services.clients, function, _with_pipeline(run) if function == "poll_sources" else run)
     except PipelineError as exc:
         log.warning("run.not_noted function=%s error=%r", function, str(exc))
 
 
+def _with_pipeline(run: "LastRun") -> "LastRun":
+    """Tell under which pipeline this app runs, or why it preprocesses nothing."""
+    try:
+        build_replay_context()
+    except PermanentError as exc:
+        return replace(run, stopped=str(exc))
+    return replace(run, pipeline=_identity().pipeline, fingerprint=_identity().fingerprint)
+
+
 def _watch(services: Services, now: datetime) -> None:
+    from ops.health.load import find_in_results
     from ops.health.watch import watch
     from storage.blobs.source_state import BlobSourceStates
     from storage.tables.arrivals import TableArrivals
 
     specs = [services.settings.sources[name].spec for name in _names(services, now)]
     window = services.settings.pipeline.window
-    watch(in_time(specs, now), BlobSourceStates(services.clients), TableArrivals(services.clients), now, window)
+    clients, results = services.clients, partial(find_in_results, services.clients)
+    watch(in_time(specs, now), BlobSourceStates(clients), TableArrivals(clients), now, window, results)
 
 
 def _check_queues(services: Services, now: datetime) -> None:
-    """Log functions that do not run although they should. A check that fails for now is left to the next call."""
-    from ops.health.app_checks import check_runs
+    """Log what is the matter with the app itself. A check that fails for now is left to the next call."""
+    from ops.health.app_checks import check_preprocessing, check_runs
     from ops.health.findings import Severity
     from ops.health.listening import check_queues
+    from ops.health.watch import log_findings
     from storage.blobs.runs import last_runs
 
     clients, settings = services.clients, services.settings
     try:
+        runs = last_runs(clients)
+        log_findings(check_preprocessing(runs))
         for finding in (
-            *check_runs(last_runs(clients), {}, now),
+            *check_runs(runs, {}, now),
             *check_queues(clients, settings.sources, now, settings.pipeline.window),
         ):
             if finding.severity is Severity.MISSING:

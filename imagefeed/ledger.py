@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import groupby
 from typing import Any
@@ -49,6 +49,8 @@ ARCHIVE_COLUMNS = [
     "skipped",
     "bytes_in",
     "bytes_out",
+    "methods",
+    "near",
 ]
 """All but the plans, which may be large."""
 
@@ -85,6 +87,8 @@ class Entry:
     """By the server's clock; None where the ledger does not know."""
     first_processed: datetime | None = None
     """When it was processed for the first time, by whichever pipeline: what came later was redone."""
+    near: Mapping[str, float] = field(default_factory=dict)
+    """Shares of the limits that it nearly reached under the pipeline, by the limits' settings."""
 
 
 def entries(
@@ -177,6 +181,7 @@ def entry_of(source: str, rows: list[TableEntity], pipeline: str | None) -> Entr
         reason=_reason(state, row),
         modified=moment(row.get("modified")),
         first_processed=first_processed(results),
+        near=read_near(result),
     )
 
 
@@ -258,7 +263,13 @@ def read_counts(row: Mapping[str, Any]) -> Counts | None:
         skipped=json.loads(row["skipped"]),
         bytes_in=number(row["bytes_in"]),
         bytes_out=number(row["bytes_out"]),
+        methods=json.loads(row.get("methods") or "{}"),
     )
+
+
+def read_near(row: Mapping[str, Any]) -> Mapping[str, float]:
+    """Read which limits were nearly reached: their shares, by the limits' settings."""
+    return dict(json.loads(row.get("near") or "{}"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

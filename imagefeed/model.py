@@ -223,6 +223,8 @@ class Counts:
     """Compressed."""
     bytes_out: int = 0
     """Of the shard."""
+    methods: Mapping[str, int] = field(default_factory=dict)
+    """The formats of its images, and of each the oldest version of the decoder that read one."""
 
     def __add__(self, other: "Counts") -> "Counts":
         kinds = {*self.skipped, *other.skipped}
@@ -233,4 +235,10 @@ class Counts:
             skipped={kind: self.skipped.get(kind, 0) + other.skipped.get(kind, 0) for kind in sorted(kinds)},
             bytes_in=self.bytes_in + other.bytes_in,
             bytes_out=self.bytes_out + other.bytes_out,
+            methods=oldest_methods(self.methods, other.methods),
         )
+
+
+def oldest_methods(one: Mapping[str, int], other: Mapping[str, int]) -> Mapping[str, int]:
+    """Merge versions of decoders: of each format the older one."""
+    return {name: min(each[name] for each in (one, other) if name in each) for name in sorted({*one, *other})}

@@ -228,6 +228,8 @@ class SourceState:
     error: str | None = None
     not_before: datetime | None = None
     """The server refused or was busy; no poll before this."""
+    long_poll_at: datetime | None = None
+    """When a poll last took nearly all of BUDGET."""
 
     @property
     def arrivals(self) -> Sequence[Arrival]:

@@ -94,7 +94,9 @@ def _poll_held(
     try:
         with connector.connect() as connection:
             workers.run(connection)
+        tracker.record_end()
     except OutOfTimeError:
+        tracker.record_end()
         return _report(spec, tracker)
     except (SourceUnavailableError, SourceRefusedError, SettingsError) as exc:
         not_before = tracker.record_source_failure(exc)

@@ -11,15 +11,15 @@ from ingest.ports import Upload
 BUFFERS = 4
 """What is on its way, in parts: one is being read, the others hashed and staged, or asked for meanwhile."""
 _GRID = 256 * 2**10
-_MAX_BLOCKS = 50_000
+MAX_BLOCKS = 50_000
 """A blob has at most so many."""
-LARGEST = _MAX_BLOCKS * 256 * 2**20
+LARGEST = MAX_BLOCKS * 256 * 2**20
 """Bytes of a file that can be copied: beyond, the buffers of blocks so large would take more than 1 GiB."""
 
 
 def plan_blocks(size: int, wanted: int) -> Sequence[Span]:
     """Divide a file into blocks of `wanted` bytes, or more if they would be too many; always the same for a size."""
-    length = max(wanted, -(-size // _MAX_BLOCKS))
+    length = max(wanted, -(-size // MAX_BLOCKS))
     length = -(-length // _GRID) * _GRID
     return [Span(offset, min(length, size - offset)) for offset in range(0, size, length)]
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from config import telemetry
 from config.errors import OutOfTimeError
+from config.near import NEAR
 from imagefeed.errors import PermanentError, PipelineError
 from ingest.backoff import backoff
 from ingest.model import Archive, PassedOver, RemoteFile, SourceSpec, SourceState, Step, TrackedFile
@@ -77,6 +78,7 @@ class FileTracker:
         self._stopped = False
         self._listed_before = False
         self._deadline = now() + spec.budget
+        self._long_from = now() + spec.budget * NEAR
         self.listed = 0
         self.new = 0
         self.failed = 0
@@ -235,6 +237,14 @@ class FileTracker:
             self._hold.save(self._saved)
         return not_before
 
+    def record_end(self) -> None:
+        """Record that the poll is over, where it took nearly all of its budget: else that would be worth no write."""
+        at = self._now()
+        if at >= self._long_from:
+            with self._change:
+                self._saved = replace(self._saved, long_poll_at=at)
+                self._hold.save(self._saved)
+
     def _due(self) -> list[TrackedFile]:
         at = self._now()
         return [
@@ -261,6 +271,7 @@ class FileTracker:
             outages=ended(self._saved.outages, listed_at),
             tracked_files=tracked_files,
             error=self.error,
+            long_poll_at=self._saved.long_poll_at,
         )
         before = self._saved.listed_at
         fresh = before is not None and listed_at is not None and listed_at - before < _SAVE_EVERY

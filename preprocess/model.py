@@ -1,6 +1,6 @@
 """Values of preprocessing."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
@@ -124,6 +124,18 @@ class Image:
     pixels: Pixels
     source_pixels: int = 0
     """Width x height of the frame as it was stored; counts against LIMIT_BATCH_PIXELS."""
+    near: Mapping[str, float] = field(default_factory=dict, compare=False)
+    """Shares of the limits that it nearly reached, by the limits' settings."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Notes:
+    """What is recorded beside a batch's counts, for people. It decides nothing."""
+
+    reason: str | None = None
+    """Why most of its refused members were refused."""
+    near: Mapping[str, float] = field(default_factory=dict)
+    """Shares of the limits that were nearly reached, by the limits' settings."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,6 +156,7 @@ class BatchState:
     put_at: datetime | None = None
     """When its message was put on the queue, or is known to come back to it; None: nobody has put one."""
     claim: Claim = NOBODY
+    notes: Notes = field(default_factory=Notes)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

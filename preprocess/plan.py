@@ -1,11 +1,12 @@
 """An archive's batches: how it is divided, which are due, and how they are asked for again."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import batched
 
-from imagefeed.model import RawArchive
+from imagefeed.model import Counts, RawArchive
 from preprocess.context import ReplayContext
 from preprocess.model import Batch, BatchSizes, BatchState
 
@@ -49,6 +50,16 @@ def halve(batch: Batch) -> tuple[Batch, Batch]:
 def find_undone(states: Sequence[BatchState], number: int | None) -> BatchState | None:
     """Return a batch by its number; None if it is done, or the plan has none of that number."""
     return next((state for state in states if state.batch.number == number and state.done_at is None), None)
+
+
+def refused_wholly(states: Iterable[BatchState], sums: Counts) -> str:
+    """Say why an archive is refused whose every image member was: the commonest reason is quoted."""
+    reasons = Counter[str]()
+    for state in states:
+        if state.counts is not None and state.notes.reason is not None:
+            reasons[state.notes.reason] += state.counts.refused
+    quoted = "".join(f": {reason}" for reason, _ in reasons.most_common(1))
+    return f"every one of its {sums.refused} image members was refused{quoted}"
 
 
 def due(states: Sequence[BatchState], now: datetime) -> list[BatchState]:

@@ -8,9 +8,10 @@ from typing import Protocol
 
 from imagefeed.model import ArchiveKey, Counts, RawArchive, Refusal
 from preprocess.claim import Claim, ClaimKind
-from preprocess.model import Batch, BatchState, Image, Loss, OpenArchive
+from preprocess.model import Batch, BatchState, Image, Loss, Notes, OpenArchive
 
 NO_CLAIMS: Mapping[int, Claim] = MappingProxyType({})
+NO_NOTES = Notes()
 
 
 class RangeReader(Protocol):
@@ -43,6 +44,10 @@ class RawArchives(Protocol):
 
 class ResultWriter(Protocol):
     """Results of one batch in the making; nothing is visible before `publish`."""
+
+    @property
+    def near(self) -> Mapping[str, float]:
+        """Return shares of limits that an image nearly reached, by the limits' settings."""
 
     def add(self, images: Iterable[Image]) -> int:
         """Add one member's images in the order of their frames: all, or none if `images` raises. Gives their number."""
@@ -122,8 +127,11 @@ class BatchLedger(Protocol):
     def is_terminal(self, archive: RawArchive, pipeline: str) -> bool:
         """Return whether an archive is at its end under a pipeline."""
 
-    def finish(self, batch: Batch, counts: Counts, at: datetime) -> None:
-        """Write a batch's counts; if all batches are done, merge the archive's end and sums into the ledger."""
+    def finish(self, batch: Batch, counts: Counts, at: datetime, notes: Notes = NO_NOTES) -> None:
+        """Write a batch's counts and notes; if all batches are done, merge the archive's end and sums into the ledger.
+
+        Of an archive whose every image member was refused, the reason quotes the commonest one of its batches.
+        """
 
     def refuse(self, archive: RawArchive, pipeline: str, reason: str, at: datetime, batch: Batch | None = None) -> None:
         """Settle a whole archive as refused; because of a batch: only while that batch's plan stands."""

@@ -2,8 +2,7 @@
 
 import logging
 import math
-from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass, fields, replace
 from datetime import timedelta
@@ -18,13 +17,15 @@ from imagefeed.model import Counts, RawArchive, Refusal
 from preprocess.claim import MOST_VANISHED, ClaimKind
 from preprocess.claims import Claims
 from preprocess.context import Context
+from preprocess.hook_errors import HookFailedError
 from preprocess.image.child_decoder import ChildDecoder, RefusedInChildError
 from preprocess.image.decode import warnings_heard
 from preprocess.image.formats import printable, skip_kind
 from preprocess.image.maker import ImageMaker
 from preprocess.image.pool import DecodePool, Decoder, PendingMember
 from preprocess.member_log import few_lines, member_log
-from preprocess.model import Batch, Image, Limits
+from preprocess.model import Batch, Image, Limits, Notes
+from preprocess.notes import BATCH_TIME, NoteTaker
 from preprocess.plan import put
 from preprocess.ports import ResultWriter
 from preprocess.watch import SlowMemberError, Turns, strays_live, watched
@@ -136,24 +137,32 @@ def _finished(batch: Batch, ctx: Context, opened: Archive | None, keep: Callable
     archive = opened or Archive(ctx.raw.open(batch.archive), ctx.limits)
     if batch.end > len(archive.members):
         raise ArchiveRefusedError(f"it has {len(archive.members)} members, its plan was made for {batch.end} and more")
-    counts, reasons = _decoded(batch, ctx, archive, keep, isolate=isolate)
-    ctx.ledger.finish(batch, counts, ctx.clock())
+    counts, taker = _decoded(batch, ctx, archive, keep, isolate=isolate)
+    ended = ctx.clock()
+    ctx.ledger.finish(batch, counts, ended, _notes(batch, ctx, archive, taker, ended - began))
     # Only now: of a batch that is tried again, each image counts once.
-    telemetry.preprocessed(batch.archive.source, batch.pipeline, counts.images, reasons)
+    telemetry.preprocessed(batch.archive.source, batch.pipeline, counts.images, taker.reasons)
     log.info(
         "batch.done blob=%s batch=%d images=%d refused=%d seconds=%.2f",
         batch.archive.blob,
         batch.number,
         counts.images,
         counts.refused,
-        (ctx.clock() - began).total_seconds(),
+        (ended - began).total_seconds(),
     )
     return counts
 
 
+def _notes(batch: Batch, ctx: Context, archive: Archive, taker: NoteTaker, took: timedelta) -> Notes:
+    taker.note("archive_members", len(archive.members))
+    if batch.end - batch.first > 1:
+        taker.merge({BATCH_TIME: took / ctx.batch_time})
+    return taker.notes
+
+
 def _decoded(
     batch: Batch, ctx: Context, archive: Archive, keep: Callable[[], bool], *, isolate: bool
-) -> tuple[Counts, Counter[str]]:
+) -> tuple[Counts, NoteTaker]:
     """Decode in threads; in a child process where another process died over this batch, or a member hangs.
 
     Members are judged by their time in the child alone: beside others, or beside a thread that hangs, all are slow.
@@ -176,10 +185,10 @@ def _published(
     deadline: float,
     isolate: bool,
     turns: Turns,
-) -> tuple[Counts, Counter[str]]:
-    """Decode and publish; return also why members were refused, in few words."""
+) -> tuple[Counts, NoteTaker]:
+    """Decode and publish; return also what was noted meanwhile."""
     maker = ImageMaker(batch.archive, ctx.recipe, ctx.hook, ctx.limits)
-    counts = Counts()
+    counts, taker = Counts(), NoteTaker(ctx.limits)
     members = archive.batch(batch.first, batch.end)
     heard = nullcontext() if isolate else warnings_heard()
     with few_lines(batch), heard, ctx.results.write(batch) as writer, members as reader:
@@ -190,18 +199,21 @@ def _published(
             else DecodePool(read, maker.decode, ctx.limits, ctx.decode_workers)
         )
         # The child has its own hook.
-        context = _BatchContext(iter if isolate else maker.finish, writer, Counter())
+        context = _BatchContext(iter if isolate else maker.finish, writer, taker)
         with closing(decoder.each(archive.stored_order(batch.first, batch.end))) as pending_members:
             for member, pending in pending_members:
                 turns.begin()
+                began = monotonic()
                 _check_time(batch, deadline)
                 # What the directory claims may be absurd; no member has more bytes than its archive.
                 taken = Counts(members=1, bytes_in=min(member.compressed, batch.archive.size))
                 counts += taken + _guarded(member, pending, context)
+                taker.note("seconds", monotonic() - began)
         turns.end()
         if not keep():
             raise _ClaimLostError
-        return replace(counts, bytes_out=writer.publish(counts)), context.reasons
+        taker.merge(writer.near)
+        return replace(counts, bytes_out=writer.publish(counts)), taker
 
 
 def _check_time(batch: Batch, deadline: float) -> None:
@@ -221,8 +233,7 @@ class _BatchContext:
     finish: Callable[[Iterable[Image]], Iterable[Image]]
     """Takes the last steps with a member's images."""
     writer: ResultWriter
-    reasons: Counter[str]
-    """Why members were refused, in few words, and how many."""
+    taker: NoteTaker
 
 
 def _guarded(member: Member, pending: PendingMember, context: _BatchContext) -> Counts:
@@ -230,7 +241,8 @@ def _guarded(member: Member, pending: PendingMember, context: _BatchContext) -> 
     try:
         return _preprocessed(member, pending, context)
     except MemberRefusedError as exc:
-        member_log.warning("member.refused member=%d name=%s reason=%s", member.number, printable(member.name), exc)
+        line, trace = "member.refused member=%d name=%s reason=%s", isinstance(exc, HookFailedError)
+        member_log.warning(line, member.number, printable(member.name), exc, exc_info=trace)
         kind = exc.kind if isinstance(exc, RefusedInChildError) else type(exc.__cause__ or exc).__name__
         return _refused(member, str(exc), kind, context)
     except PipelineError:
@@ -245,12 +257,20 @@ def _preprocessed(member: Member, pending: PendingMember, context: _BatchContext
     images = pending()
     if images is None:
         return Counts(skipped={skip_kind(member.name) or "not an image": 1})
-    if written := context.writer.add(context.finish(images)):
-        return Counts(images=written)
+    methods: dict[str, int] = {}
+    finished = context.finish(context.taker.passing(member, images))
+    if written := context.writer.add(_noting_methods(finished, methods)):
+        return Counts(images=written, methods=methods)
     return Counts(skipped={"by the hook": 1})
+
+
+def _noting_methods(images: Iterable[Image], methods: dict[str, int]) -> Iterator[Image]:
+    for image in images:
+        methods[image.metadata.format] = image.metadata.method
+        yield image
 
 
 def _refused(member: Member, reason: str, kind: str, context: _BatchContext) -> Counts:
     context.writer.refuse(Refusal(member=member.number, name=member.name, reason=reason, error=kind))
-    context.reasons[next((limit for limit in _LIMITS if f"{limit}=" in reason), kind)] += 1
+    context.taker.refuse(next((limit for limit in _LIMITS if f"{limit}=" in reason), kind), reason)
     return Counts(refused=1)

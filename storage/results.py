@@ -1,7 +1,7 @@
 """Results of a batch: its shard, then its rows, then the removal of rows that an older run left."""
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, fields
 from importlib.metadata import version
@@ -11,13 +11,14 @@ from azure.core.exceptions import ResourceNotFoundError
 from azure.data.tables import TableEntity, TableTransactionError
 from azure.storage.blob import ContentSettings
 
+from config.near import highest, nearly
 from imagefeed.azure_errors import azure_errors, error_code
 from imagefeed.codec import Encoding, encode, encoding_of
 from imagefeed.entities import Properties, scan, text
 from imagefeed.errors import StoreUnavailableError
 from imagefeed.layout import format_stamp, image_stem
 from imagefeed.model import Codec, Counts, ImageMetadata, Refusal
-from imagefeed.rows import TRANSACTION_ROWS, ImageRow, pack, pack_refusal, parts_of
+from imagefeed.rows import ROW_BYTES, TRANSACTION_ROWS, ImageRow, pack, pack_refusal, parts_of
 from imagefeed.shards import Place, ShardWriter
 from preprocess.model import Batch, Image
 from storage.clients import Clients
@@ -57,6 +58,8 @@ class BatchWriter:
         self._name = archive.key.shard(batch.pipeline, archive.path, batch.number)
         self._rows: list[ImageRow] = []
         self._refusals: list[Refusal] = []
+        self.near: Mapping[str, float] = {}
+        """Shares of the limits that an image nearly reached, by the limits' settings."""
 
     def add(self, images: Iterable[Image]) -> int:
         """Add one member's images in the order of their frames: all, or none if `images` raises."""
@@ -86,6 +89,9 @@ class BatchWriter:
         metadata = image.metadata
         payload = encode(image.pixels, self._codec)
         encoding = encoding_of(image.pixels, self._codec, payload)
+        if 0 < len(payload) <= (allowed := self._max_rows * ROW_BYTES):
+            # What is larger lies in the shard alone, as whoever makes large images means it to.
+            self.near = highest(self.near, nearly({"TABLE_MAX_ROWS_PER_IMAGE": len(payload) / allowed}))
         record = {
             **_members(metadata),
             **_members(encoding),

@@ -13,12 +13,14 @@ from imagefeed.pipelines import require_pipeline
 from imagefeed.terminal import count, write, write_json
 from ingest.timestamps import stamps_by
 from ops.cli.status import findings_table
+from ops.health.app_checks import check_preprocessing
 from ops.health.audit import AuditOutcome, all_sources, audit
 from ops.health.audit_deep import read_everything
 from ops.health.findings import Finding, Severity, Slug
 from ops.health.promises import Held, held_to
 from ops.web.to_json import plain
 from storage.blobs.raw import StampOf
+from storage.blobs.runs import last_runs
 from storage.clients import Clients
 
 
@@ -53,11 +55,12 @@ def audit_sources(clients: Clients, options: argparse.Namespace, texts: Mapping[
             require_source(clients, options.source, "audit source")
         raise PermanentError("audit all sources: there is none yet")
     reports = [_report(clients, name, options, now, held, stamp_of) for name in names]
+    of_app = list(check_preprocessing(last_runs(clients)))
     if options.json:
-        write_json(_as_json(reports, now, options))
+        write_json(_as_json(of_app, reports, now, options))
     else:
-        _print(reports, options)
-    if any(report.missing for report in reports):
+        _print(of_app, reports, options)
+    if of_app or any(report.missing for report in reports):
         return 1
     return 0 if all(report.judged for report in reports) else 3
 
@@ -79,8 +82,8 @@ def _report(
     return _Report(audited=audited, findings=[*audited.findings, *deep])
 
 
-def _print(reports: Sequence[_Report], options: argparse.Namespace) -> None:
-    findings = [finding for report in reports for finding in report.findings]
+def _print(of_app: Sequence[Finding], reports: Sequence[_Report], options: argparse.Namespace) -> None:
+    findings = [*of_app, *(finding for report in reports for finding in report.findings)]
     if findings:
         write(findings_table(findings), "")
     write(*(_summary(report, options) for report in reports))
@@ -100,12 +103,15 @@ def _summary(report: _Report, options: argparse.Namespace) -> str:
     return "; ".join(said)
 
 
-def _as_json(reports: Sequence[_Report], now: datetime, options: argparse.Namespace) -> Mapping[str, Any]:
+def _as_json(
+    of_app: Sequence[Finding], reports: Sequence[_Report], now: datetime, options: argparse.Namespace
+) -> Mapping[str, Any]:
     return {
         "at": now.isoformat(),
         "since": options.since.isoformat(),
         "until": options.until and options.until.isoformat(),
         "missing": sum(report.missing for report in reports),
+        "findings": plain(of_app),
         "sources": [
             {
                 "source": report.audited.source,

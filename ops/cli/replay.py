@@ -23,7 +23,7 @@ from preprocess.event import archive_blob
 from preprocess.recipe import identify
 from preprocess.recovery.dead_letters import send_back
 from preprocess.recovery.replay import ReplayOutcome, behind_live_work, redrive, replay
-from storage.blobs.pipelines import check_pipeline
+from storage.blobs.pipelines import require_running
 from storage.blobs.raw import RawBlobs
 from storage.blobs.raw_upload import stat_blob
 from storage.clients import Clients
@@ -138,7 +138,7 @@ def _replaying(
             f"replay --pipeline {options.pipeline}: the settings make the pipeline {identity.pipeline}; the app works "
             "by one pipeline, so set PREPROCESS_ and PIPELINE_NAME in the app and here, or leave --pipeline out"
         )
-    check_pipeline(clients, identity.pipeline, identity.fingerprint)
+    require_running(clients, identity.pipeline, identity.fingerprint)
     replaying = ReplayContext(
         raw=RawBlobs(clients, lambda _source, _name: None),
         ledger=TableBatchLedger(clients),

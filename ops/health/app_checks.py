@@ -25,6 +25,13 @@ def check_runs(runs: Mapping[str, LastRun], waiting: Mapping[str, int], now: dat
             yield Finding(slug=Slug.FUNCTION_NEVER_RAN, name=function)
 
 
+def check_preprocessing(runs: Mapping[str, LastRun]) -> Iterator[Finding]:
+    """Find that the app preprocesses nothing: its settings do not fit what was made under its pipeline's name."""
+    polled = runs.get("poll_sources")
+    if polled is not None and polled.stopped is not None:
+        yield Finding(slug=Slug.PIPELINE_STOPPED, since=polled.at, detail=polled.stopped)
+
+
 def check_given_up(poison: int, dead_letters: int, *, more: bool) -> Iterator[Finding]:
     """Find messages and events that were given up; `more`: there may be more dead letters than were counted."""
     if poison:

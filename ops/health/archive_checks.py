@@ -4,7 +4,7 @@ from collections.abc import Container, Hashable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from operator import attrgetter
 
-from imagefeed.ledger import Entry
+from imagefeed.ledger import TERMINAL, Entry
 from imagefeed.model import ArchiveKey, RawArchive, State, replaces
 from imagefeed.terminal import count
 from ingest.model import Promises, SourceState, TrackedFile
@@ -20,6 +20,7 @@ _CORRECTIONS = {
     State.EXPIRED: Slug.EXPIRED,
 }
 """Of a version that is not processed, where an older one is."""
+COPIED = (*UNFINISHED, *TERMINAL)
 
 
 def late_after(promises: Promises | None) -> timedelta:
@@ -29,7 +30,7 @@ def late_after(promises: Promises | None) -> timedelta:
 
 def is_late(entry: Entry, now: datetime, limit: timedelta) -> bool:
     """Tell whether an archive is under way and stands still."""
-    return entry.state in (*UNCOPIED, *UNFINISHED) and _last_step(entry) + limit <= now
+    return entry.state in (*UNCOPIED, *UNFINISHED) and last_step(entry) + limit <= now
 
 
 def check_archives(
@@ -52,26 +53,35 @@ def check_archives(
             yield Finding(slug=Slug.NOT_COPIED, source=source, name=path, since=file.first_seen, detail=detail)
     listed = {file.archive.key for file in state.tracked_files}
     mended: dict[datetime, datetime] = {}
-    for entry in sorted((entry for entry in entries if entry.state is State.PROCESSED), key=_last_step):
-        mended[entry.archive.stamp] = _last_step(entry)
+    for entry in sorted((entry for entry in entries if entry.state is State.PROCESSED), key=last_step):
+        mended[entry.archive.stamp] = last_step(entry)
     read = _read_versions(entries)
     for entry in entries:
         archive, kept = entry.archive, read.get(entry.archive.series)
+        stands = last_step(entry) >= mended.get(archive.stamp, last_step(entry))
         if kept and replaces(archive, kept):
             if slug := _CORRECTIONS.get(entry.state):
                 detail = f"readers keep version {kept.version}; {_how_far(entry)}"
                 yield of_archive(slug, archive.key, archive.path, detail)
         elif slug := _BAD_ENDS.get(entry.state):
             outdated = kept is not None and replaces(kept, archive)
-            if not outdated and _last_step(entry) >= mended.get(archive.stamp, _last_step(entry)):
+            if stands and not outdated:
                 yield of_archive(slug, archive.key, archive.path, entry.reason or "")
         if entry.state in UNFINISHED and is_late(entry, now, limit):
             yield of_archive(Slug.NOT_PREPROCESSED, archive.key, archive.blob, _how_far(entry))
-        elif archive.key not in listed and archive.blob not in raw and is_late(entry, now, limit):
+        elif stands and archive.key not in listed and archive.blob not in raw and is_late(entry, now, limit):
             yield of_archive(
                 Slug.NO_LONGER_LISTED, archive.key, archive.path, entry.reason or "neither listed any more nor copied"
             )
     yield from _check_members(entries)
+
+
+def check_raw(entries: Sequence[Entry], missing: Container[str]) -> Iterator[Finding]:
+    """Find archives that the ledger has as copied, and whose raw blobs are known to be missing."""
+    for entry in entries:
+        archive = entry.archive
+        if entry.state in COPIED and archive.blob in missing:
+            yield of_archive(Slug.RAW_MISSING, archive.key, archive.blob)
 
 
 def of_archive(slug: Slug, key: ArchiveKey, name: str, detail: str = "") -> Finding:
@@ -86,7 +96,8 @@ def _read_versions(entries: Sequence[Entry]) -> Mapping[Hashable, RawArchive]:
     return {archive.series: archive for archive in newest_last}
 
 
-def _last_step(entry: Entry) -> datetime:
+def last_step(entry: Entry) -> datetime:
+    """Return when the last thing happened to an archive, as far as the ledger tells."""
     return max(entry.times.values(), default=entry.archive.stamp)
 
 
@@ -100,7 +111,10 @@ def _why_not_copied(file: TrackedFile, entry: Entry | None) -> str:
 
 
 def _check_members(entries: Sequence[Entry]) -> Iterator[Finding]:
-    refused = {entry.archive.key: entry.counts.refused for entry in entries if entry.counts and entry.counts.refused}
+    processed = [entry for entry in entries if entry.state is State.PROCESSED]
+    # What was sent again under its name has another version, and the last one to be processed counts.
+    current = {(entry.archive.path, entry.archive.stamp): entry for entry in sorted(processed, key=last_step)}
+    refused = {one.archive.key: one.counts.refused for one in current.values() if one.counts and one.counts.refused}
     if refused:
         newest = max(refused, key=lambda key: key.stamp)
         name = f"{count(sum(refused.values()), 'member')} of {count(len(refused), 'archive')}"

@@ -6,13 +6,14 @@ from datetime import datetime
 
 from imagefeed.entities import scan
 from imagefeed.layout import SMOKE
-from imagefeed.ledger import TERMINAL, Entry, entries, known_sources
+from imagefeed.ledger import Entry, entries, known_sources
 from imagefeed.model import Origin, RawArchive, State
 from ingest.model import SourceState, TrackedFile
-from ops.health.archive_checks import UNCOPIED, UNFINISHED, check_archives, late_after, of_archive
+from ops.health.archive_checks import COPIED, UNCOPIED, check_archives, late_after, of_archive
 from ops.health.audit_results import audit_results
 from ops.health.findings import ANSWERS, Finding, Slug
 from ops.health.promises import Held
+from ops.health.result_checks import check_results
 from ops.health.source_checks import check_source
 from storage.blobs.raw import MANUAL, RawBlobs, StampOf, list_folders
 from storage.blobs.raw_upload import stat_blob
@@ -84,6 +85,7 @@ def audit(
         *(one for one in of_source if one.slug in ANSWERS or until is None or one.since is None or one.since < until),
         *check_archives(source, ledger, state, now, limit, raw),
         *_Comparison(clients, source, since, now - limit, state, ledger, raw).run(),
+        *(check_results(source, ledger, now) if until is None or until > now else ()),
         *audit_results(clients, source, since, until, now, pipeline, ledger),
     ]
     return AuditOutcome(source=source, known=bool(listed or ledger or raw), entries=ledger, raw=raw, findings=findings)
@@ -115,7 +117,7 @@ class _Comparison:
         for file in self._source_state.tracked_files:
             yield from self._check_tracked_file(file)
         for entry in self._ledger.values():
-            if entry.state in (*UNFINISHED, *TERMINAL):
+            if entry.state in COPIED:
                 yield from self._check_copied(entry)
         for archive in self._raw.values():
             yield from self._check_blob(archive)

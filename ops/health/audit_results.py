@@ -29,6 +29,7 @@ _BATCH_COLUMNS = [
     "skipped",
     "bytes_in",
     "bytes_out",
+    "methods",
 ]
 _MOMENT = timedelta(minutes=5)
 _AHEAD = timedelta(days=1)

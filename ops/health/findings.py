@@ -6,6 +6,9 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import IntEnum, StrEnum
 
+from ops.health.limits import cure_of_limit
+from ops.health.refusals import cure_of
+
 FEW = 10
 """Findings of one slug that are told of a source; one more tells the number of the others."""
 
@@ -48,8 +51,12 @@ class Slug(StrEnum):
     STAMP_MISFIT = "stamp_misfit"
     NOT_POLLED = "not_polled"
     NOT_JUDGED = "not_judged"
+    NOTHING_READABLE = "nothing_readable"
+    PIPELINE_STOPPED = "pipeline_stopped"
     REFUSED = "refused"
     MEMBERS_REFUSED = "members_refused"
+    OUTDATED_RESULTS = "outdated_results"
+    NEAR_LIMIT = "near_limit"
     BY_HAND = "by_hand"
     QUEUE_UNHEARD = "queue_unheard"
     FUNCTION_OVERDUE = "function_overdue"
@@ -65,7 +72,7 @@ class Slug(StrEnum):
 
 NOTICES = frozenset({
     Slug.GAP_CLOSED, Slug.STAMP_MISFIT, Slug.NOT_POLLED, Slug.NOT_JUDGED, Slug.REFUSED, Slug.MEMBERS_REFUSED,
-    Slug.BY_HAND, Slug.FUNCTION_NEVER_RAN, Slug.CORRECTION_PENDING,
+    Slug.BY_HAND, Slug.FUNCTION_NEVER_RAN, Slug.CORRECTION_PENDING, Slug.OUTDATED_RESULTS, Slug.NEAR_LIMIT,
 })  # fmt: skip
 """Worth knowing, but nothing is missing that could still come."""
 
@@ -104,8 +111,14 @@ ADVICE: Mapping[Slug, str] = {
     Slug.STAMP_MISFIT: "set STAMP to what fits its name: until then the modified time stands in",
     Slug.NOT_POLLED: "wait for the first poll; if none comes: `imagefeed doctor`",
     Slug.NOT_JUDGED: "the source's state lacks what it promises, and so does this shell: does the app poll?",
-    Slug.REFUSED: "nothing, if the archive is broken; after a change of limits " + _REPLAY,
+    Slug.NOTHING_READABLE: "{cure}",
+    Slug.PIPELINE_STOPPED: "set it right, and reconcile takes up what came meanwhile within PIPELINE_WINDOW; what is "
+    "older: `imagefeed replay --source SOURCE --since 30d`",
+    Slug.REFUSED: "{cure}",
     Slug.MEMBERS_REFUSED: "`imagefeed refused {source}` tells the reasons",
+    Slug.OUTDATED_RESULTS: "if they are to be as new ones are: `imagefeed replay --source {source} --method '{name}' "
+    "--since 30d`",
+    Slug.NEAR_LIMIT: "{cure}",
     Slug.BY_HAND: "nothing, if you know who put it there",
     Slug.QUEUE_UNHEARD: "start the app; or check that its DATA_STORAGE settings lead to this account, that no "
     "AzureWebJobsDATA_STORAGE and no ConnectionStrings entry of either name comes before them, that the app's identity "
@@ -145,7 +158,13 @@ class Finding:
     @property
     def advice(self) -> str:
         """What to do; commands are in backticks."""
-        return ADVICE[self.slug].format(source=self.source, archive=self.archive, name=self.name)
+        advice = ADVICE[self.slug].replace("{cure}", self._cure())
+        return advice.format(source=self.source, archive=self.archive, name=self.name)
+
+    def _cure(self) -> str:
+        if self.slug is Slug.NEAR_LIMIT:
+            return cure_of_limit(self.name)
+        return cure_of(self.detail, whole=self.slug is Slug.NOTHING_READABLE)
 
     @property
     def details(self) -> str:

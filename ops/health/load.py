@@ -1,21 +1,25 @@
 """What the status page knows of a source and of the queues: read from storage, in a bounded number of rows."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from itertools import islice
 
 from azure.core.exceptions import ResourceNotFoundError
 
-from imagefeed.azure_errors import azure_errors
+from imagefeed.azure_errors import azure_errors, each
 from imagefeed.entities import moment, scan
-from imagefeed.layout import BATCH_QUEUE, POISON, POLL_QUEUE, behind_stamp
-from imagefeed.ledger import ARCHIVE_COLUMNS, Entry, entry_of, group_by_archive, state_of
+from imagefeed.layout import BATCH_QUEUE, POISON, POLL_QUEUE, behind_stamp, day_prefix
+from imagefeed.ledger import ARCHIVE_COLUMNS, Entry, entries, entry_of, group_by_archive, state_of
 from imagefeed.model import Origin, RawArchive, State
 from imagefeed.rows import ROW_COLUMNS, ImageRow, read_row
 from imagefeed.versions import is_readable, with_newer
 from ingest.model import Arrival, SourceState
+from ops.health.archive_checks import COPIED, check_raw
+from ops.health.findings import Finding
+from ops.health.result_checks import check_results
+from storage.blobs.raw_upload import stat_blob
 from storage.blobs.runs import LastRun, last_runs
 from storage.blobs.source_state import BlobSourceStates
 from storage.clients import Clients
@@ -25,6 +29,10 @@ MAX_ROWS = 2_000
 pipeline, so 48 hours of an archive every ten minutes are 576."""
 MAX_ROWS_BEFORE = 20
 """Rows that are looked at for the last archive before the window."""
+MAX_DAYS = 10
+"""Day folders of the raw container that one look lists for a source; 48 hours touch three."""
+MAX_STRAYS = 10
+"""Blobs put there by hand, outside those folders, that one look asks for."""
 MAX_DEAD_LETTERS = 100
 """Dead letters that are counted."""
 _NEWEST = 8
@@ -60,6 +68,8 @@ class StoredSource:
     """There were more: the oldest archives are not among the entries."""
     images: Sequence[ImageEntry]
     """Images of the newest archive that has any."""
+    raw_missing: Collection[str] = frozenset()
+    """Raw blobs that the ledger has as copied, and that are gone."""
 
     @property
     def state(self) -> SourceState:
@@ -135,7 +145,35 @@ def read_source(clients: Clients, source: str, since: datetime, limit: int = MAX
         rows=len(rows) + len(older),
         cut=cut,
         images=list(_newest_images(clients, archives)),
+        raw_missing=raw_missing(clients, source, archives),
     )
+
+
+def find_in_results(clients: Clients, source: str, since: datetime, now: datetime) -> Iterator[Finding]:
+    """Find what is the matter with raw blobs and results of a source's archives with a stamp from `since` on."""
+    known = list(entries(clients, source, start=since))
+    yield from check_raw(known, raw_missing(clients, source, known))
+    yield from check_results(source, known, now)
+
+
+def raw_missing(clients: Clients, source: str, entries: Sequence[Entry]) -> Collection[str]:
+    """Name raw blobs of archives, newest first, that the ledger has as copied and that are gone.
+
+    It costs one request for each day with an archive, of at most MAX_DAYS days, and one for each blob outside their
+    folders, of at most MAX_STRAYS blobs that were put there by hand. `entries` were read before.
+    """
+    copied = [entry.archive for entry in entries if entry.state in COPIED]
+    days = dict.fromkeys(day_prefix(source, archive.stamp.astimezone(UTC).date()) for archive in copied)
+    listed = tuple(islice(days, MAX_DAYS))
+    there = {name for prefix in listed for name in _names(clients, prefix)}
+    strays = (archive.blob for archive in copied if archive.origin is Origin.MANUAL and archive.blob not in there)
+    judged = {archive.blob for archive in copied if archive.blob.startswith(listed)}
+    gone = {blob for blob in islice(strays, MAX_STRAYS) if stat_blob(clients.raw, blob) is None}
+    return frozenset(judged - there | gone)
+
+
+def _names(clients: Clients, prefix: str) -> Iterator[str]:
+    return each(clients.raw.list_blob_names(name_starts_with=prefix), f"list raw/{prefix}")
 
 
 def read_queues(clients: Clients) -> StoredQueues:

@@ -8,7 +8,7 @@ from imagefeed.azure_errors import azure_errors
 from imagefeed.errors import PermanentError
 from imagefeed.ledger import entries
 from imagefeed.model import RawArchive, State
-from preprocess.image.decode import METHODS
+from preprocess.image.formats import METHODS
 from storage.clients import Clients
 
 _METHOD = re.compile(r"([a-z0-9]+)<([0-9]{1,4})", re.IGNORECASE | re.ASCII)

@@ -3,15 +3,19 @@
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 
+from config.near import NEAR
 from imagefeed.terminal import count
 from ingest.active import active_between
 from ingest.gaps import Gap, find_gaps, time_of
 from ingest.model import Arrival, PassedOver, Promises, SourceState, TrackedFile
 from ingest.outages import unlisted
+from ingest.protocols.listing import MAX_FILES
 from ingest.timestamps import read_stamp
 from ops.health.findings import Finding, Slug
+from ops.health.limits import BUDGET, LISTED_FILES
 from ops.health.promises import Held
 
+_LONG_POLL_SHOWN = timedelta(hours=1)
 _PATIENCE = timedelta(minutes=10)
 """A server may be down for so long before it counts as silent: it must not cost a word each time that one restarts."""
 
@@ -33,9 +37,21 @@ def check_source(
         yield from (_gap(source, gap) for gap in reversed(gaps) if not (left_out and gap.open))
     elif source in held.unknown:
         yield Finding(slug=Slug.NOT_JUDGED, source=source, name="gaps, silence and deadlines")
+    yield from _check_limits(source, state, now)
     for arrival in arrivals:
         if arrival.by_hand and arrival.stamp >= since:
             yield Finding(slug=Slug.BY_HAND, source=source, name=arrival.by_hand, since=arrival.stamp)
+
+
+def _check_limits(source: str, state: SourceState, now: datetime) -> Iterator[Finding]:
+    """Find limits of polling that are nearly reached."""
+    listed = len(state.tracked_files) + (state.passed_over.count if state.passed_over else 0)
+    if listed >= NEAR * MAX_FILES:
+        detail = f"{listed / MAX_FILES:.0%} of {MAX_FILES:,}"
+        yield Finding(slug=Slug.NEAR_LIMIT, source=source, name=LISTED_FILES, since=state.listed_at, detail=detail)
+    if state.long_poll_at and now - state.long_poll_at <= _LONG_POLL_SHOWN:
+        detail = f"a poll took {NEAR:.0%} of it or more"
+        yield Finding(slug=Slug.NEAR_LIMIT, source=source, name=BUDGET, since=state.long_poll_at, detail=detail)
 
 
 def gaps_since(

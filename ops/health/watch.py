@@ -2,7 +2,7 @@
 
 import logging
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -17,6 +17,13 @@ from ops.health.source_checks import check_source
 
 log = logging.getLogger(f"ingestion.{__name__}")
 
+type Results = Callable[[str, datetime, datetime], Iterable[Finding]]
+"""Finds what is the matter with a source's results, from a time on, at a time."""
+
+
+def _no_findings(_source: str, _since: datetime, _now: datetime) -> Iterable[Finding]:
+    return ()
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WatchOutcome:
@@ -29,13 +36,19 @@ class WatchOutcome:
 
 
 def watch(
-    specs: Iterable[SourceSpec], source_states: SourceStateView, ledger: Arrivals, now: datetime, window: timedelta
+    specs: Iterable[SourceSpec],
+    source_states: SourceStateView,
+    ledger: Arrivals,
+    now: datetime,
+    window: timedelta,
+    results: Results = _no_findings,
 ) -> Sequence[WatchOutcome]:
     """Look at each source's last `window` and log what is missing. One that fails for now is left to the next call."""
     outcomes = []
     for spec in specs:
         try:
-            outcomes.append(_watch_source(spec, source_states, ledger, now, now - window))
+            found = results(spec.name, now - window, now)
+            outcomes.append(_watch_source(spec, source_states, ledger, now, now - window, found))
         except TransientError as exc:
             log.warning("watch.deferred source=%s error=%s", spec.name, exc)
         else:
@@ -62,11 +75,17 @@ def log_findings(findings: Iterable[Finding]) -> None:
 
 
 def _watch_source(
-    spec: SourceSpec, source_states: SourceStateView, ledger: Arrivals, now: datetime, since: datetime
+    spec: SourceSpec,
+    source_states: SourceStateView,
+    ledger: Arrivals,
+    now: datetime,
+    since: datetime,
+    of_results: Iterable[Finding],
 ) -> WatchOutcome:
     state = source_states.look(spec.name) or SourceState(source=spec.name)
     arrivals = [*ledger.since(spec.name, since), *state.arrivals]
     findings = list(check_source(spec.name, Held(promises={spec.name: spec}), state, arrivals, now, since))
+    findings += of_results
     slugs = Counter(finding.slug for finding in findings)
     gaps = slugs[Slug.GAP] + slugs[Slug.GAP_UNHEARD] + slugs[Slug.GAP_CLOSED]
     counts = {"gaps": gaps, "near_deletion": slugs[Slug.NEAR_DELETION]}

@@ -11,11 +11,12 @@ from imagefeed.model import State
 from imagefeed.versions import why_left_out, with_newer
 from ingest.model import Promises, SourceState
 from ops import text
-from ops.health.app_checks import LISTENERS, check_given_up, check_runs
-from ops.health.archive_checks import check_archives, is_late, late_after
+from ops.health.app_checks import LISTENERS, check_given_up, check_preprocessing, check_runs
+from ops.health.archive_checks import check_archives, check_raw, is_late, late_after
 from ops.health.findings import Finding, Severity, few
 from ops.health.load import MAX_DEAD_LETTERS, ImageEntry, StoredSource, StoredStatus
 from ops.health.promises import Held
+from ops.health.result_checks import check_results
 from ops.health.source_checks import check_source, deletion_of, gaps_since, is_near_deletion
 from ops.web.headlines import source_headline, total_headline, window_phrase
 from ops.web.model import (
@@ -61,7 +62,11 @@ def assess(stored: StoredStatus, held: Held, now: datetime) -> Status:
     queues, runs = stored.queues, stored.runs
     more, waiting = queues.dead_letters >= MAX_DEAD_LETTERS, {LISTENERS[BATCH_QUEUE]: queues.batches}
     waiting[LISTENERS[POLL_QUEUE]] = queues.polls
-    found = [*check_runs(runs, waiting, now), *check_given_up(queues.poison, queues.dead_letters, more=more)]
+    found = [
+        *check_runs(runs, waiting, now),
+        *check_preprocessing(runs),
+        *check_given_up(queues.poison, queues.dead_letters, more=more),
+    ]
     found += [finding for source in sources for finding in findings[source.name]]
     reconciled = runs.get("reconcile")
     return Status(
@@ -86,6 +91,8 @@ def check_stored(stored: StoredSource, held: Held, now: datetime) -> Iterator[Fi
     state, promises = stored.state, held.promises.get(stored.source)
     yield from check_source(stored.source, held, state, stored.arrivals, now, _since(stored, promises, now))
     yield from check_archives(stored.source, stored.entries, state, now, late_after(promises))
+    yield from check_raw(stored.entries, stored.raw_missing)
+    yield from check_results(stored.source, stored.entries, now)
 
 
 def assess_source(stored: StoredSource, held: Held, findings: Sequence[Finding], now: datetime) -> SourceStatus:
@@ -123,7 +130,7 @@ def make_mark(entry: Entry, now: datetime, limit: timedelta, newer: Entry | None
     state = _DISPLAYED.get(entry.state, DisplayState.SUPERSEDED)
     refused = counts.refused if counts else 0
     if newer is not None:
-        state = DisplayState.REPLACED
+        state = DisplayState.SUPERSEDED
     elif state is DisplayState.PROCESSED and refused:
         state = DisplayState.PARTLY
     return ArchiveMark(

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 
-from imagefeed.terminal import count
+from imagefeed.terminal import clean, count
 from ingest.gaps import Gap
 from ops.health.findings import ANSWERS, Finding, Severity, Slug
 from ops.text import ago, clock, span
@@ -24,6 +24,11 @@ def source_headline(
     wrong += [f"{late} late"] if late else []
     parts = ["Not judged: nobody knows what it promises."] if slugs[Slug.NOT_JUDGED] else []
     parts += [_of_answers(finding, now) for finding in findings if finding.slug in ANSWERS]
+    parts += [
+        f"Nothing can be read of {finding.name}: {clean(finding.detail)}."
+        for finding in findings
+        if finding.slug is Slug.NOTHING_READABLE
+    ]
     parts += [_of_archives(marks, states, wrong, now, since)] if marks else []
     return " ".join(parts) or "Polled; no archive has come yet."
 
@@ -35,6 +40,8 @@ def total_headline(sources: Sequence[SourceStatus], findings: Sequence[Finding])
     parts = [_of_sources(judged, findings)] if judged or not not_judged else []
     if any(finding.slug in (Slug.POISON, Slug.DEAD_LETTERS) for finding in findings):
         parts.append("messages were given up")
+    if any(finding.slug is Slug.PIPELINE_STOPPED for finding in findings):
+        parts.append("nothing is preprocessed")
     if any((finding.slug, finding.name) == (Slug.FUNCTION_OVERDUE, "reconcile") for finding in findings):
         parts.append("nobody watches: reconcile stands still")
     return "; ".join(filter(None, (", and ".join(parts), f"not judged: {', '.join(not_judged)}" if not_judged else "")))
@@ -51,8 +58,13 @@ def _of_sources(sources: Sequence[SourceStatus], findings: Sequence[Finding]) ->
         return "Nothing arrives" if bad else "Nothing has arrived yet"
     if not bad:
         return _of_notices(sources, {finding.slug for finding in findings})
+    unread = sum(Slug.NOTHING_READABLE in slugs for slugs in bad.values())
     late = sum(slugs <= {*_LATE} for slugs in bad.values())
-    lost = len(bad) - late
+    lost = len(bad) - late - unread
+    if unread:
+        at = f" at {unread} of {len(sources)} sources" if len(sources) > 1 else ""
+        also = f", and something is missing or late at {lost + late}" if lost + late else ""
+        return f"The newest archives could not be read{at}{also}"
     sentence = f"Something is {'missing' if lost else 'late'}"
     if len(sources) > 1:
         sentence += f" at {lost or late} of {len(sources)} sources"

@@ -21,6 +21,7 @@ import numpy as np
 from imagefeed.errors import MemberRefusedError, PermanentError, TransientError
 from imagefeed.layout import format_stamp, parse_stamp
 from imagefeed.model import RawArchive
+from preprocess.hook_errors import HookFailedError
 from preprocess.image.channel import MOST_TEXT, Channel
 from preprocess.image.decode import warnings_heard
 from preprocess.image.maker import ImageMaker, MemoryBudget
@@ -100,6 +101,8 @@ def _decoded(
         for image in maker.finish(maker.decode(content, member, MemoryBudget())):
             _send(image, channel)
     except MemberRefusedError as exc:
+        if isinstance(exc, HookFailedError):
+            member_log.exception("member.failed member=%d", member.number)
         return _error("refused", str(exc), exc.__cause__ or exc)
     except (TransientError, PermanentError) as exc:
         return _error("transient" if isinstance(exc, TransientError) else "permanent", str(exc), exc)
@@ -122,6 +125,7 @@ def _send(image: Image, channel: Channel) -> None:
         "shape": pixels.shape,
         "dtype": pixels.dtype.str,
         "source_pixels": image.source_pixels,
+        "near": image.near,
     }
     channel.send(message, memoryview(pixels.reshape(-1).view(np.uint8)))
 

@@ -20,7 +20,7 @@ from imagefeed.errors import MemberRefusedError, PermanentError, TransientError
 from imagefeed.model import ImageMetadata, RawArchive
 from preprocess.image.channel import Channel
 from preprocess.image.child import task_of
-from preprocess.image.formats import printable
+from preprocess.image.formats import METHODS, printable
 from preprocess.image.memory import memory_left
 from preprocess.image.pool import PendingMember, Read
 from preprocess.model import Image, Limits, Recipe
@@ -227,10 +227,12 @@ def _image(message: Mapping[str, Any], payload: BytesIO, member: Member, archive
         name=member.name,
         format=str(message["format"]),
         captured_at=datetime.fromisoformat(captured_at) if captured_at else None,
+        method=METHODS.get(str(message["format"]), 1),
     )
     # Raises ValueError unless there are as many bytes as the shape says.
     pixels = np.frombuffer(payload.getbuffer(), dtype).reshape(shape)
-    return Image(metadata=metadata, pixels=pixels, source_pixels=int(message["source_pixels"]))
+    near = {str(limit): float(share) for limit, share in dict(message["near"]).items()}
+    return Image(metadata=metadata, pixels=pixels, source_pixels=int(message["source_pixels"]), near=near)
 
 
 def _raise_error(message: Mapping[str, Any]) -> None:

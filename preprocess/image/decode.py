@@ -4,10 +4,10 @@ import io
 import math
 import struct
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cache, partial
 from itertools import count
@@ -18,8 +18,9 @@ from PIL import UnidentifiedImageError
 from PIL.ExifTags import IFD, Base
 from PIL.ImageFile import ImageFile
 
+from config.near import nearly
 from imagefeed.errors import MemberRefusedError
-from preprocess.image.formats import printable
+from preprocess.image.formats import METHODS, printable
 from preprocess.image.planes import Planes, is_text, load, tiff_tag, weight
 from preprocess.image.probes import count_scans, ends_in_zeros
 from preprocess.member_log import member_log
@@ -30,9 +31,6 @@ Pillow.MAX_IMAGE_PIXELS = None
 # Blocks of 16 MiB that Pillow keeps for the next picture; to ask the system for each anew takes a tenth of the time.
 Pillow.core.set_blocks_max(4)  # type: ignore[attr-defined] # documented, but not told to type checkers
 
-METHODS = {"JPEG": 1, "PNG": 1, "TIFF": 1, "WEBP": 1, "BMP": 1, "GIF": 1, "JPEG2000": 1, "PPM": 1, "AVIF": 1}
-"""Formats that are read, and the version of the way in which each is decoded: it counts up when the same file gives
-other pixels than before. Recorded with each result, and no part of a pipeline's name."""
 FORMATS = tuple(METHODS)
 _BROKEN = (OSError, EOFError, SyntaxError, ValueError, TypeError, LookupError, ArithmeticError, struct.error)
 """What Pillow's readers raise for broken files."""
@@ -69,6 +67,8 @@ class Frame:
     size: Size
     """Before any shrinking."""
     captured_at: datetime | None
+    near: Mapping[str, float] = field(default_factory=dict)
+    """Shares of the limits that it nearly reached, by the limits' settings."""
 
 
 def _admit_all(_size: int) -> None:
@@ -83,7 +83,7 @@ def frames(
         with _pillow(name):
             image = opened.enter_context(_opened(content))
             _check_end(content, image)
-            _check_scans(content, image, limits)
+            scanned = _check_scans(content, image, limits)
             _check_comments(content, image)
         # Opened once, when it is first needed, and turned from page to page: to begin anew would read all before it.
         second = cache(lambda: opened.enter_context(_opened(content)))
@@ -97,9 +97,15 @@ def frames(
                 if number and _is_no_page(image):
                     continue
                 pixels += image.width * image.height
-                _check_pixels(image, pixels, limits)
+                near = nearly(
+                    {
+                        "LIMIT_FRAMES": (number + 1) / limits.frames,
+                        "LIMIT_PIXELS": _check_pixels(image, pixels, limits) / limits.pixels,
+                        "LIMIT_MEMBER_PIXELS": max(pixels, scanned) / limits.member_pixels,
+                    }
+                )
                 frame = _frame(image, number, shrink, admit, partial(_turned, second, number))
-            yield frame
+            yield replace(frame, near=near) if near else frame
 
 
 class _Pieces(io.BytesIO):
@@ -205,16 +211,17 @@ def _is_no_page(image: ImageFile) -> bool:
     return isinstance(kind, int) and bool(kind & _NOT_A_PAGE)
 
 
-def _check_scans(content: io.BytesIO, image: ImageFile, limits: Limits) -> None:
-    """Refuse a JPEG that draws its picture again and again."""
+def _check_scans(content: io.BytesIO, image: ImageFile, limits: Limits) -> int:
+    """Refuse a JPEG that draws its picture again and again; return how many pixels it draws in all its scans."""
     if image.format not in ("JPEG", "MPO"):
-        return
+        return 0
     scans = count_scans(content.getvalue())
     if scans * image.width * image.height > limits.member_pixels:
         raise MemberRefusedError(
             f"it draws {image.width} x {image.height} in {scans} scans, more than "
             f"LIMIT_MEMBER_PIXELS={limits.member_pixels} allows together"
         )
+    return scans * image.width * image.height
 
 
 def _check_comments(content: io.BytesIO, image: ImageFile) -> None:
@@ -223,7 +230,8 @@ def _check_comments(content: io.BytesIO, image: ImageFile) -> None:
         raise MemberRefusedError("it is made of too many comments: no encoder writes so many")
 
 
-def _check_pixels(image: ImageFile, pixels: int, limits: Limits) -> None:
+def _check_pixels(image: ImageFile, pixels: int, limits: Limits) -> int:
+    """Refuse what has too many pixels; return how many a frame counts as."""
     counted = weight(image)
     if image.width * image.height * counted > limits.pixels:
         times = "" if counted == 1 else f", and counts {counted} times for what it takes"
@@ -232,6 +240,7 @@ def _check_pixels(image: ImageFile, pixels: int, limits: Limits) -> None:
         )
     if pixels > limits.member_pixels:
         raise MemberRefusedError(f"its frames have more pixels than LIMIT_MEMBER_PIXELS={limits.member_pixels}")
+    return image.width * image.height * counted
 
 
 def _frame(image: ImageFile, number: int, shrink: Shrink, admit: Admit, again: Callable[[], ImageFile]) -> Frame:

@@ -28,6 +28,9 @@ SKIPPED: Mapping[str, str] = {
     "by the hook": "the hook returned None for each of its images",
 }
 """Why a member is skipped, as counts name it: what that covers."""
+METHODS = {"JPEG": 1, "PNG": 1, "TIFF": 1, "WEBP": 1, "BMP": 1, "GIF": 1, "JPEG2000": 1, "PPM": 1, "AVIF": 1}
+"""Formats that are read, and the version of the way in which each is decoded: it counts up when the same file gives
+other pixels than before. Recorded with each result, and no part of a pipeline's name."""
 _IMAGE_NAME = re.compile(
     rf".*\.(?:{'|'.join((*(suffix for group in SUFFIXES.values() for suffix in group), *REFUSED_SUFFIXES))})",
     re.IGNORECASE | re.DOTALL,

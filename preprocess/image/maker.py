@@ -8,10 +8,11 @@ from functools import partial
 
 import numpy as np
 
-from imagefeed.errors import MemberRefusedError
+from imagefeed.errors import MemberRefusedError, PipelineError
 from imagefeed.model import ImageMetadata, Pixels, RawArchive
-from preprocess.image.decode import METHODS, Frame, frames
-from preprocess.image.formats import is_image_content, is_image_name
+from preprocess.hook_errors import hook_failed, name_of
+from preprocess.image.decode import Frame, frames
+from preprocess.image.formats import METHODS, is_image_content, is_image_name
 from preprocess.image.transform import shrink, transform
 from preprocess.model import Hook, Image, Limits, Recipe
 from preprocess.zip.directory import Member
@@ -57,7 +58,8 @@ class ImageMaker:
             pixels = transform(frame, self._recipe)
             memory.take(pixels.nbytes)
             width, height = frame.size
-            yield Image(metadata=self._metadata(member, frame), pixels=pixels, source_pixels=width * height)
+            metadata = self._metadata(member, frame)
+            yield Image(metadata=metadata, pixels=pixels, source_pixels=width * height, near=frame.near)
 
     def finish(self, images: Iterable[Image]) -> Iterator[Image]:
         """Count a member's images and pass them through the hook, which may drop some: one member after the other.
@@ -92,11 +94,19 @@ class ImageMaker:
         if self._hook is None:
             return pixels
         # Pillow's arrays are read-only; a hook may well work in place.
-        output: object = self._hook(pixels if pixels.flags.writeable else pixels.copy(), metadata)
+        try:
+            output: object = self._hook(pixels if pixels.flags.writeable else pixels.copy(), metadata)
+        except (PipelineError, MemoryError):
+            raise
+        except Exception as exc:
+            raise hook_failed(self._hook, exc) from exc
         if output is None:
             return None
         if not isinstance(output, np.ndarray):
-            raise MemberRefusedError(f"PREPROCESS_HOOK gave {type(output).__name__}: it must give an array or None")
+            kind = type(output).__name__
+            raise MemberRefusedError(f"{name_of(self._hook)} gave {kind}: it must give an array or None")
         if output.dtype.kind not in "biufc" or output.ndim == 0:
-            raise MemberRefusedError(f"PREPROCESS_HOOK gave an array of {output.dtype}: it must give one of numbers")
+            raise MemberRefusedError(
+                f"{name_of(self._hook)} gave an array of {output.dtype}: it must give one of numbers"
+            )
         return output

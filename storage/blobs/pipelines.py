@@ -6,6 +6,7 @@ from config.errors import PipelineMismatchError
 from imagefeed.azure_errors import each
 from imagefeed.layout import pipeline_blob
 from storage.blobs.json_blob import JsonBlob
+from storage.blobs.runs import last_run
 from storage.clients import Clients
 
 
@@ -41,18 +42,33 @@ def pipeline_mismatch(clients: Clients, name: str, fingerprint: str) -> str | No
     )
 
 
-def check_pipeline(clients: Clients, name: str, fingerprint: str) -> None:
-    """Make sure that the app has run with these settings under `name`: it alone makes results.
+def require_running(clients: Clients, name: str, fingerprint: str) -> None:
+    """Make sure that the app runs under `name` with these settings now: it drops what is asked of another pipeline.
 
     Raises PipelineMismatchError, StoreUnavailableError, StoreRefusedError.
     """
-    known = _known(clients)
-    if known.get(name) != fingerprint:
-        others = f"it knows {', '.join(sorted(known))}" if known else "it has run under none yet"
-        raise PipelineMismatchError(
-            f"pipeline {name}, which the settings here make: the app has never run with them; {others}; give this "
-            "command the app's own PREPROCESS_ and PIPELINE_ settings, or let the app start with these first"
-        )
+    run = last_run(clients, "poll_sources")
+    if run is not None and run.stopped is not None:
+        raise PipelineMismatchError(f"the app preprocesses nothing, so set that right first: {run.stopped}")
+    if run is not None and run.pipeline is not None and run.fingerprint is not None:
+        if (run.pipeline, run.fingerprint) == (name, fingerprint):
+            return
+        runs = f"the app runs under {_named(run.pipeline, run.fingerprint)}"
+    else:
+        # It has not come to the end of a run yet.
+        known = _known(clients)
+        if known.get(name) == fingerprint:
+            return
+        others = f"; it knows {', '.join(sorted(known))}" if known else ""
+        runs = f"the app has never run with them{others}"
+    raise PipelineMismatchError(
+        f"the settings and the hook here make the pipeline {_named(name, fingerprint)}, and {runs}; give this command "
+        "the app's own PREPROCESS_ and PIPELINE_ settings and its hook, or let the app start with these first"
+    )
+
+
+def _named(name: str, fingerprint: str) -> str:
+    return f"{name} (fingerprint {fingerprint[:8]})"
 
 
 def known_fingerprint(clients: Clients, name: str) -> str | None:

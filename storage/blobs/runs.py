@@ -32,6 +32,12 @@ class LastRun:
     """How long one run may take besides."""
     sources: tuple[str, ...] = ()
     """Of the timer that polls: those in the app's settings. What another source once promised is history."""
+    pipeline: str | None = None
+    """Of the timer that polls: the pipeline that the app runs under; None if nobody knows."""
+    fingerprint: str | None = None
+    """Of that pipeline's settings and hook."""
+    stopped: str | None = None
+    """Of the timer that polls: why the app preprocesses nothing; None if it does."""
 
     def is_overdue(self, now: datetime, waiting: int = 0) -> bool:
         """Tell whether it stands still by now: by its schedule, or because so many messages wait for it."""

@@ -1,14 +1,15 @@
 """Rows of the batches table, and the counts in them and in the ledger: written, read, and held against a batch."""
 
 import json
+from collections.abc import Mapping
 
 from azure.data.tables import TableEntity
 
-from imagefeed.entities import Properties, moment, whole
+from imagefeed.entities import Properties, moment, text, whole
 from imagefeed.errors import StoreRefusedError
-from imagefeed.ledger import read_counts
+from imagefeed.ledger import read_counts, read_near
 from imagefeed.model import Counts, RawArchive
-from preprocess.model import Batch, BatchState
+from preprocess.model import Batch, BatchState, Notes
 from storage.tables.claims import read_claim
 
 
@@ -21,7 +22,19 @@ def count_properties(counts: Counts) -> Properties:
         "skipped": json.dumps(dict(sorted(counts.skipped.items()))),
         "bytes_in": whole(counts.bytes_in),
         "bytes_out": whole(counts.bytes_out),
+        "methods": json.dumps(dict(sorted(counts.methods.items()))),
     }
+
+
+def note_properties(notes: Notes) -> Properties:
+    """Write notes."""
+    reason = {} if notes.reason is None else {"reason": text(notes.reason)}
+    return {**reason, **near_properties(notes.near)}
+
+
+def near_properties(near: Mapping[str, float]) -> Properties:
+    """Write which limits were nearly reached, where any was."""
+    return {"near": json.dumps(dict(near))} if near else {}
 
 
 def batch_state(archive: RawArchive, pipeline: str, row: TableEntity, batches: int) -> BatchState:
@@ -48,6 +61,7 @@ def batch_state(archive: RawArchive, pipeline: str, row: TableEntity, batches: i
         failures=int(row.get("failures", 0)),
         put_at=moment(row.get("put_at")),
         claim=read_claim(row),
+        notes=Notes(reason=row.get("reason"), near=read_near(row)),
     )
 
 

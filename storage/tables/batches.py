@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
-from functools import partial
+from functools import partial, reduce
 from itertools import batched
 from uuid import uuid4
 
@@ -12,18 +12,19 @@ from azure.core.exceptions import HttpResponseError
 from azure.data.tables import TableEntity, TableTransactionError, UpdateMode
 
 from config import telemetry
+from config.near import highest
 from imagefeed.azure_errors import azure_errors, error_code
 from imagefeed.entities import Properties, find, scan, text
 from imagefeed.layout import batch_row, behind_stamp
 from imagefeed.ledger import ARCHIVE_COLUMNS, TERMINAL, first_processed, raw_archive, state_of, time_of
 from imagefeed.model import ArchiveKey, Counts, RawArchive, State
 from preprocess.claim import MOST_DEQUEUES, VANISHED_WITHIN, Claim, ClaimKind
-from preprocess.model import Batch, BatchState, OpenArchive
-from preprocess.plan import halve
-from preprocess.ports import NO_CLAIMS
+from preprocess.model import Batch, BatchState, Notes, OpenArchive
+from preprocess.plan import halve, refused_wholly
+from preprocess.ports import NO_CLAIMS, NO_NOTES
 from storage.clients import Clients
 from storage.tables.archives import raw_properties
-from storage.tables.batch_rows import batch_state, count_properties, present
+from storage.tables.batch_rows import batch_state, count_properties, near_properties, note_properties, present
 from storage.tables.claims import claim_properties, read_claim
 from storage.tables.entities import Decide, change, set_once
 from storage.tables.open_archives import OpenArchives
@@ -175,19 +176,19 @@ class TableBatchLedger:
         row = self._find(archive, pipeline)
         return row is not None and state_of(row) in TERMINAL
 
-    def finish(self, batch: Batch, counts: Counts, at: datetime) -> None:
-        """Write a batch's counts; if all batches are done, merge the archive's end and sums into the ledger."""
+    def finish(self, batch: Batch, counts: Counts, at: datetime, notes: Notes = NO_NOTES) -> None:
+        """Write a batch's counts and notes; if all batches are done, merge the archive's end and sums."""
 
         def decide(row: TableEntity | None) -> Properties | None:
             done = present(row, batch).get("done_at") is not None
-            return None if done else {"done_at": at, **count_properties(counts)}
+            return None if done else {"done_at": at, **count_properties(counts), **note_properties(notes)}
 
         self._change(batch, decide)
         # Asked also if it was done before: whoever did that may have died right here.
         states = self.plan(batch.archive, batch.pipeline) or ()
         done = [state.counts for state in states if state.counts is not None]
         if states and len(done) == len(states):
-            self._settle(states[0].batch, sum(done, start=Counts()), at)
+            self._settle(states, sum(done, start=Counts()), at)
 
     def refuse(self, archive: RawArchive, pipeline: str, reason: str, at: datetime, batch: Batch | None = None) -> None:
         """Settle a whole archive as refused; because of a batch: only while that batch's plan stands."""
@@ -274,13 +275,14 @@ class TableBatchLedger:
         change(self._archives, archive.source, archive.key.ledger_row(pipeline), decide)
         return times
 
-    def _settle(self, batch: Batch, sums: Counts, at: datetime) -> None:
-        archive, pipeline, counts = batch.archive, batch.pipeline, count_properties(sums)
-        if sums.images == 0 and sums.refused > 0:
-            reason = f"every one of its {sums.refused} image members was refused: see their rows"
-            self._end(archive, pipeline, State.REFUSED, at, {**counts, "reason": reason}, batch)
-        else:
-            self._end(archive, pipeline, State.PROCESSED, at, counts, batch)
+    def _settle(self, states: Sequence[BatchState], sums: Counts, at: datetime) -> None:
+        batch = states[0].batch
+        near = reduce(highest, (state.notes.near for state in states))
+        properties = {**count_properties(sums), **near_properties(near)}
+        refused = sums.images == 0 and sums.refused > 0
+        if refused:
+            properties["reason"] = text(refused_wholly(states, sums))
+        self._end(batch.archive, batch.pipeline, State.REFUSED if refused else State.PROCESSED, at, properties, batch)
 
     def _end(
         self,

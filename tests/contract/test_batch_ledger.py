@@ -13,7 +13,7 @@ from imagefeed.ledger import Entry, entries
 from imagefeed.model import ArchiveKey, Counts, Origin, RawArchive, State
 from ingest.model import Archive, RemoteFile, Step
 from preprocess.claim import NOBODY, Claim, ClaimKind
-from preprocess.model import Batch, BatchState
+from preprocess.model import Batch, BatchState, Notes
 from preprocess.ports import BatchLedger
 from storage.clients import Clients
 from storage.tables.archives import TableCopyLedger
@@ -265,6 +265,20 @@ class BatchLedgerContract(ABC):
         assert (state, counts) == (State.REFUSED, Counts(members=6, refused=5, skipped={"folder": 1}))
         assert reason is not None
         assert "refused" in reason
+
+    def test_its_reason_quotes_the_commonest_one_of_its_members(self) -> None:
+        batches = self.planned(3)
+        for batch, refused, reason in zip(batches, (3, 2, 2), ("no image", "too large", "too large"), strict=True):
+            self.ledger.finish(batch, Counts(members=3, refused=refused), NOW, Notes(reason=reason))
+        state, _, said = self.end(batches[0].archive, "p1")
+        assert (state, said) == (State.REFUSED, "every one of its 7 image members was refused: too large")
+
+    def test_what_a_batch_came_upon_is_kept_with_it(self) -> None:
+        first, second = self.planned(2)
+        notes = Notes(reason="no image", near={"LIMIT_PIXELS": 0.9})
+        self.ledger.finish(first, COUNTS, NOW, notes)
+        self.ledger.finish(second, COUNTS, NOW)
+        assert [state.notes for state in self.ledger.plan(first.archive, "p1") or ()] == [notes, Notes()]
 
     def test_a_refused_archive_has_no_batches_and_is_not_planned(self) -> None:
         archive = archive_of(self.source)

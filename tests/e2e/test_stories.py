@@ -29,6 +29,7 @@ from imagefeed.model import Pixels
 from imagefeed.tables import Reader
 from local.servers.needed import ProgramMissingError
 from local.system import PROJECT, System
+from storage.blobs.pipelines import known_fingerprint
 from storage.blobs.runs import FUNCTIONS, last_runs
 from storage.clients import Clients
 from tests.e2e.conftest import HOSTS
@@ -353,6 +354,7 @@ def test_each_function_leaves_a_mark_of_its_last_run(running: System, stored: Cl
     runs, settings = last_runs(stored), running.settings
     assert runs["reconcile"].every == longest_pause(settings["RECONCILE_SCHEDULE"])
     assert runs["poll_sources"].every == longest_pause(settings["POLL_SCHEDULE"])
+    assert known_fingerprint(stored, str(runs["poll_sources"].pipeline)) == runs["poll_sources"].fingerprint
     assert not [name for name, run in runs.items() if run.is_overdue(datetime.now(UTC), waiting=1)]
 
 

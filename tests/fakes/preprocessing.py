@@ -12,9 +12,9 @@ from config.errors import ArchiveRefusedError
 from imagefeed.errors import StoreRefusedError, StoreUnavailableError
 from imagefeed.model import ArchiveKey, Counts, RawArchive, Refusal
 from preprocess.claim import MOST_DEQUEUES, NOBODY, VANISHED_WITHIN, Claim, ClaimKind
-from preprocess.model import Batch, BatchState, Image, OpenArchive
-from preprocess.plan import halve
-from preprocess.ports import NO_CLAIMS, RangeReader
+from preprocess.model import Batch, BatchState, Image, Notes, OpenArchive
+from preprocess.plan import halve, refused_wholly
+from preprocess.ports import NO_CLAIMS, NO_NOTES, RangeReader
 
 STAMP = datetime(2026, 5, 1, 12, 0, tzinfo=UTC)
 
@@ -132,6 +132,7 @@ class MemoryWriter:
         self._results = results
         self._batch = batch
         self._images: list[Image] = []
+        self.near: Mapping[str, float] = {}
         self._refusals: list[Refusal] = []
 
     def add(self, images: Iterable[Image]) -> int:
@@ -323,15 +324,15 @@ class MemoryBatchLedger:
     def is_terminal(self, archive: RawArchive, pipeline: str) -> bool:
         return self.end(archive, pipeline) is not None
 
-    def finish(self, batch: Batch, counts: Counts, at: datetime) -> None:
+    def finish(self, batch: Batch, counts: Counts, at: datetime, notes: Notes = NO_NOTES) -> None:
         with self._lock:
             row = self._planned(batch)
             if row.state.done_at is None:
-                self._change(row, done_at=at, counts=counts)
+                self._change(row, done_at=at, counts=counts, notes=notes)
             states = self.plan(batch.archive, batch.pipeline) or ()
             done = [state.counts for state in states if state.counts is not None]
             if len(done) == len(states):
-                self._settle(self._row(batch.archive, batch.pipeline), sum(done, start=Counts()), at)
+                self._settle(self._row(batch.archive, batch.pipeline), states, at)
 
     def refuse(self, archive: RawArchive, pipeline: str, reason: str, at: datetime, batch: Batch | None = None) -> None:
         self._end(archive, pipeline, "refused", reason, at, batch)
@@ -368,10 +369,11 @@ class MemoryBatchLedger:
         row = self.pipelines.get((archive.key, pipeline))
         return None if row is None else row.end
 
-    def _settle(self, row: PipelineRow, sums: Counts, at: datetime) -> None:
+    def _settle(self, row: PipelineRow, states: Sequence[BatchState], at: datetime) -> None:
+        sums = sum((state.counts for state in states if state.counts), start=Counts())
         row.sums = row.sums or sums
         refused = sums.images == 0 and sums.refused > 0
-        row.reason = row.reason or ("every image member was refused" if refused else None)
+        row.reason = row.reason or (refused_wholly(states, sums) if refused else None)
         row.ends.setdefault("refused" if refused else "processed", at)
         self.close(row.archive, row.pipeline)
 

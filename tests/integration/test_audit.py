@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from imagefeed.model import RawArchive
+from imagefeed.model import Counts, RawArchive
 from ingest.model import Promises, Step
 from local.azurite import Azurite
 from ops.cli.__main__ import main
@@ -16,6 +16,7 @@ from ops.health.audit import audit
 from ops.health.audit_deep import read_everything
 from ops.health.findings import Finding, Severity, Slug
 from ops.health.promises import Held
+from preprocess.model import Notes
 from storage.blobs.runs import LastRun, note_run
 from storage.clients import Clients
 from tests.integration.plant import HOUR, MINUTE, NOW, Plant
@@ -239,6 +240,7 @@ def test_ends_are_told_with_their_reason(plant: Plant) -> None:
     plant.save()
     plant.ledger.refuse(plant.copy(NOW - 2 * HOUR), "p1", "no zip at all", NOW)
     plant.ledger.fail(plant.copy(NOW - 3 * HOUR), "p1", "tries are spent", NOW)
+    plant.process(NOW - 4 * HOUR)
     found = {finding.slug: finding for finding in find(plant)}
     assert set(found) == {Slug.EXPIRED, Slug.REFUSED, Slug.FAILED}
     assert {slug for slug, finding in found.items() if finding.severity is Severity.MISSING} == {
@@ -246,6 +248,42 @@ def test_ends_are_told_with_their_reason(plant: Plant) -> None:
         Slug.FAILED,
     }
     assert (found[Slug.REFUSED].detail, found[Slug.FAILED].detail) == ("no zip at all", "tries are spent")
+
+
+def test_what_was_mended_in_another_way_is_history(plant: Plant) -> None:
+    """A file that vanished, and came right by hand under the same stamp."""
+    lost = plant.see(NOW - HOUR)
+    plant.tracked_files.clear()
+    plant.save()
+    assert slugs(find(plant)) == {Slug.NO_LONGER_LISTED}
+    blob = f"{plant.source}/by hand/a.zip"
+    plant.clients.raw.upload_blob(blob, b"zip")
+    found = plant.raw.find(blob)
+    assert found is not None
+    by_hand = replace(found, stamp=lost.archive.stamp)
+    plant.ledger.record_raw(by_hand, NOW)
+    for batch in plant.plan(by_hand):
+        plant.run(batch)
+    assert slugs(find(plant)) == {Slug.BY_HAND}
+
+
+def test_limits_that_were_nearly_reached_and_a_hook_that_fails_are_told(plant: Plant) -> None:
+    hook = "PREPROCESS_HOOK (hooks.py:3) failed: KeyError: 'x'"
+    for minutes in (10, 20):
+        archive = plant.copy(NOW - minutes * MINUTE)
+        for batch in plant.plan(archive):
+            notes = Notes(reason=hook, near={"LIMIT_PIXELS": 0.8 + minutes / 200})
+            plant.ledger.finish(batch, Counts(members=2, refused=2), NOW, notes)
+    found = {finding.slug: finding for finding in find(plant, now=NOW)}
+    assert found[Slug.NOTHING_READABLE].detail == hook
+    assert (found[Slug.NEAR_LIMIT].name, found[Slug.NEAR_LIMIT].detail[:9]) == ("LIMIT_PIXELS", "90% of it")
+    assert found[Slug.REFUSED].detail == f"every one of its 4 image members was refused: {hook}"
+    # Of a time that is over, the newest archives tell nothing of now.
+    audited = audit(
+        plant.clients, plant.source, since=NOW - HOUR, until=NOW, now=LATER, held=Held(promises={}),
+        stamp_of=lambda _source, _name: None,
+    )  # fmt: skip
+    assert Slug.NOTHING_READABLE not in slugs(audited.findings)
 
 
 def test_what_was_put_there_by_hand_is_told_and_lacks_only_its_row(plant: Plant) -> None:
@@ -349,6 +387,24 @@ class TestCommand:
             assert (source["source"], source["judged"], source["archives"]) == (plant.source, True, 3)
             missing = [one["slug"] for one in source["findings"] if one["severity"] == "missing"]
             assert ({*missing}, report["missing"]) == (expected, len(missing))
+
+    def test_an_app_that_preprocesses_nothing_is_red_and_told_why(
+        self, plant: Plant, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        plant.process(NOW)
+        plant.save(promises=Promises())
+        command = ["audit", plant.source, "--pipeline", "p1", "--json"]
+        assert main(command) == 0
+        assert json.loads(capsys.readouterr().out)["findings"] == []
+        note_run(plant.clients, "poll_sources", LastRun(at=NOW, stopped="pipeline dark: made with another hook"))
+        try:
+            assert main(command) == 1
+            (found,) = json.loads(capsys.readouterr().out)["findings"]
+            assert (found["slug"], found["severity"]) == ("pipeline_stopped", "missing")
+            assert main(["audit", plant.source, "--pipeline", "p1"]) == 1
+            assert "made with another hook" in " ".join(capsys.readouterr().out.split())
+        finally:
+            note_run(plant.clients, "poll_sources", LastRun(at=NOW))
 
     def test_a_source_that_nobody_knows_is_an_error(self, capsys: pytest.CaptureFixture[str]) -> None:
         assert main(["audit", "nothing"]) == 2

@@ -23,7 +23,8 @@ from local.azurite import azurite
 from ops.cli.__main__ import main
 from ops.web.responses import Request
 from ops.web.views import StatusViews
-from preprocess.model import Recipe
+from preprocess.model import Notes, Recipe
+from preprocess.notes import BATCH_TIME
 from preprocess.recipe import identify
 from storage.blobs.pipelines import hold_pipeline
 from storage.clients import Clients, connected, prepare
@@ -36,11 +37,17 @@ VERBS = ("ls", "latest", "export", "init", "status", "refused", "replay", "audit
 NOW = datetime.now(UTC).replace(microsecond=0)
 MINUTE, DAY = timedelta(minutes=1), timedelta(days=1)
 APP = "images-abc"
+REASONS = {
+    "hooked": "PREPROCESS_HOOK (hooks.py:12) failed: ZeroDivisionError: division by zero",
+    "large": "every one of its 9 image members was refused: a frame is 9 x 9, LIMIT_PIXELS allows 4",
+}
+NEAR = Notes(near={"LIMIT_PIXELS": 0.9, BATCH_TIME: 0.85})
 _COMMAND = re.compile(rf"imagefeed (?:{'|'.join(VERBS)}|VERB)\b")
 _SET_APART = re.compile(r"`([^`\n]+)`|<code>([^<]+)</code>|^ *(?:\$ )?((?:\. \S+ && )?imagefeed .*)$", re.MULTILINE)
 _STANDS_FOR = (
     (r"(?<=--archive )(\{\{.*\}\}|\S+)", "radar/{version}"),
     (r"\{option\}", "--poison"),
+    (r"'\{name\}'", "'tiff<2'"),
     (r"\{start\}", "2026-03-01"),
     (r"\{text\.only\(key\.stamp\)\}|\{\{ only \}\}", "--since 48h"),
     (r"\{key\.source\}|\{source\.name\}|\{source\}|\{\{ source \}\}|\bSOURCE\b", "radar"),
@@ -80,7 +87,7 @@ def _fill(clients: Clients) -> None:
     pixels = [np.full((9, 9, 3), 7, np.uint8)] * 25
     refused = [Refusal(member=7 + number, name="b.png", reason="cut off", error="OSError") for number in range(210)]
     past = [
-        Past(stamp=NOW - 2 * MINUTE, pixels=pixels, images=25),
+        Past(stamp=NOW - 2 * MINUTE, pixels=pixels, images=25, notes=NEAR, methods={"TIFF": 0}),
         Past(stamp=NOW - 12 * MINUTE, pixels=pixels, images=25, refused=refused),
         Past(stamp=NOW - 22 * MINUTE, state=State.REFUSED, reason="its directory cannot be read"),
         Past(stamp=NOW - 32 * MINUTE, state=State.FAILED, reason="6 tries are spent"),
@@ -91,15 +98,17 @@ def _fill(clients: Clients) -> None:
     write(clients, "radar", past, SourceState(source="radar", listed_at=NOW - timedelta(hours=2), error="refused"))
     for archive in [entry.archive for entry in entries(clients, "radar")][:4]:
         metadata = {"source": "radar", "stamp": f"{archive.stamp:%Y%m%dT%H%M%SZ}", "version": archive.version}
-        clients.raw.upload_blob(archive.blob, b"zip", metadata={**metadata, "path": archive.path})
+        clients.raw.upload_blob(archive.blob, b"zip", metadata={**metadata, "path": archive.path}, overwrite=True)
+    for source, reason in REASONS.items():
+        bad = [Past(stamp=NOW - number * MINUTE, state=State.REFUSED, reason=reason) for number in (3, 13, 23)]
+        write(clients, source, bad, SourceState(source=source, listed_at=NOW, long_poll_at=NOW))
     # Raw blobs, batches and results of another source are lost.
-    write(
-        clients, "south", [Past(stamp=NOW - number * MINUTE, images=3) for number in (42, 52)], SourceState(source="x")
-    )
+    lost = [Past(stamp=NOW - number * MINUTE, images=3, raw=False) for number in (42, 52)]
+    write(clients, "south", lost, SourceState(source="x"))
     gone = next(entries(clients, "south")).archive
     clients.batches.delete_entity(gone.key.partition(PIPELINE), "0000")
-    lost = ArchiveKey("radar", NOW - timedelta(hours=3), "0000dead").raw_blob("lost.zip")
-    clients.raw.upload_blob(lost, b"zip")
+    unknown = ArchiveKey("radar", NOW - timedelta(hours=3), "0000dead").raw_blob("lost.zip")
+    clients.raw.upload_blob(unknown, b"zip")
     clients.raw.upload_blob("by hand/it's `odd`.zip", b"zip")
     poison = clients.queues.get_queue_client("batches-poison")
     poison.send_message(base64.b64encode(b'{"blob": "a.zip"}').decode())
@@ -205,7 +214,7 @@ def test_no_command_number_time_or_state_is_cut(
         assert whole.split().count(state) <= narrow.split().count(state)
     if command not in ("status", "audit"):
         # What is longer than the terminal is one cell.
-        reasons = {entry.reason for entry in entries(system.clients, "radar")}
+        reasons = {entry.reason for source in ("radar", *REASONS) for entry in entries(system.clients, source)}
         long = [line.strip() for line in lines if len(line) > width and len(line.split()) > 2]
         assert not {*long} - reasons
 
@@ -224,6 +233,8 @@ def test_every_written_command_runs_as_it_is_printed(
     assert len(commands) > 30
     with tools.answering():
         for command in commands:
+            # Nobody works here, and `replay` waits while as many messages as it may put are on the queue.
+            system.clients.batch_queue.clear_messages()
             run(command, capsys)
 
 
@@ -243,9 +254,12 @@ def test_every_shown_command_runs_as_it_is_printed(system: System, capsys: pytes
     for text in printed(system, capsys):
         bare = html.unescape(re.sub(r"<[^>]+>", "`", text))
         found |= {command for command in re.findall(r"`(imagefeed [^`]+)`", bare) if "NAME" not in command}
+    for expected in ("--refused --source large", "--source hooked --since 48h", "--method 'tiff<1' --since 30d"):
+        assert any(command.endswith(expected) for command in found), expected
     kinds = {command.split()[1] for command in found}
     assert kinds >= {"ls", "replay", "rebuild", "refused", "export"}
     for command in sorted(found):
+        system.clients.batch_queue.clear_messages()
         run(command, capsys)
 
 

@@ -3,7 +3,7 @@
 import base64
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -17,11 +17,12 @@ from imagefeed.model import ArchiveKey, Counts, RawArchive
 from local.azurite import Azurite
 from ops.cli.__main__ import add_verbs, main
 from ops.cli.replay import run
-from preprocess.image.decode import METHODS
+from preprocess.image.formats import METHODS
 from preprocess.model import Batch, Recipe
 from preprocess.recipe import identify
 from storage.blobs.pipelines import hold_pipeline
 from storage.blobs.raw import RawBlobs
+from storage.blobs.runs import LastRun, note_run
 from storage.clients import Clients
 from storage.queues.messages import BatchMessage, parse_batch_message
 from storage.results import ShardsAndRows
@@ -342,6 +343,39 @@ def test_a_hook_that_is_not_the_apps_own_is_refused_under_the_apps_settings(
         assert main(["replay", "--failed", "--app", "images-abc"]) == 2
     assert "the app has never run with them" in capsys.readouterr().err
     assert shelf.asked() == []
+
+
+@pytest.fixture
+def app_runs(clients: Clients) -> Iterator[Callable[[LastRun], None]]:
+    """Record a run of the app."""
+    yield lambda run: note_run(clients, "poll_sources", run)
+    note_run(clients, "poll_sources", LastRun(at=NOW))
+
+
+def test_a_pipeline_that_the_app_runs_under_no_longer_is_refused_with_both_named(
+    shelf: Shelf, app_runs: Callable[[LastRun], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The app ran under it once, and would drop what is asked of it now."""
+    archive = shelf.put()
+    shelf.process(archive)
+    command = ["replay", "--archive", archive.blob]
+    app_runs(LastRun(at=NOW, pipeline="p-newer", fingerprint="feedbeef" * 8))
+    assert main(command) == 2
+    said = capsys.readouterr().err
+    assert f"{PIPELINE} (fingerprint {IDENTITY.fingerprint[:8]})" in said
+    assert "p-newer (fingerprint feedbeef)" in said
+    assert "give this command the app's own PREPROCESS_ and PIPELINE_ settings and its hook" in said
+    # The same name, made with another hook.
+    app_runs(LastRun(at=NOW, pipeline=PIPELINE, fingerprint="feedbeef" * 8))
+    assert main(command) == 2
+    app_runs(LastRun(at=NOW, stopped="PREPROCESS_HOOK=hooks:x: cannot import hooks"))
+    assert main(command) == 2
+    assert "preprocesses nothing" in capsys.readouterr().err
+    assert shelf.asked() == []
+    assert shelf.list_unfinished() == set()
+    app_runs(LastRun(at=NOW, pipeline=PIPELINE, fingerprint=IDENTITY.fingerprint))
+    assert main(command) == 0
+    assert len(shelf.asked()) == 2
 
 
 @pytest.mark.parametrize("verb", ["status", "audit", "replay --failed", "refused radar", "doctor"])

@@ -6,7 +6,8 @@ import re
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from io import BytesIO
@@ -18,18 +19,27 @@ import pytest
 from PIL import Image
 
 from imagefeed.errors import PermanentError, StoreUnavailableError
-from imagefeed.model import Refusal, State
+from imagefeed.model import Origin, Refusal, State
 from ingest.model import Promises, SourceSpec, SourceState
 from local.azurite import Azurite
 from local.servers.child import free_port
 from ops.cli.__main__ import main
-from ops.health.load import MAX_ROWS_BEFORE, read_queues, read_source
+from ops.health.load import (
+    MAX_DAYS,
+    MAX_ROWS_BEFORE,
+    MAX_STRAYS,
+    find_in_results,
+    raw_missing,
+    read_queues,
+    read_source,
+)
 from ops.health.load_archive import read_image
 from ops.health.promises import Held
 from ops.web.assess import assess_source
 from ops.web.model import DisplayState, SourceStatus
 from ops.web.views import StatusViews, load_current, parse_image_key
 from storage.clients import Clients, connected, development_connection
+from tests.faults.http import HttpProxy, Request
 from tests.fixtures.history import Past, write
 from tests.fixtures.status_host import status_host
 
@@ -97,6 +107,62 @@ def test_a_look_reads_no_more_rows_than_it_says(clients: Clients, source: str) -
     assert {entry.state for entry in cut.entries} == {State.PROCESSED}
     status = assess_source(cut, Held(promises={source: Promises(interval=MINUTE)}), (), now())
     assert (status.cut, len(status.marks), status.gaps) == (True, 5, [])
+
+
+def test_raw_blobs_that_are_gone_are_told_in_as_many_requests_as_there_are_days(
+    azurite: Azurite, clients: Clients, source: str
+) -> None:
+    stamps = [now() - timedelta(hours=hours) for hours in range(1, 60, 3)]
+    past = [Past(stamp=stamp, raw=number not in (2, 11)) for number, stamp in enumerate(stamps)]
+    write(clients, source, past, SourceState(source=source), threads=4)
+    known = read_source(clients, source, stamps[-1]).entries
+    with counted(azurite) as (proxied, asked):
+        missing = raw_missing(proxied, source, known)
+    assert missing == {known[number].archive.blob for number in (2, 11)}
+    assert len(asked) == len({stamp.date() for stamp in stamps})
+    monthly = [replace(known[0], archive=replace(known[0].archive, stamp=now() - timedelta(days=n))) for n in range(40)]
+    with counted(azurite) as (proxied, asked):
+        raw_missing(proxied, source, monthly)
+    assert len(asked) == MAX_DAYS
+
+
+def test_a_raw_blob_that_is_gone_is_told_by_page_and_status_until_it_is_back(clients: Clients, source: str) -> None:
+    write(clients, source, [Past(stamp=now() - MINUTE), Past(stamp=now() - 11 * MINUTE)], SourceState(source=source))
+
+    def missing() -> list[str]:
+        status = load_current(clients, Held(promises={}), [source], datetime.now(UTC))
+        return [finding.name for finding in status.findings if finding.slug == "raw_missing"]
+
+    assert missing() == []
+    blob = read_source(clients, source, now() - timedelta(hours=1)).entries[0].archive.blob
+    clients.raw.delete_blob(blob)
+    assert missing() == [blob]
+    found = find_in_results(clients, source, now() - timedelta(hours=1), now())
+    assert [(finding.slug, finding.name) for finding in found] == [("raw_missing", blob)], "for the log of reconcile"
+    clients.raw.upload_blob(blob, b"zip")
+    assert missing() == []
+
+
+def test_a_blob_put_by_hand_is_looked_for_where_it_lies(azurite: Azurite, clients: Clients, source: str) -> None:
+    write(clients, source, [Past(stamp=now() - MINUTE)], SourceState(source=source))
+    (known,) = read_source(clients, source, now() - timedelta(hours=1)).entries
+    strays = [
+        replace(known, archive=replace(known.archive, blob=f"{source}/{n}.zip", origin=Origin.MANUAL))
+        for n in range(20)
+    ]
+    clients.raw.upload_blob(f"{source}/0.zip", b"zip")
+    with counted(azurite) as (proxied, asked):
+        assert raw_missing(proxied, source, strays) == {f"{source}/{n}.zip" for n in range(1, MAX_STRAYS)}
+    assert len(asked) == 1 + MAX_STRAYS
+
+
+@contextmanager
+def counted(azurite: Azurite) -> Iterator[tuple[Clients, list[Request]]]:
+    """Connect to a storage, and note what is asked of its blobs."""
+    with ExitStack() as opened:
+        proxy = opened.enter_context(HttpProxy(azurite.ports.blob))
+        proxied = opened.enter_context(connected(replace(azurite.ports, blob=proxy.port).connection))
+        yield proxied, proxy.requests
 
 
 def clock_of(*seconds: int) -> Callable[[], datetime]:

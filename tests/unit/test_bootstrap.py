@@ -4,12 +4,17 @@ import json
 import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
+from typing import NoReturn
 
 import pytest
 
 import bootstrap
+from config.errors import PipelineMismatchError
 from local.host.app import parse_time_span
-from storage.blobs.runs import FUNCTION_TIMEOUT
+from preprocess.recipe import Identity
+from storage.blobs import runs
+from storage.blobs.runs import FUNCTION_TIMEOUT, LastRun
 
 
 def test_a_run_of_reconcile_that_has_taken_its_time_begins_with_nothing_more(caplog: pytest.LogCaptureFixture) -> None:
@@ -36,3 +41,30 @@ def test_a_run_that_cannot_be_noted_fails_nothing_and_is_tried_once_a_minute(
 def test_a_batch_may_take_as_long_as_the_host_lets_it() -> None:
     host = json.loads((Path(bootstrap.__file__).parent / "host.json").read_text())
     assert parse_time_span(host["functionTimeout"]) == FUNCTION_TIMEOUT
+
+
+def test_a_poll_records_the_pipeline_that_the_app_runs_under_or_why_it_runs_under_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    noted: dict[str, LastRun] = {}
+    monkeypatch.setattr(runs, "note_run", lambda _clients, function, run: noted.update({function: run}))
+    monkeypatch.setattr(runs, "describe_run", lambda _function, _settings, at: LastRun(at=at))
+    monkeypatch.setattr(bootstrap, "build_services", lambda: SimpleNamespace(settings=None, clients=None))
+    monkeypatch.setattr(bootstrap, "build_replay_context", lambda: None)
+    monkeypatch.setattr(bootstrap, "_identity", lambda: Identity(pipeline="p-1", fingerprint="feed", hook=None))
+    monkeypatch.setattr(bootstrap, "_NOTED", {})
+    bootstrap.record_run("poll_sources")
+    bootstrap.record_run("reconcile")
+    assert [(run.pipeline, run.fingerprint, run.stopped) for run in noted.values()] == [
+        ("p-1", "feed", None),
+        (None, None, None),
+    ]
+
+    def mismatch() -> NoReturn:
+        raise PipelineMismatchError("pipeline p-1: its results were made with another hook")
+
+    monkeypatch.setattr(bootstrap, "build_replay_context", mismatch)
+    monkeypatch.setattr(bootstrap, "_NOTED", {})
+    bootstrap.record_run("poll_sources")
+    run = noted["poll_sources"]
+    assert (run.pipeline, run.stopped) == (None, "pipeline p-1: its results were made with another hook")

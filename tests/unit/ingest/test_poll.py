@@ -564,6 +564,23 @@ def test_a_spent_budget_stops_between_blocks_and_the_next_tick_goes_on_there(wor
     assert report.copied[0].received < len(content) - 2 * MIB
 
 
+@pytest.mark.parametrize(("share", "recorded"), [(0.7, False), (0.9, True), (1.1, True)])
+def test_a_poll_that_takes_nearly_all_of_its_budget_is_recorded_and_remembered(
+    world: World, share: float, recorded: bool
+) -> None:
+    world.put("a.zip", make_zip(6 * MIB))
+    world.server.before_read["a.zip"] = lambda offset: (
+        world.clock.pass_(world.spec.budget * share) if offset == 3 * MIB else None
+    )
+    world.tick()
+    ended = world.state.long_poll_at
+    assert (ended is not None) is recorded
+    world.server.before_read.clear()
+    world.put("b.zip")
+    world.tick()
+    assert world.state.long_poll_at == ended, "a short poll is no reason to forget it"
+
+
 def test_what_is_no_zip_is_published_only_after_it_stayed_so_and_is_marked(world: World) -> None:
     content = world.put("a.zip", b"this is no zip")
     began = world.clock.time

@@ -11,8 +11,8 @@ import pytest
 from tests.fixtures.package import PROJECT
 
 COMMANDS = (
-    *("local.azurite", "local.demo", "local.docs", "local.host", "local.relay", "local.reset", "local.run"),
-    *("local.soak", "benchmarks", "benchmarks.status_page", "ops.cli", "imagefeed.cli"),
+    *("local.azurite", "local.demo", "local.docs", "local.host", "local.limits_page", "local.relay"),
+    *("local.reset", "local.run", "local.soak", "benchmarks", "benchmarks.status_page", "ops.cli", "imagefeed.cli"),
 )
 CHILDREN = {"local.host.worker", "local.servers.parasftp", "local.servers.pyftpd", "benchmarks.null_service"}
 """Started by their parents alone, with a configuration."""

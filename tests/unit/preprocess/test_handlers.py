@@ -1,5 +1,6 @@
 """Archives become images: at least once in, exactly once out, and no member costs another."""
 
+import inspect
 import logging
 import random
 import threading
@@ -19,8 +20,8 @@ from imagefeed.model import Counts, ImageMetadata, Origin, Pixels, RawArchive
 from preprocess.claim import ClaimKind
 from preprocess.context import Context
 from preprocess.handlers import HandlerOutcome, handle_archive_created, handle_batch_message
-from preprocess.model import Batch, BatchSizes, BatchState, Hook, Limits, Recipe
-from preprocess.ports import RangeReader
+from preprocess.model import Batch, BatchSizes, BatchState, Hook, Limits, Notes, Recipe
+from preprocess.ports import NO_NOTES, RangeReader
 from preprocess.recovery.reconcile import ReconcileOutcome, reconcile
 from preprocess.run_batch import run_batch
 from tests.fakes.preprocessing import (
@@ -500,7 +501,45 @@ def test_a_hook_that_fails_costs_its_own_member_alone(world: World, hook: Hook, 
     assert len(world.results.of(archive)) == 2
 
 
+def calls_another(pixels: Pixels, _: ImageMetadata) -> Pixels:
+    return np.zeros(3).reshape(4 * pixels.ndim)
+
+
+@pytest.mark.parametrize("hook", [fails, calls_another])
+def test_what_a_hook_raises_is_told_as_its_own_with_its_file_and_line(world: World, hook: Hook) -> None:
+    archive = world.raw.add(pictures(3))
+    handle_archive_created(archive.blob, world.process(hook=hook))
+    reason = world.results.refusals(archive)[1].reason
+    lines, first = inspect.getsourcelines(hook)
+    line = first + next(number for number, text in enumerate(lines) if "raise" in text or "return np" in text)
+    assert reason.startswith(f"PREPROCESS_HOOK (tests/unit/preprocess/test_handlers.py:{line}) failed: ")
+    assert "\n" not in reason
+
+
+def test_a_hook_that_gives_what_it_must_not_is_named_with_its_place(world: World) -> None:
+    archive = world.raw.add(pictures(3))
+    handle_archive_created(archive.blob, world.process(hook=gives_a_list))
+    line = inspect.getsourcelines(gives_a_list)[1]
+    assert world.results.refusals(archive)[1].reason == (
+        f"PREPROCESS_HOOK (tests/unit/preprocess/test_handlers.py:{line}) gave list: it must give an array or None"
+    )
+
+
 # Whole archives that are refused
+
+
+def test_an_archive_whose_every_image_was_refused_quotes_the_commonest_reason(world: World) -> None:
+    def hook(_: Pixels, metadata: ImageMetadata) -> Pixels:
+        if metadata.member == 0:
+            raise KeyError("seldom")
+        raise ZeroDivisionError("often")
+
+    archive = world.raw.add(pictures(5))
+    handle_archive_created(archive.blob, world.process(hook=hook, sizes=BatchSizes(members=2)))
+    assert world.ledger.end(archive) == "refused"
+    reason = world.reason(archive)
+    assert reason.startswith("every one of its 5 image members was refused: PREPROCESS_HOOK (")
+    assert reason.endswith("failed: ZeroDivisionError: often")
 
 
 def test_what_is_no_zip_is_settled_as_refused(world: World) -> None:
@@ -739,8 +778,8 @@ class Hanging(MemoryBatchLedger):
         self.answer.set()
         super().release(batch, owner, at, error)
 
-    def finish(self, batch: Batch, counts: Counts, at: datetime) -> None:
-        super().finish(batch, counts, at)
+    def finish(self, batch: Batch, counts: Counts, at: datetime, notes: Notes = NO_NOTES) -> None:
+        super().finish(batch, counts, at, notes)
         self.calls.append("finished")
 
 

@@ -6,7 +6,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ops.health.findings import ADVICE, FEW, Finding, Slug, few
+from ops.health.limits import LIMITS
+from ops.health.refusals import CURES
 
+ELSEWHERE = {
+    Slug.NOTHING_READABLE: "by the reason, see below",
+    Slug.REFUSED: "by the reason, see below",
+    Slug.NEAR_LIMIT: "by the limit, see limits.md",
+}
 PAGE = (Path(__file__).parents[4] / "docs/findings.md").read_text()
 
 
@@ -14,9 +21,26 @@ def test_the_page_has_a_row_for_each_slug_with_its_severity_and_its_cure() -> No
     lines = [line.strip("|") for line in PAGE.splitlines() if line.startswith("| `")]
     rows = [[cell.strip() for cell in line.split("|")] for line in lines]
     assert [(slug.strip("`"), severity, cure) for slug, severity, _, cure in rows] == [
-        (slug, Finding(slug=slug).severity.name.lower(), ADVICE[slug]) for slug in Slug
+        (slug, Finding(slug=slug).severity.name.lower(), ELSEWHERE.get(slug, ADVICE[slug])) for slug in Slug
     ]
     assert all(meaning.endswith(".") for _, _, meaning, _ in rows)
+
+
+def test_the_page_has_the_cure_of_each_cause_of_a_refusal() -> None:
+    table = PAGE.partition("| cause | cure |")[2]
+    assert [line for line in table.splitlines()[2:] if line] == [
+        f"| {cause} | {cure} |" for cause, cure in CURES.items()
+    ]
+
+
+def test_advice_is_by_the_reason_and_by_the_limit() -> None:
+    hook = Finding(slug=Slug.REFUSED, source="radar", archive="a.b", detail="PREPROCESS_HOOK (hooks.py:3) failed: x")
+    assert hook.advice == "mend the hook and deploy it, then `imagefeed replay --archive radar/a.b`"
+    every = Finding(slug=Slug.NOTHING_READABLE, source="radar", detail="a frame is 9 x 9, LIMIT_PIXELS allows 4")
+    assert every.advice == ("raise the setting that the reason names, then `imagefeed replay --refused --source radar`")
+    near = Finding(slug=Slug.NEAR_LIMIT, source="radar", name="LIMIT_PIXELS")
+    assert near.advice == LIMITS["LIMIT_PIXELS"].cure
+    assert "LIMIT_OF_OLD" in Finding(slug=Slug.NEAR_LIMIT, source="radar", name="LIMIT_OF_OLD").advice
 
 
 def test_advice_names_what_it_is_about() -> None:

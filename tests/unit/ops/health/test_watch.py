@@ -9,7 +9,7 @@ import pytest
 
 from imagefeed.errors import StoreUnavailableError
 from ingest.model import Archive, Arrival, Outage, RemoteFile, SourceSpec, SourceState, TrackedFile, version_of
-from ops.health.findings import Slug
+from ops.health.findings import Finding, Slug
 from ops.health.watch import WatchOutcome, watch
 from tests.fixtures.recorded import Recorded
 
@@ -210,3 +210,18 @@ class TestFigures:
         watch([down, SPEC], Here([source_state(tracked_file(HOUR))]), Here(), NOW, 72 * HOUR)
         assert recorded.values()["source.backlog"] == [({"source": "radar"}, 1)]
         assert {str(labels["source"]) for points in recorded.values().values() for labels, _ in points} == {"radar"}
+
+
+def test_what_is_the_matter_with_results_is_logged_too(caplog: pytest.LogCaptureFixture) -> None:
+    asked: list[tuple[str, datetime, datetime]] = []
+
+    def results(source: str, since: datetime, now: datetime) -> Sequence[Finding]:
+        asked.append((source, since, now))
+        return [Finding(slug=Slug.NOTHING_READABLE, source=source, detail="no zip")]
+
+    here = Here([source_state(tracked_file(5 * MINUTE, done=True))], [Arrival(stamp=NOW - 5 * MINUTE)])
+    (outcome,) = watch([SPEC], here, here, NOW, HOUR, results)
+    assert Slug.NOTHING_READABLE in {finding.slug for finding in outcome.findings}
+    assert asked == [("radar", NOW - HOUR, NOW)]
+    (line,) = [record for record in caplog.records if "finding.nothing_readable source=radar" in record.getMessage()]
+    assert line.levelno == logging.ERROR

@@ -8,6 +8,7 @@ import pytest
 from imagefeed.ledger import Entry
 from imagefeed.model import Counts, Origin, State
 from ingest.model import Outage, PassedOver, Promises, SourceState
+from ops.health import source_checks
 from ops.health.findings import Severity
 from ops.health.load import MAX_DEAD_LETTERS, StoredSource, StoredStatus
 from ops.health.promises import Held
@@ -58,7 +59,7 @@ def test_a_corrected_file_is_one_archive_that_is_here() -> None:
     status = status_of(corrected())
     assert headline_of(status).startswith("1 archive since 11:57 is here")
     older, newer = status.sources[0].marks[::-1]
-    assert (older.state, older.reason) == (DisplayState.REPLACED, "version 00000002 replaces it")
+    assert (older.state, older.reason) == (DisplayState.SUPERSEDED, "version 00000002 replaces it")
     assert newer.state is DisplayState.PROCESSED
 
 
@@ -369,6 +370,61 @@ def test_many_of_a_kind_are_counted_instead_of_listed() -> None:
     findings = status_of([entry(minutes, State.FAILED) for minutes in range(3, 203, 10)]).findings
     assert [finding.name for finding in findings][-1] == "10 more"
     assert len(findings) == 11
+
+
+def test_where_the_newest_archives_were_refused_nothing_is_called_fine() -> None:
+    hook = "PREPROCESS_HOOK (hooks.py:12) failed: KeyError: 'x'"
+    bad = [entry(minutes, State.REFUSED, reason=hook) for minutes in (3, 13, 23)]
+    status = status_of([*bad, *regular(3, 33)])
+    assert (status.severity, status.headline) == (Severity.NOTICE, "Everything is here; some of it was refused")
+    bad += [entry(minutes, State.REFUSED, reason=hook) for minutes in (33, 43, 53)]
+    status = status_of([*bad, *regular(3, 63)])
+    assert (status.severity, status.headline) == (Severity.MISSING, "The newest archives could not be read")
+    assert headline_of(status).startswith(f"Nothing can be read of 6 archives since 11:07: {hook}. ")
+    assert slugs(status)[0] == "nothing_readable"
+
+
+def test_an_app_that_preprocesses_nothing_is_red_with_the_reason() -> None:
+    runs = {name: LastRun(at=NOW, every=MINUTE) for name in ("poll_sources", "reconcile")}
+    assert status_of(regular(), runs=runs).severity is Severity.FINE
+    runs["poll_sources"] = replace(runs["poll_sources"], stopped="pipeline dark: its results were made otherwise")
+    status = status_of(regular(), runs=runs)
+    assert (status.severity, status.headline) == (
+        Severity.MISSING,
+        "Everything is here, and nothing is preprocessed",
+    )
+    (found,) = status.findings
+    assert (found.slug, found.detail) == ("pipeline_stopped", "pipeline dark: its results were made otherwise")
+
+
+def test_raw_blobs_that_are_gone_are_told_of_what_was_copied() -> None:
+    entries = [replace(each, archive=replace(each.archive, blob=f"radar/{number}.zip")) for number, each in enumerate(
+        [*regular(3), entry(33, State.EXPIRED)]
+    )]  # fmt: skip
+    gone = {"radar/1.zip", "radar/3.zip"}
+    status = status_of(entries, raw_missing=gone)
+    assert [(found.slug, found.name) for found in status.findings if found.slug == "raw_missing"] == [
+        ("raw_missing", "radar/1.zip")
+    ]
+    assert "1 raw missing" in headline_of(status)
+
+
+@pytest.mark.parametrize(("files", "others", "near"), [(3, 0, False), (2, 2, True), (4, 0, True)])
+def test_a_listing_that_comes_near_its_limit_is_told(
+    files: int, others: int, near: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(source_checks, "MAX_FILES", 5)
+    passed_over = PassedOver(count=others, newest="x", modified=NOW - 99 * MINUTE) if others else None
+    tracked = tuple(tracked_file(3, done=True, path=f"{number}.zip") for number in range(files))
+    state = SourceState(source="radar", listed_at=NOW, tracked_files=tracked, passed_over=passed_over)
+    found = [one for one in status_of(regular(), state).findings if one.slug == "near_limit"]
+    assert [(one.name, one.detail) for one in found] == [("files of a listing", "80% of 5")] * near
+
+
+@pytest.mark.parametrize(("minutes", "near"), [(59, True), (61, False)])
+def test_a_poll_that_took_nearly_all_of_its_budget_is_told_for_an_hour(minutes: int, near: bool) -> None:
+    state = SourceState(source="radar", listed_at=NOW, long_poll_at=NOW - minutes * MINUTE)
+    assert [one.name for one in status_of(regular(), state).findings] == ["BUDGET"] * near
 
 
 def test_a_zip_put_by_hand_is_told() -> None:

@@ -1,0 +1,134 @@
+"""Each reason for which an archive or a member is refused has its cause, and so its cure."""
+
+import ast
+from collections.abc import Iterator
+
+import pytest
+
+from ops.health.refusals import CURES, Cause, cause_of, cure_of
+from tests.fixtures.fake_tools import PROJECT
+
+_ERRORS = {"ArchiveRefusedError", "ArchiveIncompleteError", "MemberRefusedError"}
+_CAUSES = {
+    Cause.HOOK: [
+        "{name_of(self._hook)} gave {kind}: it must give an array or None",
+        "{name_of(self._hook)} gave an array of {output.dtype}: it must give one of numbers",
+    ],
+    Cause.LIMIT: [
+        "its batch has more pixels than LIMIT_BATCH_PIXELS={self._limits.batch_pixels}",
+        "it draws {image.width} x {image.height} in {scans} scans, more than "
+        "LIMIT_MEMBER_PIXELS={limits.member_pixels} allows together",
+        "a frame is {image.width} x {image.height}{times}, LIMIT_PIXELS allows {limits.pixels}",
+        "its frames have more pixels than LIMIT_MEMBER_PIXELS={limits.member_pixels}",
+        "it has more frames than LIMIT_FRAMES={limits.frames}",
+        "it inflates to more than LIMIT_MEMBER_BYTES={limits.member_bytes}",
+        "its batch inflates to more than LIMIT_BATCH_BYTES={limits.batch_bytes}",
+        "it inflates to more than LIMIT_RATIO={limits.ratio} times its compressed size",
+        "the zip has {end.members} members, LIMIT_ARCHIVE_MEMBERS allows {allowed}",
+        "the zip's directory has {end.size} bytes, too many for LIMIT_ARCHIVE_MEMBERS={allowed}",
+        "the zip has more members than LIMIT_ARCHIVE_MEMBERS={allowed} allows",
+        "plan of {len(batches)} batches: too many for one row; raise BATCH_MEMBERS",
+    ],
+    Cause.SETTINGS: [
+        "it has {channels} channels, {setting} has {len(numbers)} numbers",
+        "PREPROCESS_DTYPE={recipe.dtype} cannot hold its {pixels.dtype} values: set it to float32 or keep, or choose "
+        "the range with PREPROCESS_SCALE",
+        "PREPROCESS_CROP={recipe.crop} lies outside the picture of {size[0]} x {size[1]}",
+    ],
+    Cause.UNSUPPORTED: [
+        "its colour mode {image.mode} is not supported",
+        "its layout of 16 bits per channel ({image.mode}) cannot be read without loss",
+        "its unsigned 32-bit values go beyond 2,147,483,647",
+        "it is no image of an accepted format ({', '.join(FORMATS)})",
+        "the zip is one part of several: it must be a single file",
+        "it is encrypted: only archives without passwords can be read",
+        "it is compressed by method {member.method}, which is not supported",
+    ],
+    Cause.COPY: ["the copy into its blob ended without its bytes, {archive.copy_error}; copy it again"],
+    Cause.CHANGED: [
+        "it has {len(archive.members)} members, its plan was made for {batch.end} and more",
+        "read {self._archive.blob}: the blob is {change} since its preprocessing began",
+    ],
+    Cause.BROKEN: [
+        "its end is no zip directory that fits: the server never completed it",
+        "it is made of too many pieces: no encoder writes so many",
+        "it is cut off: its end is not that of a {image.format} file",
+        "it is made of too many comments: no encoder writes so many",
+        "it cannot be decoded: {exc}",
+        "the file does not end like a zip: it is none, or it was cut off",
+        "the zip's directory is not where its end record says: it is damaged or cut off",
+        "the zip goes on behind its end record: it was cut off",
+        "the zip's zip64 end record is missing: the file is damaged",
+        "it has {total} bytes, the zip's directory says {member.size}",
+        "its CRC is {crc}, the zip's directory says {member.crc}",
+        "its entry in the zip's directory is broken: {member.broken}",
+        "it inflates to more than the {member.size} bytes that the zip's directory says",
+        "its compressed bytes are broken: {exc}",
+        "its place in the zip's directory is wrong, or it overlaps another member",
+        "the zip's directory points to where no member begins",
+        "it overlaps another member, or the zip's directory",
+        "its bytes are not all there",
+        "the zip's directory has {len(members)} members, its end record says {end.members}",
+        "the zip's directory is unreadable at member {index}: the file is damaged",
+        "the zip's directory is cut off at member {index}: the file is damaged",
+        "its zip64 field is missing or too short",
+        "read {length} bytes at {offset} of {self._archive.blob}: it has only {self.size}; the zip is damaged",
+    ],
+}
+"""All that this project refuses by, as its source has it."""
+_FILLED = (("{name_of(self._hook)}", "PREPROCESS_HOOK (hooks.py:3)"), ("{setting}", "PREPROCESS_MEAN"))
+
+
+def reasons() -> Iterator[str]:
+    for folder in ("preprocess", "storage"):
+        for path in (PROJECT / folder).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in _ERRORS:
+                    yield _text(node.args[0])
+
+
+def _text(argument: ast.expr) -> str:
+    if isinstance(argument, ast.Constant):
+        return str(argument.value)
+    assert isinstance(argument, ast.JoinedStr), ast.unparse(argument)
+    return "".join(
+        str(part.value) if isinstance(part, ast.Constant) else f"{{{ast.unparse(part.value)}}}"  # type: ignore[attr-defined]
+        for part in argument.values
+    )
+
+
+def test_the_cause_of_every_reason_is_known() -> None:
+    assert {reason for group in _CAUSES.values() for reason in group} == set(reasons())
+
+
+@pytest.mark.parametrize(
+    ("cause", "reason"),
+    [
+        *((cause, reason) for cause, group in _CAUSES.items() for reason in group),
+        (Cause.HOOK, "PREPROCESS_HOOK (hooks.py:3) failed: ValueError: LIMIT_PIXELS cannot be decoded"),
+        (Cause.LIMIT, "it takes longer than LIMIT_SECONDS=180"),
+        (Cause.CRASH, "it makes the process that decodes it die: killed by signal 9 (SIGKILL)"),
+        (Cause.CRASH, "the process that decodes it answers nonsense: x"),
+        (Cause.CRASH, "out of memory: 99 bytes were left for it"),
+        (Cause.CRASH, "MemoryError"),
+        (Cause.UNKNOWN, "division by zero"),
+        (Cause.UNKNOWN, ""),
+    ],
+)
+def test_a_reason_tells_its_cause_alone_and_quoted_by_its_archive(cause: Cause, reason: str) -> None:
+    for stands, what in _FILLED:
+        reason = reason.replace(stands, what)
+    assert cause_of(reason) is cause
+    if reason != "MemoryError":
+        assert cause_of(f"every one of its 7 image members was refused: {reason}") is cause
+
+
+def test_every_cause_has_its_cure() -> None:
+    assert {*CURES} == {*Cause}
+
+
+def test_what_makes_another_pipeline_is_done_again_under_it() -> None:
+    """Under it nothing was refused yet, so `--refused` would find nothing."""
+    assert "--since 48h" in cure_of("PREPROCESS_HOOK (hooks.py:3) failed: KeyError", whole=True)
+    assert "--refused" in cure_of("it takes longer than LIMIT_SECONDS=180", whole=True)
+    assert "--archive" in cure_of("PREPROCESS_HOOK (hooks.py:3) failed: KeyError", whole=False)
