@@ -47,7 +47,7 @@ _MEANINGS = {
     DisplayState.REFUSED: "copied, but no image can be made of it; it says why",
     DisplayState.FAILED: "given up after several tries; it says why",
     DisplayState.EXPIRED: "deleted on the server before it was copied",
-    DisplayState.SUPERSEDED: "changed on the server before it was copied; the newer version counts",
+    DisplayState.SUPERSEDED: "a newer version counts: changed before it was copied, or corrected since",
 }
 
 
