@@ -91,7 +91,7 @@ LIMITS: Mapping[str, Limit] = {
         setting="",
         means="files of a source's listing; of FTP it may also have "
         f"{MAX_BYTES >> 20} MiB of text a folder",
-        beyond="the source counts as refusing: nothing more is copied",
+        beyond="listing fails: nothing more is copied from the source",
         reason="memory: a listing is held whole",
         cure="name a folder with fewer files in the source's URL, or have old files removed",
     ),
