@@ -44,7 +44,8 @@ def _mebibytes(count: int) -> str:
 
 
 _OURS = (
-    Row("text of one FTP folder's listing", _mebibytes(MAX_BYTES), "", "listing fails: nothing more is copied from the source", "memory"),
+    Row("text of one FTP folder's listing", _mebibytes(MAX_BYTES), "",
+        "listing fails: nothing more is copied from the source", "memory"),
     Row("size of a file", f"{LARGEST / 2**40:.1f} TiB", "", "its copy fails, the others are not affected",
         f"{MAX_BLOCKS:,} blocks of a blob, at 256 MiB each"),
     Row("tries of a batch", f"{Pipeline().redrive_tries}", "PIPELINE_REDRIVE_TRIES", "the archive is failed",

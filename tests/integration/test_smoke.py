@@ -203,7 +203,10 @@ HERE = "tests.integration.test_smoke"
         ({"LIMIT_MEMBER_BYTES": "9"}, "as these settings ask for: it inflates to more than LIMIT_MEMBER_BYTES"),
         ({"PREPROCESS_HOOK": f"{HERE}:leave_out"}, "2 images, 1 skipped by the hook; PREPROCESS_HOOK decides"),
         ({"PREPROCESS_HOOK": f"{HERE}:negate"}, "3 images; PREPROCESS_HOOK decides"),
-        ({"PREPROCESS_HOOK": f"{HERE}:refuse"}, "0 images, 3 refused: PREPROCESS_HOOK (tests/integration/test_smoke.py:"),
+        (
+            {"PREPROCESS_HOOK": f"{HERE}:refuse"},
+            "0 images, 3 refused: PREPROCESS_HOOK (tests/integration/test_smoke.py:",
+        ),
     ],
     ids=lambda value: ",".join(f"{k}={v}" for k, v in value.items()) or "defaults" if isinstance(value, dict) else "",
 )  # fmt: skip
