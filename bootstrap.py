@@ -1,6 +1,6 @@
-"""All wiring, once: settings and connections, and each use case with the adapters that it works with.
+"""Wiring: reads the settings, opens connections, and passes adapters to each use case.
 
-What a use case needs is imported when it first runs, so that the app is indexed quickly.
+Modules are imported inside the functions that need them, so that the functions host indexes the app quickly.
 """
 
 import logging
@@ -30,21 +30,21 @@ log = logging.getLogger(f"ingestion.{__name__}")
 
 _NOTE_EVERY = 60.0
 _NOTED: dict[str, float] = {}
-"""When this process last noted a run of each function."""
+"""Monotonic seconds at which this process last recorded a run, by function name."""
 _BATCH_LOCK = Lock()
-"""One batch at a time in this process, whichever function runs it."""
+"""Limits this process to one batch at a time, whichever function runs it."""
 _RUN = timedelta(minutes=15)
-"""The most that a run of `reconcile` takes: half of functionTimeout, so that a request that hangs fits in behind it."""
+"""Time limit of a run of `reconcile`: half of functionTimeout, which leaves time for a last request that hangs."""
 _MOST_LOOKS = 8
-"""Sources whose open archives are looked at at once."""
+"""Sources whose open archives are checked concurrently."""
 
 _POLLED = set[str]()
-"""Sources that this process has polled. Settings change with a new process, so its first poll waits for no back-off."""
+"""Sources that this process has polled. New settings start a new process, so its first poll ignores the back-off."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Services:
-    """Settings and connections, which every call needs."""
+    """Settings and connections that every call needs."""
 
     settings: "Settings"
     clients: "Clients"
@@ -63,7 +63,7 @@ def open_clients(storage: "Storage | None" = None, **options: Any) -> "Clients":
 
 @cache
 def build_services() -> Services:
-    """Read the settings and connect, once a process. Raises SettingsError: then every call fails."""
+    """Read the settings and connect, once per process. Raises SettingsError; every call fails until they are fixed."""
     from config.settings import settings
 
     return Services(settings=settings(), clients=open_clients(settings().storage))
@@ -79,7 +79,7 @@ def _identity() -> "Identity":
 
 @cache
 def build_replay_context() -> "ReplayContext":
-    """Wire what asking for archives needs, once a process.
+    """Build the context for queuing archives and batches, once per process.
 
     Raises SettingsError, PipelineMismatchError, StoreUnavailableError.
     """
@@ -100,14 +100,17 @@ def build_replay_context() -> "ReplayContext":
         pipeline=identity.pipeline,
         redrive_after=redrive_after,
         redrive_tries=settings.pipeline.redrive_tries,
-        # Of the default of 15 minutes a minute; shorter where tests shorten that, but no shorter than renewals can be.
+        # One minute at the default of 15 minutes. Shorter in tests, but never too short for renewals.
         claim_for=min(max(redrive_after / 15, timedelta(seconds=5)), redrive_after / 2, timedelta(minutes=1)),
     )
 
 
 @cache
 def build_context() -> "Context":
-    """Wire preprocessing, once a process. Raises SettingsError, PipelineMismatchError, StoreUnavailableError."""
+    """Build the preprocessing context, once per process.
+
+    Raises SettingsError, PipelineMismatchError, StoreUnavailableError.
+    """
     from preprocess.context import Context
     from storage.results import ShardsAndRows
 
@@ -125,7 +128,7 @@ def build_context() -> "Context":
 
 @cache
 def build_status_views() -> "StatusViews":
-    """Wire the status page, once a process. Raises SettingsError."""
+    """Build the views of the status page, once per process. Raises SettingsError."""
     from ops.web.views import StatusViews
 
     services = build_services()
@@ -133,7 +136,7 @@ def build_status_views() -> "StatusViews":
 
 
 def poll_source(name: str, traceparent: str | None = None) -> None:
-    """Poll one source; a name that no setting knows (any more) is logged."""
+    """Poll one source. Log a warning if the settings do not contain it (any more)."""
     from ingest.poll import poll
     from ingest.protocols.connect import connector
     from preprocess.zip import end
@@ -163,7 +166,7 @@ def poll_source(name: str, traceparent: str | None = None) -> None:
 
 
 def _pipeline() -> str | None:
-    """Name the pipeline; None where its settings are wrong, which stops preprocessing, but not copying."""
+    """Return the pipeline's name; None if its settings are wrong, which stops preprocessing but not copying."""
     try:
         return build_replay_context().pipeline
     except PipelineError as exc:
@@ -172,7 +175,7 @@ def _pipeline() -> str | None:
 
 
 def recovering() -> AbstractContextManager[None]:
-    """Drive again what dead processes held: at once, and every half a minute for as long as the block lasts."""
+    """Redrive work that crashed processes held: at once, then every half a minute while the block runs."""
     from preprocess.recovery.crashes import every, redrive_crashed
     from storage.blobs.raw import MANUAL
 
@@ -183,7 +186,7 @@ def recovering() -> AbstractContextManager[None]:
             try:
                 redrive_crashed(source, ctx, datetime.now(UTC))
             except PipelineError as exc:
-                # It holds up no other source.
+                # An error of one source must not hold up the others.
                 log.warning("crashes.deferred source=%s error=%s", source, exc)
 
         with ThreadPoolExecutor(min(len(sources), _MOST_LOOKS)) as pool:
@@ -193,9 +196,9 @@ def recovering() -> AbstractContextManager[None]:
 
 
 def reconcile_steps(now: datetime) -> dict[str, Callable[[], object]]:
-    """Return what the timer `reconcile` runs, in order, by the names that its log lines carry. Raises SettingsError.
+    """Return the steps of the timer `reconcile`, in order, by the names used in log lines. Raises SettingsError.
 
-    Watching comes first and needs no preprocessing: settings that stop that must not hide what is missing.
+    `watch` is first and needs no preprocessing, so that missing archives are reported even if preprocessing is stopped.
     """
     services = build_services()
     return {
@@ -209,7 +212,7 @@ def reconcile_steps(now: datetime) -> dict[str, Callable[[], object]]:
 
 
 def record_run(function: str) -> None:
-    """Record that a call came to its end, once a minute at most; its work is done, so nothing here fails it."""
+    """Record that a call has ended, at most once a minute. Errors are only logged, because the call's work is done."""
     from storage.blobs.runs import FUNCTIONS, describe_run, note_run
 
     if function not in FUNCTIONS or monotonic() - _NOTED.get(function, -_NOTE_EVERY) < _NOTE_EVERY:
@@ -224,7 +227,7 @@ def record_run(function: str) -> None:
 
 
 def _with_pipeline(run: "LastRun") -> "LastRun":
-    """Tell under which pipeline this app runs, or why it preprocesses nothing."""
+    """Return the run with the app's pipeline, or with the reason why preprocessing is stopped."""
     try:
         build_replay_context()
     except PermanentError as exc:
@@ -245,7 +248,7 @@ def _watch(services: Services, now: datetime) -> None:
 
 
 def _check_queues(services: Services, now: datetime) -> None:
-    """Log what is the matter with the app itself. A check that fails for now is left to the next call."""
+    """Log findings about the app itself. A check with a transient error is repeated by the next run."""
     from ops.health.app_checks import check_preprocessing, check_runs
     from ops.health.findings import Severity
     from ops.health.listening import check_queues
@@ -303,14 +306,14 @@ def _redrive_dead_letters(services: Services, now: datetime) -> None:
 
 
 def _names(services: Services, now: datetime) -> Sequence[str]:
-    """Name the sources, another one first in each run: a run that is cut must not forget the same ones each time."""
+    """Return the sources' names, rotated at each run, so that a run cut short does not skip the same ones each time."""
     names = list(services.settings.sources)
     start = int(now.timestamp() // _RUN.total_seconds()) % max(len(names), 1)
     return [*names[start:], *names[:start]]
 
 
 def in_time[T](items: Iterable[T], began: datetime) -> Iterator[T]:
-    """Yield items until a run of `reconcile` has taken its time: it must end before the host ends it."""
+    """Yield items until the time limit of `reconcile` is reached: a run must end before the host ends it."""
     for item in items:
         if datetime.now(UTC) - began > _RUN:
             log.warning("reconcile.cut: it has taken %s; the next run goes on", _RUN)

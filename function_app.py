@@ -1,6 +1,6 @@
-"""Triggers only: translate, call one use case. The wiring is in bootstrap.py.
+"""Triggers only: each translates its input and calls one use case. The wiring is in bootstrap.py.
 
-What a function needs is imported when it first runs, so that the app is indexed quickly.
+Modules are imported inside the functions that need them, so that the functions host indexes the app quickly.
 """
 
 import logging
@@ -28,7 +28,7 @@ app = func.FunctionApp()
 @app.function_name("poll_sources")
 @app.timer_trigger(arg_name="timer", schedule="%POLL_SCHEDULE%", use_monitor=False)
 def poll_sources(timer: func.TimerRequest, context: func.Context) -> None:  # noqa: ARG001 -- the trigger passes it
-    """Redrive what crashes held up; poll the one source here, or ask for several, each in a call of its own."""
+    """Redrive work of crashed processes, then poll a single source here, or queue one message per source."""
     from storage.queues.messages import PollMessages
 
     services = bootstrap.build_services()
@@ -38,7 +38,7 @@ def poll_sources(timer: func.TimerRequest, context: func.Context) -> None:  # no
             bootstrap.poll_source(sources[0])
         else:
             polls = PollMessages(services.clients)
-            # A timer's call has no trace: this span holds the polls of a tick together.
+            # A timer's call has no trace. This span groups the polls of one tick.
             with telemetry.span("tick"):
                 for source in sources:
                     polls.put(source)
@@ -59,7 +59,7 @@ def poll_source(message: func.QueueMessage, context: func.Context) -> None:
 @app.function_name("on_raw_archive")
 @app.event_grid_trigger(arg_name="event")
 def on_raw_archive(event: func.EventGridEvent, context: func.Context) -> None:
-    """Plan the archive that an event announces, and preprocess it here if it is small; else queue its batches."""
+    """Plan the archive that an event announces; preprocess it here if it is small, else queue its batches."""
     from preprocess.handlers import handle_archive_created
 
     blob = announced_archive(event)
@@ -70,7 +70,7 @@ def on_raw_archive(event: func.EventGridEvent, context: func.Context) -> None:
 
 
 def announced_archive(event: func.EventGridEvent | func.CloudEvent) -> str | None:
-    """Name the archive that an event announces, in whichever schema its subscription delivers; None if it is none."""
+    """Return the blob name of the archive that an event of either schema announces; None if it announces none."""
     from preprocess.event import archive_blob
 
     kind = event.type if isinstance(event, func.CloudEvent) else event.event_type
@@ -84,7 +84,7 @@ def announced_archive(event: func.EventGridEvent | func.CloudEvent) -> str | Non
 @app.function_name("process_batch")
 @app.queue_trigger(arg_name="message", queue_name=BATCH_QUEUE, connection="DATA_STORAGE")
 def process_batch(message: func.QueueMessage, context: func.Context) -> None:
-    """Preprocess the batch that a message names, or plan the archive where it names none."""
+    """Preprocess the batch that a message names, or plan the archive if it names no batch."""
     from preprocess.handlers import handle_batch_message
     from storage.queues.messages import parse_batch_message
 
@@ -95,7 +95,7 @@ def process_batch(message: func.QueueMessage, context: func.Context) -> None:
 @app.function_name("reconcile")
 @app.timer_trigger(arg_name="timer", schedule="%RECONCILE_SCHEDULE%", use_monitor=False)
 def reconcile(timer: func.TimerRequest, context: func.Context) -> None:  # noqa: ARG001 -- the trigger passes it
-    """Log what is missing, and redrive what stopped half way."""
+    """Log what is missing, and redrive work that stopped half way."""
     with _traced(context), telemetry.span("reconcile"):
         for name, step in bootstrap.reconcile_steps(datetime.now(UTC)).items():
             with suppress_permanent(name):
@@ -107,7 +107,7 @@ def reconcile(timer: func.TimerRequest, context: func.Context) -> None:  # noqa:
 @app.function_name("status")
 @app.route(route="status", methods=["GET", "HEAD"], auth_level=func.AuthLevel.FUNCTION)
 def status(req: func.HttpRequest) -> func.HttpResponse:
-    """Show the last hours of every source at a glance."""
+    """Return the status page: the last hours of every source."""
     return _respond(req, lambda request: bootstrap.build_status_views().page(request))
 
 
@@ -121,7 +121,7 @@ def status_json(req: func.HttpRequest) -> func.HttpResponse:
 @app.function_name("status_script")
 @app.route(route="status/refresh.js", methods=["GET", "HEAD"], auth_level=func.AuthLevel.FUNCTION)
 def status_script(req: func.HttpRequest) -> func.HttpResponse:
-    """Return the script that keeps the page fresh; it needs no settings."""
+    """Return the script that refreshes the page. It needs no settings."""
     from ops.web.views import refresh_script
 
     return _respond(req, refresh_script)
@@ -130,7 +130,7 @@ def status_script(req: func.HttpRequest) -> func.HttpResponse:
 @app.function_name("status_archive")
 @app.route(route="archives/{source}/{id}", methods=["GET", "HEAD"], auth_level=func.AuthLevel.FUNCTION)
 def status_archive(req: func.HttpRequest) -> func.HttpResponse:
-    """Show one archive."""
+    """Return the page of one archive."""
     source, name = req.route_params["source"], req.route_params["id"]
     return _respond(req, lambda request: bootstrap.build_status_views().archive(request, source, name))
 
@@ -138,7 +138,7 @@ def status_archive(req: func.HttpRequest) -> func.HttpResponse:
 @app.function_name("status_image")
 @app.route(route="images/{source}/{id}/{pipeline}/{image}", methods=["GET", "HEAD"], auth_level=func.AuthLevel.FUNCTION)
 def status_image(req: func.HttpRequest) -> func.HttpResponse:
-    """Show one image, small, as it is read back from its rows."""
+    """Return a thumbnail of one image, read from its rows."""
     from ops.web.views import parse_image_key
 
     part = req.route_params
@@ -147,7 +147,7 @@ def status_image(req: func.HttpRequest) -> func.HttpResponse:
 
 
 def _respond(req: func.HttpRequest, make: 'Callable[["Request"], "Response"]') -> func.HttpResponse:
-    """Translate a request, and the response that `make` returns. Neither address nor key is ever logged."""
+    """Translate a request, and the response that `make` returns. Addresses and keys are never logged."""
     from ops.web.pages import message_page
     from ops.web.responses import Request, guarded, way_up
 
@@ -164,22 +164,22 @@ def _respond(req: func.HttpRequest, make: 'Callable[["Request"], "Response"]') -
 
 @contextmanager
 def _traced(context: func.Context) -> Iterator[None]:
-    """Continue the caller's trace, which the worker does not carry into the threads that run functions; note the end.
+    """Continue the caller's trace in this thread, because the worker does not; record the run if the call succeeds.
 
-    Timers and queues have no trace: then it is empty, and the first span begins one.
+    Calls of timers and queues have no trace: their first span begins one.
     """
     caller = context.trace_context
     with calls.running(), telemetry.call(caller.trace_parent, caller.trace_state):
         yield
-        # Only here: a call that fails half way must not look as if it had run.
+        # Not in a `finally`: a call that fails must not be recorded as a run.
         bootstrap.record_run(context.function_name)
 
 
 @contextmanager
 def suppress_permanent(doing: str) -> Iterator[None]:
-    """Log a permanent error and end the call as done: another try could not cure it.
+    """Log a permanent error and end the call as done, because a retry would fail in the same way.
 
-    Wrong settings are the exception. They fail the call, so that its message comes back once they are right.
+    SettingsError is raised: it fails the call, so that its message is retried once the settings are fixed.
     """
     try:
         yield

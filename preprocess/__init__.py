@@ -1,1 +1,1 @@
-"""Turning raw archives into images, rows and shards."""
+"""Preprocessing: raw archives become images, rows and shards."""

@@ -1,4 +1,4 @@
-"""One call's claims to batches, renewed while the call lives."""
+"""Claims of one call to batches, renewed in a thread while the call runs."""
 
 import logging
 from collections.abc import Iterable
@@ -16,33 +16,33 @@ log = logging.getLogger(f"ingestion.{__name__}")
 
 
 class Claims:
-    """The claims of one call. They only save work, so that to lose one is no error."""
+    """The claims of one call. They only avoid duplicate work, so losing one is not an error."""
 
     def __init__(self, ctx: Context) -> None:
         self._ctx = ctx
         self.owner = uuid4().hex
-        """Another for each call: of two that are asked for the same batch in one process, one works."""
+        """Unique to each call, so that two calls of one process do not both run the same batch."""
         self._held: dict[int, tuple[Batch, ClaimKind]] = {}
-        """By their batches' numbers; all are of one archive."""
+        """By batch number; all batches are of one archive."""
         self._until: dict[int, datetime] = {}
-        """For how long each is ours for sure."""
+        """Time until which each claim is certainly held, by batch number."""
         self._renewing = Lock()
         self._ended = Event()
-        # In a thread: a single member may take longer than a claim lasts.
+        # In a thread, because a single member may take longer than a claim lasts.
         self._renewal = Thread(target=self._renew, name="claim", daemon=True)
 
     def waiting(self, at: datetime) -> Claim:
-        """Return the claim that a batch is inserted with which this call will run."""
+        """Return the claim to insert with a batch that this call will run."""
         return Claim(owner=self.owner, kind=ClaimKind.WAITING, until=at + self._ctx.claim_for)
 
     def hold(self, batches: Iterable[Batch]) -> None:
-        """Renew claims that are written with the plan, for batches that wait."""
+        """Start renewing the claims of waiting batches that were inserted with the plan."""
         self._held |= {batch.number: (batch, ClaimKind.WAITING) for batch in batches}
         self._start()
 
     def take(self, batch: Batch, kind: ClaimKind) -> int | None:
-        """Claim a batch, and return how many of its owners have vanished of late; None if it is not to be had."""
-        # A renewal that is under way would turn its kind back.
+        """Claim a batch. Return how many of its owners vanished recently; None if it cannot be claimed."""
+        # Without the lock, a renewal under way could write the old kind again.
         with self._renewing:
             vanished = self._claim(batch, kind)
             if vanished is None:
@@ -53,32 +53,32 @@ class Claims:
         return vanished
 
     def keep(self, batch: Batch) -> bool:
-        """Return whether a batch is still this call's; a request is sent only where its renewal is late."""
+        """Return whether this call still holds the claim. Sends a request only if the renewal is late."""
         if batch.number not in self._held:
             return False
         return self._ctx.clock() < self._until[batch.number] or self.take(batch, ClaimKind.RUNNING) is not None
 
     def done(self, batch: Batch) -> None:
-        """Stop renewing the claim to a batch that is done, or whose archive is at its end: that needs no request."""
+        """Stop renewing the claim to a batch that is done, or whose archive is terminal. Sends no request."""
         self._held.pop(batch.number, None)
 
     def release(self, batch: Batch, error: BaseException | None = None) -> None:
-        """Let a batch go, with what went wrong, so that the next try need not wait."""
-        # A renewal that is under way would take back what is let go.
+        """Release the claim and record the error, so that the next try does not wait for the claim to expire."""
+        # Without the lock, a renewal under way could claim the batch again.
         with self._renewing:
             self._held.pop(batch.number, None)
             reason = None if error is None else f"{type(error).__name__}: {error}"
             try:
                 self._ctx.ledger.release(batch, self.owner, self._ctx.clock(), reason)
             except PipelineError as exc:
-                # The claim runs out by itself.
+                # The claim expires by itself.
                 log.info("claim.not_released blob=%s batch=%d error=%s", batch.archive.blob, batch.number, exc)
 
     def __enter__(self) -> "Claims":
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
-        """Let go what is still held: batches that never ran, so that no error is theirs."""
+        """Release the claims still held. Their batches never ran, so no error is recorded for them."""
         self._ended.set()
         for batch, _kind in list(self._held.values()):
             self.release(batch)
@@ -88,7 +88,7 @@ class Claims:
             self._renewal.start()
 
     def _renew(self) -> None:
-        """Take each claim again whenever half of its time is over."""
+        """Renew each claim whenever half of its time is over."""
         while not self._ended.wait(self._ctx.claim_for / timedelta(seconds=2)):
             for number in list(self._held):
                 with self._renewing:
@@ -103,11 +103,11 @@ class Claims:
         except TransientError:
             return
         except PermanentError as exc:
-            # Whatever it is, the batch's end meets it too, and tells.
+            # The batch will meet the same error when it ends, and report it.
             log.info("claim.not_renewed blob=%s batch=%d error=%s", batch.archive.blob, number, exc)
             return
         except Exception:
-            # Not foreseen: the other claims, and the next round, must not be lost with it.
+            # An unexpected error must not stop the renewal of other claims, or end this thread.
             log.exception("claim.not_renewed blob=%s batch=%d", batch.archive.blob, number)
             return
         if not ours:

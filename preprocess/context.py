@@ -1,4 +1,4 @@
-"""What the use cases of preprocessing work with: ports, settings, and this process's lock for batches."""
+"""Dependencies of the preprocessing use cases: ports, settings, and the process's batch lock."""
 
 import os
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from preprocess.model import BatchSizes, Hook, Limits, Recipe
 from preprocess.ports import BatchLedger, BatchQueue, RawArchives, Results
 
 _MOST_DECODE_WORKERS = 4
-"""More would wait for one another: what is not decoding is done one after the other."""
+"""More workers would wait for each other, because all steps other than decoding run one at a time."""
 _MOST_DOUBLINGS = 16
 _LONGEST = timedelta(days=3_650)
 
@@ -22,7 +22,7 @@ def _now() -> datetime:
 
 @dataclass(frozen=True, kw_only=True)
 class ReplayContext:
-    """Ports and values that asking for an archive again needs."""
+    """Ports and values needed to queue archives and batches again."""
 
     raw: RawArchives
     ledger: BatchLedger
@@ -31,17 +31,17 @@ class ReplayContext:
     redrive_after: timedelta = timedelta(minutes=15)
     redrive_tries: int = 6
     claim_for: timedelta = timedelta(minutes=1)
-    """A claim is renewed while its owner lives; so soon after an owner's death another may go on."""
+    """Time until a claim expires. Its owner renews it, so another call can take over this soon after a crash."""
     clock: Callable[[], datetime] = _now
 
     def pause(self, tries: int) -> timedelta:
-        """Give the time that a batch has until it is driven again: it doubles with each try, within the calendar."""
+        """Return the time until a batch is redriven. It doubles with each try, up to ten years."""
         return min(self.redrive_after * (1 << min(tries, _MOST_DOUBLINGS)), _LONGEST)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Context(ReplayContext):
-    """Ports and values that preprocessing needs, bundled once at start."""
+    """Ports and values that preprocessing needs."""
 
     results: Results
     recipe: Recipe
@@ -49,17 +49,18 @@ class Context(ReplayContext):
     limits: Limits
     sizes: BatchSizes
     batch_time: timedelta = timedelta(minutes=10)
-    """A batch that takes longer is divided: a third of functionTimeout, for it may wait for another one before."""
+    """A batch that takes longer is divided. A third of functionTimeout, because it may first wait for another batch."""
     decode_workers: int = field(default_factory=lambda: min(_MOST_DECODE_WORKERS, os.process_cpu_count() or 1))
-    """Members of a batch that are decoded at once: Pillow does so without Python's lock."""
+    """Members of a batch that are decoded concurrently: Pillow releases the GIL while it decodes."""
     batch_lock: Lock = field(default_factory=Lock)
-    """One batch at a time in this process: each may take as much memory as the limits allow."""
+    """Limits this process to one batch at a time, because each may take as much memory as the limits allow."""
     waiter_lock: Lock = field(default_factory=Lock)
     """Held by the one call that waits for `batch_lock`."""
 
     def sizes_for(self, source: str) -> BatchSizes:
-        """Give the sizes of a source's batches; of the smoke test each member is one, and none runs inline.
+        """Return the batch sizes of a source.
 
-        Whatever BATCH_ settings say, a few pictures become several batches, and all of them go over the queue.
+        For the smoke test each member is a batch and none runs inline, so that a few images test the queue, whatever
+        the BATCH_ settings are.
         """
         return replace(self.sizes, members=1, inline_bytes=0) if source == SMOKE else self.sizes
