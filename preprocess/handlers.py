@@ -1,4 +1,4 @@
-"""The use cases of preprocessing: take an archive that became raw, and what a queue message asks for."""
+"""Use cases of preprocessing: handle a new raw archive, and handle a batch message."""
 
 import logging
 from collections.abc import Sequence
@@ -25,31 +25,31 @@ log = logging.getLogger(f"ingestion.{__name__}")
 _AT_ONCE = timedelta(seconds=5)
 _NEW = timedelta(minutes=10)
 _PATIENCE = 10.0
-"""Seconds that a newcomer waits for `batch_lock`; a third of what Event Grid allows for all of the call."""
+"""Seconds that a new archive waits for `batch_lock`: a third of the time that Event Grid allows for the whole call."""
 _FEW = 16
-"""Batches. With more, to begin here would save next to nothing, and to queue the others takes a while."""
+"""Batches. If there are more, none runs inline: it would save almost no time, and queuing the rest takes a while."""
 
 
 class HandlerOutcome(StrEnum):
-    """What became of an archive or a message."""
+    """Result of handling an archive or a message."""
 
     GONE = "gone"
-    """The blob is not there (any more), or is no archive of ours."""
+    """The blob does not exist (any more), or is not an archive of this app."""
     KNOWN = "known"
-    """Planned or settled before."""
+    """The archive was planned or became terminal before."""
     TERMINAL = "terminal"
-    """As refused, with the reason."""
+    """The archive was refused, with the reason."""
     QUEUED = "queued"
     DONE = "done"
-    """A batch ran in this call, or is another's already."""
+    """A batch ran in this call, or another call claimed or finished it."""
     DEFERRED = "deferred"
-    """Something failed that may work later: it is on the queue."""
+    """A transient error occurred; the work is on the queue."""
     DROPPED = "dropped"
-    """A message of another pipeline: nobody wants its results any more."""
+    """The message is of another pipeline, whose results are no longer made."""
     OFFLINE = "offline"
-    """Its bytes are in the archive tier: nothing is settled, and nothing asked for until a person brings it back."""
+    """The blob is in the archive tier. Nothing is recorded or queued until a person rehydrates it."""
     PENDING = "pending"
-    """Its bytes are not all there yet: nothing is settled, and it is looked at again a little later."""
+    """The blob is not complete yet. Nothing is recorded, and the archive is checked again later."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,13 +57,13 @@ class _Plan:
     archive: Archive
     batches: Sequence[Batch]
     inline: Sequence[Batch]
-    """The first ones, which run in the Event Grid call: they were inserted with its claims."""
+    """The first batches, which run in the Event Grid call. They were inserted with its claims."""
 
 
 def handle_archive_created(blob: str, ctx: Context) -> HandlerOutcome:
-    """Plan an archive that became raw. What is small of it runs here if no other batch does, all else is queued.
+    """Plan a new raw archive. Run its small first batches here unless the process is busy, and queue the others.
 
-    Raises TransientError only if not even the queue can be reached, and PermanentError if a person has to help.
+    Raises TransientError only if the queue, too, cannot be reached, and PermanentError if a person has to act.
     """
     with Claims(ctx) as claims:
         try:
@@ -78,7 +78,7 @@ def handle_archive_created(blob: str, ctx: Context) -> HandlerOutcome:
                 plan = _plan(archive, ctx, claims)
                 if not isinstance(plan, _Plan):
                     return plan
-                # First: another process may begin with them while this one waits and works.
+                # Queued first, so that other processes can start on them while this one waits and works.
                 put(plan.batches[len(plan.inline) :], ctx)
                 if not plan.inline or not _acquire(archive, ctx):
                     return _queue(plan.inline, ctx, claims)
@@ -133,10 +133,10 @@ def _later(archive: RawArchive, ctx: Context, batch: int | None = None) -> Handl
 
 
 def _plan(archive: RawArchive, ctx: Context, claims: Claims | None) -> _Plan | HandlerOutcome:
-    """Plan an archive unless that was done before; one that cannot be read, and will not grow, is settled as refused.
+    """Plan an archive unless it has a plan. Refuse it if it cannot be read and will not grow.
 
-    Other permanent errors (a missing role) are the system's, not the archive's: they pass through, the archive stays
-    as it is, and `reconcile` asks for it again once they are mended.
+    Other permanent errors (a missing role) are not caused by the archive. They are raised, the archive's state does not
+    change, and `reconcile` queues it again once they are fixed.
     """
     if ctx.ledger.plan(archive, ctx.pipeline) is not None:
         return HandlerOutcome.KNOWN
@@ -154,7 +154,7 @@ def _plan(archive: RawArchive, ctx: Context, claims: Claims | None) -> _Plan | H
 
 
 def _became_raw(archive: RawArchive, now: datetime) -> datetime:
-    """Tell when an archive became raw: just now, if its event came at once. The service tells whole seconds only."""
+    """Return when an archive became raw: `now` if its event came at once, because blobs have whole seconds only."""
     if archive.raw_at is None or now - archive.raw_at < _AT_ONCE:
         return now
     return archive.raw_at
@@ -171,15 +171,15 @@ def _new_plan(archive: RawArchive, ctx: Context, claims: Claims | None) -> _Plan
     sizes = [(member.compressed, member.size) for member in opened.members]
     batches = divide(archive, ctx.pipeline, sizes, ctx.sizes_for(archive.source))
     now = ctx.clock()
-    # Not before it was read: what still grows is another archive each time, and only the last one is to be known.
+    # Recorded after it was read: each state of a growing blob is another archive, and only the last gets a row.
     ctx.ledger.record_raw(archive, _became_raw(archive, now))
     inline = () if claims is None else _inline(batches, opened, ctx)
-    # Who finds the plan must see that somebody is at these; the others wait on the queue.
+    # Claimed from the start, so that no other call that reads the plan runs them. The others wait on the queue.
     claimed = {} if claims is None else dict.fromkeys((batch.number for batch in inline), claims.waiting(now))
     name = ctx.ledger.insert_plan(batches, now, now + ctx.redrive_after, claimed)
     if name is None:
         return HandlerOutcome.KNOWN
-    # By its name, who works by a plan that was taken back settles nothing.
+    # The ledger checks the name, so that calls which still work on a plan that was reset record nothing.
     batches = tuple(replace(batch, plan=name) for batch in batches)
     inline = batches[: len(inline)]
     if claims is not None:
@@ -189,7 +189,7 @@ def _new_plan(archive: RawArchive, ctx: Context, claims: Claims | None) -> _Plan
 
 
 def _inline(batches: Sequence[Batch], archive: Archive, ctx: Context) -> Sequence[Batch]:
-    """Choose what need not wait until the queue is looked at: as many of the first batches as are small together."""
+    """Return the first batches that run without the queue: as many as have at most `inline_bytes` together."""
     if len(batches) > _FEW:
         return ()
     ends = list(accumulate((member.compressed for member in archive.members), initial=0))
@@ -197,9 +197,10 @@ def _inline(batches: Sequence[Batch], archive: Archive, ctx: Context) -> Sequenc
 
 
 def _acquire(archive: RawArchive, ctx: Context) -> bool:
-    """Acquire `batch_lock` if it is free. A newcomer waits a while: on the queue it would stand behind a whole backlog.
+    """Acquire `batch_lock`, and return whether it was acquired.
 
-    Only one waits in a process, so that calls that wait cannot take all of its threads.
+    A new archive waits for it, because on the queue it could be behind a long backlog. Only one call of a process
+    waits, so that waiting calls cannot take all of its threads.
     """
     if ctx.batch_lock.acquire(blocking=False):
         return True
@@ -212,9 +213,9 @@ def _acquire(archive: RawArchive, ctx: Context) -> bool:
 
 
 def _queue(batches: Sequence[Batch], ctx: Context, claims: Claims) -> HandlerOutcome:
-    """Queue batches that this call will not run."""
+    """Release and queue batches that this call will not run."""
     if batches:
-        # Let go and not yet put, they must not look forgotten.
+        # Opened again, so that batches that are released but not yet queued are not taken for lost.
         ctx.ledger.open(batches[0].archive, ctx.pipeline, ctx.clock())
     for batch in batches:
         claims.release(batch)

@@ -1,4 +1,4 @@
-"""What a user's hook did wrong, in one line that names its file and line."""
+"""Errors of a user's hook, in one line that names its file and line number."""
 
 import inspect
 import traceback
@@ -9,7 +9,7 @@ from preprocess.image.formats import printable
 from preprocess.model import Hook
 
 _MOST = 200
-"""Characters of what a hook's error says."""
+"""Characters kept of a hook's error message."""
 
 
 class HookFailedError(MemberRefusedError):
@@ -17,14 +17,14 @@ class HookFailedError(MemberRefusedError):
 
 
 def hook_failed(hook: Hook, error: Exception) -> HookFailedError:
-    """Return the error that refuses a member for what the hook raised; the traceback goes to the log alone."""
+    """Return the error that refuses a member because its hook raised `error`. The traceback is only logged."""
     message = printable(str(error), _MOST)
     what = f"{type(error).__name__}: {message}" if message else type(error).__name__
     return HookFailedError(f"{name_of(hook, error)} failed: {what}")
 
 
 def name_of(hook: Hook, error: Exception | None = None) -> str:
-    """Name the hook by its setting and its place: of the error, where it comes from the hook's module, or its own."""
+    """Return the hook's setting with file and line: the error's line in the hook's module, else the hook's first."""
     module, place = inspect.getmodule(hook), None
     if error is not None and module is not None:
         frames = traceback.extract_tb(error.__traceback__)

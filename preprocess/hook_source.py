@@ -1,4 +1,4 @@
-"""The source of a user's hook as its identity: tokens alone, of its module and of what it imports from beside it."""
+"""Identity of a user's hook: the tokens of its module, and of the modules that it imports from the same folder."""
 
 import ast
 import io
@@ -9,15 +9,16 @@ from pathlib import Path
 from types import ModuleType
 
 _OURS = {"bootstrap", "config", "function_app", "imagefeed", "ingest", "ops", "preprocess", "storage"}
-"""What a hook finds beside it in the app's folder, and is not the user's: an upgrade must not rename a pipeline."""
+"""The app's own packages beside the hook. They are left out, so that an upgrade does not rename a pipeline."""
 _LAYOUT = {tokenize.COMMENT, tokenize.NL, tokenize.ENCODING, tokenize.ENDMARKER}
 _BLOCKS = {tokenize.NEWLINE: "\n", tokenize.INDENT: ">", tokenize.DEDENT: "<"}
 
 
 def hook_source(module: ModuleType | None) -> str:
-    """Return the tokens of a module, and of all modules that it imports from its own folder, in the order of names.
+    """Return the tokens of a module and of all modules that it imports from its own folder, sorted by name.
 
-    The same on every Python: comments and layout have no say. Raises OSError and TypeError for what has no source.
+    The result does not depend on the Python version, comments or layout. Raises OSError or TypeError if a module has no
+    source.
     """
     file = Path(getattr(module, "__file__", None) or "")
     if module is None or file.suffix != ".py":
@@ -35,7 +36,7 @@ def hook_source(module: ModuleType | None) -> str:
 
 
 def _tokens(text: bytes) -> str:
-    """Write tokens one a line; blocks by marks of their own, so that their indentation may be any."""
+    """Return the tokens, one per line. Blocks are written as `>` and `<`, so that any indentation gives the same."""
     text = text.replace(b"\r\n", b"\n")
     source = text.decode(tokenize.detect_encoding(io.BytesIO(text).readline)[0])
     lines = source.splitlines(keepends=True)
@@ -43,7 +44,7 @@ def _tokens(text: bytes) -> str:
     opened: list[tuple[int, int]] = []
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
         kind = tokenize.tok_name[token.type]
-        # A formatted string is one token before Python 3.12, and many since then: always one here, as it is spelt.
+        # An f-string is one token before Python 3.12 and several since then. Here it is always one, as written.
         if kind.endswith("STRING_START"):
             opened.append(token.start)
         elif kind.endswith("STRING_END"):
@@ -63,7 +64,7 @@ def _between(lines: Sequence[str], start: tuple[int, int], end: tuple[int, int])
 
 
 def _beside(text: bytes, name: str, path: Path, root: Path) -> Iterator[tuple[str, Path]]:
-    """Yield name and file of each module under `root` that a module imports, also within its functions."""
+    """Yield name and file of each module under `root` that a module imports, including imports in its functions."""
     package = name if path.name == "__init__.py" else name.rpartition(".")[0]
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.Import):
@@ -79,7 +80,7 @@ def _beside(text: bytes, name: str, path: Path, root: Path) -> Iterator[tuple[st
 
 
 def _files(name: str, root: Path) -> Iterator[tuple[str, Path]]:
-    """Yield a module's file and those of its packages, where they are the user's own."""
+    """Yield a module's file and those of its packages, if they are the user's own."""
     parts = name.split(".")
     if parts[0] in _OURS or parts[0] in sys.stdlib_module_names:
         return

@@ -1,4 +1,4 @@
-"""Archives that are announced before they are whole: somebody still writes them, and nobody says when he is done."""
+"""Archives that are announced before they are complete: they are still being written, and no event marks the end."""
 
 import logging
 from datetime import datetime, timedelta
@@ -10,15 +10,15 @@ from preprocess.plan import find_undone
 log = logging.getLogger(f"ingestion.{__name__}")
 
 _STABLE_AFTER = timedelta(minutes=5)
-"""A zip put there by hand that cannot be read may grow or be replaced for so long after its last change."""
+"""Time after its last change in which an unreadable zip that was uploaded manually may still grow or be replaced."""
 _SHORTEST = timedelta(seconds=5)
 _LONGEST = timedelta(minutes=5)
 
 
 def may_still_grow(archive: RawArchive, now: datetime) -> bool:
-    """Tell whether an archive that cannot be read may become readable by itself.
+    """Return whether an archive that cannot be read may become readable by itself.
 
-    Copying publishes whole archives only. Other tools make an empty blob first, append to one, or commit several times.
+    This app's copies are always complete. Other tools create an empty blob first, append to one, or commit repeatedly.
     """
     if archive.origin is not Origin.MANUAL or archive.copy_error is not None or archive.raw_at is None:
         return False
@@ -26,9 +26,10 @@ def may_still_grow(archive: RawArchive, now: datetime) -> bool:
 
 
 def ask_later(archive: RawArchive, ctx: Context, batch: int | None = None) -> None:
-    """Ask again for an archive that is not whole, or for a batch of it. No try is spent: the wait has no fixed end.
+    """Queue an incomplete archive, or a batch of it, again with a delay. This does not count as a try.
 
-    The pauses grow with the time that it has waited. Azure Storage ends a copy that makes no progress after two weeks.
+    The wait has no fixed end. The delay grows with the time already waited. Azure Storage ends a copy that makes no
+    progress after two weeks.
     """
     states = () if batch is None else ctx.ledger.plan(archive, ctx.pipeline) or ()
     state = find_undone(states, batch)
@@ -36,7 +37,7 @@ def ask_later(archive: RawArchive, ctx: Context, batch: int | None = None) -> No
     pause = min(max(waited / 4, _SHORTEST), _LONGEST)
     log.info("archive.incomplete blob=%s bytes=%d next=%.0fs", archive.blob, archive.size, pause.total_seconds())
     ctx.queue.put(archive.blob, None if state is None else state.batch, pause)
-    # The message is hidden for so long: who looks for what is lost must not miss it before.
+    # The message is hidden during the pause: `put_at` lies after it, so that the message is not taken for lost.
     if state is None:
         ctx.ledger.open(archive, ctx.pipeline, ctx.clock(), ctx.clock() + pause)
     else:

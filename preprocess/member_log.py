@@ -1,4 +1,4 @@
-"""Lines about single members: a hostile archive has a hundred thousand of them, so each batch may write but a few."""
+"""Log lines about single members, limited per batch because an archive may have a hundred thousand bad members."""
 
 import logging
 from collections.abc import Iterator
@@ -11,14 +11,14 @@ from preprocess.model import Batch
 member_log = logging.getLogger(f"ingestion.{__name__}")
 
 _MOST_LINES = 10
-"""Of a batch."""
+"""Lines per batch."""
 _FIRST_BATCHES = 10
-"""Later ones of an archive say nothing of single members: its first tell what it is like, its rows tell all."""
+"""Batches of an archive that log single members. Later ones do not: every member's row has its reason."""
 
 
 @contextmanager
 def few_lines(batch: Batch) -> Iterator[None]:
-    """Let this context write a few lines about the batch's members, and tell at the end how many more there were."""
+    """Limit the lines about the batch's members in this context, and log at the end how many were left out."""
     gate = _Gate(_MOST_LINES if batch.number < _FIRST_BATCHES else 0)
     before = _gate.set(gate)
     try:
@@ -31,7 +31,7 @@ def few_lines(batch: Batch) -> Iterator[None]:
 
 
 class _Gate:
-    """Lets so many lines pass, and counts the others."""
+    """Lets a number of lines pass and counts the others."""
 
     def __init__(self, lines: int) -> None:
         self._left = lines
@@ -39,7 +39,7 @@ class _Gate:
         self.held = 0
 
     def passes(self) -> bool:
-        """Decide about a line; several threads may work at one batch."""
+        """Return whether to write a line. Safe for several threads, because a batch is decoded in several."""
         with self._one_by_one:
             passes = self._left > 0
             self._left -= passes

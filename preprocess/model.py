@@ -1,4 +1,4 @@
-"""Values of preprocessing."""
+"""Value types of preprocessing."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -83,7 +83,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchSizes:
-    """How an archive's members are divided, and what runs inline."""
+    """Sizes of batches, and of what runs inline."""
 
     members: int = 64
     """Most members that one call preprocesses."""
@@ -106,36 +106,35 @@ class Batch:
     first: int
     end: int
     plan: str = field(default="", compare=False)
-    """Names the plan that it is of, where the ledger gave it: who works by a plan that was taken back settles nothing.
-    """
+    """Name of its plan, empty if not read from the ledger. The ledger ignores results of a plan that was reset."""
     batches: int = field(default=0, compare=False)
-    """How many the archive's plan has; 0 where that is not known."""
+    """Number of batches in the archive's plan; 0 if not known."""
 
 
 type Hook = Callable[[Pixels, ImageMetadata], Pixels | None]
-"""A user's own last step; None leaves the image out."""
+"""A user's own last step, which returns an array, or None to skip the image."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Image:
-    """One decoded, preprocessed picture."""
+    """One decoded and preprocessed image."""
 
     metadata: ImageMetadata
     pixels: Pixels
     source_pixels: int = 0
-    """Width x height of the frame as it was stored; counts against LIMIT_BATCH_PIXELS."""
+    """Width x height of the stored frame; counts against LIMIT_BATCH_PIXELS."""
     near: Mapping[str, float] = field(default_factory=dict, compare=False)
-    """Shares of the limits that it nearly reached, by the limits' settings."""
+    """Used shares of the limits that it nearly reached, by setting."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Notes:
-    """What is recorded beside a batch's counts, for people. It decides nothing."""
+    """Information for people, recorded with a batch's counts. No code decides by it."""
 
     reason: str | None = None
-    """Why most of its refused members were refused."""
+    """The most common reason why its members were refused."""
     near: Mapping[str, float] = field(default_factory=dict)
-    """Shares of the limits that were nearly reached, by the limits' settings."""
+    """Used shares of the limits that were nearly reached, by setting."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,38 +144,38 @@ class BatchState:
     batch: Batch
     done_at: datetime | None
     attempts: int
-    """How often it was driven again after it had failed; one that only waits has spent none."""
+    """Number of redrives after failures. Redrives of a batch that only waited do not count."""
     next_drive: datetime
     counts: Counts | None
     etag: str
     error: str | None = None
-    """Why it failed the last time."""
+    """The last failure."""
     failures: int = 0
-    """How often it has failed, or its message was given up, since it was planned or driven the last time."""
+    """Number of failures since it was planned or last redriven; `MOST_DEQUEUES` if its message was given up."""
     put_at: datetime | None = None
-    """When its message was put on the queue, or is known to come back to it; None: nobody has put one."""
+    """When its message was put on the queue, or will be visible there again; None if none was put."""
     claim: Claim = NOBODY
     notes: Notes = field(default_factory=Notes)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpenArchive:
-    """An archive that somebody has begun with under a pipeline, and that is not at its end there."""
+    """An archive that is being processed under a pipeline, and is not terminal there."""
 
     archive: RawArchive
     opened_at: datetime
-    """When it became raw, or its planning began the last time."""
+    """When it became raw, or when its planning last began."""
     put_at: datetime | None
-    """When a message was put that asks for its plan; None: nobody has put one."""
+    """When a message was put that asks for its plan; None if none was put."""
     asked: int
-    """How often such a message was put because the one before seemed lost."""
+    """How often such a message was put again because the one before seemed lost."""
     etag: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Loss:
-    """Results of a processed archive that are not there any more."""
+    """Results of a processed archive that no longer exist."""
 
     archive: RawArchive
     missing: Sequence[str]
-    """What is missing, one by one, for a log."""
+    """Descriptions of the missing results, for the log."""

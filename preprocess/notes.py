@@ -1,4 +1,4 @@
-"""What a batch came upon, for people: why members were refused, and which limits were nearly reached."""
+"""Notes on a batch for people: why members were refused, and which limits were nearly reached."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -8,11 +8,11 @@ from preprocess.model import Image, Limits, Notes
 from preprocess.zip.directory import Member
 
 BATCH_TIME = "batch time"
-"""The limit of how long a batch of several members may take: it has no setting."""
+"""Name of the time limit of a batch of several members. It has no setting."""
 
 
 class NoteTaker:
-    """Notes of one batch in the making."""
+    """Collects the notes of one batch while it runs."""
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
@@ -20,30 +20,30 @@ class NoteTaker:
         self._quoted: dict[str, str] = {}
         self._pixels = self._bytes = 0
         self.reasons = Counter[str]()
-        """Why members were refused, in few words, and how many."""
+        """Number of refused members by kind of error, or by the limit that they exceed."""
 
     @property
     def notes(self) -> Notes:
-        """Return what was noted so far."""
+        """Return the notes so far."""
         commonest = self.reasons.most_common(1)
         return Notes(reason=self._quoted[commonest[0][0]] if commonest else None, near=self._near)
 
     def refuse(self, kind: str, reason: str) -> None:
-        """Note a refused member."""
+        """Record a refused member."""
         self.reasons[kind] += 1
         self._quoted.setdefault(kind, reason)
 
     def note(self, limit: str, used: float) -> None:
-        """Note how much of one of `Limits` was used."""
+        """Record how much of one of `Limits` was used, by its field name."""
         self.merge({f"LIMIT_{limit.upper()}": used / getattr(self._limits, limit)})
 
     def merge(self, shares: Mapping[str, float]) -> None:
-        """Note shares of limits."""
+        """Record shares of limits, by their settings, and keep those that are nearly reached."""
         if near := nearly(shares):
             self._near = highest(self._near, near)
 
     def passing(self, member: Member, images: Iterable[Image]) -> Iterator[Image]:
-        """Pass a member's images through, and note how much of the limits they used."""
+        """Yield a member's images, and record how much of the limits they used."""
         self._bytes += member.size
         self.note("member_bytes", member.size)
         self.note("batch_bytes", self._bytes)

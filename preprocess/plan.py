@@ -1,4 +1,4 @@
-"""An archive's batches: how it is divided, which are due, and how they are asked for again."""
+"""Batches of an archive: dividing it, finding batches that are due, and queuing them again."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -11,15 +11,16 @@ from preprocess.context import ReplayContext
 from preprocess.model import Batch, BatchSizes, BatchState
 
 _NOTED_AT_ONCE = 100
-"""Rows of a transaction."""
+"""Rows of one transaction."""
 
 
 def divide(
     archive: RawArchive, pipeline: str, members: Sequence[tuple[int, int]], sizes: BatchSizes
 ) -> tuple[Batch, ...]:
-    """Make runs of members, given each one's compressed and inflated bytes, that keep to the sizes or are of one.
+    """Divide an archive into batches of consecutive members, given each member's compressed and inflated bytes.
 
-    An archive without members has one batch without members: it ends like any other, with no images.
+    Each batch is within `sizes` or has a single member. An archive without members gets one empty batch, so that it
+    becomes terminal like any other.
     """
     ends = [*_ends(members, sizes), len(members)]
     return tuple(
@@ -29,7 +30,7 @@ def divide(
 
 
 def _ends(members: Iterable[tuple[int, int]], sizes: BatchSizes) -> Iterator[int]:
-    """Tell where each batch but the last one ends."""
+    """Yield the index at which each batch ends (exclusive), except the last one."""
     count = compressed = inflated = 0
     for index, (size, full) in enumerate(members):
         beyond = compressed + size > sizes.bytes or inflated + full > sizes.inflated_bytes
@@ -42,18 +43,18 @@ def _ends(members: Iterable[tuple[int, int]], sizes: BatchSizes) -> Iterator[int
 
 
 def halve(batch: Batch) -> tuple[Batch, Batch]:
-    """Divide a batch of several members into two: its number stays the first one's."""
+    """Return the two halves of a batch of several members. The first keeps its number."""
     middle = (batch.first + batch.end) // 2
     return replace(batch, end=middle), replace(batch, number=batch.batches, first=middle)
 
 
 def find_undone(states: Sequence[BatchState], number: int | None) -> BatchState | None:
-    """Return a batch by its number; None if it is done, or the plan has none of that number."""
+    """Return a batch by its number; None if it is done, or the plan has no such batch."""
     return next((state for state in states if state.batch.number == number and state.done_at is None), None)
 
 
 def refused_wholly(states: Iterable[BatchState], sums: Counts) -> str:
-    """Say why an archive is refused whose every image member was: the commonest reason is quoted."""
+    """Return why an archive is refused if all its image members were: quotes the most common reason."""
     reasons = Counter[str]()
     for state in states:
         if state.counts is not None and state.notes.reason is not None:
@@ -63,31 +64,31 @@ def refused_wholly(states: Iterable[BatchState], sums: Counts) -> str:
 
 
 def due(states: Sequence[BatchState], now: datetime) -> list[BatchState]:
-    """Return batches that are not done, that nobody is at, and that were not asked for recently."""
+    """Return batches that are not done, are not claimed, and were not queued recently."""
     return [
         state for state in states if state.done_at is None and state.next_drive <= now and not state.claim.stands(now)
     ]
 
 
 def put(batches: Iterable[Batch], ctx: ReplayContext) -> None:
-    """Put batches of one archive on the queue. Should this call die half way, those that nobody asked for are found."""
+    """Put batches of one archive on the queue. If this call dies half way, the recovery finds the rest."""
     for group in batched(batches, _NOTED_AT_ONCE, strict=False):
         for batch in group:
             ctx.queue.put(batch.archive.blob, batch)
-        # Behind the messages: what is noted and not put would be missed for longer than what is put twice.
+        # After the messages: a batch that is recorded but not queued is delayed; one that is queued twice does no harm.
         ctx.ledger.note_put(group, ctx.clock())
 
 
 def ask_plan(archive: RawArchive, ctx: ReplayContext) -> None:
-    """Ask for an archive to be planned."""
+    """Queue a request to plan an archive."""
     ctx.queue.put(archive.blob, None)
     now = ctx.clock()
     ctx.ledger.open(archive, ctx.pipeline, now, now)
 
 
 def ask_again(state: BatchState, ctx: ReplayContext, now: datetime, pause: timedelta, *, counted: bool = True) -> bool:
-    """Ask for a batch once more, and not again for `pause`; False if somebody else just did."""
-    # Scheduled first: of two calls at the same time only one goes on to the queue.
+    """Queue a batch again, at most once per `pause`. Return False if another call just did so."""
+    # Scheduled first, so that only one of two concurrent calls puts the message.
     if not ctx.ledger.schedule_redrive(state, now, now + pause, counted=counted):
         return False
     ctx.queue.put(state.batch.archive.blob, state.batch)
@@ -95,7 +96,10 @@ def ask_again(state: BatchState, ctx: ReplayContext, now: datetime, pause: timed
 
 
 def finish(states: Sequence[BatchState], ctx: ReplayContext, now: datetime) -> bool:
-    """Repeat the end of the last batch if all are done: its call died between its own row and the archive's."""
+    """Finish an archive whose batches are all done: the last call died between the batch's row and the archive's.
+
+    Return False if there is nothing to finish.
+    """
     if not states or any(state.done_at is None for state in states) or states[-1].counts is None:
         return False
     ctx.ledger.finish(states[-1].batch, states[-1].counts, now)

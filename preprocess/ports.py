@@ -1,4 +1,4 @@
-"""Ports of preprocessing: what it needs of storage and queues."""
+"""Ports of preprocessing to storage and queues."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -15,51 +15,51 @@ NO_NOTES = Notes()
 
 
 class RangeReader(Protocol):
-    """A raw blob's bytes by ranges, of the one version that was opened."""
+    """Reads ranges of a raw blob, only of the version that was opened."""
 
     size: int
 
     def read_range(self, offset: int, length: int) -> bytes:
-        """Give exactly these bytes.
+        """Return exactly `length` bytes from `offset` on.
 
         Raises StoreUnavailableError, StoreRefusedError; ArchiveRefusedError if the blob was replaced.
         """
 
 
 class RawArchives(Protocol):
-    """The raw container, as preprocessing sees it."""
+    """The raw container."""
 
     def find(self, blob: str) -> RawArchive | None:
-        """Describe a blob from its metadata, or what was put there by hand from its properties; None if it is gone."""
+        """Return a blob's archive from its metadata, or from its properties if uploaded manually; None if it is gone."""
 
     def open(self, archive: RawArchive) -> RangeReader:
-        """Read an archive by ranges."""
+        """Return a reader of an archive's ranges."""
 
     def recent(self, source: str, since: datetime) -> Sequence[RawArchive]:
-        """A source's archives with a stamp from `since` on, found by their day folders alone: bounded work.
+        """Return a source's archives with a stamp from `since` on, except pending ones.
 
-        Without those that are pending.
+        Lists only the day folders since then, so that the work is bounded.
         """
 
 
 class ResultWriter(Protocol):
-    """Results of one batch in the making; nothing is visible before `publish`."""
+    """Writes the results of one batch. Nothing is visible before `publish`."""
 
     @property
     def near(self) -> Mapping[str, float]:
-        """Return shares of limits that an image nearly reached, by the limits' settings."""
+        """Return used shares of the limits that an image nearly reached, by setting."""
 
     def add(self, images: Iterable[Image]) -> int:
-        """Add one member's images in the order of their frames: all, or none if `images` raises. Gives their number."""
+        """Add one member's images in frame order: all, or none if `images` raises. Return their number."""
 
     def refuse(self, refusal: Refusal) -> None:
         """Add a refusal row."""
 
     def publish(self, counts: Counts | None = None) -> int:
-        """Write the shard, then the rows, then remove rows of the batch's members that an older run left.
+        """Write the shard, then the rows, then remove the rows that an older run left. Return the shard's bytes.
 
-        `counts` are recorded with the shard, so that a lost ledger can be made again. Gives the shard's bytes.
-        A second run writes the same bytes under the same names.
+        `counts` are recorded with the shard, so that a lost ledger can be rebuilt. A second run writes the same bytes
+        under the same names.
         """
 
 
@@ -67,122 +67,120 @@ class Results(Protocol):
     """The processed container and the images table."""
 
     def write(self, batch: Batch) -> AbstractContextManager[ResultWriter]:
-        """Begin a batch's results; leaving without `publish` leaves nothing behind."""
+        """Return a writer for a batch's results. Without `publish` nothing remains."""
 
 
 class BatchLedger(Protocol):
-    """The preprocessing side of the ledger. All of it may run twice, or late, without harm."""
+    """The ledger of preprocessing. Every method may run twice, or late, without harm."""
 
     def record_raw(self, archive: RawArchive, at: datetime) -> None:
-        """Make sure that the archive has its row, with the time it became raw."""
+        """Record that the archive became raw at `at`, unless its row has a time already."""
 
     def plan(self, archive: RawArchive, pipeline: str) -> Sequence[BatchState] | None:
-        """The batches of an archive's plan; none of them where it was settled without a plan (refused, failed).
+        """Return the batches of an archive's plan; an empty sequence if it was refused or failed without a plan.
 
-        None if there is neither: it is to be planned.
+        None if it still has to be planned.
         """
 
     def insert_plan(
         self, batches: Sequence[Batch], at: datetime, next_drive: datetime, claimed: Mapping[int, Claim] = NO_CLAIMS
     ) -> str | None:
-        """Insert all batches, then their number in the ledger, and return the plan's name; None if there was one.
+        """Insert all batches, then their number in the ledger. Return the plan's name; None if a plan exists.
 
-        `claimed`: claims that batches are inserted with, by their numbers.
-
-        There is always one: an archive without members has one batch of no members. Rows that an earlier call left
-        without the number (it died half way) are replaced.
+        `claimed` has claims to insert with batches, by batch number. There is at least one batch, which is empty for an
+        archive without members. Rows left by an earlier call that died before it wrote the number are replaced.
         """
 
     def split(self, batch: Batch, next_drive: datetime) -> Sequence[Batch]:
-        """Replace a batch of several members by two, undone: the first half keeps its number, the other comes last.
+        """Replace a batch of several members by two undone halves: the first keeps its number, the other is the last.
 
-        Return both; none where the plan, or the batch in it, does not stand any more.
+        Return both; none if the plan, or the batch in it, no longer exists as given.
         """
 
     def claim(self, batch: Batch, owner: str, kind: ClaimKind, at: datetime, until: datetime) -> int | None:
-        """Note who works on a batch; None if it is done, or another owner's unexpired claim stands.
+        """Claim a batch until `until`. Return how many of its owners vanished within `VANISHED_WITHIN`.
 
-        Return how many of its owners have vanished within `VANISHED_WITHIN`. The owner itself may claim again, to move
-        `until`. Only saves work.
+        None if the batch is done, or another owner's claim has not expired. The owner may claim again, to move `until`.
+        Only avoids duplicate work.
         """
 
     def release(self, batch: Batch, owner: str, at: datetime, error: str | None) -> None:
-        """Let a batch go, if the claim is still `owner`'s; with an error: note it, and that its message comes back."""
+        """Release a batch if `owner` still claims it; record an error, and that its message will be visible again."""
 
     def note_put(self, batches: Sequence[Batch], at: datetime) -> None:
-        """Note that messages of these batches, of one archive, were put on the queue."""
+        """Record that messages of these batches, of one archive, were put on the queue."""
 
     def open(self, archive: RawArchive, pipeline: str, at: datetime, put_at: datetime | None = None) -> None:
-        """List an archive as open under a pipeline; `put_at`: a message that asks for its plan was put then."""
+        """Record an archive as open under a pipeline. `put_at` is when a message that asks for its plan was put."""
 
     def close(self, archive: RawArchive, pipeline: str, etag: str | None = None) -> None:
-        """Take an archive off the list of open ones; with an ETag: if its row is still the one that was read."""
+        """Remove an archive from the open ones. With an ETag, only if its row has not changed since it was read."""
 
     def list_open(self, source: str, pipeline: str) -> Sequence[OpenArchive]:
-        """Return a source's open archives under a pipeline, those with the newest stamps first."""
+        """Return a source's open archives under a pipeline, newest stamps first."""
 
     def ask_plan(self, opened: OpenArchive, pipeline: str, at: datetime) -> bool:
-        """Note that the plan of an archive is asked for again; False if somebody else did since `opened` was read."""
+        """Record that an archive's plan is requested again. Return False if its row changed since it was read."""
 
     def is_terminal(self, archive: RawArchive, pipeline: str) -> bool:
-        """Return whether an archive is at its end under a pipeline."""
+        """Return whether an archive is terminal under a pipeline."""
 
     def finish(self, batch: Batch, counts: Counts, at: datetime, notes: Notes = NO_NOTES) -> None:
-        """Write a batch's counts and notes; if all batches are done, merge the archive's end and sums into the ledger.
+        """Write a batch's counts and notes; if all batches are done, write the archive's final state and sums.
 
-        Of an archive whose every image member was refused, the reason quotes the commonest one of its batches.
+        If all image members of an archive were refused, its reason quotes the most common one of its batches.
         """
 
     def refuse(self, archive: RawArchive, pipeline: str, reason: str, at: datetime, batch: Batch | None = None) -> None:
-        """Settle a whole archive as refused; because of a batch: only while that batch's plan stands."""
+        """Record a whole archive as refused. With a batch, only if that batch's plan is still in force."""
 
     def fail(self, archive: RawArchive, pipeline: str, reason: str, at: datetime, batch: Batch | None = None) -> None:
-        """Settle an archive whose tries are spent as failed; because of a batch: while that batch's plan stands."""
+        """Record an archive without tries left as failed. With a batch, only if that batch's plan is still in force."""
 
     def reset(
         self, archive: RawArchive, pipeline: str, at: datetime, next_drive: datetime
     ) -> Sequence[BatchState] | None:
-        """Undo what became of an archive under a pipeline, and give its batches back as if they were new.
+        """Reset an archive's state under a pipeline, and return its batches as if they were new.
 
-        None where it has no plan: it is to be planned. What it was before is kept in its row. It is one write, after
-        which nobody who began earlier can finish, refuse or fail it.
+        None if it has no plan and has to be planned. The former state is kept in its row. It is one write, after which
+        no earlier call can finish, refuse or fail the archive.
         """
 
     def unplanned(self, archive: RawArchive, pipeline: str, error: str, at: datetime) -> int:
-        """Note why an archive could not be planned; how often that was so."""
+        """Record why an archive could not be planned. Return how often that has happened."""
 
     def given_up(self, batch: Batch, error: str, at: datetime) -> None:
-        """Note why the queue gave a batch's message up."""
+        """Record why the queue gave a batch's message up."""
 
     def repaired(self, archive: RawArchive, pipeline: str, at: datetime) -> int:
-        """Note that lost results of an archive are to be made again; how often that was so, with this one."""
+        """Record that lost results of an archive are to be made again. Return the number of repairs with this one."""
 
     def schedule_redrive(self, state: BatchState, at: datetime, next_drive: datetime, *, counted: bool = True) -> bool:
-        """Note that a batch is put on the queue at `at`, by nobody's claim; False if its row has changed since.
+        """Record that a batch, unclaimed, is put on the queue at `at`. Return False if its row has changed since.
 
-        `counted`: this counts as an attempt if it has failed, and its failures are counted anew.
+        With `counted`, a batch that has failed gains an attempt, and its failures are counted from zero.
         """
 
     def list_unfinished(self, source: str, pipeline: str, since: datetime) -> Sequence[RawArchive]:
-        """Raw archives with a stamp from `since` on that are not processed, refused or failed under `pipeline`."""
+        """Return raw archives with a stamp from `since` on that are not terminal under `pipeline`."""
 
     def known(self, source: str, since: datetime) -> Collection[ArchiveKey]:
-        """Every archive with a stamp from `since` on whose row has the time it became raw."""
+        """Return every archive with a stamp from `since` on whose row has the time it became raw."""
 
 
 class ResultAudit(Protocol):
-    """Results, held against what was counted when they were made."""
+    """Compares results with the counts recorded when they were made."""
 
     def lost(self, source: str, pipeline: str, since: datetime) -> Sequence[Loss]:
-        """Look at the next few of a source's processed archives with a stamp from `since` on, and name what they lost.
+        """Check the next few of a source's processed archives with a stamp from `since` on, and return their losses.
 
-        Each call is bounded work and goes on where the last one ended, newest first; behind the oldest it begins anew.
-        Raises StoreUnavailableError, StoreRefusedError.
+        The work of a call is bounded. Each continues where the last one ended, newest first, and starts again after the
+        oldest. Raises StoreUnavailableError, StoreRefusedError.
         """
 
 
 class BatchRequest(Protocol):
-    """What a BatchQueue was asked for, as a message brings it back."""
+    """A request put on a BatchQueue, as parsed from its message."""
 
     @property
     def blob(self) -> str:
@@ -190,60 +188,60 @@ class BatchRequest(Protocol):
 
     @property
     def pipeline(self) -> str | None:
-        """Return the pipeline that planned the batch; None: the archive is to be planned."""
+        """Return the pipeline that planned the batch; None to plan the archive."""
 
     @property
     def batch(self) -> int | None:
-        """The batch's number; None: the archive is to be planned."""
+        """Return the batch's number; None to plan the archive."""
 
     @property
     def traceparent(self) -> str | None:
-        """The span of whoever asked; None if nobody recorded it."""
+        """Return the span that put the request; None if it was not recorded."""
 
 
 class BatchQueue(Protocol):
-    """Work for other calls."""
+    """The queue of work for other calls."""
 
     def put(self, blob: str, batch: Batch | None, after: timedelta = timedelta()) -> None:
-        """Ask for a batch to be preprocessed, or with None for the archive to be planned; hidden for `after`.
+        """Queue a batch to be preprocessed, or with None the archive to be planned. Hidden for `after`.
 
         Raises StoreUnavailableError.
         """
 
     def oldest_visible(self) -> datetime | None:
-        """Return when the oldest was put of those next on the queue that wait to be taken; None if none waits.
+        """Return when the oldest of the next visible messages was put; None if no message is visible.
 
         Raises StoreUnavailableError.
         """
 
     def waiting(self) -> int:
-        """About how many requests wait or are being worked on. Raises StoreUnavailableError."""
+        """Return about how many requests wait or are being worked on. Raises StoreUnavailableError."""
 
 
 class DeadLetter(Protocol):
-    """A message that a queue gave up, or events that Event Grid gave up: it waits for somebody to look at it."""
+    """A message that a queue gave up, or a blob of events that Event Grid gave up."""
 
     @property
     def name(self) -> str:
-        """What it is, for a log."""
+        """Return its name for the log."""
 
     @property
     def why(self) -> str:
-        """Why it was given up, as far as that is known."""
+        """Return why it was given up, as far as known."""
 
     @property
     def requests(self) -> Sequence[BatchRequest]:
-        """What it asks for; nothing where that is asked for anew anyway."""
+        """Return its requests; none if they are repeated anyway."""
 
     @property
     def nonsense(self) -> str | None:
-        """Why nobody can read it; None if it can be read."""
+        """Return why it cannot be parsed; None if it can."""
 
     def send_back(self) -> None:
-        """Put what it asks for back on the queue. Raises StoreUnavailableError, StoreRefusedError."""
+        """Put its requests back on the queue. Raises StoreUnavailableError, StoreRefusedError."""
 
     def keep(self, reason: str) -> None:
-        """Put a copy where a person can look at it. Raises StoreUnavailableError, StoreRefusedError."""
+        """Store a copy that a person can inspect. Raises StoreUnavailableError, StoreRefusedError."""
 
     def remove(self) -> None:
-        """Remove it from where it waits. Raises StoreUnavailableError, StoreRefusedError."""
+        """Delete it. Raises StoreUnavailableError, StoreRefusedError."""
