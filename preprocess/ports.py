@@ -30,7 +30,7 @@ class RawArchives(Protocol):
     """The raw container."""
 
     def find(self, blob: str) -> RawArchive | None:
-        """Return a blob's archive from its metadata, or from its properties if uploaded manually; None if it is gone."""
+        """Return a blob's archive from its metadata, or its properties if uploaded manually; None if it is gone."""
 
     def open(self, archive: RawArchive) -> RangeReader:
         """Return a reader of an archive's ranges."""

@@ -1,4 +1,4 @@
-"""One batch, from its members' bytes to its results."""
+"""Preprocessing of one batch, from its members' bytes to its results."""
 
 import logging
 import math
@@ -38,18 +38,18 @@ _LIMITS = [f"LIMIT_{limit.name.upper()}" for limit in fields(Limits)]
 
 
 class BatchTooLongError(Exception):
-    """A batch of several members takes longer than one call may; nothing of it was published."""
+    """A batch of several members takes longer than one call may. None of it was published."""
 
 
 def run_batch(batch: Batch, ctx: Context) -> Counts | None:
-    """Preprocess a batch, once this process has no other at work.
+    """Preprocess a batch as soon as this process runs no other, and return its counts.
 
-    None: another is at it, it is done, it took too long and was divided, or its archive was settled. Raises
-    PipelineError: the batch stays undone, with the error noted, and is driven again until its tries are spent.
+    None if another call has claimed it, it is done, it took too long and was divided, or its archive became terminal.
+    Raises PipelineError: the error is recorded, and the batch is redriven until no tries are left.
     """
     with Claims(ctx) as claims:
         if not ctx.batch_lock.acquire(blocking=False):
-            # Who waits says so: else his message would look lost.
+            # A waiting call claims the batch, else its message would be taken for lost.
             if claims.take(batch, ClaimKind.WAITING) is None:
                 _log_claimed(batch)
                 return None
@@ -64,7 +64,7 @@ def run_batch(batch: Batch, ctx: Context) -> Counts | None:
 
 
 def run_locked(batch: Batch, ctx: Context, claims: Claims, opened: Archive | None) -> Counts | None:
-    """Preprocess a batch under `ctx.batch_lock`, which the caller holds; `opened` saves reading the directory again."""
+    """Preprocess a batch while the caller holds `ctx.batch_lock`. `opened` avoids reading the directory again."""
     vanished = claims.take(batch, ClaimKind.RUNNING)
     if vanished is None:
         _log_claimed(batch)
@@ -80,7 +80,7 @@ def run_locked(batch: Batch, ctx: Context, claims: Claims, opened: Archive | Non
 
 def _run(batch: Batch, ctx: Context, claims: Claims, opened: Archive | None, vanished: int) -> Counts | None:
     archive = batch.archive
-    # Where claims hold nobody off, to take over tells of no death.
+    # If claims expire at once, as in tests, a vanished owner does not mean a crash.
     isolate = vanished > 0 and ctx.claim_for > timedelta(0)
     if isolate and vanished >= MOST_VANISHED:
         _give_up(batch, ctx, vanished)
@@ -101,7 +101,7 @@ def _run(batch: Batch, ctx: Context, claims: Claims, opened: Archive | None, van
 
 
 def _divide(batch: Batch, ctx: Context) -> None:
-    # Its rows are as good as planned now: who looks for what nobody put must wait a minute from here.
+    # Opened again, because the halves are not queued yet: the recovery waits a minute from here before it does so.
     ctx.ledger.open(batch.archive, batch.pipeline, ctx.clock())
     halves = ctx.ledger.split(batch, ctx.clock() + ctx.redrive_after)
     log.warning("batch.divided blob=%s batch=%d into=%s", batch.archive.blob, batch.number, [h.number for h in halves])
@@ -109,7 +109,7 @@ def _divide(batch: Batch, ctx: Context) -> None:
 
 
 class _ClaimLostError(Exception):
-    """Another call runs the batch by now: it, or the halves that it made of it, publish."""
+    """Another call runs the batch by now. It publishes the batch, or the halves into which it divided it."""
 
 
 def _log_claimed(batch: Batch) -> None:
@@ -126,7 +126,7 @@ def _give_up(batch: Batch, ctx: Context, vanished: int) -> None:
 
 
 def span_of(name: telemetry.Span, archive: RawArchive) -> AbstractContextManager[None]:
-    """Time work on an archive, in the archive's own trace."""
+    """Return a span that times work on an archive, in the archive's own trace."""
     return telemetry.span(
         name, source=archive.source, archive=archive.version, blob=archive.blob, of=archive.traceparent
     )
@@ -140,7 +140,7 @@ def _finished(batch: Batch, ctx: Context, opened: Archive | None, keep: Callable
     counts, taker = _decoded(batch, ctx, archive, keep, isolate=isolate)
     ended = ctx.clock()
     ctx.ledger.finish(batch, counts, ended, _notes(batch, ctx, archive, taker, ended - began))
-    # Only now: of a batch that is tried again, each image counts once.
+    # Counted only now, so that the images of a batch that is retried count once.
     telemetry.preprocessed(batch.archive.source, batch.pipeline, counts.images, taker.reasons)
     log.info(
         "batch.done blob=%s batch=%d images=%d refused=%d seconds=%.2f",
@@ -163,9 +163,10 @@ def _notes(batch: Batch, ctx: Context, archive: Archive, taker: NoteTaker, took:
 def _decoded(
     batch: Batch, ctx: Context, archive: Archive, keep: Callable[[], bool], *, isolate: bool
 ) -> tuple[Counts, NoteTaker]:
-    """Decode in threads; in a child process where another process died over this batch, or a member hangs.
+    """Decode in threads, or in a child process if a process died at this batch, or a member hangs.
 
-    Members are judged by their time in the child alone: beside others, or beside a thread that hangs, all are slow.
+    LIMIT_SECONDS refuses members in the child only: members decoded beside others, or beside a hanging thread, are all
+    slow.
     """
     deadline = monotonic() + ctx.batch_time.total_seconds()
     if not isolate and not strays_live():
@@ -186,7 +187,7 @@ def _published(
     isolate: bool,
     turns: Turns,
 ) -> tuple[Counts, NoteTaker]:
-    """Decode and publish; return also what was noted meanwhile."""
+    """Decode and publish the batch. Return its counts and notes."""
     maker = ImageMaker(batch.archive, ctx.recipe, ctx.hook, ctx.limits)
     counts, taker = Counts(), NoteTaker(ctx.limits)
     members = archive.batch(batch.first, batch.end)
@@ -205,7 +206,7 @@ def _published(
                 turns.begin()
                 began = monotonic()
                 _check_time(batch, deadline)
-                # What the directory claims may be absurd; no member has more bytes than its archive.
+                # The size in the directory may be absurd; no member has more bytes than its archive.
                 taken = Counts(members=1, bytes_in=min(member.compressed, batch.archive.size))
                 counts += taken + _guarded(member, pending, context)
                 taker.note("seconds", monotonic() - began)
@@ -217,7 +218,7 @@ def _published(
 
 
 def _check_time(batch: Batch, deadline: float) -> None:
-    """Raise BatchTooLongError where its time is over; a batch of a single member has LIMIT_SECONDS."""
+    """Raise BatchTooLongError if the batch's time is over. LIMIT_SECONDS bounds a batch of a single member."""
     if batch.end - batch.first > 1 and monotonic() >= deadline:
         raise BatchTooLongError
 
@@ -228,16 +229,16 @@ def _read(maker: ImageMaker, reader: MemberReader, member: Member) -> BytesIO | 
 
 @dataclass(frozen=True, slots=True)
 class _BatchContext:
-    """Objects that each member of a batch is preprocessed with."""
+    """Objects shared by the members of a batch."""
 
     finish: Callable[[Iterable[Image]], Iterable[Image]]
-    """Takes the last steps with a member's images."""
+    """Counts a member's images and passes them through the hook."""
     writer: ResultWriter
     taker: NoteTaker
 
 
 def _guarded(member: Member, pending: PendingMember, context: _BatchContext) -> Counts:
-    """Preprocess one member; whatever is wrong with it costs no other member anything."""
+    """Preprocess one member. Any error of it refuses this member only."""
     try:
         return _preprocessed(member, pending, context)
     except MemberRefusedError as exc:
@@ -248,7 +249,7 @@ def _guarded(member: Member, pending: PendingMember, context: _BatchContext) -> 
     except PipelineError:
         raise
     except Exception as exc:
-        # Not foreseen: a hook that fails, an image that makes a library stumble, too little memory.
+        # Unexpected: a library that fails on an image, or too little memory.
         member_log.exception("member.refused member=%d name=%s", member.number, printable(member.name))
         return _refused(member, str(exc) or type(exc).__name__, type(exc).__name__, context)
 

@@ -1,4 +1,4 @@
-"""A batch in a thread of its own, which is given up where a member hangs in it."""
+"""Runs a batch in a thread of its own, which is abandoned if a member hangs."""
 
 import logging
 from collections.abc import Callable
@@ -15,11 +15,11 @@ _strays: list[Thread] = []
 
 
 class SlowMemberError(Exception):
-    """A member takes longer than one may; whether alone, too, is not known."""
+    """A member takes longer than LIMIT_SECONDS. Decoded alone it may be faster."""
 
 
 class Turns:
-    """When the thread of a batch began with the member that it is at, and whether it was given up."""
+    """When a batch's thread began its current member, and whether the thread was abandoned."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
@@ -28,11 +28,11 @@ class Turns:
         self._given_up = False
 
     def begin(self) -> None:
-        """Begin with a member. Raises SlowMemberError if nobody waits any more."""
+        """Record that a member begins. Raises SlowMemberError if the thread was abandoned."""
         self._turn(monotonic())
 
     def end(self) -> None:
-        """Be at no member any more. Raises SlowMemberError if nobody waits any more."""
+        """Record that the last member ended. Raises SlowMemberError if the thread was abandoned."""
         self._turn(None)
 
     def _turn(self, began: float | None) -> None:
@@ -42,23 +42,23 @@ class Turns:
             self._began = began
 
     def left(self) -> float:
-        """Return seconds until the thread may be given up, if it begins with no other member."""
+        """Return seconds until the thread may be abandoned, unless it begins another member."""
         return self._seconds if self._began is None else max(0.0, self._began + self._seconds - monotonic())
 
     def give_up(self) -> bool:
-        """Give the thread up if its member has taken all its time."""
+        """Abandon the thread if its member has used all its time, and return whether it was abandoned."""
         with self._lock:
             self._given_up = self._began is not None and monotonic() - self._began >= self._seconds
             return self._given_up
 
 
 def watched[T](work: Callable[[Turns], T], seconds: float) -> T:
-    """Return what `work` does in a thread of its own. Raises SlowMemberError once a turn of it takes so many seconds.
+    """Run `work` in a thread of its own and return its result. Raises SlowMemberError if a turn takes `seconds`.
 
-    Its thread is left behind then. If it never ends, as where a library hangs, the process does, once no call runs.
+    The thread is then abandoned. If it never ends, because a library hangs, the process ends once no call runs.
     """
     turns, result = Turns(seconds), Future[T]()
-    # Not one of a pool: those are waited for when the interpreter ends.
+    # Not a thread of a pool, because the interpreter waits for those when it ends.
     thread = Thread(target=copy_context().run, args=(_fulfil, result, work, turns), name="batch", daemon=True)
     thread.start()
     while not wait([result], turns.left()).done:
@@ -70,7 +70,7 @@ def watched[T](work: Callable[[Turns], T], seconds: float) -> T:
 
 
 def strays_live() -> bool:
-    """Return whether a thread that was left behind still takes memory and time."""
+    """Return whether an abandoned thread still takes memory and time."""
     _strays[:] = [thread for thread in _strays if thread.is_alive()]
     return bool(_strays)
 
@@ -79,5 +79,5 @@ def _fulfil[T](result: Future[T], work: Callable[[Turns], T], turns: Turns) -> N
     try:
         result.set_result(work(turns))
     except BaseException as exc:
-        # It is raised where the result is waited for.
+        # Raised by `result.result()` in the waiting thread.
         result.set_exception(exc)

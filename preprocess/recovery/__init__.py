@@ -1,1 +1,1 @@
-"""Retrying, replaying and repairing what did not succeed."""
+"""Retrying, replaying and repairing failed or lost work."""

@@ -1,4 +1,4 @@
-"""What dead processes held, found within two minutes and driven again: a bounded look, often."""
+"""Recovery of work held by crashed processes, within two minutes, by frequent checks of bounded size."""
 
 import logging
 import random
@@ -18,26 +18,26 @@ from preprocess.recovery.reconcile import fail, redrive_batch
 log = logging.getLogger(f"ingestion.{__name__}")
 
 _MOST_LOOKED_AT = 32
-"""Open archives of a source that one look reads. Half of them are those opened first, the others are drawn by lot."""
+"""Open archives of a source that one check reads: half are those opened first, the others are random."""
 _MOST_ASKED = 5
-"""How often the plan of an archive is asked for anew at once; after that the pauses grow."""
+"""Requests for an archive's plan without a pause. Further ones have growing pauses."""
 _MOST_REDRIVEN = 256
-"""Batches of an archive that one look asks for: the poll waits for it."""
+"""Batches of an archive that one check queues. Bounded because the poll waits for the check."""
 _EVENT_DELAY = 3
-"""A third of `claim_for` is an archive given for its event: Event Grid's second try comes after ten seconds."""
+"""An archive's event has a third of `claim_for` to arrive: Event Grid's second try comes after ten seconds."""
 _CLOCKS = timedelta(seconds=5)
-"""So far may our clock and the queue's disagree."""
+"""Allowed difference between this machine's clock and the queue's."""
 
 type OldestVisible = Callable[[], datetime | None]
 
 
 def redrive_crashed(source: str, ctx: ReplayContext, now: datetime) -> int:
-    """Ask again for what nobody is at of a source's open archives, and return how many requests that were.
+    """Queue the abandoned work of a source's open archives again. Return the number of messages.
 
-    When nothing is wrong, this is one request. An archive that has no plan after a third of `ctx.claim_for` is asked
-    for. A claim that is not renewed runs out after `ctx.claim_for`; a message that nobody has claimed for twice as
-    long, and that no longer waits, was taken by a process that died, or is lost. Raises StoreUnavailableError,
-    StoreRefusedError.
+    Sends one request if nothing is wrong. Requests a plan for an archive that has none after a third of
+    `ctx.claim_for`. A claim that is not renewed expires after `ctx.claim_for`. A message is lost, or was received by a
+    process that died, if its batch was not claimed for twice as long and it no longer waits on the queue. Raises
+    StoreUnavailableError, StoreRefusedError.
     """
     late = now - ctx.claim_for / _EVENT_DELAY
     opened = [each for each in ctx.ledger.list_open(source, ctx.pipeline) if each.opened_at <= late]
@@ -47,7 +47,7 @@ def redrive_crashed(source: str, ctx: ReplayContext, now: datetime) -> int:
 
 @contextmanager
 def every(interval: timedelta, look: Callable[[], object]) -> Iterator[None]:
-    """Call `look`, and again each `interval` in a thread for as long as the block lasts. Its errors are logged."""
+    """Call `look`, and repeat it each `interval` in a thread while the block runs. Its errors are logged."""
     ended = Event()
 
     def guarded() -> None:
@@ -56,7 +56,7 @@ def every(interval: timedelta, look: Callable[[], object]) -> Iterator[None]:
         except PipelineError as exc:
             log.warning("crashes.deferred error=%s", exc)
         except Exception:
-            # The next look comes soon; this thread must not end without a word.
+            # The next check may succeed, so this thread must not end.
             log.exception("crashes.failed")
 
     def repeat() -> None:
@@ -77,18 +77,21 @@ def _some(opened: Sequence[OpenArchive]) -> Sequence[OpenArchive]:
     if len(oldest) <= _MOST_LOOKED_AT:
         return oldest
     half = _MOST_LOOKED_AT // 2
-    # By chance, so that none is passed over for ever, however often there is a look.
+    # At random, so that no archive is skipped in every check.
     return [*oldest[:half], *random.sample(oldest[half:], half)]
 
 
 def _look_at(opened: OpenArchive, ctx: ReplayContext, now: datetime, oldest_visible: OldestVisible) -> int:
-    """Look at one archive; what is wrong with it holds up no other. Raises TransientError: then all of them wait."""
+    """Check one archive, and return the number of messages put.
+
+    Other errors are logged, so that they do not hold up other archives. Raises TransientError, which concerns all.
+    """
     try:
         return _redriven(opened, ctx, now, oldest_visible)
     except TransientError:
         raise
     except Exception:
-        # A row that is damaged, a blob that must not be read: for a person, and never for the other archives.
+        # A damaged row or an unreadable blob needs a person, and must not stop the check of other archives.
         log.exception("crashes.unread blob=%s", opened.archive.blob)
         return 0
 
@@ -99,14 +102,14 @@ def _redriven(opened: OpenArchive, ctx: ReplayContext, now: datetime, oldest_vis
     if states is None:
         return _ask_plan(opened, ctx, now, oldest_visible)
     if opened.opened_at + ctx.claim_for > now:
-        # Batches are claimed or put on the queue within this time.
+        # Batches are normally claimed or queued within this time.
         return 0
     if not states or finish(states, ctx, now):
-        # Its end was written, and whoever did that died before this row was removed; or is about to.
+        # The archive is terminal. The call that wrote this died before it removed this row, or is about to remove it.
         _close(opened, ctx)
         return 0
     stuck = [state for state in states if state.done_at is None and _is_stuck(state, ctx, now, oldest_visible)]
-    # What fails in order comes back from the queue; of what the host gave up, only dead letters would tell, if any.
+    # A batch that failed is redelivered by the queue. One that the host gave up leaves a dead letter at most.
     given_up = [state for state in due(states, now) if state.failures >= MOST_DEQUEUES]
     if not stuck and not given_up:
         return 0
@@ -123,14 +126,14 @@ def _redriven(opened: OpenArchive, ctx: ReplayContext, now: datetime, oldest_vis
 
 
 def _is_stuck(state: BatchState, ctx: ReplayContext, now: datetime, oldest_visible: OldestVisible) -> bool:
-    """Return whether nobody is at an undone batch of a plan that is older than `claim_for`, and nobody will be."""
+    """Return whether an undone batch, of a plan older than `claim_for`, is not worked on and has no message left."""
     if state.claim.kind is not None:
         return not state.claim.stands(now)
     return state.failures < MOST_DEQUEUES and (state.put_at is None or _is_lost(state.put_at, ctx, now, oldest_visible))
 
 
 def _is_lost(put_at: datetime, ctx: ReplayContext, now: datetime, oldest_visible: OldestVisible) -> bool:
-    """Return whether a message is hidden for too long, or gone: those that wait are younger."""
+    """Return whether a message was hidden for too long, or is gone, because all visible messages are younger."""
     if put_at + 2 * ctx.claim_for > now:
         return False
     oldest = oldest_visible()
@@ -138,7 +141,7 @@ def _is_lost(put_at: datetime, ctx: ReplayContext, now: datetime, oldest_visible
 
 
 def _redrive(state: BatchState, ctx: ReplayContext) -> bool:
-    # The time of this very message: others of this look take their time, too.
+    # Not the time of the check's start: the messages before this one took a while.
     now = ctx.clock()
     if not ask_again(state, ctx, now, max(ctx.redrive_after, state.next_drive - now), counted=False):
         return False
@@ -163,9 +166,9 @@ def _ask_plan(opened: OpenArchive, ctx: ReplayContext, now: datetime, oldest_vis
 
 
 def _can_be_read(opened: OpenArchive, ctx: ReplayContext) -> bool:
-    """Return whether there is anything to preprocess now; what a person has to bring back is open no more."""
+    """Return whether the archive can be read now. Close it if it is offline, gone or replaced."""
     archive = ctx.raw.find(opened.archive.blob)
-    # Another version under the same name is another archive, with a row of its own.
+    # Another version under the same name is another archive with its own row.
     if archive is None or archive.offline or archive.version != opened.archive.version:
         _close(opened, ctx)
         return False

@@ -1,4 +1,4 @@
-"""Decides when readers go over to the pipeline that the app runs under."""
+"""Decides when the pipeline that the app runs under becomes current for readers."""
 
 import logging
 from collections.abc import Iterable
@@ -11,41 +11,41 @@ from imagefeed.errors import TransientError
 log = logging.getLogger(f"ingestion.{__name__}")
 
 QUIET = timedelta(minutes=15)
-"""Another pipeline that ended an archive within this time may still be running: a rolling deployment, a rollback."""
+"""If another pipeline finished an archive within this time, it may still run: a rolling deployment or a rollback."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """How far the pipelines are with one archive of the window that lies in the raw container."""
+    """Progress of the pipelines with one archive of the window whose raw blob exists."""
 
     raw_at: datetime
     ended: bool
-    """At its end under the pipeline that the app runs under."""
+    """Whether it is terminal under the pipeline that the app runs under."""
     processed: bool
     other_ended_at: datetime | None
-    """When another pipeline last came to its end with it."""
+    """When it last became terminal under another pipeline."""
 
 
 class CurrentPipelines(Protocol):
-    """Where it is recorded which pipeline of a source readers take by default."""
+    """Records of each source's current pipeline, which readers use by default."""
 
     def read(self, source: str) -> tuple[str, bool] | None:
-        """Return its name and whether it is pinned; None if there is no record yet. Raises PipelineError."""
+        """Return the pipeline's name and whether it is pinned; None if there is no record. Raises PipelineError."""
 
     def first(self, source: str) -> str | None:
         """Return the pipeline with the newest results; None if there are none."""
 
     def progress(self, source: str, pipeline: str, since: datetime) -> Iterable[Progress]:
-        """Return how far each archive with a stamp from `since` on is."""
+        """Return the progress of each archive with a stamp from `since` on."""
 
     def switch(self, source: str, before: str | None, pipeline: str, now: datetime) -> bool:
-        """Record another pipeline if the record is still as it was read: False if another was faster."""
+        """Record another pipeline if the record is unchanged since it was read. Return False if it has changed."""
 
 
 def switch_pipelines(
     sources: Iterable[str], pipeline: str, current: CurrentPipelines, now: datetime, window: timedelta
 ) -> None:
-    """Make the running pipeline each source's current one, where it is ready; one that fails for now is left."""
+    """Make the running pipeline current for each source where it is ready. Skip sources with transient errors."""
     for source in sources:
         try:
             _switch(source, pipeline, current, now, window)
@@ -70,10 +70,10 @@ def _switch(source: str, pipeline: str, current: CurrentPipelines, now: datetime
 
 
 def is_ready(archives: Iterable[Progress], now: datetime) -> bool:
-    """Tell whether the running pipeline has made all of the window, and no other is at work.
+    """Return whether the running pipeline has finished all archives of the window, and no other pipeline runs.
 
-    What became raw just now and no pipeline has ended is under way, as it always is on a busy source, and is not
-    waited for.
+    Archives that became raw just now and are not finished under any pipeline are ignored: a busy source always has
+    some.
     """
     processed = False
     for archive in archives:

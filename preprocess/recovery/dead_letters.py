@@ -1,4 +1,4 @@
-"""What queues and Event Grid gave up: noted in the ledger, driven again or settled, and only then removed."""
+"""Dead letters of queues and Event Grid: recorded in the ledger, redriven or failed, and only then removed."""
 
 import logging
 from collections.abc import Callable, Collection, Iterable
@@ -19,19 +19,19 @@ from preprocess.recovery.reconcile import fail, redrive_batch
 log = logging.getLogger(f"ingestion.{__name__}")
 
 type _Take = Callable[[DeadLetter], str | None]
-"""Does what a dead letter asks for; the reason to keep it where that cannot be done."""
+"""Handles a dead letter. Returns None, or the reason to keep it if its requests cannot be met."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeadLettersOutcome:
-    """What became of dead letters."""
+    """Numbers of dead letters by result."""
 
     taken: int = 0
-    """Driven again, settled or sent back, and removed."""
+    """Redriven, failed or sent back, and removed."""
     kept: int = 0
-    """Put aside with the reason, for a person to look at."""
+    """Stored with the reason, for a person to inspect, and removed."""
     left: int = 0
-    """Storage failed or refused: they stay where they are."""
+    """Left in place, because storage failed or refused."""
 
     def __add__(self, other: "DeadLettersOutcome") -> "DeadLettersOutcome":
         return DeadLettersOutcome(
@@ -42,10 +42,10 @@ class DeadLettersOutcome:
 def settle_dead_letters(
     dead_letters: Iterable[DeadLetter], ctx: Context, now: datetime, *, sources: Collection[str], window: timedelta
 ) -> DeadLettersOutcome:
-    """Note what was given up in the ledger, and fail what has no tries left.
+    """Record in the ledger what was given up, and fail archives that have no tries left.
 
-    The rest is driven again when it is due, by `reconcile`, which looks at `sources` and `window`; what lies outside
-    of them is driven from here, at once.
+    `reconcile` redrives the rest when it is due, if it is within `sources` and `window`. Work outside of them is
+    redriven here at once.
     """
 
     def is_looked_after(archive: RawArchive) -> bool:
@@ -59,7 +59,7 @@ def settle_dead_letters(
 
 
 def send_back(dead_letters: Iterable[DeadLetter]) -> DeadLettersOutcome:
-    """Send what was given up back to work as it is: somebody who has removed the cause asks for it."""
+    """Put dead letters back on their queues unchanged, on the request of a person who has removed the cause."""
     return _clear(dead_letters, lambda dead_letter: dead_letter.send_back())
 
 
@@ -69,7 +69,7 @@ def _clear(dead_letters: Iterable[DeadLetter], take: _Take) -> DeadLettersOutcom
         try:
             total += _clear_one(dead_letter, take)
         except (TransientError, StoreRefusedError) as exc:
-            # Also what storage refuses: one that cannot be dealt with must not stand before all others for ever.
+            # StoreRefusedError too: a dead letter that cannot be handled must not block the others forever.
             log.warning("dead_letter.deferred name=%r error=%s", dead_letter.name, exc)
             total += DeadLettersOutcome(left=1)
     if total != DeadLettersOutcome():
@@ -95,7 +95,7 @@ def _settle(
     archive = ctx.raw.find(request.blob)
     source = request.blob.partition("/")[0] if archive is None else archive.source
     if source == SMOKE:
-        # The smoke test has told whoever began it, and removes what it put there.
+        # The smoke test reports its own errors, and removes its own blobs.
         return None
     if archive is None:
         return f"the blob {request.blob} is gone"
@@ -116,7 +116,7 @@ def _settle(
 
 
 def _unplanned(archive: RawArchive, why: str, ctx: Context, now: datetime) -> None:
-    """Ask for the plan again, as long as batches would be driven too: by number, and by time."""
+    """Request the plan again, within the same tries and time as redrives of batches; then fail the archive."""
     times = ctx.ledger.unplanned(archive, ctx.pipeline, why, now)
     if times < ctx.redrive_tries or (
         archive.raw_at is not None and now < archive.raw_at + ctx.pause(ctx.redrive_tries)
@@ -130,16 +130,16 @@ def _unplanned(archive: RawArchive, why: str, ctx: Context, now: datetime) -> No
 
 def _undone(state: BatchState, why: str, ctx: Context, now: datetime, looked_after: bool) -> None:
     if state.claim.stands(now):
-        # Somebody is at it, by another message.
+        # Another call works on it, by another message.
         return
-    # A message is given up after several calls, whether or not they came so far as to begin with the batch. But calls
-    # whose process vanished are no failures of the batch.
+    # A message is given up after several calls, even if none of them began the batch. Calls whose process vanished do
+    # not count as failures of the batch.
     vanished = state.claim.vanished_since(now - VANISHED_WITHIN) and not state.failures
     noted = state if vanished else replace(state, error=state.error or why, failures=MOST_DEQUEUES)
     if noted.failures and state.attempts >= ctx.redrive_tries:
         fail(state.batch.archive, noted, ctx, now)
     elif not looked_after:
-        # Before the note, which changes the row: of two calls at the same time only one drives it.
+        # Before `given_up`, which changes the row, so that only one of two concurrent calls redrives it.
         redrive_batch(noted, ctx, now)
     if noted != state:
         ctx.ledger.given_up(state.batch, noted.error or why, now)

@@ -1,4 +1,4 @@
-"""Finds what stopped half way, and drives it again: bounded work, from what lies in storage alone."""
+"""Finds archives that stopped half way, and redrives them. Its work is bounded and depends on storage only."""
 
 import logging
 from collections.abc import Iterable, Sequence
@@ -14,23 +14,23 @@ from preprocess.plan import ask_again, ask_plan, due, finish
 log = logging.getLogger(f"ingestion.{__name__}")
 
 _MOST_ASKED = 100
-"""Archives of a source that one call asks to be planned; a new pipeline finds some hundreds."""
+"""Archives of a source whose plan one call requests. A new pipeline finds some hundreds without one."""
 _MOST_WAITING = 1_000
-"""In the queue. Nobody notes that an archive was asked for: while a queue stands, each call would ask again."""
+"""Messages on the queue above which no plans are requested: if the queue stands still, each call would repeat them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReconcileOutcome:
-    """What was driven again, or settled."""
+    """Numbers of archives and batches that were redriven, finished or failed."""
 
     asked: int = 0
-    """Archives without a plan, to be planned."""
+    """Archives without a plan whose plan was requested."""
     redriven: int = 0
-    """Batches."""
+    """Batches that were queued again."""
     finished: int = 0
-    """Archives whose batches were all done, but that nobody had settled."""
+    """Archives whose batches were all done, but that were not terminal."""
     failed: int = 0
-    """Archives whose tries are spent."""
+    """Archives that have no tries left."""
 
     def __add__(self, other: "ReconcileOutcome") -> "ReconcileOutcome":
         return ReconcileOutcome(
@@ -42,7 +42,7 @@ class ReconcileOutcome:
 
 
 def reconcile(sources: Iterable[str], ctx: Context, now: datetime, window: timedelta) -> ReconcileOutcome:
-    """Look at each source's archives of the last `window`. One that fails for now is looked at by the next call."""
+    """Redrive each source's unfinished archives of the last `window`. Skip sources with transient errors."""
     total = ReconcileOutcome()
     for source in sources:
         try:
@@ -73,19 +73,19 @@ def _reconcile_source(source: str, ctx: Context, now: datetime, since: datetime)
 
 
 def _unknown(source: str, ctx: Context, since: datetime) -> list[RawArchive]:
-    """Raw archives without a row: a process died between the two, or an event was lost."""
+    """Return raw archives without a row: a process died before it wrote the row, or an event was lost."""
     known = ctx.ledger.known(source, since)
     return [archive for archive in ctx.raw.recent(source, since) if archive.key not in known]
 
 
 def _is_old(archive: RawArchive, ctx: Context, now: datetime) -> bool:
-    """Tell whether an archive's own event should have come by now."""
+    """Return whether an archive's own event should have arrived by now."""
     return archive.raw_at is None or archive.raw_at + ctx.redrive_after <= now
 
 
 def _ask(archives: Sequence[RawArchive], ctx: Context) -> ReconcileOutcome:
     if archives and (waiting := ctx.queue.waiting()) >= _MOST_WAITING:
-        # Behind all those they would be taken no sooner than if they are asked for when the queue is shorter.
+        # Queued now, they would not be processed sooner than if they are queued once the queue is shorter.
         log.warning("reconcile.held source=%s unplanned=%d waiting=%d", archives[0].source, len(archives), waiting)
         return ReconcileOutcome()
     newest = sorted(archives, key=lambda archive: archive.stamp, reverse=True)[:_MOST_ASKED]
@@ -97,7 +97,7 @@ def _ask(archives: Sequence[RawArchive], ctx: Context) -> ReconcileOutcome:
 
 
 def _is_pending(archive: RawArchive, ctx: Context) -> bool:
-    """Tell whether a copy into an archive's blob is under way: then nobody's try counts, and each would fail."""
+    """Return whether a copy into an archive's blob is under way. Every try would fail until it ends."""
     current = ctx.raw.find(archive.blob)
     return current is not None and current.pending
 
@@ -108,7 +108,7 @@ def _drive(archive: RawArchive, states: Sequence[BatchState], ctx: Context, now:
     unfinished = due(states, now)
     if unfinished and _is_pending(archive, ctx):
         return ReconcileOutcome()
-    # What only waits has not failed: the queue stands, or its message is lost.
+    # A batch that only waited has not failed: the queue stands still, or its message is lost.
     spent = [state for state in unfinished if state.failures and state.attempts >= ctx.redrive_tries]
     if spent:
         return fail(archive, spent[0], ctx, now)
@@ -116,7 +116,7 @@ def _drive(archive: RawArchive, states: Sequence[BatchState], ctx: Context, now:
 
 
 def fail(archive: RawArchive, state: BatchState, ctx: ReplayContext, now: datetime) -> ReconcileOutcome:
-    """Settle an archive as failed because of a batch whose tries are spent; not while nobody could have read it."""
+    """Record an archive as failed because a batch has no tries left, unless its blob is in the archive tier."""
     current = ctx.raw.find(archive.blob)
     if current is not None and current.offline:
         log.warning("archive.offline blob=%s: set its access tier to hot or cool, then replay it", archive.blob)
@@ -128,9 +128,9 @@ def fail(archive: RawArchive, state: BatchState, ctx: ReplayContext, now: dateti
 
 
 def redrive_batch(state: BatchState, ctx: ReplayContext, now: datetime) -> bool:
-    """Count the try, if it failed, and ask for a batch once more; False if somebody else just did."""
+    """Queue a batch again, and count the try if it failed. Return False if another call just did so."""
     tries, batch = state.attempts + (state.failures > 0), state.batch
-    # It may have been closed by hand, or lost: what is asked for is open.
+    # Its open row may have been closed or lost, and queued work must have one.
     ctx.ledger.open(batch.archive, ctx.pipeline, now)
     if not ask_again(state, ctx, now, ctx.pause(max(tries, 1))):
         return False

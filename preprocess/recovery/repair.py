@@ -1,4 +1,4 @@
-"""Notices results that were lost after they were made, and has them made again: the same bytes under the same names."""
+"""Finds results that were lost after they were made, and remakes them: the same bytes under the same names."""
 
 import logging
 from collections.abc import Iterable
@@ -14,19 +14,19 @@ from preprocess.recovery.replay import ReplayOutcome, replay
 log = logging.getLogger(f"ingestion.{__name__}")
 
 _MOST_REPAIRS = 3
-"""Of one archive. What is lost again each time (a rule deletes it) is not helped by making it for ever."""
+"""Repairs of one archive. If results are lost each time (a rule deletes them), more repairs do not help."""
 _MOST_LINES = 10
-"""Lost results of an archive that are logged one by one."""
+"""Lost results of an archive that are logged individually."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RepairOutcome:
-    """What was found of archives that have lost results."""
+    """Numbers of archives that have lost results."""
 
     asked: int = 0
-    """Taken back, and asked for anew."""
+    """Reset and queued again."""
     beyond: int = 0
-    """Repaired too often, or their bytes cannot be had: logged each time, and left as they are."""
+    """Repaired too often, or without a readable raw blob: logged each time, and not changed."""
 
     def __add__(self, other: "RepairOutcome") -> "RepairOutcome":
         return RepairOutcome(asked=self.asked + other.asked, beyond=self.beyond + other.beyond)
@@ -35,7 +35,7 @@ class RepairOutcome:
 def repair(
     sources: Iterable[str], results: ResultAudit, ctx: Context, now: datetime, window: timedelta
 ) -> RepairOutcome:
-    """Look at some of each source's results of the last `window`. One that fails for now is left to the next call."""
+    """Check some of each source's results of the last `window`, and repair losses. Skip sources that fail for now."""
     total = RepairOutcome()
     for source in sources:
         try:
@@ -62,7 +62,7 @@ def _repaired(loss: Loss, ctx: Context, now: datetime) -> RepairOutcome:
 
 
 def _beyond(loss: Loss, ctx: Context, now: datetime) -> str | None:
-    """Ask for an archive anew; the reason where that is of no use."""
+    """Queue an archive again. Return None, or the reason why it cannot be repaired."""
     current = ctx.raw.find(loss.archive.blob)
     if current is not None and not current.offline and ctx.ledger.repaired(current, ctx.pipeline, now) > _MOST_REPAIRS:
         return f"it was repaired {_MOST_REPAIRS} times: find out who deletes results, then replay it"

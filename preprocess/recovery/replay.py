@@ -1,4 +1,4 @@
-"""Archives that are done again because somebody asks for it: what was refused or failed, and history."""
+"""Preprocessing archives again on request: refused, failed or old ones."""
 
 from collections.abc import Callable, Iterable, Iterator
 from enum import StrEnum
@@ -9,21 +9,21 @@ from preprocess.plan import ask_again, ask_plan, due, finish, put
 
 
 class ReplayOutcome(StrEnum):
-    """What became of a request."""
+    """Result of a request."""
 
     QUEUED = "queued"
     UNDER_WAY = "under way"
-    """Somebody drives it right now."""
+    """Its batches are claimed, or were queued just now."""
     FINISHED = "finished"
-    """All its batches were done, but nobody had settled it."""
+    """All its batches were done, but it was not terminal; now it is."""
     GONE = "gone"
-    """Its blob is not there any more, or is another archive now."""
+    """Its blob no longer exists, or is another archive now."""
     OFFLINE = "offline"
-    """Its blob is in the archive tier, or on its way back from there."""
+    """Its blob is in the archive tier, or is being rehydrated."""
 
 
 def replay(archive: RawArchive, ctx: ReplayContext) -> ReplayOutcome:
-    """Take back what became of an archive, whatever that was, and ask for it anew."""
+    """Reset an archive, whatever its state is, and queue it again."""
     missing = _missing(archive, ctx)
     if missing is not None:
         return missing
@@ -36,7 +36,7 @@ def replay(archive: RawArchive, ctx: ReplayContext) -> ReplayOutcome:
 
 
 def redrive(archive: RawArchive, ctx: ReplayContext) -> ReplayOutcome:
-    """Ask for what is not done yet of an archive that is not settled, unless it was asked for just now."""
+    """Queue the undone batches of an archive that is not terminal, unless they were queued just now."""
     missing = _missing(archive, ctx)
     if missing is not None:
         return missing
@@ -53,7 +53,7 @@ def redrive(archive: RawArchive, ctx: ReplayContext) -> ReplayOutcome:
 def behind_live_work[T](
     items: Iterable[T], waiting: Callable[[], int], limit: int, wait: Callable[[int], None]
 ) -> Iterator[T]:
-    """Give the next item only once fewer than `limit` messages wait on the queue; until then `wait` is called."""
+    """Yield each item once fewer than `limit` messages wait on the queue. Until then, call `wait` with their number."""
     for item in items:
         while (count := waiting()) >= limit:
             wait(count)
