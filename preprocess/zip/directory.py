@@ -1,8 +1,8 @@
-"""The directory of a zip archive: found at its end, held against the limits, then read entry by entry.
+"""The central directory of a zip archive: found at the archive's end, checked against the limits, then parsed.
 
-Not the standard library's zipfile: it makes an object of every entry before any can be counted, and gives up the whole
-archive where a single entry is odd (a name that is no UTF-8, a version from the future). The tests hold the two
-against each other.
+The standard library's zipfile is not used: it creates an object for every entry before they can be counted, and rejects
+the whole archive if a single entry is odd (a name that is not UTF-8, a version from the future). The tests compare
+both.
 """
 
 import struct
@@ -17,11 +17,11 @@ from preprocess.ports import RangeReader
 from preprocess.zip.end import End, find_end, tail_length
 
 BLOCK = 8 * 2**20
-"""Bytes of one request; an archive of at most this size is read in a single one."""
+"""Bytes per request. An archive of at most this size is read in a single one."""
 _TAIL = 256 * 2**10
-"""Read first of a larger archive: more than the longest comment, and most directories fit as well."""
+"""Bytes of a larger archive that are read first: more than the longest comment, and enough for most directories."""
 _ENTRY_MEAN = 1024
-"""A directory may take this much for each member that is allowed."""
+"""Bytes that a directory may have for each allowed member."""
 _NAME_MAX = 1024
 _ALL_ONES = 0xFFFFFFFF
 
@@ -30,27 +30,27 @@ _EXTRA = struct.Struct("<HH")
 
 
 class Member(NamedTuple):
-    """One entry of the directory, as it claims to be. A tuple, for there may be a hundred thousand."""
+    """One entry of the directory, unverified. A tuple, because there may be a hundred thousand."""
 
     number: int
     """Position in the directory."""
     name: str
-    """A label, never a path."""
+    """A label only, never used as a path."""
     method: int
     encrypted: bool
     crc: int
     compressed: int
     size: int
     offset: int
-    """Of its local header."""
+    """Offset of its local header."""
     bound: int
-    """Where the next member in stored order begins, or the directory: its bytes must end before."""
+    """Offset where the next member in stored order, or the directory, begins. The member must end before it."""
     broken: str | None = None
     """Why the entry cannot be used."""
 
 
 class Tail:
-    """A reader whose last bytes, or all of them where they are few, are kept after one request."""
+    """Reader that keeps the last bytes of a file, or all of a small file, in memory after one request."""
 
     def __init__(self, reader: RangeReader) -> None:
         self.size = reader.size
@@ -59,7 +59,7 @@ class Tail:
         self._bytes = reader.read_range(self._start, reader.size - self._start) if reader.size else b""
 
     def read_range(self, offset: int, length: int) -> bytes:
-        """Return bytes of the file, from memory where they are kept."""
+        """Return bytes of the file, from memory if they are kept."""
         if offset >= self._start:
             return self._bytes[offset - self._start : offset - self._start + length]
         return self._reader.read_range(offset, length)
@@ -77,7 +77,7 @@ def read_directory(reader: RangeReader, limits: Limits) -> tuple[Member, ...]:
             f"the zip's directory has {end.size} bytes, too many for LIMIT_ARCHIVE_MEMBERS={allowed}"
         )
     members = list(_entries(reader.read_range(end.start, end.size), end, allowed))
-    # Zip without zip64 counts modulo 65,536, and some writers let it.
+    # Some writers do not use zip64 for many members: the end record then has their number modulo 65,536.
     if len(members) != end.members and (len(members) % 65_536 != end.members or end.members > 65_535):
         raise ArchiveIncompleteError(
             f"the zip's directory has {len(members)} members, its end record says {end.members}"
@@ -115,7 +115,7 @@ def _member(index: int, fields: tuple[int, ...], name: bytes, extra: bytes, shif
         number=index,
         name=_label(name, utf8=bool(flags & 0x800), unicode_path=extras.get(0x7075, b"")),
         method=method,
-        # Bit 13 encrypts the directory's own values, too.
+        # Bit 13: the directory's own values are encrypted too.
         encrypted=bool(flags & 0x2041),
         crc=crc,
         compressed=compressed,
@@ -136,7 +136,7 @@ def _extras(extra: bytes) -> Iterator[tuple[int, bytes]]:
 
 
 def _widened(zip64: bytes, *values: int) -> list[int]:
-    """Replace each value that is all ones by the next 8 bytes of the zip64 field."""
+    """Return the values, each that is all ones replaced by the next 8 bytes of the zip64 field."""
     wide = list(values)
     for position, value in enumerate(values):
         if value == _ALL_ONES:
@@ -148,7 +148,7 @@ def _widened(zip64: bytes, *values: int) -> list[int]:
 
 
 def _label(name: bytes, *, utf8: bool, unicode_path: bytes) -> str:
-    """Decode a name; the Info-ZIP field tells it in UTF-8 where the name itself is in some code page."""
+    """Decode a name. If the name is in a code page, the Info-ZIP Unicode path field may have it in UTF-8."""
     if unicode_path[:1] == b"\1" and unicode_path[1:5] == zlib.crc32(name).to_bytes(4, "little"):
         name, utf8 = unicode_path[5:], True
     label = name.decode("utf-8", "backslashreplace") if utf8 else name.decode("cp437")
@@ -156,8 +156,8 @@ def _label(name: bytes, *, utf8: bool, unicode_path: bytes) -> str:
 
 
 def _bounded(members: list[Member], directory: int) -> tuple[Member, ...]:
-    """Tell each member where its bytes must end."""
-    # Entries that cannot be right have no say in where others end.
+    """Return the members with their bounds: the offsets where their bytes must end."""
+    # Invalid entries must not set the bounds of others.
     stored = sorted((m for m in members if m.broken is None and m.offset < directory), key=_place)
     ends = [member.offset for member in stored[1:]] + [directory]
     bounds = {member.number: end for member, end in zip(stored, ends, strict=True)} if stored else {}

@@ -1,4 +1,4 @@
-"""Decompression of one zip member, piece by piece, so that limits can be held while inflating."""
+"""Decompression of one zip member, piece by piece, so that limits are enforced while inflating."""
 
 import bz2
 import lzma
@@ -13,16 +13,16 @@ from preprocess.model import Limits
 from preprocess.zip.directory import Member
 
 PIECE = 2**20
-"""Most bytes that one step inflates, deflate64 apart."""
+"""Most bytes that one step inflates, except for deflate64."""
 _DEFLATE64_SLICE = 256
-"""Its library knows no bound for the output; a byte of input makes up to 26,000 of output (measured)."""
+"""Input bytes per step. The library cannot bound its output: a byte of input gives up to 26,000 (measured)."""
 
 type _Inflate = Callable[[Iterable[memoryview], int], Iterator[bytes]]
-"""Given the compressed bytes, and how many inflated ones can matter at most."""
+"""Called with the compressed bytes and the most inflated bytes that are needed. Yields the inflated bytes."""
 
 
 class Budget:
-    """Inflated bytes that a batch may still make."""
+    """Number of bytes that a batch may still inflate."""
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
@@ -30,9 +30,9 @@ class Budget:
 
 
 def inflate(chunks: Iterable[memoryview], member: Member, budget: Budget) -> Generator[bytes]:
-    """Inflate a member's bytes, never much more than the limits allow, and check them when all are there.
+    """Yield a member's inflated bytes, and check size and CRC at the end.
 
-    Raises MemberRefusedError.
+    Inflates at most a little more than the limits allow. Raises MemberRefusedError.
     """
     limit = min(member.size, budget.limits.member_bytes)
     crc = total = 0
@@ -52,7 +52,7 @@ def inflate(chunks: Iterable[memoryview], member: Member, budget: Budget) -> Gen
 
 
 def check_method(member: Member) -> None:
-    """Refuse what cannot be inflated. Raises MemberRefusedError."""
+    """Raise MemberRefusedError if a member cannot be inflated."""
     if member.broken is not None:
         raise MemberRefusedError(f"its entry in the zip's directory is broken: {member.broken}")
     if member.encrypted:
@@ -83,7 +83,7 @@ def _deflate(chunks: Iterable[memoryview], _most: int) -> Iterator[bytes]:
     for chunk in chunks:
         piece = inflater.decompress(chunk, PIECE)
         yield piece
-        # A full piece may leave output behind although all input is taken.
+        # After a full piece there may be more output, even if all input was consumed.
         while inflater.unconsumed_tail or len(piece) == PIECE:
             piece = inflater.decompress(inflater.unconsumed_tail, PIECE)
             yield piece
@@ -97,7 +97,7 @@ def _bzip2(chunks: Iterable[memoryview], _most: int) -> Iterator[bytes]:
 
 
 def _lzma(chunks: Iterable[memoryview], limit: int) -> Iterator[bytes]:
-    """Read the header (two bytes of version, two of length, the properties), then the raw stream."""
+    """Parse the header (two bytes of version, two of length, the properties), then inflate the raw stream."""
     rest = iter(chunks)
     head = b""
     while len(head) < 9 and (chunk := next(rest, None)):
@@ -109,7 +109,7 @@ def _lzma(chunks: Iterable[memoryview], limit: int) -> Iterator[bytes]:
 
 def _lzma_decoder(properties: bytes, limit: int) -> lzma.LZMADecompressor:
     lc, lp, pb = properties[0] % 9, properties[0] // 9 % 5, properties[0] // 45
-    # No stream needs a dictionary larger than what it makes; a claim of 4 GiB would take as much memory.
+    # A stream needs no larger dictionary than its output; a header of 4 GiB would take as much memory.
     dictionary = min(int.from_bytes(properties[1:], "little"), limit)
     spec = {"id": lzma.FILTER_LZMA1, "dict_size": max(dictionary, 4096), "lc": lc, "lp": lp, "pb": pb}
     return lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=[spec])
@@ -118,7 +118,7 @@ def _lzma_decoder(properties: bytes, limit: int) -> lzma.LZMADecompressor:
 def _bounded(
     decoder: bz2.BZ2Decompressor | lzma.LZMADecompressor, chunks: Iterable[memoryview], *, marked: bool
 ) -> Iterator[bytes]:
-    """Decompress; `marked`: the stream tells its own end (LZMA may leave that to the directory's size)."""
+    """Yield the decompressed bytes. `marked`: the stream marks its end (LZMA may rely on the directory's size)."""
     for chunk in chunks:
         yield decoder.decompress(chunk, PIECE)
         while not (decoder.eof or decoder.needs_input):

@@ -1,4 +1,4 @@
-"""A zip archive's members, read by ranges: the next block arrives while the last one is decoded."""
+"""Reads the members of a zip archive by ranges. The next block is read while the last one is decoded."""
 
 import io
 import struct
@@ -17,7 +17,7 @@ _CHUNK = 256 * 2**10
 _HEADER = struct.Struct("<4s5H3L2H")
 
 type Wanted = Callable[[bytes], bool]
-"""Judges a member by its first bytes, at least 64 where it has so many."""
+"""Returns whether to read a member, given its first bytes: at least 64, or all of a shorter member."""
 
 
 class Archive:
@@ -31,7 +31,7 @@ class Archive:
 
     @contextmanager
     def batch(self, first: int, end: int) -> Iterator["MemberReader"]:
-        """Read members `first` to `end`, best in stored order; together they have one budget."""
+        """Yield a reader of members `first` to `end` (exclusive), which share one budget. Fastest in stored order."""
         members = self.members[first:end]
         start = min((member.offset for member in members), default=0)
         stop = max((member.bound for member in members), default=0)
@@ -39,19 +39,19 @@ class Archive:
             yield MemberReader(blocks, Budget(self._limits))
 
     def stored_order(self, first: int, end: int) -> Sequence[Member]:
-        """Members `first` to `end` in the order of their bytes, which is nearly always that of the directory."""
+        """Return members `first` to `end` in the order of their bytes, which nearly always is the directory's order."""
         return sorted(self.members[first:end], key=lambda member: (member.offset, member.number))
 
 
 class MemberReader:
-    """Reads members of one batch."""
+    """Reader of one batch's members."""
 
     def __init__(self, blocks: "_Blocks", budget: Budget) -> None:
         self._blocks = blocks
         self._budget = budget
 
     def read(self, member: Member, wanted: Wanted) -> io.BytesIO | None:
-        """Inflate a member, whole and checked; None if it is not wanted. Raises MemberRefusedError."""
+        """Return a member's inflated and checked bytes; None if it is not wanted. Raises MemberRefusedError."""
         check_method(member)
         chunks = self._chunks(self._contents(member), member.compressed)
         content = io.BytesIO()
@@ -69,7 +69,7 @@ class MemberReader:
         return content
 
     def _contents(self, member: Member) -> int:
-        """Find where a member's bytes begin, and refuse it if they do not end before the next one's."""
+        """Return the offset of a member's bytes. Raises MemberRefusedError if they overlap the next member."""
         if not 0 <= member.offset <= member.bound - _HEADER.size:
             raise MemberRefusedError("its place in the zip's directory is wrong, or it overlaps another member")
         header = b"".join(bytes(chunk) for chunk in self._chunks(member.offset, _HEADER.size))
@@ -92,9 +92,9 @@ class MemberReader:
 
 
 class _Blocks:
-    """Bytes `start` to `stop` in blocks, one of them read ahead in a thread of its own.
+    """Bytes `start` to `stop` in blocks, with one block read ahead in a thread.
 
-    That thread reads all of them: what a request takes beside its block is kept for the next one, by each thread.
+    One thread reads all of them, because each thread keeps the memory that a request takes besides its block.
     """
 
     def __init__(self, reader: RangeReader, start: int, stop: int) -> None:
@@ -113,7 +113,7 @@ class _Blocks:
         self._thread.shutdown(cancel_futures=True)
 
     def at(self, offset: int, length: int) -> memoryview:
-        """Give some of the bytes from `offset` on: at least one, at most `length`."""
+        """Return some of the bytes from `offset` on: at least one, at most `length`."""
         number, within = divmod(offset - self._start, BLOCK)
         if number != self._number:
             self._turn_to(number)
@@ -130,7 +130,7 @@ class _Blocks:
             self._next = number + 1, self._ask(number + 1)
 
     def _ask(self, number: int) -> Future[bytes]:
-        # The context goes along, so that the request is traced as part of this call.
+        # The context is copied, so that the request is traced as part of this call.
         return self._thread.submit(copy_context().run, self._read, number)
 
     def _read(self, number: int) -> bytes:
