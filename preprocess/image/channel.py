@@ -1,4 +1,4 @@
-"""What a process and its decoding child say to each other: JSON, and bytes behind it. Never pickle: a child may lie."""
+"""Messages between a process and its decoding child: JSON followed by bytes. Not pickle: a child cannot be trusted."""
 
 import json
 import socket
@@ -11,7 +11,7 @@ from typing import Any
 _LENGTHS = struct.Struct("<LQ")
 _MOST_JSON = 2**20
 MOST_TEXT = 100_000
-"""Characters of a reason or a line of log; escaped, they still fit."""
+"""Characters of a reason or a log line. They fit into `_MOST_JSON` even if all are escaped."""
 _CHUNK = 2**20
 
 
@@ -22,7 +22,7 @@ class Channel:
         self._socket = connection
 
     def send(self, message: Mapping[str, Any], payload: memoryview | bytes = b"", seconds: float | None = None) -> None:
-        """Send a message. Raises TimeoutError, and OSError where the other end is gone."""
+        """Send a message within `seconds`. Raises TimeoutError, or OSError if the other end is gone."""
         text = json.dumps(message).encode()
         until = _moment(seconds)
         for part in (_LENGTHS.pack(len(text), len(payload)) + text, payload):
@@ -30,9 +30,9 @@ class Channel:
             self._socket.sendall(part)
 
     def receive(self, most: int, seconds: float | None = None) -> tuple[Mapping[str, Any], BytesIO]:
-        """Receive a message with at most so many bytes.
+        """Receive a message with a payload of at most `most` bytes, within `seconds`.
 
-        Raises TimeoutError, EOFError or OSError where the other end is gone, and ValueError for nonsense.
+        Raises TimeoutError, EOFError or OSError if the other end is gone, and ValueError if the message is invalid.
         """
         until = _moment(seconds)
         text, payload = _LENGTHS.unpack(self._bytes(_LENGTHS.size, until).getvalue())
@@ -44,7 +44,7 @@ class Channel:
         return message, self._bytes(payload, until)
 
     def close(self) -> None:
-        """Let the other end know that nothing comes any more."""
+        """Close the socket, which ends the stream for the other end."""
         self._socket.close()
 
     def _bytes(self, count: int, until: float | None) -> BytesIO:
@@ -64,5 +64,5 @@ def _moment(seconds: float | None) -> float | None:
 
 
 def _rest(until: float | None) -> float | None:
-    """Return seconds until then; a socket takes 0 for not to wait at all, and so says otherwise that it is late."""
+    """Return seconds until `until`, always above 0: with a timeout of 0 a socket raises BlockingIOError instead."""
     return None if until is None else max(until - time.monotonic(), 1e-6)

@@ -1,8 +1,8 @@
-"""A process that decodes the members of one batch, so that what kills it costs one member and nothing else.
+"""A process that decodes the members of one batch, so that a crash refuses only the member that caused it.
 
-`child_decoder` starts it, by a command of its own: multiprocessing would import the parent's main module, which is the
-functions worker. The user's hook runs here too, for it can crash as well; in one process and in order, it keeps what it
-remembers of one member for the next.
+`child_decoder` starts it by its own command, because multiprocessing would import the parent's main module, which is
+the functions worker. The user's hook runs here too, because it can also crash. It runs in one process and in member
+order, so that state which it keeps between members is preserved.
 """
 
 import ctypes
@@ -35,9 +35,9 @@ _TRACEBACKS = logging.Formatter()
 
 
 def main(descriptor: int) -> None:
-    """Decode what the parent sends through a socket, until it has no more."""
+    """Decode the members that the parent sends through a socket, until it closes the socket."""
     connection = socket.socket(fileno=descriptor)
-    # No process that a hook starts may hold it open.
+    # Processes that a hook starts must not hold it open.
     connection.set_inheritable(False)
     channel = Channel(connection)
     task, _ = channel.receive(0)
@@ -64,7 +64,7 @@ def main(descriptor: int) -> None:
 
 
 def task_of(archive: RawArchive, recipe: Recipe, limits: Limits, memory: int | None) -> Mapping[str, Any]:
-    """Return what a child is told first; `memory` is what it may take in bytes."""
+    """Return the first message to a child. `memory` is the number of bytes that it may take; None: no limit."""
     return {
         "source": archive.source,
         "path": archive.path,
@@ -80,12 +80,15 @@ def _tuple(value: Any) -> Any:
 
 
 def _die_first(memory: int | None) -> None:
-    """Take no more memory than that, be the first to be killed where it is short, and never outlive the parent."""
+    """Limit this process's memory to `memory` bytes, be killed first if memory is short, and end with the parent.
+
+    Does nothing on systems other than Linux.
+    """
     if sys.platform != "linux":
         return
     import resource
 
-    # A core file of a gigabyte would fill the disk.
+    # A core dump of a gigabyte would fill the disk.
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     Path("/proc/self/oom_score_adj").write_text("1000", "ascii")
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -96,7 +99,7 @@ def _die_first(memory: int | None) -> None:
 def _decoded(
     maker: ImageMaker, member: Member, content: BytesIO, channel: Channel, task: Mapping[str, Any]
 ) -> Mapping[str, Any]:
-    """Send a member's images; return how it ended."""
+    """Send a member's images. Return the message that ends the member."""
     try:
         for image in maker.finish(maker.decode(content, member, MemoryBudget())):
             _send(image, channel)
@@ -135,14 +138,14 @@ def _error(kind: str, reason: str, error: BaseException) -> Mapping[str, Any]:
 
 
 class _Forward(logging.Handler):
-    """Lets the parent write what is logged here, among its own lines and within its bounds."""
+    """Sends log records to the parent, which writes them among its own lines and within its limits."""
 
     def __init__(self, channel: Channel) -> None:
         super().__init__()
         self._channel = channel
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Send a line."""
+        """Send a record to the parent."""
         trace = _TRACEBACKS.formatException(record.exc_info) if record.exc_info else None
         line = {"logger": record.name, "level": record.levelno, "text": record.getMessage()[: MOST_TEXT // 2]}
         self._channel.send({"kind": "log", **line, "trace": trace and trace[-MOST_TEXT // 2 :]})

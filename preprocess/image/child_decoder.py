@@ -1,4 +1,4 @@
-"""Decode a batch's members in a child process, one after the other: whatever one does to it costs no other anything."""
+"""Decodes a batch's members in a child process, one after the other, so that a crash affects one member only."""
 
 import logging
 import os
@@ -33,14 +33,14 @@ _COMMAND = (
     "from preprocess.image.child import main; main(descriptor)"
 )
 _LEAST_MEMORY = 256 * 2**20
-"""With less, members would be refused that are not to blame."""
+"""Bytes. With less, members would be refused that are not at fault."""
 _START_SECONDS = 60.0
 _END_SECONDS = 5.0
 _MOST_LINE = 2_000
 
 
 class RefusedInChildError(MemberRefusedError):
-    """A member is refused for what it did to its child process; `kind` names it in a few words."""
+    """A member is refused by its child process, or because that died. `kind` is the error's type in a few words."""
 
     def __init__(self, reason: str, kind: str) -> None:
         super().__init__(reason)
@@ -48,7 +48,7 @@ class RefusedInChildError(MemberRefusedError):
 
 
 class ChildDecoder:
-    """Decodes members in one child process, which is replaced once it died; a Decoder."""
+    """A Decoder that uses one child process, and replaces it if it dies."""
 
     def __init__(self, read: Read, archive: RawArchive, recipe: Recipe, limits: Limits) -> None:
         self._read = read
@@ -57,10 +57,10 @@ class ChildDecoder:
         self._limits = limits
         self._child: _Child | None = None
         self._pixels = 0
-        """Of all frames so far, whichever child decoded them."""
+        """Pixels of all frames so far, of all child processes."""
 
     def each(self, members: Sequence[Member]) -> Generator[tuple[Member, PendingMember]]:
-        """Yield the members in order; the caller calls each pending member before it asks for the next."""
+        """Yield the members in order. The caller must call each pending member before it requests the next."""
         try:
             for member in members:
                 yield member, partial(self._pending, member)
@@ -92,12 +92,12 @@ class ChildDecoder:
         except (ValueError, LookupError, TypeError) as exc:
             raise RefusedInChildError(f"the process that decodes it answers nonsense: {exc}", "ProcessDied") from exc
         finally:
-            # Whoever takes only some of its images leaves others under way.
+            # If the caller stops before the last image, the child still sends the others.
             if not complete:
                 self._end()
 
     def _begun(self, member: Member, content: BytesIO) -> "_Child":
-        """Send a member to the child; to a new one where it has died since the last member, which is not to blame."""
+        """Send a member to the child, or to a new child if that one died after an earlier member."""
         if self._child is not None and not self._child.lives():
             self._end()
         try:
@@ -118,12 +118,12 @@ class ChildDecoder:
 
 
 class _Child:
-    """One process."""
+    """A child process and the channel to it."""
 
     def __init__(self, archive: RawArchive, recipe: Recipe, limits: Limits) -> None:
-        """Start it. Raises TransientError: that is no member's fault."""
+        """Start the process. Raises TransientError, because a failure is not a member's fault."""
         left = memory_left()
-        # The rest is for what comes back from it.
+        # An eighth is left for the images that it sends back.
         self._memory = None if left is None else left - left // 8
         if self._memory is not None and self._memory < _LEAST_MEMORY:
             raise TransientError(f"start a process to decode in: only {left} bytes of memory are left; try again later")
@@ -137,7 +137,7 @@ class _Child:
                 self._process = subprocess.Popen(  # noqa: S603 # every argument is our own
                     [sys.executable, "-c", _COMMAND, str(theirs.fileno()), *sys.path],
                     stdin=subprocess.DEVNULL,
-                    # A hook may print.
+                    # Output that a hook prints goes to stderr.
                     stdout=2,
                     pass_fds=[theirs.fileno()],
                     start_new_session=True,
@@ -149,20 +149,20 @@ class _Child:
             self._channel.send(task_of(archive, recipe, limits, self._memory), seconds=self._left)
             next(self.answers())
         except (EOFError, OSError, ValueError) as exc:
-            # Whether it is gone shows when its end is waited for; one that hangs is ended.
+            # `death` waits for the process and returns how it ended; a process that hangs is killed.
             reason = str(exc) if isinstance(exc, TimeoutError | ValueError) else self.death()
             self.end()
             raise TransientError(f"start a process to decode in: {reason}") from exc
         log.info("child.started pid=%d seconds=%.2f", self._process.pid, time.monotonic() - began)
 
     def begin(self, member: Member, pixels: int, content: BytesIO) -> None:
-        """Send a member. Raises TimeoutError, and OSError where the process is gone."""
+        """Send a member. Raises TimeoutError, or OSError if the process is gone."""
         self._left = self._seconds
         with self._counted():
             self._channel.send({"member": member, "pixels": pixels}, content.getbuffer(), self._left)
 
     def answers(self) -> Iterator[tuple[Mapping[str, Any], BytesIO]]:
-        """Yield what it answers, and write what it logs. Raises TimeoutError, EOFError, OSError, ValueError."""
+        """Yield its answers, and write its log lines. Raises TimeoutError, EOFError, OSError, ValueError."""
         while True:
             with self._counted():
                 message, payload = self._channel.receive(self._memory or sys.maxsize, self._left)
@@ -175,17 +175,17 @@ class _Child:
 
     @contextmanager
     def _counted(self) -> Iterator[None]:
-        """Count time as the process's own: only while it is waited for."""
+        """Subtract the time that the block takes from the member's time: only waiting for the process counts."""
         began = time.monotonic()
         yield
         self._left -= time.monotonic() - began
 
     def lives(self) -> bool:
-        """Return whether it has not ended."""
+        """Return whether the process still runs."""
         return self._process.poll() is None
 
     def death(self) -> str:
-        """Say how the process ended."""
+        """Return how the process ended, as text for a reason."""
         try:
             code = self._process.wait(_END_SECONDS)
         except subprocess.TimeoutExpired:
@@ -195,7 +195,7 @@ class _Child:
         return f"killed by signal {-code} ({signal.Signals(-code).name})" if code < 0 else f"it exited with code {code}"
 
     def end(self) -> None:
-        """End it, and what a hook may have started in it."""
+        """Kill the process, and processes that a hook started in it."""
         self._channel.close()
         with suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
@@ -203,7 +203,7 @@ class _Child:
 
 
 def _write_line(message: Mapping[str, Any]) -> None:
-    """Write a line that was logged in the child, with its traceback, as if it had been logged here."""
+    """Log a line of the child, with its traceback, as if it had been logged in this process."""
     name, level = str(message["logger"]), int(message["level"])
     if logging.getLogger(name).isEnabledFor(level):
         text = printable(str(message["text"]), _MOST_LINE)
@@ -213,7 +213,7 @@ def _write_line(message: Mapping[str, Any]) -> None:
 
 
 def _image(message: Mapping[str, Any], payload: BytesIO, member: Member, archive: RawArchive) -> Image:
-    """Read an image. Raises ValueError, LookupError or TypeError for what none is."""
+    """Return the image of a message. Raises ValueError, LookupError or TypeError if it is not a valid image."""
     dtype, shape = np.dtype(message["dtype"]), [int(length) for length in message["shape"]]
     if dtype.kind not in "biufc" or not shape or min(shape) < 0:
         raise ValueError(f"no array of numbers: {dtype}, {shape}")
@@ -229,14 +229,14 @@ def _image(message: Mapping[str, Any], payload: BytesIO, member: Member, archive
         captured_at=datetime.fromisoformat(captured_at) if captured_at else None,
         method=METHODS.get(str(message["format"]), 1),
     )
-    # Raises ValueError unless there are as many bytes as the shape says.
+    # Raises ValueError if the number of bytes does not fit the shape.
     pixels = np.frombuffer(payload.getbuffer(), dtype).reshape(shape)
     near = {str(limit): float(share) for limit, share in dict(message["near"]).items()}
     return Image(metadata=metadata, pixels=pixels, source_pixels=int(message["source_pixels"]), near=near)
 
 
 def _raise_error(message: Mapping[str, Any]) -> None:
-    """Raise what a member ended with, if it did not end well."""
+    """Raise the error that a member ended with, if any."""
     kind = message["kind"]
     if kind == "end":
         return

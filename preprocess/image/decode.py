@@ -1,4 +1,4 @@
-"""From a file's bytes to frames: an allow-list of formats, limits before decoding, and values as they were stored."""
+"""Decodes a file's bytes to frames: allowed formats only, with limits before decoding, and values as stored."""
 
 import io
 import math
@@ -26,14 +26,14 @@ from preprocess.image.probes import count_scans, ends_in_zeros
 from preprocess.member_log import member_log
 from preprocess.model import Limits
 
-# Ours is judged per frame, by a setting; Pillow's would warn from half of its own limit on.
+# LIMIT_PIXELS is checked for each frame instead. Pillow would also warn from half of its limit on.
 Pillow.MAX_IMAGE_PIXELS = None
-# Blocks of 16 MiB that Pillow keeps for the next picture; to ask the system for each anew takes a tenth of the time.
+# Blocks of 16 MiB that Pillow keeps for the next image: allocating them anew each time takes a tenth of the time.
 Pillow.core.set_blocks_max(4)  # type: ignore[attr-defined] # documented, but not told to type checkers
 
 FORMATS = tuple(METHODS)
 _BROKEN = (OSError, EOFError, SyntaxError, ValueError, TypeError, LookupError, ArithmeticError, struct.error)
-"""What Pillow's readers raise for broken files."""
+"""Errors that Pillow's readers raise for broken files."""
 _TURNED = {
     2: Pillow.Transpose.FLIP_LEFT_RIGHT,
     3: Pillow.Transpose.ROTATE_180,
@@ -44,31 +44,31 @@ _TURNED = {
     8: Pillow.Transpose.ROTATE_90,
 }
 BYTES_A_PIXEL = 12
-"""Bytes that decoding takes for each pixel of 8 bits, at most (measured); others count as several."""
+"""Most bytes that decoding takes for each 8-bit pixel (measured). Other pixels count as several."""
 _MOST_PIECES = 1_000_000
 _MOST_COMMENTS = 1_000
 _NOT_A_PAGE = 0b101
-"""TIFF's NewSubfileType: a smaller copy of another page, or its mask."""
+"""Bits of TIFF's NewSubfileType: a smaller copy of another page, or its mask."""
 
 type Size = tuple[int, int]
 type Shrink = Callable[[Size], float]
-"""Given a picture's size, the scale at which it may be decoded: 1, or less where all detail is not needed."""
+"""Returns the scale at which a picture of this size may be decoded: 1, or less if not all detail is needed."""
 type Admit = Callable[[int], None]
-"""Called with an upper bound (bytes) before a frame is decoded; raises to reject it."""
+"""Called with an upper bound (bytes) before a frame is decoded. Raises to reject it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Frame:
-    """One decoded picture, upright; its planes last until the next one is decoded."""
+    """One decoded picture, upright. Its planes are valid until the next frame is decoded."""
 
     number: int
     format: str
     planes: Planes
     size: Size
-    """Before any shrinking."""
+    """Width and height in pixels, before any shrinking."""
     captured_at: datetime | None
     near: Mapping[str, float] = field(default_factory=dict)
-    """Shares of the limits that it nearly reached, by the limits' settings."""
+    """Used shares of the limits that it nearly reached, by setting."""
 
 
 def _admit_all(_size: int) -> None:
@@ -78,14 +78,14 @@ def _admit_all(_size: int) -> None:
 def frames(
     content: io.BytesIO, name: str, limits: Limits, shrink: Shrink, admit: Admit = _admit_all
 ) -> Iterator[Frame]:
-    """Decode every picture of a file, several files in as many threads. Raises MemberRefusedError."""
+    """Yield each frame of a file. Several threads may decode different files. Raises MemberRefusedError."""
     with ExitStack() as opened:
         with _pillow(name):
             image = opened.enter_context(_opened(content))
             _check_end(content, image)
             scanned = _check_scans(content, image, limits)
             _check_comments(content, image)
-        # Opened once, when it is first needed, and turned from page to page: to begin anew would read all before it.
+        # Opened once, if needed, and moved from page to page: a newly opened file would read all earlier pages again.
         second = cache(lambda: opened.enter_context(_opened(content)))
         pixels = 0
         for number in count():
@@ -109,7 +109,7 @@ def frames(
 
 
 class _Pieces(io.BytesIO):
-    """A file that may be read in so many pieces. Made of millions of tiny ones, it would take hours, and all memory."""
+    """A file with a limited number of reads. One made of millions of tiny pieces would take hours and all memory."""
 
     def __init__(self, content: bytes) -> None:
         super().__init__(content)
@@ -123,7 +123,7 @@ class _Pieces(io.BytesIO):
 
 
 def _opened(content: io.BytesIO) -> ImageFile:
-    # This shares the bytes, and copies none.
+    # BytesIO shares these bytes; nothing is copied.
     return Pillow.open(_Pieces(content.getvalue()), formats=FORMATS)
 
 
@@ -134,14 +134,14 @@ def _turned(opened: Callable[[], ImageFile], number: int) -> ImageFile:
 
 
 _heard: ContextVar[list[str] | None] = ContextVar("heard", default=None)
-"""What Pillow warns of while it is at one file."""
+"""Pillow's warnings while it reads one file."""
 
 
 @contextmanager
 def warnings_heard() -> Iterator[None]:
-    """Let `frames` log what Pillow warns of.
+    """Make `frames` log Pillow's warnings while the block runs.
 
-    The interpreter's filters are everybody's, so only one may do this at a time, for all threads.
+    Warning filters are global to the interpreter: the block covers all threads, and only one may run at a time.
     """
     with warnings.catch_warnings():
         others = warnings.showwarning
@@ -160,7 +160,7 @@ def warnings_heard() -> Iterator[None]:
 
 @contextmanager
 def _pillow(name: str) -> Iterator[None]:
-    """Re-raise what Pillow says of broken files as ours, and log its warnings."""
+    """Re-raise Pillow's errors as MemberRefusedError, and log its warnings."""
     heard: list[str] = []
     before = _heard.set(heard)
     try:
@@ -176,23 +176,23 @@ def _pillow(name: str) -> Iterator[None]:
 
 
 def _check_end(content: io.BytesIO, image: ImageFile) -> None:
-    """Refuse files that were cut where Pillow does not look.
+    """Raise MemberRefusedError if the end of a file is missing and Pillow does not notice.
 
-    It needs neither PNG's last chunk nor GIF's last byte, and makes grey of an AVIF's zeros.
+    Pillow needs neither PNG's last chunk nor GIF's last byte, and decodes the zeros of a cut AVIF as grey.
     """
-    # Not getbuffer: it would copy what `_opened` shares.
+    # Not getbuffer(), which would copy the bytes that `_opened` shares.
     end = content.getvalue()[-4096:]
     whole_png = image.format != "PNG" or b"IEND\xaeB`\x82" in end
     whole_gif = image.format != "GIF" or end.rstrip(b"\0\r\n").endswith(b";")
-    # A sound WebP may end in zeros, where it is of one colour.
+    # WebP is not checked: a complete one may end in zeros, if it is of one colour.
     whole_avif = image.format != "AVIF" or not ends_in_zeros(content.getvalue())
     if not (whole_png and whole_gif and whole_avif):
         raise MemberRefusedError(f"it is cut off: its end is not that of a {image.format} file")
 
 
 def _turn_to(image: ImageFile, number: int) -> bool:
-    """Go to a frame; False if there is none."""
-    # Cameras put previews and depth maps behind the picture; Pillow calls such a JPEG an MPO.
+    """Move to a frame. Return False if it does not exist."""
+    # Cameras append previews and depth maps to the picture. Pillow calls such a JPEG an MPO.
     if number and image.format == "MPO":
         return False
     try:
@@ -200,7 +200,7 @@ def _turn_to(image: ImageFile, number: int) -> bool:
     except EOFError:
         return False
     except SyntaxError:
-        # Pillow cannot read masks, nor does anybody want to.
+        # Pillow cannot read masks, which are skipped anyway.
         if not _is_no_page(image):
             raise
     return True
@@ -212,7 +212,7 @@ def _is_no_page(image: ImageFile) -> bool:
 
 
 def _check_scans(content: io.BytesIO, image: ImageFile, limits: Limits) -> int:
-    """Refuse a JPEG that draws its picture again and again; return how many pixels it draws in all its scans."""
+    """Return the pixels of all scans of a JPEG together. Raises MemberRefusedError if they are too many."""
     if image.format not in ("JPEG", "MPO"):
         return 0
     scans = count_scans(content.getvalue())
@@ -225,13 +225,13 @@ def _check_scans(content: io.BytesIO, image: ImageFile, limits: Limits) -> int:
 
 
 def _check_comments(content: io.BytesIO, image: ImageFile) -> None:
-    """Refuse a text that is nothing but comments: Pillow takes them out one by one, seven seconds for a megabyte."""
+    """Raise MemberRefusedError for a PPM full of comments: Pillow removes them one by one, 7 s per megabyte."""
     if is_text(image) and content.getvalue().count(b"#") > _MOST_COMMENTS:
         raise MemberRefusedError("it is made of too many comments: no encoder writes so many")
 
 
 def _check_pixels(image: ImageFile, pixels: int, limits: Limits) -> int:
-    """Refuse what has too many pixels; return how many a frame counts as."""
+    """Return the weighted pixels of a frame. Raises MemberRefusedError if the frame or the file has too many."""
     counted = weight(image)
     if image.width * image.height * counted > limits.pixels:
         times = "" if counted == 1 else f", and counts {counted} times for what it takes"
@@ -249,13 +249,13 @@ def _frame(image: ImageFile, number: int, shrink: Shrink, admit: Admit, again: C
         size = _upright(image.size, exif)
         scale = shrink(size)
         image.draft(None, (math.ceil(image.width * scale), math.ceil(image.height * scale)))
-        # All at once: by Pillow's blocks of 64 KiB, threads that decode would wait for Python's lock before each.
+        # Read at once: with Pillow's blocks of 64 KiB, decoding threads would wait for the GIL before each block.
         image.decodermaxblock = -1
         admit(image.width * image.height * BYTES_A_PIXEL)
         planes = load(image, again)
     else:
         admit(image.width * image.height * weight(image) * BYTES_A_PIXEL)
-        # EXIF comes later: to look for it may decode the picture, and Pillow turns a TIFF itself when it decodes it.
+        # EXIF is read after decoding: reading it may decode the picture, and Pillow rotates a TIFF itself then.
         planes = load(image, again)
         exif = _exif(image)
         size = _upright(image.size, exif)
@@ -274,7 +274,7 @@ def _upright(size: Size, exif: Pillow.Exif) -> Size:
 
 
 def _exif(image: ImageFile) -> Pillow.Exif:
-    """EXIF facts; none where they are broken, for the picture may be sound."""
+    """Return EXIF metadata; empty if it is broken, because the picture may still be intact."""
     try:
         exif = image.getexif()
         exif.get_ifd(IFD.Exif)

@@ -1,4 +1,4 @@
-"""From stored values to those that the recipe asks for, and never a value lost without a word."""
+"""Conversion of stored values to the recipe's dtype, which never loses values silently."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +11,7 @@ _FLOAT16_MAX = float(np.finfo(np.float16).max)
 
 
 def cast(pixels: Pixels, recipe: Recipe) -> Pixels:
-    """Scale, normalise and convert; C-contiguous, native byte order. Raises MemberRefusedError."""
+    """Return scaled, normalised and converted pixels: C-contiguous, native byte order. Raises MemberRefusedError."""
     if recipe.scale != 1 or recipe.mean or recipe.std:
         return np.ascontiguousarray(_held(_normalised(pixels, recipe), recipe))
     return np.ascontiguousarray(_converted(pixels, recipe))
@@ -35,7 +35,7 @@ def _per_channel(values: NDArray[np.float32], numbers: tuple[float, ...], settin
 
 
 def _held(values: NDArray[np.float32], recipe: Recipe) -> Pixels:
-    """Convert scaled values; whoever scales has chosen the range, so what lies outside is clipped."""
+    """Convert scaled values. Values outside the dtype's range are clipped, because the scale defines the range."""
     if recipe.dtype in ("keep", "float32"):
         return values
     if recipe.dtype == "float16":
@@ -45,7 +45,7 @@ def _held(values: NDArray[np.float32], recipe: Recipe) -> Pixels:
 
 
 def _converted(pixels: Pixels, recipe: Recipe) -> Pixels:
-    """Convert values as they are: all of them must fit, but for 16 bits, of which 8 are made by their share."""
+    """Convert unscaled values, all of which must fit, except that 16 bits become 8 by division by 257."""
     if recipe.dtype in ("keep", pixels.dtype.name):
         return pixels
     if pixels.dtype == np.uint16 and recipe.dtype == "uint8":
