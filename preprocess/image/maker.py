@@ -1,4 +1,4 @@
-"""From one member of an archive to its images."""
+"""Makes the images of one member of an archive."""
 
 import io
 import math
@@ -20,24 +20,24 @@ from preprocess.zip.reader import MemberReader
 
 
 class TooLargeError(Exception):
-    """A member takes more memory than it was given."""
+    """A member takes more memory than its budget."""
 
 
 class MemoryBudget:
-    """Bytes of memory that one member may take: for its decoded frames, and for what is made of them."""
+    """Bytes of memory that one member may take for its decoded frames and the images made of them."""
 
     def __init__(self, limit: float = math.inf) -> None:
         self._left = limit
 
     def take(self, count: int) -> None:
-        """Take some of it. Raises TooLargeError."""
+        """Take `count` bytes. Raises TooLargeError if fewer are left."""
         self._left -= count
         if self._left < 0:
             raise TooLargeError
 
 
 class ImageMaker:
-    """Makes images of one batch's members."""
+    """Makes the images of one batch's members."""
 
     def __init__(self, archive: RawArchive, recipe: Recipe, hook: Hook | None, limits: Limits) -> None:
         self._archive = archive
@@ -45,15 +45,15 @@ class ImageMaker:
         self._hook = hook
         self._limits = limits
         self.pixels = 0
-        """Of all frames so far."""
+        """Pixels of all frames so far."""
 
     def content(self, reader: MemberReader, member: Member) -> io.BytesIO | None:
-        """Inflate a member; None if it is an image neither by name nor by content. Raises MemberRefusedError."""
+        """Return a member's bytes; None if neither name nor content is that of an image. Raises MemberRefusedError."""
         named = is_image_name(member.name)
         return reader.read(member, wanted=lambda head: named or is_image_content(head))
 
     def decode(self, content: io.BytesIO, member: Member, memory: MemoryBudget) -> Iterator[Image]:
-        """Decode and transform each frame; any thread may do so. Raises MemberRefusedError and TooLargeError."""
+        """Yield an image per frame, before the hook. Safe in any thread. Raises MemberRefusedError, TooLargeError."""
         for frame in frames(content, member.name, self._limits, partial(shrink, recipe=self._recipe), memory.take):
             pixels = transform(frame, self._recipe)
             memory.take(pixels.nbytes)
@@ -62,9 +62,9 @@ class ImageMaker:
             yield Image(metadata=metadata, pixels=pixels, source_pixels=width * height, near=frame.near)
 
     def finish(self, images: Iterable[Image]) -> Iterator[Image]:
-        """Count a member's images and pass them through the hook, which may drop some: one member after the other.
+        """Count a member's images, and yield what the hook makes of them; it may drop some.
 
-        Raises MemberRefusedError.
+        Must be called for one member after the other. Raises MemberRefusedError.
         """
         for image in images:
             self._count(image.source_pixels)
@@ -93,7 +93,7 @@ class ImageMaker:
     def _hooked(self, pixels: Pixels, metadata: ImageMetadata) -> Pixels | None:
         if self._hook is None:
             return pixels
-        # Pillow's arrays are read-only; a hook may well work in place.
+        # Pillow's arrays are read-only, but a hook may work in place.
         try:
             output: object = self._hook(pixels if pixels.flags.writeable else pixels.copy(), metadata)
         except (PipelineError, MemoryError):

@@ -1,11 +1,11 @@
-"""How much memory is left to this process: by the machine, and by the limits of its control groups."""
+"""Memory left to this process, by the machine and by the limits of its control groups."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
 
 def memory_left(root: Path = Path("/")) -> int | None:
-    """Return bytes that can still be taken; None where the system does not tell, as on macOS."""
+    """Return the bytes that can still be taken; None if the system does not report them, as on macOS."""
     return min([*_of_machine(root), *_of_groups(root)], default=None)
 
 
@@ -17,7 +17,7 @@ def _of_machine(root: Path) -> Iterator[int]:
 
 
 def _of_groups(root: Path) -> Iterator[int]:
-    """Yield what each group above this process leaves: of version 2 (no controllers' names) or 1."""
+    """Yield the bytes left in each control group of this process, of version 2 (no controller names) or 1."""
     for line in _text(root / "proc/self/cgroup").splitlines():
         _, controllers, path = line.split(":", 2)
         if not controllers:
@@ -27,7 +27,7 @@ def _of_groups(root: Path) -> Iterator[int]:
             cache = "total_inactive_file"
         else:
             continue
-        # In a container the path may be the host's, of which only the root is to be seen.
+        # In a container the path may be that of the host, of which only the root is visible.
         for group in (Path(path), *Path(path).parents):
             folder = root / mount / str(group).lstrip("/")
             most, taken = _text(folder / limit).strip(), _text(folder / used).strip()

@@ -1,7 +1,7 @@
-"""A decoded picture as images that Pillow can resize without losing values.
+"""Decoded pictures as images that Pillow can resize without losing values.
 
-Pillow clips or cuts off what does not fit 8 bits almost wherever it converts, so nothing here converts what has more:
-such a picture becomes one 32-bit image for each channel.
+Nearly all of Pillow's conversions clip or cut off values that do not fit 8 bits. A picture with more bits is therefore
+not converted: it becomes one 32-bit image per channel.
 """
 
 from collections.abc import Callable
@@ -29,16 +29,17 @@ _EIGHT_BITS = {
     "CMYK": "RGB",
     "YCbCr": "RGB",
 }
-"""What each of Pillow's modes becomes: grey or colour, and alpha where there is some."""
+"""Mode that each of Pillow's 8-bit modes becomes: grey or colour, with alpha if there is some."""
 _WITH_ALPHA = {"L": "LA", "RGB": "RGBA"}
 _DEEP = {"RGB": 3, "RGBX": 3, "RGBA": 4}
-"""Layouts of 16-bit colour that can be read without loss, and their channels."""
+"""Layouts of 16-bit colour that can be read without loss, and their numbers of channels."""
 _WEIGHTS = {"JPEG2000": 2, "WEBP": 2}
 _DEEP_WEIGHT = 4
 _TEXT_WEIGHT = 20
-"""Numbers written out, which Pillow reads in Python: 1.3 µs a pixel, as much as twenty to forty of others take."""
+"""Written-out numbers, which Pillow parses in Python: 1.3 µs per pixel, the time of twenty to forty other pixels."""
 _LOW = {"B": "L", "L": "B", "N": "B" if np.little_endian else "L"}
-"""Pillow reads 16-bit colour as the high byte of each value; in the wrong byte order that is the low byte."""
+"""The opposite of each byte order. Pillow reads only the high byte of 16-bit colour; with the opposite order, the low.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +48,7 @@ class Planes:
 
     images: tuple[Pillow.Image, ...]
     dtype: np.dtype[np.generic]
-    """Of the values as they were stored."""
+    """Dtype of the values as stored in the file."""
 
     @property
     def channels(self) -> int:
@@ -60,21 +61,21 @@ class Planes:
         return self.images[0].size
 
     def map(self, change: Callable[[Pillow.Image], Pillow.Image]) -> "Planes":
-        """Change each image in the same way."""
+        """Return the planes with `change` applied to each image."""
         return replace(self, images=tuple(change(image) for image in self.images))
 
     def pixels(self) -> NDArray[np.generic]:
-        """Values as one array: height x width, and channels where there are several."""
+        """Return the values as one array: height x width, then channels if there are several."""
         if len(self.images) == 1:
             return np.asarray(self.images[0])
         return np.stack([np.asarray(image) for image in self.images], axis=-1)
 
 
 def load(image: ImageFile, again: Callable[[], ImageFile]) -> Planes:
-    """Decode an opened image's frame; `again` opens the same frame once more. Raises MemberRefusedError."""
+    """Decode an opened image's frame. `again` opens the same frame once more. Raises MemberRefusedError."""
     raw = _raw_mode(image)
     if raw == "LA;16B":
-        # The same bytes, read as four channels of 8 bits each: high and low of grey, then of alpha.
+        # Read the same bytes as four 8-bit channels: high and low byte of grey, then of alpha.
         _read_as(image, "RGBA")
         return _joined((image, 0, image, 1), (image, 2, image, 3))
     if len(image.getbands()) > 1 and _is_deep(image, raw):
@@ -86,9 +87,9 @@ def load(image: ImageFile, again: Callable[[], ImageFile]) -> Planes:
 
 
 def weight(image: ImageFile) -> int:
-    """Tell how many pixels of 8 bits take as much memory, or time, as one of an image that is not decoded yet.
+    """Return how many 8-bit pixels take as much memory, or time, as one pixel of an image that is not decoded yet.
 
-    All of it is measured.
+    All weights are measured.
     """
     if is_text(image):
         return _TEXT_WEIGHT
@@ -97,7 +98,7 @@ def weight(image: ImageFile) -> int:
 
 
 def is_text(image: ImageFile) -> bool:
-    """Tell whether a PPM has its values written out."""
+    """Return whether an image is a PPM with written-out numbers."""
     return any(tile.codec_name == "ppm_plain" for tile in image.tile)
 
 
@@ -107,7 +108,7 @@ def _raw_mode(image: ImageFile) -> str:
 
 
 def _is_deep(image: ImageFile, raw: str) -> bool:
-    """Tell whether 16 bits per channel are there to be read; Pillow lays frames of a PNG over each other at 8 bits."""
+    """Return whether 16 bits per channel can be read. Pillow composes the frames of an animated PNG at 8 bits."""
     if image.format == "PNG":
         return ";16" in raw and getattr(image, "n_frames", 1) == 1
     bits = tiff_tag(image, Base.BitsPerSample)
@@ -125,7 +126,7 @@ def _deep_colour(image: ImageFile, again: Callable[[], ImageFile], raw: str) -> 
 
 
 def _read_as(image: ImageFile, raw: str) -> None:
-    """Decode an image as if its bytes were laid out otherwise."""
+    """Decode an image with another layout of its bytes."""
     image.tile = [
         tile._replace(args=raw if isinstance(tile.args, str) else (raw, *(tile.args or ())[1:])) for tile in image.tile
     ]
@@ -133,7 +134,7 @@ def _read_as(image: ImageFile, raw: str) -> None:
 
 
 def _joined(*channels: tuple[Pillow.Image, int, Pillow.Image, int]) -> Planes:
-    """Put 16-bit channels together of high and low bytes; one after another, for they take much memory."""
+    """Return planes of 16-bit channels, joined from high and low bytes one after the other, to bound memory."""
     return Planes(tuple(_wide(*channel) for channel in channels), np.dtype(np.uint16))
 
 
@@ -145,7 +146,7 @@ def _wide(high: Pillow.Image, high_channel: int, low: Pillow.Image, low_channel:
 
 
 def tiff_tag(image: ImageFile, tag: Base) -> object:
-    """Give a TIFF's tag, its first value where it has several; None for other formats."""
+    """Return the first value of a TIFF's tag; None if it is absent or the file is not a TIFF."""
     value = getattr(image, "tag_v2", {}).get(tag)
     return value[0] if isinstance(value, tuple) else value
 
@@ -162,7 +163,7 @@ def _eight_bits(image: Pillow.Image) -> Pillow.Image:
 
 
 def _grey(image: ImageFile) -> Planes:
-    """Take grey values as they are, told with the type that they have on disk."""
+    """Return grey values unchanged, with the dtype that they have in the file."""
     if image.mode.startswith("I;16"):
         return Planes((image.convert("I"),), np.dtype(np.uint16))
     if image.mode == "L":
@@ -179,6 +180,6 @@ def _grey(image: ImageFile) -> Planes:
 
 
 def _check_unsigned(image: ImageFile) -> None:
-    """Refuse values that Pillow has turned negative; where they may be so, they are."""
+    """Raise MemberRefusedError if unsigned 32-bit values of a TIFF overflowed, which Pillow reads as negative."""
     if image.format == "TIFF" and tiff_tag(image, Base.SampleFormat) != 2 and np.asarray(image).min() < 0:
         raise MemberRefusedError("its unsigned 32-bit values go beyond 2,147,483,647")

@@ -1,4 +1,4 @@
-"""Decode members of a batch concurrently and yield them in member order."""
+"""Decodes members of a batch concurrently and yields them in member order."""
 
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
@@ -15,27 +15,27 @@ from preprocess.model import Image, Limits
 from preprocess.zip.directory import Member
 
 _SHARE = 8
-"""What is done beside others may take no more than so small a part of what the limits allow for one member. Five are on
-their way at most: together they take less than that one; beside one that is done alone their results are all there is.
+"""A member that is decoded beside others may take an eighth of what the limits allow for one. At most five are under
+way, so they take less than one large member. While a member is decoded alone, only the others' results are in memory.
 """
 
 type Read = Callable[[Member], BytesIO | None]
-"""Reads a member, given them in order; None if it is no image."""
+"""Returns a member's bytes, or None if it is not an image. Called in member order."""
 type Decode = Callable[[BytesIO, Member, MemoryBudget], Iterator[Image]]
 type PendingMember = Callable[[], Iterable[Image] | None]
-"""Returns a member's images, or raises what is wrong with it; None if it is no image."""
+"""Returns a member's images, or None if it is not an image. Raises the member's error."""
 
 
 class Decoder(Protocol):
-    """Makes images of a batch's members: in threads of this process, or in a child process."""
+    """Decodes a batch's members, in threads of this process or in a child process."""
 
     def each(self, members: Sequence[Member]) -> Generator[tuple[Member, PendingMember]]:
-        """Yield the members in order; the caller calls each pending member before it asks for the next."""
+        """Yield the members in order. The caller must call each pending member before it requests the next."""
 
 
 @dataclass(frozen=True, slots=True)
 class DecodePool:
-    """A Decoder in threads: several members at once, but for large ones, which are decoded alone."""
+    """A Decoder that uses threads: several members at once, except large ones, which are decoded alone."""
 
     read: Read
     decode: Decode
@@ -43,7 +43,7 @@ class DecodePool:
     decode_workers: int
 
     def each(self, members: Sequence[Member]) -> Generator[tuple[Member, PendingMember]]:
-        """Yield the members in order; the caller calls each pending member before it asks for the next."""
+        """Yield the members in order. The caller must call each pending member before it requests the next."""
         if self.decode_workers == 1:
             yield from ((member, partial(self._alone, member)) for member in members)
             return
@@ -66,7 +66,7 @@ class DecodePool:
 
 
 class _DecodeWorkers:
-    """Threads: one reads members, in order, and others decode them."""
+    """Threads of a pool: one reads members in order, the others decode them."""
 
     def __init__(self, pool: DecodePool) -> None:
         self._pool = pool
@@ -84,20 +84,20 @@ class _DecodeWorkers:
             threads.shutdown(wait=True)
 
     def begin(self, member: Member) -> PendingMember:
-        # The context goes along: traces, and who may write how many lines, hang on it.
+        # The context is copied, because it holds the trace and the batch's limit of log lines.
         content = self._reading.submit(copy_context().run, self._pool.read, member)
         images = self._decoding.submit(copy_context().run, self._decode, member, content)
         self._under_way = [*(future for future in self._under_way if not future.done()), images]
         return partial(self._images, member, content, images)
 
     def _decode(self, member: Member, content: Future[BytesIO | None]) -> list[Image] | None:
-        """Decode a member; None if it is no image, or takes too much memory to be decoded beside others."""
+        """Decode a member. Return None if it is not an image, or takes too much memory to be decoded beside others."""
         inflated = content.result()
         memory = MemoryBudget(BYTES_A_PIXEL * self._pool.limits.pixels // _SHARE)
         try:
             return None if inflated is None else list(self._pool.decode(inflated, member, memory))
         except (TooLargeError, MemoryError):
-            # Not kept until the member is asked for: the error would keep all that was decoded.
+            # The error is not kept, because its traceback would keep all decoded frames in memory.
             return None
 
     def _images(
@@ -106,6 +106,6 @@ class _DecodeWorkers:
         images, inflated = decoded.result(), content.result()
         if images is not None or inflated is None:
             return images
-        # Nothing new begins before this call is over: once the others have ended this member has all memory.
+        # No further member begins during this call, so after the others have ended this one has all memory.
         wait(self._under_way)
         return self._pool.decode(inflated, member, MemoryBudget())

@@ -1,4 +1,4 @@
-"""What decoders do not tell of a file, found by its structure: a JPEG's scans, and an AVIF whose end was lost."""
+"""Checks of a file's structure that decoders do not make: the scans of a JPEG, and the lost end of an AVIF."""
 
 import re
 import struct
@@ -6,23 +6,23 @@ import struct
 from imagefeed.errors import MemberRefusedError
 
 _NEXT_MARKER = re.compile(rb"\xff[^\x00\x01\xff\xd0-\xd7]")
-"""Behind FF, compressed values have 0 or the number of a restart, and 1 means nothing. That FF may repeat needs no `+`,
-which makes the search fifteen times as slow (measured)."""
+"""In compressed values FF is followed by 0 or a restart number; 1 has no meaning. Repeated FF bytes match without a
+`+`, which would make the search fifteen times as slow (measured)."""
 _SCAN = 0xDA
 _END = 0xD9
 _ZEROS = 64
 _TO_THE_END, _LONG = 0, 1
-"""Sizes of an AVIF's box that are none."""
+"""Size fields of an AVIF's box that are not sizes."""
 _MOST_PIECES = 100_000
-"""Of half a gigabyte, the most that a member has, a JPEG's pieces as long as they may be are 8,000. An AVIF has about
-five boxes beside one another."""
+"""A JPEG of half a gigabyte, the most that a member has, has 8,000 pieces of the greatest length. An AVIF has about five
+boxes at its top level."""
 
 
 def count_scans(content: bytes) -> int:
-    """Count the scans of a JPEG, each of which draws the whole picture where it is progressive.
+    """Return the number of scans of a JPEG. Each scan of a progressive JPEG draws the whole picture.
 
-    What stands behind the picture's end, such as a preview, is left out.
-    Raises MemberRefusedError for one that is nothing but markers, which takes minutes.
+    Bytes after the picture's end, such as a preview, are ignored.
+    Raises MemberRefusedError for a file full of markers, which would take minutes.
     """
     at = 2
     scans = 0
@@ -40,10 +40,10 @@ def count_scans(content: bytes) -> int:
 
 
 def ends_in_zeros(content: bytes) -> bool:
-    """Return whether an AVIF's end was lost: its pictures never end in zeros, but its decoder makes grey of them.
+    """Return whether an AVIF's end was lost: intact picture data never ends in zeros, which are decoded as grey.
 
-    Not where metadata of a camera's, which may end in zeros, lies among the pictures.
-    Raises MemberRefusedError for a file that is nothing but boxes.
+    False if a camera's metadata, which may end in zeros, lies among the picture data.
+    Raises MemberRefusedError for a file full of boxes.
     """
     at = 0
     for _ in range(_MOST_PIECES):

@@ -1,4 +1,4 @@
-"""From a decoded frame to the array that the recipe asks for."""
+"""Transforms a decoded frame to the array that the recipe specifies."""
 
 from dataclasses import replace
 
@@ -16,22 +16,23 @@ from preprocess.model import Recipe
 
 _FILTERS = {kind.name.lower(): kind for kind in Pillow.Resampling}
 _GAP = 1.5
-"""Pillow averages whole numbers of pixels first, down to this many times the target. On photographs that changes
-values by less than 0.5 of 255 (mean), and takes half of the time or less. At 1 it would take half of that again, but
-where ratios are whole numbers it would leave nothing to the filter that was asked for."""
+"""Pillow first averages whole numbers of pixels, down to this many times the target size. On photographs that changes
+values by less than 0.5 of 255 (mean), and takes half of the time or less. With 1 it would take half of that again, but
+if ratios are whole numbers the recipe's filter would have no effect."""
 _SPARE = 1.0
-"""A JPEG is decoded at a smaller scale if it stays this many times as large as the target: less than 0.8 of 255."""
+"""A JPEG is decoded at a smaller scale if the result is at least this many times as large as the target. On photographs
+that changes values by less than 0.8 of 255."""
 _AVERAGED = 8
-"""The scale at which a decoder of JPEG gives no more than averages, of blocks so wide; at others it leaves out what is
-finer than pixels, which is nearly what resizing would do."""
+"""Scale (1/8) at which a JPEG decoder returns only averages of blocks of this width. At other scales it leaves out
+details finer than a pixel, which is nearly what resizing would do."""
 _LUMA = np.array([0.299, 0.587, 0.114])
-"""ITU-R 601, as Pillow has it for 8 bits."""
+"""ITU-R 601, as used by Pillow for 8 bits."""
 
 type Box = tuple[float, float, float, float]
 
 
 def shrink(size: Size, recipe: Recipe) -> float:
-    """Tell at which scale a picture of this size may be decoded: 1, or less where detail would be lost anyway."""
+    """Return the scale at which a picture of this size may be decoded: 1, or less if detail would be lost anyway."""
     if recipe.fit == "none" or recipe.resample == "nearest":
         return 1.0
     box, target, _ = _geometry(size, recipe)
@@ -39,14 +40,14 @@ def shrink(size: Size, recipe: Recipe) -> float:
 
 
 def transform(frame: Frame, recipe: Recipe) -> Pixels:
-    """Crop, resize, and convert colour and values. Raises MemberRefusedError."""
+    """Crop and resize a frame, and convert its colour and values. Raises MemberRefusedError."""
     planes = frame.planes if recipe.colour == "keep" else _without_alpha(frame.planes)
     pixels = _stored(_fitted(planes, frame.size, recipe))
     return cast(_coloured(pixels, recipe), recipe)
 
 
 def _geometry(size: Size, recipe: Recipe) -> tuple[Box, Size, Size]:
-    """Give the box to take, the size to make of it, and the size of the result, which may be padded."""
+    """Return the source box, the size to which it is resized, and the size of the result, which may be padded."""
     left, upper, right, lower = _cropped(size, recipe)
     width, height = right - left, lower - upper
     target = recipe.width, recipe.height
@@ -75,7 +76,7 @@ def _fitted(planes: Planes, full: Size, recipe: Recipe) -> Planes:
     box, inner, target = _geometry(full, recipe)
     if recipe.fit == "none":
         return planes if inner == planes.size else planes.map(lambda image: image.crop(box))
-    # A JPEG may have been decoded smaller than it is; rounding must not lead out of it.
+    # A JPEG may have been decoded at a smaller scale. Rounding must not move the box outside of it.
     across, down = planes.size[0] / full[0], planes.size[1] / full[1]
     scaled = (
         max(box[0] * across, 0),
@@ -92,9 +93,9 @@ def _fitted(planes: Planes, full: Size, recipe: Recipe) -> Planes:
 
 
 def _sharpened(image: Pillow.Image, spare: tuple[float, float]) -> Pillow.Image:
-    """Undo what averaging has damped, given how many averaged pixels make one of the image's.
+    """Sharpen an image to undo the damping by averages. `spare` is the number of averaged pixels per pixel, x and y.
 
-    An average over one unit damps the frequency w to sinc(w/2), about 1 - w²/24; the kernel (-k, 1 + 2k, -k) raises it
+    An average over one unit damps the frequency w to sinc(w/2), about 1 - w²/24. The kernel (-k, 1 + 2k, -k) raises it
     by the same.
     """
     across, down = (1 / (24 * ratio**2) for ratio in spare)
@@ -109,13 +110,13 @@ def _padded(image: Pillow.Image, size: Size) -> Pillow.Image:
 
 
 def _without_alpha(planes: Planes) -> Planes:
-    """Lay what is transparent over black, before resizing, so that hidden colours cannot bleed into what is seen."""
+    """Lay transparent pixels over black, before resizing, so that hidden colours do not bleed into visible pixels."""
     if planes.channels in (1, 3):
         return planes
     if len(planes.images) == 1:
-        # Premultiplied by alpha is laid over black; the alpha itself goes when the values are taken.
+        # Premultiplying by alpha lays the picture over black. `_stored` then drops the alpha channel.
         return planes.map(lambda image: image.convert({"LA": "La", "RGBA": "RGBa"}[image.mode]))
-    # Deep alpha comes with 16-bit values alone.
+    # Alpha of more than 8 bits occurs with 16-bit values only.
     *colours, opaque = planes.images
     alpha = np.asarray(opaque).astype(np.uint32)
     return replace(planes, images=tuple(_over_black(colour, alpha) for colour in colours))
@@ -123,7 +124,7 @@ def _without_alpha(planes: Planes) -> Planes:
 
 def _over_black(colour: Pillow.Image, alpha: NDArray[np.uint32]) -> Pillow.Image:
     values = np.asarray(colour).astype(np.uint32)
-    # Rounded: 65,535² and its half fit 32 bits, and no value lies half way.
+    # Rounded division: 65,535² plus half of 65,535 fits 32 bits, and no value lies exactly half way.
     values *= alpha
     values += 65_535 // 2
     values //= 65_535
@@ -131,7 +132,7 @@ def _over_black(colour: Pillow.Image, alpha: NDArray[np.uint32]) -> Pillow.Image
 
 
 def _stored(planes: Planes) -> Pixels:
-    """Give values in the type they were stored in; resizing overshoots it at sharp edges."""
+    """Return values in the dtype of the file, clipped because resizing overshoots at sharp edges."""
     pixels = planes.pixels()
     if planes.images[0].mode in ("La", "RGBa"):
         pixels = pixels[..., 0] if planes.channels == 2 else pixels[..., :3]
