@@ -31,7 +31,7 @@ def few_lines(batch: Batch) -> Iterator[None]:
 
 
 class _Gate:
-    """Lets a number of lines pass and counts the others."""
+    """Filter that lets a number of lines pass and counts the others."""
 
     def __init__(self, lines: int) -> None:
         self._left = lines

@@ -17,7 +17,7 @@ Resample = Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
-    """How images are preprocessed. Everything here decides the results, so the pipeline's name hashes it.
+    """Settings of preprocessing that decide the results. The pipeline's name is a hash of them.
 
     Order: EXIF orientation, `crop`, alpha, `fit`, `colour`, `scale`, `mean` and `std`, `dtype`, `hook`.
     """
@@ -55,7 +55,7 @@ class Recipe:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """What preprocessing accepts. Every error that one of these causes names its setting, `LIMIT_<NAME>`."""
+    """Limits of preprocessing. An error caused by one of them names its setting, `LIMIT_<NAME>`."""
 
     archive_members: int = 100_000
     """Members of an archive. An archive with more is refused."""

@@ -1,4 +1,4 @@
-"""The recipe as a whole: whether it can work, the name of its results, and the user's hook."""
+"""The recipe as a whole: its validation, the pipeline name of its results, and the user's hook."""
 
 import hashlib
 import importlib
@@ -26,16 +26,16 @@ _FROZEN: dict[str, Any] = {
     "codec": "npy",
     "hook": None,
 }
-"""The defaults of 0.1.0, never to be changed: names are made of what differs from them. A setting that came later has
-here the value that stands for what was done before there was one, so that it renames nobody's pipeline."""
+"""The defaults of 0.1.0, which must never change: pipeline names are hashes of the settings that differ from them. A
+later setting has here the value that stands for the earlier behaviour, so that it renames no pipeline."""
 _CHANNELS = {"L": 1, "RGB": 3}
 _MAX_PIXELS = 100_000_000
-"""Of a result: an image of floats in colour then takes 1.2 GB."""
+"""Pixels of a result. A colour image of 32-bit floats then takes 1.2 GB."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Identity:
-    """Under which name a recipe's results are kept, and what exactly made them."""
+    """Name under which a recipe's results are stored, and the hash of all that decides them."""
 
     pipeline: str
     fingerprint: str
@@ -43,14 +43,14 @@ class Identity:
 
 
 def identify(recipe: Recipe, name: str | None) -> Identity:
-    """Name the pipeline that a recipe makes, or give it the user's own name. Raises SettingsError."""
+    """Return the identity of a recipe's pipeline, with the user's `name` if there is one. Raises SettingsError."""
     check_recipe(recipe)
     hook = load_hook(recipe.hook) if recipe.hook else None
     return Identity(pipeline=name or pipeline_name(recipe, hook), fingerprint=fingerprint(recipe, hook), hook=hook)
 
 
 def check_recipe(recipe: Recipe) -> None:
-    """Hold settings against each other. Raises SettingsError that names all that is wrong."""
+    """Check the settings against each other. Raises one SettingsError that lists all problems."""
     problems = list(_problems(recipe))
     if problems:
         raise SettingsError("preprocessing settings", problems)
@@ -80,9 +80,9 @@ def _is_scaled(recipe: Recipe) -> bool:
 
 
 def fingerprint(recipe: Recipe, hook: Hook | None) -> str:
-    """Hash what decides the results: settings that differ from the defaults of 0.1.0, and the hook's source.
+    """Return a hash of what decides the results: settings that differ from `_FROZEN`, and the hook's source.
 
-    Decoders are no part of it: each result records the version of the one that made it. Raises SettingsError.
+    Decoders are not included: each result records the version of its decoder. Raises SettingsError.
     """
     changed = {name: value for name, value in asdict(recipe).items() if value != _FROZEN[name]}
     metadata = {"recipe": changed, "hook": None if hook is None else _source(hook)}
@@ -90,12 +90,12 @@ def fingerprint(recipe: Recipe, hook: Hook | None) -> str:
 
 
 def pipeline_name(recipe: Recipe, hook: Hook | None) -> str:
-    """Name the results of a recipe, where the user gives no name."""
+    """Return the pipeline name of a recipe for which the user sets no name."""
     return f"p-{fingerprint(recipe, hook)[:8]}"
 
 
 def load_hook(spec: str) -> Hook:
-    """Find `package.module:function`. Raises SettingsError."""
+    """Import and return the hook `package.module:function`. Raises SettingsError."""
     module_name, colon, name = spec.partition(":")
     if not (colon and module_name and name):
         raise SettingsError(f"PREPROCESS_HOOK={spec} is wrong: it must be like package.module:function")

@@ -14,8 +14,8 @@ _ZEROS = 64
 _TO_THE_END, _LONG = 0, 1
 """Size fields of an AVIF's box that are not sizes."""
 _MOST_PIECES = 100_000
-"""A JPEG of half a gigabyte, the most that a member has, has 8,000 pieces of the greatest length. An AVIF has about five
-boxes at its top level."""
+"""A JPEG of half a gigabyte, the most that a member has, has 8,000 pieces of the greatest length. An AVIF has about
+five boxes at its top level."""
 
 
 def count_scans(content: bytes) -> int:

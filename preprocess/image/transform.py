@@ -20,8 +20,8 @@ _GAP = 1.5
 values by less than 0.5 of 255 (mean), and takes half of the time or less. With 1 it would take half of that again, but
 if ratios are whole numbers the recipe's filter would have no effect."""
 _SPARE = 1.0
-"""A JPEG is decoded at a smaller scale if the result is at least this many times as large as the target. On photographs
-that changes values by less than 0.8 of 255."""
+"""A JPEG is decoded at a smaller scale if the result is at least this many times as large as the target. That changes
+values by less than 0.8 of 255."""
 _AVERAGED = 8
 """Scale (1/8) at which a JPEG decoder returns only averages of blocks of this width. At other scales it leaves out
 details finer than a pixel, which is nearly what resizing would do."""
