@@ -7,7 +7,7 @@ NEAR = 0.8
 
 
 def nearly(shares: Mapping[str, float]) -> Mapping[str, float]:
-    """Keep the limits that are nearly reached, of shares by the limits' settings."""
+    """Return the shares of limits, by their settings, that are at least NEAR."""
     return {name: round(share, 3) for name, share in shares.items() if share >= NEAR}
 
 

@@ -120,14 +120,14 @@ class RawArchive:
 
     @property
     def series(self) -> Hashable:
-        """What versions that replace one another have in common; None where it has no part in that."""
+        """Return the key that versions of one file share; None if it neither replaces nor is replaced."""
         if self.replaces == "never" or self.modified is None:
             return None
         return self.source, self.path, self.replaces, self.stamp if self.replaces == "stamp" else None
 
     @property
     def rank(self) -> tuple[datetime, str]:
-        """What decides which version of a series is the newest, however late one came."""
+        """Return the sort key of versions of one file: the newest has the greatest, whenever it was copied."""
         return self.modified or datetime.min.replace(tzinfo=UTC), self.version
 
 

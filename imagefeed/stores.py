@@ -116,7 +116,7 @@ def connect_stores(
 
 
 def is_loopback(where: str) -> bool:
-    """Tell whether an address or a connection string means this machine."""
+    """Return whether an address or a connection string means this machine."""
     return _LOOPBACK.search(where) is not None
 
 

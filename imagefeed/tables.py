@@ -118,7 +118,7 @@ class Reader:
         self._clients.close()
 
     def latest(self, source: str, archives: int = 1, *, versions: Versions = "newest") -> Iterator[StoredImage]:
-        """Give the images of a source's newest processed archives, the newest archive first; each in its last version.
+        """Yield the images of a source's newest processed archives, newest archive first, each in its newest version.
 
         By the pipeline that made the newest results, also before it is the current one, which ranges are read of; the
         logger `imagefeed` says so once.
@@ -133,7 +133,7 @@ class Reader:
     def between(
         self, source: str, start: datetime, end: datetime, *, versions: Versions = "newest"
     ) -> Iterator[StoredImage]:
-        """Give the images of archives with a stamp from `start` on and before `end`, in the order of time.
+        """Yield the images of archives with a stamp from `start` on and before `end`, in the order of time.
 
         Of a file that was corrected under its old name, only the newest processed version is read (as
         `imagefeed.model.replaces` says); `versions="all"` gives every one.
@@ -143,7 +143,7 @@ class Reader:
     def rows(
         self, source: str, start: datetime, end: datetime, *, versions: Versions = "newest"
     ) -> Iterator[StoredRow]:
-        """Give the same as `between`, without reading any pixels: choose, then ask for each `image`."""
+        """Yield the same as `between`, without reading any pixels: choose, then ask for each `image`."""
         for result in self._in_order(source, start, end, versions):
             for entity in scan(self._clients.images, result.partition, select=ROW_COLUMNS):
                 if entity.get("part") == 0:

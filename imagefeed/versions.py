@@ -58,7 +58,7 @@ def is_readable(entry: Entry, newer: Entry | None, versions: Versions = "newest"
 
 
 def why_left_out(entry: Entry, newer: Entry | None) -> str:
-    """Say why an archive is not read: why it was refused or failed, or what is read in its place."""
+    """Return why an archive is not read: why it was refused or failed, or which version replaces it."""
     replaced = f"version {newer.archive.version} replaces it" if newer else ""
     return "; ".join(filter(None, (entry.reason, replaced)))
 

@@ -68,7 +68,7 @@ class Stamp:
     named: bool = False
     """Read from the file's name."""
     replaced: bool = False
-    """What the name or the server gave lay more than a day ahead; the time first seen stands in."""
+    """True if the time from the name or server was more than a day ahead: the time first seen is used instead."""
 
 
 def decide_stamp(pattern: str | None, path: str, modified: datetime, first_seen: datetime) -> Stamp:

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from operator import attrgetter
 
 from imagefeed.ledger import TERMINAL, Entry
-from imagefeed.model import ArchiveKey, RawArchive, State, replaces
+from imagefeed.model import ArchiveKey, Origin, RawArchive, State, replaces
 from imagefeed.terminal import count
 from ingest.model import Promises, SourceState, TrackedFile
 from ops.health.findings import Finding, Slug
@@ -24,12 +24,12 @@ COPIED = (*UNFINISHED, *TERMINAL)
 
 
 def late_after(promises: Promises | None) -> timedelta:
-    """Tell for how long an archive may be under way without a step."""
+    """Return for how long an archive may be under way without a step."""
     return min(promises.interval * promises.gap, _LATE) if promises else _LATE
 
 
 def is_late(entry: Entry, now: datetime, limit: timedelta) -> bool:
-    """Tell whether an archive is under way and stands still."""
+    """Return whether an archive is under way and stands still."""
     return entry.state in (*UNCOPIED, *UNFINISHED) and last_step(entry) + limit <= now
 
 
@@ -52,13 +52,12 @@ def check_archives(
             detail = _why_not_copied(file, known.get(key))
             yield Finding(slug=Slug.NOT_COPIED, source=source, name=path, since=file.first_seen, detail=detail)
     listed = {file.archive.key for file in state.tracked_files}
-    mended: dict[datetime, datetime] = {}
-    for entry in sorted((entry for entry in entries if entry.state is State.PROCESSED), key=last_step):
-        mended[entry.archive.stamp] = last_step(entry)
+    mended = _processed_last(entries)
     read = _read_versions(entries)
     for entry in entries:
         archive, kept = entry.archive, read.get(entry.archive.series)
-        stands = last_step(entry) >= mended.get(archive.stamp, last_step(entry))
+        cures = (mended.get((archive.stamp, name)) for name in (archive.path, None))
+        stands = all(cure is None or last_step(entry) >= cure for cure in cures)
         if kept and replaces(archive, kept):
             if slug := _CORRECTIONS.get(entry.state):
                 detail = f"readers keep version {kept.version}; {_how_far(entry)}"
@@ -87,6 +86,18 @@ def check_raw(entries: Sequence[Entry], missing: Container[str]) -> Iterator[Fin
 def of_archive(slug: Slug, key: ArchiveKey, name: str, detail: str = "") -> Finding:
     """Say what is the matter with an archive, or with what is stored of it."""
     return Finding(slug=slug, source=key.source, archive=key.id, name=name, since=key.stamp, detail=detail)
+
+
+def _processed_last(entries: Sequence[Entry]) -> Mapping[tuple[datetime, str | None], datetime]:
+    """Return when the last archive of each stamp and path was processed; of zips put there by hand the path is None.
+
+    Another file may have the same stamp, and cures nothing. A zip put there by hand has a name of its own.
+    """
+    processed = sorted((entry for entry in entries if entry.state is State.PROCESSED), key=last_step)
+    return {
+        (entry.archive.stamp, None if entry.archive.origin is Origin.MANUAL else entry.archive.path): last_step(entry)
+        for entry in processed
+    }
 
 
 def _read_versions(entries: Sequence[Entry]) -> Mapping[Hashable, RawArchive]:

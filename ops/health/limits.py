@@ -99,5 +99,5 @@ LIMITS: Mapping[str, Limit] = {
 
 
 def cure_of_limit(name: str) -> str:
-    """Say what to do before a limit is reached; an older app may have recorded one that this one does not have."""
+    """Return what to do before a limit is reached; also of a limit that only an older app knew."""
     return LIMITS[name].cure if name in LIMITS else f"raise {name} in the app's settings"

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from imagefeed.ledger import Entry
-from imagefeed.model import RawArchive, State
+from imagefeed.model import Origin, RawArchive, State
 from ingest.model import SourceState
 from ops.health.archive_checks import check_archives
 from ops.health.findings import Severity, Slug
@@ -91,3 +91,17 @@ def test_without_a_rule_every_version_counts_for_itself() -> None:
     newer, older = version(1, State.FAILED), version(0, State.PROCESSED)
     newer = replace(newer, archive=replace(newer.archive, replaces="never"))
     assert found(newer, older) == [(Slug.FAILED, "1")]
+
+
+@pytest.mark.parametrize("state", [State.FAILED, State.REFUSED, State.EXPIRED])
+def test_only_the_same_file_or_a_zip_put_there_by_hand_cures_what_failed(state: State) -> None:
+    """Two products of one time have one stamp: that one is processed says nothing about the other."""
+    failed = version(0, state)
+    failed = replace(failed, archive=replace(failed.archive, replaces="never"))
+    later = version(1, State.PROCESSED)
+    same = replace(later, archive=replace(later.archive, replaces="never"))
+    another = replace(same, archive=replace(same.archive, path="b.zip"))
+    by_hand = replace(another, archive=replace(another.archive, origin=Origin.MANUAL))
+    assert found(failed, same) == []
+    assert found(failed, by_hand) == []
+    assert found(failed, another) == [(Slug(state.value), "0")]
