@@ -95,11 +95,11 @@ def _copy(clients: Clients, endpoint: Endpoint, size: int, block_size: int) -> i
     source, received = f"s-{uuid4().hex[:8]}", 0
     hooks = CopyHooks(check=lambda: None, started=lambda: None)
     with connector(endpoint).connect() as connection:
-        for listed in connection.list_files():
+        for listed in connection.list_files().files:
             # An FTP listing has no seconds.
             file = connection.stat(listed) or listed
             archive = Archive(source=source, file=file, version=version_of(file), stamp=file.modified)
-            job = CopyJob(archive=archive, zip_end=end, block_size=block_size)
+            job = CopyJob(archive=archive, listed=listed, zip_end=end, block_size=block_size)
             received += copy_archive(connection, BlobArchives(clients), job, hooks).received
     return _all_of(size, received)
 

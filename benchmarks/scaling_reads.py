@@ -136,7 +136,7 @@ def _served(stack: ExitStack, folder: Path, kind: str, files: int) -> Endpoint:
 def _know_all(clients: Clients, source: str, endpoint: Endpoint) -> None:
     """Write the state of a source of which all files have been copied."""
     with connector(endpoint).connect() as connection:
-        listed = list(connection.list_files())
+        listed = list(connection.list_files().files)
     now = datetime.now(UTC)
     tracked_files = tuple(
         TrackedFile(

@@ -173,6 +173,7 @@ def _opened(options: argparse.Namespace) -> "Iterator[Stores]":
 
 def _list(options: argparse.Namespace) -> None:
     from imagefeed.ledger import known_sources, require_source
+    from imagefeed.listing import unread_note
     from imagefeed.versions import list_versions
 
     limit = options.limit or (None if options.since else _NEWEST)
@@ -182,11 +183,12 @@ def _list(options: argparse.Namespace) -> None:
         for name in names:
             listed = list_versions(stores, name, pipeline=options.pipeline, start=options.since, end=options.until)
             found += islice((pair for pair in listed if options.state in (None, pair[0].state)), limit)
-        notes = [] if options.pipeline else [_reading_note(stores, name) for name in names]
+        notes = [unread_note(stores, name) for name in names]
+        notes += [] if options.pipeline else [_reading_note(stores, name) for name in names]
         if not found and options.source:
             require_source(stores, options.source, "list archives of source")
     if options.json:
-        write_json({"archives": [_entry_as_json(*pair) for pair in found]})
+        write_json({"archives": [_entry_as_json(*pair) for pair in found], "notes": [*filter(None, notes)]})
         return
     among = [f"of source {options.source}"] * bool(options.source) + [f"in state {options.state}"] * bool(options.state)
     among += ["in that time"] * bool(options.since or options.until)

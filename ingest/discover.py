@@ -2,12 +2,12 @@
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from threading import Lock
 
 from config.errors import SourceRefusedError, SourceUnavailableError
-from ingest.model import RemoteFile, SourceSpec, TrackedFile
+from ingest.model import Listing, RemoteFile, SourceSpec, TrackedFile
 from ingest.ports import Connection
 from ingest.tracked_files import StableFile, both_ends, left_out, nearly_gone, unknown, wanted
 from ingest.tracker import FileTracker
@@ -42,25 +42,25 @@ class Discovery:
         """List the source, check that unknown files are stable, and track those that are."""
         listed_at = self.now()
         listed = connection.list_files()
-        files = wanted(self.spec, listed)
-        passed_over = left_out(self.spec, listed)
-        files = [*files, *self._overlooked(connection, files)]
-        unknown_files = unknown(self.tracker.tracked_files, files)
+        passed_over = left_out(self.spec, listed.files)
+        listing = replace(listed, files=wanted(self.spec, listed.files))
+        listing = replace(listing, files=[*listing.files, *self._overlooked(connection, listing)])
+        unknown_files = unknown(self.tracker.tracked_files, listing.files)
         # While there is work, only what is newer than all of it is worth checking before the work goes on.
         newest = self.tracker.newest_due()
         urgent = [file for file in unknown_files if newest is None or file.modified >= newest]
         checked = both_ends(urgent, _AT_ONCE)
         stable = self._stable(connection, checked)
         self.unchecked = len(checked) < len(unknown_files)
-        self.tracker.update(files, stable, listed_at, passed_over)
+        self.tracker.update(listing, stable, listed_at, passed_over)
         self._listed_at = self.now()
 
-    def _overlooked(self, connection: Connection, files: Sequence[RemoteFile]) -> Iterator[RemoteFile]:
+    def _overlooked(self, connection: Connection, listing: Listing) -> Iterator[RemoteFile]:
         """Files that would count as gone by this listing, and that the server has when it is asked for each.
 
         A listing that is cut short at the end of a line, by a server that calls it complete, looks like any other.
         """
-        for tracked_file in nearly_gone(self.tracker.tracked_files, files):
+        for tracked_file in nearly_gone(self.tracker.tracked_files, listing):
             self.tracker.check()
             if self._exists(connection, tracked_file):
                 log.warning("listing.incomplete source=%s path=%r", self.spec.name, tracked_file.listed.path)
@@ -89,7 +89,7 @@ class Discovery:
         try:
             seen = connection.stat(file)
             # What is listed and yet absent, such as what we may not read, must not be passed over.
-            return file if seen is None and file in connection.list_files() else seen
+            return file if seen is None and file in connection.list_files().files else seen
         except SourceRefusedError:
             # Track the file as listed; its copy will fail and record the reason without blocking other files.
             return file

@@ -1,7 +1,7 @@
 """Values of copying."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import datetime, timedelta
 from enum import Enum, StrEnum
@@ -20,6 +20,44 @@ class RemoteFile:
     path: str
     size: int
     modified: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unread:
+    """A part of a listing that could not be read."""
+
+    text: str
+    """The line or reply as the server sent it, or the reason."""
+    path: str | None = None
+    """The entry, or the folder with a slash at its end, that it is about; None: any file may be missing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listing:
+    """What a source's folder holds."""
+
+    files: Sequence[RemoteFile]
+    unread: Sequence[Unread] = ()
+
+    def lacks(self, paths: Iterable[str]) -> frozenset[str]:
+        """Return the paths that are certainly not on the server: not listed, and not in a part that was not read."""
+        absent = {*paths} - {file.path for file in self.files}
+        unread = {part.path for part in self.unread}
+        if None in unread:
+            return frozenset()
+        folders = tuple(path for path in unread if path and path.endswith("/"))
+        return frozenset(path for path in absent - unread if not path.startswith(folders))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnreadParts:
+    """The parts of the last listing that could not be read."""
+
+    count: int
+    texts: tuple[str, ...]
+    """The first few."""
+    incomplete: bool
+    """True if any file may be missing from the listing; False if only entries with these names are."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -220,6 +258,7 @@ class SourceState:
     """By the app's settings at the last save; None before the first."""
     listed_at: datetime | None = None
     passed_over: PassedOver | None = None
+    unread: UnreadParts | None = None
     outages: tuple[Outage, ...] = ()
     """The last few, oldest first."""
     tracked_files: tuple[TrackedFile, ...] = ()

@@ -5,7 +5,18 @@ from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import Protocol
 
-from ingest.model import Archive, Arrival, CommitOutcome, CopyMetadata, Published, RemoteFile, SourceState, Span, Step
+from ingest.model import (
+    Archive,
+    Arrival,
+    CommitOutcome,
+    CopyMetadata,
+    Listing,
+    Published,
+    RemoteFile,
+    SourceState,
+    Span,
+    Step,
+)
 
 
 class Reader(Protocol):
@@ -22,14 +33,14 @@ class Reader(Protocol):
 class Connection(Protocol):
     """One logged-in connection to a source. Every call has a timeout."""
 
-    def list_files(self) -> Sequence[RemoteFile]:
-        """List all files of the source's folder (and subfolders, where asked for): all, or an error.
+    def list_files(self) -> Listing:
+        """List the files of the source's folder (and subfolders, where asked for), and what could not be read of it.
 
-        Raises SourceUnavailableError, SourceRefusedError.
+        Raises SourceUnavailableError, SourceRefusedError if nothing could be read.
         """
 
     def stat(self, listed: RemoteFile) -> RemoteFile | None:
-        """Ask for a listed file's certain facts, now; None if it is gone.
+        """Ask for a listed file's certain facts, now; None if the server says that there is none, or refuses to tell.
 
         Raises SourceUnavailableError, SourceRefusedError.
         """

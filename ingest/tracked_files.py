@@ -1,13 +1,23 @@
 """What a listing means for what is known of a source's files. Pure arithmetic."""
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from datetime import datetime
 from fnmatch import fnmatchcase
 from operator import attrgetter
 
-from ingest.model import Archive, PassedOver, RemoteFile, SourceSpec, TrackedFile, version_of
+from ingest.model import (
+    Archive,
+    Listing,
+    PassedOver,
+    RemoteFile,
+    SourceSpec,
+    TrackedFile,
+    Unread,
+    UnreadParts,
+    version_of,
+)
 from ingest.timestamps import AHEAD, decide_stamp
 
 type TrackedFiles = Mapping[str, TrackedFile]
@@ -16,6 +26,9 @@ type TrackedFiles = Mapping[str, TrackedFile]
 _IGNORED_SUFFIXES = (".part", ".tmp", ".filepart")
 _GONE_AFTER = 2
 """Ticks in a row whose listing must lack a file: one may have caught it while it was replaced."""
+
+_FEW_UNREAD, _LONGEST_UNREAD = 3, 300
+"""Texts, and characters of each, that a source's state keeps of what could not be read."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +63,19 @@ def left_out(spec: SourceSpec, files: Iterable[RemoteFile]) -> PassedOver | None
     return PassedOver(count=len(others), newest=newest.path, modified=newest.modified) if newest else None
 
 
+def unread_parts(unread: Sequence[Unread]) -> UnreadParts | None:
+    """Return what is kept of the parts of a listing that could not be read; None if there is none."""
+    if not unread:
+        return None
+    # What may hide any file comes first.
+    texts = [part.text for part in sorted(unread, key=lambda part: part.path is not None)][:_FEW_UNREAD]
+    return UnreadParts(
+        count=len(unread),
+        texts=tuple(text[:_LONGEST_UNREAD] for text in texts),
+        incomplete=any(part.path is None for part in unread),
+    )
+
+
 def unknown(tracked_files: TrackedFiles, files: Iterable[RemoteFile]) -> Sequence[RemoteFile]:
     """Keep the files that are new or changed, by the listing; newest first."""
     new = (file for file in files if file.path not in tracked_files or tracked_files[file.path].listed != file)
@@ -62,17 +88,29 @@ def both_ends(files: Sequence[RemoteFile], limit: int) -> Sequence[RemoteFile]:
 
 
 def after_listing(
-    tracked_files: TrackedFiles, files: Collection[RemoteFile], busy: AbstractSet[str], *, first: bool = True
+    tracked_files: TrackedFiles,
+    listing: Listing,
+    busy: AbstractSet[str],
+    *,
+    forget_before: datetime,
+    first: bool = True,
 ) -> Changed:
     """Count absences: what is gone for good is dropped, and has expired if it was not copied. `busy` paths stay.
 
-    Only the `first` listing of a tick counts: later ones may lie but a moment apart.
+    Only the `first` listing of a tick counts: later ones may lie but a moment apart. What an incomplete listing lacks
+    is not counted; but a copied file that was first seen before `forget_before` is dropped, because the state of a
+    source whose listings are never complete must not grow without end.
     """
-    listed = {file.path for file in files}
-    counted = {
-        path: replace(tracked_file, missing=0 if path in listed or path in busy else tracked_file.missing + first)
-        for path, tracked_file in tracked_files.items()
-    }
+    present, lacking = {file.path for file in listing.files} | busy, listing.lacks(tracked_files)
+
+    def counted_missing(path: str, file: TrackedFile) -> int:
+        if path in present:
+            return 0
+        if path in lacking:
+            return file.missing + first
+        return _GONE_AFTER if file.done and file.first_seen < forget_before else file.missing
+
+    counted = {path: replace(file, missing=counted_missing(path, file)) for path, file in tracked_files.items()}
     gone = [tracked_file for tracked_file in counted.values() if tracked_file.missing >= _GONE_AFTER]
     return Changed(
         tracked_files={
@@ -82,13 +120,13 @@ def after_listing(
     )
 
 
-def nearly_gone(tracked_files: TrackedFiles, files: Iterable[RemoteFile]) -> Sequence[TrackedFile]:
-    """Name what has not been copied and, lacking in one more listing, would count as gone."""
-    listed = {file.path for file in files}
+def nearly_gone(tracked_files: TrackedFiles, listing: Listing) -> Sequence[TrackedFile]:
+    """Return what has not been copied and, lacking in one more listing, would count as gone."""
+    lacking = listing.lacks(tracked_files)
     return [
         tracked_file
         for path, tracked_file in tracked_files.items()
-        if path not in listed and not tracked_file.done and tracked_file.missing >= _GONE_AFTER - 1
+        if path in lacking and not tracked_file.done and tracked_file.missing >= _GONE_AFTER - 1
     ]
 
 

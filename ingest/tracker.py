@@ -14,10 +14,27 @@ from config.errors import OutOfTimeError
 from config.near import NEAR
 from imagefeed.errors import PermanentError, PipelineError
 from ingest.backoff import backoff
-from ingest.model import Archive, PassedOver, RemoteFile, SourceSpec, SourceState, Step, TrackedFile
+from ingest.model import (
+    Archive,
+    Listing,
+    PassedOver,
+    RemoteFile,
+    SourceSpec,
+    SourceState,
+    Step,
+    TrackedFile,
+    UnreadParts,
+)
 from ingest.outages import begun, ended
 from ingest.ports import CopyLedger, SourceStateHold
-from ingest.tracked_files import Changed, StableFile, TrackedFiles, after_listing, after_stability_check
+from ingest.tracked_files import (
+    Changed,
+    StableFile,
+    TrackedFiles,
+    after_listing,
+    after_stability_check,
+    unread_parts,
+)
 from ingest.transfer import CopyOutcome, CopyResult
 
 log = logging.getLogger(f"ingestion.{__name__}")
@@ -71,6 +88,7 @@ class FileTracker:
             tracked_file.archive.file.path: tracked_file for tracked_file in source_state.tracked_files
         }
         self._passed_over = source_state.passed_over
+        self._unread = source_state.unread
         self._recorded = set[str]()
         """Versions whose SEEN was recorded in this tick."""
         self._busy = set[str]()
@@ -109,26 +127,46 @@ class FileTracker:
 
     def update(
         self,
-        files: Sequence[RemoteFile],
+        listing: Listing,
         stable: Sequence[StableFile],
         listed_at: datetime,
         passed_over: PassedOver | None,
     ) -> None:
-        """Take in a complete listing and its stable files; save it, and record it in the ledger."""
+        """Merge a listing and its stable files; save the result, and record it in the ledger."""
         with self._change:
-            gone = after_listing(self._tracked_files, files, self._busy, first=not self._listed_before)
+            gone = after_listing(
+                self._tracked_files,
+                listing,
+                self._busy,
+                forget_before=listed_at - 2 * self._spec.retention,
+                first=not self._listed_before,
+            )
             self._listed_before = True
             change = after_stability_check(self._spec, gone.tracked_files, stable, self._busy, listed_at)
             self._record_terminal(replace(change, expired=gone.expired), listed_at)
             self._tracked_files = change.tracked_files
             self._passed_over = passed_over
-            self.listed, self.new = len(files), self.new + len(change.new)
+            self._note_unread(listing)
+            self.listed, self.new = len(listing.files), self.new + len(change.new)
             self._save(listed_at)
             # Only now: the stamp that the ledger gets to see is in the source state, and stays what it is.
             for tracked_file in change.new:
                 self._record_seen(tracked_file)
                 _log_seen(tracked_file.archive)
             self._change.notify_all()
+
+    def _note_unread(self, listing: Listing) -> None:
+        """Log parts that could not be read when there are more or fewer than before, not at each listing."""
+        unread = unread_parts(listing.unread)
+        if unread and not _is_alike(unread, self._unread):
+            log.warning(
+                "listing.unread source=%s parts=%d incomplete=%s first=%r",
+                self._spec.name,
+                unread.count,
+                unread.incomplete,
+                unread.texts[0],
+            )
+        self._unread = unread
 
     @contextmanager
     def claim_next(self, order: Order) -> Iterator[TrackedFile | None]:
@@ -268,6 +306,7 @@ class FileTracker:
             promises=self._spec.promises,
             listed_at=listed_at,
             passed_over=self._passed_over,
+            unread=self._unread,
             outages=ended(self._saved.outages, listed_at),
             tracked_files=tracked_files,
             error=self.error,
@@ -275,8 +314,11 @@ class FileTracker:
         )
         before = self._saved.listed_at
         fresh = before is not None and listed_at is not None and listed_at - before < _SAVE_EVERY
-        # What passes over is none of ours, and may change with each listing.
-        if not fresh or replace(source_state, listed_at=before, passed_over=self._saved.passed_over) != self._saved:
+        # Files that PATTERN skips, and the wording of lines that could not be read, may change with each listing.
+        alike = replace(source_state, listed_at=before, passed_over=self._saved.passed_over)
+        if _is_alike(self._unread, self._saved.unread):
+            alike = replace(alike, unread=self._saved.unread)
+        if not fresh or alike != self._saved:
             self._hold.save(source_state)
             self._saved = source_state
 
@@ -318,6 +360,11 @@ class FileTracker:
             seconds,
             result.received / 1e6 / max(seconds, 1e-6),
         )
+
+
+def _is_alike(unread: UnreadParts | None, before: UnreadParts | None) -> bool:
+    """Return whether as many parts of a listing could not be read as before; their text may change each time."""
+    return (unread and (unread.count, unread.incomplete)) == (before and (before.count, before.incomplete))
 
 
 def _log_seen(archive: Archive) -> None:

@@ -29,6 +29,8 @@ class CopyJob:
     """What to copy, and on what terms."""
 
     archive: Archive
+    listed: RemoteFile
+    """As the listing gave the file."""
     zip_end: ZipEnd
     block_size: int
     """Bytes on their way at most; what is staged at once is a part of it, so that parts overlap."""
@@ -104,7 +106,7 @@ def copy_archive(connection: Connection, store: ArchiveStore, job: CopyJob, hook
     hasher = StreamHasher(archive.file.size, job.zip_end)
     resumed = len(missing) < len(blocks)
     _read_and_stage(connection, upload, archive.file, missing, hasher.update, hooks)
-    last_chance = _check_unchanged(connection, archive.file)
+    last_chance = _check_unchanged(connection, job)
     if not (hasher.complete or job.accept_truncated or last_chance):
         return CopyResult(outcome=CopyOutcome.TRUNCATED, metadata=None, received=hasher.seen)
     # Who has not seen all bytes knows no hash of them.
@@ -167,12 +169,22 @@ def _expect_end(reader: Reader, file: RemoteFile) -> None:
         raise TransferTruncatedError(f"copy {file.path!r}: it goes on after its {file.size} bytes; tried again later")
 
 
-def _check_unchanged(connection: Connection, file: RemoteFile) -> bool:
-    """Compare a file with what it was when copying began. True: it was deleted since, all its bytes are here."""
+def _check_unchanged(connection: Connection, job: CopyJob) -> bool:
+    """Compare a file with what it was when copying began. True: it was deleted since, all its bytes are here.
+
+    A server that refuses to answer for one file may still have it: only a listing tells that it was deleted.
+    """
+    file = job.archive.file
     now = connection.stat(file)
-    if now not in (None, file):
+    deleted = False
+    if now is None:
+        listing = connection.list_files()
+        listed = next((one for one in listing.files if one.path == file.path), None)
+        now = file if listed in (None, job.listed) else listed
+        deleted = bool(listing.lacks([file.path]))
+    if now != file:
         raise TransferTruncatedError(f"copy {file.path!r}: it changed while it was copied; tried again later")
-    return now is None
+    return deleted
 
 
 def _publish(

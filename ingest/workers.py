@@ -102,6 +102,7 @@ class CopyWorkers:
         tracker, archive, started = self.tracker, tracked_file.archive, time.monotonic()
         job = CopyJob(
             archive=archive,
+            listed=tracked_file.listed,
             zip_end=self.zip_end,
             block_size=self.spec.block_size,
             previous_sha256=tracked_file.previous_sha256,

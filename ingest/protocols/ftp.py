@@ -3,17 +3,17 @@
 import ftplib
 import socket
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
 from config.errors import SourceRefusedError, SourceUnavailableError
-from ingest.model import Endpoint, RemoteFile
+from ingest.model import Endpoint, Listing, RemoteFile
 from ingest.ports import Connection, Reader
 from ingest.protocols.ftp_listing import Entry, Kind, parse_list, parse_mdtm, parse_mlsd
 from ingest.protocols.ftp_session import FTP_ERRORS, Ftp, ftp_errors
-from ingest.protocols.listing import whole
+from ingest.protocols.listing import Gathered
 from ingest.protocols.pace import Pace
 
 _LEAVE_WITHIN = 5.0
@@ -71,10 +71,12 @@ class FtpConnection:
             self._ftp.close()
             self._ftp = None
 
-    def list_files(self) -> Sequence[RemoteFile]:
+    def list_files(self) -> Listing:
         """List all files; links to files count, broken links and links to folders do not."""
+        gathered = Gathered(folder=self._endpoint.folder)
         with self._use(f"list {self._endpoint.folder!r}") as ftp:
-            return whole(self._list(ftp, ""), self._endpoint.folder)
+            self._list(ftp, "", gathered)
+        return gathered.listing
 
     def stat(self, listed: RemoteFile) -> RemoteFile | None:
         """Ask for a file's size and time of change, to the second; what the server cannot tell is as listed now."""
@@ -150,15 +152,15 @@ class FtpConnection:
             self._home = ftp.pwd()
         self._mlsd = self._endpoint.mlsd and _offers_mlsd(ftp)
 
-    def _list(self, ftp: Ftp, folder: str) -> Iterator[RemoteFile]:
+    def _list(self, ftp: Ftp, folder: str, gathered: Gathered) -> None:
         for entry in self._entries(ftp, folder):
             path = folder + entry.name
             if entry.kind is Kind.FOLDER and self._endpoint.recursive:
-                yield from self._list(ftp, f"{path}/")
+                self._list(ftp, f"{path}/", gathered)
             elif entry.kind is Kind.FILE and entry.size is not None and entry.modified is not None:
-                yield RemoteFile(path=path, size=entry.size, modified=entry.modified)
+                gathered.add(RemoteFile(path=path, size=entry.size, modified=entry.modified))
             elif entry.kind in (Kind.FILE, Kind.LINK) and (file := self._resolve(ftp, path, entry)):
-                yield file
+                gathered.add(file)
 
     def _entries(self, ftp: Ftp, folder: str) -> list[Entry]:
         """List one folder. It is entered, since LIST takes a name with a dash, a space or a star for something else."""
@@ -187,7 +189,9 @@ class FtpConnection:
         except ftplib.error_perm as exc:
             if not str(exc).startswith(_UNKNOWN_COMMAND):
                 raise
-            return next((file for file in self._list(ftp, "") if file.path == path), None)
+            gathered = Gathered(folder=self._endpoint.folder)
+            self._list(ftp, "", gathered)
+            return next((file for file in gathered.files if file.path == path), None)
         return None if size is None or modified is None else RemoteFile(path=path, size=size, modified=modified)
 
     def _stat_mlst(self, ftp: Ftp, path: str) -> RemoteFile | None:

@@ -1,14 +1,45 @@
-"""How much a listing may hold: all of it is in memory at once, and a server may send one that does not end."""
+"""One listing as it is gathered, and how much it may hold: a server may send one that does not end."""
 
 from collections.abc import Iterable
+from dataclasses import dataclass, field
 from itertools import islice
 
 from config.errors import SourceRefusedError
+from ingest.model import Listing, RemoteFile, Unread
 
 MAX_FILES = 200_000
 """Measured: each takes 2.1 KB at most, when the listing is saved."""
 MAX_BYTES = 64 * 2**20
 """Of the text of one folder."""
+
+
+@dataclass(kw_only=True)
+class Gathered:
+    """The files and the unread parts of one listing. Adding to it raises SourceRefusedError if they are too many."""
+
+    folder: str
+    """The source's folder, for the error."""
+    files: list[RemoteFile] = field(default_factory=list)
+    unread: list[Unread] = field(default_factory=list)
+
+    def add(self, file: RemoteFile) -> None:
+        """Add a file."""
+        self.files.append(file)
+        self._check()
+
+    def add_unread(self, text: str, path: str | None = None) -> None:
+        """Add a part that could not be read."""
+        self.unread.append(Unread(text=text, path=path))
+        self._check()
+
+    @property
+    def listing(self) -> Listing:
+        """What was gathered."""
+        return Listing(files=self.files, unread=self.unread)
+
+    def _check(self) -> None:
+        if len(self.files) + len(self.unread) > MAX_FILES:
+            raise too_long(self.folder)
 
 
 def whole[T](items: Iterable[T], folder: str, limit: int = MAX_FILES) -> list[T]:

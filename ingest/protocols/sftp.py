@@ -3,16 +3,16 @@
 import stat
 import threading
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 
 import paramiko
 
 from config.errors import SourceRefusedError, SourceUnavailableError
-from ingest.model import Endpoint, RemoteFile
+from ingest.model import Endpoint, Listing, RemoteFile
 from ingest.ports import Connection, Reader
-from ingest.protocols.listing import whole
+from ingest.protocols.listing import Gathered, whole
 from ingest.protocols.sftp_login import log_in, sftp_errors
 from ingest.protocols.sftp_protocol import NO_SUCH_FILE, Attributes, ProtocolError, SftpSession, StatusError
 
@@ -58,10 +58,12 @@ class SftpConnection:
             self._transport.close()
             self._transport = None
 
-    def list_files(self) -> Sequence[RemoteFile]:
+    def list_files(self) -> Listing:
         """List all files; links to files count, broken links and links to folders do not."""
+        gathered = Gathered(folder=self._endpoint.folder)
         with self._use(f"list {self._endpoint.folder!r}") as session:
-            return whole(self._list(session, ""), self._endpoint.folder)
+            self._list(session, "", gathered)
+        return gathered.listing
 
     def stat(self, listed: RemoteFile) -> RemoteFile | None:
         """Ask for a file's facts; SFTP's listings and answers agree."""
@@ -92,7 +94,7 @@ class SftpConnection:
             # Every byte may have arrived, and whether it did is the caller's to check: the next call connects anew.
             self.close()
 
-    def _list(self, session: SftpSession, folder: str) -> Iterator[RemoteFile]:
+    def _list(self, session: SftpSession, folder: str, gathered: Gathered) -> None:
         for raw, attributes in self._entries(session, folder):
             if raw in (b".", b".."):
                 continue
@@ -102,9 +104,9 @@ class SftpConnection:
             if not folder_itself and (attributes.mode is None or stat.S_ISLNK(attributes.mode)):
                 metadata = _stat(session, self._wire(path))
             if folder_itself and self._endpoint.recursive:
-                yield from self._list(session, f"{path}/")
+                self._list(session, f"{path}/", gathered)
             elif metadata is not None and (file := _remote_file(path, metadata)):
-                yield file
+                gathered.add(file)
 
     def _entries(self, session: SftpSession, folder: str) -> list[tuple[bytes, Attributes]]:
         """Read one folder whole, before any other request, so that its handle is never left open."""

@@ -47,6 +47,8 @@ class Slug(StrEnum):
     GAP = "gap"
     GAP_UNHEARD = "gap_unheard"
     GAP_CLOSED = "gap_closed"
+    LISTING_INCOMPLETE = "listing_incomplete"
+    ENTRY_UNREADABLE = "entry_unreadable"
     NOTHING_MATCHES = "nothing_matches"
     STAMP_MISFIT = "stamp_misfit"
     NOT_POLLED = "not_polled"
@@ -73,6 +75,7 @@ class Slug(StrEnum):
 NOTICES = frozenset({
     Slug.GAP_CLOSED, Slug.STAMP_MISFIT, Slug.NOT_POLLED, Slug.NOT_JUDGED, Slug.REFUSED, Slug.MEMBERS_REFUSED,
     Slug.BY_HAND, Slug.FUNCTION_NEVER_RAN, Slug.CORRECTION_PENDING, Slug.OUTDATED_RESULTS, Slug.NEAR_LIMIT,
+    Slug.ENTRY_UNREADABLE,
 })  # fmt: skip
 """Worth knowing, but nothing is missing that could still come."""
 
@@ -107,6 +110,9 @@ ADVICE: Mapping[Slug, str] = {
     Slug.GAP: "the server had nothing: ask its owner",
     Slug.GAP_UNHEARD: "whether there were files will show when it answers: `imagefeed doctor`",
     Slug.GAP_CLOSED: "it is over, and archives have come since: ask the server's owner for those between",
+    Slug.LISTING_INCOMPLETE: "archives may be missing from it: look at the folder with another client; if the server "
+    "cuts long listings, set RECURSIVE or name a smaller folder in the URL; else send the line to the server's owner",
+    Slug.ENTRY_UNREADABLE: "nothing, if no archive lies there; else ask the server's owner for the right to read it",
     Slug.NOTHING_MATCHES: "if it is an archive, set PATTERN to what matches its name; else ask the server's owner",
     Slug.STAMP_MISFIT: "set STAMP to what fits its name: until then the modified time stands in",
     Slug.NOT_POLLED: "wait for the first poll; if none comes: `imagefeed doctor`",

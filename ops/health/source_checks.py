@@ -37,10 +37,19 @@ def check_source(
         yield from (_gap(source, gap) for gap in reversed(gaps) if not (left_out and gap.open))
     elif source in held.unknown:
         yield Finding(slug=Slug.NOT_JUDGED, source=source, name="gaps, silence and deadlines")
+    yield from _check_unread(source, state)
     yield from _check_limits(source, state, now)
     for arrival in arrivals:
         if arrival.by_hand and arrival.stamp >= since:
             yield Finding(slug=Slug.BY_HAND, source=source, name=arrival.by_hand, since=arrival.stamp)
+
+
+def _check_unread(source: str, state: SourceState) -> Iterator[Finding]:
+    """Find the parts of the last listing that could not be read."""
+    if unread := state.unread:
+        slug = Slug.LISTING_INCOMPLETE if unread.incomplete else Slug.ENTRY_UNREADABLE
+        detail = f"{count(unread.count, 'part')} of the last listing could not be read"
+        yield Finding(slug=slug, source=source, name=unread.texts[0], since=state.listed_at, detail=detail)
 
 
 def _check_limits(source: str, state: SourceState, now: datetime) -> Iterator[Finding]:

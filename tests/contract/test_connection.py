@@ -77,14 +77,14 @@ class ConnectionContract(ABC):
         """Remove a file behind the client's back."""
 
     def file(self, connection: Connection, path: str) -> RemoteFile:
-        listed = {file.path: file for file in connection.list_files()}
+        listed = {file.path: file for file in connection.list_files().files}
         certain = connection.stat(listed[path])
         assert certain is not None
         return certain
 
     def test_an_empty_folder_lists_as_nothing(self) -> None:
         with self.connector().connect() as connection:
-            assert list(connection.list_files()) == []
+            assert list(connection.list_files().files) == []
 
     def test_files_have_their_exact_size_and_time(self) -> None:
         self.put("a.zip", b"x" * 1234)
@@ -96,7 +96,7 @@ class ConnectionContract(ABC):
         for name in names:
             self.put(name, name.encode())
         with self.connector().connect() as connection:
-            assert sorted(file.path for file in connection.list_files()) == sorted(names)
+            assert sorted(file.path for file in connection.list_files().files) == sorted(names)
             for name in names:
                 file = self.file(connection, name)
                 assert (file.size, file.modified) == (len(name.encode()), WHEN)
@@ -106,7 +106,7 @@ class ConnectionContract(ABC):
         self.put("a.zip", b"x")
         self.put("b\rc.zip", b"y")
         with self.connector().connect() as connection:
-            for file in connection.list_files():
+            for file in connection.list_files().files:
                 if file.path != "a.zip":
                     with suppress(SourceRefusedError):
                         read_all(connection, file)
@@ -156,7 +156,7 @@ class ConnectionContract(ABC):
                     assert bytes(buffer[:got]) == content_of(LARGE)[:got]
                 assert read_all(connection, b) == b"other"
             assert read_all(connection, a) == content_of(LARGE)
-            assert len(connection.list_files()) == 2
+            assert len(connection.list_files().files) == 2
 
     def test_an_error_of_the_consumer_passes_through(self) -> None:
         self.put("a.zip", content_of(LARGE))
@@ -172,7 +172,7 @@ class ConnectionContract(ABC):
             file = self.file(connection, "a.zip")
             self.remove("a.zip")
             assert connection.stat(file) is None
-            assert list(connection.list_files()) == []
+            assert list(connection.list_files().files) == []
 
     def test_opening_a_file_that_is_gone_is_an_error_of_the_source(self) -> None:
         self.put("a.zip", b"x")
@@ -181,7 +181,7 @@ class ConnectionContract(ABC):
             self.remove("a.zip")
             with pytest.raises(SourceUnavailableError, match=r"a\.zip"):
                 read_all(connection, file)
-            assert list(connection.list_files()) == []
+            assert list(connection.list_files().files) == []
 
     def test_looking_sees_changes(self) -> None:
         self.put("a.zip", b"x")
@@ -253,10 +253,10 @@ class ServerContract(ConnectionContract):
         self.put("sub [1] */b.zip", b"bb")
         self.put("sub [1] */-deep/c.zip", b"ccc")
         with self.connector().connect() as connection:
-            assert [file.path for file in connection.list_files()] == ["a.zip"]
+            assert [file.path for file in connection.list_files().files] == ["a.zip"]
         with connector(replace(self.endpoint, recursive=True)).connect() as connection:
             deep = "sub [1] */-deep/c.zip"
-            assert {file.path for file in connection.list_files()} == {"a.zip", "sub [1] */b.zip", deep}
+            assert {file.path for file in connection.list_files().files} == {"a.zip", "sub [1] */b.zip", deep}
             assert read_all(connection, self.file(connection, deep)) == b"ccc"
 
     def test_a_link_to_a_file_is_a_file_and_broken_links_are_ignored(self) -> None:
@@ -265,7 +265,7 @@ class ServerContract(ConnectionContract):
         (self.folder / "broken.zip").symlink_to("nowhere")
         (self.folder / "folder.zip").symlink_to(".")
         with self.connector().connect() as connection:
-            assert {file.path: file.size for file in connection.list_files()} == {"a.zip": 4, "link.zip": 4}
+            assert {file.path: file.size for file in connection.list_files().files} == {"a.zip": 4, "link.zip": 4}
             assert read_all(connection, self.file(connection, "link.zip")) == b"four"
 
     def test_names_that_are_not_utf8_survive_the_way_there_and_back(self) -> None:
@@ -273,7 +273,7 @@ class ServerContract(ConnectionContract):
         put(Path(os.fsdecode(os.fsencode(self.folder) + b"/" + raw)), b"latin", WHEN)
         self.put("a.zip", b"a")
         with self.connector().connect() as connection:
-            names = {file.path for file in connection.list_files()}
+            names = {file.path for file in connection.list_files().files}
             if not self.names_are_bytes:
                 assert "a.zip" in names
                 return
@@ -286,7 +286,7 @@ class ServerContract(ConnectionContract):
         for number in range(10_000):
             (self.folder / f"{number:05}.zip").touch()
         with self.connector().connect() as connection:
-            assert {file.path for file in connection.list_files()} == {f"{n:05}.zip" for n in range(10_000)}
+            assert {file.path for file in connection.list_files().files} == {f"{n:05}.zip" for n in range(10_000)}
 
     def test_a_wrong_password_or_key_is_refused(self) -> None:
         wrong = replace(self.endpoint, password="wr0ng-s3cret", private_key=None)
@@ -353,7 +353,7 @@ class SftpContract(ServerContract):
         right, wrong = str(self.endpoint.host_key), make_ssh_key().public
         lines = f"# keys\n\n[other]:2222,1.2.3.4 {wrong} comment\n|1|c2FsdA==|aGFzaA== {right} root@host\n"
         with connector(replace(self.endpoint, host_key=lines)).connect() as connection:
-            assert list(connection.list_files()) == []
+            assert list(connection.list_files().files) == []
 
     def test_a_wrong_private_key_is_refused(self) -> None:
         wrong = replace(self.endpoint, private_key=make_ssh_key().private, password=None)
@@ -380,11 +380,11 @@ class TestParamiko(SftpContract):
 
     def test_password_alone_is_enough(self) -> None:
         with connector(replace(self.endpoint, private_key=None)).connect() as connection:
-            assert list(connection.list_files()) == []
+            assert list(connection.list_files().files) == []
 
     def test_key_alone_is_enough(self) -> None:
         with connector(replace(self.endpoint, password=None)).connect() as connection:
-            assert list(connection.list_files()) == []
+            assert list(connection.list_files().files) == []
 
 
 class FtpContract(ServerContract):
@@ -402,7 +402,9 @@ class FtpContract(ServerContract):
         found = []
         for mlsd in (True, False):
             with connector(replace(self.endpoint, mlsd=mlsd)).connect() as connection:
-                found.append({self.file(connection, file.path).path: file.size for file in connection.list_files()})
+                found.append(
+                    {self.file(connection, file.path).path: file.size for file in connection.list_files().files}
+                )
         assert found[0] == found[1]
 
 

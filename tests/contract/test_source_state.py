@@ -11,7 +11,17 @@ from azure.storage.blob import BlobLeaseClient
 from config.errors import LeaseLostError
 from imagefeed.layout import source_state_blob
 from imagefeed.ledger import polled_sources
-from ingest.model import Archive, Outage, PassedOver, Promises, RemoteFile, SourceState, TrackedFile, version_of
+from ingest.model import (
+    Archive,
+    Outage,
+    PassedOver,
+    Promises,
+    RemoteFile,
+    SourceState,
+    TrackedFile,
+    UnreadParts,
+    version_of,
+)
 from ingest.ports import SourceStateStore
 from storage.blobs.source_state import BlobSourceStates
 from storage.clients import Clients
@@ -39,6 +49,7 @@ def source_state_of(source: str, *paths: str) -> SourceState:
         promises=Promises(interval=timedelta(seconds=90), stamp="%Y", active="Mo-Su 06:00-20:00 Europe/Berlin"),
         listed_at=MOMENT,
         passed_over=PassedOver(count=2, newest="no utf-8 \udcff.rar", modified=MOMENT),
+        unread=UnreadParts(count=2, texts=("??? a.zip \udcff",), incomplete=True),
         outages=(Outage(start=MOMENT, end=None, error="no route", refused=True),),
         tracked_files=tuple(tracked_files),
         failures=2,

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from datetime import datetime
 
 from config.errors import SourceRefusedError, SourceUnavailableError
-from ingest.model import RemoteFile
+from ingest.model import Listing, RemoteFile, Unread
 from ingest.ports import Connection, Reader
 
 type Hook = Callable[[], object]
@@ -34,6 +34,12 @@ class FakeServer:
         """Paths of which nothing can be told."""
         self.forbidden = set[str]()
         """Paths that are listed, and not there for whoever asks for them: FTP's 550 tells no difference."""
+        self.forbidden_to_stat = set[str]()
+        """Paths that can be read, and that stat calls absent."""
+        self.unlisted = set[str]()
+        """Paths that a listing lacks although they are there."""
+        self.unread: Sequence[Unread] = ()
+        """Parts of a listing that cannot be read."""
         self.before_stat: Hook = lambda: None
         self.before_list: Hook = lambda: None
         self._lock = threading.Lock()
@@ -75,14 +81,16 @@ class FakeConnection:
     def __init__(self, server: FakeServer) -> None:
         self._server = server
 
-    def list_files(self) -> Sequence[RemoteFile]:
-        """List all files."""
+    def list_files(self) -> Listing:
+        """List all files but those in `unlisted`."""
         self._server.before_list()
         self._server.note("list")
-        return [
+        files = [
             RemoteFile(path=path, size=len(content), modified=modified)
             for path, (content, modified) in list(self._server.files.items())
+            if path not in self._server.unlisted
         ]
+        return Listing(files=files, unread=tuple(self._server.unread))
 
     def stat(self, listed: RemoteFile) -> RemoteFile | None:
         """Ask for one file."""
@@ -91,7 +99,8 @@ class FakeConnection:
         self._server.ask(listed.path)
         if listed.path in self._server.unreadable:
             raise SourceUnavailableError(f"look at {listed.path!r}: failure")
-        if listed.path not in self._server.files or listed.path in self._server.forbidden:
+        absent = self._server.forbidden | self._server.forbidden_to_stat
+        if listed.path not in self._server.files or listed.path in absent:
             return None
         content, modified = self._server.files[listed.path]
         return RemoteFile(path=listed.path, size=len(content), modified=modified)

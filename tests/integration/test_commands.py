@@ -24,7 +24,7 @@ from imagefeed.ledger import known_sources
 from imagefeed.model import Counts, Refusal
 from imagefeed.stores import development_connection
 from imagefeed.tables import Reader, StoredImage
-from ingest.model import SourceState
+from ingest.model import SourceState, UnreadParts
 from local.azurite import Azurite
 from local.servers.child import free_port
 from ops.cli.__main__ import add_verbs, main
@@ -67,6 +67,20 @@ def test_ls_shows_archives_with_state_and_counts(producer: Producer, capsys: pyt
     assert "refused" in second
     assert reason.startswith("no [zip] at all")
     assert "\x1b" not in reason
+
+
+def test_ls_tells_what_of_the_listing_could_not_be_read(producer: Producer, capsys: Said) -> None:
+    producer.process(NOW, 1)
+    unread = UnreadParts(count=2, texts=("\x1b[2J??? a.zip \udcff",), incomplete=True)
+    with BlobSourceStates(producer.clients).hold(producer.source) as hold:
+        hold.save(SourceState(source=producer.source, listed_at=NOW, unread=unread))
+    assert main(["ls", producer.source]) == 0
+    note = capsys.readouterr().out.splitlines()[-1]
+    assert note.startswith(f"{producer.source}: 2 parts of its last listing could not be read")
+    assert "??? a.zip" in note
+    assert "\x1b" not in note
+    assert main(["ls", producer.source, "--json"]) == 0
+    assert "??? a.zip" in json.loads(capsys.readouterr().out)["notes"][0]
 
 
 def test_refused_members_are_shown_with_their_reasons(producer: Producer, capsys: pytest.CaptureFixture[str]) -> None:
@@ -209,7 +223,7 @@ def test_a_source_of_which_nothing_came_yet_is_no_error(source: str, clients: Cl
         held.save(SourceState(source=source, listed_at=NOW))
     assert main(["ls", source]) == 0
     assert capsys.readouterr().out == f"there is no archive of source {source}\n"
-    assert machine_readable(capsys, "ls", source) == {"archives": []}
+    assert machine_readable(capsys, "ls", source) == {"archives": [], "notes": []}
 
 
 def test_all_that_failed_since_then_is_listed_however_many_came_after_it(producer: Producer, capsys: Said) -> None:
@@ -225,7 +239,7 @@ def test_all_that_failed_since_then_is_listed_however_many_came_after_it(produce
     for more in (("--state", "failed"), ("--since", f"{NOW - timedelta(days=1):%Y-%m-%d}", "--state", "failed")):
         (listed,) = machine_readable(capsys, *ls, *more)["archives"]
         assert (listed["version"], listed["reason"]) == ("0000dead", "6 tries are spent")
-    assert machine_readable(capsys, *ls, "--since", "1d", "--until", "5h") == {"archives": []}
+    assert machine_readable(capsys, *ls, "--since", "1d", "--until", "5h") == {"archives": [], "notes": []}
 
 
 @pytest.mark.parametrize("verb", ["ls", "export radar", "refused radar", "replay --failed", "audit"])

@@ -265,7 +265,7 @@ def test_a_server_that_knows_only_weak_macs_is_refused(tmp_path: Path) -> None:
 def test_an_rsa_host_key_is_taken_with_sha2(tmp_path: Path) -> None:
     """So it is the algorithms that the tests above refuse, not the server."""
     with sshd(tmp_path) as endpoint, connector(endpoint).connect() as connection:
-        assert "log" in {file.path for file in connection.list_files()}
+        assert "log" in {file.path for file in connection.list_files().files}
 
 
 def test_a_login_that_fails_gives_nothing_away(tmp_path: Path) -> None:

@@ -38,12 +38,12 @@ def test_a_killed_server_comes_back_as_it_was(server: Server) -> None:
         pass
     server.start()
     with way.connect() as connection:
-        assert list(connection.list_files()) == []
+        assert list(connection.list_files().files) == []
 
 
 def test_killing_a_server_ends_its_sessions(server: Server) -> None:
     with connector(server.endpoint()).connect() as connection:
-        assert list(connection.list_files()) == []
+        assert list(connection.list_files().files) == []
         server.kill()
         with pytest.raises(SourceUnavailableError):
             connection.list_files()
@@ -68,12 +68,12 @@ def test_cutting_ends_every_session_and_leaves_the_server_alive(server: Server) 
 
 def test_a_client_that_is_cut_off_connects_anew(server: Server) -> None:
     with connector(server.endpoint()).connect() as connection:
-        assert list(connection.list_files()) == []
+        assert list(connection.list_files().files) == []
         assert server.process.cut() in {1, 2}
         # Unless the client noticed it first, the next call fails, and the one after it connects anew.
         with suppress(SourceUnavailableError):
             connection.list_files()
-        assert list(connection.list_files()) == []
+        assert list(connection.list_files().files) == []
 
 
 @contextmanager

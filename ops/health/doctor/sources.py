@@ -12,12 +12,13 @@ from config.settings import Source
 from imagefeed.durations import format_duration
 from imagefeed.errors import PipelineError
 from imagefeed.terminal import count
-from ingest.model import Endpoint, RemoteFile, SourceSpec
+from ingest.model import Endpoint, RemoteFile, SourceSpec, UnreadParts
 from ingest.ports import Connection, Connector
 from ingest.protocols.connect import connector
 from ingest.timestamps import read_stamp
-from ingest.tracked_files import wanted
+from ingest.tracked_files import unread_parts, wanted
 from ops.health.doctor.findings import Finding, ok, wrong
+from ops.health.findings import ADVICE, Slug
 
 CALL_WITHIN = 10.0
 """Seconds for any one network call; a person waits."""
@@ -81,10 +82,14 @@ def check_source(
 
 def _check_folder(source: Source, connection: Connection, now: datetime) -> Iterator[Finding]:
     spec, folder = source.spec, source.endpoint.folder
-    listed = connection.list_files()
+    listing = connection.list_files()
+    listed = listing.files
     files = sorted(wanted(spec, listed), key=lambda file: file.modified)
+    if unread := unread_parts(listing.unread):
+        yield wrong(spec.name, _unread(folder, unread))
     if not files:
-        yield wrong(spec.name, _nothing(spec, folder, len(listed)))
+        if listed or not unread:
+            yield wrong(spec.name, _nothing(spec, folder, len(listed)))
         return
     newest = files[-1]
     matches = (
@@ -93,6 +98,12 @@ def _check_folder(source: Source, connection: Connection, now: datetime) -> Iter
     yield ok(spec.name, f"{matches} of {newest.modified:%Y-%m-%d %H:%M:%S} UTC, {newest.size / 1e6:.1f} MB")
     yield from _read(spec, connection, newest)
     yield from _times(spec, newest, now)
+
+
+def _unread(folder: str, unread: UnreadParts) -> str:
+    slug = Slug.LISTING_INCOMPLETE if unread.incomplete else Slug.ENTRY_UNREADABLE
+    quoted = ", ".join(map(repr, unread.texts))
+    return f"{folder!r}: {count(unread.count, 'part')} of its listing could not be read: {quoted}; {ADVICE[slug]}"
 
 
 def _nothing(spec: SourceSpec, folder: str, listed: int) -> str:

@@ -13,7 +13,7 @@ import pytest
 
 from imagefeed.errors import StoreUnavailableError
 from imagefeed.model import Replaces
-from ingest.model import Archive, PassedOver, Promises, RemoteFile, SourceSpec, SourceState, Step
+from ingest.model import Archive, PassedOver, Promises, RemoteFile, SourceSpec, SourceState, Step, Unread, UnreadParts
 from ingest.poll import PollReport, poll
 from ingest.transfer import CopyOutcome
 from preprocess.zip import end
@@ -521,6 +521,66 @@ def test_files_of_others_that_come_and_go_cost_no_write(world: World) -> None:
     world.put("a.log")
     world.tick(timedelta(seconds=10))
     assert world.source_states.saves == saves
+
+
+@pytest.mark.parametrize(
+    ("unread", "kept"),
+    [
+        (Unread(text="??? 1 a.zip"), {"a.zip", "sub/b.zip", "sub2/c.zip"}),
+        (Unread(text="550 not allowed", path="sub/"), {"sub/b.zip"}),
+        (Unread(text="failure", path="a.zip"), {"a.zip"}),
+        (Unread(text="failure", path="a.zi"), set()),
+    ],
+)
+def test_nothing_expires_by_a_listing_that_may_lack_it(world: World, unread: Unread, kept: set[str]) -> None:
+    for path in ("a.zip", "sub/b.zip", "sub2/c.zip"):
+        world.put(path, b"no zip, so it waits")
+    world.tick()
+    world.server.unlisted.update(world.server.files)
+    world.server.unread = (unread,)
+    world.server.forbidden.update(world.server.files)
+    for _ in range(3):
+        world.tick()
+    assert {file.archive.file.path for file in world.state.tracked_files} == kept
+    expired = {path for path in world.server.files if Step.EXPIRED in world.ledger.steps(path)[0]}
+    assert expired == world.server.files.keys() - kept
+
+
+def test_what_could_not_be_read_is_kept_with_the_first_lines_and_logged_once(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    world.server.unread = [Unread(text="no right", path="lost+found/"), *(Unread(text=f"line {n}") for n in range(9))]
+    for _ in range(3):
+        world.tick()
+    assert world.state.unread == UnreadParts(count=10, texts=("line 0", "line 1", "line 2"), incomplete=True)
+    assert [record.message for record in caplog.records if record.message.startswith("listing.unread")] == [
+        "listing.unread source=radar parts=10 incomplete=True first='line 0'"
+    ]
+    world.server.unread = ()
+    world.tick()
+    assert world.state.unread is None
+
+
+def test_lines_that_change_with_each_listing_cost_no_write(world: World) -> None:
+    world.put("a.zip")
+    world.server.unread = [Unread(text="now: 1")]
+    world.tick()
+    saves = world.source_states.saves
+    world.server.unread = [Unread(text="now: 2")]
+    world.tick(timedelta(seconds=10))
+    assert world.source_states.saves == saves
+
+
+def test_a_source_that_is_never_listed_whole_does_not_fill_its_state(world: World) -> None:
+    world.put("a.zip")
+    world.put("broken.zip", b"no zip")
+    world.tick()
+    world.server.unlisted.update(world.server.files)
+    world.server.unread = (Unread(text="???"),)
+    world.tick(2 * world.spec.retention + timedelta(minutes=1))
+    assert len(world.state.tracked_files) == 2
+    world.tick()
+    assert [file.archive.file.path for file in world.state.tracked_files] == ["broken.zip"]
 
 
 def test_an_incomplete_listing_changes_nothing(world: World) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from config.errors import OutOfTimeError, SourceUnavailableError, TransferTruncatedError
 from imagefeed.errors import StoreUnavailableError
-from ingest.model import Archive, CopyMetadata, Published, RemoteFile, Span, version_of
+from ingest.model import Archive, CopyMetadata, Published, RemoteFile, Span, Unread, version_of
 from ingest.stager import BUFFERS, plan_blocks, runs
 from ingest.transfer import CopyHooks, CopyJob, CopyOutcome, CopyResult, copy_archive
 from preprocess.zip import end
@@ -33,7 +33,7 @@ class Copying:
     def put(self, content: bytes) -> CopyJob:
         file = self.server.put("a.zip", content, WHEN)
         archive = Archive(source="radar", file=file, version=version_of(file), stamp=WHEN)
-        return CopyJob(archive=archive, zip_end=end, block_size=BUFFERS * MIB)
+        return CopyJob(archive=archive, listed=file, zip_end=end, block_size=BUFFERS * MIB)
 
     def check(self) -> None:
         self.pieces_until_stop -= 1
@@ -120,6 +120,27 @@ def test_a_file_that_was_deleted_after_its_last_byte_is_published(copying: Copyi
         copying.server.before_stat = copying.server.files.clear
         copying.run(job)
         assert copying.published()[-1] == content
+
+
+@pytest.mark.parametrize("listed", [True, False])
+def test_a_half_written_file_that_the_server_refuses_to_stat_is_not_published(copying: Copying, listed: bool) -> None:
+    job = copying.put(zip_of(2 * MIB)[:MIB])
+    copying.server.forbidden_to_stat.add("a.zip")
+    if not listed:
+        copying.server.unlisted.add("a.zip")
+        copying.server.unread = (Unread(text="??? a.zip"),)
+    assert copying.run(job).outcome is CopyOutcome.TRUNCATED
+    assert copying.published() == []
+
+
+def test_a_file_that_the_server_refuses_to_stat_and_lists_anew_is_not_published(copying: Copying) -> None:
+    job = copying.put(zip_of(2 * MIB))
+    copying.server.forbidden_to_stat.add("a.zip")
+    later = WHEN.replace(second=8)
+    copying.server.before_list = lambda: copying.server.put("a.zip", zip_of(2 * MIB), later)
+    with pytest.raises(TransferTruncatedError, match="changed"):
+        copying.run(job)
+    assert copying.published() == []
 
 
 def test_a_truncated_tail_is_published_only_when_it_is_accepted(copying: Copying) -> None:

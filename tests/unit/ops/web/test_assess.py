@@ -7,7 +7,7 @@ import pytest
 
 from imagefeed.ledger import Entry
 from imagefeed.model import Counts, Origin, State
-from ingest.model import Outage, PassedOver, Promises, SourceState
+from ingest.model import Outage, PassedOver, Promises, SourceState, UnreadParts
 from ops.health import source_checks
 from ops.health.findings import Severity
 from ops.health.load import MAX_DEAD_LETTERS, StoredSource, StoredStatus
@@ -245,6 +245,20 @@ def test_files_that_pattern_skips_are_named_in_place_of_the_gap() -> None:
     assert slugs(status_of(entries, old)) == ["gap"]
     assert slugs(status_of([], source_state)) == ["nothing_matches"]
     assert not slugs(status_of(regular(), source_state))
+
+
+@pytest.mark.parametrize(
+    ("incomplete", "slug", "severity"),
+    [(True, "listing_incomplete", Severity.MISSING), (False, "entry_unreadable", Severity.NOTICE)],
+)
+def test_a_listing_that_could_not_be_read_whole_is_told_with_the_line(
+    incomplete: bool, slug: str, severity: Severity
+) -> None:
+    unread = UnreadParts(count=2, texts=("-??- 12 a.zip", "x"), incomplete=incomplete)
+    status = status_of(regular(), SourceState(source="radar", listed_at=NOW, unread=unread))
+    (finding,) = status.findings
+    assert (finding.slug, finding.name, status.severity) == (slug, "-??- 12 a.zip", severity)
+    assert "2 parts of the last listing" in finding.detail
 
 
 def test_a_stamp_that_fits_no_longer_is_named_with_the_newest_file() -> None:

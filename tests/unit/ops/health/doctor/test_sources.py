@@ -11,7 +11,7 @@ import pytest
 
 from config.errors import SourceRefusedError
 from config.settings import Source
-from ingest.model import Endpoint, SourceSpec
+from ingest.model import Endpoint, SourceSpec, Unread
 from ingest.ports import Connection, Connector
 from local.servers.child import free_port
 from ops.health.doctor.findings import CheckStatus, Finding
@@ -49,6 +49,16 @@ def test_a_source_that_is_well_is_told_in_a_few_lines(server: FakeServer) -> Non
     assert "logged in as reader" in findings[0].message
     assert "2 of 4 files match *.zip, the newest is 'radar_20260304_0500.zip'" in findings[1].message
     assert findings[2].message == "'radar_20260304_0500.zip' can be read"
+
+
+@pytest.mark.parametrize("files", [True, False])
+def test_what_of_a_listing_could_not_be_read_is_quoted(server: FakeServer, files: bool) -> None:
+    server.unread = (Unread(text="11 28 a.zip *STMF"),)
+    if not files:
+        server.files.clear()
+    found = problems(check(server))
+    assert "1 part of its listing could not be read: '11 28 a.zip *STMF'" in found
+    assert "it is empty" not in found
 
 
 @pytest.mark.parametrize(
