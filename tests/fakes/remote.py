@@ -90,7 +90,7 @@ class FakeConnection:
         self._server.note(f"stat {listed.path}")
         self._server.ask(listed.path)
         if listed.path in self._server.unreadable:
-            raise SourceUnavailableError(f"look at {listed.path!r}: failure")
+            raise SourceUnavailableError(f"stat {listed.path!r}: failure")
         if listed.path not in self._server.files or listed.path in self._server.forbidden:
             return None
         content, modified = self._server.files[listed.path]
