@@ -1,4 +1,4 @@
-"""What the gauges of a source show: numbers from its last listing and from the ledger. Pure arithmetic."""
+"""Gauge values of a source, computed from its last listing and the ledger. Pure functions."""
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
@@ -12,8 +12,12 @@ _SECOND, _HOUR = timedelta(seconds=1), timedelta(hours=1)
 def figures(
     promises: Promises, source_state: SourceState, arrivals: Iterable[Arrival], now: datetime
 ) -> Mapping[str, float]:
-    """Tell how much waits and for how long, by the names of the gauges; what nobody can know is left out."""
-    # The earlier of the two, since a server's clock may run ahead.
+    """Return gauge values by name. Names without a known value are omitted.
+
+    Uncopied archives: `backlog` (number), `oldest_uncopied` (age in seconds) and `deletion_margin` (hours until the
+    server deletes the oldest). Seconds since the newest archive and the last listing: `last_archive_age`, `silent`.
+    """
+    # Use the earlier time, because a server's clock may be ahead.
     waiting = [min(s.archive.file.modified, s.first_seen) for s in source_state.tracked_files if not s.done]
     newest = max(map(time_of, arrivals), default=None)
     values = {"backlog": float(len(waiting)), "oldest_uncopied": 0.0}

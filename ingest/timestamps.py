@@ -1,4 +1,4 @@
-"""An archive's own time: read from its name, else its modified time, and put right where a clock is wrong."""
+"""Time stamp of an archive: from its name, else its modification time, corrected if a clock is wrong."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -28,17 +28,18 @@ _CODES = {
 }
 _PART = re.compile(r"%(.?)|[^%]+", re.DOTALL)
 AHEAD = timedelta(days=1)
-"""A clock that tells a later time than this from now is wrong."""
+"""A stamp that is more than this after the time first seen comes from a wrong clock."""
 _EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def read_stamp(pattern: str, name: str) -> datetime | None:
-    """Read the time from a file's name; None if the name holds none. UTC unless the name has an offset.
+    """Return the time in a file's name, in UTC and whole seconds; None if there is none.
 
-    `pattern` is a text with strptime codes, such as `radar_%Y%m%d_%H%M`, that must occur somewhere in the name.
+    `pattern` is text with strptime codes, such as `radar_%Y%m%d_%H%M`, and matches anywhere in the name. A time in the
+    name without an offset is UTC.
     Raises SettingsError if the pattern has an unknown code or no year.
     """
-    # Looking ahead finds overlapping places too: of 1202611221014 in %Y%m%d%H%M only the second one is a time.
+    # The lookahead finds overlapping matches too: with %Y%m%d%H%M only the second match in 1202611221014 is a time.
     for match in re.finditer(f"(?=({_regex(pattern)}))", name):
         try:
             stamp = datetime.strptime(match[1], pattern)  # noqa: DTZ007 - the next line gives it a zone
@@ -51,7 +52,7 @@ def read_stamp(pattern: str, name: str) -> datetime | None:
 
 
 def stamps_by(patterns: Mapping[str, str | None]) -> Callable[[str, str], datetime | None]:
-    """Return what reads the stamp of a source's path by the source's pattern; None where there is no pattern."""
+    """Return a function of (source, path) that reads the stamp by the source's pattern; None if it has no pattern."""
 
     def stamp_of(source: str, path: str) -> datetime | None:
         pattern = patterns.get(source)
@@ -62,17 +63,17 @@ def stamps_by(patterns: Mapping[str, str | None]) -> Callable[[str, str], dateti
 
 @dataclass(frozen=True, slots=True)
 class Stamp:
-    """An archive's own time, and where it is from."""
+    """Time stamp of an archive, and its origin."""
 
     time: datetime
     named: bool = False
-    """Read from the file's name."""
+    """True if the time was read from the file's name."""
     replaced: bool = False
-    """True if the time from the name or server was more than a day ahead: the time first seen is used instead."""
+    """True if the time in the name or of the server was over a day ahead, so the time first seen is used instead."""
 
 
 def decide_stamp(pattern: str | None, path: str, modified: datetime, first_seen: datetime) -> Stamp:
-    """Decide an archive's stamp."""
+    """Return an archive's stamp: its name's time, else `modified`; `first_seen` if that is over a day earlier."""
     named = read_stamp(pattern, path.rpartition("/")[2]) if pattern else None
     time = named or modified
     if time > first_seen + AHEAD:
@@ -86,10 +87,10 @@ def _regex(pattern: str) -> str:
     if wrong or not {"Y", "y"} & {*codes}:
         why = f"{', '.join(wrong)} is unknown or occurs twice" if wrong else "it has no %Y"
         raise SettingsError(
-            f"read the time from file names by STAMP {pattern!r}: {why}; use codes of strptime, once each"
+            f"read the time from file names by STAMP {pattern!r}: {why}; use strptime codes, each at most once"
         )
     return "".join(re.escape(match[0]) if match[1] is None else _CODES[match[1]] for match in _PART.finditer(pattern))
 
 
 StampPattern = Annotated[str, passes(_regex)]
-"""A pattern that `read_stamp` takes; as an app setting's type it raises SettingsError for any other."""
+"""Pattern for `read_stamp`. As the type of an app setting it raises SettingsError for an invalid pattern."""

@@ -1,4 +1,4 @@
-"""The workers of one poll: each a connection that copies, the first the newest archives, the others the oldest."""
+"""Copy workers of one poll, each with its own connection. The first copies newest first, the others oldest first."""
 
 import itertools
 import logging
@@ -21,12 +21,12 @@ from ingest.transfer import CopyHooks, CopyJob, copy_archive
 log = logging.getLogger(f"ingestion.{__name__}")
 
 _LIST_AGAIN = 5.0
-"""Seconds after which a worker without work lists again, while others are at long copies."""
+"""Seconds after which an idle worker lists again while other workers copy."""
 
 
 @dataclass(kw_only=True)
 class CopyWorkers:
-    """Everything that the workers of a poll share."""
+    """Copy workers of one poll and the state that they share."""
 
     spec: SourceSpec
     connector: Connector
@@ -35,15 +35,18 @@ class CopyWorkers:
     tracker: FileTracker
     discovery: Discovery
     _busy: Event = field(default_factory=Event)
-    """The first worker has its first archive: what is due now is more than it can do."""
+    """Set when the first worker has an archive, so that other due archives need more workers."""
 
     def run(self, connection: Connection) -> None:
-        """List, and copy what is undone until nothing is due. The first connection is there, others are made."""
+        """List the source and copy its archives until nothing is due, on `connection` and on others opened if needed.
+
+        Raises the error that ended the first worker, after the other workers have ended.
+        """
         self.discovery.refresh(connection)
         others = self.spec.max_connections - 1
         ended: PipelineError | None = None
         with ThreadPoolExecutor(max(others, 1), thread_name_prefix=f"worker-{self.spec.name}") as pool:
-            # Each in a copy of this context, so that what it does is known to be of this poll.
+            # Each runs in a copy of this context, so that its telemetry belongs to this poll.
             workers = [
                 pool.submit(copy_context().run, self._extra_worker)
                 for _ in range(others if self.tracker.waiting else 0)
@@ -51,7 +54,7 @@ class CopyWorkers:
             try:
                 self._work(connection, itertools.repeat(Order.NEWEST_FIRST) if others else itertools.cycle(Order))
             except (SourceUnavailableError, SourceRefusedError, OutOfTimeError) as exc:
-                # Workers on other connections may still be fine; they end by themselves.
+                # Workers on other connections may still work, and end by themselves.
                 ended = exc
             except BaseException:
                 self.tracker.stop()
@@ -64,13 +67,13 @@ class CopyWorkers:
             raise ended
 
     def _extra_worker(self) -> None:
-        """Work on a connection of our own, which is made only once there is something for it."""
+        """Copy on a separate connection, opened only if there is work for it."""
         self._busy.wait()
         if not self.tracker.wait_for_work(_LIST_AGAIN):
             return
         try:
             with self.connector.connect() as connection:
-                # Whoever waited in vain has not waited to wait once more, but to see what has come meanwhile.
+                # The listing may be outdated after the wait.
                 self.discovery.refresh(connection)
                 self._work(connection, itertools.repeat(Order.OLDEST_FIRST))
         except (SourceUnavailableError, SourceRefusedError) as exc:
@@ -82,10 +85,10 @@ class CopyWorkers:
             raise
 
     def _work(self, connection: Connection, orders: Iterable[Order]) -> None:
-        """Copy one archive after the other until all workers are at rest."""
+        """Copy archives one by one until no worker copies and none is due."""
         doubtful = False
         for order in orders:
-            # Newcomers overtake; and after a failure, listing shows whether the server or the file was to blame.
+            # List so that new archives come first. After a failure, listing shows if the server or the file failed.
             if order is Order.NEWEST_FIRST or doubtful:
                 self.discovery.refresh(connection, even_if_fresh=doubtful)
             with self.tracker.claim_next(order) as tracked_file:
@@ -98,7 +101,10 @@ class CopyWorkers:
                 self.discovery.refresh(connection, even_if_fresh=self.discovery.unchecked)
 
     def _copy(self, connection: Connection, tracked_file: TrackedFile) -> bool:
-        """Copy one archive; False if that failed, which is recorded and costs no other archive anything."""
+        """Copy one archive; return False if it failed, which is recorded and does not affect other archives.
+
+        Raises LeaseLostError, OutOfTimeError.
+        """
         tracker, archive, started = self.tracker, tracked_file.archive, time.monotonic()
         job = CopyJob(
             archive=archive,
@@ -111,7 +117,7 @@ class CopyWorkers:
         hooks = CopyHooks(check=tracker.check, started=lambda: tracker.record_start(tracked_file))
         try:
             tracker.check()
-            # A trace of its own: one poll may copy hundreds.
+            # One poll may copy hundreds of archives, so each copy is a separate trace.
             with telemetry.span("copy", source=archive.source, archive=archive.version, root=True):
                 tracker.ensure_recorded(tracked_file)
                 result = copy_archive(connection, self.store, job, hooks)

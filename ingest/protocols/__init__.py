@@ -1,1 +1,1 @@
-"""SFTP and FTP: connections, keys and listings."""
+"""SFTP and FTP clients: connections, SSH keys and listings."""

@@ -1,4 +1,4 @@
-"""Which adapter reaches a source."""
+"""Choice of the protocol adapter for a source."""
 
 from typing import assert_never
 
@@ -7,9 +7,9 @@ from ingest.ports import Connector
 
 
 def connector(endpoint: Endpoint) -> Connector:
-    """Return the way to a source; a scheme without a protocol is an error, for mypy as well.
+    """Return the connector for an endpoint's URL scheme. mypy and assert_never reject a scheme without a connector.
 
-    Protocol libraries are loaded here, so that only a poll waits for them.
+    Protocol libraries are imported here because only a poll needs them, so nothing else waits for the import.
     """
     match endpoint.scheme:
         case "sftp":

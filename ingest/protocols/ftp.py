@@ -1,4 +1,4 @@
-"""Sources that are reached by FTP, in the clear or under TLS."""
+"""FTP sources, with or without TLS."""
 
 import ftplib
 import socket
@@ -17,22 +17,23 @@ from ingest.protocols.listing import Gathered
 from ingest.protocols.pace import Pace
 
 _LEAVE_WITHIN = 5.0
-"""Seconds that a server has to confirm the end of a transfer that we broke off."""
+"""Seconds to wait for the server's reply after this client aborts a transfer."""
 _MOMENT = 0.1
-"""Seconds that what is received may gather: TLS gives 16 KiB at a time, and whoever wants them may want to stop."""
+"""Seconds that `readinto` collects bytes before it returns. TLS yields at most 16 KiB per receive, so one receive is
+too few bytes, and the caller has to get control back often enough to stop."""
 _UNKNOWN_COMMAND = ("500", "501", "502", "504")
 _NO_FILE = "550"
 
 
 class FtpConnector:
-    """The way to a source by FTP."""
+    """Connector for one FTP source."""
 
     def __init__(self, endpoint: Endpoint) -> None:
         self._endpoint = endpoint
 
     @contextmanager
     def connect(self) -> Iterator[Connection]:
-        """Log in."""
+        """Yield a connection that is logged in, and close it at the end."""
         connection = FtpConnection(self._endpoint)
         try:
             connection.log_in()
@@ -42,7 +43,7 @@ class FtpConnector:
 
 
 class FtpConnection:
-    """One control connection. One that broke is made anew by the next call."""
+    """One control connection to an FTP server. After a failure the next call reconnects."""
 
     def __init__(self, endpoint: Endpoint) -> None:
         self._endpoint = endpoint
@@ -51,10 +52,10 @@ class FtpConnection:
         self._home = ""
         self._mlsd = False
         self._rest: bool | None = None
-        """Whether the server begins where REST tells it to; None: not tried yet."""
+        """True if the server starts a transfer at the offset set by REST, False if not, None if not tested yet."""
 
     def log_in(self) -> Ftp:
-        """Connect, log in and go to the source's folder, unless that is done."""
+        """Return the control connection. If there is none, connect, log in and change to the source's folder first."""
         if self._ftp is None:
             self._ftp = Ftp(self._endpoint)
             try:
@@ -66,26 +67,29 @@ class FtpConnection:
         return self._ftp
 
     def close(self) -> None:
-        """Hang up, without a word: a server that does not answer must not hold us."""
+        """Close the socket without sending QUIT, because a server that does not answer would block."""
         if self._ftp is not None:
             self._ftp.close()
             self._ftp = None
 
     def list_files(self) -> Listing:
-        """List all files; links to files count, broken links and links to folders do not."""
+        """Return all files of the source, links to files included, broken links and links to folders excluded."""
         gathered = Gathered(folder=self._endpoint.folder)
         with self._use(f"list {self._endpoint.folder!r}") as ftp:
             self._list(ftp, "", gathered)
         return gathered.listing
 
     def stat(self, listed: RemoteFile) -> RemoteFile | None:
-        """Ask for a file's size and time of change, to the second; what the server cannot tell is as listed now."""
-        with self._use(f"look at {listed.path!r}") as ftp:
+        """Return a file's current size and modification time (whole seconds); None if there is no such file.
+
+        If the server has no command for them, both are read from a new listing.
+        """
+        with self._use(f"stat {listed.path!r}") as ftp:
             return self._stat_mlst(ftp, listed.path) if self._mlsd else self._stat(ftp, listed.path)
 
     @contextmanager
     def open(self, file: RemoteFile, offset: int) -> Iterator[Reader]:
-        """Read a file from `offset` on."""
+        """Yield a reader of a file's bytes from `offset` on."""
         with self._use(f"open {file.path!r}") as ftp:
             if offset and self._rest is None:
                 self._rest = self._obeys_rest(ftp, file)
@@ -98,9 +102,10 @@ class FtpConnection:
             yield reader
 
     def _obeys_rest(self, ftp: Ftp, file: RemoteFile) -> bool:
-        """Ask for a file's last byte alone. Some servers accept REST and send all the same from the start on.
+        """Return whether REST works, by reading only the last byte of a file.
 
-        Nobody would notice: blocks that are staged cannot be read, so bytes of the wrong place would be published.
+        Some servers accept REST and still send the file from its start. A resumed copy could not detect this, because
+        staged blocks cannot be read back, and would publish bytes from the wrong offset.
         """
         ftp.voidcmd("TYPE I")
         try:
@@ -115,7 +120,7 @@ class FtpConnection:
 
     @contextmanager
     def _transfer(self, ftp: Ftp, incoming: socket.socket, reader: "_FtpReader") -> Iterator[None]:
-        """End a transfer in order, also one that is broken off."""
+        """Close the data connection and read the final reply, also if the transfer is aborted."""
         try:
             yield
         finally:
@@ -123,10 +128,10 @@ class FtpConnection:
             self._leave(ftp, None if reader.ended else _LEAVE_WITHIN)
 
     def _leave(self, ftp: Ftp, within: float | None) -> None:
-        """Hear how the transfer ended. A refusal leaves the connection usable, silence does not.
+        """Read the reply that ends a transfer. Close the control connection if no valid reply arrives.
 
-        Neither is an error: whether every byte arrived is the caller's to check, and the control connection may
-        have died of idleness during a long transfer.
+        `within`: seconds to wait; None keeps the time-out. Neither an error reply nor a missing reply raises, because
+        the caller checks the number of bytes, and the idle control connection may be lost during a long transfer.
         """
         try:
             if within is not None and ftp.sock is not None:
@@ -146,7 +151,7 @@ class FtpConnection:
             if not str(exc).startswith(_NO_FILE):
                 raise
             raise SourceRefusedError(
-                f"go to {self._endpoint.folder!r} on {self._where}: {exc}; check the path in the source's URL"
+                f"enter {self._endpoint.folder!r} on {self._where}: {exc}; check the path in the source's URL"
             ) from exc
         if self._endpoint.recursive:
             self._home = ftp.pwd()
@@ -163,7 +168,7 @@ class FtpConnection:
                 gathered.add(file)
 
     def _entries(self, ftp: Ftp, folder: str) -> list[Entry]:
-        """List one folder. It is entered, since LIST takes a name with a dash, a space or a star for something else."""
+        """Return the entries of one folder. CWD first: LIST misreads names with a dash, a space or a star."""
         if folder:
             try:
                 ftp.cwd(ftp.wire(folder.rstrip("/")))
@@ -179,7 +184,7 @@ class FtpConnection:
         return [entry for entry in entries if entry is not None]
 
     def _resolve(self, ftp: Ftp, path: str, entry: Entry) -> RemoteFile | None:
-        """Ask for what an entry does not tell of itself: a link's size is not that of its file."""
+        """Request the size and, if it is not listed, the time of a file or link: a link's listed size is its own."""
         size, modified = _ask_size(ftp, path), entry.modified or _ask_modified(ftp, path)
         return None if size is None or modified is None else RemoteFile(path=path, size=size, modified=modified)
 
@@ -208,13 +213,13 @@ class FtpConnection:
 
     @contextmanager
     def _use(self, doing: str) -> Iterator[Ftp]:
-        """Give the connection, made anew if it broke, and translate what goes wrong on it."""
+        """Yield a working connection, reconnected if needed, and raise its errors as source errors."""
         ftp = self.log_in()
         try:
             with ftp_errors(f"{doing} on {self._where}"):
                 yield ftp
         except SourceUnavailableError as exc:
-            # A server that says no is still there; all else leaves the connection in an unknown state.
+            # After a 5xx reply the connection is usable. Any other error leaves it in an unknown state.
             if not isinstance(exc.__cause__, ftplib.error_perm):
                 self.close()
             raise
@@ -225,10 +230,10 @@ class FtpConnection:
 
 
 class _FtpReader:
-    """A data connection's bytes."""
+    """Reader of the bytes of one data connection."""
 
     def __init__(self, incoming: socket.socket, path: str, before: int, pace: Pace) -> None:
-        """`before`: bytes that come before those that are wanted."""
+        """Read from `incoming`. `before`: bytes to skip first, because the server ignores REST."""
         self._incoming = incoming
         self._path = path
         self._before = before
@@ -236,12 +241,15 @@ class _FtpReader:
         self.ended = False
 
     def readinto(self, buffer: memoryview, _ahead: int = 0, /) -> int | None:
-        """Receive what is there, or comes within a moment."""
+        """Receive into `buffer` for about 0.1 s and return the number of bytes: 0 at the end of the file.
+
+        Returns None after a piece of the skipped bytes, of which there may be more.
+        """
         if self.ended:
             return 0
         if not self._before:
             return self._receive(buffer)
-        # A piece at a time: it may be many GB that nobody wants, and whoever waits may have to stop.
+        # Many GB may have to be skipped, so return after each piece to let the caller stop.
         self._before -= self._receive(buffer[: self._before])
         return None
 
@@ -267,14 +275,14 @@ def _offers_mlsd(ftp: Ftp) -> bool:
 
 
 def _ask_size(ftp: Ftp, path: str) -> int | None:
-    """Ask for a file's size; None if there is no such file."""
+    """Return a file's size in bytes; None if there is no such file."""
     ftp.voidcmd("TYPE I")
     answer = _ask(ftp, f"SIZE {ftp.wire(path)}")
     return None if answer is None else int(answer)
 
 
 def _ask_modified(ftp: Ftp, path: str) -> datetime | None:
-    """Ask for a file's time of change; None if there is no such file."""
+    """Return a file's modification time; None if there is no such file, or no valid time in the reply."""
     answer = _ask(ftp, f"MDTM {ftp.wire(path)}")
     return None if answer is None else parse_mdtm(answer)
 

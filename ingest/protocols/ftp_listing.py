@@ -1,4 +1,4 @@
-"""What FTP servers say in MLSD facts and LIST lines (Unix and Windows styles)."""
+"""Parsers of FTP listings: MLSD facts and LIST lines (Unix and Windows styles)."""
 
 import re
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 
 class Kind(Enum):
-    """What an entry is."""
+    """Type of a folder entry."""
 
     FILE = "file"
     FOLDER = "folder"
@@ -19,7 +19,7 @@ class Kind(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """One entry of a folder; None where the server does not tell."""
+    """One entry of a folder. `size` (bytes) and `modified` are None if the listing lacks them."""
 
     name: str
     kind: Kind
@@ -49,7 +49,7 @@ _DAY = timedelta(days=1)
 
 
 def parse_mlsd(line: str) -> Entry | None:
-    """Read one line of MLSD or MLST; None if it is no entry of the folder."""
+    """Parse one line of MLSD or MLST; None if it is malformed or stands for the folder itself or its parent."""
     text, space, name = line.lstrip(" ").partition(" ")
     facts = {key.lower(): value for key, _, value in (fact.partition("=") for fact in text.split(";"))}
     kind = facts.get("type", "").lower()
@@ -65,7 +65,7 @@ def parse_mlsd(line: str) -> Entry | None:
 
 
 def parse_mdtm(text: str) -> datetime | None:
-    """Read `YYYYMMDDHHMMSS[.sss]`, UTC, in whole seconds; None if it is none."""
+    """Parse `YYYYMMDDHHMMSS[.sss]` as UTC and drop the fraction; None if the text has another form."""
     try:
         return datetime.strptime(text.partition(".")[0], "%Y%m%d%H%M%S").replace(tzinfo=UTC)
     except ValueError:
@@ -73,7 +73,7 @@ def parse_mdtm(text: str) -> datetime | None:
 
 
 def parse_list(line: str, zone: ZoneInfo, now: datetime) -> Entry | None:
-    """Read one line of LIST, whose times are in `zone`; None if it is no entry of the folder."""
+    """Parse one line of LIST, with times in `zone`; None if it is malformed or its name is `.` or `..`."""
     entry = _parse_unix(line, zone, now) or _parse_windows(line, zone)
     return None if entry is None or entry.name in (".", "..") else entry
 
@@ -100,7 +100,7 @@ def _unix_time(match: re.Match[str], zone: ZoneInfo, now: datetime) -> datetime 
 
 
 def _years(now: datetime) -> Iterator[int]:
-    """Years to try for a date without one, latest first; as many as lie between two 29ths of February."""
+    """Return the years to try for a date without a year, latest first: enough to include a 29th of February."""
     return iter(range(now.year + 1, now.year - 9, -1))
 
 
@@ -127,7 +127,7 @@ def _windows_time(match: re.Match[str], zone: ZoneInfo) -> datetime | None:
 
 
 def _in_zone(zone: ZoneInfo, *parts: int) -> datetime | None:
-    """Give a zone's wall time in UTC: the first of the two when clocks are put back; None if there is no such date."""
+    """Convert local time to UTC; the earlier one if clocks go back and it occurs twice; None if the date is invalid."""
     try:
         return datetime(*parts, tzinfo=zone).astimezone(UTC)  # type: ignore[arg-type,misc]  # year to minute, no zone
     except (ValueError, OverflowError):

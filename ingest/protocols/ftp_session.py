@@ -1,4 +1,4 @@
-"""ftplib with what it lacks: implicit TLS, resumed TLS sessions, names in any encoding, and errors of ours."""
+"""ftplib with implicit TLS, resumed TLS sessions, file names in any encoding, and the app's own errors."""
 
 import ftplib
 import re
@@ -15,15 +15,15 @@ from ingest.protocols.pace import Pace
 
 _BUSY = re.compile(r"too many|maximum|limit|busy|try again", re.IGNORECASE)
 FTP_ERRORS = (ftplib.Error, OSError, EOFError, ValueError)
-"""What ftplib raises; ValueError for answers that make no sense and for names with a line break."""
+"""Errors that ftplib raises. ValueError: malformed replies, and names with a line break."""
 _LONGEST_LINE = 8192
 _RECEIVE = 2**16
 _WIRE = "latin-1"
-"""ftplib wants text; this encoding carries any bytes through it unchanged."""
+"""ftplib works with str. latin-1 maps each byte to one character, so all bytes pass through it unchanged."""
 
 
 class Ftp(ftplib.FTP_TLS):
-    """One control connection, in the clear or under TLS."""
+    """One control connection, with or without TLS."""
 
     def __init__(self, endpoint: Endpoint) -> None:
         super().__init__(context=_context(endpoint.ca), timeout=endpoint.timeout, encoding=_WIRE)
@@ -33,10 +33,10 @@ class Ftp(ftplib.FTP_TLS):
         self._answer_by = 0.0
 
     def begin(self) -> None:
-        """Connect, log in, go to the source's folder."""
+        """Connect, log in and change to the source's folder."""
         endpoint = self._endpoint
         self.connect(endpoint.host, endpoint.port)
-        # Long transfers leave this connection idle; routers forget idle ones.
+        # Long transfers leave this connection idle, and routers drop idle connections.
         self._control.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         if endpoint.scheme == "ftpes":
             self._begin_tls()
@@ -50,7 +50,7 @@ class Ftp(ftplib.FTP_TLS):
     def connect(
         self, host: str = "", port: int = 0, timeout: float = -999, source_address: tuple[str, int] | None = None
     ) -> str:
-        """Connect, with TLS from the first byte on where it is implicit."""
+        """Connect, and begin TLS at once if the scheme is ftps (implicit TLS). Return the server's greeting."""
         if self._endpoint.scheme != "ftps":
             return super().connect(host, port, timeout, source_address)
         self.host, self.port = host, port
@@ -63,17 +63,17 @@ class Ftp(ftplib.FTP_TLS):
         return self.welcome
 
     def _begin_tls(self) -> None:
-        """Ask for TLS. A server that refuses it is not told who we are."""
+        """Begin TLS. Raises SourceRefusedError if the server rejects it, before user and password are sent."""
         try:
             self.auth()
         except ftplib.error_perm as exc:
             raise SourceRefusedError(
                 f"begin TLS with {self.host}:{self.port}: the server rejects it ({exc}), so no password was sent; "
-                "ask its owner, or whether it wants implicit TLS (ftps://)"
+                "use ftps:// if the server needs implicit TLS, else ask its owner"
             ) from exc
 
     def ntransfercmd(self, cmd: str, rest: int | str | None = None) -> tuple[socket.socket, int | None]:
-        """Open a data connection. Under TLS it resumes the control connection's session, as strict servers demand."""
+        """Open a data connection. With TLS it resumes the control connection's session, as strict servers require."""
         plain, size = ftplib.FTP.ntransfercmd(self, cmd, rest)  # noqa: S321 - the user chose FTP
         if not self._protected:
             return plain, size
@@ -82,37 +82,37 @@ class Ftp(ftplib.FTP_TLS):
             return self.context.wrap_socket(plain, server_hostname=self.host, session=session), size
 
     def auth(self) -> str:
-        """Ask for TLS. What came before it in the clear, and unasked, is nobody's answer."""
+        """Begin TLS and drop unread bytes, since cleartext that was received before TLS is not trustworthy."""
         answer = super().auth()
         self._heard = b""
         return answer
 
     def getresp(self) -> str:
-        """Hear an answer, however many lines it has, within the time of one call."""
+        """Return one reply of any number of lines. Raises TimeoutError if it takes longer than the time-out."""
         self._answer_by = time.monotonic() + self._endpoint.timeout
         return super().getresp()
 
     def getline(self) -> str:
-        """Hear a line of an answer. ftplib's own waits for ever if a byte comes now and then."""
+        """Return one line of a reply. ftplib's own method waits forever if single bytes keep arriving."""
         while b"\n" not in self._heard:
             if time.monotonic() > self._answer_by or len(self._heard) > _LONGEST_LINE:
-                raise TimeoutError("its answer did not end in time")
+                raise TimeoutError("the server's reply did not end in time")
             came = self._control.recv(_LONGEST_LINE)
             if not came:
-                raise EOFError("it hung up")
+                raise EOFError("the server closed the connection")
             self._heard += came
         line, _, self._heard = self._heard.partition(b"\n")
         return line.rstrip(b"\r").decode(_WIRE)
 
     def lines(self, command: str) -> list[str]:
-        """Run a command that answers with a listing; all of it, or an error. Names are as `name` gives them."""
+        """Run a listing command and return its lines as text. Raises EOFError if the last line is incomplete."""
         self.voidcmd("TYPE A")
-        # Not retrlines: it waits for the server's end of TLS, which some never send, and limits a line's length.
+        # Not retrlines: it waits for the end of TLS, which some servers never send, and limits the length of a line.
         with self.transfercmd(command) as connection:
             text = self._receive_all(connection)
         self.voidresp()
         if text and not text.endswith(b"\n"):
-            raise EOFError(f"the listing breaks off after {len(text)} bytes, in the middle of a line")
+            raise EOFError(f"the listing ended after {len(text)} bytes, in the middle of a line")
         return [self.name(line) for line in text.replace(b"\r\n", b"\n").split(b"\n") if line]
 
     def _receive_all(self, connection: socket.socket) -> bytes:
@@ -127,15 +127,15 @@ class Ftp(ftplib.FTP_TLS):
         raise too_long(self._endpoint.folder)
 
     def wire(self, path: str) -> str:
-        """Give a path as ftplib must be told it. Raises SourceRefusedError for a name that no command can hold."""
+        """Return a path encoded for an FTP command. Raises SourceRefusedError if it holds a line break or NUL."""
         if set("\r\n\0") & set(path):
             raise SourceRefusedError(
-                f"ask for {path!r}: a name with a line break cannot be told to an FTP server; rename it there"
+                f"ask for {path!r}: an FTP command cannot hold a name with a line break or NUL; rename it on the server"
             )
         return path.encode(self._endpoint.encoding, "surrogateescape").decode(_WIRE)
 
     def name(self, raw: bytes) -> str:
-        """Read what the server sent, in the source's encoding."""
+        """Decode bytes from the server in the source's encoding."""
         return raw.decode(self._endpoint.encoding, "surrogateescape")
 
     @property
@@ -148,7 +148,7 @@ class Ftp(ftplib.FTP_TLS):
 def _context(ca: str | None) -> ssl.SSLContext:
     context = ssl.create_default_context(cadata=ca)
     if ca:
-        # Whoever pins a certificate of their own made it with openssl's defaults, which lack what the strict rules ask.
+        # Self-made certificates usually have openssl's defaults, which do not satisfy the strict checks.
         context.verify_flags &= ~ssl.VERIFY_X509_STRICT
     return context
 
@@ -164,13 +164,13 @@ def _closed_on_error(connection: socket.socket) -> Iterator[None]:
 
 @contextmanager
 def ftp_errors(doing: str) -> Iterator[None]:
-    """Turn what ftplib, ssl and sockets raise into errors of ours."""
+    """Raise errors of ftplib, ssl and sockets as SourceRefusedError or SourceUnavailableError. `doing`: the action."""
     try:
         yield
     except ssl.SSLCertVerificationError as exc:
         raise SourceRefusedError(
-            f"{doing}: its certificate is not trusted ({exc.verify_message}); set CA to the PEM text of its authority, "
-            "and use the host name that the certificate names"
+            f"{doing}: the server's certificate is not trusted ({exc.verify_message}); set CA to the PEM text of the "
+            "authority that issued it, and use the host name in the certificate"
         ) from exc
     except ftplib.error_perm as exc:
         raise _permanent(doing, str(exc)) from exc
@@ -179,10 +179,10 @@ def ftp_errors(doing: str) -> Iterator[None]:
 
 
 def _permanent(doing: str, answer: str) -> SourceRefusedError | SourceUnavailableError:
-    """A 5xx answer is a refusal, unless it says that the server is full, or is about one file (550)."""
+    """Return the error for a 5xx reply: a refusal, unless the server is full or the reply is about one file (550)."""
     if answer.startswith("550") or _BUSY.search(answer):
         return SourceUnavailableError(f"{doing}: {answer}; tried again later")
-    hint = "check the user in the URL, PASSWORD, and whether the server wants TLS"
+    hint = "check the user in the URL, PASSWORD, and whether the server requires TLS"
     return SourceRefusedError(
         f"{doing}: {answer}; {hint if answer.startswith('53') else 'ask the owner of the server'}"
     )

@@ -1,4 +1,4 @@
-"""SSH host keys as people paste them into settings: bare, or as lines of known_hosts."""
+"""SSH host keys in settings: bare keys or lines of known_hosts."""
 
 import base64
 import binascii
@@ -12,7 +12,7 @@ _FIELDS = {
     "ecdsa-sha2-nistp384": 3,
     "ecdsa-sha2-nistp521": 3,
 }
-"""The kinds that we can be shown, and of how many fields a key of each is made, its kind's name being the first."""
+"""Supported key types, and the number of fields of each. The first field is the name of the type."""
 
 
 _FINGERPRINT = re.compile(r"(\d+ )?(SHA256:\S+|(MD5:)?([0-9a-f]{2}:){15}[0-9a-f]{2})", re.IGNORECASE)
@@ -20,36 +20,36 @@ _LIKE = "it must be the server's whole public key, like `ssh-ed25519 AAAA…` wi
 
 
 def scan_command(host: str, port: int) -> str:
-    """Return the command that prints a server's host keys, a line each."""
+    """Return the shell command that prints a server's host keys, one per line."""
     return f"ssh-keyscan -p {port} {host}"
 
 
 def host_key_problem(text: str, host: str, port: int) -> str | None:
-    """Return why a text pins no host key, and how to get the right one; None if it does."""
+    """Return why a text contains no usable host key and how to get one; None if it contains one."""
     if read_host_keys(text):
         return None
     command = scan_command(host, port)
     if _FINGERPRINT.match(text.strip()):
         return (
-            f"it is a fingerprint, and the key cannot be told from it: run `{command}`, hold the fingerprint of each "
-            "line (`ssh-keygen -lf -` prints it) against this one, and take the line that has it"
+            f"it is a fingerprint, which does not contain the key: run `{command}`, print the fingerprint of each line "
+            "with `ssh-keygen -lf -`, and set the line whose fingerprint is this one"
         )
-    return f"{_LIKE} that `{command}` prints; RSA and ECDSA keys do as well"
+    return f"{_LIKE} that `{command}` prints; RSA and ECDSA keys are accepted too"
 
 
 def read_host_keys(text: str) -> dict[bytes, str]:
-    """Give the keys in a text, each with its kind; none where there is no whole one."""
+    """Return the complete keys in a text, as a dict of binary key to key type; empty if there are none."""
     return dict(_keys(text))
 
 
 def _keys(text: str) -> Iterator[tuple[bytes, str]]:
     for line in text.splitlines():
         words = line.split()
-        # @revoked and @cert-authority lines name keys that must not be taken for the server's own.
+        # Lines with @revoked and @cert-authority hold keys that must not be accepted as the server's own.
         if not words or words[0].startswith(("#", "@")):
             continue
         for word in words[:3]:
-            # A key begins with its own kind, so this finds it wherever it stands in the line.
+            # A decoded key begins with its type, so it is found in any of the first three words.
             key = _decode(word)
             fields = _split(key)
             kind = fields[0].decode("ascii", "replace") if fields else ""
@@ -65,7 +65,7 @@ def _decode(word: str) -> bytes:
 
 
 def _split(key: bytes) -> list[bytes]:
-    """Split a key into its fields, each of which tells its length (RFC 4253, 6.6); none of a key that is not whole."""
+    """Split a binary key into its length-prefixed fields (RFC 4253, 6.6); empty if the key is incomplete."""
     fields: list[bytes] = []
     while key:
         end = 4 + int.from_bytes(key[:4])

@@ -1,4 +1,4 @@
-"""One listing as it is gathered, and how much it may hold: a server may send one that does not end."""
+"""One listing as it is gathered, and its size limits: it is in memory whole, and a server may send one without end."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -8,9 +8,9 @@ from config.errors import SourceRefusedError
 from ingest.model import Listing, RemoteFile, Unread
 
 MAX_FILES = 200_000
-"""Measured: each takes 2.1 KB at most, when the listing is saved."""
+"""Files per source. Measured: each takes at most 2.1 KB of memory while the listing is saved."""
 MAX_BYTES = 64 * 2**20
-"""Of the text of one folder."""
+"""Bytes of text in the listing of one folder."""
 
 
 @dataclass(kw_only=True)
@@ -43,7 +43,7 @@ class Gathered:
 
 
 def whole[T](items: Iterable[T], folder: str, limit: int = MAX_FILES) -> list[T]:
-    """Take all that is listed. Raises SourceRefusedError where it is too much."""
+    """Return all listed items. Raises SourceRefusedError if there are more than `limit`."""
     taken = list(islice(items, limit + 1))
     if len(taken) > limit:
         raise too_long(folder)
@@ -51,8 +51,8 @@ def whole[T](items: Iterable[T], folder: str, limit: int = MAX_FILES) -> list[T]
 
 
 def too_long(folder: str) -> SourceRefusedError:
-    """Say that a listing has no end that could be waited for."""
+    """Return the error for a listing that exceeds a limit."""
     return SourceRefusedError(
-        f"list {folder!r}: it holds more than {MAX_FILES:,} files, or {MAX_BYTES >> 20} MiB of them as text; "
-        "name a folder with fewer in the source's URL"
+        f"list {folder!r}: it holds more than {MAX_FILES:,} files, or its listing more than {MAX_BYTES >> 20} MiB of "
+        "text; set the source's URL to a folder with fewer files"
     )

@@ -1,4 +1,4 @@
-"""SSH private keys as people paste them into settings, judged by their looks, without any library of keys."""
+"""Checks of the format of an SSH private key in settings, without a cryptography library."""
 
 import base64
 import binascii
@@ -11,7 +11,7 @@ _NO_CIPHER = b"\0\0\0\x04none"
 
 
 def is_encrypted(text: str) -> bool:
-    """Return whether a private key's text needs a passphrase to be read."""
+    """Return True if the key needs a passphrase."""
     begin = _BEGIN.search(text)
     if begin and begin[1] == "OPENSSH ":
         body = text[begin.end() :].partition("-----")[0]
@@ -24,16 +24,16 @@ def is_encrypted(text: str) -> bool:
 
 
 def private_key_problem(text: str, passphrase: str | None) -> str | None:
-    """Return what is wrong with a private key by its looks, and what is right; None if it may be one. Shows no key."""
+    """Return the problem in a private key's format and its fix, without the key's text; None if it looks valid."""
     text = text.strip()
     if _PUBLIC.match(text):
-        return "it is a public key: give the private one, from the file without .pub"
+        return "it is a public key: use the private key, in the file without .pub"
     if text.startswith("PuTTY-User-Key-File"):
         return "it is in PuTTY's format: convert it with `puttygen KEY.ppk -O private-openssh -o KEY.pem`"
     if not _BEGIN.search(text) and "\n" not in text and re.match(r"[~./]|\w+:\\|.*\.(pem|key|rsa|ed25519)$", text):
-        return "it is the path of a file: give the text in that file, `\\n` may stand for its line breaks"
+        return "it is the path of a file: set the text in that file, with `\\n` for line breaks if needed"
     if not _BEGIN.search(text):
         return "it must be the whole text of the key's file, from `-----BEGIN` to `-----END … PRIVATE KEY-----`"
     if is_encrypted(text) and not passphrase:
-        return "it is encrypted: set PASSPHRASE as well, or give a key without one"
+        return "it is encrypted: set PASSPHRASE as well, or use a key without a passphrase"
     return None

@@ -1,4 +1,4 @@
-"""Sources that are reached by SFTP."""
+"""SFTP sources."""
 
 import stat
 import threading
@@ -18,14 +18,14 @@ from ingest.protocols.sftp_protocol import NO_SUCH_FILE, Attributes, ProtocolErr
 
 
 class SftpConnector:
-    """The way to a source by SFTP."""
+    """Connector for one SFTP source."""
 
     def __init__(self, endpoint: Endpoint) -> None:
         self._endpoint = endpoint
 
     @contextmanager
     def connect(self) -> Iterator[Connection]:
-        """Log in."""
+        """Yield a connection that is logged in, and close it at the end."""
         connection = SftpConnection(self._endpoint)
         try:
             connection.log_in()
@@ -35,7 +35,7 @@ class SftpConnector:
 
 
 class SftpConnection:
-    """One SSH connection, and at most one SFTP session on it. One that broke is made anew by the next call."""
+    """One SSH connection with at most one SFTP session. After a failure the next call reconnects."""
 
     def __init__(self, endpoint: Endpoint) -> None:
         self._endpoint = endpoint
@@ -43,7 +43,7 @@ class SftpConnection:
         self._session: SftpSession | None = None
 
     def log_in(self) -> None:
-        """Connect and log in, unless that is done."""
+        """Connect and log in, unless the connection is active."""
         endpoint = self._endpoint
         if self._transport is not None and not self._transport.is_active():
             self.close()
@@ -52,28 +52,28 @@ class SftpConnection:
                 self._transport = log_in(endpoint)
 
     def close(self) -> None:
-        """Hang up."""
+        """Close the connection and its session."""
         self._session = None
         if self._transport is not None:
             self._transport.close()
             self._transport = None
 
     def list_files(self) -> Listing:
-        """List all files; links to files count, broken links and links to folders do not."""
+        """Return all files of the source, links to files included, broken links and links to folders excluded."""
         gathered = Gathered(folder=self._endpoint.folder)
         with self._use(f"list {self._endpoint.folder!r}") as session:
             self._list(session, "", gathered)
         return gathered.listing
 
     def stat(self, listed: RemoteFile) -> RemoteFile | None:
-        """Ask for a file's facts; SFTP's listings and answers agree."""
-        with self._use(f"look at {listed.path!r}") as session:
+        """Return a file's current size and modification time, as exact as in a listing; None if it is gone."""
+        with self._use(f"stat {listed.path!r}") as session:
             metadata = _stat(session, self._wire(listed.path))
         return None if metadata is None else _remote_file(listed.path, metadata)
 
     @contextmanager
     def open(self, file: RemoteFile, offset: int) -> Iterator[Reader]:
-        """Read a file from `offset` on."""
+        """Yield a reader of a file's bytes from `offset` on."""
         with self._use(f"open {file.path!r}") as session:
             handle = session.open_file(self._wire(file.path))
             reader = _PipelinedReader(session, handle, file.path, offset, session.longest_read())
@@ -83,7 +83,7 @@ class SftpConnection:
             self._leave(session, reader)
 
     def _leave(self, session: SftpSession, reader: "_PipelinedReader") -> None:
-        """Close a file; if it was broken off, the session goes with it, and with that all that is still to come."""
+        """Close a file. If replies are outstanding, close the whole session, which discards them."""
         try:
             if reader.at_rest:
                 session.close_file(reader.handle)
@@ -91,7 +91,7 @@ class SftpConnection:
                 self._session = None
                 session.close()
         except (paramiko.SSHException, OSError, EOFError, ProtocolError):
-            # Every byte may have arrived, and whether it did is the caller's to check: the next call connects anew.
+            # Not an error: the caller checks the number of bytes, and the next call reconnects.
             self.close()
 
     def _list(self, session: SftpSession, folder: str, gathered: Gathered) -> None:
@@ -109,7 +109,7 @@ class SftpConnection:
                 gathered.add(file)
 
     def _entries(self, session: SftpSession, folder: str) -> list[tuple[bytes, Attributes]]:
-        """Read one folder whole, before any other request, so that its handle is never left open."""
+        """Return all entries of one folder before any other request, so that its handle is always closed."""
         try:
             return whole(session.read_folder(self._wire(folder)), folder or self._endpoint.folder)
         except StatusError as exc:
@@ -123,13 +123,13 @@ class SftpConnection:
             ) from exc
 
     def _wire(self, path: str) -> bytes:
-        """Give a path as the server knows it; a relative folder is relative to where the login leads."""
+        """Return the server's path of a file or folder. A relative folder is relative to the login's home folder."""
         whole = f"{self._endpoint.folder.rstrip('/')}/{path}".rstrip("/") or "/"
         return whole.encode(self._endpoint.encoding, "surrogateescape")
 
     @contextmanager
     def _use(self, doing: str) -> Iterator[SftpSession]:
-        """Give the session, made anew if it broke, and translate what goes wrong in it."""
+        """Yield a working session, reconnected if needed, and raise its errors as source errors."""
         self.log_in()
         where = f"{doing} on sftp://{self._endpoint.host}:{self._endpoint.port}"
         try:
@@ -138,7 +138,7 @@ class SftpConnection:
                     self._session = self._begin()
                 yield self._session
         except SourceUnavailableError as exc:
-            # A server that says no still answers; all else leaves the session in an unknown state.
+            # After an error status the session is usable. Any other error leaves it in an unknown state.
             if not isinstance(exc.__cause__, StatusError):
                 self.close()
             raise
@@ -154,30 +154,33 @@ class SftpConnection:
 
 
 class _PipelinedReader:
-    """A file's bytes in order; what may be read ahead is asked for, and on its way, before it is wanted."""
+    """Reader of a file's bytes in order, which sends READ requests ahead of the bytes that it returns."""
 
     def __init__(self, session: SftpSession, handle: bytes, path: str, offset: int, longest: int) -> None:
-        """`longest`: bytes that one request may ask for."""
+        """`longest`: maximum bytes of one READ request."""
         self.handle = handle
         self._session = session
         self._path = path
         self._longest = longest
         self._at = offset
-        """Where the next byte that is handed on lies in the file."""
+        """Offset in the file of the next byte to return."""
         self._next = offset
-        """Where the next byte that is asked for lies."""
+        """Offset in the file of the next byte to request."""
         self._asked: deque[tuple[int, int, int]] = deque()
-        """Number, offset and length of each request, in the order of the file."""
+        """Number, offset and length of each outstanding request, in file order."""
         self._left = memoryview(b"")
         self._broken = False
 
     @property
     def at_rest(self) -> bool:
-        """Whether all that was asked for has arrived."""
+        """True if no request is outstanding and the last read succeeded."""
         return not self._asked and not self._broken
 
     def readinto(self, buffer: memoryview, ahead: int = 0, /) -> int:
-        """Fill `buffer` as far as the file goes."""
+        """Fill `buffer` or read to the end of the file, and return the number of bytes.
+
+        `ahead`: bytes beyond the buffer that may be requested too.
+        """
         self._broken = True
         with sftp_errors(f"read {self._path!r}"):
             filled = 0
@@ -192,12 +195,12 @@ class _PipelinedReader:
         return filled
 
     def _refill(self, end: int) -> bool:
-        """Take the next answer, and ask on up to `end`; False at the end of the file."""
+        """Request bytes up to offset `end` and take the next reply; return False at the end of the file."""
         self._ask(end)
         number, offset, length = self._asked.popleft()
         part = self._session.read_answer(number)
         if 0 < len(part) < length:
-            # Servers may answer short; the rest is asked for at once, before what follows it.
+            # Servers may return fewer bytes; request the rest now, because it precedes all other requests in the file.
             offset, length = offset + len(part), length - len(part)
             (number,) = self._session.ask_to_read(self.handle, [(offset, length)])
             self._asked.appendleft((number, offset, length))
@@ -205,7 +208,7 @@ class _PipelinedReader:
         return bool(part)
 
     def _ask(self, end: int) -> None:
-        """Ask in whole requests, for the rest alone only when nothing else is on its way."""
+        """Send requests of the maximum length, and a shorter one only if no other is outstanding."""
         spans: list[tuple[int, int]] = []
         while (length := min(self._longest, end - self._next)) > 0:
             if length < self._longest and (spans or self._asked):
@@ -219,7 +222,7 @@ class _PipelinedReader:
 
 @contextmanager
 def _hung_up_after(seconds: float, transport: paramiko.Transport) -> Iterator[None]:
-    """Hang up if the block takes longer: for calls of paramiko that wait for their answer without a time-out."""
+    """Close the transport if the block takes longer. Some calls of paramiko wait for a reply without a time-out."""
     timer = threading.Timer(seconds, transport.close)
     timer.start()
     try:
@@ -238,7 +241,7 @@ def _stat(session: SftpSession, path: bytes) -> Attributes | None:
 
 
 def _remote_file(path: str, metadata: Attributes) -> RemoteFile | None:
-    """Make a RemoteFile of what is told; None if it is no regular file."""
+    """Return a RemoteFile; None if size or time is missing, or it is not a regular file."""
     if (
         metadata.size is None
         or metadata.modified is None

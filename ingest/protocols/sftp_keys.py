@@ -1,4 +1,4 @@
-"""SSH keys as people paste them into settings: host keys to pin, private keys to log in with."""
+"""Parsers of the SSH keys in settings: host keys to accept, and private keys to log in with."""
 
 import io
 
@@ -12,26 +12,26 @@ from ingest.protocols.host_keys import read_host_keys
 from ingest.protocols.private_keys import is_encrypted, private_key_problem
 
 _ALGORITHMS = {"ssh-rsa": ("rsa-sha2-512", "rsa-sha2-256")}
-"""What an RSA key signs with; its own name stands for SHA-1, which is off."""
-_NO_HOST_KEY = "read HOST_KEY: it holds no host key; give it like `ssh-ed25519 AAAA...`, or as lines of known_hosts"
+"""Signature algorithms of an RSA key. `ssh-rsa` as an algorithm means SHA-1, which is not allowed."""
+_NO_HOST_KEY = "read HOST_KEY: it contains no host key; set it to `ssh-ed25519 AAAA...` or to lines of known_hosts"
 _NO_PRIVATE_KEY = (
-    "read PRIVATE_KEY: it is damaged, or no RSA, ECDSA or Ed25519 key; `ssh-keygen -y -f FILE` reads one that is whole"
+    "read PRIVATE_KEY: it is damaged, or not an RSA, ECDSA or Ed25519 key; check it with `ssh-keygen -y -f FILE`"
 )
-_NOT_OPENED = "read PRIVATE_KEY: PASSPHRASE does not open it; `ssh-keygen -y -f FILE` asks for the right one"
+_NOT_OPENED = "read PRIVATE_KEY: PASSPHRASE does not open it; check the passphrase with `ssh-keygen -y -f FILE`"
 
 
 class HostKeys:
-    """The host keys that a server may show."""
+    """Set of host keys that are accepted from a server."""
 
     def __init__(self, text: str) -> None:
-        """Read bare keys or known_hosts lines. Raises SourceRefusedError if there is none."""
+        """Parse bare keys or lines of known_hosts. Raises SourceRefusedError if there is no key."""
         self._keys = read_host_keys(text)
         if not self._keys:
             raise SourceRefusedError(_NO_HOST_KEY)
 
     @property
     def algorithms(self) -> tuple[str, ...]:
-        """Signature algorithms of these keys: asking for others would fetch a key that we cannot compare."""
+        """Return the signature algorithms of these keys. With others the server could send a key of another type."""
         names = [name for key_type in self._keys.values() for name in _ALGORITHMS.get(key_type, (key_type,))]
         return tuple(dict.fromkeys(names))
 
@@ -40,7 +40,7 @@ class HostKeys:
 
 
 def read_private_key(text: str, passphrase: str | None) -> paramiko.PKey:
-    """Read a private key in OpenSSH or PEM (also PKCS#8) format. Raises SourceRefusedError."""
+    """Parse a private key in OpenSSH or PEM (also PKCS#8) format. Raises SourceRefusedError if it cannot be read."""
     if problem := private_key_problem(text, passphrase):
         raise SourceRefusedError(f"read PRIVATE_KEY: {problem}")
     secret = passphrase.encode() if passphrase and is_encrypted(text) else None
@@ -50,7 +50,7 @@ def read_private_key(text: str, passphrase: str | None) -> paramiko.PKey:
     except (ValueError, TypeError, UnsupportedAlgorithm) as exc:
         raise SourceRefusedError(_NOT_OPENED if secret else _NO_PRIVATE_KEY) from exc
     key_class = _key_class(key)
-    # paramiko reads fewer formats than cryptography does, so it is handed the one that it knows best.
+    # paramiko reads fewer formats than cryptography, so convert the key to OpenSSH format.
     plain = key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.OpenSSH, serialization.NoEncryption()
     )

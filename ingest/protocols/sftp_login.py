@@ -1,4 +1,4 @@
-"""SSH connections, logged in; and what goes wrong on them, as errors of ours."""
+"""SSH login, and translation of SSH and SFTP errors into the app's own errors."""
 
 import logging
 import socket
@@ -21,24 +21,25 @@ _CIPHERS = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com", "aes128-ctr", "a
 _MACS = ("hmac-sha2-256-etm@openssh.com", "hmac-sha2-512-etm@openssh.com", "hmac-sha2-256", "hmac-sha2-512")
 
 _FASTEST = 2**28
-"""Bytes a second at which the window does not hold up a server."""
+"""Bytes per second that the window must allow, so that it does not slow down the server."""
 _MIN_WINDOW, _MAX_WINDOW = 2 * 2**20, 16 * 2**20
-"""What other clients allow, however far the server is; and what is asked for at most, unless BLOCK_SIZE is larger."""
+"""Bytes. The minimum is the fixed window of other clients. The maximum is how much is requested ahead, unless
+BLOCK_SIZE is larger."""
 _PACKET = 256 * 1024
-"""Bytes of an SSH packet at most; paramiko's own choice is an eighth of it, and spends a fifth more time on a byte."""
+"""Maximum bytes of an SSH packet. paramiko's default is an eighth of it, and takes a fifth more time per byte."""
 
-# Each failure is raised, and logged where it is handled; paramiko would log it a second time, with a traceback.
+# Each error is raised and logged where it is handled. paramiko would log it again, with a traceback.
 logging.getLogger("paramiko").setLevel(logging.CRITICAL)
 
 
 def log_in(endpoint: Endpoint) -> paramiko.Transport:
-    """Connect, hold the host key against the one that is known, and log in."""
+    """Connect, check the host key against HOST_KEY and log in. Raises SourceRefusedError if the key differs."""
     pinned = HostKeys(endpoint.host_key or "")
     key = read_private_key(endpoint.private_key, endpoint.passphrase) if endpoint.private_key else None
     began = time.monotonic()
     line = socket.create_connection((endpoint.host, endpoint.port), endpoint.timeout)
     window = window_for(time.monotonic() - began)
-    # Else a request may wait until the one before it is acknowledged, which systems put off for 40 ms.
+    # Otherwise a request may wait for the acknowledgement of the previous one, which may be delayed by 40 ms.
     line.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     transport = paramiko.Transport(line, default_window_size=window, default_max_packet_size=_PACKET)
     try:
@@ -51,9 +52,9 @@ def log_in(endpoint: Endpoint) -> paramiko.Transport:
 
 
 def window_for(round_trip: float) -> int:
-    """Choose how many bytes SSH lets be on their way, by the seconds that it takes there and back.
+    """Return the SSH window (maximum bytes in flight) for a round-trip time in seconds.
 
-    The server holds as many in its buffers: of a near one, a larger window takes more than twice the processor time.
+    The server buffers as many bytes. With a short round trip a larger window takes over twice the processor time.
     """
     return max(_MIN_WINDOW, min(int(round_trip * _FASTEST), _MAX_WINDOW))
 
@@ -67,14 +68,14 @@ def _shake_hands(transport: paramiko.Transport, endpoint: Endpoint, pinned: Host
     shown = transport.get_remote_server_key()
     if shown not in pinned:
         raise SourceRefusedError(
-            f"connect to sftp://{endpoint.host}:{endpoint.port}: the server shows another host key than HOST_KEY, "
-            f"{shown.get_name()} {shown.fingerprint}; if its owner confirms that one, set HOST_KEY to the line that "
-            f"`{scan_command(endpoint.host, endpoint.port)}` prints for it"
+            f"connect to sftp://{endpoint.host}:{endpoint.port}: the server's host key differs from HOST_KEY: "
+            f"it is {shown.get_name()} {shown.fingerprint}; if the server's owner confirms it, set HOST_KEY to the "
+            f"line that `{scan_command(endpoint.host, endpoint.port)}` prints for it"
         )
 
 
 def _authenticate(transport: paramiko.Transport, endpoint: Endpoint, key: paramiko.PKey | None) -> None:
-    """Log in by key, by password, or by both where the server wants both."""
+    """Log in by key, by password, or by both if the server requires both."""
     still_wanted = transport.auth_publickey(endpoint.user, key) if key else ["password"]
     if still_wanted:
         transport.auth_password(endpoint.user, endpoint.password or "")
@@ -82,15 +83,15 @@ def _authenticate(transport: paramiko.Transport, endpoint: Endpoint, key: parami
 
 @contextmanager
 def sftp_errors(doing: str) -> Iterator[None]:
-    """Turn what paramiko, sockets and servers raise into errors of ours."""
+    """Raise errors of SSH, SFTP and sockets as SourceRefusedError or SourceUnavailableError. `doing`: the action."""
     try:
         yield
     except paramiko.BadHostKeyException as exc:
         raise SourceRefusedError(f"{doing}: {exc}") from exc
     except IncompatiblePeer as exc:
         raise SourceRefusedError(
-            f"{doing}: {exc}; the server shares no algorithm with us, or has no host key of HOST_KEY's kind: "
-            "`ssh-keyscan` prints those that it has"
+            f"{doing}: {exc}; the server supports none of the client's algorithms, or has no host key of the type in "
+            "HOST_KEY; print its host keys with `ssh-keyscan`"
         ) from exc
     except paramiko.AuthenticationException as exc:
         raise _login_error(doing, exc) from exc
@@ -103,7 +104,7 @@ def sftp_errors(doing: str) -> Iterator[None]:
 
 
 def _login_error(doing: str, exc: paramiko.AuthenticationException) -> SourceRefusedError | SourceUnavailableError:
-    """A login that failed was refused, unless the connection died under it."""
+    """Return the error for a failed login: a refusal, unless the connection was lost or timed out."""
     if "timeout" in str(exc).lower() or "EOF" in str(exc):
         return SourceUnavailableError(f"{doing}: log in: {exc}; tried again later")
     return SourceRefusedError(

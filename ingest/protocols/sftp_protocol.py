@@ -1,7 +1,7 @@
-"""As much of SFTP (version 3) as reading needs, over an SSH channel.
+"""The part of SFTP (version 3) that reading needs, over an SSH channel.
 
-paramiko's own client fails a whole listing for one name that is not UTF-8, and its reading ahead is unbounded, polls,
-and can hang after an error; its channels have none of these faults.
+paramiko's own client fails a whole listing for one name that is not UTF-8. Its read-ahead is unbounded, polls, and can
+hang after an error. Its channels have none of these faults.
 https://datatracker.ietf.org/doc/html/draft-ietf-secsh-filexfer-02
 """
 
@@ -18,27 +18,27 @@ _INIT, _VERSION, _OPEN, _CLOSE, _OPENDIR, _READDIR, _READ, _STAT, _EXTENDED = 1,
 _STATUS, _HANDLE, _DATA, _NAME, _ATTRS, _EXTENDED_REPLY = 101, 102, 103, 104, 105, 201
 _LIMITS = b"limits@openssh.com"
 _LONGEST_READ = 32 * 1024
-"""Bytes that every server must grant one request."""
+"""Bytes of one READ that every server must support."""
 _MIN_READ = 4 * 1024
-"""Servers may answer short, and then are asked for the rest; who grants a byte must not be asked for each at once."""
+"""Smallest READ in bytes, if a server advertises a tiny maximum. Short replies are requested again."""
 _MAX_READ = 255 * 1024
-"""What OpenSSH grants; more would only make the pieces larger that are lost with a connection."""
+"""OpenSSH's maximum READ in bytes. More would only increase what is lost when a connection breaks."""
 _HAS_SIZE, _HAS_OWNER, _HAS_MODE, _HAS_TIMES, _HAS_MORE = 1, 2, 4, 8, 0x8000_0000
 _FOR_READING = 1
 _HEADER = struct.Struct(">LBL")
 _LONGEST_ANSWER = 2**20
-"""OpenSSH's answers have at most 256 KiB; what is longer is no SFTP but a greeting of some shell."""
+"""Maximum bytes of a reply. OpenSSH's have at most 256 KiB. A longer one is shell output, not SFTP."""
 _RECEIVE = 2**20
-"""Bytes taken from a channel at once. With every call it moves all that it holds, so small bites are slow; larger
-ones only take more memory."""
+"""Bytes per receive. Each call moves the channel's whole buffer, so small receives are slow. Larger ones only take more
+memory."""
 _FOLDER_READS = 8
-"""Requests under way while a folder is read: each answers about a hundred names."""
+"""Outstanding READDIR requests while a folder is read. Each reply has about a hundred names."""
 
 EOF, NO_SUCH_FILE, PERMISSION_DENIED = 1, 2, 3
 
 
 class StatusError(Exception):
-    """The server answered a request with a status that is no success."""
+    """Error status in a server's reply to a request."""
 
     def __init__(self, code: int, message: str) -> None:
         super().__init__(message or f"status {code}")
@@ -46,12 +46,12 @@ class StatusError(Exception):
 
 
 class ProtocolError(Exception):
-    """The server answered what makes no sense."""
+    """Reply that violates the protocol."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attributes:
-    """What is told of a file; None where it is not."""
+    """Attributes of a file; None if the server does not send them. `modified`: seconds since 1970."""
 
     size: int | None
     mode: int | None
@@ -59,7 +59,7 @@ class Attributes:
 
 
 class _Fields:
-    """The fields of a message, one after the other."""
+    """Sequential reader of the fields of a message."""
 
     def __init__(self, message: memoryview) -> None:
         self._message = message
@@ -69,7 +69,7 @@ class _Fields:
         try:
             (value,) = struct.unpack_from(kind, self._message, self._at)
         except struct.error as exc:
-            raise ProtocolError("an answer ended early") from exc
+            raise ProtocolError("a reply of the server is too short for its fields") from exc
         self._at += struct.calcsize(kind)
         return int(value)
 
@@ -80,7 +80,7 @@ class _Fields:
         length = self.number()
         self._at += length
         if self._at > len(self._message):
-            raise ProtocolError("an answer ended early")
+            raise ProtocolError("a reply of the server is too short for its fields")
         return self._message[self._at - length : self._at]
 
     def attributes(self) -> Attributes:
@@ -96,31 +96,31 @@ class _Fields:
 
 
 class SftpSession:
-    """One SFTP session on a channel of its own. Not for several threads."""
+    """One SFTP session on its own channel. Not thread-safe."""
 
     def __init__(self, channel: paramiko.Channel, timeout: float) -> None:
-        """`timeout` of the channel: the seconds that it may stand still."""
+        """Begin the session. `timeout`: the channel's time-out in seconds."""
         self._channel = channel
         self._timeout = timeout
         self._pace = Pace(timeout)
         self._number = 0
         self._awaited = set[int]()
-        """Numbers of requests without an answer yet."""
+        """Numbers of outstanding requests."""
         self._answers: dict[int, tuple[int, memoryview]] = {}
         self._received = memoryview(b"")
         channel.sendall(struct.pack(">LBL", 5, _INIT, 3))
         kind, hello = self._receive()
         if kind != _VERSION:
-            raise ProtocolError(f"the server began with message {kind} instead of its version")
+            raise ProtocolError(f"the server began with message type {kind} instead of {_VERSION} (SSH_FXP_VERSION)")
         self._has_limits = _LIMITS in bytes(hello)
         self._longest_read = 0
 
     def close(self) -> None:
-        """End the session; what was asked for and has not arrived is dropped."""
+        """Close the session and discard outstanding replies."""
         self._channel.close()
 
     def read_folder(self, path: bytes) -> Iterator[tuple[bytes, Attributes]]:
-        """Give all names in a folder with what is told of them; links are not followed."""
+        """Yield every name in a folder with its attributes. Links are not followed."""
         handle = self._expect(self._ask(_OPENDIR, _text(path)), _HANDLE).text()
         asked = self.ask_all(_READDIR, [_text(handle)] * _FOLDER_READS)
         complete = False
@@ -141,11 +141,11 @@ class SftpSession:
         self.close_file(handle)
 
     def stat(self, path: bytes) -> Attributes:
-        """Ask for a file's attributes; links are followed."""
+        """Return a file's attributes. Links are followed. Raises StatusError if there is no such file."""
         return self._expect(self._ask(_STAT, _text(path)), _ATTRS).attributes()
 
     def open_file(self, path: bytes) -> bytes:
-        """Open a file for reading; gives its handle."""
+        """Open a file for reading and return its handle."""
         return self._expect(self._ask(_OPEN, _text(path) + struct.pack(">LL", _FOR_READING, 0)), _HANDLE).text()
 
     def close_file(self, handle: bytes) -> None:
@@ -153,14 +153,14 @@ class SftpSession:
         self._answer(self._ask(_CLOSE, _text(handle)))
 
     def longest_read(self) -> int:
-        """Tell how many bytes one request may ask for: servers with limits tell them, some hang up on more."""
+        """Return the maximum bytes of one READ, as the server advertises it. Some servers hang up on larger ones."""
         if not self._longest_read:
             granted = self._ask_limit() if self._has_limits else 0
             self._longest_read = max(_MIN_READ, min(granted or _LONGEST_READ, _MAX_READ))
         return self._longest_read
 
     def _ask_limit(self) -> int:
-        """Ask for the longest read; 0 if the server sets none or does not tell."""
+        """Request the server's maximum READ in bytes; 0 if it has none or rejects the request."""
         try:
             fields = self._expect(self._ask(_EXTENDED, _text(_LIMITS)), _EXTENDED_REPLY)
         except StatusError:
@@ -168,11 +168,11 @@ class SftpSession:
         return (fields.number(">Q"), fields.number(">Q"))[1]
 
     def ask_to_read(self, handle: bytes, spans: list[tuple[int, int]]) -> list[int]:
-        """Ask for spans (offset and length) of a file, all in one message; `read_answer` collects each."""
+        """Request spans (offset, length) of a file in one send; return the request numbers for `read_answer`."""
         return self.ask_all(_READ, [_text(handle) + struct.pack(">QL", *span) for span in spans])
 
     def read_answer(self, number: int) -> memoryview:
-        """Wait for a span: its bytes, perhaps fewer than asked for, or none at the end of the file."""
+        """Wait for a span and return its bytes: perhaps fewer than requested, empty at the end of the file."""
         try:
             return self._expect(number, _DATA).view()
         except StatusError as exc:
@@ -181,7 +181,7 @@ class SftpSession:
             raise
 
     def ask_all(self, kind: int, bodies: list[bytes]) -> list[int]:
-        """Send requests of one kind, all in one message."""
+        """Send requests of one type in one send and return their numbers."""
         first = self._number + 1
         self._number += len(bodies)
         numbers = list(range(first, self._number + 1))
@@ -191,19 +191,19 @@ class SftpSession:
         return numbers
 
     def _ask(self, kind: int, body: bytes) -> int:
-        # Single requests wait for the way there and back each; what follows them in numbers has a rate.
+        # A single request waits a whole round trip, so the minimum rate starts anew. Pipelined requests share it.
         self._pace = Pace(self._timeout)
         return self.ask_all(kind, [body])[0]
 
     def _expect(self, number: int, kind: int) -> _Fields:
-        """Wait for a request's answer, which must be of a kind. Raises StatusError, ProtocolError."""
+        """Wait for a request's reply and return its fields. Raises StatusError, or ProtocolError for any other type."""
         answered, body = self._answer(number)
         fields = _Fields(body)
         if answered == _STATUS:
             code = fields.number()
             raise StatusError(code, fields.text().decode("utf-8", "replace") if len(body) > 4 else "")
         if answered != kind:
-            raise ProtocolError(f"expected message {kind}, got {answered}")
+            raise ProtocolError(f"the server replied with message type {answered} instead of {kind}")
         return fields
 
     def _answer(self, number: int) -> tuple[int, memoryview]:
@@ -211,8 +211,8 @@ class SftpSession:
             kind, message = self._receive()
             answered = int.from_bytes(message[:4])
             if answered not in self._awaited:
-                # What nobody asked for would be kept for nobody, without end.
-                raise ProtocolError(f"an answer to request {answered}, which awaits none")
+                # Replies without a request would never be collected, so they would fill the memory.
+                raise ProtocolError(f"the server replied to request {answered}, which is not outstanding")
             self._awaited.discard(answered)
             self._answers[answered] = (kind, message[4:])
         return self._answers.pop(number)
@@ -220,19 +220,19 @@ class SftpSession:
     def _receive(self) -> tuple[int, memoryview]:
         length = int.from_bytes(self._take(4))
         if not 5 <= length <= _LONGEST_ANSWER:
-            raise ProtocolError(f"an answer of {length} bytes: is a program of the login shell talking?")
+            raise ProtocolError(f"a message of {length} bytes is not SFTP: does the server's login shell print text?")
         message = self._take(length)
         return message[0], message[1:]
 
     def _take(self, length: int) -> memoryview:
-        """Receive exactly so many bytes."""
+        """Return exactly `length` bytes."""
         if len(self._received) < length:
             self._received = self._receive_on(length)
         taken, self._received = self._received[:length], self._received[length:]
         return taken
 
     def _receive_on(self, length: int) -> memoryview:
-        """Receive until there are at least `length` bytes."""
+        """Receive until at least `length` bytes are buffered, and return them all."""
         parts = [self._received]
         while (missing := length - sum(map(len, parts))) > 0:
             began = time.monotonic()

@@ -337,7 +337,7 @@ class SftpContract(ServerContract):
     def test_a_wrong_host_key_is_refused_and_the_error_shows_the_one_that_came(self) -> None:
         wrong = connector(replace(self.endpoint, host_key=make_ssh_key().public))
         with (
-            pytest.raises(SourceRefusedError, match=r"another host key than HOST_KEY.*SHA256:.*`ssh-keyscan -p \d+ "),
+            pytest.raises(SourceRefusedError, match=r"host key differs from HOST_KEY.*SHA256:.*`ssh-keyscan -p \d+ "),
             wrong.connect(),
         ):
             pass

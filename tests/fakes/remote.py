@@ -98,7 +98,7 @@ class FakeConnection:
         self._server.note(f"stat {listed.path}")
         self._server.ask(listed.path)
         if listed.path in self._server.unreadable:
-            raise SourceUnavailableError(f"look at {listed.path!r}: failure")
+            raise SourceUnavailableError(f"stat {listed.path!r}: failure")
         absent = self._server.forbidden | self._server.forbidden_to_stat
         if listed.path not in self._server.files or listed.path in absent:
             return None

@@ -119,7 +119,7 @@ def test_a_wrong_password(
 def test_another_host_key(azurite: Azurite, sshd: Server, name: str, doctor: Doctor) -> None:
     values = settings(azurite, sshd, name, HOST_KEY=make_ssh_key().public)
     (line,) = [line for line in doctor.wrong(values) if line.startswith(name)]
-    assert "the server shows another host key than HOST_KEY" in line
+    assert "the server's host key differs from HOST_KEY" in line
     assert "SHA256:" in line
 
 

@@ -412,7 +412,7 @@ def test_a_file_of_which_nothing_can_be_told_for_now_costs_no_other_file(
     report = world.tick()
     assert ([copied.path for copied in report.copied], report.failed) == (["a.zip"], 1)
     assert "file.unreadable source=radar path='busy.zip'" in caplog.text
-    assert report.error == world.source_states.source_states["radar"].error == "look at 'busy.zip': failure"
+    assert report.error == world.source_states.source_states["radar"].error == "stat 'busy.zip': failure"
     world.server.unreadable.clear()
     assert [copied.path for copied in world.tick().copied] == ["busy.zip"]
     assert world.source_states.source_states["radar"].error is None

@@ -14,6 +14,6 @@ def test_a_listing_that_fits_is_taken_whole() -> None:
 
 def test_of_a_listing_without_an_end_no_more_is_taken_than_is_needed_to_tell() -> None:
     listing = count()
-    with pytest.raises(SourceRefusedError, match=r"list 'out': .* name a folder with fewer"):
+    with pytest.raises(SourceRefusedError, match=r"list 'out': .* a folder with fewer files"):
         whole(listing, "out", limit=3)
     assert next(listing) == 4

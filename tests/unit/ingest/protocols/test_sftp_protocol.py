@@ -60,5 +60,5 @@ def test_reads_are_as_long_as_the_server_grants_within_bounds(granted: int, aske
 @pytest.mark.parametrize("away", [-1, 1])
 def test_an_answer_that_nobody_asked_for_is_not_kept(away: int) -> None:
     there = session(lambda _, number: struct.pack(">BLL", _ATTRS, number + away, 0))
-    with pytest.raises(ProtocolError, match="awaits none"):
+    with pytest.raises(ProtocolError, match="is not outstanding"):
         there.stat(b"a.zip")
