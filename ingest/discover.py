@@ -72,7 +72,7 @@ class Discovery:
         except SourceRefusedError:
             return False
         except SourceUnavailableError:
-            # Some servers report a deleted file this way. It must not fail the poll, nor be kept for ever.
+            # Some servers raise this for a deleted file. It must neither fail the poll nor be kept for ever.
             return self.now() < tracked_file.first_seen + self.spec.retention
 
     def _stable(self, connection: Connection, files: Sequence[RemoteFile]) -> list[StableFile]:
@@ -84,7 +84,7 @@ class Discovery:
         return [file for file in first if self._stat(connection, file.listed) == file.certain]
 
     def _stat(self, connection: Connection, file: RemoteFile) -> RemoteFile | None:
-        # Without this check, a hundred calls to a slow server would take longer than a tick may.
+        # Check before each call, because a hundred calls to a slow server can take longer than a tick may.
         self.tracker.check()
         try:
             seen = connection.stat(file)

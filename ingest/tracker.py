@@ -275,7 +275,7 @@ class FileTracker:
         )
         before = self._saved.listed_at
         fresh = before is not None and listed_at is not None and listed_at - before < _SAVE_EVERY
-        # Files that PATTERN does not match may change with each listing and alone are no reason to save.
+        # Ignore changes of files that PATTERN does not match, because they may change with each listing.
         if not fresh or replace(source_state, listed_at=before, passed_over=self._saved.passed_over) != self._saved:
             self._hold.save(source_state)
             self._saved = source_state
