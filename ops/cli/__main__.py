@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def add_verbs(verbs: "Subparsers") -> None:
-    """Add the operator's verbs to the reader's. They find storage by the app settings alone."""
+    """Add the operator's verbs to the reader's. They take the address of storage from the app settings alone."""
     init = _with_app(
         add_verb(verbs, "init", _init, "make containers, tables and queues that are missing", {"init": "may run again"})
     )
@@ -57,7 +57,7 @@ def add_verbs(verbs: "Subparsers") -> None:
 
 
 def _with_app(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
-    """Let a verb take its settings from an app in Azure."""
+    """Add the options that take a verb's settings from an app in Azure."""
     about = "with the settings of this function app in Azure (needs az), not this shell's"
     parser.add_argument("--app", metavar="NAME", help=about)
     parser.add_argument("--resource-group", metavar="NAME", help="of the app; alone: of the only app that it has")
@@ -178,7 +178,7 @@ def _add_doctor(verbs: "Subparsers") -> None:
     add_json(doctor)
 
 
-# What a verb needs is imported when it runs: `imagefeed ls` must not wait for what `doctor` needs.
+# Each verb imports its modules when it runs, so that `imagefeed ls` does not wait for the imports of `doctor`.
 
 
 @contextmanager
@@ -246,7 +246,7 @@ def _rebuild(options: argparse.Namespace) -> None:
 def _doctor(options: argparse.Namespace) -> int:
     from ops.cli.doctor import run, run_smoke
 
-    # It opens storage itself: that it cannot be opened is what the doctor is asked about.
+    # `doctor` opens storage itself, because it reports storage that cannot be opened as a finding.
     return run_smoke(options) if options.smoke else run(options)
 
 

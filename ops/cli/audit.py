@@ -1,4 +1,4 @@
-"""The verb `audit`: what is missing, and how to recover it."""
+"""The verb `audit`: reports what is missing and how to recover it."""
 
 import argparse
 from collections.abc import Mapping, Sequence
@@ -26,7 +26,7 @@ from storage.clients import Clients
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Report:
-    """What is said of a source."""
+    """The audit of one source, with its findings."""
 
     audited: AuditOutcome
     findings: Sequence[Finding]
@@ -37,7 +37,7 @@ class _Report:
 
     @property
     def judged(self) -> bool:
-        """It was polled, and it is known what it promises, so gaps and deadlines were looked for."""
+        """True if the source was polled and its promises are known, so that gaps and deadlines could be checked."""
         return not any(finding.slug in (Slug.NOT_JUDGED, Slug.NOT_POLLED) for finding in self.findings)
 
 

@@ -1,4 +1,4 @@
-"""The verb `pipeline`: which there are, and which one readers take by default."""
+"""The verb `pipeline`: lists pipelines, and selects the one that readers use by default."""
 
 import argparse
 from collections.abc import Iterable, Iterator, Mapping
@@ -25,20 +25,20 @@ REDONE = (
 
 @dataclass(slots=True, kw_only=True)
 class _Sums:
-    """What a pipeline has made of a source."""
+    """Totals of a pipeline's results for one source."""
 
     archives: int = 0
     images: int = 0
     refused: int = 0
-    """Archives that ended so, or failed."""
+    """Archives that were refused or failed."""
     first: datetime | None = None
     last: datetime | None = None
     bytes: int = 0
-    """Of its shards."""
+    """Total size of its shards."""
 
 
 def list_pipelines(options: argparse.Namespace, clients: Clients) -> None:
-    """Show each source's pipelines with counts, range and bytes. Raises PipelineError."""
+    """Print each source's pipelines with counts, time range and bytes. Raises PipelineError."""
     if options.name is not None or options.auto:
         raise PermanentError("pipeline ls: it takes no NAME and no --auto; of one source: pipeline ls --source SOURCE")
     if options.source:
@@ -60,7 +60,7 @@ def list_pipelines(options: argparse.Namespace, clients: Clients) -> None:
 
 
 def use_pipeline(options: argparse.Namespace, clients: Clients) -> None:
-    """Pin a pipeline, or let the app choose again. Raises PipelineError."""
+    """Pin a pipeline for readers, or remove the pin so that the app chooses. Raises PipelineError."""
     if (options.name is None) != options.auto:
         raise PermanentError("pipeline use: say either NAME, which is then read, or --auto: the app chooses again")
     if options.source:
@@ -85,7 +85,7 @@ def use_pipeline(options: argparse.Namespace, clients: Clients) -> None:
 
 
 def pipeline_notes(clients: Clients, sources: Iterable[str], identity: Identity) -> Iterator[str]:
-    """Say what a start under other settings means for what is here already; nothing where there is nothing to say."""
+    """Yield notes for an app start whose settings make another pipeline than that of the stored results."""
     mismatch = pipeline_mismatch(clients, identity.pipeline, identity.fingerprint)
     if mismatch is not None:
         yield f"error: nothing is preprocessed: {mismatch}"
@@ -108,7 +108,7 @@ def _sums(clients: Clients, source: str) -> dict[str, _Sums]:
                 sums.archives += 1
                 sums.images += entry.counts.images
                 sums.bytes += entry.counts.bytes_out
-                # The newest come first.
+                # Archives are listed newest first, so the last one seen is the earliest.
                 sums.first, sums.last = entry.archive.stamp, sums.last or entry.archive.stamp
     return found
 

@@ -1,4 +1,4 @@
-"""The verb `rebuild`: a lost ledger is made again."""
+"""The verb `rebuild`: restores a lost ledger from raw blobs and results."""
 
 import argparse
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ from storage.rebuild import RebuildOutcome, rebuild
 
 
 def rebuild_ledger(options: argparse.Namespace, clients: Clients, texts: Mapping[str, str]) -> None:
-    """Make the ledger again, and report what came of it."""
+    """Restore the ledger and print how much was restored. Raises PermanentError if the source is unknown."""
     source = options.source
     if source is not None and not NAME.fullmatch(source):
         raise PermanentError(f"rebuild the ledger of {source!r}: no source has such a name")

@@ -1,4 +1,4 @@
-"""The verb `replay`: archives are done again, given-up messages and events go back to work."""
+"""The verb `replay`: has archives preprocessed again, and redrives poison messages and dead letters."""
 
 import argparse
 import time
@@ -32,12 +32,12 @@ from storage.queues.messages import BatchMessages
 from storage.tables.batches import TableBatchLedger
 
 _AHEAD = timedelta(days=2)
-"""Stamps may be ahead of the clock."""
+"""Default for `--until`, counted from now: stamps may be ahead of the clock."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Command:
-    """One run: what it works with, and its options."""
+    """Dependencies and options of one run."""
 
     clients: Clients
     replaying: ReplayContext
@@ -52,7 +52,7 @@ def run(
     texts: Mapping[str, str],
     pause: Callable[[float], None] = time.sleep,
 ) -> None:
-    """Run the command. Raises PipelineError, and KeyboardInterrupt after telling how to go on."""
+    """Run the command. Raises PipelineError; on KeyboardInterrupt prints how to go on, then raises it again."""
     given_up = options.poison or options.dead_letters
     ends = [state for state, wanted in ((State.REFUSED, options.refused), (State.FAILED, options.failed)) if wanted]
     _check(options, sum(map(bool, (given_up, ends, options.archive, options.method))))
@@ -83,7 +83,7 @@ def run(
 
 
 def _check(options: argparse.Namespace, ways: int) -> None:
-    """Insist on one way of saying what is meant, and on all that it takes. Raises PermanentError."""
+    """Raise PermanentError unless the options select archives in exactly one way, with every option that it needs."""
     if ways > 1:
         raise PermanentError(
             "replay: say what is meant in one way: --archive; --refused and --failed; --method; --poison and "
@@ -102,7 +102,7 @@ def _check(options: argparse.Namespace, ways: int) -> None:
 
 
 def _of_known[Found](clients: Clients, source: str | None, found: Found) -> Found:
-    """Return what was found. Raises PermanentError where that is nothing, of a source that never was."""
+    """Return `found`. Raises PermanentError if it is empty and the source is unknown."""
     if source is not None and not found:
         require_source(clients, source, "replay source")
     return found
@@ -130,7 +130,7 @@ def _send_back(options: argparse.Namespace, clients: Clients) -> None:
 def _replaying(
     options: argparse.Namespace, clients: Clients, texts: Mapping[str, str]
 ) -> tuple[ReplayContext, timedelta]:
-    """Return what replaying works with, and PIPELINE_WINDOW."""
+    """Return the dependencies of a replay, and PIPELINE_WINDOW."""
     recipe, pipeline = read_pipeline(texts)
     identity = identify(recipe, pipeline.name)
     if options.pipeline not in (None, identity.pipeline):
@@ -152,7 +152,7 @@ def _replaying(
 def _ask(
     archives: Sequence[RawArchive], how: Callable[[RawArchive, ReplayContext], ReplayOutcome], command: _Command
 ) -> None:
-    """Ask for archives one by one, behind what waits already, and report what became of it."""
+    """Apply `how` to the archives one by one, paced by the queue, and print a count of each outcome."""
     outcomes: Counter[ReplayOutcome] = Counter()
     offline: list[str] = []
     try:
@@ -170,7 +170,7 @@ def _ask(
 
 
 def _paced(archives: Sequence[RawArchive], command: _Command) -> Generator[RawArchive]:
-    """Yield one after the other, never faster than the app takes them, under a progress bar."""
+    """Yield the archives, no faster than the app takes their messages off the queue; shows a progress bar."""
     with progress("replay", len(archives)) as advance:
 
         def wait(messages: int) -> None:

@@ -1,4 +1,4 @@
-"""The sentences that sum up a source, and all of them. Pure."""
+"""Sentences that sum up one source, and all sources. Pure."""
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
@@ -17,7 +17,7 @@ _COUNTED = (Slug.EXPIRED, Slug.FAILED, Slug.CORRECTION_FAILED, Slug.REFUSED, Slu
 def source_headline(
     marks: Sequence[ArchiveMark], gaps: Sequence[Gap], findings: Sequence[Finding], now: datetime, since: str
 ) -> str:
-    """Say in one sentence what arrived, what is late and what is missing; `since` is like "of the last 48 h"."""
+    """Return a summary of what arrived, what is late and what is missing; `since` is such as "of the last 48 h"."""
     states, slugs = Counter(mark.state for mark in marks), Counter(finding.slug for finding in findings)
     late = sum(slugs[slug] for slug in _LATE)
     wrong = [*_of_gaps(gaps), *(f"{slugs[slug]} {slug.words}" for slug in _COUNTED if slugs[slug])]
@@ -34,7 +34,7 @@ def source_headline(
 
 
 def total_headline(sources: Sequence[SourceStatus], findings: Sequence[Finding]) -> str:
-    """Say in one sentence how everything is."""
+    """Return one sentence that sums up all sources."""
     not_judged = [finding.source for finding in findings if finding.slug is Slug.NOT_JUDGED]
     judged = [source for source in sources if source.name not in not_judged]
     parts = [_of_sources(judged, findings)] if judged or not not_judged else []
@@ -120,7 +120,7 @@ def _listed(parts: Sequence[str]) -> str:
 
 
 def window_phrase(window: timedelta, start: datetime, marks: Sequence[ArchiveMark], now: datetime) -> str:
-    """Name the time that a source's archives are from: its window, or since its first archive where that is later."""
+    """Return a source's time range as words: its window, or since its first archive if that is later."""
     if marks and now - start < window:
         return f"since {clock(marks[0].stamp, now)}"
     return f"of the last {span(window.total_seconds())}"
