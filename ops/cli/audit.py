@@ -53,7 +53,7 @@ def audit_sources(clients: Clients, options: argparse.Namespace, texts: Mapping[
     if not known.intersection(names):
         if options.source is not None:
             require_source(clients, options.source, "audit source")
-        raise PermanentError("audit all sources: there is none yet")
+        raise PermanentError("audit all sources: there are no sources yet")
     reports = [_report(clients, name, options, now, held, stamp_of) for name in names]
     of_app = list(check_preprocessing(last_runs(clients)))
     if options.json:

@@ -34,7 +34,7 @@ _NO_SETTINGS = (
     "doctor: this shell has no settings of the app. Locally: `make run`, then `. .local/env` in another terminal. "
     "For an app in Azure: `az login`, then `imagefeed doctor --app NAME`"
 )
-_MEND = "the settings must be right first"
+_MEND = "correct the settings first"
 
 
 def run(options: argparse.Namespace) -> int:
@@ -50,12 +50,16 @@ def _look_at_host(found: tuple[AzureCli, App] | None, url: str | None) -> Iterat
     try:
         host = host_in_azure(*found) if found else url and FunctionsHost(url.rstrip("/"))
     except PermanentError as exc:
-        yield unknown("functions", f"{exc}; it takes a role that may list the app's keys, such as Website Contributor")
+        yield unknown(
+            "functions", f"{exc}; this needs a role that may list the app's keys, such as Website Contributor"
+        )
         return
     if host:
         yield from check_functions(host)
     else:
-        yield unknown("functions", "whether any is switched off: name the app with --app, or a local host with --host")
+        yield unknown(
+            "functions", "to check for disabled functions, name the app with --app, or a local host with --host"
+        )
 
 
 def run_smoke(options: argparse.Namespace) -> int:
@@ -177,7 +181,7 @@ def _look_into(where: Storage, settings: Settings | None, now: datetime) -> Iter
         if settings is None:
             yield unknown("app", _MEND)
         elif all(finding.status is CheckStatus.WRONG for finding in checks):
-            yield unknown("app", "storage must answer first: the app's marks are there")
+            yield unknown("app", "storage must answer first, because it holds the state of the app")
         else:
             yield from check_pipeline(clients, settings)
             yield from check_polling(clients, settings, now)

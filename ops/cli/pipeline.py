@@ -18,8 +18,8 @@ from storage.blobs.pipelines import pipeline_mismatch
 from storage.clients import Clients
 
 REDONE = (
-    "The archives of the last hours (PIPELINE_WINDOW, 72h by default) are made again by themselves; older ones by "
-    "`imagefeed replay --source SOURCE --since 30d`."
+    "The app preprocesses the archives of the last hours (PIPELINE_WINDOW, 72h by default) again by itself; for older "
+    "ones run `imagefeed replay --source SOURCE --since 30d`."
 )
 
 
@@ -40,7 +40,7 @@ class _Sums:
 def list_pipelines(options: argparse.Namespace, clients: Clients) -> None:
     """Print each source's pipelines with counts, time range and bytes. Raises PipelineError."""
     if options.name is not None or options.auto:
-        raise PermanentError("pipeline ls: it takes no NAME and no --auto; of one source: pipeline ls --source SOURCE")
+        raise PermanentError("pipeline ls: takes no NAME and no --auto; for one source: pipeline ls --source SOURCE")
     if options.source:
         require_source(clients, options.source, "list pipelines of source")
     names = [options.source] if options.source else sorted(known_sources(clients))
@@ -62,7 +62,7 @@ def list_pipelines(options: argparse.Namespace, clients: Clients) -> None:
 def use_pipeline(options: argparse.Namespace, clients: Clients) -> None:
     """Pin a pipeline for readers, or remove the pin so that the app chooses. Raises PipelineError."""
     if (options.name is None) != options.auto:
-        raise PermanentError("pipeline use: say either NAME, which is then read, or --auto: the app chooses again")
+        raise PermanentError("pipeline use: give either NAME, the pipeline to read, or --auto, so that the app chooses")
     if options.source:
         require_source(clients, options.source, "pipeline use: source")
     if options.name is not None:
@@ -78,9 +78,9 @@ def use_pipeline(options: argparse.Namespace, clients: Clients) -> None:
         return
     for source in chosen:
         if options.auto:
-            write(f"{source}: the app chooses, and goes over to its own pipeline once that has all of PIPELINE_WINDOW")
+            write(f"{source}: the app chooses, and switches to its own pipeline once that has all of PIPELINE_WINDOW")
         else:
-            write(f"{source}: ranges are read of {options.name} until `imagefeed pipeline use --auto`")
+            write(f"{source}: ranges are read from {options.name} until `imagefeed pipeline use --auto`")
     write(REDONE)
 
 
@@ -93,7 +93,7 @@ def pipeline_notes(clients: Clients, sources: Iterable[str], identity: Identity)
     others = {name: pipeline_of_ranges(clients, name) for name in sources}
     changed = {name: other for name, other in others.items() if other not in (None, identity.pipeline)}
     for source, other in changed.items():
-        yield f"{source}: the settings make the pipeline {identity.pipeline}; ranges are still read of {other}"
+        yield f"{source}: the settings make the pipeline {identity.pipeline}; ranges are still read from {other}"
     if changed:
         yield REDONE
 

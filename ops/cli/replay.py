@@ -86,18 +86,18 @@ def _check(options: argparse.Namespace, ways: int) -> None:
     """Raise PermanentError unless the options select archives in exactly one way, with every option that it needs."""
     if ways > 1:
         raise PermanentError(
-            "replay: say what is meant in one way: --archive; --refused and --failed; --method; --poison and "
+            "replay: select archives in one way only: --archive; --refused and --failed; --method; --poison and "
             "--dead-letters; or --source with --since"
         )
     if ways == 0 and options.source is None:
         raise PermanentError(
-            "replay: it lacks what is to be done again: --failed, --refused, --archive SOURCE/VERSION, --method "
-            "FORMAT, --source SOURCE with --since, --poison or --dead-letters"
+            "replay: nothing is selected: give --failed, --refused, --archive SOURCE/VERSION, --method FORMAT, "
+            "--source SOURCE with --since, --poison or --dead-letters"
         )
     if options.since is None and (ways == 0 or options.method):
         raise PermanentError(
-            f"replay {'--method' if options.method else f'--source {options.source}'}: it lacks --since: how far back, "
-            "such as 30d"
+            f"replay {'--method' if options.method else f'--source {options.source}'}: --since is missing: how far "
+            "back, such as 30d"
         )
 
 
@@ -120,7 +120,7 @@ def _send_back(options: argparse.Namespace, clients: Clients) -> None:
             outcomes[kind.replace(" ", "_")] = {"sent_back": done.taken, "kept": done.kept, "left": done.left}
             if not options.json:
                 write(
-                    f"{kind}: {done.taken} sent back to work, {done.kept} that make no sense kept in the container "
+                    f"{kind}: {done.taken} redriven, {done.kept} that cannot be redriven kept in the container "
                     f"{clients.state.container_name} under poison/, {done.left} left"
                 )
     if options.json:
@@ -135,8 +135,8 @@ def _replaying(
     identity = identify(recipe, pipeline.name)
     if options.pipeline not in (None, identity.pipeline):
         raise SettingsError(
-            f"replay --pipeline {options.pipeline}: the settings make the pipeline {identity.pipeline}; the app works "
-            "by one pipeline, so set PREPROCESS_ and PIPELINE_NAME in the app and here, or leave --pipeline out"
+            f"replay --pipeline {options.pipeline}: the settings make the pipeline {identity.pipeline}; the app runs "
+            "one pipeline, so set the same PREPROCESS_… and PIPELINE_NAME in the app and here, or omit --pipeline"
         )
     require_running(clients, identity.pipeline, identity.fingerprint)
     replaying = ReplayContext(
@@ -163,7 +163,9 @@ def _ask(
                 if outcome is ReplayOutcome.OFFLINE:
                     offline.append(archive.blob)
     except KeyboardInterrupt:
-        _report(outcomes, f"stopped: {{}}; {len(archives) - outcomes.total()} to go: type the same again", command)
+        _report(
+            outcomes, f"stopped: {{}}; {len(archives) - outcomes.total()} to go: run the same command again", command
+        )
         raise
     _report(outcomes, f"{count(len(archives), 'archive')}: {{}}", command, offline)
     _refuse_offline(offline, command)
@@ -198,6 +200,6 @@ def _refuse_offline(blobs: Sequence[str], command: _Command) -> None:
         write(f"{blob!r}: in the archive tier{f', {status}' if status else ''}")
     if blobs:
         raise PermanentError(
-            f"replay: {len(blobs)} of the archives are in the archive tier, or on their way back from there: set their "
-            "blobs' access tier to hot or cool, wait until they are there (up to 15 hours), and type the same again"
+            f"replay: {len(blobs)} of the archives are in the archive tier, or being rehydrated: set their blobs' "
+            "access tier to hot or cool, wait until that is done (up to 15 hours), and run the same command again"
         )

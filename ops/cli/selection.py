@@ -42,7 +42,7 @@ def find_archive(clients: Clients, handle: str, pipeline: str) -> RawArchive:
             )
         return raw
     if State.RAW not in entry.times:
-        raise PermanentError(f"replay {handle}: it is {entry.state}, and has no raw blob that could be preprocessed")
+        raise PermanentError(f"replay {handle}: its state is {entry.state}, so it has no raw blob to preprocess")
     return entry.archive
 
 

@@ -119,7 +119,7 @@ def _stored(source: SourceStatus, now: datetime) -> Iterator[str]:
 
 def _findings(status: Status) -> Iterator[Line | Table]:
     if status.findings:
-        yield [("\nWhat needs a person", "bold")]
+        yield [("\nActions needed", "bold")]
         yield findings_table(status.findings)
 
 

@@ -22,10 +22,10 @@ def source_headline(
     late = sum(slugs[slug] for slug in _LATE)
     wrong = [*_of_gaps(gaps), *(f"{slugs[slug]} {slug.words}" for slug in _COUNTED if slugs[slug])]
     wrong += [f"{late} late"] if late else []
-    parts = ["Not judged: nobody knows what it promises."] if slugs[Slug.NOT_JUDGED] else []
+    parts = ["Not judged: its promises are unknown."] if slugs[Slug.NOT_JUDGED] else []
     parts += [_of_answers(finding, now) for finding in findings if finding.slug in ANSWERS]
     parts += [
-        f"Nothing can be read of {finding.name}: {clean(finding.detail)}."
+        f"Nothing in {finding.name} can be read: {clean(finding.detail)}."
         for finding in findings
         if finding.slug is Slug.NOTHING_READABLE
     ]
@@ -43,7 +43,7 @@ def total_headline(sources: Sequence[SourceStatus], findings: Sequence[Finding])
     if any(finding.slug is Slug.PIPELINE_STOPPED for finding in findings):
         parts.append("nothing is preprocessed")
     if any((finding.slug, finding.name) == (Slug.FUNCTION_OVERDUE, "reconcile") for finding in findings):
-        parts.append("nobody watches: reconcile stands still")
+        parts.append("nothing is checked: reconcile has stopped")
     return "; ".join(filter(None, (", and ".join(parts), f"not judged: {', '.join(not_judged)}" if not_judged else "")))
 
 
@@ -53,7 +53,7 @@ def _of_sources(sources: Sequence[SourceStatus], findings: Sequence[Finding]) ->
         if finding.source and finding.severity is Severity.MISSING:
             bad.setdefault(finding.source, set()).add(finding.slug)
     if not sources:
-        return "No source is set, and nothing has arrived"
+        return "No source is configured, and nothing has arrived"
     if not any(source.marks for source in sources):
         return "Nothing arrives" if bad else "Nothing has arrived yet"
     if not bad:

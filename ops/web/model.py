@@ -44,10 +44,10 @@ _MEANINGS = {
     DisplayState.RAW: "copied; its images are being made, or will be",
     DisplayState.COPYING: "being copied from the server",
     DisplayState.SEEN: "listed on the server, and not copied yet",
-    DisplayState.REFUSED: "copied, but no image can be made of it; it says why",
-    DisplayState.FAILED: "given up after several tries; it says why",
+    DisplayState.REFUSED: "copied, but no image can be made of it; the reason is shown",
+    DisplayState.FAILED: "given up after several tries; the reason is shown",
     DisplayState.EXPIRED: "deleted on the server before it was copied",
-    DisplayState.SUPERSEDED: "a newer version counts: changed before it was copied, or corrected since",
+    DisplayState.SUPERSEDED: "replaced by a newer version: changed before it was copied, or corrected since",
 }
 
 

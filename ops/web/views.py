@@ -81,7 +81,7 @@ class StatusViews:
         key = _archive_key(name)
         stored = None if key is None or not NAME.fullmatch(source) else read_archive(self._clients, source, *key)
         if stored is None:
-            return message_page(request, 404, f"The ledger knows no archive {name} of a source {source}.")
+            return message_page(request, 404, f"The ledger has no archive {name} of a source {source}.")
         spec = self._specs.get(source)
         return archive_page(request, stored, spec, self._now())
 
