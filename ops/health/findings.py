@@ -1,4 +1,4 @@
-"""What can be the matter, how bad it is, and what to do about it. Log, audit, page and doctor only render it."""
+"""Findings: problem, severity and advice. Log, audit, status page and doctor only render them."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -10,21 +10,21 @@ from ops.health.limits import cure_of_limit
 from ops.health.refusals import cure_of
 
 FEW = 10
-"""Findings of one slug that are told of a source; one more tells the number of the others."""
+"""Findings of one slug that are reported for a source; one more reports how many others there are."""
 
 
 class Severity(IntEnum):
-    """How much something needs a person."""
+    """How urgently a finding needs attention."""
 
     FINE = 0
     NOTICE = 1
-    """Worth a look; nothing that was promised is missing."""
+    """Worth checking; no promised archive is missing."""
     MISSING = 2
-    """Something is missing, or about to be."""
+    """Something is missing or will be soon."""
 
 
 class Slug(StrEnum):
-    """What is the matter, for machines; docs/findings.md explains each."""
+    """Machine-readable kind of a finding; docs/findings.md explains each."""
 
     NOT_COPIED = "not_copied"
     NO_LONGER_LISTED = "no_longer_listed"
@@ -66,7 +66,7 @@ class Slug(StrEnum):
 
     @property
     def words(self) -> str:
-        """The same for people."""
+        """Return the slug as readable text."""
         return self.replace("_", " ")
 
 
@@ -74,10 +74,10 @@ NOTICES = frozenset({
     Slug.GAP_CLOSED, Slug.STAMP_MISFIT, Slug.NOT_POLLED, Slug.NOT_JUDGED, Slug.REFUSED, Slug.MEMBERS_REFUSED,
     Slug.BY_HAND, Slug.FUNCTION_NEVER_RAN, Slug.CORRECTION_PENDING, Slug.OUTDATED_RESULTS, Slug.NEAR_LIMIT,
 })  # fmt: skip
-"""Worth knowing, but nothing is missing that could still come."""
+"""Slugs of severity NOTICE: nothing is missing that could still arrive."""
 
 ANSWERS = frozenset({Slug.SOURCE_SILENT, Slug.SOURCE_REJECTS, Slug.NOT_POLLED})
-"""Those of a source that is not listed as it should be."""
+"""Slugs of a source that cannot be listed or has not been listed yet."""
 
 _REBUILD = "`imagefeed rebuild {source}`"
 _REPLAY = "`imagefeed replay --archive {source}/{archive}`"
@@ -135,29 +135,29 @@ ADVICE: Mapping[Slug, str] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """One thing that is the matter."""
+    """One problem, or one fact worth knowing."""
 
     slug: Slug
     source: str = ""
-    """Empty where it is of the app as a whole."""
+    """Empty if the finding concerns the whole app."""
     archive: str = ""
-    """Stamp and version, as in its page's address."""
+    """Stamp and version, as in the URL of the archive's page."""
     name: str = ""
-    """The file's path, the blob, the function, or what else it is that is missing."""
+    """The file path, blob, function or other object that the finding is about."""
     since: datetime | None = None
-    """The archive's stamp, or when it began; None if nobody knows."""
+    """The archive's stamp, or when the problem began; None if unknown."""
     until: datetime | None = None
-    """When it ended, or will be too late; None if it goes on."""
+    """When the problem ended, or the deadline to act; None if it is ongoing."""
     detail: str = ""
 
     @property
     def severity(self) -> Severity:
-        """How bad it is."""
+        """Return NOTICE or MISSING, by the slug."""
         return Severity.NOTICE if self.slug in NOTICES else Severity.MISSING
 
     @property
     def advice(self) -> str:
-        """What to do; commands are in backticks."""
+        """Return what to do; commands are in backticks."""
         advice = ADVICE[self.slug].replace("{cure}", self._cure())
         return advice.format(source=self.source, archive=self.archive, name=self.name)
 
@@ -168,18 +168,18 @@ class Finding:
 
     @property
     def details(self) -> str:
-        """All that is known of it beside its name, for people."""
+        """Return the end and the detail as readable text."""
         until = f"until {self.until:%Y-%m-%d %H:%M:%S}" if self.until else ""
         return "; ".join(filter(None, (until, self.detail)))
 
     @property
     def message(self) -> str:
-        """All of it in one line, for where there are no columns."""
+        """Return the whole finding on one line, for output without columns."""
         return ": ".join(filter(None, (self.source, self.slug.words, self.name, self.details, self.advice)))
 
 
 def few(findings: Iterable[Finding]) -> Iterator[Finding]:
-    """Yield the first few findings of each slug and source, then how many more there are."""
+    """Yield the first FEW findings of each slug and source, then one finding that counts the rest."""
     seen, last = Counter[tuple[str, Slug]](), {}
     for finding in findings:
         kind = (finding.source, finding.slug)

@@ -1,4 +1,4 @@
-"""The limits that are seen coming: their defaults, what happens at them, and what to do before that."""
+"""Limits with an early warning: defaults, consequences and cures."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -21,12 +21,12 @@ class Limit:
 
     default: str
     setting: str
-    """Empty: it has none."""
+    """Name of its setting; empty if it has none."""
     means: str
     beyond: str
-    """What happens at it."""
+    """What happens if it is exceeded."""
     reason: str
-    """Where it comes from."""
+    """Resource or setting that makes it necessary."""
     cure: str
 
 
@@ -99,5 +99,5 @@ LIMITS: Mapping[str, Limit] = {
 
 
 def cure_of_limit(name: str) -> str:
-    """Return what to do before a limit is reached; also of a limit that only an older app knew."""
+    """Return what to do before a limit is reached; `name` may be a limit that only an older app had."""
     return LIMITS[name].cure if name in LIMITS else f"raise {name} in the app's settings"

@@ -1,4 +1,4 @@
-"""Looks at the event subscription, without which new archives wait for `reconcile`."""
+"""Checks the event subscription; without it, new archives wait for `reconcile`."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -18,7 +18,7 @@ _AGAIN = "run infra/deploy.sh again"
 
 
 def check_events(storage: Storage, cli: AzureCli | None) -> Iterator[Finding]:
-    """Find the subscription of the storage account's events and hold it against what the app needs."""
+    """Yield problems of the storage account's event subscription for on_raw_archive."""
     account = _account(storage)
     if account is None:
         yield unknown(_ABOUT, "the storage settings do not tell the account's name")
@@ -42,7 +42,7 @@ def _check_account(account: str, cli: AzureCli) -> Iterator[Finding]:
     listed = cli.ask(
         "eventgrid", "system-topic", "list", "--query", "[].{name: name, group: resourceGroup, source: source}"
     )
-    # Azure gives the id of a topic's source in lower case, or as it was written.
+    # Azure returns the id of a topic's source in lower case or as written.
     topics = [topic for topic in listed if str(topic["source"]).lower().endswith(f"/storageaccounts/{account}")]
     subscriptions = [item for topic in topics for item in _subscriptions(topic, cli) if _function(item) == _FUNCTION]
     if not topics:

@@ -1,4 +1,4 @@
-"""Looks at a source as polling would: the way there, the login, the listing, the first bytes of the newest file."""
+"""Checks a source as polling would: connection, login, listing, first bytes of the newest file."""
 
 import socket
 import threading
@@ -20,15 +20,15 @@ from ingest.tracked_files import wanted
 from ops.health.doctor.findings import Finding, ok, wrong
 
 CALL_WITHIN = 10.0
-"""Seconds for any one network call; a person waits."""
+"""Timeout of one network call in seconds; short because a person waits."""
 WITHIN = 60.0
-"""Seconds for all of a source."""
+"""Timeout of all checks of a source in seconds."""
 _CLOCK = timedelta(minutes=1)
 _FIRST = 1024
 
 
 def check_sources(sources: Mapping[str, Source], now: datetime, within: float = WITHIN) -> Iterator[Finding]:
-    """Look at all sources at the same time, each for a limited time."""
+    """Check all sources concurrently, each for at most `within` seconds, and yield their findings."""
     checks = [_SourceCheck(name, source, now) for name, source in sources.items()]
     until = monotonic() + within
     for check in checks:
@@ -36,7 +36,7 @@ def check_sources(sources: Mapping[str, Source], now: datetime, within: float = 
 
 
 class _SourceCheck(threading.Thread):
-    """One source's checks. A daemon: a name server that never answers must not hold the doctor."""
+    """Checks of one source. A daemon thread: a DNS server that never answers must not block the exit."""
 
     def __init__(self, name: str, source: Source, now: datetime) -> None:
         super().__init__(name=f"doctor-{name}", daemon=True)
@@ -48,13 +48,13 @@ class _SourceCheck(threading.Thread):
         self.start()
 
     def run(self) -> None:
-        """Look."""
+        """Run the checks and collect their findings."""
         for finding in check_source(self._source, self._now):
             self._findings.append(finding)
         self._ended = True
 
     def findings(self, until: float, within: float) -> Sequence[Finding]:
-        """Wait until then at the latest."""
+        """Return the findings; wait for the checks until `until` (monotonic) at most."""
         self.join(max(0.0, until - monotonic()))
         if self._ended:
             return self._findings
@@ -66,7 +66,7 @@ class _SourceCheck(threading.Thread):
 def check_source(
     source: Source, now: datetime, make_connector: Callable[[Endpoint], Connector] = connector
 ) -> Iterator[Finding]:
-    """Go as far as the source lets us."""
+    """Yield findings of connection, login, listing and reading; stop at the first failure."""
     name, endpoint = source.spec.name, source.endpoint
     quick = replace(endpoint, timeout=min(endpoint.timeout, CALL_WITHIN))
     try:
@@ -112,7 +112,7 @@ def _read(spec: SourceSpec, connection: Connection, file: RemoteFile) -> Iterato
 
 
 def _times(spec: SourceSpec, newest: RemoteFile, now: datetime) -> Iterator[Finding]:
-    """Hold the newest file's times against the clock and against what its owner promised."""
+    """Compare the newest file's time with the clock and with INTERVAL."""
     age, limit = now - newest.modified, spec.interval * spec.gap
     if age < -_CLOCK:
         yield wrong(
@@ -142,7 +142,7 @@ def _where(endpoint: Endpoint) -> str:
 
 
 def _why_no_answer(endpoint: Endpoint) -> str | None:
-    """Tell how far the network lets us; None if the server can be reached, so that it is something else."""
+    """Return why the server cannot be reached; None if it can, so that the cause is another."""
     where = _where(endpoint)
     try:
         socket.create_connection((endpoint.host, endpoint.port), endpoint.timeout).close()
