@@ -17,8 +17,8 @@ def check_runs(runs: Mapping[str, LastRun], waiting: Mapping[str, int], now: dat
     """Yield functions that should have run; `waiting` is the number of messages by function with a queue."""
     for function, run in runs.items():
         if run.is_overdue(now, waiting.get(function, 0)):
-            should = f"it is to run every {format_duration(run.every)}" if run.every else "messages wait for it"
-            detail = f"it last came to its end at {run.at:%Y-%m-%d %H:%M} UTC, and {should}"
+            should = f"it should run every {format_duration(run.every)}" if run.every else "messages wait for it"
+            detail = f"it last completed at {run.at:%Y-%m-%d %H:%M} UTC, and {should}"
             yield Finding(slug=Slug.FUNCTION_OVERDUE, name=function, since=run.at, detail=detail)
     for function in TIMERS if runs else ():
         if function not in runs:

@@ -60,7 +60,7 @@ def check_archives(
         stands = all(cure is None or last_step(entry) >= cure for cure in cures)
         if kept and replaces(archive, kept):
             if slug := _CORRECTIONS.get(entry.state):
-                detail = f"readers keep version {kept.version}; {_how_far(entry)}"
+                detail = f"readers use version {kept.version}; {_how_far(entry)}"
                 yield of_archive(slug, archive.key, archive.path, detail)
         elif slug := _BAD_ENDS.get(entry.state):
             outdated = kept is not None and replaces(kept, archive)
@@ -70,7 +70,7 @@ def check_archives(
             yield of_archive(Slug.NOT_PREPROCESSED, archive.key, archive.blob, _how_far(entry))
         elif stands and archive.key not in listed and archive.blob not in raw and is_late(entry, now, limit):
             yield of_archive(
-                Slug.NO_LONGER_LISTED, archive.key, archive.path, entry.reason or "neither listed any more nor copied"
+                Slug.NO_LONGER_LISTED, archive.key, archive.path, entry.reason or "no longer listed and never copied"
             )
     yield from _check_members(entries)
 
@@ -119,7 +119,7 @@ def _how_far(entry: Entry) -> str:
 
 def _why_not_copied(file: TrackedFile, entry: Entry | None) -> str:
     tries = f"{count(file.failures, 'try', 'tries')} failed" if file.failures else ""
-    return ": ".join(filter(None, (tries, entry.reason if entry else None))) or "it was not tried yet"
+    return ": ".join(filter(None, (tries, entry.reason if entry else None))) or "no copy was tried yet"
 
 
 def _check_members(entries: Sequence[Entry]) -> Iterator[Finding]:

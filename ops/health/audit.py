@@ -139,14 +139,14 @@ class _Comparison:
             detail = f"{stored.size} bytes, SHA-256 {stored.sha256}; the ledger has {archive.size}, {archive.sha256}"
             yield of_archive(Slug.RAW_DAMAGED, archive.key, archive.blob, detail)
         if State.RAW not in entry.times:
-            yield of_archive(Slug.LEDGER_MISSING, archive.key, archive.blob, "its copy is not in it")
+            yield of_archive(Slug.LEDGER_MISSING, archive.key, archive.blob, "it does not record the copy")
 
     def _check_blob(self, archive: RawArchive) -> Iterator[Finding]:
         if archive.raw_at is not None and archive.raw_at > self._before:
             return
         entry = self._ledger.get(archive.blob)
         if entry is not None and entry.state in UNCOPIED:
-            yield of_archive(Slug.LEDGER_MISSING, archive.key, archive.blob, f"it is {entry.state} there")
+            yield of_archive(Slug.LEDGER_MISSING, archive.key, archive.blob, f"it records the state {entry.state}")
         elif entry is None and (archive.origin is not Origin.MANUAL or not self._is_known(archive.blob)):
             yield of_archive(Slug.LEDGER_MISSING, archive.key, archive.blob)
 

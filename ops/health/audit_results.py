@@ -66,7 +66,7 @@ def audit_results(
             shard = next(iter(shards.values()))
             # The ledger was read before the shards, so younger shards may belong to archives added since.
             if shard.key not in known and shard.written_at + _MOMENT <= now:
-                detail = "its shard is there; if its raw blob is gone too, undelete that first"
+                detail = "its shard exists; if its raw blob is missing too, undelete that first"
                 yield of_archive(Slug.LEDGER_MISSING, shard.key, shard.name, detail)
 
 
@@ -105,7 +105,7 @@ def _check_archive(entry: Entry, stored: _Stored) -> Iterator[Finding]:
     rows = stored.rows.get(partition, Tally())
 
     if sum(batches.values(), start=Counts()) != counts:
-        yield of_archive(Slug.BATCHES_MISSING, archive.key, partition, f"there are: {len(batches)}")
+        yield of_archive(Slug.BATCHES_MISSING, archive.key, partition, f"batches found: {len(batches)}")
     if not rows.fits(counts.images, counts.refused):
         detail = f"{rows.images} of {counts.images} images, {rows.refused} of {counts.refused} refusals"
         detail += f", further parts missing: {rows.missing}" if rows.missing else ""
@@ -118,7 +118,7 @@ def _check_archive(entry: Entry, stored: _Stored) -> Iterator[Finding]:
             detail = f"{shards[number].size} of {batch.bytes_out} bytes"
             yield of_archive(Slug.SHARD_DAMAGED, archive.key, name, detail)
     if not batches and sum(shard.images for shard in shards.values()) != counts.images:
-        detail = f"there are: {len(shards)}, with fewer images than {counts.images}"
+        detail = f"shards found: {len(shards)}, with other than {counts.images} images"
         yield of_archive(Slug.SHARD_MISSING, archive.key, partition, detail)
 
 

@@ -32,10 +32,10 @@ class Limit:
 
 _MEMBER, _BATCH = "the member is refused, the others are not affected", "the members behind it are refused"
 _LIMITS: Mapping[str, tuple[str, str, str]] = {
-    "archive_members": ("members of a zip", "the archive is refused", "memory: its directory is held whole"),
+    "archive_members": ("members of a zip", "the archive is refused", "memory: its whole directory is in memory"),
     "batch_bytes": ("inflated bytes of a batch's members together", _BATCH, "time of a call"),
     "member_bytes": ("inflated bytes of a member", _MEMBER, "memory"),
-    "ratio": ("inflated bytes for each compressed one, from 1 MiB on", _MEMBER, "zip bombs"),
+    "ratio": ("inflated bytes per compressed byte, from 1 MiB on", _MEMBER, "zip bombs"),
     "pixels": ("width x height of a frame, weighted by what decoding takes", _MEMBER, "memory: 12 bytes a pixel"),
     "frames": ("frames of a member", _MEMBER, "time of a call"),
     "member_pixels": ("width x height of a member's frames, or of a JPEG's scans, together", _MEMBER, "time of a call"),
@@ -66,7 +66,7 @@ LIMITS: Mapping[str, Limit] = {
         default=f"{Table().max_rows_per_image} rows of {ROW_BYTES >> 10} KiB",
         setting="TABLE_MAX_ROWS_PER_IMAGE",
         means="rows of the images table that an image takes",
-        beyond="the image lies in its shard alone, and is read from there",
+        beyond="the image is stored only in its shard and read from there",
         reason="costs of the table",
         cure="raise TABLE_MAX_ROWS_PER_IMAGE in the app's settings, if images are to be read from the table",
     ),
@@ -74,7 +74,7 @@ LIMITS: Mapping[str, Limit] = {
         default=f"{_BATCH_TIME.total_seconds() / 60:.0f} min",
         setting="",
         means="time of a batch of several members",
-        beyond="nothing of it is published; it is divided into two, which run again",
+        beyond="none of its results are published; it is split into two batches, which run again",
         reason="a third of functionTimeout in host.json",
         cure="lower BATCH_MEMBERS or BATCH_INFLATED_BYTES in the app's settings",
     ),
@@ -82,7 +82,7 @@ LIMITS: Mapping[str, Limit] = {
         default=f"{_BUDGET.total_seconds() / 60:.0f} min",
         setting="SOURCES__<NAME>__BUDGET",
         means="time of a poll",
-        beyond="it stops between two blocks, and the next poll goes on there",
+        beyond="it stops between two blocks, and the next poll continues there",
         reason="functionTimeout in host.json",
         cure="raise BUDGET of the source up to functionTimeout, or MAX_CONNECTIONS if its server allows more",
     ),
@@ -92,7 +92,7 @@ LIMITS: Mapping[str, Limit] = {
         means="files of a source's listing; of FTP it may also have "
         f"{MAX_BYTES >> 20} MiB of text a folder",
         beyond="listing fails: nothing more is copied from the source",
-        reason="memory: a listing is held whole",
+        reason="memory: the whole listing is in memory",
         cure="name a folder with fewer files in the source's URL, or have old files removed",
     ),
 }  # fmt: skip

@@ -86,7 +86,7 @@ def read_image(clients: Clients, key: ImageKey, limit: int = MAX_BYTES) -> Store
     image = read_row(row)
     if image.length > limit:
         raise PermanentError(
-            f"show the image {result.partition}/{first}: it takes {image.length} bytes, more than {limit}; "
+            f"show the image {result.partition}/{first}: it has {image.length} bytes, more than {limit}; "
             f"`imagefeed export {key.source} {text.only(key.stamp)}` writes it as a file"
         )
     return Reader(clients).image(StoredRow(result=result, row=image))

@@ -71,11 +71,13 @@ def _problem(exc: AzureError, kind: str, name: str) -> str:
         case "AuthorizationPermissionMismatch" | "InsufficientAccountPermissions":
             return f"a role is missing: give the identity {_ROLES[kind]} on the {kind} {name} or on the account"
         case "AuthorizationFailure" if "failed to authenticate" not in exc.message:
-            return "the account's firewall rejects this machine: allow its address, or look from within the network"
+            return (
+                "the account's firewall rejects this machine: allow its address, or run the doctor inside the network"
+            )
         case "KeyBasedAuthenticationNotPermitted":
-            return "the account takes no keys: set DATA_STORAGE__blobServiceUri and its kin instead of DATA_STORAGE"
+            return "the account accepts no keys: set DATA_STORAGE__blobServiceUri etc. instead of DATA_STORAGE"
         case "AuthenticationFailed" | "AuthorizationFailure":
-            return "the key, or this machine's clock, is wrong: copy DATA_STORAGE anew, or set the clock"
+            return "the key, or this machine's clock, is wrong: copy DATA_STORAGE again, or correct the clock"
     return str(translated(exc, f"try the {kind} {name}"))
 
 
@@ -149,4 +151,4 @@ def _count(count: Callable[[], int]) -> int | None:
 
 
 def _given_up(name: str, detail: str, option: str) -> ProbeOutcome:
-    return ProbeOutcome(name, "", f"{detail}: reconcile takes them; at once with `imagefeed replay {option}`")
+    return ProbeOutcome(name, "", f"{detail}: reconcile queues them again; to do it now: `imagefeed replay {option}`")

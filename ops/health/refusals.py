@@ -37,15 +37,15 @@ _PATTERNS: Mapping[Cause, re.Pattern[str]] = {
 """The first pattern that matches decides. HOOK is first because a hook's message may contain any text."""
 
 CURES: Mapping[Cause, str] = {
-    Cause.HOOK: "mend the hook and deploy it, then {again}",
+    Cause.HOOK: "fix the hook and deploy it, then {again}",
     Cause.LIMIT: "raise the setting that the reason names, then {again}",
     Cause.SETTINGS: "change the setting that the reason names, then {again}",
     Cause.UNSUPPORTED: "ask the server's owner to send it in a form that can be read",
-    Cause.CRASH: "give the app more memory, or mend the hook if there is one, then {again}",
-    Cause.COPY: "copy it into its blob again",
-    Cause.CHANGED: "nothing, if somebody replaced or deleted its blob; else {again}",
+    Cause.CRASH: "give the app more memory, or fix the hook if there is one, then {again}",
+    Cause.COPY: "copy the file to its blob again",
+    Cause.CHANGED: "nothing if its blob was replaced or deleted on purpose; else {again}",
     Cause.BROKEN: "ask the server's owner to send it again under the same name",
-    Cause.UNKNOWN: "remove the reason, or ask the server's owner to send it again under the same name; then {again}",
+    Cause.UNKNOWN: "fix the cause, or ask the server's owner to send it again under the same name; then {again}",
 }
 """Advice for each cause; `{again}` is replaced by the command that preprocesses again."""
 _ONE = "`imagefeed replay --archive {source}/{archive}`"

@@ -111,7 +111,7 @@ def _check_settings(
         yield Finding(slug=Slug.NOTHING_MATCHES, source=source, name=name, since=since, detail=detail)
     if misfits := _find_misfits(promises, state):
         newest = max((file.archive.file for file in misfits), key=lambda file: file.modified)
-        detail = f"STAMP {promises.stamp} fits {len(misfits)} of {count(len(state.tracked_files), 'name')} not"
+        detail = f"STAMP {promises.stamp} does not fit {len(misfits)} of {count(len(state.tracked_files), 'name')}"
         name, since = newest.path, newest.modified
         yield Finding(slug=Slug.STAMP_MISFIT, source=source, name=name, since=since, detail=detail)
 

@@ -21,7 +21,7 @@ from storage.blobs.runs import TIMERS, last_runs
 from storage.blobs.source_state import BlobSourceStates
 from storage.clients import Clients
 
-_SEE = "look into its log"
+_SEE = "see its log"
 
 
 def check_storage(clients: Clients) -> Iterator[Finding]:
@@ -39,8 +39,8 @@ def check_identity(where: Storage) -> Iterator[Finding]:
     if where.connection is None and where.client_id is None:
         yield unknown(
             "storage",
-            "the rights of the app's own identity: all this was tried with yours. infra/deploy.sh gives it its roles; "
-            "its last polls and its run of reconcile, below, show whether they suffice",
+            "the roles of the app's own identity were not tested: these checks used yours. infra/deploy.sh assigns the "
+            "app's roles; its last polls and its run of reconcile, below, show whether they suffice",
         )
 
 
@@ -91,9 +91,9 @@ def check_runs(clients: Clients, now: datetime) -> Iterator[Finding]:
     yield from map(_from_finding, found)
     for function, run in runs.items():
         if function not in {finding.name for finding in found}:
-            yield ok("app", f"{function} last came to its end {(now - run.at).total_seconds() / 60:.0f} min ago")
+            yield ok("app", f"{function} last completed {(now - run.at).total_seconds() / 60:.0f} min ago")
     for function in TIMERS if not runs else ():
-        yield unknown("app", f"{function} has not come to its end yet: is the app just starting? Else {_SEE}")
+        yield unknown("app", f"{function} has not completed yet: the app may just have started; else {_SEE}")
 
 
 def check_listeners(clients: Clients, settings: Settings, now: datetime) -> Iterator[Finding]:
@@ -105,7 +105,7 @@ def check_listeners(clients: Clients, settings: Settings, now: datetime) -> Iter
         return
     yield from map(_from_finding, found)
     if not found:
-        yield ok("app", "queues: no message waits in vain; whether the app listens `doctor --smoke` tries")
+        yield ok("app", "queues: no message waits too long; `doctor --smoke` tests whether the app reads them")
 
 
 def _check_source(source: Source, state: SourceState, now: datetime) -> Iterator[Finding]:

@@ -35,7 +35,7 @@ class AzureCli:
                 stdin=subprocess.DEVNULL, capture_output=True, timeout=_WITHIN, check=False, text=True,
             )  # fmt: skip
         except (OSError, subprocess.TimeoutExpired) as exc:
-            raise PermanentError(f"{doing}: {type(exc).__name__}: it did not answer; try it by hand") from exc
+            raise PermanentError(f"{doing}: {type(exc).__name__}: az did not answer; run the command by hand") from exc
         if completed.returncode:
             # Some errors begin on the line below `ERROR:`.
             error = completed.stderr.strip().removeprefix("ERROR:").strip().partition("\n")[0]
@@ -43,7 +43,7 @@ class AzureCli:
         try:
             return json.loads(completed.stdout or "null")
         except ValueError as exc:
-            raise PermanentError(f"{doing}: its answer is no JSON; try it by hand, and update az") from exc
+            raise PermanentError(f"{doing}: the output is not JSON; run the command by hand, and update az") from exc
 
 
 def find_azure_cli() -> AzureCli | None:
@@ -63,7 +63,7 @@ class App:
 def find_app(cli: AzureCli, name: str | None, group: str | None = None) -> App:
     """Return the app of this name, or the only app of a resource group. Raises PermanentError."""
     if name is not None and not _NAME.fullmatch(name):
-        raise PermanentError(f"--app {name}: this is no name of a function app")
+        raise PermanentError(f"--app {name}: not a valid name of a function app")
     where = ("--resource-group", group) if group else ()
     listed = cli.ask("functionapp", "list", *where, "--query", "[].{name: name, group: resourceGroup}") or ()
     apps = [App(**app) for app in listed if name in (None, app["name"])]

@@ -21,16 +21,16 @@ def check_events(storage: Storage, cli: AzureCli | None) -> Iterator[Finding]:
     """Yield problems of the storage account's event subscription for on_raw_archive."""
     account = _account(storage)
     if account is None:
-        yield unknown(_ABOUT, "the storage settings do not tell the account's name")
+        yield unknown(_ABOUT, "the storage settings do not contain the account's name")
     elif account == _EMULATOR:
-        yield unknown(_ABOUT, "an emulator has no Event Grid; locally the relay of `make run` stands in for it")
+        yield unknown(_ABOUT, "an emulator has no Event Grid; locally the relay of `make run` replaces it")
     elif cli is None:
-        yield unknown(_ABOUT, "Azure CLI (az) is not on PATH, so the event subscription was not looked at")
+        yield unknown(_ABOUT, "Azure CLI (az) is not on PATH, so the event subscription was not checked")
     else:
         try:
             yield from _check_account(account, cli)
         except PermanentError as exc:
-            yield unknown(_ABOUT, f"{exc}; if it is the login: az login")
+            yield unknown(_ABOUT, f"{exc}; if the login has expired: az login")
 
 
 def _account(storage: Storage) -> str | None:
@@ -76,11 +76,11 @@ def _problems(subscription: Mapping[str, Any]) -> Iterator[str]:
         yield f"its state is {state}"
     event_filter = subscription.get("filter") or {}
     if _CREATED not in (event_filter.get("includedEventTypes") or [_CREATED]):
-        yield f"it passes no {_CREATED}"
+        yield f"it filters out {_CREATED}"
     begins, ends = str(event_filter.get("subjectBeginsWith") or ""), str(event_filter.get("subjectEndsWith") or "")
     if not "/blobServices/default/containers/raw/blobs/".startswith(begins):
         yield f"it passes only subjects that begin with {begins}"
     if not ".zip".endswith(ends):
         yield f"it passes only subjects that end with {ends}"
     if not subscription.get("deadLetterDestination") and not subscription.get("deadLetterWithResourceIdentity"):
-        yield "events that it gives up are lost, as it has no dead-letter container"
+        yield "it has no dead-letter container, so undeliverable events are lost"

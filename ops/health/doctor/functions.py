@@ -34,10 +34,12 @@ class FunctionsHost:
             connection.request("GET", f"/admin/functions{path}", headers={"x-functions-key": self.key or ""})
             answer = connection.getresponse()
             if answer.status != 200:
-                raise PermanentError(f"{doing}: it answers {answer.status}: does the app run, and is the key right?")
+                raise PermanentError(
+                    f"{doing}: HTTP status {answer.status}: check that the app runs and that the key is right"
+                )
             return json.loads(answer.read())
         except (OSError, HTTPException, ValueError) as exc:
-            raise PermanentError(f"{doing}: {type(exc).__name__}: {exc}: does the app run?") from exc
+            raise PermanentError(f"{doing}: {type(exc).__name__}: {exc}: check that the app runs") from exc
         finally:
             connection.close()
 
@@ -75,7 +77,7 @@ def check_functions(host: FunctionsHost) -> Iterator[Finding]:
         return
     missing = sorted({*_NEEDED} - {function.name for function in functions})
     findings = [
-        *(wrong(_ABOUT, f"{name} is not there: the code does not load; see the host's log") for name in missing),
+        *(wrong(_ABOUT, f"{name} is missing: the code does not load; see the host's log") for name in missing),
         *(wrong(_ABOUT, problem) for function in functions if (problem := _problem(function))),
     ]
     yield from findings or [ok(_ABOUT, f"all {len(functions)} are indexed, and none is switched off")]

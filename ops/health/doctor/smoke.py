@@ -45,11 +45,11 @@ def run_smoke_test(
             finally:
                 test.reset()
     except LeaseLostError:
-        yield wrong(ABOUT, "another smoke test runs right now, and may do so for minutes: begin again after its end")
+        yield wrong(ABOUT, "another smoke test is running, which may take minutes: try again after it has ended")
     except PipelineError as exc:
-        yield wrong(ABOUT, f"{exc}. What is left of it lies under the source smoke; the next smoke test removes it")
+        yield wrong(ABOUT, f"{exc}. Its remaining data is under the source smoke; the next smoke test removes it")
     else:
-        yield ok(ABOUT, "all that it put there is removed again")
+        yield ok(ABOUT, "all its data is removed again")
 
 
 @dataclass(slots=True)
@@ -88,9 +88,9 @@ class _SmokeTest:
         if progress.pipeline != self.pipeline:
             yield wrong(
                 ABOUT,
-                f"it was planned under the pipeline {progress.pipeline}, but the settings and the code here make "
-                f"{self.pipeline}: the app runs other code, or other settings. Publish this folder, or call the "
-                "doctor from the one that was published",
+                f"it was planned under the pipeline {progress.pipeline}, but the settings and the code here give "
+                f"{self.pipeline}: the app has other code or other settings. Publish this folder, or run the "
+                "doctor from the published one",
             )
             return
         yield from self._follow_batches(archive, progress)

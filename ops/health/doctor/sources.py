@@ -58,8 +58,8 @@ class _SourceCheck(threading.Thread):
         self.join(max(0.0, until - monotonic()))
         if self._ended:
             return self._findings
-        slow = f"no end after {within:.0f} s: the server, or DNS, is too slow to be polled"
-        why = slow if self.is_alive() else "looking failed; the traceback tells why"
+        slow = f"not finished after {within:.0f} s: the server, or DNS, is too slow to be polled"
+        why = slow if self.is_alive() else "the check failed; see the traceback"
         return [*self._findings, wrong(self._about, why)]
 
 
@@ -108,7 +108,9 @@ def _read(spec: SourceSpec, connection: Connection, file: RemoteFile) -> Iterato
     if length or not file.size:
         yield ok(spec.name, f"{file.path!r} can be read")
     else:
-        yield wrong(spec.name, f"{file.path!r}: listed with {file.size} bytes, and reading gives none; ask its owner")
+        yield wrong(
+            spec.name, f"{file.path!r}: listed with {file.size} bytes, but reading returns none; ask the server's owner"
+        )
 
 
 def _times(spec: SourceSpec, newest: RemoteFile, now: datetime) -> Iterator[Finding]:
@@ -117,8 +119,8 @@ def _times(spec: SourceSpec, newest: RemoteFile, now: datetime) -> Iterator[Find
     if age < -_CLOCK:
         yield wrong(
             spec.name,
-            f"clock: its newest file is from {-age.total_seconds():.0f} s ahead of this machine's clock; check both "
-            "clocks, and TIMEZONE where it is off by whole hours",
+            f"clock: its newest file is {-age.total_seconds():.0f} s ahead of this machine's clock; check both "
+            "clocks, and TIMEZONE if the difference is whole hours",
         )
     elif age > limit:
         yield wrong(
@@ -129,7 +131,9 @@ def _times(spec: SourceSpec, newest: RemoteFile, now: datetime) -> Iterator[Find
     else:
         yield ok(spec.name, "the newest file is as young as INTERVAL promises, and not ahead of this machine's clock")
     if spec.stamp and read_stamp(spec.stamp, newest.path) is None:
-        yield wrong(spec.name, f"STAMP {spec.stamp} does not occur in {newest.path!r}: the modified time would count")
+        yield wrong(
+            spec.name, f"STAMP {spec.stamp} does not occur in {newest.path!r}: the modified time is used instead"
+        )
 
 
 def _trust(endpoint: Endpoint) -> str:
@@ -147,12 +151,12 @@ def _why_no_answer(endpoint: Endpoint) -> str | None:
     try:
         socket.create_connection((endpoint.host, endpoint.port), endpoint.timeout).close()
     except socket.gaierror:
-        return f"{where}: no such host is known here; check the name in the URL, and DNS"
+        return f"{where}: the host name cannot be resolved; check the name in the URL, and DNS"
     except ConnectionRefusedError:
         return f"{where}: nothing listens there; check the port in the URL, and whether the server runs"
     except OSError as exc:
         return (
-            f"{where}: no way there: {str(exc) or type(exc).__name__}; the server is down, or a firewall keeps this "
-            "machine out. The app comes from another address: see fixedOutboundAddress in docs/deploy.md"
+            f"{where}: cannot connect: {str(exc) or type(exc).__name__}; the server is down, or a firewall blocks this "
+            "machine. The app connects from another address: see fixedOutboundAddress in docs/deploy.md"
         )
     return None
