@@ -79,7 +79,7 @@ def test_a_subscription_that_is_right_is_told(tmp_path: Path, source: str) -> No
     ("change", "message"),
     [
         ({"provisioningState": "Failed"}, "its state is Failed"),
-        ({"filter": {"includedEventTypes": ["Microsoft.Storage.BlobDeleted"]}}, "filters out Microsoft.Storage.Blob"),
+        ({"filter": {"includedEventTypes": ["Microsoft.Storage.BlobDeleted"]}}, "filters out Microsoft.Storage.BlobC"),
         ({"filter": {"subjectBeginsWith": "/blobServices/default/containers/other/"}}, "begin with"),
         ({"filter": {"subjectEndsWith": ".json"}}, "end with .json"),
         ({"deadLetterWithResourceIdentity": None}, "has no dead-letter container"),
