@@ -295,7 +295,7 @@ class TestFunctions:
             assert host.call("/admin/host/ping")[0] == 200
             lines = self.wrong(f"{host.url}/", capsys, monkeypatch)
         for expected in (
-            "process_batch is not there",
+            "process_batch is missing",
             "reconcile is switched off, or its listener does not start: .* '%RECONCILE_SCHEDULE%' does not resolve",
             "poll_source is switched off: remove the setting AzureWebJobs.poll_source.Disabled",
         ):
