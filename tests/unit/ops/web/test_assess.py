@@ -117,7 +117,7 @@ def test_holes_and_bad_ends_come_first_in_the_sentence() -> None:
     )
     assert (status.severity, status.headline) == (Severity.MISSING, "Something is missing")
     assert slugs(status) == ["expired", "failed", "gap_closed", "refused"]
-    assert "by hand" in status.findings[0].advice
+    assert "upload it" in status.findings[0].advice
     assert "replay --archive" in status.findings[1].advice
 
 
