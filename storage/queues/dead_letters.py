@@ -22,11 +22,11 @@ type ArchiveOf = Callable[[str, str, str], str | None]
 
 _PAGE = 32
 _HIDDEN = 300
-"""Seconds for which others do not see a message while it is looked at; then it comes again unless it was removed."""
+"""Seconds for which a received message is hidden from others; then it reappears unless it was removed."""
 
 
 def count_dead_letters(clients: Clients) -> tuple[dict[str, int], int]:
-    """Tell about how many messages lie in each poison queue, and how many blobs in the dead-letter container."""
+    """Return approximate message counts by poison queue, and the number of blobs in the dead-letter container."""
     poison = {}
     for name in (POLL_QUEUE, BATCH_QUEUE):
         with azure_errors(f"count the messages of the queue {name}{POISON}"):
