@@ -110,7 +110,7 @@ class TableBatchLedger:
         return [planned for planned in batches if (planned.first, planned.end) in ranges]
 
     def claim(self, batch: Batch, owner: str, kind: ClaimKind, at: datetime, until: datetime) -> int | None:
-        """Note who works on a batch; None if it is done, or another owner's unexpired claim stands."""
+        """Claim a batch; return how many owners vanished recently, None if it is done or another claim stands."""
         claim: Claim | None = None
 
         def decide(row: TableEntity | None) -> Properties | None:
