@@ -16,7 +16,7 @@ from ingest.model import Endpoint, RemoteFile, SourceSpec, UnreadParts
 from ingest.ports import Connection, Connector
 from ingest.protocols.connect import connector
 from ingest.timestamps import read_stamp
-from ingest.tracked_files import unread_parts, wanted
+from ingest.tracked_files import relevant, unread_parts, wanted
 from ops.health.doctor.findings import Finding, ok, wrong
 from ops.health.findings import ADVICE, Slug
 
@@ -85,7 +85,7 @@ def _check_folder(source: Source, connection: Connection, now: datetime) -> Iter
     listing = connection.list_files()
     listed = listing.files
     files = sorted(wanted(spec, listed), key=lambda file: file.modified)
-    if unread := unread_parts(listing.unread):
+    if unread := unread_parts(relevant(spec, listing.unread)):
         yield wrong(spec.name, _unread(folder, unread))
     if not files:
         if listed or not unread:
