@@ -22,11 +22,11 @@ _KEY = paramiko.ECDSAKey.generate()
 class Attributes(SFTPAttributes):
     """Attributes of an entry; those that are None are not sent."""
 
-    def __init__(self, name: str, long_name: str = "", **told: int | None) -> None:
-        """`told`: size, mode, mtime."""
+    def __init__(self, name: str, long_name: str = "", **facts: int | None) -> None:
+        """`facts`: size, mode, mtime."""
         super().__init__()
         self.filename, self._long_name = name, long_name
-        self.st_size, self.st_mode, self.st_mtime = told.get("size"), told.get("mode"), told.get("mtime")
+        self.st_size, self.st_mode, self.st_mtime = facts.get("size"), facts.get("mode"), facts.get("mtime")
         # The protocol has both times or none.
         self.st_atime = self.st_mtime
 

@@ -45,24 +45,24 @@ def listed(*entries: Attributes, **files: object) -> Listing:
         Attributes("a.zip"),
     ],
 )
-@pytest.mark.parametrize("told", [WHOLE, Attributes("a.zip", size=7, mode=0o666, mtime=TIME)])
-def test_what_a_listing_leaves_out_is_asked_for(entry: Attributes, told: Attributes) -> None:
-    assert listed(entry, stats={"/a.zip": told}) == Listing(files=[A], unread=[])
+@pytest.mark.parametrize("stated", [WHOLE, Attributes("a.zip", size=7, mode=0o666, mtime=TIME)])
+def test_what_a_listing_leaves_out_is_asked_for(entry: Attributes, stated: Attributes) -> None:
+    assert listed(entry, stats={"/a.zip": stated}) == Listing(files=[A], unread=[])
 
 
 @pytest.mark.parametrize(
-    "told", [Attributes("a.zip", size=7, mode=FILE), Attributes("a.zip", mode=FILE, mtime=TIME), Attributes("a.zip")]
+    "stated", [Attributes("a.zip", size=7, mode=FILE), Attributes("a.zip", mode=FILE, mtime=TIME), Attributes("a.zip")]
 )
-def test_a_file_without_time_or_size_is_named_and_costs_no_other(told: Attributes) -> None:
+def test_a_file_without_time_or_size_is_named_and_costs_no_other(stated: Attributes) -> None:
     other = Attributes("b.zip", size=1, mode=FILE, mtime=TIME)
-    listing = listed(replaced(told), other, stats={"/a.zip": told})
+    listing = listed(replaced(stated), other, stats={"/a.zip": stated})
     assert [file.path for file in listing.files] == ["b.zip"]
     assert [part.path for part in listing.unread] == ["a.zip"]
     assert "no size or no modified time" in listing.unread[0].text
 
 
-def replaced(told: Attributes) -> Attributes:
-    return Attributes("a.zip", "", size=told.st_size, mode=told.st_mode, mtime=told.st_mtime)
+def replaced(stated: Attributes) -> Attributes:
+    return Attributes("a.zip", "", size=stated.st_size, mode=stated.st_mode, mtime=stated.st_mtime)
 
 
 def test_stat_keeps_what_was_listed_where_the_server_leaves_it_out() -> None:
