@@ -11,7 +11,7 @@ DURATION_LIKE = f"like 90s, 10m, 48h or 7d, {_LONGEST.days}d at most"
 
 
 def parse_duration(text: str) -> timedelta:
-    """Parse a duration such as `90s`, `10m`, `48h` or `7d`. Raises ValueError if it is none or longer than ten years."""
+    """Parse a duration such as `90s`, `10m`, `48h` or `7d`. Raises ValueError if it is invalid or over ten years."""
     match = _DURATION.fullmatch(text)
     if match is None:
         raise ValueError(f"{text!r} is no duration: it must be {DURATION_LIKE}")
