@@ -65,9 +65,9 @@ def check(parser: argparse.ArgumentParser, options: argparse.Namespace) -> argpa
     """Return the options. Ends the program with argparse's error if they contradict each other."""
     since, until = getattr(options, "since", None), getattr(options, "until", None)
     if since is not None and until is not None and since >= until:
-        parser.error(f"--until {until:%Y-%m-%dT%H:%M:%SZ} is not behind --since {since:%Y-%m-%dT%H:%M:%SZ}")
+        parser.error(f"--until {until:%Y-%m-%dT%H:%M:%SZ} is not after --since {since:%Y-%m-%dT%H:%M:%SZ}")
     if options.pipeline is not None and not hasattr(options, "knows_pipelines"):
-        parser.error(f"{options.verb} knows no --pipeline")
+        parser.error(f"{options.verb} has no option --pipeline")
     return options
 
 
@@ -76,7 +76,7 @@ def positive(text: str) -> int:
     try:
         number = int(text)
     except ValueError as exc:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number") from exc
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number") from exc
     if number < 1:
         raise argparse.ArgumentTypeError(f"{number} is too few: it must be 1 or more")
     return number

@@ -110,7 +110,7 @@ def _of_npy(payload: bytes | bytearray) -> Pixels:
 
 @lru_cache(maxsize=64)
 def _layout(header: bytes) -> tuple[tuple[int, ...], np.dtype[np.generic]]:
-    """Return shape and dtype of a header. Cached: most images share one, and parsing it is slower than copying pixels."""
+    """Return shape and dtype of a header. Cached: most images share one, and parsing is slower than copying pixels."""
     stream = BytesIO(header)
     np.lib.format.read_magic(stream)
     shape, in_columns, dtype = np.lib.format.read_array_header_1_0(stream)

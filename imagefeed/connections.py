@@ -50,7 +50,7 @@ class Connections(HttpTransport[Any, Any]):
             # Close all pooled connections, because any may be out of step. Other threads keep those that they use.
             answer.internal_response.close()
             transport.session.close()
-            raise ServiceResponseError(f"the answer belongs to another question: {difference}")
+            raise ServiceResponseError(f"the answer belongs to another request: {difference}")
         return answer
 
     def inherit(self) -> None:
@@ -63,12 +63,12 @@ class Connections(HttpTransport[Any, Any]):
 def _difference(request: Any, answer: Any) -> str:
     """Return why an answer does not belong to a request; empty if it does."""
     if answer.headers.get(_ID, request.headers.get(_ID)) != request.headers.get(_ID):
-        return "it names another request"
+        return "its request id differs"
     if request.method != "GET" or not 200 <= answer.status_code < 300:
         return ""
     etag = answer.headers.get("ETag")
     if request.headers.get("If-Match", etag) not in (etag, "*"):
-        return "it is of another version"
+        return "its API version differs"
     asked = _RANGE.fullmatch(request.headers.get("x-ms-range") or request.headers.get("Range") or "")
     came = _RANGE.match(answer.headers.get("Content-Range", ""))
     if asked and not (came and asked[1] == came[1] and int(came[2]) <= int(asked[2])):

@@ -14,7 +14,7 @@ def parse_duration(text: str) -> timedelta:
     """Parse a duration such as `90s`, `10m`, `48h` or `7d`. Raises ValueError if it is invalid or over ten years."""
     match = _DURATION.fullmatch(text)
     if match is None:
-        raise ValueError(f"{text!r} is no duration: it must be {DURATION_LIKE}")
+        raise ValueError(f"{text!r} is not a duration: it must be {DURATION_LIKE}")
     seconds = float(match[1]) * _UNITS[match[2]]
     if seconds > _LONGEST.total_seconds():
         raise ValueError(f"{text!r} is too long: it must be {_LONGEST.days}d at most")
@@ -41,5 +41,5 @@ def parse_moment(text: str) -> datetime:
         time = datetime.fromisoformat(text)
     except ValueError:
         like = "a duration like 90s, 10m, 48h or 7d (that long ago), or a date like 2026-03-01 or 2026-03-01T12:00"
-        raise ValueError(f"{text!r} is no time: it must be {like}") from None
+        raise ValueError(f"{text!r} is not a time: it must be {like}") from None
     return time if time.tzinfo else time.replace(tzinfo=UTC)

@@ -61,7 +61,7 @@ def _require_keys(row: TableEntity, partition: str, first: str, end: str) -> Non
     came, key = row.get("PartitionKey"), row.get("RowKey")
     if came != partition or key is None or not first <= key < end:
         raise StoreUnavailableError(
-            f"read {partition}/{first}: the answer has the row {came}/{key}, which was not asked for"
+            f"read {partition}/{first}: the answer has the row {came}/{key}, which was not requested"
         )
 
 

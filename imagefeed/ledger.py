@@ -129,7 +129,9 @@ def sources(clients: Stores) -> Iterator[str]:
         if row is None:
             return
         if row["PartitionKey"] <= last:
-            raise StoreUnavailableError(f"list the sources in the ledger: not {row['PartitionKey']} was asked for")
+            raise StoreUnavailableError(
+                f"list the sources in the ledger: the answer has {row['PartitionKey']}, which was not requested"
+            )
         last = row["PartitionKey"]
         if last != SMOKE:
             yield last
@@ -248,7 +250,7 @@ def raw_archive(source: str, row: Mapping[str, Any]) -> RawArchive:
 def _stamp(row: Mapping[str, Any]) -> datetime:
     stamp = moment(row["stamp"])
     if stamp is None:
-        raise ValueError(f"the ledger's row {row.get('RowKey')} has no stamp")
+        raise ValueError(f"the ledger's row {row.get('RowKey')} has no valid stamp")
     return stamp
 
 
@@ -307,7 +309,7 @@ def shard_entries(clients: Stores, archive: RawArchive, pipeline: str) -> Sequen
         if now is None or now.get("plan") != row["plan"] or state_of(now) is not State.PROCESSED:
             return ()
         raise ImageDamagedError(
-            f"read batch {lost[0]} of {archive.blob}: the ledger has lost what became of it; "
+            f"read batch {lost[0]} of {archive.blob}: its row in the ledger is lost; "
             "make it again with `imagefeed rebuild`"
         )
     return [

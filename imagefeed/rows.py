@@ -111,7 +111,7 @@ def read_row(entity: Mapping[str, Any]) -> ImageRow:
             method=entity["method"],
         )
     except (KeyError, ValueError, TypeError) as exc:
-        raise ImageDamagedError(f"read the row {_key(entity)}: it is no row of an image: {exc}") from exc
+        raise ImageDamagedError(f"read the row {_key(entity)}: it is not a valid image row: {exc}") from exc
 
 
 def unpack(entities: Sequence[Mapping[str, Any]]) -> tuple[ImageRow, bytearray | None]:
@@ -122,7 +122,9 @@ def unpack(entities: Sequence[Mapping[str, Any]]) -> tuple[ImageRow, bytearray |
     row = read_row(entities[0])
     parts = [entity.get("part") for entity in entities]
     if parts != list(range(max(1, row.parts))) or any(read_row(entity) != row for entity in entities[1:]):
-        raise ImageDamagedError(f"read the image {_key(entities[0])}: of its {row.parts} parts these came: {parts}")
+        raise ImageDamagedError(
+            f"read the image {_key(entities[0])}: it has {row.parts} parts, but these were found: {parts}"
+        )
     if row.parts == 0:
         return row, None
     return row, bytearray().join(entity[name] for entity in entities for name in _NAMES if entity.get(name) is not None)

@@ -91,16 +91,14 @@ def connect_stores(
     blob_options = {**blob_client_options(connects=connects), "max_single_get_size": PIECE, "max_chunk_get_size": PIECE}
     if not where.lower().startswith(("https:", "http:")):
         if credential is not None:
-            raise PermanentError("open a reader: a connection string holds its own key; leave out the credential")
+            raise PermanentError("open a reader: a connection string contains its own key; pass no credential")
         text = spelt_out(where)
         try:
             blobs = BlobServiceClient.from_connection_string(text, **blob_options)
             tables = TableServiceClient.from_connection_string(text, **of_tables)
         except ValueError:
             # `from None`, because the SDK's message may repeat the text, which contains the key.
-            raise PermanentError(
-                "open a reader: this is not a valid connection string; copy it from the storage account"
-            ) from None
+            raise PermanentError("open a reader: invalid connection string; copy it from the account") from None
     else:
         table = table or table_address(where)
         identity = credential or default_identity(client_id)
@@ -198,5 +196,5 @@ def names_in(container: ContainerClient, folder: str) -> list[str]:
     with azure_errors(doing):
         names = list(container.list_blob_names(name_starts_with=folder))
     if others := [name for name in names if not name.startswith(folder)]:
-        raise StoreUnavailableError(f"{doing}: the answer names {others[0]}, which was not asked for")
+        raise StoreUnavailableError(f"{doing}: the answer names {others[0]}, which was not requested")
     return [name.removeprefix(folder).removesuffix(".json") for name in names]

@@ -347,7 +347,7 @@ def _of_shard(shard: ShardEntry, chunks: Iterator[bytes]) -> Iterator[StoredImag
         count += 1
         yield StoredImage(pipeline=shard.pipeline, version=shard.archive.version, metadata=metadata, pixels=pixels)
     if count != shard.images:
-        raise ImageDamagedError(f"read the shard {shard.name}: {count} images, but the ledger knows {shard.images}")
+        raise ImageDamagedError(f"read the shard {shard.name}: {count} images, but {shard.images} in the ledger")
 
 
 def open_reader(where: str, *, credential: "TokenCredential | None" = None, pipeline: str | None = None) -> Reader:

@@ -137,7 +137,7 @@ def test_answers_that_are_always_swapped_are_an_error_that_may_pass(
     one, two = reader.rows(source, NOON, NOON + HOUR)
     reader.image(one)
     swapping.swap("GET images")
-    with pytest.raises(StoreUnavailableError, match="belongs to another question"):
+    with pytest.raises(StoreUnavailableError, match="belongs to another request"):
         reader.image(two)
 
 
