@@ -168,8 +168,8 @@ def default_identity(client_id: str | None = None) -> "TokenCredential":
         from azure.identity import DefaultAzureCredential, ManagedIdentityCredential
     except ModuleNotFoundError as exc:
         raise ImportError(
-            "open a reader: azure-identity is needed to find an identity and is missing: `pip install 'imagefeed[identity]'`, "
-            "or give a credential"
+            "open a reader: azure-identity, which finds an identity, is missing: "
+            "`pip install 'imagefeed[identity]'`, or give a credential"
         ) from exc
     if client_id:
         return ManagedIdentityCredential(client_id=client_id, transport=Connections())

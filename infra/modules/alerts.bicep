@@ -35,7 +35,7 @@ param frequency string
 
 var everySource = { name: 'Source', operator: 'Include', values: ['*'] }
 
-// No window is shorter than the longest frequency: Azure refuses a rule that would not look at some of the time.
+// No window is shorter than the longest frequency, because Azure refuses a rule that leaves gaps in time.
 var alerts = [
   {
     id: 'no-archive'
