@@ -336,7 +336,7 @@ def test_an_account_is_named_in_place_of_the_environment(
     assert main(["latest", producer.source, "--account", azurite.connection]) == 0
     assert "uint8 6x6x3" in capsys.readouterr().out
     assert main(["latest", producer.source]) == 2
-    assert "no connection string" in capsys.readouterr().err
+    assert "invalid connection string" in capsys.readouterr().err
 
 
 def test_machines_get_json(producer: Producer, capsys: pytest.CaptureFixture[str]) -> None:
