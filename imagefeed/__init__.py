@@ -45,7 +45,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    """Import what needs numpy or the SDKs when it is first asked for."""
+    """Return a public name, imported on first use because its module needs numpy or the SDKs."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     if name == "read_images":

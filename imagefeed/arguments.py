@@ -1,4 +1,4 @@
-"""What the verbs of the command share: how they are added, and what their arguments may be."""
+"""Functions that add verbs and shared arguments to the command line, and check arguments."""
 
 import argparse
 from collections.abc import Callable, Mapping
@@ -24,7 +24,7 @@ def add_verb(
     about: str = "",
     statuses: str = STATUSES,
 ) -> argparse.ArgumentParser:
-    """Add a verb, which `run` carries out and returns the exit status of (None: 0); its arguments are the caller's."""
+    """Add a verb and return its parser, to which the caller adds arguments. `run` returns the exit status (None: 0)."""
     longest = max(map(len, examples))
     lines = [f"  imagefeed {example:<{longest}}  {meaning}" for example, meaning in examples.items()]
     parser: argparse.ArgumentParser = verbs.add_parser(
@@ -40,17 +40,17 @@ def add_verb(
 
 def add_json(parser: "argparse._ActionsContainer") -> None:
     """Add `--json`."""
-    parser.add_argument("--json", action="store_true", help="write JSON instead, for machines")
+    parser.add_argument("--json", action="store_true", help="write JSON for programs instead of text")
 
 
 def add_pipeline(parser: argparse.ArgumentParser, about: str) -> None:
-    """Add `--pipeline`, which may also stand before the verb."""
+    """Add `--pipeline`, which may also precede the verb."""
     parser.add_argument("--pipeline", default=argparse.SUPPRESS, metavar="NAME", help=about)
     parser.set_defaults(knows_pipelines=True)
 
 
 def add_range(parser: argparse.ArgumentParser, since: str | None, otherwise: str = "%(default)s") -> None:
-    """Add `--since`, from `since` on or else as `otherwise` says, and `--until`."""
+    """Add `--since` with the default `since`, which the help text shows as `otherwise`, and `--until`."""
     parser.add_argument(
         "--since",
         type=moment,
@@ -62,38 +62,38 @@ def add_range(parser: argparse.ArgumentParser, since: str | None, otherwise: str
 
 
 def check(parser: argparse.ArgumentParser, options: argparse.Namespace) -> argparse.Namespace:
-    """Return the options; what cannot be meant ends the program, as argparse does."""
+    """Return the options. Ends the program with argparse's error if they contradict each other."""
     since, until = getattr(options, "since", None), getattr(options, "until", None)
     if since is not None and until is not None and since >= until:
-        parser.error(f"--until {until:%Y-%m-%dT%H:%M:%SZ} is not behind --since {since:%Y-%m-%dT%H:%M:%SZ}")
+        parser.error(f"--until {until:%Y-%m-%dT%H:%M:%SZ} is not after --since {since:%Y-%m-%dT%H:%M:%SZ}")
     if options.pipeline is not None and not hasattr(options, "knows_pipelines"):
-        parser.error(f"{options.verb} knows no --pipeline")
+        parser.error(f"{options.verb} has no option --pipeline")
     return options
 
 
 def positive(text: str) -> int:
-    """Read a number of 1 or more."""
+    """Parse a number of 1 or more."""
     try:
         number = int(text)
     except ValueError as exc:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number") from exc
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number") from exc
     if number < 1:
         raise argparse.ArgumentTypeError(f"{number} is too few: it must be 1 or more")
     return number
 
 
 def duration(text: str) -> timedelta:
-    """Read `90s`, `10m`, `48h` or `7d`."""
+    """Parse a duration such as `90s`, `10m`, `48h` or `7d`."""
     return _explained(parse_duration, text)
 
 
 def moment(text: str) -> datetime:
-    """Read a duration as that long ago, a date, or a date and time (UTC unless it names its zone)."""
+    """Parse a duration (that long ago), a date, or a date and time (UTC unless it names its zone)."""
     return _explained(parse_moment, text)
 
 
 def _explained(parse: Callable[[str], _Value], text: str) -> _Value:
-    # argparse shows the text of its own errors alone.
+    # argparse shows the text of its own errors only.
     try:
         return parse(text)
     except ValueError as exc:

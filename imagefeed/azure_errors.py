@@ -1,4 +1,4 @@
-"""The one place where the Azure SDKs' errors become ours."""
+"""Translates the Azure SDKs' errors into our own; no other module does."""
 
 import re
 from collections.abc import Generator, Iterable, Iterator
@@ -19,9 +19,9 @@ _ADVICE = {
     413: "the request is too large",
 }
 _PASSING = (408, 409, 412, 429)
-"""Time-outs and throttling; and conflicts that nobody expected, in which another writer was faster."""
+"""Time-outs, throttling, and conflicts with another writer that was faster."""
 _DAMAGED = "Md5Mismatch"
-"""What arrived is not what was sent; the next time it may be."""
+"""Error code for a request body that was damaged on the way. A retry sends it again."""
 _REFUSED = re.compile(r"Connection\(host='(127\..+?|localhost|::1)', port=(\d+)\):.*Connection refused")
 _QUERY = re.compile(r"\?\S+")
 _Item = TypeVar("_Item")
@@ -46,9 +46,9 @@ def each(items: Iterable[_Item], doing: str) -> Generator[_Item, None, None]:
 
 
 def translated(exc: AzureError, doing: str) -> PipelineError:
-    """Decide whether trying again may help: after time-outs, throttling, 5xx, lost connections and races it may."""
+    """Return our error for one of the SDK: transient for time-outs, throttling, 5xx, lost connections and races."""
     status = exc.status_code if isinstance(exc, HttpResponseError) else None
-    # The first line says it; the rest repeats it as XML. A shared access signature would be in a URL's query.
+    # The first line is the message; the rest repeats it as XML. URL queries are removed: they may hold a signature.
     said = _QUERY.sub("", next(iter(exc.message.splitlines()), type(exc).__name__))
     if status is None:
         if isinstance(exc, ClientAuthenticationError):
@@ -63,6 +63,6 @@ def translated(exc: AzureError, doing: str) -> PipelineError:
 
 
 def error_code(exc: AzureError) -> str:
-    """Give the service's own name of an error; empty where there is none."""
+    """Return the service's error code; empty if there is none."""
     code = getattr(exc, "error_code", None) or ""
     return str(getattr(code, "value", code))

@@ -1,7 +1,7 @@
 """The command `imagefeed`: list archives, show and export images.
 
-Who installs this package alone has the reader's verbs. Others are added by `extensions` of `main`, and by installed
-distributions with entry points in the group `imagefeed.commands`: each is a function that takes argparse's subparsers.
+This package alone has the reader's verbs. The argument `extensions` of `main` adds others, and so do installed
+distributions with entry points in the group `imagefeed.commands`. Each is a function that takes argparse's subparsers.
 """
 
 import argparse
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 GROUP = "imagefeed.commands"
 _NEWEST = 20
-"""Archives of each source that `ls` lists unless it is told which."""
+"""Archives of each source that `ls` lists if neither --limit nor --since is given."""
 _STYLES = {State.PROCESSED: "green", State.REFUSED: "yellow", State.FAILED: "red", State.EXPIRED: "red"}
 
 
@@ -43,7 +43,9 @@ def build_parser(extensions: "Iterable[Callable[[Subparsers], object]]" = ()) ->
         epilog=f"imagefeed VERB --help shows examples.\n{STATUSES}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--pipeline", metavar="NAME", help="of verbs that know it: it may also stand behind them")
+    parser.add_argument(
+        "--pipeline", metavar="NAME", help="the pipeline, for verbs that take one; it may also follow the verb"
+    )
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     for extend in (_add_reader_verbs, *extensions, *_installed()):
         extend(verbs)
@@ -55,22 +57,25 @@ def main(
     extensions: "Iterable[Callable[[Subparsers], object]]" = (),
     not_listening: str = "",
 ) -> int:
-    """Run one command; return its exit status. `not_listening` says what to do where no storage listens."""
+    """Run one command and return its exit status.
+
+    `not_listening` is the advice that is added to the error if no storage service listens at its address.
+    """
     parser = build_parser(extensions)
     options = check(parser, parser.parse_args(arguments))
-    # The SDK warns of every retry; what matters ends in an error of ours.
+    # The SDK logs a warning for every retry; if the retries fail, one of our errors is raised.
     logging.getLogger("azure").setLevel(logging.ERROR)
     try:
         return options.run(options) or 0
     except PipelineError as exc:
-        # Settings that are wrong have a line each. Else an error may repeat a stranger's text, line breaks and all.
+        # A settings error has one line for each setting. Other errors may contain untrusted text with line breaks.
         lines = str(exc).split("\n") if hasattr(exc, "problems") else [str(exc)]
         lines[-1] += not_listening if isinstance(exc, NotListeningError) else ""
         print("error: " + "\n".join(map(clean, lines)), file=sys.stderr)
     except OSError as exc:
         print(f"error: {exc}", file=sys.stderr)
     except ImportError as exc:
-        # Ours have no name, and say what to install. Any other missing module is a defect, and keeps its traceback.
+        # Our ImportErrors have no name and say what to install. Any other missing module is a defect: raise it again.
         if exc.name is not None and exc.name.split(".")[0] not in ("azure", "pybase64"):
             raise
         advice = f"{exc.name} is missing: `pip install 'imagefeed[tables]'`" if exc.name else str(exc)
@@ -97,18 +102,18 @@ def _add_reader_verbs(verbs: "Subparsers") -> None:
     ls = add_verb(verbs, "ls", _list, "list archives with state, times and counts, newest first", examples)
     ls.add_argument("source", nargs="?", help="of this source only")
     ls.add_argument("--state", choices=list(State), help="in this state only")
-    ls.add_argument("--limit", type=positive, help=f"so many of each source (default: {_NEWEST}; with --since all)")
+    ls.add_argument("--limit", type=positive, help=f"this many of each source (default: {_NEWEST}; with --since: all)")
     add_range(ls, None, "all")
 
     examples = {"latest radar": "images of the newest archive", "latest radar --archives 3": "of the newest three"}
     latest = add_verb(verbs, "latest", _show_latest, "show the images of a source's newest processed archive", examples)
     latest.add_argument("source")
-    latest.add_argument("--archives", type=positive, default=1, help="of so many archives (default: %(default)s)")
+    latest.add_argument("--archives", type=positive, default=1, help="how many archives (default: %(default)s)")
 
     examples = {
         "export radar": "of the last 48 hours, into the folder radar",
-        "export radar --since 6h --to images": "PNG where PNG can hold it",
-        "export radar --since 2026-03-01 --until 2026-03-02 --as npy": "of one day, arrays as they are",
+        "export radar --since 6h --to images": "PNG, or npy for arrays that PNG cannot hold",
+        "export radar --since 2026-03-01 --until 2026-03-02 --as npy": "of one day, as numpy arrays",
     }
     export = add_verb(
         verbs, "export", _export, "write a source's images as files, with their metadata as JSON", examples
@@ -117,7 +122,11 @@ def _add_reader_verbs(verbs: "Subparsers") -> None:
     add_range(export, "48h")
     export.add_argument("--to", type=Path, metavar="DIR", help="folder to write to (default: the source's name)")
     export.add_argument(
-        "--as", dest="form", choices=("png", "npy"), default="png", help="what PNG cannot hold is npy anyway"
+        "--as",
+        dest="form",
+        choices=("png", "npy"),
+        default="png",
+        help="file format; arrays that PNG cannot hold are always written as npy",
     )
 
     for parser in (latest, export):
@@ -125,12 +134,12 @@ def _add_reader_verbs(verbs: "Subparsers") -> None:
             "--versions",
             choices=("newest", "all"),
             default="newest",
-            help="of a file that was corrected under its old name: all, or the newest that is processed (default)",
+            help="of a file that was corrected under its old name: all versions, or the newest processed one (default)",
         )
     for parser in (ls, latest, export):
         add_pipeline(
             parser,
-            "what this pipeline made (default: ls, latest: the one that processed last; export: the current one)",
+            "results of this pipeline (default: ls, latest: the one that processed last; export: the current one)",
         )
         parser.add_argument(
             "--account",
@@ -142,7 +151,10 @@ def _add_reader_verbs(verbs: "Subparsers") -> None:
 
 
 def connect(environ: Mapping[str, str]) -> "ReaderStores":
-    """Reach storage where the environment says that it is, as the app's settings do. Raises PermanentError."""
+    """Connect to the storage account that the environment names, in the app's settings DATA_STORAGE….
+
+    Raises PermanentError if no setting names an account.
+    """
     from imagefeed.stores import connect_stores
 
     settings = {name.upper(): value.strip() for name, value in environ.items()}
@@ -158,7 +170,7 @@ def connect(environ: Mapping[str, str]) -> "ReaderStores":
 
 @contextmanager
 def _opened(options: argparse.Namespace) -> "Iterator[Stores]":
-    # The SDKs are imported late, here and below: they take their time, and may not be installed (extra `tables`).
+    # The SDKs are imported here and below, because they load slowly and may not be installed (extra `tables`).
     from imagefeed.pipelines import require_pipeline
     from imagefeed.stores import connect_stores
 
@@ -196,7 +208,7 @@ def _list(options: argparse.Namespace) -> None:
 
 
 def _reading_note(stores: "Stores", source: str) -> str:
-    """Say so where ranges are read of another pipeline than the one that makes the newest results."""
+    """Return a note if ranges are read from another pipeline than the one that makes the newest results, else ""."""
     from imagefeed.current import current_pipeline
     from imagefeed.ledger import newest_pipeline
 
@@ -252,7 +264,7 @@ def _cells(entry: "Entry", newer: "Entry | None") -> Iterator[str]:
     yield str(counts.images) if counts else ""
     yield str(counts.refused) if counts else ""
     yield f"{archive.size / 1e6:.1f}"
-    # From when it was found stable on the server to the raw blob, and from there to readable images.
+    # Seconds from "found stable on the server" to the raw blob, and from there to readable images.
     yield _between(entry, State.SEEN, State.RAW)
     yield _between(entry, State.RAW, State.PROCESSED)
     yield from (clean(archive.path), entry.pipeline or "", clean(why_left_out(entry, newer)))

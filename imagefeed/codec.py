@@ -1,4 +1,4 @@
-"""An image's pixels as bytes and back, and held against their checksum: `npy` holds every type, `png` 8 and 16 bits."""
+"""Encodes pixels as bytes, decodes and verifies them: `npy` holds every numeric type, `png` 8 and 16 bits."""
 
 import hashlib
 import math
@@ -17,36 +17,36 @@ from imagefeed.model import Codec, Pixels
 _PNG_CHANNELS = {"uint8": (1, 2, 3, 4), "uint16": (1,)}
 _CODECS = get_args(Codec)
 _KINDS = "biuf"
-"""Of numpy's types, those that can be stored."""
+"""The numpy kinds that can be stored: bool, integers, unsigned integers, floats."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Encoding:
-    """How an image's pixels became a payload, and what to hold them against."""
+    """The codec, type, shape and checksum of an image's payload, with which a reader decodes and verifies it."""
 
     shape: tuple[int, ...]
     dtype: str
     codec: Codec
     checksum: str
-    """SHA-256 over the payload."""
+    """SHA-256 of the payload."""
 
 
 def encode(pixels: Pixels, codec: Codec) -> bytes:
-    """Write pixels: the same ones always give the same bytes. Raises MemberRefusedError for other types."""
+    """Return pixels as bytes; equal pixels give equal bytes. Raises MemberRefusedError if the type cannot be stored."""
     if pixels.dtype.kind not in _KINDS:
         raise MemberRefusedError(
             f"encode an array of {pixels.dtype.name}: only bool, integers and floats can be stored; let the hook "
             "return one of these"
         )
-    # Little-endian and in rows, whatever the machine or a hook made of it.
+    # Stored as little-endian and in C order, independent of the machine and of the hook.
     plain = np.ascontiguousarray(pixels, dtype=pixels.dtype.newbyteorder("<"))
     return _npy(plain) if codec == "npy" else _png(plain)
 
 
 def decode(payload: bytes | bytearray, codec: Codec) -> Pixels:
-    """Read what `encode` wrote; the one channel of a grey PNG has no axis of its own. Raises ValueError.
+    """Return the pixels of a payload of `encode`; those of a grey PNG are height x width. Raises ValueError.
 
-    Pixels of `npy` share the payload's memory: those of a bytearray can be changed in place, those of bytes cannot.
+    Pixels of `npy` share the payload's memory, so they can be changed in place if it is a bytearray.
     """
     if codec == "npy":
         return _of_npy(payload)
@@ -58,12 +58,12 @@ def decode(payload: bytes | bytearray, codec: Codec) -> Pixels:
 
 
 def encoding_of(pixels: Pixels, codec: Codec, payload: bytes) -> Encoding:
-    """Describe a payload that was just made of `pixels`."""
+    """Return the encoding of a payload that `encode` made from `pixels`."""
     return Encoding(shape=pixels.shape, dtype=pixels.dtype.name, codec=codec, checksum=checksum(payload))
 
 
 def read_encoding(metadata: Mapping[str, Any]) -> Encoding:
-    """Read an encoding from its members. Raises KeyError, TypeError, ValueError."""
+    """Return the encoding in stored metadata. Raises KeyError, TypeError or ValueError if it is invalid."""
     codec = metadata["codec"]
     if codec not in _CODECS:
         raise ValueError(f"codec {codec!r} is unknown")
@@ -71,7 +71,7 @@ def read_encoding(metadata: Mapping[str, Any]) -> Encoding:
 
 
 def checked_pixels(payload: bytes | bytearray, encoding: Encoding, where: str) -> Pixels:
-    """Decode a payload after holding it against what is known of it. Raises ImageDamagedError."""
+    """Return the pixels of a payload. Raises ImageDamagedError if checksum, type or shape differ from `encoding`."""
     if checksum(payload) != encoding.checksum:
         raise ImageDamagedError(f"read the image {where}: its {len(payload)} bytes do not fit the checksum")
     try:
@@ -84,12 +84,12 @@ def checked_pixels(payload: bytes | bytearray, encoding: Encoding, where: str) -
 
 
 def checksum(payload: bytes | bytearray) -> str:
-    """Sum a payload up."""
+    """Return the SHA-256 of a payload as hexadecimal text."""
     return hashlib.sha256(payload).hexdigest()
 
 
 def _npy(pixels: Pixels) -> bytes:
-    # Not np.lib.format.write_array: it makes each image's header anew, and copies the pixels piece by piece.
+    # np.lib.format.write_array is slower: it builds the header for each image and copies the pixels in pieces.
     return b"".join((_header(pixels.shape, pixels.dtype), pixels.data))
 
 
@@ -102,7 +102,7 @@ def _header(shape: tuple[int, ...], dtype: np.dtype[np.generic]) -> bytes:
 
 
 def _of_npy(payload: bytes | bytearray) -> Pixels:
-    # Not np.load: it opens zips and more, and answers nothing at all with another error.
+    # np.load also opens zips and other formats, and raises another error for an empty payload.
     header = bytes(payload[: 10 + int.from_bytes(payload[8:10], "little")])
     shape, dtype = _layout(header)
     return np.frombuffer(payload, dtype, math.prod(shape), len(header)).reshape(shape)
@@ -110,12 +110,12 @@ def _of_npy(payload: bytes | bytearray) -> Pixels:
 
 @lru_cache(maxsize=64)
 def _layout(header: bytes) -> tuple[tuple[int, ...], np.dtype[np.generic]]:
-    """Read a header; nearly all images have the same one, and to read it takes longer than to copy the pixels."""
+    """Return shape and dtype of a header. Cached: most images share one, and parsing is slower than copying pixels."""
     stream = BytesIO(header)
     np.lib.format.read_magic(stream)
     shape, in_columns, dtype = np.lib.format.read_array_header_1_0(stream)
     if in_columns or dtype.hasobject:
-        raise ValueError("pixels are written in rows, and are numbers")
+        raise ValueError("the npy header must say C order and a numeric type")
     return shape, dtype
 
 
@@ -128,6 +128,6 @@ def _png(pixels: Pixels) -> bytes:
         )
     flat = pixels.reshape(pixels.shape[:2]) if channels == 1 else pixels
     stream = BytesIO()
-    # A fixed level: the bytes must not change with Pillow's default.
+    # A fixed level, so that the bytes do not change with Pillow's default.
     Image.fromarray(flat).save(stream, "PNG", compress_level=6)
     return stream.getvalue()

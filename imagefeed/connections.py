@@ -1,4 +1,4 @@
-"""Connections to Azure Storage that no two processes share, and on which an answer belongs to what was asked."""
+"""Connections to Azure Storage that processes do not share and that check that each answer belongs to its request."""
 
 import os
 import re
@@ -9,19 +9,19 @@ from azure.core.exceptions import ServiceResponseError
 from azure.core.pipeline.transport import HttpTransport, RequestsTransport
 
 _ID = "x-ms-client-request-id"
-"""Of each request; Azure Storage repeats it in the answer."""
+"""Header with the id of a request, which Azure Storage repeats in the answer."""
 _RANGE = re.compile(r"bytes[= ](\d+)-(\d+)")
 
 
 class Connections(HttpTransport[Any, Any]):
-    """A transport of the SDK's clients, safe to share between threads and to take through a fork.
+    """A transport for the SDK's clients that is safe to share between threads and to use after a fork.
 
-    A socket that two processes read from gives each of them answers to the other's questions. So a process that was
-    forked makes connections of its own, and an answer to another question is an error, after which the SDK asks again.
+    If two processes read from one socket, each gets answers to the other's requests. So a forked process opens
+    connections of its own, and an answer to another request is an error, after which the SDK tries again.
     """
 
     def __init__(self, **options: Any) -> None:
-        """Take the options of the SDK's own transport, such as its time-outs."""
+        """Build the transport; `options` are those of the SDK's own transport, such as time-outs."""
         self._options = options
         self._transport = RequestsTransport(**options)
         _all.add(self)
@@ -34,7 +34,7 @@ class Connections(HttpTransport[Any, Any]):
         self.close()
 
     def open(self) -> None:
-        """Get ready to connect."""
+        """Open the SDK's transport."""
         self._transport.open()
 
     def close(self) -> None:
@@ -42,33 +42,33 @@ class Connections(HttpTransport[Any, Any]):
         self._transport.close()
 
     def send(self, request: Any, **options: Any) -> Any:
-        """Ask, and return the answer. Raises AzureError, also where it is the answer to something else."""
+        """Send a request and return its answer. Raises AzureError, also if the answer belongs to another request."""
         transport = self._transport
         answer = transport.send(request, **options)
         difference = _difference(request, answer)
         if difference:
-            # All are closed: who knows which of them are out of step? Other threads go on with those they hold.
+            # Close all pooled connections, because any may be out of step. Other threads keep those that they use.
             answer.internal_response.close()
             transport.session.close()
-            raise ServiceResponseError(f"the answer belongs to another question: {difference}")
+            raise ServiceResponseError(f"the answer belongs to another request: {difference}")
         return answer
 
     def inherit(self) -> None:
-        """Make connections of this process's own, after a fork."""
-        # Kept, not closed: to close them takes locks that another thread may have held at the fork.
+        """Replace the connections by this process's own after a fork."""
+        # Kept open, because closing takes locks that another thread may have held at the fork.
         _inherited.append(self._transport)
         self._transport = RequestsTransport(**self._options)
 
 
 def _difference(request: Any, answer: Any) -> str:
-    """Say by what an answer is not the one to a request; empty if it is."""
+    """Return why an answer does not belong to a request; empty if it does."""
     if answer.headers.get(_ID, request.headers.get(_ID)) != request.headers.get(_ID):
-        return "it names another request"
+        return "its request id differs"
     if request.method != "GET" or not 200 <= answer.status_code < 300:
         return ""
     etag = answer.headers.get("ETag")
     if request.headers.get("If-Match", etag) not in (etag, "*"):
-        return "it is of another version"
+        return "its API version differs"
     asked = _RANGE.fullmatch(request.headers.get("x-ms-range") or request.headers.get("Range") or "")
     came = _RANGE.match(answer.headers.get("Content-Range", ""))
     if asked and not (came and asked[1] == came[1] and int(came[2]) <= int(asked[2])):

@@ -1,4 +1,4 @@
-"""Which pipeline's results readers take by default, by a record in the processed container."""
+"""Reads the record, in the processed container, of the pipeline whose results readers take by default."""
 
 import json
 from collections.abc import Sequence
@@ -15,12 +15,12 @@ from imagefeed.stores import Stores
 
 
 class OlderResultsWarning(UserWarning):
-    """A range has archives that only an earlier pipeline than the one read has processed."""
+    """Warning that a range has archives that the pipeline read has not processed, but an earlier one has."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Period:
-    """A time for which a pipeline was the current one."""
+    """A period in which a pipeline was the current one."""
 
     pipeline: str
     since: datetime
@@ -29,20 +29,20 @@ class Period:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CurrentPipeline:
-    """The pipeline whose results are read where none is named."""
+    """The pipeline whose results are read if the caller names none."""
 
     pipeline: str
     since: datetime
     pinned: bool = False
-    """True after `imagefeed pipeline use NAME`: nobody switches it but people."""
+    """True after `imagefeed pipeline use NAME`: the app does not switch to another pipeline by itself."""
     earlier: Sequence[Period] = ()
-    """Those before it, the last one first."""
+    """The periods of earlier current pipelines, latest first."""
     etag: str | None = field(default=None, compare=False)
-    """Of the record; None where it is not stored."""
+    """The record's ETag; None if the record is not stored yet."""
 
 
 def current_pipeline(stores: Stores, source: str) -> CurrentPipeline | None:
-    """Read the record of a source; None if there is none yet. Raises ImageDamagedError for one that is no record."""
+    """Return the record of a source; None if there is none yet. Raises ImageDamagedError if it is invalid."""
     name = current_blob(source)
     with azure_errors(f"read {name} in the processed container"):
         try:
@@ -62,13 +62,13 @@ def current_pipeline(stores: Stores, source: str) -> CurrentPipeline | None:
 
 
 def pipeline_of_ranges(stores: Stores, source: str) -> str | None:
-    """Name the pipeline that is read by default: the current one, or the newest before there is a record."""
+    """Return the pipeline that is read by default: the current one, or without a record the newest; None if neither."""
     current = current_pipeline(stores, source)
     return newest_pipeline(stores, source) if current is None else current.pipeline
 
 
 def encode(current: CurrentPipeline) -> bytes:
-    """Write a record as JSON."""
+    """Return a record as JSON."""
     members = {name: value for name, value in asdict(current).items() if name != "etag"}
     return json.dumps(members, default=datetime.isoformat).encode("ascii")
 

@@ -1,4 +1,4 @@
-"""Rows of the images table as a pandas DataFrame of flat columns, which Parquet, SQL and a filter take as they are."""
+"""Converts rows of the images table to a pandas DataFrame with flat columns, as Parquet and SQL need them."""
 
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
@@ -41,12 +41,12 @@ _COLUMNS = {
 
 
 def to_pandas(rows: "Iterable[StoredRow]") -> pd.DataFrame:
-    """Return a DataFrame with one line for each row, in the rows' order; its columns are the same if there are none.
+    """Return a DataFrame with one line for each row, in the rows' order. Without rows it has the same columns.
 
-    `height`, `width` and `channels` (1 for grey) are of pictures, and missing where a hook returned an array of
-    another number of dimensions; `shape` is of all: "480x640x3". `captured_at` is UTC, and missing where the image
-    tells no offset from it: then `captured_local` has the time of the camera's clock. `id` is unique, and is the
-    image's key in shards: pipeline, source, stamp, version, member and frame.
+    `height`, `width` and `channels` (1 for grey) are missing if a hook returned an array with another number of
+    dimensions; `shape` is always there: "480x640x3". `captured_at` is UTC, and missing if EXIF has no offset; then
+    `captured_local` has the time of the camera's clock. `id` is unique, and is the image's key in shards: pipeline,
+    source, stamp, version, member and frame.
     """
     lines = [_line(row) for row in rows]
     return pd.DataFrame(

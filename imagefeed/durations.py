@@ -1,4 +1,4 @@
-"""Lengths of time and moments as people write them in settings and on the command line. Pure."""
+"""Parses durations and times in settings and on the command line. Pure."""
 
 import re
 from datetime import UTC, datetime, timedelta
@@ -6,15 +6,15 @@ from datetime import UTC, datetime, timedelta
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)([smhd])", re.ASCII)
 _UNITS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 _LONGEST = timedelta(days=3_650)
-"""Ten years: so no time that is reckoned with leaves the calendar."""
+"""Ten years, so that date arithmetic cannot overflow."""
 DURATION_LIKE = f"like 90s, 10m, 48h or 7d, {_LONGEST.days}d at most"
 
 
 def parse_duration(text: str) -> timedelta:
-    """Read `90s`, `10m`, `48h` or `7d`. Raises ValueError."""
+    """Parse a duration such as `90s`, `10m`, `48h` or `7d`. Raises ValueError if it is invalid or over ten years."""
     match = _DURATION.fullmatch(text)
     if match is None:
-        raise ValueError(f"{text!r} is no duration: it must be {DURATION_LIKE}")
+        raise ValueError(f"{text!r} is not a duration: it must be {DURATION_LIKE}")
     seconds = float(match[1]) * _UNITS[match[2]]
     if seconds > _LONGEST.total_seconds():
         raise ValueError(f"{text!r} is too long: it must be {_LONGEST.days}d at most")
@@ -22,7 +22,7 @@ def parse_duration(text: str) -> timedelta:
 
 
 def format_duration(span: timedelta) -> str:
-    """Write a duration as `parse_duration` reads it."""
+    """Return a duration as text that `parse_duration` reads."""
     seconds = span.total_seconds()
     for unit, size in (("h", 3600), ("m", 60)):
         if seconds and seconds % size == 0:
@@ -31,7 +31,7 @@ def format_duration(span: timedelta) -> str:
 
 
 def parse_moment(text: str) -> datetime:
-    """Read a duration as that long ago, or a date, or a date and time (UTC unless it names its zone).
+    """Parse a duration (that long ago), a date, or a date and time (UTC unless it names its zone).
 
     Raises ValueError.
     """
@@ -40,6 +40,6 @@ def parse_moment(text: str) -> datetime:
     try:
         time = datetime.fromisoformat(text)
     except ValueError:
-        like = "a length of time like 90s, 10m, 48h or 7d, which is that long ago, 2026-03-01 or 2026-03-01T12:00"
-        raise ValueError(f"{text!r} is no time: it must be {like}") from None
+        like = "a duration like 90s, 10m, 48h or 7d (that long ago), or a date like 2026-03-01 or 2026-03-01T12:00"
+        raise ValueError(f"{text!r} is not a time: it must be {like}") from None
     return time if time.tzinfo else time.replace(tzinfo=UTC)

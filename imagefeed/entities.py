@@ -1,4 +1,4 @@
-"""Entities of tables: our values in and out of properties, and reading them."""
+"""Reads table entities and converts values to and from their properties."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ _BEHIND_ALL = "~~~"
 
 
 def find(table: TableClient, partition: str, row: str) -> TableEntity | None:
-    """Read one row; None if it is absent."""
+    """Return one row; None if it is absent."""
     with azure_errors(f"read {partition}/{row} from the table {table.table_name}"):
         try:
             entity = table.get_entity(partition, row)
@@ -31,19 +31,19 @@ def find(table: TableClient, partition: str, row: str) -> TableEntity | None:
 
 
 class Range(TypedDict, total=False):
-    """Which of a partition's rows to read, and how."""
+    """The range of a partition's rows to read, the columns and the page size."""
 
     first: str
     end: str
-    """Up to this key, but not including it."""
+    """The first key after the range."""
     select: list[str] | None
     page: int | None
-    """Rows of one answer; 1,000 where this does not say fewer."""
+    """Rows of one answer; None for the service's 1,000."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One answer to a question for rows, not read yet."""
+    """One answer to a query for rows, not parsed yet."""
 
     body: bytes
     partition: str
@@ -51,7 +51,7 @@ class Answer:
     end: str
 
     def rows(self) -> Iterator[TableEntity]:
-        """Read the rows, each as it is asked for. Raises StoreUnavailableError, also where others were asked for."""
+        """Yield the rows, each parsed on demand. Raises StoreUnavailableError, also for rows outside the range."""
         for row in rows_in(self.body):
             _require_keys(row, self.partition, self.first, self.end)
             yield row
@@ -61,18 +61,18 @@ def _require_keys(row: TableEntity, partition: str, first: str, end: str) -> Non
     came, key = row.get("PartitionKey"), row.get("RowKey")
     if came != partition or key is None or not first <= key < end:
         raise StoreUnavailableError(
-            f"read {partition}/{first}: the answer has the row {came}/{key}, which was not asked for"
+            f"read {partition}/{first}: the answer has the row {came}/{key}, which was not requested"
         )
 
 
 def scan(table: TableClient, partition: str, **of: Unpack[Range]) -> Iterator[TableEntity]:
-    """Read a partition's rows in the order of their keys; one answer's are held in memory."""
+    """Yield a partition's rows in key order; the rows of one answer are in memory at a time."""
     for answer in scan_answers(table, partition, **of):
         yield from answer.rows()
 
 
 def scan_answers(table: TableClient, partition: str, **of: Unpack[Range]) -> Iterator[Answer]:
-    """Ask for the same as `scan`, and leave reading the answers to another thread."""
+    """Yield the unparsed answers of the same query as `scan`, so that another thread can parse them."""
     query = "PartitionKey eq @partition and RowKey ge @first and RowKey lt @end"
     keys = {"partition": partition, "first": of.get("first", ""), "end": of.get("end", _BEHIND_ALL)}
     select = of.get("select")
@@ -82,20 +82,20 @@ def scan_answers(table: TableClient, partition: str, **of: Unpack[Range]) -> Ite
 
 
 def whole(number: int) -> EntityProperty:
-    """Write an integer as 64 bits; one that needs more, as servers may claim any, as the nearest that fits."""
+    """Return an integer as a 64-bit property. Greater ones, which servers may send, become the nearest that fits."""
     return EntityProperty(max(-(2**63), min(int(number), 2**63 - 1)), EdmType.INT64)
 
 
 def number(value: Any, default: int = 0) -> int:
-    """Read what `whole` wrote, or a plain integer."""
+    """Return the integer in a property of `whole` or in a 32-bit property; `default` if there is none."""
     return default if value is None else int(value.value if isinstance(value, EntityProperty) else value)
 
 
 def moment(value: Any) -> datetime | None:
-    """Read a time; the SDK's own subclass stays behind."""
+    """Return a time as a plain datetime instead of the SDK's subclass; None if it is none."""
     return None if value is None else datetime.fromisoformat(value.isoformat()).astimezone(UTC)
 
 
 def text(value: str, limit: int = 1_000) -> str:
-    """Make a text fit for a property: lone surrogates, which mark bytes that were no UTF-8, are replaced."""
+    """Return a text for a property, at most `limit` characters, with lone surrogates (invalid UTF-8) replaced."""
     return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")[:limit]

@@ -1,4 +1,4 @@
-"""The error tree: what a caller can do about it decides the class.
+"""The error classes, which differ by what a caller can do about the error.
 
 Library errors are translated where the library is called; the cause is always kept.
 A message says what was being done, to what, what went wrong and what to do.
@@ -6,15 +6,15 @@ A message says what was being done, to what, what went wrong and what to do.
 
 
 class PipelineError(Exception):
-    """Anything that this project expects to go wrong."""
+    """Base class of all errors that this project raises on purpose."""
 
 
 class TransientError(PipelineError):
-    """Trying again later may help: raise it, and the platform or the next tick tries again."""
+    """An error that a later retry may cure. If it is raised, the platform or the next timer run retries."""
 
 
 class PermanentError(PipelineError):
-    """Trying again cannot help until a person changes something: record it and settle."""
+    """An error that no retry cures until a person changes something. Record it and do not retry."""
 
 
 class StoreUnavailableError(TransientError):

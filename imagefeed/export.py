@@ -18,7 +18,7 @@ from imagefeed.versions import Versions, is_readable, list_versions
 
 Form = Literal["png", "npy"]
 _AHEAD = timedelta(days=2)
-"""Stamps may be ahead of the clock."""
+"""How far past the present a range without an end reaches, because stamps may be ahead of the clock."""
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 
 
@@ -32,10 +32,10 @@ def export(
     until: datetime | None = None,
     versions: Versions = "newest",
 ) -> int:
-    """Write the images of archives with a stamp from `since` on and before `until`; return how many there are.
+    """Write the images of archives with `since` <= stamp < `until` into the folder `to`; return their number.
 
-    Of each file the newest version, or all `versions`. Raises PermanentError where there is none, or a file cannot be
-    written.
+    `versions` selects the newest version of each file or all. Raises PermanentError if there are no images, or a file
+    cannot be written.
     """
     end = until or datetime.now(UTC) + _AHEAD
     listed = list_versions(stores, source, pipeline=reader.pipeline(source), start=since, end=end)
@@ -62,7 +62,7 @@ def _write_files(image: StoredImage, to: Path, form: Form) -> None:
     metadata = image.metadata
     folder = to / f"{format_stamp(metadata.stamp)}.{image.version}"
     folder.mkdir(parents=True, exist_ok=True)
-    # The member's name is a stranger's: it must not choose where we write.
+    # The member's name is untrusted: it must not decide where we write.
     label = _UNSAFE.sub("_", PurePosixPath(metadata.name).stem)[:80].strip("._")
     stem = "-".join(filter(None, (image_stem(metadata.member, metadata.frame), label)))
     suffix, payload = _encode(image, form)
@@ -72,7 +72,7 @@ def _write_files(image: StoredImage, to: Path, form: Form) -> None:
 
 
 def _encode(image: StoredImage, form: Form) -> tuple[Form, bytes]:
-    """Encode as npy what PNG cannot hold, whatever was asked for."""
+    """Return the format and bytes of an image's file: npy if PNG cannot hold the image, else as requested."""
     try:
         return form, encode(image.pixels, form)
     except MemberRefusedError:

@@ -1,4 +1,4 @@
-"""The ledger as readers and people see it: one entry for each archive, newest first."""
+"""Reads the ledger: one entry for each archive, newest first."""
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -17,10 +17,10 @@ from imagefeed.model import Counts, Origin, RawArchive, Refusal, State, read_rep
 from imagefeed.stores import Stores, names_in
 
 TERMINAL = (State.PROCESSED, State.REFUSED, State.FAILED)
-"""Ends of preprocessing. A batch that finishes after all turns a failed archive into a processed one."""
+"""States in which preprocessing has ended. A failed archive becomes processed if its last batch finishes later."""
 
 FIRST_PROCESSED = "first_processed_at"
-"""When an archive that was taken back had been processed for the first time."""
+"""Property with the time of the first processing of an archive that was reset later."""
 
 ARCHIVE_COLUMNS = [
     "RowKey",
@@ -52,12 +52,12 @@ ARCHIVE_COLUMNS = [
     "methods",
     "near",
 ]
-"""All but the plans, which may be large."""
+"""All columns except the plans, which may be large."""
 
 _BY_FINALITY = (
     *TERMINAL,
     State.PROCESSING,
-    # That the blob exists outweighs whatever polling concluded meanwhile.
+    # The blob exists, which counts more than what polling recorded meanwhile.
     State.RAW,
     State.SAME,
     State.SUPERSEDED,
@@ -65,30 +65,30 @@ _BY_FINALITY = (
     State.COPYING,
 )
 NEWEST = 32
-"""Rows at once for who wants the newest archives alone: of the service's own pages, 1,000, reading takes 0.1 s."""
+"""Rows of one answer if only the newest archives are needed: a full page of 1,000 rows takes 0.1 s to read."""
 _EVER = datetime(1, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """An archive: how far it is, and what one pipeline made of it."""
+    """An archive's state, and its results under one pipeline."""
 
     archive: RawArchive
     state: State
     times: Mapping[State, datetime]
-    """When it came to each state that it has seen."""
+    """The time at which it reached each of its states."""
     pipeline: str | None
-    """None: no pipeline has begun with it."""
+    """None if no pipeline has begun to process it."""
     counts: Counts | None
-    """Set with its end under the pipeline."""
+    """None until preprocessing by the pipeline has ended."""
     reason: str | None
-    """Why it was refused or failed, or, where it is not copied, why copying failed the last time."""
+    """Why it was refused or failed; if it is not copied, why the last copy failed."""
     modified: datetime | None = None
-    """By the server's clock; None where the ledger does not know."""
+    """The modified time by the server's clock; None if the ledger has none."""
     first_processed: datetime | None = None
-    """When it was processed for the first time, by whichever pipeline: what came later was redone."""
+    """When it was processed for the first time, by any pipeline. Later times are those of repetitions."""
     near: Mapping[str, float] = field(default_factory=dict)
-    """Shares of the limits that it nearly reached under the pipeline, by the limits' settings."""
+    """The limits that it nearly reached under the pipeline: the setting's name and the share of the limit used."""
 
 
 def entries(
@@ -100,16 +100,16 @@ def entries(
     end: datetime | None = None,
     page: int | None = None,
 ) -> Iterator[Entry]:
-    """Give a source's archives with a stamp from `start` on and before `end`, newest first; of the smoke test none.
+    """Yield a source's archives with `start` <= stamp < `end`, newest first; none for the source of the smoke test.
 
-    Each as `pipeline` left it; with None, as the pipeline that came last to it did.
+    Each has the results of `pipeline`; with None, of the pipeline that last changed its state.
     """
     for rows in _by_archive(clients, source, start, end, page):
         yield entry_of(source, rows, pipeline)
 
 
 def newest_pipeline(clients: Stores, source: str) -> str | None:
-    """Name the pipeline that was the last to process the newest archive that any has processed; None if none has."""
+    """Return the pipeline that last processed the newest processed archive; None if no archive is processed."""
     for rows in _by_archive(clients, source, None, None, NEWEST):
         processed = [row for row in rows if row.get(time_of(State.PROCESSED)) is not None]
         if processed:
@@ -118,7 +118,7 @@ def newest_pipeline(clients: Stores, source: str) -> str | None:
 
 
 def sources(clients: Stores) -> Iterator[str]:
-    """Give the names of all sources that have an archive; the smoke test is none."""
+    """Yield the names of all sources that have an archive, without the smoke test's."""
     last = ""
     while True:
         with azure_errors("list the sources in the ledger"):
@@ -129,14 +129,16 @@ def sources(clients: Stores) -> Iterator[str]:
         if row is None:
             return
         if row["PartitionKey"] <= last:
-            raise StoreUnavailableError(f"list the sources in the ledger: not {row['PartitionKey']} was asked for")
+            raise StoreUnavailableError(
+                f"list the sources in the ledger: the answer has {row['PartitionKey']}, which was not requested"
+            )
         last = row["PartitionKey"]
         if last != SMOKE:
             yield last
 
 
 def refusals(clients: Stores, entry: Entry) -> Iterator[Refusal]:
-    """Give the members of an archive that its pipeline refused, in their order."""
+    """Yield the members of an archive that its pipeline refused, in member order."""
     archive = entry.archive
     if entry.pipeline is None or (entry.counts is not None and not entry.counts.refused):
         return
@@ -157,19 +159,19 @@ def _by_archive(
 
 
 def group_by_archive(rows: Iterable[TableEntity]) -> Iterator[list[TableEntity]]:
-    """Put the ledger's rows together that are of one archive: its own, then one for each pipeline."""
+    """Yield the rows of each archive as a list: its own row, then one for each pipeline."""
     # `{stamp}~{version}`, then `{stamp}~{version}~{pipeline}` for each pipeline.
     for _, group in groupby(rows, key=lambda row: row["RowKey"].split("~")[:2]):
         yield list(group)
 
 
 def entry_of(source: str, rows: list[TableEntity], pipeline: str | None) -> Entry:
-    """Make an entry of an archive's rows, as `pipeline` left it; with None, as the one that came last to it did."""
+    """Return the entry of an archive's rows, with the results of `pipeline`; None: of the one that last changed it."""
     own = {name: value for row in rows if row.get("pipeline") is None for name, value in _set(row)}
     results = [dict(_set(row)) for row in rows if row.get("pipeline") is not None]
     candidates = [result for result in results if pipeline in (None, result["pipeline"])]
     result = max(candidates, key=_last_time, default={})
-    # A pipeline's row repeats the archive's facts, so it can stand alone.
+    # A pipeline's row repeats the archive's metadata, so it suffices if the archive's own row is absent.
     row = (own or {name: value for name, value in results[0].items() if name in _METADATA}) | result
     state = state_of(row)
     return Entry(
@@ -186,7 +188,7 @@ def entry_of(source: str, rows: list[TableEntity], pipeline: str | None) -> Entr
 
 
 def first_processed(results: Iterable[Mapping[str, Any]]) -> datetime | None:
-    """Return when the first of an archive's pipelines had processed it, given their rows; None if none has."""
+    """Return the time of the first processing in the pipelines' rows of an archive; None if there was none."""
     ends = (moment(row.get(FIRST_PROCESSED)) or moment(row.get(time_of(State.PROCESSED))) for row in results)
     return min((end for end in ends if end is not None), default=None)
 
@@ -217,17 +219,17 @@ def _last_time(row: Mapping[str, Any]) -> datetime:
 
 
 def state_of(row: Mapping[str, Any]) -> State:
-    """Derive the state from the times that a row has, so that a writer who is late cannot turn it back."""
+    """Return the state that follows from a row's times. It is derived, so a late writer cannot set it back."""
     return next((state for state in _BY_FINALITY if row.get(time_of(state)) is not None), State.SEEN)
 
 
 def time_of(step: str) -> str:
-    """Name the property that holds the time of a step."""
+    """Return the name of the property that holds the time of a step."""
     return f"{step}_at"
 
 
 def raw_archive(source: str, row: Mapping[str, Any]) -> RawArchive:
-    """Read a raw archive from its row; its ETag is empty where only copying has written so far."""
+    """Return the raw archive of a row; its ETag is empty if only the copy has written to the row so far."""
     return RawArchive(
         source=source,
         stamp=_stamp(row),
@@ -248,12 +250,12 @@ def raw_archive(source: str, row: Mapping[str, Any]) -> RawArchive:
 def _stamp(row: Mapping[str, Any]) -> datetime:
     stamp = moment(row["stamp"])
     if stamp is None:
-        raise ValueError(f"the ledger's row {row.get('RowKey')} has no stamp")
+        raise ValueError(f"the ledger's row {row.get('RowKey')} has no valid stamp")
     return stamp
 
 
 def read_counts(row: Mapping[str, Any]) -> Counts | None:
-    """Read counts; None where none were written."""
+    """Return the counts of a row; None if it has none."""
     if row.get("members") is None:
         return None
     return Counts(
@@ -268,13 +270,13 @@ def read_counts(row: Mapping[str, Any]) -> Counts | None:
 
 
 def read_near(row: Mapping[str, Any]) -> Mapping[str, float]:
-    """Read which limits were nearly reached: their shares, by the limits' settings."""
+    """Return the limits that were nearly reached: the setting's name and the share of the limit used."""
     return dict(json.loads(row.get("near") or "{}"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShardEntry:
-    """A shard of a processed archive, as the ledger knows it."""
+    """A shard of a processed archive, as recorded in the ledger."""
 
     archive: RawArchive
     pipeline: str
@@ -283,16 +285,16 @@ class ShardEntry:
 
     @property
     def name(self) -> str:
-        """Its blob in the processed container."""
+        """The name of its blob in the processed container."""
         archive = self.archive
         return archive.key.shard(self.pipeline, archive.path, self.batch)
 
 
 def shard_entries(clients: Stores, archive: RawArchive, pipeline: str) -> Sequence[ShardEntry]:
-    """Return the shards of an archive that `pipeline` has processed, in the order of their batches.
+    """Return the shards of an archive that `pipeline` has processed, in batch order.
 
-    Empty if it was taken back meanwhile. Raises ImageDamagedError where the ledger has lost what became of a batch:
-    images must not be passed over in silence.
+    Empty if the archive was reset meanwhile. Raises ImageDamagedError if the ledger has lost the row of a batch,
+    because its images must not be skipped silently.
     """
     key = archive.key.ledger_row(pipeline)
     row = find(clients.archives, archive.source, key)
@@ -307,7 +309,7 @@ def shard_entries(clients: Stores, archive: RawArchive, pipeline: str) -> Sequen
         if now is None or now.get("plan") != row["plan"] or state_of(now) is not State.PROCESSED:
             return ()
         raise ImageDamagedError(
-            f"read batch {lost[0]} of {archive.blob}: the ledger has lost what became of it; "
+            f"read batch {lost[0]} of {archive.blob}: its row in the ledger is lost; "
             "make it again with `imagefeed rebuild`"
         )
     return [
@@ -318,17 +320,17 @@ def shard_entries(clients: Stores, archive: RawArchive, pipeline: str) -> Sequen
 
 
 def polled_sources(clients: Stores) -> set[str]:
-    """Return every source that was polled at any time; the smoke test is none."""
+    """Return the names of all sources that were ever polled, without the smoke test's."""
     return set(names_in(clients.state, SOURCES)) - {SMOKE}
 
 
 def known_sources(clients: Stores) -> set[str]:
-    """Return every source that was polled or has archives in the ledger; the smoke test is none."""
+    """Return the names of all sources that were polled or have archives, without the smoke test's."""
     return {*sources(clients), *polled_sources(clients)}
 
 
 def require_source(clients: Stores, source: str, doing: str) -> None:
-    """Raise PermanentError for a source that never was: misspelt, it would look as if it had nothing."""
+    """Raise PermanentError for an unknown source, because a misspelt name would look like a source without archives."""
     known = known_sources(clients)
     if source not in known:
         others = f"there are {', '.join(sorted(known))}" if known else "there is none yet"

@@ -1,4 +1,4 @@
-"""Values of the format: what an archive, an image and a refusal are to every reader and writer."""
+"""Value types of the format that all readers and writers share: archive, image metadata, refusal, counts."""
 
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
@@ -9,25 +9,25 @@ from typing import TYPE_CHECKING, Any, ForwardRef, Literal, TypeAlias, get_args
 from imagefeed.layout import format_stamp, hour_prefix, invert_stamp, parse_stamp, safe_stem
 
 if TYPE_CHECKING:
-    # Copying needs some of the values here, but neither numpy's time nor its 17 MB.
+    # Copying uses some of these types and must not pay for importing numpy (time and 17 MB).
     import numpy as np
     from numpy.typing import NDArray
 
     from imagefeed.rows import ImageRow
 
     Pixels: TypeAlias = NDArray[np.generic]
-    """One picture: height x width, or height x width x channels."""
+    """One image: height x width, or height x width x channels."""
 else:
     Pixels = ForwardRef("NDArray[np.generic]")
 
 Codec = Literal["npy", "png"]
 Replaces = Literal["stamp", "path", "never"]
-"""Which older versions an archive replaces: of its path those with its own stamp, which its name tells; all of its
-path; or none."""
+"""Which older versions of its path an archive replaces: `stamp` those with the same stamp, which comes from the file
+name; `path` all; `never` none."""
 
 
 class State(StrEnum):
-    """How far an archive has come."""
+    """The processing state of an archive."""
 
     SEEN = "seen"
     COPYING = "copying"
@@ -42,7 +42,7 @@ class State(StrEnum):
 
 
 class Origin(StrEnum):
-    """How an archive came into the raw container."""
+    """The way in which an archive came into the raw container."""
 
     COPIED = "copied"
     MANUAL = "manual"
@@ -50,32 +50,35 @@ class Origin(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ArchiveKey:
-    """The identity of an archive, from which the names of all that is stored of it are made."""
+    """The identity of an archive, from which the names of its blobs and rows are derived."""
 
     source: str
     stamp: datetime
     version: str
-    """Of its bytes: the same path may be published again, changed."""
+    """Identifies the content, because a server may publish a changed file under the same path."""
 
     @property
     def id(self) -> str:
-        """Stamp and version: its name among a source's archives, as in its page's address."""
+        """Stamp and version, which identify the archive within its source, for example in the status page's URL."""
         return f"{format_stamp(self.stamp)}.{self.version}"
 
     def raw_blob(self, path: str) -> str:
-        """Name its blob in the raw container."""
+        """Return the name of its blob in the raw container."""
         return f"{hour_prefix(self.source, self.stamp)}{self._name(path)}.zip"
 
     def shard(self, pipeline: str, path: str, batch: int) -> str:
-        """Name a batch's shard in the processed container."""
+        """Return the name of a batch's shard in the processed container."""
         return f"{pipeline}/{hour_prefix(self.source, self.stamp)}{self._name(path)}/{batch:04}.tar"
 
     def partition(self, pipeline: str) -> str:
-        """PartitionKey of its rows in the images table, and of its plan in the batches table."""
+        """Return the PartitionKey of its rows in the images table and of its plan in the batches table."""
         return f"{pipeline}~{self.source}~{format_stamp(self.stamp)}~{self.version}"
 
     def ledger_row(self, pipeline: str | None = None) -> str:
-        """RowKey in the ledger, where the source is the PartitionKey; with a pipeline: of what became of it there."""
+        """Return the RowKey of the archive's row in the ledger, or with `pipeline` of the row with its results there.
+
+        The PartitionKey is the source.
+        """
         row = f"{invert_stamp(self.stamp)}~{self.version}"
         return row if pipeline is None else f"{row}~{pipeline}"
 
@@ -85,7 +88,7 @@ class ArchiveKey:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RawArchive:
-    """An archive that lies in the raw container."""
+    """An archive in the raw container."""
 
     source: str
     stamp: datetime
@@ -93,79 +96,79 @@ class RawArchive:
     blob: str
     size: int
     path: str
-    """Its true name on the server, or the blob's where it was put there by hand."""
+    """The file's path on the server, or the blob's name if a person uploaded the archive."""
     origin: Origin = Origin.COPIED
     complete: bool = True
     sha256: str | None = None
     etag: str
     modified: datetime | None = None
-    """By the server's clock; None where it never was there."""
+    """The modified time by the server's clock; None if the archive did not come from a server."""
     replaces: Replaces = "never"
-    """By its source's setting when it was copied, as far as its stamp allows."""
+    """The source's REPLACES setting at the time of the copy, as far as the stamp allows it."""
     raw_at: datetime | None = None
-    """When it became raw: the blob's last change, or the ledger's time; None if neither is known."""
+    """When the archive reached the raw container: the blob's last change or the ledger's time; None if unknown."""
     offline: bool = False
-    """In the archive tier, or on its way back from there: nobody can read its bytes now. The ledger does not know."""
+    """True if the blob is in the archive tier or being rehydrated, so it cannot be read. Not stored in the ledger."""
     pending: bool = False
-    """A copy into its blob is under way: its bytes are not all there. The ledger does not know."""
+    """True while a copy into the blob runs, so the content is incomplete. Not stored in the ledger."""
     copy_error: str | None = None
-    """Why the copy into its blob ended without its bytes; None if it did not."""
+    """Why the copy into the blob failed; None if it did not fail."""
     traceparent: str | None = field(default=None, compare=False)
-    """The span that its own spans belong to; None if nobody recorded it."""
+    """The parent span of the archive's spans; None if it was not recorded."""
 
     @property
     def key(self) -> ArchiveKey:
-        """Its identity."""
+        """The archive's identity."""
         return ArchiveKey(self.source, self.stamp, self.version)
 
     @property
     def series(self) -> Hashable:
-        """Return the key that versions of one file share; None if it neither replaces nor is replaced."""
+        """Return the key that all versions of one file share; None if the archive has no other versions by its rule."""
         if self.replaces == "never" or self.modified is None:
             return None
         return self.source, self.path, self.replaces, self.stamp if self.replaces == "stamp" else None
 
     @property
     def rank(self) -> tuple[datetime, str]:
-        """Return the sort key of versions of one file: the newest has the greatest, whenever it was copied."""
+        """Return the sort key of versions of one file. The newest version has the greatest, in any order of copying."""
         return self.modified or datetime.min.replace(tzinfo=UTC), self.version
 
 
 def replaces(newer: RawArchive, older: RawArchive) -> bool:
-    """Return whether an archive is a later version of another, which readers leave out once the later is processed.
+    """Return whether `newer` is a later version of `older`. Readers skip `older` once `newer` is processed.
 
-    Both were copied under the same rule. The later one has the greater modified time, then the greater version; which
-    of them was copied first does not matter. Nor is its stamp the earlier one: so whoever reads a range finds all later
-    versions in it and behind it, and need not look before it.
+    Both must have been copied under the same rule. The later one has the greater modified time, or if these are equal
+    the greater version; the order of copying does not matter. Its stamp is never the earlier one, so a reader of a
+    range finds all later versions in the range or after it and need not search before it.
     """
     one_series = newer.series is not None and newer.series == older.series
     return one_series and newer.stamp >= older.stamp and newer.rank > older.rank
 
 
 def read_replaces(text: str | None) -> Replaces:
-    """Read a recorded rule; `never` where none was recorded, or none that is known here."""
+    """Return a recorded rule; `never` if none was recorded or the rule is unknown to this version."""
     return next((rule for rule in get_args(Replaces) if rule == text), "never")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageMetadata:
-    """What is known of an image besides its pixels; also what a hook is given."""
+    """The metadata of an image, which is also passed to a hook."""
 
     source: str
     archive: str
-    """Path of the archive on its server."""
+    """The archive's path on its server."""
     stamp: datetime
     member: int
-    """Index in the zip's directory."""
+    """The member's index in the zip's central directory."""
     frame: int
     name: str
-    """The member's name: a label, never a path."""
+    """The member's name. Untrusted text: use it as a label, never as a path to write to."""
     format: str
     """Pillow's name of the format, such as JPEG."""
     captured_at: datetime | None
-    """From EXIF; UTC, or as the camera's clock had it where EXIF tells no offset."""
+    """The time in EXIF: in UTC, or without a time zone (the camera's clock) if EXIF has no offset."""
     method: int = 1
-    """Version of the decoder of `format` that read it."""
+    """The version of the decoder of `format` that read the image."""
 
     @classmethod
     def from_row(cls, archive: RawArchive, row: "ImageRow") -> "ImageMetadata":
@@ -184,7 +187,7 @@ class ImageMetadata:
 
     @classmethod
     def from_json(cls, members: Mapping[str, Any]) -> "ImageMetadata":
-        """Return the metadata that a shard holds beside an image. Raises KeyError, TypeError and ValueError."""
+        """Return the metadata that a shard stores with an image. Raises KeyError, TypeError, ValueError if invalid."""
         return cls(
             source=members["source"],
             archive=members["archive"],
@@ -211,7 +214,7 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Counts:
-    """What became of a run of members."""
+    """Counts of the results of a run of members."""
 
     members: int = 0
     images: int = 0
@@ -224,7 +227,7 @@ class Counts:
     bytes_out: int = 0
     """Of the shard."""
     methods: Mapping[str, int] = field(default_factory=dict)
-    """The formats of its images, and of each the oldest version of the decoder that read one."""
+    """For each format of its images, the oldest decoder version that read one of them."""
 
     def __add__(self, other: "Counts") -> "Counts":
         kinds = {*self.skipped, *other.skipped}
@@ -240,5 +243,5 @@ class Counts:
 
 
 def oldest_methods(one: Mapping[str, int], other: Mapping[str, int]) -> Mapping[str, int]:
-    """Merge versions of decoders: of each format the older one."""
+    """Return both mappings merged, with the older decoder version of each format."""
     return {name: min(each[name] for each in (one, other) if name in each) for name in sorted({*one, *other})}

@@ -1,8 +1,8 @@
-"""Rows as the service sends them, read without the detour that the SDK takes.
+"""Reads table rows directly from the service's JSON answers, which is faster than the SDK's own way.
 
-The SDK reads each answer into models of its own and those into entities, which takes ten times as long as reading the
-JSON. So it asks for the pages, for what it does well (identity, retries, errors, going on where a page ended), and the
-answers are taken out by its hook for responses, and read here.
+The SDK converts each answer into its own models and these into entities, which takes ten times as long as reading the
+JSON. So the SDK only requests the pages (identity, retries, errors, continuation), and its response hook hands over
+the raw answers, which are read here.
 """
 
 import json
@@ -29,14 +29,14 @@ _READ: Mapping[str, Callable[[Any], object]] = {
     "Edm.Guid": UUID,
     "Edm.Int64": lambda value: EntityProperty(int(value), _INT64),
 }
-"""What goes as a text and with the name of its type; the others are what JSON makes of them."""
+"""Types that are sent as text with the name of the type. Other values have their JSON type."""
 
 
 class _Row(TableEntity):
-    """A row with its etag, as the SDK would give it."""
+    """A row with its ETag, equal to the SDK's entity."""
 
     def __init__(self, members: dict[str, Any]) -> None:
-        """Take over the members of a row in an answer, which is changed."""
+        """Build the row from its JSON object `members`, which is modified."""
         etag, changed = members.pop("odata.etag", None), members.pop("Timestamp", None)
         members.pop(f"Timestamp{_TYPE}", None)
         for name in [name for name in members if name.endswith(_TYPE)]:
@@ -50,21 +50,21 @@ class _Row(TableEntity):
 
 
 def read_answers(table: TableClient, query: str, parameters: Mapping[str, str], **options: Any) -> Iterator[bytes]:
-    """Give the service's answers to a query, a page of rows each; `options` are those of `query_entities`.
+    """Yield the service's answers to a query, each with one page of rows; `options` are those of `query_entities`.
 
     Raises AzureError.
     """
     bodies: list[bytes] = []
 
     def ask(request: PipelineRequest[Any]) -> None:
-        # Else it would be read in pieces of 10 KiB, and JSON made of it.
+        # Without this the SDK reads the body in pieces of 10 KiB and parses it.
         request.context.options["stream"] = True
 
     def take(response: PipelineResponse[Any, Any]) -> None:
         body = response.http_response.read()
         if response.http_response.status_code == 200:
             bodies.append(body)
-            # What the SDK finds: an answer without rows.
+            # The SDK itself gets an answer without rows.
             response.context[ContentDecodePolicy.CONTEXT_NAME] = {"value": []}
 
     options |= {"raw_request_hook": ask, "raw_response_hook": take}
@@ -73,7 +73,7 @@ def read_answers(table: TableClient, query: str, parameters: Mapping[str, str], 
 
 
 def rows_in(answer: bytes) -> Iterator[TableEntity]:
-    """Read the rows of an answer, each as it is asked for. Raises StoreUnavailableError."""
+    """Yield the rows of an answer, each converted on demand. Raises StoreUnavailableError if it holds no rows."""
     try:
         for members in json.loads(answer)["value"]:
             yield _Row(members)

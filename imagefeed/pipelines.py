@@ -1,4 +1,4 @@
-"""The names of pipelines, as readers choose among them."""
+"""Lists the names of pipelines and checks that a name exists."""
 
 from azure.storage.blob import BlobPrefix
 
@@ -9,7 +9,7 @@ from imagefeed.stores import Stores, names_in
 
 
 def known_pipelines(stores: Stores) -> set[str]:
-    """Return every pipeline that has run, or has results."""
+    """Return the names of all pipelines that have run or have results."""
     folder = pipeline_blob("").removesuffix(".json")
     with azure_errors("list the pipelines"):
         folders = [each.name for each in stores.processed.walk_blobs(delimiter="/") if isinstance(each, BlobPrefix)]
@@ -18,7 +18,7 @@ def known_pipelines(stores: Stores) -> set[str]:
 
 
 def require_pipeline(stores: Stores, name: str) -> None:
-    """Raise PermanentError where no pipeline has that name: misspelt, it would look as if nothing had been done."""
+    """Raise PermanentError if no pipeline has that name, because a misspelt name would look like missing results."""
     known = known_pipelines(stores)
     if name not in known:
         others = f"there are {', '.join(sorted(known))}" if known else "there is none yet"

@@ -1,4 +1,4 @@
-"""Reading ahead: the next items are fetched in a thread while the present one is used."""
+"""Prefetches items in a thread while the caller uses the current one."""
 
 import os
 import threading
@@ -17,14 +17,14 @@ class _Failed:
 
 
 class _End:
-    """Nothing comes after this."""
+    """The marker after the last item."""
 
 
 def read_ahead(items: Iterable[_Item], limit: int) -> Generator[_Item, None, None]:
-    """Give `items`, drawn by a thread that is at most `limit` of them ahead; their error comes in its turn.
+    """Yield `items`, read by a thread that is at most `limit` of them ahead. An error of `items` is raised in its turn.
 
-    Whoever stops early closes the iterator, and the thread ends with it. No fork takes the thread along: in the child
-    the iterator raises RuntimeError.
+    Close the iterator to stop early; this ends the thread. A forked child does not inherit the thread, so there the
+    iterator raises RuntimeError.
     """
     process = os.getpid()
     waiting: Queue[_Item | _Failed | _End] = Queue(maxsize=limit)
@@ -57,7 +57,7 @@ def _draw(items: Iterable[_Item], waiting: "Queue[_Item | _Failed | _End]", stop
 
 
 def _put(waiting: "Queue[_Item]", item: _Item, stop: threading.Event) -> bool:
-    """Wait for room; False if nobody wants items any more."""
+    """Put an item into the queue, waiting for room. Return False if the reader has stopped."""
     while not stop.is_set():
         try:
             waiting.put(item, timeout=_PAUSE)

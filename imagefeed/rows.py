@@ -1,7 +1,7 @@
-"""Rows of the images table: an image in as many as it needs, each within the service's limits by construction.
+"""Rows of the images table. An image takes as many rows as it needs to stay within the service's limits.
 
-A row stays under 1 MiB both by the service's own formula and as it is sent, in base64, which is what Azurite counts;
-a transaction stays under 4 MiB as sent and within 100 rows
+A row stays under 1 MiB, both by the service's formula and as it is sent in base64, which Azurite counts.
+A transaction stays under 4 MiB as sent and within 100 rows
 (https://learn.microsoft.com/rest/api/storageservices/understanding-the-table-service-data-model).
 """
 
@@ -25,7 +25,7 @@ ROW_BYTES = PROPERTY_BYTES * ROW_PROPERTIES
 ROW_LIMIT = 2**20
 TRANSACTION_ROWS = 100
 TRANSACTION_BYTES = 4 * 2**20
-# Around each row of a transaction: headers, the operation, the address with the keys (percent-encoded).
+# Bytes around each row of a transaction: headers, the operation, the address with the percent-encoded keys.
 _ENVELOPE = 2_048
 ROW_COLUMNS = [
     "RowKey",
@@ -45,12 +45,12 @@ ROW_COLUMNS = [
     "offset",
     "length",
 ]
-"""All but the payload."""
+"""All columns except the payload."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageRow:
-    """An image as the table knows it, without its payload."""
+    """An image's row in the table, without its payload."""
 
     member: int
     frame: int
@@ -59,7 +59,7 @@ class ImageRow:
     captured_at: datetime | None
     encoding: Encoding
     parts: int
-    """Rows that hold the payload; 0: it lies in the shard alone."""
+    """Number of rows that hold the payload; 0 if only the shard holds it."""
     shard: str
     offset: int
     length: int
@@ -67,13 +67,13 @@ class ImageRow:
 
 
 def parts_of(length: int, limit: int) -> int:
-    """Number of rows that a payload takes; 0 where that is more than `limit`: then the row holds the link alone."""
+    """Return how many rows a payload takes; 0 if more than `limit`: then one row holds only the link to the shard."""
     parts = max(1, -(-length // ROW_BYTES))
     return parts if parts <= limit else 0
 
 
 def pack(partition: str, row: ImageRow, payload: bytes) -> Iterator[Properties]:
-    """Make an image's entities: one for each part, or one with the link alone."""
+    """Yield an image's entities: one for each part, or one with only the link to the shard."""
     metadata = _metadata(row)
     for part in range(max(1, row.parts)):
         start = part * ROW_BYTES
@@ -83,7 +83,7 @@ def pack(partition: str, row: ImageRow, payload: bytes) -> Iterator[Properties]:
 
 
 def pack_refusal(partition: str, refusal: Refusal) -> Properties:
-    """Make the entity of a refused member."""
+    """Return the entity of a refused member."""
     return {
         "PartitionKey": partition,
         "RowKey": refusal_row(refusal.member),
@@ -95,7 +95,7 @@ def pack_refusal(partition: str, refusal: Refusal) -> Properties:
 
 
 def read_row(entity: Mapping[str, Any]) -> ImageRow:
-    """Read what an entity tells of its image. Raises ImageDamagedError."""
+    """Return the image's row in an entity. Raises ImageDamagedError if it is invalid."""
     try:
         return ImageRow(
             member=entity["member"],
@@ -111,25 +111,27 @@ def read_row(entity: Mapping[str, Any]) -> ImageRow:
             method=entity["method"],
         )
     except (KeyError, ValueError, TypeError) as exc:
-        raise ImageDamagedError(f"read the row {_key(entity)}: it is no row of an image: {exc}") from exc
+        raise ImageDamagedError(f"read the row {_key(entity)}: it is not a valid image row: {exc}") from exc
 
 
 def unpack(entities: Sequence[Mapping[str, Any]]) -> tuple[ImageRow, bytearray | None]:
-    """Put an image's payload together from all of its entities; None where the row holds the link alone.
+    """Return an image's row and its payload, joined from all its entities; None if it is only in the shard.
 
     Raises ImageDamagedError if parts are missing or do not belong together.
     """
     row = read_row(entities[0])
     parts = [entity.get("part") for entity in entities]
     if parts != list(range(max(1, row.parts))) or any(read_row(entity) != row for entity in entities[1:]):
-        raise ImageDamagedError(f"read the image {_key(entities[0])}: of its {row.parts} parts these came: {parts}")
+        raise ImageDamagedError(
+            f"read the image {_key(entities[0])}: it has {row.parts} parts, but these were found: {parts}"
+        )
     if row.parts == 0:
         return row, None
     return row, bytearray().join(entity[name] for entity in entities for name in _NAMES if entity.get(name) is not None)
 
 
 def in_transactions(entities: Iterable[Properties]) -> Iterator[list[Properties]]:
-    """Group entities so that each group fits one transaction, which also means: of one partition."""
+    """Yield groups of entities, each of one partition and small enough for one transaction."""
     group: list[Properties] = []
     size = 0
     for entity in entities:
@@ -145,7 +147,7 @@ def in_transactions(entities: Iterable[Properties]) -> Iterator[list[Properties]
 
 
 def sent_size(entity: Mapping[str, Any]) -> int:
-    """Upper bound of an entity's bytes within a transaction's request."""
+    """Return an upper bound of an entity's bytes within a transaction's request."""
     return _ENVELOPE + sum(len(name) + 64 + _sent(value) for name, value in entity.items())
 
 
@@ -159,7 +161,7 @@ def _metadata(row: ImageRow) -> Properties:
         "name": row.name,
         "format": row.format,
         "method": row.method,
-        # As a text: a camera's clock without a zone must not come back as UTC.
+        # Stored as text, because the table would return a time without a zone as UTC.
         "captured_at": row.captured_at.isoformat() if row.captured_at else "",
         "shape": json.dumps(row.encoding.shape),
         "dtype": row.encoding.dtype,

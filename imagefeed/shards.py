@@ -1,4 +1,4 @@
-"""Shards: uncompressed tars of payload and facts in pairs, as WebDataset reads them; deterministic."""
+"""Shards: deterministic, uncompressed tars with pairs of payload and metadata, in WebDataset's layout."""
 
 import json
 import tarfile
@@ -18,14 +18,14 @@ IN_MEMORY = 64 * 2**20
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a payload lies in its shard."""
+    """The position of a payload in its shard, in bytes."""
 
     offset: int
     length: int
 
 
 class ShardWriter:
-    """A shard in the making: in memory at first, on the temporary disk once it is large."""
+    """A writer of one shard, in memory up to `in_memory` bytes, then in a temporary file."""
 
     def __init__(self, in_memory: int = IN_MEMORY) -> None:
         self._file = cast("IO[bytes]", SpooledTemporaryFile(max_size=in_memory))  # noqa: SIM115 - closed by __exit__
@@ -38,24 +38,24 @@ class ShardWriter:
         self._file.close()
 
     def add(self, stem: str, suffix: str, payload: bytes, metadata: Mapping[str, Any]) -> Place:
-        """Append a payload and its facts, `{stem}.{suffix}` and `{stem}.json`."""
+        """Append a payload as `{stem}.{suffix}` and its metadata as `{stem}.json`. Return the payload's position."""
         place = self._append(f"{stem}.{suffix}", payload)
         self._append(f"{stem}.json", json.dumps(metadata, sort_keys=True).encode("ascii"))
         return place
 
     def rewind(self, size: int) -> None:
-        """Take back all that was added since the shard had this size."""
+        """Remove everything that was added since the shard had this size."""
         self._file.seek(size)
         self._file.truncate()
         self.size = size
 
     def payload(self, place: Place) -> bytes:
-        """Read a payload again."""
+        """Return a payload that was added."""
         self._file.seek(place.offset)
         return self._file.read(place.length)
 
     def finish(self) -> IO[bytes]:
-        """End the tar; give the whole of it as a file that stands at its start."""
+        """Write the end of the tar and return the file, positioned at its start."""
         self._write(_END)
         self._file.seek(0)
         return self._file
@@ -63,7 +63,7 @@ class ShardWriter:
     def _append(self, name: str, content: bytes) -> Place:
         header = tarfile.TarInfo(name)
         header.size = len(content)
-        # Everything else keeps its default, so that a second run writes the same bytes: no owner, time 0.
+        # All other fields keep their defaults (no owner, time 0), so that a second run writes the same bytes.
         self._write(header.tobuf(tarfile.USTAR_FORMAT, "ascii", "strict"))
         place = Place(self.size, len(content))
         self._write(content)
@@ -81,13 +81,13 @@ def read_images(
 ) -> Iterator[tuple[ImageMetadata, Pixels]]:
     """Yield metadata and pixels of each image of a shard as its bytes arrive; one image is in memory at a time.
 
-    `chunks` are all bytes of the blob in order, cut anywhere: `blob.download_blob().chunks()`; `shard` is its name, for
-    messages. Pixels are height x width or height x width x channels, of the type that preprocessing stored (uint8,
-    uint16, float32, …), and can be changed in place. `folder` is that of its members, where it is known.
-    Raises ImageDamagedError where an image does not fit its length, checksum, shape, type or folder, and where the
+    `chunks` are all bytes of the blob in order, in pieces of any size: `blob.download_blob().chunks()`. `shard` is its
+    name, for error messages. Pixels are height x width or height x width x channels, of the type that preprocessing
+    stored (uint8, uint16, float32, …), and can be changed in place. `folder` is the expected folder of the members, or
+    None. Raises ImageDamagedError if an image does not fit its length, checksum, shape, type or folder, or if the
     shard ends early; errors of `chunks` pass through.
     """
-    # Imported here: this module's writer needs neither numpy nor Pillow.
+    # Imported here, because the writer in this module needs neither numpy nor Pillow.
     from imagefeed.codec import checked_pixels, read_encoding
 
     try:
@@ -96,27 +96,27 @@ def read_images(
             try:
                 encoding, metadata = read_encoding(members), ImageMetadata.from_json(members)
             except (KeyError, TypeError, ValueError) as exc:
-                raise ImageDamagedError(f"read the image {where}: its facts are wrong: {exc}") from exc
+                raise ImageDamagedError(f"read the image {where}: its metadata is invalid: {exc}") from exc
             yield metadata, checked_pixels(payload, encoding, where)
     except ValueError as exc:
         raise ImageDamagedError(f"read the shard {shard}: {exc}") from exc
 
 
 def read_pairs(chunks: Iterable[bytes], folder: str | None = None) -> Iterator[tuple[bytearray, dict[str, Any]]]:
-    """Read payload and facts of each image from a shard as it streams by, one image in memory at a time.
+    """Yield payload and metadata of each image of a shard as its bytes arrive; one image is in memory at a time.
 
-    Raises ValueError if it ends early, is no shard of ours, or has members of another folder than `folder`.
+    Raises ValueError if the shard ends early, is not in our layout, or has members in another folder than `folder`.
     """
     payload: tuple[str, bytearray] | None = None
     for name, content in read_members(chunks):
         stem, _, suffix = name.partition(".")
         if folder is not None and stem.rpartition("/")[0] != folder:
-            raise ValueError(f"{name} is of another archive than was asked for")
+            raise ValueError(f"{name} is of another archive than the requested one")
         if suffix != "json":
             _check_complete(payload)
             payload = stem, content
         elif payload is None or payload[0] != stem:
-            raise ValueError(f"facts without their image: {name}")
+            raise ValueError(f"metadata without its image: {name}")
         else:
             yield payload[1], json.loads(content)
             payload = None
@@ -125,11 +125,11 @@ def read_pairs(chunks: Iterable[bytes], folder: str | None = None) -> Iterator[t
 
 def _check_complete(payload: tuple[str, bytearray] | None) -> None:
     if payload is not None:
-        raise ValueError(f"an image without its facts: {payload[0]}")
+        raise ValueError(f"an image without its metadata: {payload[0]}")
 
 
 def read_members(chunks: Iterable[bytes]) -> Iterator[tuple[str, bytearray]]:
-    """Read name and content of each member of a tar as it streams by. Raises ValueError if it ends early."""
+    """Yield name and content of each member of a tar as its bytes arrive. Raises ValueError if it ends early."""
     stream = _Stream(chunks)
     while (header := stream.take(_BLOCK)) != _END[:_BLOCK]:
         try:
@@ -142,7 +142,7 @@ def read_members(chunks: Iterable[bytes]) -> Iterator[tuple[str, bytearray]]:
 
 
 class _Stream:
-    """Bytes by exact lengths from chunks of any length."""
+    """A reader of exact lengths from chunks of any length."""
 
     def __init__(self, chunks: Iterable[bytes]) -> None:
         self._chunks = iter(chunks)

@@ -1,4 +1,4 @@
-"""Preprocessed images as arrays: by rows for inference and random access, by whole shards for training."""
+"""Reads preprocessed images as arrays: by rows for inference and random access, by whole shards for training."""
 
 import logging
 import warnings
@@ -32,7 +32,7 @@ log = logging.getLogger("imagefeed")
 
 _CHUNKS_AHEAD = 8
 _ROWS_AT_ONCE = 32
-"""Rows of up to 1 MiB each, in one answer."""
+"""Rows in one answer, each of up to 1 MiB."""
 _ANSWERS_AHEAD = 1
 
 
@@ -43,19 +43,19 @@ class Result:
     pipeline: str
     archive: RawArchive
     processed_at: datetime | None = None
-    """When it became readable; None where that was not looked up."""
+    """When it became readable; None if that was not looked up."""
     replaced_by: str | None = None
-    """The version of the same file that is read in its place; None if there is none, or it was not looked up."""
+    """The version of the same file that is read instead; None if there is none or it was not looked up."""
 
     @property
     def partition(self) -> str:
-        """Its rows' PartitionKey."""
+        """The PartitionKey of its rows."""
         return self.archive.key.partition(self.pipeline)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredRow:
-    """An image in the table, its pixels not read yet."""
+    """An image's row in the table, without its pixels."""
 
     result: Result
     row: ImageRow
@@ -70,11 +70,11 @@ class StoredRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class StoredImage:
-    """An image, with all that is known of it."""
+    """An image's pixels and metadata."""
 
     pipeline: str
     version: str
-    """Of its archive."""
+    """The version of its archive."""
     metadata: ImageMetadata
     pixels: Pixels
 
@@ -91,15 +91,15 @@ def _picture(member: int, frame: int, name: str, dtype: str, shape: tuple[int, .
 
 
 class Reader:
-    """What preprocessing made, of archives that the ledger calls processed and no others.
+    """A reader of preprocessed images, only of archives whose state in the ledger is processed.
 
-    Every image is held against its length, checksum, shape and type: ImageDamagedError tells one that does not fit.
-    All of it raises StoreUnavailableError and StoreRefusedError too, PermanentError for a source that never was, and
-    TypeError and ValueError for a range that is none: times are datetimes with their time zones.
+    Every image's length, checksum, shape and type are verified; ImageDamagedError is raised if one does not fit. All
+    methods also raise StoreUnavailableError and StoreRefusedError, PermanentError for an unknown source, and TypeError
+    or ValueError for an invalid range: times must be datetimes with time zones.
     """
 
     def __init__(self, clients: Stores, pipeline: str | None = None) -> None:
-        """Read what `pipeline` made. With None: ranges, what the source's current one made; `latest`, the newest."""
+        """Read results of `pipeline`; if None, ranges read the current pipeline's and `latest` the newest one's."""
         self._clients = clients
         self._pipeline = pipeline
         self._said: set[tuple[str, str]] = set()
@@ -114,14 +114,14 @@ class Reader:
         self.close()
 
     def close(self) -> None:
-        """Close the connections, also those that were given to the Reader."""
+        """Close the connections, including those that were passed to the Reader."""
         self._clients.close()
 
     def latest(self, source: str, archives: int = 1, *, versions: Versions = "newest") -> Iterator[StoredImage]:
         """Yield the images of a source's newest processed archives, newest archive first, each in its newest version.
 
-        By the pipeline that made the newest results, also before it is the current one, which ranges are read of; the
-        logger `imagefeed` says so once.
+        They are of the pipeline that made the newest results. If that is not yet the current pipeline, from which
+        ranges are read, the logger `imagefeed` warns once.
         """
         _require_versions(versions)
         pipeline = self._pipeline or newest_pipeline(self._clients, source)
@@ -133,24 +133,24 @@ class Reader:
     def between(
         self, source: str, start: datetime, end: datetime, *, versions: Versions = "newest"
     ) -> Iterator[StoredImage]:
-        """Yield the images of archives with a stamp from `start` on and before `end`, in the order of time.
+        """Yield the images of archives with `start` <= stamp < `end`, oldest archive first.
 
-        Of a file that was corrected under its old name, only the newest processed version is read (as
-        `imagefeed.model.replaces` says); `versions="all"` gives every one.
+        If a file was corrected under its old name, only its newest processed version is read (see
+        `imagefeed.model.replaces`); `versions="all"` reads every version.
         """
         yield from self._of_rows(iter(self._in_order(source, start, end, versions)))
 
     def rows(
         self, source: str, start: datetime, end: datetime, *, versions: Versions = "newest"
     ) -> Iterator[StoredRow]:
-        """Yield the same as `between`, without reading any pixels: choose, then ask for each `image`."""
+        """Yield the rows of the images of `between`, without pixels; `image` reads the pixels of a chosen row."""
         for result in self._in_order(source, start, end, versions):
             for entity in scan(self._clients.images, result.partition, select=ROW_COLUMNS):
                 if entity.get("part") == 0:
                     yield StoredRow(result=result, row=read_row(entity))
 
     def image(self, row: StoredRow) -> StoredImage:
-        """Read one image."""
+        """Return the image of a row. Raises ImageDamagedError if its rows are gone."""
         first = image_row(row.row.member, row.row.frame, 0)
         entities = list(scan(self._clients.images, row.result.partition, first=first, end=f"{first[:-2]}~"))
         if not entities:
@@ -167,11 +167,11 @@ class Reader:
         workers: int = 1,
         versions: Versions = "newest",
     ) -> Generator[StoredImage, None, None]:
-        """Give the same images as `between` by whole shards, read ahead, newest archives first: for training.
+        """Yield the same images as `between` from whole shards, prefetched, newest archives first: for training.
 
-        Each of `workers` (processes, machines) takes its share of the shards. Which, is decided by a shard's name
-        alone: no image is read twice or left out, though workers begin at different times. Who stops early should
-        close the iterator, which ends the thread that reads ahead.
+        Each of `workers` (processes, machines) reads its share of the shards, which depends only on the shards' names.
+        So no image is read twice or missed, even if workers start at different times. To stop early, close the
+        iterator, which ends the thread that prefetches.
         """
         if not 0 <= worker < workers:
             raise ValueError(f"worker {worker} of {workers}: workers count from 0")
@@ -183,7 +183,7 @@ class Reader:
             chunks.close()
 
     def of_shards(self, result: Result) -> Iterator[StoredImage]:
-        """Give one archive's images by its shards."""
+        """Yield one archive's images, read from its shards."""
         for shard in self._shards(result):
             yield from _of_shard(shard, (content for _, content in self._chunks(iter((shard,)))))
 
@@ -192,7 +192,7 @@ class Reader:
         return sorted(known_sources(self._clients))
 
     def pipeline(self, source: str) -> str | None:
-        """Name the pipeline whose results ranges are read of; None if there are none yet."""
+        """Return the pipeline whose results are read for ranges; None if there are none yet."""
         return self._pipeline or pipeline_of_ranges(self._clients, source)
 
     def _say_running(self, source: str, pipeline: str) -> None:
@@ -229,7 +229,7 @@ class Reader:
             require_source(self._clients, source, "read images of source")
 
     def _range(self, source: str, start: datetime, end: datetime, versions: Versions) -> list[Result]:
-        """Return the processed archives of a range that are to be read, newest first."""
+        """Return the processed archives of a range that `versions` selects, newest first."""
         _require_versions(versions)
         pipeline = self.pipeline(source)
         results = [*self._processed(source, pipeline, start, end)]
@@ -238,7 +238,7 @@ class Reader:
         return [*_chosen(results, versions)]
 
     def _warn_of_older(self, source: str, pipeline: str, start: datetime, first: datetime) -> None:
-        """Warn where only another pipeline has images of the range before the first archive of the one read."""
+        """Warn if only other pipelines have images of the range from `start` to `first`, the first archive read."""
         older = entries(self._clients, source, start=start, end=first)
         others = sorted({e.pipeline for e in older if e.state is State.PROCESSED and e.pipeline} - {pipeline})
         if others:
@@ -256,11 +256,11 @@ class Reader:
         return self._range(source, start, end, versions)[::-1]
 
     def of_rows(self, result: Result) -> Iterator[StoredImage]:
-        """Give one archive's images by its rows."""
+        """Yield one archive's images, read from its rows."""
         return self._of_rows(iter((result,)))
 
     def _of_rows(self, results: Iterator[Result]) -> Iterator[StoredImage]:
-        """Give archives' images by their rows, the next of which are asked for while these are read."""
+        """Yield archives' images, read from their rows; the next rows are requested while these are used."""
         answers = read_ahead(self._answers(results), _ANSWERS_AHEAD)
         try:
             rows = ((result, row) for result, answer in answers for row in answer.rows())
@@ -305,7 +305,7 @@ class Reader:
 
     def _chunks(self, shards: Iterator[ShardEntry]) -> Iterator[tuple[ShardEntry, bytes]]:
         for shard in shards:
-            # Named even if not a single byte follows: an empty shard must be noticed.
+            # Yield each shard at least once, so that an empty one is noticed.
             yield shard, b""
             doing = f"read the shard {shard.name}"
             with azure_errors(doing):
@@ -315,18 +315,18 @@ class Reader:
 
 
 def _chosen(results: Iterable[Result], versions: Versions) -> Iterator[Result]:
-    """Yield those that no other replaces, or all versions."""
+    """Yield the results that no other version replaces, or with `all` every result."""
     return (result for result in results if versions == "all" or result.replaced_by is None)
 
 
 def _require_versions(versions: object) -> None:
-    """Raise ValueError for what is none of `Versions`."""
+    """Raise ValueError if `versions` is none of `Versions`."""
     if versions not in get_args(Versions):
         raise ValueError(f"versions is {versions!r}: it must be one of {', '.join(get_args(Versions))}")
 
 
 def _require_range(start: object, end: object) -> None:
-    """Raise TypeError for what is no datetime, ValueError for one without a time zone, and for an end before start."""
+    """Raise TypeError if a time is no datetime, ValueError if it has no time zone or the end is before the start."""
     for name, time in (("start", start), ("end", end)):
         if not isinstance(time, datetime):
             raise TypeError(f"{name} is {time!r}: give a datetime with its time zone, such as datetime.now(UTC)")
@@ -347,21 +347,21 @@ def _of_shard(shard: ShardEntry, chunks: Iterator[bytes]) -> Iterator[StoredImag
         count += 1
         yield StoredImage(pipeline=shard.pipeline, version=shard.archive.version, metadata=metadata, pixels=pixels)
     if count != shard.images:
-        raise ImageDamagedError(f"read the shard {shard.name}: {count} images, but the ledger knows {shard.images}")
+        raise ImageDamagedError(f"read the shard {shard.name}: {count} images, but {shard.images} in the ledger")
 
 
 def open_reader(where: str, *, credential: "TokenCredential | None" = None, pipeline: str | None = None) -> Reader:
-    """Return a Reader of the results in a storage account; nothing is sent before the first read, and no read writes.
+    """Return a Reader of the results in a storage account. Sends no request; reading never writes.
 
-    `where` is the address of the account's blob service, `https://ACCOUNT.blob.core.windows.net`, of any cloud, from
-    which the table service's address follows; or a connection string (`UseDevelopmentStorage=true`, too). At an address
-    `credential` is used, or azure.identity's DefaultAzureCredential, which needs the extra `identity`; its roles are
-    Storage Blob Data Reader and Storage Table Data Reader, no others. `pipeline` names whose results are read; with
-    None these are, at each call, those of the source's current pipeline (`imagefeed pipeline ls`), and for `latest`
-    those of the pipeline that made the newest. A range that begins before the current one's first archive gives an
-    OlderResultsWarning where another pipeline has what lies before.
+    `where` is the address of the account's blob service in any cloud, such as `https://ACCOUNT.blob.core.windows.net`,
+    from which the table service's address follows, or a connection string (also `UseDevelopmentStorage=true`). With an
+    address, `credential` is used, or else azure.identity's DefaultAzureCredential, which needs the extra `identity`.
+    The identity needs only the roles Storage Blob Data Reader and Storage Table Data Reader. Results of `pipeline` are
+    read; if None, at each call those of the source's current pipeline (`imagefeed pipeline ls`), and for `latest` those
+    of the pipeline that made the newest. If a range begins before the current pipeline's first archive and another
+    pipeline has images there, an OlderResultsWarning is issued.
 
-    Close the Reader, or use it in a `with` statement. Raises PermanentError for a `where` that is neither, and
-    ImportError where azure-identity is needed and missing.
+    Close the Reader, or use it in a `with` statement. Raises PermanentError if `where` is neither an address nor a
+    connection string, and ImportError if azure-identity is needed and missing.
     """
     return Reader(connect_stores(where, credential), pipeline)

@@ -1,4 +1,4 @@
-"""Text for people: tables, colours and progress by rich where it is installed, plain text where it is not."""
+"""Terminal output: tables, colours and progress with rich if it is installed, else plain text."""
 
 import json
 import shutil
@@ -23,21 +23,21 @@ except ModuleNotFoundError:
     RICH = False
 
 _WIDE = 250
-"""Columns of what is written into a pipe or a file."""
+"""Width in columns of output to a pipe or a file."""
 _GAP = "  "
 
 Line = Union[str, Sequence[Union[str, tuple[str, str]]]]  # noqa: UP007 -- an alias that is read at run time
-"""A text, or its parts; a part with a style is a pair."""
+"""A text, or its parts; a part with a style is a pair (text, style)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Column:
-    """How a table shows one column. Those that the terminal has no room for go below their row, with their titles."""
+    """A column of a table. If the terminal is too narrow, its cells are written below their rows, with the title."""
 
     title: str
     right: bool = False
     own: bool = False
-    """Each cell is a line of its own below its row, without the title: a sentence, or a command to be copied."""
+    """True if each cell is a line of its own below its row, without the title: for sentences and commands to copy."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,31 +55,31 @@ class Table:
 
 
 def clean(text: str) -> str:
-    """Make a stranger's text fit to be shown: no control or direction codes, no bytes that are no text."""
+    """Return untrusted text for a terminal, with control codes, direction codes and undecodable bytes replaced."""
     return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
 
 
 def count(number: int, singular: str, plural: str | None = None) -> str:
-    """Write a number of things."""
+    """Return a number and its noun, such as `1 file` or `2 files`."""
     return f"{number} {singular if number == 1 else plural or singular + 's'}"
 
 
 def console(*, stderr: bool = False) -> "Console":
-    """Return a console as wide as the terminal; into a pipe, a wide one."""
-    # Names are strangers' texts: they are no markup, nor is `:skull:` in them a picture.
+    """Return a console as wide as the terminal, or 250 columns wide if the output is a pipe or a file."""
+    # File names are untrusted text: rich must not read markup or emoji codes such as `:skull:` in them.
     out = Console(markup=False, emoji=False, highlight=False, stderr=stderr)
     return out if out.is_terminal else Console(markup=False, emoji=False, highlight=False, stderr=stderr, width=_WIDE)
 
 
 def width() -> int:
-    """Return the columns that there are."""
+    """Return the width of the output in columns."""
     if RICH:
         return console().width
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else _WIDE
 
 
 def write(*parts: "Line | Table") -> None:
-    """Write lines and tables to standard output; what is longer than a line goes on in the next one uncut."""
+    """Write lines and tables to standard output. Long lines are wrapped, not cut."""
     if not RICH:
         sys.stdout.write("".join(f"{_text(line)}\n" for line, _ in _lines(parts)))
         return
@@ -89,13 +89,13 @@ def write(*parts: "Line | Table") -> None:
 
 
 def write_json(value: Mapping[str, Any]) -> None:
-    """Write one line of JSON; times as ISO 8601, paths as text."""
+    """Write a value as one line of JSON, with times in ISO 8601 and paths as text."""
     sys.stdout.write(json.dumps(value, default=lambda it: it.isoformat() if isinstance(it, datetime) else str(it)))
     sys.stdout.write("\n")
 
 
 def watch(draw: Callable[[], Sequence["Line | Table"]], every: float) -> None:
-    """Write what `draw` returns again and again, until an interrupt: in place, or each below the last."""
+    """Write what `draw` returns every `every` seconds, until interrupted: in place, or each below the last."""
     if not RICH:
         while True:
             write(*draw())
@@ -109,7 +109,7 @@ def watch(draw: Callable[[], Sequence["Line | Table"]], every: float) -> None:
 
 @contextmanager
 def progress(doing: str, total: int) -> Iterator[Callable[[int, str], None]]:
-    """Show a bar on standard error; what is yielded takes how many are done more, and a note."""
+    """Show a progress bar on standard error. Yields a function that takes the number of newly done items and a note."""
     if not RICH:
         yield lambda _done, _note: None
         return
@@ -125,7 +125,7 @@ def _styled(parts: Sequence["Line | Table"]) -> "Iterator[Text]":
 
 
 def _lines(parts: Sequence["Line | Table"]) -> Iterator[tuple[Line, str]]:
-    """Give all lines, each with the style of the whole."""
+    """Yield all lines, each with the style of the whole line."""
     for part in parts:
         if isinstance(part, Table):
             yield from _table_lines(part, width())
@@ -149,7 +149,7 @@ def _table_lines(table: Table, room: int) -> Iterator[tuple[Line, str]]:
 
 
 def _row(cells: Sequence[Line], numbers: Sequence[int], table: Table, widths: Sequence[int]) -> Line:
-    """Put cells side by side; behind the last one that holds anything comes nothing."""
+    """Return the cells side by side, without padding after the last non-empty cell."""
     cells = cells[: max((place for place, cell in enumerate(cells, 1) if _cells(cell)), default=0)]
     parts: list[str | tuple[str, str]] = []
     for place, (cell, number) in enumerate(zip(cells, numbers, strict=False)):
@@ -160,7 +160,7 @@ def _row(cells: Sequence[Line], numbers: Sequence[int], table: Table, widths: Se
 
 
 def _filled(pieces: Sequence[Line], room: int) -> Iterator[Line]:
-    """Put as many pieces on each line as there is room for, indented; none is broken."""
+    """Yield indented lines, each with as many whole pieces as fit."""
     line: list[str | tuple[str, str]] = []
     for piece in pieces:
         if line and _cells(line) + len(_GAP) + _cells(piece) > room:
@@ -180,7 +180,7 @@ def _text(line: Line) -> str:
 
 
 def _cells(line: Line) -> int:
-    """Count the columns of a terminal that a line takes: two for each wide letter, none for what joins the last one."""
+    """Return the terminal columns that a line takes: two for each wide character, none for a combining one."""
     letters = _text(line)
     wide = sum(east_asian_width(letter) in "WF" for letter in letters)
     return len(letters) + wide - sum(map(bool, map(combining, letters)))

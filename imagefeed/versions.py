@@ -1,4 +1,4 @@
-"""Which versions of a file readers take: of those that replace one another, the newest that is processed."""
+"""Selects the versions of files that readers take: of versions that replace one another, the newest processed one."""
 
 from collections.abc import Hashable, Iterable, Iterator
 from datetime import datetime
@@ -21,11 +21,11 @@ def list_versions(
     end: datetime | None = None,
     page: int | None = None,
 ) -> Iterator[tuple[Entry, Entry | None]]:
-    """Yield what `ledger.entries` does, each with the processed one that replaces it; None if none does.
+    """Yield the entries of `ledger.entries`, each with the processed entry that replaces it, or None.
 
-    That costs no request more, but for archives that were copied under `REPLACES=path`: what replaces them may lie
-    behind the range. So the ledger is read once from its newest archive down to `end`, 1,000 rows in a request (an
-    archive has two, and one more for each further pipeline), and only as far as the first later version of each path.
+    This takes no further request, except for archives that were copied under `REPLACES=path`: a later version may have
+    a stamp after the range. For these the ledger is read once from its newest archive down to `end`, 1,000 rows in a
+    request (an archive has two, and one more for each further pipeline), only until each path's first later version.
     """
     listed = entries(stores, source, pipeline=pipeline, start=start, end=end, page=page)
     behind = () if end is None else entries(stores, source, pipeline=pipeline, start=end)
@@ -33,10 +33,10 @@ def list_versions(
 
 
 def with_newer(listed: Iterable[Entry], behind: Iterable[Entry] = ()) -> Iterator[tuple[Entry, Entry | None]]:
-    """Yield a source's entries, those with the newest stamps first, each with the processed one that replaces it.
+    """Yield a source's entries, newest stamps first, each with the processed entry that replaces it, or None.
 
-    Both are of one pipeline. `behind` are those with later stamps than `listed` begins with; no more of them is taken
-    than is needed.
+    All entries are of one pipeline. `behind` are those with later stamps than the first of `listed`; only as many are
+    read as are needed.
     """
     newest: dict[Hashable, Entry] = {}
     later = iter(behind)
@@ -53,12 +53,12 @@ def with_newer(listed: Iterable[Entry], behind: Iterable[Entry] = ()) -> Iterato
 
 
 def is_readable(entry: Entry, newer: Entry | None, versions: Versions = "newest") -> bool:
-    """Return whether readers take an entry, given the one that replaces it."""
+    """Return whether readers take an entry, given the entry `newer` that replaces it."""
     return entry.state is State.PROCESSED and (newer is None or versions == "all")
 
 
 def why_left_out(entry: Entry, newer: Entry | None) -> str:
-    """Return why an archive is not read: why it was refused or failed, or which version replaces it."""
+    """Return why an archive is not read: its reason for a refusal or failure, or the version that replaces it."""
     replaced = f"version {newer.archive.version} replaces it" if newer else ""
     return "; ".join(filter(None, (entry.reason, replaced)))
 

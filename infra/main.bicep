@@ -1,10 +1,10 @@
 // Everything but the event subscription, which needs the published function and is the second step: events.bicep.
 //
-// The scope is a resource group, which the deploy script makes: whoever deploys needs rights in that group alone, and
-// removing the group removes everything.
+// The scope is a resource group, which the deploy script makes. So a deployment needs rights only in that group, and
+// deleting the group deletes everything.
 targetScope = 'resourceGroup'
 
-@description('Begins the names of all resources: 2 to 10 lower-case letters and digits, a letter first.')
+@description('Prefix of the names of all resources: 2 to 10 lower-case letters and digits, a letter first.')
 @minLength(2)
 @maxLength(10)
 param name string = 'images'
@@ -15,28 +15,28 @@ param location string = resourceGroup().location
 @description('Tags of all resources.')
 param tags object = {}
 
-@description('Settings of the sources, SOURCES__<NAME>__<SETTING>, all as text, but for the secret ones.')
+@description('Settings of the sources, SOURCES__<NAME>__<SETTING>, all as text, except the secret ones.')
 param sourceSettings object
 
 @description('Secret settings of the sources, SOURCES__<NAME>__PASSWORD, __PRIVATE_KEY and __PASSPHRASE, each with the name of the secret in the key vault that holds its value.')
 param sourceSecretNames object = {}
 
-@description('Any other app settings (docs/settings.md), all as text; those that are not given have the defaults of that page. What Flex Consumption does not take and what this template decides is refused.')
+@description('Any other app settings (docs/settings.md), all as text; all others have the defaults of that page. Settings that Flex Consumption does not accept or that this template sets are refused.')
 param appSettings object = {}
 
 @description('When sources are polled: NCRONTAB with seconds, UTC.')
 @minLength(1)
 param pollSchedule string = '*/30 * * * * *'
 
-@description('When what stopped half way is looked for and driven again: NCRONTAB with seconds, UTC.')
+@description('When reconcile looks for unfinished work and starts it again: NCRONTAB with seconds, UTC.')
 @minLength(1)
 param reconcileSchedule string = '0 */5 * * * *'
 
-@description('Memory of an instance in megabytes. Decoding an image at LIMIT_PIXELS takes up to 1.2 GB: 512 wants a lower limit. Cores come with it: a quarter, one or two.')
+@description('Memory of an instance in megabytes. Decoding an image at LIMIT_PIXELS takes up to 1.2 GB, so 512 needs a lower limit. The number of cores follows from it: a quarter, one or two.')
 @allowed([512, 2048, 4096])
 param instanceMemoryMB int = 2048
 
-@description('Instances of each function at most, 1 to 1000: every function scales by itself. All apps of a subscription and region share 250 cores; ask Azure for more.')
+@description('Maximum instances of each function, 1 to 1000; every function scales by itself. All apps of a subscription and region share 250 cores; ask Azure for more.')
 @minValue(1)
 @maxValue(1000)
 param maximumInstances int = 40
@@ -46,7 +46,7 @@ param maximumInstances int = 40
 @maxValue(20)
 param alwaysReadyInstances int = 1
 
-@description('Redundancy of the archives and images; a region without availability zones takes none with ZRS. The account of the functions host is zone-redundant where this one is, else local.')
+@description('Redundancy of the archives and images; a region without availability zones does not offer ZRS. The account of the functions host is zone-redundant where this one is, else local.')
 @allowed(['Standard_LRS', 'Standard_ZRS', 'Standard_GRS', 'Standard_GZRS', 'Standard_RAGRS', 'Standard_RAGZRS'])
 param storageRedundancy string = 'Standard_ZRS'
 
@@ -74,10 +74,10 @@ param deletedRetentionDays int = 14
 @minValue(1)
 param versionRetentionDays int = 30
 
-@description('True keeps anybody from deleting the storage account of the archives before the lock is removed. It takes a right that only Owner and User Access Administrator have: Microsoft.Authorization/locks/write.')
+@description('True prevents the deletion of the storage account of the archives until the lock is removed. Deploying it needs a right that only Owner and User Access Administrator have: Microsoft.Authorization/locks/write.')
 param lockDataAccount bool = false
 
-@description('Name of the system topic that an existing storage account of the archives has already (an account has one at most); empty to make one.')
+@description('Name of the system topic that the storage account of the archives already has (an account has at most one); empty to make one.')
 param existingTopicName string = ''
 
 @description('Resource group of the system topic existingTopicName; empty for this one.')
@@ -92,14 +92,14 @@ param readerIds array = []
 @description('Address that alerts are sent to; empty for none.')
 param alertEmail string = ''
 
-@description('What this group may cost in a month, in the currency of the bill: alertEmail is told at 80 percent of it, and when the month will end above it. It stops nothing. 0 for no budget.')
+@description('Monthly budget of this group, in the currency of the bill. alertEmail gets a mail at 80 percent of it, and if the forecast for the month exceeds it. It stops nothing. 0 for no budget.')
 @minValue(0)
 param monthlyBudget int = 0
 
 @description('First day of the month in which the budget is made, such as 2026-12-01. Leave it as it is afterwards: Azure takes the current month for a new budget, and no other date for one that is there.')
 param budgetStart string = ''
 
-@description('How often the alert rules look: Azure asks more for shorter ones.')
+@description('How often the alert rules are evaluated; shorter intervals cost more.')
 @allowed(['PT5M', 'PT15M', 'PT30M', 'PT1H'])
 param alertFrequency string = 'PT15M'
 
@@ -124,25 +124,25 @@ param alertRefusedMembers int = 0
 @maxValue(730)
 param logRetentionDays int = 30
 
-@description('Gigabytes of logs a day after which ingestion stops until the next day, as a decimal; -1 for no limit. What is not ingested raises no alert but the one on missing data.')
+@description('Gigabytes of logs a day after which ingestion stops until the next day, as a decimal; -1 for no limit. Data that is not ingested raises no alert except the one on missing data.')
 param logDailyCapGb string = '1'
 
 @description('True gives the app one fixed public address for all that it sends, for servers that allow-list addresses: a network with a NAT gateway.')
 param fixedOutboundAddress bool = false
 
-@description('True puts storage and key vault behind private endpoints and closes them, and the app, to everybody else but Event Grid and allowedAddresses. It includes a fixed outbound address.')
+@description('True puts storage and key vault behind private endpoints and closes them, and the app, to all others except Event Grid and allowedAddresses. It includes a fixed outbound address.')
 param privateEndpoints bool = false
 
 @description('Address space of the network, if there is one: a /24 or larger.')
 param addressSpace string = '10.10.0.0/24'
 
-@description('Public IPv4 addresses that reach everything although it is closed by private endpoints. Whoever deploys must be among them.')
+@description('Public IPv4 addresses that are let in although private endpoints close everything. The deploying machine\'s address must be among them.')
 param allowedAddresses array = []
 
 var suffix = take(uniqueString(resourceGroup().id, name), 8)
 var sourceUrls = filter(objectKeys(sourceSettings), setting => endsWith(setting, '__URL'))
 var sources = map(sourceUrls, setting => split(setting, '__')[1])
-// The rule cannot tell the hours of ACTIVE: for a source that has them it fires after two days, as for long intervals.
+// The rule does not know the hours of ACTIVE: for a source that has them it fires after two days, as for long intervals.
 var withHours = filter(sources, source => !empty(sourceSettings[?'SOURCES__${source}__ACTIVE'] ?? ''))
 var intervals = toObject(
   sources,
@@ -153,7 +153,7 @@ var intervals = toObject(
 var expected = map(sources, source => '\'${toLower(replace(source, '_', '-'))}\', ${intervals[source]}')
 var expectedSources = join(expected, ', ')
 var ownTopic = empty(existingTopicName)
-// What is given twice would be made twice, which Azure refuses.
+// Without duplicates, because Azure refuses a resource that is defined twice.
 var addresses = union(allowedAddresses, [])
 var withNetwork = fixedOutboundAddress || privateEndpoints
 
@@ -193,7 +193,7 @@ var refused = concat(
   filter(given, setting => contains(deprecated, toUpper(setting))),
   filter(given, setting => contains(decided, split(toUpper(setting), '__')[0]))
 )
-// What a service would refuse half way, or what would break the app.
+// Parameters that a service would refuse during the deployment, or that would break the app.
 var rules = [
   {
     broken: name != toLower(name) || contains(name, '-') || contains(name, '_')
@@ -209,7 +209,7 @@ var rules = [
   }
   {
     broken: !empty(refused)
-    message: 'appSettings must not hold ${join(refused, ', ')}: Flex Consumption does not take it, or this template decides it'
+    message: 'appSettings must not hold ${join(refused, ', ')}: Flex Consumption does not accept it, or this template sets it'
   }
   {
     broken: monthlyBudget > 0 && (length(budgetStart) != 10 || !endsWith(budgetStart, '-01'))
@@ -217,13 +217,13 @@ var rules = [
   }
   {
     broken: monthlyBudget > 0 && empty(alertEmail)
-    message: 'monthlyBudget needs alertEmail, the address that is told'
+    message: 'monthlyBudget needs alertEmail, the address that is notified'
   }
 ]
 var problems = map(filter(rules, rule => rule.broken), rule => rule.message)
 
 module identity 'modules/identity.bicep' = {
-  // Names are known before anything is made: so are the problems.
+  // Names are evaluated before anything is made, so the problems are reported before the deployment begins.
   name: empty(problems) ? 'identity' : fail(join(problems, '. '))
   params: {
     name: name
@@ -397,7 +397,7 @@ module functionApp 'modules/function-app.bicep' = {
     sourceSecretNames: sourceSecretNames
     appSettings: appSettings
   }
-  // The app reads its package and its secrets when it starts: roles and private names must be there before.
+  // The app reads its package and its secrets when it starts, so roles and private DNS names must exist before.
   dependsOn: [roles, endpoints]
 }
 

@@ -25,7 +25,7 @@ param readerIds = []
 
 param storageRedundancy = 'Standard_ZRS'
 param hierarchicalNamespace = false
-// True for a system that others rely on: nobody deletes the archives' account by mistake. Only an Owner can deploy it.
+// True for production: prevents deleting the archives' account by mistake. Only an Owner can deploy it.
 param lockDataAccount = false
 
 // For servers that allow-list addresses.

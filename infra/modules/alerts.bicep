@@ -1,4 +1,4 @@
-// What the operator is woken for. The queries are those of the workbook: they say how things are, the limits are here.
+// Alert rules. They use the workbook's queries, which return the measurements; the limits are set here.
 
 @description('Begins the names of the alert rules.')
 param name string
@@ -12,7 +12,7 @@ param tags object
 @description('Resource id of the Log Analytics workspace that the queries ask.')
 param workspaceId string
 
-@description('Resource id of the action group that is told.')
+@description('Resource id of the action group that is notified.')
 param actionGroupId string
 
 @description('Each source that is expected, as KQL: its name and its INTERVAL, such as: \'radar\', 10m, \'north\', 1h')
@@ -21,7 +21,7 @@ param expectedSources string
 @description('Intervals without an archive after which a source counts as dry.')
 param quietIntervals int
 
-@description('Minutes after which nobody watches any more: a few runs of reconcile.')
+@description('Minutes without a run of reconcile after which an alert fires: a few times its schedule.')
 param silentMinutes int
 
 @description('Minutes that an archive may take from the server to its last image.')
@@ -30,17 +30,17 @@ param lagMinutes int
 @description('Members of archives that may be refused in an hour, of one source and for one reason.')
 param refusedMembers int
 
-@description('How often the alert rules look: PT5M, PT15M, PT30M or PT1H. Azure asks more for shorter ones.')
+@description('How often the alert rules are evaluated: PT5M, PT15M, PT30M or PT1H. Shorter intervals cost more.')
 param frequency string
 
 var everySource = { name: 'Source', operator: 'Include', values: ['*'] }
 
-// No window is shorter than the longest frequency: Azure refuses a rule that would not look at some of the time.
+// No window is shorter than the longest frequency, because Azure refuses a rule that leaves gaps in time.
 var alerts = [
   {
     id: 'no-archive'
     title: 'No archive from a source'
-    todo: 'Nothing was copied for ${quietIntervals} intervals, or nothing is heard of the app at all. If "Nobody watches" fires too, see there. Else ask `imagefeed doctor` whether the server can be reached, and the server\'s owner whether it had files.'
+    todo: 'Nothing was copied for ${quietIntervals} intervals, or the app sends no telemetry. If "Nobody watches" fires too, follow that alert first. Otherwise check with `imagefeed doctor` whether the server can be reached, and ask the server\'s owner whether it had files.'
     severity: 1
     query: replace(loadTextContent('../queries/no-archive.kql'), '\'example\', 10m', expectedSources)
     measure: 'Intervals'
@@ -51,7 +51,7 @@ var alerts = [
   {
     id: 'heartbeat'
     title: 'Nobody watches'
-    todo: 'reconcile has not run, or its telemetry does not arrive (is the daily cap of the logs reached?). Timers are known to stop after a deployment: open the function app in the portal, which wakes it, or restart it; then see whether reconcile runs. If the host itself is down, nobody takes messages either: `imagefeed doctor --app NAME --smoke` says whether both queue triggers listen; a 403 on a queue ends the whole host each time that it starts, so look at the app\'s DATA_STORAGE settings and roles first.'
+    todo: 'reconcile has not run, or its telemetry does not arrive (check whether the daily cap of the logs is reached). Timers are known to stop after a deployment: open the function app in the portal, which starts it, or restart it; then check whether reconcile runs. If the host itself is down, no messages are processed either: `imagefeed doctor --app NAME --smoke` reports whether both queue triggers listen. A 403 on a queue stops the whole host at each start, so check the app\'s DATA_STORAGE settings and roles first.'
     severity: 1
     query: loadTextContent('../queries/heartbeat.kql')
     measure: 'Minutes'
@@ -62,11 +62,11 @@ var alerts = [
   {
     id: 'not-running'
     title: 'A function does not run'
-    todo: 'The host may be well, and this one function switched off by a setting that does not resolve: `imagefeed doctor --app NAME` and `infra/deploy.sh --check` ask the host for the reason. For a timer: restart the app. For a queue: the log line says which settings and roles to look at.'
+    todo: 'The host may work while one function is disabled by a setting that does not resolve: `imagefeed doctor --app NAME` and `infra/deploy.sh --check` show the reason that the host reports. For a timer: restart the app. For a queue: the log line names the settings and roles to check.'
     severity: 1
     query: loadTextContent('../queries/not-running.kql')
     measure: 'Looks'
-    // A single look may fall into the start of a host.
+    // A single evaluation may coincide with the start of a host.
     limit: 1
     window: 'PT1H'
     dimensions: [{ name: 'Function', operator: 'Include', values: ['*'] }]
@@ -74,7 +74,7 @@ var alerts = [
   {
     id: 'near-deletion'
     title: 'Files are near their deletion and not copied'
-    todo: 'Half of their time on the server is over. `imagefeed ls SOURCE` says what stands in the way of each; raise MAX_CONNECTIONS if copying is merely slow.'
+    todo: 'Half of their time on the server is over. `imagefeed ls SOURCE` shows why each is not copied; raise MAX_CONNECTIONS if copying is only slow.'
     severity: 1
     query: loadTextContent('../queries/near-deletion.kql')
     measure: 'Files'
@@ -85,7 +85,7 @@ var alerts = [
   {
     id: 'expired'
     title: 'Archives were deleted before they were copied'
-    todo: 'They are lost unless the server\'s owner still has them: `imagefeed ls SOURCE` names them. Ask for them to be put there again.'
+    todo: 'They are lost unless the server\'s owner still has them. `imagefeed ls SOURCE` lists them; ask the owner to upload them again.'
     severity: 0
     query: loadTextContent('../queries/failures.kql')
     measure: 'Archives'
@@ -118,7 +118,7 @@ var alerts = [
   {
     id: 'given-up'
     title: 'Messages or events were given up'
-    todo: 'reconcile takes them by itself; if this keeps firing, the workbook\'s table of errors says why calls fail.'
+    todo: 'reconcile processes them again by itself. If this alert keeps firing, the workbook\'s table of errors shows why calls fail.'
     severity: 2
     query: loadTextContent('../queries/given-up.kql')
     measure: 'Waiting'
@@ -129,7 +129,7 @@ var alerts = [
   {
     id: 'deliveries'
     title: 'Events are not delivered'
-    todo: 'Event Grid cannot hand new archives to on_raw_archive; the workbook says what it was answered. Nothing is lost: what is delivered at no time goes to dead-letter, and reconcile drives what lies undone. See whether the app runs (`infra/deploy.sh --check`); single failures, as of an app that was just deployed, raise no alert.'
+    todo: 'Event Grid cannot deliver events of new archives to on_raw_archive; the workbook shows the answers that it got. Nothing is lost: undelivered events go to the container dead-letter, and reconcile starts unprocessed archives again. Check whether the app runs (`infra/deploy.sh --check`). Single failures, such as just after a deployment, raise no alert.'
     severity: 2
     query: loadTextContent('../queries/deliveries.kql')
     measure: 'Failures'
@@ -141,7 +141,7 @@ var alerts = [
   {
     id: 'lost-results'
     title: 'Results were lost after they were made'
-    todo: 'Who deletes them: a person, a lifecycle rule? What was made again is whole. What is beyond repair was lost after three repairs, or its raw blob is gone or in the archive tier: `imagefeed audit SOURCE` says what to do about each.'
+    todo: 'Find out whether a person or a lifecycle rule deletes them. Repaired archives are complete. An archive cannot be repaired if its results were lost again after three repairs, or if its raw blob is gone or in the archive tier: `imagefeed audit SOURCE` says what to do about each.'
     severity: 2
     query: loadTextContent('../queries/lost-results.kql')
     measure: 'Archives'
@@ -152,7 +152,7 @@ var alerts = [
   {
     id: 'slow'
     title: 'Archives take long'
-    todo: 'At the first start this is expected: what lay on the server is old. Else see in the workbook whether the raw blobs are late (the server, MAX_CONNECTIONS) or the images (maximumInstances, BATCH_BYTES).'
+    todo: 'At the first start this is expected, because the files on the server are old. Otherwise check in the workbook whether the raw blobs are late (the server, MAX_CONNECTIONS) or the images (maximumInstances, BATCH_BYTES).'
     severity: 2
     query: loadTextContent('../queries/slowest.kql')
     measure: 'Longest'
@@ -176,9 +176,9 @@ resource rules 'Microsoft.Insights/scheduledQueryRules@2026-03-01' = [
       scopes: [workspaceId]
       evaluationFrequency: frequency
       windowSize: alert.window
-      // Resolves by itself when the cause is gone, and tells so.
+      // The alert resolves by itself when the cause is gone, and notifies.
       autoMitigate: true
-      // A new workspace does not know the tables before the app's first telemetry.
+      // A new workspace has no such tables before the app's first telemetry.
       skipQueryValidation: true
       criteria: {
         allOf: [

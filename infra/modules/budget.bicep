@@ -1,4 +1,4 @@
-// What the resource group may cost in a month. A budget tells; it stops nothing.
+// Monthly budget of the resource group. It sends mails and stops nothing.
 
 @description('Begins the name of the budget.')
 param name string
@@ -9,7 +9,7 @@ param amount int
 @description('First day of the month in which the budget is made, as 2026-12-01.')
 param start string
 
-@description('Address that is told.')
+@description('Address that is notified.')
 param email string
 
 resource budget 'Microsoft.Consumption/budgets@2026-06-01' = {

@@ -1,4 +1,4 @@
-// What the function hears of: raw archives that are whole. It is a child of the system topic, in the topic's group.
+// The event subscription: complete raw archives. It is a child of the system topic, in the topic's group.
 
 @description('Name of the system topic.')
 param topicName string
@@ -40,7 +40,7 @@ resource rawArchives 'Microsoft.EventGrid/systemTopics/eventSubscriptions@2025-0
       endpointType: 'AzureFunction'
       properties: {
         resourceId: functionId
-        // Each event answers for itself: in a batch, one failure would bring all of them back.
+        // One event per request, because in a batch one failure would make all of them be delivered again.
         maxEventsPerBatch: 1
         preferredBatchSizeInKilobytes: 64
       }
@@ -68,7 +68,7 @@ resource rawArchives 'Microsoft.EventGrid/systemTopics/eventSubscriptions@2025-0
         }
       ]
     }
-    // The shorter of the two counts; with these it is the time.
+    // The limit that is reached first counts; with these values it is the time.
     retryPolicy: {
       maxDeliveryAttempts: 30
       eventTimeToLiveInMinutes: deliverForHours * 60

@@ -51,7 +51,7 @@ param alwaysReadyInstances int
 @description('When sources are polled: NCRONTAB with seconds, UTC.')
 param pollSchedule string
 
-@description('When what stopped half way is looked for and driven again: NCRONTAB with seconds, UTC.')
+@description('When reconcile looks for unfinished work and starts it again: NCRONTAB with seconds, UTC.')
 param reconcileSchedule string
 
 @description('Settings of the sources, SOURCES__<NAME>__<SETTING>, but for the secret ones.')
@@ -97,7 +97,7 @@ var allowed = [
     ipAddress: '${address}/32'
   }
 ]
-// Public inbound stays open for Event Grid, which knows no private way to a function.
+// Public inbound stays open for Event Grid, which cannot reach a function through a private endpoint.
 var fromEventGrid = [
   {
     name: 'event-grid'
@@ -136,7 +136,7 @@ resource app 'Microsoft.Web/sites@2025-03-01' = {
     keyVaultReferenceIdentity: identityId
     virtualNetworkSubnetId: empty(subnetId) ? null : subnetId
     functionAppConfig: {
-      // Runtime and version are told here alone: Flex Consumption refuses FUNCTIONS_WORKER_RUNTIME and its kin.
+      // Runtime and version are set only here: Flex Consumption refuses FUNCTIONS_WORKER_RUNTIME and similar settings.
       runtime: { name: 'python', version: '3.13' }
       deployment: {
         storage: {
@@ -186,12 +186,12 @@ var defaults = {
   POLL_SCHEDULE: pollSchedule
   RECONCILE_SCHEDULE: reconcileSchedule
   PYTHON_APPLICATIONINSIGHTS_ENABLE_TELEMETRY: 'true'
-  // Only our own lines: without it the SDKs' are sent, and paid for, as well.
+  // Only our own log lines; otherwise the SDKs' lines are sent and paid for too.
   PYTHON_APPLICATIONINSIGHTS_LOGGER_NAME: 'ingestion'
   // Every trace: the exporter's own default keeps one of a burst of a hundred.
   OTEL_TRACES_SAMPLER: 'microsoft.fixed_percentage'
   OTEL_TRACES_SAMPLER_ARG: '1.0'
-  // A span for each call to storage would cost more than all else, and tell less.
+  // A span for each call to storage would cost more than all other telemetry and is less useful.
   OTEL_PYTHON_DISABLED_INSTRUMENTATIONS: 'azure_sdk,requests,urllib,urllib3'
   // Spans of the host's own queue polling: 100,000 a day for each instance. Newer hosts leave them out.
   AZURE_TRACING_DISABLED: 'true'
@@ -199,7 +199,7 @@ var defaults = {
   APPLICATIONINSIGHTS_SDKSTATS_DISABLED: 'true'
 }
 
-// What the rest of this template decides; whoever overrode it would break the app. There must be no plain
+// Settings that the rest of this template decides; overriding them would break the app. There must be no plain
 // AzureWebJobsStorage beside these, not even an empty one.
 var fixed = {
   APPLICATIONINSIGHTS_CONNECTION_STRING: insights.properties.ConnectionString
@@ -223,7 +223,7 @@ var secrets = toObject(
   setting => '@Microsoft.KeyVault(SecretUri=${vault.properties.vaultUri}secrets/${setting.value})'
 )
 
-// The app takes an empty setting for one that is not given; triggers would take it for a schedule.
+// The app treats an empty setting as absent; triggers would use it as a schedule.
 var given = toObject(
   filter(items(appSettings), setting => !empty(setting.value)),
   setting => setting.key,

@@ -52,7 +52,7 @@ resource account 'Microsoft.Storage/storageAccounts@2026-06-01' = {
   }
 }
 
-// Soft delete for the packages' sake; no versions, which would keep every renewal of a lock.
+// Soft delete protects the packages. No versions, because they would keep every renewal of a lock.
 resource blobs 'Microsoft.Storage/storageAccounts/blobServices@2026-06-01' = {
   parent: account
   name: 'default'

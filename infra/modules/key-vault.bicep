@@ -11,7 +11,7 @@ param location string
 @description('Tags of the key vault.')
 param tags object
 
-@description('Resource id of the Log Analytics workspace that is told who reads and changes secrets.')
+@description('Resource id of the Log Analytics workspace that logs reads and changes of secrets.')
 param workspaceId string
 
 @description('True closes the vault to all networks but its private endpoint, trusted services and the allowed addresses.')

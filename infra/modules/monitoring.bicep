@@ -1,4 +1,4 @@
-// Where telemetry goes, and who is told: Log Analytics, Application Insights, an action group.
+// Telemetry and notification: Log Analytics, Application Insights, an action group.
 
 @description('Begins the names of the resources.')
 param name string
@@ -39,7 +39,7 @@ resource insights 'Microsoft.Insights/components@2020-02-02' = {
     Application_Type: 'web'
     WorkspaceResourceId: workspace.id
     IngestionMode: 'LogAnalytics'
-    // Whoever has the connection string cannot send: that takes the role Monitoring Metrics Publisher.
+    // The connection string alone does not allow sending: that needs the role Monitoring Metrics Publisher.
     DisableLocalAuth: true
   }
 }

@@ -32,7 +32,7 @@ resource gateway 'Microsoft.Network/natGateways@2026-03-01' = {
   }
 }
 
-// Its own default rules suffice: nothing gets in but from the network itself.
+// Its default rules suffice: they let in only traffic from the network itself.
 resource rules 'Microsoft.Network/networkSecurityGroups@2026-03-01' = {
   name: '${name}-rules'
   location: location

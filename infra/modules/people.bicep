@@ -1,4 +1,4 @@
-// What people may do: operators look, replay and set passwords; readers read images and the ledger.
+// Roles of people: operators inspect, replay and set passwords; readers read images and the ledger.
 
 @description('Object ids of the users, groups or service principals that operate the system.')
 param operatorIds array

@@ -1,4 +1,4 @@
-// What the app may do, and where: the least role that works, on the smallest scope that makes a difference.
+// Roles of the app: the least role that works, on the smallest scope that makes a difference.
 
 @description('Principal id of the identity that the app runs as.')
 param appPrincipalId string

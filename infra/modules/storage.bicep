@@ -1,8 +1,8 @@
-// The account that holds what the system is for: raw archives, images, the ledger, and the queues between the functions.
+// The account of the data: raw archives, images, the ledger, and the queues between the functions.
 //
 // The functions host has an account of its own (host-storage.bicep), for four reasons: the host must own all blobs of
-// its account, and here nobody owns any; versions and soft delete would keep every renewal of the host's locks; this
-// one may have a hierarchical namespace; and the host's chatter takes nothing from this account's request limits.
+// its account, and here no role owns any; versions and soft delete would keep every renewal of the host's locks; this
+// one may have a hierarchical namespace; and the host's requests do not count against this account's request limits.
 
 @description('Name of the storage account: 3 to 24 lower-case letters and digits.')
 @minLength(3)
@@ -36,7 +36,7 @@ param deletedRetentionDays int
 @description('Days for which previous versions of blobs are kept.')
 param versionRetentionDays int
 
-@description('True keeps the account from being deleted.')
+@description('True prevents the deletion of the account.')
 param locked bool
 
 @description('True closes the account to all networks but private endpoints, trusted services and the allowed addresses.')

@@ -14,7 +14,7 @@ param tags object
 @description('Resource id of the storage account whose events these are.')
 param storageAccountId string
 
-@description('Resource id of the Log Analytics workspace that failed deliveries are told to.')
+@description('Resource id of the Log Analytics workspace that logs failed deliveries.')
 param workspaceId string
 
 resource topic 'Microsoft.EventGrid/systemTopics@2025-02-15' = {

@@ -1,4 +1,4 @@
-// The page that an operator looks at: workbook.json, with the queries of ../queries put in where it names their files.
+// The operator's workbook: workbook.json, in which names of query files are replaced by the queries of ../queries.
 
 @description('Begins the name that the workbook is shown by.')
 param name string
@@ -39,18 +39,18 @@ var queries = {
   'sources.kql': loadTextContent('../queries/sources.kql')
 }
 
-// A file stands for itself: what it takes for granted is put right here.
+// A query file runs by itself with example values; here they are replaced by the workbook's parameters.
 var ofSource = mapValues(queries, text => replace(text, 'let source = \'*\';', 'let source = \'{Source}\';'))
 var ofStep = mapValues(ofSource, text => replace(text, 'let step = 1h;', 'let step = {TimeRange:grain};'))
 var ofVersion = mapValues(ofStep, text => replace(text, 'let version = \'0123abcd\';', 'let version = \'{Version}\';'))
 var filled = mapValues(ofVersion, text => replace(text, '\'example\', 10m', expectedSources))
 
-// The query of what asks one, in place of its file's name.
+// Replace the file name of each item that has a query by the query.
 func asked(content object, texts object) object => contains(content, 'query') ? { query: texts[content.query] } : {}
 
 var page = any(loadJsonContent('../workbook.json'))
 var shown = map(page.items, item => union(item, { content: union(item.content, asked(item.content, filled)) }))
-// The list of sources is asked for within a parameter, out of reach of the line above.
+// The query of the list of sources is inside a parameter, which the line above does not reach.
 var sourceNames = replace(filled['source-names.kql'], '\n', '\\n')
 var serialized = replace(string(union(page, { items: shown })), 'source-names.kql', sourceNames)
 

@@ -137,7 +137,7 @@ def test_answers_that_are_always_swapped_are_an_error_that_may_pass(
     one, two = reader.rows(source, NOON, NOON + HOUR)
     reader.image(one)
     swapping.swap("GET images")
-    with pytest.raises(StoreUnavailableError, match="belongs to another question"):
+    with pytest.raises(StoreUnavailableError, match="belongs to another request"):
         reader.image(two)
 
 
@@ -156,7 +156,7 @@ class TestWhereAnswersNameNoRequest:
     def test_rows(self) -> None:
         self.reader.image(self.rows[0])
         self.swapping.swap("GET images")
-        with pytest.raises(StoreUnavailableError, match="not asked for"):
+        with pytest.raises(StoreUnavailableError, match="not requested"):
             self.reader.image(self.rows[1])
 
     def test_rows_of_the_ledger(self) -> None:
@@ -164,7 +164,7 @@ class TestWhereAnswersNameNoRequest:
         first, second = self.batches[0].archive.key.ledger_row(), self.batches[2].archive.key.ledger_row()
         assert find(archives, self.source, first) is not None
         self.swapping.swap("GET archives")
-        with pytest.raises(StoreUnavailableError, match="not asked for"):
+        with pytest.raises(StoreUnavailableError, match="not requested"):
             find(archives, self.source, second)
 
     def test_whole_shards(self) -> None:

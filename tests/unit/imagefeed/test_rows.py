@@ -115,7 +115,7 @@ def test_parts_that_are_missing_doubled_or_strange_are_damage() -> None:
 def test_a_row_that_is_none_of_ours_is_damage() -> None:
     (entity,) = pack(PARTITION, row_of(PAYLOAD), PAYLOAD)
     for name in ("shape", "codec", "checksum", "shard"):
-        with pytest.raises(ImageDamagedError, match="no row of an image"):
+        with pytest.raises(ImageDamagedError, match="not a valid image row"):
             unpack([{other: value for other, value in entity.items() if other != name}])
     with pytest.raises(ImageDamagedError, match="codec"):
         unpack([{**entity, "codec": "pickle"}])

@@ -74,12 +74,12 @@ def test_what_is_no_shard_of_ours_is_an_error() -> None:
     with pytest.raises(ValueError, match="no tar"):
         list(read_pairs([b"x" * 2_048]))
     content, _ = shard_of([b"payload"])
-    with pytest.raises(ValueError, match="without their image"):
+    with pytest.raises(ValueError, match="metadata without its image"):
         # The payload's header and block are gone, its facts are not.
         list(read_pairs([content[1_024:]]))
 
 
 def test_an_image_without_its_metadata_is_an_error() -> None:
     content, _ = shard_of([b"payload"])
-    with pytest.raises(ValueError, match="without its facts"):
+    with pytest.raises(ValueError, match="without its metadata"):
         list(read_pairs([content[:1_024], bytes(1_024)]))
