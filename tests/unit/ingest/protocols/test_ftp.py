@@ -72,10 +72,10 @@ def test_where_the_server_tells_nothing_of_a_file_neither_do_we() -> None:
 
 @given(st.text(st.characters(codec="ascii", exclude_characters="\r\n"), max_size=30))
 def test_no_reply_makes_a_size_below_zero(reply: str) -> None:
-    told = re.fullmatch(r"\d{1,19}", reply.strip())
+    number = re.fullmatch(r"\d{1,19}", reply.strip())
     with_reply = stat(script(SIZE=f"213 {reply}"))
     assert with_reply is not None
-    assert with_reply.size == (int(reply) if told else 7)
+    assert with_reply.size == (int(reply) if number else 7)
 
 
 @pytest.mark.parametrize("size", [b"-1", b"-2147483000"])
