@@ -9,7 +9,7 @@ from threading import Lock
 from config.errors import SourceRefusedError, SourceUnavailableError
 from ingest.model import Listing, RemoteFile, SourceSpec, TrackedFile
 from ingest.ports import Connection
-from ingest.tracked_files import StableFile, both_ends, left_out, nearly_gone, unknown, wanted
+from ingest.tracked_files import StableFile, both_ends, left_out, nearly_gone, relevant, unknown, wanted
 from ingest.tracker import FileTracker
 
 log = logging.getLogger(f"ingestion.{__name__}")
@@ -43,7 +43,7 @@ class Discovery:
         listed_at = self.now()
         listed = connection.list_files()
         passed_over = left_out(self.spec, listed.files)
-        listing = replace(listed, files=wanted(self.spec, listed.files))
+        listing = Listing(files=wanted(self.spec, listed.files), unread=relevant(self.spec, listed.unread))
         listing = replace(listing, files=[*listing.files, *self._overlooked(connection, listing)])
         unknown_files = unknown(self.tracker.tracked_files, listing.files)
         # While archives are due, check only files that are newer than all of them, so that copying goes on.

@@ -63,6 +63,12 @@ def left_out(spec: SourceSpec, files: Iterable[RemoteFile]) -> PassedOver | None
     return PassedOver(count=len(others), newest=newest.path, modified=newest.modified) if newest else None
 
 
+def relevant(spec: SourceSpec, unread: Iterable[Unread]) -> Sequence[Unread]:
+    """Return the unread parts that may hide an archive: all but entries whose names PATTERN does not match."""
+    matches = _pattern(spec)
+    return [part for part in unread if part.path is None or part.path.endswith("/") or matches(part.path)]
+
+
 def unread_parts(unread: Sequence[Unread]) -> UnreadParts | None:
     """Return what is kept of the parts of a listing that could not be read; None if there is none."""
     if not unread:

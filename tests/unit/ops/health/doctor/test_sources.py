@@ -86,7 +86,7 @@ def test_an_empty_folder_is_told() -> None:
 def test_a_file_that_gives_no_bytes_is_told(server: FakeServer) -> None:
     listed = server.put("radar_20260304_0500.zip", b"PK", NOW)
     server.before_read[listed.path] = lambda _: server.files.update({listed.path: (b"", NOW)})
-    assert "reading gives none" in problems(check(server))
+    assert "reading returns none" in problems(check(server))
 
 
 def test_a_refusal_is_passed_on_in_its_own_words() -> None:
@@ -109,7 +109,7 @@ def test_a_server_that_is_down_is_told_from_the_network() -> None:
 def test_a_name_that_nobody_knows_is_told() -> None:
     source = Source(endpoint=replace(ENDPOINT, scheme="ftp", host="no-such-host.invalid"), spec=SPEC)
     (finding,) = check_source(source, NOW)
-    assert "no such host is known here" in finding.message
+    assert "the host name cannot be resolved" in finding.message
 
 
 def test_a_source_that_never_ends_costs_a_limited_time() -> None:
