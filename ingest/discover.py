@@ -1,7 +1,7 @@
 """Find the new, stable files of a source. All workers of a poll share one listing at a time."""
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from threading import Lock
@@ -77,24 +77,35 @@ class Discovery:
 
     def _stable(self, connection: Connection, files: Sequence[RemoteFile]) -> list[StableFile]:
         """Stat files twice, `stable_for` apart, and return those that did not change in between."""
-        first = [StableFile(listed=file, certain=seen) for file in files if (seen := self._stat(connection, file))]
+        first = self._look(connection, files)
         if not first:
             return []
         self.wait(self.spec.stable_for / timedelta(seconds=1))
-        return [file for file in first if self._stat(connection, file.listed) == file.certain]
+        second = self._look(connection, list(first))
+        return [
+            StableFile(listed=file, certain=certain) for file, certain in first.items() if second.get(file) == certain
+        ]
 
-    def _stat(self, connection: Connection, file: RemoteFile) -> RemoteFile | None:
-        # Check before each call, because a hundred calls to a slow server can take longer than a tick may.
-        self.tracker.check()
-        try:
-            seen = connection.stat(file)
+    def _look(self, connection: Connection, files: Iterable[RemoteFile]) -> dict[RemoteFile, RemoteFile]:
+        """Return the current facts of each file that is there, by the file as it was listed."""
+        seen, refused = dict[RemoteFile, RemoteFile](), list[RemoteFile]()
+        for file in files:
+            # Check before each call, because a hundred calls to a slow server can take longer than a tick may.
+            self.tracker.check()
+            try:
+                if now := connection.stat(file):
+                    seen[file] = now
+                else:
+                    refused.append(file)
+            except SourceRefusedError:
+                # Track the file as listed; its copy will fail and record the reason without blocking other files.
+                seen[file] = file
+            except SourceUnavailableError as exc:
+                # The server may be down, or only this file busy because it is being written: a listing tells which.
+                connection.list_files()
+                self.tracker.record_unreadable(file, exc)
+        if refused:
             # A file that is listed but not found, for example for lack of permission, must still be tracked.
-            return file if seen is None and file in connection.list_files().files else seen
-        except SourceRefusedError:
-            # Track the file as listed; its copy will fail and record the reason without blocking other files.
-            return file
-        except SourceUnavailableError as exc:
-            # The server may be down, or only this file busy because it is being written: a listing tells which.
-            connection.list_files()
-            self.tracker.record_unreadable(file, exc)
-            return None
+            listed = {file.path: file for file in connection.list_files().files}
+            seen |= {file: listed[file.path] for file in refused if file.path in listed}
+        return seen

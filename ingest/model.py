@@ -83,7 +83,8 @@ class Endpoint:
     ca: KeyText | None = None
     """FTP over TLS: PEM text of the certificate authorities to trust instead of the system's."""
     timezone: TimeZone = "UTC"
-    """IANA zone of the times in LIST output. Used only for servers that support neither MLSD nor MDTM."""
+    """FTP: IANA zone of the times in LIST output, such as `Europe/Berlin`. If MDTM and MLSD show the same local time
+    instead of UTC, which LIST tells, they are read in this zone too."""
     mlsd: bool = True
     """`false` for FTP servers whose MLSD is broken."""
     encoding: Encoding = "utf-8"

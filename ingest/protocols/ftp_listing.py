@@ -45,6 +45,7 @@ _WINDOWS = re.compile(
     re.VERBOSE,
 )
 _MONTHS = ("", "jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
+_EXACT = re.compile(r"(\d{14})(?:\.\d+)?\s*(Z|[+-]\d{2}:?\d{2})?", re.IGNORECASE)
 _DAY = timedelta(days=1)
 
 
@@ -65,10 +66,16 @@ def parse_mlsd(line: str) -> Entry | None:
 
 
 def parse_mdtm(text: str) -> datetime | None:
-    """Parse `YYYYMMDDHHMMSS[.sss]` as UTC and drop the fraction; None if the text has another form."""
+    """Parse `YYYYMMDDHHMMSS[.sss]` as UTC and drop the fraction; None if the text has another form.
+
+    A `Z` or an offset behind it, which RFC 3659 does not allow, is read too.
+    """
+    match = _EXACT.fullmatch(text.strip())
+    if match is None:
+        return None
     try:
-        return datetime.strptime(text.partition(".")[0], "%Y%m%d%H%M%S").replace(tzinfo=UTC)
-    except ValueError:
+        return datetime.strptime(match[1] + (match[2] or "Z"), "%Y%m%d%H%M%S%z").astimezone(UTC)
+    except (ValueError, OverflowError):
         return None
 
 

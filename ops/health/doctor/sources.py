@@ -25,6 +25,8 @@ CALL_WITHIN = 10.0
 WITHIN = 60.0
 """Timeout of all checks of a source in seconds."""
 _CLOCK = timedelta(minutes=1)
+_ZONES_APART = timedelta(minutes=15)
+"""No two zones are nearer to each other. LIST leaves out seconds, and the time of day of old files."""
 _FIRST = 1024
 
 
@@ -91,13 +93,26 @@ def _check_folder(source: Source, connection: Connection, now: datetime) -> Iter
         if listed or not unread:
             yield wrong(spec.name, _nothing(spec, folder, len(listed)))
         return
-    newest = files[-1]
+    # As polling takes it, which may differ from the listing.
+    newest = connection.stat(files[-1]) or files[-1]
     matches = (
         f"{folder!r}: {len(files)} of {count(len(listed), 'file')} match {spec.pattern}, the newest is {newest.path!r}"
     )
     yield ok(spec.name, f"{matches} of {newest.modified:%Y-%m-%d %H:%M:%S} UTC, {newest.size / 1e6:.1f} MB")
     yield from _read(spec, connection, newest)
+    yield from _zone(source, files[-1], newest)
     yield from _times(spec, newest, now)
+
+
+def _zone(source: Source, listed: RemoteFile, taken: RemoteFile) -> Iterator[Finding]:
+    """Compare the two times that FTP servers give of a file: that of LIST, which TIMEZONE is for, and that of MDTM."""
+    if abs(taken.modified - listed.modified) >= _ZONES_APART:
+        yield wrong(
+            source.spec.name,
+            f"times: LIST in TIMEZONE {source.endpoint.timezone} gives {listed.modified:%Y-%m-%d %H:%M} UTC for "
+            f"{taken.path!r}, and the server's exact time, which is taken, is {taken.modified:%Y-%m-%d %H:%M:%S} UTC; "
+            "set TIMEZONE to the zone of the server's listings, and compare with a file of a known time",
+        )
 
 
 def _unread(folder: str, unread: UnreadParts) -> str:

@@ -51,6 +51,15 @@ def test_a_source_that_is_well_is_told_in_a_few_lines(server: FakeServer) -> Non
     assert findings[2].message == "'radar_20260304_0500.zip' can be read"
 
 
+def test_the_time_that_is_taken_is_judged_and_held_against_the_listing(server: FakeServer) -> None:
+    listed = server.put("new.zip", b"PK", NOW - timedelta(minutes=5))
+    server.certain["new.zip"] = listed.modified + timedelta(hours=9)
+    found = problems(check(server))
+    assert "LIST in TIMEZONE UTC gives 2026-03-04 05:01 UTC for 'new.zip'" in found
+    assert "which is taken, is 2026-03-04 14:01:07 UTC; set TIMEZONE" in found
+    assert "ahead of this machine's clock" in found
+
+
 @pytest.mark.parametrize("files", [True, False])
 def test_what_of_a_listing_could_not_be_read_is_quoted(server: FakeServer, files: bool) -> None:
     server.unread = (Unread(text="11 28 a.zip *STMF"),)
