@@ -5,15 +5,14 @@ import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
-from zoneinfo import ZoneInfo
+from datetime import datetime
 
 from config.errors import SourceRefusedError, SourceUnavailableError
 from ingest.model import Endpoint, Listing, RemoteFile
 from ingest.ports import Connection, Reader
-from ingest.protocols.ftp_listing import Entry, Kind, parse_list, parse_mdtm, parse_mlsd
+from ingest.protocols.ftp_folders import FtpFolders
+from ingest.protocols.ftp_listing import Entry, parse_mdtm, parse_mlsd
 from ingest.protocols.ftp_session import FTP_ERRORS, Ftp, ftp_errors
-from ingest.protocols.listing import Gathered
 from ingest.protocols.pace import Pace
 
 _LEAVE_WITHIN = 5.0
@@ -47,9 +46,7 @@ class FtpConnection:
 
     def __init__(self, endpoint: Endpoint) -> None:
         self._endpoint = endpoint
-        self._zone = ZoneInfo(endpoint.timezone)
         self._ftp: Ftp | None = None
-        self._home = ""
         self._mlsd = False
         self._rest: bool | None = None
         """True if the server starts a transfer at the offset set by REST, False if not, None if not tested yet."""
@@ -74,10 +71,8 @@ class FtpConnection:
 
     def list_files(self) -> Listing:
         """Return all files of the source, links to files included, broken links and links to folders excluded."""
-        gathered = Gathered(folder=self._endpoint.folder)
         with self._use(f"list {self._endpoint.folder!r}") as ftp:
-            self._list(ftp, "", gathered)
-        return gathered.listing
+            return self._list(ftp)
 
     def stat(self, listed: RemoteFile) -> RemoteFile | None:
         """Return a file's current size and modification time (whole seconds); None if there is no such file.
@@ -153,35 +148,15 @@ class FtpConnection:
             raise SourceRefusedError(
                 f"enter {self._endpoint.folder!r} on {self._where}: {exc}; check the path in the source's URL"
             ) from exc
-        if self._endpoint.recursive:
-            self._home = ftp.pwd()
         self._mlsd = self._endpoint.mlsd and _offers_mlsd(ftp)
 
-    def _list(self, ftp: Ftp, folder: str, gathered: Gathered) -> None:
-        for entry in self._entries(ftp, folder):
-            path = folder + entry.name
-            if entry.kind is Kind.FOLDER and self._endpoint.recursive:
-                self._list(ftp, f"{path}/", gathered)
-            elif entry.kind is Kind.FILE and entry.size is not None and entry.modified is not None:
-                gathered.add(RemoteFile(path=path, size=entry.size, modified=entry.modified))
-            elif entry.kind in (Kind.FILE, Kind.LINK) and (file := self._resolve(ftp, path, entry)):
-                gathered.add(file)
-
-    def _entries(self, ftp: Ftp, folder: str) -> list[Entry]:
-        """Return the entries of one folder. CWD first: LIST misreads names with a dash, a space or a star."""
-        if folder:
-            try:
-                ftp.cwd(ftp.wire(folder.rstrip("/")))
-            except ftplib.error_perm as exc:
-                if str(exc).startswith(_NO_FILE):
-                    return []
-                raise
-        lines = ftp.lines("MLSD" if self._mlsd else "LIST")
-        if folder:
-            ftp.cwd(self._home)
-        now = datetime.now(UTC)
-        entries = [parse_mlsd(line) if self._mlsd else parse_list(line, self._zone, now) for line in lines]
-        return [entry for entry in entries if entry is not None]
+    def _list(self, ftp: Ftp) -> Listing:
+        """Return all that can be listed. An error closes the connection, which may be in any folder then."""
+        try:
+            return FtpFolders(ftp, self._endpoint, self._resolve, mlsd=self._mlsd).list()
+        except BaseException:
+            self.close()
+            raise
 
     def _resolve(self, ftp: Ftp, path: str, entry: Entry) -> RemoteFile | None:
         """Request the size and, if it is not listed, the time of a file or link: a link's listed size is its own."""
@@ -194,9 +169,7 @@ class FtpConnection:
         except ftplib.error_perm as exc:
             if not str(exc).startswith(_UNKNOWN_COMMAND):
                 raise
-            gathered = Gathered(folder=self._endpoint.folder)
-            self._list(ftp, "", gathered)
-            return next((file for file in gathered.files if file.path == path), None)
+            return next((file for file in self._list(ftp).files if file.path == path), None)
         return None if size is None or modified is None else RemoteFile(path=path, size=size, modified=modified)
 
     def _stat_mlst(self, ftp: Ftp, path: str) -> RemoteFile | None:
