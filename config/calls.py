@@ -1,4 +1,4 @@
-"""Calls of functions that run in this process, and its end once none does."""
+"""Count the function calls that run in this process, and end the process once it is idle and has a hung thread."""
 
 import logging
 import os
@@ -12,7 +12,7 @@ _IDLE_SECONDS = 5.0
 
 
 class Calls:
-    """Counts the calls that run."""
+    """Counter of the calls that run."""
 
     def __init__(self, leave: Callable[[int], object] = os._exit, idle_seconds: float = _IDLE_SECONDS) -> None:
         self._leave = leave
@@ -31,9 +31,9 @@ class Calls:
             self._count(-1)
 
     def end_process_when_idle(self, hung: Thread) -> None:
-        """End this process once no call runs, and for a few seconds none came, unless a thread that hangs ended.
+        """End this process once no call ran or started for a few seconds, unless the `hung` thread ends before.
 
-        A process that serves no calls, such as a command, is left as it is.
+        Do nothing in a process that has served no call, such as a command.
         """
         if self._seen:
             Thread(target=self._end_when_idle, args=(hung,), name="end", daemon=True).start()
@@ -51,7 +51,7 @@ class Calls:
                 idle = not self._running
                 self._changed.wait(self._idle_seconds)
                 if idle and before == self._seen and hung.is_alive():
-                    log.error("process.ends: a thread that decodes an image hangs for good, and nothing else runs")
+                    log.error("process.ends: a thread that decodes an image hangs and cannot be stopped; no call runs")
                     logging.shutdown()
                     self._leave(1)
                     return

@@ -1,4 +1,4 @@
-"""The app's errors, under the two kinds of `imagefeed.errors`."""
+"""The app's errors, as subclasses of the two kinds in `imagefeed.errors`."""
 
 from collections.abc import Sequence
 
@@ -6,17 +6,17 @@ from imagefeed.errors import PermanentError, TransientError
 
 
 class SettingsError(PermanentError):
-    """Settings are missing or wrong; the message names every one of them, `problems` has them one by one."""
+    """Settings are missing or wrong. The message names all of them; `problems` lists them one by one."""
 
     def __init__(self, message: str, problems: Sequence[str] = ()) -> None:
-        """Several problems have a line each behind the message; one stands in the message's own."""
+        """Append `problems` to `message`: one on the same line, several on a line each."""
         lines = ";\n  ".join(problems)
         super().__init__(f"{message}:\n  {lines}" if len(problems) > 1 else ": ".join(filter(None, (message, lines))))
         self.problems = tuple(problems) or (message,)
 
 
 class SourceUnavailableError(TransientError):
-    """A remote server could not be reached, broke off, timed out or is busy."""
+    """A remote server could not be reached, dropped the connection, timed out or is busy."""
 
 
 class SourceRefusedError(PermanentError):
@@ -28,7 +28,7 @@ class TransferTruncatedError(TransientError):
 
 
 class OutOfTimeError(TransientError):
-    """A call's budget of time is spent; what was done so far is kept."""
+    """The time budget of a call is spent. Finished work is kept."""
 
 
 class LeaseLostError(TransientError):
@@ -36,11 +36,11 @@ class LeaseLostError(TransientError):
 
 
 class ArchiveRefusedError(PermanentError):
-    """A whole archive cannot be preprocessed: unreadable directory, or a limit was hit."""
+    """A whole archive cannot be preprocessed: its directory is unreadable, or it exceeds a limit."""
 
 
 class ArchiveIncompleteError(ArchiveRefusedError):
-    """Bytes are missing in an archive: it is damaged, or somebody still writes it."""
+    """Bytes of an archive are missing: it is damaged, or still being written."""
 
 
 class PipelineMismatchError(PermanentError):

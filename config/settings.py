@@ -1,4 +1,4 @@
-"""The only reader of the environment: app settings in, values out, and one error that names all that is wrong."""
+"""Read app settings from the environment, for all other modules. One error names every problem."""
 
 import difflib
 import os
@@ -25,7 +25,7 @@ _PORTS = {"sftp": 22, "ftp": 21, "ftpes": 21, "ftps": 990}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Storage:
-    """Where results go: a connection string, or the three services' addresses and an identity."""
+    """Storage account for results: a connection string, or the addresses of three services and an identity."""
 
     connection: str | None = field(default=None, repr=False)
     """Connection string of the storage account, for Azurite or where keys are allowed. With an identity, set the four
@@ -42,26 +42,26 @@ class Storage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pipeline:
-    """How results are kept and re-driven."""
+    """Name of the results, and the retries of unfinished batches."""
 
     name: Name | None = None
     """Name under which results are kept. Unset: a short hash of the `PREPROCESS_` settings that differ from the
     defaults of 0.1.0, and of the hook's source ([pipelines](pipelines.md))."""
     redrive_after: timedelta = timedelta(minutes=15)
-    """A batch that has failed and is not done by then is put on the queue again; the time doubles with each try. A
-    batch whose process died does not wait for it ([reliability](reliability.md))."""
+    """Time after which a failed batch is put on the queue again; it doubles with each try. A batch whose process died
+    does not wait for it ([reliability](reliability.md))."""
     redrive_tries: int = 6
-    """Tries after the first one before an archive is `failed`. A try counts once it has begun."""
+    """Tries after the first one until an archive is `failed`. A try counts as soon as it begins."""
     window: timedelta = timedelta(hours=72)
-    """How far back `reconcile` looks."""
+    """Age of archives up to which `reconcile` checks them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Table:
-    """How much of an image goes into rows."""
+    """How much of an image is stored in table rows."""
 
     max_rows_per_image: int = 8
-    """An image that needs more rows of 704 KiB than this is kept in its shard alone; its row links there."""
+    """Most rows of 704 KiB for one image. A larger image is stored only in its shard, to which its row links."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,15 +70,15 @@ class Schedules:
 
     poll: Schedule = "*/30 * * * * *"
     """When sources are polled: six NCRONTAB fields (seconds first, weekdays 0 to 6), UTC. The functions host reads both
-    schedules itself; deployment and `make run` set them. `func start` without them reports that they do "not resolve to
-    a value" and switches the function off."""
+    schedules itself; deployment and `make run` set them. Without them, `func start` reports that they do "not resolve
+    to a value" and disables the function."""
     reconcile: Schedule = "0 */5 * * * *"
-    """When `reconcile` looks for unfinished work and resumes it."""
+    """When `reconcile` finds and resumes unfinished work."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
-    """One source: how to reach it, and what to copy."""
+    """A source: how to reach it, and its settings for copying."""
 
     endpoint: Endpoint
     spec: SourceSpec
@@ -86,7 +86,7 @@ class Source:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """Everything that an operator can set."""
+    """All settings of the app."""
 
     storage: Storage
     sources: Mapping[str, Source]
@@ -110,7 +110,7 @@ _STORAGE_NAMES = {
     "table": "DATA_STORAGE__tableServiceUri",
     "client_id": "DATA_STORAGE__clientId",
 }
-"""The names that the queue triggers read as well; Azure Functions fixes their spelling."""
+"""Names of the storage settings. The queue triggers read them too, so Azure Functions fixes their spelling."""
 
 FLAT: Mapping[str, Setting] = {
     **{_STORAGE_NAMES[s.field.name]: s for s in _group("", Storage).values()},
@@ -121,7 +121,7 @@ FLAT: Mapping[str, Setting] = {
     **_group("TABLE_", Table),
     **_group("PIPELINE_", Pipeline),
 }
-"""Every setting outside sources, by its name."""
+"""Every setting that belongs to no source, by its name."""
 
 _FROM_URL = {"scheme", "host", "port", "user", "folder", "name"}
 PER_SOURCE: Mapping[str, Setting] = {
@@ -129,27 +129,27 @@ PER_SOURCE: Mapping[str, Setting] = {
     for name, setting in {**_group("", Endpoint), **_group("", SourceSpec)}.items()
     if setting.field.name not in _FROM_URL
 }
-"""Every setting of a source, `SOURCES__<NAME>__<this>`; `URL` comes on top."""
+"""Every setting of a source except `URL`, by the last part of its name `SOURCES__<NAME>__<this>`."""
 
 _OWN = re.compile(
     r"(DATA_STORAGE(__|$)|SOURCES__|PREPROCESS_|LIMIT_|BATCH_|TABLE_|PIPELINE_|(POLL|RECONCILE)_SCHEDULE$)"
 )
 _SOURCE_NAME = re.compile(r"(?!(MANUAL|SMOKE)$)[A-Z0-9_]{1,32}")
-"""`manual` is the source of archives that somebody puts into storage by hand, `smoke` that of the smoke test."""
+"""`manual` is the source of archives that a person uploads to storage, `smoke` the one of the smoke test."""
 _NEARLY_SOURCES = re.compile(r"SOU?R[CS]ES?_(.*_)?_")
 _OF_THE_PLATFORM = {"DATA_STORAGE__CREDENTIAL"}
 _TWIN = re.compile(r"((CONNECTIONSTRINGS__)?AZUREWEBJOBS|CONNECTIONSTRINGS__)DATA_STORAGE(__|$)")
-"""Settings that the functions host reads in place of DATA_STORAGE; it takes an empty one for set."""
+"""Settings that the functions host reads instead of DATA_STORAGE, even if they are empty."""
 
 
 @cache
 def settings() -> Settings:
-    """Read the environment, once. The hook is not tried: one that fails must not keep archives from being copied."""
+    """Read the environment once and return its settings. The hook is not loaded: a broken one must not stop copying."""
     return _Reading(os.environ).settings(with_hook=False)
 
 
 def environment() -> Mapping[str, str]:
-    """Give what there is of settings in the environment, as text; a new shell has none."""
+    """Return the texts of all settings in the environment, by name. A new shell has none."""
     return {
         name: text
         for name, text in os.environ.items()
@@ -158,29 +158,29 @@ def environment() -> Mapping[str, str]:
 
 
 def read_settings(environ: Mapping[str, str]) -> Settings:
-    """Return Settings, made of app settings. Raises SettingsError that names all that is wrong, the hook included."""
+    """Return the settings. Raises SettingsError that names every problem, including one of the hook."""
     return _Reading(environ).settings()
 
 
 def read_storage(environ: Mapping[str, str] = os.environ) -> Storage:
-    """Read only where storage is, which is all that a program needs that reads results. Raises SettingsError."""
+    """Return only the storage settings, which suffice to read results. Raises SettingsError."""
     return _Reading({name: text for name, text in environ.items() if name.upper().startswith("DATA_STORAGE")}).storage()
 
 
 def read_pipeline(environ: Mapping[str, str] = os.environ) -> tuple[Recipe, Pipeline]:
-    """Read only what decides the pipeline; sources are not asked for. Raises SettingsError."""
+    """Return only the settings that identify the pipeline; sources may be unset. Raises SettingsError."""
     return _Reading(environ).pipeline()
 
 
 def read_limits(environ: Mapping[str, str] = os.environ) -> Limits:
-    """Read only what preprocessing accepts. Raises SettingsError."""
+    """Return only the limits of preprocessing. Raises SettingsError."""
     return Limits(**_Reading(environ).groups()[Limits])
 
 
 def read_specs(environ: Mapping[str, str] = os.environ) -> Mapping[str, SourceSpec]:
-    """Read what each source promises, without how to reach it: a program that only looks needs no password.
+    """Return each source's settings without its endpoint, because a program that only reads needs no password.
 
-    Empty where no source is set. Raises SettingsError.
+    Empty if no source is set. Raises SettingsError.
     """
     return _Reading({name: text for name, text in environ.items() if name.upper().startswith("SOURCES__")}).specs()
 
@@ -253,7 +253,7 @@ class _Reading:
         return groups
 
     def _recipe(self, groups: Mapping[type, Mapping[str, Any]], *, with_hook: bool) -> Recipe:
-        """Hold the recipe's settings against each other, unless one of them could not be read."""
+        """Build the recipe, and check its settings together unless one of them has a problem already."""
         recipe = Recipe(**groups[Recipe])
         if any(problem.startswith("PREPROCESS_") for problem in self.problems):
             return recipe
@@ -269,7 +269,7 @@ class _Reading:
             self.problems += exc.problems
 
     def _check_misspelt(self) -> None:
-        """Name what is misspelt at its beginning; the environment is full of names that are none of ours."""
+        """Report names with a misspelt prefix. Most names that `_OWN` does not match belong to other programs."""
         for key in self.others:
             if _NEARLY_SOURCES.match(key):
                 self.problems.append(f"{key} is unknown: did you mean SOURCES__<NAME>__…?")
@@ -278,7 +278,7 @@ class _Reading:
 
     def _check_twins(self) -> None:
         for name in self.twins:
-            self.problems.append(f"{name} must not be set: the queue triggers would read it in place of DATA_STORAGE")
+            self.problems.append(f"{name} must not be set: the queue triggers would read it instead of DATA_STORAGE")
 
     def _raise_problems(self) -> None:
         if self.problems:
@@ -296,12 +296,12 @@ class _Reading:
     def _sources(self) -> dict[str, Source]:
         grouped = self._by_source()
         if not grouped:
-            self.problems.append("no source: set SOURCES__<NAME>__URL, such as sftp://user@host:22/folder")
+            self.problems.append("no source is set: set SOURCES__<NAME>__URL, such as sftp://user@host:22/folder")
         sources = {_source_name(name): self._source(name, keys) for name, keys in grouped.items()}
         return {name: source for name, source in sources.items() if source is not None}
 
     def _by_source(self) -> dict[str, dict[str, str]]:
-        """Give each source's keys, by what comes behind its name."""
+        """Return the names of each source's settings, by source and by the part after its name."""
         grouped: dict[str, dict[str, str]] = {}
         for key in sorted(self.values):
             if key.startswith("SOURCES__"):
@@ -332,7 +332,7 @@ class _Reading:
             url = urlsplit(self.values.get(key, "").strip())
             scheme, host, port = url.scheme, url.hostname, url.port
         except ValueError:
-            self.problems.append(f"{key} is no URL: it must be like sftp://user@host:22/folder")
+            self.problems.append(f"{key} is not a URL: it must be like sftp://user@host:22/folder")
             return
         if scheme not in _PORTS or not host:
             problem = "is missing" if key not in self.values else "is wrong"
@@ -349,11 +349,11 @@ class _Reading:
     def _check_sftp(self, prefix: str, user: str | None, endpoint: Mapping[str, Any]) -> None:
         host, port = endpoint["host"], endpoint["port"]
         if not user:
-            self.problems.append(f"{prefix}URL names no user: sftp://user@host/folder")
+            self.problems.append(f"{prefix}URL has no user: it must be like sftp://user@host/folder")
         if "host_key" not in endpoint:
             self.problems.append(
                 f"{prefix}HOST_KEY is missing: take a line that `{scan_command(host, port)}` prints, and compare its "
-                "fingerprint with what the server's owner says"
+                "fingerprint with the one that the server's owner gives you"
             )
         elif problem := host_key_problem(endpoint["host_key"], host, port):
             self.problems.append(f"{prefix}HOST_KEY is wrong: {problem}")
@@ -385,11 +385,11 @@ class _Reading:
 
 
 def _folder(path: str) -> str:
-    """Return the folder that a URL's path names: `/~/outgoing` is below the folder that a login leads to."""
+    """Return the folder of a URL's path: `/~/outgoing` is relative to the folder after login."""
     home = path == "/~" or path.startswith("/~/")
     return unquote(path[3:].lstrip("/") if home else path) or "."
 
 
 def _source_name(name: str) -> str:
-    """App settings know no hyphen on Linux: `SOUTH_RADAR` is the source `south-radar`."""
+    """Return the source of a name in settings: `south-radar` of `SOUTH_RADAR`, as Linux allows no hyphen there."""
     return name.lower().replace("_", "-")

@@ -1,4 +1,4 @@
-"""Types of app settings: what a setting's text may be, and what is made of it."""
+"""Types of app settings: the texts that they accept, and the values that these become."""
 
 from collections.abc import Callable
 from dataclasses import Field, dataclass
@@ -33,17 +33,17 @@ def _parse_positive(text: str) -> timedelta:
 
 @dataclass(frozen=True, slots=True)
 class Words:
-    """What a type accepts, in words, for the error that refuses a text."""
+    """Description of the texts that a type accepts, for error messages."""
 
     text: str
 
 
 class Verbatim:
-    """Marks a type whose texts keep the blanks at their ends: a password may have some."""
+    """Marker of a type whose texts keep blanks at both ends, because a password may have some."""
 
 
 def passes(check: Callable[[str], object]) -> AfterValidator:
-    """Accept a text that `check` raises nothing for."""
+    """Return a validator that accepts a text unless `check` raises an error."""
 
     def keep(text: str) -> str:
         check(text)
@@ -54,7 +54,7 @@ def passes(check: Callable[[str], object]) -> AfterValidator:
 
 def _not_reserved(name: str) -> None:
     if name == OPEN:
-        raise ValueError(f"{OPEN} begins other keys")
+        raise ValueError(f"{OPEN} is reserved")
 
 
 Name = Annotated[
@@ -69,14 +69,14 @@ Secret = Annotated[str, Verbatim(), Words("a text")]
 KeyText = Annotated[
     str, AfterValidator(lambda text: text.replace("\\n", "\n")), Words("the text of a key, with `\\n` for line breaks")
 ]
-"""A key or certificate has lines, which some places that settings are written in do not have."""
+"""Text of a key or certificate, with `\\n` for line breaks, because some places for settings allow only one line."""
 Pause = Annotated[timedelta, BeforeValidator(parse_duration), Words(f"a duration {DURATION_LIKE}; 0s for none")]
 Seconds = Annotated[PositiveFloat, Rule(le=3_600), Words("a number of seconds above 0, 3,600 at most")]
 Budget = Annotated[
     timedelta,
-    # As a setting, or as it stands in a source's state: in ISO 8601.
+    # The text is a setting, or comes from a SourceState, where it is in ISO 8601.
     BeforeValidator(lambda text: text if str(text).startswith("P") else _parse_positive(text)),
-    # A request that hangs takes five minutes more, and host.json's functionTimeout is 30.
+    # A hung request can take 5 minutes more, and functionTimeout in host.json is 30 minutes.
     Rule(le=timedelta(minutes=24)),
     Words(f"a duration above 0s {DURATION_LIKE}, 24m at most"),
 ]
@@ -91,26 +91,26 @@ _PLAIN: dict[Any, Any] = {
     bool: Annotated[bool, Words("true or false")],
     timedelta: Annotated[timedelta, BeforeValidator(_parse_positive), Words(f"a duration above 0s {DURATION_LIKE}")],
 }
-"""What a field of a plain type accepts as an app setting."""
+"""Type of an app setting, by the plain type of its field."""
 
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """One app setting: the field that it fills."""
+    """One app setting, and the field that holds its value."""
 
     group: type
     field: Field[Any]
     hint: Any
-    """The field's type, Annotated with what it accepts or plain."""
+    """The field's type, plain or Annotated."""
 
     def read(self, text: str) -> Any:
-        """Read a setting's text as its field's type. Raises ValueError, LookupError, OSError, SettingsError."""
+        """Parse a setting's text as its field's type. Raises ValueError, LookupError, OSError, SettingsError."""
         text = text.strip("\r\n") if any(isinstance(each, Verbatim) for each in get_args(self._type)) else text.strip()
         return TypeAdapter(self._type, config=ConfigDict(allow_inf_nan=False)).validate_python(text)
 
     @property
     def accepts(self) -> str:
-        """Say in words what a setting's type accepts."""
+        """Return a description of the texts that the setting accepts."""
         return next((each.text for each in get_args(self._type) if isinstance(each, Words)), "a text")
 
     @property

@@ -17,7 +17,7 @@ _DAY = timedelta(days=1)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ActiveHours:
-    """Weekdays, and a start and an end after their midnight, by a zone's clocks; the end may be the next day's."""
+    """Weekdays (0 is Monday), and start and end after local midnight in a zone; the end may be on the next day."""
 
     weekdays: frozenset[int]
     start: timedelta
@@ -25,7 +25,7 @@ class ActiveHours:
     zone: ZoneInfo
 
     def between(self, start: datetime, end: datetime) -> Iterator[tuple[datetime, datetime]]:
-        """Yield the active spans within a span of time, in UTC; those that touch are one."""
+        """Yield the active spans between `start` and `end`, in UTC and in order. Spans that touch are merged."""
         if start >= end:
             return
         current: tuple[datetime, datetime] | None = None
@@ -33,7 +33,7 @@ class ActiveHours:
         while day <= end.astimezone(self.zone).date():
             if day.weekday() in self.weekdays:
                 midnight = datetime.combine(day, time())
-                # An hour that the clocks show twice is active from its first to its second time.
+                # Clocks show one hour twice when summer time ends: a start means the first time, an end the second.
                 span = (
                     max(start, self._utc(midnight + self.start, fold=0)),
                     min(end, self._utc(midnight + self.end, fold=1)),
@@ -54,14 +54,14 @@ class ActiveHours:
 
 @cache
 def parse_active(text: str) -> ActiveHours:
-    """Read `Mo-Fr 06:00-20:00 Europe/Berlin`; also `Mo,We-Fr` and `22:00-04:00`. Raises ValueError, LookupError."""
+    """Parse `Mo-Fr 06:00-20:00 Europe/Berlin`; also `Mo,We-Fr` and `22:00-04:00`. Raises ValueError, LookupError."""
     match = _TEXT.fullmatch(text)
     if match is None:
-        raise ValueError(f"{text!r} has no days, hours and zone")
+        raise ValueError(f"{text!r} is not days, hours and a time zone")
     days, *clocks, zone = match.groups()
     hours = [timedelta(hours=int(h), minutes=int(m)) for h, m in zip(clocks[::2], clocks[1::2], strict=True)]
     if any(int(minute) > 59 for minute in clocks[1::2]) or max(hours) > _DAY or hours[0] == _DAY:
-        raise ValueError(f"{text!r} has an hour that no clock shows")
+        raise ValueError(f"{text!r} has an impossible time of day")
     weekdays = set[int]()
     for part in days.split(","):
         first, last = (_DAYS.index(day) for day in (part.split("-") if "-" in part else (part, part)))
@@ -71,7 +71,7 @@ def parse_active(text: str) -> ActiveHours:
 
 
 def active_between(text: str | None, start: datetime, end: datetime) -> list[tuple[datetime, datetime]]:
-    """Return the active spans between two times; without a text, all of it."""
+    """Return the active spans between two times; the whole span if `text` is None."""
     if text is None:
         return [(start, end)] if start < end else []
     return list(parse_active(text).between(start, end))

@@ -1,7 +1,7 @@
-"""Which files of a source are new and stable: one listing at a time, shared by all workers of a poll."""
+"""Find the new, stable files of a source. All workers of a poll share one listing at a time."""
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from threading import Lock
@@ -9,13 +9,13 @@ from threading import Lock
 from config.errors import SourceRefusedError, SourceUnavailableError
 from ingest.model import Listing, RemoteFile, SourceSpec, TrackedFile
 from ingest.ports import Connection
-from ingest.tracked_files import StableFile, both_ends, left_out, nearly_gone, unknown, wanted
+from ingest.tracked_files import StableFile, both_ends, left_out, nearly_gone, relevant, unknown, wanted
 from ingest.tracker import FileTracker
 
 log = logging.getLogger(f"ingestion.{__name__}")
 
 _AT_ONCE = 100
-"""Unknown files that are checked before copying goes on: of thousands, none waits until all are checked."""
+"""Unknown files that are checked at once, so that copying need not wait until thousands are checked."""
 
 
 @dataclass(kw_only=True)
@@ -27,26 +27,26 @@ class Discovery:
     now: Callable[[], datetime]
     wait: Callable[[float], None]
     unchecked: bool = False
-    """The last listing had more unknown files than are checked at once."""
+    """True if the last listing had unknown files that were not checked."""
     _lock: Lock = field(default_factory=Lock)
     _listed_at: datetime | None = None
 
     def refresh(self, connection: Connection, *, even_if_fresh: bool = False) -> None:
-        """List, unless that was done, perhaps by another worker, within the time that files take to be stable."""
+        """List the source, unless a worker did so less than `stable_for` ago and `even_if_fresh` is false."""
         with self._lock:
             age = self.now() - self._listed_at if self._listed_at else timedelta.max
             if even_if_fresh or age >= self.spec.stable_for:
                 self._list(connection)
 
     def _list(self, connection: Connection) -> None:
-        """List the source, check that unknown files are stable, and track those that are."""
+        """List the source, check unknown files for stability, and track the stable ones."""
         listed_at = self.now()
         listed = connection.list_files()
         passed_over = left_out(self.spec, listed.files)
-        listing = replace(listed, files=wanted(self.spec, listed.files))
+        listing = Listing(files=wanted(self.spec, listed.files), unread=relevant(self.spec, listed.unread))
         listing = replace(listing, files=[*listing.files, *self._overlooked(connection, listing)])
         unknown_files = unknown(self.tracker.tracked_files, listing.files)
-        # While there is work, only what is newer than all of it is worth checking before the work goes on.
+        # While archives are due, check only files that are newer than all of them, so that copying goes on.
         newest = self.tracker.newest_due()
         urgent = [file for file in unknown_files if newest is None or file.modified >= newest]
         checked = both_ends(urgent, _AT_ONCE)
@@ -56,9 +56,9 @@ class Discovery:
         self._listed_at = self.now()
 
     def _overlooked(self, connection: Connection, listing: Listing) -> Iterator[RemoteFile]:
-        """Files that would count as gone by this listing, and that the server has when it is asked for each.
+        """Yield files that would count as gone after this listing, but that the server still has when asked for each.
 
-        A listing that is cut short at the end of a line, by a server that calls it complete, looks like any other.
+        Some servers cut a listing short at the end of a line and report it as complete.
         """
         for tracked_file in nearly_gone(self.tracker.tracked_files, listing):
             self.tracker.check()
@@ -72,29 +72,40 @@ class Discovery:
         except SourceRefusedError:
             return False
         except SourceUnavailableError:
-            # Some servers answer so for what is gone. It must neither hold up all others, nor be awaited for ever.
+            # Some servers raise this for a deleted file. It must neither fail the poll nor be kept for ever.
             return self.now() < tracked_file.first_seen + self.spec.retention
 
     def _stable(self, connection: Connection, files: Sequence[RemoteFile]) -> list[StableFile]:
-        """Look at files twice, `stable_for` apart, and return those that have not changed in between."""
-        first = [StableFile(listed=file, certain=seen) for file in files if (seen := self._stat(connection, file))]
+        """Stat files twice, `stable_for` apart, and return those that did not change in between."""
+        first = self._look(connection, files)
         if not first:
             return []
         self.wait(self.spec.stable_for / timedelta(seconds=1))
-        return [file for file in first if self._stat(connection, file.listed) == file.certain]
+        second = self._look(connection, list(first))
+        return [
+            StableFile(listed=file, certain=certain) for file, certain in first.items() if second.get(file) == certain
+        ]
 
-    def _stat(self, connection: Connection, file: RemoteFile) -> RemoteFile | None:
-        # A hundred looks at a slow server take longer than a tick may.
-        self.tracker.check()
-        try:
-            seen = connection.stat(file)
-            # What is listed and yet absent, such as what we may not read, must not be passed over.
-            return file if seen is None and file in connection.list_files().files else seen
-        except SourceRefusedError:
-            # Track the file as listed; its copy will fail and record the reason without blocking other files.
-            return file
-        except SourceUnavailableError as exc:
-            # Whether the server or the file is to blame, a listing shows: some are busy as long as they are written.
-            connection.list_files()
-            self.tracker.record_unreadable(file, exc)
-            return None
+    def _look(self, connection: Connection, files: Iterable[RemoteFile]) -> dict[RemoteFile, RemoteFile]:
+        """Return the current facts of each file that is there, by the file as it was listed."""
+        seen, refused = dict[RemoteFile, RemoteFile](), list[RemoteFile]()
+        for file in files:
+            # Check before each call, because a hundred calls to a slow server can take longer than a tick may.
+            self.tracker.check()
+            try:
+                if now := connection.stat(file):
+                    seen[file] = now
+                else:
+                    refused.append(file)
+            except SourceRefusedError:
+                # Track the file as listed; its copy will fail and record the reason without blocking other files.
+                seen[file] = file
+            except SourceUnavailableError as exc:
+                # The server may be down, or only this file busy because it is being written: a listing tells which.
+                connection.list_files()
+                self.tracker.record_unreadable(file, exc)
+        if refused:
+            # A file that is listed but not found, for example for lack of permission, must still be tracked.
+            listed = {file.path: file for file in connection.list_files().files}
+            seen |= {file: listed[file.path] for file in refused if file.path in listed}
+        return seen

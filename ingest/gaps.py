@@ -1,4 +1,4 @@
-"""Times at which a source should have had an archive and had none. Pure arithmetic."""
+"""Find the times at which a source should have had an archive and had none. No I/O."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -11,8 +11,8 @@ from ingest.model import Arrival, Outage, Promises
 
 _NONE = timedelta(0)
 _RESTS = timedelta(minutes=2)
-"""After each end of a host, an everyday thing, timers rest for 62 to 66 s (measured), and the next tick comes up to
-30 s later: for so long nobody looks whether there is an archive."""
+"""Time without polls after a host ends, which is normal: timers pause for 62 to 66 s (measured), and the next tick
+comes up to 30 s later."""
 
 
 type _Span = tuple[datetime, datetime]
@@ -20,30 +20,30 @@ type _Span = tuple[datetime, datetime]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gap:
-    """No archive between two times; `open`: none has come since."""
+    """A period without archives. `open`: it still lasts."""
 
     start: datetime
     end: datetime
     open: bool = False
     active: timedelta
-    """How much of it lies in the hours in which archives are expected."""
+    """The part of it that lies in the hours in which archives are expected."""
     missing: int
-    """About so many archives, by the source's interval."""
+    """Estimated number of missing archives, by the source's interval."""
     outage: Outage | None = None
-    """The source could not be listed then."""
+    """The outage that explains the gap: the source could not be listed; None if no outage does."""
 
     @property
     def unheard(self) -> bool:
-        """Whether there were files will show when the source is listed again."""
+        """Return whether the outage still lasts, so that only the next listing shows whether there were files."""
         return self.outage is not None and self.outage.end is None
 
 
 def find_gaps(
     promises: Promises, arrivals: Iterable[Arrival], now: datetime, outages: Sequence[Outage] = ()
 ) -> Sequence[Gap]:
-    """Find neighbours that lie too far apart, and the wait for the next archive if it is too long.
+    """Return the gaps between neighbouring archives, oldest first, and the open gap after the newest if there is one.
 
-    Before a source's first archive there is no gap: nobody knows since when it should have had any.
+    A source without archives has no gap, because the time of its first archive is unknown.
     """
     known = list(arrivals)
     limit, delay = promises.interval * promises.gap, _delay(known)
@@ -66,9 +66,9 @@ def find_gaps(
 def _explanation(
     expected: Sequence[_Span], unheard: Sequence[Outage], now: datetime, longest: timedelta
 ) -> Outage | None:
-    """Return the outage that explains a gap: what is left beside it is no longer than between two archives.
+    """Return the outages that explain a gap as one; None if a span outside of them exceeds `longest`.
 
-    What a source brings after its stamp may have been on its way when it could no longer be listed.
+    `longest` includes the delay of archives, because one may have been late when the outage began.
     """
     left = _without(expected, [(outage.start, outage.end or now) for outage in unheard])
     return replace(unheard[-1], start=unheard[0].start) if unheard and _longest(left) <= longest else None
@@ -79,7 +79,7 @@ def _longest(spans: Iterable[_Span]) -> timedelta:
 
 
 def _without(spans: Sequence[_Span], others: Sequence[_Span]) -> Sequence[_Span]:
-    """Return what is left of spans without others, which are in order."""
+    """Return `spans` with `others` cut out of them; both are in order."""
     left = list(spans)
     for start, end in others:
         left = [
@@ -92,15 +92,15 @@ def _without(spans: Sequence[_Span], others: Sequence[_Span]) -> Sequence[_Span]
 
 
 def time_of(arrival: Arrival) -> datetime:
-    """Tell when an archive is from. A clock that runs ahead must not fill the times that are still to come."""
+    """Return an archive's stamp, or the time first seen if that is earlier, because a clock may run ahead."""
     return arrival.stamp if arrival.seen is None else min(arrival.stamp, arrival.seen)
 
 
 def _delay(arrivals: Iterable[Arrival]) -> timedelta:
-    """Tell how long an archive may be there after its stamp, and nobody know it yet.
+    """Return the time that may pass between an archive's stamp and the first poll that sees it.
 
-    Where a stamp is, say, the beginning of a measurement, the newest archive is never young. The least delay counts:
-    after the first look at a server, or one that was down, all older archives seem to be late.
+    It is large if, for example, the stamp is the beginning of a measurement. The smallest delay counts, because the
+    first listing of a server, or the first after an outage, finds older archives late.
     """
     delays = [arrival.seen - time_of(arrival) for arrival in arrivals if arrival.seen and not arrival.by_hand]
     return min(delays, default=_NONE) + _RESTS

@@ -1,4 +1,4 @@
-"""Values of copying."""
+"""Value types of copying: sources, remote files, archives and the state of a source."""
 
 import hashlib
 from collections.abc import Iterable, Sequence
@@ -62,7 +62,7 @@ class UnreadParts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint:
-    """How to reach a source: what `ingest.protocols.connect` needs. Secrets stay out of its repr."""
+    """How to reach a source, as `ingest.protocols.connect` needs it. Its repr shows no secrets."""
 
     scheme: Literal["sftp", "ftp", "ftpes", "ftps"]
     """`ftpes` is FTP with explicit TLS (AUTH TLS), `ftps` with implicit TLS."""
@@ -83,7 +83,8 @@ class Endpoint:
     ca: KeyText | None = None
     """FTP over TLS: PEM text of the certificate authorities to trust instead of the system's."""
     timezone: TimeZone = "UTC"
-    """IANA zone of the times in LIST output. Used only for servers that support neither MLSD nor MDTM."""
+    """FTP: IANA zone of the times in LIST output, such as `Europe/Berlin`. If MDTM and MLSD show the same local time
+    instead of UTC, which LIST tells, they are read in this zone too."""
     mlsd: bool = True
     """`false` for FTP servers whose MLSD is broken."""
     encoding: Encoding = "utf-8"
@@ -96,90 +97,90 @@ class Endpoint:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Promises:
-    """What a source is held to. The app keeps it in the source's state, so that all who look judge alike."""
+    """Promises of a source. Kept in the source's state, so that every process judges by the same values."""
 
     interval: timedelta = timedelta(minutes=10)
     """Time between two archives, as the server's owner promises."""
     gap: Multiple = 1.5
     """Archives that are further apart than this many intervals have a gap between them, which is reported."""
     active: Active | None = None
-    """When archives are expected, such as `Mo-Su 06:00-20:00 Europe/Berlin`. Outside of it nothing counts as missing,
-    and the server may be silent. Unset: always."""
+    """When archives are expected, such as `Mo-Su 06:00-20:00 Europe/Berlin`. Outside these hours no archive counts as
+    missing, and the server may be silent. Unset: always."""
     retention: timedelta = timedelta(hours=48)
     """Age at which the server deletes files."""
     pattern: str = "*.zip"
     """Glob for file names, or for paths if it contains a slash. Names that begin with a dot or end in `.part`, `.tmp`
-    or `.filepart` are uploads under way and never copied."""
+    or `.filepart` are unfinished uploads and never copied."""
     stamp: StampPattern | None = None
     """How to read an archive's time (UTC) from its name: a text with strptime codes that occurs in the name, such as
     `radar_%Y%m%d_%H%M%S`. Unset: the modified time counts."""
     budget: Budget = timedelta(minutes=20)
-    """Time after which a poll stops between two blocks; the next poll goes on there. At most 24m, so that it ends
+    """Time after which a poll stops between two blocks; the next poll continues there. At most 24m, so that it ends
     before `functionTimeout`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceSpec(Promises):
-    """What copying needs to know of a source; how to reach it is its Endpoint's affair."""
+    """Settings of a source for copying, without those of its Endpoint."""
 
     name: str
     match_case: bool = False
     """`true` makes the pattern case-sensitive."""
     replaces: Replaces = "stamp"
-    """Which older versions a file that was corrected under its old name replaces: `stamp` those with the same stamp,
-    if `STAMP` reads it from the name; `path` all of that name; `never` none."""
+    """Which older versions are replaced by a file that was corrected under its old name: `stamp` those with the same
+    stamp, if `STAMP` reads it from the name; `path` all of that name; `never` none."""
     max_connections: Connections = 2
-    """Connections to the server at a time. With two or more, one always takes the newest file and the others the
-    oldest."""
+    """Most simultaneous connections to the server. With two or more, one always copies the newest file and the others
+    the oldest."""
     stable_for: Pause = timedelta(seconds=2)
-    """A new file is copied once two looks, this far apart, find it unchanged."""
+    """Time between the two checks that must find a new file unchanged before it is copied."""
     stable_for_max: Pause = timedelta(minutes=5)
-    """A file that does not end in a zip directory is copied all the same, marked truncated, once it has stayed
-    unchanged for this long."""
+    """Time after which a file that stayed unchanged is copied although its end is not a zip directory. It is then
+    marked truncated."""
     block_size: int = 16 * 2**20
-    """Most bytes of a file that are requested from the server and not yet stored. They are staged in quarters, of at
-    least 256 KiB; a file of more than 50,000 quarters gets larger ones."""
+    """Most bytes of a file that are requested from the server and not yet stored. They are staged in quarters of at
+    least 256 KiB; a file of more than 50,000 quarters gets larger quarters."""
 
     @property
     def promises(self) -> Promises:
-        """The part that is kept in the source's state."""
+        """Return the part that is kept in the source's state."""
         return Promises(**{each.name: getattr(self, each.name) for each in fields(Promises)})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Archive:
-    """One version of a remote file. `stamp` is its own time, decided once."""
+    """One version of a remote file. `stamp` is the time that it is from, decided once."""
 
     source: str
     file: RemoteFile
     version: str
     stamp: datetime
     stamp_replaced: bool = False
-    """The stamp that the name or the server gave lay more than a day ahead; the time first seen stands in."""
+    """True if the stamp from the name or server was over a day in the future: `stamp` is the time first seen."""
     replaces: Replaces = "never"
-    """By the source's setting, as far as the stamp allows."""
+    """Which older versions this one replaces: the source's setting, or `never` if the stamp does not allow it."""
 
     @property
     def key(self) -> ArchiveKey:
-        """Its identity."""
+        """Return the archive's identity."""
         return ArchiveKey(self.source, self.stamp, self.version)
 
 
 def version_of(file: RemoteFile) -> str:
-    """Give the first 8 hex digits of SHA-256 over path, size and modified time."""
+    """Return the first 8 hex digits of SHA-256 over path, size and modified time."""
     metadata = f"{file.path}\n{file.size}\n{file.modified:%Y-%m-%dT%H:%M:%SZ}"
     return hashlib.sha256(metadata.encode("utf-8", "surrogateescape")).hexdigest()[:8]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CopyMetadata:
-    """What is known of an archive's bytes once all of them have passed through."""
+    """Hashes of an archive, and whether its zip directory is complete; known once every byte was read."""
 
     sha256: str
     """Hex digest over the whole file."""
     md5: bytes
     complete: bool
-    """False: the tail is no zip directory that fits, and stayed so for `stable_for_max`."""
+    """False: the zip directory is missing or truncated, and stayed so for `stable_for_max`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,98 +188,99 @@ class Published:
     """An archive that is in the store."""
 
     metadata: CopyMetadata | None
-    """None: committed after a resumed copy, so that its hashes have yet to be set."""
+    """None: committed after a resumed copy, so its hashes are not set yet."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrackedFile:
-    """What polling remembers of one file of the last complete listing."""
+    """One file of the last complete listing, and the state of its copy."""
 
     listed: RemoteFile
-    """As the listing gave it (LIST knows neither year nor seconds): what a known file is recognised by."""
+    """The file as listed. A later listing is compared with it, because LIST gives neither year nor seconds."""
     archive: Archive
     first_seen: datetime
     done: bool = False
-    """Copied, `same`, superseded or expired: nothing more to do."""
+    """Copied, `same`, superseded or expired: there is nothing more to do."""
     sha256: str | None = None
     previous_sha256: str | None = None
-    """Hash of the path's version before this one; equal bytes make this one `same`."""
+    """SHA-256 of the path's previous version. If it equals `sha256`, this version is `same`."""
     missing: int = 0
-    """Ticks in a row whose complete listing lacked it."""
+    """Consecutive ticks whose complete listing did not contain the file."""
     truncated_since: datetime | None = None
     failures: int = 0
     not_before: datetime | None = None
-    """Copying failed; not tried again before this."""
+    """Time before which a copy that failed is not tried again."""
 
     @property
     def is_same(self) -> bool:
-        """The file was only touched: its bytes are those of the path's version before, and were not stored again."""
+        """Return whether the bytes equal those of the path's previous version; they were then not stored again."""
         return self.done and self.sha256 is not None and self.sha256 == self.previous_sha256
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Arrival:
-    """An archive that the ledger knows, as far as watching needs to know it."""
+    """An archive in the ledger, with the fields that watching needs."""
 
     stamp: datetime
     seen: datetime | None = None
-    """First seen on the server; None where that is not known, or it never was there."""
+    """When it was first seen on the server; None if unknown, or if it was never there."""
     by_hand: str | None = None
-    """The raw blob's name, where somebody put it there by hand."""
+    """Name of the raw blob if a person uploaded it by hand, else None."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outage:
-    """A time in which a source could not be listed: from the first poll that failed to the next listing."""
+    """A period in which a source could not be listed: from the first failed poll to the next listing."""
 
     start: datetime
     end: datetime | None
-    """None: it goes on."""
+    """None: it still lasts."""
     error: str
     refused: bool = False
-    """The server answered, and refused us; else it did not answer as it should."""
+    """True: the server answered and refused us. False: it did not answer, or not correctly."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PassedOver:
-    """Files of the last listing that PATTERN leaves out, uploads under way aside."""
+    """Files of the last listing that PATTERN does not match, without unfinished uploads."""
 
     count: int
     newest: str
+    """Path of the newest of them."""
     modified: datetime
-    """Of the newest."""
+    """Modified time of the newest of them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceState:
-    """The last complete listing of a source, and what became of each file in it."""
+    """The last complete listing of a source, and the state of each file in it."""
 
     source: str
     promises: Promises | None = None
-    """By the app's settings at the last save; None before the first."""
+    """The app's settings at the last save; None before the first."""
     listed_at: datetime | None = None
     passed_over: PassedOver | None = None
     unread: UnreadParts | None = None
     outages: tuple[Outage, ...] = ()
-    """The last few, oldest first."""
+    """The most recent outages, oldest first."""
     tracked_files: tuple[TrackedFile, ...] = ()
     failures: int = 0
-    """Polls in a row that failed."""
+    """Consecutive polls that failed."""
     error: str | None = None
     not_before: datetime | None = None
-    """The server refused or was busy; no poll before this."""
+    """Time before which the source is not polled, because the server refused us or was busy."""
     long_poll_at: datetime | None = None
-    """When a poll last took nearly all of BUDGET."""
+    """Time at which a poll last used nearly all of BUDGET."""
 
     @property
     def arrivals(self) -> Sequence[Arrival]:
-        """The archives on the server."""
+        """Return the archives on the server."""
         files = (file for file in self.tracked_files if not file.is_same)
         return [Arrival(stamp=file.archive.stamp, seen=file.first_seen) for file in files]
 
     @property
     def outage(self) -> Outage | None:
-        """The outage that goes on."""
+        """Return the outage that still lasts; None if there is none."""
         return self.outages[-1] if self.outages and self.outages[-1].end is None else None
 
 
@@ -294,7 +296,7 @@ class Step(StrEnum):
 
 
 class CommitOutcome(Enum):
-    """What became of a conditional write."""
+    """Result of a conditional write."""
 
     STORED = "stored"
     ALREADY_THERE = "already there"
@@ -302,7 +304,7 @@ class CommitOutcome(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """Bytes from `offset` on."""
+    """`length` bytes from `offset` on."""
 
     offset: int
     length: int

@@ -1,4 +1,4 @@
-"""One tick of a source: see what is there, copy what is not here."""
+"""One tick of a source: list it and copy its new files."""
 
 import logging
 import time
@@ -19,26 +19,26 @@ log = logging.getLogger(f"ingestion.{__name__}")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PollReport:
-    """What one tick did."""
+    """Result of one tick."""
 
     source: str
     listed: int = 0
-    """Files of the last complete listing that are meant to be copied."""
+    """Files of the last complete listing that PATTERN matches."""
     new: int = 0
     copied: tuple[Copied, ...] = ()
     failed: int = 0
     waiting: int = 0
-    """Archives that are known and not copied yet."""
+    """Archives that are tracked and not copied yet."""
     error: str | None = None
-    """Why the source could not be polled, now or the last time."""
+    """Why the source could not be polled this time or the last time, or why a file could not be read."""
     not_before: datetime | None = None
-    """The source is left alone until then."""
+    """Time before which the source is not polled again."""
     busy: bool = False
     """Another process polls the source."""
 
 
 def utc_now() -> datetime:
-    """Tell the time."""
+    """Return the current time in UTC."""
     return datetime.now(UTC)
 
 
@@ -55,11 +55,10 @@ def poll(
     traceparent: str | None = None,
     at_once: bool = False,
 ) -> PollReport:
-    """List a source and copy what is new, for as long as `spec.budget` allows; in the trace of whoever asked for it.
+    """List a source and copy its new files, until `spec.budget` is spent. Return a report.
 
-    A source that failed is left alone for a while, unless `at_once`.
-
-    A source that is down or refuses us is reported, not raised. Raises StoreUnavailableError, StoreRefusedError.
+    Spans join the trace that `traceparent` names. A source that failed is not polled for a while, unless `at_once`.
+    The report holds the error of a source that is down or refuses us. Raises StoreUnavailableError, StoreRefusedError.
     """
     with telemetry.span("poll", source=spec.name, of=traceparent):
         try:
@@ -122,7 +121,7 @@ def _report(
 
 
 def _log_report(report: PollReport) -> None:
-    """Log one line, and record what waits; a tick that did nothing is worth neither."""
+    """Log one line and record the backlog. A tick that did nothing is logged at DEBUG and not recorded."""
     quiet = report.busy or not (report.new or report.copied or report.failed)
     if not quiet:
         telemetry.source(report.source, {"backlog": report.waiting})

@@ -1,4 +1,4 @@
-"""Ports of copying: what it needs of servers and storage."""
+"""Ports of copying: the interfaces of servers and storage that it needs."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
@@ -20,12 +20,12 @@ from ingest.model import (
 
 
 class Reader(Protocol):
-    """A remote file's bytes, from where it was opened on."""
+    """The bytes of a remote file, from the offset at which it was opened."""
 
     def readinto(self, buffer: memoryview, ahead: int = 0, /) -> int | None:
-        """Fill the start of `buffer`, perhaps not all of it; 0 at the end of the file, None if nothing came of it yet.
+        """Read into the start of `buffer` and return the number of bytes: 0 at the end of file, None if none came yet.
 
-        Up to `ahead` bytes beyond the buffer may be asked for already: what they are for is there.
+        Up to `ahead` bytes beyond the buffer may be requested early: the caller has free buffers for them.
         Raises SourceUnavailableError.
         """
 
@@ -34,19 +34,19 @@ class Connection(Protocol):
     """One logged-in connection to a source. Every call has a timeout."""
 
     def list_files(self) -> Listing:
-        """List the files of the source's folder (and subfolders, where asked for), and what could not be read of it.
+        """Return the files of the source's folder (and subfolders, if `recursive`), and what could not be read of it.
 
         Raises SourceUnavailableError, SourceRefusedError if nothing could be read.
         """
 
     def stat(self, listed: RemoteFile) -> RemoteFile | None:
-        """Ask for a listed file's certain facts, now; None if the server says that there is none, or refuses to tell.
+        """Return a listed file's current size and exact modified time; None if the server has none or refuses to tell.
 
         Raises SourceUnavailableError, SourceRefusedError.
         """
 
     def open(self, file: RemoteFile, offset: int) -> AbstractContextManager[Reader]:
-        """Read a file from `offset` on; leaving the context early breaks the transfer off.
+        """Open a file from `offset` on. Leaving the context early aborts the transfer.
 
         Leaving it normally does not fail if the connection died after the last byte.
         Raises SourceUnavailableError, SourceRefusedError.
@@ -54,36 +54,36 @@ class Connection(Protocol):
 
 
 class Connector(Protocol):
-    """The way to a source."""
+    """Opens connections to a source."""
 
     def connect(self) -> AbstractContextManager[Connection]:
-        """Log in. Raises SourceUnavailableError, SourceRefusedError."""
+        """Connect and log in. Raises SourceUnavailableError, SourceRefusedError."""
 
 
 class Upload(Protocol):
-    """A raw blob in the making: staged blocks survive the process and are invisible until the commit."""
+    """An unfinished raw blob. Its staged blocks outlive the process and are invisible until the commit."""
 
     def staged(self) -> Sequence[Span]:
-        """Blocks that are staged and uncommitted, in the order of their offsets."""
+        """Return the blocks that are staged and uncommitted, by offset."""
 
     def stage(self, offset: int, block: memoryview) -> None:
-        """Stage one block; the same one again replaces it. Safe from several threads."""
+        """Stage one block; a block at the same offset is replaced. Safe to call from several threads."""
 
     def commit(self, spans: Sequence[Span], metadata: CopyMetadata | None) -> CommitOutcome:
-        """Publish `spans`, which must be gapless, under the archive's name unless it exists: all, or nothing.
+        """Publish `spans`, which must have no gaps, under the archive's name: all or nothing. An existing blob stays.
 
-        `metadata` None: blocks were resumed, so the hashes are unknown; `amend` sets them.
+        If `metadata` is None, the copy was resumed and the hashes are unknown; `amend` sets them later.
         """
 
     def read_back(self) -> Iterator[bytes]:
-        """The committed blob's bytes."""
+        """Yield the bytes of the committed blob."""
 
     def amend(self, metadata: CopyMetadata) -> None:
         """Set the hashes of a committed blob."""
 
 
 class ZipEnd(Protocol):
-    """Judges by a file's last bytes whether a zip was written to its end."""
+    """Checks by a file's last bytes whether a zip was written completely."""
 
     def tail_length(self, size: int) -> int:
         """Return how many of a file's last bytes `is_complete` needs."""
@@ -93,54 +93,54 @@ class ZipEnd(Protocol):
 
 
 class ArchiveStore(Protocol):
-    """Where whole archives end up. All of it raises StoreUnavailableError, StoreRefusedError."""
+    """Stores complete archives. Every method raises StoreUnavailableError, StoreRefusedError."""
 
     def find(self, archive: Archive) -> Published | None:
-        """What is known of an archive that is there already; None if it is not."""
+        """Return the archive as it was published; None if it was not."""
 
     def upload(self, archive: Archive) -> Upload:
-        """Begin or resume an archive."""
+        """Return a new upload of an archive, or the one that an earlier process began."""
 
 
 class SourceStateHold(Protocol):
-    """A source state under our lease."""
+    """A SourceState whose lease this process holds."""
 
     def load(self) -> SourceState:
-        """Read it; an empty one if there is none yet."""
+        """Return the source state; an empty one if there is none yet."""
 
     def save(self, source_state: SourceState) -> None:
-        """Write it. Raises LeaseLostError if another process took over: then stop at once."""
+        """Write the source state. Raises LeaseLostError if another process took the lease; the poll must then stop."""
 
     def check(self) -> None:
-        """Raise LeaseLostError if the lease is known to be lost. Costs no request."""
+        """Raise LeaseLostError if the lease is known to be lost. Sends no request."""
 
 
 class SourceStateStore(Protocol):
-    """SourceStates, each under a lease with an expiry that is renewed while held."""
+    """All SourceStates, each with a lease that expires unless its holder renews it."""
 
     def hold(self, source: str) -> AbstractContextManager[SourceStateHold]:
-        """Take the source's lease. Raises LeaseLostError if another process holds it."""
+        """Hold the source's lease within the context. Raises LeaseLostError if another process holds it."""
 
 
 class SourceStateView(Protocol):
-    """SourceStates as whoever only looks sees them: no lease is taken, no poll disturbed."""
+    """Read-only access to SourceStates. Takes no lease and disturbs no poll."""
 
     def look(self, source: str) -> SourceState | None:
-        """The source state as it was saved last; None if the source was never polled. Raises StoreUnavailableError."""
+        """Return the last saved source state; None if the source was never polled. Raises StoreUnavailableError."""
 
 
 class Arrivals(Protocol):
-    """The ledger as watching sees it."""
+    """The part of the ledger that watching reads."""
 
     def since(self, source: str, start: datetime) -> Sequence[Arrival]:
-        """Archives with a stamp from `start` on, and the last one before it. Raises StoreUnavailableError."""
+        """Return archives stamped at `start` or later, and the last one before. Raises StoreUnavailableError."""
 
 
 class CopyLedger(Protocol):
-    """The copying side of the ledger. Writing the same again changes nothing; times once set stay."""
+    """The part of the ledger that copying writes. Repeated writes change nothing; a time that is set stays."""
 
     def record(self, archive: Archive, step: Step, at: datetime, metadata: CopyMetadata | None = None) -> None:
-        """Set the time of a step, and with `RAW` the facts."""
+        """Set the time of a step; `RAW` also writes `metadata`."""
 
     def trouble(self, archive: Archive, error: str, at: datetime) -> None:
-        """Note why copying failed this time."""
+        """Record why copying failed this time."""

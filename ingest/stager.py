@@ -1,4 +1,4 @@
-"""Blocks of a file: how it is divided, and how they are hashed and staged by a few threads out of a few buffers."""
+"""Divide a file into blocks, and hash and stage them in a few threads with a few buffers."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -9,23 +9,23 @@ from ingest.model import Span
 from ingest.ports import Upload
 
 BUFFERS = 4
-"""What is on its way, in parts: one is being read, the others hashed and staged, or asked for meanwhile."""
+"""Buffers of one copy: one is filled while the others are hashed and staged, or requested from the server."""
 _GRID = 256 * 2**10
 MAX_BLOCKS = 50_000
-"""A blob has at most so many."""
+"""Most blocks of a blob."""
 LARGEST = MAX_BLOCKS * 256 * 2**20
-"""Bytes of a file that can be copied: beyond, the buffers of blocks so large would take more than 1 GiB."""
+"""Most bytes of a file that can be copied. Beyond that, the buffers for its blocks would take more than 1 GiB."""
 
 
 def plan_blocks(size: int, wanted: int) -> Sequence[Span]:
-    """Divide a file into blocks of `wanted` bytes, or more if they would be too many; always the same for a size."""
+    """Return blocks of `wanted` bytes, or larger ones if they would be too many. The same for each try."""
     length = max(wanted, -(-size // MAX_BLOCKS))
     length = -(-length // _GRID) * _GRID
     return [Span(offset, min(length, size - offset)) for offset in range(0, size, length)]
 
 
 def runs(blocks: Sequence[Span]) -> Iterator[Sequence[Span]]:
-    """Group blocks that lie one behind the other: each run is one reading."""
+    """Yield groups of adjacent blocks; each group is read in one go."""
     run: list[Span] = []
     for block in blocks:
         if run and run[-1].offset + run[-1].length != block.offset:
@@ -37,18 +37,18 @@ def runs(blocks: Sequence[Span]) -> Iterator[Sequence[Span]]:
 
 
 class Stager:
-    """Hashes and stages blocks in threads of its own, out of a few buffers; each is free again once both are done."""
+    """Hashes and stages blocks in its own threads. A buffer is free again once both are done."""
 
     def __init__(
         self, upload: Upload, length: int, update: Callable[[memoryview], None], started: Callable[[], None]
     ) -> None:
-        """`length` of a buffer; `update` gets all blocks in order, `started` is called once the first is staged."""
+        """Prepare buffers of `length` bytes. Call `update` on blocks in order, `started` once the first is staged."""
         self._upload = upload
         self._length = length
         self._update = update
         self._started: Callable[[], None] | None = started
         self._pool = ThreadPoolExecutor(BUFFERS, thread_name_prefix="stage")
-        # One thread alone keeps the order of the file.
+        # A single thread, because bytes are hashed in the order of the file.
         self._hasher = ThreadPoolExecutor(1, thread_name_prefix="hash")
         self._unmade = BUFFERS
         self._free: list[memoryview] = []
@@ -60,18 +60,18 @@ class Stager:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        # Whatever went wrong, blocks that were read are staged: they need not be read again.
+        # Even after an error, stage the blocks that were read, so that they need not be read again.
         self._pool.shutdown(wait=True)
         self._hasher.shutdown(wait=True)
 
     @property
     def room(self) -> int:
-        """Bytes that there are free buffers for, now. Raises what went wrong with a block."""
+        """Return the free buffer space in bytes. Raises the error of a block that failed."""
         self._collect([future for future in self._under_way if future.done()])
         return self._length * (self._unmade + len(self._free))
 
     def buffer(self) -> memoryview:
-        """Give a free buffer, as soon as there is one. Raises what went wrong with a block."""
+        """Wait for a free buffer and return it. Raises the error of a block that failed."""
         if not self.room:
             self._collect(wait(self._under_way, return_when=FIRST_COMPLETED).done)
         if self._free:
@@ -80,13 +80,13 @@ class Stager:
         return memoryview(bytearray(self._length))
 
     def stage(self, offset: int, buffer: memoryview, length: int) -> None:
-        """Hash and stage the first `length` bytes of a buffer that `buffer` gave; it is free again afterwards."""
+        """Start to hash and stage the first `length` bytes of a buffer that `buffer()` returned."""
         block = buffer[:length]
         hashed = self._hasher.submit(self._update, block)
         self._under_way[self._pool.submit(self._stage, offset, block, hashed)] = buffer
 
     def finish(self) -> None:
-        """Wait until all is hashed and staged. Raises what went wrong with a block."""
+        """Wait until every block is hashed and staged. Raises the error of a block that failed."""
         self._collect(wait(self._under_way).done)
 
     def _stage(self, offset: int, block: memoryview, hashed: Future[None]) -> None:

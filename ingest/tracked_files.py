@@ -1,4 +1,4 @@
-"""What a listing means for what is known of a source's files. Pure arithmetic."""
+"""Apply a listing to the tracked files of a source. No I/O."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
@@ -25,7 +25,7 @@ type TrackedFiles = Mapping[str, TrackedFile]
 
 _IGNORED_SUFFIXES = (".part", ".tmp", ".filepart")
 _GONE_AFTER = 2
-"""Ticks in a row whose listing must lack a file: one may have caught it while it was replaced."""
+"""Consecutive ticks whose listing must lack a file: a single one may have run while the file was replaced."""
 
 _FEW_UNREAD, _LONGEST_UNREAD = 3, 300
 """Texts, and characters of each, that a source's state keeps of what could not be read."""
@@ -33,7 +33,7 @@ _FEW_UNREAD, _LONGEST_UNREAD = 3, 300
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StableFile:
-    """A file that survived two looks unchanged: as it was listed, and its certain facts."""
+    """A file that two checks found unchanged: as it was listed, and with its exact size and modified time."""
 
     listed: RemoteFile
     certain: RemoteFile
@@ -41,7 +41,7 @@ class StableFile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Changed:
-    """TrackedFiles after a change, and what the ledger has to record."""
+    """The tracked files after a change, and the archives whose new state the ledger has to record."""
 
     tracked_files: TrackedFiles
     new: Sequence[TrackedFile] = ()
@@ -50,17 +50,23 @@ class Changed:
 
 
 def wanted(spec: SourceSpec, files: Iterable[RemoteFile]) -> Sequence[RemoteFile]:
-    """Keep the files that are meant to be copied."""
+    """Return the files that match PATTERN and are not unfinished uploads."""
     matches = _pattern(spec)
     return [file for file in files if matches(file.path) and not _is_ignored(file.path)]
 
 
 def left_out(spec: SourceSpec, files: Iterable[RemoteFile]) -> PassedOver | None:
-    """Count the files that PATTERN does not match, and name the newest; None if there is none."""
+    """Return the number of files that PATTERN does not match, and the newest of them; None if all match."""
     matches = _pattern(spec)
     others = [file for file in files if not matches(file.path) and not _is_ignored(file.path)]
     newest = max(others, key=lambda file: (file.modified, file.path), default=None)
     return PassedOver(count=len(others), newest=newest.path, modified=newest.modified) if newest else None
+
+
+def relevant(spec: SourceSpec, unread: Iterable[Unread]) -> Sequence[Unread]:
+    """Return the unread parts that may hide an archive: all but entries whose names PATTERN does not match."""
+    matches = _pattern(spec)
+    return [part for part in unread if part.path is None or part.path.endswith("/") or matches(part.path)]
 
 
 def unread_parts(unread: Sequence[Unread]) -> UnreadParts | None:
@@ -77,13 +83,13 @@ def unread_parts(unread: Sequence[Unread]) -> UnreadParts | None:
 
 
 def unknown(tracked_files: TrackedFiles, files: Iterable[RemoteFile]) -> Sequence[RemoteFile]:
-    """Keep the files that are new or changed, by the listing; newest first."""
+    """Return the files that are new or changed according to the listing, newest first."""
     new = (file for file in files if file.path not in tracked_files or tracked_files[file.path].listed != file)
     return sorted(new, key=attrgetter("modified"), reverse=True)
 
 
 def both_ends(files: Sequence[RemoteFile], limit: int) -> Sequence[RemoteFile]:
-    """Keep the first and the last of a long list: what is nearest to being wanted, and to being deleted."""
+    """Return at most `limit` files: the first, which are wanted first, and the last, which are deleted first."""
     return files if len(files) <= limit else [*files[: limit // 2], *files[-(limit // 2) :]]
 
 
@@ -95,11 +101,11 @@ def after_listing(
     forget_before: datetime,
     first: bool = True,
 ) -> Changed:
-    """Count absences: what is gone for good is dropped, and has expired if it was not copied. `busy` paths stay.
+    """Count absences. Drop files that are gone, as expired if they were not copied; `busy` paths stay.
 
-    Only the `first` listing of a tick counts: later ones may lie but a moment apart. What an incomplete listing lacks
-    is not counted; but a copied file that was first seen before `forget_before` is dropped, because the state of a
-    source whose listings are never complete must not grow without end.
+    Only the `first` listing of a tick counts, because later ones may follow within moments. Files that an incomplete
+    listing may hide are not counted. Of them, a copied file that was first seen before `forget_before` is dropped,
+    because the state of a source whose listings are never complete must not grow without end.
     """
     present, lacking = {file.path for file in listing.files} | busy, listing.lacks(tracked_files)
 
@@ -121,7 +127,7 @@ def after_listing(
 
 
 def nearly_gone(tracked_files: TrackedFiles, listing: Listing) -> Sequence[TrackedFile]:
-    """Return what has not been copied and, lacking in one more listing, would count as gone."""
+    """Return the uncopied files that the listing lacks and that would count as gone after it."""
     lacking = listing.lacks(tracked_files)
     return [
         tracked_file
@@ -133,14 +139,14 @@ def nearly_gone(tracked_files: TrackedFiles, listing: Listing) -> Sequence[Track
 def after_stability_check(
     spec: SourceSpec, tracked_files: TrackedFiles, stable: Iterable[StableFile], busy: AbstractSet[str], now: datetime
 ) -> Changed:
-    """Take in stable files. What is being copied right now (`busy`) is left for a later listing."""
+    """Track stable files. Those that are being copied (`busy`) wait for a later listing."""
     after, new, superseded = dict(tracked_files), [], []
     for file in stable:
         known = after.get(file.certain.path)
         if file.certain.path in busy:
             continue
         if known is not None and known.archive.version == version_of(file.certain):
-            # Only the listing's wording changed: LIST shows the year instead of the time after six months.
+            # Only the listing's format changed: LIST shows the year instead of the time after six months.
             after[file.certain.path] = replace(known, listed=file.listed)
             continue
         if known is not None and not known.done:
@@ -153,8 +159,8 @@ def after_stability_check(
 
 def _tracked_file(spec: SourceSpec, stable: StableFile, known: TrackedFile | None, now: datetime) -> TrackedFile:
     stamp = decide_stamp(spec.stamp, stable.certain.path, stable.certain.modified, now)
-    # By a clock that runs ahead, this version would hide all that come later; and other than in a name, equal stamps
-    # do not mean that one is the other's correction.
+    # A version with a modified time in the future would hide all later ones. Only stamps read from a name show that
+    # one file corrects another.
     fits = stable.certain.modified <= now + AHEAD and (stamp.named or spec.replaces == "path")
     archive = Archive(
         source=spec.name,

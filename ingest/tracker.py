@@ -1,4 +1,4 @@
-"""What one poll knows of a source's files: shared by its workers, saved in the source state, recorded in the ledger."""
+"""The tracked files during a poll: shared by its workers, saved in the source state, recorded in the ledger."""
 
 import logging
 import threading
@@ -40,20 +40,20 @@ from ingest.transfer import CopyOutcome, CopyResult
 log = logging.getLogger(f"ingestion.{__name__}")
 
 _FIRST_PAUSE, _LONGEST_PAUSE = timedelta(seconds=10), timedelta(minutes=10)
-"""Of an archive whose copy failed."""
+"""Pauses before an archive whose copy failed is tried again."""
 _FIRST_SOURCE_PAUSE, _LONGEST_SOURCE_PAUSE = timedelta(seconds=5), timedelta(minutes=5)
-"""Of a source that failed: the first is over when the next tick comes."""
+"""Pauses before a source that failed is polled again. The first one ends before the next tick."""
 _TAIL_PAUSE = timedelta(seconds=30)
-"""Between two looks at the end of a file that is truncated; `stable_for_max` ends it."""
-_TRUNCATED = "waits: its end is no zip directory that fits, so it may still be being written"
+"""Pause between two checks of a truncated file's end; `stable_for_max` ends the wait."""
+_TRUNCATED = "waits: its zip directory is missing or truncated, so the file may still be being written"
 _SAVE_EVERY = timedelta(minutes=1)
-"""Age at which a listing is saved although it tells nothing new. Readers of the source state (the status page,
-`reconcile`) must tell "nothing new" from "not polled"; a save at each quiet tick would cost a write every few
-seconds and tell it no better."""
+"""Age at which a listing is saved although nothing changed. Readers of the source state (the status page, `reconcile`)
+must distinguish "nothing new" from "not polled"; saving at each quiet tick would cost a write every few seconds without
+making that clearer."""
 
 
 class Order(Enum):
-    """Which of the waiting archives a worker takes next."""
+    """Order in which a worker takes waiting archives."""
 
     NEWEST_FIRST = "newest"
     OLDEST_FIRST = "oldest"
@@ -61,7 +61,7 @@ class Order(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Copied:
-    """One archive that was dealt with: what `received` bytes and `seconds` were spent on."""
+    """One archive whose copy ended, with the bytes `received` from the source and the `seconds` it took."""
 
     path: str
     version: str
@@ -101,29 +101,29 @@ class FileTracker:
         self.new = 0
         self.failed = 0
         self.error: str | None = None
-        """Why a file could not be read."""
+        """Why a file could not be read; None if every file could."""
         self.copied: list[Copied] = []
 
     @property
     def tracked_files(self) -> TrackedFiles:
-        """What is known now."""
+        """Return the current tracked files."""
         with self._change:
             return self._tracked_files
 
     @property
     def waiting(self) -> int:
-        """How many archives are still to be copied."""
+        """Return the number of archives that are still to be copied."""
         return sum(not tracked_file.done for tracked_file in self.tracked_files.values())
 
     def stop(self) -> None:
-        """Make all workers stop at their next `check`."""
+        """Stop all workers at their next `check`."""
         self._stopped = True
 
     def check(self) -> None:
         """Raise LeaseLostError or OutOfTimeError if it is time to stop."""
         self._hold.check()
         if self._stopped or self._now() >= self._deadline:
-            raise OutOfTimeError(f"poll source {self._spec.name}: out of time; the next poll goes on here")
+            raise OutOfTimeError(f"poll source {self._spec.name}: time budget spent; the next poll continues here")
 
     def update(
         self,
@@ -132,7 +132,7 @@ class FileTracker:
         listed_at: datetime,
         passed_over: PassedOver | None,
     ) -> None:
-        """Merge a listing and its stable files; save the result, and record it in the ledger."""
+        """Apply a listing and its stable files; save the source state and record new states in the ledger."""
         with self._change:
             gone = after_listing(
                 self._tracked_files,
@@ -149,7 +149,7 @@ class FileTracker:
             self._note_unread(listing)
             self.listed, self.new = len(listing.files), self.new + len(change.new)
             self._save(listed_at)
-            # Only now: the stamp that the ledger gets to see is in the source state, and stays what it is.
+            # After the save, so that the stamp which the ledger gets is in the source state and cannot change.
             for tracked_file in change.new:
                 self._record_seen(tracked_file)
                 _log_seen(tracked_file.archive)
@@ -170,7 +170,7 @@ class FileTracker:
 
     @contextmanager
     def claim_next(self, order: Order) -> Iterator[TrackedFile | None]:
-        """Claim the newest or oldest archive that is due, for this worker alone; None if there is none."""
+        """Yield the newest or oldest archive that is due, claimed for this worker alone; None if none is due."""
         with self._change:
             due = sorted(self._due(), key=lambda file: (file.archive.stamp, file.archive.file.path))
             claimed = None if not due else due[-1 if order is Order.NEWEST_FIRST else 0]
@@ -185,24 +185,24 @@ class FileTracker:
                 self._change.notify_all()
 
     def newest_due(self) -> datetime | None:
-        """Tell when the newest of the archives that are due was modified, by the listing; None if none is due."""
+        """Return the listed modified time of the newest archive that is due; None if none is due."""
         with self._change:
             return max((tracked_file.listed.modified for tracked_file in self._due()), default=None)
 
     def wait_for_work(self, seconds: float) -> bool:
-        """Wait until there may be something to do; False once all workers are at rest and nothing is due."""
+        """Wait up to `seconds` for work; return False once all workers are idle and nothing is due."""
         with self._change:
             if self._busy and not self._due():
                 self._change.wait(seconds)
             return bool(self._busy or self._due())
 
     def is_truncated_for_long(self, tracked_file: TrackedFile) -> bool:
-        """Tell whether a file has been truncated for `stable_for_max`: then it is archived all the same."""
+        """Return whether a file has been truncated for `stable_for_max`; it is then copied as it is."""
         since = tracked_file.truncated_since
         return since is not None and self._now() - since >= self._spec.stable_for_max
 
     def ensure_recorded(self, tracked_file: TrackedFile) -> None:
-        """Make sure that the ledger knows an archive: an earlier process may have died before it recorded it."""
+        """Record an archive in the ledger if this poll has not: an earlier process may have died before it did."""
         if tracked_file.archive.version not in self._recorded:
             self._record_seen(tracked_file)
 
@@ -218,7 +218,7 @@ class FileTracker:
             again = min(at + _TAIL_PAUSE, max(since + self._spec.stable_for_max, at))
             self._replace(tracked_file, truncated_since=since, not_before=again)
             log.warning("archive.truncated source=%s path=%r since=%s", archive.source, archive.file.path, since)
-            # Each time, since a failure in between may have recorded something else.
+            # Record it each time, because a failure in between may have recorded another reason.
             until = since + self._spec.stable_for_max
             self._ledger.trouble(archive, f"{_TRUNCATED}; copied as it is from {until:%H:%M:%S} UTC on", at)
             return
@@ -236,7 +236,7 @@ class FileTracker:
         self._record_copied(tracked_file, result, seconds)
 
     def record_failure(self, tracked_file: TrackedFile, error: PipelineError) -> None:
-        """Record a failure; the archive is left alone for a while, the others are not affected."""
+        """Record a failed copy. The archive is not tried again for a while; others are not affected."""
         at, archive, failures = self._now(), tracked_file.archive, tracked_file.failures + 1
         log.warning(
             "archive.failed source=%s path=%r failures=%d error=%r",
@@ -259,7 +259,7 @@ class FileTracker:
             self.error = str(error)
 
     def record_source_failure(self, error: PipelineError) -> datetime:
-        """Record that the source could not be polled, and return the time before which it is left alone."""
+        """Record that the source could not be polled; return the time before which it is not polled again."""
         at = self._now()
         with self._change:
             failures = self._saved.failures + 1
@@ -276,7 +276,7 @@ class FileTracker:
         return not_before
 
     def record_end(self) -> None:
-        """Record that the poll is over, where it took nearly all of its budget: else that would be worth no write."""
+        """Record the end of a poll that used nearly all of its budget. Other polls write nothing."""
         at = self._now()
         if at >= self._long_from:
             with self._change:

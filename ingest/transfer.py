@@ -1,4 +1,4 @@
-"""Copy one archive: blocks are staged while the next are read, and published whole once everything is checked."""
+"""Copy one archive: stage blocks while the next are read, and publish the whole archive after all checks."""
 
 import hashlib
 from collections.abc import Callable, Sequence
@@ -15,42 +15,42 @@ _PIECE = 256 * 2**10
 
 
 class CopyOutcome(Enum):
-    """How a copy ended."""
+    """How a copy ended without an error."""
 
     COPIED = "copied"
     SAME = "same"
-    """The path's previous version has these bytes: nothing was published."""
+    """The path's previous version has the same bytes; nothing was published."""
     TRUNCATED = "truncated"
-    """The tail is no zip directory that fits: nothing was published yet."""
+    """The zip directory is missing or truncated; nothing was published yet."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CopyJob:
-    """What to copy, and on what terms."""
+    """An archive to copy, and the options of the copy."""
 
     archive: Archive
     listed: RemoteFile
     """As the listing gave the file."""
     zip_end: ZipEnd
     block_size: int
-    """Bytes on their way at most; what is staged at once is a part of it, so that parts overlap."""
+    """Most bytes that are requested and not yet stored. Each staged block is a part of it, so that reading overlaps."""
     previous_sha256: str | None = None
     accept_truncated: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CopyHooks:
-    """What is called while a copy goes on."""
+    """Functions that are called during a copy."""
 
     check: Callable[[], None]
-    """Called before each piece that is read; raises to stop."""
+    """Called before each piece is read; raises to stop the copy."""
     started: Callable[[], None]
     """Called when the first block is staged."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CopyResult:
-    """What became of a copy; `received` bytes came from the source this time."""
+    """Result of a copy; `received` bytes came from the source this time."""
 
     outcome: CopyOutcome
     metadata: CopyMetadata | None
@@ -58,7 +58,7 @@ class CopyResult:
 
 
 class StreamHasher:
-    """Sees a file's bytes in order: hashes them, counts them, remembers the last ones."""
+    """Hashes and counts a file's bytes in order, and keeps the last ones."""
 
     def __init__(self, size: int, zip_end: ZipEnd) -> None:
         self._size = size
@@ -69,7 +69,7 @@ class StreamHasher:
         self.seen = 0
 
     def update(self, part: memoryview | bytes) -> None:
-        """Take in the next bytes."""
+        """Add the next bytes."""
         self._sha256.update(part)
         self._md5.update(part)
         keep = self._zip_end.tail_length(self._size)
@@ -78,24 +78,24 @@ class StreamHasher:
 
     @property
     def complete(self) -> bool:
-        """Return whether the file ends in a zip directory that fits."""
+        """Return whether the file ends in a complete zip directory."""
         return self._zip_end.is_complete(self._tail, self._size)
 
     def metadata(self) -> CopyMetadata:
-        """Return the hashes of all bytes, and whether the zip directory is there."""
+        """Return the hashes of all bytes, and whether the zip directory is complete."""
         return CopyMetadata(sha256=self._sha256.hexdigest(), md5=self._md5.digest(), complete=self.complete)
 
 
 def copy_archive(connection: Connection, store: ArchiveStore, job: CopyJob, hooks: CopyHooks) -> CopyResult:
-    """Bring an archive into the store, going on where an earlier try stopped; what is there already is left alone.
+    """Copy an archive into the store, continuing where an earlier try stopped. A published archive is left as it is.
 
-    Raises TransferTruncatedError if the file is not what the archive says, PermanentError if it is too large for a
-    blob, and whatever the ports raise; blocks that were staged are kept for the next try.
+    Raises TransferTruncatedError if the file differs from the archive's listing, PermanentError if it is larger than
+    `LARGEST`, and the errors of the ports. Blocks that were staged are kept for the next try.
     """
     archive = job.archive
     if archive.file.size > LARGEST:
         raise PermanentError(
-            f"copy {archive.file.path!r}: by the server's word it has {archive.file.size} bytes, more than the "
+            f"copy {archive.file.path!r}: the server reports a size of {archive.file.size} bytes, more than the "
             f"{LARGEST} that can be copied; ask the server's owner"
         )
     upload, published = store.upload(archive), store.find(archive)
@@ -109,7 +109,7 @@ def copy_archive(connection: Connection, store: ArchiveStore, job: CopyJob, hook
     last_chance = _check_unchanged(connection, job)
     if not (hasher.complete or job.accept_truncated or last_chance):
         return CopyResult(outcome=CopyOutcome.TRUNCATED, metadata=None, received=hasher.seen)
-    # Who has not seen all bytes knows no hash of them.
+    # A resumed copy did not read every byte, so the whole file's hash is unknown.
     metadata = None if resumed else hasher.metadata()
     if metadata and metadata.sha256 == job.previous_sha256:
         return CopyResult(outcome=CopyOutcome.SAME, metadata=metadata, received=hasher.seen)
@@ -118,7 +118,7 @@ def copy_archive(connection: Connection, store: ArchiveStore, job: CopyJob, hook
 
 
 def _missing(blocks: Sequence[Span], staged: Sequence[Span], tail: int) -> Sequence[Span]:
-    """Return blocks to read: those that are not staged, and those behind `tail`, which are always checked."""
+    """Return the blocks to read: those not staged, and those that reach beyond offset `tail`, always checked."""
     done = set(staged)
     return [block for block in blocks if block not in done or block.offset + block.length > tail]
 
@@ -149,30 +149,30 @@ def _read_and_stage(
 def _fill(
     reader: Reader, buffer: memoryview, left: int, stager: Stager, file: RemoteFile, check: Callable[[], None]
 ) -> None:
-    """Fill a buffer; what is `left` to read behind it is on its way already, as far as there are buffers for it."""
+    """Fill a buffer. Request more of the `left` bytes of the run ahead, as far as free buffers can hold them."""
     filled = 0
     while filled < len(buffer):
-        # In pieces: a block of a slow server may take longer than a tick, or the lease, lasts.
+        # In pieces, because a block from a slow server may take longer than a tick or the lease lasts.
         check()
         piece = buffer[filled : filled + _PIECE]
         ahead = min(len(buffer) + stager.room, left) - filled - len(piece)
         got = reader.readinto(piece, ahead)
         if got == 0:
             raise TransferTruncatedError(
-                f"copy {file.path!r}: it ended before its {file.size} bytes; tried again later"
+                f"copy {file.path!r}: it ended before its listed {file.size} bytes; tried again later"
             )
         filled += got or 0
 
 
 def _expect_end(reader: Reader, file: RemoteFile) -> None:
     if reader.readinto(memoryview(bytearray(1))):
-        raise TransferTruncatedError(f"copy {file.path!r}: it goes on after its {file.size} bytes; tried again later")
+        raise TransferTruncatedError(f"copy {file.path!r}: it exceeds its listed {file.size} bytes; tried again later")
 
 
 def _check_unchanged(connection: Connection, job: CopyJob) -> bool:
-    """Compare a file with what it was when copying began. True: it was deleted since, all its bytes are here.
+    """Return whether a file was deleted since it was read. Raises TransferTruncatedError if it changed.
 
-    A server that refuses to answer for one file may still have it: only a listing tells that it was deleted.
+    A server that refuses to answer for one file may still have it: only a listing shows that it was deleted.
     """
     file = job.archive.file
     now = connection.stat(file)
@@ -196,17 +196,17 @@ def _publish(
     hooks: CopyHooks,
 ) -> CopyMetadata:
     stored = upload.commit(blocks, metadata) is CommitOutcome.STORED
-    # If another copier won, what counts is what it published.
+    # If another process published the archive first, its metadata counts.
     published = Published(metadata) if stored else store.find(job.archive)
     if published is None:
         raise StoreUnavailableError(
-            f"publish {job.archive.file.path!r}: the store said that it is there, and now it is not; tried again later"
+            f"publish {job.archive.file.path!r}: the store reports that it exists but cannot find it; tried again later"
         )
     return _metadata_of(published, upload, job, hooks)
 
 
 def _metadata_of(published: Published, upload: Upload, job: CopyJob, hooks: CopyHooks) -> CopyMetadata:
-    """Give an archive's facts. Blocks that an earlier try staged could not be hashed: then it is read back once."""
+    """Return an archive's metadata. If the copy was resumed, read the blob back once to hash it, and set the hashes."""
     if published.metadata is not None:
         return published.metadata
     file = job.archive.file

@@ -1,4 +1,4 @@
-"""Numbers, times and strangers' texts as people read them. Pure."""
+"""Text for people from numbers, times and messages of servers. Pure."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -8,13 +8,13 @@ _MINUTE, _HOUR, _DAY = 60, 3_600, 86_400
 
 
 def last_error(error: str, again: datetime | None, now: datetime) -> str:
-    """Write what went wrong the last time; whether it is mended shows only once the server is asked `again`."""
+    """Return a source's last error, with the time `again` of the next try if that is still to come."""
     waits = error and again and again > now
     return f"{clean(error)} (asked again at {again:%H:%M:%S} UTC)" if waits else clean(error)
 
 
 def span(seconds: float) -> str:
-    """Write a length of time, roughly."""
+    """Return a duration in seconds as rounded text, such as `2.5 h`."""
     seconds = max(seconds, 0)
     if seconds < 9.95:
         return f"{seconds:.1f} s"
@@ -29,7 +29,7 @@ def span(seconds: float) -> str:
 
 
 def ago(then: datetime, now: datetime) -> str:
-    """Write how long ago something was; the first minute counts as now, so that what is quiet stays the same."""
+    """Return how long ago `then` was; under a minute is "just now", so that the page of an idle app does not change."""
     seconds = (now - then).total_seconds()
     if seconds < _MINUTE:
         return "just now"
@@ -37,7 +37,7 @@ def ago(then: datetime, now: datetime) -> str:
 
 
 def size(number: int) -> str:
-    """Write a number of bytes."""
+    """Return a number of bytes with a decimal unit, such as `1.5 MB`."""
     if number < 1_000:
         return f"{number} B"
     for unit in ("kB", "MB", "GB"):
@@ -48,17 +48,17 @@ def size(number: int) -> str:
 
 
 def moment(time: datetime) -> str:
-    """Write a time to the second."""
+    """Return a time as day, month and time in UTC, to the second."""
     return f"{time.astimezone(UTC):%d %b %H:%M:%S}"
 
 
 def clock(time: datetime, now: datetime) -> str:
-    """Write a time to the minute, with its day where that is another one."""
+    """Return a time in UTC to the minute, with day and month unless it is today."""
     utc = time.astimezone(UTC)
     return f"{utc:%H:%M}" if utc.date() == now.astimezone(UTC).date() else f"{utc:%d %b %H:%M}"
 
 
 def only(stamp: datetime) -> str:
-    """Write the options with which a command looks at the archives of one second."""
+    """Return the options `--since` and `--until` that select the archives of one second."""
     start = stamp.astimezone(UTC).replace(microsecond=0, tzinfo=None)
     return f"--since {start.isoformat()} --until {(start + timedelta(seconds=1)).isoformat()}"

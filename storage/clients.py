@@ -1,4 +1,4 @@
-"""Connections to Azure Storage: made once from plain values, used everywhere."""
+"""Clients for Azure Storage, built once from plain values and shared."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -41,7 +41,7 @@ from imagefeed.stores import DEVELOPMENT_KEY as DEVELOPMENT_KEY
 from imagefeed.stores import development_connection as development_connection
 
 _PIECES: dict[str, Any] = {
-    # Of what is uploaded whole only shards are large, and up to this size they lie in memory anyway.
+    # Only shards are large among single-request uploads, and up to this size they are in memory anyway.
     "max_single_put_size": IN_MEMORY,
     "max_block_size": PIECE,
     "max_single_get_size": PIECE,
@@ -51,7 +51,7 @@ _PIECES: dict[str, Any] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Clients:
-    """Every container, table and queue of ours. Safe to share between threads."""
+    """Clients for every container, table and queue of the app. Safe to share between threads."""
 
     blobs: BlobServiceClient
     tables: TableServiceClient
@@ -67,7 +67,7 @@ class Clients:
     batch_queue: QueueClient
 
     def close(self) -> None:
-        """Close the connections; a function app keeps them for as long as it lives."""
+        """Close the connections; the function app keeps them open until its process ends."""
         for service in (self.blobs, self.tables, self.queues):
             service.close()
 
@@ -83,9 +83,9 @@ def connect(
     read_timeout: float = 60,
     patient: bool = True,
 ) -> Clients:
-    """Reach Azure Storage by a connection string, or by the three services' addresses and an identity.
+    """Build clients from a connection string, or from the three services' addresses and an identity.
 
-    `patient` is for what `connect_retries` says. Nothing is sent yet. Raises SettingsError.
+    `patient` is passed to `connect_retries`. No request is sent. Raises SettingsError.
     """
     connects = connect_retries(connection or blob or "", patient=patient)
     of_blobs = blob_client_options(retries, read_timeout, connects) | _PIECES
@@ -103,7 +103,7 @@ def connect(
                 QueueServiceClient.from_connection_string(text, **of_queues),
             )
         except ValueError:
-            # Without the cause, for once: the SDK's message may repeat the text, which holds the key.
+            # `from None`, because the SDK's message may repeat the text, which contains the key.
             raise SettingsError(
                 "DATA_STORAGE is no connection string: copy it from the account's access keys"
             ) from None
@@ -119,7 +119,7 @@ def connect(
 
 @contextmanager
 def connected(connection: str, *, retries: int = 4, read_timeout: float = 60) -> Iterator[Clients]:
-    """Connect for the length of a block."""
+    """Open clients for the length of a block, then close them."""
     clients = connect(connection, retries=retries, read_timeout=read_timeout)
     try:
         yield clients
@@ -128,7 +128,7 @@ def connected(connection: str, *, retries: int = 4, read_timeout: float = 60) ->
 
 
 def prepare(clients: Clients) -> Mapping[str, Sequence[str]]:
-    """Make the containers, tables and queues that are missing, the poison queues too; return the names of all."""
+    """Create missing containers, tables and queues, including poison queues; return the names of all."""
     containers = (clients.raw, clients.processed, clients.state, clients.dead_letters)
     for container in containers:
         with azure_errors(f"make the container {container.container_name}"), _ignore_existing():

@@ -5,13 +5,17 @@ import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime
+from dataclasses import replace
+from datetime import UTC, datetime
+from zoneinfo import ZoneInfo
 
 from config.errors import SourceRefusedError, SourceUnavailableError
-from ingest.model import Endpoint, Listing, RemoteFile
+from ingest.model import Endpoint, Listing, RemoteFile, Unread
 from ingest.ports import Connection, Reader
+from ingest.protocols.ftp_clock import FtpClock
+from ingest.protocols.ftp_facts import NOT_FOUND, UNKNOWN_COMMAND, Facts, ask_facts
 from ingest.protocols.ftp_folders import FtpFolders
-from ingest.protocols.ftp_listing import Entry, parse_mdtm, parse_mlsd
+from ingest.protocols.ftp_listing import Entry, Kind, parse_list
 from ingest.protocols.ftp_session import FTP_ERRORS, Ftp, ftp_errors
 from ingest.protocols.pace import Pace
 
@@ -20,8 +24,6 @@ _LEAVE_WITHIN = 5.0
 _MOMENT = 0.1
 """Seconds that `readinto` collects bytes before it returns. TLS yields at most 16 KiB per receive, so one receive is
 too few bytes, and the caller has to get control back often enough to stop."""
-_UNKNOWN_COMMAND = ("500", "501", "502", "504")
-_NO_FILE = "550"
 
 
 class FtpConnector:
@@ -46,10 +48,12 @@ class FtpConnection:
 
     def __init__(self, endpoint: Endpoint) -> None:
         self._endpoint = endpoint
+        self._zone = ZoneInfo(endpoint.timezone)
         self._ftp: Ftp | None = None
         self._mlsd = False
-        self._rest: bool | None = None
-        """True if the server starts a transfer at the offset set by REST, False if not, None if not tested yet."""
+        self._clock = FtpClock(self._zone)
+        self._rest_works_to, self._rest_fails_from = 0, 2**63
+        """Offsets for which REST was tested: the largest that works, and the smallest that does not."""
 
     def log_in(self) -> Ftp:
         """Return the control connection. If there is none, connect, log in and change to the source's folder first."""
@@ -72,29 +76,42 @@ class FtpConnection:
     def list_files(self) -> Listing:
         """Return all files of the source, links to files included, broken links and links to folders excluded."""
         with self._use(f"list {self._endpoint.folder!r}") as ftp:
-            return self._list(ftp)
+            try:
+                return FtpFolders(ftp, self._endpoint, self._resolve, mlsd=self._mlsd).list()
+            except BaseException:
+                # The connection may be in any folder now.
+                self.close()
+                raise
 
     def stat(self, listed: RemoteFile) -> RemoteFile | None:
-        """Return a file's current size and modification time (whole seconds); None if there is no such file.
+        """Return a file's current size and modification time (whole seconds); what the server refuses is as listed.
 
-        If the server has no command for them, both are read from a new listing.
+        None if it refuses both, whether there is no such file or it has no command for them.
         """
         with self._use(f"stat {listed.path!r}") as ftp:
-            return self._stat_mlst(ftp, listed.path) if self._mlsd else self._stat(ftp, listed.path)
+            facts = self._facts(ftp, listed.path)
+        return None if facts == Facts() else facts.completed(listed.path, listed.size, listed.modified)
 
     @contextmanager
     def open(self, file: RemoteFile, offset: int) -> Iterator[Reader]:
         """Yield a reader of a file's bytes from `offset` on."""
         with self._use(f"open {file.path!r}") as ftp:
-            if offset and self._rest is None:
-                self._rest = self._obeys_rest(ftp, file)
-                ftp = self.log_in()
+            start = offset if self._can_start(ftp, file, offset) else 0
+            ftp = self.log_in()
             ftp.voidcmd("TYPE I")
-            start = offset if self._rest else 0
             incoming = ftp.transfercmd(f"RETR {ftp.wire(file.path)}", start or None)
         reader = _FtpReader(incoming, file.path, offset - start, Pace(self._endpoint.timeout))
         with self._transfer(ftp, incoming, reader):
             yield reader
+
+    def _can_start(self, ftp: Ftp, file: RemoteFile, offset: int) -> bool:
+        """Return whether REST works up to an offset. Some servers wrap it, for example at 4 GiB."""
+        if offset > self._rest_works_to and file.size - 1 < self._rest_fails_from:
+            if self._obeys_rest(ftp, file):
+                self._rest_works_to = file.size - 1
+            else:
+                self._rest_fails_from = file.size - 1
+        return offset <= self._rest_works_to
 
     def _obeys_rest(self, ftp: Ftp, file: RemoteFile) -> bool:
         """Return whether REST works, by reading only the last byte of a file.
@@ -106,7 +123,7 @@ class FtpConnection:
         try:
             incoming = ftp.transfercmd(f"RETR {ftp.wire(file.path)}", file.size - 1)
         except ftplib.error_perm as exc:
-            if not str(exc).startswith(_UNKNOWN_COMMAND):
+            if not str(exc).startswith(UNKNOWN_COMMAND):
                 raise
             return False
         reader, buffer = _FtpReader(incoming, file.path, 0, Pace(self._endpoint.timeout)), memoryview(bytearray(2))
@@ -143,46 +160,37 @@ class FtpConnection:
         try:
             ftp.begin()
         except ftplib.error_perm as exc:
-            if not str(exc).startswith(_NO_FILE):
+            if not str(exc).startswith(NOT_FOUND):
                 raise
             raise SourceRefusedError(
                 f"enter {self._endpoint.folder!r} on {self._where}: {exc}; check the path in the source's URL"
             ) from exc
         self._mlsd = self._endpoint.mlsd and _offers_mlsd(ftp)
 
-    def _list(self, ftp: Ftp) -> Listing:
-        """Return all that can be listed. An error closes the connection, which may be in any folder then."""
-        try:
-            return FtpFolders(ftp, self._endpoint, self._resolve, mlsd=self._mlsd).list()
-        except BaseException:
-            self.close()
-            raise
+    def _resolve(self, ftp: Ftp, path: str, entry: Entry) -> RemoteFile | Unread:
+        """Return a file or link. What its entry lacks is requested: a link's own size is not that of its file."""
+        link, listed, facts = entry.kind is Kind.LINK, entry.modified, Facts()
+        if listed and self._mlsd:
+            listed = self._utc(ftp, path, listed)
+        if link or entry.size is None or listed is None:
+            facts = self._facts(ftp, path)
+        missing = "size" if link or entry.size is None else "modified time"
+        file = facts.completed(path, None if link else entry.size, listed)
+        return file or Unread(text=f"{path}: the server gives no {missing} of it", path=path)
 
-    def _resolve(self, ftp: Ftp, path: str, entry: Entry) -> RemoteFile | None:
-        """Request the size and, if it is not listed, the time of a file or link: a link's listed size is its own."""
-        size, modified = _ask_size(ftp, path), entry.modified or _ask_modified(ftp, path)
-        return None if size is None or modified is None else RemoteFile(path=path, size=size, modified=modified)
+    def _facts(self, ftp: Ftp, path: str) -> Facts:
+        """Request a file's size and its modification time, which is returned in UTC."""
+        facts = ask_facts(ftp, path, mlst=self._mlsd)
+        return facts if facts.modified is None else replace(facts, modified=self._utc(ftp, path, facts.modified))
 
-    def _stat(self, ftp: Ftp, path: str) -> RemoteFile | None:
-        try:
-            size, modified = _ask_size(ftp, path), _ask_modified(ftp, path)
-        except ftplib.error_perm as exc:
-            if not str(exc).startswith(_UNKNOWN_COMMAND):
-                raise
-            return next((file for file in self._list(ftp).files if file.path == path), None)
-        return None if size is None or modified is None else RemoteFile(path=path, size=size, modified=modified)
-
-    def _stat_mlst(self, ftp: Ftp, path: str) -> RemoteFile | None:
-        try:
-            answer = ftp.sendcmd(f"MLST {ftp.wire(path)}")
-        except ftplib.error_perm as exc:
-            if str(exc).startswith(_NO_FILE):
-                return None
-            raise
-        entry = next(filter(None, map(parse_mlsd, answer.split("\n")[1:-1])), None)
-        if entry is None or entry.size is None or entry.modified is None:
-            return self._stat(ftp, path)
-        return RemoteFile(path=path, size=entry.size, modified=entry.modified)
+    def _utc(self, ftp: Ftp, path: str, exact: datetime) -> datetime:
+        """Return a time of MDTM or MLSD in UTC."""
+        if self._clock.is_open(path, exact):
+            now = datetime.now(UTC)
+            entries = [parse_list(line, self._zone, now) for line in ftp.lines(f"LIST {ftp.wire(path)}").lines]
+            listed = entries[0].modified if len(entries) == 1 and entries[0] else None
+            self._clock.compare(exact, listed, now)
+        return self._clock.utc(exact)
 
     @contextmanager
     def _use(self, doing: str) -> Iterator[Ftp]:
@@ -245,25 +253,3 @@ def _offers_mlsd(ftp: Ftp) -> bool:
     except ftplib.error_perm:
         return False
     return any(line.strip().upper().startswith(("MLST", "MLSD")) for line in features.split("\n"))
-
-
-def _ask_size(ftp: Ftp, path: str) -> int | None:
-    """Return a file's size in bytes; None if there is no such file."""
-    ftp.voidcmd("TYPE I")
-    answer = _ask(ftp, f"SIZE {ftp.wire(path)}")
-    return None if answer is None else int(answer)
-
-
-def _ask_modified(ftp: Ftp, path: str) -> datetime | None:
-    """Return a file's modification time; None if there is no such file, or no valid time in the reply."""
-    answer = _ask(ftp, f"MDTM {ftp.wire(path)}")
-    return None if answer is None else parse_mdtm(answer)
-
-
-def _ask(ftp: Ftp, command: str) -> str | None:
-    try:
-        return ftp.sendcmd(command)[4:].strip()
-    except ftplib.error_perm as exc:
-        if str(exc).startswith(_NO_FILE):
-            return None
-        raise

@@ -21,10 +21,9 @@ _TRIES = 20
 """Names to ask for in vain before NLST counts as not understood."""
 _CONNECTION = ("421", "425", "426", "430", "530", "532")
 """Codes of errors that are about the connection or the login, and not about one folder or file."""
-_NOT_TOLD = "neither the listing nor SIZE and MDTM tell its size and time"
 
-type Resolve = Callable[[Ftp, str, Entry], RemoteFile | None]
-"""Asks the server for an entry's size and time, by its path; None if they cannot be had."""
+type Resolve = Callable[[Ftp, str, Entry], RemoteFile | Unread]
+"""Returns a file or link by its path and entry, after asking the server for what the entry lacks."""
 
 
 class _NotUnderstoodError(Exception):
@@ -111,33 +110,29 @@ class FtpFolders:
 
     def _take(self, folder: str, entry: Entry, above: tuple[Level, ...]) -> Unread | None:
         """Gather one entry; return it if it cannot be read."""
-        path, below = folder + entry.name, f"{folder}{entry.name.rstrip('/')}/"
-        file = _listed(path, entry)
-        if entry.kind is Kind.OTHER or (entry.kind is Kind.FOLDER and not self._endpoint.recursive):
+        below = f"{folder}{entry.name.rstrip('/')}/"
+        match entry.kind, self._endpoint.recursive:
+            case (Kind.OTHER, _) | (Kind.FOLDER, False):
+                return None
+            case Kind.FOLDER, True:
+                return self._take_folder(below, entry.unique, above)
+            case Kind.UNKNOWN, True if self._is_folder(below):
+                return self._take_folder(below, entry.unique, above)
+        found = self._ask(folder + entry.name, entry)
+        if isinstance(found, RemoteFile):
+            self._gathered.add(found)
             return None
-        if file and (entry.kind is Kind.FILE or (entry.kind is Kind.UNKNOWN and not self._endpoint.recursive)):
-            self._gathered.add(file)
+        if entry.kind is Kind.UNKNOWN and not self._endpoint.recursive and self._is_folder(below):
             return None
+        return found
+
+    def _ask(self, path: str, entry: Entry) -> RemoteFile | Unread:
         try:
-            self._ftp.wire(path)
+            return self._resolve(self._ftp, path, entry)
         except SourceRefusedError as exc:
             return Unread(text=str(exc), path=path)
-        if entry.kind is Kind.FOLDER:
-            return self._take_folder(below, entry.unique, above)
-        if entry.kind is Kind.UNKNOWN and self._is_folder(below):
-            return self._take_folder(below, entry.unique, above) if self._endpoint.recursive else None
-        return self._take_file(path, entry)
-
-    def _take_file(self, path: str, entry: Entry) -> Unread | None:
-        """Ask for a file or link, and gather it; return it if it cannot be told."""
-        try:
-            file = self._resolve(self._ftp, path, entry)
         except (ftplib.error_perm, ftplib.error_temp) as exc:
             return Unread(text=_of_one(exc), path=path)
-        if file:
-            self._gathered.add(file)
-        # A link that has neither is broken, or leads to a folder.
-        return None if file or entry.kind is Kind.LINK else Unread(text=_NOT_TOLD, path=path)
 
     def _take_folder(self, folder: str, unique: str, above: tuple[Level, ...]) -> Unread | None:
         """Gather what a folder below holds; return it if it cannot be listed."""
@@ -156,13 +151,20 @@ class FtpFolders:
 
     def _is_folder(self, path: str) -> bool:
         """Return whether the server can enter it."""
+        refusal = self._enter(path)
+        if refusal is None:
+            self._ftp.leave()
+        return refusal is None
+
+    def _enter(self, path: str) -> str | None:
+        """Change to a folder; return the reason if that is not possible."""
         try:
             self._ftp.enter(path)
-            self._ftp.leave()
+        except SourceRefusedError as exc:
+            return str(exc)
         except (ftplib.error_perm, ftplib.error_temp) as exc:
-            _of_one(exc)
-            return False
-        return True
+            return _of_one(exc)
+        return None
 
     def _still_there(self, folder: str, unread: Sequence[Unread]) -> Iterable[Unread]:
         """Leave out folders that were deleted after their parent was listed."""
@@ -176,11 +178,8 @@ class FtpFolders:
 
     def _open(self, folder: str) -> Content | str:
         """Return what a folder holds, or the line or reply that tells why this is not known."""
-        try:
-            if folder:
-                self._ftp.enter(folder)
-        except (ftplib.error_perm, ftplib.error_temp) as exc:
-            return _of_one(exc)
+        if folder and (refusal := self._enter(folder)):
+            return refusal
         try:
             content: Content | str = self._read()
         except (ftplib.error_perm, ftplib.error_temp) as exc:
@@ -216,13 +215,6 @@ class FtpFolders:
             return Content()
         text = max(refusals, key=lambda reply: reply.startswith(("450", "550")))
         raise ftplib.error_perm(text)  # noqa: S321 - the user chose FTP
-
-
-def _listed(path: str, entry: Entry) -> RemoteFile | None:
-    """Return a file as the listing tells it; None if it lacks the size or the time."""
-    if entry.size is None or entry.modified is None:
-        return None
-    return RemoteFile(path=path, size=entry.size, modified=entry.modified)
 
 
 def _of_one(error: ftplib.Error) -> str:

@@ -48,7 +48,8 @@ _MLSD_KINDS = {
 _LIST_KINDS = {"-": Kind.FILE, "d": Kind.FOLDER, "l": Kind.LINK}
 _DOS_KINDS = {"DIR": Kind.FOLDER, "SYMLINK": Kind.LINK}
 
-_MLSD = re.compile(r" ?(?P<facts>(?:[^;= ]+=[^;]*;)*(?:[^;= ]+=[^; ]*;?)) (?P<name>.+)", re.DOTALL)
+_FACT = r"[^;= ]+=[^;]*;"
+_MLSD = re.compile(rf" ?(?P<facts>(?:{_FACT})+|(?:{_FACT})*[^;= ]+=[^; ]*) (?P<name>.+)", re.DOTALL)
 _UNIX = re.compile(r"(?P<type>[-dlbcpsD])[-rwxsStTlL]{9}[+.@]?(?P<rest>.*)", re.DOTALL)
 _FIELD = re.compile(r"[^ \t]+")
 _FIELDS = 16
@@ -56,7 +57,7 @@ _FIELDS = 16
 _SIZE_FIELD = 3
 """Where the size is in most Unix lines, after the number of links, the owner and the group."""
 
-_WORD = r"(?:(?:thg|tháng|de)\ |d\u2019)?[^\s\d,]+?|(?:thg|tháng)\ ?\d{1,2}|\d{1,2}[^\x00-\x7f]{1,3}"
+_WORD = r"(?:de\ |d\u2019)?[^\s\d,]+?|(?:thg?|tháng)\ ?\d{1,2}|\d{1,2}[^\x00-\x7f]{1,3}"
 _DAY = r"(?P<day>\d{1,2})(?:\.|[^\x00-\x7f]{1,3})?"
 _YEAR = r"(?P<year>\d{4})(?:[^\x00-\x7f]{1,2}[N~]?|[^\x00-\x7f]{3})?"
 _CLOCK = r"(?P<clock>\d{1,2}:\d{2}(?::\d{2})?)"
@@ -83,6 +84,7 @@ _NUMBER = re.compile(
     r"\+?(?:[0-9]+|[0-9]{1,3}(?P<mark>[.,'\u2019\xa0\u2009\u202f\udca0])[0-9]{3}(?:(?P=mark)[0-9]{3})*)"
 )
 _LARGEST = 2**63 - 1
+_EXACT = re.compile(r"(\d{14})(?:\.\d+)?\s*(Z|[+-]\d{2}:?\d{2})?", re.IGNORECASE)
 _TOTAL = re.compile(r"(?P<word>\D+?)(?: of)?:?[ \t]+[\d.,]+[KMGTP]?B?\s*", re.IGNORECASE)
 _ONE_DAY = timedelta(days=1)
 
@@ -134,10 +136,16 @@ def _mlsd_kind(kind: str, permissions: str) -> Kind:
 
 
 def parse_mdtm(text: str) -> datetime | None:
-    """Parse `YYYYMMDDHHMMSS[.sss]` as UTC and drop the fraction; None if the text has another form."""
+    """Parse `YYYYMMDDHHMMSS[.sss]` as UTC and drop the fraction; None if the text has another form.
+
+    A `Z` or an offset behind it, which RFC 3659 does not allow, is read too.
+    """
+    match = _EXACT.fullmatch(text.strip())
+    if match is None:
+        return None
     try:
-        return datetime.strptime(text.partition(".")[0], "%Y%m%d%H%M%S").replace(tzinfo=UTC)
-    except ValueError:
+        return datetime.strptime(match[1] + (match[2] or "Z"), "%Y%m%d%H%M%S%z").astimezone(UTC)
+    except (ValueError, OverflowError):
         return None
 
 

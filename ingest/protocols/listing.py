@@ -1,8 +1,7 @@
 """One listing as it is gathered, and its size limits: it is in memory whole, and a server may send one without end."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from itertools import islice
 
 from config.errors import SourceRefusedError
 from ingest.model import Listing, RemoteFile, Unread
@@ -42,12 +41,12 @@ class Gathered:
             raise too_long(self.folder)
 
 
-def whole[T](items: Iterable[T], folder: str, limit: int = MAX_FILES) -> list[T]:
-    """Return all listed items. Raises SourceRefusedError if there are more than `limit`."""
-    taken = list(islice(items, limit + 1))
-    if len(taken) > limit:
-        raise too_long(folder)
-    return taken
+def limited[T](items: Iterable[T], folder: str, limit: int = MAX_FILES) -> Iterator[T]:
+    """Yield all listed items. Raises SourceRefusedError if there are more than `limit`."""
+    for number, item in enumerate(items):
+        if number == limit:
+            raise too_long(folder)
+        yield item
 
 
 def too_long(folder: str) -> SourceRefusedError:

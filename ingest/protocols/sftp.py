@@ -1,6 +1,5 @@
 """SFTP sources."""
 
-import stat
 import threading
 from collections import deque
 from collections.abc import Iterator
@@ -9,10 +8,10 @@ from datetime import UTC, datetime
 
 import paramiko
 
-from config.errors import SourceRefusedError, SourceUnavailableError
+from config.errors import SourceRefusedError, SourceUnavailableError, TransferTruncatedError
 from ingest.model import Endpoint, Listing, RemoteFile
 from ingest.ports import Connection, Reader
-from ingest.protocols.listing import Gathered, whole
+from ingest.protocols.listing import Gathered, limited
 from ingest.protocols.sftp_login import log_in, sftp_errors
 from ingest.protocols.sftp_protocol import NO_SUCH_FILE, Attributes, ProtocolError, SftpSession, StatusError
 
@@ -66,10 +65,16 @@ class SftpConnection:
         return gathered.listing
 
     def stat(self, listed: RemoteFile) -> RemoteFile | None:
-        """Return a file's current size and modification time, as exact as in a listing; None if it is gone."""
+        """Return a file's current size and modification time; what the server leaves out is as listed.
+
+        None if it is gone.
+        """
         with self._use(f"stat {listed.path!r}") as session:
             metadata = _stat(session, self._wire(listed.path))
-        return None if metadata is None else _remote_file(listed.path, metadata)
+        if metadata is None:
+            return None
+        as_listed = Attributes(size=listed.size, mode=None, modified=int(listed.modified.timestamp()))
+        return _remote_file(listed.path, metadata.completed_by(as_listed))
 
     @contextmanager
     def open(self, file: RemoteFile, offset: int) -> Iterator[Reader]:
@@ -95,32 +100,46 @@ class SftpConnection:
             self.close()
 
     def _list(self, session: SftpSession, folder: str, gathered: Gathered) -> None:
-        for raw, attributes in self._entries(session, folder):
-            if raw in (b".", b".."):
+        entries = {
+            folder + raw.decode(self._endpoint.encoding, "surrogateescape"): attributes
+            for raw, attributes in self._entries(session, folder, gathered)
+            if raw not in (b".", b"..")
+        }
+        unsure = [path for path, attributes in entries.items() if not attributes.is_sufficient]
+        found = dict(zip(unsure, session.stat_all([self._wire(path) for path in unsure]), strict=True))
+        for path, listed in entries.items():
+            now = found.get(path, listed)
+            if isinstance(now, StatusError):
+                if now.code != NO_SUCH_FILE:
+                    gathered.add_unread(f"{path}: {now}", path)
                 continue
-            path = folder + raw.decode(self._endpoint.encoding, "surrogateescape")
-            folder_itself = attributes.mode is not None and stat.S_ISDIR(attributes.mode)
-            metadata: Attributes | None = attributes
-            if not folder_itself and (attributes.mode is None or stat.S_ISLNK(attributes.mode)):
-                metadata = _stat(session, self._wire(path))
-            if folder_itself and self._endpoint.recursive:
-                self._list(session, f"{path}/", gathered)
-            elif metadata is not None and (file := _remote_file(path, metadata)):
+            attributes = now if listed.is_link else now.completed_by(listed)
+            if attributes.is_folder:
+                if self._endpoint.recursive and not listed.is_link:
+                    self._list(session, f"{path}/", gathered)
+            elif file := _remote_file(path, attributes):
                 gathered.add(file)
+            elif attributes.may_be_file:
+                gathered.add_unread(f"{path}: the server gives no size or no modified time of it", path)
 
-    def _entries(self, session: SftpSession, folder: str) -> list[tuple[bytes, Attributes]]:
+    def _entries(self, session: SftpSession, folder: str, gathered: Gathered) -> list[tuple[bytes, Attributes]]:
         """Return all entries of one folder before any other request, so that its handle is always closed."""
+        entries: list[tuple[bytes, Attributes]] = []
         try:
-            return whole(session.read_folder(self._wire(folder)), folder or self._endpoint.folder)
+            for entry in limited(session.read_folder(self._wire(folder)), folder or self._endpoint.folder):
+                entries.append(entry)  # noqa: PERF402 - what came before an error is kept
         except StatusError as exc:
-            if exc.code != NO_SUCH_FILE:
-                raise
-            if folder:
+            if folder and exc.code == NO_SUCH_FILE:
                 return []
-            raise SourceRefusedError(
-                f"list {self._endpoint.folder!r} on sftp://{self._endpoint.host}:{self._endpoint.port}: "
-                "there is no such folder; check the path in the source's URL"
-            ) from exc
+            if not folder and not entries:
+                if exc.code != NO_SUCH_FILE:
+                    raise
+                raise SourceRefusedError(
+                    f"list {self._endpoint.folder!r} on sftp://{self._endpoint.host}:{self._endpoint.port}: "
+                    "there is no such folder; check the path in the source's URL"
+                ) from exc
+            gathered.add_unread(f"{folder or self._endpoint.folder}: {exc}", folder or None)
+        return entries
 
     def _wire(self, path: str) -> bytes:
         """Return the server's path of a file or folder. A relative folder is relative to the login's home folder."""
@@ -199,6 +218,11 @@ class _PipelinedReader:
         self._ask(end)
         number, offset, length = self._asked.popleft()
         part = self._session.read_answer(number)
+        if len(part) > length:
+            raise TransferTruncatedError(
+                f"read {self._path!r}: the server sent {len(part)} bytes of {length} requested at {offset}, so "
+                "none of its bytes can be trusted; tried again later"
+            )
         if 0 < len(part) < length:
             # Servers may return fewer bytes; request the rest now, because it precedes all other requests in the file.
             offset, length = offset + len(part), length - len(part)
@@ -242,10 +266,6 @@ def _stat(session: SftpSession, path: bytes) -> Attributes | None:
 
 def _remote_file(path: str, metadata: Attributes) -> RemoteFile | None:
     """Return a RemoteFile; None if size or time is missing, or it is not a regular file."""
-    if (
-        metadata.size is None
-        or metadata.modified is None
-        or (metadata.mode is not None and not stat.S_ISREG(metadata.mode))
-    ):
+    if metadata.size is None or metadata.modified is None or not metadata.may_be_file:
         return None
     return RemoteFile(path=path, size=metadata.size, modified=datetime.fromtimestamp(metadata.modified, UTC))

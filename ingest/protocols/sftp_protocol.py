@@ -5,10 +5,13 @@ hang after an error. Its channels have none of these faults.
 https://datatracker.ietf.org/doc/html/draft-ietf-secsh-filexfer-02
 """
 
+import re
+import stat
 import struct
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import batched
 
 import paramiko
 
@@ -31,6 +34,10 @@ _LONGEST_ANSWER = 2**20
 _RECEIVE = 2**20
 """Bytes per receive. Each call moves the channel's whole buffer, so small receives are slow. Larger ones only take more
 memory."""
+_LONG_NAME = re.compile(rb"([-dlbcpsD])[-rwxsStTlL]{9}")
+_TYPES = {b"-": stat.S_IFREG, b"d": stat.S_IFDIR, b"l": stat.S_IFLNK}
+_STATS = 64
+"""Outstanding requests for attributes. OpenSSH's own client sends as many."""
 _FOLDER_READS = 8
 """Outstanding READDIR requests while a folder is read. Each reply has about a hundred names."""
 
@@ -56,6 +63,40 @@ class Attributes:
     size: int | None
     mode: int | None
     modified: int | None
+
+    @property
+    def is_link(self) -> bool:
+        """Whether it is a symbolic link."""
+        return self._type == stat.S_IFLNK
+
+    @property
+    def is_folder(self) -> bool:
+        """Whether it is a folder."""
+        return self._type == stat.S_IFDIR
+
+    @property
+    def may_be_file(self) -> bool:
+        """Whether it is a regular file, or of no known type."""
+        return self._type in (0, stat.S_IFREG)
+
+    @property
+    def is_sufficient(self) -> bool:
+        """Whether nothing is missing: a link's size and time are not those of its file."""
+        if self.is_link or not self._type:
+            return False
+        return not self.may_be_file or None not in (self.size, self.modified)
+
+    def completed_by(self, other: "Attributes") -> "Attributes":
+        """Return these attributes, and those of `other` where one is missing."""
+        return Attributes(
+            size=other.size if self.size is None else self.size,
+            mode=self.mode if self._type else other.mode,
+            modified=other.modified if self.modified is None else self.modified,
+        )
+
+    @property
+    def _type(self) -> int:
+        return stat.S_IFMT(self.mode or 0)
 
 
 class _Fields:
@@ -120,29 +161,40 @@ class SftpSession:
         self._channel.close()
 
     def read_folder(self, path: bytes) -> Iterator[tuple[bytes, Attributes]]:
-        """Yield every name in a folder with its attributes. Links are not followed."""
+        """Yield every name in a folder with its attributes. Links are not followed.
+
+        Raises StatusError if the folder cannot be read, or after the names that came before the server gave up.
+        """
         handle = self._expect(self._ask(_OPENDIR, _text(path)), _HANDLE).text()
         asked = self.ask_all(_READDIR, [_text(handle)] * _FOLDER_READS)
-        complete = False
+        end: StatusError | None = None
         while asked:
             try:
                 fields = self._expect(asked.pop(0), _NAME)
             except StatusError as exc:
-                if exc.code != EOF:
-                    raise
-                complete = True
+                end = end or exc
                 continue
-            if not complete:
+            if not end:
                 asked += self.ask_all(_READDIR, [_text(handle)])
             for _ in range(fields.number()):
-                name = fields.text()
-                fields.text()
-                yield name, fields.attributes()
+                name, long_name = fields.text(), fields.text()
+                yield name, _with_type(fields.attributes(), long_name)
         self.close_file(handle)
+        if end and end.code != EOF:
+            raise end
 
     def stat(self, path: bytes) -> Attributes:
         """Return a file's attributes. Links are followed. Raises StatusError if there is no such file."""
         return self._expect(self._ask(_STAT, _text(path)), _ATTRS).attributes()
+
+    def stat_all(self, paths: Sequence[bytes]) -> Iterator[Attributes | StatusError]:
+        """Yield the attributes of each file, or the error of the server. Links are followed."""
+        for some in batched(paths, _STATS, strict=False):
+            for number in self.ask_all(_STAT, [_text(path) for path in some]):
+                try:
+                    yield self._expect(number, _ATTRS).attributes()
+                except StatusError as exc:
+                    yield exc
 
     def open_file(self, path: bytes) -> bytes:
         """Open a file for reading and return its handle."""
@@ -241,6 +293,14 @@ class SftpSession:
             if not parts[-1]:
                 raise EOFError("the server closed the session")
         return memoryview(b"".join(parts)) if len(parts) > 2 or parts[0] else parts[-1]
+
+
+def _with_type(attributes: Attributes, long_name: bytes) -> Attributes:
+    """Add the type of a file from its long name, which looks like a line of `ls -l`, if its mode lacks one."""
+    match = _LONG_NAME.match(long_name)
+    if match is None or (attributes.mode is not None and stat.S_IFMT(attributes.mode)):
+        return attributes
+    return replace(attributes, mode=(attributes.mode or 0) | _TYPES.get(match[1], stat.S_IFCHR))
 
 
 def _text(value: bytes) -> bytes:

@@ -126,11 +126,13 @@ def ftp_server(
     program: FtpProgram | None = None,
     mlsd: bool = True,
     max_clients: int = 100,
+    local_time: bool = False,
 ) -> Iterator[Server]:
     """Serve `root` over FTP, with vsftpd if it is installed, else with pyftpdlib. Files and log go to `folder`.
 
-    `mlsd` False disables MLSD in pyftpdlib; vsftpd never has it. Raises ProgramMissingError if `program` is vsftpd and
-    it is missing.
+    `mlsd` False disables MLSD in pyftpdlib; vsftpd never has it. With `local_time` vsftpd shows the local time of the
+    environment's TZ in LIST and MDTM, as with Debian's own configuration file. Raises ProgramMissingError if `program`
+    is vsftpd and it is missing.
     """
     folder, root = folder.absolute(), root.absolute()
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -138,7 +140,15 @@ def ftp_server(
     vsftpd = _installed("vsftpd", asked=program)
     if vsftpd:
         command = vsftpd_command(
-            vsftpd, folder, root, port, password, tls=tls, certificate=certificate, max_clients=max_clients
+            vsftpd,
+            folder,
+            root,
+            port,
+            password,
+            tls=tls,
+            certificate=certificate,
+            max_clients=max_clients,
+            local_time=local_time,
         )
     else:
         (folder / "server.pem").write_text(certificate.key + certificate.certificate)

@@ -20,12 +20,15 @@ def vsftpd_command(
     tls: str | None,
     certificate: Certificate,
     max_clients: int,
+    local_time: bool = False,
 ) -> list[str | Path]:
     """Write vsftpd's files to `folder` and return its command."""
     (folder / "passwords").write_text(password + "\n")
     (folder / "server.pem").write_text(certificate.key + certificate.certificate)
     config = folder / "vsftpd.conf"
     options = _options(folder, root, port) | _tls(folder, tls) | {"max_clients": str(max_clients)}
+    if local_time:
+        options["use_localtime"] = "YES"
     config.write_text("".join(f"{name}={value}\n" for name, value in options.items()))
     config.chmod(0o600)
     return [program, config]

@@ -14,19 +14,19 @@ if TYPE_CHECKING:
     from imagefeed.arguments import Subparsers
     from storage.clients import Clients
 
-_FINDINGS = "exit status: 0 all is well; 1 {}; 2 it could not be done, and standard error says why; 130 interrupted"
+_FINDINGS = "exit status: 0 no problem found; 1 {}; 2 the command failed, see standard error; 130 interrupted"
 _REPLAY = """\
-The running app does it, over its queue. Results have the names of their archives and are written over, so nothing is
-ever doubled. History (--source with --since) skips what is done, so stop it whenever you like and type it again:
-it goes on. Type it again also to see that all is done, and to redrive what stopped half way: reconcile does so by
-itself, but only for the archives of the last hours (PIPELINE_WINDOW).
+The running app does the work, over its queue. Results are named after their archives and overwritten, so nothing is
+stored twice. A replay of history (--source with --since) skips archives that are done: you can stop it at any time, and
+the same command continues. Run it again also to check that all are done, and to redrive archives that stopped half way:
+reconcile does that by itself, but only for the archives of the last hours (PIPELINE_WINDOW).
 
-Give it the app settings that make the pipeline: PREPROCESS_… and PIPELINE_…, and DATA_STORAGE; or name the app with
---app. A hook is run nowhere here, but its source decides the pipeline: have the app's own on the import path. It asks
-for nothing if the app has not run with them. Blobs in the archive tier are named, and make the exit status 2: rehydrate
-them first."""
+It needs the app settings that make the pipeline: PREPROCESS_…, PIPELINE_… and DATA_STORAGE; or name the app with --app.
+No hook runs here, but its source is part of the pipeline: have the app's own version on the import path. replay queues
+nothing if the app has never run with these settings. Blobs in the archive tier are listed, and make the exit status 2:
+rehydrate them first."""
 _NOT_LISTENING = (
-    "; start it (`make run`); or, if that was started again, this shell has the settings of the run before: `. {}`"
+    "; start it (`make run`). After a restart of `make run`, load the settings of the new run into this shell: `. {}`"
 )
 
 
@@ -37,84 +37,89 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def add_verbs(verbs: "Subparsers") -> None:
-    """Add the operator's verbs to the reader's. They find storage by the app settings alone."""
+    """Add the operator's verbs to the reader's. They take the address of storage from the app settings alone."""
     init = _with_app(
-        add_verb(verbs, "init", _init, "make containers, tables and queues that are missing", {"init": "may run again"})
+        add_verb(verbs, "init", _init, "create missing containers, tables and queues", {"init": "safe to run again"})
     )
     add_json(init)
     _add_status(verbs)
     _add_refused(verbs)
     _add_replay(verbs)
     _add_audit(verbs)
-    examples = {"rebuild": "of all sources", "rebuild radar": "of one"}
+    examples = {"rebuild": "all sources", "rebuild radar": "one source"}
     rebuild = _with_app(
-        add_verb(verbs, "rebuild", _rebuild, "make a lost ledger again from raw blobs and results", examples)
+        add_verb(verbs, "rebuild", _rebuild, "restore a lost ledger from raw blobs and results", examples)
     )
-    rebuild.add_argument("source", nargs="?", help="of this source only")
+    rebuild.add_argument("source", nargs="?", help="only this source")
     add_json(rebuild)
     _add_pipeline(verbs)
     _add_doctor(verbs)
 
 
 def _with_app(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
-    """Let a verb take its settings from an app in Azure."""
-    about = "with the settings of this function app in Azure (needs az), not this shell's"
+    """Add the options that take a verb's settings from an app in Azure."""
+    about = "use the settings of this function app in Azure (needs az), not this shell's"
     parser.add_argument("--app", metavar="NAME", help=about)
-    parser.add_argument("--resource-group", metavar="NAME", help="of the app; alone: of the only app that it has")
+    parser.add_argument(
+        "--resource-group", metavar="NAME", help="resource group of the app; without --app: of the only app in it"
+    )
     return parser
 
 
 def _add_status(verbs: "Subparsers") -> None:
     examples = {
         "status": "all sources, once",
-        "status radar --watch": "one source, again and again",
-        "status --app images-1a2b3c4d": "of an app in Azure (needs az)",
+        "status radar --watch": "one source, refreshed every few seconds",
+        "status --app images-1a2b3c4d": "an app in Azure (needs az)",
     }
-    summary = "show how every source is: what is here, late and missing, errors of servers"
+    summary = "show the state of every source: what is here, late or missing, and server errors"
     status = _with_app(add_verb(verbs, "status", _status, summary, examples))
-    status.add_argument("source", nargs="?", help="of this source only")
+    status.add_argument("source", nargs="?", help="only this source")
     either = status.add_mutually_exclusive_group()
-    either.add_argument("--watch", action="store_true", help="keep looking, until Ctrl-C")
+    either.add_argument("--watch", action="store_true", help="refresh every few seconds until Ctrl-C")
     add_json(either)
 
 
 def _add_refused(verbs: "Subparsers") -> None:
-    examples = {"refused radar": "in the last 48 hours", "refused radar --since 7d --json": "in a week, for machines"}
+    examples = {
+        "refused radar": "in the last 48 hours",
+        "refused radar --since 7d --json": "in the last 7 days, as JSON",
+    }
     summary = "show members that could not be preprocessed, with the reasons"
     refused = _with_app(add_verb(verbs, "refused", _refused, summary, examples))
     refused.add_argument("source")
     add_range(refused, "48h")
-    add_pipeline(refused, "by this pipeline (default: the one that came last to each archive)")
+    add_pipeline(refused, "of this pipeline (default: for each archive, the last one that processed it)")
     add_json(refused)
 
 
 def _add_replay(verbs: "Subparsers") -> None:
     examples = {
-        "replay --archive radar/0123abcd": "this one, whatever became of it",
-        "replay --failed": "all that failed in PIPELINE_WINDOW, after you removed the cause",
-        "replay --refused --failed --since 6h": "and what was refused, of the last 6 hours",
-        "replay --method 'tiff<2' --since 30d": "what the decoder of TIFF made before its version 2",
-        "replay --source radar --since 30d": "what the app's pipeline has not made yet, newest first",
+        "replay --archive radar/0123abcd": "this archive, in any state",
+        "replay --failed": "all that failed within PIPELINE_WINDOW, after you removed the cause",
+        "replay --refused --failed --since 6h": "all that were refused or failed in the last 6 hours",
+        "replay --method 'tiff<2' --since 30d": "archives with results of the TIFF decoder before its version 2",
+        "replay --source radar --since 30d": "archives that the app's pipeline has not done yet, newest first",
         "replay --poison --dead-letters": "poison messages and dead letters",
     }
-    summary = "have archives preprocessed again: single ones, what was refused, history by new settings"
+    summary = "have archives preprocessed again: single, refused or failed ones, or history under new settings"
     replay = _with_app(add_verb(verbs, "replay", _replay, summary, examples, about=_REPLAY))
     add = replay.add_argument
     add("--archive", action="append", default=[], metavar="NAME", help="<source>/<version>, or its raw blob's name")
     add("--refused", action="store_true", help="archives that were refused")
     add("--failed", action="store_true", help="archives that failed")
     add("--method", metavar="FORMAT<N", help="archives with results of a decoder before its version N: 'tiff<2'")
-    add("--poison", action="store_true", help="poison messages: given up by the functions host after several calls")
+    add("--poison", action="store_true", help="poison messages: the functions host gave them up after several calls")
     add("--dead-letters", action="store_true", help="events that Event Grid gave up")
     add("--source", help="archives of this source only")
     add_range(replay, None, "with --refused or --failed the whole of PIPELINE_WINDOW")
-    add_pipeline(replay, "insist that the settings make this pipeline")
+    add_pipeline(replay, "stop with an error unless the settings make this pipeline")
     add(
         "--at-most",
         type=positive,
         default=16,
         metavar="N",
-        help="messages on the queue; then wait (default: %(default)s)",
+        help="wait while the queue holds this many messages (default: %(default)s)",
     )
     add_json(replay)
 
@@ -122,51 +127,59 @@ def _add_replay(verbs: "Subparsers") -> None:
 def _add_audit(verbs: "Subparsers") -> None:
     examples = {
         "audit": "all sources, the last 48 hours",
-        "audit radar --since 7d --deep": "reads every byte too, and holds it against its checksum",
-        "audit --since 2026-03-01 --until 2026-03-02": "of one day",
-        "audit --json": "for machines",
+        "audit radar --since 7d --deep": "also reads every byte and compares checksums",
+        "audit --since 2026-03-01 --until 2026-03-02": "one day",
+        "audit --json": "as JSON",
     }
-    statuses = _FINDINGS.format("something is missing; 3 nothing is, but a source could not be judged")
+    statuses = _FINDINGS.format(
+        "something is missing; 3 nothing is known to be missing, but a source could not be judged"
+    )
     summary = "report what is missing and how to recover it"
     audit = _with_app(add_verb(verbs, "audit", _audit, summary, examples, statuses=statuses))
-    audit.add_argument("source", nargs="?", help="of this source only")
+    audit.add_argument("source", nargs="?", help="only this source")
     add_range(audit, "48h")
-    audit.add_argument("--deep", action="store_true", help="read every byte, and compare it with its checksum")
-    add_pipeline(audit, "what this pipeline made (default: the one that processed last)")
+    audit.add_argument("--deep", action="store_true", help="also read every byte and compare checksums")
+    add_pipeline(audit, "results of this pipeline (default: the one that processed last)")
     add_json(audit)
 
 
 def _add_pipeline(verbs: "Subparsers") -> None:
     examples = {
-        "pipeline ls": "each with counts, range and bytes",
-        "pipeline use p-0123abcd": "export and ranges read this one, whatever the app runs under",
-        "pipeline use --auto": "the app goes over to its own again",
+        "pipeline ls": "all pipelines, with counts, time range and bytes",
+        "pipeline use p-0123abcd": "export and ranges read this one, whichever the app runs",
+        "pipeline use --auto": "the app switches to its own pipeline again",
     }
     pipeline = _with_app(
-        add_verb(verbs, "pipeline", _pipeline, "show pipelines, and choose whose results are read", examples)
+        add_verb(
+            verbs,
+            "pipeline",
+            _pipeline,
+            "list pipelines, and choose the one whose results are read by default",
+            examples,
+        )
     )
     pipeline.add_argument("action", choices=("ls", "use"))
-    pipeline.add_argument("name", nargs="?", metavar="NAME", help="for use: this pipeline")
-    pipeline.add_argument("--auto", action="store_true", help="for use: let the app choose")
-    pipeline.add_argument("--source", help="of this source only")
+    pipeline.add_argument("name", nargs="?", metavar="NAME", help="with use: the pipeline to read")
+    pipeline.add_argument("--auto", action="store_true", help="with use: let the app choose")
+    pipeline.add_argument("--source", help="only this source")
     add_json(pipeline)
 
 
 def _add_doctor(verbs: "Subparsers") -> None:
     examples = {
         "doctor": "with the settings of this shell",
-        "doctor --app images-1a2b3c4d": "of an app in Azure (needs az)",
+        "doctor --app images-1a2b3c4d": "an app in Azure (needs az)",
         "doctor --app images-1a2b3c4d --smoke": "send a small archive through it",
     }
-    summary = "check settings, sources, storage and app, and say what to do"
+    summary = "check settings, sources, storage and app, and report what to do"
     doctor = _with_app(
         add_verb(verbs, "doctor", _doctor, summary, examples, statuses=_FINDINGS.format("something is wrong"))
     )
-    doctor.add_argument("--host", metavar="URL", help="ask this functions host too, as http://127.0.0.1:7071")
+    doctor.add_argument("--host", metavar="URL", help="also check this functions host, such as http://127.0.0.1:7071")
     doctor.add_argument(
         "--smoke",
         action="store_true",
-        help="instead of looking, send a small archive through the app and both queues, and remove it again",
+        help="instead of these checks, send a small archive through the app and both queues, then remove it",
     )
     doctor.add_argument(
         "--within",
@@ -178,7 +191,7 @@ def _add_doctor(verbs: "Subparsers") -> None:
     add_json(doctor)
 
 
-# What a verb needs is imported when it runs: `imagefeed ls` must not wait for what `doctor` needs.
+# Each verb imports its modules when it runs, so that `imagefeed ls` does not wait for the imports of `doctor`.
 
 
 @contextmanager
@@ -246,7 +259,7 @@ def _rebuild(options: argparse.Namespace) -> None:
 def _doctor(options: argparse.Namespace) -> int:
     from ops.cli.doctor import run, run_smoke
 
-    # It opens storage itself: that it cannot be opened is what the doctor is asked about.
+    # `doctor` opens storage itself, because it reports storage that cannot be opened as a finding.
     return run_smoke(options) if options.smoke else run(options)
 
 

@@ -1,4 +1,4 @@
-"""Whose settings a verb works with: this shell's, or those of an app in Azure."""
+"""Settings of a verb: from this shell, or from an app in Azure."""
 
 import argparse
 from collections.abc import Iterator, Mapping
@@ -12,7 +12,10 @@ from storage.clients import Clients
 
 
 def app_in_azure(options: argparse.Namespace) -> tuple[AzureCli, App] | None:
-    """Find the app that `--app` and `--resource-group` name; None without them. Raises PermanentError."""
+    """Return Azure CLI and the app that `--app` and `--resource-group` name; None without these options.
+
+    Raises PermanentError if Azure CLI or the app cannot be found.
+    """
     if options.app is None and options.resource_group is None:
         return None
     cli = find_azure_cli()
@@ -23,10 +26,10 @@ def app_in_azure(options: argparse.Namespace) -> tuple[AzureCli, App] | None:
 
 @contextmanager
 def opened(options: argparse.Namespace) -> Iterator[tuple[Clients, Mapping[str, str]]]:
-    """Open storage by the settings, and give these as text too. Raises PermanentError."""
+    """Open storage by the settings; yield its clients and the settings as text. Raises PermanentError."""
     texts: Mapping[str, str] = environment()
     if found := app_in_azure(options):
-        # Who looks or replays needs no password of a server, and no right to read it.
+        # These verbs use no server passwords, so they must not require the right to read them.
         texts, unread = app_settings(*found, secrets="DATA_STORAGE")
         if unread:
             raise PermanentError(f"{options.verb} --app {found[1].name}: {unread[0].message}")

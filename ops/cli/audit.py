@@ -1,4 +1,4 @@
-"""The verb `audit`: what is missing, and how to recover it."""
+"""The verb `audit`: reports what is missing and how to recover it."""
 
 import argparse
 from collections.abc import Mapping, Sequence
@@ -26,7 +26,7 @@ from storage.clients import Clients
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Report:
-    """What is said of a source."""
+    """The audit of one source, with its findings."""
 
     audited: AuditOutcome
     findings: Sequence[Finding]
@@ -37,7 +37,7 @@ class _Report:
 
     @property
     def judged(self) -> bool:
-        """It was polled, and it is known what it promises, so gaps and deadlines were looked for."""
+        """True if the source was polled and its promises are known, so that gaps and deadlines could be checked."""
         return not any(finding.slug in (Slug.NOT_JUDGED, Slug.NOT_POLLED) for finding in self.findings)
 
 
@@ -53,7 +53,7 @@ def audit_sources(clients: Clients, options: argparse.Namespace, texts: Mapping[
     if not known.intersection(names):
         if options.source is not None:
             require_source(clients, options.source, "audit source")
-        raise PermanentError("audit all sources: there is none yet")
+        raise PermanentError("audit all sources: there are no sources yet")
     reports = [_report(clients, name, options, now, held, stamp_of) for name in names]
     of_app = list(check_preprocessing(last_runs(clients)))
     if options.json:

@@ -1,4 +1,4 @@
-"""The verb `doctor`: looks at everything, says in plain words what is wrong and what to do."""
+"""The verb `doctor`: checks settings, sources, storage and app, and reports what is wrong and what to do."""
 
 import argparse
 import signal
@@ -34,11 +34,11 @@ _NO_SETTINGS = (
     "doctor: this shell has no settings of the app. Locally: `make run`, then `. .local/env` in another terminal. "
     "For an app in Azure: `az login`, then `imagefeed doctor --app NAME`"
 )
-_MEND = "the settings must be right first"
+_MEND = "correct the settings first"
 
 
 def run(options: argparse.Namespace) -> int:
-    """Look at everything; return 0 if all is well, 1 if anything is wrong. Raises PermanentError if it cannot begin."""
+    """Run all checks; return 0 if nothing is wrong, else 1. Raises PermanentError if there are no settings to check."""
     found = app_in_azure(options)
     texts, problems = _read_texts(found)
     settings, findings = _settings(texts)
@@ -50,23 +50,27 @@ def _look_at_host(found: tuple[AzureCli, App] | None, url: str | None) -> Iterat
     try:
         host = host_in_azure(*found) if found else url and FunctionsHost(url.rstrip("/"))
     except PermanentError as exc:
-        yield unknown("functions", f"{exc}; it takes a role that may list the app's keys, such as Website Contributor")
+        yield unknown(
+            "functions", f"{exc}; this needs a role that may list the app's keys, such as Website Contributor"
+        )
         return
     if host:
         yield from check_functions(host)
     else:
-        yield unknown("functions", "whether any is switched off: name the app with --app, or a local host with --host")
+        yield unknown(
+            "functions", "to check for disabled functions, name the app with --app, or a local host with --host"
+        )
 
 
 def run_smoke(options: argparse.Namespace) -> int:
-    """Send a small archive through the app, and remove it again; return and raise as `run` does."""
+    """Send a small archive through the app and remove it again; returns and raises as `run` does."""
     texts, unread = _read_texts(app_in_azure(options))
-    # Passwords of servers are not needed, and whoever deploys may lack the right to read them.
+    # The smoke test uses no server passwords, and the role that deploys may lack the right to read them.
     settings, findings = (None, [unknown(one.about, one.message) for one in unread]) if unread else _settings(texts)
     storage = [text for name, text in texts.items() if name.upper() == "DATA_STORAGE"]
     secrets = secrets_of(settings) if settings else storage
     if settings is None and not unread:
-        # The app itself cannot run with them.
+        # The app itself cannot run with wrong settings, so a smoke test would only time out.
         return _report(chain(findings, [unknown("smoke", _MEND)]), secrets, as_json=options.json)
     with _terminable(), closing(_send(texts, options.within)) as sent:
         return _report(chain(findings, sent), secrets, as_json=options.json)
@@ -74,7 +78,7 @@ def run_smoke(options: argparse.Namespace) -> int:
 
 @contextmanager
 def _terminable() -> Iterator[None]:
-    """Let SIGTERM, with which pipelines are cancelled, end this in order, as Ctrl-C does."""
+    """Raise KeyboardInterrupt on SIGTERM, which CI systems send to cancel a job, so that cleanup runs as on Ctrl-C."""
 
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
@@ -105,7 +109,7 @@ def _as_json(finding: Finding, secrets: Collection[str]) -> Mapping[str, str]:
 
 
 def _read_texts(found: tuple[AzureCli, App] | None) -> tuple[Mapping[str, str], Sequence[Finding]]:
-    """Return the settings as text: this shell's, or those of an app in Azure."""
+    """Return the settings as text, of this shell or of an app in Azure, and findings on those that are unreadable."""
     if found is not None:
         return app_settings(*found)
     texts = environment()
@@ -139,7 +143,7 @@ def _look(texts: Mapping[str, str], settings: Settings | None) -> Iterator[Findi
 
 
 def _send(texts: Mapping[str, str], within: timedelta) -> Generator[Finding]:
-    # Imported here: what decodes pictures takes its time, and no other command needs it.
+    # Imported here because the image decoders are slow to import and only the smoke test needs them.
     from ops.health.doctor.smoke import run_smoke_test
     from ops.health.doctor.smoke_archive import make
 
@@ -165,7 +169,7 @@ def _send(texts: Mapping[str, str], within: timedelta) -> Generator[Finding]:
 
 def _look_into(where: Storage, settings: Settings | None, now: datetime) -> Iterator[Finding]:
     try:
-        # A person waits: no second try, and no long one.
+        # A person waits for the answer, so requests are not retried and time out early.
         clients = open_clients(where, retries=0, read_timeout=CALL_WITHIN)
     except SettingsError as exc:
         yield wrong("settings", str(exc))
@@ -177,7 +181,7 @@ def _look_into(where: Storage, settings: Settings | None, now: datetime) -> Iter
         if settings is None:
             yield unknown("app", _MEND)
         elif all(finding.status is CheckStatus.WRONG for finding in checks):
-            yield unknown("app", "storage must answer first: the app's marks are there")
+            yield unknown("app", "storage must answer first, because it holds the state of the app")
         else:
             yield from check_pipeline(clients, settings)
             yield from check_polling(clients, settings, now)

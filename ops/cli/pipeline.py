@@ -1,4 +1,4 @@
-"""The verb `pipeline`: which there are, and which one readers take by default."""
+"""The verb `pipeline`: lists pipelines, and selects the one that readers use by default."""
 
 import argparse
 from collections.abc import Iterable, Iterator, Mapping
@@ -18,29 +18,29 @@ from storage.blobs.pipelines import pipeline_mismatch
 from storage.clients import Clients
 
 REDONE = (
-    "The archives of the last hours (PIPELINE_WINDOW, 72h by default) are made again by themselves; older ones by "
-    "`imagefeed replay --source SOURCE --since 30d`."
+    "The app preprocesses the archives of the last hours (PIPELINE_WINDOW, 72h by default) again by itself; for older "
+    "ones run `imagefeed replay --source SOURCE --since 30d`."
 )
 
 
 @dataclass(slots=True, kw_only=True)
 class _Sums:
-    """What a pipeline has made of a source."""
+    """Totals of a pipeline's results for one source."""
 
     archives: int = 0
     images: int = 0
     refused: int = 0
-    """Archives that ended so, or failed."""
+    """Archives that were refused or failed."""
     first: datetime | None = None
     last: datetime | None = None
     bytes: int = 0
-    """Of its shards."""
+    """Total size of its shards."""
 
 
 def list_pipelines(options: argparse.Namespace, clients: Clients) -> None:
-    """Show each source's pipelines with counts, range and bytes. Raises PipelineError."""
+    """Print each source's pipelines with counts, time range and bytes. Raises PipelineError."""
     if options.name is not None or options.auto:
-        raise PermanentError("pipeline ls: it takes no NAME and no --auto; of one source: pipeline ls --source SOURCE")
+        raise PermanentError("pipeline ls: takes no NAME and no --auto; for one source: pipeline ls --source SOURCE")
     if options.source:
         require_source(clients, options.source, "list pipelines of source")
     names = [options.source] if options.source else sorted(known_sources(clients))
@@ -60,9 +60,9 @@ def list_pipelines(options: argparse.Namespace, clients: Clients) -> None:
 
 
 def use_pipeline(options: argparse.Namespace, clients: Clients) -> None:
-    """Pin a pipeline, or let the app choose again. Raises PipelineError."""
+    """Pin a pipeline for readers, or remove the pin so that the app chooses. Raises PipelineError."""
     if (options.name is None) != options.auto:
-        raise PermanentError("pipeline use: say either NAME, which is then read, or --auto: the app chooses again")
+        raise PermanentError("pipeline use: give either NAME, the pipeline to read, or --auto, so that the app chooses")
     if options.source:
         require_source(clients, options.source, "pipeline use: source")
     if options.name is not None:
@@ -78,14 +78,14 @@ def use_pipeline(options: argparse.Namespace, clients: Clients) -> None:
         return
     for source in chosen:
         if options.auto:
-            write(f"{source}: the app chooses, and goes over to its own pipeline once that has all of PIPELINE_WINDOW")
+            write(f"{source}: the app chooses, and switches to its own pipeline once that has all of PIPELINE_WINDOW")
         else:
-            write(f"{source}: ranges are read of {options.name} until `imagefeed pipeline use --auto`")
+            write(f"{source}: ranges are read from {options.name} until `imagefeed pipeline use --auto`")
     write(REDONE)
 
 
 def pipeline_notes(clients: Clients, sources: Iterable[str], identity: Identity) -> Iterator[str]:
-    """Say what a start under other settings means for what is here already; nothing where there is nothing to say."""
+    """Yield notes for an app start whose settings make another pipeline than that of the stored results."""
     mismatch = pipeline_mismatch(clients, identity.pipeline, identity.fingerprint)
     if mismatch is not None:
         yield f"error: nothing is preprocessed: {mismatch}"
@@ -93,7 +93,7 @@ def pipeline_notes(clients: Clients, sources: Iterable[str], identity: Identity)
     others = {name: pipeline_of_ranges(clients, name) for name in sources}
     changed = {name: other for name, other in others.items() if other not in (None, identity.pipeline)}
     for source, other in changed.items():
-        yield f"{source}: the settings make the pipeline {identity.pipeline}; ranges are still read of {other}"
+        yield f"{source}: the settings make the pipeline {identity.pipeline}; ranges are still read from {other}"
     if changed:
         yield REDONE
 
@@ -108,7 +108,7 @@ def _sums(clients: Clients, source: str) -> dict[str, _Sums]:
                 sums.archives += 1
                 sums.images += entry.counts.images
                 sums.bytes += entry.counts.bytes_out
-                # The newest come first.
+                # Archives are listed newest first, so the last one seen is the earliest.
                 sums.first, sums.last = entry.archive.stamp, sums.last or entry.archive.stamp
     return found
 

@@ -1,4 +1,4 @@
-"""The verb `rebuild`: a lost ledger is made again."""
+"""The verb `rebuild`: restores a lost ledger from raw blobs and results."""
 
 import argparse
 from collections.abc import Mapping
@@ -16,10 +16,10 @@ from storage.rebuild import RebuildOutcome, rebuild
 
 
 def rebuild_ledger(options: argparse.Namespace, clients: Clients, texts: Mapping[str, str]) -> None:
-    """Make the ledger again, and report what came of it."""
+    """Restore the ledger and print how much was restored. Raises PermanentError if the source is unknown."""
     source = options.source
     if source is not None and not NAME.fullmatch(source):
-        raise PermanentError(f"rebuild the ledger of {source!r}: no source has such a name")
+        raise PermanentError(f"rebuild the ledger of {source!r}: that is no valid source name")
     prepare(clients)
     specs = read_specs(texts)
     rebuilt = rebuild(clients, source, stamps_by({name: spec.stamp for name, spec in specs.items()}) if specs else None)
@@ -33,16 +33,17 @@ def rebuild_ledger(options: argparse.Namespace, clients: Clients, texts: Mapping
 
 def _report(done: RebuildOutcome) -> None:
     write(
-        f"{count(done.archives, 'archive')} in the raw container: of {done.restored} the ledger had lost something, "
-        f"of {done.results} what became of their batches"
+        f"{count(done.archives, 'archive')} in the raw container: ledger rows restored of {done.restored}, "
+        f"batch results restored of {done.results}"
     )
     if done.unprocessed:
         write(
-            f"{count(done.unprocessed, 'archive')} not processed, or not provably so; the oldest is of "
-            f"{done.oldest:%Y-%m-%d %H:%M}. reconcile drives those within PIPELINE_WINDOW, replay older ones"
+            f"{count(done.unprocessed, 'archive')} not processed, or without proof of it; "
+            f"oldest: {done.oldest:%Y-%m-%d %H:%M}. reconcile redrives those within PIPELINE_WINDOW; "
+            "use replay for older ones"
         )
     if done.unread:
         write(
-            f"{count(done.unread, 'blob')} put there by hand, and not read: set the app's SOURCES__… settings here, "
-            "which tell how their stamps are read"
+            f"{count(done.unread, 'blob')} uploaded by hand and not restored: set the app's SOURCES__… settings here, "
+            "which define how their stamps are read"
         )

@@ -1,4 +1,4 @@
-"""The verb `refused`: members of archives that could not be preprocessed, with the reasons."""
+"""The verb `refused`: lists archive members that could not be preprocessed, with the reasons."""
 
 import argparse
 from dataclasses import asdict
@@ -10,7 +10,7 @@ from storage.clients import Clients
 
 
 def show_refused(options: argparse.Namespace, clients: Clients) -> None:
-    """Show the members that were refused since a time."""
+    """Print the refused members of a source in a time range. Raises PermanentError if the source is unknown."""
     source = options.source
     if options.pipeline is not None:
         require_pipeline(clients, options.pipeline)

@@ -1,4 +1,4 @@
-"""The verb `replay`: archives are done again, given-up messages and events go back to work."""
+"""The verb `replay`: has archives preprocessed again, and redrives poison messages and dead letters."""
 
 import argparse
 import time
@@ -32,12 +32,12 @@ from storage.queues.messages import BatchMessages
 from storage.tables.batches import TableBatchLedger
 
 _AHEAD = timedelta(days=2)
-"""Stamps may be ahead of the clock."""
+"""Default for `--until`, counted from now: stamps may be ahead of the clock."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Command:
-    """One run: what it works with, and its options."""
+    """Dependencies and options of one run."""
 
     clients: Clients
     replaying: ReplayContext
@@ -52,7 +52,7 @@ def run(
     texts: Mapping[str, str],
     pause: Callable[[float], None] = time.sleep,
 ) -> None:
-    """Run the command. Raises PipelineError, and KeyboardInterrupt after telling how to go on."""
+    """Run the command. Raises PipelineError; on KeyboardInterrupt prints how to go on, then raises it again."""
     given_up = options.poison or options.dead_letters
     ends = [state for state, wanted in ((State.REFUSED, options.refused), (State.FAILED, options.failed)) if wanted]
     _check(options, sum(map(bool, (given_up, ends, options.archive, options.method))))
@@ -83,26 +83,26 @@ def run(
 
 
 def _check(options: argparse.Namespace, ways: int) -> None:
-    """Insist on one way of saying what is meant, and on all that it takes. Raises PermanentError."""
+    """Raise PermanentError unless the options select archives in exactly one way, with every option that it needs."""
     if ways > 1:
         raise PermanentError(
-            "replay: say what is meant in one way: --archive; --refused and --failed; --method; --poison and "
+            "replay: select archives in one way only: --archive; --refused and --failed; --method; --poison and "
             "--dead-letters; or --source with --since"
         )
     if ways == 0 and options.source is None:
         raise PermanentError(
-            "replay: it lacks what is to be done again: --failed, --refused, --archive SOURCE/VERSION, --method "
-            "FORMAT, --source SOURCE with --since, --poison or --dead-letters"
+            "replay: nothing is selected: give --failed, --refused, --archive SOURCE/VERSION, --method FORMAT, "
+            "--source SOURCE with --since, --poison or --dead-letters"
         )
     if options.since is None and (ways == 0 or options.method):
         raise PermanentError(
-            f"replay {'--method' if options.method else f'--source {options.source}'}: it lacks --since: how far back, "
-            "such as 30d"
+            f"replay {'--method' if options.method else f'--source {options.source}'}: --since is missing: how far "
+            "back, such as 30d"
         )
 
 
 def _of_known[Found](clients: Clients, source: str | None, found: Found) -> Found:
-    """Return what was found. Raises PermanentError where that is nothing, of a source that never was."""
+    """Return `found`. Raises PermanentError if it is empty and the source is unknown."""
     if source is not None and not found:
         require_source(clients, source, "replay source")
     return found
@@ -120,7 +120,7 @@ def _send_back(options: argparse.Namespace, clients: Clients) -> None:
             outcomes[kind.replace(" ", "_")] = {"sent_back": done.taken, "kept": done.kept, "left": done.left}
             if not options.json:
                 write(
-                    f"{kind}: {done.taken} sent back to work, {done.kept} that make no sense kept in the container "
+                    f"{kind}: {done.taken} redriven, {done.kept} that cannot be redriven kept in the container "
                     f"{clients.state.container_name} under poison/, {done.left} left"
                 )
     if options.json:
@@ -130,13 +130,13 @@ def _send_back(options: argparse.Namespace, clients: Clients) -> None:
 def _replaying(
     options: argparse.Namespace, clients: Clients, texts: Mapping[str, str]
 ) -> tuple[ReplayContext, timedelta]:
-    """Return what replaying works with, and PIPELINE_WINDOW."""
+    """Return the dependencies of a replay, and PIPELINE_WINDOW."""
     recipe, pipeline = read_pipeline(texts)
     identity = identify(recipe, pipeline.name)
     if options.pipeline not in (None, identity.pipeline):
         raise SettingsError(
-            f"replay --pipeline {options.pipeline}: the settings make the pipeline {identity.pipeline}; the app works "
-            "by one pipeline, so set PREPROCESS_ and PIPELINE_NAME in the app and here, or leave --pipeline out"
+            f"replay --pipeline {options.pipeline}: the settings make the pipeline {identity.pipeline}; the app runs "
+            "one pipeline, so set the same PREPROCESS_… and PIPELINE_NAME in the app and here, or omit --pipeline"
         )
     require_running(clients, identity.pipeline, identity.fingerprint)
     replaying = ReplayContext(
@@ -152,7 +152,7 @@ def _replaying(
 def _ask(
     archives: Sequence[RawArchive], how: Callable[[RawArchive, ReplayContext], ReplayOutcome], command: _Command
 ) -> None:
-    """Ask for archives one by one, behind what waits already, and report what became of it."""
+    """Apply `how` to the archives one by one, paced by the queue, and print a count of each outcome."""
     outcomes: Counter[ReplayOutcome] = Counter()
     offline: list[str] = []
     try:
@@ -163,14 +163,16 @@ def _ask(
                 if outcome is ReplayOutcome.OFFLINE:
                     offline.append(archive.blob)
     except KeyboardInterrupt:
-        _report(outcomes, f"stopped: {{}}; {len(archives) - outcomes.total()} to go: type the same again", command)
+        _report(
+            outcomes, f"stopped: {{}}; {len(archives) - outcomes.total()} to go: run the same command again", command
+        )
         raise
     _report(outcomes, f"{count(len(archives), 'archive')}: {{}}", command, offline)
     _refuse_offline(offline, command)
 
 
 def _paced(archives: Sequence[RawArchive], command: _Command) -> Generator[RawArchive]:
-    """Yield one after the other, never faster than the app takes them, under a progress bar."""
+    """Yield the archives, no faster than the app takes their messages off the queue; shows a progress bar."""
     with progress("replay", len(archives)) as advance:
 
         def wait(messages: int) -> None:
@@ -198,6 +200,6 @@ def _refuse_offline(blobs: Sequence[str], command: _Command) -> None:
         write(f"{blob!r}: in the archive tier{f', {status}' if status else ''}")
     if blobs:
         raise PermanentError(
-            f"replay: {len(blobs)} of the archives are in the archive tier, or on their way back from there: set their "
-            "blobs' access tier to hot or cool, wait until they are there (up to 15 hours), and type the same again"
+            f"replay: {len(blobs)} of the archives are in the archive tier, or being rehydrated: set their blobs' "
+            "access tier to hot or cool, wait until that is done (up to 15 hours), and run the same command again"
         )

@@ -1,4 +1,4 @@
-"""Which archives are meant when somebody asks for them to be done again."""
+"""Selection of the archives that `replay` has preprocessed again."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -17,23 +17,23 @@ _HANDLE = re.compile(r"(?P<source>[a-z0-9-]{1,32})/(?:(?P<stamp>\d{8}T\d{6}Z)\.)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class History:
-    """A source's archives in a time range, as a pipeline left them."""
+    """A source's archives in a time range, by their state under one pipeline."""
 
     due: Sequence[RawArchive]
-    """Those that it has not ended, newest first."""
+    """Archives without a terminal state, newest first."""
     skipped: dict[State, int]
-    """How many of the others there are, by their end."""
+    """Number of the other archives by terminal state."""
 
 
 def find_archive(clients: Clients, handle: str, pipeline: str) -> RawArchive:
-    """Find an archive by `<source>/<version>`, `<source>/<stamp>.<version>` or its raw blob's name.
+    """Return the archive named `<source>/<version>`, `<source>/<stamp>.<version>` or by its raw blob's name.
 
-    Raises PermanentError if there is none, or it was never copied.
+    Raises PermanentError if there is none, or if it was never copied.
     """
     name = handle.removeprefix(f"{RAW_CONTAINER}/")
     entry = next(_named(clients, name, pipeline), None)
     if entry is None:
-        # Nobody but its event may have told of it, and that was lost.
+        # An uploaded blob has no ledger row if its event was lost.
         raw = RawBlobs(clients, lambda _source, _name: None).find(name) if name.lower().endswith(".zip") else None
         if raw is None:
             raise PermanentError(
@@ -42,14 +42,14 @@ def find_archive(clients: Clients, handle: str, pipeline: str) -> RawArchive:
             )
         return raw
     if State.RAW not in entry.times:
-        raise PermanentError(f"replay {handle}: it is {entry.state}, and has no raw blob that could be preprocessed")
+        raise PermanentError(f"replay {handle}: its state is {entry.state}, so it has no raw blob to preprocess")
     return entry.archive
 
 
 def _named(clients: Clients, name: str, pipeline: str) -> Iterator[Entry]:
     match = _HANDLE.fullmatch(name)
     if match is None:
-        # What was put there by hand in no source's folder has a source of its own.
+        # Blobs that were uploaded by hand outside every source's folder belong to the source MANUAL.
         for source in {name.partition("/")[0], MANUAL}:
             listed = entries(clients, source, pipeline=pipeline)
             yield from (entry for entry in listed if entry.archive.blob == name)
@@ -64,7 +64,7 @@ def _named(clients: Clients, name: str, pipeline: str) -> Iterator[Entry]:
 def ended(
     clients: Clients, source: str | None, pipeline: str, states: Sequence[State], since: datetime, until: datetime
 ) -> list[RawArchive]:
-    """Give the archives that a pipeline ended in one of `states`, newest first; of all sources where none is named."""
+    """Return the archives in one of `states` under a pipeline, newest first; of all sources if `source` is None."""
     return [
         entry.archive
         for name in ([source] if source else list(sources(clients)))
@@ -74,7 +74,7 @@ def ended(
 
 
 def history(clients: Clients, source: str, pipeline: str, since: datetime, until: datetime) -> History:
-    """Look at all of a source's archives in the raw container, and at what the pipeline made of them."""
+    """Return a source's archives in the raw container, divided by their state under the pipeline."""
     due: list[RawArchive] = []
     skipped = dict.fromkeys(TERMINAL, 0)
     known: set[str] = set()
@@ -84,7 +84,7 @@ def history(clients: Clients, source: str, pipeline: str, since: datetime, until
             skipped[entry.state] += 1
         elif State.RAW in entry.times:
             due.append(entry.archive)
-    # What lies there without a row: its event was lost, or the ledger.
+    # Blobs without a ledger row: their event was lost, or the ledger was.
     lying = RawBlobs(clients, lambda _source, _name: None).recent(source, since)
     due += [archive for archive in lying if archive.blob not in known and archive.stamp < until]
     due.sort(key=lambda archive: archive.stamp, reverse=True)

@@ -1,4 +1,4 @@
-"""The verb `status`: what the status page shows, in a terminal, once or live, or as JSON."""
+"""The verb `status`: prints the contents of the status page in a terminal, once or repeatedly, or as JSON."""
 
 import argparse
 import sys
@@ -22,7 +22,7 @@ from storage.clients import Clients
 _EVERY = 5.0
 _BARS = "▁▂▃▄▅▆▇█"
 _HOLE = "░"
-# Not by colour alone: what is processed is a bar, and each other state has a letter of its own.
+# States must be distinct without colour: processed archives are bars, and each other state has its own letter.
 _LETTERS = {
     DisplayState.FAILED: ("F", "bold red"),
     DisplayState.EXPIRED: ("E", "bold red"),
@@ -33,12 +33,12 @@ _LETTERS = {
     DisplayState.PARTLY: ("p", "yellow"),
     DisplayState.SUPERSEDED: ("-", "dim"),
 }
-"""The worst first: of several archives in one column it is the one that is shown."""
+"""Worst first: a column with several archives shows the first of their states in this order."""
 _SEVERITY = {Severity.FINE: ("✓", "green"), Severity.NOTICE: ("◆", "yellow"), Severity.MISSING: ("▲", "bold red")}
 
 
 def show_status(options: argparse.Namespace, clients: Clients, texts: Mapping[str, str]) -> None:
-    """Show how everything is; with `watch`, until it is interrupted."""
+    """Print the status; with `watch`, refresh it until interrupted. Raises PermanentError if the source is unknown."""
     specs = read_specs(texts)
     if options.watch:
         watch(lambda: _drawn(_look(clients, options.source, specs)), _EVERY)
@@ -80,7 +80,7 @@ def _source(source: SourceStatus, now: datetime, width: int) -> Iterator[Line]:
 
 
 def columns(source: SourceStatus, now: datetime, width: int) -> Sequence[tuple[str, str]]:
-    """Draw a timeline as letters with styles, the newest at the right."""
+    """Return a timeline as (character, style) pairs, one for each column, the newest at the right."""
     length = (now - source.start) / width
     largest = max((mark.size for mark in source.marks), default=0) or 1
     cells: list[list[ArchiveMark]] = [[] for _ in range(width)]
@@ -119,12 +119,12 @@ def _stored(source: SourceStatus, now: datetime) -> Iterator[str]:
 
 def _findings(status: Status) -> Iterator[Line | Table]:
     if status.findings:
-        yield [("\nWhat needs a person", "bold")]
+        yield [("\nActions needed", "bold")]
         yield findings_table(status.findings)
 
 
 def findings_table(findings: Iterable[Finding]) -> Table:
-    """Draw findings, one a row."""
+    """Return a table with one row for each finding."""
     columns = [Column(title=title) for title in ("what", "source", "since (UTC)", "which")]
     table = Table(columns=[*columns, Column(title="what to do", own=True)])
     for finding in findings:

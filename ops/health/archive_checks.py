@@ -1,4 +1,4 @@
-"""What is the matter with archives, by the ledger and the last listing. Pure."""
+"""Checks of archives, from ledger entries and the last listing. Pure."""
 
 from collections.abc import Container, Hashable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
@@ -19,17 +19,17 @@ _CORRECTIONS = {
     **dict.fromkeys((State.FAILED, State.REFUSED), Slug.CORRECTION_FAILED),
     State.EXPIRED: Slug.EXPIRED,
 }
-"""Of a version that is not processed, where an older one is."""
+"""Finding for an unprocessed version if an older version is processed, by the state of the newer one."""
 COPIED = (*UNFINISHED, *TERMINAL)
 
 
 def late_after(promises: Promises | None) -> timedelta:
-    """Return for how long an archive may be under way without a step."""
+    """Return the longest time that an unfinished archive may stay in one state."""
     return min(promises.interval * promises.gap, _LATE) if promises else _LATE
 
 
 def is_late(entry: Entry, now: datetime, limit: timedelta) -> bool:
-    """Return whether an archive is under way and stands still."""
+    """Return whether an archive is unfinished and its last step was at least `limit` ago."""
     return entry.state in (*UNCOPIED, *UNFINISHED) and last_step(entry) + limit <= now
 
 
@@ -41,9 +41,9 @@ def check_archives(
     limit: timedelta,
     raw: Container[str] = frozenset(),
 ) -> Iterator[Finding]:
-    """Find archives that are late, lost or refused; `raw` are blobs that are known to be there.
+    """Yield archives that are late, lost or refused; `raw` are blobs that are known to exist.
 
-    What came right in another way, by a later version or a zip put there by hand, is history.
+    An archive that was replaced by a later version or a manual upload is not reported.
     """
     known = {entry.archive.key: entry for entry in entries}
     for file in state.tracked_files:
@@ -60,7 +60,7 @@ def check_archives(
         stands = all(cure is None or last_step(entry) >= cure for cure in cures)
         if kept and replaces(archive, kept):
             if slug := _CORRECTIONS.get(entry.state):
-                detail = f"readers keep version {kept.version}; {_how_far(entry)}"
+                detail = f"readers use version {kept.version}; {_how_far(entry)}"
                 yield of_archive(slug, archive.key, archive.path, detail)
         elif slug := _BAD_ENDS.get(entry.state):
             outdated = kept is not None and replaces(kept, archive)
@@ -70,13 +70,13 @@ def check_archives(
             yield of_archive(Slug.NOT_PREPROCESSED, archive.key, archive.blob, _how_far(entry))
         elif stands and archive.key not in listed and archive.blob not in raw and is_late(entry, now, limit):
             yield of_archive(
-                Slug.NO_LONGER_LISTED, archive.key, archive.path, entry.reason or "neither listed any more nor copied"
+                Slug.NO_LONGER_LISTED, archive.key, archive.path, entry.reason or "no longer listed and never copied"
             )
     yield from _check_members(entries)
 
 
 def check_raw(entries: Sequence[Entry], missing: Container[str]) -> Iterator[Finding]:
-    """Find archives that the ledger has as copied, and whose raw blobs are known to be missing."""
+    """Yield archives that are copied according to the ledger and whose raw blobs are in `missing`."""
     for entry in entries:
         archive = entry.archive
         if entry.state in COPIED and archive.blob in missing:
@@ -84,14 +84,15 @@ def check_raw(entries: Sequence[Entry], missing: Container[str]) -> Iterator[Fin
 
 
 def of_archive(slug: Slug, key: ArchiveKey, name: str, detail: str = "") -> Finding:
-    """Say what is the matter with an archive, or with what is stored of it."""
+    """Return a finding about an archive or its stored data."""
     return Finding(slug=slug, source=key.source, archive=key.id, name=name, since=key.stamp, detail=detail)
 
 
 def _processed_last(entries: Sequence[Entry]) -> Mapping[tuple[datetime, str | None], datetime]:
-    """Return when the last archive of each stamp and path was processed; of zips put there by hand the path is None.
+    """Return when the last archive of each (stamp, path) was processed; the path of a manual upload is None.
 
-    Another file may have the same stamp, and cures nothing. A zip put there by hand has a name of its own.
+    The path is in the key because another file may have the same stamp and does not replace this one. A manual upload
+    may replace a file of any name.
     """
     processed = sorted((entry for entry in entries if entry.state is State.PROCESSED), key=last_step)
     return {
@@ -101,14 +102,14 @@ def _processed_last(entries: Sequence[Entry]) -> Mapping[tuple[datetime, str | N
 
 
 def _read_versions(entries: Sequence[Entry]) -> Mapping[Hashable, RawArchive]:
-    """Find which version of each file readers take, by what versions of one file have in common."""
+    """Return the version of each file that readers use, by the series of the file."""
     processed = (entry.archive for entry in entries if entry.state is State.PROCESSED)
     newest_last = sorted((archive for archive in processed if archive.series is not None), key=attrgetter("rank"))
     return {archive.series: archive for archive in newest_last}
 
 
 def last_step(entry: Entry) -> datetime:
-    """Return when the last thing happened to an archive, as far as the ledger tells."""
+    """Return the latest time in a ledger entry, or the archive's stamp if it has none."""
     return max(entry.times.values(), default=entry.archive.stamp)
 
 
@@ -118,12 +119,12 @@ def _how_far(entry: Entry) -> str:
 
 def _why_not_copied(file: TrackedFile, entry: Entry | None) -> str:
     tries = f"{count(file.failures, 'try', 'tries')} failed" if file.failures else ""
-    return ": ".join(filter(None, (tries, entry.reason if entry else None))) or "it was not tried yet"
+    return ": ".join(filter(None, (tries, entry.reason if entry else None))) or "no copy was tried yet"
 
 
 def _check_members(entries: Sequence[Entry]) -> Iterator[Finding]:
     processed = [entry for entry in entries if entry.state is State.PROCESSED]
-    # What was sent again under its name has another version, and the last one to be processed counts.
+    # A file that was sent again has another version; the one processed last counts.
     current = {(entry.archive.path, entry.archive.stamp): entry for entry in sorted(processed, key=last_step)}
     refused = {one.archive.key: one.counts.refused for one in current.values() if one.counts and one.counts.refused}
     if refused:

@@ -1,4 +1,4 @@
-"""Compares, for one source, the last listing, the raw container, the ledger and the results. It changes nothing."""
+"""Compares the last listing, the raw container, the ledger and the results of one source. Read-only."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -24,29 +24,29 @@ from storage.tables.arrivals import TableArrivals
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditOutcome:
-    """What an audit of a source looked at, and what it found."""
+    """Data that an audit of a source read, and its findings."""
 
     source: str
     known: bool
-    """The source was ever polled, or has archives."""
+    """The source was polled before or has archives."""
     entries: Sequence[Entry]
     raw: Mapping[str, RawArchive]
-    """What lies in the raw container, by name."""
+    """Blobs in the raw container, by name."""
     findings: Sequence[Finding]
 
     @property
     def bytes(self) -> int:
-        """Size of its raw blobs."""
+        """Return the total size of the raw blobs in bytes."""
         return sum(archive.size for archive in self.raw.values())
 
     @property
     def images(self) -> int:
-        """Images that the ledger knows."""
+        """Return the number of images in the ledger."""
         return sum(entry.counts.images for entry in self.entries if entry.counts is not None)
 
 
 def all_sources(clients: Clients, stamp_of: StampOf) -> set[str]:
-    """Name every source that was polled, or has archives in the ledger or in the raw container."""
+    """Return the names of sources that were polled or have archives in the ledger or the raw container."""
     manual = {MANUAL} if any(True for _ in RawBlobs(clients, stamp_of).outside_layout(MANUAL)) else set[str]()
     return {*known_sources(clients), *list_folders(clients.raw), *manual} - {SMOKE}
 
@@ -62,14 +62,14 @@ def audit(
     until: datetime | None = None,
     pipeline: str | None = None,
 ) -> AuditOutcome:
-    """Compare all that there is of a source's archives with a stamp from `since` on and before `until`.
+    """Compare listing, raw blobs, ledger and results of a source's archives with a stamp in [since, until).
 
-    Bounded by their number.
+    The cost is bounded by the number of these archives.
 
-    What became of each is held against the results of `pipeline`; with None, of the one that came last to it.
+    Each ledger entry is compared with the results of `pipeline`; None: of the last pipeline that processed it.
     """
     blobs = RawBlobs(clients, stamp_of)
-    # The raw container first: what it has, the ledger must know a moment later.
+    # Read the raw container before the ledger, which must then contain every blob that was listed.
     outside = (archive for archive in blobs.outside_layout(source) if archive.stamp >= since)
     lying = (*blobs.recent(source, since), *outside)
     raw = {archive.blob: archive for archive in lying if until is None or archive.stamp < until}
@@ -92,7 +92,7 @@ def audit(
 
 
 class _Comparison:
-    """The listing, the raw container and the ledger, held against each other."""
+    """Comparison of the listing, the raw container and the ledger."""
 
     def __init__(
         self,
@@ -104,7 +104,7 @@ class _Comparison:
         ledger: Sequence[Entry],
         raw: Mapping[str, RawArchive],
     ) -> None:
-        """Blobs that came after `before` need not be in the ledger yet."""
+        """Ignore blobs newer than `before`: the ledger may not contain them yet."""
         self._clients = clients
         self._source = source
         self._since = since
@@ -123,7 +123,7 @@ class _Comparison:
             yield from self._check_blob(archive)
 
     def _check_tracked_file(self, file: TrackedFile) -> Iterator[Finding]:
-        """Look for a file that polling is done with; if its blob is there all the same, that is found from the blob."""
+        """Yield a finding if the file is done but has no blob; `_check_blob` covers blobs that exist."""
         key = file.archive.key
         blob = key.raw_blob(file.archive.file.path)
         entry = self._ledger.get(blob)
@@ -139,23 +139,23 @@ class _Comparison:
             detail = f"{stored.size} bytes, SHA-256 {stored.sha256}; the ledger has {archive.size}, {archive.sha256}"
             yield of_archive(Slug.RAW_DAMAGED, archive.key, archive.blob, detail)
         if State.RAW not in entry.times:
-            yield of_archive(Slug.LEDGER_MISSING, archive.key, archive.blob, "its copy is not in it")
+            yield of_archive(Slug.LEDGER_MISSING, archive.key, archive.blob, "it does not record the copy")
 
     def _check_blob(self, archive: RawArchive) -> Iterator[Finding]:
         if archive.raw_at is not None and archive.raw_at > self._before:
             return
         entry = self._ledger.get(archive.blob)
         if entry is not None and entry.state in UNCOPIED:
-            yield of_archive(Slug.LEDGER_MISSING, archive.key, archive.blob, f"it is {entry.state} there")
+            yield of_archive(Slug.LEDGER_MISSING, archive.key, archive.blob, f"it records the state {entry.state}")
         elif entry is None and (archive.origin is not Origin.MANUAL or not self._is_known(archive.blob)):
             yield of_archive(Slug.LEDGER_MISSING, archive.key, archive.blob)
 
     def _is_gone(self, blob: str) -> bool:
-        """Look once more: what was listed may be older than what the ledger told since."""
+        """Return whether the blob is missing; stat it again because the listing is older than the ledger entries."""
         return blob not in self._raw and stat_blob(self._clients.raw, blob) is None
 
     def _is_known(self, blob: str) -> bool:
-        """Look everywhere: the stamp of what was put there by hand may have been told by other settings."""
+        """Return whether any ledger row has the blob: a manual upload may have got its stamp under other settings."""
         rows = scan(self._clients.archives, self._source, select=["blob"])
         return any(row.get("blob") == blob for row in rows)
 

@@ -1,4 +1,4 @@
-"""Reads every byte: raw blobs against their SHA-256, images of rows and shards against their checksums."""
+"""Reads every byte and compares raw blobs with their SHA-256, images of rows and shards with their checksums."""
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator
@@ -15,7 +15,7 @@ from storage.clients import Clients
 
 
 def read_everything(clients: Clients, audited: AuditOutcome) -> Iterator[Finding]:
-    """Read what an audit has found to be there."""
+    """Read every blob and image of an audit and yield the damaged ones."""
     for archive in audited.raw.values():
         yield from _check_raw(clients, archive)
     for entry in audited.entries:
@@ -25,7 +25,7 @@ def read_everything(clients: Clients, audited: AuditOutcome) -> Iterator[Finding
 
 def _check_raw(clients: Clients, archive: RawArchive) -> Iterator[Finding]:
     if archive.offline or archive.sha256 is None:
-        # What lies in the archive tier cannot be read; of what was put there by hand nobody told the hash.
+        # The archive tier cannot be read, and a manual upload has no recorded hash.
         return
     digest = hashlib.sha256()
     for chunk in _chunks(clients, archive.blob):
@@ -44,7 +44,7 @@ def _check_images(clients: Clients, entry: Entry, pipeline: str) -> Iterator[Fin
 def _check_readable(images: Callable[[Result], Iterable[StoredImage]], result: Result, slug: Slug) -> Iterator[Finding]:
     try:
         for _ in images(result):
-            # One at a time, each held against its checksum: no more is asked of it.
+            # The reader compares each image with its checksum; the pixels are not needed.
             continue
     except (ImageDamagedError, StoreRefusedError) as exc:
         yield of_archive(slug, result.archive.key, result.partition, str(exc))

@@ -1,4 +1,4 @@
-"""Holds shards, image rows and batch rows against what the ledger counted. Reads no image."""
+"""Compares shards, image rows and batch rows with the counts in the ledger. Reads no image."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -33,12 +33,12 @@ _BATCH_COLUMNS = [
 ]
 _MOMENT = timedelta(minutes=5)
 _AHEAD = timedelta(days=1)
-"""A stamp lies at most so far ahead of the clock."""
+"""Largest distance of a stamp ahead of the clock."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Stored:
-    """What there is of a pipeline's results, by the partition that names the archive."""
+    """Stored results of a pipeline, by the partition of the archive."""
 
     shards: Mapping[str, Mapping[int, ShardMetadata]]
     rows: Mapping[str, Tally]
@@ -54,7 +54,7 @@ def audit_results(
     pipeline: str | None,
     ledger: Sequence[Entry],
 ) -> Iterator[Finding]:
-    """Find what is missing of processed archives, and shards of archives that the ledger does not know."""
+    """Yield missing results of processed archives, and shards of archives that are not in the ledger."""
     known = {entry.archive.key for entry in ledger}
     pipelines = {entry.pipeline for entry in ledger if entry.pipeline} | set(list_folders(clients.processed))
     for name in sorted(pipelines if pipeline is None else {pipeline}):
@@ -64,16 +64,16 @@ def audit_results(
             yield from _check_archive(entry, stored)
         for shards in stored.shards.values():
             shard = next(iter(shards.values()))
-            # A moment later than the listing of the ledger: younger ones may have come since.
+            # The ledger was read before the shards, so younger shards may belong to archives added since.
             if shard.key not in known and shard.written_at + _MOMENT <= now:
-                detail = "its shard is there; if its raw blob is gone too, undelete that first"
+                detail = "its shard exists; if its raw blob is missing too, undelete that first"
                 yield of_archive(Slug.LEDGER_MISSING, shard.key, shard.name, detail)
 
 
 def lost_results(
     clients: Clients, source: str, pipeline: str, processed: Sequence[Entry]
 ) -> Iterator[tuple[Entry, Sequence[Finding]]]:
-    """Find what is missing of these archives, which the pipeline has processed: they lie side by side in time."""
+    """Yield processed archives with missing results; reads everything between their first and last stamp."""
     stamps = [entry.archive.stamp for entry in processed]
     stored = _load(clients, pipeline, source, min(stamps), max(stamps), rows=True)
     for entry in processed:
@@ -105,7 +105,7 @@ def _check_archive(entry: Entry, stored: _Stored) -> Iterator[Finding]:
     rows = stored.rows.get(partition, Tally())
 
     if sum(batches.values(), start=Counts()) != counts:
-        yield of_archive(Slug.BATCHES_MISSING, archive.key, partition, f"there are: {len(batches)}")
+        yield of_archive(Slug.BATCHES_MISSING, archive.key, partition, f"batches found: {len(batches)}")
     if not rows.fits(counts.images, counts.refused):
         detail = f"{rows.images} of {counts.images} images, {rows.refused} of {counts.refused} refusals"
         detail += f", further parts missing: {rows.missing}" if rows.missing else ""
@@ -118,7 +118,7 @@ def _check_archive(entry: Entry, stored: _Stored) -> Iterator[Finding]:
             detail = f"{shards[number].size} of {batch.bytes_out} bytes"
             yield of_archive(Slug.SHARD_DAMAGED, archive.key, name, detail)
     if not batches and sum(shard.images for shard in shards.values()) != counts.images:
-        detail = f"there are: {len(shards)}, with fewer images than {counts.images}"
+        detail = f"shards found: {len(shards)}, with other than {counts.images} images"
         yield of_archive(Slug.SHARD_MISSING, archive.key, partition, detail)
 
 
@@ -131,7 +131,7 @@ def _shards(clients: Clients, pipeline: str, source: str, since: datetime, until
 
 
 def _range(table: TableClient, first: str, end: str, select: list[str]) -> Iterator[Mapping[str, Any]]:
-    """Read the rows of a range of partitions: one request for a thousand of them, not one for each archive."""
+    """Yield the rows of a range of partitions: one request per 1,000 rows instead of one per archive."""
     query = "PartitionKey ge @first and PartitionKey lt @end"
     rows = table.query_entities(query, parameters={"first": first, "end": end}, select=select)
     while True:

@@ -1,4 +1,4 @@
-"""What can be the matter, how bad it is, and what to do about it. Log, audit, page and doctor only render it."""
+"""Findings: problem, severity and advice. Log, audit, status page and doctor only render them."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -10,21 +10,21 @@ from ops.health.limits import cure_of_limit
 from ops.health.refusals import cure_of
 
 FEW = 10
-"""Findings of one slug that are told of a source; one more tells the number of the others."""
+"""Findings of one slug that are reported for a source; one more reports how many others there are."""
 
 
 class Severity(IntEnum):
-    """How much something needs a person."""
+    """How urgently a finding needs attention."""
 
     FINE = 0
     NOTICE = 1
-    """Worth a look; nothing that was promised is missing."""
+    """Worth checking; no promised archive is missing."""
     MISSING = 2
-    """Something is missing, or about to be."""
+    """Something is missing or will be soon."""
 
 
 class Slug(StrEnum):
-    """What is the matter, for machines; docs/findings.md explains each."""
+    """Machine-readable kind of a finding; docs/findings.md explains each."""
 
     NOT_COPIED = "not_copied"
     NO_LONGER_LISTED = "no_longer_listed"
@@ -68,7 +68,7 @@ class Slug(StrEnum):
 
     @property
     def words(self) -> str:
-        """The same for people."""
+        """Return the slug as readable text."""
         return self.replace("_", " ")
 
 
@@ -77,63 +77,63 @@ NOTICES = frozenset({
     Slug.BY_HAND, Slug.FUNCTION_NEVER_RAN, Slug.CORRECTION_PENDING, Slug.OUTDATED_RESULTS, Slug.NEAR_LIMIT,
     Slug.ENTRY_UNREADABLE,
 })  # fmt: skip
-"""Worth knowing, but nothing is missing that could still come."""
+"""Slugs of severity NOTICE: nothing is missing that could still arrive."""
 
 ANSWERS = frozenset({Slug.SOURCE_SILENT, Slug.SOURCE_REJECTS, Slug.NOT_POLLED})
-"""Those of a source that is not listed as it should be."""
+"""Slugs of a source that cannot be listed or has not been listed yet."""
 
 _REBUILD = "`imagefeed rebuild {source}`"
 _REPLAY = "`imagefeed replay --archive {source}/{archive}`"
-_GIVEN_UP = "reconcile takes them; at once: `imagefeed replay --poison --dead-letters`"
+_GIVEN_UP = "reconcile queues them again; to do it now: `imagefeed replay --poison --dead-letters`"
 ADVICE: Mapping[Slug, str] = {
-    Slug.NOT_COPIED: "`imagefeed ls {source}` tells the reason; fetch it by hand while it is there",
-    Slug.NO_LONGER_LISTED: "look for it on the server; if it is gone, ask its owner, and put it into raw/{source}/ by "
-    "hand",
-    Slug.NEAR_DELETION: "`imagefeed ls {source}` tells the reason; fetch it by hand before that",
-    Slug.EXPIRED: "deleted before it was copied: ask its owner for it, and put it into raw/{source}/ by hand",
-    Slug.RAW_MISSING: "undelete the blob; or, while the server has it, delete state/sources/{source}.json: it is "
-    "copied again",
-    Slug.RAW_DAMAGED: "restore an older version of the blob; or delete it, and do as for one that is missing",
+    Slug.NOT_COPIED: "`imagefeed ls {source}` shows the reason; copy it by hand before the server deletes it",
+    Slug.NO_LONGER_LISTED: "look for it on the server; if it is gone, ask the server's owner for it and upload it to "
+    "raw/{source}/",
+    Slug.NEAR_DELETION: "`imagefeed ls {source}` shows the reason; copy it by hand before the deletion",
+    Slug.EXPIRED: "deleted before it was copied: ask the server's owner for it and upload it to raw/{source}/",
+    Slug.RAW_MISSING: "undelete the blob; or, if the server still has the file, delete state/sources/{source}.json so "
+    "that it is copied again",
+    Slug.RAW_DAMAGED: "restore an older version of the blob; or delete it and follow the advice of raw missing",
     Slug.LEDGER_MISSING: _REBUILD,
     Slug.BATCHES_MISSING: _REBUILD,
-    Slug.NOT_PREPROCESSED: "reconcile drives it again within PIPELINE_WINDOW; before that: " + _REPLAY,
-    Slug.FAILED: "remove the reason, then " + _REPLAY,
-    Slug.CORRECTION_FAILED: f"if the archive is broken, ask its owner to send it again under the same name; else "
-    f"remove the reason, then {_REPLAY}",
-    Slug.CORRECTION_PENDING: "nothing, while it is on its way: readers take it once it is processed",
+    Slug.NOT_PREPROCESSED: "reconcile queues it again within PIPELINE_WINDOW; to do it now: " + _REPLAY,
+    Slug.FAILED: "fix the cause, then " + _REPLAY,
+    Slug.CORRECTION_FAILED: f"if the archive is broken, ask the server's owner to send it again under the same name; "
+    f"else fix the cause, then {_REPLAY}",
+    Slug.CORRECTION_PENDING: "nothing while it is in progress: readers use it once it is processed",
     Slug.SHARD_MISSING: _REPLAY,
     Slug.SHARD_DAMAGED: _REPLAY,
     Slug.ROWS_MISSING: _REPLAY,
     Slug.ROWS_DAMAGED: _REPLAY,
-    Slug.SOURCE_SILENT: "check the server, its address and its key; the function poll_source must run",
-    Slug.SOURCE_REJECTS: "`imagefeed doctor` tells what it rejects: user, password, key, host key or folder",
+    Slug.SOURCE_SILENT: "check the server, its address and its key, and that the function poll_source runs",
+    Slug.SOURCE_REJECTS: "`imagefeed doctor` shows what is rejected: user, password, key, host key or folder",
     Slug.GAP: "the server had nothing: ask its owner",
-    Slug.GAP_UNHEARD: "whether there were files will show when it answers: `imagefeed doctor`",
-    Slug.GAP_CLOSED: "it is over, and archives have come since: ask the server's owner for those between",
+    Slug.GAP_UNHEARD: "the server does not answer, so it is unknown whether it had files: `imagefeed doctor` shows why",
+    Slug.GAP_CLOSED: "archives arrive again: ask the server's owner for those of the gap",
     Slug.LISTING_INCOMPLETE: "archives may be missing from it: look at the folder with another client; if the server "
     "cuts long listings, set RECURSIVE or name a smaller folder in the URL; else send the line to the server's owner",
     Slug.ENTRY_UNREADABLE: "nothing, if no archive lies there; else ask the server's owner for the right to read it",
-    Slug.NOTHING_MATCHES: "if it is an archive, set PATTERN to what matches its name; else ask the server's owner",
-    Slug.STAMP_MISFIT: "set STAMP to what fits its name: until then the modified time stands in",
+    Slug.NOTHING_MATCHES: "if this file is an archive, change PATTERN to match its name; else ask the server's owner",
+    Slug.STAMP_MISFIT: "change STAMP to fit the file's name; until then the modified time is used",
     Slug.NOT_POLLED: "wait for the first poll; if none comes: `imagefeed doctor`",
-    Slug.NOT_JUDGED: "the source's state lacks what it promises, and so does this shell: does the app poll?",
+    Slug.NOT_JUDGED: "its promises are neither in its state nor in this shell's settings: check that the app polls",
     Slug.NOTHING_READABLE: "{cure}",
-    Slug.PIPELINE_STOPPED: "set it right, and reconcile takes up what came meanwhile within PIPELINE_WINDOW; what is "
-    "older: `imagefeed replay --source SOURCE --since 30d`",
+    Slug.PIPELINE_STOPPED: "correct the settings; reconcile then processes the archives of the last PIPELINE_WINDOW; "
+    "for older ones: `imagefeed replay --source SOURCE --since 30d`",
     Slug.REFUSED: "{cure}",
-    Slug.MEMBERS_REFUSED: "`imagefeed refused {source}` tells the reasons",
-    Slug.OUTDATED_RESULTS: "if they are to be as new ones are: `imagefeed replay --source {source} --method '{name}' "
-    "--since 30d`",
+    Slug.MEMBERS_REFUSED: "`imagefeed refused {source}` shows the reasons",
+    Slug.OUTDATED_RESULTS: "to make them again with the newer decoder: `imagefeed replay --source {source} --method "
+    "'{name}' --since 30d`",
     Slug.NEAR_LIMIT: "{cure}",
-    Slug.BY_HAND: "nothing, if you know who put it there",
-    Slug.QUEUE_UNHEARD: "start the app; or check that its DATA_STORAGE settings lead to this account, that no "
-    "AzureWebJobsDATA_STORAGE and no ConnectionStrings entry of either name comes before them, that the app's identity "
+    Slug.BY_HAND: "nothing if the upload is expected",
+    Slug.QUEUE_UNHEARD: "start the app; or check that its DATA_STORAGE settings name this account, that no "
+    "AzureWebJobsDATA_STORAGE and no ConnectionStrings entry of either name overrides them, that the app's identity "
     "has the role Storage Queue Data Contributor there, and that AzureWebJobs.{name}.Disabled is not set; the host's "
-    "log names a trigger that failed to start, and `imagefeed doctor --smoke` tries it",
-    Slug.FUNCTION_OVERDUE: "restart the app: timers are known to stop after a deployment; or a wrong setting switches "
-    "it off, which `imagefeed doctor --app NAME` tells; or its calls fail: look into its log",
-    Slug.FUNCTION_NEVER_RAN: "right at the start of an app only; `imagefeed doctor --app NAME` tells whether a wrong "
-    "setting switches it off",
+    "log names a trigger that failed to start, and `imagefeed doctor --smoke` tests it",
+    Slug.FUNCTION_OVERDUE: "restart the app, because timers are known to stop after a deployment; if that does not "
+    "help, a wrong setting disables it (`imagefeed doctor --app NAME` shows it) or its calls fail (see its log)",
+    Slug.FUNCTION_NEVER_RAN: "normal only just after the app's first start; `imagefeed doctor --app NAME` shows "
+    "whether a wrong setting disables it",
     Slug.POISON: _GIVEN_UP,
     Slug.DEAD_LETTERS: _GIVEN_UP,
 }
@@ -141,29 +141,29 @@ ADVICE: Mapping[Slug, str] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """One thing that is the matter."""
+    """One problem, or one fact worth knowing."""
 
     slug: Slug
     source: str = ""
-    """Empty where it is of the app as a whole."""
+    """Empty if the finding concerns the whole app."""
     archive: str = ""
-    """Stamp and version, as in its page's address."""
+    """Stamp and version, as in the URL of the archive's page."""
     name: str = ""
-    """The file's path, the blob, the function, or what else it is that is missing."""
+    """The file path, blob, function or other object that the finding is about."""
     since: datetime | None = None
-    """The archive's stamp, or when it began; None if nobody knows."""
+    """The archive's stamp, or when the problem began; None if unknown."""
     until: datetime | None = None
-    """When it ended, or will be too late; None if it goes on."""
+    """When the problem ended, or the deadline to act; None if it is ongoing."""
     detail: str = ""
 
     @property
     def severity(self) -> Severity:
-        """How bad it is."""
+        """Return NOTICE or MISSING, by the slug."""
         return Severity.NOTICE if self.slug in NOTICES else Severity.MISSING
 
     @property
     def advice(self) -> str:
-        """What to do; commands are in backticks."""
+        """Return what to do; commands are in backticks."""
         advice = ADVICE[self.slug].replace("{cure}", self._cure())
         return advice.format(source=self.source, archive=self.archive, name=self.name)
 
@@ -174,18 +174,18 @@ class Finding:
 
     @property
     def details(self) -> str:
-        """All that is known of it beside its name, for people."""
+        """Return the end and the detail as readable text."""
         until = f"until {self.until:%Y-%m-%d %H:%M:%S}" if self.until else ""
         return "; ".join(filter(None, (until, self.detail)))
 
     @property
     def message(self) -> str:
-        """All of it in one line, for where there are no columns."""
+        """Return the whole finding on one line, for output without columns."""
         return ": ".join(filter(None, (self.source, self.slug.words, self.name, self.details, self.advice)))
 
 
 def few(findings: Iterable[Finding]) -> Iterator[Finding]:
-    """Yield the first few findings of each slug and source, then how many more there are."""
+    """Yield the first FEW findings of each slug and source, then one finding that counts the rest."""
     seen, last = Counter[tuple[str, Slug]](), {}
     for finding in findings:
         kind = (finding.source, finding.slug)

@@ -1,4 +1,4 @@
-"""The limits that are seen coming: their defaults, what happens at them, and what to do before that."""
+"""Limits with an early warning: defaults, consequences and cures."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -21,21 +21,21 @@ class Limit:
 
     default: str
     setting: str
-    """Empty: it has none."""
+    """Name of its setting; empty if it has none."""
     means: str
     beyond: str
-    """What happens at it."""
+    """What happens if it is exceeded."""
     reason: str
-    """Where it comes from."""
+    """Resource or setting that makes it necessary."""
     cure: str
 
 
 _MEMBER, _BATCH = "the member is refused, the others are not affected", "the members behind it are refused"
 _LIMITS: Mapping[str, tuple[str, str, str]] = {
-    "archive_members": ("members of a zip", "the archive is refused", "memory: its directory is held whole"),
+    "archive_members": ("members of a zip", "the archive is refused", "memory: its whole directory is in memory"),
     "batch_bytes": ("inflated bytes of a batch's members together", _BATCH, "time of a call"),
     "member_bytes": ("inflated bytes of a member", _MEMBER, "memory"),
-    "ratio": ("inflated bytes for each compressed one, from 1 MiB on", _MEMBER, "zip bombs"),
+    "ratio": ("inflated bytes per compressed byte, from 1 MiB on", _MEMBER, "zip bombs"),
     "pixels": ("width x height of a frame, weighted by what decoding takes", _MEMBER, "memory: 12 bytes a pixel"),
     "frames": ("frames of a member", _MEMBER, "time of a call"),
     "member_pixels": ("width x height of a member's frames, or of a JPEG's scans, together", _MEMBER, "time of a call"),
@@ -66,7 +66,7 @@ LIMITS: Mapping[str, Limit] = {
         default=f"{Table().max_rows_per_image} rows of {ROW_BYTES >> 10} KiB",
         setting="TABLE_MAX_ROWS_PER_IMAGE",
         means="rows of the images table that an image takes",
-        beyond="the image lies in its shard alone, and is read from there",
+        beyond="the image is stored only in its shard and read from there",
         reason="costs of the table",
         cure="raise TABLE_MAX_ROWS_PER_IMAGE in the app's settings, if images are to be read from the table",
     ),
@@ -74,7 +74,7 @@ LIMITS: Mapping[str, Limit] = {
         default=f"{_BATCH_TIME.total_seconds() / 60:.0f} min",
         setting="",
         means="time of a batch of several members",
-        beyond="nothing of it is published; it is divided into two, which run again",
+        beyond="none of its results are published; it is split into two batches, which run again",
         reason="a third of functionTimeout in host.json",
         cure="lower BATCH_MEMBERS or BATCH_INFLATED_BYTES in the app's settings",
     ),
@@ -82,7 +82,7 @@ LIMITS: Mapping[str, Limit] = {
         default=f"{_BUDGET.total_seconds() / 60:.0f} min",
         setting="SOURCES__<NAME>__BUDGET",
         means="time of a poll",
-        beyond="it stops between two blocks, and the next poll goes on there",
+        beyond="it stops between two blocks, and the next poll continues there",
         reason="functionTimeout in host.json",
         cure="raise BUDGET of the source up to functionTimeout, or MAX_CONNECTIONS if its server allows more",
     ),
@@ -92,12 +92,12 @@ LIMITS: Mapping[str, Limit] = {
         means="files of a source's listing; of FTP it may also have "
         f"{MAX_BYTES >> 20} MiB of text a folder",
         beyond="listing fails: nothing more is copied from the source",
-        reason="memory: a listing is held whole",
+        reason="memory: the whole listing is in memory",
         cure="name a folder with fewer files in the source's URL, or have old files removed",
     ),
 }  # fmt: skip
 
 
 def cure_of_limit(name: str) -> str:
-    """Return what to do before a limit is reached; also of a limit that only an older app knew."""
+    """Return what to do before a limit is reached; `name` may be a limit that only an older app had."""
     return LIMITS[name].cure if name in LIMITS else f"raise {name} in the app's settings"

@@ -1,4 +1,4 @@
-"""Whether anybody listens to the queues: the symptom of a trigger that looks at another account, or at none."""
+"""Detects queues without a consumer: a trigger uses another account, or the app does not run."""
 
 import time
 from base64 import b64decode
@@ -23,18 +23,18 @@ from storage.clients import Clients
 from storage.queues.messages import BatchMessage, parse_batch_message
 
 _LONG = timedelta(minutes=2)
-"""For how long a message waits in vain: a host that ended is back before that."""
+"""Wait after which a message counts as not consumed; a host that restarts is back sooner."""
 _LATELY = timedelta(minutes=2)
 _AGAIN = 5.0
-"""Seconds until the second look: whoever works off a backlog has taken something by then."""
+"""Seconds until the second peek: a consumer with a backlog has taken a message by then."""
 FRONT = 32
-"""Messages that one look can show."""
+"""Largest number of messages that one peek returns."""
 
 
 def queue_not_consumed(queue: str, waited: timedelta, account: str, *, worked_on: bool) -> Finding | None:
-    """Judge a queue whose oldest message that nobody ever took has waited for so long.
+    """Return a finding if the queue's oldest message that was never received has waited too long.
 
-    `worked_on`: somebody is at what the queue asks for, so that it waits its turn; a batch may take half an hour.
+    `worked_on`: other work of this queue is running, so the message waits for it; a batch may take half an hour.
     """
     if worked_on or waited < _LONG:
         return None
@@ -44,14 +44,14 @@ def queue_not_consumed(queue: str, waited: timedelta, account: str, *, worked_on
 
 
 def unheard(queue: str, account: str) -> Finding:
-    """Say what it means that nobody takes messages."""
+    """Return the finding for a queue whose messages are not received."""
     function = LISTENERS[queue]
     detail = f"the trigger of {function} does not listen to the queues of {account}, or the app does not run"
     return Finding(slug=Slug.QUEUE_UNHEARD, name=function, detail=detail)
 
 
 def account_of(clients: Clients) -> str:
-    """Name the account whose queues are ours, for people; never a key."""
+    """Return the host name of the account that holds the queues; it contains no key."""
     return str(clients.queues.primary_hostname)
 
 
@@ -62,9 +62,9 @@ def check_queues(
     window: timedelta,
     pause: Callable[[float], object] = time.sleep,
 ) -> Iterator[Finding]:
-    """Find queues to which nobody listens; `names` are the sources that are polled.
+    """Yield queues without a consumer; `names` are the sources that are polled.
 
-    Two requests as long as nothing waits. Raises StoreUnavailableError, StoreRefusedError.
+    Makes two requests if no message waits. Raises StoreUnavailableError, StoreRefusedError.
     """
     queues = (clients.poll_queue, clients.batch_queue)
     first = {queue.queue_name: _waiting(queue, now) for queue in queues}
@@ -86,10 +86,10 @@ def check_queues(
 
 
 def _waiting(queue: QueueClient, now: datetime) -> list[QueueMessage]:
-    """Give the messages at the front that wait for too long.
+    """Return the messages at the front that have waited too long.
 
-    Those that somebody took and put back are left out: they are as old as ever, but nobody can tell since when they
-    are to be had again. So are those that would expire before the second look.
+    Excludes messages that were received before, because it is unknown since when they are visible again, and messages
+    that expire before the second peek.
     """
     long, until = now - _LONG, now + timedelta(seconds=2 * _AGAIN)
     return [
@@ -103,13 +103,13 @@ def _waiting(queue: QueueClient, now: datetime) -> list[QueueMessage]:
 
 
 def peek(queue: QueueClient) -> list[QueueMessage]:
-    """Look at the messages in front that are to be had."""
+    """Return the visible messages at the front without receiving them."""
     with azure_errors(f"look at the queue {queue.queue_name}"):
         return list(queue.peek_messages(FRONT))
 
 
 def read_request(message: QueueMessage) -> BatchMessage | None:
-    """Read what a message of the queue of batches asks for; None where it is nonsense, and asks for nothing."""
+    """Parse a message of the batch queue; return None if it is malformed."""
     try:
         return parse_batch_message(b64decode(message.content, validate=True))
     except (PermanentError, ValueError):
@@ -117,7 +117,7 @@ def read_request(message: QueueMessage) -> BatchMessage | None:
 
 
 def is_polled(clients: Clients, names: Iterable[str], now: datetime) -> bool:
-    """Tell whether a source is being polled, for which its lease is held, or was listed just now."""
+    """Return whether any source is being polled (its lease is held) or was listed in the last two minutes."""
     source_states = BlobSourceStates(clients)
     for name in names:
         with azure_errors(f"look at the lease of source {name}"):
@@ -133,7 +133,7 @@ def is_polled(clients: Clients, names: Iterable[str], now: datetime) -> bool:
 
 
 def _is_claimed(clients: Clients, waiting: Iterable[QueueMessage], now: datetime, window: timedelta) -> bool:
-    """Tell whether a batch is claimed: by a claim that its holder renews, for as long as it lives."""
+    """Return whether a batch has a current claim; a running worker renews its claim."""
     partitions = {*_unfinished_plans(clients, now - window), *_requested_plans(clients, waiting)}
     columns = ["claimed_until", "done_at"]
     return any(
@@ -144,7 +144,7 @@ def _is_claimed(clients: Clients, waiting: Iterable[QueueMessage], now: datetime
 
 
 def _unfinished_plans(clients: Clients, since: datetime) -> Iterator[str]:
-    """Name the plans of the archives that are not at their end."""
+    """Yield the plan partitions of archives that are not finished."""
     for source in sources(clients):
         for row in scan(clients.archives, source, end=behind_stamp(since), select=ARCHIVE_COLUMNS):
             if row.get("pipeline") is not None and state_of(row) in (State.PROCESSING, State.FAILED):
@@ -152,7 +152,7 @@ def _unfinished_plans(clients: Clients, since: datetime) -> Iterator[str]:
 
 
 def _requested_plans(clients: Clients, waiting: Iterable[QueueMessage]) -> Iterator[str]:
-    """Name the plans that messages are about: archives of older times are only replayed, batch after batch."""
+    """Yield the plan partitions that messages name: older archives are only found through their replay messages."""
     raw = RawBlobs(clients, lambda _source, _name: None)
     for message in waiting:
         request = read_request(message)

@@ -1,4 +1,4 @@
-"""What the status page knows of a source and of the queues: read from storage, in a bounded number of rows."""
+"""Reads the data of the status page from storage, in a bounded number of rows."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -25,27 +25,27 @@ from storage.blobs.source_state import BlobSourceStates
 from storage.clients import Clients
 
 MAX_ROWS = 2_000
-"""Of the ledger that one look reads for a source: two requests. An archive takes two rows, one more for each further
-pipeline, so 48 hours of an archive every ten minutes are 576."""
+"""Most ledger rows that one load reads for a source: two requests. An archive has two rows and one more for each
+further pipeline, so 48 hours with an archive every ten minutes are 576 rows."""
 MAX_ROWS_BEFORE = 20
-"""Rows that are looked at for the last archive before the window."""
+"""Most rows to search for the last archive before the window."""
 MAX_DAYS = 10
-"""Day folders of the raw container that one look lists for a source; 48 hours touch three."""
+"""Most day folders of the raw container that one load lists for a source; 48 hours touch three."""
 MAX_STRAYS = 10
-"""Blobs put there by hand, outside those folders, that one look asks for."""
+"""Most manual uploads outside those folders that one load stats."""
 MAX_DEAD_LETTERS = 100
-"""Dead letters that are counted."""
+"""Most dead letters to count."""
 _NEWEST = 8
-"""Image rows that are read for the contact sheet of a source."""
+"""Most image rows to read for the contact sheet of a source."""
 _AT_ONCE = 8
 _UNUSED = {"stamp_replaced", "complete", "sha256", "etag", "error_at", "batches"}
-# Half of a look's time is spent on reading columns.
+# Reading columns takes half of the time of a load.
 _COLUMNS = [column for column in ARCHIVE_COLUMNS if column not in _UNUSED]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageEntry:
-    """An image in the table, its pixels not read."""
+    """An image row; its pixels are not read."""
 
     archive: RawArchive
     pipeline: str
@@ -54,31 +54,31 @@ class ImageEntry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredSource:
-    """All that one look reads of a source."""
+    """Stored data of one source."""
 
     source: str
     source_state: SourceState | None
     entries: Sequence[Entry]
     """Archives with a stamp within the window, newest first."""
     before: datetime | None
-    """The stamp of the last archive before the window, where it was found."""
+    """Stamp of the last archive before the window; None if not found."""
     rows: int
-    """Rows of the ledger that were read."""
+    """Number of ledger rows that were read."""
     cut: bool
-    """There were more: the oldest archives are not among the entries."""
+    """More rows exist: the oldest archives are not among the entries."""
     images: Sequence[ImageEntry]
-    """Images of the newest archive that has any."""
+    """Images of the newest archive with images."""
     raw_missing: Collection[str] = frozenset()
-    """Raw blobs that the ledger has as copied, and that are gone."""
+    """Missing raw blobs of archives that are copied according to the ledger."""
 
     @property
     def state(self) -> SourceState:
-        """Its last listing, or that there was none."""
+        """Return the last listing, or an empty state if there was none."""
         return self.source_state or SourceState(source=self.source)
 
     @property
     def arrivals(self) -> Sequence[Arrival]:
-        """What has come, by the ledger and by the last listing, as `reconcile` sees it."""
+        """Return the arrivals in the ledger and the last listing, as `reconcile` reads them."""
         arrivals = [
             Arrival(
                 stamp=entry.archive.stamp,
@@ -94,7 +94,7 @@ class StoredSource:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredQueues:
-    """What waits, and what was given up."""
+    """Message counts of the queues, and dead letters."""
 
     batches: int
     polls: int
@@ -105,16 +105,16 @@ class StoredQueues:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredStatus:
-    """All that one look reads."""
+    """Data of the status page."""
 
     sources: Sequence[StoredSource]
     queues: StoredQueues
     runs: Mapping[str, LastRun] = field(default_factory=dict)
-    """The last of each function that has come to its end yet."""
+    """Last run of each function that has completed at least once."""
 
 
 def load_status(clients: Clients, since: Sequence[tuple[str, datetime]]) -> StoredStatus:
-    """Read what there is of sources, each from a time on. Raises StoreUnavailableError, StoreRefusedError."""
+    """Read (source, since) pairs, the queues and the last runs. Raises StoreUnavailableError, StoreRefusedError."""
     with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="status") as pool:
         queues, runs = pool.submit(read_queues, clients), pool.submit(last_runs, clients)
         sources = list(pool.map(lambda window: read_source(clients, *window), since))
@@ -128,7 +128,7 @@ def read_source(clients: Clients, source: str, since: datetime, limit: int = MAX
     cut = len(rows) == limit
     archives = [entry_of(source, group, None) for group in group_by_archive(rows)]
     if cut:
-        # The last one's further rows were not read: its state would be a guess.
+        # Further rows of the last archive may be missing, so its state is unknown.
         archives.pop()
     older = list(
         islice(
@@ -150,17 +150,17 @@ def read_source(clients: Clients, source: str, since: datetime, limit: int = MAX
 
 
 def find_in_results(clients: Clients, source: str, since: datetime, now: datetime) -> Iterator[Finding]:
-    """Find what is the matter with raw blobs and results of a source's archives with a stamp from `since` on."""
+    """Yield problems of raw blobs and results of a source's archives with a stamp from `since` on."""
     known = list(entries(clients, source, start=since))
     yield from check_raw(known, raw_missing(clients, source, known))
     yield from check_results(source, known, now)
 
 
 def raw_missing(clients: Clients, source: str, entries: Sequence[Entry]) -> Collection[str]:
-    """Name raw blobs of archives, newest first, that the ledger has as copied and that are gone.
+    """Return missing raw blobs of archives that are copied according to `entries` (newest first).
 
-    It costs one request for each day with an archive, of at most MAX_DAYS days, and one for each blob outside their
-    folders, of at most MAX_STRAYS blobs that were put there by hand. `entries` were read before.
+    Makes one request per day with an archive, for at most MAX_DAYS days, and one per manual upload outside these
+    folders, for at most MAX_STRAYS blobs. Read `entries` before the call.
     """
     copied = [entry.archive for entry in entries if entry.state in COPIED]
     days = dict.fromkeys(day_prefix(source, archive.stamp.astimezone(UTC).date()) for archive in copied)
@@ -177,7 +177,7 @@ def _names(clients: Clients, prefix: str) -> Iterator[str]:
 
 
 def read_queues(clients: Clients) -> StoredQueues:
-    """Count what waits in the queues, and what was given up."""
+    """Return the number of waiting messages, poison messages and dead letters."""
     return StoredQueues(
         batches=_waiting(clients, BATCH_QUEUE),
         polls=_waiting(clients, POLL_QUEUE),
@@ -194,7 +194,7 @@ def _newest_images(clients: Clients, archives: Sequence[Entry]) -> Iterator[Imag
 
 
 def read_image_entries(clients: Clients, entry: Entry, limit: int) -> Iterator[ImageEntry]:
-    """Give an archive's first images, of at most `limit` rows; no pixels are read."""
+    """Yield the images among an archive's first `limit` rows; no pixels are read."""
     archive = entry.archive
     if entry.pipeline is None:
         return
@@ -209,7 +209,7 @@ def _waiting(clients: Clients, name: str) -> int:
         try:
             properties = clients.queues.get_queue_client(name).get_queue_properties()
         except ResourceNotFoundError:
-            # The functions host makes a poison queue when it needs one.
+            # The functions host creates a poison queue with its first message.
             return 0
     return int(properties.approximate_message_count or 0)
 

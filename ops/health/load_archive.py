@@ -1,4 +1,4 @@
-"""What the page of one archive shows: its ledger rows, its images' rows, and single images, each in bounded reads."""
+"""Reads the data of an archive's page in bounded requests: ledger rows, image rows and single images."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,25 +16,25 @@ from ops import text
 from storage.clients import Clients
 
 MAX_ROWS = 1_000
-"""Of the images table that one look reads: one request."""
+"""Most rows of the images table to read: one request."""
 MAX_BYTES = 32 * 2**20
-"""Of a stored image that is read to be shown."""
+"""Largest stored image to show, in bytes."""
 _MAX_PIPELINES = 50
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredArchive:
-    """All that one look reads of an archive."""
+    """Stored data of one archive."""
 
     entry: Entry
     images: Sequence[ImageRow]
     refusals: Sequence[Refusal]
     cut: bool
-    """There are more rows than were read."""
+    """More rows exist than were read."""
 
 
 def read_archive(clients: Clients, source: str, stamp: datetime, version: str) -> StoredArchive | None:
-    """Read what there is of an archive; None if the ledger does not know it."""
+    """Return the stored data of an archive; None if it is not in the ledger."""
     first = ArchiveKey(source, stamp, version).ledger_row()
     ledger = scan(clients.archives, source, first=first, end=f"{first}~~", select=ARCHIVE_COLUMNS)
     rows = list(islice(ledger, _MAX_PIPELINES))
@@ -60,7 +60,7 @@ def read_archive(clients: Clients, source: str, stamp: datetime, version: str) -
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageKey:
-    """Where an image lies."""
+    """Key of a stored image."""
 
     source: str
     stamp: datetime
@@ -71,9 +71,9 @@ class ImageKey:
 
 
 def read_image(clients: Clients, key: ImageKey, limit: int = MAX_BYTES) -> StoredImage | None:
-    """Read an image back, held against its checksum; None if there is none.
+    """Return an image after checking its checksum; None if it does not exist.
 
-    Raises PermanentError for one that is too large to be shown, and ImageDamagedError.
+    Raises PermanentError if the image is too large to show, ImageDamagedError if its checksum differs.
     """
     archive = RawArchive(
         source=key.source, stamp=key.stamp, version=key.version, blob="", size=0, path="", sha256=None, etag=""
@@ -86,7 +86,7 @@ def read_image(clients: Clients, key: ImageKey, limit: int = MAX_BYTES) -> Store
     image = read_row(row)
     if image.length > limit:
         raise PermanentError(
-            f"show the image {result.partition}/{first}: it takes {image.length} bytes, more than {limit}; "
+            f"show the image {result.partition}/{first}: it has {image.length} bytes, more than {limit}; "
             f"`imagefeed export {key.source} {text.only(key.stamp)}` writes it as a file"
         )
     return Reader(clients).image(StoredRow(result=result, row=image))

@@ -1,4 +1,4 @@
-"""Results that an older version of a decoder made than a given one."""
+"""Search for results of older decoder versions."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -15,9 +15,10 @@ _METHOD = re.compile(r"([a-z0-9]+)<([0-9]{1,4})", re.IGNORECASE | re.ASCII)
 
 
 def read_method(text: str) -> Mapping[str, int]:
-    """Read `tiff<2`: results of the decoder of TIFF before its version 2. Raises PermanentError.
+    """Parse `tiff<2` (results of TIFF decoder versions below 2) into {"TIFF": 2}.
 
-    Never more than this app's own version: done again, they would be the same.
+    The version is capped at this app's own: replaying results of that version would not change them.
+    Raises PermanentError if the text has another form or the format is unknown.
     """
     match = _METHOD.fullmatch(text)
     if match is None or match[1].upper() not in METHODS:
@@ -29,9 +30,9 @@ def read_method(text: str) -> Mapping[str, int]:
 def outdated(
     clients: Clients, source: str, pipeline: str, start: datetime, end: datetime, versions: Mapping[str, int] = METHODS
 ) -> Iterator[RawArchive]:
-    """Yield processed archives that have an image of an older decoder than `versions` says, newest first.
+    """Yield processed archives with an image decoded by a version below `versions[format]`, newest first.
 
-    With the default: than the decoders of this app. Where all of them are the first, it asks for nothing.
+    The default is this app's decoder versions. Makes no request if every version is 1.
     """
     newer = {name: version for name, version in versions.items() if version > 1}
     if not newer:

@@ -1,4 +1,4 @@
-"""Tries every container, table and queue: whether it is there, can be read and written, and which role is missing."""
+"""Checks that every container, table and queue exists and can be read and written, and names missing roles."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from storage.clients import Clients
 
 _NAME = "doctor-probe"
 _HIDDEN = 30
-"""Seconds for which a message that tries a queue is seen by nobody, should it not be removed."""
+"""Seconds for which a probe message stays invisible if it cannot be deleted."""
 _ROLES = {
     "container": "Storage Blob Data Contributor",
     "table": "Storage Table Data Contributor",
@@ -26,7 +26,7 @@ _ROLES = {
 
 @dataclass(frozen=True, slots=True)
 class ProbeOutcome:
-    """One container, table or queue; `problem` says what is wrong and what to do, None that all is well."""
+    """Result for one container, table or queue; `problem` is the fault and its cure, None if there is no fault."""
 
     name: str
     detail: str
@@ -34,14 +34,14 @@ class ProbeOutcome:
 
 
 def probe(clients: Clients) -> Iterator[ProbeOutcome]:
-    """Try everything. A service that does not answer is asked once only."""
+    """Check every container, table and queue. Skip the rest of a service that does not answer."""
     yield from _service("container", _containers(clients))
     yield from _service("table", _tables(clients))
     yield from _service("queue", _queues(clients))
 
 
 def probe_dead_letters(clients: Clients) -> Iterator[ProbeOutcome]:
-    """Tell where something was given up. Where a queue or container cannot be read, `probe` has said so."""
+    """Yield queues with poison messages and a container with dead letters; `probe` reports unreadable ones."""
     for name in (POLL_QUEUE, BATCH_QUEUE):
         count = _count(partial(_length, clients.queues.get_queue_client(f"{name}{POISON}")))
         if count:
@@ -66,16 +66,18 @@ def _service(kind: str, tries: Iterator[_Attempt]) -> Iterator[ProbeOutcome]:
 
 
 def _problem(exc: AzureError, kind: str, name: str) -> str:
-    """Say what cures it; the service's own name of the error tells a missing role from a closed door."""
+    """Return the fault and its cure; the service's error code distinguishes a missing role from a firewall."""
     match error_code(exc):
         case "AuthorizationPermissionMismatch" | "InsufficientAccountPermissions":
             return f"a role is missing: give the identity {_ROLES[kind]} on the {kind} {name} or on the account"
         case "AuthorizationFailure" if "failed to authenticate" not in exc.message:
-            return "the account's firewall rejects this machine: allow its address, or look from within the network"
+            return (
+                "the account's firewall rejects this machine: allow its address, or run the doctor inside the network"
+            )
         case "KeyBasedAuthenticationNotPermitted":
-            return "the account takes no keys: set DATA_STORAGE__blobServiceUri and its kin instead of DATA_STORAGE"
+            return "the account accepts no keys: set DATA_STORAGE__blobServiceUri etc. instead of DATA_STORAGE"
         case "AuthenticationFailed" | "AuthorizationFailure":
-            return "the key, or this machine's clock, is wrong: copy DATA_STORAGE anew, or set the clock"
+            return "the key, or this machine's clock, is wrong: copy DATA_STORAGE again, or correct the clock"
     return str(translated(exc, f"try the {kind} {name}"))
 
 
@@ -104,7 +106,7 @@ def _probe_listing(container: ContainerClient) -> str:
 
 
 def _probe_blobs(container: ContainerClient) -> str:
-    """Stage a block that is never committed: nothing becomes visible, no event is raised, a week later it is gone."""
+    """Stage a block without committing it: no blob, no event; the service deletes it after a week."""
     _probe_listing(container)
     container.get_blob_client(_NAME).stage_block("0" * 8, b"x")
     return "there, can be read and written"
@@ -119,7 +121,7 @@ def _probe_writing(container: ContainerClient) -> str:
 
 
 def _probe_table(table: TableClient) -> str:
-    """Delete a row that never was: it needs the same role as writing, and changes nothing."""
+    """Delete a row that does not exist: this needs the same role as writing and changes nothing."""
     next(table.query_entities("PartitionKey eq ''", results_per_page=1).by_page(), None)
     table.delete_entity(_NAME, uuid4().hex)
     return "there, can be read and written"
@@ -149,4 +151,4 @@ def _count(count: Callable[[], int]) -> int | None:
 
 
 def _given_up(name: str, detail: str, option: str) -> ProbeOutcome:
-    return ProbeOutcome(name, "", f"{detail}: reconcile takes them; at once with `imagefeed replay {option}`")
+    return ProbeOutcome(name, "", f"{detail}: reconcile queues them again; to do it now: `imagefeed replay {option}`")

@@ -1,4 +1,4 @@
-"""What sources are held to: as the app keeps it, so that a shell without its settings judges as the app does."""
+"""Reads the promises of sources as the app stores them, so that a shell without its settings judges as the app does."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -12,21 +12,21 @@ from storage.clients import Clients
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Held:
-    """The promises of sources, by name, and those whose promises nobody knows although they should have some."""
+    """Promises of sources by name, and the names of polled sources whose promises are unknown."""
 
     promises: Mapping[str, Promises]
     unknown: frozenset[str] = frozenset()
 
     @property
     def known(self) -> frozenset[str]:
-        """The sources that are polled: whether one answers can be told without its promises."""
+        """Return the names of polled sources; whether one answers can be checked without its promises."""
         return self.unknown | self.promises.keys()
 
 
 def held_to(clients: Clients, sources: Iterable[str], settings: Mapping[str, Promises]) -> Held:
-    """Read the promises of sources from their states; where there are none, `settings` of this shell stand in.
+    """Read the promises of sources from their states, or from `settings` of this shell if a state has none.
 
-    A source that is no longer in the app's settings is held to nothing. Raises StoreUnavailableError,
+    A source that is no longer in the app's settings has no promises. Raises StoreUnavailableError,
     StoreRefusedError.
     """
     run, states = last_run(clients, "poll_sources"), BlobSourceStates(clients)

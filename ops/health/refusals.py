@@ -1,4 +1,4 @@
-"""Why archives and members are refused: the reasons, told apart by what cures them. Pure."""
+"""Classifies the reasons of refusals by what cures them. Pure."""
 
 import re
 from collections.abc import Mapping
@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class Cause(StrEnum):
-    """What is to blame for a refusal."""
+    """Cause of a refusal."""
 
     HOOK = "hook"
     LIMIT = "limit"
@@ -34,33 +34,33 @@ _PATTERNS: Mapping[Cause, re.Pattern[str]] = {
         r"|not all there|zip64|never completed"
     ),
 }
-"""The first that occurs in a reason decides: a hook may say anything of itself."""
+"""The first pattern that matches decides. HOOK is first because a hook's message may contain any text."""
 
 CURES: Mapping[Cause, str] = {
-    Cause.HOOK: "mend the hook and deploy it, then {again}",
+    Cause.HOOK: "fix the hook and deploy it, then {again}",
     Cause.LIMIT: "raise the setting that the reason names, then {again}",
     Cause.SETTINGS: "change the setting that the reason names, then {again}",
     Cause.UNSUPPORTED: "ask the server's owner to send it in a form that can be read",
-    Cause.CRASH: "give the app more memory, or mend the hook if there is one, then {again}",
-    Cause.COPY: "copy it into its blob again",
-    Cause.CHANGED: "nothing, if somebody replaced or deleted its blob; else {again}",
+    Cause.CRASH: "give the app more memory, or fix the hook if there is one, then {again}",
+    Cause.COPY: "copy the file to its blob again",
+    Cause.CHANGED: "nothing if its blob was replaced or deleted on purpose; else {again}",
     Cause.BROKEN: "ask the server's owner to send it again under the same name",
-    Cause.UNKNOWN: "remove the reason, or ask the server's owner to send it again under the same name; then {again}",
+    Cause.UNKNOWN: "fix the cause, or ask the server's owner to send it again under the same name; then {again}",
 }
-"""What to do; `{again}` stands for the command that preprocesses again."""
+"""Advice for each cause; `{again}` is replaced by the command that preprocesses again."""
 _ONE = "`imagefeed replay --archive {source}/{archive}`"
 _REFUSED = "`imagefeed replay --refused --source {source}`"
 _NEW_PIPELINE = "`imagefeed replay --source {source} --since 48h`"
-"""A hook or setting that was changed makes another pipeline, under which nothing was refused yet."""
+"""A changed hook or setting makes a new pipeline, which has refused nothing yet."""
 
 
 def cause_of(reason: str) -> Cause:
-    """Tell what is to blame, by the reason as the ledger keeps it."""
+    """Return the cause of a refusal from the reason in the ledger."""
     return next((cause for cause, pattern in _PATTERNS.items() if pattern.search(reason)), Cause.UNKNOWN)
 
 
 def cure_of(reason: str, *, whole: bool) -> str:
-    """Say what to do about a refused archive, or about all that was refused of a source."""
+    """Return what to do about one refused archive or, if `whole`, about all refusals of a source."""
     cause = cause_of(reason)
     of_source = _NEW_PIPELINE if cause in (Cause.HOOK, Cause.SETTINGS) else _REFUSED
     return CURES[cause].replace("{again}", of_source if whole else _ONE)

@@ -1,4 +1,4 @@
-"""Looks through processed archives a slice at a time, and remembers in storage how far it came."""
+"""Audits the results of processed archives slice by slice; a cursor in storage keeps the position."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -14,37 +14,37 @@ from storage.clients import Clients
 
 _AHEAD = timedelta(days=1)
 _MOMENT = timedelta(seconds=1)
-"""Stamps are whole seconds."""
+"""Resolution of stamps: whole seconds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Check:
     pipeline: str
     before: datetime | None
-    """Archives older than this are looked at next; None: begin with the newest."""
+    """The next slice begins with archives older than this; None: with the newest."""
 
 
 class SlicedResultAudit:
-    """Results, held against the ledger; a ResultAudit.
+    """Comparison of results with the ledger; implements ResultAudit.
 
     A call costs one request each for the cursor and the ledger, one for each day that the slice touches, and one for
     each 1,000 rows of the images and batches tables.
     """
 
     def __init__(self, clients: Clients, *, max_archives: int = 100, max_images: int = 10_000) -> None:
-        """A slice ends with the archive that reaches either; archives of one stamp stay together."""
+        """End a slice at the archive that reaches either limit; archives of one stamp stay together."""
         self._clients = clients
         self._max_archives = max_archives
         self._max_images = max_images
 
     def lost(self, source: str, pipeline: str, since: datetime) -> Sequence[Loss]:
-        """Look at the next few of a source's processed archives, and name what they lost."""
+        """Return what is missing of the next slice of a source's processed archives, and move the cursor."""
         before = self._cursor(source, pipeline)
         end = before or datetime.now(UTC) + _AHEAD
         ledger = self._slice(entries(self._clients, source, pipeline=pipeline, start=since, end=end))
         processed = [entry for entry in ledger if entry.state is State.PROCESSED and entry.pipeline == pipeline]
         found = list(lost_results(self._clients, source, pipeline, processed)) if processed else []
-        # Before anything is repaired: whoever dies over it must not meet the same slice for ever.
+        # Move the cursor before any repair: a crash during a repair must not repeat the same slice for ever.
         self._remember(source, pipeline, before, ledger[-1].archive.stamp if self._is_full(ledger) else None)
         return [
             Loss(
@@ -68,16 +68,16 @@ class SlicedResultAudit:
         return len(selected) >= self._max_archives or images >= self._max_images
 
     def _is_unchanged(self, entry: Entry) -> bool:
-        """Tell whether an archive was processed all the while: else somebody does it again, and it only seemed to lack.
+        """Return whether the archive's entry is still the same; else it is being processed again and lost nothing.
 
-        What does it again takes away the time at which it was processed, and its end sets another.
+        Processing again removes the time of State.PROCESSED and sets a new one at its end.
         """
         archive, stamp = entry.archive, entry.archive.stamp
         again = entries(self._clients, archive.source, pipeline=entry.pipeline, start=stamp, end=stamp + _MOMENT)
         return any(now.archive.version == archive.version and now.times == entry.times for now in again)
 
     def _cursor(self, source: str, pipeline: str) -> datetime | None:
-        """Where to go on; None: at the newest."""
+        """Return where the next slice begins; None: at the newest archive."""
         check = self._check(source).read()
         return check.before if check is not None and check.pipeline == pipeline else None
 

@@ -1,4 +1,4 @@
-"""What is the matter with the results of a source's archives as a whole, by the ledger. Pure."""
+"""Checks of a source's results as a whole, from ledger entries. Pure."""
 
 import re
 from collections import Counter
@@ -14,14 +14,14 @@ from preprocess.image.formats import METHODS
 
 _LAST = timedelta(hours=1)
 _FEWEST = 3
-"""Archives that are judged at least, where fewer have a stamp of the last hour: a single one may be a broken upload."""
+"""Fewest archives to judge if fewer have a stamp of the last hour: a single one may be a broken upload."""
 _NEAR_SHOWN = timedelta(days=1)
 _ENDED = (State.PROCESSED, State.REFUSED, State.FAILED)
 _WHOLLY = re.compile(r"every one of its \d+ image members was refused: ")
 
 
 def check_results(source: str, entries: Sequence[Entry], now: datetime) -> Iterator[Finding]:
-    """Find that nothing can be read any more, limits that are nearly reached, and results of older decoders.
+    """Yield sources without readable archives, limits that are nearly reached, and results of older decoders.
 
     `entries` are the source's newest archives, newest first.
     """
@@ -31,7 +31,7 @@ def check_results(source: str, entries: Sequence[Entry], now: datetime) -> Itera
 
 
 def _check_readable(source: str, entries: Sequence[Entry], now: datetime) -> Iterator[Finding]:
-    """Find that every archive of the last hour was refused; the newest three are judged where fewer came."""
+    """Yield a finding if every archive of the last hour (at least the newest three) was refused."""
     ended = [entry for entry in entries if entry.state in _ENDED]
     recent = sum(now - entry.archive.stamp <= _LAST for entry in ended)
     judged = ended[: max(recent, _FEWEST)]
@@ -51,9 +51,9 @@ def _check_readable(source: str, entries: Sequence[Entry], now: datetime) -> Ite
 
 
 def _check_limits(entries: Sequence[Entry], now: datetime) -> Iterator[Finding]:
-    """Find limits that archives came near to in the last day: of each limit the archive that came nearest.
+    """Yield each limit that archives came near in the last day, with the archive that came nearest.
 
-    What was before may have been by lower limits.
+    Older archives are ignored because the limits may have been lower then.
     """
     nearest: dict[str, Entry] = {}
     for entry in entries:
@@ -67,7 +67,7 @@ def _check_limits(entries: Sequence[Entry], now: datetime) -> Iterator[Finding]:
 
 
 def _check_methods(source: str, entries: Sequence[Entry]) -> Iterator[Finding]:
-    """Find results that an older version of a decoder made than the one at hand."""
+    """Yield the formats with results of a decoder version older than this app's."""
     outdated = Counter[str]()
     for entry in entries:
         if entry.state is State.PROCESSED and entry.counts is not None:

@@ -1,4 +1,4 @@
-"""What the smoke test puts into storage, what becomes of it there, and its removal; all under a source of its own."""
+"""Storage of the smoke test: writes, observes and removes its data, under a source of its own."""
 
 import json
 import time
@@ -29,43 +29,43 @@ from storage.clients import Clients
 from storage.tables.batches import TableBatchLedger
 
 _LEASE = 30
-"""Seconds for which a smoke test that died holds off the next one."""
+"""Lease in seconds; a crashed smoke test blocks the next one for this time."""
 _GONE = ("MessageNotFound", "PopReceiptMismatch")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """How far an archive has come."""
+    """Progress of an archive."""
 
     arrived: bool = False
-    """Its event has been heard."""
+    """Its event was handled."""
     pipeline: str | None = None
-    """Whose plan it has."""
+    """Pipeline of its plan; None without a plan."""
     state: State = State.SEEN
     reason: str | None = None
-    """Why it was refused or failed."""
+    """Reason of a refusal or failure."""
     batches: Sequence[BatchState] = ()
 
     @property
     def started(self) -> bool:
-        """Somebody has begun with one of its batches."""
+        """Return whether a worker has started one of its batches."""
         return any(batch.failures or batch.claim.kind or batch.done_at for batch in self.batches)
 
     @property
     def errors(self) -> Sequence[str]:
-        """Why batches failed the last time, if they are not done by now."""
+        """Return the last errors of unfinished batches."""
         undone = (batch for batch in self.batches if batch.done_at is None)
         return [f"batch {batch.batch.number}: {batch.error}" for batch in undone if batch.error]
 
 
 @contextmanager
 def lock(clients: Clients) -> Iterator[None]:
-    """Hold off other smoke tests, and in the end clear away what this one and any earlier one left.
+    """Hold the lease of the smoke test; at the end remove the data of this and all earlier smoke tests.
 
-    Raises LeaseLostError while another one runs, and the errors of storage.
+    Raises LeaseLostError if another smoke test runs, and storage errors.
     """
     with ExitStack() as stack:
-        # Last, since a lease's blob cannot be removed before the lease is released.
+        # Runs last: a blob cannot be deleted while it is leased.
         stack.callback(_remove_lease, clients)
         _take_lease(clients, stack)
         stack.callback(remove_all, clients)
@@ -73,7 +73,7 @@ def lock(clients: Clients) -> Iterator[None]:
 
 
 def upload(clients: Clients, content: bytes) -> RawArchive:
-    """Put a zip there as a person would by hand: without any metadata of ours."""
+    """Write a zip to the raw container like a manual upload: without our metadata."""
     blob = smoke_blob()
     with azure_errors(f"write raw/{blob}"):
         clients.raw.upload_blob(blob, content)
@@ -84,7 +84,7 @@ def upload(clients: Clients, content: bytes) -> RawArchive:
 
 
 def progress_of(clients: Clients, archive: RawArchive) -> Progress:
-    """Look how far an archive has come, under whichever pipeline."""
+    """Return the progress of an archive under any pipeline."""
     rows = [row for row in scan(clients.archives, SMOKE, select=ARCHIVE_COLUMNS) if row["version"] == archive.version]
     result = next((row for row in rows if row.get("pipeline") is not None), None)
     if result is None:
@@ -100,19 +100,19 @@ def progress_of(clients: Clients, archive: RawArchive) -> Progress:
 
 
 class Location(Enum):
-    """Where messages about an archive are."""
+    """Location of the messages about an archive."""
 
     WAITING = auto()
-    """At the front of the queue, and nobody took them."""
+    """At the front of the queue, never received."""
     BEHIND_OTHERS = auto()
     GIVEN_UP = auto()
     """On the poison queue."""
     TAKEN = auto()
-    """Somebody has them, had them, or never put them there."""
+    """Received, deleted or never sent."""
 
 
 def find_messages(clients: Clients) -> Location:
-    """Find the messages of the smoke test on the queue of batches."""
+    """Return the location of the smoke test's messages by peeking at the batch and poison queues."""
     front = peek(clients.batch_queue)
     ours = [message for message in front if _is_ours(message)]
     if any(message.dequeue_count for message in ours):
@@ -126,28 +126,28 @@ def find_messages(clients: Clients) -> Location:
 
 
 def refusals(clients: Clients, archive: RawArchive, pipeline: str) -> dict[int, str]:
-    """Give the members that were refused, with the reasons."""
+    """Return the reasons of refused members, by member number."""
     partition = archive.key.partition(pipeline)
     rows = scan(clients.images, partition, select=["RowKey", "member", "reason"])
     return {row["member"]: row["reason"] for row in rows if row.get("reason") is not None}
 
 
 class PollRequest:
-    """A request to poll the source of the smoke test, of which `poll_source` knows that there is nothing to do."""
+    """A request to poll the source of the smoke test, which `poll_source` ignores."""
 
     def __init__(self, clients: Clients) -> None:
-        """Put it on the queue, for ever: one that expired would look as if it had been taken."""
+        """Send the message without expiry: an expired message would look as if it had been received."""
         self._queue = clients.poll_queue
         with azure_errors("put a message on the queue of polls"):
             self._message = self._queue.send_message(json.dumps({"source": SMOKE}), time_to_live=-1)
 
     def is_taken(self) -> bool:
-        """Tell whether somebody took it, as far as a look at the front of the queue shows."""
+        """Return whether the message is no longer among the visible messages; False if the queue is too long."""
         front = peek(self._queue)
         return len(front) < FRONT and all(message.id != self._message.id for message in front)
 
     def reset(self) -> bool:
-        """Remove it; False if somebody took it: from then on the receipt of putting it there does not hold."""
+        """Delete the message; return False if it was received, which invalidates the pop receipt of sending."""
         with azure_errors("take a message back from the queue of polls"):
             try:
                 self._queue.delete_message(self._message)
@@ -159,8 +159,8 @@ class PollRequest:
 
 
 def remove_all(clients: Clients) -> None:
-    """Remove all that any smoke test has put or caused. Raw blobs first: what comes late finds nothing to do."""
-    # What a person put into that folder is none of ours.
+    """Remove the data of all smoke tests. Raw blobs go first, so that late events and messages find no work."""
+    # Keep manual uploads in that folder.
     _remove_folder(clients.raw, SMOKE, lambda name: SMOKE_BLOB.fullmatch(name) is not None)
     _remove_rows(clients.archives, SMOKE, SMOKE)
     for pipeline in known_pipelines(clients):
@@ -179,7 +179,7 @@ def _remove_folder(container: ContainerClient, folder: str, ours: Callable[[str]
     names = [str(blob.name) for blob in list_blobs(container, f"{folder}/")]
     removable = [name for name in names if ours(name)]
     itself = stat_blob(container, folder) if len(removable) == len(names) else None
-    # With a hierarchical namespace folders are listed like blobs, and can be removed once they are empty.
+    # With a hierarchical namespace, folders are listed like blobs and can be deleted once they are empty.
     if itself is not None and (itself.metadata or {}).get("hdi_isfolder") == "true":
         removable.append(folder)
     for name in sorted(removable, reverse=True):
@@ -197,7 +197,7 @@ def _remove_rows(table: TableClient, first: str, last: str) -> None:
 
 
 def _take_lease(clients: Clients, stack: ExitStack) -> None:
-    """Take the lease, once that of a smoke test that died has run out."""
+    """Acquire the lease; wait until the lease of a crashed smoke test has expired."""
     until = time.monotonic() + 1.5 * _LEASE
     while True:
         try:
@@ -215,6 +215,6 @@ def _remove_lease(clients: Clients) -> None:
         try:
             clients.state.delete_blob(source_state_blob(SMOKE))
         except HttpResponseError as exc:
-            # Another one has begun: it is its lease by now.
+            # 404, 412: another smoke test has started and holds the lease.
             if exc.status_code not in (404, 412):
                 raise

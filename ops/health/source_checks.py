@@ -1,4 +1,4 @@
-"""What is the matter with a source, by its last listing and the times of its archives. Pure."""
+"""Checks of a source, from its last listing and the times of its archives. Pure."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
@@ -17,13 +17,13 @@ from ops.health.promises import Held
 
 _LONG_POLL_SHOWN = timedelta(hours=1)
 _PATIENCE = timedelta(minutes=10)
-"""A server may be down for so long before it counts as silent: it must not cost a word each time that one restarts."""
+"""A server counts as silent after this time, so that a restart is not reported."""
 
 
 def check_source(
     source: str, held: Held, state: SourceState, arrivals: Iterable[Arrival], now: datetime, since: datetime
 ) -> Iterator[Finding]:
-    """Find what is missing of a source from `since` on, or about to be; most urgent first."""
+    """Yield what is missing of a source from `since` on, or will be soon; most urgent first."""
     promises, arrivals = held.promises.get(source), list(arrivals)
     if source in held.known:
         yield from _check_answers(source, promises or Promises(), state, now)
@@ -31,7 +31,7 @@ def check_source(
         yield from _check_deadlines(source, promises, state, now)
         settings = list(_check_settings(source, promises, state, arrivals, now))
         yield from settings
-        # A gap that goes on where archives come, and PATTERN skips them, is none.
+        # An open gap is no gap if archives do arrive but PATTERN skips them.
         left_out = any(finding.slug is Slug.NOTHING_MATCHES for finding in settings)
         gaps = gaps_since(promises, state, arrivals, now, since)
         yield from (_gap(source, gap) for gap in reversed(gaps) if not (left_out and gap.open))
@@ -53,7 +53,7 @@ def _check_unread(source: str, state: SourceState) -> Iterator[Finding]:
 
 
 def _check_limits(source: str, state: SourceState, now: datetime) -> Iterator[Finding]:
-    """Find limits of polling that are nearly reached."""
+    """Yield limits of polling that are nearly reached."""
     listed = len(state.tracked_files) + (state.passed_over.count if state.passed_over else 0)
     if listed >= NEAR * MAX_FILES:
         detail = f"{listed / MAX_FILES:.0%} of {MAX_FILES:,}"
@@ -66,23 +66,23 @@ def _check_limits(source: str, state: SourceState, now: datetime) -> Iterator[Fi
 def gaps_since(
     promises: Promises, state: SourceState, arrivals: Iterable[Arrival], now: datetime, since: datetime
 ) -> Sequence[Gap]:
-    """Find the gaps that reach into a time, oldest first."""
+    """Return the gaps that end after `since`, oldest first."""
     return [gap for gap in find_gaps(promises, arrivals, now, unlisted(state, now)) if gap.end > since]
 
 
 def deletion_of(promises: Promises, file: TrackedFile) -> datetime:
-    """Tell when the server deletes a file, as far as its owner's promise tells."""
-    # The earlier of the two, since a server's clock may run ahead.
+    """Return when the server deletes a file, according to the promised retention."""
+    # A server's clock may run ahead, so the earlier time counts.
     return min(file.archive.file.modified, file.first_seen) + promises.retention
 
 
 def is_near_deletion(promises: Promises, file: TrackedFile, now: datetime) -> bool:
-    """Tell whether a file is not copied although half of its time on the server is over."""
+    """Return whether a file is not copied although half of its retention is over."""
     return not file.done and deletion_of(promises, file) - now < promises.retention / 2
 
 
 def _check_answers(source: str, promises: Promises, state: SourceState, now: datetime) -> Iterator[Finding]:
-    # While a poll copies, for at most its budget, it may not list; but then it has no error either.
+    # A poll that copies may not list for up to its budget; it has no error then.
     patience = _PATIENCE if state.error else _PATIENCE + promises.budget
     if state.listed_at is not None:
         expected = active_between(promises.active, state.listed_at, now)
@@ -111,7 +111,7 @@ def _check_deadlines(source: str, promises: Promises, state: SourceState, now: d
 def _check_settings(
     source: str, promises: Promises, state: SourceState, arrivals: Iterable[Arrival], now: datetime
 ) -> Iterator[Finding]:
-    """Find settings that do not fit what is on the server (any more)."""
+    """Yield settings that do not fit the files on the server, or no longer do."""
     if passed_over := _find_passed_over(promises, state, arrivals, now):
         files = count(passed_over.count, "file")
         matched = "some newer than every archive" if state.tracked_files else "none matches it"
@@ -120,7 +120,7 @@ def _check_settings(
         yield Finding(slug=Slug.NOTHING_MATCHES, source=source, name=name, since=since, detail=detail)
     if misfits := _find_misfits(promises, state):
         newest = max((file.archive.file for file in misfits), key=lambda file: file.modified)
-        detail = f"STAMP {promises.stamp} fits {len(misfits)} of {count(len(state.tracked_files), 'name')} not"
+        detail = f"STAMP {promises.stamp} does not fit {len(misfits)} of {count(len(state.tracked_files), 'name')}"
         name, since = newest.path, newest.modified
         yield Finding(slug=Slug.STAMP_MISFIT, source=source, name=name, since=since, detail=detail)
 
@@ -128,7 +128,7 @@ def _check_settings(
 def _find_passed_over(
     promises: Promises, state: SourceState, arrivals: Iterable[Arrival], now: datetime
 ) -> PassedOver | None:
-    """Find files that PATTERN skips and that are newer than every archive, while archives are awaited."""
+    """Return files that PATTERN skips and that are newer than every archive, if the next archive is overdue."""
     newest = max(map(time_of, arrivals), default=None)
     passed_over = state.passed_over
     if passed_over is None or newest is None:
@@ -138,7 +138,7 @@ def _find_passed_over(
 
 
 def _find_misfits(promises: Promises, state: SourceState) -> Sequence[TrackedFile]:
-    """Find files on the server whose names hold no time by STAMP."""
+    """Return files on the server whose names do not contain a time in the form of STAMP."""
     if promises.stamp is None:
         return ()
     names = ((file, file.archive.file.path.rpartition("/")[2]) for file in state.tracked_files)

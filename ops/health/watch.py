@@ -1,4 +1,4 @@
-"""Logs what is missing or about to be, source by source: by the last listing and the ledger, asking no server."""
+"""Logs what is missing or will be soon for each source, from the last listing and the ledger; contacts no server."""
 
 import logging
 from collections import Counter
@@ -18,7 +18,7 @@ from ops.health.source_checks import check_source
 log = logging.getLogger(f"ingestion.{__name__}")
 
 type Results = Callable[[str, datetime, datetime], Iterable[Finding]]
-"""Finds what is the matter with a source's results, from a time on, at a time."""
+"""Yields findings about a source's results: (source, since, now)."""
 
 
 def _no_findings(_source: str, _since: datetime, _now: datetime) -> Iterable[Finding]:
@@ -27,12 +27,12 @@ def _no_findings(_source: str, _since: datetime, _now: datetime) -> Iterable[Fin
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WatchOutcome:
-    """What there is to say of a source."""
+    """Findings and gauges of a source."""
 
     source: str
     findings: Sequence[Finding]
     figures: Mapping[str, float] = field(default_factory=dict)
-    """What its gauges show, by their names behind `source.`."""
+    """Values of the gauges, by name without the prefix `source.`."""
 
 
 def watch(
@@ -43,7 +43,7 @@ def watch(
     window: timedelta,
     results: Results = _no_findings,
 ) -> Sequence[WatchOutcome]:
-    """Look at each source's last `window` and log what is missing. One that fails for now is left to the next call."""
+    """Check the last `window` of each source and log findings. Skip a source on TransientError until the next call."""
     outcomes = []
     for spec in specs:
         try:

@@ -1,4 +1,4 @@
-"""From what storage knows to what the page says: states, gaps, lags, and what needs a person. Pure."""
+"""Computes the status page's values from stored values: states, gaps, lags and findings. Pure."""
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
@@ -31,7 +31,7 @@ from ops.web.model import (
 )
 
 LEAST_INTERVALS = 8
-"""A young source's timeline is as long as this, so that its first archives are not squeezed into a corner."""
+"""Shortest timeline, in intervals of the source, so that the first archives of a new source are spread out."""
 _DISPLAYED = {
     State.SEEN: DisplayState.SEEN,
     State.COPYING: DisplayState.COPYING,
@@ -46,14 +46,14 @@ _DISPLAYED = {
 
 
 def window(promises: Promises | None) -> timedelta:
-    """Tell how far back a source is shown: for as long as its server keeps files."""
+    """Return how far back a source is shown: its server's retention, or 48 hours if that is unknown."""
     return promises.retention if promises else timedelta(hours=48)
 
 
 def assess(stored: StoredStatus, held: Held, now: datetime) -> Status:
-    """Say how everything is. A source that is not in the settings (any more) is shown without its promises."""
+    """Return the status of all sources. A source that is not, or no longer, in the settings has no promises."""
     findings = {item.source: list(check_stored(item, held, now)) for item in stored.sources}
-    # What is not in the settings, and has nothing to show, is history.
+    # A source that is neither in the settings nor has archives to show was removed.
     sources = [
         source
         for source in (assess_source(item, held, findings[item.source], now) for item in stored.sources)
@@ -87,7 +87,7 @@ def assess(stored: StoredStatus, held: Held, now: datetime) -> Status:
 
 
 def check_stored(stored: StoredSource, held: Held, now: datetime) -> Iterator[Finding]:
-    """Find what is the matter with a source by all that one look reads of it."""
+    """Yield the findings on a source from the values that one load of its status read."""
     state, promises = stored.state, held.promises.get(stored.source)
     yield from check_source(stored.source, held, state, stored.arrivals, now, _since(stored, promises, now))
     yield from check_archives(stored.source, stored.entries, state, now, late_after(promises))
@@ -96,7 +96,7 @@ def check_stored(stored: StoredSource, held: Held, now: datetime) -> Iterator[Fi
 
 
 def assess_source(stored: StoredSource, held: Held, findings: Sequence[Finding], now: datetime) -> SourceStatus:
-    """Say how one source is."""
+    """Return the status of one source."""
     promises, state = held.promises.get(stored.source), stored.state
     limit, since = late_after(promises), _since(stored, promises, now)
     versions = [*with_newer(entry for entry in stored.entries if entry.state is not State.SAME)]
@@ -125,7 +125,7 @@ def assess_source(stored: StoredSource, held: Held, findings: Sequence[Finding],
 
 
 def make_mark(entry: Entry, now: datetime, limit: timedelta, newer: Entry | None = None) -> ArchiveMark:
-    """Make an archive's mark; `limit` is how long it may be under way, `newer` the version that replaces it."""
+    """Return an archive's mark. It is late if under way for over `limit`; `newer` is the version replacing it."""
     archive, counts = entry.archive, entry.counts
     state = _DISPLAYED.get(entry.state, DisplayState.SUPERSEDED)
     refused = counts.refused if counts else 0
@@ -148,19 +148,19 @@ def make_mark(entry: Entry, now: datetime, limit: timedelta, newer: Entry | None
 
 
 def lag_of(entry: Entry) -> float | None:
-    """Tell how many seconds an archive took from its modified time to being readable; None while it is not.
+    """Return the seconds from an archive's modified time until it was readable; None if it is not readable yet.
 
-    What was redone since, by a repair, a replay or another pipeline, makes no archive late.
+    The first processing counts: a later repair, replay or change of pipeline does not add to the lag.
     """
     readable = entry.first_processed
     if readable is None or entry.modified is None:
         return None
-    # The server's clock may run ahead.
+    # The server's clock may be ahead of ours.
     return max((readable - entry.modified).total_seconds(), 0.0)
 
 
 def make_thumbnail(stored: ImageEntry) -> Thumbnail:
-    """Make what links to an image."""
+    """Return the values that link to an image and label it."""
     archive = stored.archive
     return Thumbnail(
         source=archive.source,
@@ -174,7 +174,7 @@ def make_thumbnail(stored: ImageEntry) -> Thumbnail:
 
 
 def _start(marks: Sequence[ArchiveMark], promises: Promises | None, since: datetime, now: datetime) -> datetime:
-    """Begin a young source's timeline a little before its first archive."""
+    """Return the start of a timeline; that of a new source is a little before its first archive."""
     least = (promises.interval if promises else timedelta(minutes=10)) * LEAST_INTERVALS
     first = min((mark.stamp for mark in marks), default=now)
     return max(since, min(first - (now - first) / 20, now - least))
@@ -192,7 +192,7 @@ def _lag(lags: Sequence[float]) -> Lag | None:
 
 
 def _next_deletion(source_state: SourceState, promises: Promises | None, now: datetime) -> Deletion | None:
-    """Tell what the server deletes next; what is not copied comes before all that is."""
+    """Return the file that the server deletes next; files that are not copied yet take precedence."""
     if promises is None or not source_state.tracked_files:
         return None
     first = min(source_state.tracked_files, key=lambda file: (file.done, deletion_of(promises, file)))

@@ -1,4 +1,4 @@
-"""The sentences that sum up a source, and all of them. Pure."""
+"""Sentences that sum up one source, and all sources. Pure."""
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
@@ -17,15 +17,15 @@ _COUNTED = (Slug.EXPIRED, Slug.FAILED, Slug.CORRECTION_FAILED, Slug.REFUSED, Slu
 def source_headline(
     marks: Sequence[ArchiveMark], gaps: Sequence[Gap], findings: Sequence[Finding], now: datetime, since: str
 ) -> str:
-    """Say in one sentence what arrived, what is late and what is missing; `since` is like "of the last 48 h"."""
+    """Return a summary of what arrived, what is late and what is missing; `since` is such as "of the last 48 h"."""
     states, slugs = Counter(mark.state for mark in marks), Counter(finding.slug for finding in findings)
     late = sum(slugs[slug] for slug in _LATE)
     wrong = [*_of_gaps(gaps), *(f"{slugs[slug]} {slug.words}" for slug in _COUNTED if slugs[slug])]
     wrong += [f"{late} late"] if late else []
-    parts = ["Not judged: nobody knows what it promises."] if slugs[Slug.NOT_JUDGED] else []
+    parts = ["Not judged: its promises are unknown."] if slugs[Slug.NOT_JUDGED] else []
     parts += [_of_answers(finding, now) for finding in findings if finding.slug in ANSWERS]
     parts += [
-        f"Nothing can be read of {finding.name}: {clean(finding.detail)}."
+        f"Nothing in {finding.name} can be read: {clean(finding.detail)}."
         for finding in findings
         if finding.slug is Slug.NOTHING_READABLE
     ]
@@ -34,7 +34,7 @@ def source_headline(
 
 
 def total_headline(sources: Sequence[SourceStatus], findings: Sequence[Finding]) -> str:
-    """Say in one sentence how everything is."""
+    """Return one sentence that sums up all sources."""
     not_judged = [finding.source for finding in findings if finding.slug is Slug.NOT_JUDGED]
     judged = [source for source in sources if source.name not in not_judged]
     parts = [_of_sources(judged, findings)] if judged or not not_judged else []
@@ -43,7 +43,7 @@ def total_headline(sources: Sequence[SourceStatus], findings: Sequence[Finding])
     if any(finding.slug is Slug.PIPELINE_STOPPED for finding in findings):
         parts.append("nothing is preprocessed")
     if any((finding.slug, finding.name) == (Slug.FUNCTION_OVERDUE, "reconcile") for finding in findings):
-        parts.append("nobody watches: reconcile stands still")
+        parts.append("nothing is checked: reconcile has stopped")
     return "; ".join(filter(None, (", and ".join(parts), f"not judged: {', '.join(not_judged)}" if not_judged else "")))
 
 
@@ -53,7 +53,7 @@ def _of_sources(sources: Sequence[SourceStatus], findings: Sequence[Finding]) ->
         if finding.source and finding.severity is Severity.MISSING:
             bad.setdefault(finding.source, set()).add(finding.slug)
     if not sources:
-        return "No source is set, and nothing has arrived"
+        return "No source is configured, and nothing has arrived"
     if not any(source.marks for source in sources):
         return "Nothing arrives" if bad else "Nothing has arrived yet"
     if not bad:
@@ -120,7 +120,7 @@ def _listed(parts: Sequence[str]) -> str:
 
 
 def window_phrase(window: timedelta, start: datetime, marks: Sequence[ArchiveMark], now: datetime) -> str:
-    """Name the time that a source's archives are from: its window, or since its first archive where that is later."""
+    """Return a source's time range as words: its window, or since its first archive if that is later."""
     if marks and now - start < window:
         return f"since {clock(marks[0].stamp, now)}"
     return f"of the last {span(window.total_seconds())}"

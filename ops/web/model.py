@@ -1,4 +1,4 @@
-"""What the status page shows, as values: nothing in here knows storage or HTML."""
+"""Values that the status page shows, independent of storage and HTML."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from ops.health.findings import Finding, Severity
 
 
 class DisplayState(StrEnum):
-    """The states that the page tells apart, each by a colour and a shape of its own. docs/glossary.md has them too."""
+    """States of an archive on the page, each with its own colour and shape. docs/glossary.md lists them too."""
 
     PROCESSED = "processed"
     PARTLY = "refused in part"
@@ -24,17 +24,17 @@ class DisplayState(StrEnum):
 
     @property
     def meaning(self) -> str:
-        """Explain it in a few words."""
+        """Return a short explanation."""
         return _MEANINGS[self]
 
     @property
     def here(self) -> bool:
-        """Its images can be read."""
+        """True if its images can be read."""
         return self in (DisplayState.PROCESSED, DisplayState.PARTLY)
 
     @property
     def under_way(self) -> bool:
-        """It will be something else soon."""
+        """True if the state is expected to change by itself."""
         return self in (DisplayState.RAW, DisplayState.COPYING, DisplayState.SEEN)
 
 
@@ -44,16 +44,16 @@ _MEANINGS = {
     DisplayState.RAW: "copied; its images are being made, or will be",
     DisplayState.COPYING: "being copied from the server",
     DisplayState.SEEN: "listed on the server, and not copied yet",
-    DisplayState.REFUSED: "copied, but no image can be made of it; it says why",
-    DisplayState.FAILED: "given up after several tries; it says why",
+    DisplayState.REFUSED: "copied, but no image can be made of it; the reason is shown",
+    DisplayState.FAILED: "given up after several tries; the reason is shown",
     DisplayState.EXPIRED: "deleted on the server before it was copied",
-    DisplayState.SUPERSEDED: "a newer version counts: changed before it was copied, or corrected since",
+    DisplayState.SUPERSEDED: "replaced by a newer version: changed before it was copied, or corrected since",
 }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ArchiveMark:
-    """One archive."""
+    """One archive on a timeline."""
 
     id: str
     """Stamp and version, as in its page's address."""
@@ -63,17 +63,17 @@ class ArchiveMark:
     size: int
     images: int
     refused: int
-    """Members that were refused."""
+    """Number of refused members."""
     lag: float | None
     """Seconds from its modified time on the server to its images being readable."""
     late: bool
-    """Under way for longer than it should be."""
+    """True if it is under way for longer than allowed."""
     reason: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lag:
-    """How long archives took to be readable, in seconds."""
+    """Percentiles of the seconds that archives took to become readable."""
 
     p50: float
     p95: float
@@ -81,12 +81,12 @@ class Lag:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deletion:
-    """What the server deletes next, as far as its owner's promise tells."""
+    """The file that the server deletes next, computed from the source's promised retention."""
 
     at: datetime
     copied: bool
     near: bool
-    """Not copied, and half of its time on the server is over."""
+    """True if it is not copied and half of its time on the server is over."""
     path: str
 
 
@@ -112,7 +112,7 @@ class SourceStatus:
     severity: Severity
     headline: str
     start: datetime
-    """Of the window; of the first archive where that is later."""
+    """Start of the timeline: of the window, or shortly before the first archive if that is later."""
     window: timedelta
     marks: Sequence[ArchiveMark]
     """Oldest first."""
@@ -125,25 +125,25 @@ class SourceStatus:
     on_server: int
     rows_read: int
     cut: bool
-    """Older archives of the window were not read: there are too many."""
+    """True if older archives of the window were not read because there are too many."""
     thumbnails: Sequence[Thumbnail]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Queues:
-    """What waits, and what was given up."""
+    """Numbers of waiting messages, poison messages and dead letters."""
 
     batches: int
     polls: int
     poison: int
     dead_letters: int
     dead_letters_more: bool
-    """There may be more of them than were counted."""
+    """True if there may be more dead letters than were counted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Status:
-    """Everything at a glance."""
+    """The status of all sources and of the app."""
 
     at: datetime
     severity: Severity
@@ -151,6 +151,6 @@ class Status:
     sources: Sequence[SourceStatus]
     queues: Queues
     reconciled_at: datetime | None
-    """When `reconcile` last came to its end; None before the first time."""
+    """When `reconcile` last completed; None before the first time."""
     findings: Sequence[Finding]
-    """What needs a person, or at least a look: the worst first."""
+    """Problems that a person has to solve or check, worst first."""

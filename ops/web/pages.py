@@ -1,4 +1,4 @@
-"""HTML: values in, pages out. Everything from outside is escaped by the template engine."""
+"""HTML pages from values. The template engine escapes every value."""
 
 import re
 from collections.abc import Mapping
@@ -28,19 +28,19 @@ SCRIPT = (_FOLDER / "refresh.js").read_text(encoding="utf-8")
 _CODE = Markup("<code>{}</code>")
 _POLICY = f"style-src {source_hash(_STYLE)}; script-src 'self'; img-src 'self' data:; connect-src 'self'; "
 MAX_THUMBNAILS = 24
-"""Thumbnails on an archive's page."""
+"""Most thumbnails on an archive's page."""
 _COMMAND = re.compile(r"`([^`]+)`")
 _MAX_REFUSALS = 200
 
 
 def status_page(request: Request, status: Status) -> Response:
-    """Show everything at a glance."""
+    """Return the page with the status of all sources."""
     drawn = [(source, timeline.draw(source, status.at)) for source in status.sources]
     return _page(request, "status.html", {"status": status, "drawn": drawn, "now": status.at})
 
 
 def archive_page(request: Request, stored: StoredArchive, spec: SourceSpec | None, now: datetime) -> Response:
-    """Show one archive: its times, its images, and what was refused."""
+    """Return the page of one archive: its times, its images and its refused members."""
     entry = stored.entry
     times = [(state, entry.times[state]) for state in State if state in entry.times]
     about = {
@@ -63,19 +63,19 @@ def archive_page(request: Request, stored: StoredArchive, spec: SourceSpec | Non
 
 
 def message_page(request: Request, status: int, message: str) -> Response:
-    """Say what is the matter."""
+    """Return a page that shows only a message, with the HTTP status `status`."""
     return _page(request, "message.html", {"text": terminal.clean(" ".join(message.split())), "status": status}, status)
 
 
 def _page(request: Request, template: str, values: Mapping[str, Any], status: int = 200) -> Response:
     html = _templates().get_template(template).render(**values, link=request.linker())
-    # A lone surrogate, which stands for a byte that was no text, is cleaned before; nothing else cannot be written.
+    # `encode` cannot fail: only lone surrogates cannot be encoded, and `clean` has replaced those.
     return respond(request, "text/html; charset=utf-8", html.encode(), status=status, policy=_POLICY)
 
 
 def _advice(advice: str) -> Markup:
-    """Set commands apart, so that they can be copied."""
-    # Every other part is one.
+    """Return the text as HTML, with its commands in `<code>` so that they can be copied."""
+    # `split` with one group returns text and commands in turn.
     parts = enumerate(_COMMAND.split(advice))
     return Markup("").join(_CODE.format(part) if number % 2 else escape(part) for number, part in parts)
 
@@ -100,7 +100,7 @@ def _templates() -> Environment:
         "span": text.span,
     }
     shape = environment.get_template("parts.html").module.shape  # type: ignore[attr-defined] # a macro
-    # Drawn once, not once for each of thousands of marks.
+    # Rendered once here, because a page has thousands of marks.
     keys = {state: shape(state) for state in [*DisplayState, "missing"]}
     environment.globals |= {"KEYS": keys, "DisplayState": DisplayState, "Severity": Severity}
     environment.globals |= {"T": timeline, "STYLE": _STYLE, "count": terminal.count}

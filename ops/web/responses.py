@@ -1,4 +1,4 @@
-"""HTTP without a framework: what was asked, and answers with the headers that keep a browser in its bounds."""
+"""HTTP requests and responses without a framework; responses carry the browser's security headers."""
 
 import gzip
 import hashlib
@@ -18,25 +18,25 @@ _GZIP_LEVEL = 3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """A request."""
+    """The parts of an HTTP request that the status page uses."""
 
     method: str = "GET"
     root: str = ""
-    """The way from its address up to where all addresses begin, such as `../../`."""
+    """Relative path from the requested address up to the root of our addresses, such as `../../`."""
     code: str | None = field(default=None, repr=False)
-    """The function key, where it came in the address: links carry it on. One in a header stays there."""
+    """The function key if the address held it, so that links can hold it too; None if it came in a header."""
     if_none_match: str = ""
     gzip: bool = False
 
     def linker(self) -> Callable[[str], str]:
-        """Give what makes relative addresses of other pages, which keep working with the key that opened this one."""
+        """Return a function from a path to a relative link, which holds the function key if this address held it."""
         root, key = self.root, f"?code={quote(self.code, safe='')}" if self.code else ""
         return lambda path: f"{root}{path}{key}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Response:
-    """A response."""
+    """An HTTP response."""
 
     status: int
     headers: Mapping[str, str]
@@ -44,9 +44,10 @@ class Response:
 
 
 def way_up(url: str, below: int) -> str:
-    """Give the way from an address up to where all of ours begin; it has `below` parts after its first.
+    """Return the relative path from an address up to the root of our addresses.
 
-    Relative, so that neither a route prefix nor a proxy before the app matters. A slash at the end is one part more.
+    `below` is the number of parts of its path after the first; a slash at the end counts as one more. The path is
+    relative, so that it works behind any route prefix or proxy.
     """
     return "../" * (below + urlsplit(url).path.endswith("/"))
 
@@ -54,8 +55,8 @@ def way_up(url: str, below: int) -> str:
 def respond(
     request: Request, kind: str, body: bytes, *, status: int = 200, seconds: int = 5, policy: str = ""
 ) -> Response:
-    """Make an answer that may be kept for some seconds, by nobody but the one who asked."""
-    # Weak, since the same page may come packed or not.
+    """Return a response that only the browser may cache, for `seconds`; 304 without a body if its ETag matches."""
+    # Weak, because the same page may be sent with or without gzip.
     etag = f'W/"{hashlib.sha256(body).hexdigest()[:32]}"'
     headers = {
         "Content-Type": kind,
@@ -63,7 +64,7 @@ def respond(
         "Content-Security-Policy": f"default-src 'none'; {policy}base-uri 'none'; form-action 'none'; "
         "frame-ancestors 'none'",
         "X-Content-Type-Options": "nosniff",
-        # The address may hold the key.
+        # The address may hold the function key.
         "Referrer-Policy": "no-referrer",
         "Cross-Origin-Resource-Policy": "same-origin",
         "Vary": "Accept-Encoding",
@@ -79,7 +80,7 @@ def respond(
 
 
 def guarded(make: Callable[[], Response], say: Callable[[int, str], Response]) -> Response:
-    """Answer, or `say` with which status it could not be done, and why: an empty page would help nobody."""
+    """Return the response of `make`; if it raises, the response of `say` for an HTTP status and the reason."""
     try:
         return make()
     except TransientError as exc:
@@ -91,7 +92,7 @@ def guarded(make: Callable[[], Response], say: Callable[[int, str], Response]) -
 
 
 def source_hash(content: str) -> str:
-    """Name an inline style in a Content-Security-Policy."""
+    """Return the Content-Security-Policy source that allows an inline style with this content."""
     return f"'sha256-{b64encode(hashlib.sha256(content.encode()).digest()).decode()}'"
 
 

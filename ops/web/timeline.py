@@ -1,4 +1,4 @@
-"""Where marks, gaps, ticks and the line of lags lie in a source's picture, in units of its viewBox. Pure."""
+"""Positions of marks, gaps, ticks and the lag line in a source's SVG timeline, in units of its viewBox. Pure."""
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
@@ -13,13 +13,13 @@ from ops.web.model import ArchiveMark, SourceStatus
 WIDTH, HEIGHT = 1200, 150
 _LEFT, _RIGHT = 6, 1194
 BASE = 92
-"""Where bars stand."""
+"""y of the bottom of the bars."""
 _LEAST, _MOST = 7, 58
-"""Heights of a bar."""
+"""Least and greatest height of a bar."""
 _SYMBOL = 8
 LAG_TOP, LAG_BOTTOM = 102, 132
 _LEAST_LAG, _LEAST_TOP = 1.0, 60.0
-"""Seconds at the bottom of the line of lags, and the least at its top."""
+"""Seconds at the bottom of the lag line, and the fewest at its top."""
 _STEPS = [timedelta(minutes=m) for m in (1, 2, 5, 10, 15, 30, 60, 120, 180, 360, 720, 1440, 2880, 7200, 14400)]
 _MAX_TICKS = 9
 _DAY = timedelta(days=1)
@@ -27,7 +27,7 @@ _DAY = timedelta(days=1)
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """A mark's place: `x` is its middle, `top` that of its bar, `symbol` the middle of the shape above."""
+    """Position of a mark: `x` is its centre, `top` the top of its bar, `symbol` the centre of the shape above it."""
 
     mark: ArchiveMark
     x: float
@@ -42,7 +42,7 @@ class Bar:
 
 @dataclass(frozen=True, slots=True)
 class GapBar:
-    """A gap's place."""
+    """Position of a gap."""
 
     gap: Gap
     x: float
@@ -52,7 +52,7 @@ class GapBar:
 
 @dataclass(frozen=True, slots=True)
 class Tick:
-    """A time on the axis; `strong` where a day begins."""
+    """A time on the axis; `strong` at the start of a day."""
 
     x: float
     label: str
@@ -61,24 +61,24 @@ class Tick:
 
 @dataclass(frozen=True, slots=True)
 class Timeline:
-    """All of it."""
+    """Positions of everything in one source's timeline."""
 
     bars: Sequence[Bar]
     gaps: Sequence[GapBar]
     ticks: Sequence[Tick]
     lags: str
-    """A path; empty where no lag is known."""
+    """SVG path; empty if no lag is known."""
     p50: float | None
     p95: float | None
     top_lag: float
-    """Seconds at the top of the line of lags."""
+    """Seconds at the top of the lag line."""
     largest: int
-    """Bytes of the highest bar."""
+    """Size in bytes of the archive with the highest bar."""
 
 
 def draw(source: SourceStatus, now: datetime) -> Timeline:
-    """Lay out a source's window, the newest at the right."""
-    # By whole minutes, so that a quiet picture stays the same.
+    """Return the layout of a source's timeline, the newest at the right."""
+    # Whole minutes, so that an unchanged timeline is rendered the same within a minute.
     end = now.replace(second=0, microsecond=0) + timedelta(minutes=1)
     scale = _Scale(source.start, end)
     largest = max((mark.size for mark in source.marks), default=0)
@@ -108,16 +108,16 @@ class _Scale:
 
 
 def _bars(marks: Sequence[ArchiveMark], xs: Sequence[float], largest: int) -> Iterator[Bar]:
-    # The usual distance, not the least: two that lie close together must not make all others thin.
+    # The median distance, not the least: two marks close together must not make all bars thin.
     distances = sorted(later - earlier for earlier, later in pairwise(sorted(xs)))
     usual = distances[len(distances) // 2] if distances else 20
-    # Few of them may overlap, rather than be too thin to see.
+    # Bars may overlap a little, because thinner ones could not be seen.
     least = min(max(300 / max(len(xs), 1), 1.6), 5)
     width = round(min(max(usual * 0.7, least), 12), 1)
     hit = round(min(max(usual, 4), 24), 1)
     heights = [_height(mark, largest) for mark in marks]
     for mark, x, height in zip(marks, xs, heights, strict=True):
-        # A shape stands above the bars beside it too, or a high one would swallow it.
+        # A symbol is placed above the neighbouring bars too, so that no high bar hides it.
         highest = max(height, *heights[bisect_left(xs, x - width) : bisect_right(xs, x + width)])
         yield Bar(
             mark=mark,
@@ -133,7 +133,7 @@ def _bars(marks: Sequence[ArchiveMark], xs: Sequence[float], largest: int) -> It
 
 
 def _height(mark: ArchiveMark, largest: int) -> float:
-    """Heights go with the square root of the size: the large ones stand out, the small ones can be seen."""
+    """Return the height of a bar. It grows with the square root of the size, so that small archives stay visible."""
     return round(_LEAST + (_MOST - _LEAST) * sqrt(mark.size / largest if largest else 0), 1)
 
 
@@ -151,7 +151,7 @@ def _ticks(start: datetime, end: datetime, scale: _Scale) -> Iterator[Tick]:
     at = midnight + step * ((start - midnight) // step + 1)
     while at < end:
         x = scale.x(at)
-        # Near the ends a label would be cut off, or lie over "now".
+        # A label near the ends would be cut off, or would cover the label "now".
         if _LEFT + 18 < x < _RIGHT - 58:
             strong = (at - midnight) % _DAY == timedelta(0)
             yield Tick(x=x, label=f"{at:%d %b}" if strong else f"{at:%H:%M}", strong=strong)
@@ -159,7 +159,7 @@ def _ticks(start: datetime, end: datetime, scale: _Scale) -> Iterator[Tick]:
 
 
 def _path(marks: Sequence[ArchiveMark], xs: Sequence[float], gaps: Sequence[Gap], top: float) -> str:
-    """Join the lags of neighbours; across a gap there is no line."""
+    """Return the SVG path through the lags of successive marks, interrupted at gaps."""
     points = [(mark.stamp, x, mark.lag) for mark, x in zip(marks, xs, strict=True) if mark.lag is not None]
     path, before = [], datetime.max.replace(tzinfo=UTC)
     for stamp, x, lag in points:

@@ -1,4 +1,4 @@
-"""The status, and findings, as JSON for machines."""
+"""The status and findings as JSON."""
 
 import json
 from dataclasses import fields, is_dataclass
@@ -12,12 +12,12 @@ _OF_FINDING = ("slug", "severity", "source", "archive", "name", "since", "until"
 
 
 def to_json(status: Status) -> bytes:
-    """Write it all: times as ISO 8601 in UTC, lengths of time in seconds, sizes in bytes."""
+    """Return the status as JSON: times in ISO 8601 and UTC, durations in seconds, sizes in bytes."""
     return (json.dumps(plain(status), indent=1) + "\n").encode("ascii")
 
 
 def plain(value: Any) -> Any:
-    """Make of values what JSON knows."""
+    """Return a value as one that `json.dumps` can write."""
     match value:
         case Finding():
             return {name: plain(getattr(value, name)) for name in _OF_FINDING}

@@ -1,4 +1,4 @@
-"""What each address answers. A look at storage is shared by all who ask within a few seconds."""
+"""Responses of the status page's addresses. Requests within a few seconds share one load of the status."""
 
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -25,13 +25,13 @@ _IMAGE = re.compile(r"(\d{1,9})-(\d{1,9})\.png")
 
 
 def load_current(clients: Clients, held: Held, names: Iterable[str], now: datetime) -> Status:
-    """Look at sources and queues: storage is asked, in bounded reads, and no server."""
+    """Return the current status from a bounded number of storage reads. No FTP or SFTP server is contacted."""
     since = [(name, now - window(held.promises.get(name))) for name in dict.fromkeys(names)]
     return assess(load_status(clients, since), held, now)
 
 
 class StatusViews:
-    """Answers over one storage. Safe to share between threads."""
+    """Views of the status page over one storage. Safe to share between threads."""
 
     def __init__(
         self,
@@ -45,12 +45,12 @@ class StatusViews:
         self._lock = Lock()
         self._last: Status | StoreUnavailableError | None = None
         self._until = datetime.min.replace(tzinfo=UTC)
-        """Who asked before then shares the last look."""
+        """Requests made before this time share the last status."""
 
     def status(self) -> Status:
-        """Look, unless somebody did since it was asked for, or just before. Raises StoreUnavailableError.
+        """Return the status, loaded now or at most `SHARED_FOR` before the request. Raises StoreUnavailableError.
 
-        A look at a storage that hardly answers may take a minute: whoever waited for it must not begin another.
+        Loading from a slow storage may take a minute, so requests that wait for a load share its result.
         """
         requested_at = self._now()
         with self._lock:
@@ -69,24 +69,24 @@ class StatusViews:
             return exc
 
     def page(self, request: Request) -> Response:
-        """Everything at a glance."""
+        """Return the page with the status of all sources. Raises StoreUnavailableError."""
         return status_page(request, self.status())
 
     def json(self, request: Request) -> Response:
-        """The same for machines."""
+        """Return the status as JSON. Raises StoreUnavailableError."""
         return respond(request, "application/json", to_json(self.status()))
 
     def archive(self, request: Request, source: str, name: str) -> Response:
-        """One archive."""
+        """Return the page of one archive; 404 if the ledger has no row of it."""
         key = _archive_key(name)
         stored = None if key is None or not NAME.fullmatch(source) else read_archive(self._clients, source, *key)
         if stored is None:
-            return message_page(request, 404, f"The ledger knows no archive {name} of a source {source}.")
+            return message_page(request, 404, f"The ledger has no archive {name} of a source {source}.")
         spec = self._specs.get(source)
         return archive_page(request, stored, spec, self._now())
 
     def image(self, request: Request, key: ImageKey | None) -> Response:
-        """One image, small."""
+        """Return an image as a small PNG; 404 if it does not exist, 410 if its stored bytes are damaged."""
         from ops.web.thumbnail import thumbnail
 
         try:
@@ -95,17 +95,17 @@ class StatusViews:
             return message_page(request, 410, str(exc))
         if stored is None:
             return message_page(request, 404, "There is no such image (any more).")
-        # Names are made of what the image was made of: only another version of a library could change it.
+        # An image's address determines its pixels, so it may be cached: only another library version changes the PNG.
         return respond(request, "image/png", thumbnail(stored.pixels), seconds=3_600)
 
 
 def refresh_script(request: Request) -> Response:
-    """Give the script that keeps the page fresh."""
+    """Return the script that refreshes the page."""
     return respond(request, "text/javascript; charset=utf-8", SCRIPT.encode(), seconds=3_600)
 
 
 def parse_image_key(source: str, archive: str, pipeline: str, image: str) -> ImageKey | None:
-    """Read where an image lies from its address; None for an address that names none."""
+    """Return the key of the image that the parts of an address name; None if they name no image."""
     where, which = _archive_key(archive), _IMAGE.fullmatch(image)
     if where is None or which is None or not (NAME.fullmatch(source) and NAME.fullmatch(pipeline)):
         return None

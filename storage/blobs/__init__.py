@@ -1,1 +1,1 @@
-"""What is kept in blobs."""
+"""Adapters for blobs."""

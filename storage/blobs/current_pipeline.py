@@ -1,4 +1,4 @@
-"""The record of which pipeline of a source readers take by default: written by `reconcile`, and by people."""
+"""The record of the pipeline that readers of a source use by default; `reconcile` and commands write it."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -22,14 +22,14 @@ _TRIES = 5
 
 
 class BlobCurrentPipelines:
-    """Blobs of the processed container, one a source; a CurrentPipelines."""
+    """Blobs of the processed container, one per source; a CurrentPipelines."""
 
     def __init__(self, clients: Clients) -> None:
         self._clients = clients
         self._read: dict[str, CurrentPipeline | None] = {}
 
     def read(self, source: str) -> tuple[str, bool] | None:
-        """Return its name and whether it is pinned; None if there is no record yet."""
+        """Return the current pipeline's name and whether it is pinned; None if there is no record yet."""
         record = self._read[source] = current_pipeline(self._clients, source)
         return None if record is None else (record.pipeline, record.pinned)
 
@@ -38,7 +38,7 @@ class BlobCurrentPipelines:
         return newest_pipeline(self._clients, source)
 
     def progress(self, source: str, pipeline: str, since: datetime) -> Iterator[Progress]:
-        """Return how far each archive with a stamp from `since` on is, by the ledger."""
+        """Yield the progress, by the ledger, of each archive with a stamp from `since` on."""
         rows = scan(self._clients.archives, source, end=behind_stamp(since), select=ARCHIVE_COLUMNS)
         for group in group_by_archive(rows):
             own = entry_of(source, group, pipeline)
@@ -55,7 +55,7 @@ class BlobCurrentPipelines:
                 )
 
     def switch(self, source: str, before: str | None, pipeline: str, now: datetime) -> bool:
-        """Record another pipeline if the record is still as `read` found it; False if another writer was faster."""
+        """Record another pipeline if the record is still as `read` returned it; return False if it changed."""
         record = self._read.get(source)
         if (None if record is None else record.pipeline) != before:
             return False
@@ -63,12 +63,12 @@ class BlobCurrentPipelines:
 
 
 def pin(clients: Clients, source: str, pipeline: str, now: datetime) -> None:
-    """Make a pipeline the current one, whatever the app runs under."""
+    """Record a pipeline as the current one, even if the app runs under another; `reconcile` then keeps it."""
     _update(clients, source, lambda record: _changed(record, pipeline, now, pinned=True))
 
 
 def unpin(clients: Clients, source: str) -> None:
-    """Let `reconcile` switch the current pipeline again; nothing to do without a record."""
+    """Allow `reconcile` to switch the current pipeline again. Does nothing if there is no record."""
     _update(clients, source, lambda record: None if record is None else replace(record, pinned=False))
 
 

@@ -1,4 +1,4 @@
-"""A value kept as one JSON blob."""
+"""A value stored as one JSON blob."""
 
 import json
 from collections.abc import Callable
@@ -24,7 +24,7 @@ class JsonBlob[T]:
         self._place = f"{name} in the {container.container_name} container"
 
     def read(self) -> T | None:
-        """Return the value; None if the blob does not exist. Raises ValueError if it holds anything but a `T`."""
+        """Return the value; None if the blob does not exist. Raises ValueError if the content is not a `T`."""
         with azure_errors(f"read {self._place}"):
             try:
                 content = self.blob.download_blob().readall()
@@ -35,12 +35,12 @@ class JsonBlob[T]:
         return self._adapter.validate_python(json.loads(content))
 
     def write(self, value: T) -> None:
-        """Write the value, whatever was there before."""
+        """Write the value, replacing any earlier one."""
         with azure_errors(f"write {self._place}"):
             self.blob.upload_blob(self.encode(value), overwrite=True, content_settings=JSON)
 
     def create(self, value: T) -> bool:
-        """Write the value unless the blob exists; False if it does."""
+        """Write the value if the blob does not exist; return False if it does."""
         with azure_errors(f"write {self._place}"):
             try:
                 self.blob.upload_blob(self.encode(value), overwrite=False, content_settings=JSON)
@@ -49,6 +49,6 @@ class JsonBlob[T]:
         return True
 
     def encode(self, value: T) -> bytes:
-        """Return the value as JSON in ASCII."""
-        # Not dump_json: it fails at names that were no UTF-8, which arrive with surrogates; here they are escaped.
+        """Return the value as JSON, encoded in ASCII."""
+        # File names that are not UTF-8 contain surrogates: dump_json fails on them, json.dumps escapes them.
         return json.dumps(self._adapter.dump_python(value, mode="json")).encode("ascii")

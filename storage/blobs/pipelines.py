@@ -1,4 +1,4 @@
-"""Pipelines that have a name of the user's: the settings first used under it, against which later ones are held."""
+"""Pipelines that the user named: the settings first used under a name, and checks of later settings against them."""
 
 from dataclasses import dataclass
 
@@ -18,7 +18,7 @@ class PipelineRecord:
 
 
 def hold_pipeline(clients: Clients, name: str, fingerprint: str) -> None:
-    """Make sure that `name` stands for the settings of `fingerprint`: the first to come decides.
+    """Check that `name` stands for the settings of `fingerprint`, and record them if the name is new.
 
     Raises PipelineMismatchError, StoreUnavailableError, StoreRefusedError.
     """
@@ -28,9 +28,9 @@ def hold_pipeline(clients: Clients, name: str, fingerprint: str) -> None:
 
 
 def pipeline_mismatch(clients: Clients, name: str, fingerprint: str) -> str | None:
-    """Say that other settings made the results under a name, and the cure: until then nothing is preprocessed.
+    """Return an error text if other settings made the results under a name: nothing is preprocessed until it is fixed.
 
-    None where they are the same, or nothing has run under it. Raises StoreUnavailableError, StoreRefusedError.
+    None if the settings match or the name is unused. Raises StoreUnavailableError, StoreRefusedError.
     """
     first = known_fingerprint(clients, name)
     if first in (None, fingerprint):
@@ -43,7 +43,7 @@ def pipeline_mismatch(clients: Clients, name: str, fingerprint: str) -> str | No
 
 
 def require_running(clients: Clients, name: str, fingerprint: str) -> None:
-    """Make sure that the app runs under `name` with these settings now: it drops what is asked of another pipeline.
+    """Check that the app runs under `name` with these settings now: it drops requests for another pipeline.
 
     Raises PipelineMismatchError, StoreUnavailableError, StoreRefusedError.
     """
@@ -55,7 +55,7 @@ def require_running(clients: Clients, name: str, fingerprint: str) -> None:
             return
         runs = f"the app runs under {_named(run.pipeline, run.fingerprint)}"
     else:
-        # It has not come to the end of a run yet.
+        # No run of the app has ended yet.
         known = _known(clients)
         if known.get(name) == fingerprint:
             return
@@ -72,7 +72,7 @@ def _named(name: str, fingerprint: str) -> str:
 
 
 def known_fingerprint(clients: Clients, name: str) -> str | None:
-    """Return the fingerprint of the settings first used under a name; None if there were none yet."""
+    """Return the fingerprint of the settings first used under a name; None if the name was never used."""
     record = _record(clients, name).read()
     return None if record is None else record.fingerprint
 

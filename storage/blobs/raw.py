@@ -1,4 +1,4 @@
-"""The raw container as preprocessing sees it: what lies there, and its bytes by ranges."""
+"""The raw container as read by preprocessing: its archives, and their bytes by ranges."""
 
 import hashlib
 import re
@@ -20,7 +20,7 @@ from storage.blobs.raw_upload import stat_blob
 from storage.clients import Clients
 
 MANUAL = "manual"
-"""The source of archives that lie in no source's folder."""
+"""The source of archives outside every source's folder."""
 
 _YEAR = re.compile(r"\d{4}")
 _VERSION = re.compile(r"[0-9a-f]{8}")
@@ -36,16 +36,16 @@ class RawBlobs:
         self._stamp_of = stamp_of
 
     def find(self, blob: str) -> RawArchive | None:
-        """Describe a blob from its metadata, or what was put there by hand from its properties; None if it is gone."""
+        """Return a blob's archive, from its metadata or, if uploaded by hand, its properties; None if it is gone."""
         properties = stat_blob(self._raw, blob)
         return None if properties is None or _is_folder(properties) else self.describe(properties)
 
     def open(self, archive: RawArchive) -> "PinnedBlob":
-        """Read an archive by ranges."""
+        """Return a reader of the archive's bytes by ranges."""
         return PinnedBlob(self._raw, archive, self.find)
 
     def recent(self, source: str, since: datetime) -> Sequence[RawArchive]:
-        """A source's archives with a stamp from `since` on, found by their day folders alone: bounded work."""
+        """Return a source's archives with a stamp from `since` on. Lists only their day folders, to bound the work."""
         # A stamp lies at most a day ahead of the clock.
         folders = days(since.astimezone(UTC).date(), (datetime.now(UTC) + timedelta(days=1)).date())
         listed = (properties for day in folders for properties in self.list_zips(day_prefix(source, day)))
@@ -53,11 +53,11 @@ class RawBlobs:
         return [archive for archive in archives if archive.stamp >= since]
 
     def list_zips(self, prefix: str) -> Iterator[BlobProperties]:
-        """List the archives whose blobs' names begin so, with their metadata; not those that are still being copied."""
+        """Yield the zips whose names begin with `prefix`, with metadata; without those whose copy is pending."""
         return (properties for properties in list_blobs(self._raw, prefix) if _is_zip(properties))
 
     def outside_layout(self, source: str) -> Iterator[RawArchive]:
-        """A source's archives outside the day folders, where copying puts none; found without looking into these."""
+        """Yield a source's archives outside the day folders, without listing the day folders."""
         for prefix in ("", f"{MANUAL}/") if source == MANUAL else (f"{source}/",):
             skipped = NAME if prefix == "" else _YEAR
             for entry in list_entries(self._raw, prefix):
@@ -70,7 +70,7 @@ class RawBlobs:
                 yield from (archive for archive in archives if archive.source == source)
 
     def describe(self, properties: BlobProperties) -> RawArchive:
-        """Describe a blob that was listed."""
+        """Return the archive of a listed blob."""
         return _copied(properties) or self._manual(properties)
 
     def _manual(self, properties: BlobProperties) -> RawArchive:
@@ -96,7 +96,7 @@ class RawBlobs:
 
 
 class PinnedBlob:
-    """A raw blob's bytes by ranges, of the one version that was opened; a RangeReader."""
+    """A reader of byte ranges of the one version of a raw blob that was opened; a RangeReader."""
 
     def __init__(self, raw: ContainerClient, archive: RawArchive, find: Callable[[str], RawArchive | None]) -> None:
         self.size = archive.size
@@ -106,7 +106,7 @@ class PinnedBlob:
         self._etag = archive.etag
 
     def read_range(self, offset: int, length: int) -> bytes:
-        """Give exactly these bytes."""
+        """Return exactly `length` bytes at `offset`. Raises ArchiveRefusedError, StoreUnavailableError."""
         if offset < 0 or offset + length > self.size:
             raise ArchiveRefusedError(
                 f"read {length} bytes at {offset} of {self._archive.blob}: it has only {self.size}; the zip is damaged"
@@ -132,7 +132,7 @@ class PinnedBlob:
                 stream = self._blob.download_blob(
                     offset, length, etag=f'"{etag}"', match_condition=MatchConditions.IfNotModified
                 )
-                # Not readall, which copies what came in one piece.
+                # Not readall, which would copy the bytes once more.
                 return b"".join(stream.chunks())
             except HttpResponseError as exc:
                 if exc.status_code == 412 or error_code(exc) == "BlobNotFound":
@@ -140,7 +140,7 @@ class PinnedBlob:
                 raise
 
     def _pin(self) -> str:
-        """Take the ETag that the archive has now: setting its metadata changes it, but not the archive."""
+        """Return the archive's current ETag, which changes if its metadata is set although its bytes stay the same."""
         now = self._find(self._archive.blob)
         if now is not None and now.pending:
             raise StoreUnavailableError(f"read {self._archive.blob}: a copy into the blob is under way")
@@ -152,15 +152,15 @@ class PinnedBlob:
 
 
 def list_blobs(container: ContainerClient, prefix: str) -> Iterator[BlobProperties]:
-    """List the blobs whose names begin so, with their metadata."""
+    """Yield the blobs whose names begin with `prefix`, with their metadata."""
     blobs = container.list_blobs(name_starts_with=prefix, include=["metadata", "copy"])
     return each(blobs, f"list {container.container_name}/{prefix}")
 
 
 def list_entries(container: ContainerClient, prefix: str = "") -> list[BlobProperties | BlobPrefix]:
-    """List what lies in one folder: blobs, and folders by their names' ends in `/`."""
+    """Return the blobs and folders in one folder; the names of folders end in `/`."""
     with azure_errors(f"list the folder {container.container_name}/{prefix}"):
-        # With a hierarchical namespace a folder would be listed twice, as a blob of no bytes too.
+        # With a hierarchical namespace a folder is listed twice: also as an empty blob.
         listed = list(
             container.walk_blobs(name_starts_with=prefix or None, include=["metadata", "copy"], delimiter="/")
         )
@@ -168,15 +168,15 @@ def list_entries(container: ContainerClient, prefix: str = "") -> list[BlobPrope
 
 
 def list_folders(container: ContainerClient) -> list[str]:
-    """Name a container's folders that are named like sources and pipelines."""
+    """Return the names of a container's top folders that are valid names of sources and pipelines."""
     folders = (entry.name.rstrip("/") for entry in list_entries(container) if isinstance(entry, BlobPrefix))
     return [name for name in folders if NAME.fullmatch(name)]
 
 
 def _copied(properties: BlobProperties) -> RawArchive | None:
-    """Read what copying wrote into the metadata; None if it did not, or if it came with a copy that failed.
+    """Return the archive from the metadata that copying wrote; None without it, or if a copy into the blob failed.
 
-    Such a blob has the metadata of an archive and none of its bytes: the archive itself must not be settled by it.
+    After a failed copy the blob has an archive's metadata but not its bytes: it must not end the real archive.
     """
     metadata = properties.metadata or {}
     if _copy_error(properties) is not None:
@@ -209,7 +209,7 @@ def _copied(properties: BlobProperties) -> RawArchive | None:
 
 
 def _is_offline(properties: BlobProperties) -> bool:
-    # The tier remains `Archive` for the hours that it takes a blob to come back from there.
+    # The tier stays `Archive` during the hours of rehydration.
     return str(properties.blob_tier) == "Archive"
 
 
@@ -224,7 +224,7 @@ def _copy_error(properties: BlobProperties) -> str | None:
 
 
 def _is_folder(properties: BlobProperties) -> bool:
-    """With a hierarchical namespace, folders are listed like empty blobs."""
+    """Return True for a folder: a hierarchical namespace lists folders as empty blobs."""
     return (properties.metadata or {}).get("hdi_isfolder") == "true"
 
 
@@ -233,7 +233,7 @@ def _is_zip(properties: BlobProperties) -> bool:
 
 
 def days(first: date, last: date) -> Iterator[date]:
-    """Give the days from `first` to `last`."""
+    """Yield the days from `first` to `last`, both included."""
     while first <= last:
         yield first
         first += timedelta(days=1)

@@ -1,4 +1,4 @@
-"""The raw container as copying sees it: blocks are staged, then published whole by one conditional commit."""
+"""The raw container as written by copying: blocks are staged, then published whole by one conditional commit."""
 
 import hashlib
 import re
@@ -18,7 +18,7 @@ from ingest.model import Archive, CommitOutcome, CopyMetadata, Published, Span
 from storage.clients import Clients
 
 _EXISTS = ("BlobAlreadyExists", "ConditionNotMet")
-"""How a commit is told that the blob exists; other conflicts pass, and must not be taken for that."""
+"""Error codes of a commit if the blob exists; other conflicts are temporary and must not be taken for it."""
 _LONGEST_PATH = 2_000
 """Bytes of a path; each may take three characters of metadata."""
 _BLOCK_ID = re.compile(r"([0-9a-f]{14})-([0-9a-f]{8})")
@@ -31,7 +31,7 @@ class BlobArchives:
         self._raw = clients.raw
 
     def find(self, archive: Archive) -> Published | None:
-        """What is known of an archive that is there already; None if it is not."""
+        """Return the metadata of an archive that is already published; None if it is not."""
         properties = stat_blob(self._raw, archive.key.raw_blob(archive.file.path))
         if properties is None:
             return None
@@ -46,19 +46,19 @@ class BlobArchives:
         )
 
     def upload(self, archive: Archive) -> "BlobUpload":
-        """Begin or resume an archive."""
+        """Return an upload that begins or resumes an archive."""
         return BlobUpload(self._raw.get_blob_client(archive.key.raw_blob(archive.file.path)), archive)
 
 
 class BlobUpload:
-    """One raw blob in the making; an Upload."""
+    """An upload of one raw blob; an Upload."""
 
     def __init__(self, blob: BlobClient, archive: Archive) -> None:
         self._blob = blob
         self._archive = archive
 
     def staged(self) -> Sequence[Span]:
-        """Blocks that are staged and uncommitted, in the order of their offsets."""
+        """Return the staged, uncommitted blocks in the order of their offsets."""
         with azure_errors(f"list the staged blocks of {self._blob.blob_name}"):
             try:
                 _, uncommitted = self._blob.get_block_list("uncommitted")
@@ -80,7 +80,7 @@ class BlobUpload:
             self._blob.stage_block(name, block, length=block.nbytes, headers={"Content-MD5": md5})  # type: ignore[arg-type]  # sockets take any buffer
 
     def commit(self, spans: Sequence[Span], metadata: CopyMetadata | None) -> CommitOutcome:
-        """Publish `spans` under the archive's name unless it exists: all, or nothing."""
+        """Publish `spans` atomically under the archive's name, unless the blob exists."""
         _check_gapless(spans, self._blob.blob_name)
         with azure_errors(f"commit {self._blob.blob_name}"):
             try:
@@ -99,7 +99,7 @@ class BlobUpload:
         return CommitOutcome.STORED
 
     def _without_blocks(self, exc: HttpResponseError) -> CommitOutcome:
-        """Another copier's commit took the blocks along, or they lay unused for a week and were removed."""
+        """Return the outcome if blocks are gone: another commit discarded them, or they expired after a week."""
         if self._blob.exists():
             return CommitOutcome.ALREADY_THERE
         raise StoreUnavailableError(
@@ -107,7 +107,7 @@ class BlobUpload:
         ) from exc
 
     def read_back(self) -> Iterator[bytes]:
-        """The committed blob's bytes."""
+        """Yield the committed blob's bytes in chunks."""
         doing = f"read back {self._blob.blob_name}"
         with azure_errors(doing):
             chunks = self._blob.download_blob().chunks()
@@ -116,13 +116,13 @@ class BlobUpload:
     def amend(self, metadata: CopyMetadata) -> None:
         """Set the hashes of a committed blob."""
         with azure_errors(f"set the hashes of {self._blob.blob_name}"):
-            # The metadata last: once the hash is in it, the blob is complete.
+            # The metadata is set last, because its hash marks the blob as complete.
             self._blob.set_http_headers(_content(metadata))
             self._blob.set_blob_metadata(_metadata(self._archive, metadata))
 
 
 def stat_blob(container: ContainerClient, name: str) -> BlobProperties | None:
-    """Ask for a blob's properties; None if it is not there."""
+    """Return a blob's properties; None if it does not exist."""
     with azure_errors(f"read the properties of {container.container_name}/{name}"):
         try:
             return container.get_blob_client(name).get_blob_properties()
@@ -133,7 +133,7 @@ def stat_blob(container: ContainerClient, name: str) -> BlobProperties | None:
 
 
 def _block_id(span: Span) -> str:
-    """Name a block by its place. All ids of a blob must be of one length."""
+    """Return a block's id, made from its span. All ids of a blob must have the same length."""
     return f"{span.offset:014x}-{span.length:08x}"
 
 
@@ -150,7 +150,7 @@ def _content(metadata: CopyMetadata | None) -> ContentSettings:
 
 
 def _fitting_path(path: str) -> str:
-    """Write a path as far as it fits: metadata may have 8 KiB in all. The end of a longer one has the file's name."""
+    """Return the encoded path, cut at the front to fit: metadata may have 8 KiB, and the file's name is at the end."""
     raw = path.encode("utf-8", "surrogateescape")
     return encode_path(path if len(raw) <= _LONGEST_PATH else raw[-_LONGEST_PATH:].decode("utf-8", "surrogateescape"))
 

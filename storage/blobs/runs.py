@@ -1,4 +1,4 @@
-"""When each function last came to its end: small blobs, for all who do not see its telemetry."""
+"""The last completed run of each function, as small blobs, for readers without access to the telemetry."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,47 +12,47 @@ from storage.clients import Clients
 
 TIMERS = ("poll_sources", "reconcile")
 FUNCTIONS = (*TIMERS, "poll_source", "process_batch")
-"""All that should run without anybody's doing: by a timer, or because messages wait."""
+"""Functions that run by themselves: on a timer, or when messages wait."""
 FUNCTION_TIMEOUT = timedelta(minutes=30)
-"""As in host.json."""
+"""The same as functionTimeout in host.json."""
 _MISSED = 4
-"""Runs that may be missed before it counts as standing still."""
+"""Number of runs that may be missed before a function counts as overdue."""
 _PATIENCE = timedelta(minutes=10)
-"""However often it is to run: much to do holds it up for minutes, and each end of a host for one."""
+"""Minimum delay before a function counts as overdue: heavy load delays it for minutes, a host's end for one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LastRun:
-    """The last run of a function that came to its end."""
+    """The last completed run of a function."""
 
     at: datetime
     every: timedelta | None = None
-    """The longest time between two runs by its schedule; None if nobody knows, or messages start it."""
+    """The longest time between two runs by its schedule; None if unknown, or if messages start the function."""
     takes: timedelta = timedelta()
-    """How long one run may take besides."""
+    """How long one run may take, added to the time between runs."""
     sources: tuple[str, ...] = ()
-    """Of the timer that polls: those in the app's settings. What another source once promised is history."""
+    """For poll_sources: the sources in the app's settings; sources that were removed do not count."""
     pipeline: str | None = None
-    """Of the timer that polls: the pipeline that the app runs under; None if nobody knows."""
+    """For poll_sources: the pipeline that the app runs under; None if unknown."""
     fingerprint: str | None = None
-    """Of that pipeline's settings and hook."""
+    """The fingerprint of that pipeline's settings and hook."""
     stopped: str | None = None
-    """Of the timer that polls: why the app preprocesses nothing; None if it does."""
+    """For poll_sources: the reason why the app preprocesses nothing; None if it does preprocess."""
 
     def is_overdue(self, now: datetime, waiting: int = 0) -> bool:
-        """Tell whether it stands still by now: by its schedule, or because so many messages wait for it."""
+        """Return True if the function is overdue by its schedule, or because `waiting` messages are not processed."""
         if self.every is None and not waiting:
             return False
         return now - self.at > max(_MISSED * (self.every or timedelta()), _PATIENCE) + self.takes
 
 
 def describe_run(function: str, settings: Settings, at: datetime) -> LastRun:
-    """Describe a run that came to its end."""
+    """Return the record of a run that ended at `at`."""
     budgets = [source.spec.budget for source in settings.sources.values()]
     poll = max(budgets, default=timedelta())
     match function:
         case "poll_sources":
-            # The one source is polled in the timer's own call.
+            # A single source is polled in the timer's own call.
             takes = poll if len(budgets) == 1 else timedelta()
             return LastRun(
                 at=at, every=longest_pause(settings.schedules.poll), takes=takes, sources=(*settings.sources,)
@@ -66,17 +66,17 @@ def describe_run(function: str, settings: Settings, at: datetime) -> LastRun:
 
 
 def note_run(clients: Clients, function: str, run: LastRun) -> None:
-    """Leave the mark of a run. Raises StoreUnavailableError, StoreRefusedError."""
+    """Write the record of a run. Raises StoreUnavailableError, StoreRefusedError."""
     _mark(clients, function).write(run)
 
 
 def last_run(clients: Clients, function: str) -> LastRun | None:
-    """Read the mark; None if no run has come to its end yet. Raises StoreUnavailableError, StoreRefusedError."""
+    """Return the last completed run; None if there is none yet. Raises StoreUnavailableError, StoreRefusedError."""
     return _mark(clients, function).read()
 
 
 def last_runs(clients: Clients) -> Mapping[str, LastRun]:
-    """Read the marks of all functions that have one. Raises StoreUnavailableError, StoreRefusedError."""
+    """Return the last completed run of each function that has one. Raises StoreUnavailableError, StoreRefusedError."""
     runs = {function: last_run(clients, function) for function in FUNCTIONS}
     return {function: run for function, run in runs.items() if run is not None}
 

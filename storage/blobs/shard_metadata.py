@@ -1,4 +1,4 @@
-"""What a shard's metadata tells of its batch: enough to make the ledger again."""
+"""The batch as recorded in its shard's blob metadata: enough to rebuild the ledger."""
 
 import json
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ from preprocess.model import Batch
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShardMetadata:
-    """A shard, as its listing tells it."""
+    """A shard as described by its entry in the blob listing."""
 
     name: str
     size: int
@@ -24,11 +24,11 @@ class ShardMetadata:
     number: int
     images: int
     plan: tuple[int, int, int] | None
-    """First member, end and number of the plan's batches; None where an older release wrote the shard."""
+    """First member, end, and number of batches in the plan; None if an older release wrote the shard."""
     counts: Counts | None
 
     def batch(self, archive: RawArchive) -> Batch | None:
-        """Make the batch again; None where too little is known of it."""
+        """Return the batch; None if the metadata holds no plan."""
         if self.plan is None:
             return None
         first, end, batches = self.plan
@@ -36,7 +36,7 @@ class ShardMetadata:
 
 
 def read_shard(blob: BlobProperties) -> ShardMetadata | None:
-    """Read a shard's facts from its listing; None where it is no shard of ours."""
+    """Return the shard's metadata from its listing entry; None if the blob is not a shard of this app."""
     metadata = blob.metadata or {}
     try:
         return ShardMetadata(

@@ -33,9 +33,9 @@ class BlobSourceStates:
     """SourceStates in the state container; a SourceStateStore and a SourceStateView."""
 
     def __init__(self, clients: Clients, lease_seconds: int = 30, renew_seconds: float = 10) -> None:
-        """A lease lasts 15 to 60 seconds, by the service's clock, beyond the death of its holder.
+        """`lease_seconds` is 15 to 60: after its holder dies, a lease lasts that long by the service's clock.
 
-        With renewals at a third of it, two of them may fail before it runs out.
+        With `renew_seconds` a third of it, two renewals may fail before the lease expires.
         """
         self._state = clients.state
         self._seconds = lease_seconds
@@ -43,7 +43,7 @@ class BlobSourceStates:
 
     @contextmanager
     def hold(self, source: str) -> Iterator["HeldSourceState"]:
-        """Take the source's lease. Raises LeaseLostError if another process holds it."""
+        """Acquire the source's lease for the length of a block. Raises LeaseLostError if another process holds it."""
         blob = self._blob(source)
         lease = self._acquire(blob, source)
         lost = threading.Event()
@@ -60,7 +60,7 @@ class BlobSourceStates:
             _release(lease, source)
 
     def look(self, source: str) -> SourceState | None:
-        """The source state as it was saved last, without the lease; None if the source was never polled."""
+        """Return the last saved source state, without the lease; None if the source was never polled."""
         return _load(self._blob(source), source)
 
     def _blob(self, source: str) -> JsonBlob[SourceState]:
@@ -82,7 +82,7 @@ class BlobSourceStates:
 
 
 class HeldSourceState:
-    """A source state under our lease; a SourceStateHold."""
+    """A source state whose lease this process holds; a SourceStateHold."""
 
     def __init__(self, blob: JsonBlob[SourceState], lease: BlobLeaseClient, source: str, lost: threading.Event) -> None:
         self._blob = blob
@@ -91,15 +91,15 @@ class HeldSourceState:
         self._lost = lost
 
     def load(self) -> SourceState:
-        """Read it; an empty one if there is none yet, or none that can be read."""
+        """Return the source state; an empty one if there is none yet, or if it is unreadable."""
         return _load(self._blob, self._source) or SourceState(source=self._source)
 
     def save(self, source_state: SourceState) -> None:
-        """Write it. Raises LeaseLostError if another process took over: then stop at once."""
+        """Write the source state. Raises LeaseLostError if the lease is lost: the caller then has to stop at once."""
         self.check()
         with azure_errors(f"write the source state of source {self._source}"):
             try:
-                # The lease's id is the fence: without the lease the service refuses the write.
+                # The write sends the lease's id, so the service refuses it if the lease is lost.
                 content = self._blob.encode(source_state)
                 self._blob.blob.upload_blob(content, overwrite=True, lease=self._lease, content_settings=JSON)
             except HttpResponseError as exc:
@@ -121,13 +121,13 @@ def _load(blob: JsonBlob[SourceState], source: str) -> SourceState | None:
     try:
         return blob.read()
     except ValueError as exc:
-        # Nothing is lost or doubled: names are deterministic, so what was copied is found to be there.
+        # An empty state neither loses nor doubles files: blob names are deterministic, so copies that exist are found.
         log.warning("source_state.unreadable source=%s error=%s; begins anew", source, type(exc).__name__)
         return SourceState(source=source)
 
 
 def _renew(lease: BlobLeaseClient, source: str, every: float, lost: threading.Event, done: threading.Event) -> None:
-    """Renew until done. An outage is no loss yet: the next renewal, or the fence, decides."""
+    """Renew the lease until done. An outage does not lose it yet: the next renewal or write finds out."""
     while not done.wait(every):
         try:
             lease.renew()
@@ -141,7 +141,7 @@ def _renew(lease: BlobLeaseClient, source: str, every: float, lost: threading.Ev
 
 
 def _release(lease: BlobLeaseClient, source: str) -> None:
-    """Let the next poll begin at once. Should this fail, the lease runs out by itself."""
+    """Release the lease, so that the next poll can begin at once. If this fails, the lease expires by itself."""
     try:
         lease.release()
     except AzureError as exc:

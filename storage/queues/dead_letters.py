@@ -22,11 +22,11 @@ type ArchiveOf = Callable[[str, str, str], str | None]
 
 _PAGE = 32
 _HIDDEN = 300
-"""Seconds for which others do not see a message while it is looked at; then it comes again unless it was removed."""
+"""Seconds for which a received message is hidden from others; then it reappears unless it was removed."""
 
 
 def count_dead_letters(clients: Clients) -> tuple[dict[str, int], int]:
-    """Tell about how many messages lie in each poison queue, and how many blobs in the dead-letter container."""
+    """Return approximate message counts by poison queue, and the number of blobs in the dead-letter container."""
     poison = {}
     for name in (POLL_QUEUE, BATCH_QUEUE):
         with azure_errors(f"count the messages of the queue {name}{POISON}"):
@@ -37,7 +37,7 @@ def count_dead_letters(clients: Clients) -> tuple[dict[str, int], int]:
 
 
 def poison_messages(clients: Clients) -> Iterator["PoisonMessage"]:
-    """Give what lies in the poison queues, each message once."""
+    """Yield the messages of the poison queues, each once."""
     for name in (POLL_QUEUE, BATCH_QUEUE):
         queue = clients.queues.get_queue_client(f"{name}{POISON}")
         messages = queue.receive_messages(messages_per_page=_PAGE, visibility_timeout=_HIDDEN)
@@ -46,19 +46,19 @@ def poison_messages(clients: Clients) -> Iterator["PoisonMessage"]:
 
 
 def dead_letters(clients: Clients, archive_of: ArchiveOf) -> Iterator["DeadLetteredEvent"]:
-    """Give what lies in the dead-letter container."""
+    """Yield the events of the dead-letter container."""
     for blob in each(clients.dead_letters.list_blobs(), f"list the container {clients.dead_letters.container_name}"):
         with azure_errors(f"read the dead letter {blob.name}"):
             try:
                 content = clients.dead_letters.download_blob(blob.name).readall()
             except ResourceNotFoundError:
-                # Somebody else took it since it was listed.
+                # Another process removed it after it was listed.
                 continue
         yield DeadLetteredEvent(clients, str(blob.name), content, archive_of)
 
 
 class PoisonMessage:
-    """A message that the functions host gave up, after several calls that failed or died."""
+    """A message that the functions host moved to a poison queue after several failed or killed calls."""
 
     def __init__(self, clients: Clients, queue: str, message: QueueMessage) -> None:
         self._clients = clients
@@ -70,26 +70,26 @@ class PoisonMessage:
         self.requests: Sequence[BatchMessage] = ()
         self.nonsense: str | None = None
         try:
-            # Requests to poll are put anew by every tick: there is nothing to do for them.
+            # Poll messages need no redrive: every tick of the timer puts new ones.
             self.requests = _requests(queue, message.content)
         except PermanentError as exc:
             self.nonsense = str(exc)
 
     def send_back(self) -> None:
-        """Put it back on its queue."""
+        """Put the message back on its queue."""
         if self.requests:
             target = self._clients.queues.get_queue_client(self._target)
             with azure_errors(f"put a message back on the queue {self._target}"):
                 target.send_message(self._message.content)
 
     def keep(self, reason: str) -> None:
-        """Put a copy into the state container."""
+        """Write a copy into the state container."""
         message, queue = self._message, self._queue.queue_name
         copy = {"reason": reason, "content": message.content, "inserted_at": f"{message.inserted_on}", "queue": queue}
         JsonBlob(self._clients.state, kept_blob(queue, str(message.id)), dict[str, str]).write(copy)
 
     def remove(self) -> None:
-        """Delete it from the poison queue, unless somebody else did."""
+        """Delete the message from the poison queue, unless it is already deleted."""
         with azure_errors(f"delete the message {self.name}"):
             try:
                 self._queue.delete_message(self._message)
@@ -98,7 +98,7 @@ class PoisonMessage:
 
 
 class DeadLetteredEvent:
-    """A blob of events that Event Grid gave up."""
+    """A blob of events that Event Grid could not deliver."""
 
     def __init__(self, clients: Clients, blob: str, content: bytes, archive_of: ArchiveOf) -> None:
         self._clients = clients
@@ -116,18 +116,18 @@ class DeadLetteredEvent:
             self.nonsense = str(exc)
 
     def send_back(self) -> None:
-        """Ask for the archives to be planned."""
+        """Put requests to plan the archives."""
         for request in self.requests:
             BatchMessages(self._clients).put(request.blob, None)
 
     def keep(self, reason: str) -> None:
-        """Put a copy into the state container."""
+        """Write a copy into the state container."""
         copy = {"reason": reason, "content": self._content.decode(errors="replace")}
         name = kept_blob(self._clients.dead_letters.container_name, self._blob)
         JsonBlob(self._clients.state, name, dict[str, str]).write(copy)
 
     def remove(self) -> None:
-        """Delete it from the dead-letter container, unless somebody else did."""
+        """Delete the blob from the dead-letter container, unless it is already deleted."""
         with azure_errors(f"delete the dead letter {self._blob}"):
             try:
                 self._clients.dead_letters.delete_blob(self._blob)
@@ -160,7 +160,7 @@ def _events(content: bytes) -> list[dict[str, Any]]:
 def _archive(event: dict[str, Any], archive_of: ArchiveOf) -> str:
     about = event.get("data")
     api = about.get("api") if isinstance(about, dict) else None
-    # `type` is its name in a CloudEvent.
+    # A CloudEvent names this field `type`.
     blob = archive_of(str(event.get("eventType") or event.get("type")), str(event.get("subject")), str(api))
     if blob is None:
         raise PermanentError("read a dead letter: an event in it announces no archive of the raw container")

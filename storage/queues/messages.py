@@ -1,4 +1,4 @@
-"""Work for other calls: small messages that name blobs and numbers, never content."""
+"""Queue messages that request work: small, with the names of blobs and numbers of batches, never content."""
 
 import json
 import re
@@ -16,31 +16,31 @@ from preprocess.model import Batch
 from storage.clients import Clients
 
 _POLL_COUNTS = timedelta(minutes=1)
-"""Every tick asks anew: what piled up behind a long poll is not run any more."""
+"""Age after which a poll message is dropped: every tick of the timer puts a new one."""
 _POLL_LIVES = 3_600
 """Seconds. The functions host ends itself where it is to hide a message for longer than the message lives: for a lease
 of 10 minutes while it runs, for visibilityTimeout when it failed. A poll begins within the first minute, and takes
 functionTimeout at most."""
 _FOR_EVER = -1
-"""A batch is to be had however late: so no host that runs it can come upon its end."""
+"""Messages of batches never expire: a batch has to be processed however late it is."""
 _PUT_AT = "put_at"
 _MOST_PEEKED = 32
-"""As many as the service shows at once."""
+"""The most messages that the service returns for one peek."""
 _BLOB = re.compile(r"[^\ud800-\udfff\0]{1,1024}")
-"""What a blob can be called: nothing else could even be asked for."""
+"""Valid blob names; the service refuses requests for any other."""
 
 # A member that is named like a message's metadata (id, dequeueCount, ...) would shadow it in the functions host.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchMessage:
-    """Preprocess batch number `batch` of an archive; with None, plan the archive."""
+    """A request to preprocess batch number `batch` of an archive, or to plan the archive if it is None."""
 
     blob: str
     pipeline: str | None = None
     batch: int | None = None
     traceparent: str | None = field(default=None, compare=False)
-    """The trace of whoever asked: the functions host gives a queue's functions none. None where nobody recorded it."""
+    """The sender's trace, because the functions host passes none to queue functions. None if not recorded."""
 
 
 class BatchMessages:
@@ -50,36 +50,36 @@ class BatchMessages:
         self._queue = clients.batch_queue
 
     def put(self, blob: str, batch: Batch | None, after: timedelta = timedelta()) -> None:
-        """Ask for a batch to be preprocessed, or with None for the archive to be planned; hidden for `after`."""
+        """Put a request to preprocess a batch, or to plan the archive if it is None; hidden for `after`."""
         payload: dict[str, str | int] = {"blob": blob}
         if batch is not None:
             payload |= {"pipeline": batch.pipeline, "batch": batch.number}
         _send(self._queue, payload, lives=_FOR_EVER, after=after)
 
     def oldest_visible(self) -> datetime | None:
-        """Return when the oldest was put of those next on the queue that wait to be taken; None if none waits."""
+        """Return when the oldest of the next 32 visible messages was put; None if none is visible."""
         with azure_errors(f"peek at the queue {self._queue.queue_name}"):
             messages = self._queue.peek_messages(_MOST_PEEKED)
         return min((message.inserted_on for message in messages if message.inserted_on is not None), default=None)
 
     def waiting(self) -> int:
-        """About how many messages wait or are being worked on."""
+        """Return the approximate number of messages that wait or are being processed."""
         with azure_errors(f"count the messages of the queue {self._queue.queue_name}"):
             return int(self._queue.get_queue_properties().approximate_message_count or 0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PollMessage:
-    """Poll a source."""
+    """A request to poll a source."""
 
     source: str
     put_at: datetime | None = field(default=None, compare=False)
-    """None where a person put it: that counts at any time."""
+    """None if a person put the message: it is then never stale."""
     traceparent: str | None = field(default=None, compare=False)
-    """As in a BatchMessage."""
+    """The sender's trace, as in a BatchMessage."""
 
     def is_stale(self, now: datetime) -> bool:
-        """Tell whether later ticks have asked anew."""
+        """Return True if later ticks of the timer have put newer messages."""
         return self.put_at is not None and now - self.put_at > _POLL_COUNTS
 
 
@@ -90,12 +90,12 @@ class PollMessages:
         self._queue = clients.poll_queue
 
     def put(self, source: str) -> None:
-        """Ask for a source to be polled."""
+        """Put a request to poll a source."""
         _send(self._queue, {"source": source, _PUT_AT: datetime.now(UTC).isoformat()}, lives=_POLL_LIVES)
 
 
 def parse_batch_message(body: bytes | str) -> BatchMessage:
-    """Read a message of the queue of batches. Raises PermanentError for anything else."""
+    """Parse a message of the batch queue. Raises PermanentError if it is malformed."""
     payload = _members(body)
     blob, pipeline, batch = payload.get("blob"), payload.get("pipeline"), payload.get("batch")
     if not isinstance(blob, str) or not _BLOB.fullmatch(blob):
@@ -109,7 +109,7 @@ def parse_batch_message(body: bytes | str) -> BatchMessage:
 
 
 def parse_poll_message(body: bytes | str) -> PollMessage:
-    """Read a message of the queue of polls. Raises PermanentError for anything else."""
+    """Parse a message of the poll queue. Raises PermanentError if it is malformed."""
     payload = _members(body)
     source = payload.get("source")
     if not _is_name(source):
@@ -118,7 +118,7 @@ def parse_poll_message(body: bytes | str) -> PollMessage:
 
 
 def _send(queue: QueueClient, payload: dict[str, str | int], lives: int, after: timedelta = timedelta()) -> None:
-    """Put a message, which tells the trace of whoever asks."""
+    """Put a message on the queue, with the trace of the current call if there is one."""
     if trace := telemetry.traceparent():
         payload[telemetry.TRACEPARENT] = trace
     with azure_errors(f"put a message on the queue {queue.queue_name}"):
@@ -141,7 +141,7 @@ def _traceparent(payload: dict[str, Any]) -> str | None:
 
 
 def _moment(value: object) -> datetime | None:
-    """Read a time of ours; None for anything else."""
+    """Parse an ISO 8601 time with a UTC offset; None for anything else."""
     try:
         moment = datetime.fromisoformat(value) if isinstance(value, str) else None
     except ValueError:

@@ -1,1 +1,1 @@
-"""What is kept in tables."""
+"""Adapters for tables."""

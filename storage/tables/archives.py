@@ -1,4 +1,4 @@
-"""The ledger of archives: what happened to each, and when. States are derived from the times that are set."""
+"""The ledger of archives: the time of each step of each archive. States are derived from the times that are set."""
 
 from datetime import datetime
 
@@ -15,32 +15,32 @@ from storage.tables.entities import change, set_once
 from storage.tables.open_archives import OpenArchives
 
 _ENDS = (Step.SAME, Step.SUPERSEDED, Step.EXPIRED)
-"""Ends of copying."""
+"""Steps that end the copying of a file without a new raw archive."""
 
 
 class TableCopyLedger:
     """The copying side of the archives table; a CopyLedger."""
 
     def __init__(self, clients: Clients, pipeline: str | None = None) -> None:
-        """`pipeline`: the one for which copied archives are listed as open; None: for none."""
+        """`pipeline` is the one for which copied archives are listed as open; None lists them for no pipeline."""
         self._archives = clients.archives
         self._open = OpenArchives(clients)
         self._pipeline = pipeline
 
     def record(self, archive: Archive, step: Step, at: datetime, metadata: CopyMetadata | None = None) -> None:
-        """Set the time of a step, and with `RAW` the facts."""
+        """Record the time of a step, and with `RAW` the metadata of the copy."""
         known = {} if metadata is None else {"sha256": metadata.sha256, "complete": metadata.complete}
         row = archive.key.ledger_row()
         if step is Step.RAW and self._pipeline is not None:
-            # The event may be late: until then this tells that there is something to preprocess. First, since what is
-            # recorded is not recorded again.
+            # The event may be late: until then the open row shows that the archive awaits preprocessing. It is written
+            # first, because a step that is already recorded is not recorded again.
             self._open.open(archive.key, self._pipeline, _copied(archive), at)
         is_new = set_once(self._archives, archive.source, row, {**_copied(archive), **known, time_of(step): at})
         if is_new and step in _ENDS:
             telemetry.terminal(archive.source, step)
 
     def trouble(self, archive: Archive, error: str, at: datetime) -> None:
-        """Note why copying failed this time."""
+        """Record why this attempt to copy failed."""
         failure = {"error": text(error), "error_at": at}
 
         def note(row: TableEntity | None) -> Properties:
@@ -64,7 +64,7 @@ def _copied(archive: Archive) -> Properties:
 
 
 def raw_properties(archive: RawArchive) -> Properties:
-    """Write what is known of a raw archive."""
+    """Return the ledger properties of a raw archive, without those that are unknown."""
     known = {
         "stamp": archive.stamp,
         "version": archive.version,
@@ -74,7 +74,7 @@ def raw_properties(archive: RawArchive) -> Properties:
         "replaces": archive.replaces,
         "origin": str(archive.origin),
         "blob": archive.blob,
-        # Before the hashes are known, so is not whether it is sound.
+        # `complete` is not known before the hashes are.
         "complete": None if archive.sha256 is None else archive.complete,
         "sha256": archive.sha256,
         "etag": archive.etag or None,

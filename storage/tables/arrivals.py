@@ -1,4 +1,4 @@
-"""The ledger as watching sees it: which archives there are, and when each was first seen."""
+"""The ledger as read by the watch: the archives, and when each was first seen."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
@@ -23,7 +23,7 @@ class TableArrivals:
         self._archives = clients.archives
 
     def since(self, source: str, start: datetime) -> Sequence[Arrival]:
-        """Archives with a stamp from `start` on, and the last one before it."""
+        """Return the archives with a stamp from `start` on, and the last one before it."""
         behind = behind_stamp(start)
         rows = scan(self._archives, source, end=behind, select=_COLUMNS)
         older = scan(self._archives, source, first=behind, select=_COLUMNS, page=_LOOKED_AT)
@@ -33,7 +33,7 @@ class TableArrivals:
 def _arrivals(rows: Iterable[Mapping[str, Any]]) -> Iterator[Arrival]:
     for row in rows:
         stamp = moment(row.get("stamp"))
-        # What was only touched is nothing new. What became of an archive under a pipeline has a row of its own.
+        # A file that was only touched is not new. Rows with a pipeline hold an archive's results, not its arrival.
         if stamp is None or row.get("pipeline") is not None or state_of(row) is State.SAME:
             continue
         by_hand = row.get("blob") if row.get("origin") == Origin.MANUAL else None

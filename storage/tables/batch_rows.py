@@ -1,4 +1,4 @@
-"""Rows of the batches table, and the counts in them and in the ledger: written, read, and held against a batch."""
+"""Conversion and checks of rows of the batches table, and of the counts in them and in the ledger."""
 
 import json
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ from storage.tables.claims import read_claim
 
 
 def count_properties(counts: Counts) -> Properties:
-    """Write counts."""
+    """Return counts as table properties."""
     return {
         "members": counts.members,
         "images": counts.images,
@@ -27,18 +27,18 @@ def count_properties(counts: Counts) -> Properties:
 
 
 def note_properties(notes: Notes) -> Properties:
-    """Write notes."""
+    """Return notes as table properties."""
     reason = {} if notes.reason is None else {"reason": text(notes.reason)}
     return {**reason, **near_properties(notes.near)}
 
 
 def near_properties(near: Mapping[str, float]) -> Properties:
-    """Write which limits were nearly reached, where any was."""
+    """Return the limits that were nearly reached as table properties; empty if none was."""
     return {"near": json.dumps(dict(near))} if near else {}
 
 
 def batch_state(archive: RawArchive, pipeline: str, row: TableEntity, batches: int) -> BatchState:
-    """Read a row of a plan of so many batches."""
+    """Return the state of a batch from its row; `batches` is the number of batches in its plan."""
     next_drive = moment(row["next_drive"])
     if next_drive is None:
         raise ValueError(f"the row of batch {row['RowKey']} of {archive.blob} has no next_drive")
@@ -66,7 +66,7 @@ def batch_state(archive: RawArchive, pipeline: str, row: TableEntity, batches: i
 
 
 def present(row: TableEntity | None, batch: Batch) -> TableEntity:
-    """Insist that a batch is the one that was planned. Raises StoreRefusedError."""
+    """Return the row if it is the planned row of `batch`. Raises StoreRefusedError if absent or of another plan."""
     if row is None:
         raise StoreRefusedError(f"batch {batch.number} of {batch.archive.blob} was never planned: plan the archive")
     other_plan = batch.plan and row.get("plan") != batch.plan

@@ -32,7 +32,7 @@ from storage.tables.plans import TRANSACTION_ROWS, insert_rows, plan_properties,
 from storage.tables.reset import renewed
 
 _SURELY_FIRST = timedelta(minutes=2)
-"""What was modified so short a time ago was hardly processed before: to look would cost each archive a request."""
+"""An archive modified less than this ago counts as never processed, to save a request per archive."""
 
 
 class TableBatchLedger:
@@ -44,12 +44,12 @@ class TableBatchLedger:
         self._open = OpenArchives(clients)
 
     def record_raw(self, archive: RawArchive, at: datetime) -> None:
-        """Make sure that the archive has its row, with the time it became raw."""
+        """Record the archive in the ledger, with the time it became raw, unless that is recorded."""
         row = archive.key.ledger_row()
         set_once(self._archives, archive.source, row, {**raw_properties(archive), time_of(State.RAW): at})
 
     def plan(self, archive: RawArchive, pipeline: str) -> Sequence[BatchState] | None:
-        """The batches of an archive's plan; none of them where it was settled without a plan; None if neither."""
+        """Return the batches of an archive's plan; empty if it ended without a plan; None if it has neither."""
         row = self._find(archive, pipeline)
         if row is None:
             return None
@@ -69,9 +69,9 @@ class TableBatchLedger:
     def insert_plan(
         self, batches: Sequence[Batch], at: datetime, next_drive: datetime, claimed: Mapping[int, Claim] = NO_CLAIMS
     ) -> str | None:
-        """Decide on a plan, then insert its rows, and return its name; None if there was one already.
+        """Record a plan, insert its rows, and return its name; None if there was one already.
 
-        A planner that dies in between leaves no harm: `plan` inserts the rows that are missing.
+        If the process dies in between, `plan` later inserts the missing rows.
         """
         archive, pipeline = batches[0].archive, batches[0].pipeline
         proposed = plan_properties(uuid4().hex, batches, next_drive)
@@ -84,12 +84,12 @@ class TableBatchLedger:
         decided = change(self._archives, archive.source, archive.key.ledger_row(pipeline), decide)
         plan = read_plan(proposed) if decided else None
         if plan is None or not insert_rows(self._batches, archive.key.partition(pipeline), plan, claimed):
-            # Another's plan, or rows in the way: look, and complete what stands.
+            # Another plan was recorded first, or other rows exist: complete the recorded plan.
             self.plan(archive, pipeline)
         return plan.name if plan else None
 
     def split(self, batch: Batch, next_drive: datetime) -> Sequence[Batch]:
-        """Replace a batch by two in its plan, by one write to the ledger; then `plan` makes their rows."""
+        """Replace a batch by two halves in its plan, by one write to the ledger; return them, empty if refused."""
         archive, pipeline = batch.archive, batch.pipeline
         halves = halve(batch)
 
@@ -110,7 +110,7 @@ class TableBatchLedger:
         return [planned for planned in batches if (planned.first, planned.end) in ranges]
 
     def claim(self, batch: Batch, owner: str, kind: ClaimKind, at: datetime, until: datetime) -> int | None:
-        """Note who works on a batch; None if it is done, or another owner's unexpired claim stands."""
+        """Claim a batch; return how many owners vanished recently, None if it is done or another claim stands."""
         claim: Claim | None = None
 
         def decide(row: TableEntity | None) -> Properties | None:
@@ -123,7 +123,7 @@ class TableBatchLedger:
         return None if claim is None else len(claim.vanished_since(at - VANISHED_WITHIN))
 
     def release(self, batch: Batch, owner: str, at: datetime, error: str | None) -> None:
-        """Let a batch go, if the claim is still `owner`'s; with an error: note it, and that its message comes back."""
+        """Release the claim if it is still `owner`'s; with an error, record it and that the message will return."""
 
         def decide(row: TableEntity | None) -> Properties | None:
             claim = read_claim(present(row, batch))
@@ -135,7 +135,7 @@ class TableBatchLedger:
         self._change(batch, decide)
 
     def given_up(self, batch: Batch, error: str, at: datetime) -> None:
-        """Note why the queue gave a batch's message up."""
+        """Record why the queue gave up a batch's message."""
 
         def decide(row: TableEntity | None) -> Properties:
             present(row, batch)
@@ -144,23 +144,23 @@ class TableBatchLedger:
         self._change(batch, decide)
 
     def note_put(self, batches: Sequence[Batch], at: datetime) -> None:
-        """Note that messages of these batches, of one archive, were put on the queue."""
+        """Record that messages of these batches, of one archive, were put on the queue."""
         for group in batched(batches, TRANSACTION_ROWS, strict=False):
             puts = [("update", {**_key(batch), "put_at": at}, {"mode": UpdateMode.MERGE}) for batch in group]
             with azure_errors(f"note the messages of {group[0].archive.blob}"):
                 try:
                     self._batches.submit_transaction(puts)
                 except TableTransactionError as exc:
-                    # A row that another planner has yet to write: then the batch counts as put by nobody.
+                    # Another planner has not written a row yet: the batch then counts as not put on the queue.
                     if exc.status_code != 404 or error_code(exc) == "TableNotFound":
                         raise
 
     def open(self, archive: RawArchive, pipeline: str, at: datetime, put_at: datetime | None = None) -> None:
-        """List an archive as open under a pipeline; `put_at`: a message that asks for its plan was put then."""
+        """Record an archive as open under a pipeline; `put_at` is when a message to plan it was put."""
         self._open.open(archive.key, pipeline, raw_properties(archive), at, put_at)
 
     def close(self, archive: RawArchive, pipeline: str, etag: str | None = None) -> None:
-        """Take an archive off the list of open ones; with an ETag: if its row is still the one that was read."""
+        """Remove an archive from the open ones; with an ETag, only if its row is unchanged."""
         self._open.close(archive.key, pipeline, etag)
 
     def list_open(self, source: str, pipeline: str) -> Sequence[OpenArchive]:
@@ -168,11 +168,11 @@ class TableBatchLedger:
         return self._open.list(source, pipeline)
 
     def ask_plan(self, opened: OpenArchive, pipeline: str, at: datetime) -> bool:
-        """Note that the plan of an archive is asked for again; False if somebody else did since `opened` was read."""
+        """Record that an archive's plan is requested again; return False if its row changed since it was read."""
         return self._open.ask_plan(opened, pipeline, at)
 
     def is_terminal(self, archive: RawArchive, pipeline: str) -> bool:
-        """Return whether an archive is at its end under a pipeline."""
+        """Return whether an archive is in a terminal state under a pipeline."""
         row = self._find(archive, pipeline)
         return row is not None and state_of(row) in TERMINAL
 
@@ -184,42 +184,42 @@ class TableBatchLedger:
             return None if done else {"done_at": at, **count_properties(counts), **note_properties(notes)}
 
         self._change(batch, decide)
-        # Asked also if it was done before: whoever did that may have died right here.
+        # Also if the batch was done before, because the process that did it may have died at this point.
         states = self.plan(batch.archive, batch.pipeline) or ()
         done = [state.counts for state in states if state.counts is not None]
         if states and len(done) == len(states):
             self._settle(states, sum(done, start=Counts()), at)
 
     def refuse(self, archive: RawArchive, pipeline: str, reason: str, at: datetime, batch: Batch | None = None) -> None:
-        """Settle a whole archive as refused; because of a batch: only while that batch's plan stands."""
+        """Record an archive as refused; with a batch, only while that batch's plan is the current one."""
         self._end(archive, pipeline, State.REFUSED, at, {"reason": text(reason)}, batch)
 
     def fail(self, archive: RawArchive, pipeline: str, reason: str, at: datetime, batch: Batch | None = None) -> None:
-        """Settle an archive whose tries are spent as failed; because of a batch: while that batch's plan stands."""
+        """Record an archive as failed after its last try; with a batch, only while its plan is the current one."""
         self._end(archive, pipeline, State.FAILED, at, {"reason": text(reason)}, batch)
 
     def reset(
         self, archive: RawArchive, pipeline: str, at: datetime, next_drive: datetime
     ) -> Sequence[BatchState] | None:
-        """Undo what became of an archive under a pipeline, and give its batches back as if they were new."""
-        # Before: should this call die behind the write, its batches are found to be asked for by nobody.
+        """Undo an archive's outcome under a pipeline; return its batches as new, None if it has no row."""
+        # Opened first: if the process dies after the write, the batches are found to have no messages.
         self.open(archive, pipeline, at)
         again = partial(renewed, at=at, next_drive=next_drive)
         if not change(self._archives, archive.source, archive.key.ledger_row(pipeline), again, UpdateMode.REPLACE):
             return None
-        # This replaces the rows of the old plan, and with them claims, tries and ends.
+        # This replaces the rows of the old plan, including claims, tries and ends.
         return self.plan(archive, pipeline)
 
     def unplanned(self, archive: RawArchive, pipeline: str, error: str, at: datetime) -> int:
-        """Note why an archive could not be planned; how often that was so."""
+        """Record why an archive could not be planned; return how often that happened."""
         return self._count(archive, pipeline, "unplanned", {"error": text(error), "error_at": at})
 
     def repaired(self, archive: RawArchive, pipeline: str, at: datetime) -> int:
-        """Note that lost results of an archive are to be made again; how often that was so, with this one."""
+        """Record that lost results of an archive are to be rebuilt; return how often, including this time."""
         return self._count(archive, pipeline, "repairs", {"repaired_at": at})
 
     def schedule_redrive(self, state: BatchState, at: datetime, next_drive: datetime, *, counted: bool = True) -> bool:
-        """Note that a batch is put on the queue at `at`, by nobody's claim; False if its row has changed since."""
+        """Record that an unclaimed batch is put on the queue at `at`; return False if its row has changed since."""
         claim = state.claim if state.claim.stands(at) else state.claim.ended(at)
         count = {"attempts": state.attempts + (state.failures > 0), "failures": 0} if counted else {}
         entity = {**_key(state.batch), **claim_properties(claim), **count, "next_drive": next_drive, "put_at": at}
@@ -247,7 +247,7 @@ class TableBatchLedger:
         return [archive for row, archive in raw.items() if row not in settled]
 
     def known(self, source: str, since: datetime) -> set[ArchiveKey]:
-        """Every archive with a stamp from `since` on whose row has the time it became raw."""
+        """Return the keys of all archives with a stamp from `since` on whose row has the time they became raw."""
         rows = (row for row in self._since(source, since) if row.get("pipeline") is None)
         return {raw_archive(source, row).key for row in rows if row.get(time_of(State.RAW)) is not None}
 
@@ -293,7 +293,7 @@ class TableBatchLedger:
         properties: Properties,
         batch: Batch | None,
     ) -> None:
-        """Set the time of an end once; what is told with it belongs to the one who set it."""
+        """Record a terminal state and its properties once; a later call changes neither."""
         known = {**raw_properties(archive), "pipeline": pipeline}
         stands = True
 
@@ -309,12 +309,12 @@ class TableBatchLedger:
 
         if change(self._archives, archive.source, archive.key.ledger_row(pipeline), decide):
             telemetry.terminal(archive.source, state, self._lag(archive, at) if state is State.PROCESSED else None)
-        # Also if it was at its end before: whoever set that may have died right here. But not for a plan of old.
+        # Also if the state was set before, since that process may have died here; but not for a replaced plan.
         if stands:
             self.close(archive, pipeline)
 
     def _lag(self, archive: RawArchive, at: datetime) -> timedelta | None:
-        """Return how long an archive took; None if that is not known, or was told before: then it is redone."""
+        """Return how long an archive took; None if unknown, or if it was already reported by an earlier run."""
         if archive.modified is None:
             return None
         lag = at - archive.modified

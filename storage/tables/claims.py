@@ -10,7 +10,7 @@ from preprocess.claim import Claim, ClaimKind
 
 
 def read_claim(row: Mapping[str, Any]) -> Claim:
-    """Read the claim to a batch from its row."""
+    """Return the claim of a batch from its row."""
     kind, vanished = row.get("claim"), json.loads(row.get("vanished") or "[]")
     return Claim(
         owner=row.get("owner") or "",
@@ -21,7 +21,7 @@ def read_claim(row: Mapping[str, Any]) -> Claim:
 
 
 def claim_properties(claim: Claim) -> Properties:
-    """Write a claim: empty texts where there is none, since a merge takes no property away."""
+    """Return a claim as properties; empty texts if there is none, since a merge cannot remove a property."""
     return {
         "owner": claim.owner,
         "claim": str(claim.kind or ""),

@@ -1,4 +1,4 @@
-"""Changes of entities that hold against concurrent writers."""
+"""Changes of entities that are safe with concurrent writers."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -18,11 +18,11 @@ _LOST_RACE = {404, 409, 412}
 
 
 def change(table: TableClient, partition: str, row: str, decide: Decide, mode: UpdateMode = UpdateMode.MERGE) -> bool:
-    """Merge what `decide` makes of a row as it is now (None: absent); False where it decides on None.
+    """Merge `decide(row or None)` into a row if its ETag is unchanged, else retry; return False if it returns None.
 
-    With `UpdateMode.REPLACE` it is all that is left of the row.
+    With `UpdateMode.REPLACE` the result replaces the row.
 
-    If somebody else writes in between, `decide` is asked again. Of N writers at once one wins each round.
+    If the row changed meanwhile, `decide` is called again. Of N concurrent writers one succeeds per round.
     """
     with azure_errors(f"change {partition}/{row} in the table {table.table_name}"):
         for _ in range(_MAX_TRIES):
@@ -36,7 +36,7 @@ def change(table: TableClient, partition: str, row: str, decide: Decide, mode: U
 
 
 def set_once(table: TableClient, partition: str, row: str, properties: Mapping[str, Any]) -> bool:
-    """Set the properties that are not set yet; the others stay as they are. False if all were set."""
+    """Set the properties that are not set yet; return False if all were set."""
 
     def missing(current: TableEntity | None) -> Properties | None:
         return {name: value for name, value in properties.items() if not current or current.get(name) is None} or None

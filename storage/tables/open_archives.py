@@ -1,6 +1,6 @@
-"""Archives that somebody has begun with, and that are not at their end: a partition for each source and pipeline.
+"""Rows of archives that are begun and not ended: one partition of the batches table per source and pipeline.
 
-To read one of them is one request, whatever the ledger's size. They lie in the batches table.
+Reading one partition takes one request, whatever the ledger's size.
 """
 
 import logging
@@ -35,13 +35,13 @@ class OpenArchives:
     def open(
         self, key: ArchiveKey, pipeline: str, facts: Properties, at: datetime, put_at: datetime | None = None
     ) -> None:
-        """List an archive, with the facts that its ledger row has too."""
+        """Record an archive as open, with the properties of its ledger row."""
         known = {name: value for name, value in {**facts, "put_at": put_at}.items() if value is not None}
         with azure_errors(f"open {key.source}/{key.version} under {pipeline}"):
             self._table.upsert_entity({**known, **_key(key, pipeline), "opened_at": at}, UpdateMode.MERGE)
 
     def close(self, key: ArchiveKey, pipeline: str, etag: str | None = None) -> None:
-        """Remove an archive; nothing if it is not listed, or with an ETag, if its row has changed."""
+        """Remove an archive. Does nothing if it is not listed or, with an ETag, if its row has changed."""
         row = _key(key, pipeline)
         unchanged: dict[str, Any] = {} if etag is None else {"etag": etag, "match_condition": _UNCHANGED}
         with azure_errors(f"close {key.source}/{key.version} under {pipeline}"):
@@ -58,12 +58,12 @@ class OpenArchives:
             try:
                 opened.append(_read(source, row))
             except (ValueError, LookupError, TypeError):
-                # The others are not to blame; its archive has a row in the ledger, by which `reconcile` goes.
+                # Keep the other rows; `reconcile` finds this archive by its row in the ledger.
                 log.exception("open.unread row=%s/%s", row["PartitionKey"], row["RowKey"])
         return opened
 
     def ask_plan(self, opened: OpenArchive, pipeline: str, at: datetime) -> bool:
-        """Count that an archive's plan is asked for again; False if its row has changed since it was read."""
+        """Count a new request for an archive's plan; return False if its row has changed since it was read."""
         entity = {**_key(opened.archive.key, pipeline), "put_at": at, "asked": opened.asked + 1}
         with azure_errors(f"ask for the plan of {opened.archive.blob}"):
             try:

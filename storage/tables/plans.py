@@ -43,7 +43,7 @@ class Plan:
 
 
 def plan_properties(name: str, batches: Sequence[Batch], next_drive: datetime) -> Properties:
-    """Write a plan. Raises ArchiveRefusedError for one that no row can hold: millions of batches."""
+    """Return a plan as properties. Raises ArchiveRefusedError if it is too large for a row: millions of batches."""
     packed = _pack([(batch.first, batch.end) for batch in batches])
     pieces = [packed[start : start + _PIECE] for start in range(0, len(packed), _PIECE)]
     if len(pieces) > _MAX_PIECES:
@@ -53,7 +53,7 @@ def plan_properties(name: str, batches: Sequence[Batch], next_drive: datetime) -
 
 
 def read_plan(row: Mapping[str, Any] | None) -> Plan | None:
-    """Read a plan; None where the archive's row under the pipeline has none."""
+    """Return the plan; None if the archive's row under the pipeline has none."""
     if row is None or row.get("plan") is None:
         return None
     packed = b"".join(row[f"plan{number}"] for number in range(_MAX_PIECES) if f"plan{number}" in row)
@@ -109,7 +109,7 @@ def _is_of(row: TableEntity, plan: Plan) -> bool:
 def _missing(
     partition: str, plan: Plan, rows: Mapping[str, TableEntity], claimed: Mapping[int, Claim] = NO_CLAIMS
 ) -> Iterator[tuple[Any, ...]]:
-    """Operations that insert the rows which are not there, and replace those of another plan or division."""
+    """Yield operations that insert the rows which are not there, and replace those of another plan or division."""
     for number, (first, end) in enumerate(plan.ranges):
         key = batch_row(number)
         row = rows.get(key)

@@ -1,4 +1,4 @@
-"""What the images table holds of an archive or a batch: counted, without reading any image."""
+"""Counts of an archive's or a batch's rows in the images table, made without reading any image."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ class Tally:
     images: int = 0
     refused: int = 0
     missing: int = 0
-    """Rows that images should have and have not."""
+    """Number of rows that images should have but lack."""
 
     def add(self, row: Mapping[str, Any]) -> None:
         """Count one row."""
@@ -27,7 +27,7 @@ class Tally:
             self.missing += max(1, int(row.get("parts") or 0))
 
     def fits(self, images: int, refused: int) -> bool:
-        """Tell whether the rows are all that there should be, and no more."""
+        """Return True if the rows are exactly the expected ones."""
         return (self.images, self.refused, self.missing) == (images, refused, 0)
 
 

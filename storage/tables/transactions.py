@@ -24,9 +24,9 @@ from imagefeed.entities import Properties
 from imagefeed.rows import in_transactions
 
 _AT_ONCE = 4
-"""Transactions of up to 4 MiB each, which is what each holds in memory twice: as entities, and as it is sent."""
+"""Concurrent transactions. Each is up to 4 MiB, held in memory twice: as entities and as the request body."""
 _TWICE = frozenset({"POST"})
-"""Sent again when no answer came. The SDK does not do so by itself; but what replaces whole rows may be repeated."""
+"""Methods to send again without an answer. The SDK would not, but replacing whole rows is safe to repeat."""
 _STATUS = re.compile(rb"^HTTP/1\.1 (\d{3}) ", re.MULTILINE)
 _PART = (
     "--{changes}\r\nContent-Type: application/http\r\nContent-Transfer-Encoding: binary\r\nContent-ID: {number}\r\n\r\n"
@@ -36,14 +36,14 @@ _PART = (
 
 
 def upsert_all(table: TableClient, entities: Iterable[Properties], doing: str) -> set[str]:
-    """Insert or replace entities; gives their RowKeys. After an error some may be written, as after a kill."""
+    """Insert or replace entities; return their RowKeys. After an error or a kill, some may be written."""
     written: set[str] = set()
     with ThreadPoolExecutor(_AT_ONCE, "rows") as threads:
         under_way: deque[Future[None]] = deque()
         for group in in_transactions(entities):
             if len(under_way) == _AT_ONCE:
                 under_way.popleft().result()
-            # The context goes along, so that requests are traced as part of this call.
+            # The context is copied so that requests are traced as part of this call.
             under_way.append(threads.submit(copy_context().run, _upsert, table, group, doing))
             written.update(entity["RowKey"] for entity in group)
         for future in under_way:
@@ -53,13 +53,13 @@ def upsert_all(table: TableClient, entities: Iterable[Properties], doing: str) -
 
 def _upsert(table: TableClient, group: list[Properties], doing: str) -> None:
     def with_body(request: PipelineRequest[Any]) -> None:
-        # The boundary stays the SDK's: it is in a header that is signed already.
+        # Keep the SDK's boundary: it is in a header that is already signed.
         boundary = request.http_request.headers["Content-Type"].partition("boundary=")[2]
         request.http_request.set_bytes_body(_body(f"{table.url}/{table.table_name}", group, boundary))
 
     def accepted(response: PipelineResponse[Any, Any]) -> None:
         answer = response.http_response
-        # The SDK reads each part as an e-mail in a thread of its own. It does so where one tells of an error.
+        # The SDK parses each part as an e-mail in its own thread; that is only needed if a part reports an error.
         if answer.status_code == 202 and _STATUS.findall(answer.read()) == [b"204"] * len(group):
             answer.parts = list
 
@@ -70,16 +70,16 @@ def _upsert(table: TableClient, group: list[Properties], doing: str) -> None:
         try:
             table.submit_transaction([replace], retry_on_methods=_TWICE, **hooks)
         except OSError as exc:
-            # Of an answer that broke off the SDK makes no error of its own.
+            # The SDK does not translate the error of a response that was cut off.
             raise ServiceResponseError(str(exc)) from exc
 
 
 def _body(table: str, group: list[Properties], boundary: str) -> bytes:
-    """Write an entity group transaction.
+    """Return the body of an entity group transaction.
 
     https://learn.microsoft.com/rest/api/storageservices/performing-entity-group-transactions
     """
-    # As the SDK names them, in the service's own words: batch_… and changeset_…
+    # The same names as in the SDK and the service's documentation: batch_… and changeset_…
     changes = boundary.replace("batch", "changeset", 1)
     pieces = [f"--{boundary}\r\nContent-Type: multipart/mixed; boundary={changes}\r\n\r\n".encode()]
     for number, entity in enumerate(group):
@@ -91,13 +91,13 @@ def _body(table: str, group: list[Properties], boundary: str) -> bytes:
 
 
 def _json(entity: Mapping[str, Any]) -> bytes:
-    """Write an entity as JSON; what JSON does not know goes with the name of its type."""
+    """Return an entity as JSON; types that JSON lacks are sent with their OData type. Raises TypeError for others."""
     plain: dict[str, object] = {}
     binary: list[bytes] = []
     for name, value in entity.items():
         match value:
             case bytes():
-                # As it is: to look base64 through for what JSON would escape takes longer than all else.
+                # Base64 is not passed through json.dumps: searching it for characters to escape takes longest.
                 kind = b',"%b@odata.type":"Edm.Binary","%b":"' % (name.encode(), name.encode())
                 binary += [kind, b64encode(value), b'"']
             case EntityProperty():

@@ -482,3 +482,26 @@ def test_a_scheme_without_a_protocol_is_an_error_and_not_ftp() -> None:
     endpoint = Endpoint(scheme=cast(Literal["ftp"], "gopher"), host="127.0.0.1", port=1)
     with pytest.raises(AssertionError, match="gopher"):
         connector(endpoint)
+
+
+@pytest.mark.parametrize("zone", ["Asia/Tokyo", "America/New_York", "Europe/Berlin", "UTC"])
+def test_vsftpd_in_local_time_is_read_by_timezone(zone: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Debian's own configuration file of vsftpd has `use_localtime=YES`, and then MDTM is no UTC either."""
+    monkeypatch.setenv("TZ", zone)
+    served = tmp_path / "served"
+    served.mkdir()
+    now = datetime.now(UTC).replace(microsecond=0)
+    true = {f"{minutes}.zip": now - timedelta(minutes=minutes) for minutes in (1, 9, 70, 60 * 24 * 100)}
+    for name, time in true.items():
+        (served / name).write_bytes(b"x")
+        os.utime(served / name, (time.timestamp(), time.timestamp()))
+    with ftp_server(tmp_path / "server", served, program="vsftpd", local_time=True) as server:
+        endpoint = replace(server.endpoint(), timezone=zone)
+        with connector(endpoint).connect() as connection:
+            for listed in connection.list_files().files:
+                certain = connection.stat(listed)
+                assert certain is not None
+                off = certain.modified - true[listed.path]
+                # vsftpd converts by the present offset of its zone, also times before clocks were changed.
+                other_offset = now - true[listed.path] > timedelta(days=1)
+                assert abs(off) <= timedelta(hours=other_offset)

@@ -34,6 +34,8 @@ class FakeServer:
         """Paths of which nothing can be told."""
         self.forbidden = set[str]()
         """Paths that are listed, and not there for whoever asks for them: FTP's 550 tells no difference."""
+        self.certain: dict[str, datetime] = {}
+        """Times that stat gives in place of the listed ones."""
         self.forbidden_to_stat = set[str]()
         """Paths that can be read, and that stat calls absent."""
         self.unlisted = set[str]()
@@ -103,7 +105,8 @@ class FakeConnection:
         if listed.path not in self._server.files or listed.path in absent:
             return None
         content, modified = self._server.files[listed.path]
-        return RemoteFile(path=listed.path, size=len(content), modified=modified)
+        certain = self._server.certain.get(listed.path, modified)
+        return RemoteFile(path=listed.path, size=len(content), modified=certain)
 
     @contextmanager
     def open(self, file: RemoteFile, offset: int) -> Iterator[Reader]:

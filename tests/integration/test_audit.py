@@ -417,6 +417,6 @@ class TestCommand:
         all_rows(plant, plant.copy(NOW - 2 * HOUR))
         assert main(["rebuild", plant.source]) == 0
         output = capsys.readouterr().out
-        assert "4 archives in the raw container: of 3 the ledger had lost something, of 1 what became" in output
+        assert "4 archives in the raw container: ledger rows restored of 3, batch results restored of 1" in output
         assert "2 archives not processed" in output
-        assert "1 blob put there by hand, and not read" in output
+        assert "1 blob uploaded by hand and not restored" in output

@@ -150,7 +150,7 @@ def test_readers_keep_the_older_version_until_the_newer_one_is_processed(world: 
     (finding,) = world.findings()
     assert (finding.slug, finding.severity) == (Slug.CORRECTION_PENDING, Severity.NOTICE)
     assert (finding.archive, finding.name) == (newer.key.id, NAME)
-    assert finding.detail == f"readers keep version {older.version}; it is raw"
+    assert finding.detail == f"readers use version {older.version}; it is raw"
     handle_archive_created(newer.blob, world.context)
     assert world.read("between") == [20]
     assert not world.findings()

@@ -163,7 +163,7 @@ def test_a_start_under_other_settings_says_what_is_redone_and_one_that_cannot_wo
     new = Identity(pipeline=source, fingerprint="new", hook=None)
     assert not list(pipeline_notes(clients, [source], replace(new, pipeline="p1")))
     changed, redone = pipeline_notes(clients, [source], new)
-    assert f"pipeline {source}; ranges are still read of p1" in changed
+    assert f"pipeline {source}; ranges are still read from p1" in changed
     assert "PIPELINE_WINDOW" in redone
     hold_pipeline(clients, source, "old")
     (mismatch,) = pipeline_notes(clients, [source], new)

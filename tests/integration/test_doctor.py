@@ -198,9 +198,9 @@ class TestStorage:
     @pytest.mark.parametrize(
         ("minutes", "message"),
         [
-            (None, "not looked  app             reconcile has not come to its end yet"),
-            (3, "ok          app             reconcile last came to its end 3 min ago"),
-            (25, "WRONG       app             function overdue: reconcile: it last came to its end at "),
+            (None, "not looked  app             reconcile has not completed yet"),
+            (3, "ok          app             reconcile last completed 3 min ago"),
+            (25, "WRONG       app             function overdue: reconcile: it last completed at "),
         ],
     )
     def test_timers_that_stand_still_are_seen(
@@ -237,7 +237,7 @@ class TestAnswers:
             ("AuthorizationFailure", "the account's firewall rejects this machine"),
             (
                 "KeyBasedAuthenticationNotPermitted",
-                "the account takes no keys: set DATA_STORAGE__blobServiceUri and its kin instead of DATA_STORAGE",
+                "the account accepts no keys: set DATA_STORAGE__blobServiceUri etc. instead of DATA_STORAGE",
             ),
         ],
     )
@@ -295,7 +295,7 @@ class TestFunctions:
             assert host.call("/admin/host/ping")[0] == 200
             lines = self.wrong(f"{host.url}/", capsys, monkeypatch)
         for expected in (
-            "process_batch is not there",
+            "process_batch is missing",
             "reconcile is switched off, or its listener does not start: .* '%RECONCILE_SCHEDULE%' does not resolve",
             "poll_source is switched off: remove the setting AzureWebJobs.poll_source.Disabled",
         ):
@@ -307,7 +307,7 @@ class TestFunctions:
     ) -> None:
         (line,) = self.wrong(f"http://127.0.0.1:{free_port()}", capsys, monkeypatch)
         assert line.startswith(" not looked")
-        assert "does the app run?" in line
+        assert "check that the app runs" in line
 
 
 def test_an_app_in_azure_is_looked_at_with_its_own_settings(

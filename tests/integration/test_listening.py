@@ -192,7 +192,7 @@ class TestPolls:
 def test_the_doctor_says_so(clients: Clients) -> None:
     settings = read_settings({"DATA_STORAGE": "x", "SOURCES__RADAR__URL": "ftp://127.0.0.1:1/"})
     (fine,) = check_listeners(clients, settings, datetime.now(UTC))
-    assert (fine.status, "no message waits in vain" in fine.message) == (CheckStatus.OK, True)
+    assert (fine.status, "no message waits too long" in fine.message) == (CheckStatus.OK, True)
     BatchMessages(clients).put("radar/a.zip", None)
     (symptom,) = check_listeners(clients, settings, datetime.now(UTC) + LATER)
     assert (symptom.status, "process_batch does not listen" in symptom.message) == (CheckStatus.WRONG, True)

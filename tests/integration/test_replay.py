@@ -188,7 +188,7 @@ def test_history_that_was_stopped_goes_on_where_it_was(shelf: Shelf, capsys: pyt
     arguments = ["replay", "--source", shelf.source, "--since", "6h", "--at-most", "2"]
     with pytest.raises(KeyboardInterrupt):
         run(build_parser([add_verbs]).parse_args(arguments), shelf.clients, environment(), interrupted)
-    assert "2 to go: type the same again" in capsys.readouterr().out
+    assert "2 to go: run the same command again" in capsys.readouterr().out
     asked = shelf.asked()
     assert [message.blob for message in asked] == [archives[0].blob, archives[1].blob]
     for archive in archives[:2]:
@@ -235,10 +235,10 @@ def test_settings_that_the_app_never_ran_with_ask_for_nothing(
     ("arguments", "message"),
     [
         (["--since", "6h"], "--source"),
-        (["--source", "radar"], "--source radar: it lacks --since: how far back, such as 30d"),
-        (["--method", "tiff<2"], "--method: it lacks --since"),
+        (["--source", "radar"], "--source radar: --since is missing: how far back, such as 30d"),
+        (["--method", "tiff<2"], "--method: --since is missing"),
         (["--archive", "radar/0123abcd", "--poison"], "one way"),
-        ([], "it lacks what is to be done again: --failed, --refused"),
+        ([], "nothing is selected: give --failed, --refused"),
         (["--source", "radr", "--since", "6h"], "replay source radr: there is no such source; there "),
         (["--failed", "--source", "radr"], "replay source radr: there is no such source; there "),
         (["--archive", "radar/ffffffff"], "no such archive"),
@@ -290,7 +290,7 @@ def test_messages_and_events_that_were_given_up_go_back_to_work(
     assert shelf.asked() == [BatchMessage(blob="a.zip")]
     assert main(["replay", "--dead-letters"]) == 0
     assert shelf.asked() == [BatchMessage(blob="b.zip")]
-    assert capsys.readouterr().out.count("1 sent back to work") == 2
+    assert capsys.readouterr().out.count("1 redriven") == 2
 
 
 def in_azure(folder: Path, monkeypatch: pytest.MonkeyPatch, given: dict[str, str]) -> AbstractContextManager[None]:

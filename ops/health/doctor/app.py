@@ -1,4 +1,4 @@
-"""Looks at what the app leaves in storage: is it alive, does it keep up, whose results are these."""
+"""Checks the app through its storage: whether it runs, keeps up, and has the settings of its results."""
 
 from collections.abc import Iterator
 from datetime import datetime
@@ -21,11 +21,11 @@ from storage.blobs.runs import TIMERS, last_runs
 from storage.blobs.source_state import BlobSourceStates
 from storage.clients import Clients
 
-_SEE = "look into its log"
+_SEE = "see its log"
 
 
 def check_storage(clients: Clients) -> Iterator[Finding]:
-    """Try every container, table and queue, and count what was given up."""
+    """Yield the probes of every container, table and queue, and the dead letters."""
     for outcome in (*probe(clients), *probe_dead_letters(clients)):
         yield (
             wrong("storage", f"{outcome.name}: {outcome.problem}")
@@ -35,17 +35,17 @@ def check_storage(clients: Clients) -> Iterator[Finding]:
 
 
 def check_identity(where: Storage) -> Iterator[Finding]:
-    """Say it where storage was tried as the person who asks: a role that the app lacks does not show then."""
+    """Yield a note if storage was checked with the user's own identity, which does not test the app's roles."""
     if where.connection is None and where.client_id is None:
         yield unknown(
             "storage",
-            "the rights of the app's own identity: all this was tried with yours. infra/deploy.sh gives it its roles; "
-            "its last polls and its run of reconcile, below, show whether they suffice",
+            "the roles of the app's own identity were not tested: these checks used yours. infra/deploy.sh assigns the "
+            "app's roles; its last polls and its run of reconcile, below, show whether they suffice",
         )
 
 
 def check_pipeline(clients: Clients, settings: Settings) -> Iterator[Finding]:
-    """Hold the preprocessing settings against those that made the results of that name."""
+    """Compare the preprocessing settings with those recorded for the pipeline's results."""
     try:
         identity = identify(settings.recipe, settings.pipeline.name)
         first = known_fingerprint(clients, identity.pipeline)
@@ -61,7 +61,7 @@ def check_pipeline(clients: Clients, settings: Settings) -> Iterator[Finding]:
 
 
 def other_settings(pipeline: str) -> str:
-    """Say that a pipeline's name stands for other settings."""
+    """Return the message for a pipeline whose results were made with other settings."""
     return (
         f"{pipeline}: its results were made with other settings, so nothing is preprocessed; set PIPELINE_NAME to a "
         "new name, or set the PREPROCESS_ settings back"
@@ -69,7 +69,7 @@ def other_settings(pipeline: str) -> str:
 
 
 def check_polling(clients: Clients, settings: Settings, now: datetime) -> Iterator[Finding]:
-    """Tell from the source states whether the app polls, and what the last poll said."""
+    """Yield from the source states whether the app polls, and the error of the last poll."""
     source_states = BlobSourceStates(clients)
     for name, source in settings.sources.items():
         try:
@@ -81,7 +81,7 @@ def check_polling(clients: Clients, settings: Settings, now: datetime) -> Iterat
 
 
 def check_runs(clients: Clients, now: datetime) -> Iterator[Finding]:
-    """Tell when each function last came to its end. Without messages nobody calls those of queues."""
+    """Yield when each function last completed. Queue functions do not run without messages."""
     try:
         runs = last_runs(clients)
     except PipelineError as exc:
@@ -91,13 +91,13 @@ def check_runs(clients: Clients, now: datetime) -> Iterator[Finding]:
     yield from map(_from_finding, found)
     for function, run in runs.items():
         if function not in {finding.name for finding in found}:
-            yield ok("app", f"{function} last came to its end {(now - run.at).total_seconds() / 60:.0f} min ago")
+            yield ok("app", f"{function} last completed {(now - run.at).total_seconds() / 60:.0f} min ago")
     for function in TIMERS if not runs else ():
-        yield unknown("app", f"{function} has not come to its end yet: is the app just starting? Else {_SEE}")
+        yield unknown("app", f"{function} has not completed yet: the app may just have started; else {_SEE}")
 
 
 def check_listeners(clients: Clients, settings: Settings, now: datetime) -> Iterator[Finding]:
-    """Tell whether messages wait for somebody who never comes."""
+    """Yield queues whose messages are not consumed."""
     try:
         found = list(check_queues(clients, settings.sources, now, settings.pipeline.window))
     except PipelineError as exc:
@@ -105,12 +105,12 @@ def check_listeners(clients: Clients, settings: Settings, now: datetime) -> Iter
         return
     yield from map(_from_finding, found)
     if not found:
-        yield ok("app", "queues: no message waits in vain; whether the app listens `doctor --smoke` tries")
+        yield ok("app", "queues: no message waits too long; `doctor --smoke` tests whether the app reads them")
 
 
 def _check_source(source: Source, state: SourceState, now: datetime) -> Iterator[Finding]:
     name = source.spec.name
-    # What came before is the audit's affair: it reads the ledger.
+    # Older archives are checked by the audit, which reads the ledger.
     found = list(check_source(name, Held(promises={name: source.spec}), state, state.arrivals, now, since=now))
     yield from map(_from_finding, few(found))
     if state.listed_at and not any(finding.slug in ANSWERS for finding in found):
@@ -122,6 +122,6 @@ def _check_source(source: Source, state: SourceState, now: datetime) -> Iterator
 
 
 def _from_finding(finding: HealthFinding) -> Finding:
-    # Whoever calls the doctor expects that the app runs.
+    # A user of the doctor expects the app to run, so a source that does not answer is WRONG.
     bad = finding.severity is Severity.MISSING or finding.slug in ANSWERS
     return (wrong if bad else unknown)("app", finding.message)

@@ -1,4 +1,4 @@
-"""Asks Azure through its command line tool, which has the login that a person made."""
+"""Queries Azure through the Azure CLI (az), with the login of its user."""
 
 import json
 import re
@@ -17,7 +17,7 @@ _REFERENCE = re.compile(
     r"@Microsoft\.KeyVault\((?:SecretUri=(?P<uri>https://[^;)]+?)/?|VaultName=(?P<vault>[^;]+);SecretName=(?P<name>[^;)]+))\)"
 )
 _OF_IDENTITY = {"DATA_STORAGE__CLIENTID", "DATA_STORAGE__CREDENTIAL"}
-"""They name the app's identity, which nobody outside Azure can be: people look with their own."""
+"""Settings of the app's identity, which cannot be used outside Azure; the doctor uses its user's login."""
 
 
 class AzureCli:
@@ -27,7 +27,7 @@ class AzureCli:
         self._program = program
 
     def ask(self, *arguments: str) -> Any:
-        """Run one command; its answer. Raises PermanentError."""
+        """Run one command and return its parsed JSON output. Raises PermanentError."""
         doing = f"az {' '.join(arguments[:3])}"
         try:
             completed = subprocess.run(  # noqa: S603 -- the user's own az, arguments of our own
@@ -35,7 +35,7 @@ class AzureCli:
                 stdin=subprocess.DEVNULL, capture_output=True, timeout=_WITHIN, check=False, text=True,
             )  # fmt: skip
         except (OSError, subprocess.TimeoutExpired) as exc:
-            raise PermanentError(f"{doing}: {type(exc).__name__}: it did not answer; try it by hand") from exc
+            raise PermanentError(f"{doing}: {type(exc).__name__}: az did not answer; run the command by hand") from exc
         if completed.returncode:
             # Some errors begin on the line below `ERROR:`.
             error = completed.stderr.strip().removeprefix("ERROR:").strip().partition("\n")[0]
@@ -43,11 +43,11 @@ class AzureCli:
         try:
             return json.loads(completed.stdout or "null")
         except ValueError as exc:
-            raise PermanentError(f"{doing}: its answer is no JSON; try it by hand, and update az") from exc
+            raise PermanentError(f"{doing}: the output is not JSON; run the command by hand, and update az") from exc
 
 
 def find_azure_cli() -> AzureCli | None:
-    """Find it on PATH."""
+    """Return the az on PATH; None if there is none."""
     program = shutil.which("az")
     return AzureCli(program) if program else None
 
@@ -61,9 +61,9 @@ class App:
 
 
 def find_app(cli: AzureCli, name: str | None, group: str | None = None) -> App:
-    """Find the app of this name, or the only one of a resource group. Raises PermanentError."""
+    """Return the app of this name, or the only app of a resource group. Raises PermanentError."""
     if name is not None and not _NAME.fullmatch(name):
-        raise PermanentError(f"--app {name}: this is no name of a function app")
+        raise PermanentError(f"--app {name}: not a valid name of a function app")
     where = ("--resource-group", group) if group else ()
     listed = cli.ask("functionapp", "list", *where, "--query", "[].{name: name, group: resourceGroup}") or ()
     apps = [App(**app) for app in listed if name in (None, app["name"])]
@@ -78,9 +78,9 @@ def find_app(cli: AzureCli, name: str | None, group: str | None = None) -> App:
 
 
 def app_settings(cli: AzureCli, app: App, secrets: str = "") -> tuple[Mapping[str, str], Sequence[Finding]]:
-    """Read a deployed app's settings; Key Vault references are followed in those whose names begin with `secrets`.
+    """Return a deployed app's settings, and problems of Key Vault references.
 
-    Raises PermanentError.
+    References are resolved only in settings whose names begin with `secrets`. Raises PermanentError.
     """
     of_app = ("--name", app.name, "--resource-group", app.group)
     listed = cli.ask("functionapp", "config", "appsettings", "list", *of_app)
@@ -90,7 +90,7 @@ def app_settings(cli: AzureCli, app: App, secrets: str = "") -> tuple[Mapping[st
 
 
 def _follow(cli: AzureCli, name: str, values: dict[str, str]) -> Finding | None:
-    """Put a secret in the place of its reference."""
+    """Replace a Key Vault reference by its secret; return a finding if the secret cannot be read."""
     reference = _REFERENCE.fullmatch(values[name].strip())
     if reference is None:
         return None

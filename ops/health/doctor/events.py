@@ -1,4 +1,4 @@
-"""Looks at the event subscription, without which new archives wait for `reconcile`."""
+"""Checks the event subscription; without it, new archives wait for `reconcile`."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -18,19 +18,19 @@ _AGAIN = "run infra/deploy.sh again"
 
 
 def check_events(storage: Storage, cli: AzureCli | None) -> Iterator[Finding]:
-    """Find the subscription of the storage account's events and hold it against what the app needs."""
+    """Yield problems of the storage account's event subscription for on_raw_archive."""
     account = _account(storage)
     if account is None:
-        yield unknown(_ABOUT, "the storage settings do not tell the account's name")
+        yield unknown(_ABOUT, "the storage settings do not contain the account's name")
     elif account == _EMULATOR:
-        yield unknown(_ABOUT, "an emulator has no Event Grid; locally the relay of `make run` stands in for it")
+        yield unknown(_ABOUT, "an emulator has no Event Grid; locally the relay of `make run` replaces it")
     elif cli is None:
-        yield unknown(_ABOUT, "Azure CLI (az) is not on PATH, so the event subscription was not looked at")
+        yield unknown(_ABOUT, "Azure CLI (az) is not on PATH, so the event subscription was not checked")
     else:
         try:
             yield from _check_account(account, cli)
         except PermanentError as exc:
-            yield unknown(_ABOUT, f"{exc}; if it is the login: az login")
+            yield unknown(_ABOUT, f"{exc}; if the login has expired: az login")
 
 
 def _account(storage: Storage) -> str | None:
@@ -42,7 +42,7 @@ def _check_account(account: str, cli: AzureCli) -> Iterator[Finding]:
     listed = cli.ask(
         "eventgrid", "system-topic", "list", "--query", "[].{name: name, group: resourceGroup, source: source}"
     )
-    # Azure gives the id of a topic's source in lower case, or as it was written.
+    # Azure returns the id of a topic's source in lower case or as written.
     topics = [topic for topic in listed if str(topic["source"]).lower().endswith(f"/storageaccounts/{account}")]
     subscriptions = [item for topic in topics for item in _subscriptions(topic, cli) if _function(item) == _FUNCTION]
     if not topics:
@@ -76,11 +76,11 @@ def _problems(subscription: Mapping[str, Any]) -> Iterator[str]:
         yield f"its state is {state}"
     event_filter = subscription.get("filter") or {}
     if _CREATED not in (event_filter.get("includedEventTypes") or [_CREATED]):
-        yield f"it passes no {_CREATED}"
+        yield f"it filters out {_CREATED}"
     begins, ends = str(event_filter.get("subjectBeginsWith") or ""), str(event_filter.get("subjectEndsWith") or "")
     if not "/blobServices/default/containers/raw/blobs/".startswith(begins):
         yield f"it passes only subjects that begin with {begins}"
     if not ".zip".endswith(ends):
         yield f"it passes only subjects that end with {ends}"
     if not subscription.get("deadLetterDestination") and not subscription.get("deadLetterWithResourceIdentity"):
-        yield "events that it gives up are lost, as it has no dead-letter container"
+        yield "it has no dead-letter container, so undeliverable events are lost"

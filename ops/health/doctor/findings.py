@@ -1,4 +1,4 @@
-"""What the doctor finds: one line each, in plain words, and without any secret."""
+"""Results of the doctor's checks, rendered as one line each without secrets."""
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
@@ -8,21 +8,21 @@ from config.settings import Settings
 from imagefeed.terminal import clean
 
 _SHORTEST_SECRET = 4
-"""A shorter one would blacken words that merely contain it."""
+"""Shorter secrets are not masked because they would mask ordinary words that contain them."""
 
 
 class CheckStatus(StrEnum):
-    """How a check ended."""
+    """Result of a check."""
 
     OK = "ok"
     WRONG = "WRONG"
     UNKNOWN = "not looked"
-    """It could not be looked at, and why."""
+    """The check was not possible; the message gives the reason."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One check: what it was about, and what there is to say, with what to do where it is wrong."""
+    """Result of one check: status, subject and message; the message of WRONG says what to do."""
 
     status: CheckStatus
     about: str
@@ -30,29 +30,29 @@ class Finding:
 
 
 def ok(about: str, message: str) -> Finding:
-    """All is well."""
+    """Return a finding of a check that passed."""
     return Finding(CheckStatus.OK, about, message)
 
 
 def wrong(about: str, message: str) -> Finding:
-    """Somebody has to do something."""
+    """Return a finding of a check that failed and needs action."""
     return Finding(CheckStatus.WRONG, about, message)
 
 
 def unknown(about: str, message: str) -> Finding:
-    """Nobody knows, and that is said."""
+    """Return a finding of a check that was not possible."""
     return Finding(CheckStatus.UNKNOWN, about, message)
 
 
 def secrets_of(settings: Settings) -> Collection[str]:
-    """Give what must never be shown: a server may repeat a password in its answer."""
+    """Return texts that must not be printed: a server may repeat a password in its answer."""
     endpoints = [source.endpoint for source in settings.sources.values()]
     secrets = {text for e in endpoints for text in (e.password, e.private_key, e.passphrase) if text}
     return secrets | {settings.storage.connection or ""}
 
 
 def line(finding: Finding, secrets: Iterable[str] = ()) -> str:
-    """Write a finding as one line that tells a terminal nothing but text."""
+    """Return a finding as one line without secrets and terminal control characters."""
     return clean(f" {finding.status:<10}  {finding.about:<14}  {redacted(finding, secrets)}")
 
 
@@ -66,7 +66,7 @@ def redacted(finding: Finding, secrets: Iterable[str] = ()) -> str:
 
 
 def summary(findings: Sequence[Finding]) -> str:
-    """Count how the checks ended."""
+    """Return the number of checks by status, as text."""
     counts = {status: sum(finding.status is status for finding in findings) for status in CheckStatus}
     message = f"{counts[CheckStatus.OK]} ok, {counts[CheckStatus.WRONG]} wrong"
     return message + (f", {counts[CheckStatus.UNKNOWN]} not looked at" if counts[CheckStatus.UNKNOWN] else "")

@@ -1,4 +1,4 @@
-"""Asks the functions host which of its functions are switched off: a host that is well may have such."""
+"""Checks through the admin API of the functions host which functions are disabled or failed to load."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -19,44 +19,46 @@ _ABOUT = "functions"
 
 @dataclass(frozen=True, slots=True)
 class FunctionsHost:
-    """Where a host answers, and the key that opens its admin addresses; none is needed on one's own machine."""
+    """URL of a functions host and the key of its admin API; a local host needs no key."""
 
     url: str
     key: str | None = field(default=None, repr=False)
 
     def ask(self, path: str) -> Any:
-        """Return the JSON below `/admin/functions`. Raises PermanentError."""
+        """Return the JSON at `/admin/functions{path}`. Raises PermanentError."""
         where, doing = urlsplit(self.url), f"ask {self.url}/admin/functions{path}"
-        # Not urllib, which hands the key on to wherever an answer leads.
+        # urllib would send the key to the target of a redirect.
         connect = HTTPSConnection if where.scheme == "https" else HTTPConnection
         connection = connect(where.netloc, timeout=_WITHIN)
         try:
             connection.request("GET", f"/admin/functions{path}", headers={"x-functions-key": self.key or ""})
             answer = connection.getresponse()
             if answer.status != 200:
-                raise PermanentError(f"{doing}: it answers {answer.status}: does the app run, and is the key right?")
+                raise PermanentError(
+                    f"{doing}: HTTP status {answer.status}: check that the app runs and that the key is right"
+                )
             return json.loads(answer.read())
         except (OSError, HTTPException, ValueError) as exc:
-            raise PermanentError(f"{doing}: {type(exc).__name__}: {exc}: does the app run?") from exc
+            raise PermanentError(f"{doing}: {type(exc).__name__}: {exc}: check that the app runs") from exc
         finally:
             connection.close()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HostedFunction:
-    """A function as its host knows it."""
+    """A function in the admin API of its host."""
 
     name: str
     errors: Sequence[str]
-    """Why it could not be indexed, and so is switched off, it alone; or why its listener does not start."""
+    """Errors of indexing, which disables only this function, or of starting its listener."""
     disabled: bool
-    """By a setting that says so."""
+    """A setting disables it."""
 
 
 def list_functions(host: FunctionsHost) -> Sequence[HostedFunction]:
-    """Ask for all functions of a host. Raises PermanentError."""
+    """Return all functions of a host. Raises PermanentError."""
     return [
-        # The host leaves `errors` out where there are none.
+        # The host omits `errors` if there are none.
         HostedFunction(
             name=(name := str(function["name"])),
             errors=host.ask(f"/{name}/status").get("errors") or (),
@@ -67,7 +69,7 @@ def list_functions(host: FunctionsHost) -> Sequence[HostedFunction]:
 
 
 def check_functions(host: FunctionsHost) -> Iterator[Finding]:
-    """Tell which functions the host does not run, although it may be well itself."""
+    """Yield the functions that the host does not run; the host itself may be healthy."""
     try:
         functions = list_functions(host)
     except PermanentError as exc:
@@ -75,7 +77,7 @@ def check_functions(host: FunctionsHost) -> Iterator[Finding]:
         return
     missing = sorted({*_NEEDED} - {function.name for function in functions})
     findings = [
-        *(wrong(_ABOUT, f"{name} is not there: the code does not load; see the host's log") for name in missing),
+        *(wrong(_ABOUT, f"{name} is missing: the code does not load; see the host's log") for name in missing),
         *(wrong(_ABOUT, problem) for function in functions if (problem := _problem(function))),
     ]
     yield from findings or [ok(_ABOUT, f"all {len(functions)} are indexed, and none is switched off")]
@@ -90,7 +92,7 @@ def _problem(function: HostedFunction) -> str | None:
 
 
 def host_in_azure(cli: AzureCli, app: App) -> FunctionsHost:
-    """Find where an app answers, and its master key, through az. Raises PermanentError."""
+    """Return the URL and master key of an app, from az. Raises PermanentError."""
     of_app = ("--name", app.name, "--resource-group", app.group)
     name = cli.ask("functionapp", "show", *of_app, "--query", "properties.defaultHostName || defaultHostName")
     key = cli.ask("functionapp", "keys", "list", *of_app, "--query", "masterKey")

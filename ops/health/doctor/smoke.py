@@ -1,4 +1,4 @@
-"""Sends a small archive through the app, step by step, and says which step does not happen, and what that means."""
+"""Sends a small archive through the app and reports the first step that fails, with its likely cause."""
 
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -23,16 +23,17 @@ from storage.clients import Clients
 
 ABOUT = "smoke"
 WITHIN = timedelta(minutes=5)
-"""For each step. A new subscription takes minutes, and a first delivery that failed is repeated after some."""
+"""Timeout of each step. A new subscription takes minutes; a failed first delivery is repeated after some minutes."""
 _EVERY = 0.5
 
 
 def run_smoke_test(
     clients: Clients, sample: SmokeArchive, pipeline: str, *, has_hook: bool, within: timedelta = WITHIN
 ) -> Iterator[Finding]:
-    """Put an archive into the raw container as a person would by hand, watch what becomes of it, and remove it all.
+    """Upload an archive to the raw container, yield a finding for each step, and remove all its data.
 
-    `has_hook`: a hook has the last word about each picture. It is not run here, where it might lack what it needs.
+    `has_hook`: do not compare pixels, since a hook may change them. The hook is not run here because its dependencies
+    may be missing.
     """
     try:
         with lock(clients):
@@ -44,16 +45,16 @@ def run_smoke_test(
             finally:
                 test.reset()
     except LeaseLostError:
-        yield wrong(ABOUT, "another smoke test runs right now, and may do so for minutes: begin again after its end")
+        yield wrong(ABOUT, "another smoke test is running, which may take minutes: try again after it has ended")
     except PipelineError as exc:
-        yield wrong(ABOUT, f"{exc}. What is left of it lies under the source smoke; the next smoke test removes it")
+        yield wrong(ABOUT, f"{exc}. Its remaining data is under the source smoke; the next smoke test removes it")
     else:
-        yield ok(ABOUT, "all that it put there is removed again")
+        yield ok(ABOUT, "all its data is removed again")
 
 
 @dataclass(slots=True)
 class _SmokeTest:
-    """One archive on its way."""
+    """Run of one archive through the app."""
 
     clients: Clients
     sample: SmokeArchive
@@ -65,7 +66,7 @@ class _SmokeTest:
     polled_after: float | None = None
 
     def steps(self) -> Iterator[Finding]:
-        """Go on until a step does not happen."""
+        """Yield a finding for each step until one fails."""
         request = self.request = PollRequest(self.clients)
         archive = upload(self.clients, self.sample.content)
         self.began = time.monotonic()
@@ -75,7 +76,7 @@ class _SmokeTest:
         yield self._check_polling(request)
 
     def reset(self) -> None:
-        """Take back what nobody took."""
+        """Delete the poll request if it was not received."""
         if self.request is not None:
             self.request.reset()
 
@@ -87,9 +88,9 @@ class _SmokeTest:
         if progress.pipeline != self.pipeline:
             yield wrong(
                 ABOUT,
-                f"it was planned under the pipeline {progress.pipeline}, but the settings and the code here make "
-                f"{self.pipeline}: the app runs other code, or other settings. Publish this folder, or call the "
-                "doctor from the one that was published",
+                f"it was planned under the pipeline {progress.pipeline}, but the settings and the code here give "
+                f"{self.pipeline}: the app has other code or other settings. Publish this folder, or run the "
+                "doctor from the published one",
             )
             return
         yield from self._follow_batches(archive, progress)
@@ -136,14 +137,14 @@ class _SmokeTest:
             yield self._step(self._read_back_message(len(by_rows), refused))
 
     def _problems(self, where: str, images: Mapping[int, Pixels], refused: Mapping[int, str]) -> Iterator[str]:
-        """Hold what was read back against what it should be."""
+        """Yield the differences between the images that were read back and the expected ones."""
         for member, outcome in enumerate(self.sample.outcomes):
             image, reason = images.get(member), refused.get(member)
             if isinstance(outcome, str):
                 if reason is None:
                     yield f"{where}: member {member} was not refused, though these settings ask for it: {outcome}"
             elif self.has_hook:
-                # It may change the picture, skip it, or refuse it.
+                # A hook may change, skip or refuse the picture.
                 continue
             elif reason is not None:
                 yield f"{where}: member {member} was refused: {reason}"
@@ -167,7 +168,7 @@ class _SmokeTest:
         return ", ".join(parts) + "; PREPROCESS_HOOK decides what they are, so the pixels were not compared"
 
     def _check_polling(self, request: PollRequest) -> Finding:
-        """Tell whether the queue of polls is listened to."""
+        """Wait for the poll request to be received and return the finding."""
         while not self._is_poll_taken() and time.monotonic() < self.began + self.within.total_seconds():
             time.sleep(_EVERY)
         if self.polled_after is not None or not request.reset():
@@ -179,7 +180,7 @@ class _SmokeTest:
         return wrong(ABOUT, f"{text}: {self._silent(POLL_QUEUE)}")
 
     def _is_poll_taken(self) -> bool:
-        """Note when the request to poll was taken."""
+        """Return whether the poll request was received; record when."""
         if self.polled_after is None and self.request is not None and self.request.is_taken():
             self.polled_after = time.monotonic() - self.began
         return self.polled_after is not None
@@ -189,7 +190,7 @@ class _SmokeTest:
         while True:
             progress = progress_of(self.clients, archive)
             self._is_poll_taken()
-            # What ended needs no step before.
+            # A terminal archive has passed all earlier steps.
             if reached(progress) or progress.state in TERMINAL or time.monotonic() > until:
                 return progress
             time.sleep(_EVERY)

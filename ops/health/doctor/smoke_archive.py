@@ -1,4 +1,4 @@
-"""A small zip of pictures that an app's settings can work on, and what they are to make of it."""
+"""Builds a small zip of pictures that an app's settings accept, with the expected results."""
 
 import zipfile
 from collections.abc import Iterator, Sequence
@@ -21,16 +21,16 @@ from preprocess.zip.reader import Archive
 _PICTURES = 3
 _SIDES = (16, 1)
 _MODES = ("RGB", "L", "RGBA", "LA")
-"""What PREPROCESS_MEAN and _STD tell of the channels decides which of them can be taken."""
+"""The channels of PREPROCESS_MEAN and _STD decide which of these modes are accepted."""
 _OPAQUE = 255
 
 type Outcome = Pixels | str
-"""An image, or why its member is to be refused."""
+"""Expected image, or the reason for which the member must be refused."""
 
 
 @dataclass(frozen=True, slots=True)
 class SmokeArchive:
-    """A zip, and what becomes of each of its members before any hook has its say."""
+    """A zip and the expected outcome of each member without a hook."""
 
     content: bytes
     outcomes: Sequence[Outcome]
@@ -42,9 +42,9 @@ class SmokeArchive:
 
 
 def make(recipe: Recipe, limits: Limits) -> SmokeArchive:
-    """Make pictures until these settings take them. Where they take none, that is what must come of them.
+    """Return the first archive with pictures that these settings accept; else one whose members are all refused.
 
-    Each is of one colour, so that no version of a library could resize it otherwise.
+    Each picture has one colour, so that every library version resizes it to the same pixels.
     """
     samples = (_build(recipe, limits, side, mode) for side, mode in product(_SIDES, _MODES))
     first = next(samples)
@@ -60,7 +60,7 @@ def _build(recipe: Recipe, limits: Limits, side: int, mode: str) -> SmokeArchive
 
 
 def _picture(recipe: Recipe, side: int, mode: str, number: int) -> bytes:
-    # What PREPROCESS_CROP cuts out must lie within.
+    # The region of PREPROCESS_CROP must lie within the picture.
     left, upper = recipe.crop[:2] if recipe.crop else (0, 0)
     colour = [40 + 60 * number + 10 * channel for channel in range(len(mode))]
     if mode.endswith("A"):
@@ -72,7 +72,7 @@ def _picture(recipe: Recipe, side: int, mode: str, number: int) -> bytes:
 
 
 def _outcomes(content: bytes, recipe: Recipe, limits: Limits) -> Iterator[Outcome]:
-    """Preprocess each member as a batch of its own, by the app's own code."""
+    """Yield the outcome of each member, preprocessed as a batch of its own by the app's code."""
     archive = Archive(_InMemory(content), limits)
     for member in archive.members:
         try:
@@ -88,7 +88,7 @@ def _image(archive: Archive, member: Member, recipe: Recipe, limits: Limits) -> 
         if content is None:
             raise MemberRefusedError("it is not taken for a picture")
         (image,) = maker.finish(maker.decode(content, member, MemoryBudget()))
-    # Not every type fits every codec.
+    # Raises MemberRefusedError if the codec does not support the dtype.
     encode(image.pixels, recipe.codec)
     return image.pixels
 
@@ -99,12 +99,12 @@ _DESCRIBED = RawArchive(
 
 
 class _InMemory:
-    """Bytes by ranges; a RangeReader."""
+    """Bytes in memory; implements RangeReader."""
 
     def __init__(self, content: bytes) -> None:
         self.size = len(content)
         self._content = content
 
     def read_range(self, offset: int, length: int) -> bytes:
-        """Give exactly these bytes."""
+        """Return exactly `length` bytes from `offset` on."""
         return self._content[offset : offset + length]

@@ -1,4 +1,4 @@
-"""Looks at a source as polling would: the way there, the login, the listing, the first bytes of the newest file."""
+"""Checks a source as polling would: connection, login, listing, first bytes of the newest file."""
 
 import socket
 import threading
@@ -16,20 +16,22 @@ from ingest.model import Endpoint, RemoteFile, SourceSpec, UnreadParts
 from ingest.ports import Connection, Connector
 from ingest.protocols.connect import connector
 from ingest.timestamps import read_stamp
-from ingest.tracked_files import unread_parts, wanted
+from ingest.tracked_files import relevant, unread_parts, wanted
 from ops.health.doctor.findings import Finding, ok, wrong
 from ops.health.findings import ADVICE, Slug
 
 CALL_WITHIN = 10.0
-"""Seconds for any one network call; a person waits."""
+"""Timeout of one network call in seconds; short because a person waits."""
 WITHIN = 60.0
-"""Seconds for all of a source."""
+"""Timeout of all checks of a source in seconds."""
 _CLOCK = timedelta(minutes=1)
+_ZONES_APART = timedelta(minutes=15)
+"""No two zones are nearer to each other. LIST leaves out seconds, and the time of day of old files."""
 _FIRST = 1024
 
 
 def check_sources(sources: Mapping[str, Source], now: datetime, within: float = WITHIN) -> Iterator[Finding]:
-    """Look at all sources at the same time, each for a limited time."""
+    """Check all sources concurrently, each for at most `within` seconds, and yield their findings."""
     checks = [_SourceCheck(name, source, now) for name, source in sources.items()]
     until = monotonic() + within
     for check in checks:
@@ -37,7 +39,7 @@ def check_sources(sources: Mapping[str, Source], now: datetime, within: float = 
 
 
 class _SourceCheck(threading.Thread):
-    """One source's checks. A daemon: a name server that never answers must not hold the doctor."""
+    """Checks of one source. A daemon thread: a DNS server that never answers must not block the exit."""
 
     def __init__(self, name: str, source: Source, now: datetime) -> None:
         super().__init__(name=f"doctor-{name}", daemon=True)
@@ -49,25 +51,25 @@ class _SourceCheck(threading.Thread):
         self.start()
 
     def run(self) -> None:
-        """Look."""
+        """Run the checks and collect their findings."""
         for finding in check_source(self._source, self._now):
             self._findings.append(finding)
         self._ended = True
 
     def findings(self, until: float, within: float) -> Sequence[Finding]:
-        """Wait until then at the latest."""
+        """Return the findings; wait for the checks until `until` (monotonic) at most."""
         self.join(max(0.0, until - monotonic()))
         if self._ended:
             return self._findings
-        slow = f"no end after {within:.0f} s: the server, or DNS, is too slow to be polled"
-        why = slow if self.is_alive() else "looking failed; the traceback tells why"
+        slow = f"not finished after {within:.0f} s: the server, or DNS, is too slow to be polled"
+        why = slow if self.is_alive() else "the check failed; see the traceback"
         return [*self._findings, wrong(self._about, why)]
 
 
 def check_source(
     source: Source, now: datetime, make_connector: Callable[[Endpoint], Connector] = connector
 ) -> Iterator[Finding]:
-    """Go as far as the source lets us."""
+    """Yield findings of connection, login, listing and reading; stop at the first failure."""
     name, endpoint = source.spec.name, source.endpoint
     quick = replace(endpoint, timeout=min(endpoint.timeout, CALL_WITHIN))
     try:
@@ -85,19 +87,32 @@ def _check_folder(source: Source, connection: Connection, now: datetime) -> Iter
     listing = connection.list_files()
     listed = listing.files
     files = sorted(wanted(spec, listed), key=lambda file: file.modified)
-    if unread := unread_parts(listing.unread):
+    if unread := unread_parts(relevant(spec, listing.unread)):
         yield wrong(spec.name, _unread(folder, unread))
     if not files:
         if listed or not unread:
             yield wrong(spec.name, _nothing(spec, folder, len(listed)))
         return
-    newest = files[-1]
+    # As polling takes it, which may differ from the listing.
+    newest = connection.stat(files[-1]) or files[-1]
     matches = (
         f"{folder!r}: {len(files)} of {count(len(listed), 'file')} match {spec.pattern}, the newest is {newest.path!r}"
     )
     yield ok(spec.name, f"{matches} of {newest.modified:%Y-%m-%d %H:%M:%S} UTC, {newest.size / 1e6:.1f} MB")
     yield from _read(spec, connection, newest)
+    yield from _zone(source, files[-1], newest)
     yield from _times(spec, newest, now)
+
+
+def _zone(source: Source, listed: RemoteFile, taken: RemoteFile) -> Iterator[Finding]:
+    """Compare the two times that FTP servers give of a file: that of LIST, which TIMEZONE is for, and that of MDTM."""
+    if abs(taken.modified - listed.modified) >= _ZONES_APART:
+        yield wrong(
+            source.spec.name,
+            f"times: LIST in TIMEZONE {source.endpoint.timezone} gives {listed.modified:%Y-%m-%d %H:%M} UTC for "
+            f"{taken.path!r}, and the server's exact time, which is taken, is {taken.modified:%Y-%m-%d %H:%M:%S} UTC; "
+            "set TIMEZONE to the zone of the server's listings, and compare with a file of a known time",
+        )
 
 
 def _unread(folder: str, unread: UnreadParts) -> str:
@@ -119,17 +134,19 @@ def _read(spec: SourceSpec, connection: Connection, file: RemoteFile) -> Iterato
     if length or not file.size:
         yield ok(spec.name, f"{file.path!r} can be read")
     else:
-        yield wrong(spec.name, f"{file.path!r}: listed with {file.size} bytes, and reading gives none; ask its owner")
+        yield wrong(
+            spec.name, f"{file.path!r}: listed with {file.size} bytes, but reading returns none; ask the server's owner"
+        )
 
 
 def _times(spec: SourceSpec, newest: RemoteFile, now: datetime) -> Iterator[Finding]:
-    """Hold the newest file's times against the clock and against what its owner promised."""
+    """Compare the newest file's time with the clock and with INTERVAL."""
     age, limit = now - newest.modified, spec.interval * spec.gap
     if age < -_CLOCK:
         yield wrong(
             spec.name,
-            f"clock: its newest file is from {-age.total_seconds():.0f} s ahead of this machine's clock; check both "
-            "clocks, and TIMEZONE where it is off by whole hours",
+            f"clock: its newest file is {-age.total_seconds():.0f} s ahead of this machine's clock; check both "
+            "clocks, and TIMEZONE if the difference is whole hours",
         )
     elif age > limit:
         yield wrong(
@@ -140,7 +157,9 @@ def _times(spec: SourceSpec, newest: RemoteFile, now: datetime) -> Iterator[Find
     else:
         yield ok(spec.name, "the newest file is as young as INTERVAL promises, and not ahead of this machine's clock")
     if spec.stamp and read_stamp(spec.stamp, newest.path) is None:
-        yield wrong(spec.name, f"STAMP {spec.stamp} does not occur in {newest.path!r}: the modified time would count")
+        yield wrong(
+            spec.name, f"STAMP {spec.stamp} does not occur in {newest.path!r}: the modified time is used instead"
+        )
 
 
 def _trust(endpoint: Endpoint) -> str:
@@ -153,17 +172,17 @@ def _where(endpoint: Endpoint) -> str:
 
 
 def _why_no_answer(endpoint: Endpoint) -> str | None:
-    """Tell how far the network lets us; None if the server can be reached, so that it is something else."""
+    """Return why the server cannot be reached; None if it can, so that the cause is another."""
     where = _where(endpoint)
     try:
         socket.create_connection((endpoint.host, endpoint.port), endpoint.timeout).close()
     except socket.gaierror:
-        return f"{where}: no such host is known here; check the name in the URL, and DNS"
+        return f"{where}: the host name cannot be resolved; check the name in the URL, and DNS"
     except ConnectionRefusedError:
         return f"{where}: nothing listens there; check the port in the URL, and whether the server runs"
     except OSError as exc:
         return (
-            f"{where}: no way there: {str(exc) or type(exc).__name__}; the server is down, or a firewall keeps this "
-            "machine out. The app comes from another address: see fixedOutboundAddress in docs/deploy.md"
+            f"{where}: cannot connect: {str(exc) or type(exc).__name__}; the server is down, or a firewall blocks this "
+            "machine. The app connects from another address: see fixedOutboundAddress in docs/deploy.md"
         )
     return None

@@ -1,4 +1,4 @@
-// Fetches the page again and puts in what has changed: place, focus and open tables stay. Selected text is left alone.
+// Fetches the page again and replaces changed parts. Keeps position, focus, open tables and selected text.
 "use strict";
 (() => {
   const EVERY = 10000;

@@ -165,12 +165,12 @@ def test_no_pipeline_is_called_as_other_keys_begin() -> None:
 @pytest.mark.parametrize(
     ("schedule", "why"),
     [
-        ("0 0 0 * * 7", "'7' is no weekday: it must be 0 to 6"),
-        ("0 0 0 L * *", "'L' is no day"),
-        ("0 0 22-2 * * *", "'22-2' runs backwards, .* as 2-22: write two ranges, such as 22-23,0-2"),
-        ("0 0 0 31 2 *", "its day never comes"),
-        ("*/0 * * * * *", "'0' is no step"),
-        ("0 1/2/3 * * * *", "'2/3' is no step"),
+        ("0 0 0 * * 7", "'7' is not a weekday: it must be 0 to 6"),
+        ("0 0 0 L * *", "'L' is not a day"),
+        ("0 0 22-2 * * *", "'22-2' ends before it starts, .* as 2-22: write two ranges, such as 22-23,0-2"),
+        ("0 0 0 31 2 *", "no date matches its day, month and weekday"),
+        ("*/0 * * * * *", "'0' is not a step"),
+        ("0 1/2/3 * * * *", "'2/3' is not a step"),
         ("@hourly", "six fields"),
         ("00:05:00", "six fields"),
     ],

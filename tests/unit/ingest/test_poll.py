@@ -561,6 +561,12 @@ def test_what_could_not_be_read_is_kept_with_the_first_lines_and_logged_once(
     assert world.state.unread is None
 
 
+def test_an_entry_that_could_be_no_archive_is_not_missed(world: World) -> None:
+    world.server.unread = [Unread(text="loop", path="notes"), Unread(text="loop", path="notes.zip")]
+    world.tick()
+    assert world.state.unread == UnreadParts(count=1, texts=("loop",), incomplete=False)
+
+
 def test_lines_that_change_with_each_listing_cost_no_write(world: World) -> None:
     world.put("a.zip")
     world.server.unread = [Unread(text="now: 1")]
@@ -669,7 +675,7 @@ def test_a_truncated_file_that_is_completed_is_copied_whole(world: World) -> Non
     world.put("a.zip", whole[: 2 * MIB], age=timedelta(minutes=1))
     assert world.tick().copied == ()
     (waits,) = world.ledger.errors.values()
-    assert waits.startswith("waits: its end is no zip directory that fits")
+    assert waits.startswith("waits: its zip directory is missing or truncated")
     assert "copied as it is from " in waits
     world.put("a.zip", whole, age=timedelta(seconds=10))
     world.tick()

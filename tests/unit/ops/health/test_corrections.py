@@ -82,8 +82,8 @@ def test_only_a_correction_that_was_refused_or_failed_needs_a_person() -> None:
     entries = [version(2, State.FAILED), version(1, State.RAW), version(0, State.PROCESSED)]
     findings = check_archives("radar", entries, SourceState(source="radar"), NOON, HOUR)
     assert [(each.severity, each.detail) for each in findings] == [
-        (Severity.MISSING, "readers keep version 00000000; it is failed: why"),
-        (Severity.NOTICE, "readers keep version 00000000; it is raw: why"),
+        (Severity.MISSING, "readers use version 00000000; it is failed: why"),
+        (Severity.NOTICE, "readers use version 00000000; it is raw: why"),
     ]
 
 

@@ -35,7 +35,7 @@ def test_the_page_has_the_cure_of_each_cause_of_a_refusal() -> None:
 
 def test_advice_is_by_the_reason_and_by_the_limit() -> None:
     hook = Finding(slug=Slug.REFUSED, source="radar", archive="a.b", detail="PREPROCESS_HOOK (hooks.py:3) failed: x")
-    assert hook.advice == "mend the hook and deploy it, then `imagefeed replay --archive radar/a.b`"
+    assert hook.advice == "fix the hook and deploy it, then `imagefeed replay --archive radar/a.b`"
     every = Finding(slug=Slug.NOTHING_READABLE, source="radar", detail="a frame is 9 x 9, LIMIT_PIXELS allows 4")
     assert every.advice == ("raise the setting that the reason names, then `imagefeed replay --refused --source radar`")
     near = Finding(slug=Slug.NEAR_LIMIT, source="radar", name="LIMIT_PIXELS")
@@ -45,7 +45,7 @@ def test_advice_is_by_the_reason_and_by_the_limit() -> None:
 
 def test_advice_names_what_it_is_about() -> None:
     finding = Finding(slug=Slug.FAILED, source="radar", archive="20260301T115700Z.0000001e")
-    assert finding.advice == "remove the reason, then `imagefeed replay --archive radar/20260301T115700Z.0000001e`"
+    assert finding.advice == "fix the cause, then `imagefeed replay --archive radar/20260301T115700Z.0000001e`"
     assert not [slug for slug in Slug if "{" in Finding(slug=slug, source="a", archive="b", name="c").advice]
 
 

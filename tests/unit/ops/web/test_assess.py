@@ -117,7 +117,7 @@ def test_holes_and_bad_ends_come_first_in_the_sentence() -> None:
     )
     assert (status.severity, status.headline) == (Severity.MISSING, "Something is missing")
     assert slugs(status) == ["expired", "failed", "gap_closed", "refused"]
-    assert "by hand" in status.findings[0].advice
+    assert "upload it" in status.findings[0].advice
     assert "replay --archive" in status.findings[1].advice
 
 
@@ -349,7 +349,7 @@ def test_a_reconcile_that_stands_still_needs_a_person(every: timedelta | None, q
     if fine:
         assert (status.severity, status.headline, slugs(status)) == (Severity.FINE, "Everything is here", [])
     else:
-        assert status.headline == "Everything is here, and nobody watches: reconcile stands still"
+        assert status.headline == "Everything is here, and nothing is checked: reconcile has stopped"
         assert (status.severity, slugs(status)) == (Severity.MISSING, ["function_overdue"])
 
 
@@ -394,7 +394,7 @@ def test_where_the_newest_archives_were_refused_nothing_is_called_fine() -> None
     bad += [entry(minutes, State.REFUSED, reason=hook) for minutes in (33, 43, 53)]
     status = status_of([*bad, *regular(3, 63)])
     assert (status.severity, status.headline) == (Severity.MISSING, "The newest archives could not be read")
-    assert headline_of(status).startswith(f"Nothing can be read of 6 archives since 11:07: {hook}. ")
+    assert headline_of(status).startswith(f"Nothing in 6 archives since 11:07 can be read: {hook}. ")
     assert slugs(status)[0] == "nothing_readable"
 
 

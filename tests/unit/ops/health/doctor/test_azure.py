@@ -58,7 +58,7 @@ def events(storage: Storage, cli: AzureCli | None) -> list[Finding]:
 
 def test_whose_rights_were_tried_is_told_where_it_matters() -> None:
     (finding,) = check_identity(IN_AZURE)
-    assert (finding.status, "rights of the app's own identity" in finding.message) == (CheckStatus.UNKNOWN, True)
+    assert (finding.status, "roles of the app's own identity" in finding.message) == (CheckStatus.UNKNOWN, True)
     assert not list(check_identity(EMULATOR)), "a key opens all"
     assert not list(check_identity(replace(IN_AZURE, client_id="its own"))), "asked as the app"
 
@@ -79,7 +79,7 @@ def test_a_subscription_that_is_right_is_told(tmp_path: Path, source: str) -> No
     ("change", "message"),
     [
         ({"provisioningState": "Failed"}, "its state is Failed"),
-        ({"filter": {"includedEventTypes": ["Microsoft.Storage.BlobDeleted"]}}, "passes no Microsoft.Storage.BlobCre"),
+        ({"filter": {"includedEventTypes": ["Microsoft.Storage.BlobDeleted"]}}, "filters out Microsoft.Storage.BlobC"),
         ({"filter": {"subjectBeginsWith": "/blobServices/default/containers/other/"}}, "begin with"),
         ({"filter": {"subjectEndsWith": ".json"}}, "end with .json"),
         ({"deadLetterWithResourceIdentity": None}, "has no dead-letter container"),
@@ -184,10 +184,10 @@ def test_a_resource_group_that_names_no_single_app_is_told(tmp_path: Path, liste
 
 @pytest.mark.parametrize("name", ["", "a'||'", "x" * 61, "a b"])
 def test_a_name_that_no_app_can_have_is_not_asked_for(name: str) -> None:
-    with pytest.raises(PermanentError, match="no name of a function app"):
+    with pytest.raises(PermanentError, match="not a valid name of a function app"):
         find_app(AzureCli(os.devnull), name)
 
 
 def test_an_az_that_cannot_run_is_told(tmp_path: Path) -> None:
-    with pytest.raises(PermanentError, match="it did not answer"):
+    with pytest.raises(PermanentError, match="az did not answer"):
         AzureCli(str(tmp_path / "none")).ask("account", "show")

@@ -51,6 +51,15 @@ def test_a_source_that_is_well_is_told_in_a_few_lines(server: FakeServer) -> Non
     assert findings[2].message == "'radar_20260304_0500.zip' can be read"
 
 
+def test_the_time_that_is_taken_is_judged_and_held_against_the_listing(server: FakeServer) -> None:
+    listed = server.put("new.zip", b"PK", NOW - timedelta(minutes=5))
+    server.certain["new.zip"] = listed.modified + timedelta(hours=9)
+    found = problems(check(server))
+    assert "LIST in TIMEZONE UTC gives 2026-03-04 05:01 UTC for 'new.zip'" in found
+    assert "which is taken, is 2026-03-04 14:01:07 UTC; set TIMEZONE" in found
+    assert "ahead of this machine's clock" in found
+
+
 @pytest.mark.parametrize("files", [True, False])
 def test_what_of_a_listing_could_not_be_read_is_quoted(server: FakeServer, files: bool) -> None:
     server.unread = (Unread(text="11 28 a.zip *STMF"),)
@@ -86,7 +95,7 @@ def test_an_empty_folder_is_told() -> None:
 def test_a_file_that_gives_no_bytes_is_told(server: FakeServer) -> None:
     listed = server.put("radar_20260304_0500.zip", b"PK", NOW)
     server.before_read[listed.path] = lambda _: server.files.update({listed.path: (b"", NOW)})
-    assert "reading gives none" in problems(check(server))
+    assert "reading returns none" in problems(check(server))
 
 
 def test_a_refusal_is_passed_on_in_its_own_words() -> None:
@@ -109,7 +118,7 @@ def test_a_server_that_is_down_is_told_from_the_network() -> None:
 def test_a_name_that_nobody_knows_is_told() -> None:
     source = Source(endpoint=replace(ENDPOINT, scheme="ftp", host="no-such-host.invalid"), spec=SPEC)
     (finding,) = check_source(source, NOW)
-    assert "no such host is known here" in finding.message
+    assert "the host name cannot be resolved" in finding.message
 
 
 def test_a_source_that_never_ends_costs_a_limited_time() -> None:

@@ -1,0 +1,56 @@
+"""Whether a server's MDTM and MLSD give UTC, as RFC 3659 demands, or local time, as vsftpd's `use_localtime` does."""
+
+import re
+from datetime import UTC, datetime, time, timedelta
+from zoneinfo import ZoneInfo
+
+_MINUTE = timedelta(minutes=1)
+_AHEAD = timedelta(minutes=15)
+"""No zone is nearer to UTC. A time further ahead than this is read in the wrong zone."""
+_SAFE = re.compile(r"[^\s\-*?\[\]{}~\\][^\s*?\[\]{}\\]*")
+"""Paths that LIST takes for nothing but a path."""
+_TRIES = 3
+"""Files to compare on one connection, if their times leave the question open."""
+
+
+def is_local(exact: datetime, listed: datetime, zone: ZoneInfo, now: datetime) -> bool | None:
+    """Return whether a time of MDTM or MLSD is in `zone`, by the same file's time in LIST; None if they do not fit.
+
+    Both are given in UTC, `exact` as if the server gave UTC, `listed` as if LIST were in `zone`.
+    """
+    wall = listed.astimezone(zone).time()
+    if wall == time(0):
+        # LIST gives the day alone for old files.
+        return None
+    as_local = in_zone(exact, zone)
+    if timedelta(0) <= as_local - listed < _MINUTE:
+        return as_local <= now + _AHEAD
+    return False if timedelta(0) <= exact - listed < _MINUTE else None
+
+
+def in_zone(exact: datetime, zone: ZoneInfo) -> datetime:
+    """Return a time, whose digits were read as UTC, as one in `zone`."""
+    return exact.replace(tzinfo=zone).astimezone(UTC)
+
+
+class FtpClock:
+    """Converts the times of MDTM and MLSD of one connection to UTC."""
+
+    def __init__(self, zone: ZoneInfo) -> None:
+        self._zone = zone
+        self._local: bool | None = None
+        self._tries = _TRIES
+
+    def is_open(self, path: str, exact: datetime) -> bool:
+        """Return whether a file's time in LIST is needed, which `compare` takes."""
+        differs = in_zone(exact, self._zone) != exact
+        return differs and self._local is None and self._tries > 0 and _SAFE.fullmatch(path) is not None
+
+    def compare(self, exact: datetime, listed: datetime | None, now: datetime) -> None:
+        """Decide by the same file's time in LIST; None: LIST did not give it."""
+        self._tries -= 1
+        self._local = None if listed is None else is_local(exact, listed, self._zone, now)
+
+    def utc(self, exact: datetime) -> datetime:
+        """Return a time of MDTM or MLSD in UTC."""
+        return in_zone(exact, self._zone) if self._local else exact

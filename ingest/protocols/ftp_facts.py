@@ -1,0 +1,54 @@
+"""Size and modification time of one file on an FTP server, as far as the server gives them."""
+
+import ftplib
+import re
+from dataclasses import dataclass
+from datetime import datetime
+
+from ingest.model import RemoteFile
+from ingest.protocols.ftp_listing import Kind, parse_mdtm, parse_mlsd
+from ingest.protocols.ftp_session import Ftp
+
+NOT_FOUND = "550"
+"""Means that there is no such file, that it may not be read, or that the command is not for it."""
+UNKNOWN_COMMAND = ("500", "501", "502", "503", "504")
+_SIZE = re.compile(r"\d{1,19}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """What a server gave of one file; None for what it refused, or what makes no sense."""
+
+    size: int | None = None
+    modified: datetime | None = None
+
+    def completed(self, path: str, size: int | None, modified: datetime | None) -> RemoteFile | None:
+        """Return the file, with `size` and `modified` for what is missing; None if something is still missing."""
+        size = size if self.size is None else self.size
+        modified = modified if self.modified is None else self.modified
+        return None if size is None or modified is None else RemoteFile(path=path, size=size, modified=modified)
+
+
+def ask_facts(ftp: Ftp, path: str, *, mlst: bool) -> Facts:
+    """Request a file's facts by MLST, or by SIZE and MDTM. A link's facts are those of the file behind it."""
+    if mlst and (answer := _ask(ftp, f"MLST {ftp.wire(path)}")):
+        entry = next(filter(None, map(parse_mlsd, answer.split("\n")[1:-1])), None)
+        if entry and entry.kind is Kind.FILE and entry.size is not None and entry.modified is not None:
+            return Facts(size=entry.size, modified=entry.modified)
+    # SIZE counts what a transfer of the current type sends.
+    ftp.voidcmd("TYPE I")
+    size, modified = (_ask(ftp, f"{command} {ftp.wire(path)}") for command in ("SIZE", "MDTM"))
+    return Facts(
+        size=int(size[4:]) if size and _SIZE.fullmatch(size[4:].strip()) else None,
+        modified=parse_mdtm(modified[4:].strip()) if modified else None,
+    )
+
+
+def _ask(ftp: Ftp, command: str) -> str | None:
+    """Return the reply to a command; None if the server does not know it, or refuses it for this file."""
+    try:
+        return ftp.sendcmd(command)
+    except ftplib.error_perm as exc:
+        if str(exc).startswith((NOT_FOUND, *UNKNOWN_COMMAND)):
+            return None
+        raise

@@ -1,0 +1,218 @@
+"""What FTP servers tell of a file, refuse to tell, or tell wrongly."""
+
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ingest.model import Endpoint, Listing, RemoteFile
+from ingest.protocols.connect import connector
+from ingest.protocols.ftp_clock import is_local
+from tests.fakes.ftp_server import Script, ftp_server
+
+A_MOMENT = datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC)
+LINE = b"-rw-r--r-- 1 u g 7 Mar 04  2026 a.zip\r\n"
+A = RemoteFile(path="a.zip", size=7, modified=A_MOMENT)
+LISTED = replace(A, modified=datetime(2026, 3, 4, tzinfo=UTC))
+LINK = b"lrwxrwxrwx 1 u g 5 Mar 04  2026 link.zip -> a.zip\r\n"
+
+
+def script(listing: bytes = LINE, **says: str) -> Script:
+    return Script(listings={"LIST": {"/": listing}}, files={"/a.zip": b"content"}, says=dict(says))
+
+
+def list_files(endpoint: Endpoint) -> Listing:
+    with connector(endpoint).connect() as connection:
+        return connection.list_files()
+
+
+def stat(script: Script, listed: RemoteFile = LISTED) -> RemoteFile | None:
+    with ftp_server(script) as endpoint, connector(endpoint).connect() as connection:
+        return connection.stat(listed)
+
+
+def test_what_the_server_tells_of_a_file_is_taken() -> None:
+    asked = script()
+    assert stat(asked) == A
+    assert [command.split()[0] for command in asked.commands[-3:]] == ["TYPE", "SIZE", "MDTM"]
+
+
+NO_SIZES = [
+    *("213 -1", "213 -2147483648", "213 123 bytes", "213 7.5", "213 ", "213 12,345", "213 0x10", f"213 {10**30}"),
+    *("550 not allowed", "502 not implemented", "500 what?", "504 not for that"),
+]
+
+
+@pytest.mark.parametrize("reply", NO_SIZES)
+def test_a_size_that_makes_no_sense_or_is_refused_is_as_listed(reply: str) -> None:
+    assert stat(script(SIZE=reply)) == A
+
+
+@pytest.mark.parametrize("reply", ["213 yesterday", "213 20261332000000", "213 ", "550 not allowed", "502 no"])
+def test_a_time_that_makes_no_sense_or_is_refused_is_as_listed(reply: str) -> None:
+    assert stat(script(MDTM=reply)) == LISTED
+
+
+@pytest.mark.parametrize(
+    "reply",
+    ["20260304050607Z", "20260304050607.123", "20260304050607.5 Z", "20260304060607+0100", "20260304003607-04:30"],
+)
+def test_a_time_in_a_form_that_the_standard_does_not_have_is_read(reply: str) -> None:
+    assert stat(script(MDTM=f"213 {reply}")) == A
+
+
+def test_where_the_server_tells_nothing_of_a_file_neither_do_we() -> None:
+    assert stat(script(SIZE="550 no", MDTM="502 no")) is None
+
+
+@given(st.text(st.characters(codec="ascii", exclude_characters="\r\n"), max_size=30))
+def test_no_reply_makes_a_size_below_zero(reply: str) -> None:
+    number = re.fullmatch(r"\d{1,19}", reply.strip())
+    with_reply = stat(script(SIZE=f"213 {reply}"))
+    assert with_reply is not None
+    assert with_reply.size == (int(reply) if number else 7)
+
+
+@pytest.mark.parametrize("size", [b"-1", b"-2147483000"])
+def test_a_listed_size_below_zero_is_asked_for_and_else_named(size: bytes) -> None:
+    line = LINE.replace(b" 7 ", b" " + size + b" ")
+    with ftp_server(script(line)) as endpoint:
+        assert [file.size for file in list_files(endpoint).files] == [7]
+    with ftp_server(script(line + LINE.replace(b"a.zip", b"b.zip"), SIZE="213 -1")) as endpoint:
+        listing = list_files(endpoint)
+    assert [file.path for file in listing.files] == ["b.zip"]
+    assert [part.path for part in listing.unread] == ["a.zip"]
+
+
+def test_a_link_that_the_server_tells_nothing_of_costs_itself_alone() -> None:
+    with ftp_server(script(LINE + LINK, SIZE="502 not implemented", MDTM="502 not implemented")) as endpoint:
+        listing = list_files(endpoint)
+    assert list(listing.files) == [LISTED]
+    assert [part.path for part in listing.unread] == ["link.zip"]
+
+
+def test_a_link_has_size_and_time_of_its_file() -> None:
+    linked = script(LINK)
+    linked.files["/link.zip"] = b"content of another length"
+    with ftp_server(linked) as endpoint:
+        assert list(list_files(endpoint).files) == [RemoteFile(path="link.zip", size=25, modified=A_MOMENT)]
+
+
+FEATURES = "211-Features:\r\n MLST type*;size*;modify*;\r\n MLSD\r\n211 End"
+FACTS = "type=OS.unix=symlink;size=5;modify=20250101000000;"
+
+
+@pytest.mark.parametrize("facts", [FACTS, FACTS.replace("symlink", "slink:/a.zip"), "type=dir;modify=20250101000000;"])
+def test_a_link_by_mlsd_has_size_and_time_of_its_file(facts: str) -> None:
+    linked = Script(
+        listings={"MLSD": {"/": f"{FACTS} link.zip\r\n".encode()}},
+        files={"/link.zip": b"content"},
+        says={"FEAT": FEATURES, "MLST": f"250-Listing\r\n {facts} link.zip\r\n250 End"},
+    )
+    with ftp_server(linked) as endpoint, connector(endpoint).connect() as connection:
+        (file,) = connection.list_files().files
+        assert file == RemoteFile(path="link.zip", size=7, modified=A_MOMENT)
+        assert connection.stat(file) == file
+
+
+@pytest.mark.parametrize("reply", ["500 MLST unknown", "550 no", "250-x\r\n250 end", "250-\r\n nonsense\r\n250 e"])
+def test_a_server_that_has_mlsd_and_not_mlst_is_asked_for_size_and_time(reply: str) -> None:
+    facts = "type=file;size=7;modify=20260304050607; a.zip\r\n"
+    strange = Script(
+        listings={"MLSD": {"/": facts.encode()}}, files={"/a.zip": b"content"}, says={"FEAT": FEATURES, "MLST": reply}
+    )
+    with ftp_server(strange) as endpoint, connector(endpoint).connect() as connection:
+        assert list(connection.list_files().files) == [A]
+        assert connection.stat(A) == A
+
+
+def written(at: datetime, zone: str) -> bytes:
+    return f"-rw-r--r-- 1 u g 7 {at.astimezone(ZoneInfo(zone)):%b %d %H:%M} a.zip\r\n".encode()
+
+
+ZONES = ["Asia/Tokyo", "America/New_York", "Asia/Kathmandu", "Pacific/Apia", "Europe/Berlin", "UTC"]
+
+
+def recent() -> datetime:
+    """Nine minutes ago; a time at midnight has no clock in LIST that could be told from none."""
+    return datetime.now(UTC).replace(microsecond=0) - timedelta(minutes=9)
+
+
+@pytest.mark.parametrize("zone", ZONES)
+@pytest.mark.parametrize("local", [True, False])
+def test_mdtm_in_local_time_is_recognised_by_the_listing(zone: str, local: bool) -> None:
+    true = recent()
+    digits = f"{true.astimezone(ZoneInfo(zone)) if local else true:%Y%m%d%H%M%S}"
+    server = script(written(true, zone))
+    server.modified = digits
+    with ftp_server(server) as endpoint, connector(replace(endpoint, timezone=zone)).connect() as connection:
+        (listed,) = connection.list_files().files
+        for _ in range(3):
+            assert connection.stat(listed) == replace(A, modified=true)
+    compared = [command for command in server.commands if command.startswith("LIST ")]
+    assert len(compared) == (zone != "UTC"), "once per connection, and only where it makes a difference"
+
+
+@pytest.mark.parametrize("zone", ZONES)
+@pytest.mark.parametrize("local", [True, False])
+def test_mlsd_in_local_time_is_recognised_by_the_listing(zone: str, local: bool) -> None:
+    true = recent()
+    digits = f"{true.astimezone(ZoneInfo(zone)) if local else true:%Y%m%d%H%M%S}"
+    facts = f"type=file;size=7;modify={digits}; a.zip"
+    server = Script(
+        listings={"MLSD": {"/": f"{facts}\r\n".encode()}, "LIST": {"/": written(true, zone)}},
+        files={"/a.zip": b"content"},
+        says={"FEAT": FEATURES, "MLST": f"250-Listing\r\n {facts}\r\n250 End"},
+    )
+    with ftp_server(server) as endpoint, connector(replace(endpoint, timezone=zone)).connect() as connection:
+        for _ in range(2):
+            assert list(connection.list_files().files) == [replace(A, modified=true)]
+        assert connection.stat(A) == replace(A, modified=true)
+    assert len([command for command in server.commands if command.startswith("LIST ")]) == (zone != "UTC")
+
+
+@given(st.sampled_from(ZONES[:-1]), st.integers(0, 366 * 24 * 60), st.integers(0, 59), st.booleans())
+def test_the_zone_is_recognised_all_year(zone_name: str, minutes: int, seconds: int, local: bool) -> None:
+    zone = ZoneInfo(zone_name)
+    true = datetime(2026, 1, 1, tzinfo=UTC) + timedelta(minutes=minutes, seconds=seconds)
+    # The second of two equal wall times, when clocks are put back, is read as the first.
+    true = true.astimezone(zone).replace(fold=0).astimezone(UTC)
+    exact = true.astimezone(zone).replace(tzinfo=UTC) if local else true
+    listed = true.replace(second=0)
+    if true.astimezone(zone).utcoffset() and (true.astimezone(zone).hour, true.astimezone(zone).minute) != (0, 0):
+        assert is_local(exact, listed, zone, true + timedelta(minutes=5)) is local
+
+
+def test_a_time_that_local_reading_would_put_in_the_future_is_utc() -> None:
+    """LIST and MDTM in UTC, and TIMEZONE set to where the server stands: the digits agree, the clock does not."""
+    true = recent()
+    zone = ZoneInfo("America/New_York")
+    in_list = true.replace(second=0, tzinfo=zone).astimezone(UTC)
+    if true.time().replace(second=0) != datetime.min.time():
+        assert is_local(true, in_list, zone, datetime.now(UTC)) is False
+
+
+@pytest.mark.parametrize("wrap", [2**10, 1000, 3])
+def test_a_server_whose_offsets_wrap_is_read_from_the_start(wrap: int) -> None:
+    small, large = bytes(range(200)) * 4, bytes(range(251)) * 20
+    server = script()
+    server.files |= {"/small.zip": small, "/large.zip": large}
+    server.rest = lambda offset: offset % wrap
+    with ftp_server(server) as endpoint, connector(endpoint).connect() as connection:
+        for name, content in (("small.zip", small), ("large.zip", large), ("small.zip", small)):
+            file = RemoteFile(path=name, size=len(content), modified=A_MOMENT)
+            for offset in (500, 700):
+                assert read_from(connection.open, file, offset) == content[offset:]
+
+
+def read_from(open_: Callable[..., object], file: RemoteFile, offset: int) -> bytes:
+    buffer, parts = memoryview(bytearray(2**16)), []
+    with open_(file, offset) as reader:  # type: ignore[attr-defined]  # a Reader
+        while (got := reader.readinto(buffer)) != 0:
+            parts.append(bytes(buffer[: got or 0]))
+    return b"".join(parts)
