@@ -200,7 +200,7 @@ class Reader:
         if current is not None and current.pipeline != pipeline and (source, pipeline) not in self._said:
             self._said.add((source, pipeline))
             log.warning(
-                "the newest images of %s are made by the pipeline %s; ranges are still read of %s",
+                "the newest images of %s are made by the pipeline %s; ranges are still read from %s",
                 source,
                 pipeline,
                 current.pipeline,

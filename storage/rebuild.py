@@ -1,12 +1,12 @@
-"""A ledger that was lost or damaged, made again from the raw container and the results.
+"""Rebuilds a lost or damaged ledger from the raw container and the results.
 
-It may run at any time, beside the app and twice: times that are set stay, and plans that exist are not made anew.
+It may run at any time, repeatedly, and while the app runs: it keeps times that are set and plans that exist.
 
-An archive is `processed` again only where that can be proven: its shards tell how many batches the plan had and which
-members each took; every batch has its shard, of the recorded size, and exactly the rows that it counted. Anything else
-is left `raw`, and is preprocessed again: by `reconcile` within its window, else by `replay`. Since names are
-deterministic, that costs time and harms nothing; to call an archive processed of which something is missing would.
-A batch that made no image has no shard, so of its archive nothing is proven either.
+An archive becomes `processed` again only if that can be proven: its shards record how many batches the plan had and
+the members of each, every batch has its shard, of the recorded size, and exactly the rows that it counted. Any other
+archive stays `raw` and is preprocessed again: by `reconcile` within its window, else by `replay`. Because names are
+deterministic, that costs time but does no harm; recording an incomplete archive as processed would.
+A batch without images has no shard, so nothing can be proven for its archive.
 """
 
 from collections.abc import Sequence
@@ -36,24 +36,27 @@ from storage.tables.tally import TALLY_COLUMNS, tally
 
 @dataclass(slots=True)
 class RebuildOutcome:
-    """What was found, and what was made again."""
+    """Counts of what was found and rebuilt."""
 
     archives: int = 0
-    """Raw blobs that were looked at."""
+    """Raw blobs that were checked."""
     restored: int = 0
-    """Archives of which the ledger had lost something."""
+    """Archives whose ledger row was missing or incomplete."""
     results: int = 0
-    """Archives that are called processed again, or whose batches are known again."""
+    """Archives that are recorded as processed again, or whose batches were restored."""
     unprocessed: int = 0
-    """Archives that no pipeline has begun with, as far as can be proven."""
+    """Archives that no pipeline is proven to have started."""
     oldest: datetime | None = None
-    """Stamp of the oldest of these."""
+    """Stamp of the oldest unprocessed archive."""
     unread: int = 0
-    """Blobs put there by hand, whose stamps depend on settings that are not at hand."""
+    """Manual blobs that were skipped because the settings that define their stamps are not available."""
 
 
 def rebuild(clients: Clients, source: str | None, stamp_of: StampOf | None) -> RebuildOutcome:
-    """Make the ledger of a source, or of all, again. `stamp_of` None: how names tell stamps is not known here."""
+    """Rebuild the ledger of a source, or of all sources if it is None, and return counts.
+
+    `stamp_of` is None if the settings, which define how names are parsed for stamps, are not available.
+    """
     return _Rebuild(clients, stamp_of).run(source)
 
 
@@ -71,7 +74,7 @@ class _Rebuild:
         source_states = BlobSourceStates(self._clients)
         for name in polled_sources(self._clients) if source is None else [source]:
             self._restore_listed(source_states.look(name) or SourceState(source=name))
-        # What lies in nobody's folder belongs to a source of its own, and is found only by looking everywhere.
+        # Blobs outside all sources' folders belong to the source MANUAL: finding them takes a listing of the container.
         for blob in self._raw.list_zips("" if source in (None, MANUAL) else f"{source}/"):
             archive = self._raw.describe(blob)
             if source in (None, archive.source) and archive.source != SMOKE:
@@ -80,7 +83,7 @@ class _Rebuild:
         return self._done
 
     def _restore_listed(self, source_state: SourceState) -> None:
-        """Make sure that the ledger knows what the last listing knows; it also tells when each file was first seen."""
+        """Record the files of the last listing in the ledger, with the times they were first seen."""
         copied = TableCopyLedger(self._clients)
         for tracked_file in source_state.tracked_files:
             copied.record(tracked_file.archive, Step.SEEN, tracked_file.first_seen)
@@ -102,7 +105,7 @@ class _Rebuild:
             self._done.oldest = min(self._done.oldest or archive.stamp, archive.stamp)
 
     def _known_manual(self, source: str) -> dict[str, RawArchive]:
-        """Archives by their blobs' names: their stamps may have been told by settings of another day."""
+        """Return the ledger's manual archives by blob name: earlier settings may have set their stamps."""
         if source not in self._manual:
             rows = scan(self._clients.archives, source, select=ARCHIVE_COLUMNS)
             manual = (row for row in rows if row.get("origin") == Origin.MANUAL and row.get("pipeline") is None)
@@ -115,13 +118,13 @@ class _Rebuild:
         return next(rows, None) is not None
 
     def _restore_results(self, archive: RawArchive, pipeline: str) -> bool:
-        """Make what a pipeline did with an archive known again; False where it began nothing, as far as is proven."""
+        """Restore a pipeline's results of an archive; return False if it is not proven that the pipeline started."""
         row = find(self._clients.archives, archive.source, archive.key.ledger_row(pipeline))
         if row is None:
             return self._settle_again(archive, pipeline)
         if state_of(row) is State.PROCESSED and read_plan(row) is not None:
             self._finish_again(archive, pipeline, row)
-        # Whatever else is under way or was settled: the ledger knows it, and `reconcile` goes on with it.
+        # Any other row is under way or terminal; `reconcile` continues from it.
         return True
 
     def _settle_again(self, archive: RawArchive, pipeline: str) -> bool:
@@ -133,13 +136,13 @@ class _Rebuild:
         self._ledger.insert_plan(batches, planned_at, planned_at)
         states = self._ledger.plan(archive, pipeline) or ()
         if [state.batch for state in states] == batches:
-            # Else somebody has planned it anew in this very moment, otherwise divided: then that goes on.
+            # Otherwise another process has just planned the archive with other batches: keep that plan.
             self._finish(states, shards)
             self._done.results += 1
         return True
 
     def _finish_again(self, archive: RawArchive, pipeline: str, row: TableEntity) -> None:
-        """Fill in batches whose rows were lost; that all of them were done, the archive's row tells."""
+        """Finish batches whose rows were lost; the archive's row shows that all of them were done."""
         rows = scan(self._clients.batches, archive.key.partition(pipeline), select=["done_at"])
         if sum(batch.get("done_at") is not None for batch in rows) >= row["batches"]:
             return
@@ -151,7 +154,7 @@ class _Rebuild:
         self._done.results += 1
 
     def _finish(self, states: Sequence[BatchState], shards: Sequence[ShardMetadata]) -> None:
-        """End batches with the counts that their shards tell."""
+        """Finish batches that are not done, with the counts from their shards' metadata."""
         shard_of = {shard.number: shard for shard in shards}
         ended_at = max((shard.written_at for shard in shards), default=datetime.now(UTC))
         for state in states:
@@ -160,7 +163,7 @@ class _Rebuild:
                 self._ledger.finish(state.batch, shard.counts, ended_at)
 
     def _finish_imageless(self, archive: RawArchive, pipeline: str, sums: Counts | None) -> None:
-        """End batches that have no shard, if the others account for every image: the first takes what is left over."""
+        """Finish batches without a shard if the others account for every image; the first gets the remaining counts."""
         states = self._ledger.plan(archive, pipeline) or ()
         known = sum((state.counts for state in states if state.counts is not None), start=Counts())
         if sums is None or known.images != sums.images:
@@ -177,7 +180,7 @@ class _Rebuild:
         return sorted((shard for shard in shards if shard is not None), key=attrgetter("number"))
 
     def _proven(self, archive: RawArchive, shards: Sequence[ShardMetadata]) -> list[Batch]:
-        """Keep the batches whose shard and rows are complete: a worker may have died between the two."""
+        """Return the batches whose shard and rows are complete: a worker may have died after it wrote the shard."""
         proven = []
         for shard in shards:
             batch, counts = shard.batch(archive), shard.counts
@@ -192,9 +195,9 @@ class _Rebuild:
 
 
 def _are_all(batches: Sequence[Batch]) -> bool:
-    """Tell whether batches are a whole plan: as many as it had, which together leave no member out.
+    """Return whether batches are a whole plan: all of its numbers, with ranges that together cover every member.
 
-    A plan grows where a batch is divided; the shards of both halves tell how many it had then.
+    A plan grows when a batch is divided; the shards of both halves record the number of batches after that.
     """
     ranges = sorted((batch.first, batch.end) for batch in batches)
     return (
@@ -218,7 +221,7 @@ def _left_over(sums: Counts, known: Counts) -> Counts:
 
 
 def _properties(archive: RawArchive, blob: BlobProperties) -> Properties:
-    # Not the ETag, which preprocessing notes: whoever has none asks the blob.
+    # Without the ETag, which preprocessing records: readers without one get it from the blob.
     known = {name: value for name, value in raw_properties(archive).items() if name != "etag"}
     if archive.origin is Origin.COPIED:
         known["stamp_replaced"] = (blob.metadata or {}).get("stamp_replaced") == "true"

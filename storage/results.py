@@ -1,4 +1,4 @@
-"""Results of a batch: its shard, then its rows, then the removal of rows that an older run left."""
+"""Writes a batch's results: its shard, then its rows; then removes rows that an older run left."""
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -26,7 +26,7 @@ from storage.tables.transactions import upsert_all
 
 _MAX_TRIES = 10
 _VERSIONS = {f"{library}_version": version(library) for library in ("numpy", "pillow")}
-"""Another version may decode an image a little differently: recorded with the results, not part of their name."""
+"""Recorded with the results, because another version may decode an image a little differently."""
 
 
 class ShardsAndRows:
@@ -39,13 +39,13 @@ class ShardsAndRows:
 
     @contextmanager
     def write(self, batch: Batch) -> Iterator["BatchWriter"]:
-        """Begin a batch's results; leaving without `publish` leaves nothing behind."""
+        """Yield a writer for a batch's results. Without `publish` nothing remains."""
         with ShardWriter() as shard:
             yield BatchWriter(self._clients, batch, shard, codec=self._codec, max_rows=self._max_rows)
 
 
 class BatchWriter:
-    """Results of one batch in the making; a ResultWriter."""
+    """Writer of the results of one batch; a ResultWriter."""
 
     def __init__(self, clients: Clients, batch: Batch, shard: ShardWriter, *, codec: Codec, max_rows: int) -> None:
         archive = batch.archive
@@ -59,10 +59,10 @@ class BatchWriter:
         self._rows: list[ImageRow] = []
         self._refusals: list[Refusal] = []
         self.near: Mapping[str, float] = {}
-        """Shares of the limits that an image nearly reached, by the limits' settings."""
+        """Used shares of the limits that an image nearly reached, by setting."""
 
     def add(self, images: Iterable[Image]) -> int:
-        """Add one member's images in the order of their frames: all, or none if `images` raises."""
+        """Add one member's images in frame order: all, or none if `images` raises. Return their number."""
         size, count = self._shard.size, len(self._rows)
         try:
             for image in images:
@@ -78,8 +78,8 @@ class BatchWriter:
         self._refusals.append(refusal)
 
     def publish(self, counts: Counts | None = None) -> int:
-        """Write the shard, then the rows, then remove rows of the batch's members that an older run left."""
-        # Payloads are read back from the shard, a transaction's worth at a time, and never all held.
+        """Write the shard, then the rows, then remove rows that an older run left. Return the shard's bytes."""
+        # Payloads are read back from the shard per transaction, so that they are never all in memory.
         size = self._write_shard(counts)
         written = self._write_rows()
         self._remove_others(written)
@@ -90,7 +90,7 @@ class BatchWriter:
         payload = encode(image.pixels, self._codec)
         encoding = encoding_of(image.pixels, self._codec, payload)
         if 0 < len(payload) <= (allowed := self._max_rows * ROW_BYTES):
-            # What is larger lies in the shard alone, as whoever makes large images means it to.
+            # A larger payload is stored only in the shard. That is intended for large images, and no limit to warn of.
             self.near = highest(self.near, nearly({"TABLE_MAX_ROWS_PER_IMAGE": len(payload) / allowed}))
         record = {
             **_members(metadata),
@@ -99,7 +99,7 @@ class BatchWriter:
             "captured_at": metadata.captured_at.isoformat() if metadata.captured_at else None,
             "version": self._batch.archive.version,
         }
-        # In a folder of the archive's own: WebDataset's `__key__` has to be unique over all shards.
+        # Each archive has its own folder, because WebDataset's `__key__` has to be unique over all shards.
         stem = f"{self._partition}/{image_stem(metadata.member, metadata.frame)}"
         place = self._shard.add(stem, self._codec, payload, record)
         return ImageRow(
@@ -127,7 +127,7 @@ class BatchWriter:
                         raise
                 return 0
             content = self._shard.finish()
-            # One at a time: several threads on one file object would each move its position.
+            # Without concurrency, because several threads would each move the position of the one file object.
             blob.upload_blob(
                 content,
                 length=self._shard.size,
@@ -139,7 +139,7 @@ class BatchWriter:
         return self._shard.size
 
     def _metadata(self, counts: Counts | None) -> dict[str, str]:
-        """Tell whose shard it is, and all that the ledger knows of its batch, which can be made again from that."""
+        """Return the shard's blob metadata: its archive, and what is needed to rebuild its batch in the ledger."""
         archive = self._batch.archive
         sums = {} if counts is None else {"counts": json.dumps({**asdict(counts), "bytes_out": self._shard.size})}
         return {
@@ -173,10 +173,12 @@ class BatchWriter:
             others = [row for row in rows if row["RowKey"] not in written]
             if all(self._removed(others[start : start + TRANSACTION_ROWS]) for start in _starts(others)):
                 return
-        raise StoreUnavailableError(f"remove older rows of {self._partition}: another worker does the same")
+        raise StoreUnavailableError(
+            f"remove older rows of {self._partition}: another worker removes them at the same time"
+        )
 
     def _removed(self, rows: Sequence[TableEntity]) -> bool:
-        """Delete rows; False if one of them was gone already, and with it the transaction."""
+        """Delete rows in one transaction; return False if it failed because one of them no longer exists."""
         with azure_errors(f"remove older rows of {self._partition}"):
             try:
                 self._clients.images.submit_transaction([("delete", row) for row in rows])
@@ -188,7 +190,7 @@ class BatchWriter:
 
 
 def _members(value: ImageMetadata | Encoding) -> dict[str, Any]:
-    """Give a value's members by name; asdict would copy each of them too, for every image."""
+    """Return a value's fields by name. Cheaper per image than asdict, which also copies each field."""
     return {each.name: getattr(value, each.name) for each in fields(value)}
 
 

@@ -87,7 +87,9 @@ def _update(clients: Clients, source: str, change: Callable[[CurrentPipeline | N
         changed = change(record)
         if changed is None or _write(clients, source, record, changed):
             return
-    raise StoreUnavailableError(f"write which pipeline of {source} is current: another writer was always faster")
+    raise StoreUnavailableError(
+        f"write the current pipeline of {source}: other writers changed it during each of {_TRIES} tries; try again"
+    )
 
 
 def _write(clients: Clients, source: str, before: CurrentPipeline | None, record: CurrentPipeline) -> bool:

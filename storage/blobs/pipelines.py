@@ -49,7 +49,7 @@ def require_running(clients: Clients, name: str, fingerprint: str) -> None:
     """
     run = last_run(clients, "poll_sources")
     if run is not None and run.stopped is not None:
-        raise PipelineMismatchError(f"the app preprocesses nothing, so set that right first: {run.stopped}")
+        raise PipelineMismatchError(f"the app preprocesses nothing until this is fixed: {run.stopped}")
     if run is not None and run.pipeline is not None and run.fingerprint is not None:
         if (run.pipeline, run.fingerprint) == (name, fingerprint):
             return
@@ -59,7 +59,7 @@ def require_running(clients: Clients, name: str, fingerprint: str) -> None:
         known = _known(clients)
         if known.get(name) == fingerprint:
             return
-        others = f"; it knows {', '.join(sorted(known))}" if known else ""
+        others = f"; recorded pipelines: {', '.join(sorted(known))}" if known else ""
         runs = f"the app has never run with them{others}"
     raise PipelineMismatchError(
         f"the settings and the hook here make the pipeline {_named(name, fingerprint)}, and {runs}; give this command "

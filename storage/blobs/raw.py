@@ -220,7 +220,7 @@ def _is_pending(properties: BlobProperties) -> bool:
 def _copy_error(properties: BlobProperties) -> str | None:
     if properties.copy.status not in ("failed", "aborted"):
         return None
-    return f"{properties.copy.status}: {properties.copy.status_description or 'Azure Storage says no more'}"
+    return f"{properties.copy.status}: {properties.copy.status_description or 'Azure Storage gives no reason'}"
 
 
 def _is_folder(properties: BlobProperties) -> bool:

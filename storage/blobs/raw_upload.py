@@ -103,7 +103,7 @@ class BlobUpload:
         if self._blob.exists():
             return CommitOutcome.ALREADY_THERE
         raise StoreUnavailableError(
-            f"commit {self._blob.blob_name}: staged blocks are gone; copying begins anew"
+            f"commit {self._blob.blob_name}: staged blocks are gone; the file is copied again"
         ) from exc
 
     def read_back(self) -> Iterator[bytes]:

@@ -78,7 +78,7 @@ class BlobSourceStates:
             except HttpResponseError as exc:
                 if error_code(exc) != "LeaseAlreadyPresent":
                     raise
-                raise LeaseLostError(f"poll source {source}: another process is at it") from exc
+                raise LeaseLostError(f"poll source {source}: another process is polling it") from exc
 
 
 class HeldSourceState:
@@ -114,7 +114,7 @@ class HeldSourceState:
             raise self._error()
 
     def _error(self) -> LeaseLostError:
-        return LeaseLostError(f"poll source {self._source}: the lease was lost, another process may be at it")
+        return LeaseLostError(f"poll source {self._source}: the lease was lost; another process may be polling it")
 
 
 def _load(blob: JsonBlob[SourceState], source: str) -> SourceState | None:
@@ -122,7 +122,9 @@ def _load(blob: JsonBlob[SourceState], source: str) -> SourceState | None:
         return blob.read()
     except ValueError as exc:
         # An empty state neither loses nor doubles files: blob names are deterministic, so copies that exist are found.
-        log.warning("source_state.unreadable source=%s error=%s; begins anew", source, type(exc).__name__)
+        log.warning(
+            "source_state.unreadable source=%s error=%s; continues with an empty state", source, type(exc).__name__
+        )
         return SourceState(source=source)
 
 

@@ -105,7 +105,7 @@ class DeadLetteredEvent:
         self._blob = blob
         self._content = content
         self.name = f"{clients.dead_letters.container_name}/{blob}"
-        self.why = "its event was given up"
+        self.why = "Event Grid stopped delivering its event"
         self.requests: Sequence[BatchMessage] = ()
         self.nonsense: str | None = None
         try:
@@ -169,4 +169,4 @@ def _archive(event: dict[str, Any], archive_of: ArchiveOf) -> str:
 
 def _why(event: dict[str, Any]) -> str:
     reason, attempts = event.get("deadLetterReason", "unknown"), event.get("deliveryAttempts", "some")
-    return f"Event Grid gave its event up after {attempts} attempts: {reason}"
+    return f"Event Grid stopped delivering its event after {attempts} attempts: {reason}"

@@ -89,7 +89,7 @@ class TableBatchLedger:
         return plan.name if plan else None
 
     def split(self, batch: Batch, next_drive: datetime) -> Sequence[Batch]:
-        """Replace a batch by two halves in its plan, by one write to the ledger; return them, empty if refused."""
+        """Replace a batch by two halves in its plan, by one ledger write; return them, none if the plan changed."""
         archive, pipeline = batch.archive, batch.pipeline
         halves = halve(batch)
 
@@ -110,7 +110,7 @@ class TableBatchLedger:
         return [planned for planned in batches if (planned.first, planned.end) in ranges]
 
     def claim(self, batch: Batch, owner: str, kind: ClaimKind, at: datetime, until: datetime) -> int | None:
-        """Claim a batch; return how many owners vanished recently, None if it is done or another claim stands."""
+        """Claim a batch; return how many of its owners vanished recently, None if it is done or another owner's."""
         claim: Claim | None = None
 
         def decide(row: TableEntity | None) -> Properties | None:
@@ -177,7 +177,7 @@ class TableBatchLedger:
         return row is not None and state_of(row) in TERMINAL
 
     def finish(self, batch: Batch, counts: Counts, at: datetime, notes: Notes = NO_NOTES) -> None:
-        """Write a batch's counts and notes; if all batches are done, merge the archive's end and sums."""
+        """Write a batch's counts and notes; if all are done, write the archive's final state and sums."""
 
         def decide(row: TableEntity | None) -> Properties | None:
             done = present(row, batch).get("done_at") is not None
@@ -201,7 +201,7 @@ class TableBatchLedger:
     def reset(
         self, archive: RawArchive, pipeline: str, at: datetime, next_drive: datetime
     ) -> Sequence[BatchState] | None:
-        """Undo an archive's outcome under a pipeline; return its batches as new, None if it has no row."""
+        """Undo an archive's outcome under a pipeline; return its batches as new, None if it has no plan."""
         # Opened first: if the process dies after the write, the batches are found to have no messages.
         self.open(archive, pipeline, at)
         again = partial(renewed, at=at, next_drive=next_drive)
@@ -235,7 +235,7 @@ class TableBatchLedger:
         return True
 
     def list_unfinished(self, source: str, pipeline: str, since: datetime) -> Sequence[RawArchive]:
-        """Raw archives with a stamp from `since` on that are not processed, refused or failed under `pipeline`."""
+        """Return raw archives with a stamp from `since` on that are not terminal under `pipeline`."""
         raw: dict[str, RawArchive] = {}
         settled: set[str] = set()
         for row in self._since(source, since):
@@ -293,7 +293,10 @@ class TableBatchLedger:
         properties: Properties,
         batch: Batch | None,
     ) -> None:
-        """Record a terminal state and its properties once; a later call changes neither."""
+        """Record a terminal state with its properties, unless it is recorded already, and close the archive.
+
+        With a batch whose plan was replaced, do nothing.
+        """
         known = {**raw_properties(archive), "pipeline": pipeline}
         stands = True
 
@@ -314,7 +317,7 @@ class TableBatchLedger:
             self.close(archive, pipeline)
 
     def _lag(self, archive: RawArchive, at: datetime) -> timedelta | None:
-        """Return how long an archive took; None if unknown, or if it was already reported by an earlier run."""
+        """Return how long an archive took since it was modified; None if unknown, or if it was processed before."""
         if archive.modified is None:
             return None
         lag = at - archive.modified

@@ -78,7 +78,7 @@ class OpenArchives:
 def _read(source: str, row: TableEntity) -> OpenArchive:
     opened_at = moment(row["opened_at"])
     if opened_at is None:
-        raise ValueError(f"the row of the open archive {row['RowKey']} does not tell when it was opened")
+        raise ValueError(f"the row of the open archive {row['RowKey']} has no opened_at")
     return OpenArchive(
         archive=raw_archive(source, row),
         opened_at=opened_at,

@@ -1,8 +1,8 @@
-"""Plans of batches: decided by one write to the ledger, then spread over the rows of the batches table.
+"""Plans of batches: recorded by one write to the ledger, then written as rows of the batches table.
 
-The row of an archive under a pipeline holds the whole plan, so that of two planners one decides, and whoever finds
-rows missing (the planner died half way) completes that very plan. Rows carry the plan's name: those of another plan
-do not count, and are replaced.
+The row of an archive under a pipeline contains the whole plan. Therefore only one of two planners can record its plan,
+and if rows are missing because the planner died, another process completes the same plan. Each row contains the plan's
+name; rows of another plan are ignored and replaced.
 """
 
 import json
@@ -35,7 +35,7 @@ _LOST_RACE = {404, 409, 412}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """Which members each batch takes, under a name that tells this plan from others."""
+    """The range of members of each batch, under a name that is unique to the plan."""
 
     name: str
     ranges: Sequence[tuple[int, int]]
@@ -65,7 +65,7 @@ def read_plan(row: Mapping[str, Any] | None) -> Plan | None:
 
 
 def _pack(ranges: Sequence[tuple[int, int]]) -> bytes:
-    # As differences, which repeat: a hundred thousand batches of one size take some hundred bytes.
+    # Differences repeat and compress well: a hundred thousand batches of one size take some hundred bytes.
     bounds = chain.from_iterable(ranges)
     return zlib.compress(json.dumps([end - start for start, end in pairwise(chain([0], bounds))]).encode())
 
@@ -76,15 +76,15 @@ def _unpack(packed: bytes) -> list[tuple[int, int]]:
 
 
 def insert_rows(table: TableClient, partition: str, plan: Plan, claimed: Mapping[int, Claim]) -> bool:
-    """Insert the rows of a plan that was just decided on, some of them claimed; False where others are in the way."""
+    """Insert the rows of a newly recorded plan, some of them claimed; return False if other rows already exist."""
     return _write(table, partition, _missing(partition, plan, {}, claimed))
 
 
 def rows_of(table: TableClient, partition: str, plan: Plan, stands: Callable[[], bool]) -> list[TableEntity] | None:
-    """Read a plan's rows in the order of their numbers, after writing those that are missing.
+    """Return a plan's rows in the order of their numbers, after writing those that are missing.
 
-    None where another plan, or another division of it, has come in between: `stands` looks. It must not replace
-    the rows of the next one.
+    Return None if `stands` reports that the plan was replaced or divided meanwhile: the rows of the newer plan must
+    not be replaced. Raises StoreUnavailableError.
     """
     for _ in range(_MAX_TRIES):
         rows = {row["RowKey"]: row for row in scan(table, partition)}
@@ -109,7 +109,7 @@ def _is_of(row: TableEntity, plan: Plan) -> bool:
 def _missing(
     partition: str, plan: Plan, rows: Mapping[str, TableEntity], claimed: Mapping[int, Claim] = NO_CLAIMS
 ) -> Iterator[tuple[Any, ...]]:
-    """Yield operations that insert the rows which are not there, and replace those of another plan or division."""
+    """Yield operations that insert missing rows, and replace those of another plan or division."""
     for number, (first, end) in enumerate(plan.ranges):
         key = batch_row(number)
         row = rows.get(key)
@@ -133,7 +133,7 @@ def _missing(
 
 
 def _write(table: TableClient, partition: str, operations: Iterable[tuple[Any, ...]]) -> bool:
-    """Send operations in transactions. False where another writer came first: a look tells what is left to do."""
+    """Send operations in transactions. Return False if another writer was first: read the rows again to continue."""
     todo = list(operations)
     with azure_errors(f"write the plan of {partition}"):
         for start in range(0, len(todo), TRANSACTION_ROWS):

@@ -1,4 +1,4 @@
-"""Taking back what became of an archive under a pipeline: one row as it is before anybody has ended it."""
+"""Reset of an archive under a pipeline: its ledger row without its outcome."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -17,19 +17,19 @@ _ENDS = {
 
 
 def renewed(row: Mapping[str, Any] | None, *, at: datetime, next_drive: datetime) -> Properties | None:
-    """Give the row without its end, the plan under a new name, and what it was before; None where there is no row.
+    """Return the row without its outcome, with a new name for its plan and its previous state; None without a row.
 
-    Rows of batches carry the name of their plan: under the old one, a writer that is late finds nothing to settle.
+    Rows of batches contain their plan's name, so that a late writer with the old name cannot change anything.
     """
     if row is None:
         return None
     kept = {name: value for name, value in row.items() if name not in _ENDS}
     if row.get("plan") is not None:
-        # The ranges stay: others would leave shards behind that the new plan does not overwrite.
+        # Keep the ranges: other ranges would leave shards that the new plan does not overwrite.
         kept |= {"plan": uuid4().hex, "next_drive": next_drive, time_of(State.PROCESSING): at}
     first = row.get(FIRST_PROCESSED) or row.get(time_of(State.PROCESSED))
     if first is not None:
-        # How long an archive took is told of its first end alone.
+        # The time that an archive took is reported only for its first processing.
         kept[FIRST_PROCESSED] = first
     return kept | {
         "replays": row.get("replays", 0) + 1,

@@ -9,7 +9,7 @@ TALLY_COLUMNS = ["PartitionKey", "RowKey", "part", "parts"]
 
 @dataclass(slots=True)
 class Tally:
-    """Rows, counted one by one."""
+    """Counts of rows."""
 
     images: int = 0
     refused: int = 0
@@ -17,7 +17,7 @@ class Tally:
     """Number of rows that images should have but lack."""
 
     def add(self, row: Mapping[str, Any]) -> None:
-        """Count one row."""
+        """Add one row to the counts."""
         if row["RowKey"].endswith("~refused"):
             self.refused += 1
             return
@@ -32,7 +32,7 @@ class Tally:
 
 
 def tally(rows: Iterable[Mapping[str, Any]]) -> Tally:
-    """Count rows."""
+    """Return the counts of rows."""
     counted = Tally()
     for row in rows:
         counted.add(row)

@@ -1,8 +1,8 @@
-"""Many entities of one partition, written in transactions that are under way side by side.
+"""Writes many entities of one partition in concurrent transactions.
 
-The SDK's own writer of transactions makes each request three times over as an e-mail, which takes ten times as long as
-all else that is done for a row. So it is given the first row's keys alone, for what it does well (identity, retries,
-errors), and the body, which is plain text, is put together here and handed over by its hook for requests.
+The SDK builds the body of each transaction three times as an e-mail message, which takes ten times as long as
+everything else that is done for a row. Therefore the SDK gets only the first row's keys and does authentication,
+retries and errors; the body, which is plain text, is built here and set in the SDK's request hook.
 """
 
 import json

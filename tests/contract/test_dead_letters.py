@@ -121,7 +121,7 @@ def test_events_that_were_given_up_are_planned_and_then_removed(clients: Clients
         clients.dead_letters.upload_blob(*letter(blob))
     letters: list[DeadLetter] = list(dead_letters(clients, ANNOUNCED))
     assert {each.why for each in letters} == {
-        "Event Grid gave its event up after 30 attempts: MaxDeliveryAttemptsExceeded"
+        "Event Grid stopped delivering its event after 30 attempts: MaxDeliveryAttemptsExceeded"
     }
     assert send_back(letters) == DeadLettersOutcome(taken=2)
     assert {parse_batch_message(body).blob for body in waiting(clients, "batches")} == set(blobs)

@@ -139,7 +139,7 @@ class TestBlobSourceStates(SourceStateStoreContract):
             self.blob.upload_blob(text.encode("latin-1"), overwrite=True)
             with self.source_states.hold(self.source) as held:
                 assert held.load() == SourceState(source=self.source)
-        assert "begins anew" in caplog.text
+        assert "continues with an empty state" in caplog.text
 
     def test_who_only_looks_needs_no_lease_and_disturbs_no_holder(self) -> None:
         source_state = source_state_of(self.source, "a.zip", "no utf-8 \udcff.zip")

@@ -87,7 +87,7 @@ class FakeUpload:
             if blob.content is not None:
                 return CommitOutcome.ALREADY_THERE
             if missing := [span for span in spans if span not in blob.blocks]:
-                raise StoreUnavailableError(f"commit {self._key}: {missing} are not staged; copying begins anew")
+                raise StoreUnavailableError(f"commit {self._key}: {missing} are not staged; the file is copied again")
             blob.content = b"".join(blob.blocks[span] for span in spans)
             blob.blocks, blob.metadata = {}, metadata
         return CommitOutcome.STORED
@@ -124,7 +124,7 @@ class FakeSourceStates:
         """Take the lease."""
         with self._lock:
             if source in self._held:
-                raise LeaseLostError(f"poll source {source}: another process is at it")
+                raise LeaseLostError(f"poll source {source}: another process is polling it")
             self._held.add(source)
         try:
             yield FakeHold(self, source)

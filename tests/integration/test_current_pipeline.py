@@ -54,7 +54,7 @@ def test_ranges_keep_the_pipeline_until_the_next_one_has_all_and_latest_goes_ove
     reader = Reader(clients)
     with caplog.at_level(logging.WARNING, "imagefeed"):
         assert {image.pipeline for image in reader.latest(source)} == {"p2"}
-    assert "by the pipeline p2; ranges are still read of p1" in caplog.text
+    assert "by the pipeline p2; ranges are still read from p1" in caplog.text
     assert between(reader, source) == {"p1"}
     producer.process(NOON - HOUR, pipeline="p2", at=NOON + timedelta(seconds=1))
     assert switched(clients, source, "p2") == "p2"
