@@ -41,7 +41,7 @@ class Ftp(ftplib.FTP_TLS):
     """One control connection, with or without TLS."""
 
     def __init__(self, endpoint: Endpoint) -> None:
-        super().__init__(context=_context(endpoint.ca), timeout=endpoint.timeout, encoding=_WIRE)
+        super().__init__(context=_context(endpoint), timeout=endpoint.timeout, encoding=_WIRE)
         self._endpoint = endpoint
         self._protected = False
         self._heard = b""
@@ -191,9 +191,12 @@ class Ftp(ftplib.FTP_TLS):
         return self.sock
 
 
-def _context(ca: str | None) -> ssl.SSLContext:
-    context = ssl.create_default_context(cadata=ca)
-    if ca:
+def _context(endpoint: Endpoint) -> ssl.SSLContext:
+    if endpoint.scheme == "ftp":
+        # It is never used, and reading the authorities that the system trusts takes 80 ms.
+        return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context = ssl.create_default_context(cadata=endpoint.ca)
+    if endpoint.ca:
         # Self-made certificates usually have openssl's defaults, which do not satisfy the strict checks.
         context.verify_flags &= ~ssl.VERIFY_X509_STRICT
     return context
