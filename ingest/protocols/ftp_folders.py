@@ -159,7 +159,7 @@ class FtpFolders:
     def _enter(self, path: str) -> str | None:
         """Change to a folder; return the reason if that is not possible."""
         try:
-            self._ftp.enter(path)
+            self._ftp.enter(path.rstrip("/"))
         except SourceRefusedError as exc:
             return str(exc)
         except (ftplib.error_perm, ftplib.error_temp) as exc:
@@ -193,7 +193,7 @@ class FtpFolders:
     def _read(self) -> Content:
         """Return what the current folder holds, by the first command whose answer is understood.
 
-        Raises _NotUnderstoodError if there is no such command, ftplib.error_perm if all of them are refused.
+        Raises _NotUnderstoodError if there is no such command, ftplib.Error if all of them are refused.
         """
         lines: list[str] = []
         refusals: list[str] = []
@@ -214,7 +214,7 @@ class FtpFolders:
         if any(map(says_absent, refusals)) and not any(map(says_forbidden, refusals)):
             return Content()
         text = max(refusals, key=lambda reply: reply.startswith(("450", "550")))
-        raise ftplib.error_perm(text)  # noqa: S321 - the user chose FTP
+        raise ftplib.error_temp(text) if text.startswith("4") else ftplib.error_perm(text)  # noqa: S321 - no secret
 
 
 def _of_one(error: ftplib.Error) -> str:
