@@ -32,7 +32,7 @@ class Lines:
 
     lines: list[str]
     reply: str
-    """Its last reply."""
+    """Its last reply, which `Ftp.text` decodes."""
     refused: bool
     """Whether the last reply is an error."""
 
@@ -159,7 +159,7 @@ class Ftp(ftplib.FTP_TLS):
         if text and not text.endswith(b"\n"):
             raise EOFError(f"the listing ended after {len(text)} bytes, in the middle of a line")
         lines = [self.name(line) for line in text.replace(b"\r\n", b"\n").split(b"\n") if line]
-        return Lines(lines=lines, reply=self.name(reply.encode(_WIRE)), refused=refused)
+        return Lines(lines=lines, reply=reply, refused=refused)
 
     def _receive_all(self, connection: socket.socket) -> bytes:
         pace, parts, left = Pace(self._endpoint.timeout), [b""], MAX_BYTES
@@ -183,6 +183,10 @@ class Ftp(ftplib.FTP_TLS):
     def name(self, raw: bytes) -> str:
         """Decode bytes from the server in the source's encoding."""
         return raw.decode(self._endpoint.encoding, "surrogateescape")
+
+    def text(self, reply: str) -> str:
+        """Decode a reply, or the text of an error made of it, in the source's encoding."""
+        return self.name(reply.encode(_WIRE))
 
     @property
     def _control(self) -> socket.socket:
