@@ -103,7 +103,7 @@ class FtpFolders:
         for number, entry in enumerate(content.entries, start=1):
             if part := self._take(folder, entry, (*above, level)):
                 unread.append(part)
-            if content.instead_of and len(unread) == min(number, _TRIES) in (_TRIES, len(content.entries)):
+            if content.instead_of and len(unread) == number in (_TRIES, len(content.entries)):
                 raise _NotUnderstoodError(content.instead_of)
         for part in self._still_there(folder, unread):
             self._gathered.add_unread(part.text, part.path)

@@ -124,6 +124,14 @@ def test_few_names_are_asked_for_in_vain() -> None:
     assert sum(command.startswith("SIZE") for command in script.commands) < 30
 
 
+def test_one_name_that_is_told_is_not_lost_to_many_that_are_not() -> None:
+    names = b"a.zip\r\n" + b"".join(b"%d.zip\r\n" % number for number in range(30))
+    listings = {"LIST": {"/": b"strange\r\n"}, "NLST": {"/": names}}
+    listing = listed(Script(listings=listings, files={"/a.zip": b"content"}))
+    assert paths(listing) == {"a.zip"}
+    assert len(listing.unread) == 30
+
+
 def test_a_subfolder_of_which_nothing_is_understood_costs_itself() -> None:
     listings = {"LIST": {"/": folder("sub") + line("a.zip"), "/sub": f"{STRANGE[0]}\r\n".encode()}}
     listing = listed(Script(listings=listings))
