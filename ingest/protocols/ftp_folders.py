@@ -103,7 +103,7 @@ class FtpFolders:
         for number, entry in enumerate(content.entries, start=1):
             if part := self._take(folder, entry, (*above, level)):
                 unread.append(part)
-            if content.instead_of and len(unread) == min(number, _TRIES) in (_TRIES, len(content.entries)):
+            if content.instead_of and len(unread) == number in (_TRIES, len(content.entries)):
                 raise _NotUnderstoodError(content.instead_of)
         for part in self._still_there(folder, unread):
             self._gathered.add_unread(part.text, part.path)
@@ -132,7 +132,7 @@ class FtpFolders:
         except SourceRefusedError as exc:
             return Unread(text=str(exc), path=path)
         except (ftplib.error_perm, ftplib.error_temp) as exc:
-            return Unread(text=_of_one(exc), path=path)
+            return Unread(text=self._of_one(exc), path=path)
 
     def _take_folder(self, folder: str, unique: str, above: tuple[Level, ...]) -> Unread | None:
         """Gather what a folder below holds; return it if it cannot be listed."""
@@ -159,11 +159,11 @@ class FtpFolders:
     def _enter(self, path: str) -> str | None:
         """Change to a folder; return the reason if that is not possible."""
         try:
-            self._ftp.enter(path)
+            self._ftp.enter(path.rstrip("/"))
         except SourceRefusedError as exc:
             return str(exc)
         except (ftplib.error_perm, ftplib.error_temp) as exc:
-            return _of_one(exc)
+            return self._of_one(exc)
         return None
 
     def _still_there(self, folder: str, unread: Sequence[Unread]) -> Iterable[Unread]:
@@ -183,7 +183,7 @@ class FtpFolders:
         try:
             content: Content | str = self._read()
         except (ftplib.error_perm, ftplib.error_temp) as exc:
-            content = _of_one(exc)
+            content = self._of_one(exc)
         except _NotUnderstoodError as exc:
             content = str(exc.args[0])
         if folder:
@@ -193,16 +193,17 @@ class FtpFolders:
     def _read(self) -> Content:
         """Return what the current folder holds, by the first command whose answer is understood.
 
-        Raises _NotUnderstoodError if there is no such command, ftplib.error_perm if all of them are refused.
+        Raises _NotUnderstoodError if there is no such command, ftplib.Error if all of them are refused.
         """
         lines: list[str] = []
         refusals: list[str] = []
         for command, parse in self._parsers.items():
             answer = self._ftp.lines(command)
             entries, unread = parse_lines(answer.lines, parse)
-            complaints = [answer.reply] if answer.refused else [*filter(None, [complaint(answer.reply)])]
+            reply = self._ftp.text(answer.reply)
+            complaints = [reply] if answer.refused else [*filter(None, [complaint(reply)])]
             if entries:
-                instead_of = (lines or refusals)[0] if command == "NLST" else ""
+                instead_of = "" if command != "NLST" else lines[0] if lines else self._ftp.text(refusals[0])
                 return Content(entries=entries, unread=unread + complaints, instead_of=instead_of)
             if not answer.refused and not unread and not any(map(says_forbidden, refusals)):
                 return Content(unread=lines + complaints)
@@ -214,11 +215,10 @@ class FtpFolders:
         if any(map(says_absent, refusals)) and not any(map(says_forbidden, refusals)):
             return Content()
         text = max(refusals, key=lambda reply: reply.startswith(("450", "550")))
-        raise ftplib.error_perm(text)  # noqa: S321 - the user chose FTP
+        raise ftplib.error_temp(text) if text.startswith("4") else ftplib.error_perm(text)  # noqa: S321 - no secret
 
-
-def _of_one(error: ftplib.Error) -> str:
-    """Return the text of an error that is about one folder or file. Raises it if it is about more than that."""
-    if str(error).startswith(_CONNECTION):
-        raise error
-    return str(error)
+    def _of_one(self, error: ftplib.Error) -> str:
+        """Return the text of an error that is about one folder or file. Raises it if it is about more than that."""
+        if str(error).startswith(_CONNECTION):
+            raise error
+        return self._ftp.text(str(error))

@@ -32,7 +32,7 @@ class Lines:
 
     lines: list[str]
     reply: str
-    """Its last reply."""
+    """Its last reply, which `Ftp.text` decodes."""
     refused: bool
     """Whether the last reply is an error."""
 
@@ -41,7 +41,7 @@ class Ftp(ftplib.FTP_TLS):
     """One control connection, with or without TLS."""
 
     def __init__(self, endpoint: Endpoint) -> None:
-        super().__init__(context=_context(endpoint.ca), timeout=endpoint.timeout, encoding=_WIRE)
+        super().__init__(context=_context(endpoint), timeout=endpoint.timeout, encoding=_WIRE)
         self._endpoint = endpoint
         self._protected = False
         self._heard = b""
@@ -159,7 +159,7 @@ class Ftp(ftplib.FTP_TLS):
         if text and not text.endswith(b"\n"):
             raise EOFError(f"the listing ended after {len(text)} bytes, in the middle of a line")
         lines = [self.name(line) for line in text.replace(b"\r\n", b"\n").split(b"\n") if line]
-        return Lines(lines=lines, reply=self.name(reply.encode(_WIRE)), refused=refused)
+        return Lines(lines=lines, reply=reply, refused=refused)
 
     def _receive_all(self, connection: socket.socket) -> bytes:
         pace, parts, left = Pace(self._endpoint.timeout), [b""], MAX_BYTES
@@ -184,6 +184,10 @@ class Ftp(ftplib.FTP_TLS):
         """Decode bytes from the server in the source's encoding."""
         return raw.decode(self._endpoint.encoding, "surrogateescape")
 
+    def text(self, reply: str) -> str:
+        """Decode a reply, or the text of an error made of it, in the source's encoding."""
+        return self.name(reply.encode(_WIRE))
+
     @property
     def _control(self) -> socket.socket:
         if self.sock is None:
@@ -191,9 +195,12 @@ class Ftp(ftplib.FTP_TLS):
         return self.sock
 
 
-def _context(ca: str | None) -> ssl.SSLContext:
-    context = ssl.create_default_context(cadata=ca)
-    if ca:
+def _context(endpoint: Endpoint) -> ssl.SSLContext:
+    if endpoint.scheme == "ftp":
+        # It is never used, and reading the authorities that the system trusts takes 80 ms.
+        return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context = ssl.create_default_context(cadata=endpoint.ca)
+    if endpoint.ca:
         # Self-made certificates usually have openssl's defaults, which do not satisfy the strict checks.
         context.verify_flags &= ~ssl.VERIFY_X509_STRICT
     return context

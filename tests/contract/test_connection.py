@@ -259,6 +259,29 @@ class ServerContract(ConnectionContract):
             assert {file.path for file in connection.list_files().files} == {"a.zip", "sub [1] */b.zip", deep}
             assert read_all(connection, self.file(connection, deep)) == b"ccc"
 
+    def test_folders_with_odd_names_are_entered(self) -> None:
+        names = [name for name in ODD_NAMES if not self.hides(name)]
+        for name in names:
+            (self.folder / name).mkdir()
+            self.put(f"{name}/a.zip", name.encode())
+        with connector(replace(self.endpoint, recursive=True)).connect() as connection:
+            listing = connection.list_files()
+            assert {file.path for file in listing.files} == {f"{name}/a.zip" for name in names}
+            assert list(listing.unread) == []
+            for name in names:
+                assert read_all(connection, self.file(connection, f"{name}/a.zip")) == name.encode()
+
+    def test_a_link_to_a_folder_above_it_is_no_loop(self) -> None:
+        (self.folder / "sub").mkdir()
+        self.put("a.zip", b"a")
+        self.put("sub/b.zip", b"bb")
+        (self.folder / "loop").symlink_to(".")
+        (self.folder / "sub" / "loop").symlink_to("..")
+        with connector(replace(self.endpoint, recursive=True)).connect() as connection:
+            listing = connection.list_files()
+            assert {file.path for file in listing.files} == {"a.zip", "sub/b.zip"}
+            assert all(part.path and part.path.rstrip("/").endswith("loop") for part in listing.unread)
+
     def test_a_link_to_a_file_is_a_file_and_broken_links_are_ignored(self) -> None:
         self.put("a.zip", b"four")
         (self.folder / "link.zip").symlink_to("a.zip")

@@ -3,7 +3,7 @@
 import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 
 from ingest.model import Endpoint
@@ -28,7 +28,8 @@ class Script:
     modified: str = "20260304050607"
     """MDTM of each file."""
     says: dict[str, Change] = field(default_factory=dict)
-    """Replies in place of the server's own, by command; `226` is the one behind a transfer."""
+    """Replies in place of the server's own, by command, such as `LIST`, or by command and current folder, such as
+    `LIST /sub`; `226` is the one behind a transfer."""
     rest: Callable[[int], int] = lambda offset: offset
     """Offset at which a transfer begins, by the one that REST asked for."""
     commands: list[str] = field(default_factory=list)
@@ -42,10 +43,13 @@ class _Session:
         self._folder = "/"
         self._offset = 0
         self._passive: socket.socket | None = None
+        self._opened = ExitStack()
 
     def run(self) -> None:
+        # Else the second of two replies waits for the client's delayed acknowledgement.
+        self._control.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._say("220 ready")
-        with self._control, self._control.makefile("rb") as lines:
+        with self._control, self._control.makefile("rb") as lines, ExitStack() as self._opened:
             for line in lines:
                 text = line.rstrip(b"\r\n").decode("utf-8", "surrogateescape")
                 self._script.commands.append(text)
@@ -62,13 +66,13 @@ class _Session:
             self._say(self._answer(command, argument))
 
     def _changed(self, command: str, argument: str) -> Reply:
-        change = self._script.says.get(command)
+        change = self._script.says.get(f"{command} {self._folder}", self._script.says.get(command))
         return change(argument) if callable(change) else change
 
     def _answer(self, command: str, argument: str) -> str:
         match command:
             case "PASV":
-                self._passive = socket.create_server(("127.0.0.1", 0))
+                self._passive = self._opened.enter_context(socket.create_server(("127.0.0.1", 0)))
                 port = self._passive.getsockname()[1]
                 return f"227 Entering Passive Mode (127,0,0,1,{port >> 8},{port & 255})"
             case "PWD":

@@ -140,6 +140,7 @@ FORMATS = [
     ("-rw-r--r-- 1 u g 500 Mar  4 05:06 7 Mar  4 05:06 a.zip", file("7 Mar  4 05:06 a.zip", 500, FIVE_SIX)),
     ("-rw-r--r-- 1 owner 500 Mar  4 05:06 7 Mar  4 05:06 a.zip", file("7 Mar  4 05:06 a.zip", 500, FIVE_SIX)),
     ("-rw-rw-rw- 1 user group 5840 Mar  4 05:06 123 456 abc.csv", file("123 456 abc.csv", 5840, FIVE_SIX)),
+    ("-rw-r--r-- 1 5 mar 12 2025年 3月 4日 a.zip", file("a.zip", 12, utc(2025, 3, 4, 0, 0))),
     # Orders and separators of dates.
     ("-rw-r--r-- 1 u g 12 4 Mar 05:06 a.zip", file("a.zip", 12, FIVE_SIX)),
     ("-rw-r--r-- 1 u g 12 4. März 05:06 a.zip", file("a.zip", 12, FIVE_SIX)),
