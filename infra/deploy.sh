@@ -35,7 +35,7 @@ fail() {
     exit 1
 }
 ok() { printf '  ok          %s\n' "$*"; }
-unknown() { printf '  not looked  %s\n' "$*"; }
+unknown() { printf '  unknown     %s\n' "$*"; }
 warn() { printf '  warning     %s\n' "$*"; }
 WRONG=0
 MISSING=0 # 1 if a secret is missing
@@ -47,7 +47,7 @@ wrong() {
 # Check a group's name, because it becomes part of queries and prompts.
 check_group() {
     case $1 in
-        '' | -* | *[!A-Za-z0-9._-]*) fail "'$1' is no name of a resource group" "It has letters, digits, dots, hyphens and underscores." ;;
+        '' | -* | *[!A-Za-z0-9._-]*) fail "'$1' is not a valid resource group name" "A name has letters, digits, dots, hyphens and underscores." ;;
     esac
 }
 
@@ -75,10 +75,10 @@ find_file() {
 }
 
 check_file() {
-    [ -f "$1" ] || fail "there is no parameter file $1." "Copy infra/main.bicepparam, in its folder, and fill it in."
-    case $1 in *.bicepparam) ;; *) fail "$1 is no parameter file: it must end in .bicepparam." ;; esac
+    [ -f "$1" ] || fail "the parameter file $1 does not exist." "Copy infra/main.bicepparam within its folder and fill in the copy."
+    case $1 in *.bicepparam) ;; *) fail "$1 is not a parameter file: its name must end in .bicepparam." ;; esac
     if grep -q -e 'host\.example' -e 'AAAA\.\.\.' "$1"; then
-        fail "$1 still holds the example server." "Fill in your sources, and your own id under operatorIds."
+        fail "$1 still contains the example server." "Fill in your sources, and your own id under operatorIds."
     fi
 }
 
@@ -88,7 +88,7 @@ again() {
     shift 2
     until "$@"; do
         [ "$try" -lt "$times" ] || return 1
-        say "$what: not yet; tried $try of $times times, again in $WAIT s"
+        say "$what: failed, attempt $try of $times; next attempt in $WAIT s"
         sleep "$WAIT"
         try=$((try + 1))
     done
@@ -99,17 +99,17 @@ again() {
 take_tokens() {
     for resource in https://storage.azure.com https://vault.azure.net; do
         az account get-access-token --resource "$resource" --output none ||
-            fail "Azure gives no token for $resource; what it said is above." "Type: az login --scope $resource/.default"
+            fail "Azure issues no token for $resource; its message is above." "Type: az login --scope $resource/.default"
     done
 }
 
 # Read the parameters from the Bicep compiler, because a value may come from a variable or from the environment.
 compile_parameters() {
     compiled=$(az bicep build-params --file "$1" --stdout --only-show-errors) ||
-        fail "$1 cannot be compiled; what the compiler said is above." "Correct it and run the same command again."
+        fail "$1 cannot be compiled; the compiler's messages are above." "Correct it and run the same command again."
     case $compiled in
         *'"parametersJson"'*) ;;
-        *) fail "Bicep's answer to $1 cannot be read." "Type: az bicep upgrade" "Then run the same command again." ;;
+        *) fail "the compiler's output for $1 cannot be read." "Type: az bicep upgrade" "Then run the same command again." ;;
     esac
     # JSON within JSON, with \" for each quote; remove the whitespace and the template.
     parameters=$(printf '%s' "$compiled" | sed 's/.*"parametersJson"://; s/"templateJson".*//; s/\\[nr]//g; s/ //g')
@@ -139,7 +139,7 @@ prepare_network() {
     unregistered_provider || return 0
     say "network: registering the resource provider Microsoft.App in the subscription, which may take minutes"
     az provider register --namespace Microsoft.App --wait --output none ||
-        fail "the resource provider Microsoft.App could not be registered, which a network of this app needs." \
+        fail "the resource provider Microsoft.App could not be registered; an app in a virtual network needs it." \
             "It takes the right Microsoft.App/register/action in the subscription, as its Contributor and its Owner have." \
             "Let one of them type, once: az provider register --namespace Microsoft.App" \
             "Then run the same command again."
@@ -147,18 +147,18 @@ prepare_network() {
 
 make_group() {
     if [ "$(az group exists --name "$1" --output tsv)" = true ]; then
-        say "resource group $1: is there"
+        say "resource group $1: exists"
     else
-        say "resource group $1: making it in $2"
+        say "resource group $1: creating it in $2"
         az group create --name "$1" --location "$2" --tags "$TAG" --output none
     fi
 }
 
 make_resources() {
-    say "resources: making or updating them; the first time this takes some minutes"
+    say "resources: creating or updating them; the first time takes some minutes"
     az deployment group create --resource-group "$1" --name main --parameters "$2" --no-prompt true --output none && return
     explain_topic "$1" "$2"
-    fail "the resources could not all be made; what Azure said is above." \
+    fail "some resources could not be created; Azure's messages are above." \
         "Correct $2 and run the same command again: what is there stays."
 }
 
@@ -199,7 +199,7 @@ END
 }
 
 read_outputs() {
-    ask_outputs "$1" || fail "the group $1 holds no deployment of ours that ended well." \
+    ask_outputs "$1" || fail "the group $1 contains no successful deployment of this project." \
         "Type: infra/deploy.sh $1 LOCATION [FILE]"
 }
 
@@ -224,13 +224,13 @@ publish_once() {
     esac
     case $said in
         *"Deployment was successful but the app appears to be unhealthy"*)
-            say "code: it is published, but the app does not answer yet as it should"
+            say "code: published, but the app does not respond correctly yet"
             return 0
             ;;
         *"Azure Storage responded with"* | *"Failed to upload"*"storage account"* | *"Failed to access storage account"* | \
             *"checking access to storage account"*) return 1 ;;
         *"The deployment failed, Please check the printed logs"* | *"Remote build failed"*)
-            fail "the code could not be built in Azure; what the build said is above." \
+            fail "the code could not be built in Azure; the build's messages are above." \
                 "Correct what it names, most often a line of requirements.txt, and run the same command again."
             ;;
     esac
@@ -240,13 +240,13 @@ publish_once() {
 # Check that the code loads, because Azure accepts code that does not, and then has no functions.
 check_code() {
     [ -x .venv/bin/python ] || return 0
-    .venv/bin/python -c 'import function_app' || fail "the code does not load here, so nothing was changed in Azure; see above." \
+    .venv/bin/python -c 'import function_app' || fail "the code fails to load on this machine, so nothing was changed in Azure; see above." \
         "Correct it, or bring .venv up to date: make setup"
 }
 
 publish() {
-    say "code: publishing it to $app, where its packages are installed"
-    again "$TRIES" publishing publish_once || fail "publishing: failed $TRIES times; what was said last is above." "$GOES_ON"
+    say "code: publishing to $app, which installs the packages"
+    again "$TRIES" publishing publish_once || fail "publishing failed $TRIES times; the last message is above." "$GOES_ON"
     again "$TRIES" "waiting for the function on_raw_archive" function_is_there "$1" ||
         fail "the code is published, but the app has no function on_raw_archive: the code may not load." \
             "See the app's logs in Application Insights, remove the cause and run the same command again."
@@ -298,7 +298,7 @@ subscribe() {
     say "events: subscribing on_raw_archive to new archives"
     look_at_topic
     again "$TRIES" "the event subscription" subscribe_once "$1" ||
-        fail "the event subscription: failed $TRIES times; what was said last is above." "$GOES_ON"
+        fail "the event subscription failed $TRIES times; the last message is above." "$GOES_ON"
 }
 
 # Print the longest time in seconds between two runs of reconcile; nothing if it differs between days.
@@ -390,7 +390,7 @@ check_function() {
     status=$(printf 'header = "x-functions-key: %s"\n' "$key" |
         curl --config /dev/stdin --silent --max-time 20 "https://$host/admin/functions/$1/status" || :)
     case $status in
-        *'"errors":['*) wrong "function $1 is switched off, or its listener does not start: $(printf '%s' "$status" | sed 's/.*"errors":\[//; s/].*//')" ;;
+        *'"errors":['*) wrong "function $1 is disabled, or its listener does not start: $(printf '%s' "$status" | sed 's/.*"errors":\[//; s/].*//')" ;;
         '{'*) ok "function $1" ;;
         *) unknown "function $1 is there; whether a setting switches it off: https://$host does not say" ;;
     esac
@@ -401,7 +401,7 @@ check_app() {
     state=$(az functionapp show --resource-group "$1" --name "$app" --query 'properties.state || state' --output tsv) || state=
     case $state in
         Running) ok "app $app is running" ;;
-        '') wrong "app $app: Azure does not say whether it runs" ;;
+        '') wrong "app $app: Azure does not report whether it is running" ;;
         *) wrong "app $app is in state '$state': az functionapp start --resource-group $1 --name $app" ;;
     esac
     if ! command -v curl >/dev/null 2>&1; then
@@ -444,13 +444,13 @@ check_secrets() {
 }
 
 check() {
-    say "what runs and what does not:"
+    say "status of the parts:"
     check_app "$1"
     check_functions "$1"
     check_events "$1"
     check_secrets "$1"
-    [ -z "$address" ] || say "the app comes from the address $address: let it in at your servers"
-    say "look deeper, as far as your servers: .venv/bin/python -m ops.cli doctor --app $app"
+    [ -z "$address" ] || say "the app connects from the address $address: allow it at your servers"
+    say "check more, your servers included: .venv/bin/python -m ops.cli doctor --app $app"
 }
 
 # Send an archive through the app.
@@ -459,7 +459,7 @@ smoke() {
         unknown "whether an archive comes through: .venv is missing; type: make setup"
         return 1
     fi
-    say "an archive of our own, on its way through the app:"
+    say "smoke test, with a small archive:"
     if .venv/bin/python -m ops.cli doctor --app "$app" --smoke; then ok "an archive comes through"; else
         wrong "an archive does not come through: what stopped it is above; again: infra/deploy.sh --smoke $1"
     fi
@@ -493,7 +493,7 @@ what_if() {
     check_tools az
     find_file "${3:-}"
     compile_parameters "$file"
-    [ "$(az group exists --name "$1" --output tsv)" = true ] || fail "there is no resource group $1, so everything would be new." \
+    [ "$(az group exists --name "$1" --output tsv)" = true ] || fail "the resource group $1 does not exist, so all resources would be new." \
         "To see it all, make the group first; empty it costs nothing: az group create --name $1 --location $2 --tags $TAG"
     ! unregistered_provider || say "network: the resource provider Microsoft.App would be registered in the subscription"
     # ProviderNoRbac needs only the right to read, and a pull request's pipeline should have no more.
@@ -506,7 +506,7 @@ refuse_key() {
         -----BEGIN*)
             stty -icanon min 0 time 5
             cat >/dev/null
-            fail "a key has many lines, and here one is read, so nothing was changed." \
+            fail "a key has several lines, and only one is read here, so nothing was changed." \
                 "Take it from its file: infra/deploy.sh --secret $1 $2 < KEYFILE"
             ;;
     esac
@@ -521,7 +521,7 @@ put_secret() {
         trap 'stty "$terminal"' EXIT
         trap 'exit 130' INT TERM
         stty -echo
-        printf 'value of %s (it is not shown): ' "$2" >&2
+        printf 'value of %s (hidden): ' "$2" >&2
         IFS= read -r value || :
         echo >&2
         refuse_key "$@"
@@ -532,18 +532,18 @@ put_secret() {
     fi
     [ -n "$value" ] || fail "the value of $2 is empty, so nothing was changed."
     printf '%s' "$value" | az keyvault secret set --vault-name "$vault" --name "$2" --file /dev/stdin --encoding utf-8 \
-        --output none || fail "the secret $2 could not be put into $vault." \
+        --output none || fail "the secret $2 could not be written to $vault." \
         "You need Key Vault Secrets Officer there: put your id into operatorIds and deploy; a new role takes some minutes."
     # Without a restart the app may take up to a day to use the new value.
     az functionapp restart --resource-group "$1" --name "$app" --output none
-    say "$2 is in $vault, and the app has been restarted to take it up"
+    say "$2 is set in $vault, and the app was restarted to use it"
 }
 
 # Remove our subscription from a topic in another group; that topic stays.
 remove_subscription() {
     case $(lower "$topic_group") in '' | "$(lower "$1")") return ;; esac
     if delete_subscription; then
-        say "the event subscription $SUBSCRIPTION is gone from the topic $topic in the group $topic_group"
+        say "the event subscription $SUBSCRIPTION was removed from the topic $topic in the group $topic_group"
     else
         say "the event subscription $SUBSCRIPTION at the topic $topic in the group $topic_group could not be removed;"
         say "without this group it does nothing. Later: az eventgrid system-topic event-subscription delete" \
@@ -555,9 +555,9 @@ remove_lock() {
     tries=1
     locks=$(az lock list --resource-group "$1" --query "[?name=='${lock:-$LOCK}'].id" --output tsv) || locks=
     for id in $locks; do
-        az lock delete --ids "$id" --output none || fail "the delete lock could not be removed, so the group stays." \
+        az lock delete --ids "$id" --output none || fail "the delete lock could not be removed, so the group was not deleted." \
             "It takes the role Owner or User Access Administrator: az lock delete --ids $id"
-        say "the delete lock ${id##*/} is gone"
+        say "the delete lock ${id##*/} was removed"
         tries=$TRIES # the removal takes time to take effect everywhere
     done
 }
@@ -565,20 +565,20 @@ remove_lock() {
 remove() {
     check_tools az
     tag=$(az group show --name "$1" --query 'tags."made-by"' --output tsv) || fail "there is no resource group $1."
-    [ "made-by=$tag" = "$TAG" ] || fail "the group $1 was not made by this script, so it may hold something else." \
+    [ "made-by=$tag" = "$TAG" ] || fail "the group $1 was not created by this script, so it may contain other resources." \
         "Delete what you do not need yourself: az resource list --resource-group $1 --output table"
-    say "This deletes the resource group $1 with all archives, images and logs in it. Nothing brings them back."
-    say "A delete lock of ours on the archives is removed first, and our event subscription at a topic in another group."
-    say "For 7 days after that the name of its key vault stays taken: a group of the same name cannot be made anew until then."
-    printf 'Type its name to go on: '
+    say "This deletes the resource group $1 with all archives, images and logs in it. They cannot be restored."
+    say "It first removes this project's delete lock on the archives, and its event subscription at a topic in another group."
+    say "The name of its key vault stays reserved for 7 days; until then a group of the same name cannot be created again."
+    printf 'Type its name to continue: '
     read -r typed || :
     [ "$typed" = "$1" ] || fail "nothing was deleted."
     ask_outputs "$1" 2>/dev/null || :
     remove_subscription "$1"
     remove_lock "$1"
-    again "$tries" "deleting the group" az group delete --name "$1" --yes || fail "the group $1 could not be deleted; what Azure said is above." \
+    again "$tries" "deleting the group" az group delete --name "$1" --yes || fail "the group $1 could not be deleted; Azure's messages are above." \
         "If something in it is locked: az lock list --resource-group $1 --output table"
-    say "the group $1 is gone"
+    say "the group $1 was deleted"
 }
 
 command=deploy

@@ -10,13 +10,13 @@ from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
 from config.errors import SourceRefusedError, SourceUnavailableError
-from ingest.model import Endpoint, Listing, RemoteFile
+from ingest.model import Endpoint, Listing, RemoteFile, Unread
 from ingest.ports import Connection, Reader
 from ingest.protocols.ftp_clock import FtpClock
 from ingest.protocols.ftp_facts import NOT_FOUND, UNKNOWN_COMMAND, Facts, ask_facts
-from ingest.protocols.ftp_listing import Entry, Kind, parse_list, parse_mlsd
+from ingest.protocols.ftp_folders import FtpFolders
+from ingest.protocols.ftp_listing import Entry, Kind, parse_list
 from ingest.protocols.ftp_session import FTP_ERRORS, Ftp, ftp_errors
-from ingest.protocols.listing import Gathered
 from ingest.protocols.pace import Pace
 
 _LEAVE_WITHIN = 5.0
@@ -50,7 +50,6 @@ class FtpConnection:
         self._endpoint = endpoint
         self._zone = ZoneInfo(endpoint.timezone)
         self._ftp: Ftp | None = None
-        self._home = ""
         self._mlsd = False
         self._clock = FtpClock(self._zone)
         self._rest_works_to, self._rest_fails_from = 0, 2**63
@@ -76,10 +75,13 @@ class FtpConnection:
 
     def list_files(self) -> Listing:
         """Return all files of the source, links to files included, broken links and links to folders excluded."""
-        gathered = Gathered(folder=self._endpoint.folder)
         with self._use(f"list {self._endpoint.folder!r}") as ftp:
-            self._list(ftp, "", gathered)
-        return gathered.listing
+            try:
+                return FtpFolders(ftp, self._endpoint, self._resolve, mlsd=self._mlsd).list()
+            except BaseException:
+                # The connection may be in any folder now.
+                self.close()
+                raise
 
     def stat(self, listed: RemoteFile) -> RemoteFile | None:
         """Return a file's current size and modification time (whole seconds); what the server refuses is as listed.
@@ -163,46 +165,18 @@ class FtpConnection:
             raise SourceRefusedError(
                 f"enter {self._endpoint.folder!r} on {self._where}: {exc}; check the path in the source's URL"
             ) from exc
-        if self._endpoint.recursive:
-            self._home = ftp.pwd()
         self._mlsd = self._endpoint.mlsd and _offers_mlsd(ftp)
 
-    def _list(self, ftp: Ftp, folder: str, gathered: Gathered) -> None:
-        for entry in self._entries(ftp, folder):
-            path = folder + entry.name
-            if entry.kind is Kind.FOLDER and self._endpoint.recursive:
-                self._list(ftp, f"{path}/", gathered)
-            elif entry.kind in (Kind.FILE, Kind.LINK):
-                self._add(ftp, path, entry, gathered)
-
-    def _add(self, ftp: Ftp, path: str, entry: Entry, gathered: Gathered) -> None:
-        """Add a file or link. What its entry lacks is requested: a link's own size is not that of its file."""
+    def _resolve(self, ftp: Ftp, path: str, entry: Entry) -> RemoteFile | Unread:
+        """Return a file or link. What its entry lacks is requested: a link's own size is not that of its file."""
         link, listed, facts = entry.kind is Kind.LINK, entry.modified, Facts()
         if listed and self._mlsd:
             listed = self._utc(ftp, path, listed)
         if link or entry.size is None or listed is None:
             facts = self._facts(ftp, path)
-        if file := facts.completed(path, None if link else entry.size, listed):
-            gathered.add(file)
-        else:
-            missing = "size" if link or entry.size is None else "modified time"
-            gathered.add_unread(f"{path}: the server gives no {missing} of it", path)
-
-    def _entries(self, ftp: Ftp, folder: str) -> list[Entry]:
-        """Return the entries of one folder. CWD first: LIST misreads names with a dash, a space or a star."""
-        if folder:
-            try:
-                ftp.cwd(ftp.wire(folder.rstrip("/")))
-            except ftplib.error_perm as exc:
-                if str(exc).startswith(NOT_FOUND):
-                    return []
-                raise
-        lines = ftp.lines("MLSD" if self._mlsd else "LIST")
-        if folder:
-            ftp.cwd(self._home)
-        now = datetime.now(UTC)
-        entries = [parse_mlsd(line) if self._mlsd else parse_list(line, self._zone, now) for line in lines]
-        return [entry for entry in entries if entry is not None]
+        missing = "size" if link or entry.size is None else "modified time"
+        file = facts.completed(path, None if link else entry.size, listed)
+        return file or Unread(text=f"{path}: the server gives no {missing} of it", path=path)
 
     def _facts(self, ftp: Ftp, path: str) -> Facts:
         """Request a file's size and its modification time, which is returned in UTC."""
@@ -213,7 +187,7 @@ class FtpConnection:
         """Return a time of MDTM or MLSD in UTC."""
         if self._clock.is_open(path, exact):
             now = datetime.now(UTC)
-            entries = [parse_list(line, self._zone, now) for line in ftp.lines(f"LIST {ftp.wire(path)}")]
+            entries = [parse_list(line, self._zone, now) for line in ftp.lines(f"LIST {ftp.wire(path)}").lines]
             listed = entries[0].modified if len(entries) == 1 and entries[0] else None
             self._clock.compare(exact, listed, now)
         return self._clock.utc(exact)

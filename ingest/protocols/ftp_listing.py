@@ -1,11 +1,14 @@
-"""Parsers of FTP listings: MLSD facts and LIST lines (Unix and Windows styles)."""
+"""Parsers of FTP listings: MLSD facts, LIST lines (Unix and Windows styles) and NLST names."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import Enum
+from itertools import islice
 from zoneinfo import ZoneInfo
+
+from ingest.protocols.ftp_months import is_total, month_number
 
 
 class Kind(Enum):
@@ -15,54 +18,121 @@ class Kind(Enum):
     FOLDER = "folder"
     LINK = "link"
     OTHER = "other"
+    """A device, socket or pipe."""
+    UNKNOWN = "unknown"
+    """The listing does not say."""
+    SELF = "self"
+    """The folder itself or its parent."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """One entry of a folder. `size` (bytes) and `modified` are None if the listing lacks them."""
+    """One entry of a folder. `size` (bytes) and `modified` are None if the listing lacks them, or they make no sense.
+
+    `unique` identifies the file or folder on its server, whatever its name; empty if the server does not say.
+    """
 
     name: str
     kind: Kind
     size: int | None
     modified: datetime | None
+    unique: str = ""
 
 
-_MLSD_KINDS = {"file": Kind.FILE, "dir": Kind.FOLDER}
+_MLSD_KINDS = {
+    "file": Kind.FILE, "dir": Kind.FOLDER, "cdir": Kind.SELF, "pdir": Kind.SELF,
+    "link": Kind.LINK, "slink": Kind.LINK, "symlink": Kind.LINK,
+    "chr": Kind.OTHER, "blk": Kind.OTHER, "fifo": Kind.OTHER, "pipe": Kind.OTHER, "socket": Kind.OTHER,
+    "sock": Kind.OTHER, "door": Kind.OTHER, "device": Kind.OTHER,
+}  # fmt: skip
 _LIST_KINDS = {"-": Kind.FILE, "d": Kind.FOLDER, "l": Kind.LINK}
+_DOS_KINDS = {"DIR": Kind.FOLDER, "SYMLINK": Kind.LINK}
 
-_UNIX = re.compile(
-    r"""(?P<type>[-dlbcpsD])[-rwxsStTlL]{9}[+.@]?\s.*?
-        (?P<size>\d+)\s+
-        (?: (?P<month>[A-Za-z]{3})\s+(?P<day>\d{1,2})\s+(?: (?P<clock>\d{1,2}:\d{2}) | (?P<year>\d{4}) )
-          | (?P<iso>\d{4}-\d{2}-\d{2}\ \d{2}:\d{2}) )
-        \ (?P<name>.+)""",
-    re.VERBOSE,
+_FACT = r"[^;= ]+=[^;]*;"
+_MLSD = re.compile(rf" ?(?P<facts>(?:{_FACT})+|(?:{_FACT})*[^;= ]+=[^; ]*) (?P<name>.+)", re.DOTALL)
+_UNIX = re.compile(r"(?P<type>[-dlbcpsD])[-rwxsStTlL]{9}[+.@]?(?P<rest>.*)", re.DOTALL)
+_FIELD = re.compile(r"[^ \t]+")
+_FIELDS = 16
+"""Fields of a Unix line among which the size is searched."""
+_SIZE_FIELD = 3
+"""Where the size is in most Unix lines, after the number of links, the owner and the group."""
+
+_WORD = r"(?:de\ |d\u2019)?[^\s\d,]+?|(?:thg?|tháng)\ ?\d{1,2}|\d{1,2}[^\x00-\x7f]{1,3}"
+_DAY = r"(?P<day>\d{1,2})(?:\.|[^\x00-\x7f]{1,3})?"
+_YEAR = r"(?P<year>\d{4})(?:[^\x00-\x7f]{1,2}[N~]?|[^\x00-\x7f]{3})?"
+_CLOCK = r"(?P<clock>\d{1,2}:\d{2}(?::\d{2})?)"
+_NUMERIC = r"(?P<a>\d{1,4})(?P<mark>[-./])(?P<b>\d{1,2})(?P=mark)(?P<c>\d{4}|\d{1,2})\.?"
+_UNIX_DATES = [
+    re.compile(rf"[ \t]+{pattern}\ (?P<name>.+)", re.VERBOSE | re.IGNORECASE | re.DOTALL)
+    for pattern in (
+        rf"(?P<month>{_WORD})[.,]*[ \t]*{_DAY},?[ \t]+(?:(?P<clock>\d{{1,2}}:\d{{2}})|{_YEAR})",
+        # ls -T of BSD writes the year behind the seconds.
+        rf"(?P<month>{_WORD})[.,]*[ \t]*{_DAY},?[ \t]+(?P<clock>\d{{1,2}}:\d{{2}}:\d{{2}})(?:[ \t]+{_YEAR}(?=\ ))?",
+        rf"{_DAY}[ \t]*(?P<month>{_WORD})[.,]*[ \t]+(?:{_CLOCK}|{_YEAR})",
+        rf"{_DAY}[-./](?P<month>{_WORD})[-./](?P<year>\d{{4}})(?:[ \t]+{_CLOCK})?",
+        rf"(?P<year>\d{{4}})[^\x00-\x7f]+[ \t]*(?P<month>{_WORD})[ \t]*{_DAY}(?:[ \t]+{_CLOCK})?",
+        rf"{_NUMERIC}(?:(?:[ \t]+|T){_CLOCK}(?:\.\d+(?:\ (?P<offset>[-+]\d{{4}}))?)?|\ ?)",
+        rf"(?P<number>\d{{2}})-(?P<day>\d{{2}})[ \t]+(?:{_CLOCK}|{_YEAR})",
+    )
+]
+_DOS = re.compile(
+    rf"""{_NUMERIC}[ \t]+{_CLOCK}[ \t]?(?P<half>[ap]\.?m\.?)?[ \t]+
+        (?: <(?P<kind>[A-Z]+)>[ \t]+ | (?P<size>[-+]?\d[^ \t]*)\ )(?P<name>.+)""",
+    re.VERBOSE | re.IGNORECASE | re.DOTALL,
 )
-_WINDOWS = re.compile(
-    r"""(?P<month>\d{2})-(?P<day>\d{2})-(?P<year>\d{2}|\d{4})\s+
-        (?P<hour>\d{1,2}):(?P<minute>\d{2})(?P<half>[AaPp][Mm])?\s+
-        (?: <(?P<mark>[A-Z]+)>\s+ | (?P<size>\d+)\  )(?P<name>.+)""",
-    re.VERBOSE,
+_NUMBER = re.compile(
+    r"\+?(?:[0-9]+|[0-9]{1,3}(?P<mark>[.,'\u2019\xa0\u2009\u202f\udca0])[0-9]{3}(?:(?P=mark)[0-9]{3})*)"
 )
-_MONTHS = ("", "jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
+_LARGEST = 2**63 - 1
 _EXACT = re.compile(r"(\d{14})(?:\.\d+)?\s*(Z|[+-]\d{2}:?\d{2})?", re.IGNORECASE)
-_DAY = timedelta(days=1)
+_TOTAL = re.compile(r"(?P<word>\D+?)(?: of)?:?[ \t]+[\d.,]+[KMGTP]?B?\s*", re.IGNORECASE)
+_ONE_DAY = timedelta(days=1)
+
+
+def parse_lines(lines: Iterable[str], parse: Callable[[str], Entry | None]) -> tuple[list[Entry], list[str]]:
+    """Return the entries of a listing, and the lines that are not understood.
+
+    Blank lines, the line of `ls -l` with the number of blocks, and `.` and `..` are neither.
+    """
+    entries, unread = [], []
+    for line in lines:
+        entry = parse(line)
+        if entry is None and not _is_harmless(line):
+            unread.append(line)
+        elif entry is not None and entry.kind is not Kind.SELF:
+            entries.append(entry)
+    return entries, unread
+
+
+def _is_harmless(line: str) -> bool:
+    total = _TOTAL.fullmatch(line)
+    return not line.strip() or line.strip() in (".", "..") or (total is not None and is_total(total["word"]))
 
 
 def parse_mlsd(line: str) -> Entry | None:
-    """Parse one line of MLSD or MLST; None if it is malformed or stands for the folder itself or its parent."""
-    text, space, name = line.lstrip(" ").partition(" ")
-    facts = {key.lower(): value for key, _, value in (fact.partition("=") for fact in text.split(";"))}
-    kind = facts.get("type", "").lower()
-    if not space or not name or kind in ("cdir", "pdir"):
+    """Parse one line of MLSD or MLST; None if it is malformed."""
+    match = _MLSD.fullmatch(line)
+    if match is None:
         return None
-    link = kind.startswith(("os.unix=slink", "os.unix=symlink"))
+    facts = {key.lower(): value for key, _, value in (fact.partition("=") for fact in match["facts"].split(";"))}
+    kind = _mlsd_kind(facts.get("type", ""), facts.get("perm", ""))
     return Entry(
-        name=name,
-        kind=Kind.LINK if link else _MLSD_KINDS.get(kind, Kind.OTHER),
-        size=int(facts["size"]) if facts.get("size", "").isdecimal() else None,
+        name=match["name"],
+        kind=Kind.SELF if match["name"] in (".", "..") else kind,
+        size=parse_size(facts.get("size", "")),
         modified=parse_mdtm(facts.get("modify", "")),
+        unique=facts.get("unique", ""),
     )
+
+
+def _mlsd_kind(kind: str, permissions: str) -> Kind:
+    """Return the type of an entry, by its permissions if it is not named: a folder can be entered, a file read."""
+    if kind:
+        name = re.split(r"[:\-/]", kind.lower().removeprefix("os.unix="))[0]
+        return _MLSD_KINDS.get(name, Kind.UNKNOWN)
+    if {"e", "l"} & {*permissions.lower()}:
+        return Kind.FOLDER
+    return Kind.FILE if "r" in permissions.lower() else Kind.UNKNOWN
 
 
 def parse_mdtm(text: str) -> datetime | None:
@@ -79,31 +149,78 @@ def parse_mdtm(text: str) -> datetime | None:
         return None
 
 
+def parse_size(text: str) -> int | None:
+    """Parse a size in bytes, with or without separators of thousands; None if it is negative or no number."""
+    if _NUMBER.fullmatch(text) is None:
+        return None
+    size = int(re.sub(r"\D", "", text))
+    return size if size <= _LARGEST else None
+
+
+def parse_name(line: str) -> Entry | None:
+    """Parse one line of NLST, which may lead to the file by a path."""
+    name = line.rpartition("/")[2]
+    kind = Kind.SELF if name in (".", "..") else Kind.UNKNOWN
+    return Entry(name=name, kind=kind, size=None, modified=None) if name else None
+
+
 def parse_list(line: str, zone: ZoneInfo, now: datetime) -> Entry | None:
-    """Parse one line of LIST, with times in `zone`; None if it is malformed or its name is `.` or `..`."""
-    entry = _parse_unix(line, zone, now) or _parse_windows(line, zone)
-    return None if entry is None or entry.name in (".", "..") else entry
+    """Parse one line of LIST, with times in `zone`; None if it is malformed."""
+    return _parse_unix(line, zone, now) or _parse_dos(line, zone)
 
 
 def _parse_unix(line: str, zone: ZoneInfo, now: datetime) -> Entry | None:
     match = _UNIX.fullmatch(line)
-    if match is None:
+    found = match and _size_and_date(match["rest"])
+    if match is None or found is None:
         return None
+    size, date = found
     kind = _LIST_KINDS.get(match["type"], Kind.OTHER)
-    name = match["name"].partition(" -> ")[0] if kind is Kind.LINK else match["name"]
-    return Entry(name=name, kind=kind, size=int(match["size"]), modified=_unix_time(match, zone, now))
+    name = date["name"].partition(" -> ")[0] if kind is Kind.LINK else date["name"]
+    return Entry(
+        name=name,
+        kind=Kind.SELF if name in (".", "..") else kind,
+        size=parse_size(size),
+        modified=_unix_time(date.groupdict(), zone, now),
+    )
 
 
-def _unix_time(match: re.Match[str], zone: ZoneInfo, now: datetime) -> datetime | None:
-    if match["iso"]:
-        return _in_zone(zone, *map(int, re.split(r"\D", match["iso"])))
-    name, day = match["month"].lower(), int(match["day"])
-    month = _MONTHS.index(name) if name in _MONTHS else 0
-    if match["year"]:
-        return _in_zone(zone, int(match["year"]), month, day)
-    hour, minute = map(int, match["clock"].split(":"))
-    times = (_in_zone(zone, year, month, day, hour, minute) for year in _years(now))
-    return next((time for time in times if time and time <= now + _DAY), None)
+def _size_and_date(rest: str) -> tuple[str, re.Match[str]] | None:
+    """Return the size and the date, of which each is found by the other.
+
+    Owners and groups can look like a size or a month, hold spaces, or be absent; so can the start of a name.
+    """
+    fields = list(islice(_FIELD.finditer(rest), _FIELDS))
+    first, right, left = fields[:1], fields[_SIZE_FIELD:], fields[1:_SIZE_FIELD]
+    for field in (*right[:1], *left, *right[1:], *first):
+        if field[0].lstrip("+-")[:1].isdecimal() and (date := _unix_date(rest, field.end())):
+            return field[0], date
+    return None
+
+
+def _unix_date(rest: str, start: int) -> re.Match[str] | None:
+    matches = (pattern.match(rest, start) for pattern in _UNIX_DATES)
+    return next((match for match in matches if match and _month(match.groupdict()) is not None), None)
+
+
+def _month(date: dict[str, str | None]) -> int | None:
+    """Return the month's number; 0 if it cannot be told; None if the word is no month."""
+    number = re.search(r"\d+", date.get("month") or date.get("number") or "")
+    if number:
+        return int(number[0]) if 1 <= int(number[0]) <= 12 else None
+    return month_number(re.sub(r"^(?:de |d\u2019)", "", date["month"] or "")) if "month" in date else 0
+
+
+def _unix_time(date: dict[str, str | None], zone: ZoneInfo, now: datetime) -> datetime | None:
+    clock = tuple(map(int, (date.get("clock") or "0:0").split(":")))
+    if date.get("a"):
+        day = _numeric_date(date, month_first=None)
+        return _in_zone(zone, *day, *clock, offset=date.get("offset")) if day else None
+    month, day_of_month = _month(date) or 0, int(date["day"] or 0)
+    if year := date.get("year"):
+        return _in_zone(zone, int(year), month, day_of_month, *clock)
+    times = (_in_zone(zone, number, month, day_of_month, *clock) for number in _years(now))
+    return next((time for time in times if time and time <= now + _ONE_DAY), None)
 
 
 def _years(now: datetime) -> Iterator[int]:
@@ -111,31 +228,48 @@ def _years(now: datetime) -> Iterator[int]:
     return iter(range(now.year + 1, now.year - 9, -1))
 
 
-def _parse_windows(line: str, zone: ZoneInfo) -> Entry | None:
-    match = _WINDOWS.fullmatch(line)
+def _numeric_date(date: dict[str, str | None], *, month_first: bool | None) -> tuple[int, int, int] | None:
+    """Return year, month and day of three numbers; None if they cannot be told apart.
+
+    `month_first`: whether that is the custom of the format; None if it has none. With dots the day is always first.
+    """
+    first, second, third = (int(date[name] or 0) for name in "abc")
+    if len(date["a"] or "") > 2:
+        return first, second, third
+    year = third if third > 99 else third + (2000 if third < 70 else 1900)
+    if date["mark"] == "." or first > 12:
+        return year, second, first
+    if month_first or second > 12 or first == second:
+        return year, first, second
+    return None
+
+
+def _parse_dos(line: str, zone: ZoneInfo) -> Entry | None:
+    match = _DOS.fullmatch(line)
     if match is None:
         return None
-    marked = Kind.FOLDER if match["mark"] == "DIR" else Kind.OTHER
+    kind = _DOS_KINDS.get(match["kind"].upper(), Kind.OTHER) if match["kind"] else Kind.FILE
+    name = match["name"].partition(" [")[0] if kind is Kind.LINK else match["name"]
     return Entry(
-        name=match["name"],
-        kind=marked if match["mark"] else Kind.FILE,
-        size=int(match["size"]) if match["size"] else None,
-        modified=_windows_time(match, zone),
+        name=name,
+        kind=Kind.SELF if name in (".", "..") else kind,
+        size=parse_size(match["size"] or ""),
+        modified=_dos_time(match, zone),
     )
 
 
-def _windows_time(match: re.Match[str], zone: ZoneInfo) -> datetime | None:
-    year, hour = int(match["year"]), int(match["hour"])
-    if year < 100:
-        year += 2000 if year < 70 else 1900
+def _dos_time(match: re.Match[str], zone: ZoneInfo) -> datetime | None:
+    day = _numeric_date(match.groupdict(), month_first=match["mark"] == "-" or bool(match["half"]) or None)
+    hour, *rest = map(int, match["clock"].split(":"))
     if match["half"]:
-        hour = hour % 12 + (12 if match["half"].lower() == "pm" else 0)
-    return _in_zone(zone, year, int(match["month"]), int(match["day"]), hour, int(match["minute"]))
+        hour = hour % 12 + (12 if match["half"][0].lower() == "p" else 0)
+    return _in_zone(zone, *day, hour, *rest) if day else None
 
 
-def _in_zone(zone: ZoneInfo, *parts: int) -> datetime | None:
+def _in_zone(zone: ZoneInfo, *parts: int, offset: str | None = None) -> datetime | None:
     """Convert local time to UTC; the earlier one if clocks go back and it occurs twice; None if the date is invalid."""
     try:
-        return datetime(*parts, tzinfo=zone).astimezone(UTC)  # type: ignore[arg-type,misc]  # year to minute, no zone
+        told = datetime.strptime(offset, "%z").tzinfo if offset else zone
+        return datetime(*parts, tzinfo=told).astimezone(UTC)  # type: ignore[arg-type,misc]  # year to second, no zone
     except (ValueError, OverflowError):
         return None

@@ -7,19 +7,34 @@ import ssl
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 from config.errors import SourceRefusedError, SourceUnavailableError
 from ingest.model import Endpoint
+from ingest.protocols.ftp_replies import current_folder
 from ingest.protocols.listing import MAX_BYTES, too_long
 from ingest.protocols.pace import Pace
 
 _BUSY = re.compile(r"too many|maximum|limit|busy|try again", re.IGNORECASE)
 FTP_ERRORS = (ftplib.Error, OSError, EOFError, ValueError)
 """Errors that ftplib raises. ValueError: malformed replies, and names with a line break."""
+_REFUSED = ("450", "500", "501", "502", "503", "504", "550", "551", "553")
+"""Codes by which a server refuses one command. With other codes it is about the connection or the login."""
 _LONGEST_LINE = 8192
 _RECEIVE = 2**16
 _WIRE = "latin-1"
 """ftplib works with str. latin-1 maps each byte to one character, so all bytes pass through it unchanged."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lines:
+    """What a server answers to a listing command."""
+
+    lines: list[str]
+    reply: str
+    """Its last reply."""
+    refused: bool
+    """Whether the last reply is an error."""
 
 
 class Ftp(ftplib.FTP_TLS):
@@ -31,6 +46,9 @@ class Ftp(ftplib.FTP_TLS):
         self._protected = False
         self._heard = b""
         self._answer_by = 0.0
+        self._command = ""
+        self._home: str | None = None
+        """The source's folder, absolute; None if it was not left yet."""
 
     def begin(self) -> None:
         """Connect, log in and change to the source's folder."""
@@ -104,16 +122,44 @@ class Ftp(ftplib.FTP_TLS):
         line, _, self._heard = self._heard.partition(b"\n")
         return line.rstrip(b"\r").decode(_WIRE)
 
-    def lines(self, command: str) -> list[str]:
+    def putcmd(self, line: str) -> None:
+        """Send a command."""
+        self._command = line
+        super().putcmd(line)
+
+    def enter(self, folder: str) -> None:
+        """Change to a folder below the source's folder. Raises ftplib.error_perm if that cannot be left and found."""
+        if self._home is None:
+            reply = self.sendcmd("PWD")
+            self._home = current_folder(reply)
+            if self._home is None:
+                raise ftplib.error_perm(f"PWD: {reply}")  # noqa: S321 - the user chose FTP
+        self.voidcmd(f"CWD {self.wire(folder)}")
+
+    def leave(self) -> None:
+        """Change back to the source's folder. Raises ftplib.error_proto if the server refuses."""
+        try:
+            self.voidcmd(f"CWD {self._home}")
+        except (ftplib.error_perm, ftplib.error_temp) as exc:
+            raise ftplib.error_proto(f"CWD {self._home}, as PWD named it: {exc}") from exc  # noqa: S321 - as above
+
+    def lines(self, command: str) -> Lines:
         """Run a listing command and return its lines as text. Raises EOFError if the last line is incomplete."""
         self.voidcmd("TYPE A")
-        # Not retrlines: it waits for the end of TLS, which some servers never send, and limits the length of a line.
-        with self.transfercmd(command) as connection:
-            text = self._receive_all(connection)
-        self.voidresp()
+        text = b""
+        try:
+            # Not retrlines: it waits for the end of TLS, which some servers never send, and limits a line's length.
+            with self.transfercmd(command) as connection:
+                text = self._receive_all(connection)
+            reply, refused = self.voidresp(), False
+        except (ftplib.error_perm, ftplib.error_temp) as exc:
+            reply, refused = str(exc), True
+            if self._command != command or not reply.startswith(_REFUSED):
+                raise
         if text and not text.endswith(b"\n"):
             raise EOFError(f"the listing ended after {len(text)} bytes, in the middle of a line")
-        return [self.name(line) for line in text.replace(b"\r\n", b"\n").split(b"\n") if line]
+        lines = [self.name(line) for line in text.replace(b"\r\n", b"\n").split(b"\n") if line]
+        return Lines(lines=lines, reply=self.name(reply.encode(_WIRE)), refused=refused)
 
     def _receive_all(self, connection: socket.socket) -> bytes:
         pace, parts, left = Pace(self._endpoint.timeout), [b""], MAX_BYTES

@@ -45,11 +45,11 @@ def probe_dead_letters(clients: Clients) -> Iterator[ProbeOutcome]:
     for name in (POLL_QUEUE, BATCH_QUEUE):
         count = _count(partial(_length, clients.queues.get_queue_client(f"{name}{POISON}")))
         if count:
-            yield _given_up(f"queue {name}{POISON}", f"messages that were given up: {count}", "--poison")
+            yield _given_up(f"queue {name}{POISON}", f"poison messages: {count}", "--poison")
     dead_letters = _count(lambda: len(list(next(clients.dead_letters.list_blobs(results_per_page=1000).by_page(), ()))))
     if dead_letters:
         name = clients.dead_letters.container_name
-        yield _given_up(f"container {name}", f"events that were given up: {dead_letters}", "--dead-letters")
+        yield _given_up(f"container {name}", f"undelivered events: {dead_letters}", "--dead-letters")
 
 
 type _Attempt = tuple[str, Callable[[], str]]
@@ -109,7 +109,7 @@ def _probe_blobs(container: ContainerClient) -> str:
     """Stage a block without committing it: no blob, no event; the service deletes it after a week."""
     _probe_listing(container)
     container.get_blob_client(_NAME).stage_block("0" * 8, b"x")
-    return "there, can be read and written"
+    return "exists; can be read and written"
 
 
 def _probe_writing(container: ContainerClient) -> str:
@@ -117,21 +117,21 @@ def _probe_writing(container: ContainerClient) -> str:
     blob.upload_blob(b"x")
     blob.download_blob().readall()
     blob.delete_blob()
-    return "there, can be read, written and deleted from"
+    return "exists; can be read, written and deleted from"
 
 
 def _probe_table(table: TableClient) -> str:
     """Delete a row that does not exist: this needs the same role as writing and changes nothing."""
     next(table.query_entities("PartitionKey eq ''", results_per_page=1).by_page(), None)
     table.delete_entity(_NAME, uuid4().hex)
-    return "there, can be read and written"
+    return "exists; can be read and written"
 
 
 def _probe_queue(queue: QueueClient) -> str:
     length = _length(queue)
     message = queue.send_message(_NAME, visibility_timeout=_HIDDEN, time_to_live=_HIDDEN + 1)
     queue.delete_message(message)
-    return f"there, can be written; messages that wait or are worked on: {length}"
+    return f"exists; can be written; messages that wait or are being processed: {length}"
 
 
 def _probe_existence(queue: QueueClient) -> str:

@@ -79,7 +79,9 @@ def upload(clients: Clients, content: bytes) -> RawArchive:
         clients.raw.upload_blob(blob, content)
     archive = RawBlobs(clients, lambda _source, _name: None).find(blob)
     if archive is None:
-        raise StoreRefusedError(f"read raw/{blob}: it is gone although it was just written; who removes it?")
+        raise StoreRefusedError(
+            f"read raw/{blob}: it is missing although it was just written; find out what deletes blobs there"
+        )
     return archive
 
 

@@ -165,7 +165,7 @@ class TestDeployScript:
     @pytest.mark.parametrize("job", ["what-if", "deploy"])
     def test_without_a_variable_it_takes_its_default(self, tools: Tools, job: str) -> None:
         # What is not set is empty in both. The example itself is refused.
-        assert "infra/main.bicepparam still holds the example" in tools.run(*self.arguments(job, "")).stderr
+        assert "infra/main.bicepparam still contains the example" in tools.run(*self.arguments(job, "")).stderr
 
     @staticmethod
     def arguments(job: str, parameters: str) -> list[str]:

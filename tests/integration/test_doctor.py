@@ -153,8 +153,8 @@ def test_a_misspelt_setting(azurite: Azurite, vsftpd: Server, name: str, doctor:
     lines = [line for line in output.splitlines() if line.startswith(" WRONG       settings")]
     assert len(lines) == 3
     assert any("did you mean PREPROCESS_WIDTH?" in line for line in lines)
-    assert "container raw: there, can be read and written" in output
-    assert "not looked  sources" in output
+    assert "container raw: exists; can be read and written" in output
+    assert "unknown     sources" in output
 
 
 def test_no_settings_at_all(capsys: pytest.CaptureFixture[str]) -> None:
@@ -188,8 +188,8 @@ class TestStorage:
             ("container processed", "imagefeed init"),
             ("table images", "imagefeed init"),
             ("queue batches:", "imagefeed init"),
-            ("queue batches-poison", "messages that were given up: 1"),
-            ("container dead-letter", "events that were given up: 1"),
+            ("queue batches-poison", "poison messages: 1"),
+            ("container dead-letter", "undelivered events: 1"),
         ):
             assert any(line.startswith(f"storage         {start}") and message in line for line in lines), start
         assert any("mine: its results were made with other settings" in line for line in lines)
@@ -198,7 +198,7 @@ class TestStorage:
     @pytest.mark.parametrize(
         ("minutes", "message"),
         [
-            (None, "not looked  app             reconcile has not completed yet"),
+            (None, "unknown     app             reconcile has not completed yet"),
             (3, "ok          app             reconcile last completed 3 min ago"),
             (25, "WRONG       app             function overdue: reconcile: it last completed at "),
         ],
@@ -296,8 +296,8 @@ class TestFunctions:
             lines = self.wrong(f"{host.url}/", capsys, monkeypatch)
         for expected in (
             "process_batch is missing",
-            "reconcile is switched off, or its listener does not start: .* '%RECONCILE_SCHEDULE%' does not resolve",
-            "poll_source is switched off: remove the setting AzureWebJobs.poll_source.Disabled",
+            "reconcile is disabled, or its listener does not start: .* '%RECONCILE_SCHEDULE%' does not resolve",
+            "poll_source is disabled: remove the setting AzureWebJobs.poll_source.Disabled",
         ):
             assert [line for line in lines if line.startswith(" WRONG") and re.search(expected, line)], expected
         assert len(lines) == 3
@@ -306,7 +306,7 @@ class TestFunctions:
         self, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         (line,) = self.wrong(f"http://127.0.0.1:{free_port()}", capsys, monkeypatch)
-        assert line.startswith(" not looked")
+        assert line.startswith(" unknown")
         assert "check that the app runs" in line
 
 

@@ -229,11 +229,15 @@ def test_it_passes_whatever_the_settings_and_leaves_nothing(
 @pytest.mark.parametrize(
     ("stopped", "message", "others"),
     [
-        ("events", "smoke           not planned within 4s: on_raw_archive has not heard of the blob", 0),
-        ("batches", "they wait on the queue batches, and nobody takes them: the trigger of process_batch does not", 0),
-        ("batches", "other messages stand before them on the queue batches", 2),
-        ("batches", "other messages stand before them on the queue batches", 40),
-        ("polls", "smoke           nobody took a request to poll within 4s: the trigger of poll_source does not", 40),
+        ("events", "smoke           not planned within 4s: on_raw_archive did not receive the blob's event", 0),
+        ("batches", "they wait on the queue batches, and no function receives them: the trigger of process_batch does not", 0),
+        ("batches", "other messages are before them on the queue batches", 2),
+        ("batches", "other messages are before them on the queue batches", 40),
+        (
+            "polls",
+            "smoke           no function received the request to poll within 4s: the trigger of poll_source does not",
+            40,
+        ),
     ],
 )
 def test_what_does_not_listen_is_named_and_all_is_removed(
@@ -270,7 +274,7 @@ def test_an_app_that_makes_another_pipeline_is_named(command: Command, stored: C
     app = App(stored, {**command.given, "PIPELINE_NAME": "theirs"})
     with app.running():
         (line,) = command.wrong("5s")
-    assert "planned under the pipeline theirs, but the settings and the code here give p-" in line
+    assert "the app planned it under the pipeline theirs, but the settings and the code here give p-" in line
     assert left(stored) == []
 
 
@@ -360,7 +364,7 @@ class TestWhatFails:
         with app.running():
             lines = command.wrong()
         poison.clear_messages()
-        assert "given up after several tries: the log of process_batch" in lines[0]
+        assert "on the poison queue after several attempts: process_batch's log" in lines[0]
 
     def test_messages_that_nobody_put_or_that_are_lost_are_told(self, app: App, command: Command) -> None:
         app.p = replace(app.p, queue=_Then(app.p.queue, lambda: app.clients.batch_queue.clear_messages()))
@@ -474,7 +478,7 @@ def test_settings_that_are_wrong_are_told_first_and_nothing_is_sent(command: Com
     status, output = command.smoke()
     assert status == 1
     assert "did you mean PREPROCESS_WIDTH?" in output
-    assert "not looked  smoke" in output
+    assert "unknown     smoke" in output
     assert left(stored) == []
 
 
@@ -494,5 +498,5 @@ def test_passwords_of_servers_that_one_may_not_read_do_not_matter(
         with app.running():
             status, output = command.run("doctor", "--app", "images-abc", "--smoke", "--within", "20s")
     assert status == 0
-    assert "not looked  settings        SOURCES__RADAR__PASSWORD: its secret could not be read" in output
+    assert "unknown     settings        SOURCES__RADAR__PASSWORD: its secret could not be read" in output
     assert "3 images, equal" in output

@@ -16,7 +16,7 @@ class CheckStatus(StrEnum):
 
     OK = "ok"
     WRONG = "WRONG"
-    UNKNOWN = "not looked"
+    UNKNOWN = "unknown"
     """The check was not possible; the message gives the reason."""
 
 
@@ -69,4 +69,4 @@ def summary(findings: Sequence[Finding]) -> str:
     """Return the number of checks by status, as text."""
     counts = {status: sum(finding.status is status for finding in findings) for status in CheckStatus}
     message = f"{counts[CheckStatus.OK]} ok, {counts[CheckStatus.WRONG]} wrong"
-    return message + (f", {counts[CheckStatus.UNKNOWN]} not looked at" if counts[CheckStatus.UNKNOWN] else "")
+    return message + (f", {counts[CheckStatus.UNKNOWN]} unknown" if counts[CheckStatus.UNKNOWN] else "")

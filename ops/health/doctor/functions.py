@@ -80,14 +80,14 @@ def check_functions(host: FunctionsHost) -> Iterator[Finding]:
         *(wrong(_ABOUT, f"{name} is missing: the code does not load; see the host's log") for name in missing),
         *(wrong(_ABOUT, problem) for function in functions if (problem := _problem(function))),
     ]
-    yield from findings or [ok(_ABOUT, f"all {len(functions)} are indexed, and none is switched off")]
+    yield from findings or [ok(_ABOUT, f"all {len(functions)} are indexed, and none is disabled")]
 
 
 def _problem(function: HostedFunction) -> str | None:
     if function.errors:
-        return f"{function.name} is switched off, or its listener does not start: {' '.join(function.errors)}"
+        return f"{function.name} is disabled, or its listener does not start: {' '.join(function.errors)}"
     if function.disabled:
-        return f"{function.name} is switched off: remove the setting AzureWebJobs.{function.name}.Disabled"
+        return f"{function.name} is disabled: remove the setting AzureWebJobs.{function.name}.Disabled"
     return None
 
 

@@ -49,7 +49,7 @@ def run_smoke_test(
     except PipelineError as exc:
         yield wrong(ABOUT, f"{exc}. Its remaining data is under the source smoke; the next smoke test removes it")
     else:
-        yield ok(ABOUT, "all its data is removed again")
+        yield ok(ABOUT, "all its data was removed")
 
 
 @dataclass(slots=True)
@@ -71,7 +71,7 @@ class _SmokeTest:
         archive = upload(self.clients, self.sample.content)
         self.began = time.monotonic()
         pictures = count(len(self.sample.outcomes), "picture")
-        yield ok(ABOUT, f"uploaded {RAW_CONTAINER}/{archive.blob}: {pictures}, {archive.size} bytes; the clock runs")
+        yield ok(ABOUT, f"uploaded {RAW_CONTAINER}/{archive.blob}: {pictures}, {archive.size} bytes; timing starts")
         yield from self._follow_archive(archive)
         yield self._check_polling(request)
 
@@ -88,8 +88,8 @@ class _SmokeTest:
         if progress.pipeline != self.pipeline:
             yield wrong(
                 ABOUT,
-                f"it was planned under the pipeline {progress.pipeline}, but the settings and the code here give "
-                f"{self.pipeline}: the app has other code or other settings. Publish this folder, or run the "
+                f"the app planned it under the pipeline {progress.pipeline}, but the settings and the code here give "
+                f"{self.pipeline}: the app's code or settings differ. Publish this folder, or run the "
                 "doctor from the published one",
             )
             return
@@ -104,11 +104,11 @@ class _SmokeTest:
             yield wrong(
                 ABOUT,
                 f"it was planned as {count(batches, 'batch', 'batches')} instead of {expected}, so that perhaps "
-                "nothing of it went over the queue: the app is older than this command. Publish it, and try again",
+                "nothing of it went over the queue: the app is older than this command. Publish it and try again",
             )
             return
         yield self._step(
-            f"event heard and planned by on_raw_archive: {batches} batches, all for the queue {BATCH_QUEUE}"
+            f"event received and archive planned by on_raw_archive: {batches} batches, all for the queue {BATCH_QUEUE}"
         )
         progress = self._wait(archive, lambda progress: progress.started)
         if not progress.started:
@@ -174,9 +174,9 @@ class _SmokeTest:
         if self.polled_after is not None or not request.reset():
             after = self.polled_after or time.monotonic() - self.began
             return ok(ABOUT, f"{after:.1f} s: request to poll taken from the queue {POLL_QUEUE} by poll_source")
-        text = f"nobody took a request to poll within {self._limit}"
+        text = f"no function received the request to poll within {self._limit}"
         if is_polled(self.clients, polled_sources(self.clients), datetime.now(UTC)):
-            text += "; a source is polled right now, so perhaps it only has to wait its turn: try again. If it stays so"
+            text += "; a source is being polled now, so the request may only have to wait: try again. If it fails again"
         return wrong(ABOUT, f"{text}: {self._silent(POLL_QUEUE)}")
 
     def _is_poll_taken(self) -> bool:
@@ -199,38 +199,46 @@ class _SmokeTest:
         if progress.arrived:
             return wrong(
                 ABOUT,
-                f"on_raw_archive heard the event, but made no plan within {self._limit}: its log tells the reason",
+                f"on_raw_archive received the event, but did not plan the archive within {self._limit}: its log has "
+                "the reason",
             )
         return wrong(
             ABOUT,
-            f"not planned within {self._limit}: on_raw_archive has not heard of the blob. Either the event "
-            "subscription is missing or leads elsewhere: `imagefeed doctor` looks at it, infra/deploy.sh makes "
+            f"not planned within {self._limit}: on_raw_archive did not receive the blob's event. Either the event "
+            "subscription is missing or has another target: `imagefeed doctor` checks it, infra/deploy.sh creates "
             "it again (locally: the relay of `make run` must run). Or the function does not run: the app is stopped, "
             "its settings are wrong, or AzureWebJobs.on_raw_archive.Disabled is set; its log tells",
         )
 
     def _untaken(self) -> Finding:
-        text = f"planned, but no batch was taken within {self._limit}: "
+        text = f"planned, but no batch was started within {self._limit}: "
         match find_messages(self.clients):
             case Location.WAITING:
-                text += f"they wait on the queue {BATCH_QUEUE}, and nobody takes them: {self._silent(BATCH_QUEUE)}"
+                text += (
+                    f"they wait on the queue {BATCH_QUEUE}, and no function receives them: {self._silent(BATCH_QUEUE)}"
+                )
             case Location.BEHIND_OTHERS:
                 text += (
-                    f"other messages stand before them on the queue {BATCH_QUEUE}. If their number goes down, the app "
+                    f"other messages are before them on the queue {BATCH_QUEUE}. If their number goes down, the app "
                     f"is busy: try again when the queue is short. Else {self._silent(BATCH_QUEUE)}"
                 )
             case Location.GIVEN_UP:
-                text += "their messages were given up after several tries: the log of process_batch tells why it fails"
+                text += (
+                    "their messages are on the poison queue after several attempts: process_batch's log has the reason"
+                )
             case Location.TAKEN:
                 text += (
                     f"their messages are not on the queue {BATCH_QUEUE} (any more), but process_batch has claimed "
-                    "none: its log, or that of on_raw_archive, which puts them there, tells why it fails"
+                    "none: its log, or that of on_raw_archive, which sends them, has the reason"
                 )
         return wrong(ABOUT, text)
 
     def _unfinished(self, progress: Progress) -> Finding:
         done = sum(batch.done_at is not None for batch in progress.batches)
-        why = "; ".join(progress.errors) or "no error was noted: it is slow, or its process died, out of memory perhaps"
+        why = (
+            "; ".join(progress.errors)
+            or "no error was recorded: it is slow, or its process died, for example for lack of memory"
+        )
         return wrong(ABOUT, f"{done} of {len(progress.batches)} batches were done within {self._limit}: {why}")
 
     def _silent(self, queue: str) -> str:

@@ -86,7 +86,7 @@ def _image(archive: Archive, member: Member, recipe: Recipe, limits: Limits) -> 
     with archive.batch(member.number, member.number + 1) as reader:
         content = maker.content(reader, member)
         if content is None:
-            raise MemberRefusedError("it is not taken for a picture")
+            raise MemberRefusedError("it is not recognised as a picture")
         (image,) = maker.finish(maker.decode(content, member, MemoryBudget()))
     # Raises MemberRefusedError if the codec does not support the dtype.
     encode(image.pixels, recipe.codec)

@@ -25,5 +25,5 @@ def test_a_server_that_speaks_to_the_terminal_is_not_heard() -> None:
 
 
 def test_what_was_not_looked_at_is_counted() -> None:
-    assert summary([ok("a", ""), ok("b", ""), wrong("c", ""), unknown("d", "")]) == "2 ok, 1 wrong, 1 not looked at"
+    assert summary([ok("a", ""), ok("b", ""), wrong("c", ""), unknown("d", "")]) == "2 ok, 1 wrong, 1 unknown"
     assert summary([ok("a", "")]) == "1 ok, 0 wrong"

@@ -1,0 +1,224 @@
+"""Lists the folders of an FTP source: what each holds, what of it cannot be read, and which of them to enter."""
+
+import ftplib
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from zoneinfo import ZoneInfo
+
+from config.errors import SourceRefusedError
+from ingest.model import Endpoint, Listing, RemoteFile, Unread
+from ingest.protocols.ftp_listing import Entry, Kind, parse_lines, parse_list, parse_mlsd, parse_name
+from ingest.protocols.ftp_replies import complaint, says_absent, says_forbidden
+from ingest.protocols.ftp_session import Ftp
+from ingest.protocols.listing import Gathered
+
+MAX_DEPTH = 32
+"""Folders below each other."""
+MAX_FOLDERS = 10_000
+"""Folders of one source. More of them would take hours to list, or are a loop."""
+_TRIES = 20
+"""Names to ask for in vain before NLST counts as not understood."""
+_CONNECTION = ("421", "425", "426", "430", "530", "532")
+"""Codes of errors that are about the connection or the login, and not about one folder or file."""
+
+type Resolve = Callable[[Ftp, str, Entry], RemoteFile | Unread]
+"""Returns a file or link by its path and entry, after asking the server for what the entry lacks."""
+
+
+class _NotUnderstoodError(Exception):
+    """A folder's listing holds lines, of which none is understood; the first is the argument."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Content:
+    """What one folder holds."""
+
+    entries: Sequence[Entry] = ()
+    unread: Sequence[str] = ()
+    """Lines and replies that leave open whether it holds more."""
+    instead_of: str = ""
+    """If its names are those of NLST: the line or reply of LIST that was of no use."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Level:
+    """A folder on the way down."""
+
+    path: str
+    unique: str
+    entries: frozenset[Entry]
+
+    def is_again(self, other: "Level") -> bool:
+        """Return whether this folder is `other` by another path: servers list links to folders as folders."""
+        shared = self.entries & other.entries
+        if self.unique and other.unique:
+            return self.unique == other.unique and bool(shared)
+        return self._folders == other._folders and bool(self._folders) and bool(shared - self._folders)
+
+    @property
+    def _folders(self) -> frozenset[Entry]:
+        return frozenset(entry for entry in self.entries if entry.kind is Kind.FOLDER)
+
+
+class FtpFolders:
+    """One listing of a source, folder after folder."""
+
+    def __init__(self, ftp: Ftp, endpoint: Endpoint, resolve: Resolve, *, mlsd: bool) -> None:
+        zone, now = ZoneInfo(endpoint.timezone), datetime.now(UTC)
+        self._ftp = ftp
+        self._endpoint = endpoint
+        self._resolve = resolve
+        self._parsers: dict[str, Callable[[str], Entry | None]] = {
+            **({"MLSD": parse_mlsd} if mlsd else {}),
+            "LIST": lambda line: parse_list(line, zone, now),
+            "NLST": parse_name,
+        }
+        self._gathered = Gathered(folder=endpoint.folder)
+        self._entered = 0
+
+    def list(self) -> Listing:
+        """Return the files of the source, and what could not be read.
+
+        Raises SourceRefusedError if nothing of its folder is understood.
+        """
+        try:
+            self._walk("", "", self._read(), ())
+        except _NotUnderstoodError as exc:
+            raise SourceRefusedError(
+                f"list {self._endpoint.folder!r}: no line of the listing is understood, such as {exc.args[0]!r}, and "
+                "NLST with SIZE and MDTM is of no use; ask the owner of the server for Unix style listings or for MLSD"
+            ) from exc
+        return self._gathered.listing
+
+    def _walk(self, folder: str, unique: str, content: Content, above: tuple[Level, ...]) -> None:
+        """Gather what a folder holds. Raises _NotUnderstoodError if nothing is known of any of its names."""
+        level = Level(path=folder, unique=unique, entries=frozenset(content.entries))
+        if again := next((other for other in above if level.is_again(other)), None):
+            self._gathered.add_unread(f"it is the folder {again.path or './'!r} again", folder)
+            return
+        for text in content.unread:
+            self._gathered.add_unread(text, None if content.entries else folder or None)
+        unread: list[Unread] = []
+        for number, entry in enumerate(content.entries, start=1):
+            if part := self._take(folder, entry, (*above, level)):
+                unread.append(part)
+            if content.instead_of and len(unread) == min(number, _TRIES) in (_TRIES, len(content.entries)):
+                raise _NotUnderstoodError(content.instead_of)
+        for part in self._still_there(folder, unread):
+            self._gathered.add_unread(part.text, part.path)
+
+    def _take(self, folder: str, entry: Entry, above: tuple[Level, ...]) -> Unread | None:
+        """Gather one entry; return it if it cannot be read."""
+        below = f"{folder}{entry.name.rstrip('/')}/"
+        match entry.kind, self._endpoint.recursive:
+            case (Kind.OTHER, _) | (Kind.FOLDER, False):
+                return None
+            case Kind.FOLDER, True:
+                return self._take_folder(below, entry.unique, above)
+            case Kind.UNKNOWN, True if self._is_folder(below):
+                return self._take_folder(below, entry.unique, above)
+        found = self._ask(folder + entry.name, entry)
+        if isinstance(found, RemoteFile):
+            self._gathered.add(found)
+            return None
+        if entry.kind is Kind.UNKNOWN and not self._endpoint.recursive and self._is_folder(below):
+            return None
+        return found
+
+    def _ask(self, path: str, entry: Entry) -> RemoteFile | Unread:
+        try:
+            return self._resolve(self._ftp, path, entry)
+        except SourceRefusedError as exc:
+            return Unread(text=str(exc), path=path)
+        except (ftplib.error_perm, ftplib.error_temp) as exc:
+            return Unread(text=_of_one(exc), path=path)
+
+    def _take_folder(self, folder: str, unique: str, above: tuple[Level, ...]) -> Unread | None:
+        """Gather what a folder below holds; return it if it cannot be listed."""
+        self._entered += 1
+        if len(above) > MAX_DEPTH or self._entered > MAX_FOLDERS:
+            text = f"not entered: {MAX_DEPTH} folders below each other, or {MAX_FOLDERS:,} in all, are listed at most"
+            return Unread(text=text, path=folder)
+        content = self._open(folder)
+        if isinstance(content, str):
+            return Unread(text=content, path=folder)
+        try:
+            self._walk(folder, unique, content, above)
+        except _NotUnderstoodError as exc:
+            return Unread(text=exc.args[0], path=folder)
+        return None
+
+    def _is_folder(self, path: str) -> bool:
+        """Return whether the server can enter it."""
+        refusal = self._enter(path)
+        if refusal is None:
+            self._ftp.leave()
+        return refusal is None
+
+    def _enter(self, path: str) -> str | None:
+        """Change to a folder; return the reason if that is not possible."""
+        try:
+            self._ftp.enter(path)
+        except SourceRefusedError as exc:
+            return str(exc)
+        except (ftplib.error_perm, ftplib.error_temp) as exc:
+            return _of_one(exc)
+        return None
+
+    def _still_there(self, folder: str, unread: Sequence[Unread]) -> Iterable[Unread]:
+        """Leave out folders that were deleted after their parent was listed."""
+        if not any(part.path and part.path.endswith("/") and says_absent(part.text) for part in unread):
+            return unread
+        content = self._open(folder)
+        if isinstance(content, str):
+            return unread
+        names = {f"{folder}{entry.name.rstrip('/')}/" for entry in content.entries}
+        return [part for part in unread if not says_absent(part.text) or part.path in names]
+
+    def _open(self, folder: str) -> Content | str:
+        """Return what a folder holds, or the line or reply that tells why this is not known."""
+        if folder and (refusal := self._enter(folder)):
+            return refusal
+        try:
+            content: Content | str = self._read()
+        except (ftplib.error_perm, ftplib.error_temp) as exc:
+            content = _of_one(exc)
+        except _NotUnderstoodError as exc:
+            content = str(exc.args[0])
+        if folder:
+            self._ftp.leave()
+        return content
+
+    def _read(self) -> Content:
+        """Return what the current folder holds, by the first command whose answer is understood.
+
+        Raises _NotUnderstoodError if there is no such command, ftplib.error_perm if all of them are refused.
+        """
+        lines: list[str] = []
+        refusals: list[str] = []
+        for command, parse in self._parsers.items():
+            answer = self._ftp.lines(command)
+            entries, unread = parse_lines(answer.lines, parse)
+            complaints = [answer.reply] if answer.refused else [*filter(None, [complaint(answer.reply)])]
+            if entries:
+                instead_of = (lines or refusals)[0] if command == "NLST" else ""
+                return Content(entries=entries, unread=unread + complaints, instead_of=instead_of)
+            if not answer.refused and not unread and not any(map(says_forbidden, refusals)):
+                return Content(unread=lines + complaints)
+            lines += unread
+            refusals += [answer.reply] if answer.refused else []
+        if lines:
+            raise _NotUnderstoodError(lines[0])
+        # Some servers refuse to list a folder without files.
+        if any(map(says_absent, refusals)) and not any(map(says_forbidden, refusals)):
+            return Content()
+        text = max(refusals, key=lambda reply: reply.startswith(("450", "550")))
+        raise ftplib.error_perm(text)  # noqa: S321 - the user chose FTP
+
+
+def _of_one(error: ftplib.Error) -> str:
+    """Return the text of an error that is about one folder or file. Raises it if it is about more than that."""
+    if str(error).startswith(_CONNECTION):
+        raise error
+    return str(error)
