@@ -230,7 +230,11 @@ def test_it_passes_whatever_the_settings_and_leaves_nothing(
     ("stopped", "message", "others"),
     [
         ("events", "smoke           not planned within 4s: on_raw_archive did not receive the blob's event", 0),
-        ("batches", "they wait on the queue batches, and no function receives them: the trigger of process_batch does not", 0),
+        (
+            "batches",
+            "they wait on the queue batches, and no function receives them: the trigger of process_batch does not",
+            0,
+        ),
         ("batches", "other messages are before them on the queue batches", 2),
         ("batches", "other messages are before them on the queue batches", 40),
         (
