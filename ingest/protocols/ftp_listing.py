@@ -204,7 +204,7 @@ def _unix_date(rest: str, start: int) -> re.Match[str] | None:
 
 
 def _month(date: dict[str, str | None]) -> int | None:
-    """Return the month's number; 0 if it cannot be told; None if the word is no month."""
+    """Return the month's number; 0 if it is ambiguous; None if the word is no month."""
     number = re.search(r"\d+", date.get("month") or date.get("number") or "")
     if number:
         return int(number[0]) if 1 <= int(number[0]) <= 12 else None
@@ -229,7 +229,7 @@ def _years(now: datetime) -> Iterator[int]:
 
 
 def _numeric_date(date: dict[str, str | None], *, month_first: bool | None) -> tuple[int, int, int] | None:
-    """Return year, month and day of three numbers; None if they cannot be told apart.
+    """Return year, month and day of three numbers; None if their order is ambiguous.
 
     `month_first`: whether that is the custom of the format; None if it has none. With dots the day is always first.
     """
@@ -269,7 +269,7 @@ def _dos_time(match: re.Match[str], zone: ZoneInfo) -> datetime | None:
 def _in_zone(zone: ZoneInfo, *parts: int, offset: str | None = None) -> datetime | None:
     """Convert local time to UTC; the earlier one if clocks go back and it occurs twice; None if the date is invalid."""
     try:
-        told = datetime.strptime(offset, "%z").tzinfo if offset else zone
-        return datetime(*parts, tzinfo=told).astimezone(UTC)  # type: ignore[arg-type,misc]  # year to second, no zone
+        given = datetime.strptime(offset, "%z").tzinfo if offset else zone
+        return datetime(*parts, tzinfo=given).astimezone(UTC)  # type: ignore[arg-type,misc]  # year to second, no zone
     except (ValueError, OverflowError):
         return None

@@ -102,7 +102,7 @@ def _queues(clients: Clients) -> Iterator[_Attempt]:
 
 def _probe_listing(container: ContainerClient) -> str:
     next(container.list_blobs(results_per_page=1).by_page(), None)
-    return "there, and can be read"
+    return "exists; can be read"
 
 
 def _probe_blobs(container: ContainerClient) -> str:
@@ -136,7 +136,7 @@ def _probe_queue(queue: QueueClient) -> str:
 
 def _probe_existence(queue: QueueClient) -> str:
     _length(queue)
-    return "there"
+    return "exists"
 
 
 def _length(queue: QueueClient) -> int:
