@@ -246,3 +246,15 @@ def test_a_link_that_leads_to_no_file_is_no_file_and_no_other_file_is_missing(ou
     assert dead & {file.path for file in listing.files} == set()
     assert {part.path for part in listing.unread} <= dead | {"absolute.zip"}
     assert listing.lacks(["gone.zip"]) == {"gone.zip"}
+
+
+@pytest.mark.parametrize("mlsd", [True, False])
+def test_a_listing_that_the_server_cuts_short_is_incomplete(mlsd: bool, tree: Path, tmp_path: Path) -> None:
+    with pureftpd_server(tmp_path, tree, most=100) as server:
+        endpoint = replace(server.endpoint(), folder="many", mlsd=mlsd)
+        with connector(endpoint).connect() as connection:
+            listing = connection.list_files()
+    assert 0 < len(listing.files) < MANY
+    assert [part.path for part in listing.unread] == [None]
+    assert "truncated" in listing.unread[0].text
+    assert listing.lacks(["gone.zip"]) == set()
