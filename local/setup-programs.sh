@@ -1,7 +1,8 @@
 #!/bin/sh
 # Install the servers and tools of local/servers/needed.txt. Prints nothing if all are installed.
 # As root, apt-get installs missing packages. As another user, they are unpacked into .local/programs and the system is
-# not changed; packages that the list marks with `unpack:` always are. Programs that cannot be installed are listed; this is no error, because tests that need them are skipped.
+# not changed; packages that the list marks with `unpack:` always are. Programs that cannot be installed are listed; this
+# is no error, because tests that need them are skipped.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -95,27 +96,27 @@ packages=$(missing 2)
 [ -n "$packages" ] || exit 0
 mkdir -p "$HERE"
 : >"$LOG"
-install='' unpack=''
+to_install='' to_unpack=''
 for package in $packages; do
     case $(id -u):$package in
-    0:unpack:* | [!0]*) unpack="$unpack ${package#unpack:}" ;;
-    *) install="$install $package" ;;
+    0:unpack:* | [!0]*) to_unpack="$to_unpack ${package#unpack:}" ;;
+    *) to_install="$to_install $package" ;;
     esac
 done
 if ! command -v apt-get >/dev/null 2>&1; then
-    say "this system has no apt-get, so these are yours to install:$install$unpack"
+    say "this system has no apt-get, so these are yours to install:$to_install$to_unpack"
 else
     # shellcheck disable=SC2086 # split into one word per package
-    if [ -n "$install" ]; then
+    if [ -n "$to_install" ]; then
         configure install
-        say "as root: apt-get install$install"
-        get_all $install
+        say "as root: apt-get install$to_install"
+        get_all $to_install
     fi
     # shellcheck disable=SC2086
-    if [ -n "$unpack" ]; then
+    if [ -n "$to_unpack" ]; then
         configure unpack
-        say "unpacking Debian packages into .local/programs:$unpack (a minute or two)"
-        get_all $unpack
+        say "unpacking Debian packages into .local/programs:$to_unpack (a minute or two)"
+        get_all $to_unpack
         unpack
     fi
 fi

@@ -230,6 +230,7 @@ class ServerContract(ConnectionContract):
     start: Start
     """Starts a server of the same kind for one test alone."""
     timeout = 5.0
+    """Seconds that any one network call may take."""
     names_are_bytes = True
     """Whether the server lists names that are not UTF-8."""
 

@@ -105,8 +105,6 @@ def test_a_link_has_size_and_time_of_its_file() -> None:
 
 FEATURES = "211-Features:\r\n MLST type*;size*;modify*;\r\n MLSD\r\n211 End"
 FACTS = "type=OS.unix=symlink;size=5;modify=20250101000000;"
-
-
 OF_LINKS = [FACTS, FACTS.replace("symlink", "slink:/a.zip"), "type=dir;modify=20250101000000;"]
 OF_PROFTPD = FACTS.replace("OS.unix=symlink", "file")
 
