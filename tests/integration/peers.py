@@ -130,7 +130,8 @@ class Lftp(Peer):
         self._lftp(f"mirror --dereference {_quoted(self.remote(folder))} {_quoted(str(to))}", may_fail=True)
 
     def _lftp(self, *commands: str, may_fail: bool = False) -> str:
-        ssh = f"{need('ssh')} -a -x -i {self.key} -o IdentitiesOnly=yes -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null"
+        known = "-o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null"
+        ssh = f"{need('ssh')} -a -x -i {self.key} -o IdentitiesOnly=yes {known}"
         where = f"{'sftp' if self.sftp else 'ftp'}://{self.server.host}:{self.server.port}"
         script = [
             "set net:max-retries 1; set net:timeout 20; set cmd:fail-exit yes",
