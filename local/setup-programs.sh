@@ -1,7 +1,8 @@
 #!/bin/sh
 # Install the servers and tools of local/servers/needed.txt. Prints nothing if all are installed.
 # As root, apt-get installs missing packages. As another user, they are unpacked into .local/programs and the system is
-# not changed. Programs that cannot be installed are listed; this is no error, because tests that need them are skipped.
+# not changed; packages that the list marks with `unpack:` always are. Programs that cannot be installed are listed; this
+# is no error, because tests that need them are skipped.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -20,7 +21,7 @@ missing() {
     done <local/servers/needed.txt | cut -d ' ' -f "${1:-1}" | sort -u
 }
 
-# Write apt's configuration, with short timeouts so that an unreachable server is reported soon.
+# Write apt's configuration to `install` or `unpack`, with short timeouts so that an unreachable server is reported soon.
 configure() {
     cat >"$CONFIG" <<EOS
 Acquire::Retries "0";
@@ -31,7 +32,7 @@ APT::Install-Recommends "false";
 APT::Update::Error-Mode "any";
 DPkg::Lock::Timeout "60";
 EOS
-    [ "$(id -u)" -ne 0 ] || return 0
+    [ "$1" = unpack ] || return 0
     # Separate lists and cache, which need neither root nor an `apt-get update` of the system.
     cat >>"$CONFIG" <<EOS
 APT::Get::Download-Only "true";
@@ -43,7 +44,7 @@ EOS
     mkdir -p "$HERE/apt/cache/archives/partial" "$HERE/apt/state/lists/partial"
 }
 
-# Install packages with their dependencies; as another user than root, the configuration makes apt only download them.
+# Install packages with their dependencies; to unpack them, the configuration makes apt only download them.
 get() { DEBIAN_FRONTEND=noninteractive apt-get -c "$CONFIG" install "$@" >>"$LOG" 2>&1; }
 
 get_all() {
@@ -95,18 +96,27 @@ packages=$(missing 2)
 [ -n "$packages" ] || exit 0
 mkdir -p "$HERE"
 : >"$LOG"
-# shellcheck disable=SC2086 # split into one word per package
-set -- $packages
+to_install='' to_unpack=''
+for package in $packages; do
+    case $(id -u):$package in
+    0:unpack:* | [!0]*) to_unpack="$to_unpack ${package#unpack:}" ;;
+    *) to_install="$to_install $package" ;;
+    esac
+done
 if ! command -v apt-get >/dev/null 2>&1; then
-    say "this system has no apt-get, so these are yours to install: $*"
+    say "this system has no apt-get, so these are yours to install:$to_install$to_unpack"
 else
-    configure
-    if [ "$(id -u)" -eq 0 ]; then
-        say "as root: apt-get install $*"
-        get_all "$@"
-    else
-        say "unpacking Debian packages into .local/programs: $* (a minute or two)"
-        get_all "$@"
+    # shellcheck disable=SC2086 # split into one word per package
+    if [ -n "$to_install" ]; then
+        configure install
+        say "as root: apt-get install$to_install"
+        get_all $to_install
+    fi
+    # shellcheck disable=SC2086
+    if [ -n "$to_unpack" ]; then
+        configure unpack
+        say "unpacking Debian packages into .local/programs:$to_unpack (a minute or two)"
+        get_all $to_unpack
         unpack
     fi
 fi

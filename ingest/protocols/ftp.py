@@ -89,7 +89,7 @@ class FtpConnection:
         None if it refuses both, whether there is no such file or it has no command for them.
         """
         with self._use(f"stat {listed.path!r}") as ftp:
-            facts = self._facts(ftp, listed.path)
+            facts = self._facts(ftp, listed.path, listed)
         return None if facts == Facts() else facts.completed(listed.path, listed.size, listed.modified)
 
     @contextmanager
@@ -178,9 +178,9 @@ class FtpConnection:
         file = facts.completed(path, None if link else entry.size, listed)
         return file or Unread(text=f"{path}: the server gives no {missing} of it", path=path)
 
-    def _facts(self, ftp: Ftp, path: str) -> Facts:
+    def _facts(self, ftp: Ftp, path: str, listed: RemoteFile | None = None) -> Facts:
         """Request a file's size and its modification time, which is returned in UTC."""
-        facts = ask_facts(ftp, path, mlst=self._mlsd)
+        facts = ask_facts(ftp, path, mlst=self._mlsd, listed=listed)
         return facts if facts.modified is None else replace(facts, modified=self._utc(ftp, path, facts.modified))
 
     def _utc(self, ftp: Ftp, path: str, exact: datetime) -> datetime:

@@ -29,19 +29,27 @@ class Facts:
         return None if size is None or modified is None else RemoteFile(path=path, size=size, modified=modified)
 
 
-def ask_facts(ftp: Ftp, path: str, *, mlst: bool) -> Facts:
-    """Request a file's facts by MLST, or by SIZE and MDTM. A link's facts are those of the file behind it."""
-    if mlst and (answer := _ask(ftp, f"MLST {ftp.wire(path)}")):
-        entry = next(filter(None, map(parse_mlsd, answer.split("\n")[1:-1])), None)
-        if entry and entry.kind is Kind.FILE and entry.size is not None and entry.modified is not None:
-            return Facts(size=entry.size, modified=entry.modified)
+def ask_facts(ftp: Ftp, path: str, *, mlst: bool, listed: RemoteFile | None = None) -> Facts:
+    """Request a file's facts by SIZE and MDTM; by MLST alone if it confirms `listed`. A link's are those of its file.
+
+    ProFTPD's MLST gives a link the type of its file and the size and time of the link; SIZE and MDTM follow links.
+    """
+    stated = _ask_mlst(ftp, path) if mlst else Facts()
+    if listed and stated == Facts(size=listed.size, modified=listed.modified):
+        return stated
     # SIZE counts what a transfer of the current type sends.
     ftp.voidcmd("TYPE I")
     size, modified = (_ask(ftp, f"{command} {ftp.wire(path)}") for command in ("SIZE", "MDTM"))
     return Facts(
-        size=int(size[4:]) if size and _SIZE.fullmatch(size[4:].strip()) else None,
-        modified=parse_mdtm(modified[4:].strip()) if modified else None,
+        size=int(size[4:].strip()) if size and _SIZE.fullmatch(size[4:].strip()) else stated.size,
+        modified=(parse_mdtm(modified[4:].strip()) if modified else None) or stated.modified,
     )
+
+
+def _ask_mlst(ftp: Ftp, path: str) -> Facts:
+    answer = _ask(ftp, f"MLST {ftp.wire(path)}") or ""
+    entry = next(filter(None, map(parse_mlsd, answer.split("\n")[1:-1])), None)
+    return Facts(size=entry.size, modified=entry.modified) if entry and entry.kind is Kind.FILE else Facts()
 
 
 def _ask(ftp: Ftp, command: str) -> str | None:

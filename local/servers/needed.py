@@ -21,7 +21,7 @@ class ProgramMissingError(Exception):
 
 @cache
 def packages() -> dict[str, str]:
-    """Return the Debian package of each listed program."""
+    """Return the Debian package of each listed program, after `unpack:` if it is never installed."""
     lines = (line.split() for line in _LIST.read_text().splitlines() if line and not line.startswith("#"))
     return {name: package for name, package, *_ in lines}
 
@@ -37,5 +37,7 @@ def need(name: str) -> str:
     """Return a listed program's absolute path. Raises ProgramMissingError."""
     path = find(name)
     if path is None:
-        raise ProgramMissingError(name, f"apt-get install {packages()[name]}")
+        package = packages()[name]
+        how = "make programs" if package.startswith("unpack:") else f"apt-get install {package}"
+        raise ProgramMissingError(name, how)
     return path

@@ -32,7 +32,7 @@ _FTP_SCHEMES: dict[Tls | None, Literal["ftp", "ftpes", "ftps"]] = {None: "ftp", 
 class Server:
     """A running server and the values that a client needs."""
 
-    kind: SftpProgram | FtpProgram
+    kind: str
     scheme: Literal["sftp", "ftp", "ftpes", "ftps"]
     host: str = HOST
     port: int

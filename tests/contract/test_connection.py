@@ -22,6 +22,9 @@ from ingest.protocols.connect import connector
 from local.servers.certificate import make_certificate, make_ssh_key
 from local.servers.server import Server, ftp_server, sftp_server
 from tests.fakes.remote import FakeServer
+from tests.fixtures.asyncssh_server import asyncssh_server
+from tests.fixtures.proftpd import proftpd_server
+from tests.fixtures.pureftpd import pureftpd_server
 
 type Start = Callable[[Path, Path], AbstractContextManager[Server]]
 
@@ -115,7 +118,7 @@ class ConnectionContract(ABC):
             assert read_all(connection, self.file(connection, "a.zip")) == b"x"
 
     def hides(self, name: str) -> bool:
-        """Tell whether the server leaves a name out of its listings."""
+        """Return whether the server leaves a name out of its listings, or refuses to send such a file."""
         return False
 
     @pytest.mark.parametrize("size", [0, 1, 32 * 1024 - 1, 32 * 1024, 32 * 1024 + 1, LARGE])
@@ -226,6 +229,8 @@ class ServerContract(ConnectionContract):
     """The fixture that gives the server."""
     start: Start
     """Starts a server of the same kind for one test alone."""
+    timeout = 5.0
+    """Seconds that any one network call may take."""
     names_are_bytes = True
     """Whether the server lists names that are not UTF-8."""
 
@@ -236,7 +241,7 @@ class ServerContract(ConnectionContract):
         self.folder.mkdir()
         known = self.server.endpoint()
         folder = f"{known.folder}/{self.folder.name}".removeprefix("./")
-        self.endpoint = replace(known, folder=folder, timeout=5)
+        self.endpoint = replace(known, folder=folder, timeout=self.timeout)
 
     def connector(self) -> Connector:
         return connector(self.endpoint)
@@ -491,6 +496,44 @@ class TestPyftpdlibImplicitTls(TlsContract):
     fixture = "pyftpd_implicit_tls"
     names_are_bytes = False
     start = staticmethod(partial(ftp_server, program="pyftpdlib", tls="implicit", mlsd=False))
+
+
+class TestProftpd(FtpContract):
+    fixture = "proftpd"
+    start = staticmethod(proftpd_server)
+
+
+class TestProftpdTls(TlsContract):
+    fixture = "proftpd_tls"
+    start = staticmethod(partial(proftpd_server, scheme="ftpes"))
+
+
+class TestProftpdSftp(SftpContract):
+    fixture = "proftpd_sftp"
+    start = staticmethod(partial(proftpd_server, scheme="sftp"))
+
+
+class TestPureFtpd(FtpContract):
+    fixture = "pureftpd"
+    timeout = 20.0  # it answers a wrong password after a random time
+    start = staticmethod(pureftpd_server)
+
+    def hides(self, name: str) -> bool:
+        return "\\" in name
+
+
+class TestPureFtpdTls(TlsContract):
+    fixture = "pureftpd_tls"
+    timeout = 20.0
+    start = staticmethod(partial(pureftpd_server, scheme="ftpes"))
+
+    def hides(self, name: str) -> bool:
+        return "\\" in name
+
+
+class TestAsyncssh(SftpContract):
+    fixture = "asyncssh"
+    start = staticmethod(asyncssh_server)
 
 
 def test_a_server_that_is_full_is_unavailable(tmp_path: Path) -> None:

@@ -56,9 +56,12 @@ def test_a_program_of_the_system_comes_before_one_that_was_unpacked(machine: Pat
 
 
 @pytest.mark.usefixtures("machine")
-def test_what_is_missing_is_said_with_what_to_type() -> None:
-    with pytest.raises(ProgramMissingError, match=r"^sshd is missing: apt-get install openssh-server$"):
-        need("sshd")
+@pytest.mark.parametrize(
+    ("name", "how"), [("sshd", "apt-get install openssh-server"), ("proftpd", "make programs")], ids=str
+)
+def test_what_is_missing_is_said_with_what_to_type(name: str, how: str) -> None:
+    with pytest.raises(ProgramMissingError, match=rf"^{name} is missing: {how}$"):
+        need(name)
 
 
 @pytest.mark.parametrize(

@@ -50,17 +50,18 @@ def repository(apt: None, tmp_path: Path) -> Path:  # noqa: ARG001 -- what it ma
     return tmp_path / "repository"
 
 
-def list_needed(clone: Path, *names: str) -> None:
-    lines = "".join(f"{name}  {name}-package  a test\n" for name in names)
+def list_needed(clone: Path, *names: str, mark: str = "") -> None:
+    lines = "".join(f"{name}  {mark}{name}-package  a test\n" for name in names)
     (clone / "local/servers/needed.txt").write_text(f"# a comment\n\n{lines}")
 
 
-def publish(repository: Path, name: str, path: str, needs: str = "") -> None:
+def publish(repository: Path, name: str, path: str, *, needs: str = "", conflicts: str = "") -> None:
     """Put a package with one program into the repository."""
     root, deb = repository / f"{name}-root", repository / f"{name}-package.deb"
     program(root / path, f"echo {name} says $*")
     metadata = f"Package: {name}-package\nVersion: 1\nArchitecture: all\nMaintainer: nobody\nDescription: a test's\n"
     metadata += f"Depends: {needs}\n" if needs else ""
+    metadata += f"Conflicts: {conflicts}\n" if conflicts else ""
     (root / "DEBIAN").mkdir()
     (root / "DEBIAN/control").write_text(metadata)
     subprocess.run(["dpkg-deb", "--root-owner-group", "--build", root, deb], check=True, capture_output=True)
@@ -110,6 +111,23 @@ def test_who_is_not_root_gets_programs_unpacked_into_the_clone(
     said = subprocess.run([clone / ".local/programs/bin/some-tool", "a b"], capture_output=True, text=True, check=True)
     assert said.stdout == "some-tool says a b\n"
     assert (second.returncode, second.stdout, second.stderr) == (0, "", "")
+
+
+def test_root_gets_programs_unpacked_whose_packages_exclude_an_installed_one(
+    clone: Path, bin_folder: Path, repository: Path
+) -> None:
+    program(bin_folder / "id", "echo 0")
+    publish(repository, "some-tool", "usr/sbin/some-tool")
+    publish(repository, "other", "usr/bin/other", conflicts="some-tool-package")
+    list_needed(clone, "some-tool", "other", mark="unpack:")
+
+    done = set_up(clone, beside(bin_folder), f"copy:{repository}")
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == (
+        "setup: unpacking Debian packages into .local/programs: other-package some-tool-package (a minute or two)\n"
+    )
+    assert {path.name for path in (clone / ".local/programs/bin").iterdir()} == {"some-tool", "other"}
 
 
 def test_what_a_package_depends_on_comes_with_it(clone: Path, bin_folder: Path, repository: Path) -> None:

@@ -75,7 +75,7 @@ def test_no_reply_makes_a_size_below_zero(reply: str) -> None:
     number = re.fullmatch(r"\d{1,19}", reply.strip())
     with_reply = stat(script(SIZE=f"213 {reply}"))
     assert with_reply is not None
-    assert with_reply.size == (int(reply) if number else 7)
+    assert with_reply.size == (int(reply.strip()) if number else 7)
 
 
 @pytest.mark.parametrize("size", [b"-1", b"-2147483000"])
@@ -105,9 +105,11 @@ def test_a_link_has_size_and_time_of_its_file() -> None:
 
 FEATURES = "211-Features:\r\n MLST type*;size*;modify*;\r\n MLSD\r\n211 End"
 FACTS = "type=OS.unix=symlink;size=5;modify=20250101000000;"
+OF_LINKS = [FACTS, FACTS.replace("symlink", "slink:/a.zip"), "type=dir;modify=20250101000000;"]
+OF_PROFTPD = FACTS.replace("OS.unix=symlink", "file")
 
 
-@pytest.mark.parametrize("facts", [FACTS, FACTS.replace("symlink", "slink:/a.zip"), "type=dir;modify=20250101000000;"])
+@pytest.mark.parametrize("facts", [*OF_LINKS, OF_PROFTPD])
 def test_a_link_by_mlsd_has_size_and_time_of_its_file(facts: str) -> None:
     linked = Script(
         listings={"MLSD": {"/": f"{FACTS} link.zip\r\n".encode()}},
@@ -168,6 +170,7 @@ def test_mlsd_in_local_time_is_recognised_by_the_listing(zone: str, local: bool)
         listings={"MLSD": {"/": f"{facts}\r\n".encode()}, "LIST": {"/": written(true, zone)}},
         files={"/a.zip": b"content"},
         says={"FEAT": FEATURES, "MLST": f"250-Listing\r\n {facts}\r\n250 End"},
+        modified=digits,
     )
     with ftp_server(server) as endpoint, connector(replace(endpoint, timezone=zone)).connect() as connection:
         for _ in range(2):
