@@ -28,7 +28,7 @@ _FIRST_SOURCE_PAUSE, _LONGEST_SOURCE_PAUSE = timedelta(seconds=5), timedelta(min
 """Of a source that failed: the first is over when the next tick comes."""
 _TAIL_PAUSE = timedelta(seconds=30)
 """Between two looks at the end of a file that is truncated; `stable_for_max` ends it."""
-_TRUNCATED = "waits: its end is no zip directory that fits, so it may still be being written"
+_TRUNCATED = "waits: zip central directory missing or truncated, so it may still be being written"
 _SAVE_EVERY = timedelta(minutes=1)
 """Age at which a listing is saved although it tells nothing new. Readers of the source state (the status page,
 `reconcile`) must tell "nothing new" from "not polled"; a save at each quiet tick would cost a write every few
