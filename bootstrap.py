@@ -122,6 +122,11 @@ def build_context() -> "Context":
         hook=_identity().hook,
         limits=settings.limits,
         sizes=settings.batches,
+        member_encodings={
+            name: source.spec.member_encoding
+            for name, source in settings.sources.items()
+            if source.spec.member_encoding
+        },
         batch_lock=_BATCH_LOCK,
     )
 
