@@ -15,6 +15,7 @@ _MOST_RECORDS = 4
 _SHORT, _LONG = 0xFFFF, 0xFFFFFFFF
 """Values of two and four bytes that stand for "see the zip64 record"."""
 
+_END_SIGNATURE = re.compile(b"PK\5\6")
 _END = struct.Struct("<4s4H2LH")
 _LOCATOR = struct.Struct("<4sLQL")
 _END64 = struct.Struct("<4sQ2H2L4Q")
@@ -93,8 +94,11 @@ def _end_records(tail: bytes) -> Iterable[int]:
     A comment may contain the signature too. If no comment ends with the file, earlier records may belong to zips within
     this one.
     """
-    places = [match.start() for match in re.finditer(b"PK\5\6", tail[: max(0, len(tail) - _END.size + 4)])]
-    return [at for at in reversed(places) if _behind(tail, at) == len(tail)] or places[-1:]
+    last = len(tail) - _END.size
+    matches = _END_SIGNATURE.finditer(tail, max(0, last - _SHORT), max(0, last + 4))
+    fitting = [match.start() for match in matches if _behind(tail, match.start()) == len(tail)]
+    place = tail.rfind(b"PK\5\6", 0, max(0, last + 4))
+    return fitting[::-1] or ([] if place < 0 else [place])
 
 
 def _behind(tail: bytes, at: int) -> int:

@@ -29,6 +29,9 @@ _XZ_MEMORY = 192 * 2**20
 _ZSTD_WINDOW: Mapping[int, int] = {zstd.DecompressionParameter.window_log_max: 27}
 """The largest window that Zstandard's own command accepts without being asked to: 128 MiB."""
 
+_ZSTD_FRAMES = 10_000
+"""Frames of one member. Writers make one of 512 KiB or more for each thread's turn; an empty one has 8 bytes."""
+
 type _Inflate = Callable[[Iterable[memoryview], Member, int], Iterator[bytes]]
 """Called with the compressed bytes, the member and the most inflated bytes that are needed. Yields inflated bytes."""
 
@@ -116,9 +119,12 @@ def _xz(chunks: Iterable[memoryview], _member: Member, _limit: int) -> Iterator[
 
 def _zstd(chunks: Iterable[memoryview], _member: Member, _limit: int) -> Iterator[bytes]:
     """Inflate one frame after the other: writers with several threads make several."""
-    rest, data, decoder = iter(chunks), b"", None
+    rest, data, decoder, frames = iter(chunks), b"", None, 0
     while data or (data := bytes(next(rest, b""))):
-        decoder = decoder or zstd.ZstdDecompressor(options=_ZSTD_WINDOW)
+        if decoder is None:
+            decoder, frames = zstd.ZstdDecompressor(options=_ZSTD_WINDOW), frames + 1
+        if frames > _ZSTD_FRAMES:
+            raise ValueError(f"more than {_ZSTD_FRAMES} frames")
         yield decoder.decompress(data, PIECE)
         while not (decoder.eof or decoder.needs_input):
             yield decoder.decompress(b"", PIECE)
@@ -147,6 +153,8 @@ def _lzma(chunks: Iterable[memoryview], member: Member, limit: int) -> Iterator[
             left -= len(piece)
             data = b""
             yield piece
+        if not left:
+            return
 
 
 def _lzma_decoder(properties: bytes, limit: int) -> lzma.LZMADecompressor:

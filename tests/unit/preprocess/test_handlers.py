@@ -9,7 +9,7 @@ import stat
 import threading
 import time
 import zipfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from itertools import pairwise
@@ -39,7 +39,7 @@ from tests.fakes.preprocessing import (
     Request,
 )
 from tests.unit.preprocess.pictures import encoded, noise, smooth
-from tests.unit.preprocess.zips import by_hand, patched, zipped
+from tests.unit.preprocess.zips import UnmarkedLzma, by_hand, patched, zipped
 
 WINDOW = timedelta(hours=72)
 ONE_EACH = BatchSizes(members=1, inline_bytes=0)
@@ -598,10 +598,25 @@ def test_names_in_a_code_page_cost_no_image_and_are_decoded_by_the_sources_encod
         assert (image.metadata.name == name) is bool(encodings)
 
 
-@pytest.mark.parametrize(("method", "pack"), [(93, zstd.compress), (95, lzma.compress)])
-def test_members_in_new_methods_become_images(world: World, method: int, pack: Callable[[bytes], bytes]) -> None:
-    archive = world.raw.add(by_hand(pack(jpeg(1)), jpeg(1), method, b"a.jpg"))
+PLAIN = by_hand(jpeg(1), jpeg(1), 0, b"a.jpg")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        by_hand(jpeg(1), jpeg(1), 0, b"last-PK\6\7" + b"A" * 16),
+        by_hand(UnmarkedLzma().encode(jpeg(1)), jpeg(1), 14, b"a.jpg"),
+        by_hand(zstd.compress(jpeg(1)), jpeg(1), 93, b"a.jpg"),
+        by_hand(lzma.compress(jpeg(1)), jpeg(1), 95, b"a.jpg"),
+        PLAIN[:-22] + b"between" + PLAIN[-22:],
+        PLAIN + bytes(70_000),
+    ],
+    ids=["a name like zip64", "unmarked LZMA", "Zstandard", "XZ", "bytes before the end", "zeros behind the end"],
+)
+def test_zips_of_other_writers_become_images(world: World, content: bytes) -> None:
+    archive = world.raw.add(content)
     handle_archive_created(archive.blob, world.process())
+    assert world.ledger.end(archive) == "processed"
     assert world.sums(archive).images == 1
 
 

@@ -4,6 +4,8 @@ import io
 import lzma
 import stat
 import struct
+import time
+import tracemalloc
 import zipfile
 import zlib
 from collections.abc import Callable, Mapping
@@ -20,7 +22,7 @@ from preprocess.zip.directory import BLOCK, read_directory
 from preprocess.zip.end import is_complete, tail_length
 from preprocess.zip.reader import Archive
 from tests.fakes.preprocessing import MemoryReader
-from tests.unit.preprocess.zips import by_hand, patched, read_all, zipped
+from tests.unit.preprocess.zips import UnmarkedLzma, by_hand, patched, read_all, zipped
 
 TWO = zipped(("a.jpg", b"a" * 100), ("b.jpg", b"b" * 100))
 READ: list[bytes | str] = [b"a" * 100, b"b" * 100]
@@ -212,6 +214,16 @@ def test_a_comment_full_of_end_records_costs_few_requests() -> None:
     assert len(reader.requests) < 40
 
 
+def test_a_file_full_of_signatures_takes_little_memory() -> None:
+    content = b"PK\5\6" * (BLOCK // 4) + bytes(70_000)
+    tracemalloc.start()
+    try:
+        refusal_of(content)
+        assert tracemalloc.get_traced_memory()[1] < 3 * BLOCK
+    finally:
+        tracemalloc.stop()
+
+
 # More than 4 GiB without zip64
 
 
@@ -255,48 +267,6 @@ def test_offsets_that_do_not_add_up_are_refused_and_not_guessed() -> None:
 
 
 # Methods
-
-
-class UnmarkedLzma:
-    """An encoder of literals alone that marks no end: liblzma always writes a mark."""
-
-    def __init__(self) -> None:
-        self._low, self._range, self._cache, self._waiting = 0, 2**32 - 1, 0, 1
-        self._odds = dict[int, int]()
-        self._out = bytearray()
-
-    def encode(self, content: bytes) -> bytes:
-        for byte in content:
-            self._bit(-1, 0)  # no match
-            symbol = 1
-            for shift in range(7, -1, -1):
-                bit = byte >> shift & 1
-                self._bit(symbol, bit)
-                symbol = symbol << 1 | bit
-        for _ in range(5):
-            self._shift()
-        return struct.pack("<HHBL", 9 << 8, 5, 0, 2**16) + self._out
-
-    def _bit(self, context: int, bit: int) -> None:
-        odds = self._odds.get(context, 1024)
-        bound = (self._range >> 11) * odds
-        if bit:
-            self._low, self._range, odds = self._low + bound, self._range - bound, odds - (odds >> 5)
-        else:
-            self._range, odds = bound, odds + ((2048 - odds) >> 5)
-        self._odds[context] = odds
-        while self._range < 2**24:
-            self._range <<= 8
-            self._shift()
-
-    def _shift(self) -> None:
-        if not 0xFF000000 <= self._low < 2**32:
-            carry = self._low >> 32
-            for last in [self._cache] + [0xFF] * (self._waiting - 1):
-                self._out.append(last + carry & 0xFF)
-            self._waiting, self._cache = 0, self._low >> 24 & 0xFF
-        self._waiting += 1
-        self._low = (self._low & 0xFFFFFF) << 8
 
 
 @given(st.binary(min_size=1, max_size=200), st.binary(max_size=20))
@@ -361,6 +331,13 @@ def test_their_bombs_stop_at_the_limits(packed: str) -> None:
         with pytest.raises(Exception, match="LIMIT_MEMBER_BYTES"):
             reader.read(archive.members[0], wanted=lambda _: True)
         assert Limits().batch_bytes - reader._budget.left <= 4 * 2**20
+
+
+def test_a_million_empty_frames_are_refused_in_no_time() -> None:
+    empty, began = struct.pack("<2L", 0x184D2A50, 0), time.monotonic()
+    assert read_all(by_hand(empty * 10_000, b"", 93)) == [b""]
+    assert "more than 10000 frames" in str(read_all(by_hand(empty * 10**6, b"", 93))[0])
+    assert time.monotonic() - began < 10
 
 
 def test_a_stream_that_asks_for_gibibytes_of_memory_is_refused() -> None:
