@@ -135,7 +135,7 @@ def _parsed(file: _File, at: int) -> list[End]:
         raise ArchiveIncompleteError(
             "zip central directory not where its end record says: the file is damaged or was cut off"
         )
-    if not file.has(b"PK\3\4", 0):
+    if not ends[0].shift or not file.has(b"PK\3\4", 0):
         return ends
     # The file begins with a member, so that nothing lies before the zip, and offsets differ by multiples of 4 GiB only.
     if own := [replace(end, wrapped=end.shift > 0) for end in ends if end.shift % 2**32 == 0]:
@@ -148,8 +148,12 @@ def _parsed(file: _File, at: int) -> list[End]:
 
 def _starts(file: _File, records: set[int], size: int, offset: int) -> Iterator[int]:
     """Yield where the directory may start: before the zip64 or the old end record, else where the record says."""
-    for start in dict.fromkeys([*(record - size for record in sorted(records)), offset]):
-        if size and offset <= start <= max(records) - size and file.has(b"PK\1\2", start) is not False:
+    adjacent = [record - size for record in sorted(records)]
+    # Where both agree, as nearly always, nothing outside the tail needs to be read.
+    certain = offset in adjacent and offset < file.before
+    for start in [offset] if offset in adjacent else [*adjacent, offset]:
+        possible = size and offset <= start <= max(records) - size
+        if possible and (certain or file.has(b"PK\1\2", start) is not False):
             yield start
 
 

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from config.errors import ArchiveRefusedError
 from preprocess.image.formats import skip_kind
 from preprocess.model import Limits
-from preprocess.zip.directory import BLOCK, read_directory
+from preprocess.zip.directory import BLOCK, Tail, read_directory
 from preprocess.zip.end import is_complete, tail_length
 from preprocess.zip.reader import Archive
 from tests.fakes.preprocessing import MemoryReader
@@ -202,6 +202,20 @@ def test_what_is_no_zip_is_searched_no_further_than_a_block() -> None:
         Archive(reader, Limits())
     assert len(reader.requests) == 2
     assert sum(length for _, length in reader.requests) < BLOCK + 2**19
+
+
+@pytest.mark.parametrize("zip64", [False, True])
+def test_a_large_archive_costs_no_request_but_for_its_tail_and_its_directory(zip64: bool) -> None:
+    content = zipped(*((f"{number:0200}.jpg", b"") for number in range(2000)))
+    content = with_zip64(content, full="mso") if zip64 else content
+    head = end_of(zipped(*((f"{number:0200}.jpg", b"") for number in range(2000))))
+    before = 3 * BLOCK
+    # The members' bytes are moved apart: what counts is where the directory lies.
+    directory = bytearray(content[head[3] :])
+    struct.pack_into("<Q" if zip64 else "<L", directory, head[2] + (48 if zip64 else 16), before)
+    reader = Sparse(before + len(directory), {before: bytes(directory)})
+    assert len(read_directory(Tail(reader), Limits())) == 2000
+    assert len(reader.requests) == 2
 
 
 def test_a_comment_full_of_end_records_costs_few_requests() -> None:
