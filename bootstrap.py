@@ -122,11 +122,7 @@ def build_context() -> "Context":
         hook=_identity().hook,
         limits=settings.limits,
         sizes=settings.batches,
-        member_encodings={
-            name: source.spec.member_encoding
-            for name, source in settings.sources.items()
-            if source.spec.member_encoding
-        },
+        member_encodings=settings.member_encodings,
         batch_lock=_BATCH_LOCK,
     )
 
