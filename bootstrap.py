@@ -122,6 +122,7 @@ def build_context() -> "Context":
         hook=_identity().hook,
         limits=settings.limits,
         sizes=settings.batches,
+        member_encodings=settings.member_encodings,
         batch_lock=_BATCH_LOCK,
     )
 

@@ -97,6 +97,12 @@ class Settings:
     pipeline: Pipeline
     schedules: Schedules
 
+    @property
+    def member_encodings(self) -> Mapping[str, str]:
+        """Return the encodings of member names, of the sources that set one."""
+        specs = [source.spec for source in self.sources.values()]
+        return {spec.name: spec.member_encoding for spec in specs if spec.member_encoding}
+
 
 def _group(prefix: str, group: type, suffix: str = "") -> dict[str, Setting]:
     hints = get_type_hints(group, include_extras=True)

@@ -124,6 +124,9 @@ class SourceSpec(Promises):
     """Settings of a source for copying, without those of its Endpoint."""
 
     name: str
+    member_encoding: Encoding | None = None
+    """Encoding of the names of members that are not marked as UTF-8, such as `cp932`, `big5` or `gbk`. Unset: UTF-8
+    where a name is that, else cp437."""
     match_case: bool = False
     """`true` makes the pattern case-sensitive."""
     replaces: Replaces = "stamp"

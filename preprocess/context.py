@@ -1,7 +1,7 @@
 """Dependencies of the preprocessing use cases: ports, settings, and the process's batch lock."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from threading import Lock
@@ -48,6 +48,8 @@ class Context(ReplayContext):
     hook: Hook | None
     limits: Limits
     sizes: BatchSizes
+    member_encodings: Mapping[str, str] = field(default_factory=dict)
+    """Encoding of member names that are not marked as UTF-8, for sources that set one."""
     batch_time: timedelta = timedelta(minutes=10)
     """A batch that takes longer is divided. A third of functionTimeout, because it may first wait for another batch."""
     decode_workers: int = field(default_factory=lambda: min(_MOST_DECODE_WORKERS, os.process_cpu_count() or 1))

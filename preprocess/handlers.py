@@ -161,13 +161,11 @@ def _became_raw(archive: RawArchive, now: datetime) -> datetime:
 
 
 def _new_plan(archive: RawArchive, ctx: Context, claims: Claims | None) -> _Plan | HandlerOutcome:
-    if not archive.complete:
-        raise ArchiveRefusedError("its end is no zip directory that fits: the server never completed it")
     if archive.copy_error is not None:
         raise ArchiveRefusedError(
             f"the copy into its blob ended without its bytes, {archive.copy_error}; copy it again"
         )
-    opened = Archive(ctx.raw.open(archive), ctx.limits)
+    opened = Archive(ctx.raw.open(archive), ctx.limits, ctx.member_encodings.get(archive.source))
     sizes = [(member.compressed, member.size) for member in opened.members]
     batches = divide(archive, ctx.pipeline, sizes, ctx.sizes_for(archive.source))
     now = ctx.clock()

@@ -63,8 +63,9 @@ class Limits:
     """Inflated bytes of all members of one batch."""
     member_bytes: int = 512 * 2**20
     """Inflated bytes of one member."""
-    ratio: int = 200
-    """Inflated bytes per compressed byte of a member, judged from 1 MiB inflated on."""
+    ratio: int = 1_100
+    """Inflated bytes per compressed byte of a member, judged from 1 MiB inflated on. Deflate cannot exceed 1,032, which
+    black images reach; other methods can."""
     pixels: int = 100_000_000
     """Width × height of a frame, judged before it is decoded. JPEG 2000 and WebP count twice, 16-bit colour four times:
     decoding takes at most 12 bytes for each of these pixels. A PPM of written-out numbers counts twenty times, for its

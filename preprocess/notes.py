@@ -10,6 +10,9 @@ from preprocess.zip.directory import Member
 BATCH_TIME = "batch time"
 """Name of the time limit of a batch of several members. It has no setting."""
 
+_DEFLATE, _DEFLATE_MOST = 8, 1032
+"""Method of a member, and the most bytes that it makes of one."""
+
 
 class NoteTaker:
     """Collects the notes of one batch while it runs."""
@@ -47,7 +50,9 @@ class NoteTaker:
         self._bytes += member.size
         self.note("member_bytes", member.size)
         self.note("batch_bytes", self._bytes)
-        if member.size > 2**20 and member.compressed:
+        # Deflate cannot reach a limit above what it can do, however near it comes.
+        reachable = member.method != _DEFLATE or self._limits.ratio <= _DEFLATE_MOST
+        if reachable and member.size > 2**20 and member.compressed:
             self.note("ratio", member.size / member.compressed)
         for image in images:
             self._pixels += image.source_pixels

@@ -134,7 +134,8 @@ def span_of(name: telemetry.Span, archive: RawArchive) -> AbstractContextManager
 
 def _finished(batch: Batch, ctx: Context, opened: Archive | None, keep: Callable[[], bool], *, isolate: bool) -> Counts:
     began = ctx.clock()
-    archive = opened or Archive(ctx.raw.open(batch.archive), ctx.limits)
+    encoding = ctx.member_encodings.get(batch.archive.source)
+    archive = opened or Archive(ctx.raw.open(batch.archive), ctx.limits, encoding)
     if batch.end > len(archive.members):
         raise ArchiveRefusedError(f"it has {len(archive.members)} members, its plan was made for {batch.end} and more")
     counts, taker = _decoded(batch, ctx, archive, keep, isolate=isolate)

@@ -24,14 +24,14 @@ _PATTERNS: Mapping[Cause, re.Pattern[str]] = {
     Cause.LIMIT: re.compile(r"LIMIT_[A-Z]|raise BATCH_MEMBERS"),
     Cause.SETTINGS: re.compile(r"PREPROCESS_"),
     Cause.UNSUPPORTED: re.compile(
-        r"not supported|is encrypted|one part of several|accepted format|without loss|go beyond"
+        r"not supported|is encrypted|split zip|symbolic link|without zip64|accepted format|without loss|go beyond"
     ),
     Cause.CRASH: re.compile(r"process that decodes it|out of memory|^MemoryError$"),
     Cause.COPY: re.compile(r"copy it again"),
     Cause.CHANGED: re.compile(r"since its preprocessing began|its plan was made for"),
     Cause.BROKEN: re.compile(
-        r"cannot be decoded|cut off|no encoder writes|damaged|directory|end record|its CRC|bytes are broken|overlaps"
-        r"|not all there|zip64|never completed"
+        r"cannot be decoded|cut off|no encoder writes|damaged|directory|end record|its CRC|corrupt|overlaps|truncated"
+        r"|zip64"
     ),
 }
 """The first pattern that matches decides. HOOK is first because a hook's message may contain any text."""

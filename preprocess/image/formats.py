@@ -23,7 +23,7 @@ REFUSED_SUFFIXES = (
 SKIPPED: Mapping[str, str] = {
     "directory": "a folder's own entry",
     "macos": "`__MACOSX` and everything in it, and `.DS_Store`",
-    "hidden": "a file or folder whose name begins with a dot",
+    "hidden": "a file whose name begins with a dot",
     "not an image": "neither the suffix nor the first bytes are those of an image",
     "by the hook": "the hook returned None for each of its images",
 }
@@ -54,11 +54,13 @@ _SIGNATURES = re.compile(
 def skip_kind(name: str) -> str | None:
     """Return the kind of a member that is skipped because of its name; None if it is not."""
     parts = re.split(r"[/\\]", name)
+    base = name.rpartition("/")[2]
     if parts[-1] == "" and len(parts) > 1:
         return "directory"
     if "__MACOSX" in parts or parts[-1] == ".DS_Store":
         return "macos"
-    if any(part.startswith(".") and part.strip(".") for part in parts):
+    # A backslash may be part of a character, and a folder's name says nothing of what is in it.
+    if base.startswith(".") and base.strip("."):
         return "hidden"
     return None
 

@@ -2,9 +2,11 @@
 
 import bz2
 import lzma
+import sys
 import zlib
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from itertools import chain
+from typing import Protocol
 
 from inflate64 import Inflater
 
@@ -12,13 +14,26 @@ from imagefeed.errors import MemberRefusedError
 from preprocess.model import Limits
 from preprocess.zip.directory import Member
 
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
+
 PIECE = 2**20
 """Most bytes that one step inflates, except for deflate64."""
 _DEFLATE64_SLICE = 256
 """Input bytes per step. The library cannot bound its output: a byte of input gives up to 26,000 (measured)."""
 
-type _Inflate = Callable[[Iterable[memoryview], int], Iterator[bytes]]
-"""Called with the compressed bytes and the most inflated bytes that are needed. Yields the inflated bytes."""
+_XZ_MEMORY = 192 * 2**20
+"""Bytes that inflating XZ may take: three times the dictionary of the strongest preset."""
+_ZSTD_WINDOW: Mapping[int, int] = {zstd.DecompressionParameter.window_log_max: 27}
+"""The largest window that Zstandard's own command accepts without being asked to: 128 MiB."""
+
+_ZSTD_FRAMES = 10_000
+"""Frames of one member. Writers make one of 512 KiB or more for each thread's turn; an empty one has 8 bytes."""
+
+type _Inflate = Callable[[Iterable[memoryview], Member, int], Iterator[bytes]]
+"""Called with the compressed bytes, the member and the most inflated bytes that are needed. Yields inflated bytes."""
 
 
 class Budget:
@@ -37,28 +52,30 @@ def inflate(chunks: Iterable[memoryview], member: Member, budget: Budget) -> Gen
     limit = min(member.size, budget.limits.member_bytes)
     crc = total = 0
     try:
-        for piece in _METHODS[member.method](chunks, limit):
+        for piece in _METHODS[member.method](chunks, member, limit):
             total += len(piece)
             budget.left -= len(piece)
             _hold(member, total, budget)
             crc = zlib.crc32(piece, crc)
             yield piece
-    except (zlib.error, lzma.LZMAError, OSError, EOFError, ValueError) as exc:
-        raise MemberRefusedError(f"its compressed bytes are broken: {exc}") from exc
+    except (zlib.error, lzma.LZMAError, zstd.ZstdError, OSError, EOFError, ValueError) as exc:
+        raise MemberRefusedError(f"its compressed data is corrupt: {exc}") from exc
     if total != member.size:
-        raise MemberRefusedError(f"it has {total} bytes, the zip's directory says {member.size}")
+        raise MemberRefusedError(f"it has {total} bytes, the central directory says {member.size}")
     if crc != member.crc:
-        raise MemberRefusedError(f"its CRC is {crc:08x}, the zip's directory says {member.crc:08x}")
+        raise MemberRefusedError(f"its CRC is {crc:08x}, the central directory says {member.crc:08x}")
 
 
 def check_method(member: Member) -> None:
     """Raise MemberRefusedError if a member cannot be inflated."""
     if member.broken is not None:
-        raise MemberRefusedError(f"its entry in the zip's directory is broken: {member.broken}")
+        raise MemberRefusedError(f"its central directory entry is invalid: {member.broken}")
+    if member.link:
+        raise MemberRefusedError("it is a symbolic link: send the file that it points to")
     if member.encrypted:
-        raise MemberRefusedError("it is encrypted: only archives without passwords can be read")
+        raise MemberRefusedError("it is encrypted, and passwords are not supported: send it without one")
     if member.method not in _METHODS:
-        raise MemberRefusedError(f"it is compressed by method {member.method}, which is not supported")
+        raise MemberRefusedError(f"its compression method {member.method} is not supported")
 
 
 def _hold(member: Member, total: int, budget: Budget) -> None:
@@ -70,15 +87,15 @@ def _hold(member: Member, total: int, budget: Budget) -> None:
     if total > 2**20 and total > limits.ratio * member.compressed:
         raise MemberRefusedError(f"it inflates to more than LIMIT_RATIO={limits.ratio} times its compressed size")
     if total > member.size:
-        raise MemberRefusedError(f"it inflates to more than the {member.size} bytes that the zip's directory says")
+        raise MemberRefusedError(f"it inflates to more than the {member.size} bytes that the central directory says")
 
 
-def _stored(chunks: Iterable[memoryview], _most: int) -> Iterator[bytes]:
+def _stored(chunks: Iterable[memoryview], _member: Member, _limit: int) -> Iterator[bytes]:
     for chunk in chunks:
         yield bytes(chunk)
 
 
-def _deflate(chunks: Iterable[memoryview], _most: int) -> Iterator[bytes]:
+def _deflate(chunks: Iterable[memoryview], _member: Member, _limit: int) -> Iterator[bytes]:
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)
     for chunk in chunks:
         piece = inflater.decompress(chunk, PIECE)
@@ -89,22 +106,55 @@ def _deflate(chunks: Iterable[memoryview], _most: int) -> Iterator[bytes]:
             yield piece
         if inflater.eof:
             return
-    raise EOFError("they end early")
+    raise EOFError("it ends early")
 
 
-def _bzip2(chunks: Iterable[memoryview], _most: int) -> Iterator[bytes]:
-    return _bounded(bz2.BZ2Decompressor(), chunks, marked=True)
+def _bzip2(chunks: Iterable[memoryview], _member: Member, _limit: int) -> Iterator[bytes]:
+    return _marked(bz2.BZ2Decompressor(), chunks)
 
 
-def _lzma(chunks: Iterable[memoryview], limit: int) -> Iterator[bytes]:
+def _xz(chunks: Iterable[memoryview], _member: Member, _limit: int) -> Iterator[bytes]:
+    return _marked(lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_XZ_MEMORY), chunks)
+
+
+def _zstd(chunks: Iterable[memoryview], _member: Member, _limit: int) -> Iterator[bytes]:
+    """Inflate one frame after the other: writers with several threads make several."""
+    rest, data, decoder, frames = iter(chunks), b"", None, 0
+    while data or (data := bytes(next(rest, b""))):
+        if decoder is None:
+            decoder, frames = zstd.ZstdDecompressor(options=_ZSTD_WINDOW), frames + 1
+        if frames > _ZSTD_FRAMES:
+            raise ValueError(f"more than {_ZSTD_FRAMES} frames")
+        yield decoder.decompress(data, PIECE)
+        while not (decoder.eof or decoder.needs_input):
+            yield decoder.decompress(b"", PIECE)
+        data = decoder.unused_data
+        if decoder.eof:
+            decoder = None
+    if decoder:
+        raise EOFError("it ends early")
+
+
+def _lzma(chunks: Iterable[memoryview], member: Member, limit: int) -> Iterator[bytes]:
     """Parse the header (two bytes of version, two of length, the properties), then inflate the raw stream."""
     rest = iter(chunks)
     head = b""
     while len(head) < 9 and (chunk := next(rest, None)):
         head += chunk
     if len(head) < 9 or head[2:4] != b"\5\0":
-        raise ValueError("their LZMA header is unknown")
-    yield from _bounded(_lzma_decoder(head[4:9], limit), chain([memoryview(head)[9:]], rest), marked=False)
+        raise ValueError("unknown LZMA header")
+    decoder = _lzma_decoder(head[4:9], limit)
+    # Without a mark the stream ends with the member's last byte. Behind it the decoder would make bytes of its padding.
+    left = member.size + member.marked
+    for chunk in chain([memoryview(head)[9:]], rest):
+        data: bytes | memoryview = chunk
+        while left and not decoder.eof and (data or not decoder.needs_input):
+            piece = decoder.decompress(data, min(left, PIECE))
+            left -= len(piece)
+            data = b""
+            yield piece
+        if not left:
+            return
 
 
 def _lzma_decoder(properties: bytes, limit: int) -> lzma.LZMADecompressor:
@@ -115,28 +165,42 @@ def _lzma_decoder(properties: bytes, limit: int) -> lzma.LZMADecompressor:
     return lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=[spec])
 
 
-def _bounded(
-    decoder: bz2.BZ2Decompressor | lzma.LZMADecompressor, chunks: Iterable[memoryview], *, marked: bool
-) -> Iterator[bytes]:
-    """Yield the decompressed bytes. `marked`: the stream marks its end (LZMA may rely on the directory's size)."""
+class _Decompressor(Protocol):
+    @property
+    def eof(self) -> bool: ...
+    @property
+    def needs_input(self) -> bool: ...
+    def decompress(self, data: memoryview | bytes, max_length: int) -> bytes: ...
+
+
+def _marked(decoder: _Decompressor, chunks: Iterable[memoryview]) -> Iterator[bytes]:
+    """Yield the decompressed bytes of a stream that marks its end."""
     for chunk in chunks:
         yield decoder.decompress(chunk, PIECE)
         while not (decoder.eof or decoder.needs_input):
             yield decoder.decompress(b"", PIECE)
         if decoder.eof:
             return
-    if marked:
-        raise EOFError("they end early")
+    raise EOFError("it ends early")
 
 
-def _deflate64(chunks: Iterable[memoryview], _most: int) -> Iterator[bytes]:
+def _deflate64(chunks: Iterable[memoryview], _member: Member, _limit: int) -> Iterator[bytes]:
     inflater = Inflater()
     for chunk in chunks:
         for at in range(0, len(chunk), _DEFLATE64_SLICE):
             yield inflater.inflate(chunk[at : at + _DEFLATE64_SLICE])
             if inflater.eof:
                 return
-    raise EOFError("they end early")
+    raise EOFError("it ends early")
 
 
-_METHODS: Mapping[int, _Inflate] = {0: _stored, 8: _deflate, 9: _deflate64, 12: _bzip2, 14: _lzma}
+_METHODS: Mapping[int, _Inflate] = {
+    0: _stored,
+    8: _deflate,
+    9: _deflate64,
+    12: _bzip2,
+    14: _lzma,
+    20: _zstd,  # an early number of 93
+    93: _zstd,
+    95: _xz,
+}

@@ -23,11 +23,11 @@ type Wanted = Callable[[bytes], bool]
 class Archive:
     """An archive whose directory has been read."""
 
-    def __init__(self, reader: RangeReader, limits: Limits) -> None:
-        """Read the directory. Raises ArchiveRefusedError."""
+    def __init__(self, reader: RangeReader, limits: Limits, encoding: str | None = None) -> None:
+        """Read the directory. `encoding` is that of member names not marked as UTF-8. Raises ArchiveRefusedError."""
         self._reader = Tail(reader)
         self._limits = limits
-        self.members: Sequence[Member] = read_directory(self._reader, limits)
+        self.members: Sequence[Member] = read_directory(self._reader, limits, encoding)
 
     @contextmanager
     def batch(self, first: int, end: int) -> Iterator["MemberReader"]:
@@ -71,14 +71,14 @@ class MemberReader:
     def _contents(self, member: Member) -> int:
         """Return the offset of a member's bytes. Raises MemberRefusedError if they overlap the next member."""
         if not 0 <= member.offset <= member.bound - _HEADER.size:
-            raise MemberRefusedError("its place in the zip's directory is wrong, or it overlaps another member")
+            raise MemberRefusedError("its offset in the central directory is wrong, or it overlaps another member")
         header = b"".join(bytes(chunk) for chunk in self._chunks(member.offset, _HEADER.size))
         signature, *_, name, extra = _HEADER.unpack(header)
         if signature != b"PK\3\4":
-            raise MemberRefusedError("the zip's directory points to where no member begins")
+            raise MemberRefusedError("no member begins at its offset in the central directory")
         start = member.offset + _HEADER.size + name + extra
         if start + member.compressed > member.bound:
-            raise MemberRefusedError("it overlaps another member, or the zip's directory")
+            raise MemberRefusedError("it overlaps another member, or the central directory")
         return int(start)
 
     def _chunks(self, offset: int, length: int) -> Iterator[memoryview]:
@@ -86,7 +86,7 @@ class MemberReader:
         while offset < end:
             chunk = self._blocks.at(offset, min(_CHUNK, end - offset))
             if not chunk:
-                raise MemberRefusedError("its bytes are not all there")
+                raise MemberRefusedError("its data is truncated")
             offset += len(chunk)
             yield chunk
 

@@ -316,6 +316,12 @@ def test_what_is_no_key_has_no_line_breaks() -> None:
     assert stamp.sources["radar"].spec.pattern == r"\new*.zip"
 
 
+def test_sources_have_encodings_of_member_names_of_their_own() -> None:
+    given = {"SOURCES__NORTH_SEA__URL": "ftp://a/", "SOURCES__NORTH_SEA__MEMBER_ENCODING": "cp932"}
+    assert read_settings({**LEAST, **given}).member_encodings == {"north-sea": "cp932"}
+    assert "MEMBER_ENCODING is wrong: it must be a text encoding" in problems({"SOURCES__RADAR__MEMBER_ENCODING": "cp"})
+
+
 @given(st.integers(min_value=0, max_value=10**6))
 def test_durations_survive_being_written_and_read(seconds: int) -> None:
     assert parse_duration(format_duration(timedelta(seconds=seconds))) == timedelta(seconds=seconds)

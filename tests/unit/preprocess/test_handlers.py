@@ -1,11 +1,15 @@
 """Archives become images: at least once in, exactly once out, and no member costs another."""
 
 import inspect
+import io
 import logging
+import lzma
 import random
+import stat
 import threading
 import time
-from collections.abc import Sequence
+import zipfile
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from itertools import pairwise
@@ -13,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from backports import zstd
 from PIL import Image
 
 from imagefeed.errors import StoreRefusedError, StoreUnavailableError
@@ -34,7 +39,7 @@ from tests.fakes.preprocessing import (
     Request,
 )
 from tests.unit.preprocess.pictures import encoded, noise, smooth
-from tests.unit.preprocess.zips import patched, zipped
+from tests.unit.preprocess.zips import UnmarkedLzma, by_hand, patched, zipped
 
 WINDOW = timedelta(hours=72)
 ONE_EACH = BatchSizes(members=1, inline_bytes=0)
@@ -550,11 +555,89 @@ def test_what_is_no_zip_is_settled_as_refused(world: World) -> None:
     assert handle_archive_created(archive.blob, world.process()) is HandlerOutcome.KNOWN
 
 
-def test_a_truncated_archive_ends_as_refused(world: World) -> None:
-    archive = world.raw.add(pictures(1))
-    world.raw.blobs[archive.blob] = (replace(archive, complete=False), pictures(1))
+def truncated(world: World, content: bytes) -> RawArchive:
+    """An archive that copying marked as truncated, as its end was no zip directory for STABLE_FOR_MAX."""
+    archive = world.raw.add(content)
+    world.raw.blobs[archive.blob] = (replace(archive, complete=False), content)
+    return archive
+
+
+@pytest.mark.parametrize("behind", [b"", bytes(200_000), b"\n" * 2**20])
+def test_an_archive_that_looked_truncated_is_tried(world: World, behind: bytes) -> None:
+    archive = truncated(world, pictures(2) + behind)
+    assert handle_archive_created(archive.blob, world.process()) is HandlerOutcome.DONE
+    assert world.ledger.end(archive) == "processed"
+    assert world.sums(archive).images == 2
+
+
+def test_an_archive_that_is_truncated_ends_as_refused_for_what_it_is(world: World) -> None:
+    archive = truncated(world, pictures(2)[:-30])
     assert handle_archive_created(archive.blob, world.process()) is HandlerOutcome.TERMINAL
     assert world.ledger.end(archive) == "refused"
+    assert world.reason(archive).startswith("zip central directory missing or truncated")
+
+
+def test_a_zip_whose_writer_died_is_refused_and_never_processed_without_an_image(world: World) -> None:
+    content = pictures(2)
+    directory = content.index(b"PK\1\2")
+    archive = world.raw.add(content[:directory] + b"PK\5\6" + bytes(18))
+    assert handle_archive_created(archive.blob, world.process()) is HandlerOutcome.TERMINAL
+    assert world.ledger.end(archive) == "refused"
+    assert f"is empty, but {directory} bytes lie before it" in world.reason(archive)
+
+
+def test_names_in_a_code_page_cost_no_image_and_are_decoded_by_the_sources_encoding(world: World) -> None:
+    name = "天気図表.jpg"
+    settings: Mapping[str, Mapping[str, str]] = {"00000001": {}, "00000002": {"radar": "cp932"}}
+    for version, encodings in settings.items():
+        archive = world.raw.add(by_hand(jpeg(1), jpeg(1), 0, name.encode("cp932")), version=version)
+        handle_archive_created(archive.blob, world.process(member_encodings=encodings))
+        sums = world.sums(archive)
+        assert (sums.images, sums.skipped) == (1, {})
+        (image,) = world.results.of(archive)
+        assert (image.metadata.name == name) is bool(encodings)
+
+
+PLAIN = by_hand(jpeg(1), jpeg(1), 0, b"a.jpg")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        by_hand(jpeg(1), jpeg(1), 0, b"last-PK\6\7" + b"A" * 16),
+        by_hand(UnmarkedLzma().encode(jpeg(1)), jpeg(1), 14, b"a.jpg"),
+        by_hand(zstd.compress(jpeg(1)), jpeg(1), 93, b"a.jpg"),
+        by_hand(lzma.compress(jpeg(1)), jpeg(1), 95, b"a.jpg"),
+        PLAIN[:-22] + b"between" + PLAIN[-22:],
+        PLAIN + bytes(70_000),
+    ],
+    ids=["a name like zip64", "unmarked LZMA", "Zstandard", "XZ", "bytes before the end", "zeros behind the end"],
+)
+def test_zips_of_other_writers_become_images(world: World, content: bytes) -> None:
+    archive = world.raw.add(content)
+    handle_archive_created(archive.blob, world.process())
+    assert world.ledger.end(archive) == "processed"
+    assert world.sums(archive).images == 1
+
+
+def test_a_black_picture_is_no_bomb(world: World) -> None:
+    black = encoded(np.zeros((2_000, 2_000, 3), np.uint8), "BMP")
+    archive = world.raw.add(zipped(("dry.bmp", black), method=zipfile.ZIP_DEFLATED))
+    handle_archive_created(archive.blob, world.process())
+    assert world.sums(archive).images == 1
+
+
+def test_a_symbolic_link_is_refused_as_one_and_costs_no_other_member(world: World) -> None:
+    link = zipfile.ZipInfo("latest.jpg")
+    link.create_system, link.external_attr = 3, (stat.S_IFLNK | 0o777) << 16
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as file:
+        file.writestr(link, "a.jpg")
+        file.writestr("a.jpg", jpeg(1))
+    archive = world.raw.add(out.getvalue())
+    handle_archive_created(archive.blob, world.process())
+    assert (world.sums(archive).images, world.sums(archive).refused) == (1, 1)
+    assert "is a symbolic link" in world.results.refusals(archive)[0].reason
 
 
 def test_an_archive_limit_is_named_in_the_reason(world: World) -> None:

@@ -60,8 +60,13 @@ def test_inflated_bytes_of_a_member_and_of_a_batch_are_noted(world: World) -> No
 
 def test_a_ratio_is_noted_from_a_mebibyte_on(world: World) -> None:
     content = zipped(("a.bmp", encoded(np.zeros((700, 700, 3), np.uint8), "BMP")), method=zipfile.ZIP_DEFLATED)
-    shares = near(world, content, Limits(ratio=1_100))
+    shares = near(world, content, Limits(ratio=1_032))
     assert set(shares) == {"LIMIT_RATIO"}
+
+
+def test_deflate_is_never_near_a_ratio_that_it_cannot_reach(world: World) -> None:
+    picture = encoded(np.zeros((700, 700, 3), np.uint8), "BMP")
+    assert near(world, zipped(("a.bmp", picture), method=zipfile.ZIP_DEFLATED), Limits()) == {}
 
 
 def test_a_batch_that_takes_nearly_all_of_its_time_is_noted_and_one_of_a_single_member_is_not(world: World) -> None:

@@ -57,3 +57,45 @@ def read_all(content: bytes, limits: Limits | None = None) -> list[bytes | str]:
             except MemberRefusedError as exc:
                 contents[member.number] = str(exc)
     return [contents[index] for index in sorted(contents)]
+
+
+class UnmarkedLzma:
+    """An encoder of literals alone that marks no end: liblzma always writes a mark."""
+
+    def __init__(self) -> None:
+        self._low, self._range, self._cache, self._waiting = 0, 2**32 - 1, 0, 1
+        self._odds = dict[int, int]()
+        self._out = bytearray()
+
+    def encode(self, content: bytes) -> bytes:
+        for byte in content:
+            self._bit(-1, 0)  # no match
+            symbol = 1
+            for shift in range(7, -1, -1):
+                bit = byte >> shift & 1
+                self._bit(symbol, bit)
+                symbol = symbol << 1 | bit
+        for _ in range(5):
+            self._shift()
+        return struct.pack("<HHBL", 9 << 8, 5, 0, 2**16) + self._out
+
+    def _bit(self, context: int, bit: int) -> None:
+        odds = self._odds.get(context, 1024)
+        bound = (self._range >> 11) * odds
+        if bit:
+            self._low, self._range, odds = self._low + bound, self._range - bound, odds - (odds >> 5)
+        else:
+            self._range, odds = bound, odds + ((2048 - odds) >> 5)
+        self._odds[context] = odds
+        while self._range < 2**24:
+            self._range <<= 8
+            self._shift()
+
+    def _shift(self) -> None:
+        if not 0xFF000000 <= self._low < 2**32:
+            carry = self._low >> 32
+            for last in [self._cache] + [0xFF] * (self._waiting - 1):
+                self._out.append(last + carry & 0xFF)
+            self._waiting, self._cache = 0, self._low >> 24 & 0xFF
+        self._waiting += 1
+        self._low = (self._low & 0xFFFFFF) << 8

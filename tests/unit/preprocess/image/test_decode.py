@@ -317,8 +317,8 @@ def test_warnings_of_others_go_where_they_would_have_gone(caplog: pytest.LogCapt
         ("__MACOSX/._a.jpg", "macos"),
         ("d/.DS_Store", "macos"),
         (".hidden.jpg", "hidden"),
-        (".git/a.jpg", "hidden"),
-        ("d\\.thumbs\\a.jpg", "hidden"),
+        (".git/a.jpg", None),
+        ("d\\.thumbs\\a.jpg", None),
     ],
 )
 def test_members_are_passed_over_by_name(name: str, kind: str | None) -> None:
