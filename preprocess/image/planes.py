@@ -74,6 +74,31 @@ class Planes:
 def load(image: ImageFile, again: Callable[[], ImageFile]) -> Planes:
     """Decode an opened image's frame. `again` opens the same frame once more. Raises MemberRefusedError."""
     raw = _raw_mode(image)
+    planes = _loaded(image, again, raw)
+    key = image.info.get("transparency") if image.format == "PNG" and planes.dtype == np.uint16 else None
+    return planes if key is None else _with_alpha(planes, key)
+
+
+def correct_key(image: ImageFile) -> None:
+    """Correct the transparent value of a PNG that is opened: Pillow compares it with values spread to 8 bits.
+
+    PNG stores 16 bits of it, of which as many count as a value has.
+    """
+    key = image.info.get("transparency")
+    if image.format != "PNG" or image.mode not in ("1", "L", "RGB") or key is None:
+        return
+    raw = _raw_mode(image)
+    bits = 1 if image.mode == "1" else int(raw.partition(";")[2].rstrip("B") or 8)
+    top = 2**bits - 1
+    if isinstance(key, int):
+        image.info["transparency"] = (key & top) * 255 // top
+    elif bits == 8:
+        image.info["transparency"] = tuple(value & top for value in key)
+    elif not _is_deep(image, raw):
+        image.info["transparency"] = tuple(value >> 8 for value in key)
+
+
+def _loaded(image: ImageFile, again: Callable[[], ImageFile], raw: str) -> Planes:
     if raw == "LA;16B":
         # Read the same bytes as four 8-bit channels: high and low byte of grey, then of alpha.
         _read_as(image, "RGBA")
@@ -82,7 +107,7 @@ def load(image: ImageFile, again: Callable[[], ImageFile]) -> Planes:
         return _deep_colour(image, again, raw)
     image.load()
     if image.mode in _EIGHT_BITS and not _is_signed(image):
-        return Planes((_eight_bits(image),), np.dtype(np.uint8))
+        return Planes((eight_bits(image),), np.dtype(np.uint8))
     return _grey(image)
 
 
@@ -93,7 +118,8 @@ def weight(image: ImageFile) -> int:
     """
     if is_text(image):
         return _TEXT_WEIGHT
-    deep = len(image.getbands()) > 1 and _is_deep(image, _raw_mode(image))
+    many = len(image.getbands()) > 1 or "transparency" in image.info
+    deep = many and _is_deep(image, _raw_mode(image))
     return _DEEP_WEIGHT if deep else _WEIGHTS.get(image.format or "", 1)
 
 
@@ -138,6 +164,14 @@ def _joined(*channels: tuple[Pillow.Image, int, Pillow.Image, int]) -> Planes:
     return Planes(tuple(_wide(*channel) for channel in channels), np.dtype(np.uint16))
 
 
+def _with_alpha(planes: Planes, key: int | tuple[int, ...]) -> Planes:
+    """Return 16-bit planes with another one that is 0 where all values are those of the transparent colour."""
+    keys = (key,) if isinstance(key, int) else key
+    equal = [np.asarray(plane) == value for plane, value in zip(planes.images, keys, strict=True)]
+    opaque = np.where(np.logical_and.reduce(equal), 0, 65_535).astype(np.int32)
+    return replace(planes, images=(*planes.images, Pillow.fromarray(opaque)))
+
+
 def _wide(high: Pillow.Image, high_channel: int, low: Pillow.Image, low_channel: int) -> Pillow.Image:
     values = np.asarray(high.getchannel(high_channel)).astype(np.int32)
     values *= 256
@@ -155,7 +189,8 @@ def _is_signed(image: ImageFile) -> bool:
     return tiff_tag(image, Base.SampleFormat) == 2 and image.mode == "L"
 
 
-def _eight_bits(image: Pillow.Image) -> Pillow.Image:
+def eight_bits(image: Pillow.Image) -> Pillow.Image:
+    """Return an image of 8 bits per channel as grey or colour, with alpha if it has transparent pixels."""
     mode = _EIGHT_BITS[image.mode]
     if image.has_transparency_data:
         mode = _WITH_ALPHA.get(mode, mode)

@@ -20,6 +20,7 @@ from imagefeed.model import Counts, ImageMetadata, Origin, Pixels, RawArchive
 from preprocess.claim import ClaimKind
 from preprocess.context import Context
 from preprocess.handlers import HandlerOutcome, handle_archive_created, handle_batch_message
+from preprocess.image.formats import METHODS
 from preprocess.model import Batch, BatchSizes, BatchState, Hook, Limits, Notes, Recipe
 from preprocess.ports import NO_NOTES, RangeReader
 from preprocess.recovery.reconcile import ReconcileOutcome, reconcile
@@ -132,6 +133,7 @@ def test_one_small_batch_runs_where_it_was_found(world: World) -> None:
         name="1.jpg",
         format="JPEG",
         captured_at=None,
+        method=METHODS["JPEG"],
     )
 
 

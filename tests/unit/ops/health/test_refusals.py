@@ -52,6 +52,9 @@ _CAUSES = {
     Cause.BROKEN: [
         "its end is no zip directory that fits: the server never completed it",
         "it is made of too many pieces: no encoder writes so many",
+        "it is damaged: {exc}",
+        "it is damaged: the header of a scan is too short",
+        "it is cut off: some of its scans are missing",
         "it is cut off: its end is not that of a {image.format} file",
         "it is made of too many comments: no encoder writes so many",
         "it cannot be decoded: {exc}",
