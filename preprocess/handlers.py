@@ -165,7 +165,7 @@ def _new_plan(archive: RawArchive, ctx: Context, claims: Claims | None) -> _Plan
         raise ArchiveRefusedError("its end is no zip directory that fits: the server never completed it")
     if archive.copy_error is not None:
         raise ArchiveRefusedError(
-            f"the copy into its blob ended without its bytes, {archive.copy_error}; copy it again"
+            f"its blob is empty because the copy into it failed, {archive.copy_error}; copy it again"
         )
     opened = Archive(ctx.raw.open(archive), ctx.limits)
     sizes = [(member.compressed, member.size) for member in opened.members]

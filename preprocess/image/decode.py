@@ -201,7 +201,7 @@ def _pillow(name: str) -> Iterator[None]:
     try:
         yield
     except UnidentifiedImageError as exc:
-        raise MemberRefusedError(f"it is no image of an accepted format ({', '.join(FORMATS)})") from exc
+        raise MemberRefusedError(f"it is not an image of an accepted format ({', '.join(FORMATS)})") from exc
     except _BROKEN as exc:
         raise MemberRefusedError(f"it cannot be decoded: {exc}") from exc
     finally:
@@ -218,7 +218,7 @@ def _check_end(content: io.BytesIO, image: ImageFile) -> None:
     is_whole = _IS_WHOLE.get(image.format or "")
     # Not getbuffer(), which would copy the bytes that `_opened` shares.
     if is_whole is not None and not is_whole(content.getvalue()):
-        raise MemberRefusedError(f"it is cut off: its end is not that of a {image.format} file")
+        raise MemberRefusedError(f"it is cut off: the end of the {image.format} file is missing")
 
 
 class _Turned(Enum):
@@ -266,8 +266,8 @@ def _check_scans(jpeg: memoryview, image: ImageFile, limits: Limits) -> int:
     scans = count_scans(jpeg)
     if scans * image.width * image.height > limits.member_pixels:
         raise MemberRefusedError(
-            f"it draws {image.width} x {image.height} in {scans} scans, more than "
-            f"LIMIT_MEMBER_PIXELS={limits.member_pixels} allows together"
+            f"its {scans} scans of {image.width} x {image.height} have more pixels than "
+            f"LIMIT_MEMBER_PIXELS={limits.member_pixels} together"
         )
     return scans * image.width * image.height
 
@@ -282,9 +282,9 @@ def _check_pixels(image: ImageFile, pixels: int, limits: Limits) -> int:
     """Return the weighted pixels of a frame. Raises MemberRefusedError if the frame or the file has too many."""
     counted = weight(image)
     if image.width * image.height * counted > limits.pixels:
-        times = "" if counted == 1 else f", and counts {counted} times for what it takes"
+        times = "" if counted == 1 else f", each counted {counted} times because of the memory or time it takes"
         raise MemberRefusedError(
-            f"a frame is {image.width} x {image.height}{times}, LIMIT_PIXELS allows {limits.pixels}"
+            f"a frame has {image.width} x {image.height} pixels{times}, but LIMIT_PIXELS allows {limits.pixels}"
         )
     if pixels > limits.member_pixels:
         raise MemberRefusedError(f"its frames have more pixels than LIMIT_MEMBER_PIXELS={limits.member_pixels}")

@@ -18,7 +18,7 @@ _FILTERS = {kind.name.lower(): kind for kind in Pillow.Resampling}
 _GAP = 1.5
 """Pillow first averages whole numbers of pixels, down to this many times the target size, in half of the time or less.
 With 1 it would take half of that again, but if ratios are whole numbers the recipe's filter would have no effect."""
-_SPARE = {1 / 8: 1.5, 1 / 4: 1.25, 1 / 2: 1.0}
+_SPARE = {1 / 8: 1.5, 1 / 4: 1.2, 1 / 2: 1.0}
 """A JPEG is decoded at one of these scales if the result is at least this many times as large as the target. The
 decoder averages pixels, as `_GAP` does. `benchmarks/differences.py` measures how much both change values."""
 _SHARPENED = 1 / 4

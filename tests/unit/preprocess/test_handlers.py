@@ -523,7 +523,8 @@ def test_a_hook_that_gives_what_it_must_not_is_named_with_its_place(world: World
     handle_archive_created(archive.blob, world.process(hook=gives_a_list))
     line = inspect.getsourcelines(gives_a_list)[1]
     assert world.results.refusals(archive)[1].reason == (
-        f"PREPROCESS_HOOK (tests/unit/preprocess/test_handlers.py:{line}) gave list: it must give an array or None"
+        f"PREPROCESS_HOOK (tests/unit/preprocess/test_handlers.py:{line}) returned list: "
+        "it must return an array or None"
     )
 
 
@@ -540,7 +541,7 @@ def test_an_archive_whose_every_image_was_refused_quotes_the_commonest_reason(wo
     handle_archive_created(archive.blob, world.process(hook=hook, sizes=BatchSizes(members=2)))
     assert world.ledger.end(archive) == "refused"
     reason = world.reason(archive)
-    assert reason.startswith("every one of its 5 image members was refused: PREPROCESS_HOOK (")
+    assert reason.startswith("all 5 image members were refused: PREPROCESS_HOOK (")
     assert reason.endswith("failed: ZeroDivisionError: often")
 
 
@@ -965,7 +966,7 @@ def test_tries_are_further_and_further_apart_and_end_as_failed(world: World) -> 
         world.queue.messages.clear()
     assert redriven == [15, 45, 105]
     assert world.ledger.end(archive) == "failed"
-    assert "3 times more in vain: the disk is full" in world.reason(archive)
+    assert "failed 3 more times: the disk is full" in world.reason(archive)
 
 
 def test_an_archive_that_waits_in_a_queue_for_days_is_not_failed_and_spends_no_try(world: World) -> None:

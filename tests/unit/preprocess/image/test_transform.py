@@ -118,8 +118,8 @@ def test_a_large_jpeg_is_decoded_smaller_and_a_small_one_is_not() -> None:
 
     assert decoded_size(1600, Recipe(width=133, height=133)) == 200
     assert decoded_size(1600, Recipe(width=134, height=134)) == 400
-    assert decoded_size(1600, Recipe(width=320, height=320)) == 400
-    assert decoded_size(1600, Recipe(width=321, height=321)) == 800
+    assert decoded_size(1600, Recipe(width=333, height=333)) == 400
+    assert decoded_size(1600, Recipe(width=334, height=334)) == 800
     assert decoded_size(1600, Recipe(width=801, height=801)) == 1600
     assert decoded_size(7, Recipe(width=1, height=1)) == 7
     assert decoded_size(199, Recipe(width=100, height=100)) == 199

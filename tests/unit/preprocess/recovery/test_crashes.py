@@ -440,7 +440,7 @@ def test_a_batch_that_kills_every_process_ends_as_failed_with_that_reason(world:
     world.queue.messages = world.queue.messages[-1:]
     world.work(ctx)
     assert world.ledger.end(archive) == "failed"
-    assert "vanished 20 times in a day" in world.reason(archive)
+    assert "ended 20 times in a day" in world.reason(archive)
     assert world.ledger.opened == {}
 
 
