@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image as Pillow
 from PIL.ExifTags import Base
 from PIL.ImageFile import ImageFile
+from PIL.ImageFile import _Tile as Tile
 
 from imagefeed.errors import MemberRefusedError
 
@@ -40,6 +41,8 @@ _TEXT_WEIGHT = 20
 _LOW = {"B": "L", "L": "B", "N": "B" if np.little_endian else "L"}
 """The opposite of each byte order. Pillow reads only the high byte of 16-bit colour; with the opposite order, the low.
 """
+_NATIVE = {"I;16BS": "I;16NS", "I;32B": "I;32N", "I;32BS": "I;32NS", "F;32BF": "F;32NF"}
+"""Layouts of big-endian TIFFs. libtiff, which reads compressed ones, returns native values; Pillow swaps them again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +77,8 @@ class Planes:
 def load(image: ImageFile, again: Callable[[], ImageFile]) -> Planes:
     """Decode an opened image's frame. `again` opens the same frame once more. Raises MemberRefusedError."""
     raw = _raw_mode(image)
+    if raw in _NATIVE and image.tile[0].codec_name == "libtiff":
+        image.tile = _with_layout(image, _NATIVE[raw])
     planes = _loaded(image, again, raw)
     key = image.info.get("transparency") if image.format == "PNG" and planes.dtype == np.uint16 else None
     return planes if key is None else _with_alpha(planes, key)
@@ -153,10 +158,14 @@ def _deep_colour(image: ImageFile, again: Callable[[], ImageFile], raw: str) -> 
 
 def _read_as(image: ImageFile, raw: str) -> None:
     """Decode an image with another layout of its bytes."""
-    image.tile = [
+    image.tile = _with_layout(image, raw)
+    image.load()
+
+
+def _with_layout(image: ImageFile, raw: str) -> list[Tile]:
+    return [
         tile._replace(args=raw if isinstance(tile.args, str) else (raw, *(tile.args or ())[1:])) for tile in image.tile
     ]
-    image.load()
 
 
 def _joined(*channels: tuple[Pillow.Image, int, Pillow.Image, int]) -> Planes:

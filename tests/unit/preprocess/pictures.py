@@ -16,6 +16,8 @@ from preprocess.image.decode import Frame, frames, warnings_heard
 from preprocess.image.transform import shrink, transform
 from preprocess.model import Limits, Recipe
 
+PRIMARY = 0x030000
+"""The kind of the first picture of an MPO."""
 AS_IT_IS = Recipe(fit="none", colour="keep", dtype="keep")
 
 
@@ -56,6 +58,19 @@ def png(width: int, bits: int, kind: int, rows: Sequence[bytes], key: bytes | No
 
 def _chunk(name: bytes, content: bytes) -> bytes:
     return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+
+
+def mpo(kinds: list[int], pictures: list[NDArray[Any]]) -> bytes:
+    """A JPEG with others behind it, and an index that says of each what it is."""
+    first, *others = (Image.fromarray(picture) for picture in pictures)
+    content = bytearray(encoded(first, "MPO", save_all=True, append_images=others, quality=95))
+    at = content.index(b"MPF\0")
+    # Behind the header and the directory of the index.
+    entries = at + 54
+    assert struct.unpack_from("<L", content, entries) == (PRIMARY,)
+    for number, kind in enumerate(kinds):
+        struct.pack_into("<L", content, entries + 16 * number, kind)
+    return bytes(content)
 
 
 def decoded(content: bytes, recipe: Recipe = AS_IT_IS, limits: Limits | None = None) -> list[Frame]:

@@ -34,7 +34,7 @@ from tests.fakes.preprocessing import (
     MemoryResults,
     Request,
 )
-from tests.unit.preprocess.pictures import encoded, noise, smooth
+from tests.unit.preprocess.pictures import PRIMARY, encoded, mpo, noise, smooth
 from tests.unit.preprocess.zips import patched, zipped
 
 WINDOW = timedelta(hours=72)
@@ -311,6 +311,7 @@ def test_results_are_in_stored_order_whatever_the_directory_says(world: World) -
 
 BAD: dict[str, bytes] = {
     "cut off": jpeg()[:-100],
+    "cut off and ended": jpeg()[:-100] + b"\xff\xd9",
     "no image": b"nothing of the kind" * 9,
     "empty": b"",
     "half a header": b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR",
@@ -331,6 +332,32 @@ def test_one_bad_member_never_costs_the_others(world: World, bad: str) -> None:
     assert refusal.name == "bad.png"
     assert refusal.reason
     assert refusal.error.endswith("Error")
+
+
+def test_every_picture_of_a_file_is_there_and_bytes_behind_it_cost_nothing(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    stereo = mpo([PRIMARY, 0x020002], [smooth(20, 30), smooth(20, 30)[::-1]])
+    hole = jpeg()[:400] + bytes(200) + jpeg()[600:]
+    archive = world.raw.add(
+        zipped(
+            ("stereo.jpg", stereo),
+            ("a.gif", encoded(smooth(20, 30), "GIF") + b"trailer"),
+            ("b.png", encoded(smooth(20, 30), "PNG") + bytes(36_000)),
+            ("hole.jpg", hole),
+            ("c.avif", encoded(smooth(64, 64), "AVIF")[:-40]),
+        )
+    )
+    handle_archive_created(archive.blob, world.process())
+    assert [(image.metadata.name, image.metadata.frame) for image in world.results.of(archive)] == [
+        ("stereo.jpg", 0),
+        ("stereo.jpg", 1),
+        ("a.gif", 0),
+        ("b.png", 0),
+    ]
+    assert "it is damaged" in world.results.refusals(archive)[3].reason
+    assert 4 in world.results.refusals(archive)
+    assert "Traceback" not in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from PIL import AvifImagePlugin, Image
 
 from imagefeed.errors import MemberRefusedError
 from preprocess.model import Limits, Recipe
-from tests.unit.preprocess.pictures import decoded, encoded, image_of, images_of, noise, png16, smooth
+from tests.unit.preprocess.pictures import PRIMARY, decoded, encoded, image_of, images_of, mpo, noise, png16, smooth
 
 SMALL = Recipe(width=16, height=16)
 JPEGS: dict[str, dict[str, Any]] = {
@@ -210,20 +210,7 @@ def test_any_error_of_a_decoder_refuses_the_file_quietly(
 # Sets of pictures in one JPEG
 
 
-def mpo(kinds: list[int], pictures: list[np.ndarray[Any, Any]]) -> bytes:
-    """A JPEG with others behind it, and an index that says of each what it is."""
-    first, *others = (Image.fromarray(picture) for picture in pictures)
-    content = bytearray(encoded(first, "MPO", save_all=True, append_images=others, quality=95))
-    at = content.index(b"MPF\0")
-    # Behind the header and the directory of the index.
-    entries = at + 54
-    assert struct.unpack_from("<L", content, entries) == (PRIMARY,)
-    for number, kind in enumerate(kinds):
-        struct.pack_into("<L", content, entries + 16 * number, kind)
-    return bytes(content)
-
-
-PRIMARY, UNDEFINED, VGA, FULL_HD = 0x030000, 0, 0x010001, 0x010002
+UNDEFINED, VGA, FULL_HD = 0, 0x010001, 0x010002
 
 
 @pytest.mark.parametrize("kind", [0x020001, 0x020002, 0x020003, UNDEFINED])
