@@ -2,6 +2,7 @@
 
 import io
 import math
+import re
 import struct
 import warnings
 import zlib
@@ -68,6 +69,7 @@ BYTES_A_PIXEL = 12
 """Most bytes that decoding takes for each 8-bit pixel (measured). Other pixels count as several."""
 _MOST_PIECES = 1_000_000
 _MOST_COMMENTS = 1_000
+_ANOTHER_PPM = re.compile(rb"\s*P[1-6]\s+[0-9]")
 _NOT_A_PAGE = 0b101
 """Bits of TIFF's NewSubfileType: a smaller copy of another page, or its mask."""
 
@@ -109,6 +111,7 @@ def frames(
             image = opened.enter_context(_opened(content))
             _check_end(content, image)
             _check_comments(content, image)
+            _check_single(content, image)
         # Opened once, if needed, and moved from page to page: a newly opened file would read all earlier pages again.
         second = cache(lambda: opened.enter_context(_opened(content)))
         first_size, made, pixels, scanned = image.size, 0, 0, 0
@@ -276,6 +279,16 @@ def _check_comments(content: io.BytesIO, image: ImageFile) -> None:
     """Raise MemberRefusedError for a PPM full of comments: Pillow removes them one by one, 7 s per megabyte."""
     if is_text(image) and content.getvalue().count(b"#") > _MOST_COMMENTS:
         raise MemberRefusedError("it is made of too many comments: no encoder writes so many")
+
+
+def _check_single(content: io.BytesIO, image: ImageFile) -> None:
+    """Raise MemberRefusedError for a PPM of several pictures, of which Pillow reads only the first."""
+    if image.format == "PPM" and not is_text(image):
+        (_, _, offset, args), bands = image.tile[0], len(image.getbands())
+        wide = str(args).startswith("I;16") or (isinstance(args, tuple) and args[1] > 255)
+        row = -(-image.width // 8) if image.mode == "1" else image.width * bands * (2 if wide else 1)
+        if _ANOTHER_PPM.match(content.getvalue(), offset + row * image.height):
+            raise MemberRefusedError("it is a PPM of several pictures, which is not supported")
 
 
 def _check_pixels(image: ImageFile, pixels: int, limits: Limits) -> int:

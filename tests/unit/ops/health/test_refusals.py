@@ -36,6 +36,7 @@ _CAUSES = {
         "PREPROCESS_CROP={recipe.crop} lies outside the picture of {size[0]} x {size[1]}",
     ],
     Cause.UNSUPPORTED: [
+        "it is a PPM of several pictures, which is not supported",
         "its colour mode {image.mode} is not supported",
         "its layout of 16 bits per channel ({image.mode}) cannot be read without loss",
         "its unsigned 32-bit values go beyond 2,147,483,647",

@@ -173,6 +173,22 @@ def test_bytes_behind_a_whole_png_or_gif_are_no_damage() -> None:
                 np.testing.assert_array_equal(got, expected)
 
 
+def test_a_ppm_of_several_pictures_is_refused_and_one_with_bytes_behind_it_is_read() -> None:
+    pictures = {
+        "colour": encoded(smooth(5, 9), "PPM"),
+        "grey": encoded(smooth(5, 9)[..., 0].copy(), "PPM"),
+        "one bit": encoded(Image.new("1", (9, 5)), "PPM"),
+        "16 bits": b"P5 9 5 65535\n" + bytes(90),
+        "12 bits": b"P5 9 5 4095\n" + bytes(90),
+        "16 bits, colour": b"P6 9 5 65535\n" + bytes(270),
+    }
+    for content in pictures.values():
+        assert len(images_of(content + b"\n trailer")) == 1
+        for other in pictures.values():
+            with pytest.raises(MemberRefusedError, match="several pictures"):
+                images_of(content + other)
+
+
 def test_the_end_of_a_file_is_one_only_where_it_belongs() -> None:
     pictures = [Image.fromarray(noise(40, 40, seed=seed)) for seed in range(3)]
     for form, end in (("PNG", b"\0\0\0\0IEND\xaeB`\x82"), ("GIF", b";")):
