@@ -107,7 +107,29 @@ def png_tiff_peers(bench: Bench) -> Measured:
     return Measured(figures, timings)
 
 
-BENCHMARKS = (jpeg_12mp, jpeg_hd, jpeg_12mp_peers, jpeg_hd_peers, png_tiff_peers)
+@benchmark(
+    "jpeg-sizes",
+    task="JPEG of 280–1,400 px → 16 px to its own size, mean difference of 255",
+    against="Pillow: full decode, LANCZOS",
+    goals={"median": Goal(at_most=0.8), "nine in ten": Goal(at_most=2)},
+    why="averaging pixels before LANCZOS changes the finest details, mostly those of textures",
+)
+def jpeg_sizes(bench: Bench) -> Measured:
+    """Compare results of many pictures, sizes and ratios with those of whole decodes."""
+    differences = sorted(pictures.of_many_sizes(bench.size(60, 2), _difference_of))
+    figures = {
+        "median": Figure.of([median(differences)], ""),
+        "nine in ten": Figure.of([differences[len(differences) * 9 // 10]], ""),
+    }
+    return Measured(figures, notes=[f"{len(differences)} results; the largest difference is {differences[-1]:.2f}"])
+
+
+def _difference_of(content: bytes, target: int) -> float:
+    ours, plain = (decode(content, target).astype(np.int16) for decode in (decoders.ours, decoders.plain))
+    return float(np.abs(ours - plain).mean())
+
+
+BENCHMARKS = (jpeg_12mp, jpeg_hd, jpeg_12mp_peers, jpeg_hd_peers, png_tiff_peers, jpeg_sizes)
 
 
 def _jpegs(bench: Bench, size: tuple[int, int]) -> Sequence[Path]:

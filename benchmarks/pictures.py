@@ -1,7 +1,7 @@
 """Input files: real photographs, enlarged to camera sizes, at usual quality."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -32,6 +32,24 @@ def files(folder: Path, form: str, count: int, size: tuple[int, int]) -> Sequenc
         path.write_bytes(encode([picture]))
         made.append(path)
     return made
+
+
+def of_many_sizes(count: int, compare: Callable[[bytes, int], float]) -> Iterator[float]:
+    """Yield what `compare` returns of JPEGs and sizes: `count` squares of each photograph in its own resolution.
+
+    They are not enlarged, so they have details of one pixel.
+    """
+    rng = default_rng(count)
+    for name in (*photos.COLOUR, *photos.GREY):
+        photo = photos.photograph(name)
+        for _ in range(count):
+            side = int(rng.integers(280, min(photo.size) + 1))
+            left, upper = (int(rng.integers(0, length - side + 1)) for length in photo.size)
+            buffer = io.BytesIO()
+            photo.crop((left, upper, left + side, upper + side)).save(buffer, "JPEG", quality=90)
+            # As many of each ratio, by its logarithm.
+            target = round(16 * (side / 16) ** rng.random())
+            yield compare(buffer.getvalue(), target)
 
 
 def _deflated(shots: Sequence[Image.Image]) -> bytes:

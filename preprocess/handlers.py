@@ -163,7 +163,7 @@ def _became_raw(archive: RawArchive, now: datetime) -> datetime:
 def _new_plan(archive: RawArchive, ctx: Context, claims: Claims | None) -> _Plan | HandlerOutcome:
     if archive.copy_error is not None:
         raise ArchiveRefusedError(
-            f"the copy into its blob ended without its bytes, {archive.copy_error}; copy it again"
+            f"its blob is empty because the copy into it failed, {archive.copy_error}; copy it again"
         )
     opened = Archive(ctx.raw.open(archive), ctx.limits, ctx.member_encodings.get(archive.source))
     sizes = [(member.compressed, member.size) for member in opened.members]

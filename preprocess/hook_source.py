@@ -22,7 +22,7 @@ def hook_source(module: ModuleType | None) -> str:
     """
     file = Path(getattr(module, "__file__", None) or "")
     if module is None or file.suffix != ".py":
-        raise OSError("it is in no Python file")
+        raise OSError("it is not in a Python file")
     root = file.parents[module.__name__.count(".") + (file.name == "__init__.py")]
     found: dict[str, str] = {}
     waiting = [(module.__name__, file)]

@@ -60,7 +60,8 @@ def refused_wholly(states: Iterable[BatchState], sums: Counts) -> str:
         if state.counts is not None and state.notes.reason is not None:
             reasons[state.notes.reason] += state.counts.refused
     quoted = "".join(f": {reason}" for reason, _ in reasons.most_common(1))
-    return f"every one of its {sums.refused} image members was refused{quoted}"
+    members = "its only image member was" if sums.refused == 1 else f"all {sums.refused} image members were"
+    return f"{members} refused{quoted}"
 
 
 def due(states: Sequence[BatchState], now: datetime) -> list[BatchState]:

@@ -55,7 +55,8 @@ def run_batch(batch: Batch, ctx: Context) -> Counts | None:
                 return None
             if not ctx.batch_lock.acquire(timeout=ctx.batch_time.total_seconds()):
                 raise OutOfTimeError(
-                    f"preprocess batch {batch.number} of {batch.archive.blob}: others take long; it comes again"
+                    f"preprocess batch {batch.number} of {batch.archive.blob}: "
+                    "no time is left in this call; the queue delivers it again"
                 )
         try:
             return run_locked(batch, ctx, claims, None)
@@ -118,8 +119,8 @@ def _log_claimed(batch: Batch) -> None:
 
 def _give_up(batch: Batch, ctx: Context, vanished: int) -> None:
     reason = (
-        f"batch {batch.number}: the process vanished {vanished} times in a day while it was at this batch: "
-        "it takes more memory than there is, or hosts are being ended all the time"
+        f"batch {batch.number}: the process that ran it ended {vanished} times in a day: "
+        "the batch needs more memory than there is, or the host keeps being stopped"
     )
     log.error("archive.failed blob=%s reason=%s", batch.archive.blob, reason)
     ctx.ledger.fail(batch.archive, batch.pipeline, reason, ctx.clock(), batch)
@@ -137,7 +138,7 @@ def _finished(batch: Batch, ctx: Context, opened: Archive | None, keep: Callable
     encoding = ctx.member_encodings.get(batch.archive.source)
     archive = opened or Archive(ctx.raw.open(batch.archive), ctx.limits, encoding)
     if batch.end > len(archive.members):
-        raise ArchiveRefusedError(f"it has {len(archive.members)} members, its plan was made for {batch.end} and more")
+        raise ArchiveRefusedError(f"it has {len(archive.members)} members, its plan was made for at least {batch.end}")
     counts, taker = _decoded(batch, ctx, archive, keep, isolate=isolate)
     ended = ctx.clock()
     ctx.ledger.finish(batch, counts, ended, _notes(batch, ctx, archive, taker, ended - began))

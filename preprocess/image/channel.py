@@ -40,7 +40,7 @@ class Channel:
             raise ValueError(f"a message of {text} and {payload} bytes is too long")
         message = json.loads(self._bytes(text, until).getvalue())
         if not isinstance(message, dict):
-            raise ValueError("a message is no object")  # noqa: TRY004 # as for all that the other end gets wrong
+            raise ValueError("a message is not a JSON object")  # noqa: TRY004 # as for all that the other end gets wrong
         return message, self._bytes(payload, until)
 
     def close(self) -> None:

@@ -110,7 +110,7 @@ def _decoded(
     except (TransientError, PermanentError) as exc:
         return _error("transient" if isinstance(exc, TransientError) else "permanent", str(exc), exc)
     except MemoryError as exc:
-        reason = f"out of memory: {task['memory']} bytes were left for it" if task["memory"] else "out of memory"
+        reason = f"out of memory: {task['memory']} bytes were available" if task["memory"] else "out of memory"
         return _error("refused", reason, exc)
     except Exception as exc:
         member_log.exception("member.failed member=%d", member.number)

@@ -87,10 +87,12 @@ class ChildDecoder:
         except TimeoutError as exc:
             raise RefusedInChildError(f"it takes longer than LIMIT_SECONDS={self._limits.seconds}", "Timeout") from exc
         except (EOFError, ConnectionError) as exc:
-            reason = f"it makes the process that decodes it die: {child.death() if child else exc}"
+            reason = f"the process that decodes it died: {child.death() if child else exc}"
             raise RefusedInChildError(reason, "ProcessDied") from exc
         except (ValueError, LookupError, TypeError) as exc:
-            raise RefusedInChildError(f"the process that decodes it answers nonsense: {exc}", "ProcessDied") from exc
+            raise RefusedInChildError(
+                f"the process that decodes it sent an invalid answer: {exc}", "ProcessDied"
+            ) from exc
         finally:
             # If the caller stops before the last image, the child still sends the others.
             if not complete:
@@ -126,7 +128,7 @@ class _Child:
         # An eighth is left for the images that it sends back.
         self._memory = None if left is None else left - left // 8
         if self._memory is not None and self._memory < _LEAST_MEMORY:
-            raise TransientError(f"start a process to decode in: only {left} bytes of memory are left; try again later")
+            raise TransientError(f"start a decoding process: only {left} bytes of memory are left; try again later")
         self._seconds = limits.seconds
         self._left = _START_SECONDS
         began = time.monotonic()
@@ -144,7 +146,7 @@ class _Child:
                 )
         except OSError as exc:
             self._channel.close()
-            raise TransientError(f"start a process to decode in: {exc}") from exc
+            raise TransientError(f"start a decoding process: {exc}") from exc
         try:
             self._channel.send(task_of(archive, recipe, limits, self._memory), seconds=self._left)
             next(self.answers())
@@ -152,7 +154,7 @@ class _Child:
             # `death` waits for the process and returns how it ended; a process that hangs is killed.
             reason = str(exc) if isinstance(exc, TimeoutError | ValueError) else self.death()
             self.end()
-            raise TransientError(f"start a process to decode in: {reason}") from exc
+            raise TransientError(f"start a decoding process: {reason}") from exc
         log.info("child.started pid=%d seconds=%.2f", self._process.pid, time.monotonic() - began)
 
     def begin(self, member: Member, pixels: int, content: BytesIO) -> None:
@@ -191,7 +193,7 @@ class _Child:
         except subprocess.TimeoutExpired:
             return "it closed its connection"
         if code == -signal.SIGKILL:
-            return "killed by signal 9 (SIGKILL), as happens where memory is short"
+            return "killed by signal 9 (SIGKILL), usually because memory is short"
         return f"killed by signal {-code} ({signal.Signals(-code).name})" if code < 0 else f"it exited with code {code}"
 
     def end(self) -> None:
@@ -216,7 +218,7 @@ def _image(message: Mapping[str, Any], payload: BytesIO, member: Member, archive
     """Return the image of a message. Raises ValueError, LookupError or TypeError if it is not a valid image."""
     dtype, shape = np.dtype(message["dtype"]), [int(length) for length in message["shape"]]
     if dtype.kind not in "biufc" or not shape or min(shape) < 0:
-        raise ValueError(f"no array of numbers: {dtype}, {shape}")
+        raise ValueError(f"not an array of numbers: {dtype}, {shape}")
     captured_at = message["captured_at"]
     metadata = ImageMetadata(
         source=archive.source,

@@ -2,17 +2,21 @@
 
 import io
 import math
+import re
 import struct
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from enum import Enum, auto
 from functools import cache, partial
 from itertools import count
 from typing import Any
 
+import numpy as np
 from PIL import Image as Pillow
 from PIL import UnidentifiedImageError
 from PIL.ExifTags import IFD, Base
@@ -21,8 +25,9 @@ from PIL.ImageFile import ImageFile
 from config.near import nearly
 from imagefeed.errors import MemberRefusedError
 from preprocess.image.formats import METHODS, printable
-from preprocess.image.planes import Planes, is_text, load, tiff_tag, weight
-from preprocess.image.probes import count_scans, ends_in_zeros
+from preprocess.image.jpeg import decode_jpeg
+from preprocess.image.planes import Planes, correct_key, eight_bits, is_text, load, tiff_tag, weight
+from preprocess.image.probes import count_scans, ends_in_zeros, is_whole_gif, is_whole_png
 from preprocess.member_log import member_log
 from preprocess.model import Limits
 
@@ -32,8 +37,25 @@ Pillow.MAX_IMAGE_PIXELS = None
 Pillow.core.set_blocks_max(4)  # type: ignore[attr-defined] # documented, but not told to type checkers
 
 FORMATS = tuple(METHODS)
-_BROKEN = (OSError, EOFError, SyntaxError, ValueError, TypeError, LookupError, ArithmeticError, struct.error)
-"""Errors that Pillow's readers raise for broken files."""
+_BROKEN = (
+    *(OSError, EOFError, SyntaxError, ValueError, TypeError, LookupError, ArithmeticError, struct.error, zlib.error),
+    *(RuntimeError, AttributeError, AssertionError, BufferError),
+)
+"""Errors that decoders raise for broken files."""
+_IS_WHOLE: Mapping[str, Callable[[bytes], bool]] = {
+    "PNG": is_whole_png,
+    "GIF": is_whole_gif,
+    "AVIF": lambda content: not ends_in_zeros(content),
+}
+"""WebP is not checked: a complete one may end in zeros, if it is of one colour."""
+_JPEGS = ("JPEG", "MPO")
+_MP_ENTRIES = 0xB002
+_PREVIEW = "Large Thumbnail"
+_VAGUE = ("Undefined", "Unknown")
+"""Kinds of pictures behind the first of a JPEG which are part of a set only if they are as large. Others are previews,
+depth maps and gain maps, which nearly every phone writes."""
+_LEFT, _UP = (2, 3, 6, 7), (3, 4, 7, 8)
+"""Orientations by which the right edge as stored becomes the left one or the upper one, and the lower one likewise."""
 _TURNED = {
     2: Pillow.Transpose.FLIP_LEFT_RIGHT,
     3: Pillow.Transpose.ROTATE_180,
@@ -47,6 +69,7 @@ BYTES_A_PIXEL = 12
 """Most bytes that decoding takes for each 8-bit pixel (measured). Other pixels count as several."""
 _MOST_PIECES = 1_000_000
 _MOST_COMMENTS = 1_000
+_ANOTHER_PPM = re.compile(rb"\s*P[1-6]\s+[0-9]")
 _NOT_A_PAGE = 0b101
 """Bits of TIFF's NewSubfileType: a smaller copy of another page, or its mask."""
 
@@ -66,6 +89,10 @@ class Frame:
     planes: Planes
     size: Size
     """Width and height in pixels, before any shrinking."""
+    scale: float
+    """At which it was decoded."""
+    origin: tuple[float, float]
+    """Where the picture begins in the planes, x and y: above 0 if a pixel at the edge is only partly of the picture."""
     captured_at: datetime | None
     near: Mapping[str, float] = field(default_factory=dict)
     """Used shares of the limits that it nearly reached, by setting."""
@@ -83,28 +110,37 @@ def frames(
         with _pillow(name):
             image = opened.enter_context(_opened(content))
             _check_end(content, image)
-            scanned = _check_scans(content, image, limits)
             _check_comments(content, image)
+            _check_single(content, image)
         # Opened once, if needed, and moved from page to page: a newly opened file would read all earlier pages again.
         second = cache(lambda: opened.enter_context(_opened(content)))
-        pixels = 0
+        first_size, made, pixels, scanned = image.size, 0, 0, 0
         for number in count():
             with _pillow(name):
-                if not _turn_to(image, number):
+                turned = _turn_to(image, number, first_size)
+                if turned is _Turned.NOWHERE:
                     return
-                if number >= limits.frames:
-                    raise MemberRefusedError(f"it has more frames than LIMIT_FRAMES={limits.frames}")
-                if number and _is_no_page(image):
+                if turned is _Turned.TO_NO_PICTURE and image.format == "MPO":
+                    # It does not count as a frame, because nearly every camera's JPEG has a preview.
                     continue
+                if (made if image.format == "MPO" else number) >= limits.frames:
+                    raise MemberRefusedError(f"it has more frames than LIMIT_FRAMES={limits.frames}")
+                if turned is _Turned.TO_NO_PICTURE:
+                    continue
+                made += 1
                 pixels += image.width * image.height
+                weighted = _check_pixels(image, pixels, limits)
+                jpeg = memoryview(content.getvalue())[image.tile[0].offset :] if image.format in _JPEGS else None
+                if jpeg is not None:
+                    scanned += _check_scans(jpeg, image, limits)
                 near = nearly(
                     {
                         "LIMIT_FRAMES": (number + 1) / limits.frames,
-                        "LIMIT_PIXELS": _check_pixels(image, pixels, limits) / limits.pixels,
+                        "LIMIT_PIXELS": weighted / limits.pixels,
                         "LIMIT_MEMBER_PIXELS": max(pixels, scanned) / limits.member_pixels,
                     }
                 )
-                frame = _frame(image, number, shrink, admit, partial(_turned, second, number))
+                frame = _frame(image, number, jpeg, shrink, admit, partial(_turned, second, number))
             yield replace(frame, near=near) if near else frame
 
 
@@ -124,7 +160,9 @@ class _Pieces(io.BytesIO):
 
 def _opened(content: io.BytesIO) -> ImageFile:
     # BytesIO shares these bytes; nothing is copied.
-    return Pillow.open(_Pieces(content.getvalue()), formats=FORMATS)
+    image = Pillow.open(_Pieces(content.getvalue()), formats=FORMATS)
+    correct_key(image)
+    return image
 
 
 def _turned(opened: Callable[[], ImageFile], number: int) -> ImageFile:
@@ -153,7 +191,7 @@ def warnings_heard() -> Iterator[None]:
             else:
                 heard.append(str(message))
 
-        warnings.filterwarnings("always", module=r"PIL\.|preprocess\.decode")
+        warnings.filterwarnings("always", module=r"PIL\.|preprocess\.image\.")
         warnings.showwarning = show
         yield
 
@@ -166,7 +204,7 @@ def _pillow(name: str) -> Iterator[None]:
     try:
         yield
     except UnidentifiedImageError as exc:
-        raise MemberRefusedError(f"it is no image of an accepted format ({', '.join(FORMATS)})") from exc
+        raise MemberRefusedError(f"it is not an image of an accepted format ({', '.join(FORMATS)})") from exc
     except _BROKEN as exc:
         raise MemberRefusedError(f"it cannot be decoded: {exc}") from exc
     finally:
@@ -180,30 +218,45 @@ def _check_end(content: io.BytesIO, image: ImageFile) -> None:
 
     Pillow needs neither PNG's last chunk nor GIF's last byte, and decodes the zeros of a cut AVIF as grey.
     """
+    is_whole = _IS_WHOLE.get(image.format or "")
     # Not getbuffer(), which would copy the bytes that `_opened` shares.
-    end = content.getvalue()[-4096:]
-    whole_png = image.format != "PNG" or b"IEND\xaeB`\x82" in end
-    whole_gif = image.format != "GIF" or end.rstrip(b"\0\r\n").endswith(b";")
-    # WebP is not checked: a complete one may end in zeros, if it is of one colour.
-    whole_avif = image.format != "AVIF" or not ends_in_zeros(content.getvalue())
-    if not (whole_png and whole_gif and whole_avif):
-        raise MemberRefusedError(f"it is cut off: its end is not that of a {image.format} file")
+    if is_whole is not None and not is_whole(content.getvalue()):
+        raise MemberRefusedError(f"it is cut off: the end of the {image.format} file is missing")
 
 
-def _turn_to(image: ImageFile, number: int) -> bool:
-    """Move to a frame. Return False if it does not exist."""
-    # Cameras append previews and depth maps to the picture. Pillow calls such a JPEG an MPO.
-    if number and image.format == "MPO":
-        return False
+class _Turned(Enum):
+    """What a file has under the number of a frame."""
+
+    NOWHERE = auto()
+    TO_PICTURE = auto()
+    TO_NO_PICTURE = auto()
+    """A mask, a preview, or another picture that belongs to one before it."""
+
+
+def _turn_to(image: ImageFile, number: int, first_size: Size) -> _Turned:
+    """Move to a frame, and return what it is."""
+    kind = _kind_in_set(image, number)
+    if kind.startswith(_PREVIEW):
+        return _Turned.TO_NO_PICTURE
     try:
         image.seek(number)
     except EOFError:
-        return False
-    except SyntaxError:
-        # Pillow cannot read masks, which are skipped anyway.
-        if not _is_no_page(image):
+        return _Turned.NOWHERE
+    except (SyntaxError, ValueError):
+        # Pillow cannot read masks, which are skipped anyway. Programs that edit a JPEG drop its previews but may leave
+        # the index of them.
+        if not (_is_no_page(image) or kind in _VAGUE):
             raise
-    return True
+        return _Turned.TO_NO_PICTURE
+    if number and (_is_no_page(image) or (kind in _VAGUE and image.size != first_size)):
+        return _Turned.TO_NO_PICTURE
+    return _Turned.TO_PICTURE
+
+
+def _kind_in_set(image: ImageFile, number: int) -> str:
+    """Return what a JPEG's index of pictures (MPO) says of one; empty if there is no such picture or no index."""
+    index: Sequence[Mapping[str, Any]] = getattr(image, "mpinfo", {}).get(_MP_ENTRIES, ())
+    return str(index[number]["Attribute"]["MPType"]) if number < len(index) else ""
 
 
 def _is_no_page(image: ImageFile) -> bool:
@@ -211,15 +264,13 @@ def _is_no_page(image: ImageFile) -> bool:
     return isinstance(kind, int) and bool(kind & _NOT_A_PAGE)
 
 
-def _check_scans(content: io.BytesIO, image: ImageFile, limits: Limits) -> int:
+def _check_scans(jpeg: memoryview, image: ImageFile, limits: Limits) -> int:
     """Return the pixels of all scans of a JPEG together. Raises MemberRefusedError if they are too many."""
-    if image.format not in ("JPEG", "MPO"):
-        return 0
-    scans = count_scans(content.getvalue())
+    scans = count_scans(jpeg)
     if scans * image.width * image.height > limits.member_pixels:
         raise MemberRefusedError(
-            f"it draws {image.width} x {image.height} in {scans} scans, more than "
-            f"LIMIT_MEMBER_PIXELS={limits.member_pixels} allows together"
+            f"its {scans} scans of {image.width} x {image.height} have more pixels than "
+            f"LIMIT_MEMBER_PIXELS={limits.member_pixels} together"
         )
     return scans * image.width * image.height
 
@@ -230,43 +281,74 @@ def _check_comments(content: io.BytesIO, image: ImageFile) -> None:
         raise MemberRefusedError("it is made of too many comments: no encoder writes so many")
 
 
+def _check_single(content: io.BytesIO, image: ImageFile) -> None:
+    """Raise MemberRefusedError for a PPM of several pictures, of which Pillow reads only the first."""
+    if image.format == "PPM" and not is_text(image):
+        (_, _, offset, args), bands = image.tile[0], len(image.getbands())
+        wide = str(args).startswith("I;16") or (isinstance(args, tuple) and args[1] > 255)
+        row = -(-image.width // 8) if image.mode == "1" else image.width * bands * (2 if wide else 1)
+        if _ANOTHER_PPM.match(content.getvalue(), offset + row * image.height):
+            raise MemberRefusedError("it is a PPM of several pictures, which is not supported")
+
+
 def _check_pixels(image: ImageFile, pixels: int, limits: Limits) -> int:
     """Return the weighted pixels of a frame. Raises MemberRefusedError if the frame or the file has too many."""
     counted = weight(image)
     if image.width * image.height * counted > limits.pixels:
-        times = "" if counted == 1 else f", and counts {counted} times for what it takes"
+        times = "" if counted == 1 else f", each counted {counted} times because of the memory or time it takes"
         raise MemberRefusedError(
-            f"a frame is {image.width} x {image.height}{times}, LIMIT_PIXELS allows {limits.pixels}"
+            f"a frame has {image.width} x {image.height} pixels{times}, but LIMIT_PIXELS allows {limits.pixels}"
         )
     if pixels > limits.member_pixels:
         raise MemberRefusedError(f"its frames have more pixels than LIMIT_MEMBER_PIXELS={limits.member_pixels}")
     return image.width * image.height * counted
 
 
-def _frame(image: ImageFile, number: int, shrink: Shrink, admit: Admit, again: Callable[[], ImageFile]) -> Frame:
-    if image.format in ("JPEG", "MPO"):
+def _frame(
+    image: ImageFile,
+    number: int,
+    jpeg: memoryview | None,
+    shrink: Shrink,
+    admit: Admit,
+    again: Callable[[], ImageFile],
+) -> Frame:
+    scale = 1.0
+    if jpeg is not None:
         exif = _exif(image)
         size = _upright(image.size, exif)
         scale = shrink(size)
-        image.draft(None, (math.ceil(image.width * scale), math.ceil(image.height * scale)))
-        # Read at once: with Pillow's blocks of 64 KiB, decoding threads would wait for the GIL before each block.
-        image.decodermaxblock = -1
-        admit(image.width * image.height * BYTES_A_PIXEL)
-        planes = load(image, again)
+        decoded = math.ceil(image.width * scale), math.ceil(image.height * scale)
+        admit(math.prod(decoded) * BYTES_A_PIXEL)
+        planes = _jpeg_planes(image, jpeg, decoded if scale < 1 else (0, 0), again)
     else:
         admit(image.width * image.height * weight(image) * BYTES_A_PIXEL)
         # EXIF is read after decoding: reading it may decode the picture, and Pillow rotates a TIFF itself then.
         planes = load(image, again)
         exif = _exif(image)
         size = _upright(image.size, exif)
-    turn = _TURNED.get(exif.get(Base.Orientation, 1))
+    orientation = exif.get(Base.Orientation, 1)
+    turn = _TURNED.get(orientation)
+    planes = planes if turn is None else planes.map(lambda plane: plane.transpose(turn))
+    spare = planes.size[0] - size[0] * scale, planes.size[1] - size[1] * scale
     return Frame(
         number=number,
         format="JPEG" if image.format == "MPO" else image.format or "",
-        planes=planes if turn is None else planes.map(lambda plane: plane.transpose(turn)),
+        planes=planes,
         size=size,
+        scale=scale,
+        origin=(spare[0] * (orientation in _LEFT), spare[1] * (orientation in _UP)),
         captured_at=_captured_at(exif),
     )
+
+
+def _jpeg_planes(image: ImageFile, jpeg: memoryview, least: Size, again: Callable[[], ImageFile]) -> Planes:
+    decoded = decode_jpeg(jpeg, image.mode, least)
+    if decoded is None:
+        image.draft(None, least if any(least) else image.size)
+        # Read at once: with Pillow's blocks of 64 KiB, decoding threads would wait for the GIL before each block.
+        image.decodermaxblock = -1
+        return load(image, again)
+    return Planes((eight_bits(decoded),), np.dtype(np.uint8))
 
 
 def _upright(size: Size, exif: Pillow.Exif) -> Size:
@@ -279,7 +361,7 @@ def _exif(image: ImageFile) -> Pillow.Exif:
         exif = image.getexif()
         exif.get_ifd(IFD.Exif)
     except _BROKEN as exc:
-        warnings.warn(f"its EXIF facts cannot be read: {exc}", stacklevel=1)
+        warnings.warn(f"its EXIF metadata cannot be read: {exc}", stacklevel=1)
         return Pillow.Exif()
     return exif
 

@@ -28,7 +28,7 @@ SKIPPED: Mapping[str, str] = {
     "by the hook": "the hook returned None for each of its images",
 }
 """Kinds of skipped members, as counts name them, with their meaning."""
-METHODS = {"JPEG": 1, "PNG": 1, "TIFF": 1, "WEBP": 1, "BMP": 1, "GIF": 1, "JPEG2000": 1, "PPM": 1, "AVIF": 1}
+METHODS = {"JPEG": 2, "PNG": 2, "TIFF": 2, "WEBP": 1, "BMP": 1, "GIF": 1, "JPEG2000": 1, "PPM": 1, "AVIF": 1}
 """Version of the decoding of each format, increased when the same file gives other pixels than before. It is recorded
 with each result, and is not part of a pipeline's name."""
 _IMAGE_NAME = re.compile(

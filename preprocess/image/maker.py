@@ -104,9 +104,9 @@ class ImageMaker:
             return None
         if not isinstance(output, np.ndarray):
             kind = type(output).__name__
-            raise MemberRefusedError(f"{name_of(self._hook)} gave {kind}: it must give an array or None")
+            raise MemberRefusedError(f"{name_of(self._hook)} returned {kind}: it must return an array or None")
         if output.dtype.kind not in "biufc" or output.ndim == 0:
             raise MemberRefusedError(
-                f"{name_of(self._hook)} gave an array of {output.dtype}: it must give one of numbers"
+                f"{name_of(self._hook)} returned an array of {output.dtype}: it must return an array of numbers"
             )
         return output

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image as Pillow
 from PIL.ExifTags import Base
 from PIL.ImageFile import ImageFile
+from PIL.ImageFile import _Tile as Tile
 
 from imagefeed.errors import MemberRefusedError
 
@@ -40,6 +41,8 @@ _TEXT_WEIGHT = 20
 _LOW = {"B": "L", "L": "B", "N": "B" if np.little_endian else "L"}
 """The opposite of each byte order. Pillow reads only the high byte of 16-bit colour; with the opposite order, the low.
 """
+_NATIVE = {"I;16BS": "I;16NS", "I;32B": "I;32N", "I;32BS": "I;32NS", "F;32BF": "F;32NF"}
+"""Layouts of big-endian TIFFs. libtiff, which reads compressed ones, returns native values; Pillow swaps them again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +77,33 @@ class Planes:
 def load(image: ImageFile, again: Callable[[], ImageFile]) -> Planes:
     """Decode an opened image's frame. `again` opens the same frame once more. Raises MemberRefusedError."""
     raw = _raw_mode(image)
+    if raw in _NATIVE and image.tile[0].codec_name == "libtiff":
+        image.tile = _with_layout(image, _NATIVE[raw])
+    planes = _loaded(image, again, raw)
+    key = image.info.get("transparency") if image.format == "PNG" and planes.dtype == np.uint16 else None
+    return planes if key is None else _with_alpha(planes, key)
+
+
+def correct_key(image: ImageFile) -> None:
+    """Correct the transparent value of a PNG that is opened: Pillow compares it with values spread to 8 bits.
+
+    PNG stores 16 bits of it, of which as many count as a value has.
+    """
+    key = image.info.get("transparency")
+    if image.format != "PNG" or image.mode not in ("1", "L", "RGB") or key is None:
+        return
+    raw = _raw_mode(image)
+    bits = 1 if image.mode == "1" else int(raw.partition(";")[2].rstrip("B") or 8)
+    top = 2**bits - 1
+    if isinstance(key, int):
+        image.info["transparency"] = (key & top) * 255 // top
+    elif bits == 8:
+        image.info["transparency"] = tuple(value & top for value in key)
+    elif not _is_deep(image, raw):
+        image.info["transparency"] = tuple(value >> 8 for value in key)
+
+
+def _loaded(image: ImageFile, again: Callable[[], ImageFile], raw: str) -> Planes:
     if raw == "LA;16B":
         # Read the same bytes as four 8-bit channels: high and low byte of grey, then of alpha.
         _read_as(image, "RGBA")
@@ -82,7 +112,7 @@ def load(image: ImageFile, again: Callable[[], ImageFile]) -> Planes:
         return _deep_colour(image, again, raw)
     image.load()
     if image.mode in _EIGHT_BITS and not _is_signed(image):
-        return Planes((_eight_bits(image),), np.dtype(np.uint8))
+        return Planes((eight_bits(image),), np.dtype(np.uint8))
     return _grey(image)
 
 
@@ -93,7 +123,8 @@ def weight(image: ImageFile) -> int:
     """
     if is_text(image):
         return _TEXT_WEIGHT
-    deep = len(image.getbands()) > 1 and _is_deep(image, _raw_mode(image))
+    many = len(image.getbands()) > 1 or "transparency" in image.info
+    deep = many and _is_deep(image, _raw_mode(image))
     return _DEEP_WEIGHT if deep else _WEIGHTS.get(image.format or "", 1)
 
 
@@ -127,15 +158,27 @@ def _deep_colour(image: ImageFile, again: Callable[[], ImageFile], raw: str) -> 
 
 def _read_as(image: ImageFile, raw: str) -> None:
     """Decode an image with another layout of its bytes."""
-    image.tile = [
+    image.tile = _with_layout(image, raw)
+    image.load()
+
+
+def _with_layout(image: ImageFile, raw: str) -> list[Tile]:
+    return [
         tile._replace(args=raw if isinstance(tile.args, str) else (raw, *(tile.args or ())[1:])) for tile in image.tile
     ]
-    image.load()
 
 
 def _joined(*channels: tuple[Pillow.Image, int, Pillow.Image, int]) -> Planes:
     """Return planes of 16-bit channels, joined from high and low bytes one after the other, to bound memory."""
     return Planes(tuple(_wide(*channel) for channel in channels), np.dtype(np.uint16))
+
+
+def _with_alpha(planes: Planes, key: int | tuple[int, ...]) -> Planes:
+    """Return 16-bit planes with another one that is 0 where all values are those of the transparent colour."""
+    keys = (key,) if isinstance(key, int) else key
+    equal = [np.asarray(plane) == value for plane, value in zip(planes.images, keys, strict=True)]
+    opaque = np.where(np.logical_and.reduce(equal), 0, 65_535).astype(np.int32)
+    return replace(planes, images=(*planes.images, Pillow.fromarray(opaque)))
 
 
 def _wide(high: Pillow.Image, high_channel: int, low: Pillow.Image, low_channel: int) -> Pillow.Image:
@@ -155,7 +198,8 @@ def _is_signed(image: ImageFile) -> bool:
     return tiff_tag(image, Base.SampleFormat) == 2 and image.mode == "L"
 
 
-def _eight_bits(image: Pillow.Image) -> Pillow.Image:
+def eight_bits(image: Pillow.Image) -> Pillow.Image:
+    """Return an image of 8 bits per channel as grey or colour, with alpha if it has transparent pixels."""
     mode = _EIGHT_BITS[image.mode]
     if image.has_transparency_data:
         mode = _WITH_ALPHA.get(mode, mode)

@@ -105,7 +105,7 @@ def _settle(
     if archive.offline:
         return f"the blob {request.blob} is in the archive tier: set its access tier to hot or cool, then replay it"
     if request.pipeline not in (None, ctx.pipeline):
-        return f"it is for the pipeline {request.pipeline}, which is not the app's any more"
+        return f"it is for the pipeline {request.pipeline}, which the app no longer uses"
     ctx.ledger.record_raw(archive, archive.raw_at or now)
     states = ctx.ledger.plan(archive, ctx.pipeline)
     if states is None:

@@ -121,7 +121,7 @@ def fail(archive: RawArchive, state: BatchState, ctx: ReplayContext, now: dateti
     if current is not None and current.offline:
         log.warning("archive.offline blob=%s: set its access tier to hot or cool, then replay it", archive.blob)
         return ReconcileOutcome()
-    reason = f"batch {state.batch.number} was driven {state.attempts} times more in vain: {state.error}"
+    reason = f"batch {state.batch.number} failed {state.attempts} more times: {state.error}"
     log.error("archive.failed blob=%s reason=%s", archive.blob, reason)
     ctx.ledger.fail(archive, ctx.pipeline, reason, now, state.batch)
     return ReconcileOutcome(failed=1)

@@ -65,7 +65,7 @@ def _beyond(loss: Loss, ctx: Context, now: datetime) -> str | None:
     """Queue an archive again. Return None, or the reason why it cannot be repaired."""
     current = ctx.raw.find(loss.archive.blob)
     if current is not None and not current.offline and ctx.ledger.repaired(current, ctx.pipeline, now) > _MOST_REPAIRS:
-        return f"it was repaired {_MOST_REPAIRS} times: find out who deletes results, then replay it"
+        return f"it was repaired {_MOST_REPAIRS} times: find out what deletes its results, then replay it"
     asked = replay(loss.archive, replace(ctx, clock=lambda: now))
     return None if asked is ReplayOutcome.QUEUED else f"its raw blob is {_WHY.get(asked, asked)}"
 

@@ -271,7 +271,7 @@ class BatchLedgerContract(ABC):
         for batch, refused, reason in zip(batches, (3, 2, 2), ("no image", "too large", "too large"), strict=True):
             self.ledger.finish(batch, Counts(members=3, refused=refused), NOW, Notes(reason=reason))
         state, _, said = self.end(batches[0].archive, "p1")
-        assert (state, said) == (State.REFUSED, "every one of its 7 image members was refused: too large")
+        assert (state, said) == (State.REFUSED, "all 7 image members were refused: too large")
 
     def test_what_a_batch_came_upon_is_kept_with_it(self) -> None:
         first, second = self.planned(2)

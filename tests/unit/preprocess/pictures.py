@@ -3,7 +3,7 @@
 import io
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -16,6 +16,8 @@ from preprocess.image.decode import Frame, frames, warnings_heard
 from preprocess.image.transform import shrink, transform
 from preprocess.model import Limits, Recipe
 
+PRIMARY = 0x030000
+"""The kind of the first picture of an MPO."""
 AS_IT_IS = Recipe(fit="none", colour="keep", dtype="keep")
 
 
@@ -38,18 +40,37 @@ def encoded(image: Image.Image | NDArray[Any], form: str, **options: Any) -> byt
     return stream.getvalue()
 
 
-def png16(values: NDArray[np.uint16]) -> bytes:
+def png16(values: NDArray[np.uint16], key: bytes | None = None) -> bytes:
     """A PNG of 16 bits per channel, which Pillow writes for grey alone."""
-    height, width = values.shape[:2]
+    width = values.shape[1]
     kind = {1: 0, 2: 4, 3: 2, 4: 6}[values.shape[2] if values.ndim == 3 else 1]
-    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
-    header = struct.pack(">IIBBBBB", width, height, 16, kind, 0, 0, 0)
-    chunks = (b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b"")
+    return png(width, 16, kind, [row.astype(">u2").tobytes() for row in values], key)
+
+
+def png(width: int, bits: int, kind: int, rows: Sequence[bytes], key: bytes | None = None) -> bytes:
+    """A PNG of rows as they are stored; `key` is the content of its tRNS chunk."""
+    header = struct.pack(">IIBBBBB", width, len(rows), bits, kind, 0, 0, 0)
+    transparent = [] if key is None else [(b"tRNS", key)]
+    data = zlib.compress(b"".join(b"\0" + row for row in rows))
+    chunks = (b"IHDR", header), *transparent, (b"IDAT", data), (b"IEND", b"")
     return b"\x89PNG\r\n\x1a\n" + b"".join(_chunk(name, content) for name, content in chunks)
 
 
 def _chunk(name: bytes, content: bytes) -> bytes:
     return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+
+
+def mpo(kinds: list[int], pictures: list[NDArray[Any]]) -> bytes:
+    """A JPEG with others behind it, and an index that says of each what it is."""
+    first, *others = (Image.fromarray(picture) for picture in pictures)
+    content = bytearray(encoded(first, "MPO", save_all=True, append_images=others, quality=95))
+    at = content.index(b"MPF\0")
+    # Behind the header and the directory of the index.
+    entries = at + 54
+    assert struct.unpack_from("<L", content, entries) == (PRIMARY,)
+    for number, kind in enumerate(kinds):
+        struct.pack_into("<L", content, entries + 16 * number, kind)
+    return bytes(content)
 
 
 def decoded(content: bytes, recipe: Recipe = AS_IT_IS, limits: Limits | None = None) -> list[Frame]:

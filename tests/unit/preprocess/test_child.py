@@ -59,7 +59,7 @@ def world() -> Isolated:
 @pytest.mark.parametrize(
     ("hook", "error", "reason"),
     [
-        ("killed", "ProcessDied", "killed by signal 9 (SIGKILL), as happens where memory is short"),
+        ("killed", "ProcessDied", "killed by signal 9 (SIGKILL), usually because memory is short"),
         ("crashes", "ProcessDied", "killed by signal 11 (SIGSEGV)"),
         ("exits", "ProcessDied", "it exited with code 3"),
         ("calls_exit", "ProcessDied", "it exited with code 4"),
@@ -191,7 +191,7 @@ def test_a_member_that_needs_more_memory_than_is_left_is_refused_and_the_next_is
     archive = world.decode(zipped(("large.png", large), ("small.jpg", jpeg())))
     (refusal,) = world.results.refusals(archive).values()
     assert (refusal.member, refusal.error) == (0, "MemoryError")
-    assert refusal.reason == f"out of memory: {350 * 2**20} bytes were left for it"
+    assert refusal.reason == f"out of memory: {350 * 2**20} bytes were available"
     assert [image.metadata.member for image in world.results.of(archive)] == [1]
 
 
@@ -218,7 +218,7 @@ channel.receive(2**20)
 """
     monkeypatch.setattr(child_decoder, "_COMMAND", command)
     archive = world.decode(pictures(1))
-    assert "answers nonsense: no array of numbers: object" in world.results.refusals(archive)[0].reason
+    assert "sent an invalid answer: not an array of numbers: object" in world.results.refusals(archive)[0].reason
 
 
 PARENT = """

@@ -25,6 +25,7 @@ from imagefeed.model import Counts, ImageMetadata, Origin, Pixels, RawArchive
 from preprocess.claim import ClaimKind
 from preprocess.context import Context
 from preprocess.handlers import HandlerOutcome, handle_archive_created, handle_batch_message
+from preprocess.image.formats import METHODS
 from preprocess.model import Batch, BatchSizes, BatchState, Hook, Limits, Notes, Recipe
 from preprocess.ports import NO_NOTES, RangeReader
 from preprocess.recovery.reconcile import ReconcileOutcome, reconcile
@@ -38,7 +39,7 @@ from tests.fakes.preprocessing import (
     MemoryResults,
     Request,
 )
-from tests.unit.preprocess.pictures import encoded, noise, smooth
+from tests.unit.preprocess.pictures import PRIMARY, encoded, mpo, noise, smooth
 from tests.unit.preprocess.zips import UnmarkedLzma, by_hand, patched, zipped
 
 WINDOW = timedelta(hours=72)
@@ -137,6 +138,7 @@ def test_one_small_batch_runs_where_it_was_found(world: World) -> None:
         name="1.jpg",
         format="JPEG",
         captured_at=None,
+        method=METHODS["JPEG"],
     )
 
 
@@ -314,6 +316,7 @@ def test_results_are_in_stored_order_whatever_the_directory_says(world: World) -
 
 BAD: dict[str, bytes] = {
     "cut off": jpeg()[:-100],
+    "cut off and ended": jpeg()[:-100] + b"\xff\xd9",
     "no image": b"nothing of the kind" * 9,
     "empty": b"",
     "half a header": b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR",
@@ -334,6 +337,32 @@ def test_one_bad_member_never_costs_the_others(world: World, bad: str) -> None:
     assert refusal.name == "bad.png"
     assert refusal.reason
     assert refusal.error.endswith("Error")
+
+
+def test_every_picture_of_a_file_is_there_and_bytes_behind_it_cost_nothing(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    stereo = mpo([PRIMARY, 0x020002], [smooth(20, 30), smooth(20, 30)[::-1]])
+    hole = jpeg()[:400] + bytes(200) + jpeg()[600:]
+    archive = world.raw.add(
+        zipped(
+            ("stereo.jpg", stereo),
+            ("a.gif", encoded(smooth(20, 30), "GIF") + b"trailer"),
+            ("b.png", encoded(smooth(20, 30), "PNG") + bytes(36_000)),
+            ("hole.jpg", hole),
+            ("c.avif", encoded(smooth(64, 64), "AVIF")[:-40]),
+        )
+    )
+    handle_archive_created(archive.blob, world.process())
+    assert [(image.metadata.name, image.metadata.frame) for image in world.results.of(archive)] == [
+        ("stereo.jpg", 0),
+        ("stereo.jpg", 1),
+        ("a.gif", 0),
+        ("b.png", 0),
+    ]
+    assert "it is damaged" in world.results.refusals(archive)[3].reason
+    assert 4 in world.results.refusals(archive)
+    assert "Traceback" not in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -526,7 +555,8 @@ def test_a_hook_that_gives_what_it_must_not_is_named_with_its_place(world: World
     handle_archive_created(archive.blob, world.process(hook=gives_a_list))
     line = inspect.getsourcelines(gives_a_list)[1]
     assert world.results.refusals(archive)[1].reason == (
-        f"PREPROCESS_HOOK (tests/unit/preprocess/test_handlers.py:{line}) gave list: it must give an array or None"
+        f"PREPROCESS_HOOK (tests/unit/preprocess/test_handlers.py:{line}) returned list: "
+        "it must return an array or None"
     )
 
 
@@ -543,7 +573,7 @@ def test_an_archive_whose_every_image_was_refused_quotes_the_commonest_reason(wo
     handle_archive_created(archive.blob, world.process(hook=hook, sizes=BatchSizes(members=2)))
     assert world.ledger.end(archive) == "refused"
     reason = world.reason(archive)
-    assert reason.startswith("every one of its 5 image members was refused: PREPROCESS_HOOK (")
+    assert reason.startswith("all 5 image members were refused: PREPROCESS_HOOK (")
     assert reason.endswith("failed: ZeroDivisionError: often")
 
 
@@ -1046,7 +1076,7 @@ def test_tries_are_further_and_further_apart_and_end_as_failed(world: World) -> 
         world.queue.messages.clear()
     assert redriven == [15, 45, 105]
     assert world.ledger.end(archive) == "failed"
-    assert "3 times more in vain: the disk is full" in world.reason(archive)
+    assert "failed 3 more times: the disk is full" in world.reason(archive)
 
 
 def test_an_archive_that_waits_in_a_queue_for_days_is_not_failed_and_spends_no_try(world: World) -> None:

@@ -103,7 +103,9 @@ def scans(count: int, side: int = 10_000) -> bytes:
 def test_a_jpeg_of_ten_thousand_scans_is_refused_before_it_is_decoded() -> None:
     """Two megabytes that take minutes."""
     began = time.monotonic()
-    with pytest.raises(MemberRefusedError, match="10001 scans, more than LIMIT_MEMBER_PIXELS"):
+    with pytest.raises(
+        MemberRefusedError, match="10001 scans of 10000 x 10000 have more pixels than LIMIT_MEMBER_PIXELS"
+    ):
         images_of(scans(10_000))
     assert time.monotonic() - began < 2
 
@@ -140,7 +142,7 @@ def test_a_text_of_comments_is_refused_and_one_of_numbers_counts_for_its_time(ki
     with pytest.raises(MemberRefusedError, match="too many comments"):
         images_of(head + b"#\n" * 1_001 + row * 8)
     assert images_of(head + row * 8, limits=Limits(pixels=20 * 64))
-    with pytest.raises(MemberRefusedError, match="counts 20 times"):
+    with pytest.raises(MemberRefusedError, match="counted 20 times"):
         images_of(head + row * 8, limits=Limits(pixels=20 * 64 - 1))
 
 

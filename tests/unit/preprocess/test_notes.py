@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from preprocess.handlers import handle_archive_created
+from preprocess.image.formats import METHODS
 from preprocess.model import BatchSizes, Limits
 from preprocess.notes import BATCH_TIME
 from preprocess.run_batch import run_batch
@@ -89,4 +90,4 @@ def test_the_formats_and_decoders_of_an_archives_images_are_counted_with_it(worl
     )
     archive = world.raw.add(content)
     handle_archive_created(archive.blob, world.process())
-    assert world.sums(archive).methods == {"JPEG": 1, "PNG": 1}
+    assert world.sums(archive).methods == {"JPEG": METHODS["JPEG"], "PNG": METHODS["PNG"]}

@@ -113,7 +113,7 @@ def test_a_batch_that_waits_too_long_for_another_comes_again(world: World) -> No
     archive = world.raw.add(pictures(2))
     ctx = world.process(sizes=BatchSizes(members=1, inline_bytes=1), batch_time=timedelta(milliseconds=10))
     handle_archive_created(archive.blob, ctx)
-    with ctx.batch_lock, pytest.raises(OutOfTimeError, match="it comes again"):
+    with ctx.batch_lock, pytest.raises(OutOfTimeError, match="the queue delivers it again"):
         world.work(ctx)
 
 

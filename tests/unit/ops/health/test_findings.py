@@ -36,7 +36,9 @@ def test_the_page_has_the_cure_of_each_cause_of_a_refusal() -> None:
 def test_advice_is_by_the_reason_and_by_the_limit() -> None:
     hook = Finding(slug=Slug.REFUSED, source="radar", archive="a.b", detail="PREPROCESS_HOOK (hooks.py:3) failed: x")
     assert hook.advice == "fix the hook and deploy it, then `imagefeed replay --archive radar/a.b`"
-    every = Finding(slug=Slug.NOTHING_READABLE, source="radar", detail="a frame is 9 x 9, LIMIT_PIXELS allows 4")
+    every = Finding(
+        slug=Slug.NOTHING_READABLE, source="radar", detail="a frame has 9 x 9 pixels, but LIMIT_PIXELS allows 4"
+    )
     assert every.advice == ("raise the setting that the reason names, then `imagefeed replay --refused --source radar`")
     near = Finding(slug=Slug.NEAR_LIMIT, source="radar", name="LIMIT_PIXELS")
     assert near.advice == LIMITS["LIMIT_PIXELS"].cure

@@ -11,14 +11,14 @@ from tests.fixtures.fake_tools import PROJECT
 _ERRORS = {"ArchiveRefusedError", "ArchiveIncompleteError", "MemberRefusedError"}
 _CAUSES = {
     Cause.HOOK: [
-        "{name_of(self._hook)} gave {kind}: it must give an array or None",
-        "{name_of(self._hook)} gave an array of {output.dtype}: it must give one of numbers",
+        "{name_of(self._hook)} returned {kind}: it must return an array or None",
+        "{name_of(self._hook)} returned an array of {output.dtype}: it must return an array of numbers",
     ],
     Cause.LIMIT: [
         "its batch has more pixels than LIMIT_BATCH_PIXELS={self._limits.batch_pixels}",
-        "it draws {image.width} x {image.height} in {scans} scans, more than "
-        "LIMIT_MEMBER_PIXELS={limits.member_pixels} allows together",
-        "a frame is {image.width} x {image.height}{times}, LIMIT_PIXELS allows {limits.pixels}",
+        "its {scans} scans of {image.width} x {image.height} have more pixels than "
+        "LIMIT_MEMBER_PIXELS={limits.member_pixels} together",
+        "a frame has {image.width} x {image.height} pixels{times}, but LIMIT_PIXELS allows {limits.pixels}",
         "its frames have more pixels than LIMIT_MEMBER_PIXELS={limits.member_pixels}",
         "it has more frames than LIMIT_FRAMES={limits.frames}",
         "it inflates to more than LIMIT_MEMBER_BYTES={limits.member_bytes}",
@@ -36,24 +36,28 @@ _CAUSES = {
         "PREPROCESS_CROP={recipe.crop} lies outside the picture of {size[0]} x {size[1]}",
     ],
     Cause.UNSUPPORTED: [
+        "it is a PPM of several pictures, which is not supported",
         "its colour mode {image.mode} is not supported",
         "its layout of 16 bits per channel ({image.mode}) cannot be read without loss",
         "its unsigned 32-bit values go beyond 2,147,483,647",
-        "it is no image of an accepted format ({', '.join(FORMATS)})",
+        "it is not an image of an accepted format ({', '.join(FORMATS)})",
         "it is one part of a split zip: send it as a single file",
         "it is encrypted, and passwords are not supported: send it without one",
         "its compression method {member.method} is not supported",
         "it is a symbolic link: send the file that it points to",
         "it is larger than 4 GiB without zip64, and its members' offsets do not add up to its size",
     ],
-    Cause.COPY: ["the copy into its blob ended without its bytes, {archive.copy_error}; copy it again"],
+    Cause.COPY: ["its blob is empty because the copy into it failed, {archive.copy_error}; copy it again"],
     Cause.CHANGED: [
-        "it has {len(archive.members)} members, its plan was made for {batch.end} and more",
+        "it has {len(archive.members)} members, its plan was made for at least {batch.end}",
         "read {self._archive.blob}: the blob is {change} since its preprocessing began",
     ],
     Cause.BROKEN: [
         "it is made of too many pieces: no encoder writes so many",
-        "it is cut off: its end is not that of a {image.format} file",
+        "it is damaged: {exc}",
+        "it is damaged: the header of a scan is too short",
+        "it is cut off: some of its scans are missing",
+        "it is cut off: the end of the {image.format} file is missing",
         "it is made of too many comments: no encoder writes so many",
         "it cannot be decoded: {exc}",
         "zip central directory missing or truncated: the file is not a zip, or it was cut off",
@@ -111,9 +115,9 @@ def test_the_cause_of_every_reason_is_known() -> None:
         *((cause, reason) for cause, group in _CAUSES.items() for reason in group),
         (Cause.HOOK, "PREPROCESS_HOOK (hooks.py:3) failed: ValueError: LIMIT_PIXELS cannot be decoded"),
         (Cause.LIMIT, "it takes longer than LIMIT_SECONDS=180"),
-        (Cause.CRASH, "it makes the process that decodes it die: killed by signal 9 (SIGKILL)"),
-        (Cause.CRASH, "the process that decodes it answers nonsense: x"),
-        (Cause.CRASH, "out of memory: 99 bytes were left for it"),
+        (Cause.CRASH, "the process that decodes it died: killed by signal 9 (SIGKILL)"),
+        (Cause.CRASH, "the process that decodes it sent an invalid answer: x"),
+        (Cause.CRASH, "out of memory: 99 bytes were available"),
         (Cause.CRASH, "MemoryError"),
         (Cause.UNKNOWN, "division by zero"),
         (Cause.UNKNOWN, ""),
@@ -124,7 +128,7 @@ def test_a_reason_tells_its_cause_alone_and_quoted_by_its_archive(cause: Cause, 
         reason = reason.replace(stands, what)
     assert cause_of(reason) is cause
     if reason != "MemoryError":
-        assert cause_of(f"every one of its 7 image members was refused: {reason}") is cause
+        assert cause_of(f"all 7 image members were refused: {reason}") is cause
 
 
 def test_every_cause_has_its_cure() -> None:

@@ -28,7 +28,7 @@ def unreadable(entries: Sequence[Entry]) -> list[str]:
 
 
 def test_nothing_can_be_read_where_every_archive_of_the_last_hour_was_refused() -> None:
-    wholly = f"every one of its 9 image members was refused: {HOOK}"
+    wholly = f"all 9 image members were refused: {HOOK}"
     bad = [refused(3), refused(13, wholly), refused(23, wholly.replace("9", "8")), refused(33), refused(43, HOOK)]
     (found,) = find([*bad, entry(63), entry(73)], Slug.NOTHING_READABLE)
     assert (found.severity, found.detail, found.since) == (Severity.MISSING, HOOK, bad[-1].archive.stamp)
@@ -75,7 +75,8 @@ def test_of_each_limit_the_archive_that_came_nearest_is_told() -> None:
 
 
 def test_results_of_older_decoders_are_counted_with_their_cure(monkeypatch: pytest.MonkeyPatch) -> None:
-    made = [entry(number, counts=Counts(images=2, methods={"TIFF": 1, "PNG": 1})) for number in (3, 13, 23)]
+    monkeypatch.setitem(METHODS, "TIFF", 1)
+    made = [entry(number, counts=Counts(images=2, methods={"TIFF": 1, "BMP": 1})) for number in (3, 13, 23)]
     assert find(made, Slug.OUTDATED_RESULTS) == []
     monkeypatch.setitem(METHODS, "TIFF", 2)
     newer = entry(33, counts=Counts(images=2, methods={"TIFF": 2}))

@@ -16,7 +16,7 @@ from imagefeed.errors import MemberRefusedError
 from preprocess.image.decode import FORMATS, warnings_heard
 from preprocess.image.formats import is_image_content, is_image_name, printable, skip_kind
 from preprocess.model import Limits, Recipe
-from tests.unit.preprocess.pictures import decoded, encoded, image_of, images_of, noise, png16, smooth
+from tests.unit.preprocess.pictures import decoded, encoded, image_of, images_of, noise, png, png16, smooth
 
 LOSSLESS: dict[str, dict[str, Any]] = {
     "PNG": {},
@@ -137,6 +137,38 @@ def test_a_palette_gives_its_colours_and_its_transparency() -> None:
     np.testing.assert_array_equal(image_of(encoded(picture, "PNG")), [[[10, 20, 30], [200, 100, 50]]])
     transparent = image_of(encoded(picture, "PNG", transparency=1))
     np.testing.assert_array_equal(transparent, [[[10, 20, 30, 255], [200, 100, 50, 0]]])
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4, 8, 16])
+def test_a_grey_value_that_a_png_names_is_transparent(bits: int) -> None:
+    top, width = 2**bits - 1, 8
+    values = [value % (top + 1) for value in (0, 1, 2, 3, top, 1, top - 1, 0)]
+    row = sum(value << bits * (width - 1 - place) for place, value in enumerate(values)).to_bytes(bits)
+    output = image_of(png(width, bits, 0, [row], struct.pack(">H", 1)))
+    spread = 1 if bits == 16 else 255 // top
+    assert output.dtype == (np.uint16 if bits == 16 else np.uint8)
+    np.testing.assert_array_equal(output[0, :, 0], [value * spread for value in values])
+    np.testing.assert_array_equal(
+        output[0, :, 1], [0 if value == 1 else np.iinfo(output.dtype).max for value in values]
+    )
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_a_colour_that_a_png_names_is_transparent_if_all_of_it_is_the_same(dtype: type[Any]) -> None:
+    values = np.array([[[1, 2, 300], [1, 2, 3], [1, 2, 301], [0, 2, 300]]]).astype(dtype)
+    key = struct.pack(">3H", *(int(value) for value in values[0, 0]))
+    content = png16(values, key) if dtype is np.uint16 else png(4, 8, 2, [values.tobytes()], key)
+    output = image_of(content)
+    np.testing.assert_array_equal(output[..., :3], values)
+    np.testing.assert_array_equal(output[0, :, 3], np.array([0, 1, 1, 1]) * np.iinfo(dtype).max)
+    assert image_of(content, Recipe(fit="none", dtype="keep"))[0, 0].tolist() == [0, 0, 0]
+
+
+def test_bits_of_a_transparent_value_that_no_pixel_has_do_not_count() -> None:
+    output = image_of(png(4, 2, 0, [b"\x1b"], b"\xff\x01"))
+    np.testing.assert_array_equal(output[0, :, 1], [255, 0, 255, 255])
+    output = image_of(png(1, 8, 2, [b"\1\2\3"], b"\xff\1\xff\2\xff\3"))
+    assert output.tolist() == [[[1, 2, 3, 0]]]
 
 
 @pytest.mark.parametrize("mode", ["LA", "RGBA"])
@@ -262,7 +294,7 @@ def test_a_picture_with_too_many_pixels_is_refused_before_it_is_decoded() -> Non
     content = bytearray(encoded(Image.new("1", (32, 32)), "PNG"))
     struct.pack_into(">II", content, 16, 10_000, 8_000)
     struct.pack_into(">I", content, 29, zlib.crc32(content[12:29]))
-    with pytest.raises(MemberRefusedError, match="10000 x 8000, LIMIT_PIXELS allows 79999999"):
+    with pytest.raises(MemberRefusedError, match="10000 x 8000 pixels, but LIMIT_PIXELS allows 79999999"):
         images_of(bytes(content), limits=Limits(pixels=79_999_999))
 
 

@@ -94,14 +94,34 @@ def test_a_photograph_looks_as_if_all_of_it_were_resized(form: str, size: int, s
     assert np.abs(output.astype(int) - expected).mean() < limit
 
 
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("scale", [2, 4, 8])
+def test_a_jpeg_decoded_smaller_is_not_shifted_whatever_its_size(orientation: int, scale: int) -> None:
+    """The last column of 281 pixels at 1/8 is an eighth of a pixel, and in a turned picture the first one may be."""
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    fine = np.asarray(scenes.photograph("grass.png").crop((7, 9, 288, 274)))
+    content = encoded(fine, "JPEG", quality=95, exif=exif)
+    with Image.open(io.BytesIO(content)) as whole:
+        upright = ImageOps.exif_transpose(whole)
+    size = upright.width * 5 // (scale * 8), upright.height * 5 // (scale * 8)
+    expected = np.asarray(upright.resize(size, Image.Resampling.LANCZOS))
+    output = image_of(content, Recipe(width=size[0], height=size[1], fit="stretch"))
+    assert np.abs(output.astype(int) - expected).mean() < 2.5
+
+
 def test_a_large_jpeg_is_decoded_smaller_and_a_small_one_is_not() -> None:
     def decoded_size(size: int, recipe: Recipe) -> int:
         content = io.BytesIO(encoded(smooth(size, size), "JPEG"))
         (frame,) = frames(content, "m", Limits(), partial(shrink, recipe=recipe))
         return frame.planes.size[0]
 
-    assert decoded_size(1600, Recipe(width=200, height=200)) == 200
-    assert decoded_size(1600, Recipe(width=201, height=201)) == 400
+    assert decoded_size(1600, Recipe(width=133, height=133)) == 200
+    assert decoded_size(1600, Recipe(width=134, height=134)) == 400
+    assert decoded_size(1600, Recipe(width=333, height=333)) == 400
+    assert decoded_size(1600, Recipe(width=334, height=334)) == 800
+    assert decoded_size(1600, Recipe(width=801, height=801)) == 1600
+    assert decoded_size(7, Recipe(width=1, height=1)) == 7
     assert decoded_size(199, Recipe(width=100, height=100)) == 199
     assert decoded_size(1600, Recipe(width=100, height=100, fit="none")) == 1600
     assert decoded_size(1600, Recipe(width=100, height=100, resample="nearest")) == 1600

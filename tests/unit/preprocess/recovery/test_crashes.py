@@ -14,6 +14,7 @@ from imagefeed.model import Counts, RawArchive
 from preprocess.claim import MOST_DEQUEUES, MOST_VANISHED, ClaimKind
 from preprocess.context import Context
 from preprocess.handlers import HandlerOutcome, handle_archive_created, handle_batch_message
+from preprocess.image.formats import METHODS
 from preprocess.model import Batch, BatchSizes, BatchState
 from preprocess.plan import divide
 from preprocess.recovery.crashes import every, redrive_crashed
@@ -439,7 +440,7 @@ def test_a_batch_that_kills_every_process_ends_as_failed_with_that_reason(world:
     world.queue.messages = world.queue.messages[-1:]
     world.work(ctx)
     assert world.ledger.end(archive) == "failed"
-    assert "vanished 20 times in a day" in world.reason(archive)
+    assert "ended 20 times in a day" in world.reason(archive)
     assert world.ledger.opened == {}
 
 
@@ -520,7 +521,7 @@ def test_counts_of_a_batch_that_two_processes_did_are_counted_once(world: World)
     batch = state(world, archive).batch
     done = run_batch(batch, ctx)
     size = world.sums(archive).bytes_in
-    assert done == Counts(members=1, images=1, bytes_in=size, bytes_out=144, methods={"JPEG": 1})
+    assert done == Counts(members=1, images=1, bytes_in=size, bytes_out=144, methods={"JPEG": METHODS["JPEG"]})
     assert run_batch(batch, ctx) is None
 
 

@@ -1,0 +1,266 @@
+"""A damaged file is refused, and bytes that harm no value are not taken for damage."""
+
+import io
+import logging
+import struct
+import zlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import AvifImagePlugin, Image
+
+from imagefeed.errors import MemberRefusedError
+from preprocess.model import Limits, Recipe
+from tests.unit.preprocess.pictures import PRIMARY, decoded, encoded, image_of, images_of, mpo, noise, png16, smooth
+
+SMALL = Recipe(width=16, height=16)
+JPEGS: dict[str, dict[str, Any]] = {
+    "baseline": {},
+    "grey": {},
+    "chroma at half": {"subsampling": 2},
+    "progressive": {"progressive": True},
+    "with restart markers": {"restart_marker_blocks": 8},
+}
+
+
+def jpeg(kind: str = "baseline", height: int = 240, width: int = 320) -> bytes:
+    picture = Image.fromarray(noise(height, width, 3))
+    return encoded(picture.convert("L") if kind == "grey" else picture, "JPEG", **{"quality": 90} | JPEGS[kind])
+
+
+def is_refused(content: bytes) -> bool:
+    try:
+        images_of(content, SMALL)
+    except MemberRefusedError as exc:
+        return "it is damaged" in str(exc) or "cut off" in str(exc)
+    return False
+
+
+def check_refused(content: bytes) -> None:
+    """In full and made smaller, which are two ways through a decoder."""
+    for recipe in (Recipe(fit="none"), SMALL):
+        with pytest.raises(MemberRefusedError, match=r"it is damaged|cut off"):
+            images_of(content, recipe)
+
+
+@pytest.mark.parametrize("kind", JPEGS)
+@pytest.mark.parametrize("share", [0.3, 0.5, 0.9])
+def test_a_jpeg_that_was_cut_off_and_ended_is_refused(kind: str, share: float) -> None:
+    content = jpeg(kind)
+    check_refused(content[: int(len(content) * share)] + b"\xff\xd9")
+
+
+@pytest.mark.parametrize("kind", JPEGS)
+@pytest.mark.parametrize("length", [4096, 16_384])
+@pytest.mark.parametrize("filled", ["zeros", "noise", "left out"])
+def test_a_jpeg_with_a_hole_is_refused(kind: str, length: int, filled: str) -> None:
+    """Of 300 holes of 4 KiB in photographs one made another valid JPEG, which no program can recognise."""
+    content = jpeg(kind)
+    recognised = 0
+    for at in np.linspace(len(content) * 0.1, len(content) * 0.9 - length, 20).astype(int):
+        hole = {"zeros": bytes(length), "noise": noise(length, seed=at).tobytes(), "left out": b""}[filled]
+        recognised += is_refused(content[:at] + hole + content[at + length :])
+    assert recognised >= 19
+
+
+def test_a_jpeg_whose_restart_markers_do_not_follow_on_each_other_is_refused() -> None:
+    content = jpeg("with restart markers")
+    at = content.index(b"\xff\xd3")
+    check_refused(content[:at] + b"\xff\xd6" + content[at + 2 :])
+
+
+def scan_starts(content: bytes) -> Iterator[int]:
+    at = content.find(b"\xff\xda")
+    while at >= 0:
+        yield at
+        at = content.find(b"\xff\xda", at + 2)
+
+
+def test_a_progressive_jpeg_that_was_cut_between_its_scans_is_refused() -> None:
+    content = jpeg("progressive")
+    starts = list(scan_starts(content))
+    assert len(starts) == 10
+    for start in starts[1:]:
+        check_refused(content[:start] + b"\xff\xd9")
+
+
+def test_a_jpeg_without_the_scan_of_one_channel_is_refused() -> None:
+    content = jpeg("progressive")
+    starts = [*scan_starts(content), len(content) - 2]
+    # The third scan has the first coefficients of one colour channel, with the tables before the fourth.
+    check_refused(content[: starts[2]] + content[starts[3] :])
+
+
+def test_a_damaged_jpeg_is_refused_also_behind_harmless_faults() -> None:
+    """Decoders report only the first warning."""
+    content = jpeg()
+    half = len(content) // 2
+    for harmless in HARMLESS.values():
+        assert np.array_equal(image_of(harmless(content)), image_of(content))
+        check_refused(harmless(content[:half] + content[half + 3000 :]))
+        check_refused(harmless(content[:half] + b"\xff\xd9"))
+
+
+def before_tables(content: bytes, between: bytes) -> bytes:
+    at = content.index(b"\xff\xdb")
+    return content[:at] + between + content[at:]
+
+
+def scan_parameters(content: bytes, parameters: bytes) -> bytes:
+    at = content.index(b"\xff\xda")
+    return content[: at + 11] + parameters + content[at + 14 :]
+
+
+HARMLESS: dict[str, Callable[[bytes], bytes]] = {
+    "bytes between segments": lambda content: before_tables(content, b"abc"),
+    "a broken colour profile": lambda content: before_tables(content, b"\xff\xe2\0\x12ICC_PROFILE\0\5\x09ab"),
+    "an unknown version of JFIF": lambda content: content[:11] + b"\x09" + content[12:],
+    "a camera's idle parameters": lambda content: scan_parameters(content, bytes(3)),
+    "another program's data": lambda content: before_tables(content, b"x\xff\xe5\0\6\xff\xda\xff\xd9"),
+}
+
+
+@pytest.mark.parametrize("kind", JPEGS)
+def test_bytes_behind_a_whole_jpeg_are_no_damage(kind: str) -> None:
+    content = jpeg(kind)
+    for behind in (b"\0", b"trailer", bytes(100_000), content[:5000], b"\xff\xd9"):
+        assert np.array_equal(image_of(content + behind), image_of(content))
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "CMYK"])
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"keep_rgb": True}, {"subsampling": 1}])
+def test_every_kind_of_jpeg_has_the_values_that_pillow_finds(mode: str, options: dict[str, Any]) -> None:
+    picture = Image.fromarray(smooth(61, 83)).convert(mode)
+    content = encoded(picture, "JPEG", quality=90, **options)
+    with Image.open(io.BytesIO(content)) as image:
+        expected = np.asarray(image.convert("RGB") if mode == "CMYK" else image)
+    np.testing.assert_array_equal(image_of(content), expected)
+
+
+def test_a_jpeg_of_unusual_chroma_is_read_and_the_log_says_what_is_not_checked(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    content = bytearray(encoded(smooth(64, 64), "JPEG", subsampling=0))
+    at = bytes(content).index(b"\xff\xc0")
+    # Three luma samples for each of chroma, horizontally.
+    content[at + 11] = 0x31
+    assert image_of(bytes(content)).shape == (64, 64, 3)
+    assert "damaged values cannot be recognised" in caplog.text
+
+
+# Other formats
+
+
+def test_bytes_behind_a_whole_png_or_gif_are_no_damage() -> None:
+    frames = [Image.fromarray(smooth(8, 9)), Image.fromarray(smooth(8, 9)[::-1])]
+    contents = [
+        encoded(smooth(8, 9), "PNG"),
+        png16(noise(8, 9, 3, dtype=np.uint16)),
+        encoded(frames[0], "PNG", save_all=True, append_images=frames[1:]),
+        encoded(frames[0], "GIF"),
+        encoded(frames[0], "GIF", save_all=True, append_images=frames[1:], comment=b"; a comment" * 50),
+        encoded(smooth(8, 9), "BMP"),
+        encoded(smooth(8, 9), "TIFF"),
+        encoded(smooth(8, 9), "WEBP", lossless=True),
+        encoded(smooth(8, 9), "JPEG2000"),
+    ]
+    for content in contents:
+        for behind in (b"\0", b"trailer", b"x" * 5000, bytes(36_000)):
+            for got, expected in zip(images_of(content + behind), images_of(content), strict=True):
+                np.testing.assert_array_equal(got, expected)
+
+
+def test_a_ppm_of_several_pictures_is_refused_and_one_with_bytes_behind_it_is_read() -> None:
+    pictures = {
+        "colour": encoded(smooth(5, 9), "PPM"),
+        "grey": encoded(smooth(5, 9)[..., 0].copy(), "PPM"),
+        "one bit": encoded(Image.new("1", (9, 5)), "PPM"),
+        "16 bits": b"P5 9 5 65535\n" + bytes(90),
+        "12 bits": b"P5 9 5 4095\n" + bytes(90),
+        "16 bits, colour": b"P6 9 5 65535\n" + bytes(270),
+    }
+    for content in pictures.values():
+        assert len(images_of(content + b"\n trailer")) == 1
+        for other in pictures.values():
+            with pytest.raises(MemberRefusedError, match="several pictures"):
+                images_of(content + other)
+
+
+def test_the_end_of_a_file_is_one_only_where_it_belongs() -> None:
+    pictures = [Image.fromarray(noise(40, 40, seed=seed)) for seed in range(3)]
+    for form, end in (("PNG", b"\0\0\0\0IEND\xaeB`\x82"), ("GIF", b";")):
+        content = encoded(pictures[0], form, save_all=True, append_images=pictures[1:])
+        assert content.endswith(end)
+        for cut in range(len(content) // 3, len(content) - 20, 97):
+            with pytest.raises(MemberRefusedError):
+                images_of(content[:cut] + end)
+
+
+def test_a_png_or_gif_of_countless_pieces_is_refused() -> None:
+    png, gif = encoded(smooth(4, 4), "PNG"), encoded(smooth(4, 4), "GIF")
+    chunk = struct.pack(">I4sI", 0, b"teSt", zlib.crc32(b"teSt"))
+    for content in (png[:-12] + chunk * 100_001 + png[-12:], gif[:-1] + bytes(1_100_000) + b";"):
+        with pytest.raises(MemberRefusedError, match="too many pieces"):
+            images_of(content)
+
+
+def test_any_error_of_a_decoder_refuses_the_file_quietly(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    content = encoded(smooth(20, 30), "AVIF")
+    caplog.set_level(logging.DEBUG)
+    for error in (RuntimeError("Failed to decode image"), AttributeError("x"), AssertionError(), RecursionError()):
+
+        def fail(*_: object, error: Exception = error) -> None:
+            raise error
+
+        monkeypatch.setattr(AvifImagePlugin.AvifImageFile, "load", fail)
+        with pytest.raises(MemberRefusedError, match="cannot be decoded"):
+            images_of(content)
+    assert "Traceback" not in caplog.text
+
+
+# Sets of pictures in one JPEG
+
+
+UNDEFINED, VGA, FULL_HD = 0, 0x010001, 0x010002
+
+
+@pytest.mark.parametrize("kind", [0x020001, 0x020002, 0x020003, UNDEFINED])
+def test_every_picture_of_a_set_in_a_jpeg_is_an_image(kind: int) -> None:
+    pictures = [smooth(40, 60), smooth(40, 60)[::-1], smooth(40, 60)[:, ::-1]]
+    content = mpo([PRIMARY, kind, kind], pictures)
+    assert [(frame.number, frame.format) for frame in decoded(content)] == [(0, "JPEG"), (1, "JPEG"), (2, "JPEG")]
+    for output, picture in zip(images_of(content), pictures, strict=True):
+        assert np.abs(output.astype(int) - picture).mean() < 4
+
+
+def test_views_of_other_sizes_are_images_and_previews_are_not_even_within_a_set() -> None:
+    pictures = [smooth(40, 60), smooth(20, 30), smooth(48, 64), smooth(40, 60)]
+    content = mpo([PRIMARY, VGA, 0x020003, FULL_HD], pictures)
+    assert [(frame.number, frame.size) for frame in decoded(content)] == [(0, (60, 40)), (2, (64, 48))]
+    assert len(images_of(mpo([PRIMARY, VGA], pictures[:2]), limits=Limits(frames=1))) == 1
+    with pytest.raises(MemberRefusedError, match="LIMIT_FRAMES=1"):
+        images_of(content, limits=Limits(frames=1))
+
+
+def test_a_damaged_picture_of_a_set_refuses_the_file_and_a_lost_preview_does_not() -> None:
+    pictures = [noise(40, 60, 3), noise(40, 60, 3, seed=4)]
+    length = len(encoded(pictures[1], "JPEG", quality=95))
+    for kind, complete in ((0x020002, False), (UNDEFINED, True), (VGA, True)):
+        content = mpo([PRIMARY, kind], pictures)
+        if complete:
+            assert len(images_of(content[:-length])) == 1
+        else:
+            for end in (content[:-length], content[: -length // 2] + b"\xff\xd9"):
+                with pytest.raises(MemberRefusedError):
+                    images_of(end)
+
+
+def test_the_largest_tiff_page_is_an_image_also_behind_a_trailer() -> None:
+    stream = io.BytesIO()
+    tifffile.imwrite(stream, noise(9, 11))
+    assert len(images_of(stream.getvalue() + b"II*\0")) == 1
