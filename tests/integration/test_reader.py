@@ -431,7 +431,7 @@ class TestReadOnly:
         _, lost = producer.process(NOON, 4)
         archive = lost.archive
         clients.batches.delete_entity(archive.key.partition("p1"), "0001")
-        with pytest.raises(ImageDamagedError, match="lost what became of it"):
+        with pytest.raises(ImageDamagedError, match="its row in the ledger is lost"):
             list(reader.shards(producer.source, NOON, NOON + HOUR))
         with pytest.raises(PermanentError, match="no such source"):
             list(reader.latest("never"))
