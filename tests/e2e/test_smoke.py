@@ -43,7 +43,7 @@ def test_it_passes_where_all_is_well(running: System, stored: Clients) -> None:
         *steps,
         "read back by rows and by shards: 3 images, equal",
         "queue poll by poll_source",
-        "removed again",
+        "was removed",
     ):
         assert step in output, output
     assert left(stored) == []
