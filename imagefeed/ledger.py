@@ -16,7 +16,7 @@ from imagefeed.layout import SMOKE, SOURCES, behind_stamp, decode_path
 from imagefeed.model import Counts, Origin, RawArchive, Refusal, State, read_replaces
 from imagefeed.stores import Stores, names_in
 
-TERMINAL = (State.PROCESSED, State.REFUSED, State.FAILED)
+TERMINAL = (State.PROCESSED, State.REFUSED, State.EMPTY, State.FAILED)
 """Ends of preprocessing. A batch that finishes after all turns a failed archive into a processed one."""
 
 FIRST_PROCESSED = "first_processed_at"
@@ -46,6 +46,7 @@ ARCHIVE_COLUMNS = [
     "members",
     "images",
     "refused",
+    "refused_kinds",
     "skipped",
     "bytes_in",
     "bytes_out",
@@ -82,7 +83,7 @@ class Entry:
     counts: Counts | None
     """Set with its end under the pipeline."""
     reason: str | None
-    """Why it was refused or failed, or, where it is not copied, why copying failed the last time."""
+    """Why it is refused, empty or failed, or, where it is not copied, why copying failed the last time."""
     modified: datetime | None = None
     """By the server's clock; None where the ledger does not know."""
     first_processed: datetime | None = None
@@ -192,7 +193,7 @@ def first_processed(results: Iterable[Mapping[str, Any]]) -> datetime | None:
 
 
 def _reason(state: State, row: Mapping[str, Any]) -> str | None:
-    if state in (State.REFUSED, State.FAILED):
+    if state in (State.REFUSED, State.EMPTY, State.FAILED):
         return row.get("reason")
     return row.get("error") if state in (State.SEEN, State.COPYING, State.EXPIRED) else None
 
@@ -260,6 +261,7 @@ def read_counts(row: Mapping[str, Any]) -> Counts | None:
         members=row["members"],
         images=row["images"],
         refused=row["refused"],
+        refused_kinds=json.loads(row.get("refused_kinds") or "{}"),
         skipped=json.loads(row["skipped"]),
         bytes_in=number(row["bytes_in"]),
         bytes_out=number(row["bytes_out"]),

@@ -8,7 +8,7 @@ import pytest
 from ops.health.refusals import CURES, Cause, cause_of, cure_of
 from tests.fixtures.fake_tools import PROJECT
 
-_ERRORS = {"ArchiveRefusedError", "ArchiveIncompleteError", "MemberRefusedError"}
+_ERRORS = {"ArchiveRefusedError", "ArchiveIncompleteError", "MemberRefusedError", "UnreadFormatError"}
 _CAUSES = {
     Cause.HOOK: [
         "{name_of(self._hook)} gave {kind}: it must give an array or None",
@@ -43,6 +43,9 @@ _CAUSES = {
         "the zip is one part of several: it must be a single file",
         "it is encrypted: only archives without passwords can be read",
         "it is compressed by method {member.method}, which is not supported",
+        "no format that is read: {named}, {begins}",
+        "it is an archive in the archive ({suffix}): put its members into the zip itself, or send it as a zip of its "
+        "own",
     ],
     Cause.COPY: ["the copy into its blob ended without its bytes, {archive.copy_error}; copy it again"],
     Cause.CHANGED: [
@@ -64,6 +67,7 @@ _CAUSES = {
         "its entry in the zip's directory is broken: {member.broken}",
         "it inflates to more than the {member.size} bytes that the zip's directory says",
         "its compressed bytes are broken: {exc}",
+        "the compressed file's bytes are broken: {exc}",
         "its place in the zip's directory is wrong, or it overlaps another member",
         "the zip's directory points to where no member begins",
         "it overlaps another member, or the zip's directory",
@@ -120,7 +124,7 @@ def test_a_reason_tells_its_cause_alone_and_quoted_by_its_archive(cause: Cause, 
         reason = reason.replace(stands, what)
     assert cause_of(reason) is cause
     if reason != "MemoryError":
-        assert cause_of(f"every one of its 7 image members was refused: {reason}") is cause
+        assert cause_of(f"none of its 7 members gave an image (7 .jpg): {reason}") is cause
 
 
 def test_every_cause_has_its_cure() -> None:
