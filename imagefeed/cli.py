@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from imagefeed.arguments import STATUSES, add_json, add_pipeline, add_range, add_verb, check, positive
 from imagefeed.errors import NotListeningError, PermanentError, PipelineError
-from imagefeed.model import State
+from imagefeed.model import State, by_kind
 from imagefeed.terminal import Column, Table, clean, count, write, write_json
 
 if TYPE_CHECKING:
@@ -32,7 +32,11 @@ if TYPE_CHECKING:
 GROUP = "imagefeed.commands"
 _NEWEST = 20
 """Archives of each source that `ls` lists if neither --limit nor --since is given."""
-_STYLES = {State.PROCESSED: "green", State.REFUSED: "yellow", State.FAILED: "red", State.EXPIRED: "red"}
+_STYLES = {
+    State.PROCESSED: "green",
+    **dict.fromkeys((State.REFUSED, State.EMPTY), "yellow"),
+    **dict.fromkeys((State.FAILED, State.EXPIRED), "red"),
+}
 
 
 def build_parser(extensions: "Iterable[Callable[[Subparsers], object]]" = ()) -> argparse.ArgumentParser:
@@ -243,9 +247,11 @@ def _entry_as_json(entry: "Entry", newer: "Entry | None") -> Mapping[str, Any]:
 
 def _table(found: "Sequence[tuple[Entry, Entry | None]]") -> Table:
     titles = ("source", "stamp (UTC)", "version", "state")
-    numbers = ("images", "refused", "MB", "raw in (s)", "read in (s)")
+    numbers = ("MB", "raw in (s)", "read in (s)")
     columns = [
         *(Column(title=title) for title in titles),
+        Column(title="images", right=True),
+        *(Column(title=title) for title in ("refused", "skipped")),
         *(Column(title=title, right=True) for title in numbers),
         *(Column(title=title) for title in ("path", "pipeline")),
         Column(title="reason", own=True),
@@ -262,7 +268,8 @@ def _cells(entry: "Entry", newer: "Entry | None") -> Iterator[str]:
     archive, counts = entry.archive, entry.counts
     yield from (archive.source, f"{archive.stamp:%Y-%m-%d %H:%M:%S}", archive.version, entry.state)
     yield str(counts.images) if counts else ""
-    yield str(counts.refused) if counts else ""
+    yield (by_kind(counts.refused_kinds) or str(counts.refused)) if counts else ""
+    yield (by_kind(counts.skipped) or "0") if counts else ""
     yield f"{archive.size / 1e6:.1f}"
     # Seconds from "found stable on the server" to the raw blob, and from there to readable images.
     yield _between(entry, State.SEEN, State.RAW)

@@ -16,7 +16,7 @@ from imagefeed.layout import SMOKE, SOURCES, behind_stamp, decode_path
 from imagefeed.model import Counts, Origin, RawArchive, Refusal, State, read_replaces
 from imagefeed.stores import Stores, names_in
 
-TERMINAL = (State.PROCESSED, State.REFUSED, State.FAILED)
+TERMINAL = (State.PROCESSED, State.REFUSED, State.EMPTY, State.FAILED)
 """States in which preprocessing has ended. A failed archive becomes processed if its last batch finishes later."""
 
 FIRST_PROCESSED = "first_processed_at"
@@ -46,6 +46,7 @@ ARCHIVE_COLUMNS = [
     "members",
     "images",
     "refused",
+    "refused_kinds",
     "skipped",
     "bytes_in",
     "bytes_out",
@@ -82,7 +83,7 @@ class Entry:
     counts: Counts | None
     """None until preprocessing by the pipeline has ended."""
     reason: str | None
-    """Why it was refused or failed; if it is not copied, why the last copy failed."""
+    """Why it was refused, empty or failed; if it is not copied, why the last copy failed."""
     modified: datetime | None = None
     """The modified time by the server's clock; None if the ledger has none."""
     first_processed: datetime | None = None
@@ -194,7 +195,7 @@ def first_processed(results: Iterable[Mapping[str, Any]]) -> datetime | None:
 
 
 def _reason(state: State, row: Mapping[str, Any]) -> str | None:
-    if state in (State.REFUSED, State.FAILED):
+    if state in (State.REFUSED, State.EMPTY, State.FAILED):
         return row.get("reason")
     return row.get("error") if state in (State.SEEN, State.COPYING, State.EXPIRED) else None
 
@@ -262,6 +263,7 @@ def read_counts(row: Mapping[str, Any]) -> Counts | None:
         members=row["members"],
         images=row["images"],
         refused=row["refused"],
+        refused_kinds=json.loads(row.get("refused_kinds") or "{}"),
         skipped=json.loads(row["skipped"]),
         bytes_in=number(row["bytes_in"]),
         bytes_out=number(row["bytes_out"]),

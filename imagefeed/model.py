@@ -21,6 +21,8 @@ else:
     Pixels = ForwardRef("NDArray[np.generic]")
 
 Codec = Literal["npy", "png"]
+OTHER_KINDS = "of other kinds"
+_MOST_KINDS = 20
 Replaces = Literal["stamp", "path", "never"]
 """Which older versions of its path an archive replaces: `stamp` those with the same stamp, which comes from the file
 name; `path` all; `never` none."""
@@ -35,6 +37,7 @@ class State(StrEnum):
     PROCESSING = "processing"
     PROCESSED = "processed"
     REFUSED = "refused"
+    EMPTY = "empty"
     FAILED = "failed"
     SAME = "same"
     SUPERSEDED = "superseded"
@@ -220,6 +223,8 @@ class Counts:
     images: int = 0
     refused: int = 0
     """Members, not frames."""
+    refused_kinds: Mapping[str, int] = field(default_factory=dict)
+    """Refused members by suffix, or by what their first bytes say; of many kinds the rarest together."""
     skipped: Mapping[str, int] = field(default_factory=dict)
     """Members by kind."""
     bytes_in: int = 0
@@ -230,16 +235,34 @@ class Counts:
     """For each format of its images, the oldest decoder version that read one of them."""
 
     def __add__(self, other: "Counts") -> "Counts":
-        kinds = {*self.skipped, *other.skipped}
         return Counts(
             members=self.members + other.members,
             images=self.images + other.images,
             refused=self.refused + other.refused,
-            skipped={kind: self.skipped.get(kind, 0) + other.skipped.get(kind, 0) for kind in sorted(kinds)},
+            refused_kinds=_few_kinds(_add(self.refused_kinds, other.refused_kinds)),
+            skipped=_add(self.skipped, other.skipped),
             bytes_in=self.bytes_in + other.bytes_in,
             bytes_out=self.bytes_out + other.bytes_out,
             methods=oldest_methods(self.methods, other.methods),
         )
+
+
+def _add(one: Mapping[str, int], other: Mapping[str, int]) -> Mapping[str, int]:
+    return {kind: one.get(kind, 0) + other.get(kind, 0) for kind in sorted({*one, *other})}
+
+
+def _few_kinds(kinds: Mapping[str, int]) -> Mapping[str, int]:
+    """Merge the rarest kinds if there are too many, because suffixes are a stranger's."""
+    if len(kinds) <= _MOST_KINDS:
+        return kinds
+    named = sorted((kind for kind in kinds if kind != OTHER_KINDS), key=lambda kind: (-kinds[kind], kind))
+    kept = {kind: kinds[kind] for kind in sorted(named[: _MOST_KINDS - 1])}
+    return {**kept, OTHER_KINDS: sum(kinds.values()) - sum(kept.values())}
+
+
+def by_kind(kinds: Mapping[str, int]) -> str:
+    """Return counts by kind as text, the greatest first, such as "12 .h5, 1 .jpg"."""
+    return ", ".join(f"{kinds[kind]} {kind}" for kind in sorted(kinds, key=lambda kind: (-kinds[kind], kind)))
 
 
 def oldest_methods(one: Mapping[str, int], other: Mapping[str, int]) -> Mapping[str, int]:

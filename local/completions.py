@@ -13,7 +13,7 @@ from storage.clients import Clients
 
 type _Key = tuple[str, datetime, str, datetime]
 
-_TERMINAL = (State.PROCESSED, State.REFUSED, State.FAILED, State.EXPIRED)
+_TERMINAL = (State.PROCESSED, State.REFUSED, State.EMPTY, State.FAILED, State.EXPIRED)
 _LIMIT = 100
 """Newest archives of a source that one call reads; there is one call a second."""
 

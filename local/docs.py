@@ -3,7 +3,7 @@
 import argparse
 import ast
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import MISSING
 from datetime import timedelta
 from pathlib import Path
@@ -13,7 +13,7 @@ from config.settings import FLAT, PER_SOURCE
 from config.telemetry import METRICS
 from config.types import Setting
 from imagefeed.durations import format_duration
-from preprocess.image.formats import REFUSED_SUFFIXES, SKIPPED, SUFFIXES
+from preprocess.image.formats import PACKED, SKIPPED, SUFFIXES, UNREAD, Skipped
 
 PAGES = Path(__file__).parents[1] / "docs"
 URL = "SOURCES__<NAME>__URL"
@@ -104,13 +104,26 @@ def _formats() -> str:
     return "\n".join(["| format | suffixes |", "|---|---|", *rows])
 
 
-def _suffixes(suffixes: tuple[str, ...]) -> str:
+def _suffixes(suffixes: Iterable[str]) -> str:
     return ", ".join(f"`.{suffix}`" for suffix in suffixes)
 
 
 def _skipped() -> str:
-    rows = (f"| `{kind}` | {covers} |" for kind, covers in SKIPPED.items())
-    return "\n".join(["| counted as | what it is |", "|---|---|", *rows])
+    rows = (
+        f"| `{kind}` | {skipped.meaning} | {', '.join(f'`{name}`' for name in _names(skipped)) or '–'} |"
+        for kind, skipped in SKIPPED.items()
+    )
+    return "\n".join(["| counted as | what it is | names and suffixes |", "|---|---|---|", *rows])
+
+
+def _names(skipped: Skipped) -> Iterator[str]:
+    yield from skipped.names
+    yield from (f".{suffix}" for suffix in skipped.suffixes)
+
+
+def _unread() -> str:
+    rows = (f"| {group} | {_suffixes(unread.suffixes)} | {unread.cure} |" for group, unread in UNREAD.items())
+    return "\n".join(["| such as | suffixes | what to do |", "|---|---|---|", *rows])
 
 
 TABLES: Mapping[str, Mapping[str, Callable[[], str]]] = {
@@ -126,7 +139,8 @@ TABLES: Mapping[str, Mapping[str, Callable[[], str]]] = {
     },
     "image-formats.md": {
         "formats": _formats,
-        "refused": lambda: _suffixes(REFUSED_SUFFIXES),
+        "packed": lambda: _suffixes(PACKED),
+        "refused": _unread,
         "skipped": _skipped,
     },
     "telemetry.md": {"metrics": _metrics},

@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import batched
 
-from imagefeed.model import Counts, RawArchive
+from imagefeed.model import Counts, RawArchive, State, by_kind
 from preprocess.context import ReplayContext
 from preprocess.model import Batch, BatchSizes, BatchState
 
@@ -53,15 +53,26 @@ def find_undone(states: Sequence[BatchState], number: int | None) -> BatchState 
     return next((state for state in states if state.batch.number == number and state.done_at is None), None)
 
 
-def refused_wholly(states: Iterable[BatchState], sums: Counts) -> str:
-    """Return why an archive is refused if all its image members were: quotes the most common reason."""
+def end_of(states: Iterable[BatchState], sums: Counts) -> tuple[State, str | None]:
+    """Return the terminal state of an archive whose batches are all done, and the reason if it has no image."""
+    if sums.images:
+        return State.PROCESSED, None
+    if sums.refused:
+        return State.REFUSED, _why_refused(states, sums)
+    skipped = by_kind(sums.skipped)
+    return State.EMPTY, f"all of its members are skipped: {skipped}" if sums.members else "the zip has no members"
+
+
+def _why_refused(states: Iterable[BatchState], sums: Counts) -> str:
+    """Return what was refused by kind, and the most common reason."""
     reasons = Counter[str]()
     for state in states:
         if state.counts is not None and state.notes.reason is not None:
             reasons[state.notes.reason] += state.counts.refused
     quoted = "".join(f": {reason}" for reason, _ in reasons.most_common(1))
-    members = "its only image member was" if sums.refused == 1 else f"all {sums.refused} image members were"
-    return f"{members} refused{quoted}"
+    skipped = sum(sums.skipped.values())
+    kinds = ", ".join(filter(None, (by_kind(sums.refused_kinds), f"{skipped} skipped" if skipped else "")))
+    return f"none of its {sums.members} members gave an image ({kinds or f'{sums.refused} refused'}){quoted}"
 
 
 def due(states: Sequence[BatchState], now: datetime) -> list[BatchState]:

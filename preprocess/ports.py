@@ -128,7 +128,7 @@ class BatchLedger(Protocol):
     def finish(self, batch: Batch, counts: Counts, at: datetime, notes: Notes = NO_NOTES) -> None:
         """Write a batch's counts and notes; if all batches are done, write the archive's final state and sums.
 
-        If all image members of an archive were refused, its reason quotes the most common one of its batches.
+        If none of its members gave an image, its reason counts them by kind, and quotes the most common one.
         """
 
     def refuse(self, archive: RawArchive, pipeline: str, reason: str, at: datetime, batch: Batch | None = None) -> None:

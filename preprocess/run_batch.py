@@ -20,7 +20,7 @@ from preprocess.context import Context
 from preprocess.hook_errors import HookFailedError
 from preprocess.image.child_decoder import ChildDecoder, RefusedInChildError
 from preprocess.image.decode import warnings_heard
-from preprocess.image.formats import printable, skip_kind
+from preprocess.image.formats import UnreadFormatError, is_skipped_unseen, kind_of, printable, skipped_as
 from preprocess.image.maker import ImageMaker
 from preprocess.image.pool import DecodePool, Decoder, PendingMember
 from preprocess.member_log import few_lines, member_log
@@ -226,7 +226,7 @@ def _check_time(batch: Batch, deadline: float) -> None:
 
 
 def _read(maker: ImageMaker, reader: MemberReader, member: Member) -> BytesIO | None:
-    return None if skip_kind(member.name) is not None else maker.content(reader, member)
+    return None if is_skipped_unseen(member.name, member.size) else maker.content(reader, member)
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,20 +246,21 @@ def _guarded(member: Member, pending: PendingMember, context: _BatchContext) -> 
     except MemberRefusedError as exc:
         line, trace = "member.refused member=%d name=%s reason=%s", isinstance(exc, HookFailedError)
         member_log.warning(line, member.number, printable(member.name), exc, exc_info=trace)
-        kind = exc.kind if isinstance(exc, RefusedInChildError) else type(exc.__cause__ or exc).__name__
-        return _refused(member, str(exc), kind, context)
+        error = exc.kind if isinstance(exc, RefusedInChildError) else type(exc.__cause__ or exc).__name__
+        kind = exc.kind if isinstance(exc, UnreadFormatError) else kind_of(member.name)
+        return _refused(member, str(exc), error, kind, context)
     except PipelineError:
         raise
     except Exception as exc:
         # Unexpected: a library that fails on an image, or too little memory.
         member_log.exception("member.refused member=%d name=%s", member.number, printable(member.name))
-        return _refused(member, str(exc) or type(exc).__name__, type(exc).__name__, context)
+        return _refused(member, str(exc) or type(exc).__name__, type(exc).__name__, kind_of(member.name), context)
 
 
 def _preprocessed(member: Member, pending: PendingMember, context: _BatchContext) -> Counts:
     images = pending()
     if images is None:
-        return Counts(skipped={skip_kind(member.name) or "not an image": 1})
+        return Counts(skipped={skipped_as(member.name, member.size): 1})
     methods: dict[str, int] = {}
     finished = context.finish(context.taker.passing(member, images))
     if written := context.writer.add(_noting_methods(finished, methods)):
@@ -273,7 +274,7 @@ def _noting_methods(images: Iterable[Image], methods: dict[str, int]) -> Iterato
         yield image
 
 
-def _refused(member: Member, reason: str, kind: str, context: _BatchContext) -> Counts:
-    context.writer.refuse(Refusal(member=member.number, name=member.name, reason=reason, error=kind))
-    context.taker.refuse(next((limit for limit in _LIMITS if f"{limit}=" in reason), kind), reason)
-    return Counts(refused=1)
+def _refused(member: Member, reason: str, error: str, kind: str, context: _BatchContext) -> Counts:
+    context.writer.refuse(Refusal(member=member.number, name=member.name, reason=reason, error=error))
+    context.taker.refuse(next((limit for limit in _LIMITS if f"{limit}=" in reason), error), reason)
+    return Counts(refused=1, refused_kinds={kind: 1})

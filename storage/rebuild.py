@@ -9,7 +9,7 @@ deterministic, that costs time but does no harm; recording an incomplete archive
 A batch without images has no shard, so nothing can be proven for its archive.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from operator import attrgetter
@@ -208,16 +208,21 @@ def _are_all(batches: Sequence[Batch]) -> bool:
 
 
 def _left_over(sums: Counts, known: Counts) -> Counts:
-    skipped = {kind: count - known.skipped.get(kind, 0) for kind, count in sums.skipped.items()}
     return replace(
         sums,
         members=sums.members - known.members,
         images=0,
         refused=sums.refused - known.refused,
-        skipped={kind: count for kind, count in skipped.items() if count},
+        refused_kinds=_without(sums.refused_kinds, known.refused_kinds),
+        skipped=_without(sums.skipped, known.skipped),
         bytes_in=sums.bytes_in - known.bytes_in,
         bytes_out=sums.bytes_out - known.bytes_out,
     )
+
+
+def _without(sums: Mapping[str, int], known: Mapping[str, int]) -> Mapping[str, int]:
+    rest = {kind: count - known.get(kind, 0) for kind, count in sums.items()}
+    return {kind: count for kind, count in rest.items() if count}
 
 
 def _properties(archive: RawArchive, blob: BlobProperties) -> Properties:

@@ -20,7 +20,7 @@ from local.samples import CELLS, colour_grid
 from storage.clients import Clients
 
 _BEGINNING, _END = datetime(1970, 1, 1, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC)
-_WITHOUT_RESULT = (State.REFUSED, State.FAILED, State.SAME, State.SUPERSEDED, State.EXPIRED)
+_WITHOUT_RESULT = (State.REFUSED, State.EMPTY, State.FAILED, State.SAME, State.SUPERSEDED, State.EXPIRED)
 
 
 def observe(clients: Clients, sources: Iterable[str]) -> dict[Key, Progress]:

@@ -30,6 +30,7 @@ _LETTERS = {
     DisplayState.SEEN: ("s", "yellow"),
     DisplayState.COPYING: ("c", "cyan"),
     DisplayState.RAW: ("r", "cyan"),
+    DisplayState.EMPTY: ("0", "yellow"),
     DisplayState.PARTLY: ("p", "yellow"),
     DisplayState.SUPERSEDED: ("-", "dim"),
 }

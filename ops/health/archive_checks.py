@@ -5,19 +5,25 @@ from datetime import datetime, timedelta
 from operator import attrgetter
 
 from imagefeed.ledger import TERMINAL, Entry
-from imagefeed.model import ArchiveKey, Origin, RawArchive, State, replaces
+from imagefeed.model import ArchiveKey, Counts, Origin, RawArchive, State, by_kind, replaces
 from imagefeed.terminal import count
 from ingest.model import Promises, SourceState, TrackedFile
 from ops.health.findings import Finding, Slug
 
 _LATE = timedelta(minutes=30)
-_BAD_ENDS = {State.EXPIRED: Slug.EXPIRED, State.FAILED: Slug.FAILED, State.REFUSED: Slug.REFUSED}
+_BAD_ENDS = {
+    State.EXPIRED: Slug.EXPIRED,
+    State.FAILED: Slug.FAILED,
+    State.REFUSED: Slug.REFUSED,
+    State.EMPTY: Slug.EMPTY,
+}
 UNCOPIED = (State.SEEN, State.COPYING)
 UNFINISHED = (State.RAW, State.PROCESSING)
 _CORRECTIONS = {
     **dict.fromkeys((*UNCOPIED, *UNFINISHED), Slug.CORRECTION_PENDING),
     **dict.fromkeys((State.FAILED, State.REFUSED), Slug.CORRECTION_FAILED),
     State.EXPIRED: Slug.EXPIRED,
+    State.EMPTY: Slug.EMPTY,
 }
 """Finding for an unprocessed version if an older version is processed, by the state of the newer one."""
 COPIED = (*UNFINISHED, *TERMINAL)
@@ -41,7 +47,7 @@ def check_archives(
     limit: timedelta,
     raw: Container[str] = frozenset(),
 ) -> Iterator[Finding]:
-    """Yield archives that are late, lost or refused; `raw` are blobs that are known to exist.
+    """Yield archives that are late, lost, refused or empty; `raw` are blobs that are known to exist.
 
     An archive that was replaced by a later version or a manual upload is not reported.
     """
@@ -126,8 +132,10 @@ def _check_members(entries: Sequence[Entry]) -> Iterator[Finding]:
     processed = [entry for entry in entries if entry.state is State.PROCESSED]
     # A file that was sent again has another version; the one processed last counts.
     current = {(entry.archive.path, entry.archive.stamp): entry for entry in sorted(processed, key=last_step)}
-    refused = {one.archive.key: one.counts.refused for one in current.values() if one.counts and one.counts.refused}
+    refused = {one.archive.key: one.counts for one in current.values() if one.counts and one.counts.refused}
     if refused:
         newest = max(refused, key=lambda key: key.stamp)
-        name = f"{count(sum(refused.values()), 'member')} of {count(len(refused), 'archive')}"
-        yield of_archive(Slug.MEMBERS_REFUSED, newest, name, "all others can be read")
+        sums = sum(refused.values(), start=Counts())
+        name = f"{count(sums.refused, 'member')} of {count(len(refused), 'archive')}"
+        kinds = by_kind(sums.refused_kinds)
+        yield of_archive(Slug.MEMBERS_REFUSED, newest, name, f"{kinds}; all others can be read".removeprefix("; "))

@@ -26,6 +26,7 @@ _BATCH_COLUMNS = [
     "members",
     "images",
     "refused",
+    "refused_kinds",
     "skipped",
     "bytes_in",
     "bytes_out",

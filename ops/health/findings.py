@@ -56,6 +56,7 @@ class Slug(StrEnum):
     NOTHING_READABLE = "nothing_readable"
     PIPELINE_STOPPED = "pipeline_stopped"
     REFUSED = "refused"
+    EMPTY = "empty"
     MEMBERS_REFUSED = "members_refused"
     OUTDATED_RESULTS = "outdated_results"
     NEAR_LIMIT = "near_limit"
@@ -75,7 +76,7 @@ class Slug(StrEnum):
 NOTICES = frozenset({
     Slug.GAP_CLOSED, Slug.STAMP_MISFIT, Slug.NOT_POLLED, Slug.NOT_JUDGED, Slug.REFUSED, Slug.MEMBERS_REFUSED,
     Slug.BY_HAND, Slug.FUNCTION_NEVER_RAN, Slug.CORRECTION_PENDING, Slug.OUTDATED_RESULTS, Slug.NEAR_LIMIT,
-    Slug.ENTRY_UNREADABLE,
+    Slug.ENTRY_UNREADABLE, Slug.EMPTY,
 })  # fmt: skip
 """Slugs of severity NOTICE: nothing is missing that could still arrive."""
 
@@ -121,6 +122,7 @@ ADVICE: Mapping[Slug, str] = {
     Slug.PIPELINE_STOPPED: "correct the settings; reconcile then processes the archives of the last PIPELINE_WINDOW; "
     "for older ones: `imagefeed replay --source SOURCE --since 30d`",
     Slug.REFUSED: "{cure}",
+    Slug.EMPTY: "nothing if such archives are expected; else check the hook, or ask the server's owner",
     Slug.MEMBERS_REFUSED: "`imagefeed refused {source}` shows the reasons",
     Slug.OUTDATED_RESULTS: "to make them again with the newer decoder: `imagefeed replay --source {source} --method "
     "'{name}' --since 30d`",

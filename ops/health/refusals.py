@@ -25,6 +25,7 @@ _PATTERNS: Mapping[Cause, re.Pattern[str]] = {
     Cause.SETTINGS: re.compile(r"PREPROCESS_"),
     Cause.UNSUPPORTED: re.compile(
         r"not supported|is encrypted|split zip|symbolic link|without zip64|accepted format|without loss|go beyond"
+        r"|no format that is read|an archive in the archive"
     ),
     Cause.CRASH: re.compile(r"process that decodes it|out of memory|^MemoryError$"),
     Cause.COPY: re.compile(r"copy it again"),
@@ -40,7 +41,7 @@ CURES: Mapping[Cause, str] = {
     Cause.HOOK: "fix the hook and deploy it, then {again}",
     Cause.LIMIT: "raise the setting that the reason names, then {again}",
     Cause.SETTINGS: "change the setting that the reason names, then {again}",
-    Cause.UNSUPPORTED: "ask the server's owner to send it in a form that can be read",
+    Cause.UNSUPPORTED: "convert it, or ask the server's owner to send it, in a form that is read (image-formats.md)",
     Cause.CRASH: "give the app more memory, or fix the hook if there is one, then {again}",
     Cause.COPY: "copy the file to its blob again",
     Cause.CHANGED: "nothing if its blob was replaced or deleted on purpose; else {again}",

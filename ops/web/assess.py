@@ -7,7 +7,7 @@ from math import ceil
 from imagefeed import terminal
 from imagefeed.layout import BATCH_QUEUE, POLL_QUEUE
 from imagefeed.ledger import Entry
-from imagefeed.model import State
+from imagefeed.model import Counts, State
 from imagefeed.versions import why_left_out, with_newer
 from ingest.model import Promises, SourceState
 from ops import text
@@ -39,6 +39,7 @@ _DISPLAYED = {
     State.PROCESSING: DisplayState.RAW,
     State.PROCESSED: DisplayState.PROCESSED,
     State.REFUSED: DisplayState.REFUSED,
+    State.EMPTY: DisplayState.EMPTY,
     State.FAILED: DisplayState.FAILED,
     State.SUPERSEDED: DisplayState.SUPERSEDED,
     State.EXPIRED: DisplayState.EXPIRED,
@@ -126,12 +127,11 @@ def assess_source(stored: StoredSource, held: Held, findings: Sequence[Finding],
 
 def make_mark(entry: Entry, now: datetime, limit: timedelta, newer: Entry | None = None) -> ArchiveMark:
     """Return an archive's mark. It is late if under way for over `limit`; `newer` is the version replacing it."""
-    archive, counts = entry.archive, entry.counts
+    archive, counts = entry.archive, entry.counts or Counts()
     state = _DISPLAYED.get(entry.state, DisplayState.SUPERSEDED)
-    refused = counts.refused if counts else 0
     if newer is not None:
         state = DisplayState.SUPERSEDED
-    elif state is DisplayState.PROCESSED and refused:
+    elif state is DisplayState.PROCESSED and counts.refused:
         state = DisplayState.PARTLY
     return ArchiveMark(
         id=archive.key.id,
@@ -139,8 +139,10 @@ def make_mark(entry: Entry, now: datetime, limit: timedelta, newer: Entry | None
         state=state,
         path=terminal.clean(archive.path),
         size=archive.size,
-        images=counts.images if counts else 0,
-        refused=refused,
+        images=counts.images,
+        refused=counts.refused,
+        refused_kinds=counts.refused_kinds,
+        skipped=counts.skipped,
         lag=lag_of(entry),
         late=is_late(entry, now, limit),
         reason=terminal.clean(why_left_out(entry, newer)),

@@ -11,7 +11,7 @@ from ops.text import ago, clock, span
 from ops.web.model import ArchiveMark, DisplayState, SourceStatus
 
 _LATE = (Slug.NOT_COPIED, Slug.NO_LONGER_LISTED, Slug.NOT_PREPROCESSED)
-_COUNTED = (Slug.EXPIRED, Slug.FAILED, Slug.CORRECTION_FAILED, Slug.REFUSED, Slug.RAW_MISSING)
+_COUNTED = (Slug.EXPIRED, Slug.FAILED, Slug.CORRECTION_FAILED, Slug.REFUSED, Slug.EMPTY, Slug.RAW_MISSING)
 
 
 def source_headline(
@@ -76,6 +76,7 @@ def _of_notices(sources: Sequence[SourceStatus], slugs: Collection[Slug]) -> str
     here = f"Everything{' that came' * (Slug.GAP_CLOSED in slugs)} is here{' or on its way' * moving}"
     also = ["there were gaps"] * (Slug.GAP_CLOSED in slugs)
     also += ["some of it was refused"] * bool({Slug.REFUSED, Slug.MEMBERS_REFUSED} & {*slugs})
+    also += ["some archives are empty"] * (Slug.EMPTY in slugs)
     return "; ".join([here, *also])
 
 

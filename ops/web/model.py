@@ -18,6 +18,7 @@ class DisplayState(StrEnum):
     COPYING = "copying"
     SEEN = "seen"
     REFUSED = "refused"
+    EMPTY = "empty"
     FAILED = "failed"
     EXPIRED = "expired"
     SUPERSEDED = "superseded"
@@ -45,6 +46,7 @@ _MEANINGS = {
     DisplayState.COPYING: "being copied from the server",
     DisplayState.SEEN: "listed on the server, and not copied yet",
     DisplayState.REFUSED: "copied, but no image can be made of it; the reason is shown",
+    DisplayState.EMPTY: "copied; all of its members were skipped, or it has none; the reason is shown",
     DisplayState.FAILED: "given up after several tries; the reason is shown",
     DisplayState.EXPIRED: "deleted on the server before it was copied",
     DisplayState.SUPERSEDED: "replaced by a newer version: changed before it was copied, or corrected since",
@@ -64,6 +66,10 @@ class ArchiveMark:
     images: int
     refused: int
     """Number of refused members."""
+    refused_kinds: Mapping[str, int]
+    """Refused members by suffix, or by what their first bytes say."""
+    skipped: Mapping[str, int]
+    """Skipped members by kind."""
     lag: float | None
     """Seconds from its modified time on the server to its images being readable."""
     late: bool

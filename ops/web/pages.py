@@ -11,7 +11,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from imagefeed import terminal
-from imagefeed.model import Counts, State
+from imagefeed.model import Counts, State, by_kind
 from ingest.model import SourceSpec
 from ops import text
 from ops.health.archive_checks import late_after
@@ -93,6 +93,7 @@ def _templates() -> Environment:
     environment.filters |= {
         "advice": _advice,
         "ago": text.ago,
+        "by_kind": by_kind,
         "clean": terminal.clean,
         "clock": text.clock,
         "moment": text.moment,

@@ -1,7 +1,10 @@
-"""Selection of members that are images, and of those that are skipped, by name and by their first bytes."""
+"""Which members are read, which are known to be harmless and skipped, and which are refused."""
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
+
+from imagefeed.errors import MemberRefusedError
 
 SUFFIXES: Mapping[str, tuple[str, ...]] = {
     "JPEG": ("jpg", "jpeg", "jpe", "jfif"),
@@ -15,26 +18,94 @@ SUFFIXES: Mapping[str, tuple[str, ...]] = {
     "AVIF": ("avif", "avifs"),
 }
 """Suffixes of the formats that are read."""
-REFUSED_SUFFIXES = (
-    *("heic", "heif", "hif", "jxl", "psd", "exr", "hdr", "tga", "ico"),
-    *("dng", "cr2", "cr3", "nef", "arw", "raf", "orf", "rw2"),
-)
-"""Suffixes of image formats that are not read. Such members are refused, not skipped, so that they are reported."""
-SKIPPED: Mapping[str, str] = {
-    "directory": "a folder's own entry",
-    "macos": "`__MACOSX` and everything in it, and `.DS_Store`",
-    "hidden": "a file whose name begins with a dot",
-    "not an image": "neither the suffix nor the first bytes are those of an image",
-    "by the hook": "the hook returned None for each of its images",
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """A kind of members that are skipped: their lower-case suffixes or names, and what they are."""
+
+    meaning: str
+    suffixes: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
+
+
+SKIPPED: Mapping[str, Skipped] = {
+    "directory": Skipped("a folder's own entry, which has no bytes"),
+    "macos": Skipped("everything in a folder `__MACOSX`, and `.DS_Store`"),
+    "hidden": Skipped("a file whose name begins with a dot"),
+    "windows": Skipped("what Windows leaves in folders", names=("thumbs.db", "ehthumbs.db", "desktop.ini")),
+    "text": Skipped(
+        "text about the images",
+        ("txt", "text", "md", "rst", "nfo", "log", "ini", "cfg", "conf", "toml"),
+        ("readme", "license", "licence", "copying", "notice", "authors", "changelog", "manifest"),
+    ),
+    "markup": Skipped(
+        "metadata, tables and pages in text form",
+        ("xml", "xsd", "xsl", "json", "jsonl", "csv", "tsv", "yaml", "yml", "html", "htm", "css"),
+    ),
+    "checksum": Skipped(
+        "checksums of the other members",
+        ("md5", "sha", "sha1", "sha224", "sha256", "sha384", "sha512", "crc", "sfv"),
+        ("md5sums", "sha1sums", "sha256sums", "sha512sums"),
+    ),
+    "world file": Skipped(
+        "where a picture lies on the earth",
+        ("wld", "prj", "tfw", "tfwx", "tifw", "jgw", "jgwx", "jpgw", "pgw", "pgwx", "pngw", "bpw", "gfw", "j2w"),
+    ),
+    "pdf": Skipped("a document", ("pdf",)),
+    "by the hook": Skipped("an image for which the hook returned None for each frame"),
 }
-"""Kinds of skipped members, as counts name them, with their meaning."""
+"""All that is skipped, by the kinds that counts name. Anything else that is not read is refused."""
+_UNSEEN = ("directory", "macos", "hidden", "windows")
+"""Kinds that are skipped by name alone. A member of another kind is skipped if its first bytes fit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unread:
+    """A group of formats that are not read, and what to do about them."""
+
+    suffixes: tuple[str, ...]
+    cure: str
+
+
+UNREAD: Mapping[str, Unread] = {
+    "other images": Unread(
+        ("heic", "heif", "hif", "jxl", "psd", "exr", "hdr", "tga", "ico", "svg"), "ask the owner for PNG, TIFF or JPEG"
+    ),
+    "raw files of cameras": Unread(
+        ("dng", "cr2", "cr3", "nef", "arw", "raf", "orf", "rw2", "pef", "srw"),
+        "develop them to TIFF before they are zipped",
+    ),
+    "scientific data": Unread(
+        ("fits", "fit", "h5", "hdf5", "hdf", "nc", "grb", "grb2", "grib", "grib2", "bufr", "dcm", "nii", "npy", "npz"),
+        "convert their arrays to TIFF, which holds integers and floats of up to 32 bits without loss",
+    ),
+    "geodata": Unread(("shp", "shx", "dbf", "gpkg", "las", "laz"), "nothing if only the images matter"),
+    "videos": Unread(("mp4", "mov", "avi", "mkv", "mpg", "webm", "ts"), "extract their frames to PNG or JPEG"),
+    "archives": Unread(
+        ("zip", "tar", "tgz", "tbz2", "txz", "7z", "rar", "tar.gz", "tar.bz2", "tar.xz"),
+        "put their members into the zip itself, or send each as a zip of its own",
+    ),
+}
+"""Well-known formats that are refused. The list is for people: a suffix that is on no list is refused too."""
+PACKED: Mapping[str, bytes] = {"gz": b"\x1f\x8b", "bz2": b"BZh", "xz": b"\xfd7zXZ\0"}
+"""Suffixes of compressed single files, which are unpacked, and their first bytes."""
 METHODS = {"JPEG": 2, "PNG": 2, "TIFF": 2, "WEBP": 1, "BMP": 1, "GIF": 1, "JPEG2000": 1, "PPM": 1, "AVIF": 1}
 """Version of the decoding of each format, increased when the same file gives other pixels than before. It is recorded
 with each result, and is not part of a pipeline's name."""
-_IMAGE_NAME = re.compile(
-    rf".*\.(?:{'|'.join((*(suffix for group in SUFFIXES.values() for suffix in group), *REFUSED_SUFFIXES))})",
-    re.IGNORECASE | re.DOTALL,
-)
+_IMAGE_SUFFIXES = frozenset(suffix for group in SUFFIXES.values() for suffix in group)
+_CAMERA = frozenset(UNREAD["raw files of cameras"].suffixes)
+_ARCHIVES = frozenset(UNREAD["archives"].suffixes)
+_KIND_OF_SUFFIX = {suffix: kind for kind, skipped in SKIPPED.items() for suffix in skipped.suffixes}
+_KIND_OF_NAME = {name: kind for kind, skipped in SKIPPED.items() for name in skipped.names}
+_SUFFIX = re.compile(r"(?:\.[a-z0-9_+-]{1,12})?\.(?:gz|bz2|xz)\Z|\.[a-z0-9_+-]{1,12}\Z")
+_TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_UTF_16 = (b"\xff\xfe", b"\xfe\xff")
+_NAMED_SIGNATURES: Mapping[bytes, str] = {
+    b"\x89HDF": "HDF5", b"CDF\1": "NetCDF", b"CDF\2": "NetCDF", b"SIMPLE  =": "FITS", b"GRIB": "GRIB",
+    b"BUFR": "BUFR", b"\x93NUMPY": "npy", b"PK\3\4": "zip", b"7z\xbc\xaf": "7z", b"Rar!": "rar",
+    **{signature: suffix for suffix, signature in PACKED.items()},
+}  # fmt: skip
 
 _SIGNATURES = re.compile(
     rb"\xff\xd8\xff"
@@ -51,23 +122,94 @@ _SIGNATURES = re.compile(
 )
 
 
-def skip_kind(name: str) -> str | None:
-    """Return the kind of a member that is skipped because of its name; None if it is not."""
-    parts = re.split(r"[/\\]", name)
-    base = name.rpartition("/")[2]
-    if parts[-1] == "" and len(parts) > 1:
+class UnreadFormatError(MemberRefusedError):
+    """A member is of no format that is read. `kind` is its suffix, or the name of its signature if it has none."""
+
+    def __init__(self, reason: str, kind: str) -> None:
+        super().__init__(reason)
+        self.kind = kind
+
+
+def skip_kind(name: str, size: int) -> str | None:
+    """Return the kind of harmless member that a name and an inflated size tell; None if it is none.
+
+    A backslash does not make a name hidden: it may be half of a character of an East Asian code page.
+    """
+    folder, _, base = name.rpartition("/")
+    if name and not size and name[-1] in "/\\":
         return "directory"
-    if "__MACOSX" in parts or parts[-1] == ".DS_Store":
+    if "__MACOSX" in folder.split("/") or base == ".DS_Store":
         return "macos"
-    # A backslash may be part of a character, and a folder's name says nothing of what is in it.
     if base.startswith(".") and base.strip("."):
         return "hidden"
-    return None
+    base = base.rpartition("\\")[2].lower()
+    return _KIND_OF_NAME.get(base) or _KIND_OF_SUFFIX.get(base.rpartition(".")[2] if "." in base else "")
 
 
-def is_image_name(name: str) -> bool:
-    """Return whether a name has the suffix of an image."""
-    return _IMAGE_NAME.fullmatch(name) is not None
+def skipped_as(name: str, size: int) -> str:
+    """Return the kind that a member counts as, which is skipped for its name or for that of the file packed in it."""
+    kinds = (skip_kind(known, size) for known in (name, unpacked_name(name)) if known)
+    return next(kind for kind in kinds if kind)
+
+
+def is_skipped_unseen(name: str, size: int) -> bool:
+    """Return whether a member is skipped whatever its bytes are."""
+    return skip_kind(name, size) in _UNSEEN
+
+
+def is_image(name: str, head: bytes) -> bool:
+    """Return whether to decode a member with this name and these first bytes."""
+    suffix = name.lower().rpartition(".")[2]
+    if suffix in _CAMERA and head.startswith(_TIFF):
+        # What a TIFF reader finds in such a file is its preview.
+        return False
+    return ("." in name and suffix in _IMAGE_SUFFIXES) or is_image_content(head)
+
+
+def is_harmless(name: str, size: int, head: bytes) -> bool:
+    """Return whether a member that is no image is skipped: its name is on the list, and its first bytes fit."""
+    kind = skip_kind(name, size)
+    if kind == "pdf":
+        return b"%PDF" in head
+    return kind is not None and (b"\0" not in head or head.startswith(_UTF_16))
+
+
+def unpacked_name(name: str) -> str | None:
+    """Return the name of the single file in a compressed one; None if the name tells no compression, or an archive."""
+    stem, _, suffix = name.rpartition(".")
+    packed = suffix.lower() in PACKED and suffix_of(name).removeprefix(".") not in _ARCHIVES
+    return stem if packed and stem else None
+
+
+def is_packed(name: str, head: bytes) -> bool:
+    """Return whether a member is a single file that is compressed, by its name and its first bytes."""
+    return unpacked_name(name) is not None and head.startswith(PACKED[name.lower().rpartition(".")[2]])
+
+
+def suffix_of(name: str) -> str:
+    """Return a name's suffix in lower case, such as ".h5" or ".fits.gz"; empty if it has none."""
+    match = _SUFFIX.search(name.lower(), 1)
+    return match[0] if match else ""
+
+
+def kind_of(name: str, head: bytes = b"") -> str:
+    """Return what a refused member is counted as: its suffix, or the name of its signature if it has none."""
+    signatures = (named for start, named in _NAMED_SIGNATURES.items() if head.startswith(start))
+    return suffix_of(name) or next(signatures, "no suffix")
+
+
+def unread(name: str, head: bytes) -> UnreadFormatError:
+    """Return the error of a member that is neither an image nor harmless."""
+    suffix, kind = suffix_of(name), kind_of(name, head)
+    if suffix.removeprefix(".") in _ARCHIVES:
+        return UnreadFormatError(
+            f"it is an archive in the archive ({suffix}): put its members into the zip itself, or send it as a zip of "
+            "its own",
+            kind,
+        )
+    named = f"suffix {suffix}" if suffix else "no suffix"
+    begins = f"begins with {repr(head[:12].rstrip(b' '))[1:]}" if head else "empty"
+    return UnreadFormatError(f"no format that is read: {named}, {begins}", kind)
 
 
 def is_image_content(head: bytes) -> bool:

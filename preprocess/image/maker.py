@@ -12,7 +12,7 @@ from imagefeed.errors import MemberRefusedError, PipelineError
 from imagefeed.model import ImageMetadata, Pixels, RawArchive
 from preprocess.hook_errors import hook_failed, name_of
 from preprocess.image.decode import Frame, frames
-from preprocess.image.formats import METHODS, is_image_content, is_image_name
+from preprocess.image.formats import METHODS, is_harmless, is_image, is_packed, unpacked_name, unread
 from preprocess.image.transform import shrink, transform
 from preprocess.model import Hook, Image, Limits, Recipe
 from preprocess.zip.directory import Member
@@ -48,9 +48,12 @@ class ImageMaker:
         """Pixels of all frames so far."""
 
     def content(self, reader: MemberReader, member: Member) -> io.BytesIO | None:
-        """Return a member's bytes; None if neither name nor content is that of an image. Raises MemberRefusedError."""
-        named = is_image_name(member.name)
-        return reader.read(member, wanted=lambda head: named or is_image_content(head))
+        """Return an image's bytes; None if the member is harmless. Raises MemberRefusedError for all other members."""
+        content = reader.read(member, lambda head: is_packed(member.name, head) or _is_read(member.name, member, head))
+        name = unpacked_name(member.name)
+        if content is None or name is None or not is_packed(member.name, content.getbuffer()[:64].tobytes()):
+            return content
+        return reader.unpack(content, member, lambda head: _is_read(name, member, head))
 
     def decode(self, content: io.BytesIO, member: Member, memory: MemoryBudget) -> Iterator[Image]:
         """Yield an image per frame, before the hook. Safe in any thread. Raises MemberRefusedError, TooLargeError."""
@@ -110,3 +113,12 @@ class ImageMaker:
                 f"{name_of(self._hook)} returned an array of {output.dtype}: it must return an array of numbers"
             )
         return output
+
+
+def _is_read(name: str, member: Member, head: bytes) -> bool:
+    """Return whether to decode a file; False if it is harmless. Raises UnreadFormatError if it is neither."""
+    if is_image(name, head):
+        return True
+    if is_harmless(name, member.size, head):
+        return False
+    raise unread(member.name, head)

@@ -10,6 +10,7 @@ from io import BytesIO
 from typing import Protocol
 
 from preprocess.image.decode import BYTES_A_PIXEL
+from preprocess.image.formats import unpacked_name
 from preprocess.image.maker import MemoryBudget, TooLargeError
 from preprocess.model import Image, Limits
 from preprocess.zip.directory import Member
@@ -20,10 +21,10 @@ way, so they take less than one large member. While a member is decoded alone, o
 """
 
 type Read = Callable[[Member], BytesIO | None]
-"""Returns a member's bytes, or None if it is not an image. Called in member order."""
+"""Returns an image's bytes, or None if the member is skipped. Called in member order."""
 type Decode = Callable[[BytesIO, Member, MemoryBudget], Iterator[Image]]
 type PendingMember = Callable[[], Iterable[Image] | None]
-"""Returns a member's images, or None if it is not an image. Raises the member's error."""
+"""Returns a member's images, or None if it is skipped. Raises the member's error."""
 
 
 class Decoder(Protocol):
@@ -50,7 +51,8 @@ class DecodePool:
         waiting: deque[tuple[Member, PendingMember]] = deque()
         with _DecodeWorkers(self) as workers:
             for member in members:
-                large = member.size > self.limits.member_bytes // _SHARE
+                # The size of a compressed file says nothing of what is in it.
+                large = member.size > self.limits.member_bytes // _SHARE or unpacked_name(member.name) is not None
                 while len(waiting) > (0 if large else self.decode_workers):
                     yield waiting.popleft()
                 if large:
@@ -91,7 +93,7 @@ class _DecodeWorkers:
         return partial(self._images, member, content, images)
 
     def _decode(self, member: Member, content: Future[BytesIO | None]) -> list[Image] | None:
-        """Decode a member. Return None if it is not an image, or takes too much memory to be decoded beside others."""
+        """Decode a member. Return None if it is skipped, or takes too much memory to be decoded beside others."""
         inflated = content.result()
         memory = MemoryBudget(BYTES_A_PIXEL * self._pool.limits.pixels // _SHARE)
         try:

@@ -55,7 +55,7 @@ def inflate(chunks: Iterable[memoryview], member: Member, budget: Budget) -> Gen
         for piece in _METHODS[member.method](chunks, member, limit):
             total += len(piece)
             budget.left -= len(piece)
-            _hold(member, total, budget)
+            hold(member, total, budget)
             crc = zlib.crc32(piece, crc)
             yield piece
     except (zlib.error, lzma.LZMAError, zstd.ZstdError, OSError, EOFError, ValueError) as exc:
@@ -78,7 +78,8 @@ def check_method(member: Member) -> None:
         raise MemberRefusedError(f"its compression method {member.method} is not supported")
 
 
-def _hold(member: Member, total: int, budget: Budget) -> None:
+def hold(member: Member, total: int, budget: Budget) -> None:
+    """Raise MemberRefusedError if a member that has inflated to `total` bytes is beyond a limit."""
     limits = budget.limits
     if total > limits.member_bytes:
         raise MemberRefusedError(f"it inflates to more than LIMIT_MEMBER_BYTES={limits.member_bytes}")

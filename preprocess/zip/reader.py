@@ -12,6 +12,7 @@ from preprocess.model import Limits
 from preprocess.ports import RangeReader
 from preprocess.zip.directory import BLOCK, Member, Tail, read_directory
 from preprocess.zip.inflate import Budget, check_method, inflate
+from preprocess.zip.packed import unpack
 
 _CHUNK = 256 * 2**10
 _HEADER = struct.Struct("<4s5H3L2H")
@@ -54,19 +55,13 @@ class MemberReader:
         """Return a member's inflated and checked bytes; None if it is not wanted. Raises MemberRefusedError."""
         check_method(member)
         chunks = self._chunks(self._contents(member), member.compressed)
-        content = io.BytesIO()
-        judged = False
         with closing(inflate(chunks, member, self._budget)) as pieces:
-            for piece in pieces:
-                content.write(piece)
-                if not judged and content.tell() >= 64:
-                    judged = True
-                    if not wanted(bytes(content.getbuffer()[:64])):
-                        return None
-        if not judged and not wanted(content.getvalue()):
-            return None
-        content.seek(0)
-        return content
+            return _collect(pieces, wanted)
+
+    def unpack(self, content: io.BytesIO, member: Member, wanted: Wanted) -> io.BytesIO | None:
+        """Return the single file that is compressed in a member's `content`, as `read` does."""
+        with closing(unpack(content, member, self._budget)) as pieces:
+            return _collect(pieces, wanted)
 
     def _contents(self, member: Member) -> int:
         """Return the offset of a member's bytes. Raises MemberRefusedError if they overlap the next member."""
@@ -89,6 +84,21 @@ class MemberReader:
                 raise MemberRefusedError("its data is truncated")
             offset += len(chunk)
             yield chunk
+
+
+def _collect(pieces: Iterator[bytes], wanted: Wanted) -> io.BytesIO | None:
+    content = io.BytesIO()
+    judged = False
+    for piece in pieces:
+        content.write(piece)
+        if not judged and content.tell() >= 64:
+            judged = True
+            if not wanted(bytes(content.getbuffer()[:64])):
+                return None
+    if not judged and not wanted(content.getvalue()):
+        return None
+    content.seek(0)
+    return content
 
 
 class _Blocks:

@@ -19,6 +19,7 @@ def count_properties(counts: Counts) -> Properties:
         "members": counts.members,
         "images": counts.images,
         "refused": counts.refused,
+        "refused_kinds": json.dumps(dict(sorted(counts.refused_kinds.items()))),
         "skipped": json.dumps(dict(sorted(counts.skipped.items()))),
         "bytes_in": whole(counts.bytes_in),
         "bytes_out": whole(counts.bytes_out),

@@ -20,7 +20,7 @@ from imagefeed.ledger import ARCHIVE_COLUMNS, TERMINAL, first_processed, raw_arc
 from imagefeed.model import ArchiveKey, Counts, RawArchive, State
 from preprocess.claim import MOST_DEQUEUES, VANISHED_WITHIN, Claim, ClaimKind
 from preprocess.model import Batch, BatchState, Notes, OpenArchive
-from preprocess.plan import halve, refused_wholly
+from preprocess.plan import end_of, halve
 from preprocess.ports import NO_CLAIMS, NO_NOTES
 from storage.clients import Clients
 from storage.tables.archives import raw_properties
@@ -279,10 +279,10 @@ class TableBatchLedger:
         batch = states[0].batch
         near = reduce(highest, (state.notes.near for state in states))
         properties = {**count_properties(sums), **near_properties(near)}
-        refused = sums.images == 0 and sums.refused > 0
-        if refused:
-            properties["reason"] = text(refused_wholly(states, sums))
-        self._end(batch.archive, batch.pipeline, State.REFUSED if refused else State.PROCESSED, at, properties, batch)
+        state, reason = end_of(states, sums)
+        if reason is not None:
+            properties["reason"] = text(reason)
+        self._end(batch.archive, batch.pipeline, state, at, properties, batch)
 
     def _end(
         self,

@@ -11,7 +11,7 @@ from imagefeed.model import State
 
 _ENDS = {
     *(time_of(state) for state in TERMINAL),
-    *("reason", "members", "images", "refused", "skipped", "bytes_in", "bytes_out", "methods", "near"),
+    *("reason", "members", "images", "refused", "refused_kinds", "skipped", "bytes_in", "bytes_out", "methods", "near"),
     *("error", "error_at", "unplanned"),
 }
 

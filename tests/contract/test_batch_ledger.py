@@ -252,26 +252,46 @@ class BatchLedgerContract(ABC):
         (state,) = self.ledger.plan(batch.archive, "p1") or ()
         assert (state.done_at, state.counts) == (NOW, COUNTS)
 
-    def test_an_archive_without_images_is_processed(self) -> None:
+    @pytest.mark.parametrize(
+        ("counts", "reason"),
+        [
+            (Counts(), "the zip has no members"),
+            (
+                Counts(members=3, skipped={"text": 3}),
+                "all of its members are skipped: 3 text",
+            ),
+        ],
+    )
+    def test_an_archive_without_images_and_refusals_is_empty(self, counts: Counts, reason: str) -> None:
         (batch,) = self.planned(1)
-        self.ledger.finish(batch, Counts(), NOW)
-        assert self.end(batch.archive, "p1") == (State.PROCESSED, Counts(), None)
+        self.ledger.finish(batch, counts, NOW)
+        assert self.end(batch.archive, "p1") == (State.EMPTY, counts, reason)
+        assert self.ledger.is_terminal(batch.archive, "p1")
+        assert self.ledger.list_open(self.source, "p1") == []
+
+    def test_an_empty_archive_that_is_replayed_ends_by_its_new_counts(self) -> None:
+        (batch,) = self.planned(1)
+        self.ledger.finish(batch, Counts(members=1, skipped={"text": 1}), NOW)
+        (state,) = self.ledger.reset(batch.archive, "p1", SOON, SOON) or ()
+        assert not self.ledger.is_terminal(batch.archive, "p1")
+        self.ledger.finish(state.batch, COUNTS, SOON)
+        assert self.end(batch.archive, "p1") == (State.PROCESSED, COUNTS, None)
 
     def test_an_archive_whose_every_image_was_refused_is_refused(self) -> None:
         first, second = self.planned(2)
-        self.ledger.finish(first, Counts(members=2, refused=1, skipped={"folder": 1}), NOW)
-        self.ledger.finish(second, Counts(members=4, refused=4), NOW)
+        self.ledger.finish(first, Counts(members=2, refused=1, refused_kinds={".h5": 1}, skipped={"folder": 1}), NOW)
+        self.ledger.finish(second, Counts(members=4, refused=4, refused_kinds={".h5": 3, ".jpg": 1}), NOW)
         state, counts, reason = self.end(first.archive, "p1")
-        assert (state, counts) == (State.REFUSED, Counts(members=6, refused=5, skipped={"folder": 1}))
-        assert reason is not None
-        assert "refused" in reason
+        kinds = {".h5": 4, ".jpg": 1}
+        assert counts == Counts(members=6, refused=5, refused_kinds=kinds, skipped={"folder": 1})
+        assert (state, reason) == (State.REFUSED, "none of its 6 members gave an image (4 .h5, 1 .jpg, 1 skipped)")
 
     def test_its_reason_quotes_the_commonest_one_of_its_members(self) -> None:
         batches = self.planned(3)
         for batch, refused, reason in zip(batches, (3, 2, 2), ("no image", "too large", "too large"), strict=True):
             self.ledger.finish(batch, Counts(members=3, refused=refused), NOW, Notes(reason=reason))
         state, _, said = self.end(batches[0].archive, "p1")
-        assert (state, said) == (State.REFUSED, "all 7 image members were refused: too large")
+        assert (state, said) == (State.REFUSED, "none of its 9 members gave an image (7 refused): too large")
 
     def test_what_a_batch_came_upon_is_kept_with_it(self) -> None:
         first, second = self.planned(2)

@@ -10,10 +10,11 @@ from typing import Any
 
 from config.errors import ArchiveRefusedError
 from imagefeed.errors import StoreRefusedError, StoreUnavailableError
+from imagefeed.ledger import TERMINAL
 from imagefeed.model import ArchiveKey, Counts, RawArchive, Refusal
 from preprocess.claim import MOST_DEQUEUES, NOBODY, VANISHED_WITHIN, Claim, ClaimKind
 from preprocess.model import Batch, BatchState, Image, Notes, OpenArchive
-from preprocess.plan import halve, refused_wholly
+from preprocess.plan import end_of, halve
 from preprocess.ports import NO_CLAIMS, NO_NOTES, RangeReader
 
 STAMP = datetime(2026, 5, 1, 12, 0, tzinfo=UTC)
@@ -181,7 +182,7 @@ class PipelineRow:
     @property
     def end(self) -> str | None:
         """The state that the set times amount to."""
-        return next((end for end in ("processed", "refused", "failed") if end in self.ends), None)
+        return next((end for end in TERMINAL if end in self.ends), None)
 
 
 @dataclass
@@ -372,9 +373,9 @@ class MemoryBatchLedger:
     def _settle(self, row: PipelineRow, states: Sequence[BatchState], at: datetime) -> None:
         sums = sum((state.counts for state in states if state.counts), start=Counts())
         row.sums = row.sums or sums
-        refused = sums.images == 0 and sums.refused > 0
-        row.reason = row.reason or (refused_wholly(states, sums) if refused else None)
-        row.ends.setdefault("refused" if refused else "processed", at)
+        state, reason = end_of(states, sums)
+        row.reason = row.reason or reason
+        row.ends.setdefault(state, at)
         self.close(row.archive, row.pipeline)
 
     def _end(

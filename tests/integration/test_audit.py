@@ -277,7 +277,7 @@ def test_limits_that_were_nearly_reached_and_a_hook_that_fails_are_told(plant: P
     found = {finding.slug: finding for finding in find(plant, now=NOW)}
     assert found[Slug.NOTHING_READABLE].detail == hook
     assert (found[Slug.NEAR_LIMIT].name, found[Slug.NEAR_LIMIT].detail[:9]) == ("LIMIT_PIXELS", "90% of it")
-    assert found[Slug.REFUSED].detail == f"all 4 image members were refused: {hook}"
+    assert found[Slug.REFUSED].detail == f"none of its 4 members gave an image (4 refused): {hook}"
     # Of a time that is over, the newest archives tell nothing of now.
     audited = audit(
         plant.clients, plant.source, since=NOW - HOUR, until=NOW, now=LATER, held=Held(promises={}),

@@ -39,7 +39,7 @@ MINUTE, DAY = timedelta(minutes=1), timedelta(days=1)
 APP = "images-abc"
 REASONS = {
     "hooked": "PREPROCESS_HOOK (hooks.py:12) failed: ZeroDivisionError: division by zero",
-    "large": "all 9 image members were refused: a frame has 9 x 9 pixels, but LIMIT_PIXELS allows 4",
+    "large": "none of its 9 members gave an image (9 .png): a frame has 9 x 9 pixels, but LIMIT_PIXELS allows 4",
 }
 NEAR = Notes(near={"LIMIT_PIXELS": 0.9, BATCH_TIME: 0.85})
 _COMMAND = re.compile(rf"imagefeed (?:{'|'.join(VERBS)}|VERB)\b")

@@ -273,6 +273,7 @@ def test_counts_tell_what_became_of_every_member(world: World) -> None:
         (".hidden.png", b"x"),
         ("readme.txt", b"BM is no bitmap"),
         ("movie.mp4", bytes(5_000_000)),
+        ("IM0001", b"\x89HDF\r\n\x1a\n"),
         ("photo", encoded(smooth(20, 20), "PNG")),
         ("wrong.png", encoded(smooth(20, 20), "BMP")),
         ("no.png", b"no image"),
@@ -281,20 +282,41 @@ def test_counts_tell_what_became_of_every_member(world: World) -> None:
     archive = world.raw.add(content)
     handle_archive_created(archive.blob, world.process(limits=Limits(member_bytes=2_000_000)))
     sums = world.sums(archive)
-    assert (sums.members, sums.images, sums.refused) == (10, 3, 2)
-    assert sums.skipped == {"directory": 1, "hidden": 1, "macos": 1, "not an image": 2}
-    assert set(world.results.refusals(archive)) == {8, 9}
+    assert (sums.members, sums.images, sums.refused) == (11, 3, 4)
+    assert sums.skipped == {"directory": 1, "hidden": 1, "macos": 1, "text": 1}
+    assert sums.refused_kinds == {".mp4": 1, ".png": 1, ".heic": 1, "HDF5": 1}
+    assert set(world.results.refusals(archive)) == {5, 6, 9, 10}
     assert [image.metadata.format for image in world.results.of(archive)] == ["JPEG", "PNG", "BMP"]
     assert 5_000_000 < sums.bytes_in < len(content)
     assert sums.bytes_out == 3 * 6 * 8 * 3
 
 
-def test_an_archive_without_images_is_processed(world: World) -> None:
-    for version, content in {"0000000a": zipped(), "0000000b": zipped(("readme.txt", b"x"))}.items():
-        archive = world.raw.add(content, version=version)
-        assert handle_archive_created(archive.blob, world.process()) is HandlerOutcome.DONE
-        assert world.ledger.end(archive) == "processed"
-        assert world.sums(archive).images == 0
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (zipped(), "the zip has no members"),
+        (zipped(("readme.txt", b"x")), "all of its members are skipped: 1 text"),
+        (zipped(("d/", b""), ("e/", b""), ("a.csv", b"")), "all of its members are skipped: 2 directory, 1 markup"),
+    ],
+)
+def test_an_archive_of_harmless_members_or_none_is_empty(world: World, content: bytes, reason: str) -> None:
+    archive = world.raw.add(content)
+    assert handle_archive_created(archive.blob, world.process()) is HandlerOutcome.DONE
+    assert (world.ledger.end(archive), world.reason(archive)) == ("empty", reason)
+    assert world.sums(archive).images == 0
+
+
+def test_an_archive_whose_every_image_the_hook_drops_is_empty(world: World) -> None:
+    archive = world.raw.add(pictures(2))
+    handle_archive_created(archive.blob, world.process(hook=lambda _pixels, _metadata: None))
+    assert world.ledger.end(archive) == "empty"
+    assert world.reason(archive) == "all of its members are skipped: 2 by the hook"
+
+
+def test_a_hook_that_drops_images_beside_refused_members_leaves_a_refused_archive(world: World) -> None:
+    archive = world.raw.add(zipped(("a.jpg", jpeg()), ("a.h5", b"\x89HDF")))
+    handle_archive_created(archive.blob, world.process(hook=lambda _pixels, _metadata: None))
+    assert world.ledger.end(archive) == "refused"
 
 
 def test_results_are_in_stored_order_whatever_the_directory_says(world: World) -> None:
@@ -574,7 +596,7 @@ def test_an_archive_whose_every_image_was_refused_quotes_the_commonest_reason(wo
     handle_archive_created(archive.blob, world.process(hook=hook, sizes=BatchSizes(members=2)))
     assert world.ledger.end(archive) == "refused"
     reason = world.reason(archive)
-    assert reason.startswith("all 5 image members were refused: PREPROCESS_HOOK (")
+    assert reason.startswith("none of its 5 members gave an image (5 .jpg): PREPROCESS_HOOK (")
     assert reason.endswith("failed: ZeroDivisionError: often")
 
 

@@ -48,6 +48,7 @@ def found(*entries: Entry) -> list[tuple[Slug, str]]:
         (State.REFUSED, Slug.CORRECTION_FAILED),
         (State.FAILED, Slug.CORRECTION_FAILED),
         (State.EXPIRED, Slug.EXPIRED),
+        (State.EMPTY, Slug.EMPTY),
     ],
 )
 @pytest.mark.parametrize("replayed", [False, True])
@@ -71,6 +72,7 @@ def test_nobody_waits_for_an_older_version_of_what_is_read(state: State) -> None
 def test_a_correction_of_what_nobody_can_read_is_none() -> None:
     assert found(version(1, State.RAW), version(0, State.RAW)) == []
     assert found(version(1, State.FAILED), version(0, State.REFUSED)) == [(Slug.FAILED, "1"), (Slug.REFUSED, "0")]
+    assert found(version(1, State.EMPTY), version(0, State.FAILED)) == [(Slug.EMPTY, "1"), (Slug.FAILED, "0")]
 
 
 def test_a_correction_that_stands_still_is_missing_too() -> None:
@@ -87,13 +89,22 @@ def test_only_a_correction_that_was_refused_or_failed_needs_a_person() -> None:
     ]
 
 
+def test_readers_keep_the_older_version_of_one_that_is_empty() -> None:
+    entries = [version(1, State.EMPTY), version(0, State.PROCESSED)]
+    (finding,) = check_archives("radar", entries, SourceState(source="radar"), NOON, HOUR)
+    assert (finding.severity, finding.detail) == (
+        Severity.NOTICE,
+        "readers use version 00000000; it is empty: why",
+    )
+
+
 def test_without_a_rule_every_version_counts_for_itself() -> None:
     newer, older = version(1, State.FAILED), version(0, State.PROCESSED)
     newer = replace(newer, archive=replace(newer.archive, replaces="never"))
     assert found(newer, older) == [(Slug.FAILED, "1")]
 
 
-@pytest.mark.parametrize("state", [State.FAILED, State.REFUSED, State.EXPIRED])
+@pytest.mark.parametrize("state", [State.FAILED, State.REFUSED, State.EMPTY, State.EXPIRED])
 def test_only_the_same_file_or_a_zip_put_there_by_hand_cures_what_failed(state: State) -> None:
     """Two products of one time have one stamp: that one is processed says nothing about the other."""
     failed = version(0, state)

@@ -8,7 +8,7 @@ import pytest
 from ops.health.refusals import CURES, Cause, cause_of, cure_of
 from tests.fixtures.fake_tools import PROJECT
 
-_ERRORS = {"ArchiveRefusedError", "ArchiveIncompleteError", "MemberRefusedError"}
+_ERRORS = {"ArchiveRefusedError", "ArchiveIncompleteError", "MemberRefusedError", "UnreadFormatError"}
 _CAUSES = {
     Cause.HOOK: [
         "{name_of(self._hook)} returned {kind}: it must return an array or None",
@@ -46,6 +46,9 @@ _CAUSES = {
         "its compression method {member.method} is not supported",
         "it is a symbolic link: send the file that it points to",
         "it is larger than 4 GiB without zip64, and its members' offsets do not add up to its size",
+        "no format that is read: {named}, {begins}",
+        "it is an archive in the archive ({suffix}): put its members into the zip itself, or send it as a zip of its "
+        "own",
     ],
     Cause.COPY: ["its blob is empty because the copy into it failed, {archive.copy_error}; copy it again"],
     Cause.CHANGED: [
@@ -79,6 +82,7 @@ _CAUSES = {
         "zip central directory lists {len(members)} members, its end record says {end.members}",
         "zip central directory unreadable at member {index}: the file is damaged",
         "zip central directory truncated at member {index}: the file is damaged",
+        "the compressed file's bytes are broken: {exc}",
         "its zip64 field is missing or too short",
         "read {length} bytes at {offset} of {self._archive.blob}: it has only {self.size}; the zip is damaged",
     ],
@@ -128,7 +132,7 @@ def test_a_reason_tells_its_cause_alone_and_quoted_by_its_archive(cause: Cause, 
         reason = reason.replace(stands, what)
     assert cause_of(reason) is cause
     if reason != "MemoryError":
-        assert cause_of(f"all 7 image members were refused: {reason}") is cause
+        assert cause_of(f"none of its 7 members gave an image (7 .jpg): {reason}") is cause
 
 
 def test_every_cause_has_its_cure() -> None:

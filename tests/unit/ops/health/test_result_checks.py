@@ -28,7 +28,7 @@ def unreadable(entries: Sequence[Entry]) -> list[str]:
 
 
 def test_nothing_can_be_read_where_every_archive_of_the_last_hour_was_refused() -> None:
-    wholly = f"all 9 image members were refused: {HOOK}"
+    wholly = f"none of its 9 members gave an image (9 .jpg, 2 of other kinds): {HOOK}"
     bad = [refused(3), refused(13, wholly), refused(23, wholly.replace("9", "8")), refused(33), refused(43, HOOK)]
     (found,) = find([*bad, entry(63), entry(73)], Slug.NOTHING_READABLE)
     assert (found.severity, found.detail, found.since) == (Severity.MISSING, HOOK, bad[-1].archive.stamp)

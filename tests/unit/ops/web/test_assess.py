@@ -79,6 +79,7 @@ def test_a_correction_that_is_not_read_yet_is_told() -> None:
         (State.PROCESSING, DisplayState.RAW),
         (State.PROCESSED, DisplayState.PROCESSED),
         (State.REFUSED, DisplayState.REFUSED),
+        (State.EMPTY, DisplayState.EMPTY),
         (State.FAILED, DisplayState.FAILED),
         (State.EXPIRED, DisplayState.EXPIRED),
         (State.SUPERSEDED, DisplayState.SUPERSEDED),
@@ -92,6 +93,25 @@ def test_each_state_has_its_own_mark(state: State, shown: DisplayState) -> None:
 
 def test_a_file_that_was_only_touched_has_no_mark() -> None:
     assert [mark.stamp for mark in status_of([entry(3, State.SAME), entry(13)]).sources[0].marks] == [NOW - 13 * MINUTE]
+
+
+def test_an_empty_archive_is_worth_a_look_and_is_not_here() -> None:
+    status = status_of([entry(3, State.EMPTY, reason="the zip has no members"), entry(13), entry(23)])
+    assert (slugs(status), status.severity) == (["empty"], Severity.NOTICE)
+    assert headline_of(status) == "1 empty. 2 archives since 11:37 are here; newest 3 min ago."
+    assert status.headline == "Everything is here; some archives are empty"
+
+
+def test_a_finding_counts_refused_members_by_kind() -> None:
+    one = entry(3, counts=Counts(members=3, images=1, refused=2, refused_kinds={".h5": 2}))
+    other = entry(13, counts=Counts(members=4, images=1, refused=3, refused_kinds={".h5": 1, ".jpg": 2}))
+    status = status_of([one, other])
+    assert [mark.refused_kinds for mark in status.sources[0].marks] == [{".h5": 1, ".jpg": 2}, {".h5": 2}]
+    (finding,) = status.findings
+    assert (finding.name, finding.detail) == (
+        "5 members of 2 archives",
+        "3 .h5, 2 .jpg; all others can be read",
+    )
 
 
 def test_refused_members_are_worth_a_look_and_no_more() -> None:

@@ -14,7 +14,7 @@ from PIL import Image, ImageOps
 
 from imagefeed.errors import MemberRefusedError
 from preprocess.image.decode import FORMATS, warnings_heard
-from preprocess.image.formats import is_image_content, is_image_name, printable, skip_kind
+from preprocess.image.formats import is_image_content, printable
 from preprocess.model import Limits, Recipe
 from tests.unit.preprocess.pictures import decoded, encoded, image_of, images_of, noise, png, png16, smooth
 
@@ -332,41 +332,6 @@ def test_warnings_of_others_go_where_they_would_have_gone(caplog: pytest.LogCapt
     with pytest.warns(UserWarning, match="not of a picture"):
         at_a_picture()
     assert "image.warning" not in caplog.text
-
-
-# Which members are images
-
-
-@pytest.mark.parametrize(
-    ("name", "kind"),
-    [
-        ("a.jpg", None),
-        ("../a.jpg", None),
-        ("./a.jpg", None),
-        ("", None),
-        ("d/", "directory"),
-        ("d\\", "directory"),
-        ("__MACOSX/._a.jpg", "macos"),
-        ("d/.DS_Store", "macos"),
-        (".hidden.jpg", "hidden"),
-        (".git/a.jpg", None),
-        ("d\\.thumbs\\a.jpg", None),
-    ],
-)
-def test_members_are_passed_over_by_name(name: str, kind: str | None) -> None:
-    assert skip_kind(name) == kind
-
-
-def test_names_promise_images() -> None:
-    assert all(is_image_name(name) for name in ("a.JPG", "d/b.jpeg", "c.tiff", "d.heic", "x\n.png"))
-    assert not any(is_image_name(name) for name in ("a.txt", "jpg", "a.jpg.txt", "a.mp4", "", "Thumbs.db"))
-
-
-@pytest.mark.parametrize(
-    "head", [b"", b"BM is how this text begins, and goes on", b"P5 report", b"II. Chapter", b"%PDF-1.7"]
-)
-def test_texts_are_no_images(head: bytes) -> None:
-    assert not is_image_content(head)
 
 
 def test_names_are_harmless_in_logs() -> None:

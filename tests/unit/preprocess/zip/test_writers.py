@@ -408,7 +408,7 @@ stems = st.lists(st.one_of(trail_bytes, st.sampled_from([b"a", b"z-9", "表".enc
 def test_no_name_is_a_path_because_of_a_trail_byte(stem: bytes, suffix: bytes) -> None:
     name = name_of(stem + suffix)
     assert "\\" not in name
-    assert skip_kind(name) is None
+    assert skip_kind(name, 1) is None
 
 
 def test_backslashes_of_windows_stay() -> None:
@@ -427,7 +427,7 @@ def test_backslashes_of_windows_stay() -> None:
     ],
 )
 def test_only_a_base_name_that_begins_with_a_dot_is_hidden(name: str, kind: str | None) -> None:
-    assert skip_kind(name) == kind
+    assert skip_kind(name, 1) == kind
 
 
 # Links
