@@ -12,7 +12,7 @@ from azure.storage.blob import BlobClient
 
 from benchmarks.model import BenchmarkError
 from ingest import transfer
-from ingest.model import Archive, Endpoint, SourceSpec, version_of
+from ingest.model import Archive, Endpoint, Generation, SourceSpec, version_of
 from ingest.poll import poll
 from ingest.protocols.connect import connector
 from ingest.transfer import CopyHooks, CopyJob, copy_archive
@@ -93,13 +93,15 @@ def _poll(clients: Clients, endpoint: Endpoint, connections: int, size: int, blo
 
 def _copy(clients: Clients, endpoint: Endpoint, size: int, block_size: int) -> int:
     source, received = f"s-{uuid4().hex[:8]}", 0
-    hooks = CopyHooks(check=lambda: None, started=lambda: None)
+    hooks = CopyHooks(check=lambda: None, started=lambda: None, renew=lambda _: None)
     with connector(endpoint).connect() as connection:
         for listed in connection.list_files().files:
             # An FTP listing has no seconds.
             file = connection.stat(listed) or listed
             archive = Archive(source=source, file=file, version=version_of(file), stamp=file.modified)
-            job = CopyJob(archive=archive, listed=listed, zip_end=end, block_size=block_size)
+            job = CopyJob(
+                archive=archive, listed=listed, zip_end=end, block_size=block_size, generation=Generation.new()
+            )
             received += copy_archive(connection, BlobArchives(clients), job, hooks).received
     return _all_of(size, received)
 

@@ -234,10 +234,8 @@ def test_bytes_that_nobody_wants_are_read_for_no_longer_than_a_poll_may_last(ftp
 def test_gaps_are_not_filled_with_bytes_of_another_place(ftp: tuple[World, FtpProxy]) -> None:
     world, proxy = ftp
     world.put("a.zip", CONTENT)
-    staged = world.upload("a.zip", len(CONTENT))
     blocks = plan_blocks(len(CONTENT), world.spec.block_size // BUFFERS)
-    for block in (*blocks[:3], *blocks[5:7]):
-        staged.stage(block.offset, memoryview(CONTENT)[block.offset : block.offset + block.length])
+    world.stage("a.zip", CONTENT, (*blocks[:3], *blocks[5:7]))
     # Ignored for the gap alone: whoever trusted it would find the end of the file in order.
     proxy.answers["REST"] += ["350 Restart position accepted."] * 2
     comes_through(world)

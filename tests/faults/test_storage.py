@@ -35,7 +35,6 @@ KINDS = [
     "PUT raw block",
     "PUT raw blocklist",
     "GET raw",
-    "PUT raw properties",
     "PUT raw metadata",
 ]
 """All that a resumed copy asks of storage."""
@@ -63,7 +62,7 @@ def behind_proxies(server: Azurite) -> Iterator[tuple[Clients, tuple[HttpProxy, 
 def stage_first_block(world: World) -> None:
     """Leave behind what an earlier process staged."""
     first, *_ = plan_blocks(len(CONTENT), world.spec.block_size // BUFFERS)
-    world.upload("a.zip", len(CONTENT)).stage(0, memoryview(CONTENT)[: first.length])
+    world.stage("a.zip", CONTENT, [first])
 
 
 def test_storage_may_fail_at_any_request(azurite: Azurite, sftp_worlds: Worlds[TcpProxy]) -> None:
