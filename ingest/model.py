@@ -364,7 +364,7 @@ class Block:
 class Staged:
     """The staged and uncommitted blocks of an upload."""
 
-    blocks: Sequence[Block] = ()
+    blocks: tuple[Block, ...] = ()
     """By offset."""
     foreign: int = 0
     """Number of blocks whose ids are not of this program."""

@@ -59,6 +59,7 @@ class Slug(StrEnum):
     MEMBERS_REFUSED = "members_refused"
     OUTDATED_RESULTS = "outdated_results"
     NEAR_LIMIT = "near_limit"
+    BLOCKS_UNCHECKED = "blocks_unchecked"
     BY_HAND = "by_hand"
     QUEUE_UNHEARD = "queue_unheard"
     FUNCTION_OVERDUE = "function_overdue"
@@ -75,7 +76,7 @@ class Slug(StrEnum):
 NOTICES = frozenset({
     Slug.GAP_CLOSED, Slug.STAMP_MISFIT, Slug.NOT_POLLED, Slug.NOT_JUDGED, Slug.REFUSED, Slug.MEMBERS_REFUSED,
     Slug.BY_HAND, Slug.FUNCTION_NEVER_RAN, Slug.CORRECTION_PENDING, Slug.OUTDATED_RESULTS, Slug.NEAR_LIMIT,
-    Slug.ENTRY_UNREADABLE,
+    Slug.ENTRY_UNREADABLE, Slug.BLOCKS_UNCHECKED,
 })  # fmt: skip
 """Worth knowing, but nothing is missing that could still come."""
 
@@ -125,6 +126,8 @@ ADVICE: Mapping[Slug, str] = {
     Slug.OUTDATED_RESULTS: "if they are to be as new ones are: `imagefeed replay --source {source} --method '{name}' "
     "--since 30d`",
     Slug.NEAR_LIMIT: "{cure}",
+    Slug.BLOCKS_UNCHECKED: "nothing is damaged: each block was sent a second time with an MD5, which takes twice the "
+    "time; look for a proxy or gateway before the account that removes the header x-ms-content-crc64",
     Slug.BY_HAND: "nothing, if you know who put it there",
     Slug.QUEUE_UNHEARD: "start the app; or check that its DATA_STORAGE settings lead to this account, that no "
     "AzureWebJobsDATA_STORAGE and no ConnectionStrings entry of either name comes before them, that the app's identity "

@@ -7,9 +7,11 @@ from base64 import b64decode, b64encode, urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from itertools import count
+from typing import Any
 
 from azure.core import MatchConditions
 from azure.core.exceptions import HttpResponseError, ResourceModifiedError, ResourceNotFoundError
+from azure.core.pipeline import PipelineResponse
 from azure.storage.blob import BlobBlock, BlobClient, BlobProperties, ContainerClient, ContentSettings
 
 from config import telemetry
@@ -75,15 +77,13 @@ class BlobUpload:
         """Blocks that are staged and uncommitted, and how many of others."""
         with azure_errors(f"list the staged blocks of {self._blob.blob_name}"):
             try:
-                _, uncommitted = self._blob.get_block_list("uncommitted")
+                _, uncommitted = self._blob.get_block_list("uncommitted", raw_response_hook=self._ids.fit)
             except ResourceNotFoundError as exc:
                 if error_code(exc) == "ContainerNotFound":
                     raise
                 return Staged()
-        if uncommitted:
-            self._ids.fit(uncommitted[0].id)
         blocks = [block for block in map(_parse, uncommitted) if block]
-        return Staged(blocks=sorted(blocks, key=_place), foreign=len(uncommitted) - len(blocks))
+        return Staged(blocks=tuple(sorted(blocks, key=_place)), foreign=len(uncommitted) - len(blocks))
 
     def stage(self, block: Block, content: memoryview) -> None:
         """Stage one block; an equal one is replaced. Safe from several threads.
@@ -175,9 +175,10 @@ class _BlockIds:
         self._next = count()
         self._token = secrets.token_urlsafe(48)
 
-    def fit(self, staged: str) -> None:
-        """Take the length of an id that is staged."""
-        self._length = _decoded_length(staged)
+    def fit(self, block_list: PipelineResponse[Any, Any]) -> None:
+        """Take the length of the ids that are staged, from the answer: the SDK's blocks do not tell ids from base64."""
+        if name := re.search(rb"<Name>([^<]+)</Name>", block_list.http_response.body()):
+            self._length = len(b64decode(name[1]))
 
     def of(self, block: Block) -> str:
         """Name a block by its offset, generation and CRC64.
@@ -213,19 +214,6 @@ def _parse(block: BlobBlock) -> Block | None:
 
 def _place(block: Block) -> tuple[int, int]:
     return block.span.offset, block.span.length
-
-
-def _decoded_length(block_id: str) -> int:
-    """Count the bytes of an id. The SDK gives one that is no UTF-8 in base64."""
-    try:
-        decoded = b64decode(block_id, validate=True)
-    except ValueError:
-        return len(block_id.encode())
-    try:
-        decoded.decode()
-    except UnicodeDecodeError:
-        return len(decoded)
-    return len(block_id)
 
 
 def _encoded(crc64: int) -> str:

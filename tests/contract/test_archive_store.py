@@ -59,7 +59,7 @@ class ArchiveStoreContract(ABC):
         archive = archive_of(self.source)
         assert self.store.upload(archive).staged() == Staged()
         blocks = self.stage(archive)
-        assert self.store.upload(archive).staged() == Staged(blocks=blocks)
+        assert self.store.upload(archive).staged() == Staged(blocks=tuple(blocks))
 
     def test_blocks_of_one_place_that_differ_are_kept_apart_and_the_commit_chooses(self) -> None:
         archive = archive_of(self.source, size=4)
@@ -233,7 +233,7 @@ class TestBlobArchives(ArchiveStoreContract):
         blocks = stage(upload, CONTENT, spans)
         assert stage(upload, CONTENT, spans[:2]) == blocks[:2]
         if length >= 23:
-            assert self.store.upload(archive).staged() == Staged(blocks=blocks, foreign=1)
+            assert self.store.upload(archive).staged() == Staged(blocks=tuple(blocks), foreign=1)
         assert upload.commit(blocks, METADATA) is CommitOutcome.STORED
         assert self.peek(archive) == CONTENT
         assert list(upload.committed()) == (blocks if length >= 23 else [])

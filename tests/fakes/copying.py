@@ -73,7 +73,7 @@ class FakeUpload:
     def staged(self) -> Staged:
         """Blocks that are staged and uncommitted."""
         blocks = sorted(self._blob.blocks, key=lambda block: (block.span.offset, block.span.length))
-        return Staged(blocks=blocks, foreign=self._blob.foreign)
+        return Staged(blocks=tuple(blocks), foreign=self._blob.foreign)
 
     def stage(self, block: Block, content: memoryview) -> None:
         """Stage one block."""
