@@ -72,17 +72,16 @@ def behind_proxies(server: Azurite) -> Iterator[tuple[Clients, tuple[HttpProxy, 
             yield clients, (blobs, tables)
 
 
-def stage_first_block(world: World) -> None:
-    """Leave behind what an earlier process staged."""
-    first, *_ = plan_blocks(len(CONTENT), world.spec.block_size // BUFFERS)
-    world.stage("a.zip", CONTENT, [first])
+def stage_first_blocks(world: World) -> None:
+    """Leave behind what an earlier process staged. The second block is read again, and shows the offset."""
+    world.stage("a.zip", CONTENT, plan_blocks(len(CONTENT), world.spec.block_size // BUFFERS)[:2])
 
 
 def test_storage_may_fail_at_any_request(azurite: Azurite, sftp_worlds: Worlds[TcpProxy]) -> None:
     def claim(kind: str) -> None:
         world, _ = sftp_worlds()
         world.put("a.zip", CONTENT)
-        stage_first_block(world)
+        stage_first_blocks(world)
         failures = deque(FAILURES)
 
         def choose(request: Request) -> Answer | Break | None:
