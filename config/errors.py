@@ -23,7 +23,11 @@ class SourceRefusedError(PermanentError):
     """A remote server refused us: password, host key, certificate, permission, folder."""
 
 
-class TransferTruncatedError(TransientError):
+class InconsistentTransferError(TransientError):
+    """Bytes of a remote file contradict each other or its listing. Nothing that was staged of it is trusted."""
+
+
+class TransferTruncatedError(InconsistentTransferError):
     """A remote file ended early, went on too long or changed while it was copied."""
 
 

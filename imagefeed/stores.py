@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import urlsplit
 
 from azure.data.tables import TableClient, TableServiceClient
-from azure.storage.blob import BlobServiceClient, ContainerClient, ExponentialRetry
+from azure.storage.blob import BlobClient, BlobServiceClient, ContainerClient, ExponentialRetry
 
 from imagefeed.azure_errors import azure_errors
 from imagefeed.connections import Connections
@@ -118,6 +118,11 @@ def connect_stores(
 def is_loopback(where: str) -> bool:
     """Return whether an address or a connection string refers to this machine."""
     return _LOOPBACK.search(where) is not None
+
+
+def is_emulator(client: BlobClient | ContainerClient) -> bool:
+    """Return whether a client's blob service is an emulator, on this machine or behind TLS."""
+    return client.account_name == DEVELOPMENT_ACCOUNT or is_loopback(client.url)
 
 
 def connect_retries(where: str, *, patient: bool) -> int:

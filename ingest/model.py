@@ -1,11 +1,12 @@
 """Value types of copying: sources, remote files, archives and the state of a source."""
 
 import hashlib
+import secrets
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from datetime import datetime, timedelta
 from enum import Enum, StrEnum
-from typing import Literal
+from typing import Literal, Self
 
 from config.types import Budget, Connections, Encoding, KeyText, Multiple, Pause, Seconds, Secret, TimeZone
 from imagefeed.model import ArchiveKey, Replaces
@@ -142,7 +143,7 @@ class SourceSpec(Promises):
     marked truncated."""
     block_size: int = 16 * 2**20
     """Most bytes of a file that are requested from the server and not yet stored. They are staged in quarters of at
-    least 256 KiB; a file of more than 50,000 quarters gets larger quarters."""
+    least 256 KiB; a file of more than 30,000 quarters gets larger quarters."""
 
     @property
     def promises(self) -> Promises:
@@ -181,7 +182,6 @@ class CopyMetadata:
 
     sha256: str
     """Hex digest over the whole file."""
-    md5: bytes
     complete: bool
     """False: the zip directory is missing or truncated, and stayed so for `stable_for_max`."""
 
@@ -192,6 +192,43 @@ class Published:
 
     metadata: CopyMetadata | None
     """None: committed after a resumed copy, so its hashes are not set yet."""
+
+
+_UNTRUSTED_AFTER = 2
+"""Inconsistent ends after which nothing of an archive is resumed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Generation:
+    """Which staged blocks of an archive may be resumed: those whose ids carry `token`."""
+
+    token: str
+    """Six hex digits."""
+    inconsistent: int = 0
+    """Transfers of the archive that ended inconsistently."""
+    foreign: int = 0
+    """Staged blocks with ids of other programs when the generation began."""
+
+    @classmethod
+    def new(cls, inconsistent: int = 0, foreign: int = 0) -> Self:
+        """Return a generation with a random token."""
+        return cls(token=secrets.token_hex(3), inconsistent=inconsistent, foreign=foreign)
+
+    @property
+    def resumable(self) -> bool:
+        """Return whether blocks may be resumed at all."""
+        return self.inconsistent < _UNTRUSTED_AFTER
+
+    def after_inconsistency(self) -> "Generation":
+        """Return the generation after one more inconsistent end.
+
+        Once nothing is resumed any more, the token stays. Ids then repeat, so that staged blocks are replaced and do
+        not exceed the service's limit of 100,000.
+        """
+        count = self.inconsistent + 1
+        if count >= _UNTRUSTED_AFTER:
+            return replace(self, inconsistent=count)
+        return Generation.new(inconsistent=count, foreign=self.foreign)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -213,6 +250,8 @@ class TrackedFile:
     failures: int = 0
     not_before: datetime | None = None
     """Time before which a copy that failed is not tried again."""
+    generation: Generation | None = None
+    """None: nothing that is staged may be resumed, and the next copy begins a generation."""
 
     @property
     def is_same(self) -> bool:
@@ -274,6 +313,8 @@ class SourceState:
     """Time before which the source is not polled, because the server refused us or was busy."""
     long_poll_at: datetime | None = None
     """Time at which a poll last used nearly all of BUDGET."""
+    unchecked_at: datetime | None = None
+    """Time at which storage last stored a block without the checksum by which it is compared with what was sent."""
 
     @property
     def arrivals(self) -> Sequence[Arrival]:
@@ -311,3 +352,23 @@ class Span:
 
     offset: int
     length: int
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A block of a file with what its id carries."""
+
+    span: Span
+    generation: str
+    crc64: int
+    """CRC-64/NVME of its bytes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Staged:
+    """The staged and uncommitted blocks of an upload."""
+
+    blocks: tuple[Block, ...] = ()
+    """By offset."""
+    foreign: int = 0
+    """Number of blocks whose ids are not of this program."""

@@ -8,13 +8,14 @@ from typing import Protocol
 from ingest.model import (
     Archive,
     Arrival,
+    Block,
     CommitOutcome,
     CopyMetadata,
     Listing,
     Published,
     RemoteFile,
     SourceState,
-    Span,
+    Staged,
     Step,
 )
 
@@ -63,20 +64,30 @@ class Connector(Protocol):
 class Upload(Protocol):
     """An unfinished raw blob. Its staged blocks outlive the process and are invisible until the commit."""
 
-    def staged(self) -> Sequence[Span]:
-        """Return the blocks that are staged and uncommitted, by offset."""
+    @property
+    def unchecked(self) -> bool:
+        """Return whether a block was stored without the service's checksum of what it received."""
 
-    def stage(self, offset: int, block: memoryview) -> None:
-        """Stage one block; a block at the same offset is replaced. Safe to call from several threads."""
+    def staged(self) -> Staged:
+        """Return the blocks that are staged and uncommitted. Call it first: ids depend on it."""
 
-    def commit(self, spans: Sequence[Span], metadata: CopyMetadata | None) -> CommitOutcome:
-        """Publish `spans`, which must have no gaps, under the archive's name: all or nothing. An existing blob stays.
+    def stage(self, block: Block, content: memoryview) -> None:
+        """Stage one block; only an equal one is replaced. Safe to call from several threads."""
+
+    def commit(self, blocks: Sequence[Block], metadata: CopyMetadata | None) -> CommitOutcome:
+        """Publish `blocks`, which must have no gaps, under the archive's name: all or nothing. An existing blob stays.
 
         If `metadata` is None, the copy was resumed and the hashes are unknown; `amend` sets them later.
         """
 
     def read_back(self) -> Iterator[bytes]:
         """Yield the bytes of the committed blob."""
+
+    def committed(self) -> Sequence[Block]:
+        """Return the blocks of the committed blob, by offset; none if their ids carry no checksums."""
+
+    def remove(self) -> None:
+        """Remove the committed blob that `read_back` read; one that was published since then stays."""
 
     def amend(self, metadata: CopyMetadata) -> None:
         """Set the hashes of a committed blob."""

@@ -5,14 +5,15 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from types import TracebackType
 from typing import Self
 
-from ingest.model import Span
+from ingest.crc64 import crc64
+from ingest.model import Block, Span
 from ingest.ports import Upload
 
 BUFFERS = 4
 """Buffers of one copy: one is filled while the others are hashed and staged, or requested from the server."""
 _GRID = 256 * 2**10
-MAX_BLOCKS = 50_000
-"""Most blocks of a blob."""
+MAX_BLOCKS = 30_000
+"""Most blocks of a file. The service allows 100,000 uncommitted ones, so that those of three generations fit."""
 LARGEST = MAX_BLOCKS * 256 * 2**20
 """Most bytes of a file that can be copied. Beyond that, the buffers for its blocks would take more than 1 GiB."""
 
@@ -40,10 +41,16 @@ class Stager:
     """Hashes and stages blocks in its own threads. A buffer is free again once both are done."""
 
     def __init__(
-        self, upload: Upload, length: int, update: Callable[[memoryview], None], started: Callable[[], None]
+        self,
+        upload: Upload,
+        generation: str,
+        length: int,
+        update: Callable[[memoryview], None],
+        started: Callable[[], None],
     ) -> None:
         """Prepare buffers of `length` bytes. Call `update` on blocks in order, `started` once the first is staged."""
         self._upload = upload
+        self._generation = generation
         self._length = length
         self._update = update
         self._started: Callable[[], None] | None = started
@@ -52,7 +59,9 @@ class Stager:
         self._hasher = ThreadPoolExecutor(1, thread_name_prefix="hash")
         self._unmade = BUFFERS
         self._free: list[memoryview] = []
-        self._under_way: dict[Future[None], memoryview] = {}
+        self._under_way: dict[Future[Block], memoryview] = {}
+        self.staged: dict[Span, Block] = {}
+        """Blocks that are hashed and staged."""
 
     def __enter__(self) -> Self:
         return self
@@ -79,24 +88,27 @@ class Stager:
         self._unmade -= 1
         return memoryview(bytearray(self._length))
 
-    def stage(self, offset: int, buffer: memoryview, length: int) -> None:
-        """Start to hash and stage the first `length` bytes of a buffer that `buffer()` returned."""
-        block = buffer[:length]
-        hashed = self._hasher.submit(self._update, block)
-        self._under_way[self._pool.submit(self._stage, offset, block, hashed)] = buffer
+    def stage(self, span: Span, buffer: memoryview) -> None:
+        """Start to hash and stage the start of a buffer that `buffer()` returned."""
+        content = buffer[: span.length]
+        hashed = self._hasher.submit(self._update, content)
+        self._under_way[self._pool.submit(self._stage, span, content, hashed)] = buffer
 
     def finish(self) -> None:
         """Wait until every block is hashed and staged. Raises the error of a block that failed."""
         self._collect(wait(self._under_way).done)
 
-    def _stage(self, offset: int, block: memoryview, hashed: Future[None]) -> None:
-        self._upload.stage(offset, block)
+    def _stage(self, span: Span, content: memoryview, hashed: Future[None]) -> Block:
+        block = Block(span, self._generation, crc64(content))
+        self._upload.stage(block, content)
         hashed.result()
+        return block
 
-    def _collect(self, done: Iterable[Future[None]]) -> None:
+    def _collect(self, done: Iterable[Future[Block]]) -> None:
         for future in done:
             self._free.append(self._under_way.pop(future))
-            future.result()
+            block = future.result()
+            self.staged[block.span] = block
             if self._started:
                 self._started()
                 self._started = None

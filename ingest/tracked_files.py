@@ -9,6 +9,7 @@ from operator import attrgetter
 
 from ingest.model import (
     Archive,
+    Generation,
     Listing,
     PassedOver,
     RemoteFile,
@@ -171,7 +172,9 @@ def _tracked_file(spec: SourceSpec, stable: StableFile, known: TrackedFile | Non
         replaces=spec.replaces if fits else "never",
     )
     previous = (known.sha256 or known.previous_sha256) if known else None
-    return TrackedFile(listed=stable.listed, archive=archive, first_seen=now, previous_sha256=previous)
+    return TrackedFile(
+        listed=stable.listed, archive=archive, first_seen=now, previous_sha256=previous, generation=Generation.new()
+    )
 
 
 def _pattern(spec: SourceSpec) -> Callable[[str], bool]:

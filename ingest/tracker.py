@@ -10,12 +10,13 @@ from enum import Enum
 from typing import Any
 
 from config import telemetry
-from config.errors import OutOfTimeError
+from config.errors import InconsistentTransferError, OutOfTimeError
 from config.near import NEAR
 from imagefeed.errors import PermanentError, PipelineError
 from ingest.backoff import backoff
 from ingest.model import (
     Archive,
+    Generation,
     Listing,
     PassedOver,
     RemoteFile,
@@ -206,6 +207,17 @@ class FileTracker:
         if tracked_file.archive.version not in self._recorded:
             self._record_seen(tracked_file)
 
+    def ensure_generation(self, tracked_file: TrackedFile) -> Generation:
+        """Return the generation of an archive's blocks. Begin and save one if the source's state has none."""
+        generation = self._tracked_files[tracked_file.archive.file.path].generation or Generation.new()
+        self.record_generation(tracked_file, generation)
+        return generation
+
+    def record_generation(self, tracked_file: TrackedFile, generation: Generation) -> None:
+        """Save the generation under which an archive's blocks are staged from now on."""
+        if self._tracked_files[tracked_file.archive.file.path].generation != generation:
+            self._replace(tracked_file, generation=generation)
+
     def record_start(self, tracked_file: TrackedFile) -> None:
         """Record that the first block is staged."""
         self._ledger.record(tracked_file.archive, Step.COPYING, self._now())
@@ -213,6 +225,9 @@ class FileTracker:
     def record_result(self, tracked_file: TrackedFile, result: CopyResult, seconds: float) -> None:
         """Record how a copy ended."""
         at, archive = self._now(), tracked_file.archive
+        if result.unchecked:
+            with self._change:
+                self._saved = replace(self._saved, unchecked_at=at)
         if result.outcome is CopyOutcome.TRUNCATED:
             since = tracked_file.truncated_since or at
             again = min(at + _TAIL_PAUSE, max(since + self._spec.stable_for_max, at))
@@ -228,7 +243,12 @@ class FileTracker:
         else:
             self._ledger.record(archive, Step.RAW, at, metadata)
         self._replace(
-            tracked_file, done=True, sha256=metadata.sha256 if metadata else None, failures=0, not_before=None
+            tracked_file,
+            done=True,
+            sha256=metadata.sha256 if metadata else None,
+            failures=0,
+            not_before=None,
+            generation=None,
         )
         if result.outcome is CopyOutcome.COPIED:
             size, received, lag = archive.file.size, result.received, at - archive.file.modified
@@ -236,7 +256,10 @@ class FileTracker:
         self._record_copied(tracked_file, result, seconds)
 
     def record_failure(self, tracked_file: TrackedFile, error: PipelineError) -> None:
-        """Record a failed copy. The archive is not tried again for a while; others are not affected."""
+        """Record a failed copy. The archive is not tried again for a while; others are not affected.
+
+        After an inconsistent end another generation begins, so that nothing that was staged is resumed.
+        """
         at, archive, failures = self._now(), tracked_file.archive, tracked_file.failures + 1
         log.warning(
             "archive.failed source=%s path=%r failures=%d error=%r",
@@ -248,7 +271,15 @@ class FileTracker:
         )
         with self._change:
             self.failed += 1
-        self._replace(tracked_file, failures=failures, not_before=at + backoff(failures, _FIRST_PAUSE, _LONGEST_PAUSE))
+        generation = self._tracked_files[archive.file.path].generation
+        if generation and isinstance(error, InconsistentTransferError):
+            generation = generation.after_inconsistency()
+        self._replace(
+            tracked_file,
+            failures=failures,
+            not_before=at + backoff(failures, _FIRST_PAUSE, _LONGEST_PAUSE),
+            generation=generation,
+        )
         self._ledger.trouble(archive, str(error), at)
 
     def record_unreadable(self, file: RemoteFile, error: PipelineError) -> None:
@@ -311,6 +342,7 @@ class FileTracker:
             tracked_files=tracked_files,
             error=self.error,
             long_poll_at=self._saved.long_poll_at,
+            unchecked_at=self._saved.unchecked_at,
         )
         before = self._saved.listed_at
         fresh = before is not None and listed_at is not None and listed_at - before < _SAVE_EVERY

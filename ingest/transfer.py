@@ -1,13 +1,25 @@
 """Copy one archive: stage blocks while the next are read, and publish the whole archive after all checks."""
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections import defaultdict, deque
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-from config.errors import TransferTruncatedError
+from config.errors import InconsistentTransferError, TransferTruncatedError
 from imagefeed.errors import PermanentError, StoreUnavailableError
-from ingest.model import Archive, CommitOutcome, CopyMetadata, Published, RemoteFile, Span
+from ingest.crc64 import crc64
+from ingest.model import (
+    Archive,
+    Block,
+    CommitOutcome,
+    CopyMetadata,
+    Generation,
+    Published,
+    RemoteFile,
+    Span,
+    Staged,
+)
 from ingest.ports import ArchiveStore, Connection, Reader, Upload, ZipEnd
 from ingest.stager import BUFFERS, LARGEST, Stager, plan_blocks, runs
 
@@ -34,6 +46,8 @@ class CopyJob:
     zip_end: ZipEnd
     block_size: int
     """Most bytes that are requested and not yet stored. Each staged block is a part of it, so that reading overlaps."""
+    generation: Generation
+    """Only blocks of this generation are resumed. It is saved in the source's state."""
     previous_sha256: str | None = None
     accept_truncated: bool = False
 
@@ -46,6 +60,8 @@ class CopyHooks:
     """Called before each piece is read; raises to stop the copy."""
     started: Callable[[], None]
     """Called when the first block is staged."""
+    renew: Callable[[Generation], None]
+    """Called to save another generation before blocks are staged under it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +71,8 @@ class CopyResult:
     outcome: CopyOutcome
     metadata: CopyMetadata | None
     received: int
+    unchecked: bool = False
+    """True if the store did not answer with its checksum of what it received."""
 
 
 class StreamHasher:
@@ -64,14 +82,12 @@ class StreamHasher:
         self._size = size
         self._zip_end = zip_end
         self._sha256 = hashlib.sha256()
-        self._md5 = hashlib.md5(usedforsecurity=False)
         self._tail = b""
         self.seen = 0
 
     def update(self, part: memoryview | bytes) -> None:
         """Add the next bytes."""
         self._sha256.update(part)
-        self._md5.update(part)
         keep = self._zip_end.tail_length(self._size)
         self._tail = (self._tail + bytes(part[-keep:]))[-keep:]
         self.seen += len(part)
@@ -83,14 +99,40 @@ class StreamHasher:
 
     def metadata(self) -> CopyMetadata:
         """Return the hashes of all bytes, and whether the zip directory is complete."""
-        return CopyMetadata(sha256=self._sha256.hexdigest(), md5=self._md5.digest(), complete=self.complete)
+        return CopyMetadata(sha256=self._sha256.hexdigest(), complete=self.complete)
+
+
+class BlockChecker:
+    """Compares a file's bytes, in order, with the CRC64 of each of its blocks."""
+
+    def __init__(self, blocks: Sequence[Block]) -> None:
+        self._blocks = deque(blocks)
+        self._left = blocks[0].span.length if blocks else 0
+        self._crc64 = 0
+        self._differs = False
+
+    def update(self, part: bytes) -> None:
+        """Add the next bytes."""
+        rest = memoryview(part)
+        while self._blocks and rest:
+            piece, rest = rest[: self._left], rest[self._left :]
+            self._crc64, self._left = crc64(piece, self._crc64), self._left - len(piece)
+            if not self._left:
+                self._differs |= self._blocks.popleft().crc64 != self._crc64
+                self._crc64, self._left = 0, self._blocks[0].span.length if self._blocks else 0
+
+    @property
+    def passed(self) -> bool:
+        """Return whether every block was complete and equal."""
+        return not (self._blocks or self._differs)
 
 
 def copy_archive(connection: Connection, store: ArchiveStore, job: CopyJob, hooks: CopyHooks) -> CopyResult:
     """Copy an archive into the store, continuing where an earlier try stopped. A published archive is left as it is.
 
-    Raises TransferTruncatedError if the file differs from the archive's listing, PermanentError if it is larger than
-    `LARGEST`, and the errors of the ports. Blocks that were staged are kept for the next try.
+    Raises InconsistentTransferError if the file differs from its listing or from itself, PermanentError if it is larger
+    than `LARGEST`, and the errors of the ports. Staged blocks are kept: the next try resumes them unless this one was
+    inconsistent, or the job names another generation.
     """
     archive = job.archive
     if archive.file.size > LARGEST:
@@ -101,49 +143,85 @@ def copy_archive(connection: Connection, store: ArchiveStore, job: CopyJob, hook
     upload, published = store.upload(archive), store.find(archive)
     if published is not None:
         return CopyResult(outcome=CopyOutcome.COPIED, metadata=_metadata_of(published, upload, job, hooks), received=0)
-    blocks = plan_blocks(archive.file.size, job.block_size // BUFFERS)
-    missing = _missing(blocks, upload.staged(), archive.file.size - job.zip_end.tail_length(archive.file.size))
+    plan = plan_blocks(archive.file.size, job.block_size // BUFFERS)
+    generation, known = _resumable(job.generation, upload.staged(), hooks)
+    spans = _to_read(plan, known, archive.file.size - job.zip_end.tail_length(archive.file.size))
     hasher = StreamHasher(archive.file.size, job.zip_end)
-    resumed = len(missing) < len(blocks)
-    _read_and_stage(connection, upload, archive.file, missing, hasher.update, hooks)
+    resumed = len(spans) < len(plan)
+    read = _read_and_stage(connection, upload, generation, archive.file, spans, known, hasher.update, hooks)
+    blocks = [read.get(span) or known[span] for span in plan]
     last_chance = _check_unchanged(connection, job)
     if not (hasher.complete or job.accept_truncated or last_chance):
-        return CopyResult(outcome=CopyOutcome.TRUNCATED, metadata=None, received=hasher.seen)
+        return CopyResult(
+            outcome=CopyOutcome.TRUNCATED, metadata=None, received=hasher.seen, unchecked=upload.unchecked
+        )
     # A resumed copy did not read every byte, so the whole file's hash is unknown.
     metadata = None if resumed else hasher.metadata()
     if metadata and metadata.sha256 == job.previous_sha256:
-        return CopyResult(outcome=CopyOutcome.SAME, metadata=metadata, received=hasher.seen)
+        return CopyResult(outcome=CopyOutcome.SAME, metadata=metadata, received=hasher.seen, unchecked=upload.unchecked)
     metadata = _publish(store, upload, job, blocks, metadata, hooks)
-    return CopyResult(outcome=CopyOutcome.COPIED, metadata=metadata, received=hasher.seen)
+    return CopyResult(outcome=CopyOutcome.COPIED, metadata=metadata, received=hasher.seen, unchecked=upload.unchecked)
 
 
-def _missing(blocks: Sequence[Span], staged: Sequence[Span], tail: int) -> Sequence[Span]:
-    """Return the blocks to read: those not staged, and those that reach beyond offset `tail`, always checked."""
-    done = set(staged)
-    return [block for block in blocks if block not in done or block.offset + block.length > tail]
+def _resumable(generation: Generation, staged: Staged, hooks: CopyHooks) -> tuple[Generation, Mapping[Span, Block]]:
+    """Return the generation to stage under, and its staged blocks.
+
+    A new one begins where two blocks of the same place differ, or another program began to stage blocks.
+    """
+    if not generation.resumable:
+        return generation, {}
+    blocks = defaultdict[Span, set[Block]](set)
+    for block in staged.blocks:
+        if block.generation == generation.token:
+            blocks[block.span].add(block)
+    if staged.foreign > generation.foreign or any(len(same) > 1 for same in blocks.values()):
+        generation = Generation.new(inconsistent=generation.inconsistent, foreign=staged.foreign)
+        hooks.renew(generation)
+        return generation, {}
+    return generation, {span: block for span, (block,) in blocks.items()}
+
+
+def _to_read(plan: Sequence[Span], known: Mapping[Span, Block], tail: int) -> Sequence[Span]:
+    """Return the blocks to read: those not staged, and those that reach beyond offset `tail`, always checked.
+
+    The staged block before each of them is read again too. It shows whether the server continues at the right offset.
+    """
+    needed = [span not in known or span.offset + span.length > tail for span in plan]
+    return [span for span, *needs in zip(plan, needed, [*needed, False][1:], strict=True) if any(needs)]
 
 
 def _read_and_stage(
     connection: Connection,
     upload: Upload,
+    generation: Generation,
     file: RemoteFile,
-    blocks: Sequence[Span],
+    spans: Sequence[Span],
+    known: Mapping[Span, Block],
     update: Callable[[memoryview], None],
     hooks: CopyHooks,
-) -> None:
-    length = max((block.length for block in blocks), default=0)
-    with Stager(upload, length, update, hooks.started) as stager:
-        for run in runs(blocks):
+) -> dict[Span, Block]:
+    """Read and stage blocks, and return them. Raises InconsistentTransferError if one of the `known` differs."""
+    length = max((span.length for span in spans), default=0)
+    with Stager(upload, generation.token, length, update, hooks.started) as stager:
+        for run in runs(spans):
             with connection.open(file, run[0].offset) as reader:
-                left = sum(block.length for block in run)
-                for block in run:
+                left = sum(span.length for span in run)
+                for span in run:
                     buffer = stager.buffer()
-                    _fill(reader, buffer[: block.length], left, stager, file, hooks.check)
-                    left -= block.length
-                    stager.stage(block.offset, buffer, block.length)
-                if run[-1] is blocks[-1]:
+                    _fill(reader, buffer[: span.length], left, stager, file, hooks.check)
+                    left -= span.length
+                    # Before anything that follows is read, so that nothing from a wrong offset is staged.
+                    if span in known and crc64(buffer[: span.length]) != known[span].crc64:
+                        raise InconsistentTransferError(
+                            f"copy {file.path!r}: the server's bytes at {span.offset} differ from those that it sent "
+                            "before: the file changed, or the server continues at a wrong offset; copied again from "
+                            "its start"
+                        )
+                    stager.stage(span, buffer)
+                if run[-1] is spans[-1]:
                     _expect_end(reader, file)
         stager.finish()
+    return stager.staged
 
 
 def _fill(
@@ -191,7 +269,7 @@ def _publish(
     store: ArchiveStore,
     upload: Upload,
     job: CopyJob,
-    blocks: Sequence[Span],
+    blocks: Sequence[Block],
     metadata: CopyMetadata | None,
     hooks: CopyHooks,
 ) -> CopyMetadata:
@@ -206,16 +284,24 @@ def _publish(
 
 
 def _metadata_of(published: Published, upload: Upload, job: CopyJob, hooks: CopyHooks) -> CopyMetadata:
-    """Return an archive's metadata. If the copy was resumed, read the blob back once to hash it, and set the hashes."""
+    """Return an archive's metadata. If the copy was resumed, read the blob back once to hash it, and set the hashes.
+
+    A blob that differs from what its blocks' ids say is removed; this raises InconsistentTransferError.
+    """
     if published.metadata is not None:
         return published.metadata
     file = job.archive.file
-    hasher = StreamHasher(file.size, job.zip_end)
+    hasher, checker = StreamHasher(file.size, job.zip_end), BlockChecker(upload.committed())
     for chunk in upload.read_back():
         hooks.check()
         hasher.update(chunk)
-    if hasher.seen != file.size:
-        raise TransferTruncatedError(f"read back {file.path!r}: {hasher.seen} of {file.size} bytes; tried again later")
+        checker.update(chunk)
+    if hasher.seen != file.size or not checker.passed:
+        upload.remove()
+        raise InconsistentTransferError(
+            f"read back {file.path!r}: {hasher.seen} of {file.size} bytes are stored, or a block differs from its "
+            "checksum; the blob is removed and copied again"
+        )
     metadata = hasher.metadata()
     upload.amend(metadata)
     return metadata

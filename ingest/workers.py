@@ -106,17 +106,22 @@ class CopyWorkers:
         Raises LeaseLostError, OutOfTimeError.
         """
         tracker, archive, started = self.tracker, tracked_file.archive, time.monotonic()
-        job = CopyJob(
-            archive=archive,
-            listed=tracked_file.listed,
-            zip_end=self.zip_end,
-            block_size=self.spec.block_size,
-            previous_sha256=tracked_file.previous_sha256,
-            accept_truncated=tracker.is_truncated_for_long(tracked_file),
+        hooks = CopyHooks(
+            check=tracker.check,
+            started=lambda: tracker.record_start(tracked_file),
+            renew=lambda generation: tracker.record_generation(tracked_file, generation),
         )
-        hooks = CopyHooks(check=tracker.check, started=lambda: tracker.record_start(tracked_file))
         try:
             tracker.check()
+            job = CopyJob(
+                archive=archive,
+                listed=tracked_file.listed,
+                zip_end=self.zip_end,
+                block_size=self.spec.block_size,
+                generation=tracker.ensure_generation(tracked_file),
+                previous_sha256=tracked_file.previous_sha256,
+                accept_truncated=tracker.is_truncated_for_long(tracked_file),
+            )
             # One poll may copy hundreds of archives, so each copy is a separate trace.
             with telemetry.span("copy", source=archive.source, archive=archive.version, root=True):
                 tracker.ensure_recorded(tracked_file)

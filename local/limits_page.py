@@ -77,7 +77,9 @@ _SERVICES = (
         _EVENTS),
     Row("deliveries of a message", "5", "maxDequeueCount in host.json", "it is put into the poison queue, from where "
         "reconcile takes it", _HOST),
-    Row("blocks of a blob", f"{MAX_BLOCKS:,}", "", "blocks are made larger, for larger files", _BLOCKS),
+    Row("blocks of a blob", f"50,000; ours {MAX_BLOCKS:,}", "", "blocks are made larger, for larger files", _BLOCKS),
+    Row("uncommitted blocks of a blob", "100,000", "", "after two inconsistent transfers of a file the ids of its "
+        "blocks repeat", _BLOCKS),
     Row("a row", _mebibytes(ROW_LIMIT), "", "an image is divided into several rows", _TABLES),
     Row("a property of a row", _mebibytes(PROPERTY_BYTES), "", "bytes are divided, text is cut", _TABLES),
     Row("a transaction", f"{TRANSACTION_ROWS} rows, {_mebibytes(TRANSACTION_BYTES)}", "", "rows are written in several",

@@ -9,7 +9,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
-from config.errors import SourceRefusedError, SourceUnavailableError
+from config.errors import SourceRefusedError, SourceUnavailableError, TransferTruncatedError
 from ingest.model import Endpoint, Listing, RemoteFile, Unread
 from ingest.ports import Connection, Reader
 from ingest.protocols.ftp_clock import FtpClock
@@ -132,15 +132,26 @@ class FtpConnection:
 
     @contextmanager
     def _transfer(self, ftp: Ftp, incoming: socket.socket, reader: "_FtpReader") -> Iterator[None]:
-        """Close the data connection and read the final reply, also if the transfer is aborted."""
-        try:
-            yield
-        finally:
-            incoming.close()
-            self._leave(ftp, None if reader.ended else _LEAVE_WITHIN)
+        """Close the data connection and read the final reply, also if the transfer is aborted.
 
-    def _leave(self, ftp: Ftp, within: float | None) -> None:
-        """Read the reply that ends a transfer. Close the control connection if no valid reply arrives.
+        A data connection that broke ends like a file. Only the reply shows whether the server sent all that it has.
+        """
+        confirmed = False
+        try:
+            try:
+                yield
+            finally:
+                incoming.close()
+                confirmed = self._leave(ftp, None if reader.ended else _LEAVE_WITHIN)
+        except TransferTruncatedError as exc:
+            if confirmed or not reader.ended:
+                raise
+            raise SourceUnavailableError(f"{exc}; the server does not confirm the transfer") from exc
+
+    def _leave(self, ftp: Ftp, within: float | None) -> bool:
+        """Read the reply that ends a transfer, and return whether it confirms it.
+
+        Closes the control connection if no valid reply arrives.
 
         `within`: seconds to wait; None keeps the time-out. Neither an error reply nor a missing reply raises, because
         the caller checks the number of bytes, and the idle control connection may be lost during a long transfer.
@@ -149,12 +160,15 @@ class FtpConnection:
             if within is not None and ftp.sock is not None:
                 ftp.sock.settimeout(within)
             ftp.voidresp()
+            confirmed = True
         except (ftplib.error_temp, ftplib.error_perm):
-            pass
+            confirmed = False
         except FTP_ERRORS:
+            confirmed = False
             self.close()
         if ftp.sock is not None:
             ftp.sock.settimeout(self._endpoint.timeout)
+        return confirmed
 
     def _begin(self, ftp: Ftp) -> None:
         try:

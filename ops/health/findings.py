@@ -60,6 +60,7 @@ class Slug(StrEnum):
     MEMBERS_REFUSED = "members_refused"
     OUTDATED_RESULTS = "outdated_results"
     NEAR_LIMIT = "near_limit"
+    BLOCKS_UNCHECKED = "blocks_unchecked"
     BY_HAND = "by_hand"
     QUEUE_UNHEARD = "queue_unheard"
     FUNCTION_OVERDUE = "function_overdue"
@@ -76,7 +77,7 @@ class Slug(StrEnum):
 NOTICES = frozenset({
     Slug.GAP_CLOSED, Slug.STAMP_MISFIT, Slug.NOT_POLLED, Slug.NOT_JUDGED, Slug.REFUSED, Slug.MEMBERS_REFUSED,
     Slug.BY_HAND, Slug.FUNCTION_NEVER_RAN, Slug.CORRECTION_PENDING, Slug.OUTDATED_RESULTS, Slug.NEAR_LIMIT,
-    Slug.ENTRY_UNREADABLE, Slug.EMPTY,
+    Slug.ENTRY_UNREADABLE, Slug.EMPTY, Slug.BLOCKS_UNCHECKED,
 })  # fmt: skip
 """Slugs of severity NOTICE: nothing is missing that could still arrive."""
 
@@ -127,6 +128,8 @@ ADVICE: Mapping[Slug, str] = {
     Slug.OUTDATED_RESULTS: "to make them again with the newer decoder: `imagefeed replay --source {source} --method "
     "'{name}' --since 30d`",
     Slug.NEAR_LIMIT: "{cure}",
+    Slug.BLOCKS_UNCHECKED: "nothing is damaged: each block was sent a second time with an MD5, which takes twice the "
+    "time; look for a proxy or gateway before the account that removes the header x-ms-content-crc64",
     Slug.BY_HAND: "nothing if the upload is expected",
     Slug.QUEUE_UNHEARD: "start the app; or check that its DATA_STORAGE settings name this account, that no "
     "AzureWebJobsDATA_STORAGE and no ConnectionStrings entry of either name overrides them, that the app's identity "

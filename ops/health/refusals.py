@@ -31,8 +31,8 @@ _PATTERNS: Mapping[Cause, re.Pattern[str]] = {
     Cause.COPY: re.compile(r"copy it again"),
     Cause.CHANGED: re.compile(r"since its preprocessing began|its plan was made for"),
     Cause.BROKEN: re.compile(
-        r"cannot be decoded|cut off|no encoder writes|damaged|directory|end record|its CRC|corrupt|overlaps|truncated"
-        r"|zip64"
+        r"cannot be decoded|cut off|no encoder writes|damaged|directory|end record|its CRC|corrupt|are broken|overlaps"
+        r"|truncated|zip64"
     ),
 }
 """The first pattern that matches decides. HOOK is first because a hook's message may contain any text."""

@@ -16,6 +16,7 @@ from ops.health.limits import BUDGET, LISTED_FILES
 from ops.health.promises import Held
 
 _LONG_POLL_SHOWN = timedelta(hours=1)
+_UNCHECKED_SHOWN = timedelta(days=1)
 _PATIENCE = timedelta(minutes=10)
 """A server counts as silent after this time, so that a restart is not reported."""
 
@@ -61,6 +62,9 @@ def _check_limits(source: str, state: SourceState, now: datetime) -> Iterator[Fi
     if state.long_poll_at and now - state.long_poll_at <= _LONG_POLL_SHOWN:
         detail = f"a poll took {NEAR:.0%} of it or more"
         yield Finding(slug=Slug.NEAR_LIMIT, source=source, name=BUDGET, since=state.long_poll_at, detail=detail)
+    if state.unchecked_at and now - state.unchecked_at <= _UNCHECKED_SHOWN:
+        detail = "Azure Storage returned no CRC64 of a block"
+        yield Finding(slug=Slug.BLOCKS_UNCHECKED, source=source, name="raw", since=state.unchecked_at, detail=detail)
 
 
 def gaps_since(

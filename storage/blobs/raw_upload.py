@@ -2,26 +2,41 @@
 
 import hashlib
 import re
-from base64 import b64encode
+import secrets
+from base64 import b64decode, b64encode, urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from itertools import count
+from typing import Any
 
 from azure.core import MatchConditions
-from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
+from azure.core.exceptions import HttpResponseError, ResourceModifiedError, ResourceNotFoundError
+from azure.core.pipeline import PipelineResponse
 from azure.storage.blob import BlobBlock, BlobClient, BlobProperties, ContainerClient, ContentSettings
 
 from config import telemetry
+from config.errors import InconsistentTransferError
 from imagefeed.azure_errors import azure_errors, each, error_code
-from imagefeed.errors import StoreUnavailableError
+from imagefeed.errors import StoreRefusedError, StoreUnavailableError
 from imagefeed.layout import encode_path, format_stamp
 from imagefeed.model import Origin
-from ingest.model import Archive, CommitOutcome, CopyMetadata, Published, Span
+from imagefeed.stores import is_emulator
+from ingest.model import Archive, Block, CommitOutcome, CopyMetadata, Published, Span, Staged
 from storage.clients import Clients
 
 _EXISTS = ("BlobAlreadyExists", "ConditionNotMet")
 """Error codes of a commit if the blob exists; other conflicts are temporary and must not be taken for it."""
 _LONGEST_PATH = 2_000
 """Bytes of a path; each may take three characters of metadata."""
-_BLOCK_ID = re.compile(r"([0-9a-f]{14})-([0-9a-f]{8})")
+_BLOCK_ID = re.compile(r"([AB][\w-]{22})\.*", re.ASCII)
+"""Offset, generation and CRC64 in base64. No offset reaches 2^43, so the first letter tells them from other ids."""
+_ZIP = ContentSettings(content_type="application/zip")
+_CRC64 = "x-ms-content-crc64"
+_SENDS = 2
+"""Times that a block is sent which the service received otherwise than it was."""
+_DIGITS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+_NUMBER = 3
+"""Digits that suffice for the number of any block."""
 
 
 class BlobArchives:
@@ -38,11 +53,7 @@ class BlobArchives:
         if "sha256" not in properties.metadata:
             return Published(None)
         return Published(
-            CopyMetadata(
-                sha256=properties.metadata["sha256"],
-                md5=bytes(properties.content_settings.content_md5 or b""),
-                complete=properties.metadata.get("complete") != "false",
-            )
+            CopyMetadata(sha256=properties.metadata["sha256"], complete=properties.metadata.get("complete") != "false")
         )
 
     def upload(self, archive: Archive) -> "BlobUpload":
@@ -56,37 +67,59 @@ class BlobUpload:
     def __init__(self, blob: BlobClient, archive: Archive) -> None:
         self._blob = blob
         self._archive = archive
+        self._ids = _BlockIds(blob.blob_name)
+        self._emulator = is_emulator(blob)
+        self._read_etag: str | None = None
+        self.unchecked = False
+        """Whether a block was answered without the service's CRC64, although this is no emulator."""
 
-    def staged(self) -> Sequence[Span]:
-        """Return the staged, uncommitted blocks in the order of their offsets."""
+    def staged(self) -> Staged:
+        """Blocks that are staged and uncommitted, and how many of others."""
         with azure_errors(f"list the staged blocks of {self._blob.blob_name}"):
             try:
-                _, uncommitted = self._blob.get_block_list("uncommitted")
+                _, uncommitted = self._blob.get_block_list("uncommitted", raw_response_hook=self._ids.fit)
             except ResourceNotFoundError as exc:
                 if error_code(exc) == "ContainerNotFound":
                     raise
-                return ()
-        ours = (_BLOCK_ID.fullmatch(block.id) for block in uncommitted)
-        spans = (Span(int(match[1], 16), int(match[2], 16)) for match in ours if match)
-        return sorted(spans, key=lambda span: (span.offset, span.length))
+                return Staged()
+        blocks = [block for block in map(_parse, uncommitted) if block]
+        return Staged(blocks=tuple(sorted(blocks, key=_place)), foreign=len(uncommitted) - len(blocks))
 
-    def stage(self, offset: int, block: memoryview) -> None:
-        """Stage one block; the same one again replaces it. Safe from several threads."""
-        name = _block_id(Span(offset, block.nbytes))
-        with azure_errors(f"stage {block.nbytes} bytes at {offset} of {self._blob.blob_name}"):
-            # With an MD5 the service refuses a block that was damaged on its way. The SDK's own way to it takes `bytes`
-            # alone, so that every block would have to be copied first.
-            md5 = b64encode(hashlib.md5(block, usedforsecurity=False).digest()).decode()
-            self._blob.stage_block(name, block, length=block.nbytes, headers={"Content-MD5": md5})  # type: ignore[arg-type]  # sockets take any buffer
+    def stage(self, block: Block, content: memoryview) -> None:
+        """Stage one block; an equal one is replaced. Safe from several threads.
 
-    def commit(self, spans: Sequence[Span], metadata: CopyMetadata | None) -> CommitOutcome:
-        """Publish `spans` atomically under the archive's name, unless the blob exists."""
-        _check_gapless(spans, self._blob.blob_name)
+        Raises InconsistentTransferError if what the service received differs: a damaged block lies under its id.
+        """
+        with azure_errors(f"stage {content.nbytes} bytes at {block.span.offset} of {self._blob.blob_name}"):
+            for _ in range(_SENDS):
+                # The service refuses a block that was damaged on its way; emulators do not know the header.
+                received = self._send(block, content, {} if self._emulator else {_CRC64: _encoded(block.crc64)})
+                if received is None and not self._emulator:
+                    self.unchecked = True
+                    # The SDK's own way to it takes `bytes` alone, so that every block would have to be copied first.
+                    md5 = b64encode(hashlib.md5(content, usedforsecurity=False).digest()).decode()
+                    received = self._send(block, content, {"Content-MD5": md5})
+                if received in (None, block.crc64):
+                    return
+        raise InconsistentTransferError(
+            f"stage {content.nbytes} bytes at {block.span.offset} of {self._blob.blob_name}: Azure Storage received "
+            f"other bytes than were sent, {_SENDS} times; tried again later"
+        )
+
+    def _send(self, block: Block, content: memoryview, headers: dict[str, str]) -> int | None:
+        """Send a block, and return the CRC64 of what the service received; None if it does not tell."""
+        answer = self._blob.stage_block(self._ids.of(block), content, length=content.nbytes, headers=headers)  # type: ignore[arg-type]  # sockets take any buffer
+        received = answer.get("content_crc64")
+        return None if received is None else int.from_bytes(received, "little")
+
+    def commit(self, blocks: Sequence[Block], metadata: CopyMetadata | None) -> CommitOutcome:
+        """Publish `blocks` under the archive's name unless it exists: all, or nothing."""
+        _check_gapless([block.span for block in blocks], self._blob.blob_name)
         with azure_errors(f"commit {self._blob.blob_name}"):
             try:
                 self._blob.commit_block_list(
-                    [BlobBlock(_block_id(span)) for span in spans],
-                    content_settings=_content(metadata),
+                    [BlobBlock(self._ids.of(block)) for block in blocks],
+                    content_settings=_ZIP,
                     metadata=_metadata(self._archive, metadata),
                     match_condition=MatchConditions.IfMissing,
                 )
@@ -110,15 +143,83 @@ class BlobUpload:
         """Yield the committed blob's bytes in chunks."""
         doing = f"read back {self._blob.blob_name}"
         with azure_errors(doing):
-            chunks = self._blob.download_blob().chunks()
-        yield from each(chunks, doing)
+            blob = self._blob.download_blob()
+        self._read_etag = blob.properties.etag
+        yield from each(blob.chunks(), doing)
+
+    def committed(self) -> Sequence[Block]:
+        """The blocks of the committed blob, in order; none if another program or an older version named them."""
+        with azure_errors(f"list the blocks of {self._blob.blob_name}"):
+            committed, _ = self._blob.get_block_list("committed")
+        blocks = [block for block in map(_parse, committed) if block]
+        return blocks if len(blocks) == len(committed) else ()
+
+    def remove(self) -> None:
+        """Delete the blob that was read back; another one, or none, is left alone."""
+        with azure_errors(f"remove {self._blob.blob_name}"), suppress(ResourceNotFoundError, ResourceModifiedError):
+            self._blob.delete_blob(etag=self._read_etag, match_condition=MatchConditions.IfNotModified)
 
     def amend(self, metadata: CopyMetadata) -> None:
         """Set the hashes of a committed blob."""
         with azure_errors(f"set the hashes of {self._blob.blob_name}"):
             # The metadata is set last, because its hash marks the blob as complete.
-            self._blob.set_http_headers(_content(metadata))
             self._blob.set_blob_metadata(_metadata(self._archive, metadata))
+
+
+class _BlockIds:
+    """The ids of one blob's blocks, all of the length of those that are staged already: the service refuses others."""
+
+    def __init__(self, blob: str) -> None:
+        self._blob = blob
+        self._length: int | None = None
+        self._numbers: dict[Block, int] = {}
+        self._next = count()
+        self._token = secrets.token_urlsafe(48)
+
+    def fit(self, block_list: PipelineResponse[Any, Any]) -> None:
+        """Take the length of the ids that are staged, from the answer: the SDK's blocks do not tell ids from base64."""
+        if name := re.search(rb"<Name>([^<]+)</Name>", block_list.http_response.body()):
+            self._length = len(b64decode(name[1]))
+
+    def of(self, block: Block) -> str:
+        """Name a block by its offset, generation and CRC64.
+
+        Where another program staged shorter ids, name it by a number. Such blocks are not resumed.
+        """
+        payload = block.span.offset.to_bytes(6) + bytes.fromhex(block.generation) + block.crc64.to_bytes(8)
+        name = urlsafe_b64encode(payload).decode().rstrip("=")
+        if self._length is None or self._length >= len(name):
+            return name.ljust(self._length or 0, ".")
+        number = self._numbers.get(block)
+        if number is None:
+            number = self._numbers.setdefault(block, next(self._next))
+        digits = min(self._length, _NUMBER)
+        if number >= len(_DIGITS) ** digits:
+            raise StoreRefusedError(
+                f"stage {self._blob}: another program staged blocks there whose ids of {self._length} bytes leave room "
+                f"for {number} blocks; delete its blob of that name if there is one, or wait a week until they are gone"
+            )
+        written = (_DIGITS[number >> 6 * place & 63] for place in reversed(range(digits)))
+        return self._token[: self._length - digits] + "".join(written)
+
+
+def _parse(block: BlobBlock) -> Block | None:
+    """Read an id of ours; None if it is another's."""
+    match = _BLOCK_ID.fullmatch(block.id)
+    if match is None:
+        return None
+    payload = urlsafe_b64decode(f"{match[1]}=")
+    span = Span(int.from_bytes(payload[:6]), block.size)
+    return Block(span, payload[6:9].hex(), int.from_bytes(payload[9:]))
+
+
+def _place(block: Block) -> tuple[int, int]:
+    return block.span.offset, block.span.length
+
+
+def _encoded(crc64: int) -> str:
+    # Little-endian, as Crc64Hash::OnFinal of the Azure SDK for C++ writes it, and calculate_crc64_bytes of Python's.
+    return b64encode(crc64.to_bytes(8, "little")).decode()
 
 
 def stat_blob(container: ContainerClient, name: str) -> BlobProperties | None:
@@ -132,21 +233,12 @@ def stat_blob(container: ContainerClient, name: str) -> BlobProperties | None:
             return None
 
 
-def _block_id(span: Span) -> str:
-    """Return a block's id, made from its span. All ids of a blob must have the same length."""
-    return f"{span.offset:014x}-{span.length:08x}"
-
-
 def _check_gapless(spans: Sequence[Span], name: str) -> None:
     end = 0
     for span in spans:
         if span.offset != end:
             raise ValueError(f"commit {name}: a block begins at {span.offset}, but the one before it ends at {end}")
         end += span.length
-
-
-def _content(metadata: CopyMetadata | None) -> ContentSettings:
-    return ContentSettings(content_type="application/zip", content_md5=bytearray(metadata.md5) if metadata else None)
 
 
 def _fitting_path(path: str) -> str:

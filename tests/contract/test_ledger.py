@@ -19,7 +19,7 @@ from tests.fakes.copying import FakeLedger, key_of
 
 MOMENT = datetime(2026, 3, 1, 10, 20, 30, tzinfo=UTC)
 LATER = MOMENT + timedelta(seconds=1.25)
-METADATA = CopyMetadata(sha256="ab" * 32, md5=b"0" * 16, complete=False)
+METADATA = CopyMetadata(sha256="ab" * 32, complete=False)
 
 
 def archive_of(source: str, path: str = "out/a.zip") -> Archive:

@@ -11,7 +11,7 @@ import pytest
 from config.errors import ArchiveRefusedError
 from imagefeed.errors import StoreUnavailableError
 from imagefeed.model import ArchiveKey, Origin, RawArchive
-from ingest.model import Archive, CopyMetadata, RemoteFile, Span, version_of
+from ingest.model import Archive, CopyMetadata, RemoteFile, version_of
 from local.azurite import Azurite
 from preprocess.ports import RawArchives
 from storage.blobs.raw import RawBlobs
@@ -19,6 +19,7 @@ from storage.blobs.raw_upload import BlobArchives
 from storage.clients import Clients, connected, development_connection
 from tests.fakes.preprocessing import MemoryRawArchives
 from tests.faults.copies import Copy, CopyProxy
+from tests.fixtures.blocks import stage_whole
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 CONTENT = bytes(range(256)) * 64
@@ -171,9 +172,8 @@ class TestRawBlobs(RawArchivesContract):
         file = RemoteFile(path="out/no utf-8 \udcff.zip", size=4, modified=NOW)
         archive = Archive(source=self.source, file=file, version=version_of(file), stamp=NOW)
         upload = BlobArchives(self.clients).upload(archive)
-        upload.stage(0, memoryview(b"zip!"))
-        copied = CopyMetadata(sha256=hashlib.sha256(b"zip!").hexdigest(), md5=b"0" * 16, complete=False)
-        upload.commit([Span(0, 4)], copied)
+        copied = CopyMetadata(sha256=hashlib.sha256(b"zip!").hexdigest(), complete=False)
+        upload.commit(stage_whole(upload, b"zip!"), copied)
         (raw,) = self.raw.recent(self.source, NOW)
         assert (raw.path, raw.key) == (file.path, archive.key)
         assert (raw.sha256, raw.complete, raw.origin) == (copied.sha256, False, Origin.COPIED)

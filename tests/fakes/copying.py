@@ -8,7 +8,7 @@ from datetime import datetime
 
 from config.errors import LeaseLostError
 from imagefeed.errors import StoreUnavailableError
-from ingest.model import Archive, CommitOutcome, CopyMetadata, Published, SourceState, Span, Step
+from ingest.model import Archive, Block, CommitOutcome, CopyMetadata, Published, SourceState, Staged, Step
 from ingest.ports import SourceStateHold, Upload
 
 type Key = tuple[str, str, str]
@@ -23,7 +23,10 @@ def key_of(archive: Archive) -> Key:
 class FakeBlob:
     """What is stored of one archive."""
 
-    blocks: dict[Span, bytes] = field(default_factory=dict)
+    blocks: dict[Block, bytes] = field(default_factory=dict)
+    foreign: int = 0
+    """Blocks that another program staged."""
+    committed: Sequence[Block] = ()
     content: bytes | None = None
     metadata: CopyMetadata | None = None
 
@@ -33,7 +36,7 @@ class FakeArchives:
 
     def __init__(self) -> None:
         self.blobs: dict[Key, FakeBlob] = {}
-        self.staged: list[Span] = []
+        self.staged: list[Block] = []
         """Every block that was staged, in the order in which that ended."""
         self.read_backs = 0
         self.before_stage: Callable[[int], object] = lambda _: None
@@ -60,36 +63,38 @@ class FakeUpload:
     def __init__(self, store: FakeArchives, key: Key) -> None:
         self._store = store
         self._key = key
+        self._read: bytes | None = None
+        self.unchecked = False
 
     @property
     def _blob(self) -> FakeBlob:
         return self._store.blobs.setdefault(self._key, FakeBlob())
 
-    def staged(self) -> Sequence[Span]:
+    def staged(self) -> Staged:
         """Blocks that are staged and uncommitted."""
-        return sorted(self._blob.blocks, key=lambda span: (span.offset, span.length))
+        blocks = sorted(self._blob.blocks, key=lambda block: (block.span.offset, block.span.length))
+        return Staged(blocks=tuple(blocks), foreign=self._blob.foreign)
 
-    def stage(self, offset: int, block: memoryview) -> None:
+    def stage(self, block: Block, content: memoryview) -> None:
         """Stage one block."""
-        self._store.before_stage(offset)
-        span = Span(offset, len(block))
+        self._store.before_stage(block.span.offset)
         with self._store.lock:
-            self._blob.blocks[span] = bytes(block)
-            self._store.staged.append(span)
+            self._blob.blocks[block] = bytes(content)
+            self._store.staged.append(block)
 
-    def commit(self, spans: Sequence[Span], metadata: CopyMetadata | None) -> CommitOutcome:
+    def commit(self, blocks: Sequence[Block], metadata: CopyMetadata | None) -> CommitOutcome:
         """Publish unless it exists."""
-        ends = [0, *(span.offset + span.length for span in spans)]
-        if [span.offset for span in spans] != ends[:-1]:
+        ends = [0, *(block.span.offset + block.span.length for block in blocks)]
+        if [block.span.offset for block in blocks] != ends[:-1]:
             raise ValueError(f"commit {self._key}: the blocks are not gapless")
         with self._store.lock:
             blob = self._blob
             if blob.content is not None:
                 return CommitOutcome.ALREADY_THERE
-            if missing := [span for span in spans if span not in blob.blocks]:
+            if missing := [block for block in blocks if block not in blob.blocks]:
                 raise StoreUnavailableError(f"commit {self._key}: {missing} are not staged; the file is copied again")
-            blob.content = b"".join(blob.blocks[span] for span in spans)
-            blob.blocks, blob.metadata = {}, metadata
+            blob.content = b"".join(blob.blocks[block] for block in blocks)
+            blob.blocks, blob.foreign, blob.committed, blob.metadata = {}, 0, blocks, metadata
         return CommitOutcome.STORED
 
     def read_back(self) -> Iterator[bytes]:
@@ -98,8 +103,18 @@ class FakeUpload:
         if content is None:
             raise StoreUnavailableError(f"read back {self._key}: it is not there")
         self._store.read_backs += 1
+        self._read = content
         for offset in range(0, len(content), 1000):
             yield content[offset : offset + 1000]
+
+    def committed(self) -> Sequence[Block]:
+        """The blocks of the committed blob."""
+        return self._blob.committed
+
+    def remove(self) -> None:
+        """Remove what was read back."""
+        if self._blob.content is self._read:
+            self._blob.content = self._blob.metadata = None
 
     def amend(self, metadata: CopyMetadata) -> None:
         """Set the hashes."""

@@ -26,6 +26,8 @@ class FakeServer:
         """Why every call fails."""
         self.breaks_at: dict[str, int] = {}
         """Offset of a file at which reading breaks off, once."""
+        self.rest: Callable[[int], int] = lambda offset: offset
+        """The offset at which reading starts, by the one that was asked for."""
         self.before_read: dict[str, Callable[[int], object]] = {}
         """Called with the offset before each read of a file."""
         self.unaskable = set[str]()
@@ -115,7 +117,7 @@ class FakeConnection:
         self._server.ask(file.path)
         if file.path not in self._server.files or file.path in self._server.forbidden:
             raise SourceUnavailableError(f"open {file.path!r}: there is no such file; tried again later")
-        yield FakeReader(self._server, file.path, offset)
+        yield FakeReader(self._server, file.path, self._server.rest(offset))
 
 
 class FakeReader:

@@ -102,9 +102,10 @@ def test_an_ftp_data_connection_may_die_at_any_time(ftp_worlds: Worlds[FtpProxy]
         assert report.failed == 1
         before = proxy.received["RETR"]
         comes_through(world)
-        # What had arrived is not asked for again, but for the block that was under way, and the one with the tail.
-        # (A reset throws away what lies received and unread, too.)
-        assert case[0] is How.RESET or proxy.received["RETR"] - before <= len(CONTENT) - case[1] + 2 * MIB
+        # What had arrived is not asked for again, but for the block that was under way, the one before it, and the one
+        # with the tail. A reset throws away what lies received and unread, too. A transfer that was cut and that the
+        # server says is complete is not trusted.
+        assert case[0] in (How.RESET, How.CUT) or proxy.received["RETR"] - before <= len(CONTENT) - case[1] + 2 * MIB
 
     all_at_once(itertools.product(How, [0, 2 * MIB + 100, len(CONTENT) - 100]), claim)
 
@@ -157,8 +158,7 @@ def test_a_server_may_refuse_any_command_for_now(ftp: tuple[World, FtpProxy], co
     world.put("a.zip", CONTENT)
     if command == "REST":
         # Only what goes on where it stopped asks for an offset.
-        proxy.data["RETR"].append(Fault(How.CUT, 2 * MIB))
-        assert world.tick().failed == 1
+        cut(world, proxy, "426 Connection closed.")
     # Names are the last resort if a listing is refused.
     for refused in (command, "NLST") if command == "LIST" else (command,):
         proxy.answers[refused].append(answer)
@@ -168,6 +168,29 @@ def test_a_server_may_refuse_any_command_for_now(ftp: tuple[World, FtpProxy], co
     assert answer.split()[0] in reason
     assert not report.copied
     comes_through(world)
+
+
+def cut(world: World, proxy: FtpProxy, reply: str) -> None:
+    """Cut a transfer in order, and reply so."""
+    proxy.data["RETR"].append(Fault(How.CUT, 2 * MIB))
+    # The first is that of the listing. The server may have written all of the file into its socket, or not.
+    proxy.replies["226"] += ["226 Listed.", reply]
+    proxy.replies["426"].append(reply)
+    assert world.tick().failed == 1
+    proxy.replies.clear()
+
+
+@pytest.mark.parametrize("code", [226, 426])
+def test_a_transfer_that_was_cut_is_resumed_unless_the_server_says_that_it_is_complete(
+    ftp: tuple[World, FtpProxy], code: int
+) -> None:
+    world, proxy = ftp
+    world.put("a.zip", CONTENT)
+    cut(world, proxy, f"{code} so it is")
+    assert ("does not confirm" in (world.entries()[0].reason or "")) == (code == 426)
+    before = proxy.received["RETR"]
+    comes_through(world)
+    assert (proxy.received["RETR"] - before < len(CONTENT)) == (code == 426)
 
 
 def test_a_short_data_connection_is_noticed_whatever_the_server_says_of_it(ftp: tuple[World, FtpProxy]) -> None:
@@ -236,10 +259,8 @@ def test_bytes_that_nobody_wants_are_read_for_no_longer_than_a_poll_may_last(ftp
 def test_gaps_are_not_filled_with_bytes_of_another_place(ftp: tuple[World, FtpProxy]) -> None:
     world, proxy = ftp
     world.put("a.zip", CONTENT)
-    staged = world.upload("a.zip", len(CONTENT))
     blocks = plan_blocks(len(CONTENT), world.spec.block_size // BUFFERS)
-    for block in (*blocks[:3], *blocks[5:7]):
-        staged.stage(block.offset, memoryview(CONTENT)[block.offset : block.offset + block.length])
+    world.stage("a.zip", CONTENT, (*blocks[:3], *blocks[5:7]))
     # Ignored for the gap alone: whoever trusted it would find the end of the file in order.
     proxy.answers["REST"] += ["350 Restart position accepted."] * 2
     comes_through(world)

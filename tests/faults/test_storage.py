@@ -4,19 +4,32 @@ from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from azure.storage.blob import BlobLeaseClient
+import pytest
+from azure.storage.blob import (
+    AccountSasPermissions,
+    BlobLeaseClient,
+    BlobServiceClient,
+    ResourceTypes,
+    generate_account_sas,
+)
 
 from imagefeed.errors import StoreUnavailableError
 from imagefeed.layout import source_state_blob
 from imagefeed.model import State
+from ingest.model import SourceState
 from ingest.poll import PollReport
 from ingest.stager import BUFFERS, plan_blocks
 from local.azurite import Azurite
 from local.azurite import azurite as azurite_in
-from storage.clients import Clients, connected, development_connection, prepare
+from storage.blobs import raw_upload
+from storage.blobs.source_state import BlobSourceStates
+from storage.clients import DEVELOPMENT_ACCOUNT, DEVELOPMENT_KEY, Clients, connected, development_connection, prepare
 from tests.faults.conftest import Worlds
+from tests.faults.crc64 import Crc64Proxy
 from tests.faults.http import Answer, Break, HttpProxy, Request
 from tests.faults.tcp import TcpProxy
 from tests.faults.world import MIB, World, all_at_once, make_zip
@@ -35,7 +48,6 @@ KINDS = [
     "PUT raw block",
     "PUT raw blocklist",
     "GET raw",
-    "PUT raw properties",
     "PUT raw metadata",
 ]
 """All that a resumed copy asks of storage."""
@@ -60,17 +72,16 @@ def behind_proxies(server: Azurite) -> Iterator[tuple[Clients, tuple[HttpProxy, 
             yield clients, (blobs, tables)
 
 
-def stage_first_block(world: World) -> None:
-    """Leave behind what an earlier process staged."""
-    first, *_ = plan_blocks(len(CONTENT), world.spec.block_size // BUFFERS)
-    world.upload("a.zip", len(CONTENT)).stage(0, memoryview(CONTENT)[: first.length])
+def stage_first_blocks(world: World) -> None:
+    """Leave behind what an earlier process staged. The second block is read again, and shows the offset."""
+    world.stage("a.zip", CONTENT, plan_blocks(len(CONTENT), world.spec.block_size // BUFFERS)[:2])
 
 
 def test_storage_may_fail_at_any_request(azurite: Azurite, sftp_worlds: Worlds[TcpProxy]) -> None:
     def claim(kind: str) -> None:
         world, _ = sftp_worlds()
         world.put("a.zip", CONTENT)
-        stage_first_block(world)
+        stage_first_blocks(world)
         failures = deque(FAILURES)
 
         def choose(request: Request) -> Answer | Break | None:
@@ -94,20 +105,98 @@ def test_storage_may_fail_at_any_request(azurite: Azurite, sftp_worlds: Worlds[T
     all_at_once(KINDS, claim)
 
 
-def test_a_block_that_is_damaged_on_its_way_is_refused_and_sent_again(
+@contextmanager
+def behind_crc64(server: Azurite) -> Iterator[tuple[Clients, Crc64Proxy]]:
+    """Connect to an Azurite whose answers tell the CRC64 of what was received."""
+    with Crc64Proxy(server.ports.blob) as blobs:
+        ports = {"Blob": blobs.port, "Queue": server.ports.queue, "Table": server.ports.table}
+        address = f"http://127.0.0.1:{blobs.port}/{DEVELOPMENT_ACCOUNT}"
+        # A key would sign the header that the proxy takes out.
+        sas = generate_account_sas(
+            DEVELOPMENT_ACCOUNT,
+            DEVELOPMENT_KEY,
+            resource_types=ResourceTypes(service=True, container=True, object=True),
+            permission=AccountSasPermissions(read=True, write=True, delete=True, list=True, create=True),
+            expiry=datetime.now(UTC) + timedelta(hours=1),
+        )
+        with (
+            connected(development_connection(ports), retries=0) as clients,
+            BlobServiceClient(address, credential=sas, retry_total=0) as signed,
+        ):
+            yield replace(clients, raw=signed.get_container_client("raw")), blobs
+
+
+def damage(proxy: Crc64Proxy, times: int) -> None:
+    """Flip a bit of as many blocks on their way."""
+    left = deque([Break.DAMAGE] * times)
+    proxy.choose = lambda request: left.popleft() if left and request.kind == "PUT raw block" else None
+
+
+def test_a_block_that_is_damaged_on_its_way_is_sent_again(azurite: Azurite, sftp: tuple[World, TcpProxy]) -> None:
+    world, _ = sftp
+    world.put("a.zip", CONTENT)
+    with behind_crc64(azurite) as (clients, proxy):
+        damage(proxy, 1)
+        report = world.tick(clients)
+    assert (report.failed, report.waiting) == (0, 0)
+    assert set(proxy.checksums) == {()}, "an emulator may refuse the header"
+    assert len(proxy.checksums) == len(plan_blocks(len(CONTENT), world.spec.block_size // BUFFERS)) + 1
+    assert world.raw() == [("a.zip", CONTENT)]
+
+
+def test_blocks_that_are_damaged_each_time_are_never_published(azurite: Azurite, sftp: tuple[World, TcpProxy]) -> None:
+    world, _ = sftp
+    world.put("a.zip", CONTENT)
+    with behind_crc64(azurite) as (clients, proxy):
+        damage(proxy, 100)
+        report = world.tick(clients)
+    assert (report.failed, world.raw()) == (1, [])
+    assert "received other bytes than were sent" in (world.entries()[0].reason or "")
+    # The damaged blocks lie there, under ids that tell otherwise.
+    world.tick_until_copied()
+    assert world.raw() == [("a.zip", CONTENT)]
+    assert world.states("a.zip") == [State.RAW]
+
+
+@pytest.fixture
+def real(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take the emulator for Azure Storage."""
+    monkeypatch.setattr(raw_upload, "is_emulator", lambda _: False)
+
+
+@pytest.mark.usefixtures("real")
+def test_azure_storage_refuses_a_damaged_block(azurite: Azurite, sftp: tuple[World, TcpProxy]) -> None:
+    world, _ = sftp
+    world.put("a.zip", CONTENT)
+    with behind_crc64(azurite) as (clients, proxy):
+        damage(proxy, 1)
+        assert world.tick(clients).failed == 1
+        assert "Azure Storage answered 400" in (world.entries()[0].reason or "")
+        world.tick(clients)
+    assert set(proxy.checksums) == {(b"crc64",)}
+    assert world.raw() == [("a.zip", CONTENT)]
+    assert stored_state(world).unchecked_at is None
+
+
+@pytest.mark.usefixtures("real")
+def test_a_block_without_an_answered_crc64_is_sent_again_with_an_md5_and_told(
     azurite: Azurite, sftp: tuple[World, TcpProxy]
 ) -> None:
     world, _ = sftp
     world.put("a.zip", CONTENT)
-    damage = deque([Break.DAMAGE])
-    with behind_proxies(azurite) as (clients, (blobs, _)):
-        blobs.choose = lambda request: damage.popleft() if damage and request.kind == "PUT raw block" else None
-        report = world.tick(clients)
-    assert (report.failed, world.raw()) == (1, [])
-    assert "contentMD5" in (world.entries()[0].reason or "")
-    world.tick_until_copied()
+    with behind_crc64(azurite) as (clients, proxy):
+        proxy.returns_crc64 = False
+        assert world.tick(clients).failed == 0
+    count = len(plan_blocks(len(CONTENT), world.spec.block_size // BUFFERS))
+    assert sorted(proxy.checksums) == [(b"crc64",)] * count + [(b"md5",)] * count
     assert world.raw() == [("a.zip", CONTENT)]
-    assert world.states("a.zip") == [State.RAW]
+    assert stored_state(world).unchecked_at is not None
+
+
+def stored_state(world: World) -> SourceState:
+    state = BlobSourceStates(world.clients).look(world.spec.name)
+    assert state
+    return state
 
 
 def test_who_loses_the_lease_in_mid_copy_stops_and_another_completes(

@@ -19,15 +19,25 @@ from azure.storage.blob import BlobLeaseClient
 from imagefeed.layout import decode_path, source_state_blob
 from imagefeed.ledger import Entry, entries
 from imagefeed.model import State
-from ingest.model import Archive, Endpoint, RemoteFile, SourceSpec, version_of
+from ingest.model import (
+    Archive,
+    Endpoint,
+    Generation,
+    RemoteFile,
+    SourceSpec,
+    SourceState,
+    Span,
+    TrackedFile,
+    version_of,
+)
 from ingest.poll import PollReport, poll
-from ingest.ports import Upload
 from ingest.protocols.connect import connector
 from preprocess.zip import end
 from storage.blobs.raw_upload import BlobArchives
 from storage.blobs.source_state import BlobSourceStates
 from storage.clients import Clients
 from storage.tables.archives import TableCopyLedger
+from tests.fixtures.blocks import GENERATION, stage
 
 MIB = 2**20
 AN_HOUR_AGO = datetime.now(UTC).replace(microsecond=0) - timedelta(hours=1)
@@ -80,11 +90,15 @@ class World:
         aside.rename(self.root / name)
         return content
 
-    def upload(self, name: str, size: int) -> Upload:
-        """Go on where an earlier poll would have stopped in a file that `put` placed."""
-        file = RemoteFile(path=name, size=size, modified=AN_HOUR_AGO)
+    def stage(self, name: str, content: bytes, spans: Iterable[Span]) -> None:
+        """Leave what an earlier poll would have left that stopped in a file which `put` placed."""
+        file = RemoteFile(path=name, size=len(content), modified=AN_HOUR_AGO)
         archive = Archive(source=self.spec.name, file=file, version=version_of(file), stamp=file.modified)
-        return BlobArchives(self.clients).upload(archive)
+        generation = Generation(token=GENERATION)
+        tracked = TrackedFile(listed=file, archive=archive, first_seen=AN_HOUR_AGO, generation=generation)
+        with BlobSourceStates(self.clients).hold(self.spec.name) as held:
+            held.save(SourceState(source=self.spec.name, tracked_files=(tracked,)))
+        stage(BlobArchives(self.clients).upload(archive), content, spans)
 
     def tick(self, clients: Clients | None = None, pause: timedelta = timedelta(minutes=11)) -> PollReport:
         """Poll once, and let time pass: enough that nothing is left alone at the next tick."""

@@ -11,7 +11,7 @@ from azure.data.tables import TableClient
 from imagefeed.ledger import Entry, entries
 from imagefeed.model import Counts, RawArchive, Refusal
 from imagefeed.tables import Reader
-from ingest.model import Archive, CopyMetadata, RemoteFile, SourceState, Span, Step, TrackedFile, version_of
+from ingest.model import Archive, CopyMetadata, RemoteFile, SourceState, Step, TrackedFile, version_of
 from preprocess.model import Batch
 from storage.blobs.raw import RawBlobs
 from storage.blobs.raw_upload import BlobArchives
@@ -21,6 +21,7 @@ from storage.rebuild import RebuildOutcome, rebuild
 from storage.results import ShardsAndRows
 from storage.tables.archives import TableCopyLedger
 from storage.tables.batches import TableBatchLedger
+from tests.fixtures.blocks import stage_whole
 from tests.integration.test_reader import made
 
 NOW = datetime.now(UTC).replace(microsecond=0, second=0)
@@ -57,16 +58,11 @@ class Plant:
     def copy(self, stamp: datetime, *, announced: bool = True) -> RawArchive:
         """Copy a file; its ledger row is written as copying and, once that has come, the event do."""
         content = stamp.isoformat().encode().ljust(1000)
-        metadata = CopyMetadata(
-            sha256=hashlib.sha256(content).hexdigest(),
-            md5=hashlib.md5(content, usedforsecurity=False).digest(),
-            complete=True,
-        )
+        metadata = CopyMetadata(sha256=hashlib.sha256(content).hexdigest(), complete=True)
         archive = self.see(stamp, done=True, sha256=metadata.sha256).archive
         self.copied.record(archive, Step.COPYING, stamp + MINUTE)
         upload = BlobArchives(self.clients).upload(archive)
-        upload.stage(0, memoryview(content))
-        upload.commit([Span(0, len(content))], metadata)
+        upload.commit(stage_whole(upload, content), metadata)
         self.copied.record(archive, Step.RAW, stamp + 2 * MINUTE, metadata)
         (raw,) = [raw for raw in self.raw.recent(self.source, stamp) if raw.key == archive.key]
         if announced:

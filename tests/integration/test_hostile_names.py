@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from imagefeed.model import ArchiveKey, Counts, RawArchive, Refusal
-from ingest.model import Archive, CopyMetadata, RemoteFile, Span, version_of
+from ingest.model import Archive, CopyMetadata, RemoteFile, version_of
 from local.azurite import Azurite
 from ops.cli.__main__ import main
 from preprocess.model import Batch
@@ -18,6 +18,7 @@ from storage.blobs.raw import RawBlobs
 from storage.blobs.raw_upload import BlobArchives
 from storage.clients import Clients
 from storage.results import ShardsAndRows
+from tests.fixtures.blocks import stage_whole
 from tests.integration.test_reader import Producer, made
 
 NOW = datetime.now(UTC).replace(microsecond=0)
@@ -107,8 +108,7 @@ def test_a_copied_blob_tells_the_true_path_within_what_metadata_may_hold(
     path = f"{name[:2_000]}/a.zip"
     file = RemoteFile(path=path, size=1, modified=NOW)
     upload = BlobArchives(clients).upload(Archive(source=source, file=file, version=version_of(file), stamp=NOW))
-    upload.stage(0, memoryview(b"x"))
-    upload.commit([Span(0, 1)], CopyMetadata(sha256="ab" * 32, md5=bytes(16), complete=False))
+    upload.commit(stage_whole(upload, b"x"), CopyMetadata(sha256="ab" * 32, complete=False))
     (blob,) = clients.raw.list_blobs(f"{source}/", include=["metadata"])
     assert sum(len(key) + len(value) for key, value in blob.metadata.items()) < 8_192
     output = RawBlobs(clients, lambda *_: None).find(blob.name)

@@ -101,7 +101,7 @@ def _fill(clients: Clients) -> None:
         clients.raw.upload_blob(archive.blob, b"zip", metadata={**metadata, "path": archive.path}, overwrite=True)
     for source, reason in REASONS.items():
         bad = [Past(stamp=NOW - number * MINUTE, state=State.REFUSED, reason=reason) for number in (3, 13, 23)]
-        write(clients, source, bad, SourceState(source=source, listed_at=NOW, long_poll_at=NOW))
+        write(clients, source, bad, SourceState(source=source, listed_at=NOW, long_poll_at=NOW, unchecked_at=NOW))
     # Raw blobs, batches and results of another source are lost.
     lost = [Past(stamp=NOW - number * MINUTE, images=3, raw=False) for number in (42, 52)]
     write(clients, "south", lost, SourceState(source="x"))

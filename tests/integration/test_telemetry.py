@@ -19,7 +19,7 @@ from storage.tables.batches import TableBatchLedger
 from tests.fixtures.recorded import Recorded
 
 NOW = datetime(2026, 3, 1, 10, 20, 30, tzinfo=UTC)
-METADATA = CopyMetadata(sha256="ab" * 32, md5=bytes(16), complete=True)
+METADATA = CopyMetadata(sha256="ab" * 32, complete=True)
 
 
 def archive_of(source: str, path: str = "a.zip") -> Archive:

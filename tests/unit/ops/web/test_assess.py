@@ -461,6 +461,12 @@ def test_a_poll_that_took_nearly_all_of_its_budget_is_told_for_an_hour(minutes: 
     assert [one.name for one in status_of(regular(), state).findings] == ["BUDGET"] * near
 
 
+@pytest.mark.parametrize(("minutes", "shown"), [(23 * 60, True), (25 * 60, False)])
+def test_blocks_that_storage_did_not_check_by_a_crc64_are_told_for_a_day(minutes: int, shown: bool) -> None:
+    state = SourceState(source="radar", listed_at=NOW, unchecked_at=NOW - minutes * MINUTE)
+    assert slugs(status_of(regular(), state)) == ["blocks_unchecked"] * shown
+
+
 def test_a_zip_put_by_hand_is_told() -> None:
     by_hand = replace(entry(3), archive=replace(entry(3).archive, origin=Origin.MANUAL))
     assert slugs(status_of([by_hand])) == ["by_hand"]
