@@ -93,7 +93,7 @@ class BatchSizes:
     """Most inflated bytes that one call preprocesses, as the zip's directory gives them."""
     inline_bytes: int = 64 * 2**20
     """An archive's first batches, of up to this many compressed bytes together, run one after the other in the Event
-    Grid call; all others go to the queue."""
+    Grid call. The others go to the queue, as do all batches of an archive that has more than 16."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
