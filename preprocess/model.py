@@ -67,8 +67,8 @@ class Limits:
     """Inflated bytes per compressed byte of a member, judged from 1 MiB inflated on."""
     pixels: int = 100_000_000
     """Width × height of a frame, judged before it is decoded. JPEG 2000 and WebP count twice, 16-bit colour four times:
-    decoding takes at most 12 bytes for each of these pixels. A PPM of written-out numbers counts twenty times, for its
-    time."""
+    decoding takes at most 12 bytes for each of these pixels. A PPM with numbers as text counts twenty times, because
+    it takes that long."""
     frames: int = 1_000
     """Frames of one member."""
     member_pixels: int = 2_000_000_000
