@@ -94,7 +94,7 @@ def _installed() -> "Iterator[Callable[[Subparsers], object]]":
         try:
             yield point.load()
         except ImportError as exc:
-            print(f"warning: the verbs of {point.value} are missing: {exc}", file=sys.stderr)
+            print(f"warning: cannot load the verbs of {point.value}: {exc}", file=sys.stderr)
 
 
 def _add_reader_verbs(verbs: "Subparsers") -> None:

@@ -73,7 +73,7 @@ def read_encoding(metadata: Mapping[str, Any]) -> Encoding:
 def checked_pixels(payload: bytes | bytearray, encoding: Encoding, where: str) -> Pixels:
     """Return the pixels of a payload. Raises ImageDamagedError if checksum, type or shape differ from `encoding`."""
     if checksum(payload) != encoding.checksum:
-        raise ImageDamagedError(f"read the image {where}: its {len(payload)} bytes do not fit the checksum")
+        raise ImageDamagedError(f"read the image {where}: its {len(payload)} bytes do not match the checksum")
     try:
         pixels = decode(payload, encoding.codec).reshape(encoding.shape)
     except ValueError as exc:

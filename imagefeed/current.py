@@ -56,8 +56,8 @@ def current_pipeline(stores: Stores, source: str) -> CurrentPipeline | None:
         return _decode(content, stream.properties.etag)
     except (ValueError, KeyError, TypeError) as exc:
         raise ImageDamagedError(
-            f"read {name} in the processed container: it does not say which pipeline is current: {exc}; "
-            "delete it: the app writes it anew"
+            f"read {name} in the processed container: not a valid pipeline record ({exc}); "
+            "delete it, and the app writes it again"
         ) from exc
 
 

@@ -84,8 +84,8 @@ class Endpoint:
     ca: KeyText | None = None
     """FTP over TLS: PEM text of the certificate authorities to trust instead of the system's."""
     timezone: TimeZone = "UTC"
-    """FTP: IANA zone of the times in LIST output, such as `Europe/Berlin`. If MDTM and MLSD show the same local time
-    instead of UTC, which LIST tells, they are read in this zone too."""
+    """FTP: IANA zone of the times in LIST output, such as `Europe/Berlin`. If a comparison with LIST shows that MDTM
+    and MLSD also report local time instead of UTC, they are read in this zone too."""
     mlsd: bool = True
     """`false` for FTP servers whose MLSD is broken."""
     encoding: Encoding = "utf-8"

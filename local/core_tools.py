@@ -52,7 +52,7 @@ def check_version(environment: Mapping[str, str]) -> None:
             check=True,
         ).stdout
     except (OSError, subprocess.SubprocessError) as exc:
-        raise PermanentError(f"ask func for its version: {exc}; {_INSTALL}") from exc
+        raise PermanentError(f"run `func --version`: {exc}; {_INSTALL}") from exc
     match = _VERSION.search(said)
     version = tuple(int(part) for part in match.groups()) if match else ()
     if not OLDEST <= version < BELOW:

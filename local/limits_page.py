@@ -55,37 +55,37 @@ _OURS = (
         f"{MAX_BLOCKS:,} blocks of a blob, at 256 MiB each"),
     Row("tries of a batch", f"{Pipeline().redrive_tries}", "PIPELINE_REDRIVE_TRIES", "the archive is failed",
         "an error that stays"),
-    Row("archives that reconcile looks after", f"{Pipeline().window.total_seconds() / 3600:.0f} h",
+    Row("age of archives that reconcile checks", f"{Pipeline().window.total_seconds() / 3600:.0f} h",
         "PIPELINE_WINDOW", "older ones are preprocessed again on request: "
         "`imagefeed replay --source SOURCE --since 30d`", "time of a call"),
     Row("rows of the ledger that the status page reads of a source", f"{MAX_ROWS:,}", "",
-        "the oldest archives of the window are not shown, and the page says so", "time of a look"),
+        "the oldest archives of the window are not shown, and the page says so", "time of a request"),
     Row("days whose raw blobs the status page looks for", f"{MAX_DAYS}", "",
-        "of older ones `imagefeed audit` alone tells whether they are gone", "time of a look"),
+        "only `imagefeed audit` reports whether older ones are gone", "time of a request"),
     Row("rows of an archive that its page reads", f"{MAX_IMAGE_ROWS:,}", "", "the page says that there are more",
-        "time of a look"),
+        "time of a request"),
     Row("size of an image that a page shows", _mebibytes(MAX_IMAGE_BYTES), "", "the page names the command that "
         "writes it as a file", "memory"),
-    Row("findings of one kind and source", f"{FEW}", "", "the number of the others is told",
-        "what a person can read"),
-    Row("dead letters that are counted", f"{MAX_DEAD_LETTERS}", "", "it says: or more", "time of a look"),
+    Row("findings of one kind and source", f"{FEW}", "", "only the number of the others is shown",
+        "a readable list"),
+    Row("dead letters that are counted", f"{MAX_DEAD_LETTERS}", "", "the count says \"or more\"", "time of a request"),
 )  # fmt: skip
 _SERVICES = (
     Row("time of a call", f"{FUNCTION_TIMEOUT.total_seconds() / 60:.0f} min", "functionTimeout in host.json",
-        "the host ends the process; what the call did comes again", _HOST),
-    Row("time until Event Grid takes a delivery for lost", "30 s", "", "the event comes again; what was begun goes on",
-        _EVENTS),
-    Row("deliveries of a message", "5", "maxDequeueCount in host.json", "it is put into the poison queue, from where "
+        "the host ends the process; the work of the call is done again", _HOST),
+    Row("time until Event Grid considers a delivery lost", "30 s", "",
+        "the event is sent again; the first call continues", _EVENTS),
+    Row("deliveries of a message", "5", "maxDequeueCount in host.json", "it is put into the poison queue, from which "
         "reconcile takes it", _HOST),
-    Row("blocks of a blob", f"50,000; ours {MAX_BLOCKS:,}", "", "blocks are made larger, for larger files", _BLOCKS),
+    Row("blocks of a blob", f"50,000; ours {MAX_BLOCKS:,}", "", "larger files get larger blocks", _BLOCKS),
     Row("uncommitted blocks of a blob", "100,000", "", "after two inconsistent transfers of a file the ids of its "
         "blocks repeat", _BLOCKS),
     Row("a row", _mebibytes(ROW_LIMIT), "", "an image is divided into several rows", _TABLES),
     Row("a property of a row", _mebibytes(PROPERTY_BYTES), "", "bytes are divided, text is cut", _TABLES),
-    Row("a transaction", f"{TRANSACTION_ROWS} rows, {_mebibytes(TRANSACTION_BYTES)}", "", "rows are written in several",
-        _TRANSACTIONS),
-    Row("the name of a blob", "1,024 characters", "", "of a file's name 80 characters are kept", _NAMES),
-    Row("a message of a queue", "64 KiB", "", "messages name blobs, and hold no data", _QUEUES),
+    Row("a transaction", f"{TRANSACTION_ROWS} rows, {_mebibytes(TRANSACTION_BYTES)}", "",
+        "rows are written in several transactions", _TRANSACTIONS),
+    Row("the name of a blob", "1,024 characters", "", "80 characters of a file's name are kept", _NAMES),
+    Row("a message of a queue", "64 KiB", "", "messages contain names of blobs, no data", _QUEUES),
 )  # fmt: skip
 
 
@@ -97,13 +97,13 @@ def page() -> str:
 def _lines() -> Iterator[str]:
     yield "# Limits"
     yield ""
-    yield "Written by `python -m local.limits_page` from the limits in the code; a test holds the two together."
+    yield "Written by `python -m local.limits_page` from the limits in the code; a test checks that they agree."
     yield ""
-    yield "## Seen coming"
+    yield "## Warned of in advance"
     yield ""
     yield (
-        f"From {NEAR:.0%} of one of these on there is a finding `near_limit` (see [findings.md](findings.md)): in "
-        "`imagefeed status`, `imagefeed audit`, on the status page and in the log."
+        f"At {NEAR:.0%} of one of these limits, the finding `near_limit` appears ([findings.md](findings.md)): in "
+        "`imagefeed status`, in `imagefeed audit`, on the status page and in the log."
     )
     yield ""
     yield from _table(

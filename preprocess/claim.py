@@ -17,7 +17,7 @@ class ClaimKind(StrEnum):
     """State of a claim's owner."""
 
     WAITING = "waiting"
-    """The call waits until its process runs no other batch."""
+    """The call waits until its process has ended the batch that it runs."""
     RUNNING = "running"
 
 

@@ -68,8 +68,8 @@ class Limits:
     black images reach; other methods can."""
     pixels: int = 100_000_000
     """Width × height of a frame, judged before it is decoded. JPEG 2000 and WebP count twice, 16-bit colour four times:
-    decoding takes at most 12 bytes for each of these pixels. A PPM of written-out numbers counts twenty times, for its
-    time."""
+    decoding takes at most 12 bytes for each of these pixels. A PPM with numbers as text counts twenty times, because
+    it takes that long."""
     frames: int = 1_000
     """Frames of one member."""
     member_pixels: int = 2_000_000_000
@@ -94,7 +94,7 @@ class BatchSizes:
     """Most inflated bytes that one call preprocesses, as the zip's directory gives them."""
     inline_bytes: int = 64 * 2**20
     """An archive's first batches, of up to this many compressed bytes together, run one after the other in the Event
-    Grid call; all others go to the queue."""
+    Grid call. The others go to the queue, as do all batches of an archive that has more than 16."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -105,7 +105,7 @@ def connect(
         except ValueError:
             # `from None`, because the SDK's message may repeat the text, which contains the key.
             raise SettingsError(
-                "DATA_STORAGE is no connection string: copy it from the account's access keys"
+                "DATA_STORAGE is not a valid connection string: copy it from the account's access keys"
             ) from None
     if blob is None or queue is None or table is None:
         raise SettingsError("DATA_STORAGE is missing: give a connection string, or all three services' addresses")

@@ -176,7 +176,7 @@ class Ftp(ftplib.FTP_TLS):
         """Return a path encoded for an FTP command. Raises SourceRefusedError if it holds a line break or NUL."""
         if set("\r\n\0") & set(path):
             raise SourceRefusedError(
-                f"ask for {path!r}: an FTP command cannot hold a name with a line break or NUL; rename it on the server"
+                f"ask for {path!r}: FTP does not allow line breaks or NUL in names; rename it on the server"
             )
         return path.encode(self._endpoint.encoding, "surrogateescape").decode(_WIRE)
 

@@ -28,9 +28,7 @@ def print_summary(console: Console, lines: Sequence[Line], problems: Sequence[st
 def print_problems(console: Console, problems: Sequence[str]) -> None:
     """Print the first 20 problems, or that there are none."""
     if not problems:
-        console.print(
-            Text("Everything that was put on the servers was found again, once, image by image.", "bold green")
-        )
+        console.print(Text("Every uploaded image was read back exactly once.", "bold green"))
         return
     console.print(Text(f"Problems ({len(problems)}):", "bold red"))
     for problem in problems[:_PROBLEM_LIMIT]:

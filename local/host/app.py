@@ -215,7 +215,7 @@ def parse_time_span(text: str) -> timedelta:
     """Parse `hh:mm:ss`, or with days `d.hh:mm:ss`. Raises ValueError."""
     match = _TIME_SPAN.fullmatch(text)
     if match is None:
-        raise ValueError(f"{text!r} is no time span: it must be like 00:00:30")
+        raise ValueError(f"{text!r} is not a valid time span: it must be like 00:00:30")
     days, hours, minutes, seconds = (float(part or 0) for part in match.groups())
     return timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds)
 
@@ -226,7 +226,7 @@ def _read_json(file: Path) -> dict[str, Any]:
     except OSError as exc:
         raise HostError(f"cannot read {file}: {exc.strerror}") from exc
     except ValueError as exc:
-        raise HostError(f"{file} is no JSON: {exc}") from exc
+        raise HostError(f"{file} is not valid JSON: {exc}") from exc
     if not isinstance(content, dict):
         raise HostError(f"{file} must hold a JSON object")
     return content

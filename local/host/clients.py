@@ -27,7 +27,9 @@ class Clients:
             try:
                 self._queues[connection, name] = QueueClient.from_connection_string(text, name, retry_total=0)
             except ValueError as exc:
-                raise HostError(f"{connection or 'AzureWebJobsStorage'} is no connection string: {exc}") from exc
+                raise HostError(
+                    f"{connection or 'AzureWebJobsStorage'} is not a valid connection string: {exc}"
+                ) from exc
         return self._queues[connection, name]
 
     def blobs(self) -> BlobServiceClient | None:
@@ -38,7 +40,7 @@ class Clients:
                     connection_string("", self._environ), retry_total=0
                 )
             except ValueError as exc:
-                raise HostError(f"AzureWebJobsStorage is no connection string: {exc}") from exc
+                raise HostError(f"AzureWebJobsStorage is not a valid connection string: {exc}") from exc
         return self._blobs
 
     async def is_reachable(self) -> bool:

@@ -130,7 +130,7 @@ async def _json(request: web.Request) -> Any:
     try:
         return json.loads(await request.read())
     except (ValueError, RecursionError) as exc:
-        raise web.HTTPBadRequest(text=f"the body is no JSON: {exc}") from exc
+        raise web.HTTPBadRequest(text=f"the body is not valid JSON: {exc}") from exc
 
 
 def _admin_input(function: Function, text: Any) -> TypedData:
@@ -149,7 +149,7 @@ def _events(body: bytes) -> list[dict[str, Any]]:
     try:
         content = json.loads(body)
     except (ValueError, RecursionError) as exc:
-        raise web.HTTPInternalServerError(text=f"the body is no JSON: {exc}") from exc
+        raise web.HTTPInternalServerError(text=f"the body is not valid JSON: {exc}") from exc
     events = content if isinstance(content, list) else [content]
     if not all(isinstance(event, dict) for event in events):
         raise web.HTTPInternalServerError(text="events must be JSON objects")

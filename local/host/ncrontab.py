@@ -23,7 +23,7 @@ class Schedule:
                 else Ncrontab(f"0 {text}" if len(fields) == 5 else text)
             )
         except ValueError as exc:
-            raise HostError(f"the schedule {text!r} is no NCRONTAB expression: {exc}") from exc
+            raise HostError(f"the schedule {text!r} is not a valid NCRONTAB expression: {exc}") from exc
 
     def after(self, moment: datetime) -> datetime | None:
         """Return the first tick later than `moment`; None if there is none."""

@@ -141,7 +141,7 @@ class QueueListener:
             body = content.decode()
         except UnicodeDecodeError as exc:
             # The binding fails, so the function does not run, but the message is retried.
-            return Outcome(error=RpcException(message=f"message {message.id} is no UTF-8: {exc}"))
+            return Outcome(error=RpcException(message=f"message {message.id} is not valid UTF-8: {exc}"))
         return await self._run(
             TypedData(string=body),
             f"New queue message detected on '{self._queue.queue_name}'.",

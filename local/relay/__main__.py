@@ -67,7 +67,7 @@ def _webhook(text: str) -> str:
         usable = False
     if not usable:
         raise argparse.ArgumentTypeError(
-            f"{text!r} is no address of a webhook: give one such as http://127.0.0.1:7071/…"
+            f"{text!r} is not a valid address of a webhook: give one such as http://127.0.0.1:7071/…"
         )
     return text
 

@@ -51,7 +51,9 @@ class StateFile:
             seen = {name: Seen(etag, fingerprint) for name, (etag, fingerprint) in content["seen"].items()}
             return State(seen, {event["id"]: event for event in content["pending"]})
         except (ValueError, AttributeError, KeyError, TypeError) as exc:
-            raise ValueError(f"{self._path} is no state of this relay: remove it, or name another file") from exc
+            raise ValueError(
+                f"{self._path} is not a valid state of this relay: remove it, or name another file"
+            ) from exc
 
     def save(self, state: State) -> None:
         """Write the state atomically. Raises OSError."""

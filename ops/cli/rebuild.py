@@ -19,7 +19,7 @@ def rebuild_ledger(options: argparse.Namespace, clients: Clients, texts: Mapping
     """Restore the ledger and print how much was restored. Raises PermanentError if the source is unknown."""
     source = options.source
     if source is not None and not NAME.fullmatch(source):
-        raise PermanentError(f"rebuild the ledger of {source!r}: that is no valid source name")
+        raise PermanentError(f"rebuild the ledger of {source!r}: that is not a valid source name")
     prepare(clients)
     specs = read_specs(texts)
     rebuilt = rebuild(clients, source, stamps_by({name: spec.stamp for name, spec in specs.items()}) if specs else None)

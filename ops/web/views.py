@@ -94,7 +94,7 @@ class StatusViews:
         except ImageDamagedError as exc:
             return message_page(request, 410, str(exc))
         if stored is None:
-            return message_page(request, 404, "There is no such image (any more).")
+            return message_page(request, 404, "There is no such image, or it was deleted.")
         # An image's address determines its pixels, so it may be cached: only another library version changes the PNG.
         return respond(request, "image/png", thumbnail(stored.pixels), seconds=3_600)
 

@@ -118,7 +118,7 @@ class PinnedBlob:
         if content is None:
             content = self._download(offset, length, self._pin())
         if content is None:
-            raise StoreUnavailableError(f"read {self._archive.blob}: it is being changed right now")
+            raise StoreUnavailableError(f"read {self._archive.blob}: it changed during the read")
         if len(content) != length:
             raise StoreUnavailableError(
                 f"read {self._archive.blob}: {len(content)} bytes came instead of {length} at {offset}"

@@ -150,7 +150,7 @@ def _events(content: bytes) -> list[dict[str, Any]]:
     try:
         parsed = json.loads(content)
     except (ValueError, RecursionError) as exc:
-        raise PermanentError("read a dead letter: it is no JSON") from exc
+        raise PermanentError("read a dead letter: it is not valid JSON") from exc
     events = parsed if isinstance(parsed, list) else [parsed]
     if not events or not all(isinstance(event, dict) for event in events):
         raise PermanentError("read a dead letter: it holds no events")

@@ -129,9 +129,9 @@ def _members(body: bytes | str) -> dict[str, Any]:
     try:
         payload = json.loads(body)
     except (ValueError, RecursionError) as exc:
-        raise PermanentError(f"read a queue message: it is no JSON: {_shown(body)}") from exc
+        raise PermanentError(f"read a queue message: it is not valid JSON: {_shown(body)}") from exc
     if not isinstance(payload, dict):
-        raise PermanentError(f"read a queue message: it is no JSON object: {_shown(body)}")
+        raise PermanentError(f"read a queue message: it is not a JSON object: {_shown(body)}")
     return payload
 
 

@@ -22,6 +22,6 @@ def test_the_demo_finds_everything_again_although_the_host_is_killed(tmp_path: P
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert not secrets_in(done.stdout + (tmp_path / "demo/logs/host.log").read_text())
-    assert "found again, once, image by image" in done.stdout
+    assert "read back exactly once" in done.stdout
     with Image.open(tmp_path / "demo" / "contact-sheet.png") as contact_sheet:
         assert contact_sheet.width > 1000

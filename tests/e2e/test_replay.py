@@ -69,7 +69,7 @@ def test_what_queues_and_event_grid_gave_up_is_taken_up_again_by_reconcile(runni
     def kept() -> str | None:
         names = stored.state.list_blob_names(name_starts_with="poison/batches-poison/")
         messages = (stored.state.download_blob(name).readall().decode() for name in names)
-        return next((each for each in messages if "it is no JSON" in each), None)
+        return next((each for each in messages if "it is not valid JSON" in each), None)
 
     eventually(kept, "the message that makes no sense", running)
     eventually(lambda: not list(stored.dead_letters.list_blob_names()) or None, "an empty container", running)

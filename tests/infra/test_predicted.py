@@ -155,6 +155,13 @@ def case(name: str) -> Deployment:
     return predict(CASES[name])
 
 
+def test_the_source_on_the_page_is_deployed_with_its_password_from_the_key_vault() -> None:
+    (block,) = re.findall(r"^```bicep\n(.*?)^```$", (ROOT / "docs/deploy.md").read_text(), re.MULTILINE | re.DOTALL)
+    settings = app_settings(predict(block))
+    assert settings["SOURCES__RADAR__URL"] == "sftp://user@host.example:22/outgoing"
+    assert re.search(r"SecretUri=.*radar-password", settings["SOURCES__RADAR__PASSWORD"])
+
+
 def subscribe(principal: str, topic_group: str = GROUP) -> Deployment:
     lines = given(
         functionAppName="app",

@@ -434,4 +434,4 @@ def test_a_distribution_that_is_installed_adds_verbs(
     assert cli.main(["hello"]) == 0
     said = capsys.readouterr()
     assert said.out == "hello\n"
-    assert said.err.startswith("warning: the verbs of no_such_module:add are missing")
+    assert said.err.startswith("warning: cannot load the verbs of no_such_module:add: ")

@@ -100,7 +100,7 @@ def test_a_func_that_is_new_enough_is_taken(install: Install, version: str) -> N
 
 
 def test_a_func_that_cannot_even_tell_its_version_is_refused(install: Install) -> None:
-    with pytest.raises(PermanentError, match="ask func for its version"):
+    with pytest.raises(PermanentError, match="run `func --version`: "):
         install(Func(version_status=1))
 
 

@@ -97,7 +97,7 @@ def check_runs(clients: Clients, now: datetime) -> Iterator[Finding]:
 
 
 def check_listeners(clients: Clients, settings: Settings, now: datetime) -> Iterator[Finding]:
-    """Yield queues whose messages are not consumed."""
+    """Yield the findings of the queue checks."""
     try:
         found = list(check_queues(clients, settings.sources, now, settings.pipeline.window))
     except PipelineError as exc:

@@ -106,7 +106,7 @@ def test_filters_are_a_prefix_and_a_suffix_whatever_the_case(name: str, wanted: 
 
 @pytest.mark.parametrize("to", ["nonsense", "http://", "ftp://a/b", "http://a:b/", "http://a:99999/"])
 def test_what_is_no_address_is_told_at_once(to: str) -> None:
-    with pytest.raises(argparse.ArgumentTypeError, match="no address of a webhook: give one such as http"):
+    with pytest.raises(argparse.ArgumentTypeError, match="not a valid address of a webhook: give one such as http"):
         _webhook(to)
     assert _webhook("http://127.0.0.1:7071/x?y=z") == "http://127.0.0.1:7071/x?y=z"
 
@@ -174,7 +174,7 @@ def test_state_survives_in_its_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", ["", "{", "{}", "[]", '{"seen": {"a": 1}, "pending": []}'])
 def test_a_file_that_is_no_state_is_refused(tmp_path: Path, content: str) -> None:
     (tmp_path / "state.json").write_text(content)
-    with pytest.raises(ValueError, match=r"state\.json is no state"):
+    with pytest.raises(ValueError, match=r"state\.json is not a valid state"):
         StateFile(tmp_path / "state.json").load()
 
 

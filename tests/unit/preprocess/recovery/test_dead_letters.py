@@ -156,7 +156,7 @@ def test_what_nobody_can_do_is_kept_with_the_reason(world: World, caplog: pytest
     world.raw.blobs[offline.blob] = replace(offline, offline=True), b""
     other = world.raw.add(pictures(1), version="11111111")
     dead_letters = [
-        MemoryDeadLetter((), nonsense="it is no JSON"),
+        MemoryDeadLetter((), nonsense="it is not valid JSON"),
         MemoryDeadLetter([Request(blob="gone.zip")]),
         MemoryDeadLetter([Request(blob=offline.blob)]),
         MemoryDeadLetter([Request(blob=other.blob, pipeline="p-old", batch=0)]),
@@ -203,10 +203,10 @@ def test_any_number_of_tries_stays_within_the_calendar(world: World) -> None:
 
 
 def test_what_is_sent_back_is_removed_after_that_and_nonsense_is_kept() -> None:
-    good, bad = MemoryDeadLetter([Request(blob="a.zip")]), MemoryDeadLetter((), nonsense="it is no JSON")
+    good, bad = MemoryDeadLetter([Request(blob="a.zip")]), MemoryDeadLetter((), nonsense="it is not valid JSON")
     assert send_back([good, bad]) == DeadLettersOutcome(taken=1, kept=1)
     assert good.done == ["sent back", "removed"]
-    assert bad.done == ["kept: it is no JSON", "removed"]
+    assert bad.done == ["kept: it is not valid JSON", "removed"]
 
 
 @pytest.mark.parametrize("batch", [None, 0])
