@@ -65,7 +65,8 @@ def commands_of(text: str) -> Iterator[list[str]]:
 
 def test_every_block_is_of_a_kind_that_is_tried() -> None:
     assert {block.language for block in BLOCKS} == {"sh", "console", "python", "bicep", "text"}
-    # `text` is output and drawings. tests/infra/test_predicted.py compiles `bicep`. Of `console`, test_printed_commands.py runs the lines that begin with `$`.
+    # `text` is output and drawings. tests/infra/test_predicted.py compiles `bicep`.
+    # Of `console`, test_printed_commands.py runs the lines that begin with `$`.
     typed = [
         line for block in BLOCKS if block.language == "console" for line in block.text.splitlines() if line[:2] == "$ "
     ]
