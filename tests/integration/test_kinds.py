@@ -110,15 +110,15 @@ def test_audit_finds_what_was_refused_and_what_is_empty(
     source, found = suite
     assert main(["audit", source, "--json", "--deep"]) == 3, "nobody knows its promises; nothing is missing"
     (report,) = json.loads(capsys.readouterr().out)["sources"]
-    told = {finding["archive"]: finding for finding in report["findings"] if finding["slug"] in ("refused", "empty")}
+    shown = {finding["archive"]: finding for finding in report["findings"] if finding["slug"] in ("refused", "empty")}
     for name, entry in found.items():
-        finding = told.pop(entry.archive.key.id, None)
+        finding = shown.pop(entry.archive.key.id, None)
         if CASES[name].images:
             assert finding is None
         else:
             assert finding is not None
             assert (finding["slug"], finding["detail"]) == (CASES[name].state, entry.reason)
-    assert told == {}
+    assert shown == {}
     (members,) = [finding for finding in report["findings"] if finding["slug"] == "members_refused"]
     assert (members["archive"], members["name"]) == (
         found["h5 and a quicklook"].archive.key.id,

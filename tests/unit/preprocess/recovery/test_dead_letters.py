@@ -163,7 +163,8 @@ def test_what_nobody_can_do_is_kept_with_the_reason(world: World, caplog: pytest
     ]
     with caplog.at_level(logging.ERROR):
         assert settle(world, ctx, *dead_letters) == DeadLettersOutcome(kept=4)
-    for dead_letter, reason in zip(dead_letters, ("not valid JSON", "gone.zip is gone", "archive tier", "p-old"), strict=True):
+    reasons = ("not valid JSON", "gone.zip is gone", "archive tier", "p-old")
+    for dead_letter, reason in zip(dead_letters, reasons, strict=True):
         kept, removed = dead_letter.done
         assert kept.startswith("kept: ")
         assert reason in kept
