@@ -74,7 +74,7 @@ class BlobUpload:
         """Whether a block was answered without the service's CRC64, although this is no emulator."""
 
     def staged(self) -> Staged:
-        """Blocks that are staged and uncommitted, and how many of others."""
+        """Return the blocks that are staged and uncommitted, and the number of blocks with foreign ids."""
         with azure_errors(f"list the staged blocks of {self._blob.blob_name}"):
             try:
                 _, uncommitted = self._blob.get_block_list("uncommitted", raw_response_hook=self._ids.fit)
@@ -88,15 +88,15 @@ class BlobUpload:
     def stage(self, block: Block, content: memoryview) -> None:
         """Stage one block; an equal one is replaced. Safe from several threads.
 
-        Raises InconsistentTransferError if what the service received differs: a damaged block lies under its id.
+        Raises InconsistentTransferError if the service keeps receiving other bytes: the block is then staged damaged.
         """
         with azure_errors(f"stage {content.nbytes} bytes at {block.span.offset} of {self._blob.blob_name}"):
             for _ in range(_SENDS):
-                # The service refuses a block that was damaged on its way; emulators do not know the header.
+                # With this header the service rejects a block that was damaged on the way. Emulators do not support it.
                 received = self._send(block, content, {} if self._emulator else {_CRC64: _encoded(block.crc64)})
                 if received is None and not self._emulator:
                     self.unchecked = True
-                    # The SDK's own way to it takes `bytes` alone, so that every block would have to be copied first.
+                    # The SDK's own option takes only `bytes`, so that every block would have to be copied first.
                     md5 = b64encode(hashlib.md5(content, usedforsecurity=False).digest()).decode()
                     received = self._send(block, content, {"Content-MD5": md5})
                 if received in (None, block.crc64):
@@ -107,7 +107,7 @@ class BlobUpload:
         )
 
     def _send(self, block: Block, content: memoryview, headers: dict[str, str]) -> int | None:
-        """Send a block, and return the CRC64 of what the service received; None if it does not tell."""
+        """Send a block and return the CRC64 of the bytes that the service received; None if it returns none."""
         answer = self._blob.stage_block(self._ids.of(block), content, length=content.nbytes, headers=headers)  # type: ignore[arg-type]  # sockets take any buffer
         received = answer.get("content_crc64")
         return None if received is None else int.from_bytes(received, "little")
@@ -148,7 +148,7 @@ class BlobUpload:
         yield from each(blob.chunks(), doing)
 
     def committed(self) -> Sequence[Block]:
-        """The blocks of the committed blob, in order; none if another program or an older version named them."""
+        """Return the committed blob's blocks, in order; none if another program or an older version made their ids."""
         with azure_errors(f"list the blocks of {self._blob.blob_name}"):
             committed, _ = self._blob.get_block_list("committed")
         blocks = [block for block in map(_parse, committed) if block]
@@ -167,7 +167,7 @@ class BlobUpload:
 
 
 class _BlockIds:
-    """The ids of one blob's blocks, all of the length of those that are staged already: the service refuses others."""
+    """Ids of one blob's blocks, of the same length as those already staged, because the service rejects others."""
 
     def __init__(self, blob: str) -> None:
         self._blob = blob
@@ -204,7 +204,7 @@ class _BlockIds:
 
 
 def _parse(block: BlobBlock) -> Block | None:
-    """Read an id of ours; None if it is another's."""
+    """Parse the id of a block; None if it is foreign."""
     match = _BLOCK_ID.fullmatch(block.id)
     if match is None:
         return None
