@@ -76,6 +76,7 @@ class Planes:
 
 def load(image: ImageFile, again: Callable[[], ImageFile]) -> Planes:
     """Decode an opened image's frame. `again` opens the same frame once more. Raises MemberRefusedError."""
+    _check_complete(image)
     raw = _raw_mode(image)
     if raw in _NATIVE and image.tile[0].codec_name == "libtiff":
         image.tile = _with_layout(image, _NATIVE[raw])
@@ -110,10 +111,12 @@ def _loaded(image: ImageFile, again: Callable[[], ImageFile], raw: str) -> Plane
         return _joined((image, 0, image, 1), (image, 2, image, 3))
     if len(image.getbands()) > 1 and _is_deep(image, raw):
         return _deep_colour(image, again, raw)
+    top = _top_value(image)
     image.load()
     if image.mode in _EIGHT_BITS and not _is_signed(image):
-        return Planes((eight_bits(image),), np.dtype(np.uint8))
-    return _grey(image)
+        pixels = eight_bits(image)
+        return Planes((pixels if top is None else _unspread(pixels, top),), np.dtype(np.uint8))
+    return _grey(image, top)
 
 
 def weight(image: ImageFile) -> int:
@@ -154,6 +157,35 @@ def _deep_colour(image: ImageFile, again: Callable[[], ImageFile], raw: str) -> 
     low = again()
     _read_as(low, f"{layout};16{_LOW[order]}")
     return _joined(*((image, channel, low, channel) for channel in range(_DEEP[layout])))
+
+
+def _check_complete(image: ImageFile) -> None:
+    """Raise MemberRefusedError if Pillow would drop channels of a TIFF, or read other bytes for a tile it lacks."""
+    channels = tiff_tag(image, Base.SamplesPerPixel)
+    if isinstance(channels, int) and channels != len(image.getbands()):
+        raise MemberRefusedError(f"it has {channels} channels, of which only {len(image.getbands())} can be read")
+    tags = getattr(image, "tag_v2", {})
+    counts = [count for tag in (Base.StripByteCounts, Base.TileByteCounts) for count in tags.get(tag, ())]
+    if missing := counts.count(0):
+        raise MemberRefusedError(f"{missing} of its {len(counts)} tiles have no values: it was written sparse")
+
+
+def _top_value(image: ImageFile) -> int | None:
+    """Return the value that a PPM declares as white, if Pillow spreads its values to 255 or 65,535 because of it."""
+    args = image.tile[0].args if image.tile and image.tile[0].codec_name in ("ppm", "ppm_plain") else None
+    return int(args[1]) if isinstance(args, tuple) and len(args) > 1 else None
+
+
+def _unspread(image: Pillow.Image, top: int) -> Pillow.Image:
+    """Return the values as they are in a file whose white is `top`; 16-bit colour stays reduced to 8 bits."""
+    full = 65_535 if image.mode == "I" else 255
+    if top >= full:
+        return image
+    values = np.asarray(image).astype(np.int64)
+    values *= top
+    values += full // 2
+    values //= full
+    return Pillow.fromarray(values.astype(np.int32 if image.mode == "I" else np.uint8))
 
 
 def _read_as(image: ImageFile, raw: str) -> None:
@@ -206,15 +238,15 @@ def eight_bits(image: Pillow.Image) -> Pillow.Image:
     return image if image.mode == mode else image.convert(mode)
 
 
-def _grey(image: ImageFile) -> Planes:
-    """Return grey values unchanged, with the dtype that they have in the file."""
+def _grey(image: ImageFile, top: int | None) -> Planes:
+    """Return grey values unchanged, with the dtype that they have in the file. `top`: see `_top_value`."""
     if image.mode.startswith("I;16"):
         return Planes((image.convert("I"),), np.dtype(np.uint16))
     if image.mode == "L":
         signed = np.asarray(image).view(np.int8).astype(np.int32)
         return Planes((Pillow.fromarray(signed),), signed.dtype)
     if image.mode == "I" and image.format == "PPM":
-        return Planes((image,), np.dtype(np.uint16))
+        return Planes((image if top is None else _unspread(image, top),), np.dtype(np.uint16))
     if image.mode == "I":
         _check_unsigned(image)
         return Planes((image,), np.dtype(np.int32))

@@ -42,6 +42,8 @@ _CAUSES = {
         "its unsigned 32-bit values go beyond 2,147,483,647",
         "it is not an image of an accepted format ({', '.join(FORMATS)})",
         "it is one part of a split zip: send it as a single file",
+        "it has {channels} channels, of which only {len(image.getbands())} can be read",
+        "{missing} of its {len(counts)} tiles have no values: it was written sparse",
         "it is encrypted, and passwords are not supported: send it without one",
         "its compression method {member.method} is not supported",
         "it is a symbolic link: send the file that it points to",
