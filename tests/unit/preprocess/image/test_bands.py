@@ -37,8 +37,10 @@ def test_a_tiff_has_all_its_channels_or_is_refused(
     )
     try:
         image = image_of(content)
-    except MemberRefusedError as exc:
-        assert channels != 3 or dtype is np.uint16, exc
+    except MemberRefusedError:
+        image = None
+    if image is None:
+        assert channels != 3 or dtype is np.uint16
     else:
         np.testing.assert_array_equal(image, values)
 
@@ -53,12 +55,10 @@ def test_the_channels_that_are_missing_are_counted() -> None:
 def test_a_tiff_without_some_of_its_tiles_is_refused(compression: str | None) -> None:
     content = bytearray(tiff(noise(64, 64), tile=(32, 32), photometric="minisblack", compression=compression))
     with tifffile.TiffFile(io.BytesIO(bytes(content))) as file:
-        page = file.pages[0]
-        offsets, counts = page.tags[324], page.tags[325]
+        offsets, counts = (file.pages.first.tags[tag] for tag in (324, 325))
+    form = "<I" if counts.dtype == 4 else "<H"
     struct.pack_into("<I", content, offsets.valueoffset + 12, 0)
-    struct.pack_into(
-        "<I" if counts.dtype == 4 else "<H", content, counts.valueoffset + 3 * (4 if counts.dtype == 4 else 2), 0
-    )
+    struct.pack_into(form, content, counts.valueoffset + 3 * struct.calcsize(form), 0)
     with pytest.raises(MemberRefusedError, match="1 of its 4 tiles have no values"):
         image_of(bytes(content))
 
