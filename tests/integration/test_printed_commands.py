@@ -254,7 +254,7 @@ def test_every_shown_command_runs_as_it_is_printed(system: System, capsys: pytes
     for text in printed(system, capsys):
         bare = html.unescape(re.sub(r"<[^>]+>", "`", text))
         found |= {command for command in re.findall(r"`(imagefeed [^`]+)`", bare) if "NAME" not in command}
-    for expected in ("--refused --source large", "--source hooked --since 48h", "--method 'tiff<1' --since 30d"):
+    for expected in ("--refused --source large", "--source hooked --since 48h", "--method 'tiff<2' --since 30d"):
         assert any(command.endswith(expected) for command in found), expected
     kinds = {command.split()[1] for command in found}
     assert kinds >= {"ls", "replay", "rebuild", "refused", "export"}

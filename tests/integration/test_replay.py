@@ -123,7 +123,7 @@ def test_an_archive_of_which_the_ledger_knows_nothing_is_asked_for_by_its_blob(s
 def test_what_an_older_decoder_made_is_done_again_and_nothing_else(
     shelf: Shelf, clients: Clients, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(METHODS, "JPEG", 2)
+    monkeypatch.setitem(METHODS, "JPEG", 3)
     for number, method in enumerate((1, 2)):
         archive = shelf.put(HOUR * (number + 1), f"0000000{number}")
         (batch,) = shelf.batches(archive, 1)
@@ -175,7 +175,7 @@ def test_history_is_asked_for_newest_first_and_what_is_settled_is_passed_over(
     assert main(arguments) == 0
     assert [message.blob for message in shelf.asked()] == [archives[number].blob for number in (1, 4, 5)]
     said = capsys.readouterr().out
-    assert "4 archives to do; skipped: 1 processed, 1 refused, 0 failed" in said
+    assert "4 archives to do; skipped: 1 processed, 1 refused, 0 empty, 0 failed" in said
     assert "3 queued, 1 under way" in said
 
 

@@ -334,7 +334,7 @@ class TestWhatFails:
         with app.running():
             lines = command.wrong("9s")
         assert len(lines) == 6
-        assert all("was refused: a frame is 16 x 16, LIMIT_PIXELS allows 1" in line for line in lines)
+        assert all("was refused: a frame has 16 x 16 pixels, but LIMIT_PIXELS allows 1" in line for line in lines)
 
     def test_images_that_are_others_are_told(self, app: App, command: Command) -> None:
         app.p = replace(app.p, hook=negate)

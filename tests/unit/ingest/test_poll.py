@@ -475,6 +475,7 @@ def test_after_a_start_a_source_that_failed_is_asked_at_once(world: World) -> No
     world.server.down = "connect: refused"
     for _ in range(9):
         world.tick()
+    world.tick(timedelta(0), at_once=True)
     world.server.down = None
     assert world.tick(timedelta(0)).error
     assert world.tick(at_once=True).error is None
