@@ -220,6 +220,10 @@ def _read_and_stage(
                     stager.stage(span, buffer)
                 if run[-1] is spans[-1]:
                     _expect_end(reader, file)
+        if not spans:
+            # A file that is listed as empty may not be.
+            with connection.open(file, 0) as reader:
+                _expect_end(reader, file)
         stager.finish()
     return stager.staged
 

@@ -8,8 +8,7 @@ from pathlib import Path
 from config.near import NEAR
 from config.settings import Pipeline
 from imagefeed.rows import PROPERTY_BYTES, ROW_LIMIT, TRANSACTION_BYTES, TRANSACTION_ROWS
-from ingest.protocols.ftp_folders import MAX_DEPTH, MAX_FOLDERS
-from ingest.protocols.listing import MAX_BYTES
+from ingest.protocols.listing import MAX_BYTES, MAX_DEPTH, MAX_FOLDERS
 from ingest.stager import LARGEST, MAX_BLOCKS
 from ops.health.findings import FEW
 from ops.health.limits import LIMITS
@@ -47,9 +46,9 @@ def _mebibytes(count: int) -> str:
 _OURS = (
     Row("text of one FTP folder's listing", _mebibytes(MAX_BYTES), "",
         "listing fails: nothing more is copied from the source", "memory"),
-    Row("FTP folders below each other, with RECURSIVE", f"{MAX_DEPTH}", "",
+    Row("folders below each other, with RECURSIVE", f"{MAX_DEPTH}", "",
         "deeper ones are not listed, and a finding names them", "folders that lead back to one above them"),
-    Row("FTP folders of a source, with RECURSIVE", f"{MAX_FOLDERS:,}", "",
+    Row("folders of a source, with RECURSIVE", f"{MAX_FOLDERS:,}", "",
         "the others are not listed, and a finding names one", "time of a poll"),
     Row("size of a file", f"{LARGEST / 2**40:.1f} TiB", "", "its copy fails, the others are not affected",
         f"{MAX_BLOCKS:,} blocks of a blob, at 256 MiB each"),

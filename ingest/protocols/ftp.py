@@ -12,8 +12,8 @@ from zoneinfo import ZoneInfo
 from config.errors import SourceRefusedError, SourceUnavailableError, TransferTruncatedError
 from ingest.model import Endpoint, Listing, RemoteFile, Unread
 from ingest.ports import Connection, Reader
-from ingest.protocols.ftp_clock import FtpClock
-from ingest.protocols.ftp_facts import NOT_FOUND, UNKNOWN_COMMAND, Facts, ask_facts
+from ingest.protocols.ftp_clock import clock_of
+from ingest.protocols.ftp_facts import CONNECTION, NOT_FOUND, Facts, ask_facts
 from ingest.protocols.ftp_folders import FtpFolders
 from ingest.protocols.ftp_listing import Entry, Kind, parse_list
 from ingest.protocols.ftp_session import FTP_ERRORS, Ftp, ftp_errors
@@ -21,6 +21,7 @@ from ingest.protocols.pace import Pace
 
 _LEAVE_WITHIN = 5.0
 """Seconds to wait for the server's reply after this client aborts a transfer."""
+_COMPARISONS = 10
 _MOMENT = 0.1
 """Seconds that `readinto` collects bytes before it returns. TLS yields at most 16 KiB per receive, so one receive is
 too few bytes, and the caller has to get control back often enough to stop."""
@@ -51,7 +52,9 @@ class FtpConnection:
         self._zone = ZoneInfo(endpoint.timezone)
         self._ftp: Ftp | None = None
         self._mlsd = False
-        self._clock = FtpClock(self._zone)
+        self._clock = clock_of(endpoint.host, endpoint.port, endpoint.timezone)
+        self._comparisons = _COMPARISONS
+        """Files whose times in LIST may still be requested."""
         self._rest_works_to, self._rest_fails_from = 0, 2**63
         """Offsets for which REST was tested: the largest that works, and the smallest that does not."""
 
@@ -122,8 +125,8 @@ class FtpConnection:
         ftp.voidcmd("TYPE I")
         try:
             incoming = ftp.transfercmd(f"RETR {ftp.wire(file.path)}", file.size - 1)
-        except ftplib.error_perm as exc:
-            if not str(exc).startswith(UNKNOWN_COMMAND):
+        except (ftplib.error_perm, ftplib.error_temp) as exc:
+            if str(exc).startswith(CONNECTION):
                 raise
             return False
         reader, buffer = _FtpReader(incoming, file.path, 0, Pace(self._endpoint.timeout)), memoryview(bytearray(2))
@@ -199,11 +202,15 @@ class FtpConnection:
 
     def _utc(self, ftp: Ftp, path: str, exact: datetime) -> datetime:
         """Return a time of MDTM or MLSD in UTC."""
-        if self._clock.is_open(path, exact):
-            now = datetime.now(UTC)
-            entries = [parse_list(line, self._zone, now) for line in ftp.lines(f"LIST {ftp.wire(path)}").lines]
-            listed = entries[0].modified if len(entries) == 1 and entries[0] else None
-            self._clock.compare(exact, listed, now)
+        now = datetime.now(UTC)
+        if self._comparisons and self._clock.is_open(path, exact, now):
+            self._comparisons -= 1
+            try:
+                lines = ftp.lines(f"LIST {ftp.wire(path)}").lines
+            except (ftplib.error_perm, ftplib.error_temp):
+                lines = []
+            entries = [parse_list(line, self._zone, now) for line in lines]
+            self._clock.compare(exact, entries[0].modified if len(entries) == 1 and entries[0] else None, now)
         return self._clock.utc(exact)
 
     @contextmanager

@@ -9,8 +9,8 @@ _AHEAD = timedelta(minutes=15)
 """No zone is nearer to UTC. A time further ahead than this is read in the wrong zone."""
 _SAFE = re.compile(r"[^\s\-*?\[\]{}~\\][^\s*?\[\]{}\\]*")
 """Paths that LIST takes for nothing but a path."""
-_TRIES = 3
-"""Files to compare on one connection, if their times leave the question open."""
+_WITH_CLOCK = timedelta(days=170)
+"""Age up to which LIST gives the time of day; for older files it gives the year instead, after about 180 days."""
 
 
 def is_local(exact: datetime, listed: datetime, zone: ZoneInfo, now: datetime) -> bool | None:
@@ -30,27 +30,37 @@ def is_local(exact: datetime, listed: datetime, zone: ZoneInfo, now: datetime) -
 
 def in_zone(exact: datetime, zone: ZoneInfo) -> datetime:
     """Return a time, whose digits were read as UTC, as one in `zone`."""
-    return exact.replace(tzinfo=zone).astimezone(UTC)
+    try:
+        return exact.replace(tzinfo=zone).astimezone(UTC)
+    except OverflowError:
+        return exact
 
 
 class FtpClock:
-    """Converts the times of MDTM and MLSD of one connection to UTC."""
+    """Converts the times of MDTM and MLSD of one server to UTC. Until it is decided they are taken as UTC."""
 
     def __init__(self, zone: ZoneInfo) -> None:
         self._zone = zone
         self._local: bool | None = None
-        self._tries = _TRIES
 
-    def is_open(self, path: str, exact: datetime) -> bool:
-        """Return whether a file's time in LIST is needed, which `compare` takes."""
-        differs = in_zone(exact, self._zone) != exact
-        return differs and self._local is None and self._tries > 0 and _SAFE.fullmatch(path) is not None
+    def is_open(self, path: str, exact: datetime, now: datetime) -> bool:
+        """Return whether the file's time in LIST would decide, which `compare` takes."""
+        if self._local is not None or in_zone(exact, self._zone) == exact:
+            return False
+        return now - exact < _WITH_CLOCK and _SAFE.fullmatch(path) is not None
 
     def compare(self, exact: datetime, listed: datetime | None, now: datetime) -> None:
         """Decide by the same file's time in LIST; None: LIST did not give it."""
-        self._tries -= 1
         self._local = None if listed is None else is_local(exact, listed, self._zone, now)
 
     def utc(self, exact: datetime) -> datetime:
         """Return a time of MDTM or MLSD in UTC."""
         return in_zone(exact, self._zone) if self._local else exact
+
+
+_clocks: dict[tuple[str, int, str], FtpClock] = {}
+
+
+def clock_of(host: str, port: int, zone: str) -> FtpClock:
+    """Return the clock of a server. All connections share it, so that they read the same time alike."""
+    return _clocks.setdefault((host, port, zone), FtpClock(ZoneInfo(zone)))

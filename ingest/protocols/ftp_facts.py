@@ -11,6 +11,8 @@ from ingest.protocols.ftp_session import Ftp
 
 NOT_FOUND = "550"
 """Means that there is no such file, that it may not be read, or that the command is not for it."""
+CONNECTION = ("421", "425", "426", "430", "530", "532")
+"""Codes of errors that are about the connection or the login, and not about one folder or file."""
 UNKNOWN_COMMAND = ("500", "501", "502", "503", "504")
 _SIZE = re.compile(r"\d{1,19}")
 

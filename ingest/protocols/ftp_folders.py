@@ -8,19 +8,14 @@ from zoneinfo import ZoneInfo
 
 from config.errors import SourceRefusedError
 from ingest.model import Endpoint, Listing, RemoteFile, Unread
-from ingest.protocols.ftp_listing import Entry, Kind, parse_lines, parse_list, parse_mlsd, parse_name
+from ingest.protocols.ftp_facts import CONNECTION
+from ingest.protocols.ftp_listing import LONGEST_QUOTE, Entry, Kind, parse_lines, parse_list, parse_mlsd, parse_name
 from ingest.protocols.ftp_replies import complaint, says_absent, says_forbidden
 from ingest.protocols.ftp_session import Ftp
 from ingest.protocols.listing import Gathered
 
-MAX_DEPTH = 32
-"""Folders below each other."""
-MAX_FOLDERS = 10_000
-"""Folders of one source. More of them would take hours to list, or are a loop."""
 _TRIES = 20
 """Names to ask for in vain before NLST counts as not understood."""
-_CONNECTION = ("421", "425", "426", "430", "530", "532")
-"""Codes of errors that are about the connection or the login, and not about one folder or file."""
 
 type Resolve = Callable[[Ftp, str, Entry], RemoteFile | Unread]
 """Returns a file or link by its path and entry, after asking the server for what the entry lacks."""
@@ -48,17 +43,17 @@ class Level:
     path: str
     unique: str
     entries: frozenset[Entry]
+    folders: frozenset[Entry]
 
     def is_again(self, other: "Level") -> bool:
         """Return whether this folder is `other` by another path: servers list links to folders as folders."""
         shared = self.entries & other.entries
         if self.unique and other.unique:
             return self.unique == other.unique and bool(shared)
-        return self._folders == other._folders and bool(self._folders) and bool(shared - self._folders)
-
-    @property
-    def _folders(self) -> frozenset[Entry]:
-        return frozenset(entry for entry in self.entries if entry.kind is Kind.FOLDER)
+        if self.folders != other.folders or not self.folders:
+            return False
+        # A folder that holds a single folder may look like the one above it.
+        return (self.entries == other.entries and len(self.entries) > 1) or bool(shared - self.folders)
 
 
 class FtpFolders:
@@ -75,7 +70,6 @@ class FtpFolders:
             "NLST": parse_name,
         }
         self._gathered = Gathered(folder=endpoint.folder)
-        self._entered = 0
 
     def list(self) -> Listing:
         """Return the files of the source, and what could not be read.
@@ -93,7 +87,8 @@ class FtpFolders:
 
     def _walk(self, folder: str, unique: str, content: Content, above: tuple[Level, ...]) -> None:
         """Gather what a folder holds. Raises _NotUnderstoodError if nothing is known of any of its names."""
-        level = Level(path=folder, unique=unique, entries=frozenset(content.entries))
+        folders = frozenset(entry for entry in content.entries if entry.kind is Kind.FOLDER)
+        level = Level(path=folder, unique=unique, entries=frozenset(content.entries), folders=folders)
         if again := next((other for other in above if level.is_again(other)), None):
             self._gathered.add_unread(f"it is the folder {again.path or './'!r} again", folder)
             return
@@ -136,10 +131,8 @@ class FtpFolders:
 
     def _take_folder(self, folder: str, unique: str, above: tuple[Level, ...]) -> Unread | None:
         """Gather what a folder below holds; return it if it cannot be listed."""
-        self._entered += 1
-        if len(above) > MAX_DEPTH or self._entered > MAX_FOLDERS:
-            text = f"not entered: {MAX_DEPTH} folders below each other, or {MAX_FOLDERS:,} in all, are listed at most"
-            return Unread(text=text, path=folder)
+        if not self._gathered.enter(folder):
+            return None
         content = self._open(folder)
         if isinstance(content, str):
             return Unread(text=content, path=folder)
@@ -210,7 +203,7 @@ class FtpFolders:
             lines += unread
             refusals += [answer.reply] if answer.refused else []
         if lines:
-            raise _NotUnderstoodError(lines[0])
+            raise _NotUnderstoodError(lines[0][:LONGEST_QUOTE])
         # Some servers refuse to list a folder without files.
         if any(map(says_absent, refusals)) and not any(map(says_forbidden, refusals)):
             return Content()
@@ -219,6 +212,6 @@ class FtpFolders:
 
     def _of_one(self, error: ftplib.Error) -> str:
         """Return the text of an error that is about one folder or file. Raises it if it is about more than that."""
-        if str(error).startswith(_CONNECTION):
+        if str(error).startswith(CONNECTION):
             raise error
         return self._ftp.text(str(error))

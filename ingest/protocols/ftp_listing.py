@@ -84,6 +84,11 @@ _NUMBER = re.compile(
     r"\+?(?:[0-9]+|[0-9]{1,3}(?P<mark>[.,'\u2019\xa0\u2009\u202f\udca0])[0-9]{3}(?:(?P=mark)[0-9]{3})*)"
 )
 _LARGEST = 2**63 - 1
+_DIGITS = 40
+_LONGEST_LINE, LONGEST_QUOTE = 4096, 300
+"""Characters of a line that is parsed, because patterns take quadratic time, and of one that is quoted."""
+_EARLIEST, _LATEST = 1970, 2200
+"""Years of times that make sense."""
 _EXACT = re.compile(r"(\d{14})(?:\.\d+)?\s*(Z|[+-]\d{2}:?\d{2})?", re.IGNORECASE)
 _TOTAL = re.compile(r"(?P<word>\D+?)(?: of)?:?[ \t]+[\d.,]+[KMGTP]?B?\s*", re.IGNORECASE)
 _ONE_DAY = timedelta(days=1)
@@ -96,6 +101,9 @@ def parse_lines(lines: Iterable[str], parse: Callable[[str], Entry | None]) -> t
     """
     entries, unread = [], []
     for line in lines:
+        if len(line) > _LONGEST_LINE:
+            unread.append(line[:LONGEST_QUOTE])
+            continue
         entry = parse(line)
         if entry is None and not _is_harmless(line):
             unread.append(line)
@@ -144,14 +152,14 @@ def parse_mdtm(text: str) -> datetime | None:
     if match is None:
         return None
     try:
-        return datetime.strptime(match[1] + (match[2] or "Z"), "%Y%m%d%H%M%S%z").astimezone(UTC)
+        return _sensible(datetime.strptime(match[1] + (match[2] or "Z"), "%Y%m%d%H%M%S%z"))
     except (ValueError, OverflowError):
         return None
 
 
 def parse_size(text: str) -> int | None:
     """Parse a size in bytes, with or without separators of thousands; None if it is negative or no number."""
-    if _NUMBER.fullmatch(text) is None:
+    if len(text) > _DIGITS or _NUMBER.fullmatch(text) is None:
         return None
     size = int(re.sub(r"\D", "", text))
     return size if size <= _LARGEST else None
@@ -270,6 +278,11 @@ def _in_zone(zone: ZoneInfo, *parts: int, offset: str | None = None) -> datetime
     """Convert local time to UTC; the earlier one if clocks go back and it occurs twice; None if the date is invalid."""
     try:
         given = datetime.strptime(offset, "%z").tzinfo if offset else zone
-        return datetime(*parts, tzinfo=given).astimezone(UTC)  # type: ignore[arg-type,misc]  # year to second, no zone
+        return _sensible(datetime(*parts, tzinfo=given))  # type: ignore[arg-type,misc]  # year to second, no zone
     except (ValueError, OverflowError):
         return None
+
+
+def _sensible(time: datetime) -> datetime | None:
+    """Return a time in UTC; None for one by which a server says that it knows none, such as the year 1."""
+    return time.astimezone(UTC) if _EARLIEST <= time.year <= _LATEST else None

@@ -8,8 +8,10 @@ _WRONG = re.compile(
     r"|only the (?:first|last)|(?:limit|maximum) (?:of|reached)",
     re.IGNORECASE,
 )
-_PART = re.compile(r"\b(\d+) (?:out )?of (\d+)\b")
-_NO_ERRORS = re.compile(r"\b0 errors?\b", re.IGNORECASE)
+_PART = re.compile(
+    r"\b(\d+) (?:out )?of (\d+) (?:match|file|entr|item|line|name|folder|director|object)", re.IGNORECASE
+)
+_NO_ERRORS = re.compile(r"\b(?:0|no) (?:errors?|failed|failures?)\b", re.IGNORECASE)
 _EMPTY = re.compile(
     r"no (?:such )?(?:files?|folders?|director(?:y|ies)|members?|match(?:es)?|entries|data sets?)\b|empty"
     r"|not found|(?:not|n.t) exist|(?:cannot|can.?t|could not) find",

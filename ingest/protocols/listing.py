@@ -8,6 +8,10 @@ from ingest.model import Listing, RemoteFile, Unread
 
 MAX_FILES = 200_000
 """Files per source. Measured: each takes at most 2.1 KB of memory while the listing is saved."""
+MAX_DEPTH = 32
+"""Folders below each other."""
+MAX_FOLDERS = 10_000
+"""Folders of one source. More of them would take hours to list, or are a loop."""
 MAX_BYTES = 64 * 2**20
 """Bytes of text in the listing of one folder."""
 
@@ -20,6 +24,7 @@ class Gathered:
     """The source's folder, for the error."""
     files: list[RemoteFile] = field(default_factory=list)
     unread: list[Unread] = field(default_factory=list)
+    _entered: int = 0
 
     def add(self, file: RemoteFile) -> None:
         """Add a file."""
@@ -30,6 +35,15 @@ class Gathered:
         """Add a part that could not be read."""
         self.unread.append(Unread(text=text, path=path))
         self._check()
+
+    def enter(self, folder: str) -> bool:
+        """Count a subfolder, such as `a/b/`; return False, and add it as unread, if it is one too many."""
+        self._entered += 1
+        if folder.count("/") <= MAX_DEPTH and self._entered <= MAX_FOLDERS:
+            return True
+        limits = f"{MAX_DEPTH} folders below each other, or {MAX_FOLDERS:,} in all"
+        self.add_unread(f"not entered: {limits}, are listed at most", folder)
+        return False
 
     @property
     def listing(self) -> Listing:

@@ -15,6 +15,8 @@ from ingest.protocols.listing import Gathered, limited
 from ingest.protocols.sftp_login import log_in, sftp_errors
 from ingest.protocols.sftp_protocol import NO_SUCH_FILE, Attributes, ProtocolError, SftpSession, StatusError
 
+type _Entry = tuple[str, Attributes]
+
 
 class SftpConnector:
     """Connector for one SFTP source."""
@@ -99,12 +101,19 @@ class SftpConnection:
             # Not an error: the caller checks the number of bytes, and the next call reconnects.
             self.close()
 
-    def _list(self, session: SftpSession, folder: str, gathered: Gathered) -> None:
+    def _list(
+        self, session: SftpSession, folder: str, gathered: Gathered, above: tuple[frozenset[_Entry], ...] = ()
+    ) -> None:
+        """Gather the files of a folder. `above`: the entries of the folders on the way to it."""
         entries = {
             folder + raw.decode(self._endpoint.encoding, "surrogateescape"): attributes
             for raw, attributes in self._entries(session, folder, gathered)
             if raw not in (b".", b"..")
         }
+        here = frozenset((path.removeprefix(folder), attributes) for path, attributes in entries.items())
+        if here and here in above:
+            gathered.add_unread(f"{folder}: it is a folder above it again", folder)
+            return
         unsure = [path for path, attributes in entries.items() if not attributes.is_sufficient]
         found = dict(zip(unsure, session.stat_all([self._wire(path) for path in unsure]), strict=True))
         for path, listed in entries.items():
@@ -115,8 +124,9 @@ class SftpConnection:
                 continue
             attributes = now if listed.is_link else now.completed_by(listed)
             if attributes.is_folder:
-                if self._endpoint.recursive and not listed.is_link:
-                    self._list(session, f"{path}/", gathered)
+                below = f"{path}/"
+                if self._endpoint.recursive and not listed.is_link and gathered.enter(below):
+                    self._list(session, below, gathered, (*above, here))
             elif file := _remote_file(path, attributes):
                 gathered.add(file)
             elif attributes.may_be_file:

@@ -69,7 +69,7 @@ BYTES_A_PIXEL = 12
 """Most bytes that decoding takes for each 8-bit pixel (measured). Other pixels count as several."""
 _MOST_PIECES = 1_000_000
 _MOST_COMMENTS = 1_000
-_ANOTHER_PPM = re.compile(rb"\s*P[1-6]\s+[0-9]")
+_ANOTHER_PPM = re.compile(rb"\s*P(?:[1-7]|[Ff])\s+[0-9#WA-]")
 _NOT_A_PAGE = 0b101
 """Bits of TIFF's NewSubfileType: a smaller copy of another page, or its mask."""
 

@@ -164,6 +164,8 @@ def _check_complete(image: ImageFile) -> None:
     channels = tiff_tag(image, Base.SamplesPerPixel)
     if isinstance(channels, int) and channels != len(image.getbands()):
         raise MemberRefusedError(f"it has {channels} channels, of which only {len(image.getbands())} can be read")
+    if image.mode == "LA" and tiff_tag(image, Base.PlanarConfiguration) == 2:
+        raise MemberRefusedError("its alpha is stored apart from its grey, which cannot be read without loss")
     tags = getattr(image, "tag_v2", {})
     counts = [count for tag in (Base.StripByteCounts, Base.TileByteCounts) for count in tags.get(tag, ())]
     if missing := counts.count(0):

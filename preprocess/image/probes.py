@@ -2,6 +2,7 @@
 
 import re
 import struct
+import zlib
 from collections.abc import Iterator
 
 from imagefeed.errors import MemberRefusedError
@@ -9,6 +10,8 @@ from imagefeed.errors import MemberRefusedError
 _NEXT_MARKER = re.compile(rb"\xff[^\x00\x01\xff\xd0-\xd7]")
 """In compressed values FF is followed by 0 or a restart number; 1 has no meaning. Repeated FF bytes match without a
 `+`, which would make the search fifteen times as slow (measured)."""
+_VALUES = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"fdAT", b"fcTL")
+"""Chunks of a PNG that values depend on."""
 _SCAN = 0xDA
 _END = 0xD9
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
@@ -98,14 +101,22 @@ def _segments(content: memoryview) -> Iterator[tuple[int, int, int]]:
 
 
 def is_whole_png(content: bytes) -> bool:
-    """Return whether a PNG has its last chunk. Bytes behind it are ignored."""
+    """Return whether a PNG has its last chunk. Bytes behind it are ignored.
+
+    Raises MemberRefusedError if values are damaged: Pillow does not compare every CRC of a chunk.
+    """
     at = 8
     for _ in range(_MOST_PIECES):
         if content[at + 4 : at + 8] == b"IEND":
             return at + 12 <= len(content)
         if at + 12 > len(content):
             return False
-        at += 12 + int.from_bytes(content[at : at + 4])
+        end = at + 8 + int.from_bytes(content[at : at + 4])
+        if content[at + 4 : at + 8] in _VALUES and zlib.crc32(memoryview(content)[at + 4 : end]) != int.from_bytes(
+            content[end : end + 4]
+        ):
+            raise MemberRefusedError(f"it is damaged: the CRC of its chunk at {at} is wrong")
+        at = end + 4
     raise MemberRefusedError("it is made of too many pieces: no encoder writes so many")
 
 

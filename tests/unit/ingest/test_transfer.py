@@ -145,6 +145,14 @@ def test_a_file_that_the_server_refuses_to_stat_and_lists_anew_is_not_published(
     assert copying.published() == []
 
 
+def test_a_file_that_is_listed_as_empty_and_is_not_is_not_published(copying: Copying) -> None:
+    job = copying.put(b"")
+    copying.server.put("a.zip", b"content", WHEN)
+    with pytest.raises(TransferTruncatedError, match="exceeds its listed 0 bytes"):
+        copying.run(job)
+    assert copying.published() == []
+
+
 def test_a_truncated_tail_is_published_only_when_it_is_accepted(copying: Copying) -> None:
     job = copying.put(b"x" * 3 * MIB)
     assert copying.run(job).outcome is CopyOutcome.TRUNCATED

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from ingest.model import Endpoint, Listing, RemoteFile
 from ingest.protocols.connect import connector
 from ingest.protocols.ftp_clock import is_local
-from tests.fakes.ftp_server import Script, ftp_server
+from tests.fakes.ftp_server import Change, Script, ftp_server
 
 A_MOMENT = datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC)
 LINE = b"-rw-r--r-- 1 u g 7 Mar 04  2026 a.zip\r\n"
@@ -22,7 +22,7 @@ LISTED = replace(A, modified=datetime(2026, 3, 4, tzinfo=UTC))
 LINK = b"lrwxrwxrwx 1 u g 5 Mar 04  2026 link.zip -> a.zip\r\n"
 
 
-def script(listing: bytes = LINE, **says: str) -> Script:
+def script(listing: bytes = LINE, **says: Change) -> Script:
     return Script(listings={"LIST": {"/": listing}}, files={"/a.zip": b"content"}, says=dict(says))
 
 
@@ -219,3 +219,51 @@ def read_from(open_: Callable[..., object], file: RemoteFile, offset: int) -> by
         while (got := reader.readinto(buffer)) != 0:
             parts.append(bytes(buffer[: got or 0]))
     return b"".join(parts)
+
+
+@pytest.mark.parametrize("name", ["two words.zip", "[a].zip"])
+def test_what_one_connection_found_of_the_zone_holds_for_all_and_any_name(name: str) -> None:
+    true = recent()
+    server = script(written(true, "Asia/Tokyo") + written(true, "Asia/Tokyo").replace(b"a.zip", name.encode()))
+    server.files[f"/{name}"] = b"content"
+    server.modified = f"{true.astimezone(ZoneInfo('Asia/Tokyo')):%Y%m%d%H%M%S}"
+    with ftp_server(server) as endpoint:
+        way = connector(replace(endpoint, timezone="Asia/Tokyo"))
+        with way.connect() as connection:
+            assert connection.stat(A) == replace(A, modified=true)
+        with way.connect() as connection:
+            assert connection.stat(replace(A, path=name)) == replace(A, path=name, modified=true)
+
+
+def test_old_files_do_not_use_up_the_comparisons() -> None:
+    true, old = recent(), datetime(2020, 3, 4, 5, 6, 7, tzinfo=UTC)
+    server = script(written(true, "Asia/Tokyo"))
+    server.modified = f"{old:%Y%m%d%H%M%S}"
+    with ftp_server(server) as endpoint, connector(replace(endpoint, timezone="Asia/Tokyo")).connect() as connection:
+        for _ in range(20):
+            connection.stat(A)
+        server.modified = f"{true.astimezone(ZoneInfo('Asia/Tokyo')):%Y%m%d%H%M%S}"
+        assert connection.stat(A) == replace(A, modified=true)
+
+
+def test_a_server_that_refuses_to_list_one_file_is_taken_at_its_word() -> None:
+    server = script(written(recent(), "Asia/Tokyo"), LIST=lambda path: "451 not a folder" if path else None)
+    with ftp_server(server) as endpoint, connector(replace(endpoint, timezone="Asia/Tokyo")).connect() as connection:
+        assert connection.stat(A) == A
+
+
+@pytest.mark.parametrize("reply", ["213 00010101000000", "213 99991231235959"])
+def test_a_time_that_means_none_is_none(reply: str) -> None:
+    with ftp_server(script(MDTM=reply)) as endpoint:
+        for zone in ("Europe/Berlin", "America/New_York"):
+            with connector(replace(endpoint, timezone=zone)).connect() as connection:
+                assert connection.stat(LISTED) == LISTED
+
+
+@pytest.mark.parametrize("reply", ["451 restart not permitted", "550 no", "552 no", "554 bad position", "502 no"])
+def test_a_server_that_refuses_rest_is_read_from_the_start(reply: str) -> None:
+    content = bytes(range(200)) * 4
+    server = script(REST=reply)
+    server.files["/a.zip"] = content
+    with ftp_server(server) as endpoint, connector(endpoint).connect() as connection:
+        assert read_from(connection.open, replace(A, size=len(content)), 500) == content[500:]

@@ -8,7 +8,7 @@ import pytest
 
 from config.errors import SourceRefusedError, SourceUnavailableError
 from ingest.model import Listing, RemoteFile, Unread
-from ingest.protocols import ftp_folders
+from ingest.protocols import listing as listing_limits
 from ingest.protocols.connect import connector
 from tests.fakes.ftp_server import Script, ftp_server
 
@@ -445,10 +445,12 @@ def test_a_loop_that_cannot_be_told_ends_all_the_same() -> None:
 
 
 def test_many_loops_end_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ftp_folders, "MAX_FOLDERS", 50)
+    monkeypatch.setattr(listing_limits, "MAX_FOLDERS", 50)
     script = Script(listings={"LIST": Loop(["loop", "back"], {"/": folder("loop") + folder("back")})})
     listing = listed(script)
-    assert all(part.path and part.text.startswith("not entered") for part in listing.unread)
+    assert {part.path: part.text for part in listing.unread} == {
+        f"{name}/": "it is the folder './' again" for name in ("loop", "back")
+    }
     assert len(script.commands) < 1000
 
 
@@ -487,3 +489,10 @@ def test_folders_with_odd_names_are_listed_or_told() -> None:
     assert paths(listing) == {f"{name}/a.zip" for name in [*odd, "F"]}
     assert [part.path for part in listing.unread] == ["a\rb/", "c\rd.zip"]
     assert all("line break" in part.text for part in listing.unread)
+
+
+def test_a_loop_of_folders_that_hold_only_folders_is_recognised() -> None:
+    listings = {"/": folder("day") + folder("loop"), "/day": b"-rw-r--r-- 1 u g 1 Mar 04  2026 a.zip\r\n"}
+    listing = listed(Script(listings={"LIST": Loop(["loop"], listings)}))
+    assert [file.path for file in listing.files] == ["day/a.zip"]
+    assert [part.path for part in listing.unread] == ["loop/"]

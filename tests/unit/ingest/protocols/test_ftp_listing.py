@@ -380,3 +380,12 @@ def test_no_line_does_harm(line: str) -> None:
     parse_list(line, BERLIN, NOW)
     parse_mlsd(line)
     parse_mdtm(line)
+
+
+@pytest.mark.parametrize(
+    "line", ["." * 3_000_000, " " * 9_000, "-rw-r--r-- 1 u g " + "9" * 5_000 + " Mar 04  2026 a.zip"]
+)
+def test_an_endless_line_takes_no_time_and_is_quoted_in_part(line: str) -> None:
+    entries, unread = parse_lines([line], lambda text: parse_list(text, BERLIN, NOW))
+    assert entries == []
+    assert [len(text) <= 300 for text in unread] == [True]

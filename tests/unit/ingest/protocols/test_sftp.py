@@ -1,8 +1,10 @@
 """What SFTP servers leave out of their listings, and what they answer that makes no sense."""
 
 import stat
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Any
 
 import paramiko
 import pytest
@@ -176,3 +178,25 @@ def test_a_read_that_is_answered_with_more_than_was_asked_for_is_not_used() -> N
         assert bytes(buffer) == bytes(7)
         # The session was closed with the rest of the answers; the next call makes a new one.
         assert list(connection.list_files().files) == [A]
+
+
+class Looping(dict[str, Sequence[Attributes]]):
+    """Folders of which each holds itself under another name."""
+
+    def get(self, path: str, default: Any = None) -> Any:
+        return self["/"] if path.strip("/").replace("loop", "").strip("/") == "" else default
+
+
+@pytest.mark.parametrize("changing", [True, False])
+def test_a_loop_of_folders_ends(changing: bool) -> None:
+    loop = Attributes("loop", mode=stat.S_IFDIR | 0o755, size=4096, mtime=TIME)
+
+    def touched(*_: object) -> bool:
+        loop.st_mtime = (loop.st_mtime or 0) + changing
+        return False
+
+    files = Files(folders=Looping({"/": [loop, WHOLE]}), change=touched)
+    with sftp_server(files) as endpoint:
+        listing = list_files(replace(endpoint, recursive=True))
+    assert len(listing.files) == (33 if changing else 1)
+    assert [part.path for part in listing.unread] == ["loop/" * (33 if changing else 1)]
