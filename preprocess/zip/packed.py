@@ -64,7 +64,7 @@ def _pieces(content: BytesIO) -> Iterator[bytes]:
         at = _behind_zeros(view, at - len(decoder.unused_data))
         if at == len(view):
             return
-    raise MemberRefusedError(f"it is made of more than {_STREAMS:,} compressed streams: no program writes so many")
+    raise MemberRefusedError(f"it is made of more than {_STREAMS:,} compressed streams: no encoder writes so many")
 
 
 def _behind_zeros(view: memoryview, at: int) -> int:

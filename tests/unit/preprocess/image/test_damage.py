@@ -264,3 +264,28 @@ def test_the_largest_tiff_page_is_an_image_also_behind_a_trailer() -> None:
     stream = io.BytesIO()
     tifffile.imwrite(stream, noise(9, 11))
     assert len(images_of(stream.getvalue() + b"II*\0")) == 1
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_flipped_bit_in_a_png_is_noticed(seed: int) -> None:
+    content = bytearray(encoded(noise(60, 40, 3), "PNG"))
+    end = content.index(b"IEND") - 4
+    content[8 + seed * (end - 9) // 20] ^= 1 << seed % 8
+    with pytest.raises(MemberRefusedError):
+        image_of(bytes(content))
+
+
+@pytest.mark.parametrize("second", [b"P5\n# made by hand\n4 4\n255\n", b"P7\nWIDTH 4\n", b"Pf\n4 4\n-1.0\n"])
+def test_a_second_picture_of_a_ppm_stream_is_not_lost(second: bytes) -> None:
+    with pytest.raises(MemberRefusedError, match="several"):
+        image_of(b"P5\n4 4\n255\n" + bytes(16) + second + bytes(16))
+
+
+@pytest.mark.parametrize("compression", [None, "zlib"])
+def test_alpha_that_is_stored_apart_from_grey_is_not_taken_for_transparent(compression: str | None) -> None:
+    stream = io.BytesIO()
+    values = np.full((2, 16, 16), 200, np.uint8)
+    options: dict[str, Any] = {"planarconfig": "separate", "extrasamples": ["unassalpha"], "compression": compression}
+    tifffile.imwrite(stream, values, photometric="minisblack", **options)
+    with pytest.raises(MemberRefusedError):
+        image_of(stream.getvalue())
