@@ -127,9 +127,22 @@ class CopyWorkers:
                 tracker.ensure_recorded(tracked_file)
                 result = copy_archive(connection, self.store, job, hooks)
                 tracker.record_result(tracked_file, result, time.monotonic() - started)
-        except (LeaseLostError, OutOfTimeError):
+        except LeaseLostError:
+            raise
+        except OutOfTimeError:
+            if not tracker.ensure_generation(tracked_file).resumable:
+                # Else it would use up each poll, and nobody would learn why.
+                tracker.record_failure(tracked_file, _too_slow(tracked_file))
             raise
         except PipelineError as exc:
             tracker.record_failure(tracked_file, exc)
             return False
         return True
+
+
+def _too_slow(tracked_file: TrackedFile) -> PipelineError:
+    """Return the error of an archive that is read from its start in each poll, and never to its end."""
+    return SourceUnavailableError(
+        f"copy {tracked_file.archive.file.path!r}: it takes longer than BUDGET, and is read from its start each time, "
+        "because the server's bytes contradicted each other twice; raise BUDGET, or ask the server's owner"
+    )

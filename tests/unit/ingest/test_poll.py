@@ -13,7 +13,18 @@ import pytest
 
 from imagefeed.errors import StoreUnavailableError
 from imagefeed.model import Replaces
-from ingest.model import Archive, PassedOver, Promises, RemoteFile, SourceSpec, SourceState, Step, Unread, UnreadParts
+from ingest.model import (
+    Archive,
+    Generation,
+    PassedOver,
+    Promises,
+    RemoteFile,
+    SourceSpec,
+    SourceState,
+    Step,
+    Unread,
+    UnreadParts,
+)
 from ingest.poll import PollReport, poll
 from ingest.stager import BUFFERS
 from ingest.transfer import CopyOutcome
@@ -631,6 +642,24 @@ def test_a_spent_budget_stops_between_blocks_and_the_next_tick_goes_on_there(wor
     report = world.tick()
     assert world.store.content("a.zip") == [content]
     assert report.copied[0].received < len(content) - 2 * MIB
+
+
+def test_an_archive_that_is_never_resumed_and_never_done_in_time_is_named_and_costs_no_other(world: World) -> None:
+    world.put("large.zip", make_zip(6 * MIB))
+    world.server.breaks_at["large.zip"] = 0
+    world.tick()
+    (tracked,) = world.state.tracked_files
+    generation = Generation.new(inconsistent=2)
+    state = replace(world.state, tracked_files=(replace(tracked, generation=generation, not_before=None),))
+    world.source_states.source_states["radar"] = state
+    other = world.put("a.zip", age=timedelta(hours=1))
+    world.server.before_read["large.zip"] = lambda offset: (
+        world.clock.pass_(world.spec.budget) if offset == 3 * MIB else None
+    )
+    for _ in range(6):
+        world.tick()
+    assert world.store.content("a.zip") == [other]
+    assert any("takes longer than BUDGET" in error for error in world.ledger.errors.values())
 
 
 @pytest.mark.parametrize(("share", "recorded"), [(0.7, False), (0.9, True), (1.1, True)])
