@@ -4,6 +4,7 @@ import json
 import os
 import re
 import subprocess
+import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -58,8 +59,7 @@ class Peer(ABC):
 
     def fetched(self, folder: str, paths: Iterable[str]) -> Mapping[str, Fetched]:
         """Fetch the files of a folder and its subfolders, at least `paths`, and return what came."""
-        to = self.here / "fetched"
-        to.mkdir()
+        to = Path(tempfile.mkdtemp(prefix="fetched-", dir=self.here))
         self.fetch(folder, paths, to)
         return {path.relative_to(to).as_posix(): Fetched.of(path) for path in to.rglob("*") if path.is_file()}
 

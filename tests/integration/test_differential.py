@@ -213,9 +213,15 @@ def test_other_clients_list_the_same_names_and_sizes(ours: Ours, theirs: Theirs)
 
 
 def test_other_clients_fetch_the_same_times_and_bytes(ours: Ours, theirs: Theirs) -> None:
+    paths = {path for path in ours.fetched if theirs.peer.follows_links or PurePosixPath(path).name not in LINKS}
+    expected = {path: ours.fetched[path] for path in paths}
+    # Ours is held to the disk. A transfer of another client may fail, for example when a server takes no TLS session
+    # again.
     fetched = theirs.fetched(ours.fetched)
-    expected = {path for path in ours.fetched if theirs.peer.follows_links or PurePosixPath(path).name not in LINKS}
-    assert fetched == {path: ours.fetched[path] for path in expected}
+    for _ in range(2):
+        if fetched != expected:
+            fetched = theirs.fetched(ours.fetched)
+    assert fetched == expected
 
 
 def test_thousands_of_files_are_listed_completely(ours: Ours) -> None:
