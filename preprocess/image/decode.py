@@ -247,6 +247,8 @@ def _turn_to(image: ImageFile, number: int, first_size: Size) -> _Turned:
         # the index of them.
         if not (_is_no_page(image) or kind in _VAGUE):
             raise
+        if kind in _VAGUE:
+            warnings.warn(f"picture {number + 1} of its set cannot be read, and is skipped", stacklevel=1)
         return _Turned.TO_NO_PICTURE
     if number and (_is_no_page(image) or (kind in _VAGUE and image.size != first_size)):
         return _Turned.TO_NO_PICTURE

@@ -289,3 +289,11 @@ def test_alpha_that_is_stored_apart_from_grey_is_not_taken_for_transparent(compr
     tifffile.imwrite(stream, values, photometric="minisblack", **options)
     with pytest.raises(MemberRefusedError):
         image_of(stream.getvalue())
+
+
+def test_a_picture_of_a_set_that_cannot_be_read_is_named_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    content = bytearray(mpo([PRIMARY, 0, 0], [noise(24, 24, 3, seed=seed) for seed in range(3)]))
+    second = content.index(b"\xff\xd9\xff\xd8\xff") + 2
+    content[second : second + 2] = b"\0\0"
+    assert len(images_of(bytes(content))) == 2
+    assert "picture 2 of its set cannot be read, and is skipped" in caplog.text
