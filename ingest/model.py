@@ -35,7 +35,7 @@ class Unread:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listing:
-    """What a source's folder holds."""
+    """Contents of a source's folder."""
 
     files: Sequence[RemoteFile]
     unread: Sequence[Unread] = ()

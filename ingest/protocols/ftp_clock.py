@@ -9,6 +9,8 @@ _AHEAD = timedelta(minutes=15)
 """No zone is nearer to UTC. A time further ahead than this is read in the wrong zone."""
 _SAFE = re.compile(r"[^\s\-*?\[\]{}~\\][^\s*?\[\]{}\\]*")
 """Paths that LIST takes for nothing but a path."""
+_HOLDS_FOR = timedelta(hours=1)
+"""Time after which the zone is compared again: a server's settings may change."""
 _WITH_CLOCK = timedelta(days=170)
 """Age up to which LIST gives the time of day; for older files it gives the year instead, after about 180 days."""
 
@@ -42,16 +44,20 @@ class FtpClock:
     def __init__(self, zone: ZoneInfo) -> None:
         self._zone = zone
         self._local: bool | None = None
+        self._decided: datetime | None = None
 
     def is_open(self, path: str, exact: datetime, now: datetime) -> bool:
         """Return whether the file's time in LIST would decide, which `compare` takes."""
-        if self._local is not None or in_zone(exact, self._zone) == exact:
+        if in_zone(exact, self._zone) == exact or (self._decided and now - self._decided < _HOLDS_FOR):
             return False
         return now - exact < _WITH_CLOCK and _SAFE.fullmatch(path) is not None
 
     def compare(self, exact: datetime, listed: datetime | None, now: datetime) -> None:
-        """Decide by the same file's time in LIST; None: LIST did not give it."""
-        self._local = None if listed is None else is_local(exact, listed, self._zone, now)
+        """Decide by the same file's time in LIST; None: LIST did not give it. What fits neither decides nothing."""
+        local = None if listed is None else is_local(exact, listed, self._zone, now)
+        # Another connection may have decided meanwhile, by a file that does.
+        if local is not None:
+            self._local, self._decided = local, now
 
     def utc(self, exact: datetime) -> datetime:
         """Return a time of MDTM or MLSD in UTC."""

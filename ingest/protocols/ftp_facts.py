@@ -19,7 +19,7 @@ _SIZE = re.compile(r"\d{1,19}")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
-    """What a server gave of one file; None for what it refused, or what makes no sense."""
+    """Size and time of one file; None where the server refuses it, or its reply makes no sense."""
 
     size: int | None = None
     modified: datetime | None = None

@@ -27,7 +27,7 @@ class _NotUnderstoodError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Content:
-    """What one folder holds."""
+    """Contents of one folder."""
 
     entries: Sequence[Entry] = ()
     unread: Sequence[str] = ()

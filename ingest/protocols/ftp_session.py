@@ -28,7 +28,7 @@ _WIRE = "latin-1"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lines:
-    """What a server answers to a listing command."""
+    """Reply of a server to a listing command."""
 
     lines: list[str]
     reply: str

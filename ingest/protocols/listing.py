@@ -47,7 +47,7 @@ class Gathered:
 
     @property
     def listing(self) -> Listing:
-        """What was gathered."""
+        """Return the listing."""
         return Listing(files=self.files, unread=self.unread)
 
     def _check(self) -> None:

@@ -225,7 +225,7 @@ def _check_end(content: io.BytesIO, image: ImageFile) -> None:
 
 
 class _Turned(Enum):
-    """What a file has under the number of a frame."""
+    """Content of a file at the number of a frame."""
 
     NOWHERE = auto()
     TO_PICTURE = auto()

@@ -49,7 +49,7 @@ def count_scans(content: memoryview) -> int:
 
 
 def _take_scan(payload: memoryview, missing: dict[int, list[int]], *, progressive: bool) -> None:
-    """Note in `missing` how many low bits each coefficient of each component still lacks after a scan; 1: at least."""
+    """Record in `missing` the least number of low bits that each coefficient still lacks after a scan."""
     count = payload[0] if len(payload) else 0
     if len(payload) < 4 + 2 * count:
         raise MemberRefusedError("it is damaged: the header of a scan is too short")

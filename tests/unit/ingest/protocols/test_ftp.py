@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from ingest.model import Endpoint, Listing, RemoteFile
 from ingest.protocols.connect import connector
-from ingest.protocols.ftp_clock import is_local
+from ingest.protocols.ftp_clock import FtpClock, is_local
 from tests.fakes.ftp_server import Change, Script, ftp_server
 
 A_MOMENT = datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC)
@@ -267,3 +267,19 @@ def test_a_server_that_refuses_rest_is_read_from_the_start(reply: str) -> None:
     server.files["/a.zip"] = content
     with ftp_server(server) as endpoint, connector(endpoint).connect() as connection:
         assert read_from(connection.open, replace(A, size=len(content)), 500) == content[500:]
+
+
+def test_a_file_that_decides_nothing_undoes_no_decision_and_a_server_may_change_its_mind() -> None:
+    zone, now = ZoneInfo("Asia/Tokyo"), datetime(2026, 3, 4, 12, 0, tzinfo=UTC)
+    true = now - timedelta(minutes=9)
+    local, listed = true + timedelta(hours=9), true.replace(second=0)
+    clock = FtpClock(zone)
+    clock.compare(local, listed, now)
+    clock.compare(local, None, now)
+    clock.compare(local, listed - timedelta(hours=2), now)
+    assert clock.utc(local) == true
+    assert not clock.is_open("a.zip", local, now + timedelta(minutes=59))
+    later = now + timedelta(hours=1)
+    assert clock.is_open("a.zip", local, later)
+    clock.compare(true, listed, later)
+    assert clock.utc(true) == true
