@@ -140,15 +140,21 @@ def written(at: datetime, zone: str) -> bytes:
 ZONES = ["Asia/Tokyo", "America/New_York", "Asia/Kathmandu", "Pacific/Apia", "Europe/Berlin", "UTC"]
 
 
-def recent() -> datetime:
-    """Nine minutes ago; a time at midnight has no clock in LIST that could be told from none."""
-    return datetime.now(UTC).replace(microsecond=0) - timedelta(minutes=9)
+def recent(zone: str) -> datetime:
+    """Nine minutes ago, or shortly before, where LIST cannot decide: at midnight it gives a day as without a time.
+
+    The second of two equal wall times, when clocks are put back, is read as the first.
+    """
+    nine_minutes_ago = datetime.now(UTC) - timedelta(minutes=9)
+    wall = nine_minutes_ago.astimezone(ZoneInfo(zone)).replace(microsecond=0, fold=0)
+    true = wall.astimezone(UTC)
+    return true - timedelta(minutes=(wall.hour, wall.minute) == (0, 0))
 
 
 @pytest.mark.parametrize("zone", ZONES)
 @pytest.mark.parametrize("local", [True, False])
 def test_mdtm_in_local_time_is_recognised_by_the_listing(zone: str, local: bool) -> None:
-    true = recent()
+    true = recent(zone)
     digits = f"{true.astimezone(ZoneInfo(zone)) if local else true:%Y%m%d%H%M%S}"
     server = script(written(true, zone))
     server.modified = digits
@@ -163,7 +169,7 @@ def test_mdtm_in_local_time_is_recognised_by_the_listing(zone: str, local: bool)
 @pytest.mark.parametrize("zone", ZONES)
 @pytest.mark.parametrize("local", [True, False])
 def test_mlsd_in_local_time_is_recognised_by_the_listing(zone: str, local: bool) -> None:
-    true = recent()
+    true = recent(zone)
     digits = f"{true.astimezone(ZoneInfo(zone)) if local else true:%Y%m%d%H%M%S}"
     facts = f"type=file;size=7;modify={digits}; a.zip"
     server = Script(
@@ -193,7 +199,7 @@ def test_the_zone_is_recognised_all_year(zone_name: str, minutes: int, seconds: 
 
 def test_a_time_that_local_reading_would_put_in_the_future_is_utc() -> None:
     """LIST and MDTM in UTC, and TIMEZONE set to where the server stands: the digits agree, the clock does not."""
-    true = recent()
+    true = recent("America/New_York")
     zone = ZoneInfo("America/New_York")
     in_list = true.replace(second=0, tzinfo=zone).astimezone(UTC)
     if true.time().replace(second=0) != datetime.min.time():
@@ -223,7 +229,7 @@ def read_from(open_: Callable[..., object], file: RemoteFile, offset: int) -> by
 
 @pytest.mark.parametrize("name", ["two words.zip", "[a].zip"])
 def test_what_one_connection_found_of_the_zone_holds_for_all_and_any_name(name: str) -> None:
-    true = recent()
+    true = recent("Asia/Tokyo")
     server = script(written(true, "Asia/Tokyo") + written(true, "Asia/Tokyo").replace(b"a.zip", name.encode()))
     server.files[f"/{name}"] = b"content"
     server.modified = f"{true.astimezone(ZoneInfo('Asia/Tokyo')):%Y%m%d%H%M%S}"
@@ -236,7 +242,7 @@ def test_what_one_connection_found_of_the_zone_holds_for_all_and_any_name(name: 
 
 
 def test_old_files_do_not_use_up_the_comparisons() -> None:
-    true, old = recent(), datetime(2020, 3, 4, 5, 6, 7, tzinfo=UTC)
+    true, old = recent("Asia/Tokyo"), datetime(2020, 3, 4, 5, 6, 7, tzinfo=UTC)
     server = script(written(true, "Asia/Tokyo"))
     server.modified = f"{old:%Y%m%d%H%M%S}"
     with ftp_server(server) as endpoint, connector(replace(endpoint, timezone="Asia/Tokyo")).connect() as connection:
@@ -247,7 +253,7 @@ def test_old_files_do_not_use_up_the_comparisons() -> None:
 
 
 def test_a_server_that_refuses_to_list_one_file_is_taken_at_its_word() -> None:
-    server = script(written(recent(), "Asia/Tokyo"), LIST=lambda path: "451 not a folder" if path else None)
+    server = script(written(recent("Asia/Tokyo"), "Asia/Tokyo"), LIST=lambda path: "451 not a folder" if path else None)
     with ftp_server(server) as endpoint, connector(replace(endpoint, timezone="Asia/Tokyo")).connect() as connection:
         assert connection.stat(A) == A
 
