@@ -6,11 +6,11 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from threading import Lock
 
-from config.errors import SourceRefusedError, SourceUnavailableError
+from config.errors import OutOfTimeError, SourceRefusedError, SourceUnavailableError
 from ingest.model import Listing, RemoteFile, SourceSpec, TrackedFile
 from ingest.ports import Connection
 from ingest.tracked_files import StableFile, both_ends, left_out, nearly_gone, relevant, unknown, wanted
-from ingest.tracker import FileTracker
+from ingest.tracker import FileTracker, Order
 
 log = logging.getLogger(f"ingestion.{__name__}")
 
@@ -42,8 +42,14 @@ class Discovery:
         """List the source, check unknown files for stability, and track the stable ones."""
         listed_at = self.now()
         listed = connection.list_files()
-        passed_over = left_out(self.spec, listed.files)
-        listing = Listing(files=wanted(self.spec, listed.files), unread=relevant(self.spec, listed.unread))
+        passed_over = left_out(self.spec, [*listed.files, *listed.unsized])
+        listing = self.tracker.with_known_sizes(
+            Listing(
+                files=wanted(self.spec, listed.files),
+                unread=relevant(self.spec, listed.unread),
+                unsized=wanted(self.spec, listed.unsized),
+            )
+        )
         listing = replace(listing, files=[*listing.files, *self._overlooked(connection, listing)])
         unknown_files = unknown(self.tracker.tracked_files, listing.files)
         # While archives are due, check only files that are newer than all of them, so that copying goes on.
@@ -54,6 +60,30 @@ class Discovery:
         self.unchecked = len(checked) < len(unknown_files)
         self.tracker.update(listing, stable, listed_at, passed_over)
         self._listed_at = self.now()
+
+    def measure(self, connection: Connection, order: Order) -> bool:
+        """Count the bytes of one file whose size the server does not give, and track it; return False if none is due.
+
+        Done only when nothing is due to be copied, and one file at a time, so that no file delays others for long.
+        """
+        with self.tracker.claim_unsized(order) as file:
+            if file is None:
+                return False
+            # A file that is being written is not read: its times differ. The size is replaced below.
+            for stable in self._stable(connection, [file.of_size(0)]):
+                try:
+                    size = connection.measure(file, self.tracker.check)
+                except OutOfTimeError as exc:
+                    self.tracker.record_unmeasured(file, _out_of_time(file.path, exc))
+                    raise
+                except (SourceUnavailableError, SourceRefusedError) as exc:
+                    self.tracker.record_unmeasured(file, exc)
+                    # Shows whether the server failed or only this file.
+                    self.refresh(connection, even_if_fresh=True)
+                else:
+                    counted = StableFile(listed=file.of_size(size), certain=replace(stable.certain, size=size))
+                    self.tracker.record_measured(counted)
+        return True
 
     def _overlooked(self, connection: Connection, listing: Listing) -> Iterator[RemoteFile]:
         """Yield files that would count as gone after this listing, but that the server still has when asked for each.
@@ -106,6 +136,12 @@ class Discovery:
                 self.tracker.record_unreadable(file, exc)
         if refused:
             # A file that is listed but not found, for example for lack of permission, must still be tracked.
-            listed = {file.path: file for file in connection.list_files().files}
-            seen |= {file: listed[file.path] for file in refused if file.path in listed}
+            listing = connection.list_files()
+            seen |= {file: found for file in refused if (found := listing.find(file.path, file.size))}
         return seen
+
+
+def _out_of_time(path: str, error: OutOfTimeError) -> SourceUnavailableError:
+    return SourceUnavailableError(
+        f"count the bytes of {path!r}, whose size the server does not give: {error}; raise BUDGET if this stays so"
+    )

@@ -24,6 +24,29 @@ class RemoteFile:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class UnsizedFile:
+    """An entry of a source's listing whose size the server does not give."""
+
+    path: str
+    modified: datetime
+
+    def of_size(self, size: int) -> RemoteFile:
+        """Return the file with a size in bytes."""
+        return RemoteFile(path=self.path, size=size, modified=self.modified)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unmeasured:
+    """A file whose size the server does not give, and whose bytes could not be counted, or not for certain."""
+
+    file: UnsizedFile
+    failures: int
+    not_before: datetime
+    """Time before which its bytes are not counted again."""
+    error: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Unread:
     """A part of a listing that could not be read."""
 
@@ -39,10 +62,16 @@ class Listing:
 
     files: Sequence[RemoteFile]
     unread: Sequence[Unread] = ()
+    unsized: Sequence[UnsizedFile] = ()
+
+    def find(self, path: str, size: int) -> RemoteFile | None:
+        """Return a listed file, with `size` if the server does not give its size; None if it is not listed."""
+        files = (*self.files, *(file.of_size(size) for file in self.unsized))
+        return next((file for file in files if file.path == path), None)
 
     def lacks(self, paths: Iterable[str]) -> frozenset[str]:
         """Return the paths that are certainly not on the server: not listed, and not in a part that was not read."""
-        absent = {*paths} - {file.path for file in self.files}
+        absent = {*paths} - {file.path for file in self.files} - {file.path for file in self.unsized}
         unread = {part.path for part in self.unread}
         if None in unread:
             return frozenset()
@@ -306,6 +335,7 @@ class SourceState:
     outages: tuple[Outage, ...] = ()
     """The most recent outages, oldest first."""
     tracked_files: tuple[TrackedFile, ...] = ()
+    unmeasured: tuple[Unmeasured, ...] = ()
     failures: int = 0
     """Consecutive polls that failed."""
     error: str | None = None

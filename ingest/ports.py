@@ -1,6 +1,6 @@
 """Ports of copying: the interfaces of servers and storage that it needs."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import Protocol
@@ -17,6 +17,7 @@ from ingest.model import (
     SourceState,
     Staged,
     Step,
+    UnsizedFile,
 )
 
 
@@ -37,12 +38,14 @@ class Connection(Protocol):
     def list_files(self) -> Listing:
         """Return the files of the source's folder (and subfolders, if `recursive`), and what could not be read of it.
 
-        Raises SourceUnavailableError, SourceRefusedError if nothing could be read.
+        Files whose size the server does not give, or gives as no number of bytes, are listed apart: `measure` counts
+        them. Raises SourceUnavailableError, SourceRefusedError if nothing could be read.
         """
 
     def stat(self, listed: RemoteFile) -> RemoteFile | None:
         """Return a listed file's current size and exact modified time; None if the server has none or refuses to tell.
 
+        What the server does not give, or gives without sense, is as listed.
         Raises SourceUnavailableError, SourceRefusedError.
         """
 
@@ -51,6 +54,12 @@ class Connection(Protocol):
 
         Leaving it normally does not fail if the connection died after the last byte.
         Raises SourceUnavailableError, SourceRefusedError.
+        """
+
+    def measure(self, file: UnsizedFile, check: Callable[[], None]) -> int:
+        """Read a file to its end and return the number of its bytes, if the server confirms that it sent all of them.
+
+        Calls `check` after each piece; it raises to stop. Raises SourceUnavailableError, SourceRefusedError.
         """
 
 

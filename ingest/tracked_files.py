@@ -1,6 +1,6 @@
 """Apply a listing to the tracked files of a source. No I/O."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -17,6 +17,7 @@ from ingest.model import (
     TrackedFile,
     Unread,
     UnreadParts,
+    UnsizedFile,
     version_of,
 )
 from ingest.timestamps import AHEAD, decide_stamp
@@ -50,13 +51,13 @@ class Changed:
     expired: Sequence[Archive] = ()
 
 
-def wanted(spec: SourceSpec, files: Iterable[RemoteFile]) -> Sequence[RemoteFile]:
+def wanted[F: (RemoteFile, UnsizedFile)](spec: SourceSpec, files: Iterable[F]) -> Sequence[F]:
     """Return the files that match PATTERN and are not unfinished uploads."""
     matches = _pattern(spec)
     return [file for file in files if matches(file.path) and not _is_ignored(file.path)]
 
 
-def left_out(spec: SourceSpec, files: Iterable[RemoteFile]) -> PassedOver | None:
+def left_out(spec: SourceSpec, files: Iterable[RemoteFile | UnsizedFile]) -> PassedOver | None:
     """Return the number of files that PATTERN does not match, and the newest of them; None if all match."""
     matches = _pattern(spec)
     others = [file for file in files if not matches(file.path) and not _is_ignored(file.path)]
@@ -68,6 +69,17 @@ def relevant(spec: SourceSpec, unread: Iterable[Unread]) -> Sequence[Unread]:
     """Return the unread parts that may hide an archive: all but entries whose names PATTERN does not match."""
     matches = _pattern(spec)
     return [part for part in unread if part.path is None or part.path.endswith("/") or matches(part.path)]
+
+
+def with_known_sizes(listing: Listing, tracked_files: TrackedFiles, doubtful: Container[str]) -> Listing:
+    """Add the files without a size whose bytes were counted before; those of `doubtful` paths are counted again."""
+    tracked = ((file, tracked_files[file.path]) for file in listing.unsized if file.path in tracked_files)
+    known = [
+        tracked_file.listed
+        for file, tracked_file in tracked
+        if tracked_file.listed.modified == file.modified and file.path not in doubtful
+    ]
+    return replace(listing, files=[*listing.files, *known])
 
 
 def unread_parts(unread: Sequence[Unread]) -> UnreadParts | None:

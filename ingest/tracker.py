@@ -2,7 +2,7 @@
 
 import logging
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -10,7 +10,7 @@ from enum import Enum
 from typing import Any
 
 from config import telemetry
-from config.errors import InconsistentTransferError, OutOfTimeError
+from config.errors import InconsistentTransferError, OutOfTimeError, TransferTruncatedError
 from config.near import NEAR
 from imagefeed.errors import PermanentError, PipelineError
 from ingest.backoff import backoff
@@ -24,7 +24,10 @@ from ingest.model import (
     SourceState,
     Step,
     TrackedFile,
+    Unmeasured,
+    Unread,
     UnreadParts,
+    UnsizedFile,
 )
 from ingest.outages import begun, ended
 from ingest.ports import CopyLedger, SourceStateHold
@@ -35,6 +38,7 @@ from ingest.tracked_files import (
     after_listing,
     after_stability_check,
     unread_parts,
+    with_known_sizes,
 )
 from ingest.transfer import CopyOutcome, CopyResult
 
@@ -90,6 +94,11 @@ class FileTracker:
         }
         self._passed_over = source_state.passed_over
         self._unread = source_state.unread
+        self._unsized: Mapping[str, UnsizedFile] = {}
+        """By path: files of the last listing whose size the server does not give."""
+        self._measured = set[str]()
+        """Paths of them that were read since the last listing."""
+        self._unmeasured = {failed.file.path: failed for failed in source_state.unmeasured}
         self._recorded = set[str]()
         """Versions whose SEEN was recorded in this tick."""
         self._busy = set[str]()
@@ -114,7 +123,9 @@ class FileTracker:
     @property
     def waiting(self) -> int:
         """Return the number of archives that are still to be copied."""
-        return sum(not tracked_file.done for tracked_file in self.tracked_files.values())
+        with self._change:
+            tracked = sum(not tracked_file.done for tracked_file in self._tracked_files.values())
+            return tracked + sum(path not in self._tracked_files for path in self._unsized)
 
     def stop(self) -> None:
         """Stop all workers at their next `check`."""
@@ -125,6 +136,11 @@ class FileTracker:
         self._hold.check()
         if self._stopped or self._now() >= self._deadline:
             raise OutOfTimeError(f"poll source {self._spec.name}: time budget spent; the next poll continues here")
+
+    def with_known_sizes(self, listing: Listing) -> Listing:
+        """Return a listing whose files include those without a size whose bytes were counted before."""
+        with self._change:
+            return with_known_sizes(listing, self._tracked_files, self._unmeasured)
 
     def update(
         self,
@@ -144,21 +160,28 @@ class FileTracker:
             )
             self._listed_before = True
             change = after_stability_check(self._spec, gone.tracked_files, stable, self._busy, listed_at)
-            self._record_terminal(replace(change, expired=gone.expired), listed_at)
-            self._tracked_files = change.tracked_files
             self._passed_over = passed_over
+            self._unsized, self._measured = {file.path: file for file in listing.unsized}, set()
+            self._unmeasured = {path: failed for path, failed in self._unmeasured.items() if path in self._unsized}
             self._note_unread(listing)
-            self.listed, self.new = len(listing.files), self.new + len(change.new)
-            self._save(listed_at)
-            # After the save, so that the stamp which the ledger gets is in the source state and cannot change.
-            for tracked_file in change.new:
-                self._record_seen(tracked_file)
-                _log_seen(tracked_file.archive)
-            self._change.notify_all()
+            self.listed = len({file.path for file in listing.files} | {*self._unsized})
+            self._apply(replace(change, expired=gone.expired), listed_at, listed_at)
+
+    def _apply(self, change: Changed, at: datetime, listed_at: datetime | None) -> None:
+        self._record_terminal(change, at)
+        self._tracked_files = change.tracked_files
+        self.new += len(change.new)
+        self._save(listed_at)
+        # After the save, so that the stamp which the ledger gets is in the source state and cannot change.
+        for tracked_file in change.new:
+            self._record_seen(tracked_file)
+            _log_seen(tracked_file.archive)
+        self._change.notify_all()
 
     def _note_unread(self, listing: Listing) -> None:
         """Log parts that could not be read when there are more or fewer than before, not at each listing."""
-        unread = unread_parts(listing.unread)
+        failed = (Unread(text=failed.error, path=path) for path, failed in self._unmeasured.items())
+        unread = unread_parts([*listing.unread, *failed])
         if unread and not _is_alike(unread, self._unread):
             log.warning(
                 "listing.unread source=%s parts=%d incomplete=%s first=%r",
@@ -185,6 +208,26 @@ class FileTracker:
                     self._busy.discard(claimed.archive.file.path)
                 self._change.notify_all()
 
+    @contextmanager
+    def claim_unsized(self, order: Order) -> Iterator[UnsizedFile | None]:
+        """Yield the newest or oldest file whose bytes are to be counted, claimed for this worker; None if none is due.
+
+        Each is yielded once for each listing.
+        """
+        with self._change:
+            due = sorted(self._due_unsized(), key=lambda file: (file.modified, file.path))
+            claimed = None if not due else due[-1 if order is Order.NEWEST_FIRST else 0]
+            if claimed:
+                self._measured.add(claimed.path)
+                self._busy.add(claimed.path)
+        try:
+            yield claimed
+        finally:
+            with self._change:
+                if claimed:
+                    self._busy.discard(claimed.path)
+                self._change.notify_all()
+
     def newest_due(self) -> datetime | None:
         """Return the listed modified time of the newest archive that is due; None if none is due."""
         with self._change:
@@ -193,14 +236,39 @@ class FileTracker:
     def wait_for_work(self, seconds: float) -> bool:
         """Wait up to `seconds` for work; return False once all workers are idle and nothing is due."""
         with self._change:
-            if self._busy and not self._due():
+            if self._busy and not (self._due() or self._due_unsized()):
                 self._change.wait(seconds)
-            return bool(self._busy or self._due())
+            return bool(self._busy or self._due() or self._due_unsized())
 
     def is_truncated_for_long(self, tracked_file: TrackedFile) -> bool:
         """Return whether a file has been truncated for `stable_for_max`; it is then copied as it is."""
         since = tracked_file.truncated_since
         return since is not None and self._now() - since >= self._spec.stable_for_max
+
+    def is_measured(self, tracked_file: TrackedFile) -> bool:
+        """Return whether the last listing did not give a file's size, so that its size is a number of bytes read."""
+        return tracked_file.archive.file.path in self._unsized
+
+    def record_measured(self, file: StableFile) -> None:
+        """Track a file whose bytes were counted."""
+        at = self._now()
+        with self._change:
+            self._unmeasured = {path: failed for path, failed in self._unmeasured.items() if path != file.listed.path}
+            change = after_stability_check(self._spec, self._tracked_files, [file], frozenset(), at)
+            self._apply(change, at, self._saved.listed_at)
+
+    def record_unmeasured(self, file: UnsizedFile, error: PipelineError) -> None:
+        """Record that the bytes of a file could not be counted. They are not counted again for a while."""
+        self.record_unreadable(file, error)
+        with self._change:
+            failures = self._unmeasured[file.path].failures + 1 if file.path in self._unmeasured else 1
+            self._note_unmeasured(file, failures, error)
+            self._save(self._saved.listed_at)
+
+    def _note_unmeasured(self, file: UnsizedFile, failures: int, error: PipelineError) -> None:
+        not_before = self._now() + backoff(failures, _FIRST_PAUSE, _LONGEST_PAUSE)
+        failed = Unmeasured(file=file, failures=failures, not_before=not_before, error=str(error))
+        self._unmeasured = {**self._unmeasured, file.path: failed}
 
     def ensure_recorded(self, tracked_file: TrackedFile) -> None:
         """Record an archive in the ledger if this poll has not: an earlier process may have died before it did."""
@@ -271,6 +339,9 @@ class FileTracker:
         )
         with self._change:
             self.failed += 1
+            if isinstance(error, TransferTruncatedError) and (unsized := self._unsized.get(archive.file.path)):
+                # Its size was counted, and is another now.
+                self._note_unmeasured(unsized, failures, error)
         generation = self._tracked_files[archive.file.path].generation
         if generation and isinstance(error, InconsistentTransferError):
             generation = generation.after_inconsistency()
@@ -282,7 +353,7 @@ class FileTracker:
         )
         self._ledger.trouble(archive, str(error), at)
 
-    def record_unreadable(self, file: RemoteFile, error: PipelineError) -> None:
+    def record_unreadable(self, file: RemoteFile | UnsizedFile, error: PipelineError) -> None:
         """Record that a file could not be read. It is not tracked yet; the next listing retries it."""
         log.warning("file.unreadable source=%s path=%r error=%r", self._spec.name, file.path, str(error))
         with self._change:
@@ -321,7 +392,20 @@ class FileTracker:
             for path, tracked_file in self._tracked_files.items()
             if not tracked_file.done
             and path not in self._busy
+            and path not in self._unmeasured
             and not (tracked_file.not_before and tracked_file.not_before > at)
+        ]
+
+    def _due_unsized(self) -> list[UnsizedFile]:
+        at = self._now()
+        known = {
+            file.path for file in self.with_known_sizes(Listing(files=(), unsized=[*self._unsized.values()])).files
+        }
+        return [
+            file
+            for path, file in self._unsized.items()
+            if path not in known | self._busy | self._measured
+            and not (path in self._unmeasured and self._unmeasured[path].not_before > at)
         ]
 
     def _replace(self, tracked_file: TrackedFile, **changes: Any) -> None:
@@ -340,6 +424,7 @@ class FileTracker:
             unread=self._unread,
             outages=ended(self._saved.outages, listed_at),
             tracked_files=tracked_files,
+            unmeasured=tuple(self._unmeasured.values()),
             error=self.error,
             long_poll_at=self._saved.long_poll_at,
             unchecked_at=self._saved.unchecked_at,

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-from config.errors import InconsistentTransferError, TransferTruncatedError
+from config.errors import InconsistentTransferError, SourceUnavailableError, TransferTruncatedError
 from imagefeed.errors import PermanentError, StoreUnavailableError
 from ingest.crc64 import crc64
 from ingest.model import (
@@ -50,6 +50,8 @@ class CopyJob:
     """Only blocks of this generation are resumed. It is saved in the source's state."""
     previous_sha256: str | None = None
     accept_truncated: bool = False
+    measured: bool = False
+    """True if the server does not give the file's size: only a complete zip directory shows that all of it was sent."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,15 +132,15 @@ class BlockChecker:
 def copy_archive(connection: Connection, store: ArchiveStore, job: CopyJob, hooks: CopyHooks) -> CopyResult:
     """Copy an archive into the store, continuing where an earlier try stopped. A published archive is left as it is.
 
-    Raises InconsistentTransferError if the file differs from its listing or from itself, PermanentError if it is larger
-    than `LARGEST`, and the errors of the ports. Staged blocks are kept: the next try resumes them unless this one was
-    inconsistent, or the job names another generation.
+    Raises InconsistentTransferError if the file differs from its listing or from itself, PermanentError if its size is
+    negative or above `LARGEST`, and the errors of the ports. Staged blocks are kept: the next try resumes them unless
+    this one was inconsistent, or the job names another generation.
     """
     archive = job.archive
-    if archive.file.size > LARGEST:
+    if not 0 <= archive.file.size <= LARGEST:
         raise PermanentError(
-            f"copy {archive.file.path!r}: the server reports a size of {archive.file.size} bytes, more than the "
-            f"{LARGEST} that can be copied; ask the server's owner"
+            f"copy {archive.file.path!r}: the server reports a size of {archive.file.size} bytes, which is not between "
+            f"0 and the {LARGEST} that can be copied; ask the server's owner"
         )
     upload, published = store.upload(archive), store.find(archive)
     if published is not None:
@@ -151,6 +153,12 @@ def copy_archive(connection: Connection, store: ArchiveStore, job: CopyJob, hook
     read = _read_and_stage(connection, upload, generation, archive.file, spans, known, hasher.update, hooks)
     blocks = [read.get(span) or known[span] for span in plan]
     last_chance = _check_unchanged(connection, job)
+    if job.measured and not hasher.complete:
+        raise SourceUnavailableError(
+            f"copy {archive.file.path!r}: the server does not give its size, and the {archive.file.size} bytes that it "
+            "sends do not end in a complete zip directory, so more of it may be missing; tried again later, or ask the "
+            "server's owner"
+        )
     if not (hasher.complete or job.accept_truncated or last_chance):
         return CopyResult(
             outcome=CopyOutcome.TRUNCATED, metadata=None, received=hasher.seen, unchecked=upload.unchecked
@@ -261,7 +269,7 @@ def _check_unchanged(connection: Connection, job: CopyJob) -> bool:
     deleted = False
     if now is None:
         listing = connection.list_files()
-        listed = next((one for one in listing.files if one.path == file.path), None)
+        listed = listing.find(file.path, file.size)
         now = file if listed in (None, job.listed) else listed
         deleted = bool(listing.lacks([file.path]))
     if now != file:

@@ -94,7 +94,7 @@ class CopyWorkers:
             with self.tracker.claim_next(order) as tracked_file:
                 self._busy.set()
                 doubtful = tracked_file is not None and not self._copy(connection, tracked_file)
-            if tracked_file is None:
+            if tracked_file is None and not self.discovery.measure(connection, order):
                 if not self.discovery.unchecked and not self.tracker.wait_for_work(_LIST_AGAIN):
                     return
                 self.tracker.check()
@@ -121,6 +121,7 @@ class CopyWorkers:
                 generation=tracker.ensure_generation(tracked_file),
                 previous_sha256=tracked_file.previous_sha256,
                 accept_truncated=tracker.is_truncated_for_long(tracked_file),
+                measured=tracker.is_measured(tracked_file),
             )
             # One poll may copy hundreds of archives, so each copy is a separate trace.
             with telemetry.span("copy", source=archive.source, archive=archive.version, root=True):

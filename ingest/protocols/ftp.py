@@ -3,20 +3,21 @@
 import ftplib
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
 from config.errors import SourceRefusedError, SourceUnavailableError, TransferTruncatedError
-from ingest.model import Endpoint, Listing, RemoteFile, Unread
+from ingest.model import Endpoint, Listing, RemoteFile, Unread, UnsizedFile
 from ingest.ports import Connection, Reader
 from ingest.protocols.ftp_clock import clock_of
 from ingest.protocols.ftp_facts import CONNECTION, NOT_FOUND, Facts, ask_facts
 from ingest.protocols.ftp_folders import FtpFolders
 from ingest.protocols.ftp_listing import Entry, Kind, parse_list
 from ingest.protocols.ftp_session import FTP_ERRORS, Ftp, ftp_errors
+from ingest.protocols.measure import count_bytes
 from ingest.protocols.pace import Pace
 
 _LEAVE_WITHIN = 5.0
@@ -107,6 +108,21 @@ class FtpConnection:
         with self._transfer(ftp, incoming, reader):
             yield reader
 
+    def measure(self, file: UnsizedFile, check: Callable[[], None]) -> int:
+        """Read a file to its end and return the number of its bytes, if the server's last reply confirms them."""
+        with self._use(f"open {file.path!r}") as ftp:
+            ftp.voidcmd("TYPE I")
+            incoming = ftp.transfercmd(f"RETR {ftp.wire(file.path)}")
+        reader = _FtpReader(incoming, file.path, 0, Pace(self._endpoint.timeout))
+        with self._transfer(ftp, incoming, reader):
+            size = count_bytes(reader, check)
+        if not reader.confirmed:
+            raise SourceUnavailableError(
+                f"count the bytes of {file.path!r}: the server does not confirm that it sent the whole file; "
+                "tried again later"
+            )
+        return size
+
     def _can_start(self, ftp: Ftp, file: RemoteFile, offset: int) -> bool:
         """Return whether REST works up to an offset. Some servers wrap it, for example at 4 GiB."""
         if offset > self._rest_works_to and file.size - 1 < self._rest_fails_from:
@@ -139,15 +155,14 @@ class FtpConnection:
 
         A data connection that broke ends like a file. Only the reply shows whether the server sent all that it has.
         """
-        confirmed = False
         try:
             try:
                 yield
             finally:
                 incoming.close()
-                confirmed = self._leave(ftp, None if reader.ended else _LEAVE_WITHIN)
+                reader.confirmed = self._leave(ftp, None if reader.ended else _LEAVE_WITHIN)
         except TransferTruncatedError as exc:
-            if confirmed or not reader.ended:
+            if reader.confirmed or not reader.ended:
                 raise
             raise SourceUnavailableError(f"{exc}; the server does not confirm the transfer") from exc
 
@@ -184,7 +199,7 @@ class FtpConnection:
             ) from exc
         self._mlsd = self._endpoint.mlsd and _offers_mlsd(ftp)
 
-    def _resolve(self, ftp: Ftp, path: str, entry: Entry) -> RemoteFile | Unread:
+    def _resolve(self, ftp: Ftp, path: str, entry: Entry) -> RemoteFile | UnsizedFile | Unread:
         """Return a file or link. What its entry lacks is requested: a link's own size is not that of its file."""
         link, listed, facts = entry.kind is Kind.LINK, entry.modified, Facts()
         if listed and self._mlsd:
@@ -192,8 +207,12 @@ class FtpConnection:
         if link or entry.size is None or listed is None:
             facts = self._facts(ftp, path)
         missing = "size" if link or entry.size is None else "modified time"
-        file = facts.completed(path, None if link else entry.size, listed)
-        return file or Unread(text=f"{path}: the server gives no {missing} of it", path=path)
+        if file := facts.completed(path, None if link else entry.size, listed):
+            return file
+        modified = facts.modified or (None if link else listed)
+        if modified and entry.kind is not Kind.UNKNOWN:
+            return UnsizedFile(path=path, modified=modified)
+        return Unread(text=f"{path}: the server gives no {missing} of it", path=path)
 
     def _facts(self, ftp: Ftp, path: str, listed: RemoteFile | None = None) -> Facts:
         """Request a file's size and its modification time, which is returned in UTC."""
@@ -241,6 +260,8 @@ class _FtpReader:
         self._before = before
         self._pace = pace
         self.ended = False
+        self.confirmed = False
+        """Whether the server's last reply says that it sent all that it has."""
 
     def readinto(self, buffer: memoryview, _ahead: int = 0, /) -> int | None:
         """Receive into `buffer` for about 0.1 s and return the number of bytes: 0 at the end of the file.

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
 from config.errors import SourceRefusedError
-from ingest.model import Endpoint, Listing, RemoteFile, Unread
+from ingest.model import Endpoint, Listing, RemoteFile, Unread, UnsizedFile
 from ingest.protocols.ftp_facts import CONNECTION
 from ingest.protocols.ftp_listing import LONGEST_QUOTE, Entry, Kind, parse_lines, parse_list, parse_mlsd, parse_name
 from ingest.protocols.ftp_replies import complaint, says_absent, says_forbidden
@@ -17,7 +17,7 @@ from ingest.protocols.listing import Gathered
 _TRIES = 20
 """Names to ask for in vain before NLST counts as not understood."""
 
-type Resolve = Callable[[Ftp, str, Entry], RemoteFile | Unread]
+type Resolve = Callable[[Ftp, str, Entry], RemoteFile | UnsizedFile | Unread]
 """Returns a file or link by its path and entry, after asking the server for what the entry lacks."""
 
 
@@ -114,14 +114,14 @@ class FtpFolders:
             case Kind.UNKNOWN, True if self._is_folder(below):
                 return self._take_folder(below, entry.unique, above)
         found = self._ask(folder + entry.name, entry)
-        if isinstance(found, RemoteFile):
+        if not isinstance(found, Unread):
             self._gathered.add(found)
             return None
         if entry.kind is Kind.UNKNOWN and not self._endpoint.recursive and self._is_folder(below):
             return None
         return found
 
-    def _ask(self, path: str, entry: Entry) -> RemoteFile | Unread:
+    def _ask(self, path: str, entry: Entry) -> RemoteFile | UnsizedFile | Unread:
         try:
             return self._resolve(self._ftp, path, entry)
         except SourceRefusedError as exc:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from config.errors import SourceRefusedError
-from ingest.model import Listing, RemoteFile, Unread
+from ingest.model import Listing, RemoteFile, Unread, UnsizedFile
 
 MAX_FILES = 200_000
 """Files per source. Measured: each takes at most 2.1 KB of memory while the listing is saved."""
@@ -24,11 +24,15 @@ class Gathered:
     """The source's folder, for the error."""
     files: list[RemoteFile] = field(default_factory=list)
     unread: list[Unread] = field(default_factory=list)
+    unsized: list[UnsizedFile] = field(default_factory=list)
     _entered: int = 0
 
-    def add(self, file: RemoteFile) -> None:
+    def add(self, file: RemoteFile | UnsizedFile) -> None:
         """Add a file."""
-        self.files.append(file)
+        if isinstance(file, RemoteFile):
+            self.files.append(file)
+        else:
+            self.unsized.append(file)
         self._check()
 
     def add_unread(self, text: str, path: str | None = None) -> None:
@@ -48,10 +52,10 @@ class Gathered:
     @property
     def listing(self) -> Listing:
         """Return the listing."""
-        return Listing(files=self.files, unread=self.unread)
+        return Listing(files=self.files, unread=self.unread, unsized=tuple(self.unsized))
 
     def _check(self) -> None:
-        if len(self.files) + len(self.unread) > MAX_FILES:
+        if len(self.files) + len(self.unread) + len(self.unsized) > MAX_FILES:
             raise too_long(self.folder)
 
 

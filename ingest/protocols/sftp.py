@@ -2,16 +2,17 @@
 
 import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 
 import paramiko
 
 from config.errors import SourceRefusedError, SourceUnavailableError, TransferTruncatedError
-from ingest.model import Endpoint, Listing, RemoteFile
+from ingest.model import Endpoint, Listing, RemoteFile, UnsizedFile
 from ingest.ports import Connection, Reader
 from ingest.protocols.listing import Gathered, limited
+from ingest.protocols.measure import count_bytes
 from ingest.protocols.sftp_login import log_in, sftp_errors
 from ingest.protocols.sftp_protocol import NO_SUCH_FILE, Attributes, ProtocolError, SftpSession, StatusError
 
@@ -76,14 +77,25 @@ class SftpConnection:
         if metadata is None:
             return None
         as_listed = Attributes(size=listed.size, mode=None, modified=int(listed.modified.timestamp()))
-        return _remote_file(listed.path, metadata.completed_by(as_listed))
+        now = _listed_file(listed.path, metadata.completed_by(as_listed))
+        return now if isinstance(now, RemoteFile) else None
 
     @contextmanager
     def open(self, file: RemoteFile, offset: int) -> Iterator[Reader]:
         """Yield a reader of a file's bytes from `offset` on."""
-        with self._use(f"open {file.path!r}") as session:
-            handle = session.open_file(self._wire(file.path))
-            reader = _PipelinedReader(session, handle, file.path, offset, session.longest_read())
+        with self._open(file.path, offset) as reader:
+            yield reader
+
+    def measure(self, file: UnsizedFile, check: Callable[[], None]) -> int:
+        """Read a file to its end, which the server reports, and return the number of its bytes."""
+        with self._open(file.path, 0) as reader:
+            return count_bytes(reader, check)
+
+    @contextmanager
+    def _open(self, path: str, offset: int) -> Iterator["_PipelinedReader"]:
+        with self._use(f"open {path!r}") as session:
+            handle = session.open_file(self._wire(path))
+            reader = _PipelinedReader(session, handle, path, offset, session.longest_read())
         try:
             yield reader
         finally:
@@ -127,10 +139,10 @@ class SftpConnection:
                 below = f"{path}/"
                 if self._endpoint.recursive and not listed.is_link and gathered.enter(below):
                     self._list(session, below, gathered, (*above, here))
-            elif file := _remote_file(path, attributes):
+            elif file := _listed_file(path, attributes):
                 gathered.add(file)
             elif attributes.may_be_file:
-                gathered.add_unread(f"{path}: the server gives no size or no modified time of it", path)
+                gathered.add_unread(f"{path}: the server gives no modified time of it", path)
 
     def _entries(self, session: SftpSession, folder: str, gathered: Gathered) -> list[tuple[bytes, Attributes]]:
         """Return all entries of one folder before any other request, so that its handle is always closed."""
@@ -274,8 +286,9 @@ def _stat(session: SftpSession, path: bytes) -> Attributes | None:
         raise
 
 
-def _remote_file(path: str, metadata: Attributes) -> RemoteFile | None:
-    """Return a RemoteFile; None if size or time is missing, or it is not a regular file."""
-    if metadata.size is None or metadata.modified is None or not metadata.may_be_file:
+def _listed_file(path: str, metadata: Attributes) -> RemoteFile | UnsizedFile | None:
+    """Return a file; None if its time is missing, or it is not a regular file."""
+    if metadata.modified is None or not metadata.may_be_file:
         return None
-    return RemoteFile(path=path, size=metadata.size, modified=datetime.fromtimestamp(metadata.modified, UTC))
+    file = UnsizedFile(path=path, modified=datetime.fromtimestamp(metadata.modified, UTC))
+    return file if metadata.size is None else file.of_size(metadata.size)

@@ -27,6 +27,8 @@ _MIN_READ = 4 * 1024
 _MAX_READ = 255 * 1024
 """OpenSSH's maximum READ in bytes. More would only increase what is lost when a connection breaks."""
 _HAS_SIZE, _HAS_OWNER, _HAS_MODE, _HAS_TIMES, _HAS_MORE = 1, 2, 4, 8, 0x8000_0000
+_LARGEST_SIZE = 2**63 - 1
+"""Sizes are unsigned, so that a server which does not know one, and sends -1, sends a larger number."""
 _FOR_READING = 1
 _HEADER = struct.Struct(">LBL")
 _LONGEST_ANSWER = 2**20
@@ -127,6 +129,8 @@ class _Fields:
     def attributes(self) -> Attributes:
         flags = self.number()
         size = self.number(">Q") if flags & _HAS_SIZE else None
+        if size is not None and size > _LARGEST_SIZE:
+            size = None
         if flags & _HAS_OWNER:
             self.number(">Q")
         mode = self.number() if flags & _HAS_MODE else None

@@ -17,7 +17,7 @@ from typing import Literal, cast
 import pytest
 
 from config.errors import SourceRefusedError, SourceUnavailableError
-from ingest.model import Endpoint, RemoteFile
+from ingest.model import Endpoint, RemoteFile, UnsizedFile
 from ingest.ports import Connection, Connector
 from ingest.protocols.connect import connector
 from local.servers.certificate import make_certificate, make_ssh_key
@@ -186,6 +186,30 @@ class ConnectionContract(ABC):
             with pytest.raises(SourceUnavailableError, match=r"a\.zip"):
                 read_all(connection, file)
             assert list(connection.list_files().files) == []
+
+    @pytest.mark.parametrize("size", [0, 1, LARGE])
+    def test_the_bytes_of_a_file_are_counted_to_its_end(self, size: int) -> None:
+        self.put("a.zip", content_of(size))
+        checks: list[None] = []
+        with self.connector().connect() as connection:
+            file = UnsizedFile(path="a.zip", modified=WHEN)
+            assert connection.measure(file, lambda: checks.append(None)) == size
+            assert len(checks) >= size / 2**20
+            assert read_all(connection, file.of_size(size)) == content_of(size)
+
+    def test_counting_can_be_stopped(self) -> None:
+        def stop() -> None:
+            raise ZeroDivisionError
+
+        self.put("a.zip", content_of(LARGE))
+        with self.connector().connect() as connection:
+            with pytest.raises(ZeroDivisionError):
+                connection.measure(UnsizedFile(path="a.zip", modified=WHEN), stop)
+            assert read_all(connection, self.file(connection, "a.zip")) == content_of(LARGE)
+
+    def test_a_file_that_is_gone_has_no_bytes_to_count(self) -> None:
+        with self.connector().connect() as connection, pytest.raises(SourceUnavailableError, match=r"a\.zip"):
+            connection.measure(UnsizedFile(path="a.zip", modified=WHEN), lambda: None)
 
     def test_looking_sees_changes(self) -> None:
         self.put("a.zip", b"x")

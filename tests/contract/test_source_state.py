@@ -19,7 +19,9 @@ from ingest.model import (
     RemoteFile,
     SourceState,
     TrackedFile,
+    Unmeasured,
     UnreadParts,
+    UnsizedFile,
     version_of,
 )
 from ingest.ports import SourceStateStore
@@ -52,6 +54,14 @@ def source_state_of(source: str, *paths: str) -> SourceState:
         unread=UnreadParts(count=2, texts=("??? a.zip \udcff",), incomplete=True),
         outages=(Outage(start=MOMENT, end=None, error="no route", refused=True),),
         tracked_files=tuple(tracked_files),
+        unmeasured=(
+            Unmeasured(
+                file=UnsizedFile(path="no utf-8 \udcff.zip", modified=MOMENT),
+                failures=3,
+                not_before=MOMENT + timedelta(seconds=1.5),
+                error="550 no",
+            ),
+        ),
         failures=2,
         error="no route",
     )

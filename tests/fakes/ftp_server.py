@@ -29,7 +29,8 @@ class Script:
     """MDTM of each file."""
     says: dict[str, Change] = field(default_factory=dict)
     """Replies in place of the server's own, by command, such as `LIST`, or by command and current folder, such as
-    `LIST /sub`; `226` is the one behind a transfer."""
+    `LIST /sub`; `226` is the one behind a transfer, whose
+    whole command is the argument."""
     rest: Callable[[int], int] = lambda offset: offset
     """Offset at which a transfer begins, by the one that REST asked for."""
     commands: list[str] = field(default_factory=list)
@@ -107,7 +108,7 @@ class _Session:
         # The client may have read as much as it wanted.
         with data, suppress(OSError):
             data.sendall(content[offset:] if command == "RETR" else content)
-        self._say(self._changed("226", argument) or "226 done")
+        self._say(self._changed("226", f"{command} {argument}") or "226 done")
 
     def _content(self, command: str, argument: str) -> bytes | None:
         if command == "RETR":

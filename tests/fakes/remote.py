@@ -6,8 +6,9 @@ from contextlib import contextmanager
 from datetime import datetime
 
 from config.errors import SourceRefusedError, SourceUnavailableError
-from ingest.model import Listing, RemoteFile, Unread
+from ingest.model import Listing, RemoteFile, Unread, UnsizedFile
 from ingest.ports import Connection, Reader
+from ingest.protocols.measure import count_bytes
 
 type Hook = Callable[[], object]
 
@@ -40,8 +41,12 @@ class FakeServer:
         """Times that stat gives in place of the listed ones."""
         self.forbidden_to_stat = set[str]()
         """Paths that can be read, and that stat calls absent."""
+        self.sizeless = set[str]()
+        """Paths of which neither a listing nor stat gives the size."""
         self.unlisted = set[str]()
         """Paths that a listing lacks although they are there."""
+        self.unconfirmed = set[str]()
+        """Paths whose end the server does not confirm when their bytes are counted."""
         self.unread: Sequence[Unread] = ()
         """Parts of a listing that cannot be read."""
         self.before_stat: Hook = lambda: None
@@ -89,12 +94,13 @@ class FakeConnection:
         """List all files but those in `unlisted`."""
         self._server.before_list()
         self._server.note("list")
-        files = [
-            RemoteFile(path=path, size=len(content), modified=modified)
-            for path, (content, modified) in list(self._server.files.items())
-            if path not in self._server.unlisted
-        ]
-        return Listing(files=files, unread=tuple(self._server.unread))
+        files, sizeless = list[RemoteFile](), list[UnsizedFile]()
+        for path, (content, modified) in list(self._server.files.items()):
+            if path in self._server.sizeless - self._server.unlisted:
+                sizeless.append(UnsizedFile(path=path, modified=modified))
+            elif path not in self._server.unlisted:
+                files.append(RemoteFile(path=path, size=len(content), modified=modified))
+        return Listing(files=files, unread=tuple(self._server.unread), unsized=sizeless)
 
     def stat(self, listed: RemoteFile) -> RemoteFile | None:
         """Ask for one file."""
@@ -108,7 +114,16 @@ class FakeConnection:
             return None
         content, modified = self._server.files[listed.path]
         certain = self._server.certain.get(listed.path, modified)
-        return RemoteFile(path=listed.path, size=len(content), modified=certain)
+        size = listed.size if listed.path in self._server.sizeless else len(content)
+        return RemoteFile(path=listed.path, size=size, modified=certain)
+
+    def measure(self, file: UnsizedFile, check: Callable[[], None]) -> int:
+        """Read to the end."""
+        with self.open(file.of_size(0), 0) as reader:
+            size = count_bytes(reader, check)
+        if file.path in self._server.unconfirmed:
+            raise SourceUnavailableError(f"count the bytes of {file.path!r}: not confirmed; tried again later")
+        return size
 
     @contextmanager
     def open(self, file: RemoteFile, offset: int) -> Iterator[Reader]:

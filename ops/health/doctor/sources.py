@@ -28,6 +28,7 @@ _CLOCK = timedelta(minutes=1)
 _ZONES_APART = timedelta(minutes=15)
 """No two zones are nearer to each other. LIST leaves out seconds, and the time of day of old files."""
 _FIRST = 1024
+_NO_SIZE = "whose size the server does not give, so that it is read twice"
 
 
 def check_sources(sources: Mapping[str, Source], now: datetime, within: float = WITHIN) -> Iterator[Finding]:
@@ -85,7 +86,8 @@ def check_source(
 def _check_folder(source: Source, connection: Connection, now: datetime) -> Iterator[Finding]:
     spec, folder = source.spec, source.endpoint.folder
     listing = connection.list_files()
-    listed = listing.files
+    unsized = {file.path for file in listing.unsized}
+    listed = [*listing.files, *(file.of_size(0) for file in listing.unsized)]
     files = sorted(wanted(spec, listed), key=lambda file: file.modified)
     if unread := unread_parts(relevant(spec, listing.unread)):
         yield wrong(spec.name, _unread(folder, unread))
@@ -98,7 +100,8 @@ def _check_folder(source: Source, connection: Connection, now: datetime) -> Iter
     matches = (
         f"{folder!r}: {len(files)} of {count(len(listed), 'file')} match {spec.pattern}, the newest is {newest.path!r}"
     )
-    yield ok(spec.name, f"{matches} of {newest.modified:%Y-%m-%d %H:%M:%S} UTC, {newest.size / 1e6:.1f} MB")
+    size = _NO_SIZE if newest.path in unsized else f"{newest.size / 1e6:.1f} MB"
+    yield ok(spec.name, f"{matches} of {newest.modified:%Y-%m-%d %H:%M:%S} UTC, {size}")
     yield from _read(spec, connection, newest)
     yield from _zone(source, files[-1], newest)
     yield from _times(spec, newest, now)

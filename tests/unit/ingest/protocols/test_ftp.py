@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.model import Endpoint, Listing, RemoteFile
+from config.errors import SourceUnavailableError
+from ingest.model import Endpoint, Listing, RemoteFile, UnsizedFile
 from ingest.protocols.connect import connector
 from ingest.protocols.ftp_clock import FtpClock, is_local
 from tests.fakes.ftp_server import Change, Script, ftp_server
@@ -79,14 +80,43 @@ def test_no_reply_makes_a_size_below_zero(reply: str) -> None:
 
 
 @pytest.mark.parametrize("size", [b"-1", b"-2147483000"])
-def test_a_listed_size_below_zero_is_asked_for_and_else_named(size: bytes) -> None:
+def test_a_listed_size_below_zero_is_asked_for_and_else_unknown(size: bytes) -> None:
     line = LINE.replace(b" 7 ", b" " + size + b" ")
     with ftp_server(script(line)) as endpoint:
         assert [file.size for file in list_files(endpoint).files] == [7]
     with ftp_server(script(line + LINE.replace(b"a.zip", b"b.zip"), SIZE="213 -1")) as endpoint:
         listing = list_files(endpoint)
     assert [file.path for file in listing.files] == ["b.zip"]
-    assert [part.path for part in listing.unread] == ["a.zip"]
+    assert list(listing.unsized) == [UnsizedFile(path="a.zip", modified=A_MOMENT)]
+    assert not listing.lacks(["a.zip", "b.zip"])
+
+
+@pytest.mark.parametrize("reply", NO_SIZES)
+def test_a_file_of_unknown_size_is_read_to_its_end_to_count_its_bytes(reply: str) -> None:
+    checks: list[None] = []
+    unsized = script(LINE.replace(b" 7 ", b" -1 "), SIZE=reply)
+    with ftp_server(unsized) as endpoint, connector(endpoint).connect() as connection:
+        (file,) = connection.list_files().unsized
+        assert connection.measure(file, lambda: checks.append(None)) == 7
+        assert connection.stat(file.of_size(7)) == A
+    assert checks
+
+
+@pytest.mark.parametrize("reply", ["426 broke off", "451 local error", "550 no"])
+def test_bytes_whose_end_the_server_does_not_confirm_are_no_size(reply: str) -> None:
+    unconfirmed = script(SIZE="502 not implemented")
+    unconfirmed.says["226"] = lambda command: reply if command.startswith("RETR") else None
+    with ftp_server(unconfirmed) as endpoint, connector(endpoint).connect() as connection:
+        with pytest.raises(SourceUnavailableError, match="does not confirm"):
+            connection.measure(UnsizedFile(path="a.zip", modified=A_MOMENT), lambda: None)
+        assert list(connection.list_files().files) == [LISTED]
+
+
+def test_a_link_of_unknown_size_has_the_time_of_its_file() -> None:
+    linked = script(LINK, SIZE="502 not implemented")
+    linked.files["/link.zip"] = b"content of another length"
+    with ftp_server(linked) as endpoint:
+        assert list(list_files(endpoint).unsized) == [UnsizedFile(path="link.zip", modified=A_MOMENT)]
 
 
 def test_a_link_that_the_server_tells_nothing_of_costs_itself_alone() -> None:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import pytest
 
 from config.errors import SourceRefusedError, SourceUnavailableError
-from ingest.model import Listing, RemoteFile, Unread
+from ingest.model import Listing, RemoteFile, Unread, UnsizedFile
 from ingest.protocols import listing as listing_limits
 from ingest.protocols.connect import connector
 from tests.fakes.ftp_server import Script, ftp_server
@@ -175,7 +175,7 @@ def test_a_size_in_a_listing_that_makes_no_sense_is_asked_for(size: str) -> None
     script.says["SIZE"] = "213 -1"
     listing = listed(Script(listings={"LIST": {"/": text + line("b.zip")}}, files=script.files, says=script.says))
     assert paths(listing) == {"b.zip"}
-    assert [part.path for part in listing.unread] == ["a.zip"]
+    assert list(listing.unsized) == [UnsizedFile(path="a.zip", modified=WHEN)]
 
 
 @pytest.mark.parametrize("offered", ["500 unknown", "502 not implemented", "550 no such file or folder", None])
@@ -284,7 +284,8 @@ def test_a_folder_that_was_deleted_meanwhile_is_no_loss(reply: str, parent: str)
     script.says["CWD"] = enter
     listing = listed(script)
     assert paths(listing) == {f"{prefix}/other/b.zip".removeprefix("/")}
-    assert [part.path for part in listing.unread] == [f"{prefix}/c.zip".removeprefix("/")]
+    assert [file.path for file in listing.unsized] == [f"{prefix}/c.zip".removeprefix("/")]
+    assert unread(listing) == []
 
 
 @pytest.mark.parametrize("reply", ["550 No such file or directory", "550 sub: does not exist"])

@@ -12,7 +12,7 @@ from paramiko.message import Message
 from paramiko.sftp import CMD_READ, CMD_READDIR, CMD_STAT, SFTP_FAILURE, SFTP_PERMISSION_DENIED
 
 from config.errors import SourceRefusedError, TransferTruncatedError
-from ingest.model import Endpoint, Listing, RemoteFile
+from ingest.model import Endpoint, Listing, RemoteFile, UnsizedFile
 from ingest.protocols.connect import connector
 from tests.fakes.sftp_server import Attributes, Files, sftp_server
 
@@ -52,15 +52,29 @@ def test_what_a_listing_leaves_out_is_asked_for(entry: Attributes, stated: Attri
     assert listed(entry, stats={"/a.zip": stated}) == Listing(files=[A], unread=[])
 
 
-@pytest.mark.parametrize(
-    "stated", [Attributes("a.zip", size=7, mode=FILE), Attributes("a.zip", mode=FILE, mtime=TIME), Attributes("a.zip")]
-)
-def test_a_file_without_time_or_size_is_named_and_costs_no_other(stated: Attributes) -> None:
+@pytest.mark.parametrize("stated", [Attributes("a.zip", size=7, mode=FILE), Attributes("a.zip")])
+def test_a_file_without_time_is_named_and_costs_no_other(stated: Attributes) -> None:
     other = Attributes("b.zip", size=1, mode=FILE, mtime=TIME)
     listing = listed(replaced(stated), other, stats={"/a.zip": stated})
     assert [file.path for file in listing.files] == ["b.zip"]
     assert [part.path for part in listing.unread] == ["a.zip"]
-    assert "no size or no modified time" in listing.unread[0].text
+    assert "no modified time" in listing.unread[0].text
+
+
+@pytest.mark.parametrize("size", [None, 2**64 - 1, 2**63])
+def test_a_file_of_unknown_size_is_read_to_its_end_to_count_its_bytes(size: int | None) -> None:
+    """A server that does not know a size, and sends -1, sends a number beyond all files."""
+    entry = Attributes("a.zip", size=size, mode=FILE, mtime=TIME)
+    checks: list[None] = []
+    files = Files(folders={"/": [entry]}, content=b"x" * 700_000)
+    with sftp_server(files) as endpoint, connector(endpoint).connect() as connection:
+        listing = connection.list_files()
+        assert (listing.files, listing.unread) == ([], [])
+        (file,) = listing.unsized
+        assert file == UnsizedFile(path="a.zip", modified=A.modified)
+        assert connection.measure(file, lambda: checks.append(None)) == 700_000
+        assert connection.stat(file.of_size(9)) == file.of_size(9)
+    assert checks
 
 
 def replaced(stated: Attributes) -> Attributes:

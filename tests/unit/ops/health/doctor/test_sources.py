@@ -60,6 +60,14 @@ def test_the_time_that_is_taken_is_judged_and_held_against_the_listing(server: F
     assert "ahead of this machine's clock" in found
 
 
+def test_files_of_unknown_size_are_no_empty_folder(server: FakeServer) -> None:
+    server.sizeless.update(server.files)
+    findings = check(server)
+    assert "2 of 4 files match *.zip" in findings[1].message
+    assert "whose size the server does not give" in findings[1].message
+    assert findings[2].message == "'radar_20260304_0500.zip' can be read"
+
+
 @pytest.mark.parametrize("files", [True, False])
 def test_what_of_a_listing_could_not_be_read_is_quoted(server: FakeServer, files: bool) -> None:
     server.unread = (Unread(text="11 28 a.zip *STMF"),)

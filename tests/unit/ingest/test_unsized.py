@@ -1,0 +1,228 @@
+"""Files whose size the server does not give: counted once, copied with their zip directory as witness, else named."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from ingest.model import Step
+from tests.unit.ingest.test_poll import MIB, World, make_zip
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+def put(world: World, path: str, content: bytes | None = None, age: timedelta = timedelta(minutes=5)) -> bytes:
+    world.server.sizeless.add(path)
+    return world.put(path, content, age)
+
+
+def test_a_file_of_unknown_size_is_copied_byte_for_byte(world: World) -> None:
+    content = put(world, "a.zip", make_zip(3 * MIB))
+    report = world.tick()
+    assert world.store.content("a.zip") == [content]
+    assert (report.listed, report.new, report.waiting, report.failed, report.error) == (1, 1, 0, 0, None)
+    (tracked,) = world.state.tracked_files
+    assert tracked.archive.file.size == len(content)
+    assert world.ledger.steps("a.zip") == [{Step.SEEN, Step.COPYING, Step.RAW}]
+    assert (world.state.unread, world.state.unmeasured) == (None, ())
+
+
+def test_what_was_counted_is_not_read_again(world: World) -> None:
+    for number in range(5):
+        put(world, f"{number}.zip")
+    world.tick(timedelta(seconds=1))
+    assert len(world.store.blobs) == 5
+    writes, saves = world.ledger.writes, world.source_states.saves
+    world.server.calls.clear()
+    world.tick()
+    assert world.server.calls == ["connect", "list"]
+    assert (world.ledger.writes, world.source_states.saves) == (writes, saves)
+
+
+def test_a_size_that_is_told_later_changes_nothing(world: World) -> None:
+    put(world, "a.zip")
+    world.tick()
+    world.server.sizeless.clear()
+    world.server.calls.clear()
+    world.tick()
+    world.server.sizeless.add("a.zip")
+    world.tick()
+    assert world.opened() == []
+    assert len(world.ledger.steps("a.zip")) == 1
+
+
+def test_the_newest_file_is_counted_and_copied_before_the_others_are_counted(world: World) -> None:
+    for minutes in (30, 10, 20):
+        put(world, f"{minutes}.zip", age=timedelta(minutes=minutes))
+    world.spec = replace(world.spec, max_connections=2)
+    world.tick()
+    assert world.opened()[:2] == ["10.zip", "10.zip"]
+    assert all(len(world.store.content(f"{minutes}.zip")) == 1 for minutes in (10, 20, 30))
+
+
+def test_files_that_pattern_leaves_out_are_not_read(world: World) -> None:
+    for path in ("a.rar", "b.zip.part", ".c.zip"):
+        put(world, path)
+    world.tick()
+    assert world.opened() == []
+    assert world.state.passed_over is not None
+    assert world.state.passed_over.newest == "a.rar"
+
+
+def test_a_corrected_file_is_counted_again(world: World) -> None:
+    put(world, "a.zip")
+    world.tick()
+    content = put(world, "a.zip", make_zip(MIB), age=timedelta(minutes=1))
+    world.tick()
+    assert world.store.content("a.zip")[1:] == [content]
+
+
+def test_a_file_that_is_being_written_is_not_read(world: World) -> None:
+    def grow() -> None:
+        content, modified = world.server.files["a.zip"]
+        world.server.files["a.zip"] = (content + b"x", modified + timedelta(seconds=1))
+
+    put(world, "a.zip")
+    world.server.before_stat = grow
+    report = world.tick()
+    assert world.opened() == []
+    assert (report.waiting, report.error, world.state.unread) == (1, None, None)
+    world.server.before_stat = lambda: None
+    content = put(world, "a.zip")
+    world.tick()
+    assert world.store.content("a.zip") == [content]
+
+
+@pytest.mark.parametrize("content", [b"", b"no zip", make_zip(MIB)[:-1], make_zip(MIB)[: MIB // 2]])
+def test_without_a_complete_zip_directory_nothing_is_ever_published(world: World, content: bytes) -> None:
+    put(world, "a.zip", content)
+    other = put(world, "b.zip")
+    for _ in range(5):
+        report = world.tick(timedelta(minutes=10))
+        assert report.failed == 1
+    assert world.store.content("a.zip") == []
+    assert world.store.content("b.zip") == [other]
+    (error,) = world.ledger.errors.values()
+    assert "does not give its size" in error
+    world.server.before_stat = lambda: world.server.files.pop("a.zip", None)
+    world.tick()
+    assert world.store.content("a.zip") == []
+
+
+def unconfirmed(world: World) -> None:
+    world.server.unconfirmed.add("a.zip")
+
+
+def forbidden(world: World) -> None:
+    world.server.forbidden.add("a.zip")
+
+
+def broken(world: World) -> None:
+    world.server.before_read["a.zip"] = lambda _: world.server.breaks_at.update({"a.zip": 0})
+
+
+@pytest.mark.parametrize("fail", [unconfirmed, forbidden, broken])
+def test_a_file_that_cannot_be_counted_is_named_and_costs_no_other(world: World, fail: Callable[[World], None]) -> None:
+    put(world, "a.zip", age=timedelta(minutes=1))
+    other = put(world, "b.zip")
+    fail(world)
+    report = world.tick(timedelta(0))
+    assert world.store.content("b.zip") == [other]
+    assert (report.failed, report.waiting) == (1, 1)
+    assert "a.zip" in str(report.error)
+    assert world.state.unread is not None
+    assert "a.zip" in world.state.unread.texts[0]
+    assert not world.state.unread.incomplete
+
+
+def test_a_file_that_could_not_be_counted_is_tried_again_after_a_while(world: World) -> None:
+    content = put(world, "a.zip")
+    unconfirmed(world)
+    world.tick(timedelta(seconds=1))
+    world.server.calls.clear()
+    world.tick(timedelta(seconds=1))
+    assert world.opened() == []
+    assert world.state.unread is not None
+    world.tick(timedelta(seconds=20))
+    world.tick(timedelta(seconds=1))
+    assert world.opened() == ["a.zip"]
+    assert [failed.failures for failed in world.state.unmeasured] == [2]
+    world.server.unconfirmed.clear()
+    world.clock.pass_(timedelta(minutes=10))
+    world.tick()
+    world.tick()
+    assert world.store.content("a.zip") == [content]
+    after = world.state
+    assert (after.unread, after.unmeasured) == (None, ())
+
+
+def test_a_file_that_takes_longer_than_the_budget_to_count_does_not_hold_up_others(world: World) -> None:
+    put(world, "slow.zip", make_zip(MIB), age=timedelta(minutes=1))
+    world.server.before_read["slow.zip"] = lambda _: world.clock.pass_(world.spec.budget)
+    other = put(world, "b.zip")
+    world.tick(timedelta(seconds=1))
+    assert world.state.unmeasured[0].file.path == "slow.zip"
+    assert "raise BUDGET" in world.state.unmeasured[0].error
+    world.tick(timedelta(seconds=1))
+    assert world.store.content("b.zip") == [other]
+
+
+def test_archives_that_are_due_are_copied_before_files_are_counted(world: World) -> None:
+    put(world, "slow.zip", age=timedelta(minutes=1))
+    for number in range(5):
+        world.put(f"{number}.zip", age=timedelta(minutes=10))
+    world.tick()
+    assert world.opened() == ["4.zip", "0.zip", "3.zip", "1.zip", "2.zip", "slow.zip", "slow.zip"]
+
+
+@pytest.mark.parametrize("grown", [True, False])
+def test_a_file_that_has_another_length_when_it_is_copied_is_counted_again(world: World, grown: bool) -> None:
+    """Its time stays the same: LIST has no seconds."""
+    put(world, "a.zip", make_zip(MIB))
+    content = make_zip(2 * MIB if grown else MIB // 2)
+    at = world.server.files["a.zip"][1]
+    opened: list[None] = []
+
+    def change(offset: int) -> None:
+        opened.extend([None] * (offset == 0))
+        if len(opened) == 2:
+            world.server.files["a.zip"] = (content, at)
+
+    world.server.before_read["a.zip"] = change
+    assert world.tick(timedelta(minutes=1)).failed == 1
+    assert world.store.content("a.zip") == []
+    world.tick()
+    assert world.store.content("a.zip") == [content]
+    assert [Step.SUPERSEDED in steps for steps in world.ledger.steps("a.zip")] == [True, False]
+    assert (world.state.unread, world.state.unmeasured) == (None, ())
+
+
+def test_a_process_that_dies_after_counting_does_not_count_again(world: World) -> None:
+    content = put(world, "a.zip")
+
+    def die(_offset: int) -> None:
+        raise KeyboardInterrupt
+
+    world.store.before_stage = die
+    with pytest.raises(KeyboardInterrupt):
+        world.tick()
+    assert world.opened() == ["a.zip", "a.zip"]
+    world.store.before_stage = lambda _: None
+    world.tick()
+    assert world.opened() == ["a.zip"] * 3
+    assert world.store.content("a.zip") == [content]
+
+
+def test_a_file_of_unknown_size_is_not_gone(world: World) -> None:
+    world.put("a.zip", b"no zip")
+    world.tick()
+    world.server.sizeless.add("a.zip")
+    world.server.forbidden.add("a.zip")
+    for _ in range(4):
+        world.tick()
+    assert {tracked.archive.file.path for tracked in world.state.tracked_files} == {"a.zip"}
+    assert world.ledger.steps("a.zip") == [{Step.SEEN, Step.COPYING}]
