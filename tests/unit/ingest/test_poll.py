@@ -26,6 +26,7 @@ from ingest.model import (
     UnreadParts,
 )
 from ingest.poll import PollReport, poll
+from ingest.ports import Connector
 from ingest.stager import BUFFERS
 from ingest.transfer import CopyOutcome
 from preprocess.zip import end
@@ -67,6 +68,7 @@ class World:
 
     def __init__(self) -> None:
         self.server = FakeServer()
+        self.connector: Connector = self.server
         self.store = FakeArchives()
         self.source_states = FakeSourceStates()
         self.ledger = FakeLedger()
@@ -85,7 +87,7 @@ class World:
     def tick(self, pause: timedelta = timedelta(seconds=30), *, at_once: bool = False) -> PollReport:
         report = poll(
             self.spec,
-            self.server,
+            self.connector,
             self.source_states,
             self.store,
             self.ledger,

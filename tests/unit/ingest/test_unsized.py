@@ -7,6 +7,8 @@ from datetime import timedelta
 import pytest
 
 from ingest.model import Step
+from ingest.protocols.connect import connector
+from tests.fakes.ftp_server import Change, Script, ftp_server
 from tests.unit.ingest.test_poll import MIB, World, make_zip
 
 
@@ -226,3 +228,19 @@ def test_a_file_of_unknown_size_is_not_gone(world: World) -> None:
         world.tick()
     assert {tracked.archive.file.path for tracked in world.state.tracked_files} == {"a.zip"}
     assert world.ledger.steps("a.zip") == [{Step.SEEN, Step.COPYING}]
+
+
+@pytest.mark.parametrize("size", ["213 -1", "213 123 bytes", "213 ", "550 no", "502 not implemented"])
+@pytest.mark.parametrize("time", [None, "502 not implemented"])
+@pytest.mark.parametrize("cut", [0, 1])
+def test_an_ftp_server_without_sizes_is_copied_from(world: World, size: str, time: str | None, cut: int) -> None:
+    content = make_zip(MIB)
+    says: dict[str, Change] = {"SIZE": size} if time is None else {"SIZE": size, "MDTM": time}
+    listings = {"LIST": {"/": b"-rw-r--r-- 1 u g -1 Mar 03  2026 a.zip\r\n"}}
+    script = Script(listings=listings, files={"/a.zip": content[: len(content) - cut]}, says=says)
+    with ftp_server(script) as endpoint:
+        world.connector = connector(endpoint)
+        for _ in range(3):
+            world.tick(timedelta(minutes=11))
+    assert world.store.content("a.zip") == ([] if cut else [content])
+    assert "RETR a.zip" in script.commands
