@@ -20,8 +20,8 @@ _ADVICE = {
 }
 _PASSING = (408, 409, 412, 429)
 """Time-outs, throttling, and conflicts with another writer that was faster."""
-_DAMAGED = ("Md5Mismatch", "Crc64Mismatch")
-"""Error code for a request body that was damaged on the way. A retry sends it again."""
+DAMAGED = ("Md5Mismatch", "Crc64Mismatch")
+"""Error codes for a request body that was damaged on the way. A retry sends it again."""
 _REFUSED = re.compile(r"Connection\(host='(127\..+?|localhost|::1)', port=(\d+)\):.*Connection refused")
 _QUERY = re.compile(r"\?\S+")
 _Item = TypeVar("_Item")
@@ -56,7 +56,7 @@ def translated(exc: AzureError, doing: str) -> PipelineError:
         if refused := _REFUSED.search(said):
             return NotListeningError(f"{doing}: nothing listens at {refused[1]}, port {refused[2]}")
         return StoreUnavailableError(f"{doing}: no answer from Azure Storage: {said}")
-    if status in _PASSING or status >= 500 or error_code(exc) in _DAMAGED:
+    if status in _PASSING or status >= 500 or error_code(exc) in DAMAGED:
         return StoreUnavailableError(f"{doing}: Azure Storage answered {status}: {said}")
     advice = _ADVICE.get(status, "no retry can cure this")
     return StoreRefusedError(f"{doing}: Azure Storage answered {status}: {said}; {advice}")

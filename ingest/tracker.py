@@ -57,6 +57,11 @@ must distinguish "nothing new" from "not polled"; saving at each quiet tick woul
 making that clearer."""
 
 
+_INCONSISTENT = set[str]()
+"""Tokens of generations that ended inconsistently until their successors are saved. If storage fails just then, this
+process still resumes nothing of them."""
+
+
 class Order(Enum):
     """Order in which a worker takes waiting archives."""
 
@@ -277,8 +282,10 @@ class FileTracker:
 
     def ensure_generation(self, tracked_file: TrackedFile) -> Generation:
         """Return the generation of an archive's blocks. Begin and save one if the source's state has none."""
-        generation = self._tracked_files[tracked_file.archive.file.path].generation or Generation.new()
+        saved = self._tracked_files[tracked_file.archive.file.path].generation or Generation.new()
+        generation = saved.after_inconsistency() if saved.token in _INCONSISTENT else saved
         self.record_generation(tracked_file, generation)
+        _INCONSISTENT.discard(saved.token)
         return generation
 
     def record_generation(self, tracked_file: TrackedFile, generation: Generation) -> None:
@@ -342,15 +349,18 @@ class FileTracker:
             if isinstance(error, TransferTruncatedError) and (unsized := self._unsized.get(archive.file.path)):
                 # Its size was counted, and is another now.
                 self._note_unmeasured(unsized, failures, error)
-        generation = self._tracked_files[archive.file.path].generation
-        if generation and isinstance(error, InconsistentTransferError):
-            generation = generation.after_inconsistency()
+        saved = generation = self._tracked_files[archive.file.path].generation
+        if saved and isinstance(error, InconsistentTransferError):
+            _INCONSISTENT.add(saved.token)
+            generation = saved.after_inconsistency()
         self._replace(
             tracked_file,
             failures=failures,
             not_before=at + backoff(failures, _FIRST_PAUSE, _LONGEST_PAUSE),
             generation=generation,
         )
+        if saved:
+            _INCONSISTENT.discard(saved.token)
         self._ledger.trouble(archive, str(error), at)
 
     def record_unreadable(self, file: RemoteFile | UnsizedFile, error: PipelineError) -> None:

@@ -210,6 +210,8 @@ class _PipelinedReader:
         self._asked: deque[tuple[int, int, int]] = deque()
         """Number, offset and length of each outstanding request, in file order."""
         self._left = memoryview(b"")
+        self._ended = False
+        """Whether the server reported the end. Replies to later requests may still bring bytes, from other offsets."""
         self._broken = False
 
     @property
@@ -237,6 +239,8 @@ class _PipelinedReader:
 
     def _refill(self, end: int) -> bool:
         """Request bytes up to offset `end` and take the next reply; return False at the end of the file."""
+        if self._ended:
+            return False
         self._ask(end)
         number, offset, length = self._asked.popleft()
         part = self._session.read_answer(number)
@@ -251,6 +255,7 @@ class _PipelinedReader:
             (number,) = self._session.ask_to_read(self.handle, [(offset, length)])
             self._asked.appendleft((number, offset, length))
         self._left = part
+        self._ended = not part
         return bool(part)
 
     def _ask(self, end: int) -> None:

@@ -23,6 +23,7 @@ MANUAL = "manual"
 """The source of archives outside every source's folder."""
 
 _YEAR = re.compile(r"\d{4}")
+_READ_BACK_WITHIN = timedelta(hours=1)
 _VERSION = re.compile(r"[0-9a-f]{8}")
 type StampOf = Callable[[str, str], datetime | None]
 
@@ -214,7 +215,18 @@ def _is_offline(properties: BlobProperties) -> bool:
 
 
 def _is_pending(properties: BlobProperties) -> bool:
-    return bool(properties.copy.status == "pending")
+    return properties.copy.status == "pending" or _is_unverified(properties)
+
+
+def _is_unverified(properties: BlobProperties) -> bool:
+    """Return whether a blob was copied in several tries and is still to be read back, and removed if it differs.
+
+    Not for ever: the process that has to do it may find neither the source nor its state again.
+    """
+    metadata = properties.metadata or {}
+    if metadata.get("origin") != Origin.COPIED or "sha256" in metadata:
+        return False
+    return bool(datetime.now(UTC) - properties.last_modified < _READ_BACK_WITHIN)
 
 
 def _copy_error(properties: BlobProperties) -> str | None:

@@ -16,7 +16,7 @@ from azure.storage.blob import BlobBlock, BlobClient, BlobProperties, ContainerC
 
 from config import telemetry
 from config.errors import InconsistentTransferError
-from imagefeed.azure_errors import azure_errors, each, error_code
+from imagefeed.azure_errors import DAMAGED, azure_errors, each, error_code
 from imagefeed.errors import StoreRefusedError, StoreUnavailableError
 from imagefeed.layout import encode_path, format_stamp
 from imagefeed.model import Origin
@@ -88,29 +88,34 @@ class BlobUpload:
     def stage(self, block: Block, content: memoryview) -> None:
         """Stage one block; an equal one is replaced. Safe from several threads.
 
-        Raises InconsistentTransferError if the service keeps receiving other bytes: the block is then staged damaged.
+        Raises InconsistentTransferError if the service keeps receiving other bytes, which may then be staged.
         """
         with azure_errors(f"stage {content.nbytes} bytes at {block.span.offset} of {self._blob.blob_name}"):
             for _ in range(_SENDS):
                 # With this header the service rejects a block that was damaged on the way. Emulators do not support it.
-                received = self._send(block, content, {} if self._emulator else {_CRC64: _encoded(block.crc64)})
-                if received is None and not self._emulator:
+                arrived = self._send(block, content, {} if self._emulator else {_CRC64: _encoded(block.crc64)})
+                if arrived is None and not self._emulator:
                     self.unchecked = True
                     # The SDK's own option takes only `bytes`, so that every block would have to be copied first.
                     md5 = b64encode(hashlib.md5(content, usedforsecurity=False).digest()).decode()
-                    received = self._send(block, content, {"Content-MD5": md5})
-                if received in (None, block.crc64):
+                    arrived = self._send(block, content, {"Content-MD5": md5})
+                if arrived is not False:
                     return
         raise InconsistentTransferError(
             f"stage {content.nbytes} bytes at {block.span.offset} of {self._blob.blob_name}: Azure Storage received "
             f"other bytes than were sent, {_SENDS} times; tried again later"
         )
 
-    def _send(self, block: Block, content: memoryview, headers: dict[str, str]) -> int | None:
-        """Send a block and return the CRC64 of the bytes that the service received; None if it returns none."""
-        answer = self._blob.stage_block(self._ids.of(block), content, length=content.nbytes, headers=headers)  # type: ignore[arg-type]  # sockets take any buffer
+    def _send(self, block: Block, content: memoryview, headers: dict[str, str]) -> bool | None:
+        """Send a block and return whether its bytes arrived unchanged; None if the service does not tell."""
+        try:
+            answer = self._blob.stage_block(self._ids.of(block), content, length=content.nbytes, headers=headers)  # type: ignore[arg-type]  # sockets take any buffer
+        except HttpResponseError as exc:
+            if error_code(exc) in DAMAGED:
+                return False
+            raise
         received = answer.get("content_crc64")
-        return None if received is None else int.from_bytes(received, "little")
+        return None if received is None else int.from_bytes(received, "little") == block.crc64
 
     def commit(self, blocks: Sequence[Block], metadata: CopyMetadata | None) -> CommitOutcome:
         """Publish `blocks` under the archive's name unless it exists: all, or nothing."""

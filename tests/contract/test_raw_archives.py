@@ -14,6 +14,7 @@ from imagefeed.model import ArchiveKey, Origin, RawArchive
 from ingest.model import Archive, CopyMetadata, RemoteFile, version_of
 from local.azurite import Azurite
 from preprocess.ports import RawArchives
+from storage.blobs import raw
 from storage.blobs.raw import RawBlobs
 from storage.blobs.raw_upload import BlobArchives
 from storage.clients import Clients, connected, development_connection
@@ -178,6 +179,23 @@ class TestRawBlobs(RawArchivesContract):
         assert (raw.path, raw.key) == (file.path, archive.key)
         assert (raw.sha256, raw.complete, raw.origin) == (copied.sha256, False, Origin.COPIED)
         assert raw == self.raw.find(raw.blob)
+
+    def test_a_blob_that_was_copied_in_several_tries_is_pending_until_it_was_read_back(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Else a blob that is then found to differ, and removed, would have been processed."""
+        file = RemoteFile(path="out/a.zip", size=4, modified=NOW)
+        archive = Archive(source=self.source, file=file, version=version_of(file), stamp=NOW)
+        upload, blob = BlobArchives(self.clients).upload(archive), archive.key.raw_blob(file.path)
+        upload.commit(stage_whole(upload, b"zip!"), None)
+        assert self.archive(blob).pending
+        assert not self.raw.recent(self.source, NOW)
+        with monkeypatch.context() as later:
+            later.setattr(raw, "_READ_BACK_WITHIN", timedelta(0))
+            assert not self.archive(blob).pending, "not for ever"
+        upload.amend(CopyMetadata(sha256="ab", complete=True))
+        assert not self.archive(blob).pending
+        assert [listed.blob for listed in self.raw.recent(self.source, NOW)] == [blob]
 
     def test_hashes_that_copying_adds_later_do_not_disturb_a_reader(self) -> None:
         blob = self.put()

@@ -129,6 +129,7 @@ class FakeSourceStates:
         self.source_states: dict[str, SourceState] = {}
         self.saves = 0
         self.loads = 0
+        self.before_save: Callable[[], object] = lambda: None
         self.lost = False
         """Somebody else took the lease over."""
         self._held = set[str]()
@@ -162,6 +163,7 @@ class FakeHold:
     def save(self, source_state: SourceState) -> None:
         """Write it."""
         self.check()
+        self._store.before_save()
         self._store.saves += 1
         self._store.source_states[self._source] = source_state
 

@@ -165,17 +165,59 @@ def real(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("real")
-def test_azure_storage_refuses_a_damaged_block(azurite: Azurite, sftp: tuple[World, TcpProxy]) -> None:
+def test_azure_storage_refuses_a_damaged_block_which_is_sent_again(
+    azurite: Azurite, sftp: tuple[World, TcpProxy]
+) -> None:
     world, _ = sftp
     world.put("a.zip", CONTENT)
     with behind_crc64(azurite) as (clients, proxy):
         damage(proxy, 1)
-        assert world.tick(clients).failed == 1
-        assert "Azure Storage answered 400" in (world.entries()[0].reason or "")
-        world.tick(clients)
-    assert set(proxy.checksums) == {(b"crc64",)}
+        assert world.tick(clients).failed == 0
+    assert proxy.checksums == [(b"crc64",)] * (len(plan_blocks(len(CONTENT), world.spec.block_size // BUFFERS)) + 1)
     assert world.raw() == [("a.zip", CONTENT)]
     assert stored_state(world).unchecked_at is None
+
+
+@pytest.mark.usefixtures("real")
+@pytest.mark.parametrize("tells", [True, False])
+def test_blocks_that_azure_storage_refuses_each_time_are_never_published(
+    azurite: Azurite, sftp: tuple[World, TcpProxy], tells: bool
+) -> None:
+    world, _ = sftp
+    world.put("a.zip", CONTENT)
+    with behind_crc64(azurite) as (clients, proxy):
+        proxy.returns_crc64 = tells
+        damage(proxy, 1000)
+        assert world.tick(clients).failed == 1
+        assert world.raw() == []
+        assert "received other bytes than were sent" in (world.entries()[0].reason or "")
+        proxy.choose = lambda _: None
+        world.tick(clients)
+    assert world.raw() == [("a.zip", CONTENT)]
+
+
+@pytest.mark.usefixtures("real")
+def test_a_block_that_is_damaged_when_it_is_sent_with_an_md5_is_sent_again(
+    azurite: Azurite, sftp: tuple[World, TcpProxy]
+) -> None:
+    world, _ = sftp
+    world.put("a.zip", CONTENT)
+    count = len(plan_blocks(len(CONTENT), world.spec.block_size // BUFFERS))
+    with behind_crc64(azurite) as (clients, proxy):
+        proxy.returns_crc64 = False
+        blocks = [0]
+
+        def choose(request: Request) -> Break | None:
+            # Each block is sent twice, so that the last one of all has an MD5.
+            if request.kind != "PUT raw block":
+                return None
+            blocks[0] += 1
+            return Break.DAMAGE if blocks[0] == 2 * count else None
+
+        proxy.choose = choose
+        assert world.tick(clients).failed == 0
+    assert sorted(proxy.checksums) == [(b"crc64",)] * (count + 1) + [(b"md5",)] * (count + 1)
+    assert world.raw() == [("a.zip", CONTENT)]
 
 
 @pytest.mark.usefixtures("real")

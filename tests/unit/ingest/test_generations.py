@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from config.errors import InconsistentTransferError
+from imagefeed.errors import StoreUnavailableError
 from ingest.crc64 import crc64
 from ingest.model import Block, Generation, Span
 from ingest.poll import PollReport
@@ -112,6 +113,30 @@ def test_after_an_inconsistent_end_another_generation_is_saved_before_the_file_i
     world.server.before_read["a.zip"] = lambda _: seen.append(generation(world))
     tick(world)
     assert before not in seen
+
+
+def test_where_storage_fails_after_an_inconsistent_end_nothing_is_resumed_either(world: World) -> None:
+    """While it is read, the file is written anew with its time, and for a moment it has a byte too many."""
+    _, modified = world.server.files["a.zip"]
+
+    def fail() -> None:
+        raise StoreUnavailableError("write the source state: no answer")
+
+    def rewrite(offset: int) -> None:
+        if offset >= 9 * BLOCK:
+            world.server.files["a.zip"] = (noise(1) + b"x", modified)
+            world.source_states.before_save = fail
+
+    world.server.before_read["a.zip"] = rewrite
+    with pytest.raises(StoreUnavailableError):
+        tick(world)
+    world.source_states.before_save = lambda: None
+    world.server.before_read.clear()
+    world.server.files["a.zip"] = (noise(1), modified)
+    world.server.calls.clear()
+    tick_until_copied(world)
+    assert opened(world) == [0]
+    assert world.store.content("a.zip") == [noise(1)]
 
 
 def test_a_broken_connection_and_a_truncated_zip_keep_the_generation() -> None:

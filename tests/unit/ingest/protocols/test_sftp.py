@@ -14,6 +14,7 @@ from paramiko.sftp import CMD_READ, CMD_READDIR, CMD_STAT, SFTP_FAILURE, SFTP_PE
 from config.errors import SourceRefusedError, TransferTruncatedError
 from ingest.model import Endpoint, Listing, RemoteFile, UnsizedFile
 from ingest.protocols.connect import connector
+from ingest.protocols.sftp_protocol import EOF
 from tests.fakes.sftp_server import Attributes, Files, sftp_server
 
 TIME = 1_772_600_000
@@ -192,6 +193,34 @@ def test_a_read_that_is_answered_with_more_than_was_asked_for_is_not_used() -> N
         assert bytes(buffer) == bytes(7)
         # The session was closed with the rest of the answers; the next call makes a new one.
         assert list(connection.list_files().files) == [A]
+
+
+@pytest.mark.parametrize("short", [1, 1000])
+def test_after_the_end_of_the_file_no_bytes_of_another_offset_are_taken(short: int) -> None:
+    """A file grows while its end is reported; the requests behind it were sent before."""
+    content = bytes(range(256)) * 4000
+
+    def ends_once(server: paramiko.SFTPServer, kind: int, number: int, message: Message) -> bool:
+        if kind != CMD_READ:
+            return False
+        message.get_binary()
+        offset, length = message.get_int64(), message.get_int()
+        if offset == short:
+            server._send_status(number, EOF)  # type: ignore[attr-defined]  # not in the stubs
+        else:
+            part = content[offset : offset + (short if offset == 0 else length)]
+            server._response(number, 103, part)  # type: ignore[attr-defined]  # as above
+        return True
+
+    files = Files(folders={"/": [Attributes("a.zip", mode=FILE, mtime=TIME)]}, content=content, change=ends_once)
+    with sftp_server(files) as endpoint, connector(endpoint).connect() as connection:
+        (file,) = connection.list_files().unsized
+        assert connection.measure(file, lambda: None) == short
+        buffer = memoryview(bytearray(len(content)))
+        with connection.open(file.of_size(len(content)), 0) as reader:
+            assert reader.readinto(buffer, 2**20) == short
+            assert reader.readinto(buffer[short:], 2**20) == 0
+        assert bytes(buffer[: short + 1]) == content[:short] + b"\0"
 
 
 class Looping(dict[str, Sequence[Attributes]]):
