@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from threading import Lock
 
-from config.errors import OutOfTimeError, SourceRefusedError, SourceUnavailableError
+from config.errors import InconsistentTransferError, OutOfTimeError, SourceRefusedError, SourceUnavailableError
 from ingest.model import Listing, RemoteFile, SourceSpec, TrackedFile
 from ingest.ports import Connection
 from ingest.tracked_files import StableFile, both_ends, left_out, nearly_gone, relevant, unknown, wanted
@@ -76,7 +76,7 @@ class Discovery:
                 except OutOfTimeError as exc:
                     self.tracker.record_unmeasured(file, _out_of_time(file.path, exc))
                     raise
-                except (SourceUnavailableError, SourceRefusedError) as exc:
+                except (SourceUnavailableError, SourceRefusedError, InconsistentTransferError) as exc:
                     self.tracker.record_unmeasured(file, exc)
                     # Shows whether the server failed or only this file.
                     self.refresh(connection, even_if_fresh=True)

@@ -59,7 +59,8 @@ class Connection(Protocol):
     def measure(self, file: UnsizedFile, check: Callable[[], None]) -> int:
         """Read a file to its end and return the number of its bytes, if the server confirms that it sent all of them.
 
-        Calls `check` after each piece; it raises to stop. Raises SourceUnavailableError, SourceRefusedError.
+        Calls `check` after each piece; it raises to stop. Raises SourceUnavailableError, SourceRefusedError,
+        InconsistentTransferError.
         """
 
 

@@ -6,6 +6,7 @@ from datetime import timedelta
 
 import pytest
 
+from config.errors import TransferTruncatedError
 from ingest.model import Step
 from ingest.protocols.connect import connector
 from tests.fakes.ftp_server import Change, Script, ftp_server
@@ -64,6 +65,15 @@ def test_the_newest_file_is_counted_and_copied_before_the_others_are_counted(wor
     world.tick()
     assert world.opened()[:2] == ["10.zip", "10.zip"]
     assert all(len(world.store.content(f"{minutes}.zip")) == 1 for minutes in (10, 20, 30))
+
+
+def test_several_workers_count_and_copy_each_file_once(world: World) -> None:
+    world.spec = replace(world.spec, max_connections=4, stable_for=timedelta(0), budget=timedelta(hours=9))
+    for number in range(60):
+        put(world, f"{number}.zip", age=timedelta(minutes=number))
+    report = world.tick()
+    assert (len(report.copied), report.new, report.waiting, report.failed) == (60, 60, 0, 0)
+    assert sorted(world.opened()) == sorted(f"{number}.zip" for number in range(60) for _ in range(2))
 
 
 def test_files_that_pattern_leaves_out_are_not_read(world: World) -> None:
@@ -127,7 +137,14 @@ def broken(world: World) -> None:
     world.server.before_read["a.zip"] = lambda _: world.server.breaks_at.update({"a.zip": 0})
 
 
-@pytest.mark.parametrize("fail", [unconfirmed, forbidden, broken])
+def contradictory(world: World) -> None:
+    def fail(_offset: int) -> None:
+        raise TransferTruncatedError("read 'a.zip': the server sent 8 bytes of 7 requested at 0")
+
+    world.server.before_read["a.zip"] = fail
+
+
+@pytest.mark.parametrize("fail", [unconfirmed, forbidden, broken, contradictory])
 def test_a_file_that_cannot_be_counted_is_named_and_costs_no_other(world: World, fail: Callable[[World], None]) -> None:
     put(world, "a.zip", age=timedelta(minutes=1))
     other = put(world, "b.zip")
