@@ -99,7 +99,7 @@ def _size_and_hash(raw: ContainerClient, name: str) -> tuple[int, str]:
                 digest.update(chunk)
                 size += len(chunk)
         except ResourceModifiedError:
-            # The hashes of a resumed copy are set late, perhaps after it is processed, and change the ETag meanwhile.
+            # The hashes of a resumed copy are set late, and change the ETag meanwhile.
             continue
         return size, digest.hexdigest()
 

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import pytest
 
 from config.errors import OutOfTimeError, SourceUnavailableError, TransferTruncatedError
-from imagefeed.errors import StoreUnavailableError
+from imagefeed.errors import PermanentError, StoreUnavailableError
 from ingest.model import Archive, CopyMetadata, Generation, Published, RemoteFile, Span, Unread, version_of
 from ingest.stager import BUFFERS, LARGEST, plan_blocks, runs
 from ingest.transfer import CopyHooks, CopyJob, CopyOutcome, CopyResult, copy_archive
@@ -86,6 +86,15 @@ def test_every_size_arrives_byte_for_byte_with_its_hashes(copying: Copying, size
 def test_tiny_files_arrive_too(copying: Copying, content: bytes) -> None:
     copying.run(replace(copying.put(content), accept_truncated=True))
     assert copying.published() == [content]
+
+
+@pytest.mark.parametrize("size", [-1, -(2**32), LARGEST + 1])
+def test_a_size_below_zero_or_beyond_all_files_reaches_no_commit(copying: Copying, size: int) -> None:
+    job = copying.put(b"")
+    file = replace(job.archive.file, size=size)
+    with pytest.raises(PermanentError, match=f"a size of {size} bytes"):
+        copying.run(replace(job, archive=replace(job.archive, file=file), listed=file, accept_truncated=True))
+    assert copying.published() == []
 
 
 @pytest.mark.parametrize("cut", [1, 100, MIB, MIB + 1])
