@@ -171,7 +171,7 @@ def is_skipped_unseen(name: str, size: int) -> bool:
 def is_image(name: str, head: bytes) -> bool:
     """Return whether to decode a member with this name and these first bytes."""
     suffix = name.lower().rpartition(".")[2]
-    if suffix in _CAMERA and head.startswith(_TIFF):
+    if head.startswith(_TIFF) and (suffix in _CAMERA or head.startswith(b"CR\2", 8)):
         # What a TIFF reader finds in such a file is its preview.
         return False
     return ("." in name and suffix in _IMAGE_SUFFIXES) or is_image_content(head)
