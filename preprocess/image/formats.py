@@ -98,7 +98,8 @@ _CAMERA = frozenset(UNREAD["raw files of cameras"].suffixes)
 _ARCHIVES = frozenset(UNREAD["archives"].suffixes)
 _KIND_OF_SUFFIX = {suffix: kind for kind, skipped in SKIPPED.items() for suffix in skipped.suffixes}
 _KIND_OF_NAME = {name: kind for kind, skipped in SKIPPED.items() for name in skipped.names}
-_SUFFIX = re.compile(r"(?:\.[a-z0-9_+-]{1,12})?\.(?:gz|bz2|xz)\Z|\.(?=[^.]*[a-z])[a-z0-9_+-]{1,12}\Z")
+_ONE_SUFFIX = r"\.(?=[^.]*[a-z])[a-z0-9_+-]{1,12}"
+_SUFFIX = re.compile(rf"(?:{_ONE_SUFFIX})?\.(?:gz|bz2|xz)\Z|{_ONE_SUFFIX}\Z")
 """A suffix has a letter: a number, such as the last part of a DICOM file's name, differs from member to member."""
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _UTF_16 = (b"\xff\xfe", b"\xfe\xff")

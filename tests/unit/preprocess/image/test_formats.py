@@ -168,6 +168,7 @@ def test_texts_are_no_images(head: bytes) -> None:
         ("a.b/noise", b"?", "no suffix", "no suffix, begins with '?'"),
         ("a.h5", b"", ".h5", "suffix .h5, empty"),
         ("1.2.840.113619.604688119", b"?" * 128 + b"DICM", "DICOM", "no suffix, begins with '????????????'"),
+        ("scan.0001.gz", b"?", ".gz", "suffix .gz, begins with '?'"),
         ("scan.20261129", b"?", "no suffix", "no suffix, begins with '?'"),
         ("video", b"\0\0\0\x18ftypisom", "MP4", r"no suffix, begins with '\x00\x00\x00\x18ftypisom'"),
     ],
