@@ -26,6 +26,7 @@ _PATTERNS: Mapping[Cause, re.Pattern[str]] = {
     Cause.UNSUPPORTED: re.compile(
         r"not supported|is encrypted|split zip|symbolic link|without zip64|accepted format|without loss|go beyond"
         r"|no format that is read|an archive in the archive|of which only|written sparse"
+        r"|is several zips in one: "
     ),
     Cause.CRASH: re.compile(r"process that decodes it|out of memory|^MemoryError$"),
     Cause.COPY: re.compile(r"copy it again"),

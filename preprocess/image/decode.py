@@ -250,6 +250,8 @@ def _turn_to(image: ImageFile, number: int, first_size: Size) -> _Turned:
         if kind in _VAGUE:
             warnings.warn(f"picture {number + 1} of its set cannot be read, and is skipped", stacklevel=1)
         return _Turned.TO_NO_PICTURE
+    if not number and _is_raw(image):
+        raise MemberRefusedError("it is a camera's raw file, of which only a preview can be read: develop it to TIFF")
     if number and (_is_no_page(image) or (kind in _VAGUE and image.size != first_size)):
         return _Turned.TO_NO_PICTURE
     return _Turned.TO_PICTURE
@@ -264,6 +266,12 @@ def _kind_in_set(image: ImageFile, number: int) -> str:
 def _is_no_page(image: ImageFile) -> bool:
     kind = tiff_tag(image, Base.NewSubfileType)
     return isinstance(kind, int) and bool(kind & _NOT_A_PAGE)
+
+
+def _is_raw(image: ImageFile) -> bool:
+    """Return whether a file is a camera's, whatever its suffix: a TIFF whose first page is a preview."""
+    is_preview = _is_no_page(image) and tiff_tag(image, Base.SubIFDs) is not None
+    return is_preview or tiff_tag(image, Base.DNGVersion) is not None
 
 
 def _check_scans(jpeg: memoryview, image: ImageFile, limits: Limits) -> int:

@@ -36,7 +36,7 @@ SKIPPED: Mapping[str, Skipped] = {
     "windows": Skipped("what Windows leaves in folders", names=("thumbs.db", "ehthumbs.db", "desktop.ini")),
     "text": Skipped(
         "text about the images",
-        ("txt", "text", "md", "rst", "nfo", "log", "ini", "cfg", "conf", "toml"),
+        ("txt", "text", "md", "rst", "nfo", "log", "ini", "cfg", "conf", "toml", "mf"),
         ("readme", "license", "licence", "copying", "notice", "authors", "changelog", "manifest"),
     ),
     "markup": Skipped(
@@ -98,14 +98,25 @@ _CAMERA = frozenset(UNREAD["raw files of cameras"].suffixes)
 _ARCHIVES = frozenset(UNREAD["archives"].suffixes)
 _KIND_OF_SUFFIX = {suffix: kind for kind, skipped in SKIPPED.items() for suffix in skipped.suffixes}
 _KIND_OF_NAME = {name: kind for kind, skipped in SKIPPED.items() for name in skipped.names}
-_SUFFIX = re.compile(r"(?:\.[a-z0-9_+-]{1,12})?\.(?:gz|bz2|xz)\Z|\.[a-z0-9_+-]{1,12}\Z")
+_ONE_SUFFIX = r"\.(?=[^.]*[a-z])[a-z0-9_+-]{1,12}"
+_SUFFIX = re.compile(rf"(?:{_ONE_SUFFIX})?\.(?:gz|bz2|xz)\Z|{_ONE_SUFFIX}\Z")
+"""A suffix has a letter: a number, such as the last part of a DICOM file's name, differs from member to member."""
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _UTF_16 = (b"\xff\xfe", b"\xfe\xff")
-_NAMED_SIGNATURES: Mapping[bytes, str] = {
-    b"\x89HDF": "HDF5", b"CDF\1": "NetCDF", b"CDF\2": "NetCDF", b"SIMPLE  =": "FITS", b"GRIB": "GRIB",
-    b"BUFR": "BUFR", b"\x93NUMPY": "npy", b"PK\3\4": "zip", b"7z\xbc\xaf": "7z", b"Rar!": "rar",
-    **{signature: suffix for suffix, signature in PACKED.items()},
+_NAMED_SIGNATURES: Mapping[str, tuple[int, tuple[bytes, ...]]] = {
+    "HDF5": (0, (b"\x89HDF",)), "HDF4": (0, (b"\x0e\3\x13\1",)), "NetCDF": (0, (b"CDF\1", b"CDF\2", b"CDF\5")),
+    "GRIB": (0, (b"GRIB",)), "BUFR": (0, (b"BUFR",)), "npy": (0, (b"\x93NUMPY",)), "DICOM": (128, (b"DICM",)),
+    "FITS": (0, (b"SIMPLE  =", b"XTENSION=")), "NRRD": (0, (b"NRRD000",)), "PAM": (0, (b"P7\n",)),
+    "PFM": (0, (b"PF\n", b"Pf\n")), "HDR": (0, (b"#?RADIANCE\n", b"#?RGBE\n")),
+    "HEIF": (4, (b"ftyphe", b"ftypmif1")), "JPEG XL": (0, (b"\xff\n", b"\0\0\0\x0cJXL ")), "MP4": (4, (b"ftyp",)),
+    "zip": (0, (b"PK\3\4",)), "7z": (0, (b"7z\xbc\xaf",)), "rar": (0, (b"Rar!",)), "tar": (257, (b"ustar",)),
+    **{suffix: (0, (signature,)) for suffix, signature in PACKED.items()}, "zst": (0, (b"\x28\xb5\x2f\xfd",)),
 }  # fmt: skip
+"""Signatures that refused members are counted by, and where they are."""
+_TEXT_HEADERS = ("FITS", "NRRD", "PAM", "PFM", "HDR")
+"""Formats of images whose first bytes are text."""
+_CONTROL = re.compile(r"[\0-\6\x10-\x19\x1c-\x1f]")
+"""Characters that no text has. Logs have bells, tabs, colours and ends of files."""
 
 _SIGNATURES = re.compile(
     rb"\xff\xd8\xff"
@@ -135,15 +146,16 @@ def skip_kind(name: str, size: int) -> str | None:
 
     A backslash does not make a name hidden: it may be half of a character of an East Asian code page.
     """
-    folder, _, base = name.rpartition("/")
-    if name and not size and name[-1] in "/\\":
+    *folders, last = name.replace("\\", "/").split("/")
+    if name and not size and not last:
         return "directory"
-    if "__MACOSX" in folder.split("/") or base == ".DS_Store":
+    if "__MACOSX" in folders or last == ".DS_Store":
         return "macos"
+    base = name.rpartition("/")[2]
     if base.startswith(".") and base.strip("."):
         return "hidden"
-    base = base.rpartition("\\")[2].lower()
-    return _KIND_OF_NAME.get(base) or _KIND_OF_SUFFIX.get(base.rpartition(".")[2] if "." in base else "")
+    last = last.lower()
+    return _KIND_OF_NAME.get(last) or _KIND_OF_SUFFIX.get(last.rpartition(".")[2] if "." in last else "")
 
 
 def skipped_as(name: str, size: int) -> str:
@@ -160,7 +172,7 @@ def is_skipped_unseen(name: str, size: int) -> bool:
 def is_image(name: str, head: bytes) -> bool:
     """Return whether to decode a member with this name and these first bytes."""
     suffix = name.lower().rpartition(".")[2]
-    if suffix in _CAMERA and head.startswith(_TIFF):
+    if head.startswith(_TIFF) and (suffix in _CAMERA or head.startswith(b"CR\2", 8)):
         # What a TIFF reader finds in such a file is its preview.
         return False
     return ("." in name and suffix in _IMAGE_SUFFIXES) or is_image_content(head)
@@ -171,7 +183,13 @@ def is_harmless(name: str, size: int, head: bytes) -> bool:
     kind = skip_kind(name, size)
     if kind == "pdf":
         return b"%PDF" in head
-    return kind is not None and (b"\0" not in head or head.startswith(_UTF_16))
+    return kind is not None and _is_text(head)
+
+
+def _is_text(head: bytes) -> bool:
+    """Return whether first bytes are text in any 8-bit encoding, or in UTF-16 with its mark, and not an image's."""
+    text = head.decode("utf-16" if head.startswith(_UTF_16) else "latin-1", "ignore")
+    return not _CONTROL.search(text) and _signature(head) not in _TEXT_HEADERS
 
 
 def unpacked_name(name: str) -> str | None:
@@ -194,8 +212,13 @@ def suffix_of(name: str) -> str:
 
 def kind_of(name: str, head: bytes = b"") -> str:
     """Return what a refused member is counted as: its suffix, or the name of its signature if it has none."""
-    signatures = (named for start, named in _NAMED_SIGNATURES.items() if head.startswith(start))
-    return suffix_of(name) or next(signatures, "no suffix")
+    return suffix_of(name) or _signature(head) or "no suffix"
+
+
+def _signature(head: bytes) -> str | None:
+    """Return the name of a file's signature; None if it is none of a format that is refused."""
+    named = _NAMED_SIGNATURES.items()
+    return next((name for name, (at, signatures) in named if head.startswith(signatures, at)), None)
 
 
 def unread(name: str, head: bytes) -> UnreadFormatError:

@@ -16,7 +16,7 @@ from preprocess.image.formats import METHODS, is_harmless, is_image, is_packed, 
 from preprocess.image.transform import shrink, transform
 from preprocess.model import Hook, Image, Limits, Recipe
 from preprocess.zip.directory import Member
-from preprocess.zip.reader import MemberReader
+from preprocess.zip.reader import HEAD, MemberReader
 
 
 class TooLargeError(Exception):
@@ -51,7 +51,7 @@ class ImageMaker:
         """Return an image's bytes; None if the member is harmless. Raises MemberRefusedError for all other members."""
         content = reader.read(member, lambda head: is_packed(member.name, head) or _is_read(member.name, member, head))
         name = unpacked_name(member.name)
-        if content is None or name is None or not is_packed(member.name, content.getbuffer()[:64].tobytes()):
+        if content is None or name is None or not is_packed(member.name, content.getbuffer()[:HEAD].tobytes()):
             return content
         return reader.unpack(content, member, lambda head: _is_read(name, member, head))
 

@@ -218,7 +218,8 @@ def _label(name: bytes, unicode_path: bytes, encoding: str | None, *, utf8: bool
     if unicode_path[:1] == b"\1" and unicode_path[1:5] == zlib.crc32(name).to_bytes(4, "little"):
         name, utf8 = unicode_path[5:], True
     label = name.decode("utf-8", "backslashreplace") if utf8 else _guessed(name, encoding)
-    return label if len(label) <= _NAME_MAX else label[: _NAME_MAX - 1] + "…"
+    # The end has the suffix.
+    return label if len(label) <= _NAME_MAX else f"{label[: _NAME_MAX // 2]}…{label[1 - _NAME_MAX // 2 :]}"
 
 
 def _guessed(name: bytes, encoding: str | None) -> str:

@@ -16,6 +16,8 @@ _SHORT, _LONG = 0xFFFF, 0xFFFFFFFF
 """Values of two and four bytes that stand for "see the zip64 record"."""
 
 _END_SIGNATURE = re.compile(b"PK\5\6")
+_RECORDS = tuple(b"PK" + kind for kind in (b"\1\2", b"\3\4", b"\5\5", b"\5\6", b"\6\6", b"\6\7", b"\6\x08", b"\7\x08"))
+"""Signatures of all records of a zip."""
 _END = struct.Struct("<4s4H2LH")
 _LOCATOR = struct.Struct("<4sLQL")
 _END64 = struct.Struct("<4sQ2H2L4Q")
@@ -56,7 +58,7 @@ def find_ends(tail: bytes, size: int, peek: Peek) -> Sequence[End]:
     """Return the possible places of the directory in a file of `size` bytes that ends in `tail`, most likely first.
 
     Bytes before the zip (a self-extracting program), after it, and between directory and end record are allowed; split
-    archives are not. `peek` is called for what lies before the tail, at most 3 times for each of 4 end records; it
+    archives are not. `peek` is called for what lies before the tail, at most 4 times for each of 4 end records; it
     returns b"" if that is unknown. Raises ArchiveIncompleteError, ArchiveRefusedError if there is no such place.
     """
     refusal: ArchiveRefusedError | None = None
@@ -124,7 +126,7 @@ def _parsed(file: _File, at: int) -> list[End]:
     if disk or first_disk:
         raise ArchiveRefusedError("it is one part of a split zip: send it as a single file")
     behind = tail[_behind(tail, at) :].lstrip(b"\0")
-    if behind and b"PK".startswith(behind[:2]):
+    if behind.startswith(_RECORDS):
         # This end record belongs to a zip within this one, because further members or the directory follow.
         raise ArchiveIncompleteError("more zip records follow the end record: the file was cut off")
     if not (size or members):
@@ -135,6 +137,9 @@ def _parsed(file: _File, at: int) -> list[End]:
         raise ArchiveIncompleteError(
             "zip central directory not where its end record says: the file is damaged or was cut off"
         )
+    # An empty zip before this one costs no member.
+    if ends[0].shift > _END.size and file.has(b"PK\5\6", ends[0].shift - _END.size):
+        raise ArchiveRefusedError(f"it is several zips in one: another ends at byte {ends[0].shift}; send them singly")
     if not ends[0].shift or not file.has(b"PK\3\4", 0):
         return ends
     # The file begins with a member, so that nothing lies before the zip, and offsets differ by multiples of 4 GiB only.

@@ -2,6 +2,7 @@
 
 import bz2
 import lzma
+import math
 import sys
 import zlib
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
@@ -29,8 +30,9 @@ _XZ_MEMORY = 192 * 2**20
 _ZSTD_WINDOW: Mapping[int, int] = {zstd.DecompressionParameter.window_log_max: 27}
 """The largest window that Zstandard's own command accepts without being asked to: 128 MiB."""
 
-_ZSTD_FRAMES = 10_000
-"""Frames of one member. Writers make one of 512 KiB or more for each thread's turn; an empty one has 8 bytes."""
+_STREAMS = 10_000
+"""Streams, or frames, of one file. Each takes time, even if it holds no byte. Writers with several threads make one of
+512 KiB or more for each thread's turn."""
 
 type _Inflate = Callable[[Iterable[memoryview], Member, int], Iterator[bytes]]
 """Called with the compressed bytes, the member and the most inflated bytes that are needed. Yields inflated bytes."""
@@ -75,7 +77,7 @@ def check_method(member: Member) -> None:
     if member.encrypted:
         raise MemberRefusedError("it is encrypted, and passwords are not supported: send it without one")
     if member.method not in _METHODS:
-        raise MemberRefusedError(f"its compression method {member.method} is not supported")
+        raise MemberRefusedError(f"its compression method {member.method} is not supported: send it deflated or stored")
 
 
 def hold(member: Member, total: int, budget: Budget) -> None:
@@ -110,30 +112,73 @@ def _deflate(chunks: Iterable[memoryview], _member: Member, _limit: int) -> Iter
     raise EOFError("it ends early")
 
 
-def _bzip2(chunks: Iterable[memoryview], _member: Member, _limit: int) -> Iterator[bytes]:
-    return _marked(bz2.BZ2Decompressor(), chunks)
+class Decompressor(Protocol):
+    """Decompresses one stream."""
+
+    @property
+    def eof(self) -> bool:
+        """Whether the stream has ended."""
+
+    @property
+    def needs_input(self) -> bool:
+        """Whether more bytes are needed before there is more output."""
+
+    @property
+    def unused_data(self) -> bytes:
+        """Bytes behind the stream, after it has ended."""
+
+    def decompress(self, data: bytes, max_length: int) -> bytes:
+        """Return the next bytes, at most `max_length`."""
 
 
-def _xz(chunks: Iterable[memoryview], _member: Member, _limit: int) -> Iterator[bytes]:
-    return _marked(lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_XZ_MEMORY), chunks)
+def streams(new: Callable[[], Decompressor], chunks: Iterable[memoryview], size: float = math.inf) -> Iterator[bytes]:
+    """Yield the bytes of one stream, or frame, after the other: writers with several threads make several.
 
-
-def _zstd(chunks: Iterable[memoryview], _member: Member, _limit: int) -> Iterator[bytes]:
-    """Inflate one frame after the other: writers with several threads make several."""
-    rest, data, decoder, frames = iter(chunks), b"", None, 0
+    Zeros may follow each stream, and anything may follow the one that reaches `size` bytes. Raises EOFError,
+    MemberRefusedError, and the errors of the decompressor.
+    """
+    rest, data, decoder, count, total = iter(chunks), b"", None, 0, 0
     while data or (data := bytes(next(rest, b""))):
         if decoder is None:
-            decoder, frames = zstd.ZstdDecompressor(options=_ZSTD_WINDOW), frames + 1
-        if frames > _ZSTD_FRAMES:
-            raise ValueError(f"more than {_ZSTD_FRAMES} frames")
-        yield decoder.decompress(data, PIECE)
-        while not (decoder.eof or decoder.needs_input):
-            yield decoder.decompress(b"", PIECE)
+            data = data.lstrip(b"\0")
+            if not data:
+                continue
+            decoder, count = new(), count + 1
+        if count > _STREAMS:
+            raise MemberRefusedError(
+                f"it is made of more than {_STREAMS:,} compressed streams: no encoder writes so many"
+            )
+        while True:
+            piece = decoder.decompress(data, PIECE)
+            total += len(piece)
+            yield piece
+            if decoder.eof or decoder.needs_input:
+                break
+            data = b""
         data = decoder.unused_data
         if decoder.eof:
+            if total >= size:
+                return
             decoder = None
     if decoder:
         raise EOFError("it ends early")
+
+
+def new_xz() -> Decompressor:
+    """Return the decompressor of one XZ stream. Unlike that of lzma.LZMAFile, its memory is limited."""
+    return lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_XZ_MEMORY)
+
+
+def _bzip2(chunks: Iterable[memoryview], member: Member, _limit: int) -> Iterator[bytes]:
+    return streams(bz2.BZ2Decompressor, chunks, member.size)
+
+
+def _xz(chunks: Iterable[memoryview], member: Member, _limit: int) -> Iterator[bytes]:
+    return streams(new_xz, chunks, member.size)
+
+
+def _zstd(chunks: Iterable[memoryview], member: Member, _limit: int) -> Iterator[bytes]:
+    return streams(lambda: zstd.ZstdDecompressor(options=_ZSTD_WINDOW), chunks, member.size)
 
 
 def _lzma(chunks: Iterable[memoryview], member: Member, limit: int) -> Iterator[bytes]:
@@ -164,25 +209,6 @@ def _lzma_decoder(properties: bytes, limit: int) -> lzma.LZMADecompressor:
     dictionary = min(int.from_bytes(properties[1:], "little"), limit)
     spec = {"id": lzma.FILTER_LZMA1, "dict_size": max(dictionary, 4096), "lc": lc, "lp": lp, "pb": pb}
     return lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=[spec])
-
-
-class _Decompressor(Protocol):
-    @property
-    def eof(self) -> bool: ...
-    @property
-    def needs_input(self) -> bool: ...
-    def decompress(self, data: memoryview | bytes, max_length: int) -> bytes: ...
-
-
-def _marked(decoder: _Decompressor, chunks: Iterable[memoryview]) -> Iterator[bytes]:
-    """Yield the decompressed bytes of a stream that marks its end."""
-    for chunk in chunks:
-        yield decoder.decompress(chunk, PIECE)
-        while not (decoder.eof or decoder.needs_input):
-            yield decoder.decompress(b"", PIECE)
-        if decoder.eof:
-            return
-    raise EOFError("it ends early")
 
 
 def _deflate64(chunks: Iterable[memoryview], _member: Member, _limit: int) -> Iterator[bytes]:

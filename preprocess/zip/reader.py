@@ -14,11 +14,13 @@ from preprocess.zip.directory import BLOCK, Member, Tail, read_directory
 from preprocess.zip.inflate import Budget, check_method, inflate
 from preprocess.zip.packed import unpack
 
+HEAD = 512
+"""Bytes that tell a member's kind: a tar, a DICOM file and binary data behind a text are known by bytes far behind."""
 _CHUNK = 256 * 2**10
 _HEADER = struct.Struct("<4s5H3L2H")
 
 type Wanted = Callable[[bytes], bool]
-"""Returns whether to read a member, given its first bytes: at least 64, or all of a shorter member."""
+"""Returns whether to read a member, given its first bytes: HEAD, or all of a shorter member."""
 
 
 class Archive:
@@ -91,9 +93,9 @@ def _collect(pieces: Iterator[bytes], wanted: Wanted) -> io.BytesIO | None:
     judged = False
     for piece in pieces:
         content.write(piece)
-        if not judged and content.tell() >= 64:
+        if not judged and content.tell() >= HEAD:
             judged = True
-            if not wanted(bytes(content.getbuffer()[:64])):
+            if not wanted(bytes(content.getbuffer()[:HEAD])):
                 return None
     if not judged and not wanted(content.getvalue()):
         return None

@@ -4,6 +4,7 @@ import bz2
 import gzip
 import io
 import lzma
+import random
 import tarfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -77,6 +78,12 @@ CASES: Mapping[str, Case] = {
     "broken gzip": refused(".jpg.gz", gzip.compress(JPEG)[:-9], ".jpg.gz"),
     "broken xz": refused(".jpg.xz", lzma.compress(JPEG)[:-9], ".jpg.xz"),
     "broken bzip2": refused(".jpg.bz2", bz2.compress(JPEG)[:-9], ".jpg.bz2"),
+    "fits named csv": refused("a.csv", FITS, ".csv"),
+    "fits named txt, packed": refused("a.txt.gz", gzip.compress(FITS), ".txt.gz"),
+    "noise named txt": refused("a.txt", random.Random(1).randbytes(9_999), ".txt"),
+    "dicom named by numbers": Case(
+        zipped(*((f"1.2.840.{n}", bytes(128) + b"DICM") for n in range(30))), State.REFUSED, refused={"DICOM": 30}
+    ),
     "h5 and a quicklook": Case(
         zipped(*((f"{n}.h5", HDF5) for n in range(12)), ("quicklook.jpg", JPEG), ("readme.txt", b"notes")),
         State.PROCESSED,

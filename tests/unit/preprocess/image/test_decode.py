@@ -211,6 +211,24 @@ def test_smaller_copies_and_masks_in_a_tiff_are_no_images() -> None:
     assert [(frame.number, frame.size) for frame in decoded(stream.getvalue())] == [(0, (16, 16)), (3, (12, 12))]
 
 
+def raw_of_camera(*, dng: bool, tagged: bool) -> bytes:
+    """A TIFF of a preview, with the sensor's values in a directory below it."""
+    stream, version = io.BytesIO(), [(50706, 1, 4, b"\1\4\0\0", True)]
+    with tifffile.TiffWriter(stream) as writer:
+        writer.write(
+            smooth(40, 60), photometric="rgb", subfiletype=int(tagged), subifds=1, extratags=version if dng else []
+        )
+        writer.write(noise(80, 120, dtype=np.uint16), photometric=32803)
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize(("dng", "tagged"), [(True, True), (True, False), (False, True)])
+def test_the_preview_in_a_raw_file_of_a_camera_is_no_image_whatever_its_suffix(dng: bool, tagged: bool) -> None:
+    with pytest.raises(MemberRefusedError, match="camera's raw file, of which only a preview can be read"):
+        decoded(raw_of_camera(dng=dng, tagged=tagged))
+    assert len(decoded(raw_of_camera(dng=False, tagged=False))) == 1, "a smaller copy may lie below a page"
+
+
 def test_previews_in_a_camera_jpeg_are_no_images() -> None:
     first, preview = Image.fromarray(smooth(40, 60)), Image.fromarray(smooth(10, 15))
     (frame,) = decoded(encoded(first, "MPO", save_all=True, append_images=[preview]))

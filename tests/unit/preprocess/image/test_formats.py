@@ -1,5 +1,7 @@
 """What is read, what is known to be harmless and skipped, and that everything else is refused."""
 
+import bz2
+import random
 import re
 
 import pytest
@@ -50,6 +52,9 @@ LISTED = [(kind, name) for kind, skipped in SKIPPED.items() for name in (
         ("d/README", 9, "text"),
         ("Größe.TXT", 9, "text"),
         ("a.tif.aux.xml", 9, "markup"),
+        ("META-INF/MANIFEST.MF", 9, "text"),
+        ("__MACOSX\\d\\._a.jpg", 9, "macos"),
+        ("d\\.DS_Store", 9, "macos"),
     ],
 )
 def test_members_are_skipped_by_name(name: str, size: int, kind: str | None) -> None:
@@ -76,8 +81,35 @@ def test_a_listed_name_does_not_hide_an_image_nor_data(name: str) -> None:
     assert not is_harmless(name, 9, b"\x89HDF\r\n\x1a\n\0\0\0")
 
 
-def test_text_of_two_bytes_a_character_is_text() -> None:
-    assert is_harmless("a.txt", 9, "\ufeffnote".encode("utf-16-le"))
+DATA = {
+    "FITS": b"SIMPLE  =                    T".ljust(512), "an extension of FITS": b"XTENSION= 'IMAGE   '".ljust(512),
+    "NRRD": b"NRRD0004\ntype: uchar\nencoding: raw\n", "PAM": b"P7\nWIDTH 2\nHEIGHT 2\nDEPTH 1\n",
+    "PFM": b"PF\n640 480\n-1.0\n", "Radiance": b"#?RADIANCE\nFORMAT=32-bit_rle_rgbe\n",
+    "GRIB": b"GRIB\7\7\7\1" + b"7" * 500, "BUFR": b"BUFR\7\7\7\4" + b"7" * 500,
+    "bzip2": bz2.compress(random.Random(1).randbytes(500)), "a tar": (b"d" * 99).ljust(257, b"\0") + b"ustar",
+    "binary data behind a text": b"# vtk DataFile Version 3.0\nBINARY\n".ljust(300, b"x") + b"\0\0\x80\x3f",
+    "UTF-16's mark before zeros": b"\xff\xfe" + bytes(500),
+    **{f"noise {seed}": random.Random(seed).randbytes(512) for seed in range(20)},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("data", DATA)
+@pytest.mark.parametrize("name", ["a.txt", "a.csv", "README", "a.md5", "a.tfw", "a.fits.json", "a.pdf"])
+def test_no_data_is_skipped_because_it_is_named_like_a_text(data: str, name: str) -> None:
+    assert not is_harmless(name, 9999, DATA[data])
+
+
+TEXTS = [
+    b"", b"\xef\xbb\xbfnote", b"\x1b[31mred\x1b[0m \a\b\f\v", b"a DOS file\r\n\x1a", b"SIMPLE formats", b"P7 was",
+    *("天気図表,1\r\n".encode(code) for code in ("utf-8", "cp932", "euc-jp", "iso2022-jp", "utf-16")),
+    "功能,1".encode("big5"), "誠".encode("gb18030"), "사진".encode("cp949"), "фото".encode("koi8-r"), b"\xc4\x85",
+    "\ufeffnote".encode("utf-16-le"), "\ufeffnote".encode("utf-16-be"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_a_text_in_any_encoding_is_text(text: bytes) -> None:
+    assert is_harmless("a.txt", len(text), text)
 
 
 @given(st.text(max_size=30), st.binary(max_size=64), st.integers(0, 9))
@@ -88,7 +120,7 @@ def test_nothing_outside_of_the_list_is_skipped(stem: str, head: bytes, size: in
     assert not is_harmless(name, size, head)
 
 
-@given(st.from_regex(r"[a-z0-9]{1,5}", fullmatch=True), st.binary(max_size=64))
+@given(st.from_regex(r"[0-9]{0,2}[a-z][a-z0-9]{0,2}", fullmatch=True), st.binary(max_size=64))
 def test_a_suffix_is_read_skipped_or_refused_with_its_name(suffix: str, head: bytes) -> None:
     name = f"a.{suffix}"
     listed = {end for skipped in SKIPPED.values() for end in skipped.suffixes}
@@ -117,6 +149,7 @@ def test_names_promise_images() -> None:
 def test_the_preview_in_a_raw_file_of_a_camera_is_not_taken_for_its_picture() -> None:
     assert not is_image("a.NEF", b"MM\0*" + bytes(60))
     assert is_image("a.nef", JPEG), "a wrong suffix does no harm"
+    assert not is_image("a.tif", b"II*\0\x10\0\0\0CR\2\0" + bytes(50)), "nor does it make a picture of a preview"
 
 
 @pytest.mark.parametrize(
@@ -134,6 +167,10 @@ def test_texts_are_no_images(head: bytes) -> None:
         ("a", b"\x89HDF\r\n\x1a\n", "HDF5", r"no suffix, begins with '\x89HDF\r\n\x1a\n'"),
         ("a.b/noise", b"?", "no suffix", "no suffix, begins with '?'"),
         ("a.h5", b"", ".h5", "suffix .h5, empty"),
+        ("1.2.840.113619.604688119", b"?" * 128 + b"DICM", "DICOM", "no suffix, begins with '????????????'"),
+        ("scan.0001.gz", b"?", ".gz", "suffix .gz, begins with '?'"),
+        ("scan.20261129", b"?", "no suffix", "no suffix, begins with '?'"),
+        ("video", b"\0\0\0\x18ftypisom", "MP4", r"no suffix, begins with '\x00\x00\x00\x18ftypisom'"),
     ],
 )
 def test_a_refusal_names_the_suffix_and_the_first_bytes(name: str, head: bytes, kind: str, reason: str) -> None:

@@ -19,7 +19,7 @@ from imagefeed.errors import MemberRefusedError, StoreUnavailableError
 from preprocess.model import Limits
 from preprocess.zip.directory import BLOCK, read_directory
 from preprocess.zip.inflate import PIECE
-from preprocess.zip.reader import Archive
+from preprocess.zip.reader import HEAD, Archive
 from tests.fakes.preprocessing import MemoryReader
 from tests.unit.preprocess.zips import by_hand, patched, read_all, zipped
 
@@ -348,7 +348,7 @@ def test_inflating_stops_soon_after_a_limit(method: int) -> None:
 def test_a_member_that_is_not_wanted_is_not_inflated_further() -> None:
     archive = Archive(MemoryReader(zipped(("a.bin", NOISE))), Limits())
     with archive.batch(0, 1) as reader:
-        assert reader.read(archive.members[0], wanted=lambda head: head != NOISE[:64]) is None
+        assert reader.read(archive.members[0], wanted=lambda head: head != NOISE[:HEAD]) is None
         assert Limits().batch_bytes - reader._budget.left < len(NOISE)
 
 

@@ -1,5 +1,6 @@
 """Zips as many programs write them are read; what looks like a zip and hides members is refused with the reason."""
 
+import bz2
 import io
 import lzma
 import stat
@@ -9,6 +10,7 @@ import tracemalloc
 import zipfile
 import zlib
 from collections.abc import Callable, Mapping
+from functools import partial
 
 import pytest
 from backports import zstd
@@ -62,6 +64,8 @@ ENDS: Mapping[str, bytes] = {
     "one byte behind": TWO + b"\n",
     "filled to a sector": TWO + bytes(-len(TWO) % 512),
     "a text-mode end": TWO + b"\r\n\x1a",
+    "a P behind": TWO + b"P",
+    "a text of PKCS7 behind": TWO + bytes(3) + b"PKCS7 signature",
     "70,000 zeros behind": TWO + bytes(70_000),
     "a megabyte of zeros behind": TWO + bytes(2**20),
     "a comment shorter than told": TWO[:-2] + b"\7\0" + b"abc",
@@ -131,7 +135,7 @@ def test_whatever_follows_a_zip_costs_no_member_in_silence(content: bytes, trail
     try:
         read = read_all(content + trailer + bytes(zeros))
     except ArchiveRefusedError:
-        assert b"P" in trailer, "only what looks like further records refuses"
+        assert b"PK" in trailer, "only what looks like further records refuses"
     else:
         assert read == READ
         assert is_whole(content + trailer + bytes(zeros))
@@ -164,6 +168,16 @@ def test_an_empty_zip_is_no_such_thing() -> None:
 
 def test_several_zips_in_one_file_are_refused_instead_of_losing_the_first() -> None:
     assert "several zips in one" in refusal_of(zipped(("first", b"1")) + TWO)
+
+
+@pytest.mark.parametrize("before", [b"", b"#!/bin/sh\n", b"\n", b"MZ" + bytes(3_000)])
+@pytest.mark.parametrize("first", [TWO, with_zip64(TWO, full="mso"), zipped(("c.jpg", b"c"))])
+def test_several_zips_are_refused_behind_a_program_and_if_they_are_as_long(before: bytes, first: bytes) -> None:
+    assert "several zips in one" in refusal_of(before + first + TWO)
+
+
+def test_an_empty_zip_before_another_costs_no_member() -> None:
+    assert read_all(zipped() + TWO) == READ
 
 
 def test_an_inner_zip_never_stands_for_one_that_was_cut_off() -> None:
@@ -307,7 +321,14 @@ def many_frames(content: bytes) -> bytes:
     return skippable + b"".join(zstd.compress(content[at : at + 1000]) for at in range(0, len(content), 1000))
 
 
+def many_streams(pack: Callable[[bytes], bytes], content: bytes) -> bytes:
+    """As writers with several threads make them, also an empty one, with padding."""
+    return pack(b"") + b"".join(bytes(4) + pack(content[at : at + 70_000]) for at in range(0, len(content), 70_000))
+
+
 PACKED: Mapping[str, tuple[int, Callable[[bytes], bytes]]] = {
+    "bzip2 of many streams": (12, partial(many_streams, bz2.compress)),
+    "XZ of many streams": (95, partial(many_streams, lzma.compress)),
     "XZ": (95, lzma.compress),
     "XZ at its strongest": (95, lambda content: lzma.compress(content, preset=9 | lzma.PRESET_EXTREME)),
     "Zstandard": (93, zstd.compress),
@@ -319,7 +340,7 @@ PACKED: Mapping[str, tuple[int, Callable[[bytes], bytes]]] = {
 @pytest.mark.parametrize("packed", PACKED)
 @given(content=st.one_of(st.binary(min_size=1, max_size=5000), st.integers(1, 3 * 2**20).map(bytes)))
 @settings(max_examples=20)
-def test_xz_and_zstandard_are_read(packed: str, content: bytes) -> None:
+def test_xz_and_zstandard_and_many_streams_are_read(packed: str, content: bytes) -> None:
     method, pack = PACKED[packed]
     assert read_all(by_hand(pack(content), content, method), Limits(ratio=10**9)) == [content]
 
@@ -349,8 +370,9 @@ def test_their_bombs_stop_at_the_limits(packed: str) -> None:
 
 def test_a_million_empty_frames_are_refused_in_no_time() -> None:
     empty, began = struct.pack("<2L", 0x184D2A50, 0), time.monotonic()
-    assert read_all(by_hand(empty * 10_000, b"", 93)) == [b""]
-    assert "more than 10000 frames" in str(read_all(by_hand(empty * 10**6, b"", 93))[0])
+    last = zstd.compress(b"x")
+    assert read_all(by_hand(empty * 9_999 + last, b"x", 93)) == [b"x"]
+    assert "more than 10,000 compressed streams" in str(read_all(by_hand(empty * 10**6 + last, b"x", 93))[0])
     assert time.monotonic() - began < 10
 
 
@@ -409,6 +431,12 @@ def test_no_name_is_a_path_because_of_a_trail_byte(stem: bytes, suffix: bytes) -
     name = name_of(stem + suffix)
     assert "\\" not in name
     assert skip_kind(name, 1) is None
+
+
+@pytest.mark.parametrize("name", ["d/" * 5_000 + "a.jpg", "n" * 60_000 + ".jpg.gz", "表" * 2_000 + ".jpg"])
+def test_a_name_that_is_cut_keeps_its_suffix(name: str) -> None:
+    label = name_of(name.encode(), flags=0x800)
+    assert (len(label), label[:500], label[-500:]) == (1024, name[:500], name[-500:])
 
 
 def test_backslashes_of_windows_stay() -> None:
