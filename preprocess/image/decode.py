@@ -28,7 +28,7 @@ from preprocess.image.formats import METHODS, is_image_content, printable
 from preprocess.image.jpeg import decode_jpeg
 from preprocess.image.planes import Planes, correct_key, eight_bits, is_text, load, tiff_tag, weight
 from preprocess.image.probes import check_png_rows, count_scans, ends_in_zeros, is_whole_gif, tidied_png
-from preprocess.image.tiff import check_pieces, kind_of_tiff
+from preprocess.image.tiff import check_below, check_directories, check_pieces, kind_of_tiff
 from preprocess.member_log import member_log
 from preprocess.model import Limits
 
@@ -119,6 +119,8 @@ def frames(
             _check_comments(content, image)
             _check_single(content, image)
             _check_alpha(content, image)
+            if image.format == "TIFF":
+                check_directories(content.getvalue())
         # Opened once, if needed, and moved from page to page: a newly opened file would read all earlier pages again.
         second = cache(lambda: opened.enter_context(_opened(content)))
         first_size, made, pixels, scanned = image.size, 0, 0, 0
@@ -134,6 +136,8 @@ def frames(
                     raise MemberRefusedError(f"it has more frames than LIMIT_FRAMES={limits.frames}")
                 if turned is _Turned.TO_NO_PICTURE:
                     continue
+                if image.format == "TIFF":
+                    check_below(content.getvalue(), image)
                 made += 1
                 pixels += image.width * image.height
                 weighted = _check_pixels(image, pixels, limits)

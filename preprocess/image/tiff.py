@@ -1,6 +1,7 @@
 """Checks of a TIFF's compressed pieces (strips or tiles) that libtiff does not make."""
 
 import math
+import struct
 import warnings
 import zlib
 from collections.abc import Iterator
@@ -25,6 +26,10 @@ _AS_STORED = ("L", "P", "RGB", "RGBA", "I", "F", "I;16", "I;16B", "I;16N")
 """Pillow's modes whose values may be those of the file."""
 _REVERSED, _APART, _DIFFERENCES = 2, 2, 2
 """Values of FillOrder (bits in the other order), PlanarConfiguration and Predictor."""
+_COPY_OR_MASK = 0b101
+"""Bits of NewSubfileType."""
+_MOST_PAGES, _MOST_BELOW = 100_000, 100
+"""Directories that are checked. A pyramid has about ten smaller copies, and LIMIT_FRAMES refuses more pages."""
 _SLICE = 2**16
 """Bytes of deflate's input at once. They inflate to 64 MiB at most."""
 _FORMATS = {1: "unsigned", 2: "signed", 3: "float", 5: "complex", 6: "complex"}
@@ -64,18 +69,54 @@ def check_pieces(content: memoryview, image: ImageFile) -> None:
             decode_jpeg(memoryview(tables + piece.content[2:]), mode, (1, 1))
 
 
+def check_directories(content: bytes) -> None:
+    """Raise MemberRefusedError if the chain of directories, one for each page, is cut off or leads back.
+
+    Pillow takes the last directory that it finds whole for the last one.
+    """
+    order = "<" if content.startswith(b"II") else ">"
+    big = content[2:4] in (b"+\0", b"\0+")
+    (offset, count), step = ("QQ", 20) if big else ("IH", 12)
+    (at,) = struct.unpack_from(order + offset, content, 8 if big else 4)
+    seen = set[int]()
+    while at and len(seen) < _MOST_PAGES:
+        entries = at + struct.calcsize(count)
+        if at in seen or entries > len(content):
+            raise MemberRefusedError("it is damaged: its list of pages does not end")
+        seen.add(at)
+        at = entries + step * struct.unpack_from(order + count, content, at)[0]
+        if at + struct.calcsize(offset) > len(content):
+            raise MemberRefusedError("it is cut off: the list of its pages is incomplete")
+        (at,) = struct.unpack_from(order + offset, content, at)
+
+
+def check_below(content: bytes, image: ImageFile) -> None:
+    """Raise MemberRefusedError if a page has others below it (SubIFDs), unless they are smaller copies: none is read."""
+    below: tuple[int, ...] | int = getattr(image, "tag_v2", {}).get(Base.SubIFDs, ())
+    for at in (below,) if isinstance(below, int) else below[:_MOST_BELOW]:
+        tags = _directory(BytesIO(content), at)
+        if Base.ImageWidth in tags and not tags.get(Base.NewSubfileType, 0) & _COPY_OR_MASK:
+            raise MemberRefusedError("it has pictures below a page (SubIFDs), which are not supported")
+
+
 def kind_of_tiff(content: BytesIO) -> str:
     """Return what kind of values the first page of a TIFF has, for people."""
-    head = content.getvalue()[:16]
-    if head.startswith(b"MM\0+"):
+    if content.getvalue().startswith(b"MM\0+"):
         return "a BigTIFF in big-endian order"
-    tags = ImageFileDirectory_v2(head[: 16 if 43 in head[2:4] else 8])
-    content.seek(tags.next)
-    tags.load(content)
+    tags = _directory(content)
     bits = "+".join(str(count) for count in tags.get(Base.BitsPerSample, (1,)))
     form = _FORMATS.get(tags.get(Base.SampleFormat, (1,))[0], "unknown")
     photometric, compression = tags.get(Base.PhotometricInterpretation), tags.get(Base.Compression, 1)
     return f"{form} values of {bits} bits, PhotometricInterpretation {photometric}, Compression {compression}"
+
+
+def _directory(content: BytesIO, at: int | None = None) -> ImageFileDirectory_v2:
+    """Return the tags at an offset, or those of the first page."""
+    head = content.getvalue()[:16]
+    tags = ImageFileDirectory_v2(head[: 16 if 43 in head[2:4] else 8])
+    content.seek(tags.next if at is None else at)
+    tags.load(content)
+    return tags
 
 
 def _pieces(content: memoryview, image: ImageFile) -> Iterator[_Piece]:

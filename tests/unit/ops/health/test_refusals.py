@@ -38,6 +38,7 @@ _CAUSES = {
     Cause.UNSUPPORTED: [
         "it is a PPM of several pictures, which is not supported",
         "it begins like an image, but this kind is not supported: {kind}",
+        "it has pictures below a page (SubIFDs), which are not supported",
         "its critical chunk at {start} is not supported",
         "its colours of 16 bits, written as text, cannot be read without loss",
         "its values of {bits} bits cannot be read without loss",
@@ -73,6 +74,8 @@ _CAUSES = {
         "it cannot be decoded: {str(exc) or type(exc).__name__}",
         "it is cut off: the end of the PNG file is missing",
         "it is cut off: its last rows are missing",
+        "it is cut off: the list of its pages is incomplete",
+        "it is damaged: its list of pages does not end",
         "it is damaged: it declares {declared} frames and has {frames}",
         "it is damaged: a value is {highest}, but its header declares at most {top}",
         "it is damaged: its palette has only {colours} colours",

@@ -5,7 +5,7 @@ import logging
 import struct
 import zlib
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -394,6 +394,48 @@ def test_a_tiff_with_a_hole_in_a_jpeg_is_refused(mode: str, rows: int) -> None:
     for at in np.linspace(len(content) * 0.2, len(content) * 0.8, 10).astype(int):
         recognised += is_refused(content[:at] + bytes(range(250)) * 2 + content[at + 500 :])
     assert recognised >= 9
+
+
+@pytest.mark.parametrize("big", [False, True])
+@pytest.mark.parametrize("order", "<>")
+def test_a_tiff_whose_list_of_pages_is_cut_off_or_leads_back_loses_no_page(big: bool, order: Literal["<", ">"]) -> None:
+    pages = [noise(9, 7, seed=seed) for seed in range(4)]
+    stream = io.BytesIO()
+    with tifffile.TiffWriter(stream, bigtiff=big, byteorder=order) as writer:
+        for page in pages:
+            writer.write(page, photometric="minisblack", metadata=None)
+    content = stream.getvalue()
+    if big and order == ">":
+        with pytest.raises(MemberRefusedError, match="a BigTIFF in big-endian order"):
+            images_of(content)
+        return
+    assert len(images_of(content)) == 4
+    with tifffile.TiffFile(io.BytesIO(content)) as file:
+        first, third, fourth = (file.pages[number].offset for number in (0, 2, 3))
+    at = content.index(struct.pack(order + ("Q" if big else "I"), fourth), third)
+    for following in (first, third, len(content) + 5, len(content)):
+        changed = bytearray(content)
+        struct.pack_into(order + ("Q" if big else "I"), changed, at, following)
+        with pytest.raises(MemberRefusedError):
+            images_of(bytes(changed))
+    for length in range(first, len(content) - 1):
+        try:
+            assert len(images_of(content[:length])) == 4
+        except MemberRefusedError:
+            continue
+
+
+@pytest.mark.parametrize("kind", [0, 1, 2, 4])
+def test_a_picture_below_a_page_of_a_tiff_is_a_smaller_copy_or_refuses_the_file(kind: int) -> None:
+    stream = io.BytesIO()
+    with tifffile.TiffWriter(stream) as writer:
+        writer.write(noise(16, 16), subifds=1, metadata=None)
+        writer.write(noise(8, 8) if kind != 4 else noise(8, 8) > 9, subfiletype=kind, metadata=None)
+    if kind in (1, 4):
+        assert len(images_of(stream.getvalue())) == 1
+    else:
+        with pytest.raises(MemberRefusedError, match="SubIFDs"):
+            images_of(stream.getvalue())
 
 
 # Chunks of a PNG
