@@ -91,7 +91,7 @@ def check_directories(content: bytes) -> None:
 
 
 def check_below(content: bytes, image: ImageFile) -> None:
-    """Raise MemberRefusedError if a page has others below it (SubIFDs), unless they are smaller copies: none is read."""
+    """Raise MemberRefusedError for a page with others below it (SubIFDs) that are no smaller copies: none is read."""
     below: tuple[int, ...] | int = getattr(image, "tag_v2", {}).get(Base.SubIFDs, ())
     for at in (below,) if isinstance(below, int) else below[:_MOST_BELOW]:
         tags = _directory(BytesIO(content), at)
