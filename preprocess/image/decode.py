@@ -24,10 +24,11 @@ from PIL.ImageFile import ImageFile
 
 from config.near import nearly
 from imagefeed.errors import MemberRefusedError
-from preprocess.image.formats import METHODS, printable
+from preprocess.image.formats import METHODS, is_image_content, printable
 from preprocess.image.jpeg import decode_jpeg
 from preprocess.image.planes import Planes, correct_key, eight_bits, is_text, load, tiff_tag, weight
-from preprocess.image.probes import count_scans, ends_in_zeros, is_whole_gif, is_whole_png
+from preprocess.image.probes import check_png_rows, count_scans, ends_in_zeros, is_whole_gif, tidied_png
+from preprocess.image.tiff import check_below, check_directories, check_pieces, kind_of_tiff
 from preprocess.member_log import member_log
 from preprocess.model import Limits
 
@@ -43,7 +44,6 @@ _BROKEN = (
 )
 """Errors that decoders raise for broken files."""
 _IS_WHOLE: Mapping[str, Callable[[bytes], bool]] = {
-    "PNG": is_whole_png,
     "GIF": is_whole_gif,
     "AVIF": lambda content: not ends_in_zeros(content),
 }
@@ -70,6 +70,10 @@ BYTES_A_PIXEL = 12
 _MOST_PIECES = 1_000_000
 _MOST_COMMENTS = 1_000
 _ANOTHER_PPM = re.compile(rb"\s*P(?:[1-7]|[Ff])\s+[0-9#WA-]")
+_ANOTHER_TEXT = re.compile(rb"\sP[1-7]\s")
+_PNG = b"\x89PNG\r\n\x1a\n"
+_WITH_ALPHA_MASK, _BITFIELDS = 56, 3
+"""Bytes of the smallest header of a BMP that has a mask of alpha, and the compression that uses masks."""
 _NOT_A_PAGE = 0b101
 """Bits of TIFF's NewSubfileType: a smaller copy of another page, or its mask."""
 
@@ -108,10 +112,15 @@ def frames(
     """Yield each frame of a file. Several threads may decode different files. Raises MemberRefusedError."""
     with ExitStack() as opened:
         with _pillow(name):
+            if content.getvalue().startswith(_PNG):
+                content = io.BytesIO(tidied_png(content.getvalue()))
             image = opened.enter_context(_opened(content))
             _check_end(content, image)
             _check_comments(content, image)
             _check_single(content, image)
+            _check_alpha(content, image)
+            if image.format == "TIFF":
+                check_directories(content.getvalue())
         # Opened once, if needed, and moved from page to page: a newly opened file would read all earlier pages again.
         second = cache(lambda: opened.enter_context(_opened(content)))
         first_size, made, pixels, scanned = image.size, 0, 0, 0
@@ -127,6 +136,8 @@ def frames(
                     raise MemberRefusedError(f"it has more frames than LIMIT_FRAMES={limits.frames}")
                 if turned is _Turned.TO_NO_PICTURE:
                     continue
+                if image.format == "TIFF":
+                    check_below(content.getvalue(), image)
                 made += 1
                 pixels += image.width * image.height
                 weighted = _check_pixels(image, pixels, limits)
@@ -141,6 +152,10 @@ def frames(
                     }
                 )
                 frame = _frame(image, number, jpeg, shrink, admit, partial(_turned, second, number))
+                if image.format == "TIFF":
+                    check_pieces(memoryview(content.getvalue()), image)
+                elif image.format == "PNG" and not number and _may_lack_rows(image):
+                    check_png_rows(content.getvalue())
             yield replace(frame, near=near) if near else frame
 
 
@@ -160,7 +175,16 @@ class _Pieces(io.BytesIO):
 
 def _opened(content: io.BytesIO) -> ImageFile:
     # BytesIO shares these bytes; nothing is copied.
-    image = Pillow.open(_Pieces(content.getvalue()), formats=FORMATS)
+    try:
+        image = Pillow.open(_Pieces(content.getvalue()), formats=FORMATS)
+    except UnidentifiedImageError as exc:
+        head = content.getvalue()[:64]
+        if not is_image_content(head):
+            raise MemberRefusedError(f"it is not an image of an accepted format ({', '.join(FORMATS)})") from exc
+        kind = (
+            kind_of_tiff(content) if head.startswith((b"II", b"MM")) else "its header is broken or of an unusual kind"
+        )
+        raise MemberRefusedError(f"it begins like an image, but this kind is not supported: {kind}") from exc
     correct_key(image)
     return image
 
@@ -203,10 +227,8 @@ def _pillow(name: str) -> Iterator[None]:
     before = _heard.set(heard)
     try:
         yield
-    except UnidentifiedImageError as exc:
-        raise MemberRefusedError(f"it is not an image of an accepted format ({', '.join(FORMATS)})") from exc
     except _BROKEN as exc:
-        raise MemberRefusedError(f"it cannot be decoded: {exc}") from exc
+        raise MemberRefusedError(f"it cannot be decoded: {str(exc) or type(exc).__name__}") from exc
     finally:
         _heard.reset(before)
     for warning in heard:
@@ -293,12 +315,35 @@ def _check_comments(content: io.BytesIO, image: ImageFile) -> None:
 
 def _check_single(content: io.BytesIO, image: ImageFile) -> None:
     """Raise MemberRefusedError for a PPM of several pictures, of which Pillow reads only the first."""
-    if image.format == "PPM" and not is_text(image):
-        (_, _, offset, args), bands = image.tile[0], len(image.getbands())
+    if image.format != "PPM":
+        return
+    (_, _, offset, args), bands = image.tile[0], len(image.getbands())
+    if is_text(image):
+        several = _ANOTHER_TEXT.search(content.getvalue(), offset)
+    else:
         wide = str(args).startswith("I;16") or (isinstance(args, tuple) and args[1] > 255)
-        row = -(-image.width // 8) if image.mode == "1" else image.width * bands * (2 if wide else 1)
-        if _ANOTHER_PPM.match(content.getvalue(), offset + row * image.height):
-            raise MemberRefusedError("it is a PPM of several pictures, which is not supported")
+        depth = 4 if image.mode == "F" else 2 if wide else 1
+        row = -(-image.width // 8) if image.mode == "1" else image.width * bands * depth
+        several = _ANOTHER_PPM.match(content.getvalue(), offset + row * image.height)
+    if several:
+        raise MemberRefusedError("it is a PPM of several pictures, which is not supported")
+
+
+def _check_alpha(content: io.BytesIO, image: ImageFile) -> None:
+    """Raise MemberRefusedError for a BMP of 16 bits per pixel with alpha, which Pillow drops."""
+    if image.format == "BMP" and image.mode == "RGB":
+        (size, bits, compression), masks = (
+            struct.unpack_from("<I10xHI", content.getvalue(), 14),
+            content.getvalue()[66:70],
+        )
+        if size >= _WITH_ALPHA_MASK and bits == 16 and compression == _BITFIELDS and any(masks):
+            raise MemberRefusedError("its alpha of a few bits cannot be read without loss")
+
+
+def _may_lack_rows(image: ImageFile) -> bool:
+    """Return whether the last row that a PNG stores, once decoded, looks as if it were missing."""
+    last = image.crop((0, image.height - 1, image.width, image.height))
+    return "interlace" in image.info or not np.asarray(last).any()
 
 
 def _check_pixels(image: ImageFile, pixels: int, limits: Limits) -> int:

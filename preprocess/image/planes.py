@@ -6,6 +6,7 @@ not converted: it becomes one 32-bit image per channel.
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from io import BytesIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,7 @@ from PIL.ImageFile import ImageFile
 from PIL.ImageFile import _Tile as Tile
 
 from imagefeed.errors import MemberRefusedError
+from preprocess.image.probes import jpeg2000_depth
 
 _EIGHT_BITS = {
     "1": "L",
@@ -38,6 +40,7 @@ _WEIGHTS = {"JPEG2000": 2, "WEBP": 2}
 _DEEP_WEIGHT = 4
 _TEXT_WEIGHT = 20
 """Written-out numbers, which Pillow parses in Python: 1.3 µs per pixel, the time of twenty to forty other pixels."""
+_WHITE_IS_ZERO = 0
 _LOW = {"B": "L", "L": "B", "N": "B" if np.little_endian else "L"}
 """The opposite of each byte order. Pillow reads only the high byte of 16-bit colour; with the opposite order, the low.
 """
@@ -109,10 +112,16 @@ def _loaded(image: ImageFile, again: Callable[[], ImageFile], raw: str) -> Plane
         # Read the same bytes as four 8-bit channels: high and low byte of grey, then of alpha.
         _read_as(image, "RGBA")
         return _joined((image, 0, image, 1), (image, 2, image, 3))
+    if image.mode in ("L", "I", "RGB") and image.format == "PPM" and image.tile[0].codec_name == "ppm":
+        return _binary(image)
     if len(image.getbands()) > 1 and _is_deep(image, raw):
         return _deep_colour(image, again, raw)
-    top = _top_value(image)
+    top, depth, colours = _top_value(image), _depth(image), _colours(image)
     image.load()
+    if depth is not None:
+        return _of_depth(image, *depth)
+    if colours is not None and np.asarray(image).max() >= colours:
+        raise MemberRefusedError(f"it is damaged: its palette has only {colours} colours")
     if image.mode in _EIGHT_BITS and not _is_signed(image):
         pixels = eight_bits(image)
         return Planes((pixels if top is None else _unspread(pixels, top),), np.dtype(np.uint8))
@@ -127,7 +136,7 @@ def weight(image: ImageFile) -> int:
     if is_text(image):
         return _TEXT_WEIGHT
     many = len(image.getbands()) > 1 or "transparency" in image.info
-    deep = many and _is_deep(image, _raw_mode(image))
+    deep = many and (_is_deep(image, _raw_mode(image)) or (_top_value(image) or 0) > 255)
     return _DEEP_WEIGHT if deep else _WEIGHTS.get(image.format or "", 1)
 
 
@@ -179,15 +188,67 @@ def _top_value(image: ImageFile) -> int | None:
 
 
 def _unspread(image: Pillow.Image, top: int) -> Pillow.Image:
-    """Return the values as they are in a file whose white is `top`; 16-bit colour stays reduced to 8 bits."""
+    """Return the values as they are in a file of written-out numbers whose white is `top`."""
     full = 65_535 if image.mode == "I" else 255
-    if top >= full:
+    if top > full:
+        raise MemberRefusedError("its colours of 16 bits, written as text, cannot be read without loss")
+    if top == full:
         return image
     values = np.asarray(image).astype(np.int64)
     values *= top
     values += full // 2
     values //= full
     return Pillow.fromarray(values.astype(np.int32 if image.mode == "I" else np.uint8))
+
+
+def _binary(image: ImageFile) -> Planes:
+    """Return the values of a binary PPM, which Pillow reduces to 8 bits, spreads to 255 and cuts off at its white."""
+    top, bands = _top_value(image) or 255, len(image.getbands())
+    kind = np.dtype(">u2" if top > 255 else np.uint8)
+    assert image.fp is not None
+    image.fp.seek(image.tile[0].offset)
+    content = image.fp.read(image.width * image.height * bands * kind.itemsize)
+    if len(content) < image.width * image.height * bands * kind.itemsize:
+        raise MemberRefusedError(f"it is cut off: the end of the {image.format} file is missing")
+    values = np.frombuffer(content, kind).reshape(image.height, image.width, bands)
+    if (highest := int(values.max())) > top:
+        raise MemberRefusedError(f"it is damaged: a value is {highest}, but its header declares at most {top}")
+    if top < 256:
+        return Planes((Pillow.fromarray(values if bands > 1 else values[..., 0]),), kind)
+    wide = (values[..., band].astype(np.int32) for band in range(bands))
+    return Planes(tuple(Pillow.fromarray(plane) for plane in wide), np.dtype(np.uint16))
+
+
+def _depth(image: ImageFile) -> tuple[int, bool] | None:
+    """Return the bits of a grey JPEG 2000's values and whether they are signed; None if Pillow returns them as stored.
+
+    Pillow shifts values of fewer bits up to 8 or 16, and signed ones above zero.
+    """
+    if image.format != "JPEG2000" or image.mode not in ("L", "I;16"):
+        return None
+    assert isinstance(image.fp, BytesIO)
+    depth = jpeg2000_depth(image.fp.getvalue())
+    return None if depth in ((8, False), (16, False)) else depth
+
+
+def _of_depth(image: Pillow.Image, bits: int, signed: bool) -> Planes:
+    """Return grey values as they were before they were shifted."""
+    full = 8 if image.mode == "L" else 16
+    if bits > full:
+        raise MemberRefusedError(f"its values of {bits} bits cannot be read without loss")
+    values = np.asarray(image).astype(np.int32) >> (full - bits)
+    if signed:
+        return Planes((Pillow.fromarray(values - (1 << (bits - 1))),), np.dtype(np.int32))
+    if full == 8:
+        return Planes((Pillow.fromarray(values.astype(np.uint8)),), np.dtype(np.uint8))
+    return Planes((Pillow.fromarray(values),), np.dtype(np.uint16))
+
+
+def _colours(image: ImageFile) -> int | None:
+    """Return the number of colours of a palette, which is filled up to 256 when its image is decoded."""
+    if image.mode != "P" or image.format not in ("PNG", "BMP") or image.palette is None:
+        return None
+    return len(image.palette.palette) // len(image.palette.rawmode or image.palette.mode)
 
 
 def _read_as(image: ImageFile, raw: str) -> None:
@@ -243,7 +304,11 @@ def eight_bits(image: Pillow.Image) -> Pillow.Image:
 def _grey(image: ImageFile, top: int | None) -> Planes:
     """Return grey values unchanged, with the dtype that they have in the file. `top`: see `_top_value`."""
     if image.mode.startswith("I;16"):
-        return Planes((image.convert("I"),), np.dtype(np.uint16))
+        wide = image.convert("I")
+        if tiff_tag(image, Base.PhotometricInterpretation) == _WHITE_IS_ZERO:
+            # As Pillow does for 8 bits.
+            wide = Pillow.fromarray(65_535 - np.asarray(wide))
+        return Planes((wide,), np.dtype(np.uint16))
     if image.mode == "L":
         signed = np.asarray(image).view(np.int8).astype(np.int32)
         return Planes((Pillow.fromarray(signed),), signed.dtype)

@@ -10,8 +10,16 @@ from imagefeed.errors import MemberRefusedError
 _NEXT_MARKER = re.compile(rb"\xff[^\x00\x01\xff\xd0-\xd7]")
 """In compressed values FF is followed by 0 or a restart number; 1 has no meaning. Repeated FF bytes match without a
 `+`, which would make the search fifteen times as slow (measured)."""
-_VALUES = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"fdAT", b"fcTL")
+_CRITICAL = (b"IHDR", b"PLTE", b"IDAT", b"IEND")
+_VALUES = (*_CRITICAL, b"tRNS", b"acTL", b"fdAT", b"fcTL")
 """Chunks of a PNG that values depend on."""
+_EXIF = re.compile(rb"eXIf|[tzi](?:EXt|TXt)(?:Raw profile type exif|XML:com\.adobe\.xmp)\0")
+"""Chunks of a PNG that may have its orientation and time."""
+_PASSES = (0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2)
+"""First column and row of each pass of an interlaced PNG, and the steps to the next ones."""
+_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
+"""Channels of each of PNG's kinds of colour."""
+_SLICE = 2**16
 _SCAN = 0xDA
 _END = 0xD9
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
@@ -64,7 +72,7 @@ def _take_scan(payload: memoryview, missing: dict[int, list[int]], *, progressiv
 def tidied(content: memoryview) -> bytes:
     """Return a JPEG without what decoders warn of although no value is lost: other programs' data, wrong metadata.
 
-    Between its first scan and its end everything but metadata is kept, because unexpected bytes there are damage.
+    From its first scan to its end everything is kept, because unexpected bytes there are damage.
     """
     parts, scan_end, sequential = [b"\xff\xd8"], 0, False
     for kind, start, end in _segments(content):
@@ -79,7 +87,7 @@ def tidied(content: memoryview) -> bytes:
             segment = segment[:-3] + b"\0\x3f\0"
         if segment[4:8] == b"JFIF" and kind == _JFIF_SEGMENT[1]:
             segment = _JFIF_SEGMENT
-        if segment in (_JFIF_SEGMENT,) or kind not in _METADATA:
+        if scan_end or segment == _JFIF_SEGMENT or kind not in _METADATA:
             parts.append(segment)
     return b"".join(parts)
 
@@ -100,24 +108,65 @@ def _segments(content: memoryview) -> Iterator[tuple[int, int, int]]:
     raise MemberRefusedError("it is made of too many pieces: no encoder writes so many")
 
 
-def is_whole_png(content: bytes) -> bool:
-    """Return whether a PNG has its last chunk. Bytes behind it are ignored.
+def _chunks(content: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """Yield the name of each chunk of a PNG, where it begins and where it ends. Bytes behind the last one are ignored.
 
-    Raises MemberRefusedError if values are damaged: Pillow does not compare every CRC of a chunk.
+    Raises MemberRefusedError if the last one is missing.
     """
     at = 8
     for _ in range(_MOST_PIECES):
-        if content[at + 4 : at + 8] == b"IEND":
-            return at + 12 <= len(content)
-        if at + 12 > len(content):
-            return False
-        end = at + 8 + int.from_bytes(content[at : at + 4])
-        if content[at + 4 : at + 8] in _VALUES and zlib.crc32(memoryview(content)[at + 4 : end]) != int.from_bytes(
-            content[end : end + 4]
-        ):
-            raise MemberRefusedError(f"it is damaged: the CRC of its chunk at {at} is wrong")
-        at = end + 4
-    raise MemberRefusedError("it is made of too many pieces: no encoder writes so many")
+        name, end = content[at + 4 : at + 8], at + 12 + int.from_bytes(content[at : at + 4])
+        if name == b"IEND":
+            end = at + 12
+        if end > len(content):
+            break
+        yield name, at, end
+        if name == b"IEND":
+            return
+        at = end
+    else:
+        raise MemberRefusedError("it is made of too many pieces: no encoder writes so many")
+    raise MemberRefusedError("it is cut off: the end of the PNG file is missing")
+
+
+def tidied_png(content: bytes) -> bytes:
+    """Return a PNG without the chunks that decide no value, on whose faults Pillow stops.
+
+    Raises MemberRefusedError if values are missing or damaged: Pillow does not compare every CRC of a chunk.
+    """
+    kept: list[memoryview] = []
+    declared, frames = 0, 0
+    for name, start, end in _chunks(content):
+        chunk = memoryview(content)[start:end]
+        intact = name == b"IEND" or zlib.crc32(chunk[4:-4]) == int.from_bytes(chunk[-4:])
+        if name in _VALUES and not intact:
+            raise MemberRefusedError(f"it is damaged: the CRC of its chunk at {start} is wrong")
+        if name[:1].isupper() and name not in _CRITICAL:
+            raise MemberRefusedError(f"its critical chunk at {start} is not supported")
+        if name == b"acTL":
+            declared = int.from_bytes(chunk[8:12])
+        frames += name == b"fcTL"
+        if name in _VALUES or (intact and _EXIF.match(chunk, 4)):
+            kept.append(chunk)
+    if declared != frames:
+        raise MemberRefusedError(f"it is damaged: it declares {declared} frames and has {frames}")
+    return content if 8 + sum(map(len, kept)) == len(content) else content[:8] + b"".join(kept)
+
+
+def check_png_rows(content: bytes) -> None:
+    """Raise MemberRefusedError if the compressed values of a PNG end before its last row. Pillow does not notice."""
+    width, height, bits, kind, interlaced = struct.unpack_from(">IIBBxxB", content, 16)
+    passes = _PASSES if interlaced else ((0, 0, 1, 1),)
+    sizes = ((-(-(width - x) // across), -(-(height - y) // down)) for x, y, across, down in passes)
+    missing = sum(rows * (1 + -(-columns * bits * _CHANNELS[kind] // 8)) for columns, rows in sizes if columns > 0)
+    inflate = zlib.decompressobj()
+    for name, start, end in _chunks(content):
+        # Slices bound what is inflated at once.
+        for at in range(start + 8, end - 4, _SLICE) if name == b"IDAT" else ():
+            missing -= len(inflate.decompress(memoryview(content)[at : min(at + _SLICE, end - 4)]))
+            if missing <= 0:
+                return
+    raise MemberRefusedError("it is cut off: its last rows are missing")
 
 
 def is_whole_gif(content: bytes) -> bool:
@@ -166,3 +215,10 @@ def ends_in_zeros(content: bytes) -> bool:
             return not content[max(0, end - _ZEROS) : end].strip(b"\0") and b"Exif" not in content[:at] + content[end:]
         at = max(end, at + 8)
     raise MemberRefusedError("it is made of too many pieces: no encoder writes so many")
+
+
+def jpeg2000_depth(content: bytes) -> tuple[int, bool]:
+    """Return the bits of a value in the first channel of a JPEG 2000, and whether values are signed."""
+    # Behind the markers of the codestream's start and of its sizes, and the fields of all channels.
+    depth = content[content.index(b"\xff\x4f\xff\x51") + 42]
+    return (depth & 0x7F) + 1, depth > 0x7F

@@ -52,11 +52,15 @@ def png(width: int, bits: int, kind: int, rows: Sequence[bytes], key: bytes | No
     header = struct.pack(">IIBBBBB", width, len(rows), bits, kind, 0, 0, 0)
     transparent = [] if key is None else [(b"tRNS", key)]
     data = zlib.compress(b"".join(b"\0" + row for row in rows))
-    chunks = (b"IHDR", header), *transparent, (b"IDAT", data), (b"IEND", b"")
-    return b"\x89PNG\r\n\x1a\n" + b"".join(_chunk(name, content) for name, content in chunks)
+    return png_of((b"IHDR", header), *transparent, (b"IDAT", data))
 
 
-def _chunk(name: bytes, content: bytes) -> bytes:
+def png_of(*chunks: tuple[bytes, bytes]) -> bytes:
+    """A PNG of chunks, and its end."""
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(name, content) for name, content in (*chunks, (b"IEND", b"")))
+
+
+def chunk(name: bytes, content: bytes) -> bytes:
     return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
 
 

@@ -5,16 +5,29 @@ import logging
 import struct
 import zlib
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
 import tifffile
+from numpy.typing import NDArray
 from PIL import AvifImagePlugin, Image
 
 from imagefeed.errors import MemberRefusedError
 from preprocess.model import Limits, Recipe
-from tests.unit.preprocess.pictures import PRIMARY, decoded, encoded, image_of, images_of, mpo, noise, png16, smooth
+from tests.unit.preprocess.pictures import (
+    PRIMARY,
+    chunk,
+    decoded,
+    encoded,
+    image_of,
+    images_of,
+    mpo,
+    noise,
+    png16,
+    png_of,
+    smooth,
+)
 
 SMALL = Recipe(width=16, height=16)
 JPEGS: dict[str, dict[str, Any]] = {
@@ -35,7 +48,7 @@ def is_refused(content: bytes) -> bool:
     try:
         images_of(content, SMALL)
     except MemberRefusedError as exc:
-        return "it is damaged" in str(exc) or "cut off" in str(exc)
+        return any(reason in str(exc) for reason in ("it is damaged", "cut off", "cannot be decoded: decoder error"))
     return False
 
 
@@ -70,6 +83,14 @@ def test_a_jpeg_whose_restart_markers_do_not_follow_on_each_other_is_refused() -
     content = jpeg("with restart markers")
     at = content.index(b"\xff\xd3")
     check_refused(content[:at] + b"\xff\xd6" + content[at + 2 :])
+
+
+def test_damage_that_looks_like_metadata_within_a_scan_is_damage() -> None:
+    """Before the picture such a segment is harmless."""
+    content = encoded(noise(240, 320, 3) // 4 + smooth(240, 320) // 2, "JPEG", quality=80, progressive=True)
+    segment = b"\xff\xe5" + struct.pack(">H", 510) + noise(508).tobytes()
+    for at in range(len(content) // 3, len(content) - 600, len(content) // 30):
+        assert is_refused(content[:at] + segment + content[at + 512 :])
 
 
 def scan_starts(content: bytes) -> Iterator[int]:
@@ -200,9 +221,9 @@ def test_the_end_of_a_file_is_one_only_where_it_belongs() -> None:
 
 
 def test_a_png_or_gif_of_countless_pieces_is_refused() -> None:
-    png, gif = encoded(smooth(4, 4), "PNG"), encoded(smooth(4, 4), "GIF")
-    chunk = struct.pack(">I4sI", 0, b"teSt", zlib.crc32(b"teSt"))
-    for content in (png[:-12] + chunk * 100_001 + png[-12:], gif[:-1] + bytes(1_100_000) + b";"):
+    still, gif = encoded(smooth(4, 4), "PNG"), encoded(smooth(4, 4), "GIF")
+    empty = struct.pack(">I4sI", 0, b"teSt", zlib.crc32(b"teSt"))
+    for content in (still[:-12] + empty * 100_001 + still[-12:], gif[:-1] + bytes(1_100_000) + b";"):
         with pytest.raises(MemberRefusedError, match="too many pieces"):
             images_of(content)
 
@@ -297,3 +318,200 @@ def test_a_picture_of_a_set_that_cannot_be_read_is_named_in_the_log(caplog: pyte
     content[second : second + 2] = b"\0\0"
     assert len(images_of(bytes(content))) == 2
     assert "picture 2 of its set cannot be read, and is skipped" in caplog.text
+
+
+# Pieces of a TIFF
+
+
+def tiff(values: np.ndarray[Any, Any], **options: Any) -> bytes:
+    stream = io.BytesIO()
+    tifffile.imwrite(stream, values, metadata=None, **options)
+    return stream.getvalue()
+
+
+def grain(*shape: int) -> NDArray[np.uint8]:
+    """Values of which deflate encodes each, so that a changed byte gives other values and no error."""
+    return noise(*shape) // 2
+
+
+DEFLATED: dict[str, Callable[[], bytes]] = {
+    "one strip": lambda: tiff(grain(90, 70, 3), photometric="rgb", compression="zlib"),
+    "strips": lambda: tiff(grain(90, 70), photometric="minisblack", compression="zlib", rowsperstrip=16),
+    "tiles": lambda: tiff(grain(90, 70), photometric="minisblack", compression="zlib", tile=(32, 32)),
+    "tiles in planes": lambda: tiff(
+        grain(3, 90, 70), photometric="rgb", compression="zlib", tile=(32, 32), planarconfig="separate"
+    ),
+    "differences": lambda: encoded(grain(90, 70, 3), "TIFF", compression="tiff_adobe_deflate", tiffinfo={317: 2}),
+    "16 bits, differences": lambda: encoded(
+        grain(90, 70).astype(np.uint16), "TIFF", compression="tiff_deflate", tiffinfo={317: 2}
+    ),
+    "floats, big-endian": lambda: tiff(grain(90, 70).astype(np.float32), compression="zlib", byteorder=">"),
+    "signed": lambda: tiff(grain(90, 70).astype(np.int16), photometric="minisblack", compression="zlib"),
+    "colours of 16 bits": lambda: tiff(grain(90, 70, 3).astype(np.uint16), photometric="rgb", compression="zlib"),
+    "white is 0": lambda: tiff(grain(90, 70), photometric="miniswhite", compression="zlib"),
+    "a page behind another": lambda: encoded(
+        Image.new("L", (1, 1)),
+        "TIFF",
+        save_all=True,
+        append_images=[Image.fromarray(grain(90, 70))],
+        compression="tiff_deflate",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", DEFLATED)
+def test_wrong_values_of_a_deflated_tiff_are_refused(kind: str) -> None:
+    content = DEFLATED[kind]()
+    images_of(content)
+    middle = len(content) // 2
+    for at in range(middle - 500, middle + 500, 100):
+        changed = bytearray(content)
+        changed[at] ^= 0xFF
+        with pytest.raises(MemberRefusedError, match=r"it is damaged|cannot be decoded"):
+            images_of(bytes(changed))
+
+
+def test_a_deflated_tiff_whose_pieces_end_in_other_bytes_is_read() -> None:
+    """Its checksum is then not where it is looked for first."""
+    content = bytearray(encoded(noise(9, 7), "TIFF", compression="tiff_deflate"))
+    with tifffile.TiffFile(io.BytesIO(bytes(content))) as file:
+        page = file.pages.first
+        (at,), (length,), count = page.dataoffsets, page.databytecounts, page.tags[279]
+        (values,) = (page.asarray(),)
+    content += content[at : at + length] + b"\0\0\0"
+    struct.pack_into("<I", content, page.tags[273].valueoffset, len(content) - length - 3)
+    struct.pack_into("<I" if count.dtype == 4 else "<H", content, count.valueoffset, length + 3)
+    np.testing.assert_array_equal(image_of(bytes(content)), values)
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "CMYK", "YCbCr"])
+@pytest.mark.parametrize("rows", [16, 1000])
+def test_a_tiff_with_a_hole_in_a_jpeg_is_refused(mode: str, rows: int) -> None:
+    picture = Image.fromarray(noise(160, 160, 3)).convert(mode)
+    content = encoded(picture, "TIFF", compression="jpeg", tiffinfo={278: rows})
+    assert image_of(content).shape[:2] == (160, 160)
+    recognised = 0
+    for at in np.linspace(len(content) * 0.2, len(content) * 0.8, 10).astype(int):
+        recognised += is_refused(content[:at] + bytes(range(250)) * 2 + content[at + 500 :])
+    assert recognised >= 9
+
+
+@pytest.mark.parametrize("big", [False, True])
+@pytest.mark.parametrize("order", "<>")
+def test_a_tiff_whose_list_of_pages_is_cut_off_or_leads_back_loses_no_page(big: bool, order: Literal["<", ">"]) -> None:
+    pages = [noise(9, 7, seed=seed) for seed in range(4)]
+    stream = io.BytesIO()
+    with tifffile.TiffWriter(stream, bigtiff=big, byteorder=order) as writer:
+        for page in pages:
+            writer.write(page, photometric="minisblack", metadata=None)
+    content = stream.getvalue()
+    if big and order == ">":
+        with pytest.raises(MemberRefusedError, match="a BigTIFF in big-endian order"):
+            images_of(content)
+        return
+    assert len(images_of(content)) == 4
+    with tifffile.TiffFile(io.BytesIO(content)) as file:
+        first, third, fourth = (file.pages[number].offset for number in (0, 2, 3))
+    at = content.index(struct.pack(order + ("Q" if big else "I"), fourth), third)
+    for following in (first, third, len(content) + 5, len(content)):
+        changed = bytearray(content)
+        struct.pack_into(order + ("Q" if big else "I"), changed, at, following)
+        with pytest.raises(MemberRefusedError):
+            images_of(bytes(changed))
+    for length in range(first, len(content) - 1):
+        try:
+            assert len(images_of(content[:length])) == 4
+        except MemberRefusedError:
+            continue
+
+
+@pytest.mark.parametrize("kind", [0, 1, 2, 4])
+def test_a_picture_below_a_page_of_a_tiff_is_a_smaller_copy_or_refuses_the_file(kind: int) -> None:
+    stream = io.BytesIO()
+    with tifffile.TiffWriter(stream) as writer:
+        writer.write(noise(16, 16), subifds=1, metadata=None)
+        writer.write(noise(8, 8) if kind != 4 else noise(8, 8) > 9, subfiletype=kind, metadata=None)
+    if kind in (1, 4):
+        assert len(images_of(stream.getvalue())) == 1
+    else:
+        with pytest.raises(MemberRefusedError, match="SubIFDs"):
+            images_of(stream.getvalue())
+
+
+# Chunks of a PNG
+
+
+@pytest.mark.parametrize(
+    "name", [b"gAMA", b"cHRM", b"sRGB", b"pHYs", b"iCCP", b"tEXt", b"zTXt", b"eXIf", b"tIME", b"prVt"]
+)
+def test_a_damaged_chunk_that_no_value_depends_on_is_harmless(name: bytes) -> None:
+    content = encoded(smooth(8, 9), "PNG")
+    wrong = bytearray(chunk(name, b"abc"))
+    wrong[-1] ^= 1
+    for at in (33, len(content) - 12):
+        for damaged in (bytes(wrong), chunk(name, b"")):
+            np.testing.assert_array_equal(image_of(content[:at] + damaged + content[at:]), smooth(8, 9))
+
+
+def test_a_text_of_any_size_costs_no_png_its_picture() -> None:
+    content = encoded(smooth(8, 9), "PNG")
+    text = chunk(b"zTXt", b"prompt\0\0" + zlib.compress(bytes(3_000_000)))
+    np.testing.assert_array_equal(image_of(content[:33] + text + content[33:]), smooth(8, 9))
+
+
+@pytest.mark.parametrize("name", [b"PLTE", b"tRNS", b"IDAT", b"acTL", b"fcTL", b"CgBI"])
+def test_a_damaged_or_unknown_chunk_that_values_depend_on_is_not(name: bytes) -> None:
+    content = encoded(smooth(8, 9), "PNG")
+    wrong = bytearray(chunk(name, bytes(8)))
+    wrong[-1] ^= 1
+    with pytest.raises(
+        MemberRefusedError, match="its critical chunk at 33" if name == b"CgBI" else "chunk at 33 is wrong"
+    ):
+        image_of(content[:33] + bytes(wrong) + content[33:])
+
+
+@pytest.mark.parametrize("interlaced", [0, 1])
+@pytest.mark.parametrize(("bits", "kind"), [(1, 0), (8, 0), (16, 2), (8, 3), (8, 6)])
+def test_a_png_whose_compressed_values_end_early_is_refused(bits: int, kind: int, interlaced: int) -> None:
+    values = bits * {0: 1, 2: 3, 3: 1, 6: 4}[kind]
+    palette = [(b"PLTE", bytes(range(256)) * 3)] if kind == 3 else []
+    # The seven passes of an interlaced picture: pixels of each of their rows.
+    sizes = [1, 1, 2, 2, 2, *[4] * 6, *[8] * 4] if interlaced else [8] * 8
+    rows = [b"\0" + b"\x55" * -(-columns * values // 8) for columns in sizes]
+    header = (b"IHDR", struct.pack(">IIBBBBB", 8, 8, bits, kind, 0, 0, interlaced))
+    assert len(images_of(png_of(header, *palette, (b"IDAT", zlib.compress(b"".join(rows)))))) == 1
+    for kept in (len(rows) - 1, 1):
+        with pytest.raises(MemberRefusedError, match="its last rows are missing"):
+            images_of(png_of(header, *palette, (b"IDAT", zlib.compress(b"".join(rows[:kept])))))
+
+
+def test_a_png_that_ends_in_black_is_whole() -> None:
+    for values in (np.zeros((9, 7), np.uint8), np.zeros((9, 7, 4), np.uint8), np.zeros((9, 7, 3), np.uint8)):
+        np.testing.assert_array_equal(image_of(encoded(values, "PNG")), values)
+    assert image_of(png16(np.zeros((9, 7, 3), np.uint16))).shape == (9, 7, 3)
+
+
+@pytest.mark.parametrize("declared", [1, 3])
+def test_an_animated_png_has_as_many_frames_as_it_declares(declared: int) -> None:
+    pictures = [Image.fromarray(noise(8, 9, 3, seed=seed)) for seed in range(2)]
+    content = encoded(pictures[0], "PNG", save_all=True, append_images=pictures[1:])
+    at = content.index(b"acTL")
+    changed = chunk(b"acTL", struct.pack(">II", declared, 0))
+    with pytest.raises(MemberRefusedError, match=f"it declares {declared} frames and has 2"):
+        images_of(content[: at - 4] + changed + content[at + 16 :])
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4, 8])
+def test_a_value_beyond_a_palette_is_damage(bits: int) -> None:
+    width = 8 // bits
+    for colours in range(1, min(2**bits, 4)):
+        row = colours.to_bytes(1) if bits == 8 else (colours << 8 - bits).to_bytes(1)
+        header = (b"IHDR", struct.pack(">IIBBBBB", width, 1, bits, 3, 0, 0, 0))
+        palette = (b"PLTE", bytes(3 * colours))
+        with pytest.raises(MemberRefusedError, match=f"its palette has only {colours} colours"):
+            images_of(png_of(header, palette, (b"IDAT", zlib.compress(b"\0" + row))))
+        assert len(images_of(png_of(header, palette, (b"IDAT", zlib.compress(b"\0\0"))))) == 1
+    short = bytearray(encoded(Image.fromarray(smooth(8, 9)).quantize(8), "BMP"))
+    struct.pack_into("<I", short, 46, 2)
+    with pytest.raises(MemberRefusedError, match="its palette has only 2 colours"):
+        images_of(bytes(short))
