@@ -105,7 +105,7 @@ class FtpFolders:
 
     def _take(self, folder: str, entry: Entry, above: tuple[Level, ...]) -> Unread | None:
         """Gather one entry; return it if it cannot be read."""
-        below = f"{folder}{entry.name.rstrip('/')}/"
+        below = f"{folder}{entry.name}/"
         match entry.kind, self._endpoint.recursive:
             case (Kind.OTHER, _) | (Kind.FOLDER, False):
                 return None
@@ -166,7 +166,7 @@ class FtpFolders:
         content = self._open(folder)
         if isinstance(content, str):
             return unread
-        names = {f"{folder}{entry.name.rstrip('/')}/" for entry in content.entries}
+        names = {f"{folder}{entry.name}/" for entry in content.entries}
         return [part for part in unread if not says_absent(part.text) or part.path in names]
 
     def _open(self, folder: str) -> Content | str:
