@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
-from config.errors import SourceRefusedError
+from config.errors import SourceRefusedError, SourceUnavailableError
 from ingest.model import Endpoint, Listing, RemoteFile, Unread
 from ingest.protocols.ftp_facts import CONNECTION
 from ingest.protocols.ftp_listing import LONGEST_QUOTE, Entry, Kind, parse_lines, parse_list, parse_mlsd, parse_name
@@ -191,7 +191,16 @@ class FtpFolders:
         lines: list[str] = []
         refusals: list[str] = []
         for command, parse in self._parsers.items():
-            answer = self._ftp.lines(command)
+            try:
+                answer = self._ftp.lines(command)
+            except (OSError, EOFError, ftplib.error_proto, ftplib.error_reply) as exc:
+                if not lines:
+                    raise
+                raise SourceUnavailableError(
+                    f"list {self._endpoint.folder!r}: the line {lines[0][:LONGEST_QUOTE]!r} is not understood, and "
+                    f"{command} fails: {str(exc) or type(exc).__name__}; ask the owner of the server for Unix style "
+                    "listings or for MLSD"
+                ) from exc
             entries, unread = parse_lines(answer.lines, parse)
             reply = self._ftp.text(answer.reply)
             complaints = [reply] if answer.refused else [*filter(None, [complaint(reply)])]

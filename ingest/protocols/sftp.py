@@ -119,7 +119,8 @@ class SftpConnection:
         for path, listed in entries.items():
             now = found.get(path, listed)
             if isinstance(now, StatusError):
-                if now.code != NO_SUCH_FILE:
+                # Only a link may lack its file; what is listed is there.
+                if not (listed.is_link and now.code == NO_SUCH_FILE):
                     gathered.add_unread(f"{path}: {now}", path)
                 continue
             attributes = now if listed.is_link else now.completed_by(listed)
@@ -129,6 +130,8 @@ class SftpConnection:
                     self._list(session, below, gathered, (*above, here))
             elif file := _remote_file(path, attributes):
                 gathered.add(file)
+            elif attributes.is_link:
+                gathered.add_unread(f"{path}: the server does not follow this link", path)
             elif attributes.may_be_file:
                 gathered.add_unread(f"{path}: the server gives no size or no modified time of it", path)
 

@@ -45,6 +45,7 @@ def test_what_the_server_tells_of_a_file_is_taken() -> None:
 NO_SIZES = [
     *("213 -1", "213 -2147483648", "213 123 bytes", "213 7.5", "213 ", "213 12,345", "213 0x10", f"213 {10**30}"),
     *("550 not allowed", "502 not implemented", "500 what?", "504 not for that"),
+    *("551 no", "552 no", "553 name not allowed", "554 no", "555 no", "522 no", "200 ok", "250 12"),
 ]
 
 
@@ -53,7 +54,9 @@ def test_a_size_that_makes_no_sense_or_is_refused_is_as_listed(reply: str) -> No
     assert stat(script(SIZE=reply)) == A
 
 
-@pytest.mark.parametrize("reply", ["213 yesterday", "213 20261332000000", "213 ", "550 not allowed", "502 no"])
+@pytest.mark.parametrize(
+    "reply", ["213 yesterday", "213 20261332000000", "213 ", "550 not allowed", "502 no", "553 no", "554 no"]
+)
 def test_a_time_that_makes_no_sense_or_is_refused_is_as_listed(reply: str) -> None:
     assert stat(script(MDTM=reply)) == LISTED
 

@@ -116,6 +116,18 @@ def test_a_listing_of_which_nothing_is_understood_fails_with_its_first_line(stra
         assert repr(strange) in str(caught.value)
 
 
+@pytest.mark.parametrize("reply", ["200 ok", "nonsense", "150 wait"])
+def test_a_line_that_is_not_understood_is_quoted_even_if_nlst_ends_the_connection(reply: str) -> None:
+    listings = {"LIST": {"/": f"{STRANGE[0]}\r\n".encode()}}
+    with (
+        ftp_server(Script(listings=listings, says={"NLST": reply})) as endpoint,
+        connector(replace(endpoint, timeout=0.3)).connect() as connection,
+        pytest.raises(SourceUnavailableError, match=r"is not understood, and NLST fails") as caught,
+    ):
+        connection.list_files()
+    assert repr(STRANGE[0]) in str(caught.value)
+
+
 def test_few_names_are_asked_for_in_vain() -> None:
     names = "".join(f"{number}.zip\r\n" for number in range(1000)).encode()
     script = Script(listings={"LIST": {"/": b"strange\r\n"}, "NLST": {"/": names}}, says={"SIZE": "502 no"})

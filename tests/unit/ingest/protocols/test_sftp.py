@@ -44,6 +44,8 @@ def listed(*entries: Attributes, **files: object) -> Listing:
         Attributes("a.zip", "", size=7, mode=0o666, mtime=TIME),
         Attributes("a.zip", LONG, size=7, mode=FILE),
         Attributes("a.zip", LONG, mode=FILE, mtime=TIME),
+        Attributes("a.zip", LONG, size=2**64 - 1, mode=FILE, mtime=TIME),
+        Attributes("a.zip", "", size=7, mode=0o170644, mtime=TIME),
         Attributes("a.zip"),
     ],
 )
@@ -103,6 +105,26 @@ def test_a_link_that_cannot_be_followed_costs_itself_alone(code: int) -> None:
 def test_a_link_has_the_size_of_its_file_and_a_broken_one_is_no_file() -> None:
     listing = listed(LINK, Attributes("gone.zip", mode=stat.S_IFLNK), stats={"/link.zip": WHOLE, "/gone.zip": 2})
     assert listing == Listing(files=[RemoteFile(path="link.zip", size=7, modified=A.modified)], unread=[])
+
+
+def test_a_link_that_the_server_does_not_follow_is_named() -> None:
+    listing = listed(LINK, WHOLE, stats={"/link.zip": LINK})
+    assert list(listing.files) == [A]
+    assert [part.path for part in listing.unread] == ["link.zip"]
+
+
+def test_a_file_that_is_listed_and_called_absent_is_named() -> None:
+    """Such as one whose name cannot be sent back in the server's encoding."""
+    listing = listed(Attributes("odd.zip", "", size=7, mode=FILE), WHOLE, stats={"/odd.zip": 2})
+    assert list(listing.files) == [A]
+    assert [part.path for part in listing.unread] == ["odd.zip"]
+
+
+def test_a_size_that_only_a_negative_number_has_is_none() -> None:
+    endless = Attributes("endless.zip", "", size=2**64 - 1, mode=FILE, mtime=TIME)
+    listing = listed(endless, WHOLE)
+    assert list(listing.files) == [A]
+    assert [part.path for part in listing.unread] == ["endless.zip"]
 
 
 def test_a_forbidden_folder_costs_itself_alone() -> None:
