@@ -34,6 +34,7 @@ from ingest.tracked_files import (
     TrackedFiles,
     after_listing,
     after_stability_check,
+    forget_before,
     unread_parts,
 )
 from ingest.transfer import CopyOutcome, CopyResult
@@ -139,7 +140,7 @@ class FileTracker:
                 self._tracked_files,
                 listing,
                 self._busy,
-                forget_before=listed_at - 2 * self._spec.retention,
+                forget_before=forget_before(self._spec, listed_at),
                 first=not self._listed_before,
             )
             self._listed_before = True

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
 from config.errors import SourceRefusedError, SourceUnavailableError, TransferTruncatedError
-from ingest.model import Endpoint, Listing, RemoteFile, Unread
+from ingest.model import EVERYTHING, Endpoint, Listing, RemoteFile, Scope, Unread
 from ingest.ports import Connection, Reader
 from ingest.protocols.ftp_clock import clock_of
 from ingest.protocols.ftp_facts import CONNECTION, NOT_FOUND, Facts, ask_facts
@@ -76,11 +76,11 @@ class FtpConnection:
             self._ftp.close()
             self._ftp = None
 
-    def list_files(self) -> Listing:
+    def list_files(self, scope: Scope = EVERYTHING) -> Listing:
         """Return all files of the source, links to files included, broken links and links to folders excluded."""
         with self._use(f"list {self._endpoint.folder!r}") as ftp:
             try:
-                return FtpFolders(ftp, self._endpoint, self._resolve, mlsd=self._mlsd).list()
+                return FtpFolders(ftp, self._endpoint, self._resolve, scope, mlsd=self._mlsd).list()
             except BaseException:
                 # The connection may be in any folder now.
                 self.close()

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from datetime import datetime
 
 from config.errors import SourceRefusedError, SourceUnavailableError
-from ingest.model import Listing, RemoteFile, Unread
+from ingest.model import EVERYTHING, Listing, RemoteFile, Scope, Unread
 from ingest.ports import Connection, Reader
 
 type Hook = Callable[[], object]
@@ -85,8 +85,9 @@ class FakeConnection:
     def __init__(self, server: FakeServer) -> None:
         self._server = server
 
-    def list_files(self) -> Listing:
+    def list_files(self, scope: Scope = EVERYTHING) -> Listing:
         """List all files but those in `unlisted`."""
+        scope.check()
         self._server.before_list()
         self._server.note("list")
         files = [

@@ -12,7 +12,7 @@ from paramiko.message import Message
 from paramiko.sftp import CMD_READ, CMD_READDIR, CMD_STAT, SFTP_FAILURE, SFTP_PERMISSION_DENIED
 
 from config.errors import SourceRefusedError, TransferTruncatedError
-from ingest.model import Endpoint, Listing, RemoteFile
+from ingest.model import Endpoint, Listing, RemoteFile, Scope
 from ingest.protocols.connect import connector
 from tests.fakes.sftp_server import Attributes, Files, sftp_server
 
@@ -105,6 +105,14 @@ def test_a_link_that_cannot_be_followed_costs_itself_alone(code: int) -> None:
 def test_a_link_has_the_size_of_its_file_and_a_broken_one_is_no_file() -> None:
     listing = listed(LINK, Attributes("gone.zip", mode=stat.S_IFLNK), stats={"/link.zip": WHOLE, "/gone.zip": 2})
     assert listing == Listing(files=[RemoteFile(path="link.zip", size=7, modified=A.modified)], unread=[])
+
+
+def test_a_link_that_nobody_wants_is_not_followed() -> None:
+    files = Files(folders={"/": [LINK, WHOLE]}, stats={"/link.zip": BAD_MESSAGE})
+    with sftp_server(files) as endpoint, connector(endpoint).connect() as connection:
+        listing = connection.list_files(Scope(wants=lambda path: path == "a.zip"))
+    assert listing == Listing(files=[A], unread=[])
+    assert CMD_STAT not in files.requests
 
 
 def test_a_link_that_the_server_does_not_follow_is_named() -> None:
