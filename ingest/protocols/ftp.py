@@ -3,7 +3,7 @@
 import ftplib
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -209,9 +209,18 @@ class FtpConnection:
                 lines = ftp.lines(f"LIST {ftp.wire(path)}").lines
             except (ftplib.error_perm, ftplib.error_temp):
                 lines = []
-            entries = [parse_list(line, self._zone, now) for line in lines]
-            self._clock.compare(exact, entries[0].modified if len(entries) == 1 and entries[0] else None, now)
+            self._clock.compare(exact, self._minute_of(path, lines, now), now)
         return self._clock.utc(exact)
+
+    def _minute_of(self, path: str, lines: Iterable[str], now: datetime) -> datetime | None:
+        """Return the time that LIST gives of a file; None if it gives the day alone, or several files of its name.
+
+        Some servers list the whole folder instead.
+        """
+        name = path.rpartition("/")[2]
+        found = {parse_list(line, self._zone, now) for line in lines if ":" in line.removesuffix(name)}
+        named = [entry for entry in found if entry and entry.name == name]
+        return named[0].modified if len(named) == 1 else None
 
     @contextmanager
     def _use(self, doing: str) -> Iterator[Ftp]:
