@@ -140,7 +140,8 @@ class FtpFolders:
         if isinstance(found, RemoteFile):
             self._gathered.add(found)
             return None
-        if entry.kind is Kind.UNKNOWN and not self._endpoint.recursive and self._is_folder(below):
+        may_be_folder = entry.kind is Kind.LINK or (entry.kind is Kind.UNKNOWN and not self._endpoint.recursive)
+        if may_be_folder and self._is_folder(below):
             return None
         return found
 

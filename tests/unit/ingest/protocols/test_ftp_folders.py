@@ -178,6 +178,15 @@ def test_a_link_that_nobody_wants_is_not_followed() -> None:
     assert [command for command in script.commands if command.startswith("SIZE")] == ["SIZE a.zip"]
 
 
+@pytest.mark.parametrize("recursive", [True, False])
+def test_a_link_to_a_folder_is_left_out_without_a_word_and_a_dead_one_is_told(recursive: bool) -> None:
+    links = b"".join(b"lrwxrwxrwx 1 u g 9 Mar 04  2026 %b.zip -> x\r\n" % name for name in (b"latest", b"dead"))
+    script = Script(listings={"LIST": {"/": links + line("b.zip"), "/latest.zip": line("c.zip")}})
+    listing = listed(script, recursive=recursive, scope=ZIPS)
+    assert paths(listing) == {"b.zip"}
+    assert [part.path for part in listing.unread] == ["dead.zip"]
+
+
 def test_a_listing_ends_between_two_entries_when_its_caller_is_out_of_time() -> None:
     left = 5
 
