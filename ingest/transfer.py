@@ -17,7 +17,6 @@ from ingest.model import (
     Generation,
     Published,
     RemoteFile,
-    Scope,
     Span,
     Staged,
 )
@@ -151,7 +150,7 @@ def copy_archive(connection: Connection, store: ArchiveStore, job: CopyJob, hook
     resumed = len(spans) < len(plan)
     read = _read_and_stage(connection, upload, generation, archive.file, spans, known, hasher.update, hooks)
     blocks = [read.get(span) or known[span] for span in plan]
-    last_chance = _check_unchanged(connection, job, hooks.check)
+    last_chance = _check_unchanged(connection, job)
     if not (hasher.complete or job.accept_truncated or last_chance):
         return CopyResult(
             outcome=CopyOutcome.TRUNCATED, metadata=None, received=hasher.seen, unchecked=upload.unchecked
@@ -252,7 +251,7 @@ def _expect_end(reader: Reader, file: RemoteFile) -> None:
         raise TransferTruncatedError(f"copy {file.path!r}: it exceeds its listed {file.size} bytes; tried again later")
 
 
-def _check_unchanged(connection: Connection, job: CopyJob, check: Callable[[], None]) -> bool:
+def _check_unchanged(connection: Connection, job: CopyJob) -> bool:
     """Return whether a file was deleted since it was read. Raises TransferTruncatedError if it changed.
 
     A server that refuses to answer for one file may still have it: only a listing shows that it was deleted.
@@ -261,7 +260,7 @@ def _check_unchanged(connection: Connection, job: CopyJob, check: Callable[[], N
     now = connection.stat(file)
     deleted = False
     if now is None:
-        listing = connection.list_files(Scope(wants=file.path.__eq__, check=check))
+        listing = connection.list_files()
         listed = next((one for one in listing.files if one.path == file.path), None)
         now = file if listed in (None, job.listed) else listed
         deleted = bool(listing.lacks([file.path]))
