@@ -78,7 +78,7 @@ _UNIX_DATES = [
 ]
 # Windows itself, which writes AM and PM, never separates thousands: there a blank begins the name.
 _DOS = re.compile(
-    rf"""{_NUMERIC}[ \t]+{_CLOCK}[ \t]?(?P<half>[ap](?:\.?\ ?m\.?)?)?[ \t]+
+    rf"""{_NUMERIC}(?:[ \t]+|T){_CLOCK}(?:[.,]\d+)?{_OFFSET}?[ \t]?(?P<half>[ap](?:\.?\ ?m\.?)?)?[ \t]+
         (?: <(?P<kind>[^\s<>]+)>[ \t]+ | (?P<size>(?(half)(?!)|\d{{1,3}}(?:\ \d{{3}})+)|[-+]?\d[^ \t]*)\ )
         (?P<name>.+)""",
     re.VERBOSE | re.IGNORECASE | re.DOTALL,
@@ -287,7 +287,7 @@ def _dos_time(match: re.Match[str], zone: ZoneInfo) -> datetime | None:
     hour, *rest = map(int, match["clock"].split(":"))
     if match["half"]:
         hour = hour % 12 + (12 if match["half"][0].lower() == "p" else 0)
-    return _in_zone(zone, *day, hour, *rest) if day else None
+    return _in_zone(zone, *day, hour, *rest, offset=match["offset"]) if day else None
 
 
 def _in_zone(zone: ZoneInfo, *parts: int, offset: str | None = None) -> datetime | None:

@@ -175,6 +175,9 @@ FORMATS = [
     ("-rw-r--r-- 1 u g 12 4 de marzo 05:06 a.zip", file("a.zip", 12, FIVE_SIX)),
     ("-rw-r--r-- 1 u g 12 4 de mar. de 2025 a.zip", file("a.zip", 12, utc(2025, 3, 4, 0, 0))),
     ("03/04/2026  05:06 p. m.       1,234 a.zip", file("a.zip", 1234, utc(2026, 3, 4, 17, 6))),
+    ("2026-03-04T05:06:07Z                 1234 a.zip", file("a.zip", 1234, utc(2026, 3, 4, 5, 6, 7))),
+    ("2026-03-04 05:06:07.123 +0100        1234 a.zip", file("a.zip", 1234, utc(2026, 3, 4, 4, 6, 7))),
+    ("2026-03-04 05:06                    -1234 a.zip", file("a.zip", None, FIVE_SIX)),
     ("03-04-26  05:06P              1234 a.zip", file("a.zip", 1234, utc(2026, 3, 4, 17, 6))),
     # Words for a folder in other languages: the server is asked whether it is one.
     ("04.03.2026  05:06    <REP>          sub", unknown("sub", None, FIVE_SIX)),
