@@ -40,11 +40,28 @@ def ask_facts(ftp: Ftp, path: str, *, mlst: bool, listed: RemoteFile | None = No
         return stated
     # SIZE counts what a transfer of the current type sends.
     ftp.voidcmd("TYPE I")
-    size, modified = (_ask_value(ftp, f"{command} {ftp.wire(path)}") for command in ("SIZE", "MDTM"))
+    size, modified = _ask_size_and_time(ftp, ftp.wire(path))
     return Facts(
         size=int(size) if _SIZE.fullmatch(size) else stated.size,
         modified=parse_mdtm(modified) or stated.modified,
     )
+
+
+def _ask_size_and_time(ftp: Ftp, path: str) -> list[str]:
+    """Return what SIZE and MDTM give, empty where it is nothing. Raises ftplib.error_temp if that is so for now."""
+    values, for_now = [], None
+    for command in ("SIZE", "MDTM"):
+        try:
+            values.append(_ask_value(ftp, f"{command} {path}"))
+        except ftplib.error_temp as exc:
+            if str(exc).startswith(CONNECTION):
+                raise
+            values.append("")
+            for_now = exc
+    if for_now and not any(values):
+        # The file may be in use: a server that gives one of the two does not mean that.
+        raise for_now
+    return values
 
 
 def _ask_value(ftp: Ftp, command: str) -> str:

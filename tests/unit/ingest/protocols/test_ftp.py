@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from config.errors import SourceUnavailableError
 from ingest.model import Endpoint, Listing, RemoteFile
 from ingest.protocols.connect import connector
 from ingest.protocols.ftp_clock import FtpClock, is_local
@@ -67,6 +68,23 @@ def test_a_time_that_makes_no_sense_or_is_refused_is_as_listed(reply: str) -> No
 )
 def test_a_time_in_a_form_that_the_standard_does_not_have_is_read(reply: str) -> None:
     assert stat(script(MDTM=f"213 {reply}")) == A
+
+
+@pytest.mark.parametrize("code", ["400", "420", "450", "451", "452"])
+def test_what_a_server_refuses_for_now_is_as_listed_if_it_tells_the_other(code: str) -> None:
+    assert stat(script(SIZE=f"{code} no")) == A
+    assert stat(script(MDTM=f"{code} no")) == LISTED
+    for other in (f"{code} no", "550 no"):
+        for both in ({"SIZE": f"{code} no", "MDTM": other}, {"SIZE": other, "MDTM": f"{code} no"}):
+            with pytest.raises(SourceUnavailableError, match=f"{code} no"):
+                stat(script(LINE, **both))
+
+
+@pytest.mark.parametrize("code", ["421", "425", "426", "430"])
+@pytest.mark.parametrize("command", ["SIZE", "MDTM"])
+def test_an_error_of_the_connection_says_nothing_of_a_file(code: str, command: str) -> None:
+    with pytest.raises(SourceUnavailableError, match=f"{code} no"):
+        stat(script(LINE, **{command: f"{code} no"}))
 
 
 def test_where_the_server_tells_nothing_of_a_file_neither_do_we() -> None:
