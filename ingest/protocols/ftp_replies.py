@@ -28,9 +28,11 @@ _PART = re.compile(
 )
 _NONE = r"0|no|none|without|ohne|keine?|sans|aucune?|sin|senza|nessun|sem|zonder|geen|bez|без"
 _FAULTS = r"(?:error|fail|fehler|erreur|errore|fout|chyb|ошиб|skipped|omitted|truncated|aborted|denied)\w*"
-_NO_ERRORS = re.compile(
+_HARMLESS = re.compile(
     rf"\b(?:{_NONE})(?: \w+)? {_FAULTS}|\b{_FAULTS}(?:\(s\))?\s*[:=]\s*(?:{_NONE})\b|\berror-free|\b0 error\(s\)"
-    r"|\b\d+ of \d+ \w+ used\b",
+    r"|\b\d+ of \d+ \w+ used\b"
+    # A folder's path.
+    r'|"(?:/|[A-Z]:)[^"]*"',
     re.IGNORECASE,
 )
 _EMPTY = re.compile(
@@ -45,7 +47,7 @@ _BARE = re.compile(r"2\d\d[ -](?:.*?\s)??(?P<path>(?:[/\\]|[A-Za-z]:[\\/]).*?)(?
 
 def complaint(reply: str) -> str | None:
     """Return the line of a reply to a listing which says that it is incomplete; None if there is none."""
-    return next((line.strip() for line in reply.splitlines() if _complains(_NO_ERRORS.sub("", line))), None)
+    return next((line.strip() for line in reply.splitlines() if _complains(_HARMLESS.sub("", line))), None)
 
 
 def _complains(line: str) -> bool:
