@@ -108,6 +108,7 @@ class Discovery:
     def _look(self, connection: Connection, files: Iterable[RemoteFile]) -> dict[RemoteFile, RemoteFile]:
         """Return the current facts of each file that is there, by the file as it was listed."""
         seen, refused = dict[RemoteFile, RemoteFile](), list[RemoteFile]()
+        failed = dict[RemoteFile, SourceUnavailableError]()
         for file in files:
             # Check before each call, because a hundred calls to a slow server can take longer than a tick may.
             self.tracker.check()
@@ -121,11 +122,14 @@ class Discovery:
                 seen[file] = file
             except SourceUnavailableError as exc:
                 # The server may be down, or only this file busy because it is being written: a listing tells which.
-                connection.list_files(self._scope)
-                self.tracker.record_unreadable(file, exc)
-                self._unreadable[file.path] = Unread(text=str(exc), path=file.path)
-        if refused:
+                if not failed:
+                    connection.list_files(self._scope)
+                failed[file] = exc
+        if refused or len(failed) > 1:
             # A file that is listed but not found, for example for lack of permission, must still be tracked.
             listed = {file.path: file for file in connection.list_files(self._scope).files}
             seen |= {file: listed[file.path] for file in refused if file.path in listed}
+        for file, error in failed.items():
+            self.tracker.record_unreadable(file, error)
+            self._unreadable[file.path] = Unread(text=str(error), path=file.path)
         return seen

@@ -433,6 +433,18 @@ def test_a_file_of_which_nothing_can_be_told_for_now_costs_no_other_file(
     assert world.state.unread is None
 
 
+def test_many_files_of_which_nothing_can_be_told_cost_few_listings(world: World) -> None:
+    for number in range(50):
+        world.put(f"{number}.zip")
+        world.server.unreadable.add(f"{number}.zip")
+    world.put("a.zip")
+    report = world.tick()
+    assert ([copied.path for copied in report.copied], report.failed) == (["a.zip"], 50)
+    assert world.server.calls.count("list") <= 5
+    assert world.state.unread
+    assert world.state.unread.count == 50
+
+
 def test_a_file_that_keeps_failing_is_left_alone_for_longer_and_longer(world: World) -> None:
     world.put("a.zip", make_zip(2 * MIB))
     tries = []
