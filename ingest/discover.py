@@ -4,12 +4,23 @@ import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import partial
 from threading import Lock
 
 from config.errors import InconsistentTransferError, OutOfTimeError, SourceRefusedError, SourceUnavailableError
-from ingest.model import Listing, RemoteFile, SourceSpec, TrackedFile
+from ingest.model import Listing, RemoteFile, Scope, SourceSpec, TrackedFile, Unread
 from ingest.ports import Connection
-from ingest.tracked_files import StableFile, both_ends, left_out, nearly_gone, relevant, unknown, wanted
+from ingest.tracked_files import (
+    StableFile,
+    both_ends,
+    forget_before,
+    left_out,
+    nearly_gone,
+    relevant,
+    unknown,
+    wanted,
+    wants,
+)
 from ingest.tracker import FileTracker, Order
 
 log = logging.getLogger(f"ingestion.{__name__}")
@@ -28,8 +39,14 @@ class Discovery:
     wait: Callable[[float], None]
     unchecked: bool = False
     """True if the last listing had unknown files that were not checked."""
+    _unreadable: dict[str, Unread] = field(default_factory=dict)
+    """Files of the last listing of which the server tells nothing for now, by path."""
     _lock: Lock = field(default_factory=Lock)
     _listed_at: datetime | None = None
+
+    @property
+    def _scope(self) -> Scope:
+        return Scope(wants=partial(wants, self.spec), check=self.tracker.check)
 
     def refresh(self, connection: Connection, *, even_if_fresh: bool = False) -> None:
         """List the source, unless a worker did so less than `stable_for` ago and `even_if_fresh` is false."""
@@ -41,7 +58,8 @@ class Discovery:
     def _list(self, connection: Connection) -> None:
         """List the source, check unknown files for stability, and track the stable ones."""
         listed_at = self.now()
-        listed = connection.list_files()
+        listed = connection.list_files(self._scope)
+        self._unreadable = {}
         passed_over = left_out(self.spec, [*listed.files, *listed.unsized])
         listing = self.tracker.with_known_sizes(
             Listing(
@@ -50,7 +68,7 @@ class Discovery:
                 unsized=wanted(self.spec, listed.unsized),
             )
         )
-        listing = replace(listing, files=[*listing.files, *self._overlooked(connection, listing)])
+        listing = replace(listing, files=[*listing.files, *self._overlooked(connection, listing, listed_at)])
         unknown_files = unknown(self.tracker.tracked_files, listing.files)
         # While archives are due, check only files that are newer than all of them, so that copying goes on.
         newest = self.tracker.newest_due()
@@ -58,6 +76,7 @@ class Discovery:
         checked = both_ends(urgent, _AT_ONCE)
         stable = self._stable(connection, checked)
         self.unchecked = len(checked) < len(unknown_files)
+        listing = replace(listing, unread=[*listing.unread, *self._unreadable.values()])
         self.tracker.update(listing, stable, listed_at, passed_over)
         self._listed_at = self.now()
 
@@ -85,12 +104,12 @@ class Discovery:
                     self.tracker.record_measured(counted)
         return True
 
-    def _overlooked(self, connection: Connection, listing: Listing) -> Iterator[RemoteFile]:
+    def _overlooked(self, connection: Connection, listing: Listing, now: datetime) -> Iterator[RemoteFile]:
         """Yield files that would count as gone after this listing, but that the server still has when asked for each.
 
         Some servers cut a listing short at the end of a line and report it as complete.
         """
-        for tracked_file in nearly_gone(self.tracker.tracked_files, listing):
+        for tracked_file in nearly_gone(self.tracker.tracked_files, listing, forget_before(self.spec, now)):
             self.tracker.check()
             if self._exists(connection, tracked_file):
                 log.warning("listing.incomplete source=%s path=%r", self.spec.name, tracked_file.listed.path)
@@ -119,6 +138,7 @@ class Discovery:
     def _look(self, connection: Connection, files: Iterable[RemoteFile]) -> dict[RemoteFile, RemoteFile]:
         """Return the current facts of each file that is there, by the file as it was listed."""
         seen, refused = dict[RemoteFile, RemoteFile](), list[RemoteFile]()
+        failed = dict[RemoteFile, SourceUnavailableError]()
         for file in files:
             # Check before each call, because a hundred calls to a slow server can take longer than a tick may.
             self.tracker.check()
@@ -132,12 +152,16 @@ class Discovery:
                 seen[file] = file
             except SourceUnavailableError as exc:
                 # The server may be down, or only this file busy because it is being written: a listing tells which.
-                connection.list_files()
-                self.tracker.record_unreadable(file, exc)
-        if refused:
+                if not failed:
+                    connection.list_files(self._scope)
+                failed[file] = exc
+        if refused or len(failed) > 1:
             # A file that is listed but not found, for example for lack of permission, must still be tracked.
-            listing = connection.list_files()
+            listing = connection.list_files(self._scope)
             seen |= {file: found for file in refused if (found := listing.find(file.path, file.size))}
+        for file, error in failed.items():
+            self.tracker.record_unreadable(file, error)
+            self._unreadable[file.path] = Unread(text=str(error), path=file.path)
         return seen
 
 

@@ -2,7 +2,7 @@
 
 import hashlib
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime, timedelta
 from enum import Enum, StrEnum
@@ -77,6 +77,19 @@ class Listing:
             return frozenset()
         folders = tuple(path for path in unread if path and path.endswith("/"))
         return frozenset(path for path in absent - unread if not path.startswith(folders))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scope:
+    """What the caller of a listing needs of it."""
+
+    wants: Callable[[str], bool] = lambda _: True
+    """Whether a path is of interest: of others, no link is followed, and no size or time requested."""
+    check: Callable[[], None] = lambda: None
+    """Called before each request about one file or folder; raises to end the listing."""
+
+
+EVERYTHING = Scope()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Protocol
 
 from ingest.model import (
+    EVERYTHING,
     Archive,
     Arrival,
     Block,
@@ -14,6 +15,7 @@ from ingest.model import (
     Listing,
     Published,
     RemoteFile,
+    Scope,
     SourceState,
     Staged,
     Step,
@@ -35,11 +37,12 @@ class Reader(Protocol):
 class Connection(Protocol):
     """One logged-in connection to a source. Every call has a timeout."""
 
-    def list_files(self) -> Listing:
+    def list_files(self, scope: Scope = EVERYTHING) -> Listing:
         """Return the files of the source's folder (and subfolders, if `recursive`), and what could not be read of it.
 
         Files whose size the server does not give, or gives as no number of bytes, are listed apart: `measure` counts
-        them. Raises SourceUnavailableError, SourceRefusedError if nothing could be read.
+        them. Files that `scope` does not want may be left out if they cost a request. Raises SourceUnavailableError,
+        SourceRefusedError if nothing could be read, and what `scope.check` raises.
         """
 
     def stat(self, listed: RemoteFile) -> RemoteFile | None:

@@ -53,8 +53,12 @@ class Changed:
 
 def wanted[F: (RemoteFile, UnsizedFile)](spec: SourceSpec, files: Iterable[F]) -> Sequence[F]:
     """Return the files that match PATTERN and are not unfinished uploads."""
-    matches = _pattern(spec)
-    return [file for file in files if matches(file.path) and not _is_ignored(file.path)]
+    return [file for file in files if wants(spec, file.path)]
+
+
+def wants(spec: SourceSpec, path: str) -> bool:
+    """Return whether a path matches PATTERN and is not that of an unfinished upload."""
+    return _pattern(spec)(path) and not _is_ignored(path)
 
 
 def left_out(spec: SourceSpec, files: Iterable[RemoteFile | UnsizedFile]) -> PassedOver | None:
@@ -117,8 +121,8 @@ def after_listing(
     """Count absences. Drop files that are gone, as expired if they were not copied; `busy` paths stay.
 
     Only the `first` listing of a tick counts, because later ones may follow within moments. Files that an incomplete
-    listing may hide are not counted. Of them, a copied file that was first seen before `forget_before` is dropped,
-    because the state of a source whose listings are never complete must not grow without end.
+    listing may hide are not counted. Of them, a file that was first seen before `forget_before` is dropped, because
+    the state of a source whose listings are never complete must not grow without end.
     """
     present, lacking = {file.path for file in listing.files} | busy, listing.lacks(tracked_files)
 
@@ -127,7 +131,7 @@ def after_listing(
             return 0
         if path in lacking:
             return file.missing + first
-        return _GONE_AFTER if file.done and file.first_seen < forget_before else file.missing
+        return _GONE_AFTER if file.first_seen < forget_before else file.missing
 
     counted = {path: replace(file, missing=counted_missing(path, file)) for path, file in tracked_files.items()}
     gone = [tracked_file for tracked_file in counted.values() if tracked_file.missing >= _GONE_AFTER]
@@ -139,14 +143,20 @@ def after_listing(
     )
 
 
-def nearly_gone(tracked_files: TrackedFiles, listing: Listing) -> Sequence[TrackedFile]:
-    """Return the uncopied files that the listing lacks and that would count as gone after it."""
-    lacking = listing.lacks(tracked_files)
+def nearly_gone(tracked_files: TrackedFiles, listing: Listing, forget_before: datetime) -> Sequence[TrackedFile]:
+    """Return the uncopied files that are not listed and that would count as gone after this listing."""
+    listed, lacking = {file.path for file in listing.files}, listing.lacks(tracked_files)
     return [
         tracked_file
         for path, tracked_file in tracked_files.items()
-        if path in lacking and not tracked_file.done and tracked_file.missing >= _GONE_AFTER - 1
+        if path not in listed and not tracked_file.done
+        if (tracked_file.missing >= _GONE_AFTER - 1 if path in lacking else tracked_file.first_seen < forget_before)
     ]
+
+
+def forget_before(spec: SourceSpec, now: datetime) -> datetime:
+    """Return the time such that a file first seen before it is on the server no longer, by the owner's promise."""
+    return now - 2 * spec.retention
 
 
 def after_stability_check(

@@ -37,6 +37,7 @@ from ingest.tracked_files import (
     TrackedFiles,
     after_listing,
     after_stability_check,
+    forget_before,
     unread_parts,
     with_known_sizes,
 )
@@ -160,7 +161,7 @@ class FileTracker:
                 self._tracked_files,
                 listing,
                 self._busy,
-                forget_before=listed_at - 2 * self._spec.retention,
+                forget_before=forget_before(self._spec, listed_at),
                 first=not self._listed_before,
             )
             self._listed_before = True

@@ -3,14 +3,14 @@
 import ftplib
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
 from config.errors import SourceRefusedError, SourceUnavailableError, TransferTruncatedError
-from ingest.model import Endpoint, Listing, RemoteFile, Unread, UnsizedFile
+from ingest.model import EVERYTHING, Endpoint, Listing, RemoteFile, Scope, Unread, UnsizedFile
 from ingest.ports import Connection, Reader
 from ingest.protocols.ftp_clock import clock_of
 from ingest.protocols.ftp_facts import CONNECTION, NOT_FOUND, Facts, ask_facts
@@ -77,11 +77,11 @@ class FtpConnection:
             self._ftp.close()
             self._ftp = None
 
-    def list_files(self) -> Listing:
+    def list_files(self, scope: Scope = EVERYTHING) -> Listing:
         """Return all files of the source, links to files included, broken links and links to folders excluded."""
         with self._use(f"list {self._endpoint.folder!r}") as ftp:
             try:
-                return FtpFolders(ftp, self._endpoint, self._resolve, mlsd=self._mlsd).list()
+                return FtpFolders(ftp, self._endpoint, self._resolve, scope, mlsd=self._mlsd).list()
             except BaseException:
                 # The connection may be in any folder now.
                 self.close()
@@ -228,9 +228,18 @@ class FtpConnection:
                 lines = ftp.lines(f"LIST {ftp.wire(path)}").lines
             except (ftplib.error_perm, ftplib.error_temp):
                 lines = []
-            entries = [parse_list(line, self._zone, now) for line in lines]
-            self._clock.compare(exact, entries[0].modified if len(entries) == 1 and entries[0] else None, now)
+            self._clock.compare(exact, self._minute_of(path, lines, now), now)
         return self._clock.utc(exact)
+
+    def _minute_of(self, path: str, lines: Iterable[str], now: datetime) -> datetime | None:
+        """Return the time that LIST gives of a file; None if it gives the day alone, or several files of its name.
+
+        Some servers list the whole folder instead.
+        """
+        name = path.rpartition("/")[2]
+        found = {parse_list(line, self._zone, now) for line in lines if ":" in line.removesuffix(name)}
+        named = [entry for entry in found if entry and entry.name == name]
+        return named[0].modified if len(named) == 1 else None
 
     @contextmanager
     def _use(self, doing: str) -> Iterator[Ftp]:

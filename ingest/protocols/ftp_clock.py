@@ -1,14 +1,13 @@
 """Whether a server's MDTM and MLSD give UTC, as RFC 3659 demands, or local time, as vsftpd's `use_localtime` does."""
 
-import re
-from datetime import UTC, datetime, time, timedelta
+from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 _MINUTE = timedelta(minutes=1)
 _AHEAD = timedelta(minutes=15)
 """No zone is nearer to UTC. A time further ahead than this is read in the wrong zone."""
-_SAFE = re.compile(r"[^\s\-*?\[\]{}~\\][^\s*?\[\]{}\\]*")
-"""Paths that LIST takes for nothing but a path."""
+_OPTIONS = ("-", "~")
+"""First letters of arguments that LIST does not take for a path."""
 _HOLDS_FOR = timedelta(hours=1)
 """Time after which the zone is compared again: a server's settings may change."""
 _WITH_CLOCK = timedelta(days=170)
@@ -20,13 +19,10 @@ def is_local(exact: datetime, listed: datetime, zone: ZoneInfo, now: datetime) -
 
     Both are given in UTC, `exact` as if the server gave UTC, `listed` as if LIST were in `zone`.
     """
-    wall = listed.astimezone(zone).time()
-    if wall == time(0):
-        # LIST gives the day alone for old files.
-        return None
     as_local = in_zone(exact, zone)
     if timedelta(0) <= as_local - listed < _MINUTE:
-        return as_local <= now + _AHEAD
+        # East of Greenwich UTC would be further in the future still: the server's clock is fast.
+        return as_local <= now + _AHEAD or as_local < exact
     return False if timedelta(0) <= exact - listed < _MINUTE else None
 
 
@@ -50,7 +46,7 @@ class FtpClock:
         """Return whether the file's time in LIST would decide, which `compare` takes."""
         if in_zone(exact, self._zone) == exact or (self._decided and now - self._decided < _HOLDS_FOR):
             return False
-        return now - exact < _WITH_CLOCK and _SAFE.fullmatch(path) is not None
+        return now - exact < _WITH_CLOCK and not path.startswith(_OPTIONS)
 
     def compare(self, exact: datetime, listed: datetime | None, now: datetime) -> None:
         """Decide by the same file's time in LIST; None: LIST did not give it. What fits neither decides nothing."""

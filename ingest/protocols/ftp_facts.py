@@ -13,7 +13,6 @@ NOT_FOUND = "550"
 """Means that there is no such file, that it may not be read, or that the command is not for it."""
 CONNECTION = ("421", "425", "426", "430", "530", "532")
 """Codes of errors that are about the connection or the login, and not about one folder or file."""
-UNKNOWN_COMMAND = ("500", "501", "502", "503", "504")
 _SIZE = re.compile(r"\d{1,19}")
 
 
@@ -41,11 +40,34 @@ def ask_facts(ftp: Ftp, path: str, *, mlst: bool, listed: RemoteFile | None = No
         return stated
     # SIZE counts what a transfer of the current type sends.
     ftp.voidcmd("TYPE I")
-    size, modified = (_ask(ftp, f"{command} {ftp.wire(path)}") for command in ("SIZE", "MDTM"))
+    size, modified = _ask_size_and_time(ftp, ftp.wire(path))
     return Facts(
-        size=int(size[4:].strip()) if size and _SIZE.fullmatch(size[4:].strip()) else stated.size,
-        modified=(parse_mdtm(modified[4:].strip()) if modified else None) or stated.modified,
+        size=int(size) if _SIZE.fullmatch(size) else stated.size,
+        modified=parse_mdtm(modified) or stated.modified,
     )
+
+
+def _ask_size_and_time(ftp: Ftp, path: str) -> list[str]:
+    """Return what SIZE and MDTM give, empty where it is nothing. Raises ftplib.error_temp if that is so for now."""
+    values, for_now = [], None
+    for command in ("SIZE", "MDTM"):
+        try:
+            values.append(_ask_value(ftp, f"{command} {path}"))
+        except ftplib.error_temp as exc:
+            if str(exc).startswith(CONNECTION):
+                raise
+            values.append("")
+            for_now = exc
+    if for_now and not any(values):
+        # The file may be in use: a server that gives one of the two does not mean that.
+        raise for_now
+    return values
+
+
+def _ask_value(ftp: Ftp, command: str) -> str:
+    """Return what a reply of code 213 holds; empty if there is none."""
+    code, _, value = (_ask(ftp, command) or "").partition(" ")
+    return value.strip() if code == "213" else ""
 
 
 def _ask_mlst(ftp: Ftp, path: str) -> Facts:
@@ -59,6 +81,6 @@ def _ask(ftp: Ftp, command: str) -> str | None:
     try:
         return ftp.sendcmd(command)
     except ftplib.error_perm as exc:
-        if str(exc).startswith((NOT_FOUND, *UNKNOWN_COMMAND)):
-            return None
-        raise
+        if str(exc).startswith(CONNECTION):
+            raise
+        return None

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
-from config.errors import SourceRefusedError
-from ingest.model import Endpoint, Listing, RemoteFile, Unread, UnsizedFile
+from config.errors import SourceRefusedError, SourceUnavailableError
+from ingest.model import Endpoint, Listing, RemoteFile, Scope, Unread, UnsizedFile
 from ingest.protocols.ftp_facts import CONNECTION
 from ingest.protocols.ftp_listing import LONGEST_QUOTE, Entry, Kind, parse_lines, parse_list, parse_mlsd, parse_name
 from ingest.protocols.ftp_replies import complaint, says_absent, says_forbidden
@@ -16,6 +16,8 @@ from ingest.protocols.listing import Gathered
 
 _TRIES = 20
 """Names to ask for in vain before NLST counts as not understood."""
+_OTHERS = 10
+"""Files of one folder that are asked for though nobody wants them, so that a wrong PATTERN is noticed."""
 
 type Resolve = Callable[[Ftp, str, Entry], RemoteFile | UnsizedFile | Unread]
 """Returns a file or link by its path and entry, after asking the server for what the entry lacks."""
@@ -59,11 +61,12 @@ class Level:
 class FtpFolders:
     """One listing of a source, folder after folder."""
 
-    def __init__(self, ftp: Ftp, endpoint: Endpoint, resolve: Resolve, *, mlsd: bool) -> None:
+    def __init__(self, ftp: Ftp, endpoint: Endpoint, resolve: Resolve, scope: Scope, *, mlsd: bool) -> None:
         zone, now = ZoneInfo(endpoint.timezone), datetime.now(UTC)
         self._ftp = ftp
         self._endpoint = endpoint
         self._resolve = resolve
+        self._scope = scope
         self._parsers: dict[str, Callable[[str], Entry | None]] = {
             **({"MLSD": parse_mlsd} if mlsd else {}),
             "LIST": lambda line: parse_list(line, zone, now),
@@ -95,17 +98,37 @@ class FtpFolders:
         for text in content.unread:
             self._gathered.add_unread(text, None if content.entries else folder or None)
         unread: list[Unread] = []
-        for number, entry in enumerate(content.entries, start=1):
+        skipped = self._skipped(folder, content.entries)
+        taken = 0
+        for entry in content.entries:
+            self._scope.check()
+            if entry in skipped and not self._may_hold_more(folder, entry):
+                continue
+            taken += 1
             if part := self._take(folder, entry, (*above, level)):
                 unread.append(part)
-            if content.instead_of and len(unread) == number in (_TRIES, len(content.entries)):
-                raise _NotUnderstoodError(content.instead_of)
+            if content.instead_of and len(unread) == taken == _TRIES:
+                break
+        if content.instead_of and unread and len(unread) == taken:
+            raise _NotUnderstoodError(content.instead_of)
         for part in self._still_there(folder, unread):
             self._gathered.add_unread(part.text, part.path)
 
+    def _skipped(self, folder: str, entries: Iterable[Entry]) -> frozenset[Entry]:
+        """Return links, and all but the last few entries of unknown size or time, that nobody wants."""
+        kinds = (Kind.FILE, Kind.UNKNOWN)
+        links = [entry for entry in entries if entry.kind is Kind.LINK]
+        files = [entry for entry in entries if entry.kind in kinds and None in (entry.size, entry.modified)]
+        links, files = ([e for e in some if not self._scope.wants(folder + e.name)] for some in (links, files))
+        return frozenset([*links, *files[:-_OTHERS]])
+
+    def _may_hold_more(self, folder: str, entry: Entry) -> bool:
+        """Return whether an entry of no known type has to be listed because it is a folder."""
+        return entry.kind is Kind.UNKNOWN and self._endpoint.recursive and self._is_folder(f"{folder}{entry.name}/")
+
     def _take(self, folder: str, entry: Entry, above: tuple[Level, ...]) -> Unread | None:
         """Gather one entry; return it if it cannot be read."""
-        below = f"{folder}{entry.name.rstrip('/')}/"
+        below = f"{folder}{entry.name}/"
         match entry.kind, self._endpoint.recursive:
             case (Kind.OTHER, _) | (Kind.FOLDER, False):
                 return None
@@ -117,7 +140,8 @@ class FtpFolders:
         if not isinstance(found, Unread):
             self._gathered.add(found)
             return None
-        if entry.kind is Kind.UNKNOWN and not self._endpoint.recursive and self._is_folder(below):
+        may_be_folder = entry.kind is Kind.LINK or (entry.kind is Kind.UNKNOWN and not self._endpoint.recursive)
+        if may_be_folder and self._is_folder(below):
             return None
         return found
 
@@ -166,7 +190,7 @@ class FtpFolders:
         content = self._open(folder)
         if isinstance(content, str):
             return unread
-        names = {f"{folder}{entry.name.rstrip('/')}/" for entry in content.entries}
+        names = {f"{folder}{entry.name}/" for entry in content.entries}
         return [part for part in unread if not says_absent(part.text) or part.path in names]
 
     def _open(self, folder: str) -> Content | str:
@@ -191,7 +215,16 @@ class FtpFolders:
         lines: list[str] = []
         refusals: list[str] = []
         for command, parse in self._parsers.items():
-            answer = self._ftp.lines(command)
+            try:
+                answer = self._ftp.lines(command)
+            except (OSError, EOFError, ftplib.error_proto, ftplib.error_reply) as exc:
+                if not lines:
+                    raise
+                raise SourceUnavailableError(
+                    f"list {self._endpoint.folder!r}: the line {lines[0][:LONGEST_QUOTE]!r} is not understood, and "
+                    f"{command} fails: {str(exc) or type(exc).__name__}; ask the owner of the server for Unix style "
+                    "listings or for MLSD"
+                ) from exc
             entries, unread = parse_lines(answer.lines, parse)
             reply = self._ftp.text(answer.reply)
             complaints = [reply] if answer.refused else [*filter(None, [complaint(reply)])]

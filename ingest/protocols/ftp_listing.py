@@ -46,7 +46,7 @@ _MLSD_KINDS = {
     "sock": Kind.OTHER, "door": Kind.OTHER, "device": Kind.OTHER,
 }  # fmt: skip
 _LIST_KINDS = {"-": Kind.FILE, "d": Kind.FOLDER, "l": Kind.LINK}
-_DOS_KINDS = {"DIR": Kind.FOLDER, "SYMLINK": Kind.LINK}
+_DOS_KINDS = {"DIR": Kind.FOLDER, "SYMLINK": Kind.LINK, "SYMLINKD": Kind.OTHER, "JUNCTION": Kind.OTHER}
 
 _FACT = r"[^;= ]+=[^;]*;"
 _MLSD = re.compile(rf" ?(?P<facts>(?:{_FACT})+|(?:{_FACT})*[^;= ]+=[^; ]*) (?P<name>.+)", re.DOTALL)
@@ -60,6 +60,7 @@ _SIZE_FIELD = 3
 _WORD = r"(?:de\ |d\u2019)?[^\s\d,]+?|(?:thg?|tháng)\ ?\d{1,2}|\d{1,2}[^\x00-\x7f]{1,3}"
 _DAY = r"(?P<day>\d{1,2})(?:\.|[^\x00-\x7f]{1,3})?"
 _YEAR = r"(?P<year>\d{4})(?:[^\x00-\x7f]{1,2}[N~]?|[^\x00-\x7f]{3})?"
+_OFFSET = r"(?P<offset>Z|\ ?[-+](?:0\d|1[0-4]):?[0-5]\d)"
 _CLOCK = r"(?P<clock>\d{1,2}:\d{2}(?::\d{2})?)"
 _NUMERIC = r"(?P<a>\d{1,4})(?P<mark>[-./])(?P<b>\d{1,2})(?P=mark)(?P<c>\d{4}|\d{1,2})\.?"
 _UNIX_DATES = [
@@ -68,16 +69,18 @@ _UNIX_DATES = [
         rf"(?P<month>{_WORD})[.,]*[ \t]*{_DAY},?[ \t]+(?:(?P<clock>\d{{1,2}}:\d{{2}})|{_YEAR})",
         # ls -T of BSD writes the year behind the seconds.
         rf"(?P<month>{_WORD})[.,]*[ \t]*{_DAY},?[ \t]+(?P<clock>\d{{1,2}}:\d{{2}}:\d{{2}})(?:[ \t]+{_YEAR}(?=\ ))?",
-        rf"{_DAY}[ \t]*(?P<month>{_WORD})[.,]*[ \t]+(?:{_CLOCK}|{_YEAR})",
+        rf"{_DAY}[ \t]*(?P<month>{_WORD})[.,]*[ \t]+(?:{_CLOCK}|(?:de\ )?{_YEAR})",
         rf"{_DAY}[-./](?P<month>{_WORD})[-./](?P<year>\d{{4}})(?:[ \t]+{_CLOCK})?",
         rf"(?P<year>\d{{4}})[^\x00-\x7f]+[ \t]*(?P<month>{_WORD})[ \t]*{_DAY}(?:[ \t]+{_CLOCK})?",
-        rf"{_NUMERIC}(?:(?:[ \t]+|T){_CLOCK}(?:\.\d+(?:\ (?P<offset>[-+]\d{{4}}))?)?|\ ?)",
+        rf"{_NUMERIC}(?:(?:[ \t]+|T){_CLOCK}(?:[.,]\d+)?{_OFFSET}?|\ ?)",
         rf"(?P<number>\d{{2}})-(?P<day>\d{{2}})[ \t]+(?:{_CLOCK}|{_YEAR})",
     )
 ]
+# Windows itself, which writes AM and PM, never separates thousands: there a blank begins the name.
 _DOS = re.compile(
-    rf"""{_NUMERIC}[ \t]+{_CLOCK}[ \t]?(?P<half>[ap]\.?m\.?)?[ \t]+
-        (?: <(?P<kind>[A-Z]+)>[ \t]+ | (?P<size>[-+]?\d[^ \t]*)\ )(?P<name>.+)""",
+    rf"""{_NUMERIC}(?:[ \t]+|T){_CLOCK}(?:[.,]\d+)?{_OFFSET}?[ \t]?(?P<half>[ap](?:\.?\ ?m\.?)?)?[ \t]+
+        (?: <(?P<kind>[^\s<>]+)>[ \t]+ | (?P<size>(?(half)(?!)|\d{{1,3}}(?:\ \d{{3}})+)|[-+]?\d[^ \t]*)\ )
+        (?P<name>.+)""",
     re.VERBOSE | re.IGNORECASE | re.DOTALL,
 )
 _NUMBER = re.compile(
@@ -90,7 +93,7 @@ _LONGEST_LINE, LONGEST_QUOTE = 4096, 300
 _EARLIEST, _LATEST = 1970, 2200
 """Years of times that make sense."""
 _EXACT = re.compile(r"(\d{14})(?:\.\d+)?\s*(Z|[+-]\d{2}:?\d{2})?", re.IGNORECASE)
-_TOTAL = re.compile(r"(?P<word>\D+?)(?: of)?:?[ \t]+[\d.,]+[KMGTP]?B?\s*", re.IGNORECASE)
+_TOTAL = re.compile(r"(?P<word>\D+?)(?: of)?:?[ \t]+\d[\d.,'\u2019\s]*[KMGTP]?B?\s*", re.IGNORECASE)
 _ONE_DAY = timedelta(days=1)
 
 
@@ -124,13 +127,19 @@ def parse_mlsd(line: str) -> Entry | None:
         return None
     facts = {key.lower(): value for key, _, value in (fact.partition("=") for fact in match["facts"].split(";"))}
     kind = _mlsd_kind(facts.get("type", ""), facts.get("perm", ""))
+    name = _last_part(match["name"])
     return Entry(
-        name=match["name"],
-        kind=Kind.SELF if match["name"] in (".", "..") else kind,
+        name=name,
+        kind=Kind.SELF if name in (".", "..") else kind,
         size=parse_size(facts.get("size", "")),
         modified=parse_mdtm(facts.get("modify", "")),
         unique=facts.get("unique", ""),
     )
+
+
+def _last_part(name: str) -> str:
+    """Return the name at the end of a path: some servers write `./a.zip`, `/pub/a.zip` or, of a folder, `sub/`."""
+    return name.rstrip("/").rpartition("/")[2] or name
 
 
 def _mlsd_kind(kind: str, permissions: str) -> Kind:
@@ -184,7 +193,7 @@ def _parse_unix(line: str, zone: ZoneInfo, now: datetime) -> Entry | None:
         return None
     size, date = found
     kind = _LIST_KINDS.get(match["type"], Kind.OTHER)
-    name = date["name"].partition(" -> ")[0] if kind is Kind.LINK else date["name"]
+    name = _last_part(date["name"].partition(" -> ")[0] if kind is Kind.LINK else date["name"])
     return Entry(
         name=name,
         kind=Kind.SELF if name in (".", "..") else kind,
@@ -202,8 +211,14 @@ def _size_and_date(rest: str) -> tuple[str, re.Match[str]] | None:
     first, right, left = fields[:1], fields[_SIZE_FIELD:], fields[1:_SIZE_FIELD]
     for field in (*right[:1], *left, *right[1:], *first):
         if field[0].lstrip("+-")[:1].isdecimal() and (date := _unix_date(rest, field.end())):
-            return field[0], date
+            return _certain_size(fields, field), date
     return None
+
+
+def _certain_size(fields: list[re.Match[str]], field: re.Match[str]) -> str:
+    """Return a size, or an empty text if it may be the end of a number whose thousands a blank separates."""
+    before = fields[fields.index(field) - 1][0] if field in fields[_SIZE_FIELD + 1 :] else ""
+    return "" if re.fullmatch(r"\d{1,3}", before) and re.fullmatch(r"\d{3}", field[0]) else field[0]
 
 
 def _unix_date(rest: str, start: int) -> re.Match[str] | None:
@@ -256,12 +271,13 @@ def _parse_dos(line: str, zone: ZoneInfo) -> Entry | None:
     match = _DOS.fullmatch(line)
     if match is None:
         return None
-    kind = _DOS_KINDS.get(match["kind"].upper(), Kind.OTHER) if match["kind"] else Kind.FILE
-    name = match["name"].partition(" [")[0] if kind is Kind.LINK else match["name"]
+    # In French it is <REP>: what other words mean is asked for.
+    kind = _DOS_KINDS.get(match["kind"].upper(), Kind.UNKNOWN) if match["kind"] else Kind.FILE
+    name = _last_part(match["name"].partition(" [")[0] if kind is Kind.LINK else match["name"])
     return Entry(
         name=name,
         kind=Kind.SELF if name in (".", "..") else kind,
-        size=parse_size(match["size"] or ""),
+        size=parse_size((match["size"] or "").replace(" ", "")),
         modified=_dos_time(match, zone),
     )
 
@@ -271,13 +287,13 @@ def _dos_time(match: re.Match[str], zone: ZoneInfo) -> datetime | None:
     hour, *rest = map(int, match["clock"].split(":"))
     if match["half"]:
         hour = hour % 12 + (12 if match["half"][0].lower() == "p" else 0)
-    return _in_zone(zone, *day, hour, *rest) if day else None
+    return _in_zone(zone, *day, hour, *rest, offset=match["offset"]) if day else None
 
 
 def _in_zone(zone: ZoneInfo, *parts: int, offset: str | None = None) -> datetime | None:
     """Convert local time to UTC; the earlier one if clocks go back and it occurs twice; None if the date is invalid."""
     try:
-        given = datetime.strptime(offset, "%z").tzinfo if offset else zone
+        given = datetime.strptime(offset.strip(), "%z").tzinfo if offset else zone
         return _sensible(datetime(*parts, tzinfo=given))  # type: ignore[arg-type,misc]  # year to second, no zone
     except (ValueError, OverflowError):
         return None

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 import paramiko
 
 from config.errors import SourceRefusedError, SourceUnavailableError, TransferTruncatedError
-from ingest.model import Endpoint, Listing, RemoteFile, UnsizedFile
+from ingest.model import EVERYTHING, Endpoint, Listing, RemoteFile, Scope, UnsizedFile
 from ingest.ports import Connection, Reader
 from ingest.protocols.listing import Gathered, limited
 from ingest.protocols.measure import count_bytes
@@ -60,11 +60,11 @@ class SftpConnection:
             self._transport.close()
             self._transport = None
 
-    def list_files(self) -> Listing:
+    def list_files(self, scope: Scope = EVERYTHING) -> Listing:
         """Return all files of the source, links to files included, broken links and links to folders excluded."""
         gathered = Gathered(folder=self._endpoint.folder)
         with self._use(f"list {self._endpoint.folder!r}") as session:
-            self._list(session, "", gathered)
+            self._list(session, "", gathered, scope)
         return gathered.listing
 
     def stat(self, listed: RemoteFile) -> RemoteFile | None:
@@ -114,9 +114,15 @@ class SftpConnection:
             self.close()
 
     def _list(
-        self, session: SftpSession, folder: str, gathered: Gathered, above: tuple[frozenset[_Entry], ...] = ()
+        self,
+        session: SftpSession,
+        folder: str,
+        gathered: Gathered,
+        scope: Scope,
+        above: tuple[frozenset[_Entry], ...] = (),
     ) -> None:
         """Gather the files of a folder. `above`: the entries of the folders on the way to it."""
+        scope.check()
         entries = {
             folder + raw.decode(self._endpoint.encoding, "surrogateescape"): attributes
             for raw, attributes in self._entries(session, folder, gathered)
@@ -126,21 +132,25 @@ class SftpConnection:
         if here and here in above:
             gathered.add_unread(f"{folder}: it is a folder above it again", folder)
             return
+        entries = {path: listed for path, listed in entries.items() if not listed.is_link or scope.wants(path)}
         unsure = [path for path, attributes in entries.items() if not attributes.is_sufficient]
         found = dict(zip(unsure, session.stat_all([self._wire(path) for path in unsure]), strict=True))
         for path, listed in entries.items():
             now = found.get(path, listed)
             if isinstance(now, StatusError):
-                if now.code != NO_SUCH_FILE:
+                # Only a link may lack its file; what is listed is there.
+                if not (listed.is_link and now.code == NO_SUCH_FILE):
                     gathered.add_unread(f"{path}: {now}", path)
                 continue
             attributes = now if listed.is_link else now.completed_by(listed)
             if attributes.is_folder:
                 below = f"{path}/"
                 if self._endpoint.recursive and not listed.is_link and gathered.enter(below):
-                    self._list(session, below, gathered, (*above, here))
+                    self._list(session, below, gathered, scope, (*above, here))
             elif file := _listed_file(path, attributes):
                 gathered.add(file)
+            elif attributes.is_link:
+                gathered.add_unread(f"{path}: the server does not follow this link", path)
             elif attributes.may_be_file:
                 gathered.add_unread(f"{path}: the server gives no modified time of it", path)
 

@@ -37,6 +37,10 @@ _RECEIVE = 2**20
 """Bytes per receive. Each call moves the channel's whole buffer, so small receives are slow. Larger ones only take more
 memory."""
 _LONG_NAME = re.compile(rb"([-dlbcpsD])[-rwxsStTlL]{9}")
+_OTHERS = (stat.S_IFDIR, stat.S_IFLNK, stat.S_IFCHR, stat.S_IFBLK, stat.S_IFIFO, stat.S_IFSOCK, 0o150000, 0o160000)
+"""Types of what is no file; the last two are Solaris's doors and ports."""
+_LARGEST = 2**63 - 1
+"""Sizes above it make no sense: some servers send -1 for one that they do not know."""
 _TYPES = {b"-": stat.S_IFREG, b"d": stat.S_IFDIR, b"l": stat.S_IFLNK}
 _STATS = 64
 """Outstanding requests for attributes. OpenSSH's own client sends as many."""
@@ -79,7 +83,7 @@ class Attributes:
     @property
     def may_be_file(self) -> bool:
         """Whether it is a regular file, or of no known type."""
-        return self._type in (0, stat.S_IFREG)
+        return self._type not in _OTHERS
 
     @property
     def is_sufficient(self) -> bool:
@@ -137,7 +141,7 @@ class _Fields:
         modified = (self.number(), self.number())[1] if flags & _HAS_TIMES else None
         for _ in range(2 * self.number() if flags & _HAS_MORE else 0):
             self.text()
-        return Attributes(size=size, mode=mode, modified=modified)
+        return Attributes(size=size if (size or 0) <= _LARGEST else None, mode=mode, modified=modified)
 
 
 class SftpSession:

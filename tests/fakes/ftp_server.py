@@ -33,6 +33,8 @@ class Script:
     whole command is the argument."""
     rest: Callable[[int], int] = lambda offset: offset
     """Offset at which a transfer begins, by the one that REST asked for."""
+    ignores_arguments: bool = False
+    """Whether LIST of a file lists the whole folder."""
     commands: list[str] = field(default_factory=list)
     """Received, in order, with their arguments."""
 
@@ -115,10 +117,10 @@ class _Session:
             return self._script.files.get(self._absolute(argument))
         listing = self._script.listings.get(command, {})
         whole = listing.get(self._folder)
-        if whole is None or not argument:
+        if whole is None or not argument or self._script.ignores_arguments:
             return whole
-        lines = whole.splitlines(keepends=True)
-        return b"".join(line for line in lines if line.rstrip().endswith(b" " + argument.encode())) or None
+        lines, name = whole.splitlines(keepends=True), argument.rpartition("/")[2]
+        return b"".join(line for line in lines if line.rstrip().endswith(b" " + name.encode())) or None
 
     def _absolute(self, path: str) -> str:
         return path if path.startswith("/") else f"{self._folder.rstrip('/')}/{path}"

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from datetime import datetime
 
 from config.errors import SourceRefusedError, SourceUnavailableError
-from ingest.model import Listing, RemoteFile, Unread, UnsizedFile
+from ingest.model import EVERYTHING, Listing, RemoteFile, Scope, Unread, UnsizedFile
 from ingest.ports import Connection, Reader
 from ingest.protocols.measure import count_bytes
 
@@ -90,8 +90,9 @@ class FakeConnection:
     def __init__(self, server: FakeServer) -> None:
         self._server = server
 
-    def list_files(self) -> Listing:
+    def list_files(self, scope: Scope = EVERYTHING) -> Listing:
         """List all files but those in `unlisted`."""
+        scope.check()
         self._server.before_list()
         self._server.note("list")
         files, sizeless = list[RemoteFile](), list[UnsizedFile]()

@@ -427,9 +427,24 @@ def test_a_file_of_which_nothing_can_be_told_for_now_costs_no_other_file(
     assert ([copied.path for copied in report.copied], report.failed) == (["a.zip"], 1)
     assert "file.unreadable source=radar path='busy.zip'" in caplog.text
     assert report.error == world.source_states.source_states["radar"].error == "stat 'busy.zip': failure"
+    assert world.state.unread == UnreadParts(count=1, texts=("stat 'busy.zip': failure",), incomplete=False)
     world.server.unreadable.clear()
     assert [copied.path for copied in world.tick().copied] == ["busy.zip"]
     assert world.source_states.source_states["radar"].error is None
+    world.tick()
+    assert world.state.unread is None
+
+
+def test_many_files_of_which_nothing_can_be_told_cost_few_listings(world: World) -> None:
+    for number in range(50):
+        world.put(f"{number}.zip")
+        world.server.unreadable.add(f"{number}.zip")
+    world.put("a.zip")
+    report = world.tick()
+    assert ([copied.path for copied in report.copied], report.failed) == (["a.zip"], 50)
+    assert world.server.calls.count("list") <= 5
+    assert world.state.unread
+    assert world.state.unread.count == 50
 
 
 def test_a_file_that_keeps_failing_is_left_alone_for_longer_and_longer(world: World) -> None:
@@ -602,7 +617,42 @@ def test_a_source_that_is_never_listed_whole_does_not_fill_its_state(world: Worl
     world.tick(2 * world.spec.retention + timedelta(minutes=1))
     assert len(world.state.tracked_files) == 2
     world.tick()
-    assert [file.archive.file.path for file in world.state.tracked_files] == ["broken.zip"]
+    assert [file.archive.file.path for file in world.state.tracked_files] == ["broken.zip"], "the server still has it"
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_an_uncopied_file_is_given_up_after_twice_its_retention_unless_the_server_has_it(
+    world: World, there: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    world.put("broken.zip", make_zip())
+    world.server.breaks_at["broken.zip"] = 0
+    world.tick()
+    world.server.unread = (Unread(text="???"),)
+    if there:
+        world.server.unlisted.add("broken.zip")
+        world.server.before_read["broken.zip"] = lambda _: world.server.breaks_at.update({"broken.zip": 0})
+    else:
+        del world.server.files["broken.zip"]
+    while world.clock.time < START + 2 * world.spec.retention:
+        world.tick(timedelta(hours=4))
+        assert world.ledger.steps("broken.zip") == [{Step.SEEN}]
+    world.tick()
+    world.tick()
+    assert bool(world.state.tracked_files) is there
+    assert (Step.EXPIRED in world.ledger.steps("broken.zip")[0]) is not there
+    assert ("archive.expired source=radar path='broken.zip'" in caplog.text) is not there
+
+
+def test_a_listing_ends_when_the_poll_is_out_of_time(world: World) -> None:
+    world.put("a.zip")
+    world.tick()
+    world.put("b.zip")
+    world.server.before_stat = lambda: world.clock.pass_(world.spec.budget)
+    world.server.forbidden_to_stat.add("b.zip")
+    world.server.calls.clear()
+    report = world.tick()
+    assert (report.copied, report.error) == ((), None)
+    assert world.server.calls == ["connect", "list", "stat b.zip"]
 
 
 def test_an_incomplete_listing_changes_nothing(world: World) -> None:

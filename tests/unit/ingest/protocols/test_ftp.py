@@ -46,6 +46,7 @@ def test_what_the_server_tells_of_a_file_is_taken() -> None:
 NO_SIZES = [
     *("213 -1", "213 -2147483648", "213 123 bytes", "213 7.5", "213 ", "213 12,345", "213 0x10", f"213 {10**30}"),
     *("550 not allowed", "502 not implemented", "500 what?", "504 not for that"),
+    *("551 no", "552 no", "553 name not allowed", "554 no", "555 no", "522 no", "200 ok", "250 12"),
 ]
 
 
@@ -54,7 +55,9 @@ def test_a_size_that_makes_no_sense_or_is_refused_is_as_listed(reply: str) -> No
     assert stat(script(SIZE=reply)) == A
 
 
-@pytest.mark.parametrize("reply", ["213 yesterday", "213 20261332000000", "213 ", "550 not allowed", "502 no"])
+@pytest.mark.parametrize(
+    "reply", ["213 yesterday", "213 20261332000000", "213 ", "550 not allowed", "502 no", "553 no", "554 no"]
+)
 def test_a_time_that_makes_no_sense_or_is_refused_is_as_listed(reply: str) -> None:
     assert stat(script(MDTM=reply)) == LISTED
 
@@ -65,6 +68,23 @@ def test_a_time_that_makes_no_sense_or_is_refused_is_as_listed(reply: str) -> No
 )
 def test_a_time_in_a_form_that_the_standard_does_not_have_is_read(reply: str) -> None:
     assert stat(script(MDTM=f"213 {reply}")) == A
+
+
+@pytest.mark.parametrize("code", ["400", "420", "450", "451", "452"])
+def test_what_a_server_refuses_for_now_is_as_listed_if_it_tells_the_other(code: str) -> None:
+    assert stat(script(SIZE=f"{code} no")) == A
+    assert stat(script(MDTM=f"{code} no")) == LISTED
+    for other in (f"{code} no", "550 no"):
+        for both in ({"SIZE": f"{code} no", "MDTM": other}, {"SIZE": other, "MDTM": f"{code} no"}):
+            with pytest.raises(SourceUnavailableError, match=f"{code} no"):
+                stat(script(LINE, **both))
+
+
+@pytest.mark.parametrize("code", ["421", "425", "426", "430"])
+@pytest.mark.parametrize("command", ["SIZE", "MDTM"])
+def test_an_error_of_the_connection_says_nothing_of_a_file(code: str, command: str) -> None:
+    with pytest.raises(SourceUnavailableError, match=f"{code} no"):
+        stat(script(LINE, **{command: f"{code} no"}))
 
 
 def test_where_the_server_tells_nothing_of_a_file_neither_do_we() -> None:
@@ -171,14 +191,9 @@ ZONES = ["Asia/Tokyo", "America/New_York", "Asia/Kathmandu", "Pacific/Apia", "Eu
 
 
 def recent(zone: str) -> datetime:
-    """Nine minutes ago, or shortly before, where LIST cannot decide: at midnight it gives a day as without a time.
-
-    The second of two equal wall times, when clocks are put back, is read as the first.
-    """
+    """Nine minutes ago. The second of two equal wall times, when clocks are put back, is read as the first."""
     nine_minutes_ago = datetime.now(UTC) - timedelta(minutes=9)
-    wall = nine_minutes_ago.astimezone(ZoneInfo(zone)).replace(microsecond=0, fold=0)
-    true = wall.astimezone(UTC)
-    return true - timedelta(minutes=(wall.hour, wall.minute) == (0, 0))
+    return nine_minutes_ago.astimezone(ZoneInfo(zone)).replace(microsecond=0, fold=0).astimezone(UTC)
 
 
 @pytest.mark.parametrize("zone", ZONES)
@@ -223,7 +238,7 @@ def test_the_zone_is_recognised_all_year(zone_name: str, minutes: int, seconds: 
     true = true.astimezone(zone).replace(fold=0).astimezone(UTC)
     exact = true.astimezone(zone).replace(tzinfo=UTC) if local else true
     listed = true.replace(second=0)
-    if true.astimezone(zone).utcoffset() and (true.astimezone(zone).hour, true.astimezone(zone).minute) != (0, 0):
+    if true.astimezone(zone).utcoffset():
         assert is_local(exact, listed, zone, true + timedelta(minutes=5)) is local
 
 
@@ -232,8 +247,48 @@ def test_a_time_that_local_reading_would_put_in_the_future_is_utc() -> None:
     true = recent("America/New_York")
     zone = ZoneInfo("America/New_York")
     in_list = true.replace(second=0, tzinfo=zone).astimezone(UTC)
-    if true.time().replace(second=0) != datetime.min.time():
-        assert is_local(true, in_list, zone, datetime.now(UTC)) is False
+    assert is_local(true, in_list, zone, datetime.now(UTC)) is False
+
+
+@pytest.mark.parametrize("ahead", [20, 90, 600])
+def test_a_server_whose_clock_is_fast_and_that_gives_local_time_is_recognised(ahead: int) -> None:
+    zone, now = ZoneInfo("Asia/Kathmandu"), datetime(2026, 3, 4, 12, 0, tzinfo=UTC)
+    true = now + timedelta(minutes=ahead)
+    assert is_local(true.astimezone(zone).replace(tzinfo=UTC), true, zone, now) is True
+
+
+@pytest.mark.parametrize("zone", ["Asia/Tokyo", "America/New_York", "Asia/Kathmandu"])
+@pytest.mark.parametrize("local", [True, False])
+def test_archives_of_midnight_decide_about_the_zone_too(zone: str, local: bool) -> None:
+    midnight = datetime.now(ZoneInfo(zone)).replace(hour=0, minute=0, second=30, microsecond=0)
+    server = script(written(midnight, zone))
+    server.modified = f"{midnight if local else midnight.astimezone(UTC):%Y%m%d%H%M%S}"
+    with ftp_server(server) as endpoint, connector(replace(endpoint, timezone=zone)).connect() as connection:
+        assert connection.stat(A) == replace(A, modified=midnight.astimezone(UTC))
+
+
+def test_a_day_without_a_time_decides_nothing() -> None:
+    """Its digits agree with those of a file that was written at midnight UTC."""
+    midnight = datetime.now(UTC).replace(hour=0, minute=0, second=30, microsecond=0)
+    server = script(f"-rw-r--r-- 1 u g 7 {midnight:%Y-%m-%d} a.zip\r\n".encode())
+    server.modified = f"{midnight:%Y%m%d%H%M%S}"
+    with ftp_server(server) as endpoint, connector(replace(endpoint, timezone="Asia/Tokyo")).connect() as connection:
+        assert connection.stat(A) == replace(A, modified=midnight)
+
+
+@pytest.mark.parametrize("name", ["two words.zip", "[a]*.zip", "sub/a b.zip", "10:12.zip"])
+@pytest.mark.parametrize("whole", [True, False])
+def test_any_name_decides_about_the_zone(name: str, whole: bool) -> None:
+    """Also on servers that answer LIST of a file with the whole folder."""
+    true, last = recent("Asia/Tokyo"), name.rpartition("/")[2]
+    line = written(true, "Asia/Tokyo").replace(b"a.zip", last.encode())
+    other = written(true - timedelta(hours=3), "Asia/Tokyo").replace(b"a.zip", b"z.zip")
+    server = script(b"total 8\r\n" + other + line if whole else line)
+    server.ignores_arguments = whole
+    server.files = {f"/{name}": b"content"}
+    server.modified = f"{true.astimezone(ZoneInfo('Asia/Tokyo')):%Y%m%d%H%M%S}"
+    with ftp_server(server) as endpoint, connector(replace(endpoint, timezone="Asia/Tokyo")).connect() as connection:
+        assert connection.stat(replace(A, path=name)) == replace(A, path=name, modified=true)
 
 
 @pytest.mark.parametrize("wrap", [2**10, 1000, 3])

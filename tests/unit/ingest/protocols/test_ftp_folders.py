@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from config.errors import SourceRefusedError, SourceUnavailableError
-from ingest.model import Listing, RemoteFile, Unread, UnsizedFile
+from config.errors import OutOfTimeError, SourceRefusedError, SourceUnavailableError
+from ingest.model import EVERYTHING, Listing, RemoteFile, Scope, Unread, UnsizedFile
 from ingest.protocols import listing as listing_limits
 from ingest.protocols.connect import connector
 from tests.fakes.ftp_server import Script, ftp_server
@@ -29,9 +29,9 @@ def fact(name: str, **facts: object) -> bytes:
     return "".join(f"{key}={value};" for key, value in facts.items()).encode() + f" {name}\r\n".encode()
 
 
-def listed(script: Script, *, recursive: bool = True) -> Listing:
+def listed(script: Script, *, recursive: bool = True, scope: Scope = EVERYTHING) -> Listing:
     with ftp_server(script) as endpoint, connector(replace(endpoint, recursive=recursive)).connect() as connection:
-        return connection.list_files()
+        return connection.list_files(scope)
 
 
 def paths(listing: Listing) -> set[str]:
@@ -116,12 +116,91 @@ def test_a_listing_of_which_nothing_is_understood_fails_with_its_first_line(stra
         assert repr(strange) in str(caught.value)
 
 
+@pytest.mark.parametrize("reply", ["200 ok", "nonsense", "150 wait"])
+def test_a_line_that_is_not_understood_is_quoted_even_if_nlst_ends_the_connection(reply: str) -> None:
+    listings = {"LIST": {"/": f"{STRANGE[0]}\r\n".encode()}}
+    with (
+        ftp_server(Script(listings=listings, says={"NLST": reply})) as endpoint,
+        connector(replace(endpoint, timeout=0.3)).connect() as connection,
+        pytest.raises(SourceUnavailableError, match=r"is not understood, and NLST fails") as caught,
+    ):
+        connection.list_files()
+    assert repr(STRANGE[0]) in str(caught.value)
+
+
 def test_few_names_are_asked_for_in_vain() -> None:
     names = "".join(f"{number}.zip\r\n" for number in range(1000)).encode()
     script = Script(listings={"LIST": {"/": b"strange\r\n"}, "NLST": {"/": names}}, says={"SIZE": "502 no"})
     with pytest.raises(SourceRefusedError, match="'strange'"):
         listed(script)
     assert sum(command.startswith("SIZE") for command in script.commands) < 30
+
+
+ZIPS = Scope(wants=lambda path: path.endswith(".zip"))
+
+
+@pytest.mark.parametrize("recursive", [True, False])
+def test_of_names_that_nobody_wants_few_are_asked_for(recursive: bool) -> None:
+    names = [f"{number:03}.log" for number in range(100)]
+    strange = dict.fromkeys(["/", "/sub"], f"{STRANGE[0]}\r\n".encode())
+    top = "\r\n".join(["a.zip", *names, "sub", "z.zip", ""]).encode()
+    listings = {"LIST": strange, "NLST": {"/": top, "/sub": b"b.zip\r\n"}}
+    files = dict.fromkeys([*(f"/{name}" for name in names), "/a.zip", "/z.zip", "/sub/b.zip"], b"content")
+    script = Script(listings=listings, files=files)
+    listing = listed(script, recursive=recursive, scope=ZIPS)
+    assert {path for path in paths(listing) if path.endswith(".zip")} == {
+        "a.zip",
+        "z.zip",
+        *(["sub/b.zip"] if recursive else []),
+    }
+    asked = [command.split()[1] for command in script.commands if command.startswith("SIZE")]
+    assert len(asked) < 20
+    assert "099.log" in asked, "a wrong PATTERN is noticed by the newest file that it skips"
+    assert listing.unread == []
+
+
+def test_names_that_nobody_wants_do_not_hide_that_nothing_is_told_of_the_others() -> None:
+    names = "".join(f"{number:03}.log\r\n" for number in range(100)).encode() + b"a.zip\r\n"
+    script = Script(listings={"LIST": {"/": b"strange\r\n"}, "NLST": {"/": names}}, says={"SIZE": "502 no"})
+    for recursive in (True, False):
+        with pytest.raises(SourceRefusedError, match="'strange'"):
+            listed(script, recursive=recursive, scope=ZIPS)
+
+
+def test_a_link_that_nobody_wants_is_not_followed() -> None:
+    links = b"".join(
+        b"lrwxrwxrwx 1 u g 9 Mar 04  2026 %b -> x\r\n" % name for name in (b"loop", b"notes.txt", b"a.zip")
+    )
+    script = Script(listings={"LIST": {"/": links + line("b.zip")}}, files={"/a.zip": b"content"})
+    listing = listed(script, scope=ZIPS)
+    assert paths(listing) == {"a.zip", "b.zip"}
+    assert listing.unread == []
+    assert [command for command in script.commands if command.startswith("SIZE")] == ["SIZE a.zip"]
+
+
+@pytest.mark.parametrize("recursive", [True, False])
+def test_a_link_to_a_folder_is_left_out_without_a_word_and_a_dead_one_is_told(recursive: bool) -> None:
+    links = b"".join(b"lrwxrwxrwx 1 u g 9 Mar 04  2026 %b.zip -> x\r\n" % name for name in (b"latest", b"dead"))
+    script = Script(listings={"LIST": {"/": links + line("b.zip"), "/latest.zip": line("c.zip")}})
+    listing = listed(script, recursive=recursive, scope=ZIPS)
+    assert paths(listing) == {"b.zip"}
+    assert [part.path for part in listing.unread] == ["dead.zip"]
+
+
+def test_a_listing_ends_between_two_entries_when_its_caller_is_out_of_time() -> None:
+    left = 5
+
+    def check() -> None:
+        nonlocal left
+        left -= 1
+        if not left:
+            raise OutOfTimeError("enough")
+
+    lists = {"/": b"".join(folder(f"{number}") for number in range(100))}
+    script = Script(listings={"LIST": lists | {f"/{number}": b"" for number in range(100)}})
+    with pytest.raises(OutOfTimeError):
+        listed(script, scope=Scope(check=check))
+    assert sum(command.startswith("LIST") for command in script.commands) == 5
 
 
 def test_one_name_that_is_told_is_not_lost_to_many_that_are_not() -> None:

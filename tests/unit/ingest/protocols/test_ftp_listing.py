@@ -76,7 +76,7 @@ def unknown(name: str, size: int | None = None, modified: datetime | None = None
         ("Perm=flcdmpe; sub", folder("sub", None, None)),
         ("type=dir;unique=7U1; s", Entry(name="s", kind=Kind.FOLDER, size=None, modified=None, unique="7U1")),
         ("type=cdir; .", myself(".")),
-        ("type=cdir; /home/of/it", myself("/home/of/it")),
+        ("type=cdir; /home/of/it", myself("it")),
         ("type=pdir; ..", myself("..")),
         ("type=dir; ..", myself("..")),
         ("type=file;size=1;", None),
@@ -166,6 +166,26 @@ FORMATS = [
     ("03-04-26  05:06:07AM                 1 a.zip", file("a.zip", 1, utc(2026, 3, 4, 5, 6, 7))),
     ("24-03-25  15:06                      1 a.zip", file("a.zip", 1, utc(2025, 3, 24, 15, 6))),
     ("03-04-26  05:06AM    <SYMLINK>    l [C:\\a]", Entry(name="l", kind=Kind.LINK, size=None, modified=FIVE_SIX)),
+    ("-rw-r--r-- 1 u g 12 2026-03-04 05:06:07 +0100 a.zip", file("a.zip", 12, utc(2026, 3, 4, 4, 6, 7))),
+    ("-rw-r--r-- 1 u g 12 2026-03-04 05:06:07 -0330 a.zip", file("a.zip", 12, utc(2026, 3, 4, 8, 36, 7))),
+    ("-rw-r--r-- 1 u g 12 2026-03-04T05:06:07Z a.zip", file("a.zip", 12, utc(2026, 3, 4, 5, 6, 7))),
+    ("-rw-r--r-- 1 u g 12 2026-03-04T05:06:07.5+05:30 a.zip", file("a.zip", 12, utc(2026, 3, 3, 23, 36, 7))),
+    ("-rw-r--r-- 1 u g 12 2026-03-04 05:06:07,123 a.zip", file("a.zip", 12, utc(2026, 3, 4, 5, 6, 7))),
+    ("-rw-r--r-- 1 u g 12 2026-03-04 05:06 -x.zip", file("-x.zip", 12, FIVE_SIX)),
+    ("-rw-r--r-- 1 u g 12 4 de marzo 05:06 a.zip", file("a.zip", 12, FIVE_SIX)),
+    ("-rw-r--r-- 1 u g 12 4 de mar. de 2025 a.zip", file("a.zip", 12, utc(2025, 3, 4, 0, 0))),
+    ("03/04/2026  05:06 p. m.       1,234 a.zip", file("a.zip", 1234, utc(2026, 3, 4, 17, 6))),
+    ("2026-03-04T05:06:07Z                 1234 a.zip", file("a.zip", 1234, utc(2026, 3, 4, 5, 6, 7))),
+    ("2026-03-04 05:06:07.123 +0100        1234 a.zip", file("a.zip", 1234, utc(2026, 3, 4, 4, 6, 7))),
+    ("2026-03-04 05:06                    -1234 a.zip", file("a.zip", None, FIVE_SIX)),
+    ("03-04-26  05:06P              1234 a.zip", file("a.zip", 1234, utc(2026, 3, 4, 17, 6))),
+    # Words for a folder in other languages: the server is asked whether it is one.
+    ("04.03.2026  05:06    <REP>          sub", unknown("sub", None, FIVE_SIX)),
+    ("04.03.2026  05:06    <Ordner>       sub", unknown("sub", None, FIVE_SIX)),
+    # Paths where a name should be.
+    ("-rw-r--r-- 1 u g 12 Mar  4 05:06 ./a.zip", file("a.zip", 12, FIVE_SIX)),
+    ("-rw-r--r-- 1 u g 12 Mar  4 05:06 /pub/a.zip", file("a.zip", 12, FIVE_SIX)),
+    ("drwxr-xr-x 1 u g 12 Mar  4 05:06 sub/", folder("sub", 12, FIVE_SIX)),
     # Day and month that cannot be told apart are not guessed: the time is requested.
     ("03/04/2026  05:06                     12 a.zip", file("a.zip", 12, None)),
     ("-rw-r--r-- 1 u g 12 03/04/2026 05:06 a.zip", file("a.zip", 12, None)),
@@ -176,6 +196,13 @@ FORMATS = [
     ("-rw-r--r-- 1 u g 1'234'567 Mar  4 05:06 a.zip", file("a.zip", 1234567, FIVE_SIX)),
     ("-rw-r--r-- 1 u g 1\u202f234 Mar  4 05:06 a.zip", file("a.zip", 1234, FIVE_SIX)),
     ("-rw-r--r-- 1 u g 1,23 Mar  4 05:06 a.zip", file("a.zip", None, FIVE_SIX)),
+    ("04.03.2026  05:06          1 234 567 a.zip", file("a.zip", 1234567, FIVE_SIX)),
+    ("04.03.2026  05:06          1\xa0234 a.zip", file("a.zip", 1234, FIVE_SIX)),
+    ("03-04-26  05:06AM              1 234 a.zip", file("234 a.zip", 1, FIVE_SIX)),
+    # A blank may separate thousands or columns: the size is requested.
+    ("-rw-r--r-- 1 u g 1 234 567 Mar  4 05:06 a.zip", file("a.zip", None, FIVE_SIX)),
+    ("-rw-r--r-- 1 u g 12 345 Mar  4 05:06 a.zip", file("a.zip", None, FIVE_SIX)),
+    ("-rw-r--r-- 1 0 0 345 Mar  4 05:06 a.zip", file("a.zip", 345, FIVE_SIX)),
     # Chinese, Japanese and Korean.
     ("-rw-r--r-- 1 u g 12 3月  4 05:06 a.zip", file("a.zip", 12, FIVE_SIX)),
     ("-rw-r--r-- 1 u g 12  3月 4日 05:06 a.zip", file("a.zip", 12, FIVE_SIX)),
@@ -210,6 +237,25 @@ Mar MAR mar. March Mär MÄR Mrz märz mars marzo març márc mart mrt maart maa
 @pytest.mark.parametrize("month", THIRD_MONTHS.split())
 def test_months_are_read_in_the_languages_of_servers(month: str) -> None:
     assert parse_list(f"-rw-r--r-- 1 u g 12 {month} 4 05:06 a.zip", GREENWICH, NOW) == file("a.zip", 12, FIVE_SIX)
+
+
+ELEVENTH_MONTHS = """
+noviembre novembro novembre November november ноября ноябрь ноя нояб. листоп. лист. noy қар նմբ нов נוב׳ नव॰ নভেম্বর நவ.
+نونبر نوفمبر نومبر nob 11月 11월 十一月 Th11
+"""
+
+
+@pytest.mark.parametrize("month", ELEVENTH_MONTHS.split())
+@pytest.mark.parametrize("form", ["{} 4  2025", "4 {} 2025", "4. {}. 2025"])
+def test_months_of_more_languages_are_read_in_any_order(month: str, form: str) -> None:
+    line = f"-rw-r--r-- 1 u g 12 {form.format(month)} a.zip"
+    assert parse_list(line, GREENWICH, NOW) == file("a.zip", 12, utc(2025, 11, 4, 0, 0))
+
+
+@pytest.mark.parametrize("month", ["jui", "lis"])
+def test_a_month_whose_name_means_several_is_asked_for(month: str) -> None:
+    """June and July are both "jui" in French of Belgium, Canada and Switzerland."""
+    assert parse_list(f"-rw-r--r-- 1 u g 12 {month} 4 2025 a.zip", GREENWICH, NOW) == file("a.zip", 12, None)
 
 
 @pytest.mark.parametrize(
@@ -253,7 +299,8 @@ def test_lines_that_are_not_understood_are_kept_as_they_came(line: str) -> None:
 @pytest.mark.parametrize(
     "line",
     [
-        "total 12", "Total 1.2M", "insgesamt 12", "total of 12", "总用量 12", "合計 12", "합계 12", "итого 12",
+        "total 12", "total 1 234", "total 1\u202f234",
+        "Total 1.2M", "insgesamt 12", "total of 12", "总用量 12", "合計 12", "합계 12", "итого 12",
         "\udcd7\udcdc\udcd3\udcc3\udcc1\udcbf 12", "  ", ".", "..",
         "drwxr-xr-x 2 0 0 4096 Mar  4 05:06 .", "drwxr-xr-x 2 0 0 4096 Mar  4 05:06 ..",
         "03-04-26  05:06AM       <DIR>          ..",
@@ -315,7 +362,7 @@ def test_hours_that_come_twice_or_never_do_no_harm() -> None:
     assert never.modified == utc(2025, 3, 30, 1, 30)
 
 
-names = st.text(st.characters(blacklist_characters="\r\n", blacklist_categories=["Cs"]), min_size=1).filter(
+names = st.text(st.characters(blacklist_characters="\r\n/", blacklist_categories=["Cs"]), min_size=1).filter(
     lambda name: name not in (".", "..")
 )
 years = st.datetimes(datetime(1970, 1, 1), datetime(2069, 1, 1))  # noqa: DTZ001 - Hypothesis wants none

@@ -12,7 +12,7 @@ from paramiko.message import Message
 from paramiko.sftp import CMD_READ, CMD_READDIR, CMD_STAT, SFTP_FAILURE, SFTP_PERMISSION_DENIED
 
 from config.errors import SourceRefusedError, TransferTruncatedError
-from ingest.model import Endpoint, Listing, RemoteFile, UnsizedFile
+from ingest.model import Endpoint, Listing, RemoteFile, Scope, UnsizedFile
 from ingest.protocols.connect import connector
 from ingest.protocols.sftp_protocol import EOF
 from tests.fakes.sftp_server import Attributes, Files, sftp_server
@@ -45,6 +45,8 @@ def listed(*entries: Attributes, **files: object) -> Listing:
         Attributes("a.zip", "", size=7, mode=0o666, mtime=TIME),
         Attributes("a.zip", LONG, size=7, mode=FILE),
         Attributes("a.zip", LONG, mode=FILE, mtime=TIME),
+        Attributes("a.zip", LONG, size=2**64 - 1, mode=FILE, mtime=TIME),
+        Attributes("a.zip", "", size=7, mode=0o170644, mtime=TIME),
         Attributes("a.zip"),
     ],
 )
@@ -118,6 +120,34 @@ def test_a_link_that_cannot_be_followed_costs_itself_alone(code: int) -> None:
 def test_a_link_has_the_size_of_its_file_and_a_broken_one_is_no_file() -> None:
     listing = listed(LINK, Attributes("gone.zip", mode=stat.S_IFLNK), stats={"/link.zip": WHOLE, "/gone.zip": 2})
     assert listing == Listing(files=[RemoteFile(path="link.zip", size=7, modified=A.modified)], unread=[])
+
+
+def test_a_link_that_nobody_wants_is_not_followed() -> None:
+    files = Files(folders={"/": [LINK, WHOLE]}, stats={"/link.zip": BAD_MESSAGE})
+    with sftp_server(files) as endpoint, connector(endpoint).connect() as connection:
+        listing = connection.list_files(Scope(wants=lambda path: path == "a.zip"))
+    assert listing == Listing(files=[A], unread=[])
+    assert CMD_STAT not in files.requests
+
+
+def test_a_link_that_the_server_does_not_follow_is_named() -> None:
+    listing = listed(LINK, WHOLE, stats={"/link.zip": LINK})
+    assert list(listing.files) == [A]
+    assert [part.path for part in listing.unread] == ["link.zip"]
+
+
+def test_a_file_that_is_listed_and_called_absent_is_named() -> None:
+    """Such as one whose name cannot be sent back in the server's encoding."""
+    listing = listed(Attributes("odd.zip", "", size=7, mode=FILE), WHOLE, stats={"/odd.zip": 2})
+    assert list(listing.files) == [A]
+    assert [part.path for part in listing.unread] == ["odd.zip"]
+
+
+def test_a_size_that_only_a_negative_number_has_is_none() -> None:
+    endless = Attributes("endless.zip", "", size=2**64 - 1, mode=FILE, mtime=TIME)
+    listing = listed(endless, WHOLE)
+    assert list(listing.files) == [A]
+    assert [part.path for part in listing.unread] == ["endless.zip"]
 
 
 def test_a_forbidden_folder_costs_itself_alone() -> None:
