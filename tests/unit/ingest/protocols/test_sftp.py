@@ -180,6 +180,16 @@ def test_a_read_that_is_answered_with_more_than_was_asked_for_is_not_used() -> N
         assert list(connection.list_files().files) == [A]
 
 
+def test_a_read_returns_long_before_a_large_buffer_is_full() -> None:
+    """The caller looks after its lease between reads, and a slow server may take minutes to fill a buffer."""
+    with (
+        sftp_server(Files(folders={"/": [WHOLE]}, content=bytes(2**20))) as endpoint,
+        connector(endpoint).connect() as connection,
+        connection.open(A, 0) as reader,
+    ):
+        assert reader.readinto(memoryview(bytearray(2**20))) == 2**18
+
+
 class Looping(dict[str, Sequence[Attributes]]):
     """Folders of which each holds itself under another name."""
 
