@@ -5,6 +5,7 @@ import platform
 import re
 import shutil
 import subprocess
+import sysconfig
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -31,7 +32,7 @@ _PROGRAMS = {"rclone": ("rclone", "version"), "sftp": ("ssh", "-V"), "curl": ("c
 def program(name: str) -> Path:
     """Return a program's path. Raises PeerMissingError if it is missing."""
     try:
-        return Path(need(name))
+        return Path(_installed(name) or need(name))
     except ProgramMissingError as exc:
         raise PeerMissingError(str(exc)) from exc
 
@@ -65,8 +66,13 @@ def commit() -> str:
 
 
 def _programs(programs: Mapping[str, tuple[str, str]]) -> dict[str, str]:
-    commands = {name: (find(program), option) for name, (program, option) in programs.items()}
+    commands = {name: (_installed(program) or find(program), option) for name, (program, option) in programs.items()}
     return {name: _first_line(path, option) if path else "missing" for name, (path, option) in commands.items()}
+
+
+def _installed(name: str) -> str | None:
+    """Return the path of a program from Python's environment: its rclone is newer than those of distributions."""
+    return shutil.which(name, path=sysconfig.get_path("scripts"))
 
 
 def _first_line(*command: str) -> str:

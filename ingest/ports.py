@@ -29,6 +29,7 @@ class Reader(Protocol):
     def readinto(self, buffer: memoryview, ahead: int = 0, /) -> int | None:
         """Read into the start of `buffer` and return the number of bytes: 0 at the end of file, None if none came yet.
 
+        May return before the buffer is full: a block of a slow server may take longer than a tick or the lease lasts.
         Up to `ahead` bytes beyond the buffer may be requested early: the caller has free buffers for them.
         Raises SourceUnavailableError.
         """

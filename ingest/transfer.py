@@ -23,8 +23,6 @@ from ingest.model import (
 from ingest.ports import ArchiveStore, Connection, Reader, Upload, ZipEnd
 from ingest.stager import BUFFERS, LARGEST, Stager, plan_blocks, runs
 
-_PIECE = 256 * 2**10
-
 
 class CopyOutcome(Enum):
     """How a copy ended without an error."""
@@ -242,11 +240,8 @@ def _fill(
     """Fill a buffer. Request more of the `left` bytes of the run ahead, as far as free buffers can hold them."""
     filled = 0
     while filled < len(buffer):
-        # In pieces, because a block from a slow server may take longer than a tick or the lease lasts.
         check()
-        piece = buffer[filled : filled + _PIECE]
-        ahead = min(len(buffer) + stager.room, left) - filled - len(piece)
-        got = reader.readinto(piece, ahead)
+        got = reader.readinto(buffer[filled:], min(stager.room, left - len(buffer)))
         if got == 0:
             raise TransferTruncatedError(
                 f"copy {file.path!r}: it ended before its listed {file.size} bytes; tried again later"

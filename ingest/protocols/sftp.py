@@ -18,6 +18,9 @@ from ingest.protocols.sftp_protocol import NO_SUCH_FILE, Attributes, ProtocolErr
 
 type _Entry = tuple[str, Attributes]
 
+_PIECE = 256 * 2**10
+"""Maximum bytes that `readinto` returns, so that the caller gets control back often enough to stop."""
+
 
 class SftpConnector:
     """Connector for one SFTP source."""
@@ -230,16 +233,16 @@ class _PipelinedReader:
         return not self._asked and not self._broken
 
     def readinto(self, buffer: memoryview, ahead: int = 0, /) -> int:
-        """Fill `buffer` or read to the end of the file, and return the number of bytes.
+        """Fill the first 256 KiB of `buffer`, or read to the end of the file, and return the number of bytes.
 
-        `ahead`: bytes beyond the buffer that may be requested too.
+        The rest of the buffer, and `ahead` bytes beyond it, may be requested too.
         """
         self._broken = True
         with sftp_errors(f"read {self._path!r}"):
-            filled = 0
-            end = self._at + len(buffer)
-            while filled < len(buffer) and (self._left or self._refill(end + ahead)):
-                part = self._left[: len(buffer) - filled]
+            filled, wanted = 0, min(len(buffer), _PIECE)
+            end = self._at + len(buffer) + ahead
+            while filled < wanted and (self._left or self._refill(end)):
+                part = self._left[: wanted - filled]
                 buffer[filled : filled + len(part)] = part
                 self._left = self._left[len(part) :]
                 filled += len(part)

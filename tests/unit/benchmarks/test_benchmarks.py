@@ -12,7 +12,7 @@ from time import monotonic
 import pytest
 
 from benchmarks import __main__ as command
-from benchmarks import files, markdown, results
+from benchmarks import files, machine, markdown, results
 from benchmarks.bench import Bench, Benchmark, benchmark
 from benchmarks.child import Candidate, Child
 from benchmarks.model import BenchmarkError, Figure, Goal, Measured, PeerMissingError, Timing, ratio
@@ -43,6 +43,23 @@ def test_a_figure_is_held_against_its_goal() -> None:
     assert [number.met for number in result.numbers] == [True, False]
     with pytest.raises(BenchmarkError, match="latency"):
         results.of(a_benchmark(latency=Goal(at_most=1)), MEASURED)
+
+
+def test_a_program_of_the_environment_is_measured_rather_than_the_systems(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    environment, system = tmp_path / "environment", tmp_path / "system"
+    for folder, version in ((environment, "v2"), (system, "v1")):
+        folder.mkdir()
+        (folder / "rclone").write_text(f"#!/bin/sh\necho rclone {version}\n")
+        (folder / "rclone").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{system}:/usr/bin:/bin")
+    monkeypatch.setattr("sysconfig.get_path", lambda _name: str(environment))
+    assert machine.program("rclone") == environment / "rclone"
+    assert machine.versions()["rclone"] == "rclone v2"
+    (environment / "rclone").unlink()
+    assert machine.program("rclone") == system / "rclone"
+    assert machine.versions()["rclone"] == "rclone v1"
 
 
 def test_ratios_are_taken_round_by_round() -> None:

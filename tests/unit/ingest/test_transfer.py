@@ -82,6 +82,14 @@ def test_every_size_arrives_byte_for_byte_with_its_hashes(copying: Copying, size
     assert copying.events == ["started"]
 
 
+def test_a_server_that_sends_whole_blocks_is_asked_once_for_each(copying: Copying) -> None:
+    content = zip_of(3 * MIB)
+    copying.server.piece = MIB
+    copying.pieces_until_stop = 3
+    copying.run(copying.put(content))
+    assert copying.published() == [content]
+
+
 @pytest.mark.parametrize("content", [b"", b"x", make_zip()])
 def test_tiny_files_arrive_too(copying: Copying, content: bytes) -> None:
     copying.run(replace(copying.put(content), accept_truncated=True))
@@ -230,7 +238,8 @@ def test_blocks_of_another_grid_are_not_used(copying: Copying) -> None:
 def test_running_out_of_time_keeps_what_was_staged(copying: Copying) -> None:
     content = zip_of(6 * MIB)
     job = copying.put(content)
-    copying.pieces_until_stop = 3 * MIB // (256 * 2**10) + 2
+    copying.server.piece = MIB // 4
+    copying.pieces_until_stop = 3 * 4 + 2
     with pytest.raises(OutOfTimeError):
         copying.run(job)
     assert len(copying.store.staged) == 3

@@ -253,6 +253,16 @@ def test_after_the_end_of_the_file_no_bytes_of_another_offset_are_taken(short: i
         assert bytes(buffer[: short + 1]) == content[:short] + b"\0"
 
 
+def test_a_read_returns_long_before_a_large_buffer_is_full() -> None:
+    """The caller looks after its lease between reads, and a slow server may take minutes to fill a buffer."""
+    with (
+        sftp_server(Files(folders={"/": [WHOLE]}, content=bytes(2**20))) as endpoint,
+        connector(endpoint).connect() as connection,
+        connection.open(A, 0) as reader,
+    ):
+        assert reader.readinto(memoryview(bytearray(2**20))) == 2**18
+
+
 class Looping(dict[str, Sequence[Attributes]]):
     """Folders of which each holds itself under another name."""
 
