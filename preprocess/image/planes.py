@@ -99,6 +99,9 @@ def correct_key(image: ImageFile) -> None:
     raw = _raw_mode(image)
     bits = 1 if image.mode == "1" else int(raw.partition(";")[2].rstrip("B") or 8)
     top = 2**bits - 1
+    if image.mode == "1" and isinstance(image.fp, BytesIO):
+        # Pillow keeps of 16 bits only whether one is set.
+        key = int.from_bytes(image.fp.getvalue().partition(b"tRNS")[2][:2])
     if isinstance(key, int):
         image.info["transparency"] = (key & top) * 255 // top
     elif bits == 8:

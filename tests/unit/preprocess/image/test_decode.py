@@ -167,6 +167,8 @@ def test_a_colour_that_a_png_names_is_transparent_if_all_of_it_is_the_same(dtype
 def test_bits_of_a_transparent_value_that_no_pixel_has_do_not_count() -> None:
     output = image_of(png(4, 2, 0, [b"\x1b"], b"\xff\x01"))
     np.testing.assert_array_equal(output[0, :, 1], [255, 0, 255, 255])
+    for key, alpha in ((b"\xff\0", [0, 255]), (b"\xff\1", [255, 0]), (b"\xff\xfe", [0, 255])):
+        assert image_of(png(2, 1, 0, [b"\x40"], key))[0, :, 1].tolist() == alpha
     output = image_of(png(1, 8, 2, [b"\1\2\3"], b"\xff\1\xff\2\xff\3"))
     assert output.tolist() == [[[1, 2, 3, 0]]]
 
