@@ -147,7 +147,7 @@ def test_a_size_that_only_a_negative_number_has_is_none() -> None:
     endless = Attributes("endless.zip", "", size=2**64 - 1, mode=FILE, mtime=TIME)
     listing = listed(endless, WHOLE)
     assert list(listing.files) == [A]
-    assert [part.path for part in listing.unread] == ["endless.zip"]
+    assert [file.path for file in listing.unsized] == ["endless.zip"]
 
 
 def test_a_forbidden_folder_costs_itself_alone() -> None:
