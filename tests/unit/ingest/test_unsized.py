@@ -61,7 +61,7 @@ def test_a_size_that_is_told_later_changes_nothing(world: World) -> None:
 def test_the_newest_file_is_counted_and_copied_before_the_others_are_counted(world: World) -> None:
     for minutes in (30, 10, 20):
         put(world, f"{minutes}.zip", age=timedelta(minutes=minutes))
-    world.spec = replace(world.spec, max_connections=2)
+    world.spec = replace(world.spec, max_connections=1)
     world.tick()
     assert world.opened()[:2] == ["10.zip", "10.zip"]
     assert all(len(world.store.content(f"{minutes}.zip")) == 1 for minutes in (10, 20, 30))
