@@ -43,7 +43,7 @@ def build_parser(extensions: "Iterable[Callable[[Subparsers], object]]" = ()) ->
     """Return the parser of all verbs: the reader's, those of `extensions`, and those of installed distributions."""
     parser = argparse.ArgumentParser(
         prog="imagefeed",
-        description="See what is stored, and take images out.",
+        description="List stored archives, and read or export their images.",
         epilog=f"imagefeed VERB --help shows examples.\n{STATUSES}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
