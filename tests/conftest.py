@@ -1,4 +1,4 @@
-"""What all tests share: servers, each started once, on a free port, when a test first asks for it; no time limits."""
+"""Fixtures of all tests: servers, each started once, on a free port, when a test first requests it; no time limits."""
 
 from hypothesis import settings
 

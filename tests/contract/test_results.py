@@ -1,4 +1,4 @@
-"""What preprocessing relies on when it writes images: a member whole or not at all, a second run without a trace."""
+"""The contract of writing images: a member is written completely or not at all, and a second run changes nothing."""
 
 import io
 import json
@@ -51,7 +51,7 @@ class ResultsContract(ABC):
 
     @abstractmethod
     def images(self) -> list[tuple[int, int, Pixels]]:
-        """Read member, frame and pixels of all images of the batch's archive, behind the results' back."""
+        """Read member, frame and pixels of all images of the batch's archive, without the results."""
 
     @abstractmethod
     def refused(self) -> list[tuple[int, str, str]]:

@@ -1,4 +1,4 @@
-"""What a user does about an archive that was refused: remove the cause, and have it done again."""
+"""Users replay an archive that was refused, once its cause is removed."""
 
 import base64
 import json

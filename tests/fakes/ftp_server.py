@@ -1,4 +1,4 @@
-"""An FTP server of one folder tree whose every reply can be changed: RFC 959 and 3659, as far as reading needs them."""
+"""An FTP server of one folder tree, with every reply replaceable: the parts of RFC 959 and 3659 that reading needs."""
 
 import socket
 import threading
@@ -19,7 +19,7 @@ _LISTINGS = ("LIST", "NLST", "MLSD")
 
 @dataclass(kw_only=True)
 class Script:
-    """What the server has and says."""
+    """The server's files and replies."""
 
     listings: Mapping[str, Mapping[str, bytes]] = field(default_factory=dict)
     """Text by command (LIST, NLST, MLSD) and folder, such as `/` and `/sub`."""
@@ -129,7 +129,7 @@ class _Session:
 
 @contextmanager
 def ftp_server(script: Script) -> Iterator[Endpoint]:
-    """Serve a script to anybody."""
+    """Serve a script to any client."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def accept() -> None:

@@ -15,7 +15,7 @@ from tests.faults.http import HttpProxy
 
 @dataclass(frozen=True, slots=True)
 class Copy:
-    """What the service says of a copy."""
+    """The service's values of a copy."""
 
     status: str
     copied: int = 0
@@ -26,7 +26,7 @@ class Copy:
 
 
 class CopyProxy(HttpProxy):
-    """Tells of each blob in `copies`, which must have been copied, that its copy stands as it says there."""
+    """Reports for each blob in `copies`, which must have been copied, the given state of its copy."""
 
     def __init__(self, upstream: int) -> None:
         super().__init__(upstream)

@@ -1,4 +1,4 @@
-"""Connections that die in every way: always tried again, never a truncated blob, never for ever."""
+"""Connections that break in every way: always retried, never a truncated blob, never an endless wait."""
 
 import itertools
 import os
@@ -25,7 +25,7 @@ from tests.fixtures.sample_app import wait_for
 
 CONTENT = make_zip(3 * MIB)
 IN_TIME = 20.0
-"""Seconds that a poll may take where any one call may take one: far from for ever, and enough on a busy machine."""
+"""Seconds that a poll may take if a call may take one: far from endless, and enough on a busy machine."""
 type Case = tuple[How, int]
 
 
@@ -37,7 +37,7 @@ def in_time(within: float = IN_TIME) -> Iterator[None]:
 
 
 def comes_through(world: World, name: str = "a.zip", content: bytes = CONTENT) -> None:
-    """Poll until it is copied: once, whole, and known as that."""
+    """Poll until the file is copied: once, completely, and recorded as copied."""
     world.tick_until_copied()
     assert world.raw() == [(name, content)]
     assert world.states(name) == [State.RAW]

@@ -1,4 +1,4 @@
-"""Bicep files against checkov's policies; what is accepted stands, with its reason, beside what it is about."""
+"""Bicep files against checkov's policies; each accepted finding has its reason beside the resource."""
 
 import json
 import re

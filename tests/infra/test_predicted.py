@@ -29,7 +29,7 @@ TOPIC = "33333333-3333-3333-3333-333333333333"
 
 
 def with_sources(*names: str, **more: object) -> str:
-    """Give parameters with these sources, besides others."""
+    """Return parameters with these sources, besides others."""
     settings = {f"SOURCES__{name}__URL": "sftp://user@host.example/outgoing" for name in names}
     settings |= {f"SOURCES__{name}__HOST_KEY": make_ssh_key().public for name in names}
     settings |= {f"SOURCES__{name}__INTERVAL": "1h" for name in names if name == "SOUTH_2"}
@@ -196,7 +196,7 @@ def keys_of(value: object) -> Iterator[str]:
 
 
 def grants(made: Deployment) -> set[tuple[str, str, str]]:
-    """Who may do what on which resource, by the end of its id."""
+    """The principals' roles on each resource, by the end of its id."""
     roles = {id_: role for role, id_ in ROLES.items()}
     return {
         (

@@ -1,4 +1,4 @@
-"""Queries: right by Microsoft's own language service, asking for nothing that the app does not tell, none in vain."""
+"""Queries: valid by Microsoft's own language service, each one used, and only about data that the app sends."""
 
 import json
 import re
@@ -25,7 +25,7 @@ def by_hand(page: str) -> set[str]:
 
 
 def contents() -> list[dict[str, Any]]:
-    """Whatever in the workbook asks a query."""
+    """Yield all parts of the workbook that run a query."""
     steps = [item["content"] for item in PAGE["items"]]
     return [asks for step in steps for asks in [step, *step.get("parameters", [])] if "query" in asks]
 

@@ -1,4 +1,4 @@
-"""Templates compile without a word, and are laid out as the compiler does it."""
+"""Templates compile without warnings, and are formatted as the compiler does it."""
 
 import shutil
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Whatever is lost on purpose, the audit finds; and where nothing is missing it says so."""
+"""The audit finds everything that is deleted on purpose, and reports nothing if nothing is missing."""
 
 import json
 import os
@@ -22,7 +22,7 @@ from storage.clients import Clients
 from tests.integration.plant import HOUR, MINUTE, NOW, Plant
 
 LATER = NOW + 2 * HOUR
-"""When everything that is under way is late."""
+"""A time at which all unfinished work is late."""
 
 
 @pytest.fixture
@@ -174,7 +174,7 @@ def test_a_ledger_that_was_made_again_does_not_cover_up_what_is_lost(plant: Plan
 
 
 class TestReadingEverything:
-    """Damage that only shows when bytes are read."""
+    """Damage that is visible only in the bytes."""
 
     def test_a_bit_of_a_raw_blob(self, plant: Plant) -> None:
         archive = plant.process(NOW)
@@ -251,7 +251,7 @@ def test_ends_are_told_with_their_reason(plant: Plant) -> None:
 
 
 def test_what_was_mended_in_another_way_is_history(plant: Plant) -> None:
-    """A file that vanished, and came right by hand under the same stamp."""
+    """A file that vanished, and was uploaded by hand under the same stamp."""
     lost = plant.see(NOW - HOUR)
     plant.tracked_files.clear()
     plant.save()

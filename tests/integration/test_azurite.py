@@ -1,4 +1,4 @@
-"""The emulator: started on free ports, known by them after a restart, and never left half installed."""
+"""The emulator starts on free ports, keeps them over a restart, and is never left half installed."""
 
 import hashlib
 import os

@@ -1,4 +1,4 @@
-"""The command: what people see of the ledger and take out of the store, and what they are told when they cannot."""
+"""The command: its views of the ledger, its exports, and its error messages."""
 
 import json
 import re

@@ -89,7 +89,7 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class Ours:
-    """What our client lists and reads."""
+    """The listings and files of our client."""
 
     def __init__(self, server: Server) -> None:
         self.server = server
@@ -122,7 +122,7 @@ class Ours:
 
     @cached_property
     def fetched(self) -> Mapping[str, Fetched]:
-        """The files of `files`, each looked at and read."""
+        """The files of `files`, each stat'ed and read."""
         fetched = {}
         with self.connector("files", recursive=True).connect() as connection:
             for file in self.tree.files:
@@ -135,7 +135,7 @@ class Ours:
 
 
 class Theirs:
-    """What another client lists and fetches of files that the server lets it read."""
+    """The listing of another client, and the files that the server lets it read."""
 
     def __init__(self, peer: Peer) -> None:
         self.peer = peer
@@ -151,7 +151,7 @@ class Theirs:
         return {path: file for path, file in came.items() if self._is_comparable(f"files/{path}")}
 
     def _is_comparable(self, path: str) -> bool:
-        """Return whether it is a file, as far as links are followed: a link to a folder is none for our client."""
+        """Return whether it is a file, as far as links are followed: our client does not follow a link to a folder."""
         name, parts = PurePosixPath(path).name, PurePosixPath(path).parts
         if name in LINKS and not self.peer.follows_links:
             return False

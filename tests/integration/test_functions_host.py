@@ -1,4 +1,4 @@
-"""The functions host over a sample app and a real Azurite: what `func start` and Azure's queues promise."""
+"""The functions host with a sample app and a real Azurite behaves like `func start` and Azure's queues."""
 
 import asyncio
 import base64
@@ -37,7 +37,7 @@ BY_NAME = "/runtime/webhooks/EventGrid?functionName="
 
 
 class World:
-    """An app of one's own: folder, queues, journal."""
+    """A separate app: folder, queues, journal."""
 
     def __init__(self, folder: Path, connection: str) -> None:
         self.name = f"q{uuid.uuid4().hex[:12]}"
@@ -65,19 +65,19 @@ class World:
             queue.send_message(content, **options)
 
     def make_queues(self) -> Self:
-        """Make the queues that triggers listen on: the host makes none of them."""
+        """Create the queues of the triggers, because the host creates none."""
         for suffix in ("", "-copy"):
             with self.queue(suffix) as queue:
                 queue.create_queue()
         return self
 
     def messages(self, suffix: str = "") -> list[str]:
-        """Look at what is visible."""
+        """Peek at the visible messages."""
         with self.queue(suffix) as queue:
             return [message.content for message in queue.peek_messages(32)] if _exists(queue) else []
 
     def left(self, suffix: str = "") -> int:
-        """Count what is there, visible or not."""
+        """Count all messages, visible or not."""
         with self.queue(suffix) as queue:
             return queue.get_queue_properties().approximate_message_count or 0
 
@@ -96,7 +96,7 @@ def world(tmp_path: Path, azurite: Azurite) -> World:
 
 
 class TestOneHost:
-    """One host for all of these: they use different functions or different messages."""
+    """One host for all of these tests: they use different functions or different messages."""
 
     @pytest.fixture(scope="class")
     @staticmethod
@@ -503,7 +503,7 @@ QUICK = ("--scale", "4")
 
 
 class TestStorageThatFails:
-    """What the real host survives, and what ends it."""
+    """Failures that the real host survives, and failures that end it."""
 
     @pytest.fixture
     @staticmethod
@@ -598,7 +598,7 @@ class TestStorageThatFails:
 
 
 class TestWorkers:
-    """A worker is a process of its own: what its death costs."""
+    """Each worker is a process of its own: effects of its death."""
 
     def test_a_dying_worker_fails_what_runs_in_it_and_is_replaced(self, world: World) -> None:
         with world.host() as host:

@@ -1,4 +1,4 @@
-"""A queue to which nobody listens is told from one whose listener is slow, busy, or works off a backlog."""
+"""A queue without a listener is distinguished from one whose listener is slow, busy, or works off a backlog."""
 
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -23,12 +23,12 @@ from tests.integration.plant import HOUR, NOW, Plant
 
 WINDOW = timedelta(hours=72)
 LATER = timedelta(minutes=3)
-"""Messages are as old as the service says, so it is the looker's clock that goes ahead."""
+"""The service sets the age of messages, so the test moves the observer's clock."""
 
 
 @pytest.fixture(scope="module")
 def azurite() -> Iterator[Azurite]:
-    """An Azurite of one's own: other tests' messages must not be in its queues."""
+    """A separate Azurite, because messages of other tests must not be in its queues."""
     with start_azurite() as server:
         yield server
 
@@ -43,7 +43,7 @@ def clients(azurite: Azurite) -> Iterator[Clients]:
 
 
 class Check:
-    """Looks at the queues, and counts how often it had to look twice."""
+    """Checks the queues, and counts how often it had to check twice."""
 
     def __init__(self, clients: Clients, source: str) -> None:
         self._clients = clients
@@ -119,7 +119,7 @@ class TestBatches:
     def test_messages_wait_their_turn_while_a_batch_is_claimed(
         self, clients: Clients, check: Check, plant: Plant
     ) -> None:
-        """A batch may take half an hour, and its holder renews the claim for as long as it lives."""
+        """A batch may take half an hour, and its holder renews the claim while it lives."""
         now = datetime.now(UTC) + LATER
         first, _ = plant.plan(plant.copy(NOW - HOUR))
         BatchMessages(clients).put("radar/another.zip", None)

@@ -78,7 +78,7 @@ def test_a_client_that_is_cut_off_connects_anew(server: Server) -> None:
 
 @contextmanager
 def speaking(server: Server) -> Iterator[socket.socket]:
-    """Connect, and wait until the session's own process has answered: some greet before they begin one."""
+    """Connect, and wait until the session's own process has answered, because some servers greet before it starts."""
     with socket.create_connection((server.host, server.port), timeout=10) as connection:
         assert connection.recv(1000)
         connection.sendall(b"SSH-2.0-test\r\n")
@@ -87,7 +87,7 @@ def speaking(server: Server) -> Iterator[socket.socket]:
 
 
 def ended(connection: socket.socket) -> bool:
-    """Read on until the server has closed the connection. Raises TimeoutError if it leaves it open."""
+    """Read until the server has closed the connection. Raises TimeoutError if it stays open."""
     with suppress(ConnectionResetError):
         while connection.recv(1000):
             pass

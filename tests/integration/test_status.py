@@ -1,4 +1,4 @@
-"""The status page over a real ledger, as the real ledgers write it; on the functions host, as a browser asks for it."""
+"""The status page over a real ledger, written by the real code; on the functions host, as a browser requests it."""
 
 import gzip
 import json
@@ -95,7 +95,7 @@ def test_states_holes_and_counts_are_those_that_the_ledgers_wrote(clients: Clien
 
 
 def test_a_look_reads_no_more_rows_than_it_says(clients: Clients, source: str) -> None:
-    """However many archives there are, and whichever part of them is left out."""
+    """The sums do not depend on the number of archives, nor on the rows that are omitted."""
     past = [Past(stamp=now() - number * MINUTE) for number in range(40)]
     write(clients, source, past, SourceState(source=source), threads=4)
     whole = read_source(clients, source, now() - timedelta(minutes=20))
@@ -158,7 +158,7 @@ def test_a_blob_put_by_hand_is_looked_for_where_it_lies(azurite: Azurite, client
 
 @contextmanager
 def counted(azurite: Azurite) -> Iterator[tuple[Clients, list[Request]]]:
-    """Connect to a storage, and note what is asked of its blobs."""
+    """Connect to a storage, and note the requests to its blobs."""
     with ExitStack() as opened:
         proxy = opened.enter_context(HttpProxy(azurite.ports.blob))
         proxied = opened.enter_context(connected(replace(azurite.ports, blob=proxy.port).connection))
@@ -238,7 +238,7 @@ def test_the_terminal_shows_the_same(
 
 @dataclass(frozen=True)
 class Browser:
-    """Asks as a browser does, and keeps what it was answered."""
+    """Sends requests like a browser, and keeps the responses."""
 
     url: str
 

@@ -1,4 +1,4 @@
-"""README, CONTRIBUTING and docs/ are right: links, names and paths exist, tables are the code's, the hook works."""
+"""README, CONTRIBUTING and docs/: links, names and paths exist, tables agree with the code, the hook works."""
 
 import re
 import sys

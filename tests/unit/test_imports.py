@@ -1,4 +1,4 @@
-"""What import-linter cannot hold: the modules that are no package, loggers, names on `sys.path`."""
+"""Rules that import-linter cannot check: modules that are not packages, loggers, names on `sys.path`."""
 
 import ast
 import re

@@ -1,4 +1,4 @@
-"""The requirements files are what pyproject's dependency groups ask for: nothing moved, missing, doubled or idle."""
+"""The requirements files agree with pyproject's dependency groups: no package is missing, doubled or unused."""
 
 import re
 import tomllib
@@ -46,7 +46,7 @@ def dependencies(requirement: Requirement) -> Iterator[Requirement]:
 
 
 def closure(group: str) -> dict[str, Requirement]:
-    """Return all that a group asks for, and all that this asks for in turn, as the installed packages say."""
+    """Return all packages that a group requires, directly and indirectly, by the metadata of the installed packages."""
     waiting = list(members(group))
     reached: dict[str, Requirement] = {}
     while waiting:

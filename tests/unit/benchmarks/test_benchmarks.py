@@ -1,4 +1,4 @@
-"""Benchmarks without measuring: what is judged, written, read again and shown."""
+"""Benchmarks without measuring: judging, writing, reading and showing results."""
 
 import hashlib
 from collections.abc import Callable, Iterator

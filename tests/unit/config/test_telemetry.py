@@ -1,4 +1,4 @@
-"""Telemetry has the names that queries ask for, tells each thing once, and never holds a call up."""
+"""Telemetry has the names that queries use, reports each thing once, and never delays a call."""
 
 import json
 import re

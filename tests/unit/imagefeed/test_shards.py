@@ -1,4 +1,4 @@
-"""Shards are the same tar every time, whatever was added and taken back, and are read as they stream by."""
+"""Shards are the same tar every time, even if members were added and removed, and are read as a stream."""
 
 import io
 import tarfile

@@ -1,4 +1,4 @@
-"""Tables fit every terminal: what there is no room for stands below its row, and nothing is ever cut."""
+"""Tables fit every terminal: columns that do not fit are printed below their row, and nothing is cut."""
 
 import pytest
 from hypothesis import given

@@ -1,4 +1,4 @@
-"""Hours of a source: the same on the clocks of its zone all year round, and nothing is missing outside of them."""
+"""Active hours of a source: the same by the clocks of its zone all year, and nothing is missing outside of them."""
 
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo

@@ -1,4 +1,4 @@
-"""Gaps: none where archives come as promised, one wherever an archive did not come, none before the first."""
+"""Gaps: none if archives come as promised, one for each missing archive, none before the first."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -14,7 +14,7 @@ SPEC = SourceSpec(name="radar", interval=10 * MINUTE)
 # Less than a quarter of an interval to each side: two neighbours are at most 1.5 intervals apart.
 JITTER = st.floats(-149, 149).map(lambda seconds: timedelta(seconds=seconds))
 RESTS = 2 * MINUTE
-"""What is allowed for the end of a host."""
+"""The time allowed for the end of a host."""
 LAG = st.integers(0, 120).map(lambda minutes: timedelta(minutes=minutes))
 
 

@@ -1,4 +1,4 @@
-"""Copying one archive: exact, bounded, resumable, and published whole or not at all."""
+"""Copying one archive: exact, bounded, resumable, and published completely or not at all."""
 
 import hashlib
 import threading
@@ -272,7 +272,7 @@ def test_an_error_of_the_store_passes_through_and_nothing_is_published(copying: 
 
 
 def test_memory_is_bounded_by_blocks_in_flight(copying: Copying) -> None:
-    """However slow the store is, no more is read than there are buffers for."""
+    """However slow the store is, no more is read than the buffers hold."""
     total, release, furthest = 30, threading.Event(), 0
     full = threading.Event()
 

@@ -1,4 +1,4 @@
-"""The running system's settings, as a shell reads them; and a developer's own."""
+"""The running system's settings, as a shell reads them, and a developer's own settings."""
 
 import json
 import stat

@@ -1,4 +1,4 @@
-"""Set-up on machines that lack something: what is said then, and that nothing is said when all is there."""
+"""Set-up prints a message on machines that lack something, and prints nothing if nothing is missing."""
 
 import shutil
 import stat
@@ -33,7 +33,7 @@ def clone(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    """A machine's only folder of programs: the tools that are everywhere, a roomy disk, and no Python."""
+    """A machine's only folder of programs: the usual tools, a disk with enough room, and no Python."""
     folder = tmp_path / "bin"
     folder.mkdir()
     for tool in TOOLS:

@@ -1,4 +1,4 @@
-"""Files and archives that are made to do harm: refused in little time and memory, and never half a picture."""
+"""Hostile files and archives: refused in little time and memory, and never half a picture."""
 
 import io
 import struct
@@ -88,7 +88,7 @@ def test_zeros_behind_an_avifs_picture_are_no_loss_where_they_may_be_there(metad
 
 
 def scans(count: int, side: int = 10_000) -> bytes:
-    """A progressive JPEG that says of every block, in each scan, that nothing changes: some hundred bytes a scan."""
+    """Return a progressive JPEG whose scans change no block, in some hundred bytes a scan."""
     table = struct.pack(">HB", 67, 0) + bytes([1] * 64)
     frame = struct.pack(">HBHHB", 11, 8, side, side, 1) + bytes([1, 0x11, 0])
     dc, ac = (struct.pack(">HB", 20, kind) + bytes([1] + [0] * 15 + [value]) for kind, value in ((0, 0), (16, 0xE0)))
@@ -224,7 +224,7 @@ def flat_png(side: int, bits: int, kind: int, row: int) -> bytes:
 
 
 def overlapping(entries: int, inflated: int) -> bytes:
-    """A zip whose every entry is the same member: little that claims to be much."""
+    """A zip whose every entry is the same member: few bytes that claim to be many."""
     archive = by_hand(zlib.compress(bytes(inflated), 9, -15), bytes(inflated), 8)
     start, end = archive.index(b"PK\1\2"), archive.index(b"PK\5\6")
     record = struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, entries, entries, (end - start) * entries, start, 0)

@@ -1,4 +1,4 @@
-"""Settings that cannot work are told at start, and results are named after all that decides them."""
+"""Settings that cannot work are errors at start, and a pipeline's name depends on all that determines its results."""
 
 import dataclasses
 import re

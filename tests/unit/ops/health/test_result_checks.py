@@ -1,4 +1,4 @@
-"""What is found in a source's results as a whole: nothing readable, limits that come near, results of old decoders."""
+"""Findings about a source's results as a whole: nothing readable, limits almost reached, results of old decoders."""
 
 from collections.abc import Sequence
 from dataclasses import replace

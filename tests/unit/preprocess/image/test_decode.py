@@ -1,4 +1,4 @@
-"""Files become frames: allowed formats only, within limits, every frame, upright, and with the values they had."""
+"""Files become frames: allowed formats only, within limits, every frame, upright, and with unchanged values."""
 
 import io
 import struct

@@ -1,4 +1,4 @@
-"""Members are decoded several at once, and nobody can tell by the results."""
+"""Members are decoded concurrently, with the same results as one after the other."""
 
 import io
 import threading
@@ -41,14 +41,14 @@ def image_of(member: Member) -> Image:
 
 
 class Kitchen:
-    """Reads and decodes as a test asks, and remembers what was under way at once."""
+    """Reads and decodes as a test specifies, and records which members ran at the same time."""
 
     def __init__(self) -> None:
         self.read_so_far: list[int] = []
         self.decoding = 0
         self.at_once = 0
         self.alone: dict[int, int] = {}
-        """How many were being decoded when a member had all memory to itself."""
+        """How many members were decoded while one had all memory."""
         self.lock = threading.Lock()
 
     def pool(self, workers: int = WORKERS, limits: Limits | None = None) -> DecodePool:
@@ -71,7 +71,7 @@ class Kitchen:
                 self.decoding -= 1
 
     def work(self, member: Member, memory: MemoryBudget) -> None:
-        """What decoding takes."""
+        """The memory that decoding takes."""
 
     def served(self, pool: DecodePool, these: Sequence[Member]) -> list[int]:
         """Call every pending member; return the members whose images came, in the order in which they came."""

@@ -1,4 +1,4 @@
-"""Zips as many programs write them are read; what looks like a zip and hides members is refused with the reason."""
+"""Zips of many programs are read; files that look like a zip and hide members are refused with the reason."""
 
 import io
 import lzma
@@ -29,7 +29,7 @@ READ: list[bytes | str] = [b"a" * 100, b"b" * 100]
 
 
 def is_whole(content: bytes) -> bool:
-    """Judge as copying does."""
+    """Check a file as copying does."""
     return is_complete(content[len(content) - tail_length(len(content)) :], len(content))
 
 
@@ -43,13 +43,13 @@ def refusal_of(content: bytes) -> str:
 
 
 def end_of(content: bytes) -> tuple[bytes, int, int, int]:
-    """What comes before the end record, the number of members, the directory's size and its offset."""
+    """The bytes before the end record, the number of members, the directory's size and its offset."""
     *_, members, size, offset, _ = struct.unpack("<4s4H2LH", content[-22:])
     return content[:-22], members, size, offset
 
 
 def with_zip64(content: bytes, further: bytes = b"", full: str = "mso", gap: bytes = b"") -> bytes:
-    """Add a zip64 end record, as writers do; `full` names the values for which the old record sends there."""
+    """Add a zip64 end record, as writers do; `full` names the values for which the old record refers to it."""
     head, n, size, at = end_of(content)
     record = struct.pack("<4sQ2H2L4Q", b"PK\6\6", 44 + len(further), 45, 45, 0, 0, n, n, size, at) + further
     locator = struct.pack("<4sLQL", b"PK\6\7", 0, len(head), 1)

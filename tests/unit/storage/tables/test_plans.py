@@ -1,4 +1,4 @@
-"""A plan fits the one row that decides on it, however many batches it has."""
+"""A plan fits into the one row that stores it, however many batches it has."""
 
 from datetime import UTC, datetime
 from itertools import pairwise

@@ -1,4 +1,4 @@
-"""What we write of a transaction says to the service what the SDK's own writer says, part by part."""
+"""Our bodies of transactions mean the same to the service as the SDK's own, part by part."""
 
 import json
 import re
@@ -33,11 +33,11 @@ ALWAYS = {"Content-Type", "Accept", "DataServiceVersion"}
 
 
 class _Sent(Exception):  # noqa: N818 -- no error
-    """A request has come as far as the network."""
+    """A request has reached the network."""
 
 
 class Wire(RequestsTransport):  # type: ignore[misc] # has no types
-    """Keeps what would be sent."""
+    """Keeps the requests instead of sending them."""
 
     def __init__(self) -> None:
         super().__init__()

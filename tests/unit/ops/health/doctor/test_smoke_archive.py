@@ -1,4 +1,4 @@
-"""The archive of the smoke test: pictures that any valid settings can work on, or that are refused as they ask for."""
+"""The archive of the smoke test: pictures that any valid settings accept, or that they refuse on purpose."""
 
 import io
 import zipfile
