@@ -142,7 +142,7 @@ class TestTableCopyLedger(CopyLedgerContract):
         ((State.SEEN, State.COPYING, State.SAME), State.SAME),
         ((State.SEEN, State.COPYING, State.SUPERSEDED), State.SUPERSEDED),
         ((State.SEEN, State.EXPIRED), State.EXPIRED),
-        # What came late after all: the blob exists, the batches are done.
+        # The late writes: the blob exists, the batches are done.
         ((State.EXPIRED, State.RAW), State.RAW),
         ((State.SUPERSEDED, State.RAW), State.RAW),
         ((State.FAILED, State.PROCESSED), State.PROCESSED),

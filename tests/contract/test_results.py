@@ -262,7 +262,7 @@ class TestShardsAndRows(ResultsContract):
     def test_the_service_accepts_rows_at_every_edge(self, length: int, more: int) -> None:
         header = len(encode(np.zeros(100_000, np.uint8), "npy")) - 100_000
         pixels = np.arange(length - header + more, dtype=np.uint64).astype(np.uint8).reshape(1, -1)
-        # Facts as large as they get: the longest name, of letters that are sent as six.
+        # The largest metadata: the longest name, of letters that are sent as six.
         metadata = replace(image(0).metadata, name="ü" * 2_000)
         edge = Image(metadata=metadata, pixels=pixels)
         assert len(encode(pixels, "npy")) == length + more

@@ -154,7 +154,7 @@ class TestBlobSourceStates(SourceStateStoreContract):
     def test_a_holder_that_died_blocks_nobody_for_longer_than_its_lease(self) -> None:
         with self.source_states.hold(self.source):
             pass
-        # A lease that nobody renews or gives back; the service allows no shorter one.
+        # A lease that no process renews or releases; the service allows no shorter one.
         self.blob.acquire_lease(15)
         with pytest.raises(LeaseLostError), self.source_states.hold(self.source):
             pytest.fail("two hold the same source state")

@@ -47,7 +47,7 @@ def test_it_passes_where_all_is_well(running: System, stored: Clients) -> None:
     ):
         assert step in output, output
     assert left(stored) == []
-    # It is no misspelt source, whose name would be worth a warning.
+    # It is not a misspelt source, about whose name a warning would be right.
     log = (running.logs / "host.log").read_text(errors="replace")
     assert ("poll.smoke" in log, "poll.unknown" in log) == (True, False)
 

@@ -194,7 +194,7 @@ def test_a_file_that_grows_in_place_is_copied_once_and_whole(running: System, st
         for start in range(0, len(content), 50_000):
             file.write(content[start : start + 50_000])
             file.flush()
-            time.sleep(0.4)  # an upload takes its time: this is what is tested
+            time.sleep(0.4)  # an upload takes its time, which this test needs
     assert eventually(lambda: settled(stored, "north", name), name, running) == "processed"
     rows = stored.archives.query_entities("PartitionKey eq 'north'")
     sizes = [row["size"].value for row in rows if row["RowKey"].count("~") == 1 and decode_path(row["path"]) == name]

@@ -25,11 +25,11 @@ BROKEN = b"\x89PNG\r\n\x1a\n and no more"
 BICEP = (PROJECT / "infra" / "modules" / "function-app.bicep").read_text()
 AS_IN_AZURE = dict(re.findall(r"^  ((?:(?:PYTHON_)?APPLICATIONINSIGHTS|OTEL)_\w+): '([^'$]*)'$", BICEP, re.MULTILINE))
 ALONE = {
-    # Nothing of the exporter's own may go out into the world, nor may its timer bring what a call failed to flush.
+    # The exporter's own statistics must not leave this machine, nor its timer send data that a call failed to flush.
     "APPLICATIONINSIGHTS_STATSBEAT_DISABLED_ALL": "true",
     "APPLICATIONINSIGHTS_CONTROLPLANE_DISABLED": "true",
     "OTEL_METRIC_EXPORT_INTERVAL": "3600000",
-    # Whatever is slow here, nothing is driven again.
+    # On a slow machine no work may be redriven.
     "PIPELINE_REDRIVE_AFTER": "10m",
 }
 
@@ -105,7 +105,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
             assert ends == ["processed", "processed", "refused"]
             observed = Run(sent=sent, bytes=sum(map(len, whole)), stored=everything(stored))
             eventually(observed.is_whole, "all of its telemetry", running)
-            # A worker is killed at the host's end, with what it has not sent.
+            # A worker is killed when its host ends, with its unsent data.
             sent.close()
         yield observed
 

@@ -46,7 +46,7 @@ class _Session:
         self._opened = ExitStack()
 
     def run(self) -> None:
-        # Else the second of two replies waits for the client's delayed acknowledgement.
+        # Otherwise the second of two replies waits for the client's delayed acknowledgement.
         self._control.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._say("220 ready")
         with self._control, self._control.makefile("rb") as lines, ExitStack() as self._opened:
@@ -146,6 +146,6 @@ def ftp_server(script: Script) -> Iterator[Endpoint]:
             port = listener.getsockname()[1]
             yield Endpoint(scheme="ftp", host="127.0.0.1", port=port, user="reader", password="any", timeout=5)
         finally:
-            # A thread that waits in accept is not woken by close alone.
+            # Close alone does not wake a thread that waits in accept.
             listener.shutdown(socket.SHUT_RDWR)
             thread.join(5)

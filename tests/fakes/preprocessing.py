@@ -137,7 +137,7 @@ class MemoryWriter:
         self._refusals: list[Refusal] = []
 
     def add(self, images: Iterable[Image]) -> int:
-        # Copies, as bytes would be: nothing that a caller does later may show.
+        # Copies, like bytes: later changes by the caller must not be visible.
         added = [replace(image, pixels=image.pixels.copy()) for image in images]
         self._images += added
         return len(added)

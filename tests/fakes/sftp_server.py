@@ -129,7 +129,7 @@ def sftp_server(files: Files) -> Iterator[Endpoint]:
                 timeout=5,
             )
         finally:
-            # A thread that waits in accept is not woken by close alone.
+            # Close alone does not wake a thread that waits in accept.
             listener.shutdown(socket.SHUT_RDWR)
             thread.join(5)
             for transport in transports:

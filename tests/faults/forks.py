@@ -154,7 +154,7 @@ def _outcome(child: int, readable: int) -> dict[str, Any]:
     with os.fdopen(readable) as pipe:
         outcome = pipe.read()
     _, status = os.waitpid(child, 0)
-    # What none of our errors tells is what no fault may lead to.
+    # No fault may cause an error that is not ours.
     return json.loads(outcome) if outcome else {"killed": os.WIFSIGNALED(status), "broken": not os.WIFSIGNALED(status)}
 
 
@@ -176,7 +176,7 @@ def _work(job: Job) -> dict[str, Any]:
             clock=lambda: datetime.now(UTC) + timedelta(seconds=job.ahead),
             sizes=BatchSizes(members=job.members),
             hook=None if job.dies_at is None else deadly,
-            # What a child imports: one that dies of the member BAD.
+            # A child imports this: it dies of the member BAD.
             recipe=ctx.recipe if job.dies_at is None else replace(ctx.recipe, hook="tests.fixtures.hooks:killed"),
         )
         ctx = ctx if job.claims else replace(ctx, claim_for=timedelta(0))
@@ -211,7 +211,7 @@ class _Changes:
             return answer
 
         HTTPAdapter.send = counted  # type: ignore[assignment,method-assign] # every request of every SDK passes here
-        # The SDKs wait before they try again; nobody else is to wait for that.
+        # The SDKs wait before they try again; the tests must not wait for that.
         time.sleep = lambda _: None
 
 

@@ -82,7 +82,7 @@ class _Control(Link):
             client = accept(listener, self.ftp.closing)
         if client is None:
             return
-        # Whoever hangs up first ends it; the server may have done so before anybody came.
+        # The side that closes first ends it; the server may have done so before a client came.
         with client, suppress(OSError), connect(upstream) as server:
             _Data(self, client, server).run()
 

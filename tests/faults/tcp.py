@@ -85,7 +85,7 @@ class TcpProxy:
             self.spawn(self._guarded, client)
 
     def _guarded(self, client: socket.socket) -> None:
-        # Either side may hang up at any time: that is what this is for.
+        # Either side may close at any time, as the tests intend.
         with client, suppress(OSError):
             self.serve(client)
 

@@ -76,7 +76,7 @@ def test_an_undisturbed_run_leaves_every_image_and_refusal(undisturbed: Mapping[
 def test_killed_between_any_two_changes_to_storage_it_leaves_the_same(
     batches: Batches, undisturbed: Mapping[int, Mapping[str, object]]
 ) -> None:
-    # How many there are is not known beforehand: a slow machine renews its claim, and asks again what was not answered.
+    # The number is not known in advance: a slow machine renews its claim, and repeats requests without an answer.
     for changes in count():
         batches.begin_anew()
         (died,) = batches.run(batches.event(dies_after=changes))

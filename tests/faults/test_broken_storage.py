@@ -96,7 +96,7 @@ def test_storage_that_is_killed_in_the_middle_of_a_batch_loses_nothing_for_good(
 
     scene.choose(lambda _: None)
     scene.batches.begin_anew()
-    # What it has been told so far it writes before it ends.
+    # Before it ends, it writes the data that it has received.
     scene.server.stop()
     scene.server.start()
     scene.choose(choose)

@@ -111,7 +111,7 @@ def behind_crc64(server: Azurite) -> Iterator[tuple[Clients, Crc64Proxy]]:
     with Crc64Proxy(server.ports.blob) as blobs:
         ports = {"Blob": blobs.port, "Queue": server.ports.queue, "Table": server.ports.table}
         address = f"http://127.0.0.1:{blobs.port}/{DEVELOPMENT_ACCOUNT}"
-        # A key would sign the header that the proxy takes out.
+        # A key would sign the header that the proxy removes.
         sas = generate_account_sas(
             DEVELOPMENT_ACCOUNT,
             DEVELOPMENT_KEY,
@@ -152,7 +152,7 @@ def test_blocks_that_are_damaged_each_time_are_never_published(azurite: Azurite,
         report = world.tick(clients)
     assert (report.failed, world.raw()) == (1, [])
     assert "received other bytes than were sent" in (world.entries()[0].reason or "")
-    # The damaged blocks lie there, under ids that tell otherwise.
+    # The damaged blocks are staged under ids with another CRC64.
     world.tick_until_copied()
     assert world.raw() == [("a.zip", CONTENT)]
     assert world.states("a.zip") == [State.RAW]
@@ -208,7 +208,7 @@ def test_who_loses_the_lease_in_mid_copy_stops_and_another_completes(
     others: list[PollReport] = []
 
     def choose(request: Request) -> Answer | Break | None:
-        # Another process takes over for good while the first one copies; that is how a lease runs out.
+        # Another process takes over permanently while the first one copies; the lease expires like this.
         if request.kind == "PUT raw block" and not others:
             others.append(PollReport(source="not yet"))
             BlobLeaseClient(source_state).break_lease(0)
@@ -229,7 +229,7 @@ def test_azurite_may_be_killed_and_started_again_in_mid_copy(tmp_path: Path, sft
     content = world.put("a.zip", make_zip(24 * MIB))
     with azurite_in(tmp_path / "azurite") as server, connected(server.connection, retries=0) as world.clients:
         prepare(world.clients)
-        # It writes down what it has when it ends, or every few seconds.
+        # It saves its data when it ends, or every few seconds.
         server.stop()
         server.start()
         for after in (3 * MIB, 14 * MIB):
@@ -248,6 +248,6 @@ def kill_in_mid_copy(server: Azurite, world: World, proxy: TcpProxy, after: int)
         tick = pool.submit(world.tick)
         wait_for(lambda: tick.done() or proxy.sent > before + after)
         server.kill()
-    # All that a poll can say is that storage is not there.
+    # A poll can only report that storage is not reachable.
     assert isinstance(tick.exception(), StoreUnavailableError | None)
     server.start()

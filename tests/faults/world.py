@@ -112,7 +112,7 @@ class World:
     def lease_runs_out(self) -> None:
         """Let the time pass after which a dead poller no longer blocks others."""
         source_state = self.clients.state.get_blob_client(source_state_blob(self.spec.name))
-        # There may be no source state yet, or nobody who holds it.
+        # There may be no source state yet, or no process that holds it.
         with suppress(HttpResponseError):
             BlobLeaseClient(source_state).break_lease(0)
 

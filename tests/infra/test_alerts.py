@@ -87,7 +87,7 @@ def test_an_alert_measures_a_number_and_tells_apart_by_texts_that_its_query_give
     columns = judged()[RULES[name].query].columns
     assert columns[RULES[name].measure] == "real"
     assert {columns[dimension] for dimension in RULES[name].dimensions} <= {"string"}
-    # A time in the answer would be taken for the time of what was found, and moved out of the window.
+    # A time in the answer would be used as the result's time, and move it out of the window.
     assert "datetime" not in columns.values()
 
 

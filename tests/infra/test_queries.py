@@ -95,7 +95,7 @@ def test_the_workbook_gives_each_query_under_its_own_name() -> None:
 def test_what_the_workbook_puts_into_a_query_has_a_place_there() -> None:
     text = "".join(QUERIES.values())
     assert [old for old in put_in() if old not in text] == []
-    # Every `let` with a note behind it is a parameter; none is forgotten.
+    # Every `let` with a comment behind it is a parameter, and each has one.
     taken = {line for query in QUERIES.values() for line in re.findall(r"^(let .*;) // ", query, re.MULTILINE)}
     assert [line for line in taken if not any(old in line for old in put_in())] == []
 

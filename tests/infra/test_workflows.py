@@ -164,7 +164,7 @@ class TestDeployScript:
 
     @pytest.mark.parametrize("job", ["what-if", "deploy"])
     def test_without_a_variable_it_takes_its_default(self, tools: Tools, job: str) -> None:
-        # What is not set is empty in both. The example itself is refused.
+        # Settings that are not set are empty in both. The example itself is refused.
         assert "infra/main.bicepparam still contains the example" in tools.run(*self.arguments(job, "")).stderr
 
     @staticmethod
@@ -249,7 +249,7 @@ class TestCheckBicep:
         assert done.returncode == 1
         assert said in done.stdout
         assert f"WRONG       bicep {command} infra/main" in done.stdout
-        # The rest is looked at all the same.
+        # The others are checked all the same.
         assert "ok          bicep build infra/events.bicep" in done.stdout
 
     def test_an_error_is_told(self, tmp_path: Path) -> None:

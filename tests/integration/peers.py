@@ -171,7 +171,7 @@ class Rclone(Peer):
             "pass": self.run(need("rclone"), "obscure", "-", given=password).strip() if password else "",
             "key_file": str(self.key) if self.sftp else "",
             "explicit_tls": str(self.server.scheme == "ftpes").lower(),
-            # ProFTPD resumes no session of TLS 1.3 twice.
+            # ProFTPD does not resume a TLS 1.3 session twice.
             "disable_tls13": "true",
             "encoding": "None",
         }

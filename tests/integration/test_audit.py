@@ -278,7 +278,7 @@ def test_limits_that_were_nearly_reached_and_a_hook_that_fails_are_told(plant: P
     assert found[Slug.NOTHING_READABLE].detail == hook
     assert (found[Slug.NEAR_LIMIT].name, found[Slug.NEAR_LIMIT].detail[:9]) == ("LIMIT_PIXELS", "90% of it")
     assert found[Slug.REFUSED].detail == f"none of its 4 members gave an image (4 refused): {hook}"
-    # Of a time that is over, the newest archives tell nothing of now.
+    # The newest archives say nothing about the present if the range is over.
     audited = audit(
         plant.clients, plant.source, since=NOW - HOUR, until=NOW, now=LATER, held=Held(promises={}),
         stamp_of=lambda _source, _name: None,
@@ -292,7 +292,7 @@ def test_what_was_put_there_by_hand_is_told_and_lacks_only_its_row(plant: Plant)
     assert [(finding.slug, finding.name) for finding in find(plant)] == [(Slug.LEDGER_MISSING, blob)]
     found = plant.raw.find(blob)
     assert found is not None
-    # Its stamp was told by other settings than those at hand.
+    # Its stamp was read with other settings than the present ones.
     known = replace(found, stamp=NOW - 99 * HOUR)
     plant.ledger.record_raw(known, NOW)
     assert find(plant) == []
@@ -346,7 +346,7 @@ class TestCommand:
             if one["severity"] == "missing"
         ] == ["gap"]
         plant.save(promises=Promises(interval=10 * HOUR))
-        # What this shell has set does not count beside it.
+        # Settings in this shell do not count beside it.
         monkeypatch.setenv(f"SOURCES__{plant.source.upper().replace('-', '_')}__INTERVAL", "1m")
         assert main(command) == 0
 

@@ -211,7 +211,7 @@ def test_what_a_version_behind_the_range_replaces_is_left_out_for_one_request(wo
         world.read("rows")
     with counted() as before:
         world.read("rows", end=STAMP + 2 * MINUTE)
-    # That nothing lies behind a range is asked for, too.
+    # The time behind the range is requested too, even if it has no archives.
     assert (inside.kinds["GET archives"], before.kinds["GET archives"]) == (2, 2)
 
 

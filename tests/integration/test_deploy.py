@@ -166,7 +166,7 @@ def test_without_a_token_nothing_is_begun(tools: Tools, parameters: str) -> None
 def test_the_second_run_makes_no_second_group(tools: Tools, parameters: str) -> None:
     tools.az[GROUP_EXISTS] = [True]
     assert tools.run("g", "westeurope", parameters).returncode == 0
-    # `az group create` over one that is there would take its tags away.
+    # `az group create` for an existing group would remove its tags.
     assert tools.count("az group create") == 0
     assert tools.count(DEPLOY) == 2
 
@@ -358,7 +358,7 @@ class TestEvents:
         done = tools.run("g", "westeurope", parameters)
         assert done.returncode == 0, done.stderr
         assert tools.count(f"az {EVENTS.removesuffix(' --name events')} --resource-group g --name events") == 3
-        # A failed one is taken away; one that works never is.
+        # A failed one is deleted; one that works never is.
         assert tools.count("az eventgrid system-topic event-subscription delete") == 1
 
     def test_one_that_never_comes_is_told(self, tools: Tools, parameters: str) -> None:
@@ -687,7 +687,7 @@ class TestWhatIf:
         done = tools.run("--what-if", "g", "westeurope", parameters)
         assert done.returncode == 0
         assert tools.calls[-1].startswith("az deployment group what-if --resource-group g")
-        # A principal that may only read can ask, too.
+        # A principal that may only read can run it, too.
         assert "--validation-level ProviderNoRbac" in tools.calls[-1]
         assert "Microsoft.App would be registered" in done.stdout
         assert not steps(tools)
@@ -695,7 +695,7 @@ class TestWhatIf:
     def test_without_a_group_it_says_how_to_see_more(self, tools: Tools, parameters: str) -> None:
         done = tools.run("--what-if", "g", "westeurope", parameters)
         assert done.returncode == 1
-        # With the tag, without which `--remove` would leave it alone.
+        # With the tag, because `--remove` deletes only groups that have it.
         assert "az group create --name g --location westeurope --tags made-by=infra/deploy.sh" in done.stderr
         assert not steps(tools)
 

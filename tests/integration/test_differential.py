@@ -165,7 +165,7 @@ def is_served(server: Server, path: str) -> bool:
         case "vsftpd":
             return not name.startswith(".") and not is_forbidden(server, path)
         case "Pure-FTPd":
-            # Absolute links lead nowhere in its chroot.
+            # Absolute links have no target in its chroot.
             return "\\" not in name and name != "absolute.zip" and not is_forbidden(server, path)
         case _:
             return not is_forbidden(server, path)
@@ -207,7 +207,7 @@ def test_every_file_is_read_as_it_is_on_the_disk(ours: Ours, tree: Path) -> None
 def test_other_clients_list_the_same_names_and_sizes(ours: Ours, theirs: Theirs) -> None:
     assert theirs.sizes.keys() <= ours.sizes.keys()
     assert {path: size for path, size in theirs.sizes.items() if size not in {None, ours.sizes[path]}} == {}
-    # Some leave out links, and what begins with a dot.
+    # Some omit links, and names that begin with a dot.
     left_out = {PurePosixPath(path).name for path in ours.sizes.keys() - theirs.sizes.keys()}
     assert left_out <= {*LINKS, ".hidden.zip"}
 

@@ -36,7 +36,7 @@ OURS = ("SOURCES__", "DATA_STORAGE", "PREPROCESS_", "PIPELINE_")
 def _nothing_set(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [name for name in os.environ if name.upper().startswith(OURS)]:
         monkeypatch.delenv(name)
-    # No az of the machine that the tests run on.
+    # The machine's own az must not be used.
     monkeypatch.setenv("PATH", "/nonexistent")
 
 
@@ -102,7 +102,7 @@ def test_all_is_well(azurite: Azurite, clients: Clients, server: Server, name: s
     assert status == 0
     assert "'doctor.zip' can be read" in output
     assert "an emulator has no Event Grid" in output
-    # It has left nothing behind.
+    # It has left no data behind.
     assert before == (list(clients.state.list_blob_names()), list(clients.raw.list_blob_names()))
 
 
@@ -322,7 +322,7 @@ def test_an_app_in_azure_is_looked_at_with_its_own_settings(
         monkeypatch.setenv("PATH", f"{tools.home / 'bin'}:/usr/bin:/bin")
         assert main(["doctor", "--app", "images-abc"]) == 1
     output = capsys.readouterr().out
-    # The made-up vault gives a password that the server does not take: so it was asked with it.
+    # The server rejects the password of the made-up vault, which proves that it was used.
     assert "check the user in the URL, PASSWORD" in output
     assert "ok          settings        right" in output
     assert not secrets_in(output)

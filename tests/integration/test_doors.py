@@ -48,7 +48,7 @@ class FakeFtp:
         with suppress(OSError):
             while True:
                 connection, _ = listener.accept()
-                # What the client breaks off is what is tested.
+                # The tests are about connections that the client breaks.
                 with suppress(OSError), connection:
                     connection.settimeout(5)
                     self._talk(connection)
@@ -89,7 +89,7 @@ def served(fake: FakeFtp, *, ca: str | None = None, timeout: float = 5) -> Itera
             ca=ca,
             timeout=timeout,
         )
-        # Closing alone would not wake who waits in accept.
+        # Close alone does not wake a thread that waits in accept.
         listener.shutdown(socket.SHUT_RDWR)
     thread.join(5)
 

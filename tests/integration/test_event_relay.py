@@ -203,7 +203,7 @@ def test_a_first_start_may_pass_over_what_lies_there(
     second.skip_existing()  # not the first start any more
     with second:
         wait_for(lambda: "later.zip" in webhook.names())
-    # What the first relay had sent when it stopped, but not yet noted as answered, is sent again.
+    # Events that the first relay had sent, but not yet noted as answered, are sent again.
     assert list(dict.fromkeys(webhook.names())) == ["new.zip", "later.zip"]
 
 
@@ -290,6 +290,6 @@ def test_the_command_survives_being_killed_and_loses_nothing(
         finally:
             child.kill()
             child.wait()
-    # What was under way may come twice, but as the same event.
+    # Events in delivery may be sent twice, but with the same id.
     assert set(webhook.names()) == set(names)
     assert len({event["id"] for event in webhook.got}) == len(names)

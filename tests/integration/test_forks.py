@@ -70,7 +70,7 @@ def test_each_process_gets_the_images_it_asked_for(clients: Clients, azurite: Az
     assert done.returncode == 0, done.stderr
     images = [made(batch.archive, member) for batch in batches for member in range(batch.first, batch.end)]
     each = [[i.metadata.stamp.isoformat(), i.metadata.member, sha256(i.pixels).hexdigest()] for i in images]
-    # By single images, by rows and by shards, four times over.
+    # By single images, by rows and by shards, four times each.
     assert json.loads(done.stdout) == [sorted(each * 12)] * 3
 
 

@@ -252,7 +252,7 @@ class TestOneHost:
 
     def test_nobody_but_this_machine_can_call(self, host: HostProcess) -> None:
         port = int(host.url.rpartition(":")[2])
-        # Loopback is more than one address: a host that listened everywhere would answer here as well.
+        # Loopback has more than one address: a host that listened everywhere would answer here too.
         with pytest.raises(ConnectionRefusedError):
             socket.create_connection(("127.0.0.2", port), timeout=5)
 
@@ -478,7 +478,7 @@ def test_what_a_killed_host_was_running_comes_again_when_its_lease_is_over(world
         world.put({"name": "survivor", "wait_for": str(world.folder / "go")})
         [begun] = wait_for(lambda: world.journal.notes("take", name="survivor", phase="start"))
         first.kill()
-    # The worker ends a moment after its host; until then it would go on.
+    # The worker ends a moment after its host; until then it would continue.
     wait_for(lambda: not Path(f"/proc/{begun['host']}").exists())
     (world.folder / "go").touch()
     with world.host("--lease", "2"):
@@ -656,7 +656,7 @@ class TestWorkers:
             wait_for(lambda: world.journal.notes("take", name="first", phase="start"))
             time.sleep(2)
             began = time.monotonic()
-            # Its worker is replaced after 2 s, and it is heard of after 4.
+            # Its worker is replaced after 2 s, and reports after 4.
             body = json.dumps([{**EVENT, "id": "m", "subject": "s", "data": {"seconds": 60}}]).encode()
             assert host.call(BY_NAME + "on_event", body, aeg_event_type="Notification")[0] == 500
             assert time.monotonic() - began > 3.5
@@ -726,7 +726,7 @@ class TestTimerLocks:
                 assert len({note["host"] for note in world.journal.notes("tick")}) == 1
                 first.process.terminate()
                 first.process.wait(20)
-                # Released at SIGTERM; the other one asks again within a quarter of a minute, at this scale.
+                # Released at SIGTERM; the other host tries again within a quarter of a minute, at this scale.
                 wait_for(lambda: len({note["host"] for note in world.journal.notes("tick")}) == 2, within=25)
 
     def test_after_a_kill_timers_rest_until_the_lease_is_over(self, world: World) -> None:

@@ -102,7 +102,7 @@ class TestBatches:
         clients.batch_queue.update_message(message, visibility_timeout=0)
         assert check(LATER) == []
         assert check.pauses == []
-        # Nor does it speak for others, which nobody has taken so far.
+        # Nor does it say anything about others, which no listener has taken so far.
         BatchMessages(clients).put("radar/b.zip", None)
         assert len(check(LATER)) == 1
 
@@ -126,7 +126,7 @@ class TestBatches:
         assert len(check(LATER)) == 1
         assert plant.ledger.claim(first, "a process", ClaimKind.RUNNING, now, now + timedelta(minutes=1)) == 0
         assert check(LATER) == []
-        # Over, or its holder is dead.
+        # The claim has expired, or its holder is dead.
         assert plant.ledger.claim(first, "a process", ClaimKind.RUNNING, now, now - timedelta(seconds=1)) == 0
         assert len(check(LATER)) == 1
 

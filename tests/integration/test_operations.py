@@ -70,7 +70,7 @@ def test_an_archive_takes_so_many_requests_and_no_more(
     in_event = PLANNED + _times(here, AT_WORK) + puts + _times(bool(here), ends)
     of_queue = _times(queued, AT_WORK + BY_MESSAGE) + _times(bool(queued), ends)
     assert (at_event.kinds, at_batches.kinds) == (in_event, of_queue)
-    # As docs/performance.md has it.
+    # As stated in docs/performance.md.
     assert at_event.total + at_batches.total == 12 + 9 * here + 14 * queued + bool(queued)
 
 

@@ -213,7 +213,7 @@ def test_no_command_number_time_or_state_is_cut(
     for state in filter(whole.split().__contains__, State):
         assert whole.split().count(state) <= narrow.split().count(state)
     if command not in ("status", "audit"):
-        # What is longer than the terminal is one cell.
+        # Text that is longer than the terminal is one cell.
         reasons = {entry.reason for source in ("radar", *REASONS) for entry in entries(system.clients, source)}
         long = [line.strip() for line in lines if len(line) > width and len(line.split()) > 2]
         assert not {*long} - reasons
@@ -233,7 +233,7 @@ def test_every_written_command_runs_as_it_is_printed(
     assert len(commands) > 30
     with tools.answering():
         for command in commands:
-            # Nobody works here, and `replay` waits while as many messages as it may put are on the queue.
+            # Nothing runs here, and `replay` waits while as many messages as it may put are on the queue.
             system.clients.batch_queue.clear_messages()
             run(command, capsys)
 

@@ -98,7 +98,7 @@ class TestDoubt:
 
     @pytest.fixture
     def lost(self, plant: Plant) -> RawArchive:
-        # Of a size that takes two rows.
+        # Large enough for two rows.
         return plant.process(NOW, size=500)
 
     def state(self, plant: Plant) -> State:
@@ -196,7 +196,7 @@ def test_lost_batches_are_no_images_less_without_a_word(plant: Plant) -> None:
     plant.lose(plant.clients.batches)
     with pytest.raises(ImageDamagedError, match="rebuild"):
         plant.read()
-    # What was asked has put rows there again, of batches that seem not to be done.
+    # The requests have written rows there again, of batches that seem not to be done.
     plant.rebuild()
     assert plant.read() == images
 

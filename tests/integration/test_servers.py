@@ -57,11 +57,11 @@ def test_keys_and_passwords_are_for_nobody_else_on_the_machine(tmp_path: Path) -
 def test_cutting_ends_every_session_and_leaves_the_server_alive(server: Server) -> None:
     before = server.process.pid
     with speaking(server) as first, speaking(server) as another:
-        # The connection that saw the server come up may not have ended yet.
+        # The connection that detected the server's start may not have ended yet.
         assert server.process.cut() in {2, 3}
         assert ended(first)
         assert ended(another)
-        # What was just cut is not a session any more, whether the server has noticed or not.
+        # The session that was just cut no longer counts, whether the server has noticed or not.
         assert server.process.cut() == 0
     assert server.process.pid == before
 

@@ -157,10 +157,10 @@ class Command:
 def command(own: Azurite, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
     for name in [name for name in os.environ if name.upper().startswith(OURS)]:
         monkeypatch.delenv(name)
-    # No az of the machine that the tests run on.
+    # The machine's own az must not be used.
     monkeypatch.setenv("PATH", "/nonexistent")
     monkeypatch.setattr(watching, "_EVERY", 0.1)
-    # The smoke test never looks at a source.
+    # The smoke test never connects to a source.
     given = {"SOURCES__RADAR__URL": "ftp://127.0.0.1:1/", "SOURCES__NORTH__URL": "ftp://127.0.0.1:1/"}
     return Command(monkeypatch, capsys, {"DATA_STORAGE": own.connection, **given})
 
@@ -220,7 +220,7 @@ def test_it_passes_whatever_the_settings_and_leaves_nothing(
     assert message in output
     assert (status, "0 wrong" in output) == (0, True), output
     assert "request to poll taken from the queue poll by poll_source" in output
-    # All of it went over the queue, and nothing ran where the event was heard.
+    # Everything went through the queue, and nothing ran in the event's call.
     assert app.planned == [HandlerOutcome.QUEUED]
     assert sorted(app.ran, key=str) == list(range(len(app.ran)))
     assert left(stored) == []
@@ -434,7 +434,7 @@ def test_an_interrupted_one_removes_what_it_put_there(
     child = subprocess.Popen(
         [sys.executable, "-m", "ops.cli", "doctor", "--smoke"],
         cwd=PROJECT, env={**command.given, "PYTHONUNBUFFERED": "1"}, stdout=subprocess.PIPE, text=True,
-        # Shells make what they run in the background ignore it.
+        # Shells make background programs ignore it.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )  # fmt: skip
     with child:

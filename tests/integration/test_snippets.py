@@ -101,7 +101,7 @@ def _check_local(words: list[str]) -> None:
             # test_printed_commands.py runs these.
             assert shlex.join(words) in {shlex.join(shlex.split(each, comments=True)) for _, each in WRITTEN}
         case ["make", target]:
-            # .ci/run runs those of the README, `tests/e2e` what `make run` starts.
+            # .ci/run runs those of the README; `tests/e2e` runs those that `make run` starts.
             assert target in TARGETS
         case ["cp", source, target]:
             assert (PROJECT / source).is_file()
@@ -135,7 +135,7 @@ def _check_module(module: str, options: list[str]) -> None:
 @pytest.mark.parametrize("block", SHELL, ids=_name)
 def test_a_command_that_needs_azure_is_marked_and_parsed(block: Block) -> None:
     if block.text.removeprefix(NEEDS_AZURE).startswith("GROUP="):
-        # test_workflows.py runs it as a whole, and has each of its calls parsed.
+        # test_workflows.py runs it as a whole, and each of its calls is parsed.
         assert block.needs_azure
         assert block.text in PIPELINES
         return

@@ -99,7 +99,7 @@ class Site:
 def chromium() -> Iterator[Browser]:
     program = find("chromium-browser") or need("chromium")
     with pytest.MonkeyPatch.context() as patch:
-        # The Node.js that Playwright brings wants a library (libatomic) that a minimal Debian lacks; ours runs there.
+        # Playwright's Node.js needs a library (libatomic) that a minimal Debian lacks; ours runs there.
         patch.setenv("PLAYWRIGHT_NODEJS_PATH", str(npm.NODE))
         yield from _chromium(program)
 
@@ -173,7 +173,7 @@ def test_it_refreshes_in_place(site: Site, clients: Clients) -> None:
     focused = page.evaluate("document.activeElement.getAttribute('href')")
     news = [Past(stamp=now() - 1 * MINUTE), *day()]
     write(clients, site.source, news, SourceState(source=site.source, listed_at=now(), error="another"), threads=4)
-    # As if the tab had been looked at again; a look at storage may be some seconds old.
+    # As if the user had returned to the tab; data from storage may be some seconds old.
     looked = "document.dispatchEvent(new Event('visibilitychange'))"
     marks = "document.querySelectorAll('.timeline a').length"
     page.wait_for_function(f"() => {looked} && {marks} === {len(news)}", polling=500, timeout=30_000)

@@ -61,7 +61,7 @@ def test_what_a_group_names_is_pinned_within_its_range(group: str) -> None:
     assert unmet(members(group), pins(group)) == []
 
 
-@pytest.mark.parametrize("group", ["app", "dev"])  # what benchmarks need is not always installed
+@pytest.mark.parametrize("group", ["app", "dev"])  # the benchmarks' packages are not always installed
 def test_the_pins_are_what_the_group_brings_and_nothing_else(group: str) -> None:
     reached, pinned = closure(group).values(), pins(group)
     assert unmet(reached, pinned) == []

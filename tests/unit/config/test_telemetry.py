@@ -218,7 +218,7 @@ class TestPolling:
         values = recorded.values()
         assert values["archives.copied"] == [({"source": "radar"}, 1)]
         assert values["archives.copied.bytes"] == [({"source": "radar"}, size)]
-        # Two seconds to settle come on top.
+        # Two seconds to settle are added.
         assert values["archive.lag.raw"] == [({"source": "radar"}, 92)]
         assert values["source.backlog"] == [({"source": "radar"}, 1)]
 

@@ -34,7 +34,7 @@ PIXELS = np.arange(48, dtype=np.uint16).reshape(4, 4, 3)
 PAYLOAD = encode(PIXELS, "npy")
 EDGES = [edge + more for edge in (PROPERTY_BYTES, ROW_BYTES, 2**20, 2 * ROW_BYTES, 4 * 2**20) for more in (-1, 0, 1)]
 sizes = st.one_of(st.sampled_from([0, 1, *EDGES]), st.integers(0, 5 * 2**20))
-# Widest where it costs most: a name of the longest kind, every letter of which is sent as `\uXXXX`.
+# The widest row: a name of the greatest length, every letter of which is sent as `\uXXXX`.
 LONG_NAME = "\N{LATIN SMALL LETTER O WITH DIAERESIS}" * 1_000
 
 

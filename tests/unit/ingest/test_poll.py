@@ -211,7 +211,7 @@ def test_a_file_that_was_only_touched_is_the_same(world: World) -> None:
     assert [copied.outcome for copied in report.copied] == [CopyOutcome.SAME]
     assert world.store.content("a.zip") == [content]
     assert world.ledger.steps("a.zip")[1] == {Step.SEEN, Step.COPYING, Step.SAME}
-    # And what comes after it is held against the same bytes.
+    # The next version is compared with the same bytes.
     world.put("a.zip", content, age=timedelta(seconds=1))
     assert [copied.outcome for copied in world.tick().copied] == [CopyOutcome.SAME]
 

@@ -189,7 +189,7 @@ def test_a_broken_transfer_keeps_its_blocks_and_goes_on_there(copying: Copying, 
     assert copying.published() == []
     copying.server.calls.clear()
     result = copying.run(job)
-    # The last block that is known shows whether the server continues at the right offset.
+    # The last known block shows whether the server continues at the right offset.
     assert copying.reads() == [(at - 1) * MIB]
     assert result.received == len(content) - (at - 1) * MIB
     assert copying.published() == [content]
@@ -292,7 +292,7 @@ def test_memory_is_bounded_by_blocks_in_flight(copying: Copying) -> None:
     copier.start()
     assert full.wait(10)
     assert not copying.store.staged
-    # Nothing to wait for: that reading goes no further can only be watched for a moment.
+    # There is no event to wait for: reading that stops can only be observed for a moment.
     copier.join(0.05)
     assert furthest < BUFFERS * MIB
     release.set()

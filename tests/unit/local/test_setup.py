@@ -108,7 +108,7 @@ def test_the_first_run_installs_and_the_second_says_and_does_nothing(clone: Path
 def test_it_prints_the_line_that_puts_the_command_on_path(clone: Path, path: Path) -> None:
     python(path)
     assert ". .local/env" in set_up(clone, path).stdout
-    # `make run` writes keys there later on.
+    # `make run` writes keys into it later.
     assert stat.S_IMODE((clone / ".local/env").stat().st_mode) == 0o600
     shell = subprocess.run(
         ["sh", "-c", '. .local/env && echo "$PATH"'], cwd=clone, capture_output=True, text=True, check=True

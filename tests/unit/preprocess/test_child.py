@@ -87,10 +87,10 @@ def test_a_child_that_dies_between_members_costs_none(
 
     def kill(writer: MemoryWriter, images: Iterable[Image]) -> int:
         added = add(writer, images)
-        # Not the servers of other tests.
+        # Without the servers of other tests.
         for child in set(psutil.Process().children()) - before:
             child.kill()
-            # It stays to be reaped by whoever started it.
+            # It remains until its parent reaps it.
             os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
         return added
 

@@ -798,7 +798,7 @@ def test_an_error_of_storage_while_a_member_is_added_is_no_refusal(world: World)
     assert world.results.published == {}
 
 
-# Exactly once out
+# Written exactly once
 
 
 def test_events_that_come_twice_change_nothing(world: World) -> None:
@@ -1051,7 +1051,7 @@ def test_while_the_queue_stands_requests_do_not_pile_up_and_none_is_forgotten(wo
     for minutes in range(15, 24 * 60, 5):
         reconcile(["radar"], ctx, world.now + timedelta(minutes=minutes), WINDOW)
     assert len(archives) <= world.queue.waiting() <= 1_100
-    # It moves again, but not all of its messages are there any more.
+    # It moves again, but some of its messages are lost.
     world.queue.messages = world.queue.messages[:10]
     world.work(ctx)
     assert reconcile(["radar"], ctx, world.now + timedelta(days=1), WINDOW) == ReconcileOutcome(asked=80)
@@ -1172,7 +1172,7 @@ def test_a_source_that_fails_for_now_does_not_hold_up_the_others(
     assert "reconcile.deferred source=down" in caplog.text
 
 
-# What lies in the archive tier
+# Blobs in the archive tier
 
 
 def test_what_is_in_the_archive_tier_is_left_as_it_is(world: World) -> None:
@@ -1203,7 +1203,7 @@ def test_an_archive_does_not_fail_while_nobody_could_read_it(world: World) -> No
     assert reconcile(["radar"], ctx, world.now + timedelta(days=11), timedelta(days=30)) == ReconcileOutcome(failed=1)
 
 
-# What is not whole yet
+# Archives that are not complete yet
 
 
 def states_of(world: World, archive: RawArchive) -> Sequence[BatchState]:

@@ -203,7 +203,7 @@ def test_decoding_takes_at_most_twelve_bytes_for_each_pixel_that_is_allowed(heav
     file.write_bytes(content)
     command = [sys.executable, "-c", PEAK, str(file), str(allowed)]
     done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=True)
-    # A quarter more for the interpreter's own ups and downs, and for libraries that are loaded late.
+    # A quarter more for variations of the interpreter, and for libraries that are loaded late.
     assert int(done.stdout) < 12 * allowed * 1.25 + 16 * MIB
     with pytest.raises(MemberRefusedError, match="LIMIT_PIXELS"):
         images_of(content, limits=Limits(pixels=allowed - 1))
@@ -252,7 +252,7 @@ def test_zips_within_a_zip_are_refused_and_one_that_contains_itself_is_refused()
     handle_archive_created(archive.blob, world.process())
     assert world.ledger.end(archive) == "processed"
     assert world.sums(archive).refused_kinds == {".zip": 1}
-    # Its only member are all its own bytes, from its first header on.
+    # Its only member consists of all bytes of the zip, from its first header on.
     whole = bytearray(by_hand(b"x" * 50, b"x" * 50, 0, name=b"self.png"))
     entry = whole.index(b"PK\1\2")
     struct.pack_into("<2L", whole, entry + 20, len(whole), len(whole))

@@ -37,7 +37,7 @@ def test_a_blob_that_is_whole_starts_work(api: str, schema: Schema) -> None:
         ("DeleteBlob", "BlobDeleted"),
         ("DeleteFile", "BlobDeleted"),
         ("SftpRemove", "BlobDeleted"),
-        # Renaming into the container announces nothing that our own names ever were; `reconcile` finds what is there.
+        # Renaming into the container announces no name that ours could be; `reconcile` finds the blob.
         ("RenameFile", "BlobRenamed"),
         ("SftpRename", "BlobRenamed"),
         ("CreateDirectory", "DirectoryCreated"),

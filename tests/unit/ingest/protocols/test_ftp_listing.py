@@ -166,7 +166,7 @@ FORMATS = [
     ("03-04-26  05:06:07AM                 1 a.zip", file("a.zip", 1, utc(2026, 3, 4, 5, 6, 7))),
     ("24-03-25  15:06                      1 a.zip", file("a.zip", 1, utc(2025, 3, 24, 15, 6))),
     ("03-04-26  05:06AM    <SYMLINK>    l [C:\\a]", Entry(name="l", kind=Kind.LINK, size=None, modified=FIVE_SIX)),
-    # Day and month that cannot be told apart are not guessed: the time is requested.
+    # An ambiguous day and month are not guessed: the time is requested.
     ("03/04/2026  05:06                     12 a.zip", file("a.zip", 12, None)),
     ("-rw-r--r-- 1 u g 12 03/04/2026 05:06 a.zip", file("a.zip", 12, None)),
     ("-rw-r--r-- 1 u g 12 03-04-2026 05:06 a.zip", file("a.zip", 12, None)),

@@ -64,7 +64,7 @@ def test_packaged_files_are_what_another_library_reads(path: Path) -> None:
     else:
         lossy = path.suffix == ".jpg"
         with Image.open(path) as image:
-            # OpenCV gives colours of a palette, and spreads grey, as we do; of grey with alpha it makes colours.
+            # OpenCV returns a palette's colours, and spreads grey, as we do; it turns grey with alpha into colours.
             expected = [np.asarray(image)] if image.mode == "LA" else by_opencv(content)
         same(outputs, expected, tolerance=3 if lossy else 0)
 

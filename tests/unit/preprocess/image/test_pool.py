@@ -115,7 +115,7 @@ def test_few_are_on_their_way_whatever_the_number_of_members() -> None:
 def test_what_takes_too_much_memory_beside_others_is_done_again_alone() -> None:
     class Hungry(Kitchen):
         def work(self, member: Member, memory: MemoryBudget) -> None:
-            # An eighth of what a frame at LIMIT_PIXELS takes is what there is beside others.
+            # Beside others a frame may take an eighth of the memory of a frame at LIMIT_PIXELS.
             memory.take(12 * Limits().pixels // 8 + (member.number == 2))
 
     kitchen = Hungry()

@@ -166,7 +166,7 @@ def test_a_message_that_nobody_claims_and_that_waits_no_longer_is_put_again_afte
     ctx = world.process(sizes=ONE_EACH)
     archive = planned(world, ctx)
     put_at = world.now
-    # One was taken by a host that died; the other one waits behind older ones.
+    # One was taken by a host that died; the other waits behind older ones.
     world.queue.messages.clear()
     assert look(world, ctx, 2 * MINUTE - timedelta(seconds=1)) == 0
     world.queue.oldest = put_at - timedelta(seconds=30)

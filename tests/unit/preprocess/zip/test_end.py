@@ -43,7 +43,7 @@ TRAILERS = [b"\n", b"\0", b"\r\n\x1a", bytes(511), bytes(60_000)]
 members = st.lists(st.binary(max_size=300), max_size=5)
 comments = st.one_of(
     st.binary(max_size=300),
-    # What might be mistaken for the end of the zip.
+    # Bytes that might be mistaken for the end of the zip.
     st.just(b"PK\x05\x06" + bytes(18)),
     st.just(b"PK\x05\x06" * 20),
     st.just(b"c" * 0xFFFF),

@@ -79,7 +79,7 @@ def test_lzma_without_the_flag_of_its_end_mark_is_read() -> None:
 
 
 def test_an_lzma_dictionary_of_4_gib_takes_no_such_memory() -> None:
-    # Resident memory would not show it: what is never touched is never there.
+    # Resident memory would not show it, because untouched pages take none.
     tracemalloc.start()
     try:
         test_lzma_without_the_flag_of_its_end_mark_is_read()

@@ -137,7 +137,7 @@ def test_whatever_follows_a_zip_costs_no_member_in_silence(content: bytes, trail
         assert is_whole(content + trailer + bytes(zeros))
 
 
-# What hides members is refused
+# Files that hide members are refused
 
 
 DIED = TWO[: end_of(TWO)[3]]
@@ -210,7 +210,7 @@ def test_a_large_archive_costs_no_request_but_for_its_tail_and_its_directory(zip
     content = with_zip64(content, full="mso") if zip64 else content
     head = end_of(zipped(*((f"{number:0200}.jpg", b"") for number in range(2000))))
     before = 3 * BLOCK
-    # The members' bytes are moved apart: what counts is where the directory lies.
+    # The members' bytes are moved apart: the position of the directory counts.
     directory = bytearray(content[head[3] :])
     struct.pack_into("<Q" if zip64 else "<L", directory, head[2] + (48 if zip64 else 16), before)
     reader = Sparse(before + len(directory), {before: bytes(directory)})
@@ -356,7 +356,7 @@ def test_a_million_empty_frames_are_refused_in_no_time() -> None:
 
 def test_a_stream_that_asks_for_gibibytes_of_memory_is_refused() -> None:
     large = lzma.compress(b"x", filters=[{"id": lzma.FILTER_LZMA2, "dict_size": 2**30}])
-    # The window is that of the options only if the frame does not tell its size.
+    # The window is that of the options only if the frame does not give its size.
     compressor = zstd.ZstdCompressor(options={zstd.CompressionParameter.window_log: 30})
     wide = compressor.compress(b"x" * 9) + compressor.flush()
     for payload, content, method in ((large, b"x", 95), (wide, b"x" * 9, 93)):

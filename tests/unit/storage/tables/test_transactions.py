@@ -78,7 +78,7 @@ def operation(part: bytes) -> Operation:
     headers = dict(line.split(": ", 1) for line in lines)
     assert headers["Content-Length"] == str(len(content))
     sent = json.loads(content).items()
-    # Texts need no type; the SDK gives it all the same.
+    # Texts need no type, but the SDK sends it too.
     properties = {name: value for name, value in sent if value != "Edm.String"}
     return Operation(
         about=about.decode("ascii"),
