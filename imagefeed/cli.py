@@ -292,7 +292,7 @@ def _show_latest(options: argparse.Namespace) -> None:
         images = [_image_as_json(image) for image in latest]
         note = "" if options.pipeline else _reading_note(stores, options.source)
     if not images:
-        raise PermanentError(f"read the latest images of source {options.source}: none of its archives has any yet")
+        raise PermanentError(f"read the latest images of source {options.source}: none of its archives has images yet")
     if options.json:
         write_json({"images": images})
         return

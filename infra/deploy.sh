@@ -353,7 +353,7 @@ check_timer() {
         say "timers: no run; restarting the app once and waiting again"
         az functionapp restart --resource-group "$1" --name "$app" --output none || :
         wait_for_reconcile || {
-            wrong "reconcile has not run since publishing, nor after a restart: the timers of $app stand still, and nothing" \
+            wrong "reconcile has not run since publishing, nor after a restart: the timers of $app have stopped, and nothing" \
                 "is polled: see its logs in Application Insights; az functionapp restart --resource-group $1 --name $app"
             return
         }

@@ -87,9 +87,9 @@ def everything(stored: Clients) -> str:
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
-    """Two archives that become images, one that is refused, and one that never becomes whole and so waits.
+    """Two archives that become images, one that is refused, and one that never becomes complete and so waits.
 
-    A second source, which is empty, has the polls go over their queue.
+    Because of a second source, which is empty, the polls go through their queue.
     """
     folder = tmp_path_factory.mktemp("telemetry") / "system"
     whole = [archive(picture(1), picture(2)), archive(*(picture(seed) for seed in range(4)), BROKEN), archive(BROKEN)]

@@ -1,8 +1,8 @@
-"""A proxy before Azurite, which copies at once: it lets a copy look unfinished, in the words of the real service.
+"""A proxy before Azurite, which copies at once: it reports a copy as unfinished, with the real service's values.
 
-They are those of Get Blob Properties and of List Blobs (https://learn.microsoft.com/rest/api/storageservices/): a copy
-that goes on has `pending` and no completion time, one that ended without its bytes left a blob of no length with all
-its metadata; and a listing tells of copies only if it was asked to.
+The values are those of Get Blob Properties and of List Blobs (https://learn.microsoft.com/rest/api/storageservices/): a
+copy in progress has `pending` and no completion time, and one that ended without its bytes left an empty blob with all
+its metadata. A listing reports copies only on request.
 """
 
 import re

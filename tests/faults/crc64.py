@@ -10,7 +10,7 @@ from tests.faults.http import HttpProxy
 class Crc64Proxy(HttpProxy):
     """Returns `x-ms-content-crc64`, unless an MD5 was sent, and refuses a block whose own CRC64 is another.
 
-    So it is described at https://learn.microsoft.com/rest/api/storageservices/put-block; Azurite 3.36 does neither.
+    As described at https://learn.microsoft.com/rest/api/storageservices/put-block; Azurite 3.36 does neither.
     """
 
     def __init__(self, upstream: int) -> None:

@@ -91,9 +91,9 @@ class TcpProxy:
 
 
 class Link:
-    """Two sockets whose bytes go back and forth, until one side hangs up or the fault strikes.
+    """Two sockets whose bytes are passed on in both directions, until one side closes or the fault occurs.
 
-    One thread serves both directions: a reset needs a socket that nobody else waits on.
+    One thread serves both directions, because a reset needs a socket that no other thread waits on.
     """
 
     def __init__(self, proxy: TcpProxy, client: socket.socket, server: socket.socket) -> None:

@@ -103,7 +103,7 @@ def test_killed_again_and_again_at_any_moment_it_leaves_the_same(
 def any_moment(chance: random.Random) -> Iterator[Death]:
     """By the clock, so also within a request or a decoder; and at changes, so that it happens on fast machines too.
 
-    By the clock only twice: three deaths at one member are that member's fault.
+    By the clock only twice, because three deaths at one member count as that member's fault.
     """
     for _ in range(2):
         yield {"dies_in": chance.uniform(0, 0.2)}

@@ -72,9 +72,9 @@ WRONG = {
 
 @cache
 def judged() -> dict[str, Judged]:
-    """What the language service says of each file, also of `alert FILE`, `workbook FILE` and of the wrong ones.
+    """Return the language service's findings for each file, for `alert FILE`, `workbook FILE`, and for the wrong ones.
 
-    At one go: to load the service takes seconds.
+    In one call, because loading the service takes seconds.
     """
     asked = {f"alert {name}": in_alert(text) for name, text in QUERIES.items()}
     asked |= {f"workbook {name}": in_workbook(text) for name, text in QUERIES.items()}

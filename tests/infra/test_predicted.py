@@ -1,6 +1,6 @@
-"""What a deployment would make, for several sets of parameters: as the code expects it, closed, and taken by Azure.
+"""The resources of a deployment, for several sets of parameters: as the code expects, closed, and valid for Azure.
 
-The compiler checks types only. What a service refuses at deployment is told in its documents, which the tests name.
+The compiler checks types only. The services' documents, which the tests name, say which values a deployment refuses.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""A Log Analytics workspace for tests: the tables of Application Insights in DuckDB, asked in KQL.
+"""A Log Analytics workspace for tests: the tables of Application Insights in DuckDB, queried in KQL.
 
 The queries are translated by duckdb-kql, which is not Microsoft's and does not know every function.
 """

@@ -465,7 +465,7 @@ class TestTimers:
         tools.az |= {RUN: [refused(3, NO_BLOB)], SETTINGS: [settings({"RECONCILE_SCHEDULE": schedule})]}
         done = tools.run("g", "westeurope", parameters)
         assert done.returncode == 1
-        assert re.search("WRONG .*the timers of images-abc stand still", done.stdout)
+        assert re.search("WRONG .*the timers of images-abc have stopped", done.stdout)
         assert tools.count(RESTART) == 1
         assert tools.count(f"az {RUN}") == 2 * tries
         assert tools.count(SMOKE) == 1, "the other looks are taken all the same"

@@ -161,7 +161,7 @@ class TestPolls:
         PollMessages(clients).put(source)
         (symptom,) = check(LATER)
         assert symptom.name == "poll_source"
-        assert "on the queue poll, and nobody is at work: the trigger of poll_source" in symptom.detail
+        assert "on the queue poll, and no call runs: the trigger of poll_source" in symptom.detail
 
     def test_a_young_request_is_none(self, clients: Clients, check: Check, source: str) -> None:
         PollMessages(clients).put(source)

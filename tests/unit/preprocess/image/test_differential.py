@@ -1,6 +1,7 @@
 """Some hundred files are decoded by an independent library too: the same frames, sizes, bands, bits and values.
 
-OpenCV and tifffile share no code with Pillow. They are the judge where they can read a file; else its values are known.
+OpenCV and tifffile share no code with Pillow. The results are compared with theirs if they can read a file, otherwise
+with known values.
 """
 
 import io
