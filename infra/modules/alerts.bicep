@@ -18,7 +18,7 @@ param actionGroupId string
 @description('Each source that is expected, as KQL: its name and its INTERVAL, such as: \'radar\', 10m, \'north\', 1h')
 param expectedSources string
 
-@description('Intervals without an archive after which a source counts as dry.')
+@description('Intervals without an archive after which an alert fires.')
 param quietIntervals int
 
 @description('Minutes without a run of reconcile after which an alert fires: a few times its schedule.')

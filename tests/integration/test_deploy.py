@@ -840,7 +840,7 @@ def test_names_are_those_of_the_templates_and_the_code() -> None:
 
 
 def test_the_lines_that_it_tells_to_type_are_ones_that_az_knows() -> None:
-    """Those that it runs itself are looked at by the stand-in."""
+    """The fake checks the commands that the script runs itself."""
     known = commands()
     text = SCRIPT.read_text().replace("\\\n", " ").replace('" "', " ")
     text = re.sub(r'" +"', " ", text)
