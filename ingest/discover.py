@@ -72,7 +72,7 @@ class Discovery:
         except SourceRefusedError:
             return False
         except SourceUnavailableError:
-            # Some servers raise this for a deleted file. It must neither fail the poll nor be kept forever.
+            # Some servers raise this for a deleted file. It must neither fail the poll nor be kept for ever.
             return self.now() < tracked_file.first_seen + self.spec.retention
 
     def _stable(self, connection: Connection, files: Sequence[RemoteFile]) -> list[StableFile]:
@@ -101,7 +101,7 @@ class Discovery:
                 # Track the file as listed; its copy will fail and record the reason without blocking other files.
                 seen[file] = file
             except SourceUnavailableError as exc:
-                # The server may be down, or only this file busy because it is being written: a listing shows which.
+                # The server may be down, or only this file busy because it is being written: a listing tells which.
                 connection.list_files()
                 self.tracker.record_unreadable(file, exc)
         if refused:
