@@ -317,6 +317,6 @@ def in_time[T](items: Iterable[T], began: datetime) -> Iterator[T]:
     """Yield items until the time limit of `reconcile` is reached: a run must end before the host ends it."""
     for item in items:
         if datetime.now(UTC) - began > _RUN:
-            log.warning("reconcile.cut: it has taken %s; the next run goes on", _RUN)
+            log.warning("reconcile.cut: it has taken %s; the next run continues", _RUN)
             return
         yield item

@@ -28,7 +28,7 @@ def draw(run: Run, file: Path) -> None:
     axes.set_yticks(range(len(bars)), labels=list(bars))
     axes.set_ylim(len(bars) - 0.4, -0.6)
     axes.axvline(1, color=INK, linewidth=0.8)
-    axes.set_xlabel("times as fast as what it is held against; blue: the goal (mark) is met, amber: not", color=INK)
+    axes.set_xlabel("times as fast as the alternative; blue: the goal (mark) is met, amber: not", color=INK)
     tidy(axes)
     save(drawn, file)
 

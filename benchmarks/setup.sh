@@ -15,7 +15,7 @@ fi
 mkdir -p .local
 "$@" -r benchmarks/requirements.txt >.local/benchmarks.log 2>&1 || {
     tail -n 15 .local/benchmarks.log >&2
-    printf 'setup: error: %s\n' "what benchmarks need could not be installed; the end of .local/benchmarks.log is above." \
+    printf 'setup: error: %s\n' "the packages of the benchmarks could not be installed; the end of .local/benchmarks.log is above." \
         "  Check that pip reaches its index, then run the same command again." >&2
     exit 1
 }

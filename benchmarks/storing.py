@@ -61,7 +61,7 @@ def write_shard(bench: Bench) -> Measured:
     alike = ratio(timings, "shard", "blobs and rows").value
     notes = [
         f"without the rows that link to it: {alone:.2f}×",
-        f"beside blobs that have a checksum and a row each, as what is in shards does: {alike:.2f}×",
+        f"beside blobs that have a checksum and a row each, as the images in shards have: {alike:.2f}×",
     ]
     return Measured({"speed": ratio(timings, "shard", "blobs")}, timings, notes)
 

@@ -14,7 +14,7 @@ _ADVICE = {
     401: "check the account key, or that the identity belongs to this account's tenant",
     403: "give the identity the roles Storage Blob, Queue and Table Data Contributor (to read alone, Storage Blob and "
     "Table Data Reader), and check the account's firewall",
-    404: "check the account's name and the pipeline's; whoever operates the app makes containers, tables and queues "
+    404: "check the account's name and the pipeline's; its operator creates missing containers, tables and queues "
     "that are missing with `imagefeed init`",
     413: "the request is too large",
 }

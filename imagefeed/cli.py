@@ -43,7 +43,7 @@ def build_parser(extensions: "Iterable[Callable[[Subparsers], object]]" = ()) ->
     """Return the parser of all verbs: the reader's, those of `extensions`, and those of installed distributions."""
     parser = argparse.ArgumentParser(
         prog="imagefeed",
-        description="See what is stored, and take images out.",
+        description="List stored archives, and read or export their images.",
         epilog=f"imagefeed VERB --help shows examples.\n{STATUSES}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -292,7 +292,7 @@ def _show_latest(options: argparse.Namespace) -> None:
         images = [_image_as_json(image) for image in latest]
         note = "" if options.pipeline else _reading_note(stores, options.source)
     if not images:
-        raise PermanentError(f"read the latest images of source {options.source}: none of its archives has any yet")
+        raise PermanentError(f"read the latest images of source {options.source}: none of its archives has images yet")
     if options.json:
         write_json({"images": images})
         return

@@ -1,4 +1,4 @@
-"""What the last listing of a source could not read, by the state that polling keeps."""
+"""Reads from a source's state which parts of its last listing could not be read."""
 
 import json
 

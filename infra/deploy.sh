@@ -10,7 +10,7 @@ PATIENCE=$((TRIES * 20))
 SUBSCRIPTION=raw-archives # name in the templates
 LOCK=keep-archives        # name in the templates
 TAG=made-by=infra/deploy.sh
-GOES_ON="Remove the cause and run the same command again: what is there stays, and it goes on from there."
+GOES_ON="Remove the cause and run the same command again: it keeps the existing resources and continues from there."
 FUNCTIONS=$(sed -n 's/^@app\.function_name("\([a-z_]*\)").*/\1/p' function_app.py)
 
 usage() {
@@ -18,7 +18,7 @@ usage() {
 infra/deploy.sh GROUP LOCATION [FILE]            make or update everything in the resource group GROUP
 infra/deploy.sh --what-if GROUP LOCATION [FILE]  show what that would change, and change nothing
 infra/deploy.sh --secret GROUP NAME              put a secret into the key vault; its value is read from standard input
-infra/deploy.sh --check GROUP                    tell what runs and what does not
+infra/deploy.sh --check GROUP                    show what runs and what does not
 infra/deploy.sh --smoke GROUP                    send a small archive through the app and wait for its images
 infra/deploy.sh --remove GROUP                   delete the group and all data in it, after asking
 
@@ -159,7 +159,7 @@ make_resources() {
     az deployment group create --resource-group "$1" --name main --parameters "$2" --no-prompt true --output none && return
     explain_topic "$1" "$2"
     fail "some resources could not be created; Azure's messages are above." \
-        "Correct $2 and run the same command again: what is there stays."
+        "Correct $2 and run the same command again: it keeps the existing resources."
 }
 
 # Print how to use an existing system topic. A storage account has at most one; Defender or a policy may have made it.
@@ -345,7 +345,7 @@ check_timer() {
     pause=$(reconcile_pause "$1" || :)
     if [ -z "$pause" ] || [ "$pause" -gt 3600 ]; then
         unknown "whether timers run after publishing: RECONCILE_SCHEDULE cannot be read, or is rarer than hourly; the doctor" \
-            "tells when reconcile ran last"
+            "shows when reconcile ran last"
         return
     fi
     say "timers: waiting for a run of reconcile on the new code, for up to $(((pause + PATIENCE) / 60)) minutes"
@@ -353,14 +353,14 @@ check_timer() {
         say "timers: no run; restarting the app once and waiting again"
         az functionapp restart --resource-group "$1" --name "$app" --output none || :
         wait_for_reconcile || {
-            wrong "reconcile has not run since publishing, nor after a restart: the timers of $app stand still, and nothing" \
+            wrong "reconcile has not run since publishing, nor after a restart: the timers of $app have stopped, and nothing" \
                 "is polled: see its logs in Application Insights; az functionapp restart --resource-group $1 --name $app"
             return
         }
     fi
     if [ "$refusals" -gt 0 ]; then
         last_run >/dev/null || :
-        unknown "whether timers run after publishing: the storage account $data refuses to tell, as said above: put your id" \
+        unknown "whether timers run after publishing: the storage account $data did not answer, as said above: put your id" \
             "into operatorIds, and your address into allowedAddresses if it is closed; a new role takes some minutes"
     else
         ok "timers run: reconcile ran after publishing"
@@ -421,7 +421,7 @@ check_events() {
         'Succeeded kept') ok "new archives are announced to on_raw_archive" ;;
         'Succeeded lost')
             ok "new archives are announced to on_raw_archive"
-            warn "dead letters are off; infra/deploy.sh $1 LOCATION [FILE] switches them on, or says what that takes"
+            warn "dead letters are off; infra/deploy.sh $1 LOCATION [FILE] switches them on, or says what is missing"
             ;;
         *) wrong "the event subscription is in state '${state% *}': run infra/deploy.sh $1 LOCATION [FILE] again" ;;
     esac
@@ -432,7 +432,7 @@ check_secrets() {
         --output tsv)
     [ -n "$wanted" ] || return 0
     if ! there=$(az keyvault secret list --vault-name "$vault" --query '[].name' --output tsv 2>/dev/null); then
-        unknown "you may not look into the key vault $vault: put your id into operatorIds; a new role takes some minutes"
+        unknown "you may not read the key vault $vault: put your id into operatorIds; a new role takes some minutes"
         return
     fi
     for name in $wanted; do
@@ -461,7 +461,7 @@ smoke() {
     fi
     say "smoke test, with a small archive:"
     if .venv/bin/python -m ops.cli doctor --app "$app" --smoke; then ok "an archive comes through"; else
-        wrong "an archive does not come through: what stopped it is above; again: infra/deploy.sh --smoke $1"
+        wrong "the archive was not processed: the reason is above; again: infra/deploy.sh --smoke $1"
     fi
 }
 

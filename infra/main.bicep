@@ -96,7 +96,7 @@ param alertEmail string = ''
 @minValue(0)
 param monthlyBudget int = 0
 
-@description('First day of the month in which the budget is made, such as 2026-12-01. Leave it as it is afterwards: Azure takes the current month for a new budget, and no other date for one that is there.')
+@description('First day of the month in which the budget is made, such as 2026-12-01. Leave it as it is afterwards: Azure accepts only the current month for a new budget, and no other date for an existing one.')
 param budgetStart string = ''
 
 @description('How often the alert rules are evaluated; shorter intervals cost more.')

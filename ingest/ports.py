@@ -47,7 +47,7 @@ class Connection(Protocol):
         """
 
     def stat(self, listed: RemoteFile) -> RemoteFile | None:
-        """Return a listed file's current size and exact modified time; None if the server has none or refuses to tell.
+        """Return a listed file's current size and exact modified time; None if it is absent or its server refuses.
 
         What the server does not give, or gives without sense, is as listed.
         Raises SourceUnavailableError, SourceRefusedError.

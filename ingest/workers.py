@@ -132,7 +132,7 @@ class CopyWorkers:
             raise
         except OutOfTimeError:
             if not tracker.ensure_generation(tracked_file).resumable:
-                # Else it would use up each poll, and nobody would learn why.
+                # Otherwise it would use up each poll, and no error would show the reason.
                 tracker.record_failure(tracked_file, _too_slow(tracked_file))
             raise
         except PipelineError as exc:

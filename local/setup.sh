@@ -81,7 +81,7 @@ install_packages() {
     "$@" -r requirements-dev.txt >>"$LOG" 2>&1 || fail_with_log "the Python packages could not be installed" \
         "If it says that it cannot connect: check the network and the proxy," \
         "or point PIP_INDEX_URL (UV_INDEX_URL for uv) at your own index." \
-        "Then run the same command again; it goes on where it stopped."
+        "Then run the same command again; it continues where it stopped."
 }
 
 install_azurite() {

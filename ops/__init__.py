@@ -1,1 +1,1 @@
-"""What operators run and look at."""
+"""Tools for operators: checks, the status page and the commands."""

@@ -1,4 +1,4 @@
-"""What all tests share: servers, each started once, on a free port, when a test first asks for it; no time limits."""
+"""Fixtures of all tests: servers, each started once, on a free port, when a test first requests it; no time limits."""
 
 from hypothesis import settings
 
@@ -10,6 +10,6 @@ pytest_plugins = [
     "tests.fixtures.recorded",
 ]
 
-# A slow machine is no mistake: Hypothesis would fail examples that take more than 200 ms.
+# A slow machine is not an error, but Hypothesis would fail examples that take more than 200 ms.
 settings.register_profile("unhurried", deadline=None)
 settings.load_profile("unhurried")

@@ -18,7 +18,7 @@ param actionGroupId string
 @description('Each source that is expected, as KQL: its name and its INTERVAL, such as: \'radar\', 10m, \'north\', 1h')
 param expectedSources string
 
-@description('Intervals without an archive after which a source counts as dry.')
+@description('Intervals without an archive after which an alert fires.')
 param quietIntervals int
 
 @description('Minutes without a run of reconcile after which an alert fires: a few times its schedule.')
@@ -40,7 +40,7 @@ var alerts = [
   {
     id: 'no-archive'
     title: 'No archive from a source'
-    todo: 'Nothing was copied for ${quietIntervals} intervals, or the app sends no telemetry. If "Nobody watches" fires too, follow that alert first. Otherwise check with `imagefeed doctor` whether the server can be reached, and ask the server\'s owner whether it had files.'
+    todo: 'Nothing was copied for ${quietIntervals} intervals, or the app sends no telemetry. If "Reconcile does not run" fires too, follow that alert first. Otherwise check with `imagefeed doctor` whether the server can be reached, and ask the server\'s owner whether it had files.'
     severity: 1
     query: replace(loadTextContent('../queries/no-archive.kql'), '\'example\', 10m', expectedSources)
     measure: 'Intervals'
@@ -50,7 +50,7 @@ var alerts = [
   }
   {
     id: 'heartbeat'
-    title: 'Nobody watches'
+    title: 'Reconcile does not run'
     todo: 'reconcile has not run, or its telemetry does not arrive (check whether the daily cap of the logs is reached). Timers are known to stop after a deployment: open the function app in the portal, which starts it, or restart it; then check whether reconcile runs. If the host itself is down, no messages are processed either: `imagefeed doctor --app NAME --smoke` reports whether both queue triggers listen. A 403 on a queue stops the whole host at each start, so check the app\'s DATA_STORAGE settings and roles first.'
     severity: 1
     query: loadTextContent('../queries/heartbeat.kql')

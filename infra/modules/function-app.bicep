@@ -54,7 +54,7 @@ param pollSchedule string
 @description('When reconcile looks for unfinished work and starts it again: NCRONTAB with seconds, UTC.')
 param reconcileSchedule string
 
-@description('Settings of the sources, SOURCES__<NAME>__<SETTING>, but for the secret ones.')
+@description('Settings of the sources, SOURCES__<NAME>__<SETTING>, except the secret ones.')
 param sourceSettings object
 
 @description('Secret settings of the sources: the setting\'s name and the name of the key vault\'s secret.')
@@ -80,7 +80,7 @@ resource insights 'Microsoft.Insights/components@2020-02-02' existing = {
 }
 
 resource plan 'Microsoft.Web/serverfarms@2025-03-01' = {
-  // checkov:skip=CKV_AZURE_225:a zone-redundant plan needs instances that are always ready in each zone; what stopped with a zone is driven again elsewhere
+  // checkov:skip=CKV_AZURE_225:a zone-redundant plan needs instances that are always ready in each zone; work that stopped with a zone is resumed in another one
   name: '${appName}-plan'
   location: location
   tags: tags
@@ -195,7 +195,7 @@ var defaults = {
   OTEL_PYTHON_DISABLED_INSTRUMENTATIONS: 'azure_sdk,requests,urllib,urllib3'
   // Spans of the host's own queue polling: 100,000 a day for each instance. Newer hosts leave them out.
   AZURE_TRACING_DISABLED: 'true'
-  // Counts of what the exporter sent, which it would send along.
+  // The exporter's own counters of what it sent, which it would send too.
   APPLICATIONINSIGHTS_SDKSTATS_DISABLED: 'true'
 }
 

@@ -56,7 +56,7 @@ var tableNames = [
   'batches'
   'images'
 ]
-// The poison queues are made here too, so that what watches them finds them empty rather than missing.
+// The poison queues are made here too, so that checks find them empty instead of missing.
 var queueNames = [
   'poll'
   'poll-poison'

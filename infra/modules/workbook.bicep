@@ -61,7 +61,7 @@ resource workbook 'Microsoft.Insights/workbooks@2023-06-01' = {
   kind: 'shared'
   properties: {
     category: 'workbook'
-    displayName: '${name}: images from somebody else\'s server'
+    displayName: '${name}: images from SFTP and FTP servers'
     sourceId: workspaceId
     serializedData: replace(serialized, 'WORKSPACE', workspaceId)
     version: 'Notebook/1.0'

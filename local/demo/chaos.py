@@ -32,7 +32,7 @@ class Chaos:
         self._executor = ThreadPoolExecutor(1, "chaos")
         self._work: Future[None] | None = None
         self.deaths: list[str] = []
-        """What the host was doing at each kill."""
+        """The step that the host was working on at each kill."""
 
     def strike(self, arrival: Arrival) -> None:
         """Wait in the background for the archive's copy and its batch, and kill the host in each."""

@@ -96,8 +96,8 @@ def _print_summary(console: Console, soak: Soak, audited: Audit, lags: Lags, sec
         "refused": f"{audited.archives_refused} archives and {audited.members_refused} members, each with its reason",
         "faults": ", ".join(f"{kind} {times}" for kind, times in sorted(injected.items())),
         "restarts": f"{soak.faults.restarts}, and {soak.system.host_ends} of a host that ended by itself",
-        "lag": f"{lag(lags.quiet)}; of those over which the host ended {lag(lags.killed)}; of those of which a message "
-        f"or results were taken away {lag(lags.robbed)}",
+        "lag": f"{lag(lags.quiet)}; interrupted by an end of the host {lag(lags.killed)}; with a deleted message "
+        f"or deleted results {lag(lags.robbed)}",
         "given up": "; ".join(audited.given_up) or "none",
         "lost": str(audited.lost),
         "doubled": str(audited.doubled),

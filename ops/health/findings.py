@@ -114,7 +114,7 @@ ADVICE: Mapping[Slug, str] = {
     Slug.GAP_CLOSED: "archives arrive again: ask the server's owner for those of the gap",
     Slug.LISTING_INCOMPLETE: "archives may be missing from it: look at the folder with another client; if the server "
     "cuts long listings, set RECURSIVE or name a smaller folder in the URL; else send the line to the server's owner",
-    Slug.ENTRY_UNREADABLE: "nothing, if no archive lies there; else ask the server's owner for the right to read it",
+    Slug.ENTRY_UNREADABLE: "nothing, if no archive is there; else ask the server's owner for the right to read it",
     Slug.NOTHING_MATCHES: "if this file is an archive, change PATTERN to match its name; else ask the server's owner",
     Slug.STAMP_MISFIT: "change STAMP to fit the file's name; until then the modified time is used",
     Slug.NOT_POLLED: "wait for the first poll; if none comes: `imagefeed doctor`",

@@ -24,7 +24,7 @@ class Limit:
     """Name of its setting; empty if it has none."""
     means: str
     beyond: str
-    """What happens if it is exceeded."""
+    """The effect of exceeding it."""
     reason: str
     """Resource or setting that makes it necessary."""
     cure: str

@@ -39,7 +39,7 @@ def queue_not_consumed(queue: str, waited: timedelta, account: str, *, worked_on
     if worked_on or waited < _LONG:
         return None
     finding = unheard(queue, account)
-    waits = f"a message has waited for {waited.total_seconds():.0f} s on the queue {queue}, and nobody is at work"
+    waits = f"a message has waited for {waited.total_seconds():.0f} s on the queue {queue}, and no call runs"
     return replace(finding, detail=f"{waits}: {finding.detail}")
 
 

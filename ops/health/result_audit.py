@@ -44,7 +44,7 @@ class SlicedResultAudit:
         ledger = self._slice(entries(self._clients, source, pipeline=pipeline, start=since, end=end))
         processed = [entry for entry in ledger if entry.state is State.PROCESSED and entry.pipeline == pipeline]
         found = list(lost_results(self._clients, source, pipeline, processed)) if processed else []
-        # Move the cursor before any repair: a crash during a repair must not repeat the same slice for ever.
+        # Move the cursor before any repair: a crash during a repair must not repeat the same slice forever.
         self._remember(source, pipeline, before, ledger[-1].archive.stamp if self._is_full(ledger) else None)
         return [
             Loss(

@@ -17,7 +17,7 @@ _FEWEST = 3
 """Fewest archives to judge if fewer have a stamp of the last hour: a single one may be a broken upload."""
 _NEAR_SHOWN = timedelta(days=1)
 _ENDED = (State.PROCESSED, State.REFUSED, State.FAILED)
-"""States that tell whether a source's archives can be read. An empty archive does not."""
+"""States that show whether a source's archives can be read. The state of an empty archive does not."""
 _WHOLLY = re.compile(r"none of its \d+ members gave an image \([^)]*\): ")
 
 

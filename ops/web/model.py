@@ -73,7 +73,7 @@ class ArchiveMark:
     lag: float | None
     """Seconds from its modified time on the server to its images being readable."""
     late: bool
-    """True if it is under way for longer than allowed."""
+    """True if it is in progress for longer than allowed."""
     reason: str
 
 

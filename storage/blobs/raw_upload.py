@@ -29,7 +29,7 @@ _EXISTS = ("BlobAlreadyExists", "ConditionNotMet")
 _LONGEST_PATH = 2_000
 """Bytes of a path; each may take three characters of metadata."""
 _BLOCK_ID = re.compile(r"([AB][\w-]{22})\.*", re.ASCII)
-"""Offset, generation and CRC64 in base64. No offset reaches 2^43, so the first letter tells them from other ids."""
+"""Offset, generation and CRC64 in base64. No offset reaches 2^43, so the first letter identifies them."""
 _ZIP = ContentSettings(content_type="application/zip")
 _CRC64 = "x-ms-content-crc64"
 _SENDS = 2
@@ -182,7 +182,7 @@ class _BlockIds:
         self._token = secrets.token_urlsafe(48)
 
     def fit(self, block_list: PipelineResponse[Any, Any]) -> None:
-        """Take the length of the ids that are staged, from the answer: the SDK's blocks do not tell ids from base64."""
+        """Read the length of staged ids from the response, because the SDK's blocks mix up ids and base64."""
         if name := re.search(rb"<Name>([^<]+)</Name>", block_list.http_response.body()):
             self._length = len(b64decode(name[1]))
 

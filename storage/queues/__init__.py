@@ -1,1 +1,1 @@
-"""What is kept in queues."""
+"""Adapters for queues."""

@@ -1,4 +1,4 @@
-"""What copying relies on when it writes archives: nothing shows before the commit, and one commit wins."""
+"""The contract of stores that copying writes archives to: nothing is visible before the commit, and one commit wins."""
 
 import hashlib
 from abc import ABC, abstractmethod
@@ -223,7 +223,7 @@ class TestBlobArchives(ArchiveStoreContract):
 
     @pytest.mark.parametrize("length", [1, 2, 3, 11, 22, 23, 24, 44, 48, 64])
     def test_blocks_of_another_program_hold_up_nothing_whatever_their_ids(self, length: int) -> None:
-        """The service refuses a block whose id is shorter or longer than those that lie there."""
+        """The service refuses a block whose id is shorter or longer than the blob's other ids."""
         archive = archive_of(self.source)
         blob = self.clients.raw.get_blob_client(archive.key.raw_blob(archive.file.path))
         blob.stage_block("7" * length, b"other")

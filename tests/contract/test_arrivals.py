@@ -1,4 +1,4 @@
-"""What watching relies on: every archive of a time range as the ledger knows it, and the last one before."""
+"""The contract of reading arrivals: every archive of a time range as the ledger has it, and the last one before."""
 
 from datetime import UTC, datetime, timedelta
 

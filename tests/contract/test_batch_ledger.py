@@ -1,4 +1,4 @@
-"""What preprocessing relies on: one plan for each archive, and an end that comes once whoever finishes last."""
+"""The ledger's contract for preprocessing: one plan for each archive, and one outcome, whichever call finishes last."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -422,7 +422,7 @@ class BatchLedgerContract(ABC):
         assert found.raw_at == NOW
 
     def state(self, batch: Batch) -> BatchState:
-        """Read a batch as the ledger gives it now."""
+        """Read a batch as the ledger has it now."""
         return (self.ledger.plan(batch.archive, batch.pipeline) or ())[batch.number]
 
     @pytest.mark.parametrize("end", ["processed", "refused", "failed", "processing"])

@@ -1,4 +1,4 @@
-"""What every way to a source promises: run on the fake and on real servers, arranged behind the client's back."""
+"""The contract of every connector: run on the fake and on real servers, whose files are placed without the client."""
 
 import base64
 import os
@@ -53,7 +53,7 @@ CONTENT = random.Random(1).randbytes(LARGE)
 
 
 def content_of(size: int) -> bytes:
-    """Give bytes that differ from each other wherever they are mixed up."""
+    """Return bytes that differ at every offset, so that mixed-up parts are noticed."""
     return CONTENT[:size]
 
 
@@ -66,19 +66,19 @@ def read_all(connection: Connection, file: RemoteFile, offset: int = 0, chunk: i
 
 
 class ConnectionContract(ABC):
-    """The promises of Connector and Connection."""
+    """The contract of Connector and Connection."""
 
     @abstractmethod
     def connector(self) -> Connector:
-        """Give the way to the server."""
+        """Return the connector to the server."""
 
     @abstractmethod
     def put(self, path: str, content: bytes, modified: datetime = WHEN) -> None:
-        """Place a file behind the client's back."""
+        """Place a file without the client."""
 
     @abstractmethod
     def remove(self, path: str) -> None:
-        """Remove a file behind the client's back."""
+        """Remove a file without the client."""
 
     def file(self, connection: Connection, path: str) -> RemoteFile:
         listed = {file.path: file for file in connection.list_files().files}
@@ -248,10 +248,10 @@ class TestFake(ConnectionContract):
 
 
 class ServerContract(ConnectionContract):
-    """What only a real server shows: folders, links, refusals, crashes."""
+    """Tests that need a real server: folders, links, refusals, crashes."""
 
     fixture: str
-    """The fixture that gives the server."""
+    """The fixture of the server."""
     start: Start
     """Starts a server of the same kind for one test alone."""
     timeout = 5.0
@@ -385,7 +385,7 @@ def put(path: Path, content: bytes, modified: datetime) -> None:
 
 
 class SftpContract(ServerContract):
-    """What only SFTP knows: host keys."""
+    """Tests of SFTP only: host keys."""
 
     def test_a_wrong_host_key_is_refused_and_the_error_shows_the_one_that_came(self) -> None:
         wrong = connector(replace(self.endpoint, host_key=make_ssh_key().public))
@@ -441,7 +441,7 @@ class TestParamiko(SftpContract):
 
 
 class FtpContract(ServerContract):
-    """What only FTP knows: two ways of listing."""
+    """Tests of FTP only: two ways of listing."""
 
     def test_times_without_a_year_are_told_for_certain(self) -> None:
         recent = datetime.now(UTC).replace(microsecond=0) - timedelta(hours=3, seconds=17)
@@ -462,7 +462,7 @@ class FtpContract(ServerContract):
 
 
 class TlsContract(FtpContract):
-    """What only FTP under TLS knows: certificates."""
+    """Tests of FTP under TLS only: certificates."""
 
     def test_a_certificate_of_an_unknown_authority_is_refused(self) -> None:
         for ca in (None, make_certificate().authority):
@@ -593,7 +593,7 @@ def test_a_scheme_without_a_protocol_is_an_error_and_not_ftp() -> None:
 
 @pytest.mark.parametrize("zone", ["Asia/Tokyo", "America/New_York", "Europe/Berlin", "UTC"])
 def test_vsftpd_in_local_time_is_read_by_timezone(zone: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Debian's own configuration file of vsftpd has `use_localtime=YES`, and then MDTM is no UTC either."""
+    """Debian's own configuration file of vsftpd has `use_localtime=YES`, and then MDTM is not UTC either."""
     monkeypatch.setenv("TZ", zone)
     served = tmp_path / "served"
     served.mkdir()

@@ -1,4 +1,4 @@
-"""What poison queues and the dead-letter container hold is found, sent back or kept, and never lost on the way."""
+"""Messages in poison queues and in the dead-letter container are found, sent back or kept, and never lost."""
 
 import base64
 import json
@@ -24,7 +24,7 @@ ANNOUNCED = partial(archive_blob, container=RAW_CONTAINER)
 
 @pytest.fixture(autouse=True)
 def _emptied(clients: Clients) -> Iterator[None]:
-    """Their names are fixed: no other test's messages may be in them, nor ours afterwards."""
+    """The names are fixed, so messages of other tests must not be in the queues, nor ours afterwards."""
     _empty(clients)
     yield
     _empty(clients)
@@ -39,7 +39,7 @@ def _empty(clients: Clients) -> None:
 
 
 def poison(clients: Clients, queue: str, *bodies: bytes) -> None:
-    """Give messages up as the functions host does: as they were."""
+    """Give messages up as the functions host does: unchanged."""
     client = clients.queues.get_queue_client(f"{queue}-poison")
     for body in bodies:
         client.send_message(base64.b64encode(body).decode())

@@ -1,4 +1,4 @@
-"""What copying relies on when it writes the ledger: times once set stay, whoever comes late or twice."""
+"""The ledger's contract for copying: times once set stay, even if a write is late or repeated."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -33,11 +33,11 @@ class CopyLedgerContract(ABC):
 
     @abstractmethod
     def times(self, archive: Archive) -> Mapping[Step, datetime]:
-        """Read the times behind the ledger's back."""
+        """Read the times without the ledger."""
 
     @abstractmethod
     def recorded(self, archive: Archive) -> tuple[str | None, str | None]:
-        """Read hash and error behind the ledger's back."""
+        """Read hash and error without the ledger."""
 
     def test_each_step_has_its_time(self) -> None:
         archive = archive_of(self.source)
@@ -142,7 +142,7 @@ class TestTableCopyLedger(CopyLedgerContract):
         ((State.SEEN, State.COPYING, State.SAME), State.SAME),
         ((State.SEEN, State.COPYING, State.SUPERSEDED), State.SUPERSEDED),
         ((State.SEEN, State.EXPIRED), State.EXPIRED),
-        # What came late after all: the blob exists, the batches are done.
+        # The late writes: the blob exists, the batches are done.
         ((State.EXPIRED, State.RAW), State.RAW),
         ((State.SUPERSEDED, State.RAW), State.RAW),
         ((State.FAILED, State.PROCESSED), State.PROCESSED),

@@ -1,4 +1,4 @@
-"""What triggers rely on: messages arrive as the functions host reads them, and nonsense is told from work."""
+"""The contract of queues for triggers: messages arrive as the functions host reads them; others are recognised."""
 
 import base64
 import json
@@ -42,7 +42,7 @@ SHADOWING = {
 
 @pytest.fixture
 def _emptied(clients: Clients) -> Iterator[None]:
-    """Queues have fixed names: no other test's messages may be in them, nor ours afterwards."""
+    """Queues have fixed names, so messages of other tests must not be in them, nor ours afterwards."""
     queues = [clients.queues.get_queue_client(name) for name in ("batches", "poll")]
     for queue in queues:
         queue.clear_messages()
@@ -82,7 +82,7 @@ class TestMessages:
         assert not {name.lower() for name in json.loads(body)} & SHADOWING
 
     def test_a_request_to_poll_outlives_the_longest_poll_that_it_can_start(self, clients: Clients) -> None:
-        """A host that is to hide a message beyond its end is answered 400, and ends."""
+        """If a host hides a message for longer than it lives, the service answers 400, and the host ends."""
         host = json.loads((PROJECT / "host.json").read_text())
         run, retry = host["functionTimeout"], host["extensions"]["queues"]["visibilityTimeout"]
         lease = timedelta(seconds=Intervals().message_lease)

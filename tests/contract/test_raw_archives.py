@@ -1,4 +1,4 @@
-"""What preprocessing relies on when it reads archives: the version that it opened, and exactly the bytes asked for."""
+"""The contract of reading raw archives: the version that was opened, and exactly the requested bytes."""
 
 import hashlib
 from abc import ABC, abstractmethod
@@ -32,7 +32,7 @@ class RawArchivesContract(ABC):
 
     @abstractmethod
     def put(self, content: bytes = CONTENT, stamp: datetime = NOW, version: str = "0123abcd") -> str:
-        """Put an archive there as copying does; the same again replaces it. Gives the blob's name."""
+        """Write an archive as copying does, replacing an equal one. Return the blob's name."""
 
     @abstractmethod
     def remove(self, blob: str) -> None:
@@ -44,7 +44,7 @@ class RawArchivesContract(ABC):
 
     @abstractmethod
     def end_copy(self) -> None:
-        """Let what `copy_anew` began come to its end."""
+        """Let the copy that `copy_anew` began finish."""
 
     def archive(self, blob: str) -> RawArchive:
         archive = self.raw.find(blob)

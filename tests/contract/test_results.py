@@ -1,4 +1,4 @@
-"""What preprocessing relies on when it writes images: a member whole or not at all, a second run without a trace."""
+"""The contract of writing images: a member is written completely or not at all, and a second run changes nothing."""
 
 import io
 import json
@@ -51,7 +51,7 @@ class ResultsContract(ABC):
 
     @abstractmethod
     def images(self) -> list[tuple[int, int, Pixels]]:
-        """Read member, frame and pixels of all images of the batch's archive, behind the results' back."""
+        """Read member, frame and pixels of all images of the batch's archive, without the results."""
 
     @abstractmethod
     def refused(self) -> list[tuple[int, str, str]]:
@@ -262,7 +262,7 @@ class TestShardsAndRows(ResultsContract):
     def test_the_service_accepts_rows_at_every_edge(self, length: int, more: int) -> None:
         header = len(encode(np.zeros(100_000, np.uint8), "npy")) - 100_000
         pixels = np.arange(length - header + more, dtype=np.uint64).astype(np.uint8).reshape(1, -1)
-        # Facts as large as they get: the longest name, of letters that are sent as six.
+        # The largest metadata: the longest name, of letters that are sent as six.
         metadata = replace(image(0).metadata, name="ü" * 2_000)
         edge = Image(metadata=metadata, pixels=pixels)
         assert len(encode(pixels, "npy")) == length + more

@@ -1,4 +1,4 @@
-"""What polling relies on: one holder of a source state at a time, and none that writes after another took over."""
+"""The contract of source states: one holder at a time, and no writes after another process took over."""
 
 import time
 from abc import ABC, abstractmethod
@@ -73,7 +73,7 @@ class SourceStateStoreContract(ABC):
 
     @abstractmethod
     def take_over(self) -> None:
-        """Give the lease to somebody else, behind the holder's back."""
+        """Give the lease to another process, without the holder's knowledge."""
 
     def test_the_first_source_state_is_empty(self) -> None:
         with self.source_states.hold(self.source) as held:
@@ -164,7 +164,7 @@ class TestBlobSourceStates(SourceStateStoreContract):
     def test_a_holder_that_died_blocks_nobody_for_longer_than_its_lease(self) -> None:
         with self.source_states.hold(self.source):
             pass
-        # A lease that nobody renews or gives back; the service allows no shorter one.
+        # A lease that no process renews or releases; the service allows no shorter one.
         self.blob.acquire_lease(15)
         with pytest.raises(LeaseLostError), self.source_states.hold(self.source):
             pytest.fail("two hold the same source state")

@@ -10,7 +10,7 @@ from local.system import QUICK, System, system
 from storage.clients import Clients, connected
 
 SETTINGS = {**QUICK, "BATCH_MEMBERS": "4", "RECONCILE_SCHEDULE": "*/3 * * * * *", "PIPELINE_REDRIVE_AFTER": "5s"}
-"""So small that an archive of five members already has two batches, which go over the queue."""
+"""So small that an archive of five members already has two batches, which go through the queue."""
 
 
 HOSTS = ["local", "func"] if shutil.which("func") else ["local"]
@@ -27,6 +27,6 @@ def running(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 
 @pytest.fixture(scope="session")
 def stored(running: System) -> Iterator[Clients]:
-    """A look into its storage, behind its back."""
+    """Read the system's storage without the app."""
     with connected(running.connection) as clients:
         yield clients

@@ -1,4 +1,4 @@
-"""What dies is driven again by the looks of the poll's tick alone: `reconcile` does not run here."""
+"""Work of dead processes is resumed by the tick of the poll alone: `reconcile` does not run here."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -18,7 +18,7 @@ SETTINGS = {
     "BATCH_MEMBERS": "2",
 }
 INLINE, QUEUED = 20, 40
-"""Members: in ten batches, which the Event Grid call takes, and in twenty, which all go to the queue."""
+"""Numbers of members: ten batches, which run in the Event Grid call, and twenty, which all go to the queue."""
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""The demo is a proof: it fails unless every byte and every image is found again, though the host is killed twice."""
+"""The demo fails unless every byte and every image is read back, although the host is killed twice."""
 
 import subprocess
 import sys

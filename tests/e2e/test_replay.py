@@ -1,4 +1,4 @@
-"""What a user does about an archive that was refused: remove the cause, and have it done again."""
+"""Users replay an archive that was refused, once its cause is removed."""
 
 import base64
 import json
@@ -58,7 +58,7 @@ def test_what_queues_and_event_grid_gave_up_is_taken_up_again_by_reconcile(runni
     running.stop_relay()
     try:
         stored.raw.upload_blob(blob, archive(picture(1)))
-        # No event tells of it, and reconcile looks into folders of days alone: all that there is, is this letter.
+        # It has no event, and reconcile lists only folders of days, so this dead letter is the only trace.
         stored.dead_letters.upload_blob(f"{uuid4()}.json", json.dumps([event]))
         poison = stored.queues.get_queue_client("batches-poison")
         poison.send_message(base64.b64encode(b"what?").decode())

@@ -1,4 +1,4 @@
-"""The smoke test on the whole system: it passes where all is well, and names a trigger that is switched off."""
+"""The smoke test on the whole system: it passes if everything works, and names a trigger that is disabled."""
 
 import os
 import subprocess
@@ -26,7 +26,7 @@ def smoke(running: System, within: str) -> tuple[int, str]:
 
 
 def left(stored: Clients) -> list[str]:
-    """What there is of it in storage."""
+    """Return the names of its data in storage."""
     containers = (stored.raw, stored.processed, stored.state)
     blobs = [name for container in containers for name in container.list_blob_names() if SMOKE in name]
     tables = (stored.archives, stored.batches, stored.images)
@@ -47,13 +47,13 @@ def test_it_passes_where_all_is_well(running: System, stored: Clients) -> None:
     ):
         assert step in output, output
     assert left(stored) == []
-    # It is no misspelt source, whose name would be worth a warning.
+    # It is not a misspelt source, about whose name a warning would be right.
     log = (running.logs / "host.log").read_text(errors="replace")
     assert ("poll.smoke" in log, "poll.unknown" in log) == (True, False)
 
 
 class TestSwitchedOff:
-    """Both queue triggers are off by the host's own switch, and the system is whole apart from that."""
+    """Both queue triggers are disabled by the host's own switch; the rest of the system works."""
 
     @pytest.fixture(scope="class")
     @staticmethod

@@ -1,4 +1,4 @@
-"""A minute of archives on three servers while everything around them dies: nothing is lost, doubled or stuck."""
+"""A minute of archives on three servers while all processes around them die: nothing is lost, doubled or stuck."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""What users do, from a zip on a server to images that are read."""
+"""User stories, from a zip on a server to images that are read."""
 
 import hashlib
 import io
@@ -62,7 +62,7 @@ def pixels_of(png: bytes) -> Pixels:
 
 
 def drop(system: System, source: str, content: bytes) -> str:
-    """Put a file on the server as an upload does: under another name first. Gives its name."""
+    """Put a file on the server as an upload does: under another name first. Return its name."""
     name = f"{uuid4().hex}.zip"
     root = system.sources[source].root
     (root / f"{name}.part").write_bytes(content)
@@ -71,7 +71,7 @@ def drop(system: System, source: str, content: bytes) -> str:
 
 
 def eventually[T](probe: Callable[[], T | None], waited_for: str, system: System) -> T:
-    """Look until there is something to see."""
+    """Repeat `look` until it returns something."""
     deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
         seen = probe()
@@ -84,7 +84,7 @@ def eventually[T](probe: Callable[[], T | None], waited_for: str, system: System
 
 
 def row_of(stored: Clients, source: str, name: str, *, pipeline: bool = False) -> Row | None:
-    """The archive's own row of the ledger, or that of what became of it under the pipeline."""
+    """Return the archive's own row of the ledger, or the row of its result under the pipeline."""
     rows = list(stored.archives.query_entities(f"PartitionKey eq '{source}'"))
     own = [row for row in rows if row["RowKey"].count("~") == 1 and decode_path(row["path"]) == name]
     if not own or not pipeline:
@@ -93,12 +93,12 @@ def row_of(stored: Clients, source: str, name: str, *, pipeline: bool = False) -
 
 
 def time_of(stored: Clients, name: str, step: str) -> datetime | None:
-    """When an archive of `north` took a step; None if it has not."""
+    """Return when an archive of `north` reached a step; None if it has not."""
     return (row_of(stored, "north", name) or {}).get(f"{step}_at")
 
 
 def settled(stored: Clients, source: str, name: str) -> str | None:
-    """The state in which an archive came to rest under the pipeline; None as long as it has not."""
+    """Return the terminal state of an archive under the pipeline; None while it has none."""
     row = row_of(stored, source, name, pipeline=True)
     state = str(state_of(row)) if row else ""
     return state if state in {"processed", "refused", "failed"} else None
@@ -117,7 +117,7 @@ def raw_bytes(stored: Clients, source: str, name: str) -> bytes:
 
 
 def results_of(stored: Clients, source: str, name: str) -> dict[str, object]:
-    """Every shard and every row of an archive, byte for byte, by its name or key."""
+    """Return every shard and every row of an archive, byte for byte, by its name or key."""
     row = row_of(stored, source, name)
     assert row is not None
     version = row["version"]
@@ -130,7 +130,7 @@ def results_of(stored: Clients, source: str, name: str) -> dict[str, object]:
 
 
 def post_event(system: System, blob: str, *, api: str = "PutBlockList") -> int:
-    """Deliver an event as Event Grid does; the status of the answer."""
+    """Deliver an event as Event Grid does; return the status of the answer."""
     event = {
         "topic": "/subscriptions/s/resourceGroups/g/providers/Microsoft.Storage/storageAccounts/a",
         "subject": f"/blobServices/default/containers/raw/blobs/{blob}",
@@ -194,7 +194,7 @@ def test_a_file_that_grows_in_place_is_copied_once_and_whole(running: System, st
         for start in range(0, len(content), 50_000):
             file.write(content[start : start + 50_000])
             file.flush()
-            time.sleep(0.4)  # an upload takes its time: this is what is tested
+            time.sleep(0.4)  # an upload takes its time, which this test needs
     assert eventually(lambda: settled(stored, "north", name), name, running) == "processed"
     rows = stored.archives.query_entities("PartitionKey eq 'north'")
     sizes = [row["size"].value for row in rows if row["RowKey"].count("~") == 1 and decode_path(row["path"]) == name]
@@ -289,7 +289,7 @@ class Info:
 def get_worker_info(): return worker
 worker = None
 """
-"""What a snippet needs of torch.utils.data, which takes hundreds of megabytes: a dataset in each of several workers."""
+"""The part of torch.utils.data that a snippet uses, because torch takes hundreds of megabytes: several workers."""
 
 
 @pytest.mark.parametrize("script", SCRIPTS)

@@ -1,4 +1,4 @@
-"""What Application Insights gets to see of a run: by the real exporter, set as in Azure, at an endpoint of our own."""
+"""Telemetry of a run as Application Insights receives it: from the real exporter, set as in Azure, at a local one."""
 
 import json
 import re
@@ -25,25 +25,25 @@ BROKEN = b"\x89PNG\r\n\x1a\n and no more"
 BICEP = (PROJECT / "infra" / "modules" / "function-app.bicep").read_text()
 AS_IN_AZURE = dict(re.findall(r"^  ((?:(?:PYTHON_)?APPLICATIONINSIGHTS|OTEL)_\w+): '([^'$]*)'$", BICEP, re.MULTILINE))
 ALONE = {
-    # Nothing of the exporter's own may go out into the world, nor may its timer bring what a call failed to flush.
+    # The exporter's own statistics must not leave this machine, nor its timer send data that a call failed to flush.
     "APPLICATIONINSIGHTS_STATSBEAT_DISABLED_ALL": "true",
     "APPLICATIONINSIGHTS_CONTROLPLANE_DISABLED": "true",
     "OTEL_METRIC_EXPORT_INTERVAL": "3600000",
-    # Whatever is slow here, nothing is driven again.
+    # On a slow machine no work may be redriven.
     "PIPELINE_REDRIVE_AFTER": "10m",
 }
 
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """What was sent, by how many bytes of archives it was caused, and what lay in storage at the end."""
+    """The telemetry that was sent, the bytes of the archives that caused it, and the final contents of storage."""
 
     sent: Ingestion
     bytes: int
     stored: str
 
     def metrics(self) -> list[tuple[str, float, Mapping[str, str]]]:
-        """Name, value and dimensions of every metric, the exporter's counters of machine and process apart."""
+        """Return name, value and dimensions of every metric, without the exporter's counters of machine and process."""
         points = [(point, data) for data in self.sent.of("MetricData") for point in data["metrics"]]
         ours = [(p, data) for p, data in points if not p["name"].startswith(("\\", "_OTELRESOURCE_"))]
         return [(p["name"], p["value"], data.get("properties") or {}) for p, data in ours]
@@ -58,7 +58,7 @@ class Run:
         return self.sent.of("MessageData")
 
     def steps(self) -> dict[str, set[str]]:
-        """The names of each archive's spans."""
+        """Return the names of each archive's spans."""
         steps: dict[str, set[str]] = {}
         for span in self.spans():
             if version := span["properties"].get("archive"):
@@ -66,19 +66,19 @@ class Run:
         return steps
 
     def orphans(self) -> list[str]:
-        """Lines of traces without a span."""
+        """Return trace lines without a span."""
         traces = {span["tags"]["ai.operation.id"] for span in self.spans()}
         return [line["message"] for line in self.lines() if line["tags"]["ai.operation.id"] not in traces]
 
     def is_whole(self) -> bool | None:
-        """Whether all of it has arrived: spans and lines are sent every few seconds, each by themselves."""
+        """Return whether everything has arrived: spans and lines are sent separately, every few seconds."""
         ended = [names for names in self.steps().values() if names == {"copy", "plan", "batch"}]
         margin = "source.deletion_margin" in {name for name, *_ in self.metrics()}
         return (margin and len(ended) == 3 and not self.orphans()) or None
 
 
 def everything(stored: Clients) -> str:
-    """All results and the whole ledger, as text."""
+    """Return all results and the whole ledger as text."""
     tables = (stored.archives, stored.batches, stored.images)
     rows = [str(dict(row)) for table in tables for row in table.list_entities()]
     blobs = [stored.processed.download_blob(name).readall() for name in stored.processed.list_blob_names()]
@@ -87,9 +87,9 @@ def everything(stored: Clients) -> str:
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
-    """Two archives that become images, one that is refused, and one that never becomes whole and so waits.
+    """Two archives that become images, one that is refused, and one that never becomes complete and so waits.
 
-    A second source, which is empty, has the polls go over their queue.
+    Because of a second source, which is empty, the polls go through their queue.
     """
     folder = tmp_path_factory.mktemp("telemetry") / "system"
     whole = [archive(picture(1), picture(2)), archive(*(picture(seed) for seed in range(4)), BROKEN), archive(BROKEN)]
@@ -105,7 +105,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
             assert ends == ["processed", "processed", "refused"]
             observed = Run(sent=sent, bytes=sum(map(len, whole)), stored=everything(stored))
             eventually(observed.is_whole, "all of its telemetry", running)
-            # A worker is killed at the host's end, with what it has not sent.
+            # A worker is killed when its host ends, with its unsent data.
             sent.close()
         yield observed
 
@@ -150,7 +150,7 @@ def test_one_trace_follows_each_archive_from_its_copy_to_its_batches(run: Run) -
 
 
 def test_the_polls_of_a_tick_share_its_trace_and_copies_are_tied_to_them(run: Run) -> None:
-    """The host gives neither timers nor queues a trace: ours travels in the messages."""
+    """The host gives timers and queues no trace, so ours is in the messages."""
     ticks = {span["tags"]["ai.operation.id"] for span in run.spans() if span["name"] == "tick"}
     polled = Counter(span["tags"]["ai.operation.id"] for span in run.spans() if span["name"] == "poll")
     assert polled.keys() <= ticks

@@ -1,4 +1,4 @@
-"""The storing side of copying in memory; it passes the same contract as the real one, and can be made to fail."""
+"""The storing side of copying in memory. It passes the same contract as the real one, and tests can make it fail."""
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -15,13 +15,13 @@ type Key = tuple[str, str, str]
 
 
 def key_of(archive: Archive) -> Key:
-    """Tell archives apart as blob names do."""
+    """Return a key that distinguishes archives as blob names do."""
     return archive.source, archive.file.path, archive.version
 
 
 @dataclass
 class FakeBlob:
-    """What is stored of one archive."""
+    """A stored archive."""
 
     blocks: dict[Block, bytes] = field(default_factory=dict)
     foreign: int = 0
@@ -44,7 +44,7 @@ class FakeArchives:
         self.lock = threading.Lock()
 
     def find(self, archive: Archive) -> Published | None:
-        """What is known of an archive that is there."""
+        """Return the metadata of an archive that exists."""
         blob = self.blobs.get(key_of(archive))
         return Published(blob.metadata) if blob and blob.content is not None else None
 
@@ -53,7 +53,7 @@ class FakeArchives:
         return FakeUpload(self, key_of(archive))
 
     def content(self, path: str) -> list[bytes]:
-        """What is published of a path, version by version."""
+        """Return the published content of a path, version by version."""
         return [blob.content for key, blob in self.blobs.items() if key[1] == path and blob.content is not None]
 
 
@@ -112,7 +112,7 @@ class FakeUpload:
         return self._blob.committed
 
     def remove(self) -> None:
-        """Remove what was read back."""
+        """Remove the blob after it was read back."""
         if self._blob.content is self._read:
             self._blob.content = self._blob.metadata = None
 
@@ -131,7 +131,7 @@ class FakeSourceStates:
         self.loads = 0
         self.before_save: Callable[[], object] = lambda: None
         self.lost = False
-        """Somebody else took the lease over."""
+        """Let another process take the lease."""
         self._held = set[str]()
         self._lock = threading.Lock()
 

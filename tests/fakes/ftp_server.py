@@ -1,4 +1,4 @@
-"""An FTP server of one folder tree whose every reply can be changed: RFC 959 and 3659, as far as reading needs them."""
+"""An FTP server of one folder tree, with every reply replaceable: the parts of RFC 959 and 3659 that reading needs."""
 
 import socket
 import threading
@@ -19,7 +19,7 @@ _LISTINGS = ("LIST", "NLST", "MLSD")
 
 @dataclass(kw_only=True)
 class Script:
-    """What the server has and says."""
+    """The server's files and replies."""
 
     listings: Mapping[str, Mapping[str, bytes]] = field(default_factory=dict)
     """Text by command (LIST, NLST, MLSD) and folder, such as `/` and `/sub`."""
@@ -49,7 +49,7 @@ class _Session:
         self._opened = ExitStack()
 
     def run(self) -> None:
-        # Else the second of two replies waits for the client's delayed acknowledgement.
+        # Otherwise the second of two replies waits for the client's delayed acknowledgement.
         self._control.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._say("220 ready")
         with self._control, self._control.makefile("rb") as lines, ExitStack() as self._opened:
@@ -132,7 +132,7 @@ class _Session:
 
 @contextmanager
 def ftp_server(script: Script) -> Iterator[Endpoint]:
-    """Serve a script to anybody."""
+    """Serve a script to any client."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def accept() -> None:
@@ -149,6 +149,6 @@ def ftp_server(script: Script) -> Iterator[Endpoint]:
             port = listener.getsockname()[1]
             yield Endpoint(scheme="ftp", host="127.0.0.1", port=port, user="reader", password="any", timeout=5)
         finally:
-            # A thread that waits in accept is not woken by close alone.
+            # Close alone does not wake a thread that waits in accept.
             listener.shutdown(socket.SHUT_RDWR)
             thread.join(5)

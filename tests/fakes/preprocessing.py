@@ -1,4 +1,4 @@
-"""Preprocessing's ports in memory. Unit tests may use them because they pass the contracts of the real ones."""
+"""The ports of preprocessing in memory. Unit tests may use them because they pass the contracts of the real ones."""
 
 import threading
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -59,7 +59,7 @@ class MemoryRawArchives:
     def add(
         self, content: bytes, stamp: datetime = STAMP, version: str = "0a1b2c3d", source: str = "radar"
     ) -> RawArchive:
-        """Put an archive there, as copying does; the same again replaces it."""
+        """Put an archive into it, as copying does, replacing an equal one."""
         archive = RawArchive(
             source=source,
             stamp=stamp,
@@ -89,13 +89,13 @@ class MemoryRawArchives:
 
 @dataclass(frozen=True)
 class Published:
-    """What one batch left behind."""
+    """The results of one batch."""
 
     images: tuple[Image, ...]
     refusals: tuple[Refusal, ...]
 
     def comparable(self) -> object:
-        """The same for the same results; arrays have no equality of their own."""
+        """Return a value that is equal for equal results, because arrays have no equality."""
         pixels = [
             (image.metadata, image.pixels.shape, image.pixels.dtype, image.pixels.tobytes()) for image in self.images
         ]
@@ -127,7 +127,7 @@ class MemoryResults:
 
 
 class MemoryWriter:
-    """One batch's results in the making; a ResultWriter."""
+    """Results of one batch before they are published; a ResultWriter."""
 
     def __init__(self, results: MemoryResults, batch: Batch) -> None:
         self._results = results
@@ -137,7 +137,7 @@ class MemoryWriter:
         self._refusals: list[Refusal] = []
 
     def add(self, images: Iterable[Image]) -> int:
-        # Copies, as bytes would be: nothing that a caller does later may show.
+        # Copies, like bytes: later changes by the caller must not be visible.
         added = [replace(image, pixels=image.pixels.copy()) for image in images]
         self._images += added
         return len(added)
@@ -157,7 +157,7 @@ class MemoryWriter:
 
 @dataclass
 class ArchiveRow:
-    """What the ledger knows of one archive."""
+    """The ledger's row of one archive."""
 
     archive: RawArchive
     raw_at: datetime
@@ -165,7 +165,7 @@ class ArchiveRow:
 
 @dataclass
 class PipelineRow:
-    """What the ledger knows of one archive under one pipeline."""
+    """The ledger's row of one archive under one pipeline."""
 
     archive: RawArchive
     pipeline: str
@@ -181,7 +181,7 @@ class PipelineRow:
 
     @property
     def end(self) -> str | None:
-        """The state that the set times amount to."""
+        """Return the state that follows from the times."""
         return next((end for end in TERMINAL if end in self.ends), None)
 
 
@@ -366,7 +366,7 @@ class MemoryBatchLedger:
             return {key for key in self.archives if key.source == source and key.stamp >= since}
 
     def end(self, archive: RawArchive, pipeline: str = "p-test") -> str | None:
-        """How an archive ended under a pipeline, if it did."""
+        """Return the outcome of an archive under a pipeline, None before it has one."""
         row = self.pipelines.get((archive.key, pipeline))
         return None if row is None else row.end
 
@@ -421,7 +421,7 @@ class MemoryBatchLedger:
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """What was asked for; a BatchRequest."""
+    """A request that was put; a BatchRequest."""
 
     blob: str
     pipeline: str | None = None
@@ -435,11 +435,11 @@ class MemoryBatchQueue:
     def __init__(self) -> None:
         self.messages: list[Request] = []
         self.hidden: list[tuple[Request, timedelta]] = []
-        """Messages that nobody takes yet, and for how long."""
+        """Hidden messages, and for how long they are hidden."""
         self.fail_next: Exception | None = None
         """Raised by the next `put`, once."""
         self.oldest: datetime | None = None
-        """When the oldest was put of those that wait; None: the host has taken them all."""
+        """Return when the oldest waiting message was put; None: the host has taken all."""
 
     def put(self, blob: str, batch: Batch | None, after: timedelta = timedelta()) -> None:
         error, self.fail_next = self.fail_next, None
@@ -454,7 +454,7 @@ class MemoryBatchQueue:
             self.messages.append(request)
 
     def show(self) -> None:
-        """Let all that is hidden be taken."""
+        """Make all hidden messages visible."""
         self.messages += [request for request, _ in self.hidden]
         self.hidden.clear()
 

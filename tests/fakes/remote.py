@@ -1,4 +1,4 @@
-"""A remote server in memory; it passes the same contract as the real ones, and can be made to fail."""
+"""A remote server in memory. It passes the same contract as the real ones, and tests can make it fail."""
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -14,37 +14,37 @@ type Hook = Callable[[], object]
 
 
 class FakeServer:
-    """Files in memory, and what was asked of them in `calls`."""
+    """Files in memory; `calls` has the requests for them."""
 
     def __init__(self, *, piece: int = 2**20) -> None:
         self.files: dict[str, tuple[bytes, datetime]] = {}
         self.calls: list[str] = []
         self.piece = piece
-        """Bytes that one read gives at most."""
+        """Most bytes that one read returns."""
         self.max_connections = 100
         self.connections = 0
         self.down: str | None = None
-        """Why every call fails."""
+        """The error of every call."""
         self.breaks_at: dict[str, int] = {}
         """Offset of a file at which reading breaks off, once."""
         self.rest: Callable[[int], int] = lambda offset: offset
-        """The offset at which reading starts, by the one that was asked for."""
+        """The offset at which reading begins, by the requested one."""
         self.before_read: dict[str, Callable[[int], object]] = {}
         """Called with the offset before each read of a file."""
         self.unaskable = set[str]()
-        """Paths that are listed and cannot be asked for."""
+        """Paths that are listed, but refused when they are requested."""
         self.unreadable = set[str]()
-        """Paths of which nothing can be told."""
+        """Paths that cannot be stat'ed."""
         self.forbidden = set[str]()
-        """Paths that are listed, and not there for whoever asks for them: FTP's 550 tells no difference."""
+        """Paths that are listed, but reported as absent when requested: FTP's 550 means both."""
         self.certain: dict[str, datetime] = {}
-        """Times that stat gives in place of the listed ones."""
+        """Times that stat returns instead of the listed ones."""
         self.forbidden_to_stat = set[str]()
         """Paths that can be read, and that stat calls absent."""
         self.sizeless = set[str]()
         """Paths of which neither a listing nor stat gives the size."""
         self.unlisted = set[str]()
-        """Paths that a listing lacks although they are there."""
+        """Existing paths that are missing from a listing."""
         self.unconfirmed = set[str]()
         """Paths whose end the server does not confirm when their bytes are counted."""
         self.unread: Sequence[Unread] = ()
@@ -73,13 +73,13 @@ class FakeServer:
                 self.connections -= 1
 
     def note(self, call: str) -> None:
-        """Take a call down, and fail it if the server is down."""
+        """Record a call, and fail it if the server is down."""
         self.calls.append(call)
         if self.down:
             raise SourceUnavailableError(self.down)
 
     def ask(self, path: str) -> None:
-        """Refuse what cannot be asked for."""
+        """Refuse paths that cannot be requested."""
         if path in self.unaskable:
             raise SourceRefusedError(f"ask for {path!r}: no command can hold it")
 
@@ -104,7 +104,7 @@ class FakeConnection:
         return Listing(files=files, unread=tuple(self._server.unread), unsized=sizeless)
 
     def stat(self, listed: RemoteFile) -> RemoteFile | None:
-        """Ask for one file."""
+        """Stat one file."""
         self._server.before_stat()
         self._server.note(f"stat {listed.path}")
         self._server.ask(listed.path)
@@ -145,7 +145,7 @@ class FakeReader:
         self._offset = offset
 
     def readinto(self, buffer: memoryview, _ahead: int = 0, /) -> int:
-        """Give the next piece of what the file holds now."""
+        """Return the next piece of the file's present content."""
         if self._path in self._server.before_read:
             self._server.before_read[self._path](self._offset)
         if self._server.down or self._offset >= self._server.breaks_at.get(self._path, 2**63):

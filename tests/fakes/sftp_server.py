@@ -31,7 +31,7 @@ class Attributes(SFTPAttributes):
         self.st_atime = self.st_mtime
 
     def plain(self) -> SFTPAttributes:
-        """Return what a reply to STAT has: paramiko sends no subclass there."""
+        """Return the attributes of a reply to STAT: paramiko sends no subclass there."""
         plain = SFTPAttributes()
         plain.st_size, plain.st_mode = self.st_size, self.st_mode
         plain.st_atime, plain.st_mtime = self.st_atime, self.st_mtime
@@ -44,7 +44,7 @@ class Attributes(SFTPAttributes):
 
 @dataclass(kw_only=True)
 class Files:
-    """What the server has and answers; paths are absolute."""
+    """The server's files and replies; paths are absolute."""
 
     folders: Mapping[str, Sequence[Attributes]]
     """By path; a folder that is missing here cannot be opened."""
@@ -91,7 +91,7 @@ def _interface(files: Files) -> type[SFTPServerInterface]:
 
 @contextmanager
 def sftp_server(files: Files) -> Iterator[Endpoint]:
-    """Serve `files` to anybody."""
+    """Serve `files` to any client."""
 
     class Session(SFTPServer):
         def _process(self, kind: int, number: int, message: Message) -> None:
@@ -129,7 +129,7 @@ def sftp_server(files: Files) -> Iterator[Endpoint]:
                 timeout=5,
             )
         finally:
-            # A thread that waits in accept is not woken by close alone.
+            # Close alone does not wake a thread that waits in accept.
             listener.shutdown(socket.SHUT_RDWR)
             thread.join(5)
             for transport in transports:

@@ -1,4 +1,4 @@
-"""An archive of all sorts in a real Azurite, driven to its end by processes that may die; and what is left behind."""
+"""An archive of many kinds of members in a real Azurite, preprocessed by processes that may die; and its results."""
 
 import base64
 import time
@@ -31,14 +31,14 @@ PASSING = {
     *("plan", "attempts", "owner", "claimed_until", "next_drive", "error"),
     *("claim", "vanished", "failures", "put_at"),
 }
-"""What a ledger may tell otherwise after faults: who was at it, when and how often; every `…_at` too."""
+"""Fields of the ledger that may differ after faults: owners, tries, and times; also every `…_at`."""
 
 type Death = Mapping[str, Any]
-"""How a job dies, as fields of it."""
+"""The ways in which a job dies, as its fields."""
 
 
 def all_sorts() -> bytes:
-    """Eleven members: pictures, one of 110 frames, which takes two transactions, and what is refused or passed over."""
+    """Eleven members: pictures, one of 110 frames, which takes two transactions, refused and skipped ones."""
     frames = [Image.new("L", (8, 6), shade) for shade in range(0, 220, 2)]
     return zipped(
         ("0.jpg", encoded(smooth(40, 60), "JPEG")),
@@ -55,7 +55,7 @@ def all_sorts() -> bytes:
 
 @dataclass
 class Batches:
-    """One archive, and all that is done to it."""
+    """One archive, and all operations on it."""
 
     clients: Clients
     source: str
@@ -90,7 +90,7 @@ class Batches:
         return done
 
     def drive(self, deaths: Iterator[Death] | None = None, *, members: int = 64, within: float = 60) -> None:
-        """Take messages and reconcile, each call dying as it is told to, until the archive has its end."""
+        """Take messages and reconcile, with calls that die as planned, until the archive is terminal."""
         dying = deaths or repeat({})
         deadline = time.monotonic() + within
         while self.messages(dying, members) or self.state() not in ("processed", "refused", "failed"):
@@ -99,7 +99,7 @@ class Batches:
             self.run(Job(do="reconcile", ahead=self.ahead, members=members, **next(dying)))
 
     def messages(self, deaths: Iterator[Death], members: int = 64) -> bool:
-        """Take what is on the queue now, as the functions host does; False if there was nothing."""
+        """Take all messages that are on the queue now, as the functions host does; False if there was none."""
         taken = False
         queue = self.clients.batch_queue
         while (message := queue.receive_message(visibility_timeout=600)) is not None:
@@ -113,7 +113,7 @@ class Batches:
         return taken
 
     def waiting(self) -> list[str]:
-        """Take all messages off the queue, and give their texts."""
+        """Take all messages off the queue, and return their texts."""
         texts = [_text(message) for message in self.clients.batch_queue.receive_messages(messages_per_page=32)]
         self.clients.batch_queue.clear_messages()
         return texts
@@ -125,7 +125,7 @@ class Batches:
         return "unknown"
 
     def left_behind(self) -> Mapping[str, object]:
-        """Every blob with its metadata, every row of every table; without what may differ."""
+        """Return every blob with its metadata and every row of every table, without the fields that may differ."""
         left: dict[str, object] = {}
         for blob in self.clients.processed.list_blobs(f"{PIPELINE}/{self.source}/", include=["metadata"]):
             content = self.clients.processed.download_blob(blob.name).readall()
@@ -137,7 +137,7 @@ class Batches:
         return left
 
     def orderly(self) -> bool:
-        """Tell whether what is there was written in order: shards, rows, batch rows, the archive's end."""
+        """Check that data was written in order: shards, rows, batch rows, the archive's outcome."""
         blobs = set(self.clients.processed.list_blob_names(name_starts_with=f"{PIPELINE}/{self.source}/"))
         images, batches = (_rows(table, partition) for _, table, partition in self._tables()[:2])
         linked = {row["shard"] for row in images if "shard" in row}
@@ -146,7 +146,7 @@ class Batches:
         return linked <= blobs and (bool(linked) or not done) and (not ended or len(done) == len(batches))
 
     def leave_stale(self) -> None:
-        """Leave rows of an older run behind: a frame that is no more, and a refusal of what is no longer refused."""
+        """Write rows of an older run: a frame that no longer exists, and a refusal that no longer applies."""
         partition = self._partition
         for row in ("000000~0007~00", "000004~refused", "000010~0000~05"):
             self.clients.images.upsert_entity({"PartitionKey": partition, "RowKey": row, "member": 0, "old": True})

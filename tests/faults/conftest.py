@@ -47,7 +47,7 @@ def ftp(ftp_worlds: Worlds[FtpProxy]) -> tuple[World, FtpProxy]:
 
 
 def _world[P: TcpProxy](server: Server, proxy: P, clients: Clients) -> tuple[World, P]:
-    # One connection: then it is certain whom a fault befalls.
+    # One connection, so that the affected one is known.
     name = f"s-{uuid4().hex[:12]}"
     spec = SourceSpec(name=name, max_connections=1, stable_for=timedelta(milliseconds=20), block_size=MIB)
     root = server.root / name

@@ -1,4 +1,4 @@
-"""`python -m tests.faults.copier FILE`: polls one source until all is copied, or until somebody kills it."""
+"""`python -m tests.faults.copier FILE`: polls one source until all is copied, or until it is killed."""
 
 import json
 import sys

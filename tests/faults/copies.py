@@ -1,8 +1,8 @@
-"""A proxy before Azurite, which copies at once: it lets a copy look unfinished, in the words of the real service.
+"""A proxy before Azurite, which copies at once: it reports a copy as unfinished, with the real service's values.
 
-They are those of Get Blob Properties and of List Blobs (https://learn.microsoft.com/rest/api/storageservices/): a copy
-that goes on has `pending` and no completion time, one that ended without its bytes left a blob of no length with all
-its metadata; and a listing tells of copies only if it was asked to.
+The values are those of Get Blob Properties and of List Blobs (https://learn.microsoft.com/rest/api/storageservices/): a
+copy in progress has `pending` and no completion time, and one that ended without its bytes left an empty blob with all
+its metadata. A listing reports copies only on request.
 """
 
 import re
@@ -15,7 +15,7 @@ from tests.faults.http import HttpProxy
 
 @dataclass(frozen=True, slots=True)
 class Copy:
-    """What the service says of a copy."""
+    """The service's values of a copy."""
 
     status: str
     copied: int = 0
@@ -26,7 +26,7 @@ class Copy:
 
 
 class CopyProxy(HttpProxy):
-    """Tells of each blob in `copies`, which must have been copied, that its copy stands as it says there."""
+    """Reports for each blob in `copies`, which must have been copied, the given state of its copy."""
 
     def __init__(self, upstream: int) -> None:
         super().__init__(upstream)

@@ -11,8 +11,8 @@ from tests.faults.http import HttpProxy
 class Crc64Proxy(HttpProxy):
     """Returns `x-ms-content-crc64`, unless an MD5 was sent, and refuses a block whose own CRC64 or MD5 is another.
 
-    So it is described at https://learn.microsoft.com/rest/api/storageservices/put-block; Azurite 3.36 knows no CRC64,
-    and has another error code for an MD5.
+    As described at https://learn.microsoft.com/rest/api/storageservices/put-block; Azurite 3.36 does neither, and has
+    another error code for an MD5.
     """
 
     def __init__(self, upstream: int) -> None:

@@ -1,4 +1,4 @@
-"""Jobs of preprocessing in processes of their own, which die for good: forked from one that has all modules loaded."""
+"""Jobs of preprocessing in processes that really die, each forked from a process that has all modules loaded."""
 
 import json
 import logging
@@ -36,13 +36,13 @@ _MODULES = ["preprocess.recipe", "storage.results", "storage.blobs.pipelines", "
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """What one process does, and when it is killed."""
+    """The task of one process, and when it is killed."""
 
     do: Literal["event", "message", "reconcile"]
     subject: str = ""
     """The blob of an event, the text of a message."""
     ahead: float = 0
-    """Seconds that its clock is ahead: what has to wait need not be waited for."""
+    """Seconds that its clock is ahead, so that no test has to wait."""
     members: int = 64
     """Of a batch."""
     dies_after: int | None = None
@@ -50,29 +50,29 @@ class Job:
     dies_in: float | None = None
     """Seconds after which it is killed."""
     dies_at: int | None = None
-    """Member that kills it, as one that makes a decoder crash."""
+    """The member that kills it, like one that makes a decoder crash."""
     claims: bool = True
-    """Whether it heeds the claims of others."""
+    """Whether it respects the claims of others."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Done:
-    """What became of a job."""
+    """The outcome of a job."""
 
     killed: bool = False
     taken: str = ""
     error: str = ""
-    """A transient error: whoever asked will ask again."""
+    """A transient error: the call will be repeated."""
     settled: str = ""
-    """A permanent one, which the app writes into its log."""
+    """A permanent error, which the app logs."""
     broken: bool = False
-    """Another error than ours: what no fault may lead to; the log tells more."""
+    """An error that is not ours, which no fault may cause; the log has the details."""
     changes: int = 0
     """Requests that change something in storage: all but those that read."""
 
 
 class Forks:
-    """The process that forks, and speaks lines of JSON."""
+    """The process that forks; it reads and writes lines of JSON."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self._process = process
@@ -117,7 +117,7 @@ def forks(connection: str, source: str, log: Path) -> Iterator[Forks]:
 
 
 def main() -> None:
-    """Fork for each job; tell what became of all of a line."""
+    """Fork for each job; return the outcomes of all jobs of a line."""
     _load()
     for line in sys.stdin:
         started = [_fork(Job(**job)) for job in json.loads(line)]
@@ -126,7 +126,7 @@ def main() -> None:
 
 
 def _load() -> None:
-    """Load once what every job would load."""
+    """Load once the modules that every job would load."""
     for module in _MODULES:
         import_module(module)
     logging.basicConfig(level=logging.INFO, format="%(process)d %(name)s %(message)s")
@@ -154,7 +154,7 @@ def _outcome(child: int, readable: int) -> dict[str, Any]:
     with os.fdopen(readable) as pipe:
         outcome = pipe.read()
     _, status = os.waitpid(child, 0)
-    # What none of our errors tells is what no fault may lead to.
+    # No fault may cause an error that is not ours.
     return json.loads(outcome) if outcome else {"killed": os.WIFSIGNALED(status), "broken": not os.WIFSIGNALED(status)}
 
 
@@ -176,7 +176,7 @@ def _work(job: Job) -> dict[str, Any]:
             clock=lambda: datetime.now(UTC) + timedelta(seconds=job.ahead),
             sizes=BatchSizes(members=job.members),
             hook=None if job.dies_at is None else deadly,
-            # What a child imports: one that dies of the member BAD.
+            # A child imports this: it dies of the member BAD.
             recipe=ctx.recipe if job.dies_at is None else replace(ctx.recipe, hook="tests.fixtures.hooks:killed"),
         )
         ctx = ctx if job.claims else replace(ctx, claim_for=timedelta(0))
@@ -211,7 +211,7 @@ class _Changes:
             return answer
 
         HTTPAdapter.send = counted  # type: ignore[assignment,method-assign] # every request of every SDK passes here
-        # The SDKs wait before they try again; nobody else is to wait for that.
+        # The SDKs wait before they try again; the tests must not wait for that.
         time.sleep = lambda _: None
 
 

@@ -1,4 +1,4 @@
-"""A proxy before an FTP server: it knows control and passive data connections, and speaks out of turn."""
+"""A proxy before an FTP server, for control and passive data connections; it can send replies of its own."""
 
 import re
 import socket
@@ -13,17 +13,17 @@ _PASSIVE = re.compile(rb"227 .*?\((?:\d+,){4}(\d+),(\d+)\)")
 
 
 class FtpProxy(TcpProxy):
-    """`faults` befall control connections, `data` the data connections of a command; each is spent by one."""
+    """`faults` apply to control connections, `data` to the data connections of a command; each applies once."""
 
     def __init__(self, upstream: int) -> None:
         super().__init__(upstream)
         self.data: dict[str, deque[Fault]] = defaultdict(deque)
         self.answers: dict[str, deque[str]] = defaultdict(deque)
-        """Said in the server's stead when a command comes, which the server never sees; 421 hangs up."""
+        """Replies that the proxy sends instead of passing a command on; 421 closes the connection."""
         self.replies: dict[str, deque[str]] = defaultdict(deque)
-        """Said instead of the server's reply of a code; nothing (an empty text) hangs up."""
+        """Text sent instead of the server's reply with a code; an empty text closes the connection."""
         self.rewrite: dict[str, Callable[[bytes], bytes]] = {}
-        """What becomes of the data of a command."""
+        """The fault of a command's data connection."""
         self.received: dict[str, int] = defaultdict(int)
         """Bytes that the server sent over data connections, by command."""
 
@@ -47,7 +47,7 @@ class _Control(Link):
         return self._fault
 
     def up(self, part: bytes) -> bytes:
-        """Hear a command; ftplib sends each in one piece and waits for its answer."""
+        """Read a command; ftplib sends each in one piece and waits for its answer."""
         self.command = part.split()[0].decode()
         if not self.ftp.answers[self.command]:
             return part
@@ -58,7 +58,7 @@ class _Control(Link):
         return b""
 
     def down(self, part: bytes) -> bytes:
-        """Pass replies on, changed where that is asked for."""
+        """Pass replies on, with the requested changes."""
         return b"".join(self._reply(line) for line in part.splitlines(keepends=True))
 
     def _reply(self, line: bytes) -> bytes:
@@ -82,13 +82,13 @@ class _Control(Link):
             client = accept(listener, self.ftp.closing)
         if client is None:
             return
-        # Whoever hangs up first ends it; the server may have done so before anybody came.
+        # The side that closes first ends it; the server may have done so before a client came.
         with client, suppress(OSError), connect(upstream) as server:
             _Data(self, client, server).run()
 
 
 class _Data(Link):
-    """A data connection: for which command it is, shows when bytes come."""
+    """A data connection. Which command it belongs to is known once bytes come."""
 
     def __init__(self, control: _Control, client: socket.socket, server: socket.socket) -> None:
         super().__init__(control.ftp, client, server)

@@ -1,4 +1,4 @@
-"""A proxy before Azurite, which answers requests in its stead, or breaks off in the middle of one."""
+"""A proxy before Azurite, which answers requests itself, or breaks the connection in the middle of one."""
 
 import json
 import re
@@ -17,7 +17,7 @@ _END = b"\r\n\r\n"
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What is asked of the storage service."""
+    """A request to the storage service."""
 
     method: str
     path: str
@@ -26,13 +26,13 @@ class Request:
 
     @property
     def kind(self) -> str:
-        """What is done to which container or table."""
+        """The operation on which container or table."""
         where = re.match(r"/\w+/(\w+)", self.path)
         return f"{self.method} {where[1] if where else '/'} {self.operation}".rstrip()
 
 
 class Break(Enum):
-    """How a request goes wrong on its way."""
+    """The fault of a request."""
 
     UPLOAD = "in the middle of what is sent"
     DOWNLOAD = "in the middle of what is answered"
@@ -43,7 +43,7 @@ class Break(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A status in the service's stead; `done` lets the service do what was asked all the same, unheard."""
+    """A status instead of the service's; `done`: the service still executes the request, but its answer is dropped."""
 
     status: int
     code: str
@@ -54,7 +54,7 @@ type Chooser = Callable[[Request], Answer | Break | None]
 
 
 class HttpProxy(TcpProxy):
-    """Asks `choose` for each request what becomes of it; None passes it on. `requests` tells what was asked."""
+    """Calls `choose` for the fault of each request; None passes it on. `requests` has all requests."""
 
     def __init__(self, upstream: int, *, of_tables: bool = False) -> None:
         super().__init__(upstream)
@@ -62,7 +62,7 @@ class HttpProxy(TcpProxy):
         self.choose: Chooser = lambda _: None
         self.requests: list[Request] = []
         self.names_requests = True
-        """Whether answers name the request that they are to."""
+        """Whether answers name the request to which they belong."""
         self._before = b""
 
     def serve(self, client: socket.socket) -> None:

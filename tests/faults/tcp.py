@@ -22,27 +22,27 @@ _TRICKLE = 0.05
 
 
 class How(Enum):
-    """What befalls a connection."""
+    """The fault of a connection."""
 
     CUT = "cut"
-    """It ends in order, but early."""
+    """It is closed in order, but early."""
     RESET = "reset"
     STALL = "stall"
-    """Nothing more comes, and nobody hangs up."""
+    """No more bytes come, and it stays open."""
     TRICKLE = "trickle"
-    """A byte comes now and then."""
+    """Single bytes come now and then."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """It strikes after so many bytes that the server sent."""
+    """The fault occurs after this many bytes from the server."""
 
     how: How
     after: int = 0
 
 
 class TcpProxy:
-    """Passes connections on to a port of this machine; each of `faults` befalls one connection, in their order."""
+    """Passes connections on to a port of this machine; each of `faults` applies to one connection, in their order."""
 
     def __init__(self, upstream: int) -> None:
         self.upstream = upstream
@@ -85,15 +85,15 @@ class TcpProxy:
             self.spawn(self._guarded, client)
 
     def _guarded(self, client: socket.socket) -> None:
-        # Either side may hang up at any time: that is what this is for.
+        # Either side may close at any time, as the tests intend.
         with client, suppress(OSError):
             self.serve(client)
 
 
 class Link:
-    """Two sockets whose bytes go back and forth, until one side hangs up or the fault strikes.
+    """Two sockets whose bytes are passed on in both directions, until one side closes or the fault occurs.
 
-    One thread serves both directions: a reset needs a socket that nobody else waits on.
+    One thread serves both directions, because a reset needs a socket that no other thread waits on.
     """
 
     def __init__(self, proxy: TcpProxy, client: socket.socket, server: socket.socket) -> None:
@@ -102,15 +102,15 @@ class Link:
         self.server = server
 
     def fault(self) -> Fault | None:
-        """Choose what befalls this connection; asked until there is something, each time the server sent."""
+        """Choose the fault of this connection; called after each read from the server until it returns one."""
         return None
 
     def up(self, part: bytes) -> bytes:
-        """Change what the client sends. An OSError hangs up."""
+        """Change the bytes that the client sends. An OSError closes the connection."""
         return part
 
     def down(self, part: bytes) -> bytes:
-        """Change what the server sends. An OSError hangs up."""
+        """Change the bytes that the server sends. An OSError closes the connection."""
         return part
 
     def run(self) -> None:

@@ -1,4 +1,4 @@
-"""Batches that die at any moment, and events that come in every way, leave what an undisturbed run leaves."""
+"""Batches that die at any moment, and events that come in any way, have the same results as an undisturbed run."""
 
 import json
 import random
@@ -15,12 +15,12 @@ from tests.fixtures.hooks import BAD
 
 SOURCE = "faulty"
 SEVERAL = 4
-"""Members of a batch where the archive is to have three of them."""
+"""Members of a batch, so that the archive has three of them."""
 
 
 @pytest.fixture(scope="module")
 def own() -> Iterator[Azurite]:
-    """An Azurite of our own: other tests have messages on the same queues."""
+    """A separate Azurite, because other tests have messages on the same queues."""
     with azurite() as server:
         yield server
 
@@ -40,7 +40,7 @@ def forked(own: Azurite, tmp_path_factory: pytest.TempPathFactory) -> Iterator[F
 
 @pytest.fixture(scope="module")
 def undisturbed(own_clients: Clients, forked: Forks) -> Mapping[int, Mapping[str, object]]:
-    """What is left by runs that nothing happens to: in one batch, and in several."""
+    """The results of undisturbed runs: in one batch, and in several."""
     rows = {}
     batches = Batches(own_clients, SOURCE, forked)
     batches.put(all_sorts())
@@ -54,7 +54,7 @@ def undisturbed(own_clients: Clients, forked: Forks) -> Mapping[int, Mapping[str
 
 @pytest.fixture
 def batches(own_clients: Clients, forked: Forks, undisturbed: object) -> Batches:
-    """The archive, raw and not begun; with rows that an older run left."""
+    """The archive, raw and not begun, with rows of an older run."""
     assert undisturbed
     batches = Batches(own_clients, SOURCE, forked)
     batches.begin_anew()
@@ -76,7 +76,7 @@ def test_an_undisturbed_run_leaves_every_image_and_refusal(undisturbed: Mapping[
 def test_killed_between_any_two_changes_to_storage_it_leaves_the_same(
     batches: Batches, undisturbed: Mapping[int, Mapping[str, object]]
 ) -> None:
-    # How many there are is not known beforehand: a slow machine renews its claim, and asks again what was not answered.
+    # The number is not known in advance: a slow machine renews its claim, and repeats requests without an answer.
     for changes in count():
         batches.begin_anew()
         (died,) = batches.run(batches.event(dies_after=changes))
@@ -103,7 +103,7 @@ def test_killed_again_and_again_at_any_moment_it_leaves_the_same(
 def any_moment(chance: random.Random) -> Iterator[Death]:
     """By the clock, so also within a request or a decoder; and at changes, so that it happens on fast machines too.
 
-    By the clock only twice: three deaths at one member are that member's fault.
+    By the clock only twice, because three deaths at one member count as that member's fault.
     """
     for _ in range(2):
         yield {"dies_in": chance.uniform(0, 0.2)}

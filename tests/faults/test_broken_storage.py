@@ -1,4 +1,4 @@
-"""Storage that answers wrongly, or dies in the middle of a batch: what is left is what an undisturbed run leaves."""
+"""Storage that answers wrongly, or dies in the middle of a batch: the results are those of an undisturbed run."""
 
 import random
 from collections.abc import Iterator, Mapping
@@ -21,13 +21,13 @@ ANSWERS = [
     Answer(412, "ConditionNotMet"),
     Answer(500, "OperationTimedOut", done=True),
 ]
-"""The last one did what was asked, and nobody heard of it."""
+"""The last request was executed, but its answer was lost."""
 WRONG = 20
 
 
 @dataclass
 class Scene:
-    """The archive behind proxies, and what is left of it where they pass everything on."""
+    """The archive behind proxies, and its results if they pass everything on."""
 
     server: Azurite
     batches: Batches
@@ -82,7 +82,7 @@ def test_wrong_answers_of_every_kind_leave_the_same(scene: Scene, seed: int) -> 
 
 @pytest.mark.parametrize("moment", ["before the shard", "between the rows"])
 def test_storage_that_is_killed_in_the_middle_of_a_batch_loses_nothing_for_good(scene: Scene, moment: str) -> None:
-    """It saves what it has every few seconds: what was lost is done again."""
+    """It saves its data every few seconds; lost work is done again."""
     shards: list[Request] = []
     kills: list[Request] = []
 
@@ -96,7 +96,7 @@ def test_storage_that_is_killed_in_the_middle_of_a_batch_loses_nothing_for_good(
 
     scene.choose(lambda _: None)
     scene.batches.begin_anew()
-    # What it has been told so far it writes before it ends.
+    # Before it ends, it writes the data that it has received.
     scene.server.stop()
     scene.server.start()
     scene.choose(choose)

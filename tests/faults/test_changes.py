@@ -34,7 +34,7 @@ def shrink(world: World) -> None:
 
 
 def rewrite(world: World) -> None:
-    # In place, as an upload that begins anew does it: the open file changes under its reader.
+    # In place, like an upload that begins again: the open file changes under its reader.
     (world.root / "a.zip").write_bytes(OTHER)
 
 
@@ -66,12 +66,12 @@ def test_a_file_that_changes_while_it_is_copied(ftp: tuple[World, FtpProxy], cha
     when_half_is_sent(world, proxy, change)
     report = world.tick()
     if change is delete:
-        # Every byte of it had been opened: that is what there was, and all there will ever be.
+        # The deleted file was open, so its bytes are all that can be copied.
         assert world.raw() == [("a.zip", CONTENT)]
         return
     content = (world.root / "a.zip").read_bytes()
     assert report.failed == 1
-    # The same poll may see the new version already; what no zip ends like is archived once it has stayed so.
+    # The same poll may see the new version already; a file that ends like no zip is archived once it stayed unchanged.
     assert world.raw() in ([], [("a.zip", content)])
     world.tick_until_copied()
     assert world.raw() == [("a.zip", content)]
@@ -123,7 +123,7 @@ def test_a_file_that_is_broken_on_the_server_is_archived_as_truncated_and_left_a
         assert ticks < 20
     read = proxy.received["RETR"]
     world.tick_until_copied()
-    # Once from end to end; then, as long as it may still become whole, the blocks that hold its end.
+    # Once from the beginning to the end; then, while it may still become complete, the blocks of its end.
     assert read == proxy.received["RETR"] <= len(content) + ticks * 2 * MIB
     assert world.raw() == [("a.zip", content)]
     (entry,) = world.entries()
@@ -151,7 +151,7 @@ def test_wrong_clocks_and_names_cost_nothing(
     assert world.raw() == [(name, content)]
     (entry,) = world.entries()
     assert entry.state is State.RAW
-    # None: more than a day ahead, so the time first seen stands in.
+    # None: it is more than a day ahead, so the time first seen is used.
     assert entry.archive.stamp == stamp or (stamp is None and began <= entry.archive.stamp < began + timedelta(hours=1))
 
 

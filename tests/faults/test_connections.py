@@ -1,4 +1,4 @@
-"""Connections that die in every way: always tried again, never a truncated blob, never for ever."""
+"""Connections that break in every way: always retried, never a truncated blob, never an endless wait."""
 
 import itertools
 import os
@@ -25,7 +25,7 @@ from tests.fixtures.sample_app import wait_for
 
 CONTENT = make_zip(3 * MIB)
 IN_TIME = 20.0
-"""Seconds that a poll may take where any one call may take one: far from for ever, and enough on a busy machine."""
+"""Seconds that a poll may take if a call may take one: far from endless, and enough on a busy machine."""
 type Case = tuple[How, int]
 
 
@@ -37,7 +37,7 @@ def in_time(within: float = IN_TIME) -> Iterator[None]:
 
 
 def comes_through(world: World, name: str = "a.zip", content: bytes = CONTENT) -> None:
-    """Poll until it is copied: once, whole, and known as that."""
+    """Poll until the file is copied: once, completely, and recorded as copied."""
     world.tick_until_copied()
     assert world.raw() == [(name, content)]
     assert world.states(name) == [State.RAW]
@@ -67,7 +67,7 @@ def test_an_sftp_server_may_end_its_channel_alone(sftp: tuple[World, TcpProxy], 
         # The process that speaks SFTP; the one above it, which speaks SSH, stays.
         os.kill(youngest(sshd.process.pid), signal.SIGKILL)
     report = tick.result()
-    # The file was to blame, not the server: it was listed again, over the connection that it has.
+    # The file failed, not the server: it was listed again, over the existing connection.
     assert (report.failed, report.error, proxy.connections) == (1, None, 1)
     comes_through(world, content=content)
 
@@ -88,7 +88,7 @@ def test_an_ftp_control_connection_may_die_at_any_time(ftp_worlds: Worlds[FtpPro
         assert report.error or report.failed
         comes_through(world)
 
-    # The welcome is 20 bytes, logging in ends after 90, the listing after 250, looking after 350.
+    # The welcome is 20 bytes, login ends after 90, the listing after 250, the requests for metadata after 350.
     all_at_once(itertools.product(How, [0, 10, 60, 150, 340]), claim)
 
 
@@ -117,10 +117,10 @@ def test_a_listing_that_breaks_off_changes_nothing(ftp_worlds: Worlds[FtpProxy])
             world.put(f"{number}.zip", make_zip(100, number))
         world.tick_until_copied()
         copied = world.raw()
-        # Twice in a row: whatever is missing from two whole listings is taken for deleted.
+        # Twice in a row, because a file that is missing from two complete listings counts as deleted.
         for _ in range(2):
             proxy.data["LIST"].append(Fault(*case))
-            # The server finds nothing wrong, as it may, its buffers being larger than the listing.
+            # The server may notice nothing, because its buffers are larger than the listing.
             proxy.replies["426"].append("226 Directory send OK.")
             with in_time():
                 assert world.tick().error
@@ -157,9 +157,9 @@ def test_a_server_may_refuse_any_command_for_now(ftp: tuple[World, FtpProxy], co
     world, proxy = ftp
     world.put("a.zip", CONTENT)
     if command == "REST":
-        # Only what goes on where it stopped asks for an offset.
+        # Only a resumed transfer sends an offset.
         cut(world, proxy, "426 Connection closed.")
-    # Names are the last resort if a listing is refused.
+    # Names are requested only if a listing is refused.
     for refused in (command, "NLST") if command == "LIST" else (command,):
         proxy.answers[refused].append(answer)
     with in_time():
@@ -230,7 +230,7 @@ def test_a_server_that_accepts_rest_and_ignores_it_is_read_from_the_start(ftp: t
     world.put("a.zip", CONTENT)
     proxy.data["RETR"].append(Fault(How.CUT, 2 * MIB))
     assert world.tick().failed == 1
-    # As a server that balances load: what ignored it once may obey the next time.
+    # Like a server behind a load balancer: one that ignored it may obey the next time.
     proxy.answers["REST"] += ["350 Restart position accepted."] * 2
     comes_through(world)
 
@@ -251,7 +251,7 @@ def test_bytes_that_nobody_wants_are_read_for_no_longer_than_a_poll_may_last(ftp
     proxy.rewrite["RETR"] = late
     report = world.tick()
     assert (report.error, report.failed, report.waiting) == (None, 0, 1)
-    # What the buffers of sockets hold comes on top of the first piece.
+    # The contents of the sockets' buffers are added to the first piece.
     assert proxy.received["RETR"] - before < 20 * MIB, "it read on to what it wanted"
     comes_through(world, content=content)
 
@@ -261,7 +261,7 @@ def test_gaps_are_not_filled_with_bytes_of_another_place(ftp: tuple[World, FtpPr
     world.put("a.zip", CONTENT)
     blocks = plan_blocks(len(CONTENT), world.spec.block_size // BUFFERS)
     world.stage("a.zip", CONTENT, (*blocks[:3], *blocks[5:7]))
-    # Ignored for the gap alone: whoever trusted it would find the end of the file in order.
+    # Ignored for the gap alone: a client that trusted it would find the end of the file correct.
     proxy.answers["REST"] += ["350 Restart position accepted."] * 2
     comes_through(world)
 

@@ -1,4 +1,4 @@
-"""A copy goes on where it stopped: what arrived before a process was killed is not asked for again."""
+"""A copy continues where it stopped: bytes that arrived before a process was killed are not requested again."""
 
 import random
 import subprocess
@@ -21,7 +21,7 @@ from tests.fixtures.sample_app import PROJECT, wait_for
 SIZE = 256 * MIB
 KILLS = 4
 SSH = MIB
-"""What SSH itself sends: keys, listings, and some 40 bytes around each piece."""
+"""Bytes that SSH itself sends: keys, listings, and some 40 bytes around each piece."""
 
 
 def run_copier(job: Path, until: Callable[[], bool] | None) -> None:

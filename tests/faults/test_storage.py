@@ -1,4 +1,4 @@
-"""Storage that is busy, breaks off, dies or lies: nothing wrong is published, and a later poll completes."""
+"""Storage that is busy, breaks off, dies or answers wrongly: nothing wrong is published, and a later poll completes."""
 
 from collections import deque
 from collections.abc import Iterator
@@ -50,7 +50,7 @@ KINDS = [
     "GET raw",
     "PUT raw metadata",
 ]
-"""All that a resumed copy asks of storage."""
+"""All requests of a resumed copy to storage."""
 FAILURES: list[Answer | Break] = [
     Answer(500, "InternalError"),
     Answer(503, "ServerBusy"),
@@ -73,7 +73,7 @@ def behind_proxies(server: Azurite) -> Iterator[tuple[Clients, tuple[HttpProxy, 
 
 
 def stage_first_blocks(world: World) -> None:
-    """Leave behind what an earlier process staged. The second block is read again, and shows the offset."""
+    """Stage the blocks of an earlier process. The second block is read again, and shows the offset."""
     world.stage("a.zip", CONTENT, plan_blocks(len(CONTENT), world.spec.block_size // BUFFERS)[:2])
 
 
@@ -107,11 +107,11 @@ def test_storage_may_fail_at_any_request(azurite: Azurite, sftp_worlds: Worlds[T
 
 @contextmanager
 def behind_crc64(server: Azurite) -> Iterator[tuple[Clients, Crc64Proxy]]:
-    """Connect to an Azurite whose answers tell the CRC64 of what was received."""
+    """Connect to an Azurite whose answers contain the CRC64 of the received bytes."""
     with Crc64Proxy(server.ports.blob) as blobs:
         ports = {"Blob": blobs.port, "Queue": server.ports.queue, "Table": server.ports.table}
         address = f"http://127.0.0.1:{blobs.port}/{DEVELOPMENT_ACCOUNT}"
-        # A key would sign the header that the proxy takes out.
+        # A key would sign the header that the proxy removes.
         sas = generate_account_sas(
             DEVELOPMENT_ACCOUNT,
             DEVELOPMENT_KEY,
@@ -127,7 +127,7 @@ def behind_crc64(server: Azurite) -> Iterator[tuple[Clients, Crc64Proxy]]:
 
 
 def damage(proxy: Crc64Proxy, times: int) -> None:
-    """Flip a bit of as many blocks on their way."""
+    """Flip a bit in this many blocks on their way."""
     left = deque([Break.DAMAGE] * times)
     proxy.choose = lambda request: left.popleft() if left and request.kind == "PUT raw block" else None
 
@@ -152,7 +152,7 @@ def test_blocks_that_are_damaged_each_time_are_never_published(azurite: Azurite,
         report = world.tick(clients)
     assert (report.failed, world.raw()) == (1, [])
     assert "received other bytes than were sent" in (world.entries()[0].reason or "")
-    # The damaged blocks lie there, under ids that tell otherwise.
+    # The damaged blocks are staged under ids with another CRC64.
     world.tick_until_copied()
     assert world.raw() == [("a.zip", CONTENT)]
     assert world.states("a.zip") == [State.RAW]
@@ -160,7 +160,7 @@ def test_blocks_that_are_damaged_each_time_are_never_published(azurite: Azurite,
 
 @pytest.fixture
 def real(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Take the emulator for Azure Storage."""
+    """Treat the emulator like Azure Storage."""
     monkeypatch.setattr(raw_upload, "is_emulator", lambda _: False)
 
 
@@ -250,7 +250,7 @@ def test_who_loses_the_lease_in_mid_copy_stops_and_another_completes(
     others: list[PollReport] = []
 
     def choose(request: Request) -> Answer | Break | None:
-        # Another process takes over for good while the first one copies; that is how a lease runs out.
+        # Another process takes over permanently while the first one copies; the lease expires like this.
         if request.kind == "PUT raw block" and not others:
             others.append(PollReport(source="not yet"))
             BlobLeaseClient(source_state).break_lease(0)
@@ -271,7 +271,7 @@ def test_azurite_may_be_killed_and_started_again_in_mid_copy(tmp_path: Path, sft
     content = world.put("a.zip", make_zip(24 * MIB))
     with azurite_in(tmp_path / "azurite") as server, connected(server.connection, retries=0) as world.clients:
         prepare(world.clients)
-        # It writes down what it has when it ends, or every few seconds.
+        # It saves its data when it ends, or every few seconds.
         server.stop()
         server.start()
         for after in (3 * MIB, 14 * MIB):
@@ -284,12 +284,12 @@ def test_azurite_may_be_killed_and_started_again_in_mid_copy(tmp_path: Path, sft
 
 
 def kill_in_mid_copy(server: Azurite, world: World, proxy: TcpProxy, after: int) -> None:
-    """Kill Azurite once so many bytes have come, and start it again."""
+    """Kill Azurite after it received this many bytes, and start it again."""
     before = proxy.sent
     with ThreadPoolExecutor(1) as pool:
         tick = pool.submit(world.tick)
         wait_for(lambda: tick.done() or proxy.sent > before + after)
         server.kill()
-    # All that a poll can say is that storage is not there.
+    # A poll can only report that storage is not reachable.
     assert isinstance(tick.exception(), StoreUnavailableError | None)
     server.start()

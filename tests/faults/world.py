@@ -57,7 +57,7 @@ def make_zip(size: int = 0, seed: int = 0) -> bytes:
 
 
 def all_at_once[C](cases: Iterable[C], claim: Callable[[C], None]) -> None:
-    """Prove a claim for many cases, which mostly wait."""
+    """Check a claim for many cases, which mostly wait."""
     cases = list(cases)
     with ThreadPoolExecutor(16) as pool:
         proofs = [pool.submit(claim, case) for case in cases]
@@ -70,20 +70,20 @@ def all_at_once[C](cases: Iterable[C], claim: Callable[[C], None]) -> None:
 
 @dataclass(kw_only=True)
 class World:
-    """What the tests arrange, do and look at."""
+    """The operations and observations of the tests."""
 
     root: Path
-    """The served folder, as this machine names it."""
+    """The served folder, as a path of this machine."""
     endpoint: Endpoint
     clients: Clients
     spec: SourceSpec
     ahead: timedelta = field(default_factory=timedelta)
-    """How far the pollers' clock is ahead of this machine's: what was made to wait need not be waited for."""
+    """How far the pollers' clock is ahead of this machine's, so that no test has to wait."""
     clock: Callable[[], datetime] = field(default=lambda: datetime.now(UTC))
     wait: Callable[[float], None] = time.sleep
 
     def put(self, name: str, content: bytes, modified: datetime = AN_HOUR_AGO) -> bytes:
-        """Place a file behind the poller's back, whole."""
+        """Place a complete file without the poller."""
         aside = self.root / f".{name}"
         aside.write_bytes(content)
         os.utime(aside, (modified.timestamp(), modified.timestamp()))
@@ -91,7 +91,7 @@ class World:
         return content
 
     def stage(self, name: str, content: bytes, spans: Iterable[Span]) -> None:
-        """Leave what an earlier poll would have left that stopped in a file which `put` placed."""
+        """Leave the state of an earlier poll that stopped within a file which `put` placed."""
         file = RemoteFile(path=name, size=len(content), modified=AN_HOUR_AGO)
         archive = Archive(source=self.spec.name, file=file, version=version_of(file), stamp=file.modified)
         generation = Generation(token=GENERATION)
@@ -101,7 +101,7 @@ class World:
         stage(BlobArchives(self.clients).upload(archive), content, spans)
 
     def tick(self, clients: Clients | None = None, pause: timedelta = timedelta(minutes=11)) -> PollReport:
-        """Poll once, and let time pass: enough that nothing is left alone at the next tick."""
+        """Poll once, and let enough time pass that the next tick does everything that is due."""
         clients = clients or self.clients
         adapters = BlobSourceStates(clients), BlobArchives(clients), TableCopyLedger(clients)
         try:
@@ -110,14 +110,14 @@ class World:
             self.ahead += pause
 
     def lease_runs_out(self) -> None:
-        """Let the time pass after which a dead poller holds up nobody."""
+        """Let the time pass after which a dead poller no longer blocks others."""
         source_state = self.clients.state.get_blob_client(source_state_blob(self.spec.name))
-        # There may be no source state yet, or nobody who holds it.
+        # There may be no source state yet, or no process that holds it.
         with suppress(HttpResponseError):
             BlobLeaseClient(source_state).break_lease(0)
 
     def now(self) -> datetime:
-        """Tell the pollers' time."""
+        """Return the pollers' time."""
         return self.clock() + self.ahead
 
     def tick_until_copied(self, limit: int = 4) -> None:
@@ -130,7 +130,7 @@ class World:
         raise AssertionError(f"not copied after {limit} polls: {reports}")
 
     def raw(self) -> list[tuple[str, bytes]]:
-        """Path and content of every raw blob of the source, by the names of the blobs."""
+        """Return path and content of every raw blob of the source, by the names of the blobs."""
         blobs = self.clients.raw.list_blobs(name_starts_with=f"{self.spec.name}/", include=["metadata"])
         pairs = [(blob.metadata, self.clients.raw.download_blob(blob.name).readall()) for blob in blobs]
         for metadata, content in pairs:
@@ -138,7 +138,7 @@ class World:
         return [(decode_path(metadata["path"]), content) for metadata, content in pairs]
 
     def entries(self) -> list[Entry]:
-        """What the ledger tells."""
+        """Return the ledger's rows."""
         return list(entries(self.clients, self.spec.name))
 
     def states(self, name: str) -> list[State]:

@@ -1,4 +1,4 @@
-"""The query files, what the tables that they ask look like, and what is put into them where they run."""
+"""The query files, the schemas of their tables, and the values that are inserted into them where they run."""
 
 import re
 from functools import cache
@@ -38,17 +38,17 @@ _EVENT_GRID = """_BilledSize: real, Category: string, EventSubscriptionName: str
 TABLES = {name: f"({_ALL}, {own})" for name, own in _OWN.items()} | {"AegDeliveryFailureLogs": f"({_EVENT_GRID})"}
 
 EXPECTED = "'radar', 10m, 'north', 1h"
-"""What main.bicep makes of two sources, as the parameter `expectedSources`."""
+"""The parameter `expectedSources` as main.bicep makes it of two sources."""
 
 
 def put_in() -> dict[str, str]:
-    """What the workbook puts into the files, by what it takes the place of; parameters of the workbook in braces."""
+    """The workbook's replacements in the files, by the replaced text; parameters of the workbook in braces."""
     replacements = re.findall(r"replace\(text, '((?:\\.|[^'])+)', (?:'((?:\\.|[^'])+)'|expectedSources)\)", WORKBOOK)
     return {old.replace("\\'", "'"): new.replace("\\'", "'") or EXPECTED for old, new in replacements}
 
 
 def in_workbook(text: str) -> str:
-    """A query as the workbook asks it once something was chosen there."""
+    """Return a query as the workbook runs it after a choice."""
     parameters = {"{Source}": "radar", "{TimeRange:grain}": "30m", "{Version}": "0123abcd"}
     for old, new in (put_in() | parameters).items():
         text = text.replace(old, new)
@@ -56,7 +56,7 @@ def in_workbook(text: str) -> str:
 
 
 def in_alert(text: str) -> str:
-    """A query as an alert asks it."""
+    """Return a query as an alert runs it."""
     return text.replace("'example', 10m", EXPECTED)
 
 
@@ -67,14 +67,14 @@ WRONG = {
     "a function": _RIGHT.replace("max(", "newest("),
     "syntax": _RIGHT.replace("| where", "| were"),
 }
-"""Queries that must be found to be wrong."""
+"""Queries that must be reported as wrong."""
 
 
 @cache
 def judged() -> dict[str, Judged]:
-    """What the language service says of each file, also of `alert FILE`, `workbook FILE` and of the wrong ones.
+    """Return the language service's findings for each file, for `alert FILE`, `workbook FILE`, and for the wrong ones.
 
-    At one go: to load the service takes seconds.
+    In one call, because loading the service takes seconds.
     """
     asked = {f"alert {name}": in_alert(text) for name, text in QUERIES.items()}
     asked |= {f"workbook {name}": in_workbook(text) for name, text in QUERIES.items()}

@@ -1,4 +1,4 @@
-"""Alerts: which of them fire, tried on data."""
+"""Alerts: which of them fire, tested on data."""
 
 import re
 from collections.abc import Iterator
@@ -62,13 +62,13 @@ def logs() -> Iterator[Workspace]:
 
 
 def put(logs: Workspace, name: str, value: float, minutes_ago: float, **labels: str) -> None:
-    """Put in a row as the exporter makes it."""
+    """Insert a row as the exporter makes it."""
     at = NOW - timedelta(minutes=minutes_ago)
     logs.put("AppMetrics", at, Name=name, Sum=value, ItemCount=1, Max=value, Properties=labels)
 
 
 def fired(logs: Workspace, name: str) -> set[tuple[str, ...]]:
-    """What an alert fires for, by its dimensions: what Azure does with a query's answer, in short."""
+    """Return the dimensions for which an alert fires: a short form of Azure's own evaluation."""
     rule = RULES[name]
     return {
         tuple(row[dimension] for dimension in rule.dimensions)
@@ -87,7 +87,7 @@ def test_an_alert_measures_a_number_and_tells_apart_by_texts_that_its_query_give
     columns = judged()[RULES[name].query].columns
     assert columns[RULES[name].measure] == "real"
     assert {columns[dimension] for dimension in RULES[name].dimensions} <= {"string"}
-    # A time in the answer would be taken for the time of what was found, and moved out of the window.
+    # A time in the answer would be used as the result's time, and move it out of the window.
     assert "datetime" not in columns.values()
 
 
@@ -131,7 +131,7 @@ def test_a_missing_run_of_reconcile_is_noticed(logs: Workspace, minutes: int, si
 
 
 def test_a_short_interval_allows_for_the_end_of_a_host(logs: Workspace) -> None:
-    """INTERVAL=30s: three of them are over before a host that ended has ticked again, and told of it."""
+    """INTERVAL=30s: three of them are over before a host that ended has ticked again and reported it."""
     query = QUERIES["no-archive.kql"].replace("'example', 10m", "'radar', 30s")
     put(logs, "archives.copied", 1, 14, source="radar")
     (row,) = logs.ask(query, NOW)

@@ -1,4 +1,4 @@
-"""Answers of the longer queries, tried on data."""
+"""Answers of the longer queries, tested on data."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta

@@ -1,4 +1,4 @@
-"""Bicep files against checkov's policies; what is accepted stands, with its reason, beside what it is about."""
+"""Bicep files against checkov's policies; each accepted finding has its reason beside the resource."""
 
 import json
 import re
@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[2]
 CHECKOV = ROOT / ".local/checkov/bin/checkov"
 
 
-@pytest.mark.timeout(300)  # it loads for 20 seconds, more on a busy machine
+@pytest.mark.timeout(300)  # loading takes 20 seconds, more on a busy machine
 def test_checkov_finds_nothing_that_was_not_accepted() -> None:
     if not CHECKOV.exists():
         raise ProgramMissingError("checkov", "sh infra/setup-checkov.sh")

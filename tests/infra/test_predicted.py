@@ -1,6 +1,6 @@
-"""What a deployment would make, for several sets of parameters: as the code expects it, closed, and taken by Azure.
+"""The resources of a deployment, for several sets of parameters: as the code expects, closed, and valid for Azure.
 
-The compiler checks types only. What a service refuses at deployment is told in its documents, which the tests name.
+The compiler checks types only. The services' documents, which the tests name, say which values a deployment refuses.
 """
 
 import json
@@ -29,7 +29,7 @@ TOPIC = "33333333-3333-3333-3333-333333333333"
 
 
 def with_sources(*names: str, **more: object) -> str:
-    """Give parameters with these sources, besides others."""
+    """Return parameters with these sources, besides others."""
     settings = {f"SOURCES__{name}__URL": "sftp://user@host.example/outgoing" for name in names}
     settings |= {f"SOURCES__{name}__HOST_KEY": make_ssh_key().public for name in names}
     settings |= {f"SOURCES__{name}__INTERVAL": "1h" for name in names if name == "SOUTH_2"}
@@ -196,7 +196,7 @@ def keys_of(value: object) -> Iterator[str]:
 
 
 def grants(made: Deployment) -> set[tuple[str, str, str]]:
-    """Who may do what on which resource, by the end of its id."""
+    """The principals' roles on each resource, by the end of its id."""
     roles = {id_: role for role, id_ in ROLES.items()}
     return {
         (
@@ -224,7 +224,7 @@ def _scope(assignment: Mapping[str, Any]) -> str:
 
 def test_the_app_reads_what_the_template_sets(made: Deployment) -> None:
     known = {name: "known in Azure" if value.startswith("[") else value for name, value in app_settings(made).items()}
-    # The example has no key of a server that exists.
+    # The example has no key of a real server.
     environ = {n: make_ssh_key().public if v.endswith("AAAA...") else v for n, v in known.items()}
     settings = read_settings(environ)
     assert isinstance(settings, Settings)
@@ -499,7 +499,7 @@ def test_without_an_identity_of_the_topic_there_are_no_dead_letters() -> None:
     assert made.resources("Microsoft.Authorization/roleAssignments") == []
 
 
-# Who may do what.
+# Roles.
 
 
 def test_the_identity_of_the_app_may_do_no_more_than_it_must(made: Deployment) -> None:
@@ -610,7 +610,7 @@ def test_a_closed_system_has_an_endpoint_for_each_service_that_the_app_uses() ->
     assert case("example").resources("Microsoft.Network/privateEndpoints") == []
 
 
-# Watching.
+# Monitoring.
 
 
 def duration(text: str) -> timedelta:
@@ -636,7 +636,7 @@ def test_every_alert_rule_looks_at_all_of_the_time_at_every_frequency(made: Depl
         frequency, window = duration(rule["evaluationFrequency"]), duration(rule["windowSize"])
         assert window >= frequency, rule["displayName"]
         assert window in WINDOWS
-        # Resolving by itself and muting exclude each other.
+        # Automatic resolution and muting exclude each other.
         assert rule["autoMitigate"]
         assert "muteActionsDuration" not in rule
 
@@ -678,7 +678,7 @@ def test_failed_deliveries_and_what_is_done_with_secrets_are_logged(made: Deploy
     categories = {}
     for setting in made.resources("Microsoft.Insights/diagnosticSettings"):
         properties = setting["properties"]
-        # To tables of their own, which the queries ask.
+        # To separate tables, which the queries read.
         assert (properties["workspaceId"], properties["logAnalyticsDestinationType"]) == (workspace, "Dedicated")
         about = setting["id"].partition("/providers/Microsoft.Insights/")[0]
         categories[about] = [log["category"] for log in properties["logs"] if log["enabled"]]

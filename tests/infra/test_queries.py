@@ -1,4 +1,4 @@
-"""Queries: right by Microsoft's own language service, asking for nothing that the app does not tell, none in vain."""
+"""Queries: valid by Microsoft's own language service, each one used, and only about data that the app sends."""
 
 import json
 import re
@@ -25,7 +25,7 @@ def by_hand(page: str) -> set[str]:
 
 
 def contents() -> list[dict[str, Any]]:
-    """Whatever in the workbook asks a query."""
+    """Yield all parts of the workbook that run a query."""
     steps = [item["content"] for item in PAGE["items"]]
     return [asks for step in steps for asks in [step, *step.get("parameters", [])] if "query" in asks]
 
@@ -95,7 +95,7 @@ def test_the_workbook_gives_each_query_under_its_own_name() -> None:
 def test_what_the_workbook_puts_into_a_query_has_a_place_there() -> None:
     text = "".join(QUERIES.values())
     assert [old for old in put_in() if old not in text] == []
-    # Every `let` with a note behind it is a parameter; none is forgotten.
+    # Every `let` with a comment behind it is a parameter, and each has one.
     taken = {line for query in QUERIES.values() for line in re.findall(r"^(let .*;) // ", query, re.MULTILINE)}
     assert [line for line in taken if not any(old in line for old in put_in())] == []
 

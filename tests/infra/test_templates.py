@@ -1,4 +1,4 @@
-"""Templates compile without a word, and are laid out as the compiler does it."""
+"""Templates compile without warnings, and are formatted as the compiler does it."""
 
 import shutil
 from pathlib import Path
@@ -10,7 +10,7 @@ from tests.tools.bicep import INFRA, run
 FILES = [*sorted(INFRA.rglob("*.bicep")), *sorted(INFRA.rglob("*.bicepparam"))]
 
 
-# The compiler follows modules: what it finds in them is told with the template.
+# The compiler follows modules, and reports their problems with the template's.
 @pytest.mark.parametrize("name", ["main.bicepparam", "events.bicep"])
 def test_the_compiler_finds_no_error_no_warning_and_nothing_for_its_linter(name: str) -> None:
     done = run("lint", str(INFRA / name))

@@ -27,12 +27,12 @@ CHECK_BICEP = ROOT / "infra" / "check-bicep.sh"
 DOCS = (ROOT / "docs" / "deploy.md").read_text().partition("\n## Pipelines\n")[2]
 VARIABLES = ("RESOURCE_GROUP", "LOCATION", "PARAMETER_FILE")
 FINDING = "WARNING: /p/infra/main.bicep(22,7) : Warning no-unused-params: Parameter is never used. [https://aka.ms/x]"
-"""As `az bicep` says it, on standard error and with exit status 0."""
+"""The compiler's warning as `az bicep` prints it, on standard error and with exit status 0."""
 FORK, ONE_OF_OURS = "github.event.pull_request.head.repo.full_name", "github.repository"
 
 
 def read(path: Path) -> dict[str, Any]:
-    """Read YAML with every scalar as text: `on` is a key here, not a truth."""
+    """Read YAML with every scalar as text, because `on` is a key here, not a boolean."""
     document = yaml.load(path.read_text(), yaml.BaseLoader)
     assert isinstance(document, dict)
     return document
@@ -82,7 +82,7 @@ class TestLint:
 
 
 class TestCommands:
-    """What both run."""
+    """The commands that both run."""
 
     def test_both_run_the_same(self) -> None:
         assert {name: list(devops_commands(stage)) for name, stage in STAGES.items()} == COMMANDS
@@ -137,7 +137,7 @@ class TestCommands:
 
 
 class TestDeployScript:
-    """The deploy script takes what the pipelines give it, and asks nothing."""
+    """The deploy script accepts the pipelines' arguments, and asks nothing."""
 
     @pytest.fixture
     def parameters(self, tmp_path: Path) -> str:
@@ -164,7 +164,7 @@ class TestDeployScript:
 
     @pytest.mark.parametrize("job", ["what-if", "deploy"])
     def test_without_a_variable_it_takes_its_default(self, tools: Tools, job: str) -> None:
-        # What is not set is empty in both. The example itself is refused.
+        # Settings that are not set are empty in both. The example itself is refused.
         assert "infra/main.bicepparam still contains the example" in tools.run(*self.arguments(job, "")).stderr
 
     @staticmethod
@@ -175,7 +175,7 @@ class TestDeployScript:
 
 
 class TestWhoMay:
-    """Only main is deployed, checked and one at a time; nobody but the repository's own gets a token."""
+    """Only main is deployed, checked and one at a time; only the repository itself gets a token."""
 
     def test_github_deploys_what_is_pushed_to_main_after_the_check(self) -> None:
         assert DEPLOY["on"] == {"pull_request": "", "push": {"branches": ["main"]}}
@@ -225,7 +225,7 @@ class TestCheckBicep:
     """Errors, warnings and findings of the linter are all errors."""
 
     def check(self, folder: Path, answers: str) -> subprocess.CompletedProcess[str]:
-        """Run it on an `az` that answers by a shell `case` of its arguments."""
+        """Run it with an `az` that answers by a shell `case` of its arguments."""
         az, calls = folder / "az", shlex.quote(str(folder / "calls"))
         az.write_text(f'#!/bin/sh\necho "$*" >>{calls}\ncase "$*" in\n{answers}\n*) echo "{{}}" ;;\nesac\n')
         az.chmod(0o700)
@@ -249,7 +249,7 @@ class TestCheckBicep:
         assert done.returncode == 1
         assert said in done.stdout
         assert f"WRONG       bicep {command} infra/main" in done.stdout
-        # The rest is looked at all the same.
+        # The others are checked all the same.
         assert "ok          bicep build infra/events.bicep" in done.stdout
 
     def test_an_error_is_told(self, tmp_path: Path) -> None:
@@ -279,7 +279,7 @@ class TestCheckBicep:
 
 
 class TestSetUp:
-    """The commands of the documentation do what it says."""
+    """The commands of the documentation have the documented effect."""
 
     ANSWERS: Mapping[str, str] = {
         "group show": "/subscriptions/s/resourceGroups/pictures",
@@ -296,7 +296,7 @@ class TestSetUp:
 
     @pytest.fixture
     def calls(self, tmp_path: Path) -> list[list[str]]:
-        """Run the block of GitHub Actions on an `az` and a `gh` that note their arguments; the calls, program first."""
+        """Run the block of GitHub Actions with an `az` and a `gh` that note their arguments; return the calls."""
         cases = "\n".join(f'{shlex.quote(line)}*) echo "{answer}" ;;' for line, answer in self.ANSWERS.items())
         note = "import json, sys; print(json.dumps(sys.argv[1:]))"
         for name in ("az", "gh"):

@@ -1,4 +1,4 @@
-"""A Log Analytics workspace for tests: the tables of Application Insights in DuckDB, asked in KQL.
+"""A Log Analytics workspace for tests: the tables of Application Insights in DuckDB, queried in KQL.
 
 The queries are translated by duckdb-kql, which is not Microsoft's and does not know every function.
 """
@@ -51,7 +51,7 @@ class Workspace:
             self.put(_TABLES[envelope["data"]["baseType"]], at, **columns)
 
     def ask(self, query: str, now: datetime, within: timedelta = timedelta(days=2)) -> list[dict[str, Any]]:
-        """Give a query's answer. What is older is forgotten first, as the time range of whoever asks would have it."""
+        """Return a query's answer. Older rows are deleted first, like the time range of the caller."""
         for table in TABLES:
             self._tables.execute(f"DELETE FROM {table} WHERE TimeGenerated <= ?", [_bare(now - within)])
         answer = duckdb_kql.query(self._tables, query, query_now=_bare(now))
@@ -60,7 +60,7 @@ class Workspace:
 
 @contextmanager
 def workspace() -> Iterator[Workspace]:
-    """Have an empty workspace for the length of a block."""
+    """Provide an empty workspace for the length of a block."""
     with duckdb_kql.connect() as connection:
         yield Workspace(connection)
 

@@ -1,4 +1,4 @@
-"""Other clients of FTP and SFTP, and what they list and fetch, in one form."""
+"""Other clients of FTP and SFTP, and their listings and files, in one form."""
 
 import json
 import os
@@ -33,7 +33,7 @@ class Fetched:
 
 
 class Peer(ABC):
-    """A client with a folder of its own, for keys and for what it fetches."""
+    """A client with its own folder, for keys and fetched files."""
 
     def __init__(self, server: Server, here: Path) -> None:
         """Write the server's keys and certificates to `here`."""
@@ -55,10 +55,10 @@ class Peer(ABC):
 
     @abstractmethod
     def fetch(self, folder: str, paths: Iterable[str], to: Path) -> None:
-        """Fetch the files of a folder and its subfolders, with their times. What the server refuses costs no other."""
+        """Fetch the files of a folder and its subfolders, with their times. A refused file does not affect others."""
 
     def fetched(self, folder: str, paths: Iterable[str]) -> Mapping[str, Fetched]:
-        """Fetch the files of a folder and its subfolders, at least `paths`, and return what came."""
+        """Fetch the files of a folder and its subfolders, at least `paths`, and return those that arrived."""
         to = Path(tempfile.mkdtemp(prefix="fetched-", dir=self.here))
         self.fetch(folder, paths, to)
         return {path.relative_to(to).as_posix(): Fetched.of(path) for path in to.rglob("*") if path.is_file()}
@@ -82,7 +82,7 @@ class Peer(ABC):
 
 
 class Curl(Peer):
-    """curl, which lists only names and fetches only what it is told."""
+    """curl, which lists only names and fetches only named files."""
 
     def list_files(self, folders: Iterable[str]) -> Mapping[str, int | None]:
         outputs = {folder: self.here / f"{number}.txt" for number, folder in enumerate(folders)}
@@ -171,7 +171,7 @@ class Rclone(Peer):
             "pass": self.run(need("rclone"), "obscure", "-", given=password).strip() if password else "",
             "key_file": str(self.key) if self.sftp else "",
             "explicit_tls": str(self.server.scheme == "ftpes").lower(),
-            # ProFTPD resumes no session of TLS 1.3 twice.
+            # ProFTPD does not resume a TLS 1.3 session twice.
             "disable_tls13": "true",
             "encoding": "None",
         }

@@ -30,7 +30,7 @@ HOUR = timedelta(hours=1)
 
 
 class Plant:
-    """A source, and what is stored of it."""
+    """A source and its stored data."""
 
     def __init__(self, clients: Clients, source: str) -> None:
         self.clients = clients
@@ -41,7 +41,7 @@ class Plant:
         self.tracked_files: list[TrackedFile] = []
 
     def see(self, stamp: datetime, **known: Any) -> TrackedFile:
-        """List a file, settled and told to the ledger."""
+        """List a file as stable, and record it in the ledger."""
         file = RemoteFile(path=f"out/ä {stamp:%d%H%M}.zip", size=1000, modified=stamp)
         archive = Archive(source=self.source, file=file, version=version_of(file), stamp=stamp)
         tracked_file = TrackedFile(listed=file, archive=archive, first_seen=stamp + MINUTE, **known)
@@ -86,7 +86,7 @@ class Plant:
         return planned
 
     def run(self, batch: Batch, *, finish: bool = True, imageless: bool = False, size: int = 6) -> None:
-        """Make a batch's results: of its members the last one is refused; `imageless`: all are."""
+        """Write a batch's results: its last member is refused; `imageless`: all of them are."""
         members = range(batch.first, batch.end)
         refused = list(members) if imageless else [members[-1]]
         with ShardsAndRows(self.clients, "npy", max_rows_per_image=2).write(batch) as writer:
@@ -134,7 +134,7 @@ class Plant:
         return [dict(row) for table in (self.clients.archives, self.clients.batches) for row in self.rows(table)]
 
     def read(self) -> list[tuple[object, ...]]:
-        """All that readers get, by rows and by shards."""
+        """Return all images that readers get, by rows and by shards."""
         reader, start, end = Reader(self.clients, "p1"), NOW - 99 * HOUR, NOW + HOUR
         images = [*reader.between(self.source, start, end), *reader.shards(self.source, start, end)]
         return sorted((str(image.metadata), image.pixels.tobytes()) for image in images)

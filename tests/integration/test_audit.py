@@ -1,4 +1,4 @@
-"""Whatever is lost on purpose, the audit finds; and where nothing is missing it says so."""
+"""The audit finds everything that is deleted on purpose, and reports nothing if nothing is missing."""
 
 import json
 import os
@@ -22,7 +22,7 @@ from storage.clients import Clients
 from tests.integration.plant import HOUR, MINUTE, NOW, Plant
 
 LATER = NOW + 2 * HOUR
-"""When everything that is under way is late."""
+"""A time at which all unfinished work is late."""
 
 
 @pytest.fixture
@@ -174,7 +174,7 @@ def test_a_ledger_that_was_made_again_does_not_cover_up_what_is_lost(plant: Plan
 
 
 class TestReadingEverything:
-    """Damage that only shows when bytes are read."""
+    """Damage that is visible only in the bytes."""
 
     def test_a_bit_of_a_raw_blob(self, plant: Plant) -> None:
         archive = plant.process(NOW)
@@ -251,7 +251,7 @@ def test_ends_are_told_with_their_reason(plant: Plant) -> None:
 
 
 def test_what_was_mended_in_another_way_is_history(plant: Plant) -> None:
-    """A file that vanished, and came right by hand under the same stamp."""
+    """A file that vanished, and was uploaded by hand under the same stamp."""
     lost = plant.see(NOW - HOUR)
     plant.tracked_files.clear()
     plant.save()
@@ -278,7 +278,7 @@ def test_limits_that_were_nearly_reached_and_a_hook_that_fails_are_told(plant: P
     assert found[Slug.NOTHING_READABLE].detail == hook
     assert (found[Slug.NEAR_LIMIT].name, found[Slug.NEAR_LIMIT].detail[:9]) == ("LIMIT_PIXELS", "90% of it")
     assert found[Slug.REFUSED].detail == f"none of its 4 members gave an image (4 refused): {hook}"
-    # Of a time that is over, the newest archives tell nothing of now.
+    # The newest archives say nothing about the present if the range is over.
     audited = audit(
         plant.clients, plant.source, since=NOW - HOUR, until=NOW, now=LATER, held=Held(promises={}),
         stamp_of=lambda _source, _name: None,
@@ -292,7 +292,7 @@ def test_what_was_put_there_by_hand_is_told_and_lacks_only_its_row(plant: Plant)
     assert [(finding.slug, finding.name) for finding in find(plant)] == [(Slug.LEDGER_MISSING, blob)]
     found = plant.raw.find(blob)
     assert found is not None
-    # Its stamp was told by other settings than those at hand.
+    # Its stamp was read with other settings than the present ones.
     known = replace(found, stamp=NOW - 99 * HOUR)
     plant.ledger.record_raw(known, NOW)
     assert find(plant) == []
@@ -346,7 +346,7 @@ class TestCommand:
             if one["severity"] == "missing"
         ] == ["gap"]
         plant.save(promises=Promises(interval=10 * HOUR))
-        # What this shell has set does not count beside it.
+        # Settings in this shell do not count beside it.
         monkeypatch.setenv(f"SOURCES__{plant.source.upper().replace('-', '_')}__INTERVAL", "1m")
         assert main(command) == 0
 

@@ -1,4 +1,4 @@
-"""The emulator: started on free ports, known by them after a restart, and never left half installed."""
+"""The emulator starts on free ports, keeps them over a restart, and is never left half installed."""
 
 import hashlib
 import os
@@ -116,7 +116,7 @@ def test_the_command_ends_with_its_server_when_it_is_asked_to(tmp_path: Path) ->
         assert process.wait(30) == 0
     port = int(re.findall(r":(\d+)/", connection)[0])
     with socket.socket() as free:
-        # Connections that ended linger for a while; only a server that still listens would be in the way.
+        # Closed connections remain for a while; only a server that still listens would block the port.
         free.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         free.bind(("127.0.0.1", port))
     assert (tmp_path / "data" / "azurite.log").exists()

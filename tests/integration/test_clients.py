@@ -1,4 +1,4 @@
-"""Connections: what they accept, what they make, and which of our errors the service's answers become."""
+"""Connections: what they accept and create, and how the service's answers become our errors."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""The command: what people see of the ledger and take out of the store, and what they are told when they cannot."""
+"""The command: its views of the ledger, its exports, and its error messages."""
 
 import json
 import re
@@ -281,7 +281,7 @@ def test_an_emulator_that_is_not_there_is_told_at_once_and_which_file_has_the_se
     said = capsys.readouterr().err
     assert "nothing listens at 127.0.0.1, port " in said
     assert f"`. {PROJECT / '.local' / 'env'}`" in said
-    # The app itself is patient: it is the platform's storage that may be away for a while.
+    # The app itself waits longer, because the platform's storage may be unreachable for a while.
     assert waited.call_count == 0
     with connected(development_connection(ports)) as patient, pytest.raises(NotListeningError):
         known_sources(patient)

@@ -1,4 +1,4 @@
-"""What `make run` tells of archives: each end once, when it has come."""
+"""`make run` reports each archive's outcome once, when it is reached."""
 
 from datetime import UTC, datetime, timedelta
 

@@ -1,4 +1,4 @@
-"""`func` as the functions host: waited for while it downloads, given up where it ends, refused where it is too old."""
+"""`func` as the functions host: waited for while it downloads, given up if it ends, refused if it is too old."""
 
 import os
 import sys
@@ -28,7 +28,7 @@ def said() -> list[str]:
 
 @pytest.fixture
 def install(azurite: Azurite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: list[str]) -> Iterator[Install]:
-    """Make a `func` the one on PATH, and a system that runs it."""
+    """Install a `func` as the first on PATH, and a system that runs it."""
     with ExitStack() as stack:
 
         def made(func: Func) -> System:

@@ -1,4 +1,4 @@
-"""Files that are corrected under their old names, from a server to readers: which version these take."""
+"""Files that are corrected under their old names, from a server to readers: which version readers use."""
 
 import json
 from collections.abc import Callable, Iterable, Sequence
@@ -45,7 +45,7 @@ MINUTE = timedelta(minutes=1)
 NAME = f"radar_{STAMP:%Y%m%d%H%M}.zip"
 WAYS = ("between", "rows", "shards")
 BROKEN = b"PK\x05\x06" + bytes(18)
-"""A zip without members, which nothing can be read of."""
+"""A zip without members, from which nothing can be read."""
 
 
 class World:
@@ -69,7 +69,7 @@ class World:
         )
 
     def send(self, grey: int, modified: datetime, name: str = NAME, *, process: bool = True) -> RawArchive:
-        """Put a file of one grey image on the server, and have it copied and preprocessed."""
+        """Put a file of one grey image on the server; it is copied and preprocessed."""
         image = encoded(np.full((8, 8, 3), grey, np.uint8), "PNG")
         return self.put(zipped(("a.png", image)), modified, name, process=process)
 
@@ -85,7 +85,7 @@ class World:
         return archive
 
     def read(self, way: str, start: datetime = STAMP, end: datetime = NOW, **more: Any) -> list[int]:
-        """Return the greys that a way of reading gives."""
+        """Return the greys that one way of reading returns."""
         reader = Reader(self.clients, self.pipeline)
         images = getattr(reader, way)(self.source, start, end, **more)
         return greys(reader.image(image) if way == "rows" else image for image in images)
@@ -94,7 +94,7 @@ class World:
         return greys(Reader(self.clients, self.pipeline).latest(self.source, archives, **more))
 
     def findings(self) -> Sequence[Finding]:
-        """Return what an audit says of corrections."""
+        """Return an audit's findings about corrections."""
         held = Held(promises={self.source: self.spec})
         since = STAMP - timedelta(hours=1)
         outcome = audit(
@@ -211,7 +211,7 @@ def test_what_a_version_behind_the_range_replaces_is_left_out_for_one_request(wo
         world.read("rows")
     with counted() as before:
         world.read("rows", end=STAMP + 2 * MINUTE)
-    # That nothing lies behind a range is asked for, too.
+    # The time behind the range is requested too, even if it has no archives.
     assert (inside.kinds["GET archives"], before.kinds["GET archives"]) == (2, 2)
 
 

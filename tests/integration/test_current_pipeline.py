@@ -1,4 +1,4 @@
-"""The record of the pipeline that is read by default: who writes it, and what readers make of it."""
+"""The record of the pipeline that is read by default: how it is written, and how readers use it."""
 
 import argparse
 import json

@@ -1,4 +1,4 @@
-"""The deploy script, on stand-ins for az and func that answer as the real ones do."""
+"""The deploy script, with replacements of az and func that answer like the real ones."""
 
 import json
 import re
@@ -50,7 +50,7 @@ OUTPUTS: Mapping[str, Any] = {
 }  # fmt: skip
 EXISTING: Mapping[str, Any] = {"topicName": "theirs", "topicGroup": "hub", "topicPrincipalId": ""}
 BEFORE, AFTER = "2026-11-28T17:00:00+00:00", "2026-11-28T17:00:01+00:00"
-"""A deployment of the events ended between them, in the second of the first."""
+"""A deployment of the events that ended between them, in the second of the first."""
 GROUP_EXISTS, MAIN, EVENTS = (
     "group exists",
     "deployment group create --name main",
@@ -79,7 +79,7 @@ def parameters(tmp_path: Path) -> str:
 
 @pytest.fixture
 def tools(tmp_path: Path) -> Tools:
-    """A subscription where all goes well."""
+    """A subscription in which everything works."""
     az: dict[str, list[Answer]] = {
         "account show": [ACCOUNT],
         GROUP_EXISTS: [False],
@@ -101,13 +101,13 @@ def tools(tmp_path: Path) -> Tools:
 
 
 def steps(tools: Tools) -> list[str]:
-    """The calls that change something."""
+    """Return the calls that change something."""
     changing = r"func |az (group (create|delete)|deployment group create|keyvault secret set|functionapp restart|provider register|lock delete|eventgrid .* delete)"  # noqa: E501
     return [call for call in tools.calls if re.match(changing, call)]
 
 
 def deployed(tools: Tools, **changed: Any) -> None:
-    """Let main.bicep give other outputs."""
+    """Replace the outputs of main.bicep."""
     tools.az[SHOW_OUTPUTS] = [deployment("main", {**OUTPUTS, **changed})]
 
 
@@ -166,7 +166,7 @@ def test_without_a_token_nothing_is_begun(tools: Tools, parameters: str) -> None
 def test_the_second_run_makes_no_second_group(tools: Tools, parameters: str) -> None:
     tools.az[GROUP_EXISTS] = [True]
     assert tools.run("g", "westeurope", parameters).returncode == 0
-    # `az group create` over one that is there would take its tags away.
+    # `az group create` for an existing group would remove its tags.
     assert tools.count("az group create") == 0
     assert tools.count(DEPLOY) == 2
 
@@ -358,7 +358,7 @@ class TestEvents:
         done = tools.run("g", "westeurope", parameters)
         assert done.returncode == 0, done.stderr
         assert tools.count(f"az {EVENTS.removesuffix(' --name events')} --resource-group g --name events") == 3
-        # A failed one is taken away; one that works never is.
+        # A failed one is deleted; one that works never is.
         assert tools.count("az eventgrid system-topic event-subscription delete") == 1
 
     def test_one_that_never_comes_is_told(self, tools: Tools, parameters: str) -> None:
@@ -439,7 +439,7 @@ class TestEvents:
 
 
 class TestTimers:
-    """Timers are known to stand still after publishing: a run of reconcile that is newer than it is waited for."""
+    """Timers are known to stop after publishing, so the script waits for a run of reconcile that is newer."""
 
     def test_an_older_run_does_not_count(self, tools: Tools, parameters: str) -> None:
         tools.az[RUN] = [refused(3, NO_BLOB), blob("r", BEFORE), blob("r", AFTER)]
@@ -461,11 +461,11 @@ class TestTimers:
     def test_where_none_comes_at_all_it_is_wrong(
         self, tools: Tools, parameters: str, schedule: str, tries: int
     ) -> None:
-        """Its schedule and five minutes are waited for, twice."""
+        """The script waits for its schedule and five minutes, twice."""
         tools.az |= {RUN: [refused(3, NO_BLOB)], SETTINGS: [settings({"RECONCILE_SCHEDULE": schedule})]}
         done = tools.run("g", "westeurope", parameters)
         assert done.returncode == 1
-        assert re.search("WRONG .*the timers of images-abc stand still", done.stdout)
+        assert re.search("WRONG .*the timers of images-abc have stopped", done.stdout)
         assert tools.count(RESTART) == 1
         assert tools.count(f"az {RUN}") == 2 * tries
         assert tools.count(SMOKE) == 1, "the other looks are taken all the same"
@@ -546,7 +546,7 @@ def test_a_first_deployment_does_not_wait_for_an_app_without_its_secrets(tools: 
 
 
 class TestCheck:
-    """What runs and what does not."""
+    """The check reports running and stopped functions."""
 
     def test_what_does_not_run_is_named(self, tools: Tools) -> None:
         tools.az |= {
@@ -635,7 +635,7 @@ class TestCheck:
 
 
 class TestSecrets:
-    """Secrets go through pipes, never over a command line that everybody on the machine can read."""
+    """Secrets go through pipes, never over a command line, which every user of the machine can read."""
 
     def test_a_secret_is_piped_into_the_vault_and_the_app_takes_it_up(self, tools: Tools) -> None:
         done = tools.run("--secret", "g", "radar-password", typed="s3cret of radar\n")
@@ -652,7 +652,7 @@ class TestSecrets:
         assert "s3cret" not in shown
 
     def test_a_private_key_is_not_typed(self, tools: Tools) -> None:
-        """Of a paste the first line would be stored, and the shell would get the others for commands."""
+        """Otherwise the first line of a paste would be stored, and the shell would run the others as commands."""
         key = "-----BEGIN KEY-----\ns3cret\n-----END KEY-----\n"
         shown = tools.type_in(key, "--secret", "g", "radar-key", status=1)
         assert "infra/deploy.sh --secret g radar-key < KEYFILE" in shown
@@ -676,7 +676,7 @@ class TestSecrets:
 
 
 class TestWhatIf:
-    """What it would do is shown, and not done."""
+    """The changes are shown, and not made."""
 
     def test_nothing_is_changed(self, tools: Tools, parameters: str) -> None:
         tools.az |= {
@@ -687,7 +687,7 @@ class TestWhatIf:
         done = tools.run("--what-if", "g", "westeurope", parameters)
         assert done.returncode == 0
         assert tools.calls[-1].startswith("az deployment group what-if --resource-group g")
-        # A principal that may only read can ask, too.
+        # A principal that may only read can run it, too.
         assert "--validation-level ProviderNoRbac" in tools.calls[-1]
         assert "Microsoft.App would be registered" in done.stdout
         assert not steps(tools)
@@ -695,13 +695,13 @@ class TestWhatIf:
     def test_without_a_group_it_says_how_to_see_more(self, tools: Tools, parameters: str) -> None:
         done = tools.run("--what-if", "g", "westeurope", parameters)
         assert done.returncode == 1
-        # With the tag, without which `--remove` would leave it alone.
+        # With the tag, because `--remove` deletes only groups that have it.
         assert "az group create --name g --location westeurope --tags made-by=infra/deploy.sh" in done.stderr
         assert not steps(tools)
 
 
 class TestRemoving:
-    """Removing asks first, and touches nothing that it did not make."""
+    """Removing asks first, and does not touch resources that it did not create."""
 
     def test_who_types_the_name_removes_it(self, tools: Tools) -> None:
         assert tools.run("--remove", "g", typed="g\n").returncode == 0
@@ -725,7 +725,7 @@ class TestRemoving:
 
     @pytest.mark.parametrize("name", ["", "keep-archives"])
     def test_our_lock_goes_first(self, tools: Tools, name: str) -> None:
-        """It stays in Azure when the parameter is taken back, and then no output names it."""
+        """It stays in Azure when the parameter is removed, and then no output names it."""
         deployed(tools, dataAccountLock=name)
         tools.az[LOCKS] = [[lock("of-somebody-else"), lock("keep-archives")]]
         done = tools.run("--remove", "g", typed="g\n")
@@ -840,7 +840,7 @@ def test_names_are_those_of_the_templates_and_the_code() -> None:
 
 
 def test_the_lines_that_it_tells_to_type_are_ones_that_az_knows() -> None:
-    """Those that it runs itself are looked at by the stand-in."""
+    """The fake checks the commands that the script runs itself."""
     known = commands()
     text = SCRIPT.read_text().replace("\\\n", " ").replace('" "', " ")
     text = re.sub(r'" +"', " ", text)

@@ -89,7 +89,7 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class Ours:
-    """What our client lists and reads."""
+    """The listings and files of our client."""
 
     def __init__(self, server: Server) -> None:
         self.server = server
@@ -122,7 +122,7 @@ class Ours:
 
     @cached_property
     def fetched(self) -> Mapping[str, Fetched]:
-        """The files of `files`, each looked at and read."""
+        """The files of `files`, each stat'ed and read."""
         fetched = {}
         with self.connector("files", recursive=True).connect() as connection:
             for file in self.tree.files:
@@ -135,7 +135,7 @@ class Ours:
 
 
 class Theirs:
-    """What another client lists and fetches of files that the server lets it read."""
+    """The listing of another client, and the files that the server lets it read."""
 
     def __init__(self, peer: Peer) -> None:
         self.peer = peer
@@ -151,7 +151,7 @@ class Theirs:
         return {path: file for path, file in came.items() if self._is_comparable(f"files/{path}")}
 
     def _is_comparable(self, path: str) -> bool:
-        """Return whether it is a file, as far as links are followed: a link to a folder is none for our client."""
+        """Return whether it is a file, as far as links are followed: our client does not follow a link to a folder."""
         name, parts = PurePosixPath(path).name, PurePosixPath(path).parts
         if name in LINKS and not self.peer.follows_links:
             return False
@@ -165,7 +165,7 @@ def is_served(server: Server, path: str) -> bool:
         case "vsftpd":
             return not name.startswith(".") and not is_forbidden(server, path)
         case "Pure-FTPd":
-            # Absolute links lead nowhere in its chroot.
+            # Absolute links have no target in its chroot.
             return "\\" not in name and name != "absolute.zip" and not is_forbidden(server, path)
         case _:
             return not is_forbidden(server, path)
@@ -207,7 +207,7 @@ def test_every_file_is_read_as_it_is_on_the_disk(ours: Ours, tree: Path) -> None
 def test_other_clients_list_the_same_names_and_sizes(ours: Ours, theirs: Theirs) -> None:
     assert theirs.sizes.keys() <= ours.sizes.keys()
     assert {path: size for path, size in theirs.sizes.items() if size not in {None, ours.sizes[path]}} == {}
-    # Some leave out links, and what begins with a dot.
+    # Some omit links, and names that begin with a dot.
     left_out = {PurePosixPath(path).name for path in ours.sizes.keys() - theirs.sizes.keys()}
     assert left_out <= {*LINKS, ".hidden.zip"}
 

@@ -1,4 +1,4 @@
-"""The doctor on real servers and a real Azurite: what is wrong is named, with what to do, and no secret is shown."""
+"""The doctor on real servers and a real Azurite: each fault is named with its cure, and no secret is shown."""
 
 import os
 import re
@@ -36,12 +36,12 @@ OURS = ("SOURCES__", "DATA_STORAGE", "PREPROCESS_", "PIPELINE_")
 def _nothing_set(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [name for name in os.environ if name.upper().startswith(OURS)]:
         monkeypatch.delenv(name)
-    # No az of the machine that the tests run on.
+    # The machine's own az must not be used.
     monkeypatch.setenv("PATH", "/nonexistent")
 
 
 class Doctor:
-    """Runs the command, and keeps what it said."""
+    """Runs the command, and keeps its output."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
         self._set = monkeypatch.setenv
@@ -102,7 +102,7 @@ def test_all_is_well(azurite: Azurite, clients: Clients, server: Server, name: s
     assert status == 0
     assert "'doctor.zip' can be read" in output
     assert "an emulator has no Event Grid" in output
-    # It has left nothing behind.
+    # It has left no data behind.
     assert before == (list(clients.state.list_blob_names()), list(clients.raw.list_blob_names()))
 
 
@@ -164,13 +164,13 @@ def test_no_settings_at_all(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.fixture(scope="module")
 def own() -> Iterator[Azurite]:
-    """An Azurite out of which parts can be taken."""
+    """An Azurite whose parts tests can remove."""
     with start_azurite() as server:
         yield server
 
 
 class TestStorage:
-    """What is wrong with storage."""
+    """Faults of storage."""
 
     def test_what_is_missing_is_named_and_what_was_given_up_is_counted(
         self, own: Azurite, vsftpd: Server, name: str, doctor: Doctor
@@ -228,7 +228,7 @@ class TestStorage:
 
 
 class TestAnswers:
-    """What the services of Azure answer, and Azurite never does."""
+    """Answers of Azure's services that Azurite never gives."""
 
     @pytest.mark.parametrize(
         ("code", "message"),
@@ -279,7 +279,7 @@ def poll_source(message: func.QueueMessage) -> None: ...
 
 
 class TestFunctions:
-    """A host that is well may have functions that are switched off."""
+    """A running host may have functions that are disabled."""
 
     def wrong(self, host: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> list[str]:
         monkeypatch.setenv("DATA_STORAGE", "x")
@@ -314,7 +314,7 @@ def test_an_app_in_azure_is_looked_at_with_its_own_settings(
     azurite: Azurite, vsftpd: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
-    """Its password lies in a key vault, and is nowhere to be seen."""
+    """Its password is in a key vault, and never shown."""
     given = {**settings(azurite, vsftpd, "a"), "DATA_STORAGE__clientId": "an identity of Azure", "WEBSITE_X": "1"}
     given["SOURCES__A__PASSWORD"] = "@Microsoft.KeyVault(SecretUri=https://v.vault.azure.net/secrets/radar)"
     monkeypatch.setenv("PATH", "/usr/bin:/bin")
@@ -322,7 +322,7 @@ def test_an_app_in_azure_is_looked_at_with_its_own_settings(
         monkeypatch.setenv("PATH", f"{tools.home / 'bin'}:/usr/bin:/bin")
         assert main(["doctor", "--app", "images-abc"]) == 1
     output = capsys.readouterr().out
-    # The made-up vault gives a password that the server does not take: so it was asked with it.
+    # The server rejects the password of the made-up vault, which proves that it was used.
     assert "check the user in the URL, PASSWORD" in output
     assert "ok          settings        right" in output
     assert not secrets_in(output)

@@ -1,4 +1,4 @@
-"""Who is let in: a server that is not whom we trust, or wants less than TLS, never gets to see a password."""
+"""An untrusted server, or one that allows less than TLS, never receives a password."""
 
 import socket
 import ssl
@@ -36,7 +36,7 @@ OURS = x509.IPAddress(IPv4Address(HOST))
 
 @dataclass(slots=True)
 class FakeFtp:
-    """Answers each command as told, and notes what it heard; a command that it has no answer for is not known to it."""
+    """Answers each command as configured, and notes it; a command without an answer is reported as unknown."""
 
     answers: dict[str, str]
     context: ssl.SSLContext | None = None
@@ -48,7 +48,7 @@ class FakeFtp:
         with suppress(OSError):
             while True:
                 connection, _ = listener.accept()
-                # What the client breaks off is what is tested.
+                # The tests are about connections that the client breaks.
                 with suppress(OSError), connection:
                     connection.settimeout(5)
                     self._talk(connection)
@@ -76,7 +76,7 @@ class FakeFtp:
 
 @contextmanager
 def served(fake: FakeFtp, *, ca: str | None = None, timeout: float = 5) -> Iterator[Endpoint]:
-    """Run a fake server; gives the endpoint that a source with it would have."""
+    """Run a fake server; return the endpoint of a source there."""
     with socket.create_server((HOST, 0)) as listener:
         thread = threading.Thread(target=fake.serve, args=(listener,), daemon=True)
         thread.start()
@@ -89,13 +89,13 @@ def served(fake: FakeFtp, *, ca: str | None = None, timeout: float = 5) -> Itera
             ca=ca,
             timeout=timeout,
         )
-        # Closing alone would not wake who waits in accept.
+        # Close alone does not wake a thread that waits in accept.
         listener.shutdown(socket.SHUT_RDWR)
     thread.join(5)
 
 
 def refused(endpoint: Endpoint) -> str:
-    """What is said when a server is not let in."""
+    """The message if a server is not trusted."""
     with pytest.raises(SourceRefusedError) as caught, connector(endpoint).connect():
         pass
     assert not secrets_in("".join(traceback.format_exception(caught.value)))
@@ -116,7 +116,7 @@ class Chain:
         self._file.write_text(private + _pem(server.sign(signer, hashes.SHA256())))
 
     def context(self) -> ssl.SSLContext:
-        """Give what a server needs to show it."""
+        """Return the arguments with which a server shows it."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(self._file)
         return context
@@ -143,7 +143,7 @@ def test_a_server_that_refuses_tls_gets_no_password(answer: str) -> None:
 
 @pytest.mark.parametrize("answer", ["200 as you like", "230 you are logged in", "421 later", "431 not now"])
 def test_a_server_that_evades_tls_gets_no_password(answer: str) -> None:
-    """It agrees, or puts us off, and then goes on in the clear."""
+    """It agrees or declines, and then continues in the clear."""
     fake = FakeFtp({"AUTH": answer, "USER": "331 password?", "PASS": "230 welcome"})
     with served(fake, timeout=0.5) as endpoint, pytest.raises(SourceUnavailableError), connector(endpoint).connect():
         pass
@@ -263,7 +263,7 @@ def test_a_server_that_knows_only_weak_macs_is_refused(tmp_path: Path) -> None:
 
 
 def test_an_rsa_host_key_is_taken_with_sha2(tmp_path: Path) -> None:
-    """So it is the algorithms that the tests above refuse, not the server."""
+    """So the tests above refuse the algorithms, not the server."""
     with sshd(tmp_path) as endpoint, connector(endpoint).connect() as connection:
         assert "log" in {file.path for file in connection.list_files().files}
 

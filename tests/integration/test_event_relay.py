@@ -24,7 +24,7 @@ PATIENCE = Patience(scale=0.02, max_attempts=3)
 
 
 class Webhook:
-    """A server that notes every event, and answers as it is told to."""
+    """A server that notes every event, and answers as configured."""
 
     def __init__(self) -> None:
         self.answer: Callable[[str], int] = lambda _: 202
@@ -41,7 +41,7 @@ class Webhook:
                 self.end_headers()
 
             def log_message(self, *_args: object) -> None:
-                """Say nothing."""
+                """Log nothing."""
 
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self.server.server_address[1]}/hook"
@@ -95,7 +95,7 @@ class Relays:
         return Relay(self._connection, wanted, pace=Pace(interval=0.05, patience=patience), state=self._state)
 
     def settled(self) -> bool:
-        """Tell whether the state knows of no event that waits."""
+        """Return whether the state has no waiting event."""
         return self._state.exists() and not json.loads(self._state.read_text())["pending"]
 
 
@@ -135,7 +135,7 @@ def test_an_overwrite_is_announced_again_and_new_metadata_is_not(
     blob = container.get_blob_client("a.zip")
 
     def announced(marker: str) -> int:
-        """Count announcements, once the relay has seen and settled what happened before this."""
+        """Count announcements, once the relay has handled all events before this."""
         container.upload_blob(marker, b"")
         wait_for(lambda: marker in webhook.names() and relays.settled())
         return webhook.names().count("a.zip")
@@ -203,7 +203,7 @@ def test_a_first_start_may_pass_over_what_lies_there(
     second.skip_existing()  # not the first start any more
     with second:
         wait_for(lambda: "later.zip" in webhook.names())
-    # What the first relay had sent when it stopped, but not yet noted as answered, is sent again.
+    # Events that the first relay had sent, but not yet noted as answered, are sent again.
     assert list(dict.fromkeys(webhook.names())) == ["new.zip", "later.zip"]
 
 
@@ -290,6 +290,6 @@ def test_the_command_survives_being_killed_and_loses_nothing(
         finally:
             child.kill()
             child.wait()
-    # What was under way may come twice, but as the same event.
+    # Events in delivery may be sent twice, but with the same id.
     assert set(webhook.names()) == set(names)
     assert len({event["id"] for event in webhook.got}) == len(names)

@@ -1,4 +1,4 @@
-"""An answer is the one to what was asked: also after a fork, and where a connection gives another's."""
+"""Each answer belongs to its request, also after a fork, and if a connection returns another request's answer."""
 
 import json
 import os
@@ -70,7 +70,7 @@ def test_each_process_gets_the_images_it_asked_for(clients: Clients, azurite: Az
     assert done.returncode == 0, done.stderr
     images = [made(batch.archive, member) for batch in batches for member in range(batch.first, batch.end)]
     each = [[i.metadata.stamp.isoformat(), i.metadata.member, sha256(i.pixels).hexdigest()] for i in images]
-    # By single images, by rows and by shards, four times over.
+    # By single images, by rows and by shards, four times each.
     assert json.loads(done.stdout) == [sorted(each * 12)] * 3
 
 
@@ -142,7 +142,7 @@ def test_answers_that_are_always_swapped_are_an_error_that_may_pass(
 
 
 class TestWhereAnswersNameNoRequest:
-    """Not every server that speaks for storage repeats a request's name; keys and ranges tell all the same."""
+    """Not every proxy of storage repeats a request's name; keys and ranges still show the difference."""
 
     @pytest.fixture(autouse=True)
     def _arrange(self, clients: Clients, source: str, swapping: Swapping) -> None:

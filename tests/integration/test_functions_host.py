@@ -1,4 +1,4 @@
-"""The functions host over a sample app and a real Azurite: what `func start` and Azure's queues promise."""
+"""The functions host with a sample app and a real Azurite behaves like `func start` and Azure's queues."""
 
 import asyncio
 import base64
@@ -37,7 +37,7 @@ BY_NAME = "/runtime/webhooks/EventGrid?functionName="
 
 
 class World:
-    """An app of one's own: folder, queues, journal."""
+    """A separate app: folder, queues, journal."""
 
     def __init__(self, folder: Path, connection: str) -> None:
         self.name = f"q{uuid.uuid4().hex[:12]}"
@@ -65,19 +65,19 @@ class World:
             queue.send_message(content, **options)
 
     def make_queues(self) -> Self:
-        """Make the queues that triggers listen on: the host makes none of them."""
+        """Create the queues of the triggers, because the host creates none."""
         for suffix in ("", "-copy"):
             with self.queue(suffix) as queue:
                 queue.create_queue()
         return self
 
     def messages(self, suffix: str = "") -> list[str]:
-        """Look at what is visible."""
+        """Peek at the visible messages."""
         with self.queue(suffix) as queue:
             return [message.content for message in queue.peek_messages(32)] if _exists(queue) else []
 
     def left(self, suffix: str = "") -> int:
-        """Count what is there, visible or not."""
+        """Count all messages, visible or not."""
         with self.queue(suffix) as queue:
             return queue.get_queue_properties().approximate_message_count or 0
 
@@ -96,7 +96,7 @@ def world(tmp_path: Path, azurite: Azurite) -> World:
 
 
 class TestOneHost:
-    """One host for all of these: they use different functions or different messages."""
+    """One host for all of these tests: they use different functions or different messages."""
 
     @pytest.fixture(scope="class")
     @staticmethod
@@ -252,7 +252,7 @@ class TestOneHost:
 
     def test_nobody_but_this_machine_can_call(self, host: HostProcess) -> None:
         port = int(host.url.rpartition(":")[2])
-        # Loopback is more than one address: a host that listened everywhere would answer here as well.
+        # Loopback has more than one address: a host that listened everywhere would answer here too.
         with pytest.raises(ConnectionRefusedError):
             socket.create_connection(("127.0.0.2", port), timeout=5)
 
@@ -478,7 +478,7 @@ def test_what_a_killed_host_was_running_comes_again_when_its_lease_is_over(world
         world.put({"name": "survivor", "wait_for": str(world.folder / "go")})
         [begun] = wait_for(lambda: world.journal.notes("take", name="survivor", phase="start"))
         first.kill()
-    # The worker ends a moment after its host; until then it would go on.
+    # The worker ends a moment after its host; until then it would continue.
     wait_for(lambda: not Path(f"/proc/{begun['host']}").exists())
     (world.folder / "go").touch()
     with world.host("--lease", "2"):
@@ -503,7 +503,7 @@ QUICK = ("--scale", "4")
 
 
 class TestStorageThatFails:
-    """What the real host survives, and what ends it."""
+    """Failures that the real host survives, and failures that end it."""
 
     @pytest.fixture
     @staticmethod
@@ -598,7 +598,7 @@ class TestStorageThatFails:
 
 
 class TestWorkers:
-    """A worker is a process of its own: what its death costs."""
+    """Each worker is a process of its own: effects of its death."""
 
     def test_a_dying_worker_fails_what_runs_in_it_and_is_replaced(self, world: World) -> None:
         with world.host() as host:
@@ -656,7 +656,7 @@ class TestWorkers:
             wait_for(lambda: world.journal.notes("take", name="first", phase="start"))
             time.sleep(2)
             began = time.monotonic()
-            # Its worker is replaced after 2 s, and it is heard of after 4.
+            # Its worker is replaced after 2 s, and reports after 4.
             body = json.dumps([{**EVENT, "id": "m", "subject": "s", "data": {"seconds": 60}}]).encode()
             assert host.call(BY_NAME + "on_event", body, aeg_event_type="Notification")[0] == 500
             assert time.monotonic() - began > 3.5
@@ -726,7 +726,7 @@ class TestTimerLocks:
                 assert len({note["host"] for note in world.journal.notes("tick")}) == 1
                 first.process.terminate()
                 first.process.wait(20)
-                # Released at SIGTERM; the other one asks again within a quarter of a minute, at this scale.
+                # Released at SIGTERM; the other host tries again within a quarter of a minute, at this scale.
                 wait_for(lambda: len({note["host"] for note in world.journal.notes("tick")}) == 2, within=25)
 
     def test_after_a_kill_timers_rest_until_the_lease_is_over(self, world: World) -> None:

@@ -1,4 +1,4 @@
-"""Names come from strangers: they are shown as they are, and decide neither where we write nor what a terminal does."""
+"""Names are untrusted: they are shown as they are, and affect neither the places we write to nor the terminal."""
 
 import json
 import re
@@ -67,7 +67,7 @@ def stored(clients: Clients, source: str, name: str, azurite: Azurite, monkeypat
 
 
 def shown(name: str) -> str:
-    """The part of a name that must be seen as it is; what is too long for a column ends in dots."""
+    """Return the part of a name that must be shown unchanged; a name too long for a column ends in dots."""
     if len(name) > 200:
         return name[:5]
     return max(re.split(r"[^ -~]+", name), key=len)[:24]

@@ -1,4 +1,4 @@
-"""An archive that is announced before its bytes are all there waits until they are; nothing is settled until then."""
+"""An archive that is announced before all its bytes exist waits for them; no outcome is recorded until then."""
 
 import base64
 import time
@@ -28,7 +28,7 @@ from tests.unit.preprocess.zips import zipped
 NOW = datetime.now(UTC).replace(microsecond=0)
 CONTENT = zipped(*((f"{number}.jpg", encoded(smooth(30, 40), "JPEG")) for number in range(3)))
 PENDING = [Copy("pending"), Copy("pending", copied=10, length=len(CONTENT))]
-"""A copy into a new blob: the service may tell no length before the end, or the last one at once."""
+"""A copy into a new blob: the service may report no length before the end, or the last one at once."""
 ENDED = [Copy("failed", description="404 ResourceNotFound"), Copy("aborted")]
 
 
@@ -92,7 +92,7 @@ def found(p: Context, blob: str) -> RawArchive:
 
 
 def states(clients: Clients, source: str) -> set[State]:
-    """States of all that the ledger knows of a source."""
+    """Return the states of all archives of a source in the ledger."""
     return {state_of(row) for row in clients.archives.query_entities(f"PartitionKey eq '{source}'")}
 
 

@@ -1,4 +1,4 @@
-"""Zips of formats that are not read go through the whole pipeline, and every view says what became of them."""
+"""Zips of formats that are not read go through the whole pipeline, and every view shows their outcome."""
 
 import io
 import json
@@ -175,7 +175,7 @@ def test_shards_and_rows_have_the_counts_and_reasons(clients: Clients, suite: tu
 def test_a_ledger_that_was_lost_is_made_again_with_the_same_end(
     clients: Clients, suite: tuple[str, Mapping[str, Entry]], name: str
 ) -> None:
-    """An empty archive has no shard to prove its end: it is preprocessed again, and ends as before."""
+    """An empty archive has no shard to prove its outcome: it is preprocessed again, with the same outcome."""
     source, found = suite
     entry = found[name]
     archive, pipeline = entry.archive, entry.pipeline or ""

@@ -1,4 +1,4 @@
-"""A queue to which nobody listens is told from one whose listener is slow, busy, or works off a backlog."""
+"""A queue without a listener is distinguished from one whose listener is slow, busy, or works off a backlog."""
 
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -23,12 +23,12 @@ from tests.integration.plant import HOUR, NOW, Plant
 
 WINDOW = timedelta(hours=72)
 LATER = timedelta(minutes=3)
-"""Messages are as old as the service says, so it is the looker's clock that goes ahead."""
+"""The service sets the age of messages, so the test moves the observer's clock."""
 
 
 @pytest.fixture(scope="module")
 def azurite() -> Iterator[Azurite]:
-    """An Azurite of one's own: other tests' messages must not be in its queues."""
+    """A separate Azurite, because messages of other tests must not be in its queues."""
     with start_azurite() as server:
         yield server
 
@@ -43,7 +43,7 @@ def clients(azurite: Azurite) -> Iterator[Clients]:
 
 
 class Check:
-    """Looks at the queues, and counts how often it had to look twice."""
+    """Checks the queues, and counts how often it had to check twice."""
 
     def __init__(self, clients: Clients, source: str) -> None:
         self._clients = clients
@@ -102,7 +102,7 @@ class TestBatches:
         clients.batch_queue.update_message(message, visibility_timeout=0)
         assert check(LATER) == []
         assert check.pauses == []
-        # Nor does it speak for others, which nobody has taken so far.
+        # Nor does it say anything about others, which no listener has taken so far.
         BatchMessages(clients).put("radar/b.zip", None)
         assert len(check(LATER)) == 1
 
@@ -119,14 +119,14 @@ class TestBatches:
     def test_messages_wait_their_turn_while_a_batch_is_claimed(
         self, clients: Clients, check: Check, plant: Plant
     ) -> None:
-        """A batch may take half an hour, and its holder renews the claim for as long as it lives."""
+        """A batch may take half an hour, and its holder renews the claim while it lives."""
         now = datetime.now(UTC) + LATER
         first, _ = plant.plan(plant.copy(NOW - HOUR))
         BatchMessages(clients).put("radar/another.zip", None)
         assert len(check(LATER)) == 1
         assert plant.ledger.claim(first, "a process", ClaimKind.RUNNING, now, now + timedelta(minutes=1)) == 0
         assert check(LATER) == []
-        # Over, or its holder is dead.
+        # The claim has expired, or its holder is dead.
         assert plant.ledger.claim(first, "a process", ClaimKind.RUNNING, now, now - timedelta(seconds=1)) == 0
         assert len(check(LATER)) == 1
 
@@ -161,7 +161,7 @@ class TestPolls:
         PollMessages(clients).put(source)
         (symptom,) = check(LATER)
         assert symptom.name == "poll_source"
-        assert "on the queue poll, and nobody is at work: the trigger of poll_source" in symptom.detail
+        assert "on the queue poll, and no call runs: the trigger of poll_source" in symptom.detail
 
     def test_a_young_request_is_none(self, clients: Clients, check: Check, source: str) -> None:
         PollMessages(clients).put(source)

@@ -1,4 +1,4 @@
-"""Names that strangers chose go all the way to rows, shards and files as labels, and do no harm anywhere."""
+"""Untrusted names are kept as labels in rows, shards and files, and do no harm."""
 
 import json
 from datetime import UTC, datetime, timedelta

@@ -1,4 +1,4 @@
-"""What preprocessing costs: the requests to storage that an archive takes, which must not creep up unnoticed."""
+"""The requests to storage that preprocessing an archive takes, which must not increase unnoticed."""
 
 import base64
 from collections import Counter
@@ -33,7 +33,7 @@ AT_WORK = Counter(
 )
 """Of each batch, with up to 23 images of the usual size: claim, shard, rows, a look for older rows, its end."""
 BY_MESSAGE = Counter({"HEAD raw": 1, "GET raw": 1, "GET archives": 1, "GET batches": 1})
-"""Of each batch that comes by the queue: what it is of, and the zip (the directory of a small one brings all of it)."""
+"""For each batch that comes by the queue: its rows, and the zip (the directory of a small one contains all of it)."""
 
 
 @pytest.mark.parametrize(("batches", "inline_bytes"), [(1, 2**20), (3, 2**20), (1, 0), (3, 0)])
@@ -70,7 +70,7 @@ def test_an_archive_takes_so_many_requests_and_no_more(
     in_event = PLANNED + _times(here, AT_WORK) + puts + _times(bool(here), ends)
     of_queue = _times(queued, AT_WORK + BY_MESSAGE) + _times(bool(queued), ends)
     assert (at_event.kinds, at_batches.kinds) == (in_event, of_queue)
-    # As docs/performance.md has it.
+    # As stated in docs/performance.md.
     assert at_event.total + at_batches.total == 12 + 9 * here + 14 * queued + bool(queued)
 
 

@@ -1,4 +1,4 @@
-"""What is deployed: only what runs, and all that it needs, so that it loads where nothing else is installed."""
+"""The deployed package: all files that the app needs to load where nothing else is installed, and no others."""
 
 import json
 import os
@@ -64,7 +64,7 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def installed(package: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What the package asks for, and nothing else: in CI as the remote build installs it, else out of `.venv`."""
+    """The installed requirements of the package, and nothing else: in CI like the remote build, else from `.venv`."""
     target = tmp_path_factory.mktemp("installed")
     if os.environ.get("CI"):
         install(package / "requirements.txt", target)
@@ -95,7 +95,7 @@ def link(requirements: Path, target: Path) -> None:
 
 @pytest.fixture(scope="module")
 def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Microsoft's worker library, which Azure brings, and our host's way to it."""
+    """Microsoft's worker library, which Azure provides, and the module by which our host loads it."""
     folder = tmp_path_factory.mktemp("library")
     for name in ("azure-functions-runtime", "azurefunctions-extensions-base"):
         for file in files(name) or ():

@@ -1,4 +1,4 @@
-"""Rows come as the SDK's own reader would give them, whatever they hold; broken answers are errors."""
+"""Rows equal those of the SDK's own reader, whatever they contain; broken answers are errors."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -33,7 +33,7 @@ def as_the_sdk_reads(clients: Clients, partition: str, **options: Any) -> list[T
 
 
 def same(found: object, expected: object) -> bool:
-    """Of a time the SDK makes a type of its own, which is equal all the same."""
+    """The SDK has its own type for times, which is equal nevertheless."""
     return found == expected and (isinstance(expected, datetime) or type(found) is type(expected))
 
 

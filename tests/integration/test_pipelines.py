@@ -1,4 +1,4 @@
-"""Named pipelines: the first settings that come under a name decide what it stands for."""
+"""Named pipelines: the first settings under a name define it."""
 
 from concurrent.futures import ThreadPoolExecutor
 

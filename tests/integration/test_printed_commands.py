@@ -1,4 +1,4 @@
-"""Every command that anything prints is set apart, and runs as it is printed, on a system that gives cause for it."""
+"""Every command that anything prints is marked as one, and works as printed, on a system in which it is needed."""
 
 import ast
 import base64
@@ -56,12 +56,12 @@ _STANDS_FOR = (
     (r"\bVERB\b", "ls"),
     (r"p-[0-9a-f]{8}|(?<=pipeline use )NAME", PIPELINE),
 )
-"""What a text leaves open, and what stands for it here."""
+"""Placeholders in texts, and their values here."""
 
 
 @dataclass(frozen=True)
 class System:
-    """A storage in which something of everything went wrong, and the settings of its app."""
+    """A storage in which everything went wrong at least once, and the settings of its app."""
 
     clients: Clients
     settings: dict[str, str]
@@ -128,7 +128,7 @@ def _interrupted(draw: Callable[[], object], _: float) -> NoReturn:
 
 
 def run(command: str, capsys: pytest.CaptureFixture[str]) -> str:
-    """Run a command as a shell would; give what it printed."""
+    """Run a command as a shell would; return its output."""
     words = shlex.split(command, comments=True)
     assert words[0] == "imagefeed", command
     arguments = [*words[1:], *(["--within", "0.1s"] if "--smoke" in words else [])]
@@ -143,7 +143,7 @@ def run(command: str, capsys: pytest.CaptureFixture[str]) -> str:
 
 
 def texts() -> Iterator[tuple[str, str]]:
-    """Yield all that this project prints and says, by files; of Python what is no docstring."""
+    """Yield all texts that this project prints, by files; of Python all but docstrings."""
     named = [PROJECT / name for name in ("README.md", "CONTRIBUTING.md", "Makefile", "local.settings.json.example")]
     for folder in ("docs", "infra", "ops", "local", "imagefeed", "storage", "ingest", "preprocess", "config"):
         named += (path for path in (PROJECT / folder).rglob("*") if path.suffix in _SAID)
@@ -168,7 +168,7 @@ def strings(source: str) -> Iterator[str]:
 
 
 def commands_in(text: str) -> list[str]:
-    """Find the commands that a text sets apart, with what follows `. .local/env &&`."""
+    """Find the commands that a text marks, with the part after `. .local/env &&`."""
     found = ("".join(match.groups("")) for match in _SET_APART.finditer(text))
     parts = (part.strip() for each in found for part in html.unescape(each).split("&&"))
     return [part for part in parts if _COMMAND.match(part)]
@@ -213,7 +213,7 @@ def test_no_command_number_time_or_state_is_cut(
     for state in filter(whole.split().__contains__, State):
         assert whole.split().count(state) <= narrow.split().count(state)
     if command not in ("status", "audit"):
-        # What is longer than the terminal is one cell.
+        # Text that is longer than the terminal is one cell.
         reasons = {entry.reason for source in ("radar", *REASONS) for entry in entries(system.clients, source)}
         long = [line.strip() for line in lines if len(line) > width and len(line.split()) > 2]
         assert not {*long} - reasons
@@ -233,13 +233,13 @@ def test_every_written_command_runs_as_it_is_printed(
     assert len(commands) > 30
     with tools.answering():
         for command in commands:
-            # Nobody works here, and `replay` waits while as many messages as it may put are on the queue.
+            # Nothing runs here, and `replay` waits while as many messages as it may put are on the queue.
             system.clients.batch_queue.clear_messages()
             run(command, capsys)
 
 
 def printed(system: System, capsys: pytest.CaptureFixture[str]) -> Iterator[str]:
-    """Yield what people see of the system: terminal, JSON, pages."""
+    """Yield all output of the system: terminal, JSON, pages."""
     for command in ("status", "status --json", "audit", "audit --json", "ls", "refused radar", "doctor", "init"):
         yield run(f"imagefeed {command}", capsys).replace("\\u0060", "`")
     views = StatusViews(system.clients, {})

@@ -1,4 +1,4 @@
-"""What inference and training rely on: every image of what is processed, whole and as it was made, and nothing else."""
+"""Readers get every image of all processed archives, complete and unchanged, and nothing else."""
 
 import re
 import threading
@@ -116,7 +116,7 @@ def keys(images: list[StoredImage]) -> list[tuple[int, int]]:
 class TestReading:
     @pytest.fixture(params=["between", "shards", "image by image"])
     def read(self, request: pytest.FixtureRequest, clients: Clients, source: str) -> Callable[..., list[StoredImage]]:
-        """Read all images of some hours around noon, in each of the ways there are."""
+        """Read all images of some hours around noon, by each way of reading."""
         reader = Reader(clients)
 
         def read(start: datetime = NOON - 2 * HOUR, end: datetime = NOON + 2 * HOUR) -> list[StoredImage]:
@@ -234,7 +234,7 @@ def test_a_range_that_is_none_is_an_error(
 
 
 class Timestamp(datetime):
-    """Like pandas', a datetime of another type."""
+    """A datetime of another type, like pandas' own."""
 
 
 def test_times_may_be_of_any_zone_and_of_types_that_derive_from_datetime(clients: Clients, producer: Producer) -> None:
@@ -378,7 +378,7 @@ class TestReadOnly:
 
     @pytest.fixture
     def reader(self, azurite: Azurite) -> Iterator[Reader]:
-        """A reader whose every request to write is refused, by the service itself and on the way there."""
+        """A reader whose requests to write are all refused, by the service itself and on the way there."""
 
         def refuse_writes(request: Request) -> Answer | None:
             return None if request.method in {"GET", "HEAD"} else Answer(403, "AuthorizationPermissionMismatch")

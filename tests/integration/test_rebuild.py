@@ -1,4 +1,4 @@
-"""What a lost ledger costs: nothing that readers see, no harm to a healthy one, and work done again where in doubt."""
+"""A lost ledger: readers notice nothing, a healthy ledger is not changed, and doubtful work is done again."""
 
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -20,7 +20,7 @@ def plant(clients: Clients, source: str) -> Plant:
 
 
 def shown(book: list[Entry]) -> list[tuple[object, ...]]:
-    """What `ls` shows of archives, but for the times that only the ledger knew."""
+    """Return the lines of `ls`, without the times that only the ledger contains."""
     return [
         (replace(entry.archive, etag="", raw_at=None), entry.state, entry.pipeline, entry.counts, entry.reason)
         for entry in book
@@ -94,11 +94,11 @@ def test_a_single_row_that_was_lost_is_made_again(plant: Plant) -> None:
 
 
 class TestDoubt:
-    """What is not provably complete is raw again, so that it is preprocessed again."""
+    """Archives that are not provably complete are raw again, so that they are preprocessed again."""
 
     @pytest.fixture
     def lost(self, plant: Plant) -> RawArchive:
-        # Of a size that takes two rows.
+        # Large enough for two rows.
         return plant.process(NOW, size=500)
 
     def state(self, plant: Plant) -> State:
@@ -196,7 +196,7 @@ def test_lost_batches_are_no_images_less_without_a_word(plant: Plant) -> None:
     plant.lose(plant.clients.batches)
     with pytest.raises(ImageDamagedError, match="rebuild"):
         plant.read()
-    # What was asked has put rows there again, of batches that seem not to be done.
+    # The requests have written rows there again, of batches that seem not to be done.
     plant.rebuild()
     assert plant.read() == images
 

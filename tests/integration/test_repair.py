@@ -1,4 +1,4 @@
-"""Results that are lost after they were made are noticed, made again as they were, and not for ever."""
+"""Lost results are noticed and made again, byte for byte, but not forever."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -20,7 +20,7 @@ WINDOW = 72 * HOUR
 
 
 class World:
-    """A source with archives, and what reconcile does about them."""
+    """A source with archives, and reconcile's effects on them."""
 
     def __init__(self, clients: Clients, source: str) -> None:
         self.plant = Plant(clients, source)
@@ -47,7 +47,7 @@ class World:
         return self.audit(**slices).lost(self.plant.source, "p1", NOW - WINDOW)
 
     def work(self) -> None:
-        """Do what was asked for."""
+        """Do the requested work."""
         for message in self.queue.messages:
             archive = self.plant.raw.find(message.blob)
             assert archive is not None
@@ -129,7 +129,7 @@ def test_slice_by_slice_all_archives_come_round_and_then_again(world: World, sli
 
 
 def test_archives_of_one_stamp_stay_together_and_nothing_is_passed_over(world: World) -> None:
-    """The cursor is a stamp: of two archives of one second the second would never come."""
+    """The cursor is a stamp: the second of two archives of one second would never be checked."""
     for age in range(2):
         world.plant.process(NOW - HOUR * age)
     entry, older = world.plant.entries()

@@ -1,4 +1,4 @@
-"""The verb `replay`: what it finds, what it asks for, and what it tells."""
+"""The verb `replay`: the archives that it finds, its requests, and its output."""
 
 import base64
 import json
@@ -41,7 +41,7 @@ PIPELINE = IDENTITY.pipeline
 
 @pytest.fixture(autouse=True)
 def _settings(azurite: Azurite, clients: Clients, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The app's settings, under which it has run; and a queue of nobody else's messages."""
+    """The settings under which the app has run, and an empty queue of its own."""
     monkeypatch.setenv("DATA_STORAGE", azurite.connection)
     monkeypatch.setenv("PREPROCESS_WIDTH", str(WIDTH))
     hold_pipeline(clients, PIPELINE, IDENTITY.fingerprint)
@@ -51,7 +51,7 @@ def _settings(azurite: Azurite, clients: Clients, monkeypatch: pytest.MonkeyPatc
 
 
 class Shelf:
-    """Archives in the raw container, as copying and preprocessing leave them."""
+    """Archives in the raw container, as after copying and preprocessing."""
 
     def __init__(self, clients: Clients, source: str) -> None:
         self.clients = clients
@@ -86,7 +86,7 @@ class Shelf:
         return {archive.version for archive in found}
 
     def asked(self) -> list[BatchMessage]:
-        """What waits on the queue, in its order; it is empty then."""
+        """Take all messages off the queue, in order."""
         found = self.clients.queues.get_queue_client("batches").receive_messages()
         bodies = [base64.b64decode(message.content) for message in found]
         self.clients.batch_queue.clear_messages()
@@ -308,7 +308,7 @@ def in_azure(folder: Path, monkeypatch: pytest.MonkeyPatch, given: dict[str, str
 def test_an_app_in_azure_lends_its_settings(
     shelf: Shelf, azurite: Azurite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, named: list[str]
 ) -> None:
-    """An operator's shell needs none of its own, nor the right to read passwords."""
+    """An operator's shell needs no settings of its own, nor the right to read passwords."""
     archive = shelf.put()
     shelf.ledger.fail(archive, PIPELINE, "why", NOW)
     for name in ("DATA_STORAGE", "PREPROCESS_WIDTH"):
@@ -329,7 +329,7 @@ def test_an_app_in_azure_lends_its_settings(
 def test_a_hook_that_is_not_the_apps_own_is_refused_under_the_apps_settings(
     shelf: Shelf, azurite: Azurite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Its source is in no setting, so this shell may have another one."""
+    """Its source is in no setting, so this shell may have another version of it."""
     hooks = tmp_path / "hooks_of_the_app.py"
     monkeypatch.syspath_prepend(tmp_path)
     given = {"PREPROCESS_HOOK": "hooks_of_the_app:darker", "PIPELINE_NAME": shelf.source}
@@ -355,7 +355,7 @@ def app_runs(clients: Clients) -> Iterator[Callable[[LastRun], None]]:
 def test_a_pipeline_that_the_app_runs_under_no_longer_is_refused_with_both_named(
     shelf: Shelf, app_runs: Callable[[LastRun], None], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The app ran under it once, and would drop what is asked of it now."""
+    """The app ran under it once, and would drop requests for it now."""
     archive = shelf.put()
     shelf.process(archive)
     command = ["replay", "--archive", archive.blob]

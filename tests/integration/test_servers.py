@@ -57,11 +57,11 @@ def test_keys_and_passwords_are_for_nobody_else_on_the_machine(tmp_path: Path) -
 def test_cutting_ends_every_session_and_leaves_the_server_alive(server: Server) -> None:
     before = server.process.pid
     with speaking(server) as first, speaking(server) as another:
-        # The connection that saw the server come up may not have ended yet.
+        # The connection that detected the server's start may not have ended yet.
         assert server.process.cut() in {2, 3}
         assert ended(first)
         assert ended(another)
-        # What was just cut is not a session any more, whether the server has noticed or not.
+        # The session that was just cut no longer counts, whether the server has noticed or not.
         assert server.process.cut() == 0
     assert server.process.pid == before
 
@@ -78,7 +78,7 @@ def test_a_client_that_is_cut_off_connects_anew(server: Server) -> None:
 
 @contextmanager
 def speaking(server: Server) -> Iterator[socket.socket]:
-    """Connect, and wait until the session's own process has answered: some greet before they begin one."""
+    """Connect, and wait until the session's own process has answered, because some servers greet before it starts."""
     with socket.create_connection((server.host, server.port), timeout=10) as connection:
         assert connection.recv(1000)
         connection.sendall(b"SSH-2.0-test\r\n")
@@ -87,7 +87,7 @@ def speaking(server: Server) -> Iterator[socket.socket]:
 
 
 def ended(connection: socket.socket) -> bool:
-    """Read on until the server has closed the connection. Raises TimeoutError if it leaves it open."""
+    """Read until the server has closed the connection. Raises TimeoutError if it stays open."""
     with suppress(ConnectionResetError):
         while connection.recv(1000):
             pass

@@ -1,4 +1,4 @@
-"""The smoke test on a real Azurite, beside an app in a thread, of which any part can be deaf, old or wrong."""
+"""The smoke test on a real Azurite, with an app in a thread whose parts can be stopped, outdated or wrong."""
 
 import os
 import signal
@@ -50,14 +50,14 @@ OURS = ("SOURCES__", "DATA_STORAGE", "PREPROCESS_", "PIPELINE_", "LIMIT_", "BATC
 
 @pytest.fixture(scope="module")
 def own() -> Iterator[Azurite]:
-    """An Azurite of one's own: there is one source `smoke` only."""
+    """A separate Azurite, because there is only one source `smoke`."""
     with start_azurite() as server:
         yield server
 
 
 @pytest.fixture
 def stored(own: Azurite) -> Iterator[Clients]:
-    """What lies there, with nothing of an earlier test."""
+    """The storage, without data of earlier tests."""
     with connected(own.connection) as clients:
         prepare(clients)
         for queue in (clients.poll_queue, clients.batch_queue):
@@ -69,7 +69,7 @@ def stored(own: Azurite) -> Iterator[Clients]:
 
 
 class App:
-    """What the functions do, in a thread; its parts can be left out or replaced."""
+    """The functions' work, in a thread; tests can omit or replace its parts."""
 
     def __init__(self, clients: Clients, given: Mapping[str, str]) -> None:
         configured = read_settings(given)
@@ -127,7 +127,7 @@ class App:
 
 
 class Command:
-    """Runs `imagefeed`, and keeps what it said."""
+    """Runs `imagefeed`, and keeps its output."""
 
     def __init__(
         self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], given: Mapping[str, str]
@@ -157,16 +157,16 @@ class Command:
 def command(own: Azurite, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
     for name in [name for name in os.environ if name.upper().startswith(OURS)]:
         monkeypatch.delenv(name)
-    # No az of the machine that the tests run on.
+    # The machine's own az must not be used.
     monkeypatch.setenv("PATH", "/nonexistent")
     monkeypatch.setattr(watching, "_EVERY", 0.1)
-    # The smoke test never looks at a source.
+    # The smoke test never connects to a source.
     given = {"SOURCES__RADAR__URL": "ftp://127.0.0.1:1/", "SOURCES__NORTH__URL": "ftp://127.0.0.1:1/"}
     return Command(monkeypatch, capsys, {"DATA_STORAGE": own.connection, **given})
 
 
 def left(clients: Clients) -> list[object]:
-    """What there is of the smoke test anywhere."""
+    """Return all data of the smoke test in storage."""
     containers = (clients.raw, clients.processed, clients.state)
     blobs = [name for container in containers for name in container.list_blob_names() if SMOKE in name]
     tables = (clients.archives, clients.batches, clients.images)
@@ -220,7 +220,7 @@ def test_it_passes_whatever_the_settings_and_leaves_nothing(
     assert message in output
     assert (status, "0 wrong" in output) == (0, True), output
     assert "request to poll taken from the queue poll by poll_source" in output
-    # All of it went over the queue, and nothing ran where the event was heard.
+    # Everything went through the queue, and nothing ran in the event's call.
     assert app.planned == [HandlerOutcome.QUEUED]
     assert sorted(app.ran, key=str) == list(range(len(app.ran)))
     assert left(stored) == []
@@ -303,7 +303,7 @@ def test_an_app_with_other_settings_under_the_same_name_is_named_before_anything
 
 
 class TestWhatFails:
-    """Events are heard and messages taken, but what comes of it is wrong."""
+    """Events and messages are received, but the results are wrong."""
 
     @pytest.fixture
     def app(self, command: Command, stored: Clients) -> App:
@@ -434,7 +434,7 @@ def test_an_interrupted_one_removes_what_it_put_there(
     child = subprocess.Popen(
         [sys.executable, "-m", "ops.cli", "doctor", "--smoke"],
         cwd=PROJECT, env={**command.given, "PYTHONUNBUFFERED": "1"}, stdout=subprocess.PIPE, text=True,
-        # Shells make what they run in the background ignore it.
+        # Shells make background programs ignore it.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )  # fmt: skip
     with child:
@@ -447,7 +447,7 @@ def test_an_interrupted_one_removes_what_it_put_there(
 
 
 def test_nobody_else_knows_of_it(command: Command, stored: Clients) -> None:
-    """It lies there with all that belongs to an archive, and no list names it."""
+    """It has all data of an archive, but no list names it."""
     app = App(stored, command.given)
     processed(app)
     assert left(stored)

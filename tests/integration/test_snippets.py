@@ -75,7 +75,7 @@ def test_every_block_is_of_a_kind_that_is_tried() -> None:
 
 
 def test_every_block_of_python_is_run() -> None:
-    """By test_docs.py (the hook of the README) or by test_stories.py (whatever opens a Reader)."""
+    """The hook of the README is run by test_docs.py, all blocks that open a Reader by test_stories.py."""
     python = [block for block in BLOCKS if block.language == "python"]
     assert [block for block in python if "imagefeed.open_reader(" not in block.text and block.page != "README.md"] == []
     hooks = [block for block in python if block.text.startswith("# hooks.py")]
@@ -101,7 +101,7 @@ def _check_local(words: list[str]) -> None:
             # test_printed_commands.py runs these.
             assert shlex.join(words) in {shlex.join(shlex.split(each, comments=True)) for _, each in WRITTEN}
         case ["make", target]:
-            # .ci/run runs those of the README, `tests/e2e` what `make run` starts.
+            # .ci/run runs those of the README; `tests/e2e` runs those that `make run` starts.
             assert target in TARGETS
         case ["cp", source, target]:
             assert (PROJECT / source).is_file()
@@ -135,7 +135,7 @@ def _check_module(module: str, options: list[str]) -> None:
 @pytest.mark.parametrize("block", SHELL, ids=_name)
 def test_a_command_that_needs_azure_is_marked_and_parsed(block: Block) -> None:
     if block.text.removeprefix(NEEDS_AZURE).startswith("GROUP="):
-        # test_workflows.py runs it as a whole, and has each of its calls parsed.
+        # test_workflows.py runs it as a whole, and each of its calls is parsed.
         assert block.needs_azure
         assert block.text in PIPELINES
         return
@@ -151,7 +151,7 @@ def test_a_command_that_needs_azure_is_marked_and_parsed(block: Block) -> None:
 
 
 def _check_deploy(arguments: list[str]) -> None:
-    """Hold a call of infra/deploy.sh against the forms of its own usage."""
+    """Compare a call of infra/deploy.sh with the forms of its own usage."""
     forms = [form.split() for form in re.findall(r"^infra/deploy\.sh (.*?)   *\S", _usage(), re.MULTILINE)]
     flags = [word for word in arguments if word.startswith("--")]
     fitting = [
@@ -168,7 +168,7 @@ def _usage() -> str:
 
 
 def test_az_and_deploy_sh_are_named_with_commands_and_options_that_they_have() -> None:
-    """In sentences, without all that a call takes."""
+    """Sentences may omit required arguments."""
     text = "\n".join((PROJECT / page).read_text() for page in PAGES)
     asked = [command.split(" --")[0] for command in re.findall(r"`az ([^`\n]+)`", text)]
     options = set(re.findall(r"`infra/deploy\.sh (--[\w-]+)", text))
@@ -179,7 +179,7 @@ def test_az_and_deploy_sh_are_named_with_commands_and_options_that_they_have() -
 
 
 def test_what_the_readme_says_to_type_first_is_typed_by_the_ci() -> None:
-    """On a machine as bare as a stranger's."""
+    """The CI runs on a bare machine."""
     ours = (PROJECT / ".ci/run").read_text()
     first = BLOCKS[0]
     assert first.page == "README.md"

@@ -1,4 +1,4 @@
-"""The status page over a real ledger, as the real ledgers write it; on the functions host, as a browser asks for it."""
+"""The status page over a real ledger, written by the real code; on the functions host, as a browser requests it."""
 
 import gzip
 import json
@@ -95,14 +95,14 @@ def test_states_holes_and_counts_are_those_that_the_ledgers_wrote(clients: Clien
 
 
 def test_a_look_reads_no_more_rows_than_it_says(clients: Clients, source: str) -> None:
-    """However many archives there are, and whichever part of them is left out."""
+    """The sums do not depend on the number of archives, nor on the rows that are omitted."""
     past = [Past(stamp=now() - number * MINUTE) for number in range(40)]
     write(clients, source, past, SourceState(source=source), threads=4)
     whole = read_source(clients, source, now() - timedelta(minutes=20))
     assert (len(whole.entries), whole.cut, whole.rows) == (21, False, 2 * 21 + MAX_ROWS_BEFORE)
     assert whole.before == now() - timedelta(minutes=21)
     cut = read_source(clients, source, now() - timedelta(hours=48), limit=11)
-    # The sixth archive's second row was not read: what became of it would be a guess.
+    # The sixth archive's second row was not read, so its state is unknown.
     assert (len(cut.entries), cut.cut, cut.rows) == (5, True, 11)
     assert {entry.state for entry in cut.entries} == {State.PROCESSED}
     status = assess_source(cut, Held(promises={source: Promises(interval=MINUTE)}), (), now())
@@ -158,7 +158,7 @@ def test_a_blob_put_by_hand_is_looked_for_where_it_lies(azurite: Azurite, client
 
 @contextmanager
 def counted(azurite: Azurite) -> Iterator[tuple[Clients, list[Request]]]:
-    """Connect to a storage, and note what is asked of its blobs."""
+    """Connect to a storage, and note the requests to its blobs."""
     with ExitStack() as opened:
         proxy = opened.enter_context(HttpProxy(azurite.ports.blob))
         proxied = opened.enter_context(connected(replace(azurite.ports, blob=proxy.port).connection))
@@ -171,7 +171,7 @@ def clock_of(*seconds: int) -> Callable[[], datetime]:
 
 
 def test_one_look_is_shared_by_all_who_ask_within_seconds(clients: Clients, source: str) -> None:
-    # Asked, begun and ended at 0; asked at 4; asked, begun and ended at 6.
+    # Requested, begun and ended at 0; requested at 4; requested, begun and ended at 6.
     views = StatusViews(clients, {source: SourceSpec(name=source)}, clock_of(0, 0, 0, 4, 6, 6, 6))
     first = views.status()
     write(clients, source, [Past(stamp=now() - MINUTE)], SourceState(source=source))
@@ -180,7 +180,7 @@ def test_one_look_is_shared_by_all_who_ask_within_seconds(clients: Clients, sour
 
 
 def test_a_long_look_is_shared_by_all_who_waited_for_it(clients: Clients, source: str) -> None:
-    # It ended at 60; somebody had asked at 20.
+    # It ended at 60; another request came at 20.
     views = StatusViews(clients, {source: SourceSpec(name=source)}, clock_of(0, 0, 60, 20))
     assert views.status() is views.status()
 
@@ -192,7 +192,7 @@ def test_a_look_that_failed_is_shared_by_all_who_waited_for_it_and_by_nobody_lat
         for _ in range(2):
             with pytest.raises(StoreUnavailableError):
                 views.status()
-        # It begins anew, for which the clock has no time.
+        # It begins again, for which the clock has no time.
         with pytest.raises(StopIteration):
             views.status()
 
@@ -238,7 +238,7 @@ def test_the_terminal_shows_the_same(
 
 @dataclass(frozen=True)
 class Browser:
-    """Asks as a browser does, and keeps what it was answered."""
+    """Sends requests like a browser, and keeps the responses."""
 
     url: str
 

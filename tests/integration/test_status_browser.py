@@ -1,4 +1,4 @@
-"""The status page in a real browser: drawn, led by the keyboard, refreshed in place, and open to everybody."""
+"""The status page in a real browser: layout, keyboard, refresh in place, accessibility."""
 
 import json
 import urllib.request
@@ -60,18 +60,18 @@ BROKEN = """
     range.selectNodeContents(part);
     return range.getBoundingClientRect().height > 1.5 * parseFloat(getComputedStyle(part).lineHeight);
   }).map(part => part.textContent)"""
-"""Numbers and times that go on in the next line."""
+"""Numbers and times that wrap into the next line."""
 
 
 @dataclass
 class Site:
-    """A source's status page, and the browser that looks at it."""
+    """A source's status page, and the browser that shows it."""
 
     url: str
     source: str
     chromium: Browser
     problems: list[str] = field(default_factory=list)
-    """What the browser complained about: errors, refused by the Content-Security-Policy, dialogs."""
+    """The browser's complaints: errors, refusals by the Content-Security-Policy, dialogs."""
 
     def open(self, path: str = "status", width: int = 1280, **options: Any) -> Page:
         context = self.chromium.new_context(viewport={"width": width, "height": 900}, **options)
@@ -99,7 +99,7 @@ class Site:
 def chromium() -> Iterator[Browser]:
     program = find("chromium-browser") or need("chromium")
     with pytest.MonkeyPatch.context() as patch:
-        # The Node.js that Playwright brings wants a library (libatomic) that a minimal Debian lacks; ours runs there.
+        # Playwright's Node.js needs a library (libatomic) that a minimal Debian lacks; ours runs there.
         patch.setenv("PLAYWRIGHT_NODEJS_PATH", str(npm.NODE))
         yield from _chromium(program)
 
@@ -163,7 +163,7 @@ def test_the_keyboard_leads_from_mark_to_mark_and_to_the_archive(site: Site) -> 
 
 
 def test_it_refreshes_in_place(site: Site, clients: Clients) -> None:
-    """What has come is there; the open table, the focus and the place are as they were."""
+    """New data is shown; the open table, the focus and the scroll position are unchanged."""
     page = site.open(width=PHONE)
     page.locator(".source summary").click()
     page.locator(".timeline a").first.focus()
@@ -173,7 +173,7 @@ def test_it_refreshes_in_place(site: Site, clients: Clients) -> None:
     focused = page.evaluate("document.activeElement.getAttribute('href')")
     news = [Past(stamp=now() - 1 * MINUTE), *day()]
     write(clients, site.source, news, SourceState(source=site.source, listed_at=now(), error="another"), threads=4)
-    # As if the tab had been looked at again; a look at storage may be some seconds old.
+    # As if the user had returned to the tab; data from storage may be some seconds old.
     looked = "document.dispatchEvent(new Event('visibilitychange'))"
     marks = "document.querySelectorAll('.timeline a').length"
     page.wait_for_function(f"() => {looked} && {marks} === {len(news)}", polling=500, timeout=30_000)

@@ -1,4 +1,4 @@
-"""What storage carries and counts: a trace with each blob and message, an archive's end once, and what was given up."""
+"""Telemetry and storage: a trace in each blob and message, each archive's outcome counted once, given-up messages."""
 
 import json
 from base64 import b64decode
@@ -28,7 +28,7 @@ def archive_of(source: str, path: str = "a.zip") -> Archive:
 
 
 def copied(clients: Clients, archive: Archive, metadata: CopyMetadata | None = METADATA) -> RawArchive:
-    """Copy an archive of no bytes, and find it as preprocessing does."""
+    """Copy an archive of no bytes, and find it like preprocessing."""
     upload = BlobArchives(clients).upload(archive)
     upload.commit([], metadata)
     if metadata is None:

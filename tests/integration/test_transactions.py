@@ -1,4 +1,4 @@
-"""Rows that are written together are there together, and a row that storage refuses is an error, whichever it is."""
+"""Rows of one transaction are written together, and a refused row is an error, whichever row it is."""
 
 import pytest
 

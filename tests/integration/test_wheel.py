@@ -1,4 +1,4 @@
-"""The package imagefeed on its own: built, installed where nothing else is, and reading shards and rows there."""
+"""The package imagefeed alone: built, installed into an empty environment, reading shards and rows there."""
 
 import json
 import os
@@ -94,7 +94,7 @@ def run(*command: str | Path, cwd: Path) -> str:
 
 
 def old_python() -> str:
-    """Find the oldest Python that imagefeed runs with, on PATH or behind pyenv's shims; skip where there is none."""
+    """Return the oldest Python that imagefeed supports, on PATH or behind pyenv's shims; skip if there is none."""
     name = f"python{OLDEST}"
     environment = {**os.environ, "PYENV_VERSION": OLDEST}
     if shutil.which(name):
@@ -106,7 +106,7 @@ def old_python() -> str:
 
 
 def install(python: Path, package: str) -> None:
-    """Install in the versions that are pinned: with uv where it is there, which takes a fifth of pip's time."""
+    """Install the pinned versions: with uv if it is installed, which takes a fifth of pip's time."""
     with_uv = ("uv", "pip", "install", "--python", python)
     with_pip = ("pip", "--python", python, "install", "--no-compile")
     options = ("--quiet", "--only-binary", ":all:", "--constraint", PROJECT / "requirements.txt")

@@ -1,4 +1,4 @@
-"""Microsoft's compiler of Bicep: what it says of a template, and which resources a deployment would make."""
+"""Microsoft's compiler of Bicep: its messages about a template, and the resources that a deployment would make."""
 
 import json
 import os
@@ -21,17 +21,17 @@ GROUP = "pictures"
 
 @dataclass(frozen=True, slots=True)
 class Deployment:
-    """What a deployment would make; what only Azure knows stays an expression in brackets."""
+    """The resources of a deployment; values that only Azure knows stay expressions in brackets."""
 
     predicted: tuple[Mapping[str, Any], ...]
     outputs: Mapping[str, Any]
 
     def resources(self, kind: str) -> list[Mapping[str, Any]]:
-        """Give all resources of a type, such as Microsoft.Web/sites."""
+        """Return all resources of a type, such as Microsoft.Web/sites."""
         return [resource for resource in self.predicted if resource["type"] == kind]
 
     def resource(self, kind: str, name: str = "") -> Mapping[str, Any]:
-        """Give the only resource of a type whose name ends like this."""
+        """Return the only resource of a type whose name has this end."""
         (only,) = (resource for resource in self.resources(kind) if resource["name"].endswith(name))
         return only
 
@@ -56,7 +56,7 @@ def given(**parameters: object) -> str:
 
 
 def predict(lines: str, template: str = "main.bicep") -> Deployment:
-    """Tell what a deployment with these lines of a parameter file would make."""
+    """Return the resources that a deployment with these lines of a parameter file would make."""
     done, snapshot = _snapshot(template, lines)
     assert snapshot is not None, done.stderr
     prediction = json.loads(snapshot)
@@ -64,7 +64,7 @@ def predict(lines: str, template: str = "main.bicep") -> Deployment:
 
 
 def refusal(lines: str, template: str = "main.bicep") -> str:
-    """Tell why a deployment with these lines of a parameter file is refused before it begins."""
+    """Return the reason why a deployment with these lines of a parameter file is refused before it begins."""
     done, snapshot = _snapshot(template, lines)
     assert snapshot is None, "it is not refused"
     (message,) = re.findall(r"is not valid: (.*)\. Please see ", done.stderr)

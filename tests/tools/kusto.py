@@ -1,4 +1,4 @@
-"""Microsoft's own language service for KQL: installed from npm as pinned, asked what it says of queries."""
+"""Microsoft's own language service for KQL, installed from npm in the pinned version; its findings about queries."""
 
 import json
 import subprocess
@@ -16,14 +16,14 @@ _HERE = Path(__file__).parent
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """What was said of a query, and the columns of its answer with their types."""
+    """The findings about a query, and the columns of its answer with their types."""
 
     said: tuple[str, ...]
     columns: Mapping[str, str]
 
 
 def install() -> None:
-    """Install it unless it is there. Raises PermanentError."""
+    """Install it if it is missing. Raises PermanentError."""
     npm.install("the language service of KQL", _HERE / "package-lock.json", TOOLS)
 
 

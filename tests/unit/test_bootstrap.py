@@ -1,4 +1,4 @@
-"""The wiring: functions end in order before the host ends them, and note that they have run."""
+"""The wiring: functions end in order before the host ends them, and record their runs."""
 
 import json
 import os

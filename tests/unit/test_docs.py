@@ -1,4 +1,4 @@
-"""README, CONTRIBUTING and docs/ are right: links, names and paths exist, tables are the code's, the hook works."""
+"""README, CONTRIBUTING and docs/: links, names and paths exist, tables agree with the code, the hook works."""
 
 import re
 import sys
@@ -112,7 +112,7 @@ def test_ten_settings_stand_first_and_each_setting_stands_once() -> None:
 
 def test_the_formats_are_those_that_are_decoded_and_skipped() -> None:
     assert set(SUFFIXES) == set(FORMATS)
-    # What run_batch.py counts as skipped, beside what a name tells.
+    # Kinds that run_batch.py counts as skipped, in addition to those by name.
     counted = re.findall(r'skipped=\{"([^"]+)"', (ROOT / "preprocess/run_batch.py").read_text())
     names = [("a/", 0), ("__MACOSX/a.jpg", 1), (".DS_Store", 1), ("a/.b.jpg", 1)]
     names += [(name, 1) for skipped in SKIPPED.values() for name in skipped.names]

@@ -1,4 +1,4 @@
-"""What import-linter cannot hold: the modules that are no package, loggers, names on `sys.path`."""
+"""Rules that import-linter cannot check: modules that are not packages, loggers, names on `sys.path`."""
 
 import ast
 import re
@@ -45,7 +45,7 @@ def test_telemetry_knows_nothing_but_its_api() -> None:
 def test_every_logger_of_ours_has_the_prefix_that_is_exported() -> None:
     assigned = re.compile(r"= (?:logging\.)?getLogger\((.*)\)")
     names = {name for path in modules(*DEPLOYED) for name in assigned.findall(path.read_text())}
-    # A reader's program configures the package's own logger; in the app nobody reads.
+    # A reader's program configures the package's own logger; nothing in the app reads.
     assert names == {'f"ingestion.{__name__}"', '"imagefeed"'}
 
 

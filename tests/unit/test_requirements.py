@@ -1,4 +1,4 @@
-"""The requirements files are what pyproject's dependency groups ask for: nothing moved, missing, doubled or idle."""
+"""The requirements files agree with pyproject's dependency groups: no package is missing, doubled or unused."""
 
 import re
 import tomllib
@@ -46,7 +46,7 @@ def dependencies(requirement: Requirement) -> Iterator[Requirement]:
 
 
 def closure(group: str) -> dict[str, Requirement]:
-    """Return all that a group asks for, and all that this asks for in turn, as the installed packages say."""
+    """Return all packages that a group requires, directly and indirectly, by the metadata of the installed packages."""
     waiting = list(members(group))
     reached: dict[str, Requirement] = {}
     while waiting:
@@ -61,7 +61,7 @@ def test_what_a_group_names_is_pinned_within_its_range(group: str) -> None:
     assert unmet(members(group), pins(group)) == []
 
 
-@pytest.mark.parametrize("group", ["app", "dev"])  # what benchmarks need is not always installed
+@pytest.mark.parametrize("group", ["app", "dev"])  # the benchmarks' packages are not always installed
 def test_the_pins_are_what_the_group_brings_and_nothing_else(group: str) -> None:
     reached, pinned = closure(group).values(), pins(group)
     assert unmet(reached, pinned) == []

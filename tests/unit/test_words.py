@@ -1,4 +1,4 @@
-"""Names are the words of the field, not private ones; people read one word for each idea."""
+"""Names are words of the field, not private ones, and there is one word for each idea in all texts."""
 
 import ast
 import re
@@ -15,14 +15,14 @@ REPLACED = re.compile(r"^_*told|roster|sighting|(?<!p)lanes|desk(?!top)|witness|
 OTHER_WORDS = re.compile(
     r"\b(pass(?:ed|es) over|le(?:ft|aves|aving) out|refus(?:e|es|ing)|reconciled)\b", re.IGNORECASE
 )
-"""For what docs/glossary.md calls skipped, not shown, refused, rejected, and reconcile."""
+"""Other words for skipped, not shown, refused, rejected, and reconcile, as docs/glossary.md has them."""
 GLOSSARY = (PROJECT / "docs" / "glossary.md").read_text()
 PRODUCT = ("config", "imagefeed", "ingest", "ops", "preprocess", "storage")
 FOLDERS = sorted({path.relative_to(PROJECT).parts[0] for path in modules()})
 
 
 def identifiers(path: Path) -> Iterator[str]:
-    """Yield every name in the syntax tree; text is none."""
+    """Yield every name in the syntax tree, but no texts."""
     for node in ast.walk(ast.parse(path.read_text())):
         if not isinstance(node, ast.Constant):
             for _, value in ast.iter_fields(node):
@@ -36,7 +36,7 @@ def test_no_name_is_one_that_was_replaced(folder: str) -> None:
 
 
 def messages(path: Path) -> Iterator[str]:
-    """Yield every text in the syntax tree that is no docstring."""
+    """Yield every text in the syntax tree except docstrings."""
     tree = ast.parse(path.read_text())
     docstrings = {node.value for node in ast.walk(tree) if isinstance(node, ast.Expr)}
     for node in ast.walk(tree):

@@ -207,7 +207,7 @@ class _SmokeTest:
             f"not planned within {self._limit}: on_raw_archive did not receive the blob's event. Either the event "
             "subscription is missing or has another target: `imagefeed doctor` checks it, infra/deploy.sh creates "
             "it again (locally: the relay of `make run` must run). Or the function does not run: the app is stopped, "
-            "its settings are wrong, or AzureWebJobs.on_raw_archive.Disabled is set; its log tells",
+            "its settings are wrong, or AzureWebJobs.on_raw_archive.Disabled is set; see its log",
         )
 
     def _untaken(self) -> Finding:

@@ -128,7 +128,7 @@ def _nothing(spec: SourceSpec, folder: str, listed: int) -> str:
     if listed:
         files = count(listed, "file")
         return f"{folder!r}: none of {files} matches PATTERN {spec.pattern}; change it, or the folder in the URL"
-    return f"{folder!r}: it is empty; check the folder in the URL, and RECURSIVE if archives lie in folders below"
+    return f"{folder!r}: it is empty; check the folder in the URL, and RECURSIVE if archives are in subfolders"
 
 
 def _read(spec: SourceSpec, connection: Connection, file: RemoteFile) -> Iterator[Finding]:

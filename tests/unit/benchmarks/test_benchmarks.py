@@ -1,4 +1,4 @@
-"""Benchmarks without measuring: what is judged, written, read again and shown."""
+"""Benchmarks without measuring: judging, writing, reading and showing results."""
 
 import hashlib
 from collections.abc import Callable, Iterator
@@ -68,7 +68,7 @@ def test_ratios_are_taken_round_by_round() -> None:
 
 
 def test_what_is_written_is_read_again_and_other_rows_stay(tmp_path: Path) -> None:
-    # No figure is a speed: there is nothing to draw, and what draws is not installed for the tests.
+    # No figure is a speed, so nothing is drawn, and the tests do not install the plotting library.
     first = results.of(a_benchmark(pace=Goal(at_least=2), memory=Goal(at_most=0.6)), MEASURED)
     begun = results.begin(datetime(2026, 1, 1, tzinfo=UTC))
     later = replace(begun, at="2026-01-02 00:00 UTC", commit="0123abc+")

@@ -1,4 +1,4 @@
-"""The model of many sources and workers says what can be said without it, where that is so."""
+"""The model of many sources and workers agrees with simple arithmetic where that is possible."""
 
 from dataclasses import replace
 from math import inf

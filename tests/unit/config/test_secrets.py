@@ -1,4 +1,4 @@
-"""Secrets show in no repr and no error; functions that answer to HTTP ask for a key."""
+"""No repr and no error shows a secret; functions that answer HTTP require a key."""
 
 import traceback
 

@@ -1,4 +1,4 @@
-"""App settings become values, and one error names all that is missing or wrong."""
+"""App settings become values, and one error names all missing and wrong ones."""
 
 import json
 import re
@@ -19,7 +19,7 @@ from local.docs import default_text
 
 ROOT = Path(__file__).parents[3]
 KEY = f"ssh-ed25519 {b64encode(b'\0\0\0\x0bssh-ed25519\0\0\0\x20' + bytes(range(32))).decode()}"
-"""Nobody's, and the same in every process."""
+"""An id that belongs to no user, and is the same in every process."""
 BEGIN = "-----BEGIN PRIVATE KEY-----"
 LEAST = {
     "DATA_STORAGE": "UseDevelopmentStorage=true",
@@ -387,7 +387,7 @@ def test_what_a_source_promises_is_read_without_any_password() -> None:
 
 
 def test_a_shell_s_settings_include_what_would_stand_in_for_ours(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Else the doctor would call settings right with which the triggers listen elsewhere."""
+    """Otherwise the doctor would accept settings with which the triggers listen elsewhere."""
     monkeypatch.setenv("AzureWebJobsDATA_STORAGE", "")
     with pytest.raises(SettingsError, match="AzureWebJobsDATA_STORAGE must not be set"):
         read_settings({**LEAST, **environment()})

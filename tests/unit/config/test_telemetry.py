@@ -1,4 +1,4 @@
-"""Telemetry has the names that queries ask for, tells each thing once, and never holds a call up."""
+"""Telemetry has the names that queries use, reports each thing once, and never delays a call."""
 
 import json
 import re
@@ -218,7 +218,7 @@ class TestPolling:
         values = recorded.values()
         assert values["archives.copied"] == [({"source": "radar"}, 1)]
         assert values["archives.copied.bytes"] == [({"source": "radar"}, size)]
-        # Two seconds to settle come on top.
+        # Two seconds to settle are added.
         assert values["archive.lag.raw"] == [({"source": "radar"}, 92)]
         assert values["source.backlog"] == [({"source": "radar"}, 1)]
 

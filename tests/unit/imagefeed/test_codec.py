@@ -1,4 +1,4 @@
-"""Pixels survive their encoding to the bit, and the same ones always give the same bytes."""
+"""Pixels survive their encoding to the bit, and equal pixels always give equal bytes."""
 
 import io
 

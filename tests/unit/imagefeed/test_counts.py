@@ -1,4 +1,4 @@
-"""Counts add up by kind, and stay small whatever the names of members are."""
+"""Counts are added by kind, and stay small whatever the names of members are."""
 
 from hypothesis import given
 from hypothesis import strategies as st

@@ -1,4 +1,4 @@
-"""Rows as a table: flat columns of one type each, whatever the images are."""
+"""Rows as a table: flat columns of one type each, for any images."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone

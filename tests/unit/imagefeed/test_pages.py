@@ -1,4 +1,4 @@
-"""What Azure may answer and the emulator does not: finer times, columns that a row lacks, no etag, no rows at all."""
+"""Answers that Azure may give and the emulator does not: finer times, missing columns, no etag, no rows at all."""
 
 import json
 import threading
@@ -28,7 +28,7 @@ def answering(body: bytes) -> Iterator[TableClient]:
             self.wfile.write(body)
 
         def log_message(self, *_: object) -> None:
-            """Say nothing."""
+            """Do nothing."""
 
     with HTTPServer(("127.0.0.1", 0), Handler) as server:
         threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}).start()

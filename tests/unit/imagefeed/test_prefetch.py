@@ -39,7 +39,7 @@ def test_items_are_drawn_ahead_but_never_further_than_asked() -> None:
 
     found = read_ahead(items(), 4)
     assert next(found) == 0
-    # One is used, four wait, and one is in the thread's hands.
+    # One is used, four wait, and the thread holds one.
     eventually(lambda: len(drawn) == 6)
     assert next(found) == 1
     eventually(lambda: len(drawn) == 7)

@@ -1,4 +1,4 @@
-"""Rows fit the service's limits by construction, and what does not fit together is never given out."""
+"""Rows fit the service's limits by construction, and parts that do not belong together are never returned."""
 
 import base64
 import json
@@ -34,7 +34,7 @@ PIXELS = np.arange(48, dtype=np.uint16).reshape(4, 4, 3)
 PAYLOAD = encode(PIXELS, "npy")
 EDGES = [edge + more for edge in (PROPERTY_BYTES, ROW_BYTES, 2**20, 2 * ROW_BYTES, 4 * 2**20) for more in (-1, 0, 1)]
 sizes = st.one_of(st.sampled_from([0, 1, *EDGES]), st.integers(0, 5 * 2**20))
-# Widest where it costs most: a name of the longest kind, every letter of which is sent as `\uXXXX`.
+# The widest row: a name of the greatest length, every letter of which is sent as `\uXXXX`.
 LONG_NAME = "\N{LATIN SMALL LETTER O WITH DIAERESIS}" * 1_000
 
 
@@ -182,5 +182,5 @@ def stored_size(entity: dict[str, Any]) -> int:
 
 @pytest.mark.parametrize(("size", "written"), [(2**40, 2**40), (2**64, 2**63 - 1), (-(2**80), -(2**63))])
 def test_a_size_that_no_property_can_hold_is_written_as_the_nearest(size: int, written: int) -> None:
-    """SFTP servers may claim 64 bits without a sign, FTP servers any number; the SDK fails at both."""
+    """SFTP servers may send unsigned 64 bits, FTP servers any number; the SDK fails with both."""
     assert number(whole(size)) == written

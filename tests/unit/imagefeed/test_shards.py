@@ -1,4 +1,4 @@
-"""Shards are the same tar every time, whatever was added and taken back, and are read as they stream by."""
+"""Shards are the same tar every time, even if members were added and removed, and are read as a stream."""
 
 import io
 import tarfile
@@ -75,7 +75,7 @@ def test_what_is_no_shard_of_ours_is_an_error() -> None:
         list(read_pairs([b"x" * 2_048]))
     content, _ = shard_of([b"payload"])
     with pytest.raises(ValueError, match="metadata without its image"):
-        # The payload's header and block are gone, its facts are not.
+        # The payload's header and block are gone, its metadata is not.
         list(read_pairs([content[1_024:]]))
 
 

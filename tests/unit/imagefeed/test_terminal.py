@@ -1,4 +1,4 @@
-"""Tables fit every terminal: what there is no room for stands below its row, and nothing is ever cut."""
+"""Tables fit every terminal: columns that do not fit are printed below their row, and nothing is cut."""
 
 import pytest
 from hypothesis import given
@@ -37,7 +37,7 @@ def test_every_cell_is_whole_and_lines_are_as_long_as_the_terminal_unless_one_ce
     for row in rows:
         assert all(any(cell in line for line in lines) for cell in row)
         assert f"  {row[3]}" in lines, "on a line of its own, to be copied"
-    # What is too long for the terminal goes on in the next line, and is one cell with its title.
+    # A value that is too long for the terminal continues in the next line, and is one cell with its title.
     assert all(len(line) <= width or len(line.split()) <= 2 for line in lines)
 
 

@@ -1,4 +1,4 @@
-"""Which version of a file readers take: the newest that is processed, however the versions came."""
+"""The version of a file that readers use: the newest that is processed, in whichever order the versions came."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -20,7 +20,7 @@ STAMP: Replaces = "stamp"
 
 
 def archive(modified: int | None = 0, **known: Any) -> RawArchive:
-    """Make a version that was modified so many minutes after noon; its stamp is noon."""
+    """Return a version that was modified this many minutes after noon; its stamp is noon."""
     when = None if modified is None else NOON + modified * MINUTE
     values = {"source": "radar", "stamp": NOON, "version": f"{modified or 0:08x}", "path": "a.zip", "replaces": STAMP}
     return RawArchive(**{**values, "blob": "b", "size": 9, "etag": "", "modified": when, **known})

@@ -1,4 +1,4 @@
-"""What the text of the templates tells, and what must hold where there is no compiler: tests/infra asks that one."""
+"""Checks of the templates' text, which need no compiler; tests/infra has those that need one."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Hours of a source: the same on the clocks of its zone all year round, and nothing is missing outside of them."""
+"""Active hours of a source: the same by the clocks of its zone all year, and nothing is missing outside of them."""
 
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
@@ -21,7 +21,7 @@ def local(text: str) -> datetime:
     return datetime.fromisoformat(text).replace(tzinfo=BERLIN)
 
 
-# No clock is changed between these hours, so that the time on a clock says all.
+# No clock changes between these hours, so the time on a clock is enough.
 QUIET_HOURS = st.integers(4, 23)
 MOMENTS = st.integers(0, 365 * 24 * 60).map(lambda number: datetime(2026, 1, 1, tzinfo=UTC) + number * MINUTE)
 

@@ -1,4 +1,4 @@
-"""Gaps: none where archives come as promised, one wherever an archive did not come, none before the first."""
+"""Gaps: none if archives come as promised, one for each missing archive, none before the first."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -14,7 +14,7 @@ SPEC = SourceSpec(name="radar", interval=10 * MINUTE)
 # Less than a quarter of an interval to each side: two neighbours are at most 1.5 intervals apart.
 JITTER = st.floats(-149, 149).map(lambda seconds: timedelta(seconds=seconds))
 RESTS = 2 * MINUTE
-"""What is allowed for the end of a host."""
+"""The time allowed for the end of a host."""
 LAG = st.integers(0, 120).map(lambda minutes: timedelta(minutes=minutes))
 
 
@@ -28,7 +28,7 @@ def test_archives_that_come_early_or_late_make_no_gap(jitter: list[timedelta], l
     stamps = [NOON + number * SPEC.interval + late for number, late in enumerate(jitter)]
     arrivals = [Arrival(stamp=stamp, seen=stamp + lag) for stamp in stamps]
     next_one = NOON + len(stamps) * SPEC.interval
-    # Asked until the next one is there, however long after its stamp that may be.
+    # Open until the next archive comes, however long after its stamp that is.
     for now in (stamps[-1] + lag, next_one + lag):
         assert not find_gaps(SPEC, arrivals, now)
 
@@ -69,7 +69,7 @@ def test_a_stamp_of_the_future_hides_no_gap() -> None:
 
 
 def test_a_server_that_was_down_does_not_excuse_itself() -> None:
-    # What came at once after five hours was late; that the next one is late is no less of a gap.
+    # An archive right after five hours was late; if the next one is late too, that is still a gap.
     arrivals = [at(number * 10, lag=(300 - number * 10) * MINUTE) for number in range(30)]
     assert find_gaps(SPEC, arrivals, NOON + 316 * MINUTE + RESTS)
 

@@ -1,4 +1,4 @@
-"""What an inconsistent transfer left behind is never published, whatever the server or the store does."""
+"""Blocks of an inconsistent transfer are never published, whatever the server or the store does."""
 
 import random
 from dataclasses import replace
@@ -35,7 +35,7 @@ def world() -> World:
 
 
 def interrupted(content: bytes | None = None, at: int = 8 * BLOCK) -> World:
-    """A poll whose only transfer broke off."""
+    """A poll whose only transfer broke."""
     world = World()
     assert world.spec.block_size == BUFFERS * BLOCK
     world.put("a.zip", noise() if content is None else content)

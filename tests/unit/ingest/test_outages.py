@@ -1,4 +1,4 @@
-"""Times in which a source could not be listed: few, merged, and the reason of gaps that lie within them."""
+"""Times in which a source could not be listed: few, merged, and the reason of gaps within them."""
 
 from datetime import UTC, datetime, timedelta
 

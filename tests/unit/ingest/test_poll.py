@@ -1,4 +1,4 @@
-"""A tick: what it sees, what it copies in which order, and what it survives."""
+"""A tick: the files that it finds, the order in which it copies them, and the failures that it survives."""
 
 import hashlib
 import io
@@ -46,7 +46,7 @@ def make_zip(size: int = 0, mark: str = "") -> bytes:
 
 
 class Clock:
-    """Time that passes only when somebody waits."""
+    """Time that passes only in waits."""
 
     def __init__(self) -> None:
         self.time = START
@@ -213,7 +213,7 @@ def test_a_file_that_was_only_touched_is_the_same(world: World) -> None:
     assert [copied.outcome for copied in report.copied] == [CopyOutcome.SAME]
     assert world.store.content("a.zip") == [content]
     assert world.ledger.steps("a.zip")[1] == {Step.SEEN, Step.COPYING, Step.SAME}
-    # And what comes after it is held against the same bytes.
+    # The next version is compared with the same bytes.
     world.put("a.zip", content, age=timedelta(seconds=1))
     assert [copied.outcome for copied in world.tick().copied] == [CopyOutcome.SAME]
 
@@ -276,7 +276,7 @@ def test_a_file_that_is_gone_before_it_was_copied_has_expired(world: World, capl
 
 
 def test_a_server_that_will_not_tell_whether_a_file_is_there_holds_up_no_other(world: World) -> None:
-    """Some SFTP servers answer a question for what is gone with a failure of no kind."""
+    """Some SFTP servers answer a STAT of a deleted file with an unspecific failure."""
     world.put("a.zip")
     world.server.breaks_at["a.zip"] = 0
     world.tick()
@@ -378,7 +378,7 @@ def test_a_file_that_fails_costs_the_others_nothing_and_is_tried_again(world: Wo
 
 
 def test_a_file_of_an_absurd_size_costs_the_others_nothing(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A buffer for a piece of it would take all memory, tick for tick."""
+    """A buffer for a piece of it would take all memory, in every tick."""
     real = FakeConnection.stat
 
     def stat(connection: FakeConnection, listed: RemoteFile) -> RemoteFile | None:
@@ -404,7 +404,7 @@ def test_a_name_that_cannot_be_asked_for_costs_no_other_file_and_is_not_passed_o
 
 
 def test_a_file_that_is_listed_and_may_not_be_read_is_not_passed_over(world: World) -> None:
-    """An FTP server answers 550 for both: for what is not there, and for what we have no right to."""
+    """An FTP server answers 550 both for a missing file and for one that we have no right to read."""
     for path in ("a.zip", "forbidden.zip"):
         world.put(path)
     world.server.forbidden.add("forbidden.zip")
@@ -419,7 +419,7 @@ def test_a_file_that_is_listed_and_may_not_be_read_is_not_passed_over(world: Wor
 def test_a_file_of_which_nothing_can_be_told_for_now_costs_no_other_file(
     world: World, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """FTP servers may answer 450 for what is still being written."""
+    """FTP servers may answer 450 for a file that is still being written."""
     world.put("a.zip")
     world.put("busy.zip")
     world.server.unreadable.add("busy.zip")

@@ -1,4 +1,4 @@
-"""Copying one archive: exact, bounded, resumable, and published whole or not at all."""
+"""Copying one archive: exact, bounded, resumable, and published completely or not at all."""
 
 import hashlib
 import threading
@@ -206,7 +206,7 @@ def test_a_broken_transfer_keeps_its_blocks_and_goes_on_there(copying: Copying, 
     assert copying.published() == []
     copying.server.calls.clear()
     result = copying.run(job)
-    # The last block that is known shows whether the server continues at the right offset.
+    # The last known block shows whether the server continues at the right offset.
     assert copying.reads() == [(at - 1) * MIB]
     assert result.received == len(content) - (at - 1) * MIB
     assert copying.published() == [content]
@@ -290,7 +290,7 @@ def test_an_error_of_the_store_passes_through_and_nothing_is_published(copying: 
 
 
 def test_memory_is_bounded_by_blocks_in_flight(copying: Copying) -> None:
-    """However slow the store is, no more is read than there are buffers for."""
+    """However slow the store is, no more is read than the buffers hold."""
     total, release, furthest = 30, threading.Event(), 0
     full = threading.Event()
 
@@ -310,7 +310,7 @@ def test_memory_is_bounded_by_blocks_in_flight(copying: Copying) -> None:
     copier.start()
     assert full.wait(10)
     assert not copying.store.staged
-    # Nothing to wait for: that reading goes no further can only be watched for a moment.
+    # There is no event to wait for: reading that stops can only be observed for a moment.
     copier.join(0.05)
     assert furthest < BUFFERS * MIB
     release.set()

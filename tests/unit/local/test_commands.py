@@ -1,4 +1,4 @@
-"""`--help` never does anything, whatever else a command would do; `reset` asks, and removes what it was told to."""
+"""`--help` of a command does nothing else; `reset` asks, and removes the named data."""
 
 import os
 import pty
@@ -15,12 +15,12 @@ COMMANDS = (
     *("local.reset", "local.run", "local.soak", "benchmarks", "benchmarks.status_page", "ops.cli", "imagefeed.cli"),
 )
 CHILDREN = {"local.host.worker", "local.servers.parasftp", "local.servers.pyftpd", "benchmarks.null_service"}
-"""Started by their parents alone, with a configuration."""
+"""Modules that only their parents start, with a configuration."""
 
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    """A project of links, in which a command finds other data than the developer's."""
+    """A project of links, in which a command finds other data than the developer's own."""
     for part in PROJECT.iterdir():
         if not part.name.startswith("."):
             (tmp_path / part.name).symlink_to(part)

@@ -1,4 +1,4 @@
-"""What the demo shows and does to the servers: uploads, lines, the contact sheet."""
+"""The demo's output and its effects on the servers: uploads, lines, the contact sheet."""
 
 import io
 import threading

@@ -1,4 +1,4 @@
-"""A process that is told to end more than once still puts away what it started."""
+"""A process that gets several signals to end still stops the programs that it started."""
 
 import signal
 import subprocess

@@ -1,4 +1,4 @@
-"""The page of limits is what the code has."""
+"""The page of limits agrees with the code."""
 
 import json
 import re

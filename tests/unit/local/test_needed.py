@@ -1,4 +1,4 @@
-"""Programs that are not Python's: where they are found, and that a test is skipped by name for want of one."""
+"""Programs that are not Python packages: where they are found; a test is skipped by name if one is missing."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""The event relay's decisions: what an event says, when it is tried again, what is remembered."""
+"""The event relay's decisions: the content of an event, the times of retries, the state that is kept."""
 
 import argparse
 import json

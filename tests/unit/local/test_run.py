@@ -1,4 +1,4 @@
-"""The running system's settings, as a shell reads them; and a developer's own."""
+"""The running system's settings, as a shell reads them, and a developer's own settings."""
 
 import json
 import stat
@@ -17,7 +17,7 @@ SETTINGS = {
 
 
 def test_a_shell_reads_the_settings_as_they_are(tmp_path: Path) -> None:
-    # A name of the host's own that no shell can have must not keep it from the others.
+    # A variable of the host that no shell can have must not prevent the others.
     write_environment(tmp_path / "env", {"AzureWebJobs.process_batch.Disabled": "true", **SETTINGS})
 
     for name, value in SETTINGS.items():

@@ -1,4 +1,4 @@
-"""The demo's zips: the same order gives the same bytes, and the list of what is in them is true."""
+"""The demo's zips: the same specification gives the same bytes, and the manifest is correct."""
 
 import hashlib
 import io

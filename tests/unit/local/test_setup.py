@@ -1,4 +1,4 @@
-"""Set-up on machines that lack something: what is said then, and that nothing is said when all is there."""
+"""Set-up prints a message on machines that lack something, and prints nothing if nothing is missing."""
 
 import shutil
 import stat
@@ -33,7 +33,7 @@ def clone(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    """A machine's only folder of programs: the tools that are everywhere, a roomy disk, and no Python."""
+    """A machine's only folder of programs: the usual tools, a disk with enough room, and no Python."""
     folder = tmp_path / "bin"
     folder.mkdir()
     for tool in TOOLS:
@@ -108,7 +108,7 @@ def test_the_first_run_installs_and_the_second_says_and_does_nothing(clone: Path
 def test_it_prints_the_line_that_puts_the_command_on_path(clone: Path, path: Path) -> None:
     python(path)
     assert ". .local/env" in set_up(clone, path).stdout
-    # `make run` writes keys there later on.
+    # `make run` writes keys into it later.
     assert stat.S_IMODE((clone / ".local/env").stat().st_mode) == 0o600
     shell = subprocess.run(
         ["sh", "-c", '. .local/env && echo "$PATH"'], cwd=clone, capture_output=True, text=True, check=True

@@ -1,4 +1,4 @@
-"""Servers and tools: apt-get's own on a repository of the test's, and machines where it cannot help."""
+"""Installation of servers and tools: by apt-get from a repository of the test, and on machines where it cannot help."""
 
 import hashlib
 import os
@@ -29,7 +29,7 @@ def clone(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def bin_folder(tmp_path: Path) -> Path:
-    """Programs that come before the machine's own; no user of it is root."""
+    """Programs that come before the machine's own; none of them runs as root."""
     program(tmp_path / "bin/id", "echo 1000")
     return tmp_path / "bin"
 
@@ -71,7 +71,7 @@ def publish(repository: Path, name: str, path: str, *, needs: str = "", conflict
 
 
 def set_up(clone: Path, path: str, source: str = "") -> subprocess.CompletedProcess[str]:
-    """Run the script; `source` is the only place that apt-get knows of."""
+    """Run the script; `source` is the only repository of apt-get."""
     (clone.parent / "sources.list").write_text(f"deb [trusted=yes] {source} ./\n")
     (clone.parent / "apt.conf").write_text(
         f'Dir::Etc::sourcelist "{clone.parent}/sources.list";\nDir::Etc::sourceparts "-";\n'
@@ -87,7 +87,7 @@ def beside(folder: Path) -> str:
 
 
 def lone(folder: Path, tools: Mapping[str, str]) -> str:
-    """Make a PATH that has nothing but what every system has and the given scripts."""
+    """Make a PATH with only the tools of every system and the given scripts."""
     for tool in TOOLS:
         (folder / tool).symlink_to(shutil.which(tool) or tool)
     for name, script in tools.items():

@@ -1,4 +1,4 @@
-"""The soak's own judgement: what it counts as lost, doubled, stuck or leaking, and what it lets happen."""
+"""The soak's own judgement: lost, doubled or stuck archives, leaks; and the faults that it injects."""
 
 import base64
 import hashlib

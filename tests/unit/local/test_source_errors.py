@@ -1,4 +1,4 @@
-"""`make run` says why a source cannot be polled, once for each reason."""
+"""`make run` reports why a source cannot be polled, once for each reason."""
 
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime

@@ -1,4 +1,4 @@
-"""A system that starts anew removes an earlier run, and nothing else."""
+"""A new start of a system removes an earlier run, and nothing else."""
 
 import os
 import sys

@@ -1,4 +1,4 @@
-"""The demo's verification: whatever is missing, wrong or there twice is named."""
+"""The demo's verification names everything that is missing, wrong or stored twice."""
 
 from dataclasses import replace
 from datetime import UTC, datetime

@@ -23,7 +23,7 @@ PNG = encoded(smooth(20, 20), "PNG")
 
 @dataclass(frozen=True)
 class Case:
-    """A zip, and what becomes of it."""
+    """A zip, and its outcome."""
 
     content: bytes
     state: State

@@ -1,4 +1,4 @@
-"""Small image files for the tests, and what preprocessing makes of them."""
+"""Small image files for the tests, and the results of preprocessing them."""
 
 import io
 import struct
@@ -65,7 +65,7 @@ def chunk(name: bytes, content: bytes) -> bytes:
 
 
 def mpo(kinds: list[int], pictures: list[NDArray[Any]]) -> bytes:
-    """A JPEG with others behind it, and an index that says of each what it is."""
+    """Return a JPEG with others behind it, and an index with the kind of each."""
     first, *others = (Image.fromarray(picture) for picture in pictures)
     content = bytearray(encoded(first, "MPO", save_all=True, append_images=others, quality=95))
     at = content.index(b"MPF\0")
@@ -82,7 +82,7 @@ def decoded(content: bytes, recipe: Recipe = AS_IT_IS, limits: Limits | None = N
 
 
 def images_of(content: bytes, recipe: Recipe = AS_IT_IS, limits: Limits | None = None) -> list[Pixels]:
-    """Every image of a file."""
+    """Return every image of a file."""
     return [transform(frame, recipe) for frame in _frames(content, recipe, limits)]
 
 
@@ -92,6 +92,6 @@ def _frames(content: bytes, recipe: Recipe, limits: Limits | None) -> Iterator[F
 
 
 def image_of(content: bytes, recipe: Recipe = AS_IT_IS) -> NDArray[Any]:
-    """The only image of a file."""
+    """Return the only image of a file."""
     (pixels,) = images_of(content, recipe)
     return pixels

@@ -1,4 +1,4 @@
-"""Where a process died over a batch, a child decodes its members: what one does to it costs no other anything."""
+"""After a process died during a batch, a child decodes its members: a bad member does not affect the others."""
 
 import logging
 import os
@@ -33,7 +33,7 @@ LINUX = pytest.mark.skipif(sys.platform != "linux", reason="limits of a child ar
 
 
 class Isolated(World):
-    """A world in which another process died over every batch."""
+    """A world in which another process died during every batch."""
 
     def decode(self, content: bytes, hook: str | None = None, **changes: Any) -> RawArchive:
         archive = self.raw.add(content)
@@ -82,15 +82,15 @@ def test_a_member_that_kills_its_process_costs_itself_alone(
 def test_a_child_that_dies_between_members_costs_none(
     world: Isolated, seen: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As where the system takes memory back: it ends the child first."""
+    """If memory is short, the system ends the child first."""
     add, before = MemoryWriter.add, set(psutil.Process().children())
 
     def kill(writer: MemoryWriter, images: Iterable[Image]) -> int:
         added = add(writer, images)
-        # Not the servers of other tests.
+        # Without the servers of other tests.
         for child in set(psutil.Process().children()) - before:
             child.kill()
-            # It stays to be reaped by whoever started it.
+            # It remains until its parent reaps it.
             os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
         return added
 

@@ -1,4 +1,4 @@
-"""Archives become images: at least once in, exactly once out, and no member costs another."""
+"""Archives become images: delivered at least once, written exactly once, and no member affects another."""
 
 import inspect
 import io
@@ -49,7 +49,7 @@ ONE_EACH = BatchSizes(members=1, inline_bytes=0)
 
 @dataclass
 class World:
-    """Everything around the use cases, in memory, with a clock that stands still."""
+    """The surroundings of the use cases, in memory, with a clock that stands still."""
 
     raw: MemoryRawArchives = field(default_factory=MemoryRawArchives)
     results: MemoryResults = field(default_factory=MemoryResults)
@@ -75,14 +75,14 @@ class World:
         return Context(**defaults | changes)
 
     def work(self, ctx: Context) -> list[HandlerOutcome]:
-        """Take messages until none is left."""
+        """Take messages until the queue is empty."""
         taken = []
         while self.queue.messages:
             taken.append(handle_batch_message(self.queue.messages.pop(0), ctx))
         return taken
 
     def die_over(self, archive: RawArchive) -> None:
-        """Run each batch of an archive, and be gone."""
+        """Run each batch of an archive, and die."""
         for state in self.ledger.plan(archive, "p-test") or ():
             self.ledger.claim(state.batch, "a process that died", ClaimKind.RUNNING, self.now, self.now)
 
@@ -455,7 +455,7 @@ def test_a_batch_of_broken_members_writes_ten_lines(world: World, caplog: pytest
 
 
 def test_however_many_members_are_decoded_at_once_results_are_the_same() -> None:
-    """Pictures of all sorts: several frames, some too large to be done beside others, broken, none at all."""
+    """Pictures of many kinds: several frames, some too large to be decoded beside others, broken, none at all."""
     limits = Limits(pixels=8 * 4_000, member_bytes=8 * 40_000, batch_pixels=70_000)
     page, heavy = smooth(20, 30), encoded(noise(50, 90, 3), "PNG")
     content = zipped(
@@ -609,7 +609,7 @@ def test_what_is_no_zip_is_settled_as_refused(world: World) -> None:
 
 
 def truncated(world: World, content: bytes) -> RawArchive:
-    """An archive that copying marked as truncated, as its end was no zip directory for STABLE_FOR_MAX."""
+    """An archive that copying marked as truncated, because it had no zip directory at its end for STABLE_FOR_MAX."""
     archive = world.raw.add(content)
     world.raw.blobs[archive.blob] = (replace(archive, complete=False), content)
     return archive
@@ -740,7 +740,7 @@ def test_a_batch_that_fails_for_now_goes_to_the_queue(world: World) -> None:
 
 
 class Unreachable(MemoryRawArchives):
-    """A raw container whose archives cannot be read for now."""
+    """A raw container whose archives cannot be read at the moment."""
 
     def open(self, archive: RawArchive) -> RangeReader:
         raise StoreUnavailableError(f"open {archive.blob}")
@@ -798,7 +798,7 @@ def test_an_error_of_storage_while_a_member_is_added_is_no_refusal(world: World)
     assert world.results.published == {}
 
 
-# Exactly once out
+# Written exactly once
 
 
 def test_events_that_come_twice_change_nothing(world: World) -> None:
@@ -894,7 +894,7 @@ def renewals() -> list[threading.Thread]:
 
 
 class Hanging(MemoryBatchLedger):
-    """Renewals hang for a while, or until somebody lets them go on, or a batch is let go."""
+    """Renewals hang for a while, until a test releases them, or until a batch is released."""
 
     def __init__(self, seconds: float) -> None:
         super().__init__()
@@ -1051,7 +1051,7 @@ def test_while_the_queue_stands_requests_do_not_pile_up_and_none_is_forgotten(wo
     for minutes in range(15, 24 * 60, 5):
         reconcile(["radar"], ctx, world.now + timedelta(minutes=minutes), WINDOW)
     assert len(archives) <= world.queue.waiting() <= 1_100
-    # It moves again, but not all of its messages are there any more.
+    # It moves again, but some of its messages are lost.
     world.queue.messages = world.queue.messages[:10]
     world.work(ctx)
     assert reconcile(["radar"], ctx, world.now + timedelta(days=1), WINDOW) == ReconcileOutcome(asked=80)
@@ -1172,7 +1172,7 @@ def test_a_source_that_fails_for_now_does_not_hold_up_the_others(
     assert "reconcile.deferred source=down" in caplog.text
 
 
-# What lies in the archive tier
+# Blobs in the archive tier
 
 
 def test_what_is_in_the_archive_tier_is_left_as_it_is(world: World) -> None:
@@ -1203,7 +1203,7 @@ def test_an_archive_does_not_fail_while_nobody_could_read_it(world: World) -> No
     assert reconcile(["radar"], ctx, world.now + timedelta(days=11), timedelta(days=30)) == ReconcileOutcome(failed=1)
 
 
-# What is not whole yet
+# Archives that are not complete yet
 
 
 def states_of(world: World, archive: RawArchive) -> Sequence[BatchState]:

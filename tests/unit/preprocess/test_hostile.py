@@ -1,4 +1,4 @@
-"""Files and archives that are made to do harm: refused in little time and memory, and never half a picture."""
+"""Hostile files and archives: refused in little time and memory, and never half a picture."""
 
 import io
 import struct
@@ -88,7 +88,7 @@ def test_zeros_behind_an_avifs_picture_are_no_loss_where_they_may_be_there(metad
 
 
 def scans(count: int, side: int = 10_000) -> bytes:
-    """A progressive JPEG that says of every block, in each scan, that nothing changes: some hundred bytes a scan."""
+    """Return a progressive JPEG whose scans change no block, in some hundred bytes a scan."""
     table = struct.pack(">HB", 67, 0) + bytes([1] * 64)
     frame = struct.pack(">HBHHB", 11, 8, side, side, 1) + bytes([1, 0x11, 0])
     dc, ac = (struct.pack(">HB", 20, kind) + bytes([1] + [0] * 15 + [value]) for kind, value in ((0, 0), (16, 0xE0)))
@@ -203,7 +203,7 @@ def test_decoding_takes_at_most_twelve_bytes_for_each_pixel_that_is_allowed(heav
     file.write_bytes(content)
     command = [sys.executable, "-c", PEAK, str(file), str(allowed)]
     done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=True)
-    # A quarter more for the interpreter's own ups and downs, and for libraries that are loaded late.
+    # A quarter more for variations of the interpreter, and for libraries that are loaded late.
     assert int(done.stdout) < 12 * allowed * 1.25 + 16 * MIB
     with pytest.raises(MemberRefusedError, match="LIMIT_PIXELS"):
         images_of(content, limits=Limits(pixels=allowed - 1))
@@ -224,7 +224,7 @@ def flat_png(side: int, bits: int, kind: int, row: int) -> bytes:
 
 
 def overlapping(entries: int, inflated: int) -> bytes:
-    """A zip whose every entry is the same member: little that claims to be much."""
+    """A zip whose every entry is the same member: few bytes that claim to be many."""
     archive = by_hand(zlib.compress(bytes(inflated), 9, -15), bytes(inflated), 8)
     start, end = archive.index(b"PK\1\2"), archive.index(b"PK\5\6")
     record = struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, entries, entries, (end - start) * entries, start, 0)
@@ -252,7 +252,7 @@ def test_zips_within_a_zip_are_refused_and_one_that_contains_itself_is_refused()
     handle_archive_created(archive.blob, world.process())
     assert world.ledger.end(archive) == "processed"
     assert world.sums(archive).refused_kinds == {".zip": 1}
-    # Its only member are all its own bytes, from its first header on.
+    # Its only member consists of all bytes of the zip, from its first header on.
     whole = bytearray(by_hand(b"x" * 50, b"x" * 50, 0, name=b"self.png"))
     entry = whole.index(b"PK\1\2")
     struct.pack_into("<2L", whole, entry + 20, len(whole), len(whole))

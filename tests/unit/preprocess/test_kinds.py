@@ -1,4 +1,4 @@
-"""Nothing passes in silence: each member is an image, a refusal with its reason, or a known harmless kind."""
+"""Each member is an image, a refusal with its reason, or a known harmless kind."""
 
 import gzip
 import lzma

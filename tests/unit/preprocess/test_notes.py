@@ -1,4 +1,4 @@
-"""Limits are seen coming: what came near to one is noted with its batch, and nothing else is."""
+"""Limits are noticed in advance: values near a limit are noted with their batch, and no others."""
 
 import zipfile
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Settings that cannot work are told at start, and results are named after all that decides them."""
+"""Settings that cannot work are errors at start, and a pipeline's name depends on all that determines its results."""
 
 import dataclasses
 import re
@@ -58,7 +58,7 @@ def test_every_setting_has_a_say_in_the_name() -> None:
     ],
 )
 def test_names_stay_as_they_were_in_0_1_0(change: dict[str, Any], name: str) -> None:
-    # Red: everybody's pipeline would be renamed, and 72 hours of it made again. A new setting goes into _FROZEN.
+    # If this fails, every pipeline would be renamed, and 72 hours of it made again. A new setting goes into _FROZEN.
     assert pipeline_name(replace(Recipe(), **change), None) == name
 
 

@@ -1,4 +1,4 @@
-"""Which of a storage account's events start work, in the very shapes in which Event Grid delivers them."""
+"""The events of a storage account that start work, in the forms in which Event Grid delivers them."""
 
 import json
 from pathlib import Path
@@ -17,7 +17,7 @@ INFRA = Path(__file__).parents[3] / "infra"
 
 
 def translated(event: Any) -> str | None:
-    """Take an event the way that it takes in Azure: as the worker library hands it to the function."""
+    """Pass an event to the function as in Azure, through the worker library."""
     return announced_archive(EventGridEventInConverter.decode(Datum(json.dumps(event), "json"), trigger_metadata={}))
 
 
@@ -37,7 +37,7 @@ def test_a_blob_that_is_whole_starts_work(api: str, schema: Schema) -> None:
         ("DeleteBlob", "BlobDeleted"),
         ("DeleteFile", "BlobDeleted"),
         ("SftpRemove", "BlobDeleted"),
-        # Renaming into the container announces nothing that our own names ever were; `reconcile` finds what is there.
+        # Renaming into the container announces no name that ours could be; `reconcile` finds the blob.
         ("RenameFile", "BlobRenamed"),
         ("SftpRename", "BlobRenamed"),
         ("CreateDirectory", "DirectoryCreated"),
@@ -64,7 +64,7 @@ def test_a_name_that_somebody_else_chose_arrives_as_it_is(schema: Schema) -> Non
 
 
 def test_the_subscription_lets_pass_what_starts_work_and_nothing_else() -> None:
-    """Each event that is passed over would cost a call."""
+    """Each event that is skipped would cost a call."""
     text = (INFRA / "modules" / "event-subscription.bicep").read_text()
     assert {api for api in ENDPOINTS if f"'{api}'" in text} == COMPLETE
     assert "eventDeliverySchema: 'EventGridSchema'" in text

@@ -1,4 +1,4 @@
-"""A batch in which a member hangs is given up and judged in a child; one that takes too long is divided."""
+"""A batch with a member that hangs is given up and repeated in a child; a batch that takes too long is divided."""
 
 import threading
 from collections.abc import Iterator
@@ -26,7 +26,7 @@ def world() -> World:
 
 @pytest.fixture
 def release() -> Iterator[threading.Event]:
-    """Lets what hangs go on, and waits until it did."""
+    """Releases a hanging member, and waits until it has ended."""
     event = threading.Event()
     yield event
     event.set()

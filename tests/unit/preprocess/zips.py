@@ -1,4 +1,4 @@
-"""Zips for the tests: sound ones by zipfile, and ones that lie, by patching their directory."""
+"""Zips for the tests: valid ones by zipfile, and invalid ones, by patching their directory."""
 
 import io
 import struct
@@ -15,7 +15,7 @@ FIELDS |= {"disk": (34, "<H"), "offset": (42, "<L")}
 
 
 def zipped(*members: tuple[str, bytes], method: int = zipfile.ZIP_STORED) -> bytes:
-    """A sound zip."""
+    """A valid zip."""
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w", method) as archive:
         for name, content in members:
@@ -45,7 +45,7 @@ def by_hand(payload: bytes, inflated: bytes, method: int, name: bytes = b"m.bin"
 
 
 def read_all(content: bytes, limits: Limits | None = None) -> list[bytes | str]:
-    """Each member's bytes, or why it was refused."""
+    """Return each member's bytes, or the reason why it was refused."""
     archive = Archive(MemoryReader(content), limits or Limits())
     contents: dict[int, bytes | str] = {}
     with archive.batch(0, len(archive.members)) as reader:
@@ -60,7 +60,7 @@ def read_all(content: bytes, limits: Limits | None = None) -> list[bytes | str]:
 
 
 class UnmarkedLzma:
-    """An encoder of literals alone that marks no end: liblzma always writes a mark."""
+    """An encoder of literals only that writes no end marker, which liblzma always writes."""
 
     def __init__(self) -> None:
         self._low, self._range, self._cache, self._waiting = 0, 2**32 - 1, 0, 1

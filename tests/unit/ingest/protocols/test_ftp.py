@@ -1,4 +1,4 @@
-"""What FTP servers tell of a file, refuse to tell, or tell wrongly."""
+"""Metadata of files that FTP servers report, refuse to report, or report wrongly."""
 
 import re
 from collections.abc import Callable

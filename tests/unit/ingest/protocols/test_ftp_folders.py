@@ -1,4 +1,4 @@
-"""Listings of FTP servers: what cannot be understood is not absent, and one folder costs no other."""
+"""Listings of FTP servers: a line that cannot be read is not an absent file, and one folder does not affect others."""
 
 from collections.abc import Callable
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""What FTP servers say of their files."""
+"""Lines of FTP listings."""
 
 import re
 from datetime import UTC, datetime, timedelta

@@ -1,4 +1,4 @@
-"""What the texts of FTP replies are taken for."""
+"""Texts of FTP replies, and their meanings."""
 
 import pytest
 from hypothesis import given

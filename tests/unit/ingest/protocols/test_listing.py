@@ -1,4 +1,4 @@
-"""A listing is taken whole, or not at all."""
+"""A listing is used completely, or not at all."""
 
 from itertools import count
 

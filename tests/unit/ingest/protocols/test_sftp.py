@@ -1,4 +1,4 @@
-"""What SFTP servers leave out of their listings, and what they answer that makes no sense."""
+"""Gaps in the listings of SFTP servers, and invalid answers."""
 
 import stat
 from collections.abc import Sequence

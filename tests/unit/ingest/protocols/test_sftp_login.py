@@ -1,4 +1,4 @@
-"""How much SSH lets be on its way."""
+"""The size of the SSH window."""
 
 import pytest
 

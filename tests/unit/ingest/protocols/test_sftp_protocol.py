@@ -1,4 +1,4 @@
-"""What SFTP servers answer is bounded, whatever they claim."""
+"""Answers of SFTP servers are bounded, whatever the servers claim."""
 
 import struct
 from collections.abc import Callable
@@ -14,7 +14,7 @@ _LIMITS = b"limits@openssh.com"
 
 
 class Channel:
-    """The other end: answers each request by what `answer` makes of its kind and number."""
+    """The server's end: answers each request with the result of `answer` for its kind and number."""
 
     def __init__(self, answer: Callable[[int, int], bytes]) -> None:
         self._answer = answer
@@ -32,7 +32,7 @@ class Channel:
             self._say(struct.pack(">BL", _VERSION, 3) + name + value)
 
     def recv(self, length: int) -> bytes:
-        """Give what was answered."""
+        """Return the answers."""
         given, self._out = self._out[:length], self._out[length:]
         return given
 
@@ -48,7 +48,7 @@ def session(answer: Callable[[int, int], bytes]) -> SftpSession:
     ("granted", "asked"), [(0, 32 * 1024), (1, 4 * 1024), (40_000, 40_000), (261_120, 261_120), (2**63, 261_120)]
 )
 def test_reads_are_as_long_as_the_server_grants_within_bounds(granted: int, asked: int) -> None:
-    """Who grants single bytes would else be asked for sixteen million of them at once."""
+    """Otherwise a server that sends single bytes would get sixteen million requests at once."""
 
     def limits(kind: int, number: int) -> bytes:
         assert kind == _EXTENDED

@@ -1,4 +1,4 @@
-"""The functions host's parts that need no storage and no network."""
+"""The parts of the functions host that need no storage and no network."""
 
 import json
 import re

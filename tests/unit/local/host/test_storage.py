@@ -1,4 +1,4 @@
-"""How long the functions host insists on a call to storage, and what makes it end."""
+"""How long the functions host retries a call to storage, and which errors end it."""
 
 import asyncio
 
@@ -10,7 +10,7 @@ from local.host.workers import HostEndsError
 
 
 class Storage:
-    """Answers with one error after the other, and then for good; time passes only between two calls."""
+    """Answers with one error after the other, and then correctly; time passes only between two calls."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, *errors: AzureError) -> None:
         self._errors = list(errors)

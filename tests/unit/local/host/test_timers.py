@@ -1,4 +1,4 @@
-"""Timer triggers: which ticks there are, and which runs come of them."""
+"""Timer triggers: their ticks, and the runs that follow from them."""
 
 import asyncio
 import json
@@ -18,7 +18,7 @@ SECOND = timedelta(seconds=1)
 
 
 class FakeClock:
-    """Time that passes only where somebody waits or works."""
+    """Time that passes only in waits and work."""
 
     def __init__(self, start: datetime, until: datetime, early: timedelta = timedelta(0)) -> None:
         self.time = start

@@ -1,4 +1,4 @@
-"""What is said of newer versions of a file that readers do not take yet, and of older ones that nobody waits for."""
+"""Findings about newer versions of a file that readers do not use yet; none about older ones that no reader needs."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -17,7 +17,7 @@ HOUR = timedelta(hours=1)
 
 
 def version(minute: int, state: State, at: datetime | None = None) -> Entry:
-    """Make a version that was modified so many minutes after noon, and came to its state at `at`."""
+    """Return a version that was modified this many minutes after noon, and reached its state at `at`."""
     archive = RawArchive(
         source="radar",
         stamp=NOON,
@@ -106,7 +106,7 @@ def test_without_a_rule_every_version_counts_for_itself() -> None:
 
 @pytest.mark.parametrize("state", [State.FAILED, State.REFUSED, State.EMPTY, State.EXPIRED])
 def test_only_the_same_file_or_a_zip_put_there_by_hand_cures_what_failed(state: State) -> None:
-    """Two products of one time have one stamp: that one is processed says nothing about the other."""
+    """Two products of one time have the same stamp; if one is processed, the other may not be."""
     failed = version(0, state)
     failed = replace(failed, archive=replace(failed.archive, replaces="never"))
     later = version(1, State.PROCESSED)

@@ -1,4 +1,4 @@
-"""Findings: each slug is documented as it is, and many of one are counted."""
+"""Findings: the documentation of each slug is right, and many findings of one slug are counted."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Each reason for which an archive or a member is refused has its cause, and so its cure."""
+"""Each reason for a refusal has a cause, and so a cure."""
 
 import ast
 from collections.abc import Iterator
@@ -108,7 +108,7 @@ _CAUSES = {
         "read {length} bytes at {offset} of {self._archive.blob}: it has only {self.size}; the zip is damaged",
     ],
 }
-"""All that this project refuses by, as its source has it."""
+"""All reasons of refusals in this project's source."""
 _FILLED = (("{name_of(self._hook)}", "PREPROCESS_HOOK (hooks.py:3)"), ("{setting}", "PREPROCESS_MEAN"))
 
 
@@ -161,7 +161,7 @@ def test_every_cause_has_its_cure() -> None:
 
 
 def test_what_makes_another_pipeline_is_done_again_under_it() -> None:
-    """Under it nothing was refused yet, so `--refused` would find nothing."""
+    """No archive was refused under it yet, so `--refused` would find nothing."""
     assert "--since 48h" in cure_of("PREPROCESS_HOOK (hooks.py:3) failed: KeyError", whole=True)
     assert "--refused" in cure_of("it takes longer than LIMIT_SECONDS=180", whole=True)
     assert "--archive" in cure_of("PREPROCESS_HOOK (hooks.py:3) failed: KeyError", whole=False)

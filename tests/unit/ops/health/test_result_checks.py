@@ -1,4 +1,4 @@
-"""What is found in a source's results as a whole: nothing readable, limits that come near, results of old decoders."""
+"""Findings about a source's results as a whole: nothing readable, limits almost reached, results of old decoders."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -40,14 +40,14 @@ def test_nothing_can_be_read_where_every_archive_of_the_last_hour_was_refused() 
 @pytest.mark.parametrize(
     ("entries", "names"),
     [
-        # One that was read among the last hour's, or among the newest three.
+        # An archive that was read, among the last hour's or among the newest three.
         ([refused(3), refused(13), entry(23), refused(33)], []),
         ([refused(3), entry(70)], []),
         ([refused(200), refused(2_000), entry(3_000), refused(4_000)], []),
         ([refused(200), refused(2_000), refused(3_000), entry(4_000)], ["3 archives since 10:00"]),
         # A source's only archive.
         ([refused(3)], ["1 archive since 11:57"]),
-        # What failed is told as that, and what is on its way as nothing.
+        # A failed archive has its own finding, and an archive in progress has none.
         ([entry(3, State.FAILED), entry(13, State.FAILED)], []),
         ([entry(3, State.FAILED), refused(13)], ["2 archives since 11:47"]),
         ([entry(1, State.RAW), refused(3), refused(13), refused(23)], ["3 archives since 11:37"]),
@@ -62,7 +62,7 @@ def test_of_each_limit_the_archive_that_came_nearest_is_told() -> None:
     near = [
         replace(entry(3), near={"LIMIT_PIXELS": 0.81}),
         replace(entry(13, path="big.zip"), near={"LIMIT_PIXELS": 0.97, "LIMIT_FRAMES": 0.9}),
-        # By the limit of another day, perhaps.
+        # Perhaps by the limit of another day.
         replace(entry(2_000), near={"LIMIT_PIXELS": 0.99, "LIMIT_RATIO": 0.9}),
     ]
     found = find(near, Slug.NEAR_LIMIT)

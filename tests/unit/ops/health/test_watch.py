@@ -1,4 +1,4 @@
-"""What reconcile says of each source: silence, gaps, deadlines and what was put there by hand, and never too much."""
+"""reconcile's findings about each source: silence, gaps, deadlines, manual uploads, and never too many lines."""
 
 import logging
 from collections.abc import Sequence
@@ -59,7 +59,7 @@ def starts(outcome: WatchOutcome) -> list[datetime | None]:
 
 
 class TestAnswers:
-    """A source that is not listed as it should be."""
+    """A source with incomplete listings."""
 
     def slug(self, state: SourceState, spec: SourceSpec = SPEC) -> Slug | None:
         found = [finding.slug for finding in check(Here([state]), spec=spec).findings]

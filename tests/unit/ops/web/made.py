@@ -1,4 +1,4 @@
-"""What storage would tell of a source, made up."""
+"""Stored data of a source, made up for tests."""
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -29,7 +29,7 @@ _TIMES = {
 
 
 def entry(minutes: float, state: State = State.PROCESSED, **known: Any) -> Entry:
-    """Make an archive of so many minutes ago; it was seen a second after its time, and readable five later."""
+    """Return an archive of this many minutes ago; it was seen a second after its time, and readable five later."""
     stamp = NOW - minutes * MINUTE
     passed = _TIMES.get(state, (State.SEEN, state))
     counts = known.pop("counts", Counts(members=3, images=3)) if state is State.PROCESSED else None
@@ -61,7 +61,7 @@ def regular(count: int = 6, newest: float = 3) -> list[Entry]:
 
 
 def tracked_file(minutes: float, **known: Any) -> TrackedFile:
-    """Make a file of the last listing, of so many minutes ago."""
+    """Return a file of the last listing, of this many minutes ago."""
     at = NOW - minutes * MINUTE
     file = RemoteFile(path=known.pop("path", "a.zip"), size=9, modified=at)
     archive = Archive(source="radar", file=file, version="0" * 8, stamp=at)
@@ -99,6 +99,6 @@ def status_of(
     held: Held = HELD,
     **known: Any,
 ) -> Status:
-    """Say how a single source is."""
+    """Return the assessment of a single source."""
     stored = StoredStatus(sources=[stored_source(entries, source_state, **known)], queues=queues, runs=runs or {})
     return assess(stored, held, NOW)

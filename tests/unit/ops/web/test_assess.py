@@ -1,4 +1,4 @@
-"""What the page says of what storage knows: one sentence per source, holes, lags, and what needs a person."""
+"""The page's content by the stored data: one sentence for each source, gaps, lags, and problems that need a person."""
 
 from dataclasses import replace
 from datetime import timedelta
@@ -48,7 +48,7 @@ def test_what_is_on_its_way_is_neither_here_nor_missing() -> None:
 
 
 def corrected(newer: State = State.PROCESSED) -> list[Entry]:
-    """Make a file of three minutes ago, and its correction."""
+    """Return a file of three minutes ago, and its correction."""
     older = entry(3, version="00000001")
     archive = replace(older.archive, replaces="stamp", modified=older.archive.stamp)
     correction = replace(entry(3, newer).archive, version="00000002", replaces="stamp", modified=NOW)
@@ -188,7 +188,7 @@ def test_the_last_archive_before_the_window_shows_the_hole_at_its_beginning() ->
 
 
 def test_where_archives_are_left_out_there_is_no_hole_made_up() -> None:
-    """There are too many to be read: those of the listing that are older must not count either."""
+    """There are too many to read, so older ones of the listing must not count either."""
     source_state = SourceState(
         source="radar", listed_at=NOW, tracked_files=(tracked_file(900, done=True), tracked_file(3, done=True))
     )

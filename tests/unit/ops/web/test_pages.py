@@ -1,4 +1,4 @@
-"""Pages: strangers' names stay text, links keep the key, and browsers are kept in their bounds."""
+"""Pages: untrusted names stay text, links keep the key, and browsers are restricted."""
 
 import gzip
 import re
@@ -23,7 +23,7 @@ INNOCENT = {"main", "header", "nav", "section", "p", "a", "svg", "path", "rect",
 
 
 class Page(HTMLParser):
-    """What a browser would make of a page: its elements, their attributes, and its text."""
+    """A browser's view of a page: its elements, their attributes, and its text."""
 
     def __init__(self, response: Response) -> None:
         super().__init__()
@@ -38,7 +38,7 @@ class Page(HTMLParser):
         self.text += data
 
     def links(self) -> Sequence[str]:
-        """Give all addresses that it leads to, or fetches."""
+        """Return all addresses of links and resources."""
         addresses = (attrs.get(name) for _, attrs in self.elements for name in ("href", "src"))
         return [link for link in addresses if link and not link.startswith(("#", "data:"))]
 

@@ -1,4 +1,4 @@
-"""Stored arrays as small pictures: whatever a hook made can be seen."""
+"""Stored arrays as small pictures: every array that a hook may return is visible."""
 
 from io import BytesIO
 

@@ -1,4 +1,4 @@
-"""Where things lie in the picture."""
+"""Positions in the timeline."""
 
 from datetime import timedelta
 

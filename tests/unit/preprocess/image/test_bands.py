@@ -1,4 +1,4 @@
-"""Every band and value of a picture is there as it is in the file, or the picture is refused."""
+"""Every band and value of a picture is the same as in the file, or the picture is refused."""
 
 import io
 import struct

@@ -1,4 +1,4 @@
-"""A damaged file is refused, and bytes that harm no value are not taken for damage."""
+"""A damaged file is refused, and bytes that change no value do not count as damage."""
 
 import io
 import logging
@@ -53,7 +53,7 @@ def is_refused(content: bytes) -> bool:
 
 
 def check_refused(content: bytes) -> None:
-    """In full and made smaller, which are two ways through a decoder."""
+    """Decoded in full and reduced, which use different code of a decoder."""
     for recipe in (Recipe(fit="none"), SMALL):
         with pytest.raises(MemberRefusedError, match=r"it is damaged|cut off"):
             images_of(content, recipe)

@@ -1,4 +1,4 @@
-"""Files become frames: allowed formats only, within limits, every frame, upright, and with the values they had."""
+"""Files become frames: allowed formats only, within limits, every frame, upright, and with unchanged values."""
 
 import io
 import struct
@@ -257,7 +257,7 @@ def test_pictures_stand_upright(form: str, orientation: int) -> None:
     (frame,) = decoded(content)
     assert frame.size == expected.shape[1::-1]
     assert np.abs(frame.planes.pixels().astype(int) - expected).max() < 3
-    # The first pixel is the darkest; EXIF tells the corner where it belongs.
+    # The first pixel is the darkest; EXIF says in which corner it belongs.
     corner = {1: (0, 0), 2: (0, -1), 3: (-1, -1), 4: (-1, 0)}[(orientation - 1) % 4 + 1]
     assert expected[corner].sum() < 120
 

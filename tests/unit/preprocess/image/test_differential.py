@@ -1,6 +1,7 @@
 """Some hundred files are decoded by an independent library too: the same frames, sizes, bands, bits and values.
 
-OpenCV and tifffile share no code with Pillow. They are the judge where they can read a file; else its values are known.
+OpenCV and tifffile share no code with Pillow. The results are compared with theirs if they can read a file, otherwise
+with known values.
 """
 
 import io
@@ -63,7 +64,7 @@ def test_packaged_files_are_what_another_library_reads(path: Path) -> None:
     else:
         lossy = path.suffix == ".jpg"
         with Image.open(path) as image:
-            # OpenCV gives colours of a palette, and spreads grey, as we do; of grey with alpha it makes colours.
+            # OpenCV returns a palette's colours, and spreads grey, as we do; it turns grey with alpha into colours.
             expected = [np.asarray(image)] if image.mode == "LA" else by_opencv(content)
         same(outputs, expected, tolerance=3 if lossy else 0)
 

@@ -1,4 +1,4 @@
-"""What is read, what is known to be harmless and skipped, and that everything else is refused."""
+"""Members that are read, members that are skipped as harmless, and the refusal of all others."""
 
 import bz2
 import random

@@ -1,4 +1,4 @@
-"""What is left to a process is the least that the machine and each of its groups leave."""
+"""The memory of a process is the least that the machine and each of its control groups allow."""
 
 from collections.abc import Mapping
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Members are decoded several at once, and nobody can tell by the results."""
+"""Members are decoded concurrently, with the same results as one after the other."""
 
 import io
 import threading
@@ -41,14 +41,14 @@ def image_of(member: Member) -> Image:
 
 
 class Kitchen:
-    """Reads and decodes as a test asks, and remembers what was under way at once."""
+    """Reads and decodes as a test specifies, and records which members ran at the same time."""
 
     def __init__(self) -> None:
         self.read_so_far: list[int] = []
         self.decoding = 0
         self.at_once = 0
         self.alone: dict[int, int] = {}
-        """How many were being decoded when a member had all memory to itself."""
+        """How many members were decoded while one had all memory."""
         self.lock = threading.Lock()
 
     def pool(self, workers: int = WORKERS, limits: Limits | None = None) -> DecodePool:
@@ -71,7 +71,7 @@ class Kitchen:
                 self.decoding -= 1
 
     def work(self, member: Member, memory: MemoryBudget) -> None:
-        """What decoding takes."""
+        """The memory that decoding takes."""
 
     def served(self, pool: DecodePool, these: Sequence[Member]) -> list[int]:
         """Call every pending member; return the members whose images came, in the order in which they came."""
@@ -115,7 +115,7 @@ def test_few_are_on_their_way_whatever_the_number_of_members() -> None:
 def test_what_takes_too_much_memory_beside_others_is_done_again_alone() -> None:
     class Hungry(Kitchen):
         def work(self, member: Member, memory: MemoryBudget) -> None:
-            # An eighth of what a frame at LIMIT_PIXELS takes is what there is beside others.
+            # Beside others a frame may take an eighth of the memory of a frame at LIMIT_PIXELS.
             memory.take(12 * Limits().pixels // 8 + (member.number == 2))
 
     kitchen = Hungry()

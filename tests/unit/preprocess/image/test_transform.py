@@ -1,4 +1,4 @@
-"""The recipe decides geometry, colour and values, and no value is lost without a word."""
+"""The recipe decides geometry, colour and values, and no value is lost without an error."""
 
 import io
 from functools import partial

@@ -1,4 +1,4 @@
-"""A process that dies anywhere costs an archive two minutes at most, and nobody who lives is doubled."""
+"""If a process dies at any point, its archive is delayed by two minutes at most, and no running work is repeated."""
 
 import json
 import threading
@@ -123,7 +123,7 @@ def test_the_call_that_plans_holds_what_it_will_run_so_that_nobody_doubles_it(wo
 
 
 def test_the_claims_of_a_call_that_died_while_it_waited_are_driven_and_nobody_vanished(world: World) -> None:
-    """The commonest death: the plan is inserted, the call waits for the lock, and the second delivery leaves."""
+    """The most frequent death: the plan is inserted, the call waits for the lock, and the second delivery returns."""
     archive, ctx = world.raw.add(pictures(2)), world.process()
     batches = divide(archive, "p-test", [(1, 1)] * 2, ctx.sizes)
     world.ledger.open(archive, "p-test", world.now)
@@ -166,7 +166,7 @@ def test_a_message_that_nobody_claims_and_that_waits_no_longer_is_put_again_afte
     ctx = world.process(sizes=ONE_EACH)
     archive = planned(world, ctx)
     put_at = world.now
-    # One was taken by a host that died; the other one waits behind older ones.
+    # One was taken by a host that died; the other waits behind older ones.
     world.queue.messages.clear()
     assert look(world, ctx, 2 * MINUTE - timedelta(seconds=1)) == 0
     world.queue.oldest = put_at - timedelta(seconds=30)
@@ -218,7 +218,7 @@ def test_a_plan_is_asked_for_a_few_times_and_then_with_growing_pauses(world: Wor
 
 @pytest.mark.parametrize("source", ["manual", "radar"])
 def test_what_the_host_gave_up_is_driven_by_looks_too_and_fails_in_the_end(world: World, source: str) -> None:
-    """Also where `reconcile` does not look: what was put there by hand, or is older than its window."""
+    """Also for archives that `reconcile` does not check: manual uploads, and those older than its window."""
     ctx = world.process(sizes=ONE_EACH, redrive_tries=2)
     archive = world.raw.add(pictures(1), source=source)
     handle_archive_created(archive.blob, ctx)
@@ -367,7 +367,7 @@ def test_a_replay_fences_a_call_that_planned_before_it(world: World) -> None:
 
 
 def test_an_end_that_was_lost_is_written_again(world: World) -> None:
-    """The finisher died between its batch's row and the archive's, or before the archive was closed."""
+    """The last call died between its batch's row and the archive's, or before the archive was closed."""
     ctx = world.process(sizes=ONE_EACH)
     archive = planned(world, ctx, 1)
     world.work(ctx)

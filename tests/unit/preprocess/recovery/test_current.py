@@ -1,4 +1,4 @@
-"""Readers go over to another pipeline once, when all is there, and never while two apps are at work."""
+"""Readers switch to another pipeline once it is complete, and never while two versions of the app run."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -14,7 +14,7 @@ WINDOW = timedelta(hours=72)
 
 
 def archive(*, ended: bool = True, processed: bool = True, age: int = 60, other: int | None = 60) -> Progress:
-    """Return an archive that became raw, and ended under the other pipeline, so many minutes ago."""
+    """Return an archive that became raw, and terminal under the other pipeline, this many minutes ago."""
     return Progress(
         raw_at=NOW - age * MINUTE,
         ended=ended,
@@ -46,7 +46,7 @@ def test_a_pipeline_is_ready_when_it_has_all_of_the_window_and_no_other_is_at_wo
 
 @dataclass
 class MemoryCurrent:
-    """A CurrentPipelines with one source's record, and what each pipeline ended when."""
+    """A CurrentPipelines with one source's record, and the last outcome of each pipeline."""
 
     record: tuple[str, bool] | None = None
     ends: dict[str, Sequence[datetime]] = field(default_factory=dict)

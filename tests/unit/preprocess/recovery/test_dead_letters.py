@@ -1,4 +1,4 @@
-"""What was given up ends in the ledger or where a person sees it, and is removed only after that."""
+"""Given-up messages are recorded in the ledger or where a person sees them, and only then removed."""
 
 import logging
 from collections.abc import Sequence

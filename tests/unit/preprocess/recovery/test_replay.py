@@ -1,4 +1,4 @@
-"""What is asked for again begins anew, once, behind live work, and only where it can be read."""
+"""A replayed archive begins again, once, behind new archives, and only if its blob can be read."""
 
 from dataclasses import replace
 from datetime import timedelta

@@ -1,4 +1,4 @@
-"""A file's tail shows where its zip directory is: copying and reading agree on it."""
+"""The end of a file shows where its zip directory is: copying and reading agree on it."""
 
 import io
 import struct
@@ -16,7 +16,7 @@ from tests.fakes.preprocessing import MemoryReader
 
 
 def is_whole(content: bytes) -> bool:
-    """Judge as copying does."""
+    """Check a file as copying does."""
     return is_complete(content[len(content) - tail_length(len(content)) :], len(content))
 
 
@@ -31,7 +31,7 @@ def make_zip(members: list[bytes], comment: bytes = b"", *, zip64: bool = False)
 
 
 def with_zip64_end(content: bytes) -> bytes:
-    """Give a zip the end records that one of over 4 GiB has."""
+    """Return a zip with the end records of one of over 4 GiB."""
     _, _, _, _, entries, length, offset, _ = struct.unpack("<4s4H2LH", content[-22:])
     end64 = struct.pack("<4sQ2H2L4Q", b"PK\x06\x06", 44, 45, 45, 0, 0, entries, entries, length, offset)
     locator = struct.pack("<4sLQL", b"PK\x06\x07", 0, len(content) - 22, 1)
@@ -43,7 +43,7 @@ TRAILERS = [b"\n", b"\0", b"\r\n\x1a", bytes(511), bytes(60_000)]
 members = st.lists(st.binary(max_size=300), max_size=5)
 comments = st.one_of(
     st.binary(max_size=300),
-    # What might be mistaken for the end of the zip.
+    # Bytes that might be mistaken for the end of the zip.
     st.just(b"PK\x05\x06" + bytes(18)),
     st.just(b"PK\x05\x06" * 20),
     st.just(b"c" * 0xFFFF),

@@ -1,4 +1,4 @@
-"""A single compressed file in a zip is read whole, whatever streams it is made of, and in bounded time."""
+"""A single compressed file in a zip is read completely, whatever streams it has, in bounded time."""
 
 import bz2
 import gzip

@@ -1,4 +1,4 @@
-"""Zip archives are read by ranges, within limits, and one bad member never costs another."""
+"""Zip archives are read by ranges, within limits, and a bad member does not affect the others."""
 
 import io
 import lzma
@@ -56,7 +56,7 @@ def test_deflate64_is_read(content: bytes) -> None:
 
 
 def test_deflate64_reaches_further_back_than_deflate() -> None:
-    """What only deflate64 has, made by hand: a match of 50,000 bytes, 50,000 bytes back."""
+    """A feature that only deflate64 has, written by hand: a match of 50,000 bytes, 50,000 bytes back."""
     block = NOISE[:50_000]
     stored = struct.pack("<BHH", 0, len(block), len(block) ^ 0xFFFF) + block
     length, distance = bits(0b11000101, 8, huffman=True) + bits(50_000 - 3, 16), bits(31, 5, huffman=True)
@@ -79,7 +79,7 @@ def test_lzma_without_the_flag_of_its_end_mark_is_read() -> None:
 
 
 def test_an_lzma_dictionary_of_4_gib_takes_no_such_memory() -> None:
-    # Resident memory would not show it: what is never touched is never there.
+    # Resident memory would not show it, because untouched pages take none.
     tracemalloc.start()
     try:
         test_lzma_without_the_flag_of_its_end_mark_is_read()
@@ -187,7 +187,7 @@ def test_what_is_no_zip_is_refused(content: bytes) -> None:
 
 @given(st.integers(0, 10_000), st.integers(0, 255))
 def test_one_wrong_byte_anywhere_is_refused_or_harmless(at: int, value: int) -> None:
-    """Nothing but our own errors comes out, and no member with other bytes than went in."""
+    """Only our own errors are raised, and no member has other bytes than were written."""
     complete = zipped(("a.jpg", b"one" * 100), ("b.jpg", b"two" * 100), method=zipfile.ZIP_DEFLATED)
     content = bytearray(complete)
     content[at % len(content)] = value
@@ -267,7 +267,7 @@ def test_a_member_that_lies_is_refused_and_the_others_are_not(fields: dict[str, 
 
 
 def test_members_that_share_bytes_are_refused() -> None:
-    """The quoting kind of bomb: each member's bytes hold all members behind it."""
+    """A quoting bomb: each member's bytes contain all members behind it."""
     first = 30 + len("a.jpg") + len(b"a" * 100)
     content = patched(zipped(("a.jpg", b"a" * 100), ("b.jpg", b"b" * 100)), 0, compressed=first + 100)
     first_read, second_read = read_all(content)
@@ -330,7 +330,7 @@ def test_a_batchs_bytes_are_limited_together() -> None:
 
 @pytest.mark.parametrize("method", [*METHODS[1:], 9])
 def test_inflating_stops_soon_after_a_limit(method: int) -> None:
-    """However well a bomb is packed, little more than the limit is ever made of it."""
+    """However well a bomb is compressed, little more than the limit is inflated."""
     bomb = bytes(64 * 2**20)
     if method == 9:
         deflater = inflate64.Deflater()

@@ -1,4 +1,4 @@
-"""Zips as many programs write them are read; what looks like a zip and hides members is refused with the reason."""
+"""Zips of many programs are read; files that look like a zip and hide members are refused with the reason."""
 
 import bz2
 import io
@@ -31,7 +31,7 @@ READ: list[bytes | str] = [b"a" * 100, b"b" * 100]
 
 
 def is_whole(content: bytes) -> bool:
-    """Judge as copying does."""
+    """Check a file as copying does."""
     return is_complete(content[len(content) - tail_length(len(content)) :], len(content))
 
 
@@ -45,13 +45,13 @@ def refusal_of(content: bytes) -> str:
 
 
 def end_of(content: bytes) -> tuple[bytes, int, int, int]:
-    """What comes before the end record, the number of members, the directory's size and its offset."""
+    """The bytes before the end record, the number of members, the directory's size and its offset."""
     *_, members, size, offset, _ = struct.unpack("<4s4H2LH", content[-22:])
     return content[:-22], members, size, offset
 
 
 def with_zip64(content: bytes, further: bytes = b"", full: str = "mso", gap: bytes = b"") -> bytes:
-    """Add a zip64 end record, as writers do; `full` names the values for which the old record sends there."""
+    """Add a zip64 end record, as writers do; `full` names the values for which the old record refers to it."""
     head, n, size, at = end_of(content)
     record = struct.pack("<4sQ2H2L4Q", b"PK\6\6", 44 + len(further), 45, 45, 0, 0, n, n, size, at) + further
     locator = struct.pack("<4sLQL", b"PK\6\7", 0, len(head), 1)
@@ -141,7 +141,7 @@ def test_whatever_follows_a_zip_costs_no_member_in_silence(content: bytes, trail
         assert is_whole(content + trailer + bytes(zeros))
 
 
-# What hides members is refused
+# Files that hide members are refused
 
 
 DIED = TWO[: end_of(TWO)[3]]
@@ -224,7 +224,7 @@ def test_a_large_archive_costs_no_request_but_for_its_tail_and_its_directory(zip
     content = with_zip64(content, full="mso") if zip64 else content
     head = end_of(zipped(*((f"{number:0200}.jpg", b"") for number in range(2000))))
     before = 3 * BLOCK
-    # The members' bytes are moved apart: what counts is where the directory lies.
+    # The members' bytes are moved apart: the position of the directory counts.
     directory = bytearray(content[head[3] :])
     struct.pack_into("<Q" if zip64 else "<L", directory, head[2] + (48 if zip64 else 16), before)
     reader = Sparse(before + len(directory), {before: bytes(directory)})
@@ -378,7 +378,7 @@ def test_a_million_empty_frames_are_refused_in_no_time() -> None:
 
 def test_a_stream_that_asks_for_gibibytes_of_memory_is_refused() -> None:
     large = lzma.compress(b"x", filters=[{"id": lzma.FILTER_LZMA2, "dict_size": 2**30}])
-    # The window is that of the options only if the frame does not tell its size.
+    # The window is that of the options only if the frame does not give its size.
     compressor = zstd.ZstdCompressor(options={zstd.CompressionParameter.window_log: 30})
     wide = compressor.compress(b"x" * 9) + compressor.flush()
     for payload, content, method in ((large, b"x", 95), (wide, b"x" * 9, 93)):

@@ -1,4 +1,4 @@
-"""A plan fits the one row that decides on it, however many batches it has."""
+"""A plan fits into the one row that stores it, however many batches it has."""
 
 from datetime import UTC, datetime
 from itertools import pairwise
@@ -42,7 +42,7 @@ def test_a_hundred_thousand_batches_of_all_sizes_fit_well() -> None:
 
 
 def test_what_no_row_can_hold_is_refused_with_what_to_do() -> None:
-    # Differences without any order, such as no archive has.
+    # Differences in random order, which no real archive has.
     bounds = np.random.default_rng(0).integers(0, 2**31, 130_000).tolist()
     with pytest.raises(ArchiveRefusedError, match="BATCH_MEMBERS"):
         plan_properties("name", batches_of(list(pairwise(bounds))), NOW)

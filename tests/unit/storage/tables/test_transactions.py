@@ -1,4 +1,4 @@
-"""What we write of a transaction says to the service what the SDK's own writer says, part by part."""
+"""Our bodies of transactions mean the same to the service as the SDK's own, part by part."""
 
 import json
 import re
@@ -33,11 +33,11 @@ ALWAYS = {"Content-Type", "Accept", "DataServiceVersion"}
 
 
 class _Sent(Exception):  # noqa: N818 -- no error
-    """A request has come as far as the network."""
+    """A request has reached the network."""
 
 
 class Wire(RequestsTransport):  # type: ignore[misc] # has no types
-    """Keeps what would be sent."""
+    """Keeps the requests instead of sending them."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -78,7 +78,7 @@ def operation(part: bytes) -> Operation:
     headers = dict(line.split(": ", 1) for line in lines)
     assert headers["Content-Length"] == str(len(content))
     sent = json.loads(content).items()
-    # Texts need no type; the SDK gives it all the same.
+    # Texts need no type, but the SDK sends it too.
     properties = {name: value for name, value in sent if value != "Edm.String"}
     return Operation(
         about=about.decode("ascii"),

@@ -1,4 +1,4 @@
-"""What the doctor learns through Azure CLI: the event subscription, and the settings of an app in Azure."""
+"""The doctor's checks by Azure CLI: the event subscription, and the settings of an app in Azure."""
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -39,7 +39,7 @@ TOPIC = topic(identity("SystemAssigned", "1111"))
 
 @contextmanager
 def az(folder: Path, **answers: Answer) -> Iterator[tuple[AzureCli, Tools]]:
-    """Make an az that answers as the real one does."""
+    """Make an az that answers like the real one."""
     given: dict[str, Sequence[Answer]] = {TOPICS: [[TOPIC]], SUBSCRIPTIONS: [[event_subscription()]], **answers}
     tools = Tools(folder / "tools", given)
     with tools.answering():
@@ -47,7 +47,7 @@ def az(folder: Path, **answers: Answer) -> Iterator[tuple[AzureCli, Tools]]:
 
 
 def deployed(given: Mapping[str, str], more: str, answer: Answer) -> dict[str, Sequence[Answer]]:
-    """What az answers of an app with these settings, and to one command more."""
+    """Return az's answers for an app with these settings, and to one further command."""
     of_settings = "functionapp config appsettings list"
     return {"functionapp list": [[listed_site()]], of_settings: [settings(dict(given))], more: [answer]}
 

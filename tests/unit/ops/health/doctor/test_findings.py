@@ -1,4 +1,4 @@
-"""A finding is one line of text, whatever a server wrote into it, and shows no secret."""
+"""A doctor's finding is one line of text, even with a server's text in it, and shows no secret."""
 
 from config.settings import read_settings
 from ops.health.doctor.findings import line, ok, secrets_of, summary, unknown, wrong

@@ -1,4 +1,4 @@
-"""The archive of the smoke test: pictures that any valid settings can work on, or that are refused as they ask for."""
+"""The archive of the smoke test: pictures that any valid settings accept, or that they refuse on purpose."""
 
 import io
 import zipfile
@@ -31,7 +31,7 @@ def test_pictures_suit_the_settings(settings: Mapping[str, str], dtype: str, sha
     made = make(recipe, read_limits(settings))
     images = [outcome for outcome in made.outcomes if not isinstance(outcome, str)]
     assert [(image.dtype.name, image.shape) for image in images] == [(dtype, shape)] * 3
-    # One that took another's place would show.
+    # A picture in another's place would be noticed.
     assert len({image.tobytes() for image in images}) == 3
     assert len(made.content) < 20_000
 

@@ -1,4 +1,4 @@
-"""What the doctor says of a source, told from what the source answers."""
+"""The doctor's findings about a source, by the source's answers."""
 
 import socket
 from collections.abc import Iterator
@@ -130,7 +130,7 @@ def test_a_name_that_nobody_knows_is_told() -> None:
 
 
 def test_a_source_that_never_ends_costs_a_limited_time() -> None:
-    """Something listens there, and never says a word."""
+    """The server accepts connections and never sends anything."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
         endpoint = replace(ENDPOINT, scheme="ftp", port=silent.getsockname()[1], timeout=5.0)
         sources = {"radar": Source(endpoint=endpoint, spec=SPEC)}
