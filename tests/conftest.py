@@ -10,6 +10,6 @@ pytest_plugins = [
     "tests.fixtures.recorded",
 ]
 
-# A slow machine is no mistake: Hypothesis would fail examples that take more than 200 ms, or more than a second to make.
+# A slow machine is no mistake: Hypothesis would fail examples that take 200 ms, or a second to make.
 settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("unhurried")
