@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from time import sleep
 from typing import Literal, cast
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -597,8 +598,10 @@ def test_vsftpd_in_local_time_is_read_by_timezone(zone: str, tmp_path: Path, mon
     monkeypatch.setenv("TZ", zone)
     served = tmp_path / "served"
     served.mkdir()
-    now = datetime.now(UTC).replace(microsecond=0)
-    true = {f"{minutes}.zip": now - timedelta(minutes=minutes) for minutes in (1, 9, 70, 60 * 24 * 100)}
+    now = datetime.now(ZoneInfo(zone))
+    # LIST cannot decide at midnight, nor in the hour that comes twice.
+    noon = (now if now.hour >= 12 else now - timedelta(days=1)).replace(hour=12, minute=0, second=7, microsecond=0)
+    true = {f"{minutes}.zip": noon.astimezone(UTC) - timedelta(minutes=minutes) for minutes in (1, 9, 70, 144_000)}
     for name, time in true.items():
         (served / name).write_bytes(b"x")
         os.utime(served / name, (time.timestamp(), time.timestamp()))
@@ -610,5 +613,5 @@ def test_vsftpd_in_local_time_is_read_by_timezone(zone: str, tmp_path: Path, mon
                 assert certain is not None
                 off = certain.modified - true[listed.path]
                 # vsftpd converts by the present offset of its zone, also times before clocks were changed.
-                other_offset = now - true[listed.path] > timedelta(days=1)
-                assert abs(off) <= timedelta(hours=other_offset)
+                changed = now.utcoffset() != true[listed.path].astimezone(now.tzinfo).utcoffset()
+                assert abs(off) <= timedelta(hours=changed)

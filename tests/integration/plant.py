@@ -51,7 +51,9 @@ class Plant:
         return tracked_file
 
     def save(self, **changes: Any) -> None:
-        source_state = SourceState(source=self.source, listed_at=NOW, tracked_files=tuple(self.tracked_files))
+        source_state = SourceState(
+            source=self.source, listed_at=datetime.now(UTC), tracked_files=tuple(self.tracked_files)
+        )
         with BlobSourceStates(self.clients).hold(self.source) as held:
             held.save(replace(source_state, **changes))
 

@@ -316,7 +316,7 @@ class TestCommand:
 
     def test_nothing_is_missing(self, plant: Plant, capsys: pytest.CaptureFixture[str]) -> None:
         plant.process(NOW)
-        plant.save(promises=Promises())
+        plant.save(promises=Promises(interval=10 * HOUR))
         assert main(["audit", plant.source, "--pipeline", "p1", "--deep"]) == 0
         output = capsys.readouterr().out
         assert "1 archive, 2 images" in output
@@ -377,10 +377,10 @@ class TestCommand:
         for minutes in (0, 10, 40):
             plant.process(NOW - minutes * MINUTE, batches=1)
         plant.see(NOW - 40 * HOUR)
-        command = ["audit", plant.source, "--pipeline", "p1", "--json", "--since", "1h"]
-        for setting_of, expected in (("10m", {"near_deletion", "not_copied"}), ("60h", {"not_copied"})):
+        command = ["audit", plant.source, "--pipeline", "p1", "--json", "--since", "2h"]
+        for setting_of, expected in (("2h", {"near_deletion", "not_copied"}), ("60h", {"not_copied"})):
             monkeypatch.setenv(f"{setting}INTERVAL", setting_of)
-            monkeypatch.setenv(f"{setting}RETENTION", "48h" if setting_of == "10m" else "99h")
+            monkeypatch.setenv(f"{setting}RETENTION", "48h" if setting_of == "2h" else "99h")
             assert main(command) == 1
             report = json.loads(capsys.readouterr().out)
             (source,) = report["sources"]
@@ -392,7 +392,7 @@ class TestCommand:
         self, plant: Plant, capsys: pytest.CaptureFixture[str]
     ) -> None:
         plant.process(NOW)
-        plant.save(promises=Promises())
+        plant.save(promises=Promises(interval=10 * HOUR))
         command = ["audit", plant.source, "--pipeline", "p1", "--json"]
         assert main(command) == 0
         assert json.loads(capsys.readouterr().out)["findings"] == []

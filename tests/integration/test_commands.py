@@ -252,7 +252,7 @@ def test_a_range_that_ends_before_it_begins_is_refused(verb: str, capsys: Said) 
 def test_a_range_is_the_same_for_every_verb(producer: Producer, capsys: Said, tmp_path: Path) -> None:
     for hours in (1, 2, 3):
         producer.process(NOW - timedelta(hours=hours), 1, batches=1)
-    within = (producer.source, "--since", "150m", "--until", f"{NOW - timedelta(hours=1):%Y-%m-%dT%H:%M:%S}")
+    within = (producer.source, "--since", "175m", "--until", f"{NOW - timedelta(hours=1):%Y-%m-%dT%H:%M:%S}")
     assert len(machine_readable(capsys, "ls", *within)["archives"]) == 1
     assert machine_readable(capsys, "export", *within, "--to", str(tmp_path))["images"] == 1
     assert main(["audit", *within, "--json"]) in (1, 3)

@@ -397,8 +397,8 @@ def test_runs_of_a_timer_never_overlap(world: World) -> None:
 
 
 def test_a_message_stays_hidden_while_it_runs_longer_than_its_lease(world: World) -> None:
-    with world.host("--lease", "2") as first, world.host("--lease", "2") as second:
-        world.put({"name": "long", "seconds": 5})
+    with world.host("--lease", "5") as first, world.host("--lease", "5") as second:
+        world.put({"name": "long", "seconds": 11})
         wait_for(lambda: world.journal.notes("take", name="long", phase="end"))
         wait_for(lambda: world.left() == 0)
         assert {first.process.poll(), second.process.poll()} == {None}
@@ -448,7 +448,7 @@ def test_a_trigger_on_a_poison_queue_hides_what_failed_to_the_end_of_its_lease(w
     with world.queue("-poison") as queue:
         queue.create_queue()
     world.put({"name": "dead"}, "-poison")
-    with world.host("--lease", "4"):
+    with world.host("--lease", "8"):
         wait_for(lambda: world.journal.notes("bury"))
         time.sleep(2)  # visibilityTimeout is a second: any other queue would have released it
         assert len(world.journal.notes("bury")) == 1

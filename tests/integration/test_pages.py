@@ -37,7 +37,7 @@ def same(found: object, expected: object) -> bool:
     return found == expected and (isinstance(expected, datetime) or type(found) is type(expected))
 
 
-@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(members=st.dictionaries(st.sampled_from("abcdefgh"), values, min_size=1))
 def test_a_row_is_what_the_sdk_would_make_of_it(clients: Clients, source: str, members: Properties) -> None:
     clients.images.upsert_entity({"PartitionKey": source, "RowKey": "r"}, UpdateMode.REPLACE)

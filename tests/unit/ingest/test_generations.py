@@ -77,7 +77,7 @@ def opened(world: World) -> list[int]:
     return [int(call.split()[2]) for call in world.server.calls if call.startswith("open")]
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(modulo=st.integers(1, SIZE), at=st.integers(1, SIZE), then=st.integers(1, SIZE))
 def test_a_server_that_continues_at_a_wrong_offset_gets_nothing_wrong_published(
     modulo: int, at: int, then: int

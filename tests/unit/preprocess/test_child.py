@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import psutil
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image as PillowImage
 
@@ -132,7 +132,7 @@ KINDS = {
 }
 
 
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=8)
 @given(
     st.lists(st.sampled_from(sorted(KINDS)), min_size=1, max_size=14, unique=True),
     st.sampled_from([Recipe(width=8, height=6), Recipe(fit="none", colour="keep", dtype="keep", crop=(0, 0, 8, 7))]),

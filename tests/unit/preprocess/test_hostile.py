@@ -102,12 +102,12 @@ def scans(count: int, side: int = 10_000) -> bytes:
 
 def test_a_jpeg_of_ten_thousand_scans_is_refused_before_it_is_decoded() -> None:
     """Two megabytes that take minutes."""
-    began = time.monotonic()
+    began = time.process_time()
     with pytest.raises(
         MemberRefusedError, match="10001 scans of 10000 x 10000 have more pixels than LIMIT_MEMBER_PIXELS"
     ):
         images_of(scans(10_000))
-    assert time.monotonic() - began < 2
+    assert time.process_time() - began < 2
 
 
 def test_a_jpeg_of_countless_markers_is_refused() -> None:
@@ -147,10 +147,10 @@ def test_a_text_of_comments_is_refused_and_one_of_numbers_counts_for_its_time(ki
 
 
 def test_a_file_of_countless_pieces_is_refused() -> None:
-    began = time.monotonic()
+    began = time.process_time()
     with pytest.raises(MemberRefusedError, match="too many pieces"):
         images_of(b"\xff\xd8" + b"\xff\xe0\0\2" * MIB)
-    assert time.monotonic() - began < 20
+    assert time.process_time() - began < 20
 
 
 def test_pages_that_are_no_images_count_as_frames() -> None:
@@ -168,9 +168,9 @@ def test_sixteen_bit_pages_are_each_read_once_more_and_not_all_before_them() -> 
     with tifffile.TiffWriter(stream) as writer:
         for page in range(300):
             writer.write(np.full((4, 4, 3), page * 200, np.uint16), photometric="rgb")
-    began = time.monotonic()
+    began = time.process_time()
     assert [int(pixels[0, 0, 0]) for pixels in images_of(stream.getvalue())] == [page * 200 for page in range(300)]
-    assert time.monotonic() - began < 5
+    assert time.process_time() - began < 5
 
 
 PEAK = """
@@ -234,13 +234,13 @@ def overlapping(entries: int, inflated: int) -> bytes:
 def test_two_megabytes_that_declare_546_gigabytes_are_refused_in_no_time() -> None:
     content = overlapping(30_000, 19 * MIB)
     assert len(content) < 2_000_000
-    began = time.monotonic()
+    began = time.process_time()
     archive = Archive(MemoryReader(content), Limits())
     assert sum(member.size for member in archive.members) > 546e9
     contents = read_all(content)
     assert len(contents) == 30_000
     assert sum(not isinstance(member, str) for member in contents) == 1, "its bytes are read once, for one entry"
-    assert time.monotonic() - began < 10
+    assert time.process_time() - began < 10
 
 
 def test_zips_within_a_zip_are_refused_and_one_that_contains_itself_is_refused() -> None:
@@ -277,12 +277,12 @@ from tests.fakes.preprocessing import STAMP, MemoryRawArchives
 def peak():
     return int(next(line for line in open("/proc/self/status") if line.startswith("VmHWM")).split()[1]) * 1024
 content = open(sys.argv[1], "rb").read()
-before, began = peak(), time.monotonic()
+before, began = peak(), time.process_time()
 raw = MemoryRawArchives()
 archive = raw.add(content)
 members = Archive(raw.open(archive), Limits()).members
 batches = divide(archive, "p", [(member.compressed, member.size) for member in members], BatchSizes())
-print(len(members), len(batches), peak() - before, time.monotonic() - began)
+print(len(members), len(batches), peak() - before, time.process_time() - began)
 """
 
 

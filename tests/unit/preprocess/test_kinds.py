@@ -51,7 +51,7 @@ MEMBERS = {
 }  # fmt: skip
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.sampled_from(sorted(MEMBERS)), max_size=12, unique=True))
 def test_images_refused_and_skipped_members_add_up(names: list[str]) -> None:
     world = World()

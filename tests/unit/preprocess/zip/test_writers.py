@@ -369,11 +369,11 @@ def test_their_bombs_stop_at_the_limits(packed: str) -> None:
 
 
 def test_a_million_empty_frames_are_refused_in_no_time() -> None:
-    empty, began = struct.pack("<2L", 0x184D2A50, 0), time.monotonic()
+    empty, began = struct.pack("<2L", 0x184D2A50, 0), time.process_time()
     last = zstd.compress(b"x")
     assert read_all(by_hand(empty * 9_999 + last, b"x", 93)) == [b"x"]
     assert "more than 10,000 compressed streams" in str(read_all(by_hand(empty * 10**6 + last, b"x", 93))[0])
-    assert time.monotonic() - began < 10
+    assert time.process_time() - began < 10
 
 
 def test_a_stream_that_asks_for_gibibytes_of_memory_is_refused() -> None:
