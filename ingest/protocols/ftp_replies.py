@@ -1,4 +1,4 @@
-"""What the texts of FTP replies say, where their codes do not."""
+"""Meanings of the texts of FTP replies that their codes do not show."""
 
 import re
 

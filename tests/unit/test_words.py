@@ -44,6 +44,17 @@ def messages(path: Path) -> Iterator[str]:
             yield node.value
 
 
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_a_docstring_says_what_a_thing_is_and_not_what_who_or_whoever(folder: str) -> None:
+    found = [
+        (path.name, node.value.value)
+        for path in modules(folder)
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+    ]
+    assert [each for each in found if re.match(r"(What|Who|Whose|Whatever|Whoever)\b", each[1])] == []
+
+
 def test_people_read_one_word_for_each_idea() -> None:
     texts = [(path, text) for folder in PRODUCT for path in modules(folder) for text in messages(path)]
     pages = [*PROJECT.glob("docs/*.md"), *PROJECT.glob("ops/web/templates/*")]
