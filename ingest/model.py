@@ -81,10 +81,10 @@ class Listing:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scope:
-    """What the caller of a listing needs of it."""
+    """Limits of a listing: the paths that matter, and a check that can stop it."""
 
     wants: Callable[[str], bool] = lambda _: True
-    """Whether a path is of interest: of others, no link is followed, and no size or time requested."""
+    """Whether a path matters. For others no link is followed, and no size or time is requested."""
     check: Callable[[], None] = lambda: None
     """Called before each request about one file or folder; raises to end the listing."""
 

@@ -194,7 +194,7 @@ class FtpFolders:
         return [part for part in unread if not says_absent(part.text) or part.path in names]
 
     def _open(self, folder: str) -> Content | str:
-        """Return what a folder holds, or the line or reply that tells why this is not known."""
+        """Return what a folder holds, or the line or reply that gives the reason why this is unknown."""
         if folder and (refusal := self._enter(folder)):
             return refusal
         try:

@@ -133,7 +133,7 @@ class SftpConnection:
         }
         here = frozenset((path.removeprefix(folder), attributes) for path, attributes in entries.items())
         if here and here in above:
-            gathered.add_unread(f"{folder}: it is a folder above it again", folder)
+            gathered.add_unread(f"{folder}: it leads back to a folder above it", folder)
             return
         entries = {path: listed for path, listed in entries.items() if not listed.is_link or scope.wants(path)}
         unsure = [path for path, attributes in entries.items() if not attributes.is_sufficient]

@@ -142,7 +142,7 @@ class UnreadFormatError(MemberRefusedError):
 
 
 def skip_kind(name: str, size: int) -> str | None:
-    """Return the kind of harmless member that a name and an inflated size tell; None if it is none.
+    """Return the kind of harmless member by a name and an inflated size; None if it is none.
 
     A backslash does not make a name hidden: it may be half of a character of an East Asian code page.
     """
@@ -193,7 +193,7 @@ def _is_text(head: bytes) -> bool:
 
 
 def unpacked_name(name: str) -> str | None:
-    """Return the name of the single file in a compressed one; None if the name tells no compression, or an archive."""
+    """Return the name of the single file in a compressed one; None if the name shows no compression, or an archive."""
     stem, _, suffix = name.rpartition(".")
     packed = suffix.lower() in PACKED and suffix_of(name).removeprefix(".") not in _ARCHIVES
     return stem if packed and stem else None

@@ -57,7 +57,7 @@ class Member(NamedTuple):
     broken: str | None = None
     """Why the entry cannot be used."""
     marked: bool = False
-    """Whether an LZMA stream marks its end; else the size tells it."""
+    """Whether an LZMA stream marks its end; else its size shows it."""
     link: bool = False
     """Whether it is a symbolic link."""
 

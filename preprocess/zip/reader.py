@@ -15,7 +15,7 @@ from preprocess.zip.inflate import Budget, check_method, inflate
 from preprocess.zip.packed import unpack
 
 HEAD = 512
-"""Bytes that tell a member's kind: a tar, a DICOM file and binary data behind a text are known by bytes far behind."""
+"""Bytes by which a member's kind is recognised. A tar, a DICOM file and data behind a text need that many."""
 _CHUNK = 256 * 2**10
 _HEADER = struct.Struct("<4s5H3L2H")
 
