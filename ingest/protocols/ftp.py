@@ -200,7 +200,7 @@ class FtpConnection:
         self._mlsd = self._endpoint.mlsd and _offers_mlsd(ftp)
 
     def _resolve(self, ftp: Ftp, path: str, entry: Entry) -> RemoteFile | UnsizedFile | Unread:
-        """Return a file or link. Size and time are requested if its entry lacks them: a link's size is not its file's."""
+        """Return a file or link. Size and time are requested if its entry lacks them, as a link's does."""
         link, listed, facts = entry.kind is Kind.LINK, entry.modified, Facts()
         if listed and self._mlsd:
             listed = self._utc(ftp, path, listed)

@@ -49,7 +49,7 @@ class FtpClock:
         return now - exact < _WITH_CLOCK and not path.startswith(_OPTIONS)
 
     def compare(self, exact: datetime, listed: datetime | None, now: datetime) -> None:
-        """Decide by the same file's time in LIST; None: LIST did not give it. A time that fits neither decides nothing."""
+        """Decide by the file's time in LIST; None: LIST did not give it. A time that fits neither decides nothing."""
         local = None if listed is None else is_local(exact, listed, self._zone, now)
         # Another connection may have decided meanwhile, by a file that does.
         if local is not None:
