@@ -142,7 +142,6 @@ def test_a_listing_that_breaks_off_changes_nothing(ftp_worlds: Worlds[FtpProxy])
         ("LIST", "451 Local error."),
         ("LIST", "550 Permission denied."),
         ("SIZE", "421 Timeout."),
-        ("MDTM", "451 Local error."),
         ("PASV", "425 No ports."),
         ("RETR", "421 Shutting down."),
         ("RETR", "425 Can't open data connection."),
@@ -167,6 +166,16 @@ def test_a_server_may_refuse_any_command_for_now(ftp: tuple[World, FtpProxy], co
     reason = report.error or world.entries()[0].reason or ""
     assert answer.split()[0] in reason
     assert not report.copied
+    comes_through(world)
+
+
+def test_a_time_that_is_refused_once_is_as_listed_and_the_file_counts_as_changing(ftp: tuple[World, FtpProxy]) -> None:
+    world, proxy = ftp
+    world.put("a.zip", CONTENT)
+    proxy.answers["MDTM"].append("451 Local error.")
+    with in_time():
+        report = world.tick()
+    assert (report.error, report.copied) == (None, ())
     comes_through(world)
 
 
