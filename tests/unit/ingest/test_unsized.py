@@ -109,6 +109,21 @@ def test_a_file_that_is_being_written_is_not_read(world: World) -> None:
     assert world.store.content("a.zip") == [content]
 
 
+@pytest.mark.parametrize("connections", [1, 2, 4])
+def test_a_file_that_changes_all_the_time_does_not_keep_the_poll_running(world: World, connections: int) -> None:
+    def touch() -> None:
+        content, modified = world.server.files["a.zip"]
+        world.server.files["a.zip"] = (content, modified + timedelta(seconds=1))
+
+    put(world, "a.zip")
+    world.server.before_stat = touch
+    world.spec = replace(world.spec, max_connections=connections)
+    began = world.clock.time
+    world.tick(timedelta(0))
+    assert world.clock.time - began <= 2 * world.spec.stable_for
+    assert (world.state.long_poll_at, world.server.calls.count("list")) == (None, min(connections, 2))
+
+
 @pytest.mark.parametrize("content", [b"", b"no zip", make_zip(MIB)[:-1], make_zip(MIB)[: MIB // 2]])
 def test_without_a_complete_zip_directory_nothing_is_ever_published(world: World, content: bytes) -> None:
     put(world, "a.zip", content)
@@ -261,3 +276,20 @@ def test_an_ftp_server_without_sizes_is_copied_from(world: World, size: str, tim
             world.tick(timedelta(minutes=11))
     assert world.store.content("a.zip") == ([] if cut else [content])
     assert "RETR a.zip" in script.commands
+
+
+def test_an_ftp_server_that_tells_nothing_of_files_is_not_asked_for_all_of_them_because_of_each() -> None:
+    world, number = World(), 100
+    names = [f"{index:03d}.zip" for index in range(number)]
+    lines = "".join(f"-rw-r--r-- 1 u g -1 Mar 03  2026 {name}\r\n" for name in names)
+    script = Script(
+        listings={"LIST": {"/": lines.encode()}},
+        files={f"/{name}": make_zip() for name in names},
+        says={"SIZE": "502 not implemented", "MDTM": "502 not implemented"},
+    )
+    with ftp_server(script) as endpoint:
+        world.connector = connector(endpoint)
+        assert len(world.tick().copied) == number
+    asked = sum(command.startswith("SIZE") for command in script.commands)
+    # For each file: two looks and one check after its copy, with a few others; and now and then a whole listing.
+    assert asked < number * 2 * number
