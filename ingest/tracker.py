@@ -103,7 +103,7 @@ class FileTracker:
         self._unsized: Mapping[str, UnsizedFile] = {}
         """By path: files of the last listing whose size the server does not give."""
         self._measured: dict[str, datetime] = {}
-        """Paths of them that this poll read, or found being written, with the time before which it leaves them alone."""
+        """Paths of them that this poll read, or found being written, with the time before which it does not again."""
         self._unmeasured = {failed.file.path: failed for failed in source_state.unmeasured}
         self._recorded = set[str]()
         """Versions whose SEEN was recorded in this tick."""

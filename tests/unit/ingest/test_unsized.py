@@ -262,6 +262,15 @@ def test_a_file_of_unknown_size_is_not_gone(world: World) -> None:
     assert world.ledger.steps("a.zip") == [{Step.SEEN, Step.COPYING}]
 
 
+def test_a_file_that_was_only_touched_is_the_same_however_long_it_is_there(world: World) -> None:
+    content = put(world, "a.zip")
+    world.tick(2 * world.spec.retention + timedelta(minutes=1))
+    put(world, "a.zip", content)
+    world.tick()
+    assert world.store.content("a.zip") == [content]
+    assert Step.SAME in world.ledger.steps("a.zip")[1]
+
+
 @pytest.mark.parametrize("size", ["213 -1", "213 123 bytes", "213 ", "550 no", "502 not implemented"])
 @pytest.mark.parametrize("time", [None, "502 not implemented"])
 @pytest.mark.parametrize("cut", [0, 1])
