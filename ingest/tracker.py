@@ -409,13 +409,12 @@ class FileTracker:
 
     def _due_unsized(self) -> list[UnsizedFile]:
         at = self._now()
-        known = {
-            file.path for file in self.with_known_sizes(Listing(files=(), unsized=[*self._unsized.values()])).files
-        }
+        known = self.with_known_sizes(Listing(files=(), unsized=[*self._unsized.values()])).files
+        passed_over = self._busy.union(file.path for file in known)
         return [
             file
             for path, file in self._unsized.items()
-            if path not in known | self._busy
+            if path not in passed_over
             and self._measured.get(path, at) <= at
             and not (path in self._unmeasured and self._unmeasured[path].not_before > at)
         ]

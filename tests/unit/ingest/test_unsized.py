@@ -1,5 +1,6 @@
 """Files whose size the server does not give: counted once, copied with their zip directory as witness, else named."""
 
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
@@ -7,10 +8,12 @@ from datetime import timedelta
 import pytest
 
 from config.errors import TransferTruncatedError
-from ingest.model import Step
+from ingest.model import Listing, Step, UnsizedFile
 from ingest.protocols.connect import connector
+from ingest.tracked_files import StableFile
+from ingest.tracker import FileTracker, Order
 from tests.fakes.ftp_server import Change, Script, ftp_server
-from tests.unit.ingest.test_poll import MIB, World, make_zip
+from tests.unit.ingest.test_poll import MIB, START, World, make_zip
 
 
 @pytest.fixture
@@ -302,3 +305,15 @@ def test_an_ftp_server_that_tells_nothing_of_files_is_not_asked_for_all_of_them_
     asked = sum(command.startswith("SIZE") for command in script.commands)
     # For each file: two looks and one check after its copy, with a few others; and now and then a whole listing.
     assert asked < number * 2 * number
+
+
+def test_the_next_of_many_thousand_files_is_found_in_moments(world: World) -> None:
+    unsized = [UnsizedFile(path=f"{number}.zip", modified=START) for number in range(20_000)]
+    counted = [StableFile(listed=file.of_size(3), certain=file.of_size(3)) for file in unsized[::2]]
+    with world.source_states.hold("radar") as hold:
+        tracker = FileTracker(world.spec, hold, world.ledger, hold.load(), world.clock.now)
+        tracker.update(Listing(files=(), unsized=unsized), counted, START, None)
+        began = time.process_time()
+        with tracker.claim_unsized(Order.NEWEST_FIRST) as file:
+            assert file is not None
+        assert time.process_time() - began < 1
