@@ -48,6 +48,10 @@ class Discovery:
     def _scope(self) -> Scope:
         return Scope(wants=partial(wants, self.spec), check=self.tracker.check)
 
+    def _scope_of(self, *paths: str) -> Scope:
+        """Return a scope of a few files, of which a listing is wanted because the server tells nothing of them."""
+        return Scope(wants={*paths}.__contains__, check=self.tracker.check)
+
     def refresh(self, connection: Connection, *, even_if_fresh: bool = False) -> None:
         """List the source, unless a worker did so less than `stable_for` ago and `even_if_fresh` is false."""
         with self._lock:
@@ -153,11 +157,11 @@ class Discovery:
             except SourceUnavailableError as exc:
                 # The server may be down, or only this file busy because it is being written: a listing tells which.
                 if not failed:
-                    connection.list_files(self._scope)
+                    connection.list_files(self._scope_of(file.path))
                 failed[file] = exc
         if refused or len(failed) > 1:
             # A file that is listed but not found, for example for lack of permission, must still be tracked.
-            listing = connection.list_files(self._scope)
+            listing = connection.list_files(self._scope_of(*(file.path for file in refused)))
             seen |= {file: found for file in refused if (found := listing.find(file.path, file.size))}
         for file, error in failed.items():
             self.tracker.record_unreadable(file, error)

@@ -64,6 +64,11 @@ class Listing:
     unread: Sequence[Unread] = ()
     unsized: Sequence[UnsizedFile] = ()
 
+    @property
+    def paths(self) -> frozenset[str]:
+        """Return the paths of all files, with or without a size."""
+        return frozenset([*(file.path for file in self.files), *(file.path for file in self.unsized)])
+
     def find(self, path: str, size: int) -> RemoteFile | None:
         """Return a listed file, with `size` if the server does not give its size; None if it is not listed."""
         files = (*self.files, *(file.of_size(size) for file in self.unsized))
@@ -71,7 +76,7 @@ class Listing:
 
     def lacks(self, paths: Iterable[str]) -> frozenset[str]:
         """Return the paths that are certainly not on the server: not listed, and not in a part that was not read."""
-        absent = {*paths} - {file.path for file in self.files} - {file.path for file in self.unsized}
+        absent = {*paths} - self.paths
         unread = {part.path for part in self.unread}
         if None in unread:
             return frozenset()

@@ -124,7 +124,7 @@ def after_listing(
     listing may hide are not counted. Of them, a file that was first seen before `forget_before` is dropped, because
     the state of a source whose listings are never complete must not grow without end.
     """
-    present, lacking = {file.path for file in listing.files} | busy, listing.lacks(tracked_files)
+    present, lacking = listing.paths | busy, listing.lacks(tracked_files)
 
     def counted_missing(path: str, file: TrackedFile) -> int:
         if path in present:
@@ -145,7 +145,7 @@ def after_listing(
 
 def nearly_gone(tracked_files: TrackedFiles, listing: Listing, forget_before: datetime) -> Sequence[TrackedFile]:
     """Return the uncopied files that are not listed and that would count as gone after this listing."""
-    listed, lacking = {file.path for file in listing.files}, listing.lacks(tracked_files)
+    listed, lacking = listing.paths, listing.lacks(tracked_files)
     return [
         tracked_file
         for path, tracked_file in tracked_files.items()

@@ -102,8 +102,8 @@ class FileTracker:
         self._unread = source_state.unread
         self._unsized: Mapping[str, UnsizedFile] = {}
         """By path: files of the last listing whose size the server does not give."""
-        self._measured = set[str]()
-        """Paths of them that were read since the last listing."""
+        self._measured: dict[str, datetime] = {}
+        """Paths of them that this poll read, or found being written, with the time before which it does not again."""
         self._unmeasured = {failed.file.path: failed for failed in source_state.unmeasured}
         self._recorded = set[str]()
         """Versions whose SEEN was recorded in this tick."""
@@ -167,7 +167,7 @@ class FileTracker:
             self._listed_before = True
             change = after_stability_check(self._spec, gone.tracked_files, stable, self._busy, listed_at)
             self._passed_over = passed_over
-            self._unsized, self._measured = {file.path: file for file in listing.unsized}, set()
+            self._unsized = {file.path: file for file in listing.unsized}
             self._unmeasured = {path: failed for path, failed in self._unmeasured.items() if path in self._unsized}
             self._note_unread(listing)
             self.listed = len({file.path for file in listing.files} | {*self._unsized})
@@ -218,19 +218,19 @@ class FileTracker:
     def claim_unsized(self, order: Order) -> Iterator[UnsizedFile | None]:
         """Yield the newest or oldest file whose bytes are to be counted, claimed for this worker; None if none is due.
 
-        Each is yielded once for each listing.
+        Each has a pause afterwards: a file that changes all the time must not keep the poll running.
         """
         with self._change:
             due = sorted(self._due_unsized(), key=lambda file: (file.modified, file.path))
             claimed = None if not due else due[-1 if order is Order.NEWEST_FIRST else 0]
             if claimed:
-                self._measured.add(claimed.path)
                 self._busy.add(claimed.path)
         try:
             yield claimed
         finally:
             with self._change:
                 if claimed:
+                    self._measured[claimed.path] = self._now() + _FIRST_PAUSE
                     self._busy.discard(claimed.path)
                 self._change.notify_all()
 
@@ -409,13 +409,13 @@ class FileTracker:
 
     def _due_unsized(self) -> list[UnsizedFile]:
         at = self._now()
-        known = {
-            file.path for file in self.with_known_sizes(Listing(files=(), unsized=[*self._unsized.values()])).files
-        }
+        known = self.with_known_sizes(Listing(files=(), unsized=[*self._unsized.values()])).files
+        passed_over = self._busy.union(file.path for file in known)
         return [
             file
             for path, file in self._unsized.items()
-            if path not in known | self._busy | self._measured
+            if path not in passed_over
+            and self._measured.get(path, at) <= at
             and not (path in self._unmeasured and self._unmeasured[path].not_before > at)
         ]
 

@@ -17,6 +17,7 @@ from ingest.model import (
     Generation,
     Published,
     RemoteFile,
+    Scope,
     Span,
     Staged,
 )
@@ -150,7 +151,7 @@ def copy_archive(connection: Connection, store: ArchiveStore, job: CopyJob, hook
     resumed = len(spans) < len(plan)
     read = _read_and_stage(connection, upload, generation, archive.file, spans, known, hasher.update, hooks)
     blocks = [read.get(span) or known[span] for span in plan]
-    last_chance = _check_unchanged(connection, job)
+    last_chance = _check_unchanged(connection, job, hooks)
     if job.measured and not hasher.complete:
         raise SourceUnavailableError(
             f"copy {archive.file.path!r}: the server does not give its size, and the {archive.file.size} bytes that it "
@@ -254,7 +255,7 @@ def _expect_end(reader: Reader, file: RemoteFile) -> None:
         raise TransferTruncatedError(f"copy {file.path!r}: it exceeds its listed {file.size} bytes; tried again later")
 
 
-def _check_unchanged(connection: Connection, job: CopyJob) -> bool:
+def _check_unchanged(connection: Connection, job: CopyJob, hooks: CopyHooks) -> bool:
     """Return whether a file was deleted since it was read. Raises TransferTruncatedError if it changed.
 
     A server that refuses to answer for one file may still have it: only a listing shows that it was deleted.
@@ -263,7 +264,7 @@ def _check_unchanged(connection: Connection, job: CopyJob) -> bool:
     now = connection.stat(file)
     deleted = False
     if now is None:
-        listing = connection.list_files()
+        listing = connection.list_files(Scope(wants=file.path.__eq__, check=hooks.check))
         listed = listing.find(file.path, file.size)
         now = file if listed in (None, job.listed) else listed
         deleted = bool(listing.lacks([file.path]))

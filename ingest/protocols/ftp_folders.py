@@ -110,7 +110,10 @@ class FtpFolders:
             if content.instead_of and len(unread) == taken == _TRIES:
                 break
         if content.instead_of and unread and len(unread) == taken:
-            raise _NotUnderstoodError(content.instead_of)
+            # Those that are wanted and the last ones may be refused although the names are understood.
+            others = [entry for entry in content.entries if entry in skipped][: _TRIES - taken]
+            if all(self._take(folder, entry, (*above, level)) for entry in others):
+                raise _NotUnderstoodError(content.instead_of)
         for part in self._still_there(folder, unread):
             self._gathered.add_unread(part.text, part.path)
 

@@ -93,7 +93,7 @@ _LONGEST_LINE, LONGEST_QUOTE = 4096, 300
 _EARLIEST, _LATEST = 1970, 2200
 """Years of times that make sense."""
 _EXACT = re.compile(r"(\d{14})(?:\.\d+)?\s*(Z|[+-]\d{2}:?\d{2})?", re.IGNORECASE)
-_TOTAL = re.compile(r"(?P<word>\D+?)(?: of)?:?[ \t]+\d[\d.,'\u2019\s]*[KMGTP]?B?\s*", re.IGNORECASE)
+_TOTAL = re.compile(r"(?P<word>\D+?)(?: of)?:?[ \t]++\d[\d.,'\u2019\s]*+[KMGTP]?B?\s*", re.IGNORECASE)
 _ONE_DAY = timedelta(days=1)
 
 

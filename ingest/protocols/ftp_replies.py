@@ -30,6 +30,8 @@ _NONE = r"0|no|none|without|ohne|keine?|sans|aucune?|sin|senza|nessun|sem|zonder
 _FAULTS = r"(?:error|fail|fehler|erreur|errore|fout|chyb|ошиб|skipped|omitted|truncated|aborted|denied)\w*"
 _HARMLESS = re.compile(
     rf"\b(?:{_NONE})(?: \w+)? {_FAULTS}|\b{_FAULTS}(?:\(s\))?\s*[:=]\s*(?:{_NONE})\b|\berror-free|\b0 error\(s\)"
+    r"|\bfehlerfrei|(?:[没沒]有|[无無])(?:错误|錯誤)|(?:错误|錯誤|오류)\W{0,2}0\b"
+    r"|エラー(?:は?ありません|なし)|오류가? ?없"
     r"|\b\d+ of \d+ \w+ used\b"
     # A folder's path.
     r'|"(?:/|[A-Z]:)[^"]*"',

@@ -27,8 +27,6 @@ _MIN_READ = 4 * 1024
 _MAX_READ = 255 * 1024
 """OpenSSH's maximum READ in bytes. More would only increase what is lost when a connection breaks."""
 _HAS_SIZE, _HAS_OWNER, _HAS_MODE, _HAS_TIMES, _HAS_MORE = 1, 2, 4, 8, 0x8000_0000
-_LARGEST_SIZE = 2**63 - 1
-"""Sizes are unsigned, so that a server which does not know one, and sends -1, sends a larger number."""
 _FOR_READING = 1
 _HEADER = struct.Struct(">LBL")
 _LONGEST_ANSWER = 2**20
@@ -40,7 +38,7 @@ _LONG_NAME = re.compile(rb"([-dlbcpsD])[-rwxsStTlL]{9}")
 _OTHERS = (stat.S_IFDIR, stat.S_IFLNK, stat.S_IFCHR, stat.S_IFBLK, stat.S_IFIFO, stat.S_IFSOCK, 0o150000, 0o160000)
 """Types of what is no file; the last two are Solaris's doors and ports."""
 _LARGEST = 2**63 - 1
-"""Sizes above it make no sense: some servers send -1 for one that they do not know."""
+"""Sizes are unsigned, so that a server which does not know one, and sends -1, sends a larger number."""
 _TYPES = {b"-": stat.S_IFREG, b"d": stat.S_IFDIR, b"l": stat.S_IFLNK}
 _STATS = 64
 """Outstanding requests for attributes. OpenSSH's own client sends as many."""
@@ -133,8 +131,6 @@ class _Fields:
     def attributes(self) -> Attributes:
         flags = self.number()
         size = self.number(">Q") if flags & _HAS_SIZE else None
-        if size is not None and size > _LARGEST_SIZE:
-            size = None
         if flags & _HAS_OWNER:
             self.number(">Q")
         mode = self.number() if flags & _HAS_MODE else None

@@ -1,5 +1,6 @@
 """Files whose size the server does not give: counted once, copied with their zip directory as witness, else named."""
 
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
@@ -7,10 +8,12 @@ from datetime import timedelta
 import pytest
 
 from config.errors import TransferTruncatedError
-from ingest.model import Step
+from ingest.model import Listing, Step, UnsizedFile
 from ingest.protocols.connect import connector
+from ingest.tracked_files import StableFile
+from ingest.tracker import FileTracker, Order
 from tests.fakes.ftp_server import Change, Script, ftp_server
-from tests.unit.ingest.test_poll import MIB, World, make_zip
+from tests.unit.ingest.test_poll import MIB, START, World, make_zip
 
 
 @pytest.fixture
@@ -107,6 +110,21 @@ def test_a_file_that_is_being_written_is_not_read(world: World) -> None:
     content = put(world, "a.zip")
     world.tick()
     assert world.store.content("a.zip") == [content]
+
+
+@pytest.mark.parametrize("connections", [1, 2, 4])
+def test_a_file_that_changes_all_the_time_does_not_keep_the_poll_running(world: World, connections: int) -> None:
+    def touch() -> None:
+        content, modified = world.server.files["a.zip"]
+        world.server.files["a.zip"] = (content, modified + timedelta(seconds=1))
+
+    put(world, "a.zip")
+    world.server.before_stat = touch
+    world.spec = replace(world.spec, max_connections=connections)
+    began = world.clock.time
+    world.tick(timedelta(0))
+    assert world.clock.time - began <= 2 * world.spec.stable_for
+    assert (world.state.long_poll_at, world.server.calls.count("list")) == (None, min(connections, 2))
 
 
 @pytest.mark.parametrize("content", [b"", b"no zip", make_zip(MIB)[:-1], make_zip(MIB)[: MIB // 2]])
@@ -247,6 +265,15 @@ def test_a_file_of_unknown_size_is_not_gone(world: World) -> None:
     assert world.ledger.steps("a.zip") == [{Step.SEEN, Step.COPYING}]
 
 
+def test_a_file_that_was_only_touched_is_the_same_however_long_it_is_there(world: World) -> None:
+    content = put(world, "a.zip")
+    world.tick(2 * world.spec.retention + timedelta(minutes=1))
+    put(world, "a.zip", content)
+    world.tick()
+    assert world.store.content("a.zip") == [content]
+    assert Step.SAME in world.ledger.steps("a.zip")[1]
+
+
 @pytest.mark.parametrize("size", ["213 -1", "213 123 bytes", "213 ", "550 no", "502 not implemented"])
 @pytest.mark.parametrize("time", [None, "502 not implemented"])
 @pytest.mark.parametrize("cut", [0, 1])
@@ -261,3 +288,32 @@ def test_an_ftp_server_without_sizes_is_copied_from(world: World, size: str, tim
             world.tick(timedelta(minutes=11))
     assert world.store.content("a.zip") == ([] if cut else [content])
     assert "RETR a.zip" in script.commands
+
+
+def test_an_ftp_server_that_tells_nothing_of_files_is_not_asked_for_all_of_them_because_of_each() -> None:
+    world, number = World(), 100
+    names = [f"{index:03d}.zip" for index in range(number)]
+    lines = "".join(f"-rw-r--r-- 1 u g -1 Mar 03  2026 {name}\r\n" for name in names)
+    script = Script(
+        listings={"LIST": {"/": lines.encode()}},
+        files={f"/{name}": make_zip() for name in names},
+        says={"SIZE": "502 not implemented", "MDTM": "502 not implemented"},
+    )
+    with ftp_server(script) as endpoint:
+        world.connector = connector(endpoint)
+        assert len(world.tick().copied) == number
+    asked = sum(command.startswith("SIZE") for command in script.commands)
+    # For each file: two looks and one check after its copy, with a few others; and now and then a whole listing.
+    assert asked < number * 2 * number
+
+
+def test_the_next_of_many_thousand_files_is_found_in_moments(world: World) -> None:
+    unsized = [UnsizedFile(path=f"{number}.zip", modified=START) for number in range(20_000)]
+    counted = [StableFile(listed=file.of_size(3), certain=file.of_size(3)) for file in unsized[::2]]
+    with world.source_states.hold("radar") as hold:
+        tracker = FileTracker(world.spec, hold, world.ledger, hold.load(), world.clock.now)
+        tracker.update(Listing(files=(), unsized=unsized), counted, START, None)
+        began = time.process_time()
+        with tracker.claim_unsized(Order.NEWEST_FIRST) as file:
+            assert file is not None
+        assert time.process_time() - began < 1

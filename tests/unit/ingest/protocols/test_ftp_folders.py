@@ -576,3 +576,19 @@ def test_a_loop_of_folders_that_hold_only_folders_is_recognised() -> None:
     listing = listed(Script(listings={"LIST": Loop(["loop"], listings)}))
     assert [file.path for file in listing.files] == ["day/a.zip"]
     assert [part.path for part in listing.unread] == ["loop/"]
+
+
+def test_names_are_understood_though_all_that_are_wanted_and_the_last_ones_are_refused() -> None:
+    names = ["a.zip", "gone.zip", *(f"z{number:02d}.zip" for number in range(10))]
+
+    def tell(path: str) -> str | None:
+        return None if path == "a.zip" else "550 denied"
+
+    script = Script(
+        listings={"NLST": {"/": "".join(f"{name}\r\n" for name in names).encode()}},
+        files={f"/{name}": b"zip" for name in names},
+        says={"SIZE": tell, "MDTM": tell},
+    )
+    found = listed(script, recursive=False, scope=Scope(wants="gone.zip".__eq__))
+    assert paths(found) == {"a.zip"}
+    assert "gone.zip" in {part.path for part in found.unread}

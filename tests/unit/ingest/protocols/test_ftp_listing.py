@@ -1,6 +1,7 @@
 """Lines of FTP listings."""
 
 import re
+import time
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -436,3 +437,19 @@ def test_an_endless_line_takes_no_time_and_is_quoted_in_part(line: str) -> None:
     entries, unread = parse_lines([line], lambda text: parse_list(text, BERLIN, NOW))
     assert entries == []
     assert [len(text) <= 300 for text in unread] == [True]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "total" + " " * 2_000 + "1" + " " * 2_000 + "x",
+        "total" + " \t" * 1_000 + "1" + ",1 ." * 500 + "x",
+        "-rw-r--r-- 1 u g 12 2026" + "\u2019" * 4_000,
+        "2026-11-28 10:12 " + "1 000" * 800,
+        "2026-11-28 10:12" + " " * 4_000,
+    ],
+)
+def test_the_longest_hostile_line_takes_moments(line: str) -> None:
+    began = time.process_time()
+    parse_lines([line], lambda text: parse_list(text, BERLIN, NOW))
+    assert time.process_time() - began < 5

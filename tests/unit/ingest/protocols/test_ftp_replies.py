@@ -93,6 +93,12 @@ def test_a_reply_that_the_listing_lacks_something_is_quoted(line: str) -> None:
         "226 0 Fehler",
         "226 200 Einträge gesamt.",
         "226 12 elements au total",
+        "226 Fehlerfrei",
+        "226 传输完成, 没有错误",
+        "226 傳輸完成, 無錯誤",
+        "226 转送完成, 错误: 0",
+        "226 転送完了 エラーなし",
+        "226 전송 완료, 오류 없음",
     ],
 )
 def test_the_usual_replies_are_no_complaint(reply: str) -> None:
