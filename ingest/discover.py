@@ -62,7 +62,16 @@ class Discovery:
     def _list(self, connection: Connection) -> None:
         """List the source, check unknown files for stability, and track the stable ones."""
         listed_at = self.now()
-        listed = connection.list_files(self._scope)
+        try:
+            listed = connection.list_files(self._scope)
+        except OutOfTimeError as exc:
+            if self._listed_at is not None:
+                raise
+            # Each poll would end like this one, and copy nothing.
+            raise SourceUnavailableError(
+                f"list {self.spec.name}: it takes longer than BUDGET, so nothing is copied; raise BUDGET, or ask the "
+                "server's owner for MLSD or fewer files"
+            ) from exc
         self._unreadable = {}
         passed_over = left_out(self.spec, [*listed.files, *listed.unsized])
         listing = self.tracker.with_known_sizes(

@@ -92,8 +92,8 @@ class FakeConnection:
 
     def list_files(self, scope: Scope = EVERYTHING) -> Listing:
         """List all files but those in `unlisted`."""
-        scope.check()
         self._server.before_list()
+        scope.check()
         self._server.note("list")
         files, sizeless = list[RemoteFile](), list[UnsizedFile]()
         for path, (content, modified) in list(self._server.files.items()):

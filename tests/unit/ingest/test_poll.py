@@ -696,6 +696,16 @@ def test_a_spent_budget_stops_between_blocks_and_the_next_tick_goes_on_there(wor
     assert report.copied[0].received < len(content) - 2 * MIB
 
 
+def test_a_listing_that_takes_longer_than_the_budget_is_an_error_and_not_an_empty_poll(world: World) -> None:
+    world.put("a.zip")
+    world.server.before_list = lambda: world.clock.pass_(world.spec.budget)
+    report = world.tick()
+    assert report.error is not None
+    assert "longer than BUDGET" in report.error
+    assert report.not_before == world.state.not_before
+    assert world.state.error == report.error
+
+
 def test_an_archive_that_is_never_resumed_and_never_done_in_time_is_named_and_costs_no_other(world: World) -> None:
     world.put("large.zip", make_zip(6 * MIB))
     world.server.breaks_at["large.zip"] = 0
