@@ -26,8 +26,17 @@ from config.near import nearly
 from imagefeed.errors import MemberRefusedError
 from preprocess.image.formats import METHODS, is_image_content, printable
 from preprocess.image.jpeg import decode_jpeg
-from preprocess.image.planes import Planes, correct_key, eight_bits, is_text, load, tiff_tag, weight
-from preprocess.image.probes import check_png_rows, count_scans, ends_in_zeros, is_whole_gif, tidied_png
+from preprocess.image.planes import Planes, correct_key, eight_bits, is_text, load, raw_mode, tiff_tag, weight
+from preprocess.image.probes import (
+    avif_bits,
+    check_png_rows,
+    count_scans,
+    ends_in_zeros,
+    is_followed_by_another,
+    is_whole_gif,
+    jpeg2000_depths,
+    tidied_png,
+)
 from preprocess.image.tiff import check_below, check_directories, check_pieces, kind_of_tiff
 from preprocess.member_log import member_log
 from preprocess.model import Limits
@@ -119,6 +128,7 @@ def frames(
             _check_comments(content, image)
             _check_single(content, image)
             _check_alpha(content, image)
+            _check_depth(content, image)
             if image.format == "TIFF":
                 check_directories(content.getvalue())
         # Opened once, if needed, and moved from page to page: a newly opened file would read all earlier pages again.
@@ -298,11 +308,16 @@ def _is_raw(image: ImageFile) -> bool:
 
 def _check_scans(jpeg: memoryview, image: ImageFile, limits: Limits) -> int:
     """Return the pixels of all scans of a JPEG together. Raises MemberRefusedError if they are too many."""
-    scans = count_scans(jpeg)
+    scans, end = count_scans(jpeg)
     if scans * image.width * image.height > limits.member_pixels:
         raise MemberRefusedError(
             f"its {scans} scans of {image.width} x {image.height} have more pixels than "
             f"LIMIT_MEMBER_PIXELS={limits.member_pixels} together"
+        )
+    # The pictures of an MPO are those of its index.
+    if image.format == "JPEG" and end < len(jpeg) and is_followed_by_another(jpeg, end, image.size):
+        raise MemberRefusedError(
+            "it is several JPEGs in one without an index, which is not supported: send them singly"
         )
     return scans * image.width * image.height
 
@@ -338,6 +353,22 @@ def _check_alpha(content: io.BytesIO, image: ImageFile) -> None:
         )
         if size >= _WITH_ALPHA_MASK and bits == 16 and compression == _BITFIELDS and any(masks):
             raise MemberRefusedError("its alpha of a few bits cannot be read without loss")
+
+
+def _check_depth(content: io.BytesIO, image: ImageFile) -> None:
+    """Raise MemberRefusedError for values of more than 8 bits that Pillow reduces to 8."""
+    bits, colour = 8, len(image.getbands()) > 1
+    if image.format == "AVIF":
+        bits = avif_bits(content.getvalue())
+    elif image.format == "JPEG2000" and colour:
+        bits = max(bits for bits, _ in jpeg2000_depths(content.getvalue()))
+    elif image.format == "PNG" and colour and getattr(image, "n_frames", 1) > 1 and ";16" in raw_mode(image):
+        bits = 16
+    if bits > 8:
+        form = "animated PNG" if image.format == "PNG" else image.format
+        raise MemberRefusedError(
+            f"its values of {bits} bits cannot be read from {form} without loss: send them as TIFF or single PNGs"
+        )
 
 
 def _may_lack_rows(image: ImageFile) -> bool:

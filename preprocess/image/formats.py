@@ -90,7 +90,7 @@ UNREAD: Mapping[str, Unread] = {
 """Well-known formats that are refused. The list is for people: a suffix that is on no list is refused too."""
 PACKED: Mapping[str, bytes] = {"gz": b"\x1f\x8b", "bz2": b"BZh", "xz": b"\xfd7zXZ\0"}
 """Suffixes of compressed single files, which are unpacked, and their first bytes."""
-METHODS = {"JPEG": 2, "PNG": 2, "TIFF": 3, "WEBP": 1, "BMP": 1, "GIF": 1, "JPEG2000": 2, "PPM": 3, "AVIF": 1}
+METHODS = {"JPEG": 3, "PNG": 3, "TIFF": 4, "WEBP": 2, "BMP": 2, "GIF": 2, "JPEG2000": 3, "PPM": 4, "AVIF": 2}
 """Version of the decoding of each format, increased when the same file gives other pixels than before. It is recorded
 with each result, and is not part of a pipeline's name."""
 _IMAGE_SUFFIXES = frozenset(suffix for group in SUFFIXES.values() for suffix in group)

@@ -16,7 +16,7 @@ from PIL.ImageFile import ImageFile
 from PIL.ImageFile import _Tile as Tile
 
 from imagefeed.errors import MemberRefusedError
-from preprocess.image.probes import jpeg2000_depth
+from preprocess.image.probes import jpeg2000_depths
 
 _EIGHT_BITS = {
     "1": "L",
@@ -80,7 +80,7 @@ class Planes:
 def load(image: ImageFile, again: Callable[[], ImageFile]) -> Planes:
     """Decode an opened image's frame. `again` opens the same frame once more. Raises MemberRefusedError."""
     _check_complete(image)
-    raw = _raw_mode(image)
+    raw = raw_mode(image)
     if raw in _NATIVE and image.tile[0].codec_name == "libtiff":
         image.tile = _with_layout(image, _NATIVE[raw])
     planes = _loaded(image, again, raw)
@@ -96,7 +96,7 @@ def correct_key(image: ImageFile) -> None:
     key = image.info.get("transparency")
     if image.format != "PNG" or image.mode not in ("1", "L", "RGB") or key is None:
         return
-    raw = _raw_mode(image)
+    raw = raw_mode(image)
     bits = 1 if image.mode == "1" else int(raw.partition(";")[2].rstrip("B") or 8)
     top = 2**bits - 1
     if image.mode == "1" and isinstance(image.fp, BytesIO):
@@ -139,7 +139,7 @@ def weight(image: ImageFile) -> int:
     if is_text(image):
         return _TEXT_WEIGHT
     many = len(image.getbands()) > 1 or "transparency" in image.info
-    deep = many and (_is_deep(image, _raw_mode(image)) or (_top_value(image) or 0) > 255)
+    deep = many and (_is_deep(image, raw_mode(image)) or (_top_value(image) or 0) > 255)
     return _DEEP_WEIGHT if deep else _WEIGHTS.get(image.format or "", 1)
 
 
@@ -148,15 +148,16 @@ def is_text(image: ImageFile) -> bool:
     return any(tile.codec_name == "ppm_plain" for tile in image.tile)
 
 
-def _raw_mode(image: ImageFile) -> str:
+def raw_mode(image: ImageFile) -> str:
+    """Return the layout of the bytes that a decoder returns; empty if Pillow does not name it."""
     args = image.tile[0].args if image.tile else ""
     return args if isinstance(args, str) else str(args[0]) if args else ""
 
 
 def _is_deep(image: ImageFile, raw: str) -> bool:
-    """Return whether 16 bits per channel can be read. Pillow composes the frames of an animated PNG at 8 bits."""
+    """Return whether an image has 16 bits per channel."""
     if image.format == "PNG":
-        return ";16" in raw and getattr(image, "n_frames", 1) == 1
+        return ";16" in raw
     bits = tiff_tag(image, Base.BitsPerSample)
     return isinstance(bits, int) and bits > 8
 
@@ -230,7 +231,7 @@ def _depth(image: ImageFile) -> tuple[int, bool] | None:
     if image.format != "JPEG2000" or image.mode not in ("L", "I;16"):
         return None
     assert isinstance(image.fp, BytesIO)
-    depth = jpeg2000_depth(image.fp.getvalue())
+    depth = jpeg2000_depths(image.fp.getvalue())[0]
     return None if depth in ((8, False), (16, False)) else depth
 
 

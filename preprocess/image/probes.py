@@ -1,4 +1,4 @@
-"""Checks of a file's structure that decoders do not make: the scans of a JPEG, and the ends of other formats."""
+"""Checks of a file's structure that decoders do not make: scans, ends, depths, and pictures behind the first."""
 
 import re
 import struct
@@ -25,24 +25,28 @@ _END = 0xD9
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _SEQUENTIAL = (0xC0, 0xC1, 0xC9)
 _PROGRESSIVE = (0xC2, 0xCA)
+_ANOTHER_JPEG = re.compile(rb"\0*\xff\xd8\xff")
+_GAIN_MAP = re.compile(rb"hdrgm:|urn:iso:std:iso:ts:21496")
+"""Metadata of a picture that makes another one brighter (Ultra HDR)."""
 _METADATA = (*range(0xE0, 0xEE), 0xEF, 0xFE)
 """Kinds of segments that do not decide any value, except JFIF's. Adobe's (EE) does."""
 _JFIF_SEGMENT = b"\xff\xe0\0\x10JFIF\0\1\1\0\0\1\0\1\0\0"
 _ZEROS = 64
 _TO_THE_END, _LONG = 0, 1
 """Size fields of an AVIF's box that are not sizes."""
+_AV1_SETTINGS = re.compile(rb"av1C\x81.(.)", re.DOTALL)
 _MOST_PIECES = 100_000
 """A JPEG of half a gigabyte, the most that a member has, has 8,000 pieces of the greatest length. An AVIF has about
 five boxes at its top level."""
 
 
-def count_scans(content: memoryview) -> int:
-    """Return the number of scans of a JPEG. Each scan of a progressive JPEG draws the whole picture.
+def count_scans(content: memoryview) -> tuple[int, int]:
+    """Return the number of scans of a JPEG and where it ends. Each scan of a progressive one draws the whole picture.
 
-    Bytes after the picture's end, such as a preview, are ignored. Raises MemberRefusedError if scans are missing, which
+    Raises MemberRefusedError if scans are missing, which
     decoders do not notice, and for a file full of markers, which would take minutes.
     """
-    scans = 0
+    scans, end = 0, len(content)
     frame, missing = 0, dict[int, list[int]]()
     for kind, start, end in _segments(content):
         payload = content[start + 4 : end]
@@ -53,7 +57,27 @@ def count_scans(content: memoryview) -> int:
             _take_scan(payload, missing, progressive=frame in _PROGRESSIVE)
     if any(map(any, missing.values())):
         raise MemberRefusedError("it is cut off: some of its scans are missing")
-    return scans
+    return scans, end
+
+
+def is_followed_by_another(content: memoryview, end: int, size: tuple[int, int]) -> bool:
+    """Return whether behind a JPEG's end follows another whole one of at least this size (width, height).
+
+    Smaller ones are previews and depth maps, and a gain map may be as large as its picture.
+    """
+    while behind := _ANOTHER_JPEG.match(content, end):
+        another = content[behind.end() - 3 :]
+        height = width = kind = end = scan = 0
+        for kind, start, end in _segments(another):
+            if kind in _FRAMES and end - start > 8:
+                height, width = struct.unpack_from(">HH", another, start + 5)
+            if kind == _SCAN and not scan:
+                scan = start
+        is_whole = kind == _END and scan
+        if is_whole and width >= size[0] and height >= size[1] and not _GAIN_MAP.search(another[:scan]):
+            return True
+        end += behind.end() - 3
+    return False
 
 
 def _take_scan(payload: memoryview, missing: dict[int, list[int]], *, progressive: bool) -> None:
@@ -205,20 +229,62 @@ def ends_in_zeros(content: bytes) -> bool:
     False if a camera's metadata, which may end in zeros, lies among the picture data.
     Raises MemberRefusedError for a file full of boxes.
     """
-    at = 0
-    for _ in range(_MOST_PIECES):
-        if at + 16 > len(content):
-            return False
-        size, kind, long = struct.unpack_from(">I4sQ", content, at)
-        end = {_TO_THE_END: len(content), _LONG: at + long}.get(size, at + size)
+    for kind, at, end in _boxes(content, 0, len(content)):
         if kind == b"mdat":
             return not content[max(0, end - _ZEROS) : end].strip(b"\0") and b"Exif" not in content[:at] + content[end:]
-        at = max(end, at + 8)
+    return False
+
+
+def _boxes(content: bytes, at: int, end: int) -> Iterator[tuple[bytes, int, int]]:
+    """Yield the kind of each box of an AVIF between two offsets, where its content begins and where it ends.
+
+    The box that ends last may end behind them: that of a file which was cut off.
+    """
+    for _ in range(_MOST_PIECES):
+        if at + 16 > len(content) or at + 8 > end:
+            return
+        size, kind, long = struct.unpack_from(">I4sQ", content, at)
+        last = {_TO_THE_END: end, _LONG: at + long}.get(size, at + size)
+        yield kind, at + (16 if size == _LONG else 8), last
+        at = max(last, at + 8)
     raise MemberRefusedError("it is made of too many pieces: no encoder writes so many")
 
 
-def jpeg2000_depth(content: bytes) -> tuple[int, bool]:
-    """Return the bits of a value in the first channel of a JPEG 2000, and whether values are signed."""
+def avif_bits(content: bytes) -> int:
+    """Return the most bits of a value in the pictures of an AVIF that are read: its main one, or an animation's."""
+    boxes = {kind: (start, end) for kind, start, end in _boxes(content, 0, len(content))}
+    settings = [found[1] for found in _AV1_SETTINGS.finditer(content, *boxes.get(b"moov", (0, 0)))]
+    if b"meta" in boxes:
+        settings += _main_settings(content, *boxes[b"meta"])
+    # Bits of its third byte: more than 8, and more than 10.
+    return max((8 + 2 * (depth >> 6 & 1) * (1 + (depth >> 5 & 1)) for (depth,) in settings), default=8)
+
+
+def _main_settings(content: bytes, start: int, end: int) -> list[bytes]:
+    """Return the third byte of AV1's settings of an AVIF's main picture; those of all if it is made of others."""
+    parts = {kind: (first, last) for kind, first, last in _boxes(content, start + 4, end)}
+    main = int.from_bytes(content[parts[b"pitm"][0] + 4 : parts[b"pitm"][1]])
+    lists = {kind: (first, last) for kind, first, last in _boxes(content, *parts[b"iprp"])}
+    properties = [(kind, content[first + 2 : first + 3]) for kind, first, _ in _boxes(content, *lists[b"ipco"])]
+    at, last = lists[b"ipma"]
+    item_bytes, wide, at = 4 if content[at] else 2, 1 + (content[at + 3] & 1), at + 8
+    used = list[int]()
+    while at < last:
+        item, count, at = int.from_bytes(content[at : at + item_bytes]), content[at + item_bytes], at + item_bytes + 1
+        if item == main:
+            used = [int.from_bytes(content[each : each + wide]) for each in range(at, at + count * wide, wide)]
+        at += count * wide
+    # The highest bit says whether the property is essential.
+    numbers = [number & (0x7FFF if wide == 2 else 0x7F) for number in used]
+    settings = [
+        setting for number, (kind, setting) in enumerate(properties, 1) if kind == b"av1C" and number in numbers
+    ]
+    return settings or [setting for kind, setting in properties if kind == b"av1C"]
+
+
+def jpeg2000_depths(content: bytes) -> list[tuple[int, bool]]:
+    """Return the bits of a value in each channel of a JPEG 2000, and whether its values are signed."""
     # Behind the markers of the codestream's start and of its sizes, and the fields of all channels.
-    depth = content[content.index(b"\xff\x4f\xff\x51") + 42]
-    return (depth & 0x7F) + 1, depth > 0x7F
+    at = content.index(b"\xff\x4f\xff\x51") + 42
+    channels = int.from_bytes(content[at - 2 : at])
+    return [((depth & 0x7F) + 1, depth > 0x7F) for depth in content[at : at + 3 * channels : 3]]

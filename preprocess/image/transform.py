@@ -18,14 +18,15 @@ _FILTERS = {kind.name.lower(): kind for kind in Pillow.Resampling}
 _GAP = 1.5
 """Pillow first averages whole numbers of pixels, down to this many times the target size, in half of the time or less.
 With 1 it would take half of that again, but if ratios are whole numbers the recipe's filter would have no effect."""
+_LEAST = 64
+"""Pixels of each side down to which pixels are averaged at most. Averages of few pixels would decide a small
+result instead of the recipe's filter, which costs little there."""
 _SPARE = {1 / 8: 1.5, 1 / 4: 1.2, 1 / 2: 1.0}
 """A JPEG is decoded at one of these scales if the result is at least this many times as large as the target. The
-decoder averages pixels, as `_GAP` does. Both together change values by less than 0.8 of 255 (mean difference, median of
-photographs and textures in many sizes), and by less than 2 in nine of ten: `make bench ARGS="--only jpeg-sizes"`."""
+decoder averages pixels, as `_GAP` does. `make bench ARGS="--only jpeg-sizes"` measures how both together change values.
+"""
 _SHARPENED = 1 / 8
 """Scale from which the damping by averages is undone. Before, it is too weak for that to be worth its time."""
-_FEWEST = 8
-"""Pixels of the longer side: smaller JPEGs are decoded as they are."""
 _LUMA = np.array([0.299, 0.587, 0.114])
 """ITU-R 601, as used by Pillow for 8 bits."""
 
@@ -34,11 +35,16 @@ type Box = tuple[float, float, float, float]
 
 def shrink(size: Size, recipe: Recipe) -> float:
     """Return the scale at which a picture of this size may be decoded: 1, 1/2, 1/4 or 1/8."""
-    if recipe.fit == "none" or recipe.resample == "nearest" or max(size) < _FEWEST:
+    if recipe.fit == "none" or recipe.resample == "nearest":
         return 1.0
     box, target, _ = _geometry(size, recipe)
-    needed = max(target[0] / (box[2] - box[0]), target[1] / (box[3] - box[1]))
-    return next((scale for scale, spare in _SPARE.items() if needed * spare <= scale), 1.0)
+    sides = (box[2] - box[0], target[0]), (box[3] - box[1], target[1])
+    fitting = (
+        scale
+        for scale, spare in _SPARE.items()
+        if all(side * scale >= max(wanted * spare, _LEAST) for side, wanted in sides)
+    )
+    return next(fitting, 1.0)
 
 
 def transform(frame: Frame, recipe: Recipe) -> Pixels:
@@ -81,7 +87,7 @@ def _fitted(planes: Planes, frame: Frame, recipe: Recipe) -> Planes:
     left, upper, right, lower = (at * frame.scale + frame.origin[index % 2] for index, at in enumerate(box))
     # Rounding must not move the box outside of the picture.
     scaled = max(left, 0), max(upper, 0), min(right, planes.size[0]), min(lower, planes.size[1])
-    gap = None if recipe.resample == "nearest" else _GAP
+    gap = None if recipe.resample == "nearest" else max(_GAP, _LEAST / min(inner))
     fitted = planes.map(lambda image: image.resize(inner, _FILTERS[recipe.resample], scaled, gap))
     if frame.scale <= _SHARPENED:
         spare = (scaled[2] - scaled[0]) / inner[0], (scaled[3] - scaled[1]) / inner[1]

@@ -37,6 +37,8 @@ _CAUSES = {
     ],
     Cause.UNSUPPORTED: [
         "it is a PPM of several pictures, which is not supported",
+        "it is several JPEGs in one without an index, which is not supported: send them singly",
+        "its values of {bits} bits cannot be read from {form} without loss: send them as TIFF or single PNGs",
         "it begins like an image, but this kind is not supported: {kind}",
         "it has pictures below a page (SubIFDs), which are not supported",
         "its critical chunk at {start} is not supported",

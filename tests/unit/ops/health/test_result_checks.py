@@ -75,6 +75,7 @@ def test_of_each_limit_the_archive_that_came_nearest_is_told() -> None:
 
 
 def test_results_of_older_decoders_are_counted_with_their_cure(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(METHODS, "BMP", 1)
     monkeypatch.setitem(METHODS, "TIFF", 1)
     made = [entry(number, counts=Counts(images=2, methods={"TIFF": 1, "BMP": 1})) for number in (3, 13, 23)]
     assert find(made, Slug.OUTDATED_RESULTS) == []

@@ -2,8 +2,10 @@
 
 import io
 import struct
+import zlib
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 import tifffile
@@ -13,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from imagefeed.errors import MemberRefusedError
-from tests.unit.preprocess.pictures import encoded, image_of, noise
+from tests.unit.preprocess.pictures import encoded, image_of, noise, png_of
 
 
 def tiff(values: NDArray[Any], **options: Any) -> bytes:
@@ -174,3 +176,36 @@ def test_a_tiff_of_a_kind_that_is_not_read_is_named(dtype: type[Any]) -> None:
     for order in "<>":
         with pytest.raises(MemberRefusedError, match=f"not supported: {reason}"):
             image_of(tiff(np.ones((6, 10), dtype), byteorder=order))
+
+
+@pytest.mark.parametrize("bits", [10, 12])
+def test_an_avif_of_more_than_8_bits_is_refused_with_its_depth(bits: int) -> None:
+    values = noise(32, 48, 3, dtype=np.uint16) >> 16 - bits
+    written, content = cv2.imencode(".avif", values, [cv2.IMWRITE_AVIF_DEPTH, bits])
+    assert written
+    with pytest.raises(MemberRefusedError, match=f"its values of {bits} bits cannot be read from AVIF without loss"):
+        image_of(content.tobytes())
+
+
+def test_colour_of_a_jpeg_2000_of_more_than_8_bits_is_refused_with_its_depth() -> None:
+    written, content = cv2.imencode(".jp2", noise(32, 48, 3, dtype=np.uint16))
+    assert written
+    with pytest.raises(MemberRefusedError, match="its values of 16 bits cannot be read from JPEG2000 without loss"):
+        image_of(content.tobytes())
+
+
+@pytest.mark.parametrize("channels", [2, 3, 4])
+def test_colour_of_16_bits_in_an_animated_png_is_refused(channels: int) -> None:
+    kind = {2: 4, 3: 2, 4: 6}[channels]
+    rows = zlib.compress((b"\0" + bytes(range(8 * channels)) * 2)[: 1 + 16 * channels] * 8)
+    control = (8).to_bytes(4) * 2 + bytes(8) + b"\0\1\0\1\0\0"
+    content = png_of(
+        (b"IHDR", struct.pack(">IIBBBBB", 8, 8, 16, kind, 0, 0, 0)),
+        (b"acTL", struct.pack(">II", 2, 0)),
+        (b"fcTL", bytes(4) + control),
+        (b"IDAT", rows),
+        (b"fcTL", (1).to_bytes(4) + control),
+        (b"fdAT", (2).to_bytes(4) + rows),
+    )
+    with pytest.raises(MemberRefusedError, match="its values of 16 bits cannot be read from animated PNG without loss"):
+        image_of(content)

@@ -281,6 +281,21 @@ def test_a_damaged_picture_of_a_set_refuses_the_file_and_a_lost_preview_does_not
                     images_of(end)
 
 
+@pytest.mark.parametrize("between", [b"", bytes(9), encoded(smooth(20, 30), "JPEG")])
+def test_another_whole_jpeg_behind_the_first_is_not_lost(between: bytes) -> None:
+    """The bytes between them may be another program's padding or a preview."""
+    first, second = jpeg(), jpeg("progressive")
+    with pytest.raises(MemberRefusedError, match="several JPEGs in one"):
+        images_of(first + between + second)
+
+
+def test_previews_gain_maps_and_videos_behind_a_jpeg_cost_no_picture() -> None:
+    first, mark = jpeg(), b'hdrgm:Version="1.0"'
+    gain_map = first[:2] + b"\xff\xe1" + struct.pack(">H", len(mark) + 2) + mark + first[2:]
+    for behind in (jpeg(width=160), gain_map, b"\0\0\0\x18ftypmp42" + first, first[:-2]):
+        assert len(images_of(first + behind)) == 1
+
+
 def test_the_largest_tiff_page_is_an_image_also_behind_a_trailer() -> None:
     stream = io.BytesIO()
     tifffile.imwrite(stream, noise(9, 11))

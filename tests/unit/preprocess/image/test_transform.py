@@ -94,6 +94,19 @@ def test_a_photograph_looks_as_if_all_of_it_were_resized(form: str, size: int, s
     assert np.abs(output.astype(int) - expected).mean() < limit
 
 
+@pytest.mark.parametrize("name", ["coffee.png", "grass.png"])
+@pytest.mark.parametrize(("height", "width"), [(280, 280), (40, 280), (400, 400)])
+@pytest.mark.parametrize("side", [1, 3, 8, 15])
+def test_a_result_of_a_few_pixels_is_as_if_all_of_the_picture_were_resized(
+    name: str, height: int, width: int, side: int
+) -> None:
+    content = encoded(scenes.photograph(name).convert("RGB").crop((0, 0, width, height)), "JPEG", quality=90)
+    with Image.open(io.BytesIO(content)) as whole:
+        expected = np.asarray(whole.resize((side, side), Image.Resampling.LANCZOS))
+    output = image_of(content, Recipe(width=side, height=side, fit="stretch"))
+    assert np.abs(output.astype(int) - expected).mean() <= 1
+
+
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("scale", [2, 4, 8])
 def test_a_jpeg_decoded_smaller_is_not_shifted_whatever_its_size(orientation: int, scale: int) -> None:
