@@ -347,11 +347,10 @@ def _check_single(content: io.BytesIO, image: ImageFile) -> None:
 def _check_alpha(content: io.BytesIO, image: ImageFile) -> None:
     """Raise MemberRefusedError for a BMP of 16 bits per pixel with alpha, which Pillow drops."""
     if image.format == "BMP" and image.mode == "RGB":
-        (size, bits, compression), masks = (
-            struct.unpack_from("<I10xHI", content.getvalue(), 14),
-            content.getvalue()[66:70],
-        )
-        if size >= _WITH_ALPHA_MASK and bits == 16 and compression == _BITFIELDS and any(masks):
+        # Older headers are shorter, and so may be the file.
+        header = content.getvalue()[14:70].ljust(56, b"\0")
+        size, bits, compression = struct.unpack_from("<I10xHI", header)
+        if size >= _WITH_ALPHA_MASK and bits == 16 and compression == _BITFIELDS and any(header[52:]):
             raise MemberRefusedError("its alpha of a few bits cannot be read without loss")
 
 

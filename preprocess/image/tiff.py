@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import TiffTags
 from PIL.ExifTags import Base
 from PIL.ImageFile import ImageFile
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
@@ -30,6 +31,11 @@ _COPY_OR_MASK = 0b101
 """Bits of NewSubfileType."""
 _MOST_PAGES, _MOST_BELOW = 100_000, 100
 """Directories that are checked. A pyramid has about ten smaller copies, and LIMIT_FRAMES refuses more pages."""
+_MOST_TAGS = 50
+"""Tags of a directory below a page in which its kind and width are looked for. Tags are sorted, and theirs are low."""
+_MOST_PIECES, _MOST_TIMES = 1_000_000, 10
+"""Pieces of a page, and how many times its values they may take together, besides the file's size: pieces may share
+bytes, and a file of a megabyte could list a terabyte."""
 _SLICE = 2**16
 """Bytes of deflate's input at once. They inflate to 64 MiB at most."""
 _FORMATS = {1: "unsigned", 2: "signed", 3: "float", 5: "complex", 6: "complex"}
@@ -65,7 +71,7 @@ def check_pieces(content: memoryview, image: ImageFile) -> None:
             return
         # Both are whole JPEGs: tables without a picture, and a picture without tables.
         tables = bytes(tags.get(Base.JPEGTables, b""))[:-2] or b"\xff\xd8"
-        for piece in _pieces(content, image):
+        for piece in _pieces(content, image, len(tables)):
             decode_jpeg(memoryview(tables + piece.content[2:]), mode, (1, 1))
 
 
@@ -74,10 +80,8 @@ def check_directories(content: bytes) -> None:
 
     Pillow takes the last directory that it finds whole for the last one.
     """
-    order = "<" if content.startswith(b"II") else ">"
-    big = content[2:4] in (b"+\0", b"\0+")
-    (offset, count), step = ("QQ", 20) if big else ("IH", 12)
-    (at,) = struct.unpack_from(order + offset, content, 8 if big else 4)
+    order, offset, count, step = _layout(content)
+    (at,) = struct.unpack_from(order + offset, content, 8 if offset == "Q" else 4)
     seen = set[int]()
     while at and len(seen) < _MOST_PAGES:
         entries = at + struct.calcsize(count)
@@ -92,11 +96,25 @@ def check_directories(content: bytes) -> None:
 
 def check_below(content: bytes, image: ImageFile) -> None:
     """Raise MemberRefusedError for a page with others below it (SubIFDs) that are no smaller copies: none is read."""
+    order, offset, count, step = _layout(content)
     below: tuple[int, ...] | int = getattr(image, "tag_v2", {}).get(Base.SubIFDs, ())
     for at in (below,) if isinstance(below, int) else below[:_MOST_BELOW]:
-        tags = _directory(BytesIO(content), at)
+        entries, tags = at + struct.calcsize(count), dict[int, int]()
+        if entries > len(content):
+            raise MemberRefusedError("it is cut off: the list of its pages is incomplete")
+        for number in range(min(_MOST_TAGS, struct.unpack_from(order + count, content, at)[0])):
+            entry = entries + step * number
+            tag, kind = struct.unpack_from(order + "HH", content, entry)
+            value = entry + step - struct.calcsize(offset)
+            (tags[tag],) = struct.unpack_from(order + ("H" if kind == TiffTags.SHORT else "I"), content, value)
         if Base.ImageWidth in tags and not tags.get(Base.NewSubfileType, 0) & _COPY_OR_MASK:
             raise MemberRefusedError("it has pictures below a page (SubIFDs), which are not supported")
+
+
+def _layout(content: bytes) -> tuple[str, str, str, int]:
+    """Return a TIFF's byte order, the formats of an offset and of a directory's length, and the bytes of an entry."""
+    order = "<" if content.startswith(b"II") else ">"
+    return (order, "Q", "Q", 20) if content[2:4] in (b"+\0", b"\0+") else (order, "I", "H", 12)
 
 
 def kind_of_tiff(content: BytesIO) -> str:
@@ -110,17 +128,20 @@ def kind_of_tiff(content: BytesIO) -> str:
     return f"{form} values of {bits} bits, PhotometricInterpretation {photometric}, Compression {compression}"
 
 
-def _directory(content: BytesIO, at: int | None = None) -> ImageFileDirectory_v2:
-    """Return the tags at an offset, or those of the first page."""
+def _directory(content: BytesIO) -> ImageFileDirectory_v2:
+    """Return the tags of the first page."""
     head = content.getvalue()[:16]
     tags = ImageFileDirectory_v2(head[: 16 if 43 in head[2:4] else 8])
-    content.seek(tags.next if at is None else at)
+    content.seek(tags.next)
     tags.load(content)
     return tags
 
 
-def _pieces(content: memoryview, image: ImageFile) -> Iterator[_Piece]:
-    """Yield the pieces that a page needs. A hostile file may list many more."""
+def _pieces(content: memoryview, image: ImageFile, more: int = 0) -> Iterator[_Piece]:
+    """Yield the pieces that a page needs, each read with `more` bytes. A hostile file may list many more pieces.
+
+    Raises MemberRefusedError if they take so much that checking them would take hours.
+    """
     tags = getattr(image, "tag_v2", {})
     size = tags[Base.ImageWidth], tags[Base.ImageLength]
     if Base.TileOffsets in tags:
@@ -129,10 +150,15 @@ def _pieces(content: memoryview, image: ImageFile) -> Iterator[_Piece]:
     else:
         offsets, counts = tags[Base.StripOffsets], tags[Base.StripByteCounts]
         width, height = size[0], min(tags.get(Base.RowsPerStrip, size[1]), size[1])
-    planes = tags[Base.SamplesPerPixel] if tags.get(Base.PlanarConfiguration) == _APART else 1
+    planes = tags.get(Base.SamplesPerPixel, 1) if tags.get(Base.PlanarConfiguration) == _APART else 1
     places = product(range(planes), range(0, size[1], height), range(0, size[0], width))
-    for (_, upper, left), offset, count in zip(places, offsets, counts, strict=False):
-        yield _Piece(content[offset : offset + count], left, upper, width, height)
+    left_bytes = len(content) + _MOST_TIMES * size[0] * size[1] * sum(tags.get(Base.BitsPerSample, (1,))) // 8
+    for number, ((_, upper, left), offset, count) in enumerate(zip(places, offsets, counts, strict=False)):
+        piece = _Piece(content[offset : offset + count], left, upper, width, height)
+        left_bytes -= len(piece.content) + more
+        if left_bytes < 0 or number == _MOST_PIECES:
+            raise MemberRefusedError("it is made of too many pieces: no encoder writes so many")
+        yield piece
 
 
 def _values(image: ImageFile, order: Literal["<", ">"]) -> NDArray[Any] | None:

@@ -169,6 +169,11 @@ def test_a_bmp_whose_alpha_would_be_dropped_is_refused(size: int) -> None:
             assert image_of(content).tolist() == [[[255, 255, 255], [0, 0, 0]]]
 
 
+def test_a_bmp_of_one_pixel_with_the_shortest_header_is_read() -> None:
+    content = b"BM" + struct.pack("<IHHIIHHHH", 30, 0, 0, 26, 12, 1, 1, 1, 24) + b"\1\2\3\0"
+    assert image_of(content).tolist() == [[[3, 2, 1]]]
+
+
 @pytest.mark.parametrize("dtype", [np.float64, np.float16, np.int64, np.complex64])
 def test_a_tiff_of_a_kind_that_is_not_read_is_named(dtype: type[Any]) -> None:
     kinds = {"f": "float", "i": "signed", "c": "complex"}

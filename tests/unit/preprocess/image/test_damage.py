@@ -3,6 +3,7 @@
 import io
 import logging
 import struct
+import time
 import zlib
 from collections.abc import Callable, Iterator
 from typing import Any, Literal
@@ -451,6 +452,49 @@ def test_a_picture_below_a_page_of_a_tiff_is_a_smaller_copy_or_refuses_the_file(
     else:
         with pytest.raises(MemberRefusedError, match="SubIFDs"):
             images_of(stream.getvalue())
+
+
+@pytest.mark.parametrize("compression", ["tiff_deflate", "jpeg"])
+def test_one_plane_is_read_from_a_tiff_that_does_not_count_its_channels(compression: str) -> None:
+    content = encoded(smooth(32, 32)[..., 0], "TIFF", compression=compression, tiffinfo={284: 2})
+    assert image_of(content).shape == (32, 32)
+
+
+def directory(*tags: tuple[int, int, int]) -> bytes:
+    """Tags of a TIFF: number, count, and value or where the values are. None follows."""
+    entries = (struct.pack("<HHII", number, 4, count, value) for number, count, value in tags)
+    return struct.pack("<H", len(tags)) + b"".join(entries) + bytes(4)
+
+
+def tiff_of_rows(piece: bytes, width: int, rows: int) -> bytes:
+    """A deflated grey TIFF in which each row is a strip, and all strips are the same bytes."""
+    lists = 8 + len(piece)
+    tags = [(256, 1, width), (257, 1, rows), (258, 1, 8), (259, 1, 8), (262, 1, 1), (273, rows, lists), (277, 1, 1)]
+    page = directory(*tags, (278, 1, 1), (279, rows, lists + 4 * rows))
+    offsets, counts = struct.pack("<I", 8) * rows, struct.pack("<I", len(piece)) * rows
+    return b"II*\0" + struct.pack("<I", lists + 8 * rows) + piece + offsets + counts + page
+
+
+def test_strips_of_a_tiff_may_share_their_bytes_unless_a_small_file_costs_hours() -> None:
+    row = zlib.compress(bytes(200))
+    assert image_of(tiff_of_rows(row, 200, 5_000)).shape == (5_000, 200)
+    # Behind a row's values are blocks of none, which libtiff does not read.
+    endless = b"\x78\x9c\0" + struct.pack("<HH", 200, 200 ^ 0xFFFF) + bytes(200) + b"\0\0\0\xff\xff" * 200_000
+    with pytest.raises(MemberRefusedError, match="no encoder writes so many"):
+        image_of(tiff_of_rows(endless, 200, 200))
+
+
+def test_a_huge_directory_below_each_page_of_a_tiff_costs_no_minutes() -> None:
+    """Each of 50 pages lists the same directory of 60,000 tags a hundred times."""
+    below = directory((254, 1, 1), *((number, 1, 1) for number in range(1_000, 61_000)))
+    content = b"II*\0" + struct.pack("<I", 8 + len(below) + 400) + below + struct.pack("<I", 8) * 100
+    tags = [(256, 1, 1), (257, 1, 1), (258, 1, 8), (259, 1, 1), (262, 1, 1), (273, 1, 8), (277, 1, 1), (278, 1, 1)]
+    page = directory(*tags, (279, 1, 1), (330, 100, 8 + len(below)))
+    for _ in range(50):
+        content += page[:-4] + struct.pack("<I", len(content) + len(page))
+    began = time.process_time()
+    assert len(images_of(content[:-4] + bytes(4))) == 50
+    assert time.process_time() - began < 10
 
 
 # Chunks of a PNG
