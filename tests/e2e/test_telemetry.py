@@ -21,7 +21,7 @@ from tests.fixtures.secrecy import secrets_in
 from tests.infra.queries import QUERIES, in_alert
 from tests.infra.workspace import workspace
 
-BROKEN = b"\x89PNG\r\n\x1a\n and no more"
+BROKEN = b"\xff\xd8\xff and no more"
 BICEP = (PROJECT / "infra" / "modules" / "function-app.bicep").read_text()
 AS_IN_AZURE = dict(re.findall(r"^  ((?:(?:PYTHON_)?APPLICATIONINSIGHTS|OTEL)_\w+): '([^'$]*)'$", BICEP, re.MULTILINE))
 ALONE = {
