@@ -110,7 +110,7 @@ class FtpConnection:
 
     def measure(self, file: UnsizedFile, check: Callable[[], None]) -> int:
         """Read a file to its end and return the number of its bytes, if the server's last reply confirms them."""
-        with self._use(f"open {file.path!r}") as ftp:
+        with self._use(f"count the bytes of {file.path!r}") as ftp:
             ftp.voidcmd("TYPE I")
             incoming = ftp.transfercmd(f"RETR {ftp.wire(file.path)}")
         reader = _FtpReader(incoming, file.path, 0, Pace(self._endpoint.timeout))

@@ -37,7 +37,7 @@ from preprocess.image.probes import (
     jpeg2000_depths,
     tidied_png,
 )
-from preprocess.image.tiff import check_below, check_directories, check_pieces, kind_of_tiff
+from preprocess.image.tiff import COPY_OR_MASK, check_below, check_directories, check_pieces, kind_of_tiff
 from preprocess.member_log import member_log
 from preprocess.model import Limits
 
@@ -83,8 +83,6 @@ _ANOTHER_TEXT = re.compile(rb"\sP[1-7]\s")
 _PNG = b"\x89PNG\r\n\x1a\n"
 _WITH_ALPHA_MASK, _BITFIELDS = 56, 3
 """Bytes of the smallest header of a BMP that has a mask of alpha, and the compression that uses masks."""
-_NOT_A_PAGE = 0b101
-"""Bits of TIFF's NewSubfileType: a smaller copy of another page, or its mask."""
 
 type Size = tuple[int, int]
 type Shrink = Callable[[Size], float]
@@ -297,7 +295,7 @@ def _kind_in_set(image: ImageFile, number: int) -> str:
 
 def _is_no_page(image: ImageFile) -> bool:
     kind = tiff_tag(image, Base.NewSubfileType)
-    return isinstance(kind, int) and bool(kind & _NOT_A_PAGE)
+    return isinstance(kind, int) and bool(kind & COPY_OR_MASK)
 
 
 def _is_raw(image: ImageFile) -> bool:

@@ -43,8 +43,8 @@ five boxes at its top level."""
 def count_scans(content: memoryview) -> tuple[int, int]:
     """Return the number of scans of a JPEG and where it ends. Each scan of a progressive one draws the whole picture.
 
-    Raises MemberRefusedError if scans are missing, which
-    decoders do not notice, and for a file full of markers, which would take minutes.
+    Raises MemberRefusedError if scans are missing, which decoders do not notice, and for a file full of markers, which
+    would take minutes.
     """
     scans, end = 0, len(content)
     frame, missing = 0, dict[int, list[int]]()

@@ -27,8 +27,8 @@ _AS_STORED = ("L", "P", "RGB", "RGBA", "I", "F", "I;16", "I;16B", "I;16N")
 """Pillow's modes whose values may be those of the file."""
 _REVERSED, _APART, _DIFFERENCES = 2, 2, 2
 """Values of FillOrder (bits in the other order), PlanarConfiguration and Predictor."""
-_COPY_OR_MASK = 0b101
-"""Bits of NewSubfileType."""
+COPY_OR_MASK = 0b101
+"""Bits of NewSubfileType: a smaller copy of another page, or its mask."""
 _MOST_PAGES, _MOST_BELOW = 100_000, 100
 """Directories that are checked. A pyramid has about ten smaller copies, and LIMIT_FRAMES refuses more pages."""
 _MOST_TAGS = 50
@@ -107,7 +107,7 @@ def check_below(content: bytes, image: ImageFile) -> None:
             tag, kind = struct.unpack_from(order + "HH", content, entry)
             value = entry + step - struct.calcsize(offset)
             (tags[tag],) = struct.unpack_from(order + ("H" if kind == TiffTags.SHORT else "I"), content, value)
-        if Base.ImageWidth in tags and not tags.get(Base.NewSubfileType, 0) & _COPY_OR_MASK:
+        if Base.ImageWidth in tags and not tags.get(Base.NewSubfileType, 0) & COPY_OR_MASK:
             raise MemberRefusedError("it has pictures below a page (SubIFDs), which are not supported")
 
 
